@@ -1,0 +1,170 @@
+"""The compiled engine behind one door: which variant runs is decided here and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+
+import numpy as np
+
+from nnfast._engine import core, cpu
+from nnfast._engine.core import (
+    ACTIVATIONS,
+    LOSSES,
+    NONFINITE,
+    OK,
+    OPS,
+    OPTIMIZERS,
+    PRIMITIVES,
+    Data,
+    allocation_count,
+    force_threads,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "NONFINITE",
+    "OK",
+    "OPS",
+    "OPTIMIZERS",
+    "PRIMITIVES",
+    "Data",
+    "Engine",
+    "allocation_count",
+    "core",
+    "force_threads",
+    "get_num_threads",
+    "set_num_threads",
+    "show_config",
+]
+
+ISAS = ("avx512", "avx2", "base")  # the widest first
+
+
+def _is_built(isa: str) -> bool:
+    return importlib.util.find_spec(f"{__name__}._{isa}_f32") is not None
+
+
+def _choose() -> str:
+    """Return the widest instruction set that is built and supported, or the one asked for."""
+    usable = [isa for isa in cpu.supported() if _is_built(isa)]
+    wanted = os.environ.get("NNFAST_ISA")
+    if not wanted:
+        return usable[0]
+    if wanted not in ISAS:
+        raise ImportError(f"NNFAST_ISA={wanted!r} is unknown, expected one of {', '.join(ISAS)}")
+    if wanted not in usable:
+        raise ImportError(
+            f"NNFAST_ISA={wanted!r} cannot be used here: this processor and this build "
+            f"support {', '.join(usable)}"
+        )
+    return wanted
+
+
+_isa = _choose()
+_tables = [importlib.import_module(f"{__name__}._{_isa}_{real}").table for real in ("f32", "f64")]
+core.install(*_tables)
+
+
+class Engine(core.Engine):
+    """One compiled model; see docs/design.md for what its methods promise."""
+
+    @property
+    def params(self) -> np.ndarray:
+        """Parameters, shape (n_params,), writable."""
+        return np.asarray(super().params)[0]
+
+    @property
+    def grads(self) -> np.ndarray:
+        """Gradients of the last `loss_and_grad`, shape (n_params,)."""
+        return np.asarray(super().grads)[0]
+
+    @property
+    def slots(self) -> np.ndarray:
+        """Optimizer slots, shape (n_slots, n_params), writable."""
+        return np.asarray(super().slots)
+
+
+def set_num_threads(n: int | None) -> None:
+    """Use at most `n` threads per call; None: as many as OpenMP allows.
+
+    Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not a positive integer or None.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.set_num_threads(1)
+    >>> nnfast.get_num_threads()
+    1
+    >>> nnfast.set_num_threads(None)
+    """
+    if n is None:
+        core.set_threads(0)
+        return
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
+        raise TypeError(f"n: expected a positive integer or None, got {n!r}")
+    if n < 1:
+        raise ValueError(f"n: expected a positive integer or None, got {n}")
+    core.set_threads(min(int(n), 2**15))
+
+
+def get_num_threads() -> int:
+    """Return the most threads that a call may use.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` allowed, at most what OpenMP allows (OMP_NUM_THREADS,
+        threadpoolctl, the process's affinity).
+    """
+    return int(core.get_threads())
+
+
+def show_config() -> dict[str, object]:
+    """Print and return what runs here and how it was built.
+
+    Returns
+    -------
+    dict
+        version, isa, isas_built, isas_supported, vector_bits, openmp, threads, python, numpy.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.show_config()["version"] == nnfast.__version__  # doctest: +ELLIPSIS
+    version ...
+    True
+    """
+    from nnfast._version import __version__
+
+    built = core.describe(_tables[0])
+    config: dict[str, object] = {
+        "version": __version__,
+        "isa": _isa,
+        "isas_built": [isa for isa in ISAS if _is_built(isa)],
+        "isas_supported": cpu.supported(),
+        "vector_bits": 8 * built["vector_bytes"],
+        "openmp": built["openmp"],
+        "threads": get_num_threads(),
+        "compiler": core.COMPILER,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+    for key, value in config.items():
+        print(key, ", ".join(value) if isinstance(value, list) else value)
+    return config

@@ -1,0 +1,749 @@
+"""Memory, typed memoryviews and the Python-visible Engine; compiled once for all variants.
+
+Nothing here computes: every number comes from the kernel table of the variant that
+`install` was given. Sizes are checked again, whoever calls: nothing may write past a buffer.
+"""
+
+from cpython.buffer cimport PyBUF_FORMAT
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from nnfast._engine.program cimport *
+
+cdef extern from *:
+    """
+    #if defined(__VERSION__)
+    #define NNFAST_COMPILER __VERSION__
+    #else
+    #define NNFAST_COMPILER "unknown"
+    #endif
+    """
+    const char* NNFAST_COMPILER
+
+COMPILER = NNFAST_COMPILER.decode()
+
+OPS = {"dense": OP_DENSE, "activation": OP_ACTIVATION, "dropout": OP_DROPOUT, "affine": OP_AFFINE}
+ACTIVATIONS = {
+    "linear": ACT_LINEAR,
+    "relu": ACT_RELU,
+    "tanh": ACT_TANH,
+    "sigmoid": ACT_SIGMOID,
+    "softmax": ACT_SOFTMAX,
+}
+# Class indices are made one-hot on the way in: to the kernels they are categorical.
+LOSSES = {
+    "mean_squared_error": LOSS_MSE,
+    "binary_crossentropy": LOSS_BCE,
+    "categorical_crossentropy": LOSS_CCE,
+    "sparse_categorical_crossentropy": LOSS_CCE,
+    "binary_crossentropy_logits": LOSS_BCE_LOGITS,
+    "categorical_crossentropy_logits": LOSS_CCE_LOGITS,
+    "sparse_categorical_crossentropy_logits": LOSS_CCE_LOGITS,
+}
+OPTIMIZERS = {"sgd": OPT_SGD, "adam": OPT_ADAM}
+PRIMITIVES = {
+    "exp": MATH_EXP,
+    "log": MATH_LOG,
+    "log1p": MATH_LOG1P,
+    "tanh": MATH_TANH,
+    "sigmoid": MATH_SIGMOID,
+}
+OK = STATUS_OK
+NONFINITE = STATUS_NONFINITE
+
+cdef enum:
+    ALIGNMENT = 64
+    MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
+    MIN_CHUNK_ROWS = 64
+    CHUNK_BATCH = 512       # batches below this are shared, not chunked
+    BLOCK_ROWS = 128        # rows that a chunk is gone through at a time
+    PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
+    THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
+
+cdef const Kernels* tables[2]    # float32, float64
+cdef int chosen_threads = 0      # 0: what OpenMP allows
+cdef int forced_threads = 0      # test hook
+cdef Py_ssize_t allocations = 0
+
+ctypedef fused real:
+    float
+    double
+
+
+# ---- variants and threads ----------------------------------------------------------------------
+
+def install(float32, float64):
+    """Take the kernel tables of the chosen variant."""
+    tables[0] = <const Kernels*>PyCapsule_GetPointer(float32, "nnfast.kernels")
+    tables[1] = <const Kernels*>PyCapsule_GetPointer(float64, "nnfast.kernels")
+
+
+def describe(table):
+    """What a kernel table says of itself."""
+    cdef const Kernels* k = <const Kernels*>PyCapsule_GetPointer(table, "nnfast.kernels")
+    return {
+        "isa": k.isa.decode(),
+        "isa_is_real": bool(k.isa_is_real),
+        "real_bytes": k.real_bytes,
+        "vector_bytes": k.vector_bytes,
+        "openmp": bool(k.has_openmp),
+    }
+
+
+def set_threads(int n):
+    """Use at most n threads; 0: as many as OpenMP allows."""
+    global chosen_threads
+    chosen_threads = n
+
+
+def get_threads():
+    """The most threads that a call may use."""
+    cdef int limit = tables[0].thread_limit()
+    return min(chosen_threads, limit) if chosen_threads > 0 else limit
+
+
+def force_threads(int n):
+    """Test hook: use exactly n threads whatever the work, the setting and the machine; 0: off."""
+    global forced_threads
+    forced_threads = n
+
+
+def allocation_count():
+    """Test hook: blocks allocated so far."""
+    return allocations
+
+
+cdef int threads_for(double flops, Py_ssize_t parts):
+    """Threads that pay for this much work; never more than there are parts."""
+    cdef Py_ssize_t n = forced_threads
+    if n == 0:
+        n = min(<Py_ssize_t>get_threads(), <Py_ssize_t>min(flops / THREAD_FLOPS, 1e6))
+    return <int>max(1, min(n, parts))
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+cdef class Buffer:
+    """Zeroed, 64-byte-aligned memory, readable 64 bytes past its end."""
+    cdef void* block
+    cdef char* data
+    cdef Py_ssize_t shape[2]
+    cdef Py_ssize_t strides[2]
+    cdef Py_ssize_t itemsize
+    cdef bytes format
+
+    def __cinit__(self, rows, cols, bytes format):
+        global allocations
+        self.format = format
+        self.itemsize = 8 if format == b"d" else 4
+        size = rows * cols * self.itemsize + 2 * ALIGNMENT  # Python integers: no overflow
+        if size > <Py_ssize_t>(<size_t>-1 // 4):
+            raise MemoryError(f"cannot allocate {size} bytes")
+        self.block = calloc(<size_t>size, 1)
+        if self.block == NULL:
+            raise MemoryError(f"cannot allocate {size} bytes")
+        allocations += 1
+        self.data = <char*>((<uintptr_t>self.block + ALIGNMENT - 1) & ~<uintptr_t>(ALIGNMENT - 1))
+        self.shape = [rows, cols]
+        self.strides = [cols * self.itemsize, self.itemsize]
+
+    def __dealloc__(self):
+        free(self.block)
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        view.buf = self.data
+        view.obj = self
+        view.len = self.shape[0] * self.shape[1] * self.itemsize
+        view.readonly = 0
+        view.itemsize = self.itemsize
+        view.format = <char*>self.format if flags & PyBUF_FORMAT else NULL
+        view.ndim = 2
+        view.shape = self.shape
+        view.strides = self.strides
+        view.suboffsets = NULL
+        view.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer* view):
+        pass
+
+
+# ---- data ------------------------------------------------------------------------------------------
+
+cdef class Data:
+    """Rows to train on or to predict, read in place.
+
+    x: (n, n_in) float32, float64 or uint8; y: (n, n_out) of the engine's type, or (n,) int32
+    class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous.
+    """
+    cdef DataView view
+    cdef Py_ssize_t n_in, n_out
+    cdef int y_bytes            # of one target; 0: none or class indices
+    cdef const float[:, ::1] x32
+    cdef const double[:, ::1] x64
+    cdef const uint8_t[:, ::1] x8
+    cdef const float[:, ::1] y32
+    cdef const double[:, ::1] y64
+    cdef const int32_t[::1] labels
+    cdef const double[::1] weight
+
+    def __init__(self, x, y=None, sample_weight=None):
+        cdef Py_ssize_t rows = x.shape[0]
+        self.view.n = rows
+        self.n_in = x.shape[1]
+        self._take_x(x)
+        if y is not None:
+            self._take_y(y)
+        if sample_weight is not None:
+            self.weight = sample_weight
+            if self.weight.shape[0] != rows:
+                raise ValueError("sample_weight and x differ in length")
+            self.view.weight = &self.weight[0] if rows else NULL
+
+    cdef _take_x(self, x):
+        cdef bint some = x.shape[0] > 0 and x.shape[1] > 0
+        if x.dtype.char == "f":
+            self.x32 = x
+            self.view.x_type = INPUT_FLOAT32
+            self.view.x = <const void*>&self.x32[0, 0] if some else NULL
+        elif x.dtype.char == "d":
+            self.x64 = x
+            self.view.x_type = INPUT_FLOAT64
+            self.view.x = <const void*>&self.x64[0, 0] if some else NULL
+        else:
+            self.x8 = x
+            self.view.x_type = INPUT_UINT8
+            self.view.x = <const void*>&self.x8[0, 0] if some else NULL
+
+    cdef _take_y(self, y):
+        cdef bint some
+        if y.shape[0] != self.view.n:
+            raise ValueError("y and x differ in length")
+        some = y.size > 0
+        if y.dtype.char == "f":
+            self.y32 = y
+            self.n_out = y.shape[1]
+            self.y_bytes = 4
+            self.view.y = <const void*>&self.y32[0, 0] if some else NULL
+        elif y.dtype.char == "d":
+            self.y64 = y
+            self.n_out = y.shape[1]
+            self.y_bytes = 8
+            self.view.y = <const void*>&self.y64[0, 0] if some else NULL
+        else:
+            self.labels = y
+            self.view.labels = &self.labels[0] if some else NULL
+
+    cdef int check(self, Py_ssize_t n_in, Py_ssize_t n_out, int real_bytes, bint targets) except -1:
+        cdef Py_ssize_t i
+        if self.n_in != n_in:
+            raise ValueError(f"x has {self.n_in} features, the model {n_in}")
+        if targets and self.view.n > 0 and self.view.y == NULL and self.view.labels == NULL:
+            raise ValueError("y is missing")
+        if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
+            raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "
+                             f"{n_out} of {real_bytes}")
+        if self.view.labels != NULL:
+            for i in range(self.view.n):
+                if self.view.labels[i] < 0 or self.view.labels[i] >= n_out:
+                    raise ValueError(f"class index {self.view.labels[i]} is not in [0, {n_out})")
+        return 0
+
+
+# ---- the engine --------------------------------------------------------------------------------------
+
+cdef class Workspace:
+    """Everything that a run needs besides model and data: arenas, scratch, partial sums."""
+    cdef Run run
+    cdef list memory
+    cdef object key
+
+    cdef void* take(self, rows, cols, bytes format):
+        buffer = Buffer(rows, cols, format)
+        self.memory.append(buffer)
+        return (<Buffer>buffer).data
+
+    cdef prepare(self, Engine engine, Chain* chain, Py_ssize_t rows, int n_blocks, int n_threads,
+                 Py_ssize_t n_chunks, bint partials):
+        cdef int i
+        cdef Block* blocks
+        cdef bytes format = engine.format
+        self.memory = []
+        rows = max(4, (rows + 3) // 4 * 4)
+        self.run.model = &engine.model
+        self.run.chain = chain
+        self.run.n_threads = n_threads
+        self.run.n_chunks = n_chunks
+        self.run.scratch_size = engine.scratch_size
+        self.run.scratch = self.take(n_threads, engine.scratch_size, format)
+        blocks = <Block*>self.take(n_blocks, sizeof(Block), b"f")
+        for i in range(n_blocks):
+            blocks[i].rows = rows
+            blocks[i].arena = self.take(rows, chain.width, format)
+            blocks[i].y = self.take(rows, engine.model.ld_out, format)
+            blocks[i].weight = <double*>self.take(rows, 1, b"d")
+            blocks[i].loss = <double*>self.take(rows, 1, b"d")
+        self.run.blocks = blocks
+        if n_chunks > 0:
+            self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
+        if partials:
+            self.run.partials = self.take(n_chunks, engine.model.n_params, format)
+
+
+cdef class Engine:
+    """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
+
+    The memory of `run` is kept from call to call; `forward`, `evaluate` and `loss_and_grad` take
+    their own, so that several threads may call them at once.
+    """
+    cdef Model model
+    cdef const Kernels* k
+    cdef bytes format
+    cdef Py_ssize_t scratch_size
+    cdef double flops               # of one row's forward pass
+    cdef Buffer _params, _grads, _slots, order
+    cdef Workspace training
+    cdef list ops_memory
+    cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef public Py_ssize_t iterations, batch
+    cdef public uint64_t epoch
+
+    def __init__(self, plan, dtype):
+        self.k = tables[1] if dtype == "float64" else tables[0]
+        self.format = b"d" if dtype == "float64" else b"f"
+        self.ops_memory = []
+        self.model.n_in = plan.n_in
+        self.model.n_out = plan.n_out
+        self.model.n_params = plan.n_params
+        self.model.in_scale = plan.in_scale
+        self.model.in_offset = plan.in_offset
+        self._take_chain(&self.model.train, plan.ops, plan.width, plan.out)
+        self._take_chain(&self.model.infer, plan.infer_ops, plan.infer_width, plan.infer_out)
+        self.model.ld_in = plan.ops[0]["ld_x"]
+        self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
+        self._params = Buffer(1, plan.n_params, self.format)
+        self._grads = Buffer(1, plan.n_params, self.format)
+        self._slots = Buffer(0, plan.n_params, self.format)
+        self.model.params = self._params.data
+        self.model.grads = self._grads.data
+        self.model.slots = self._slots.data
+        self._measure()
+
+    cdef _take_chain(self, Chain* chain, list ops, width, out):
+        cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
+        cdef Op* table = <Op*>memory.data
+        cdef int i
+        for i, op in enumerate(ops):
+            table[i] = op
+        self.ops_memory.append(memory)
+        chain.ops = table
+        chain.n_ops = len(ops)
+        chain.width = width
+        chain.out = out
+
+    cdef _measure(self):
+        """Scratch and work of the widest ops."""
+        cdef int i
+        cdef Op* op
+        cdef Py_ssize_t need = self.model.ld_out
+        cdef double flops = 0
+        for i in range(self.model.train.n_ops):
+            op = &self.model.train.ops[i]
+            if op.w >= 0:
+                need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
+                flops += 2.0 * op.n_in * op.n_out
+            flops += 10.0 * op.n_out
+        self.scratch_size = (need + 31) // 16 * 16
+        self.flops = flops
+
+    # -- configuration
+
+    @property
+    def params(self):
+        """(1, n_params) memory of the parameters."""
+        return self._params
+
+    @property
+    def grads(self):
+        return self._grads
+
+    @property
+    def slots(self):
+        """(n_slots, n_params) memory of the optimizer."""
+        return self._slots
+
+    def set_seed(self, uint64_t seed):
+        self.model.seed = seed
+        self.mid_epoch = False
+
+    def set_loss(self, int kind, bint fused):
+        self.model.loss = kind
+        self.model.fused = fused
+
+    def set_optimizer(self, int kind, int n_slots, tuple hyper):
+        cdef int i
+        if len(hyper) > 8:
+            raise ValueError("an optimizer has at most 8 numbers")
+        self.model.optimizer.kind = kind
+        self.model.optimizer.n_slots = n_slots
+        for i in range(len(hyper)):
+            self.model.optimizer.hyper[i] = hyper[i]
+        self._slots = Buffer(n_slots, self.model.n_params, self.format)
+        self.model.slots = self._slots.data
+        self.iterations = 0
+
+    # -- training
+
+    cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
+        """Chunks of a step of this many rows; 0: the threads share the batch. By shape alone.
+
+        Partial gradients are added up by memory traffic: they pay where activations outweigh
+        parameters.
+        """
+        if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
+            return 0
+        return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
+
+    cdef Workspace training_workspace(self, Py_ssize_t rows):
+        cdef Py_ssize_t chunks = self.chunks_of(rows)
+        cdef int threads = threads_for(3 * self.flops * rows, chunks if chunks else (rows + 3) // 4)
+        key = (rows, threads, chunks)
+        if self.training is None or self.training.key != key:
+            self.training = None
+            workspace = Workspace()
+            if chunks:
+                workspace.prepare(self, &self.model.train, min(rows, <Py_ssize_t>BLOCK_ROWS), threads,
+                                  threads, chunks, True)
+            else:
+                workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
+            workspace.key = key
+            self.training = workspace
+        return self.training
+
+    def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
+            double[::1] losses, outputs=None, double seconds=INFINITY):
+        """Train for up to len(lr) steps from the present position; see docs/design.md.
+
+        Returns (status, steps done).
+        """
+        cdef Py_ssize_t n = data.view.n
+        cdef Run* run
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
+            raise ValueError("run: wrong sizes")
+        batch_size = min(batch_size, n)
+        if self.batch < 0 or self.batch * batch_size >= n:
+            raise ValueError(f"run: there is no batch {self.batch} of {batch_size} in {n} rows")
+        if lr.shape[0] == 0:
+            return STATUS_OK, 0
+        run = &self.training_workspace(batch_size).run
+        if shuffle and (self.order is None or self.order.shape[1] != n):
+            self.order = Buffer(1, n, b"i")
+            self.mid_epoch = False
+        run.data = &data.view
+        run.batch = batch_size
+        run.order = <int32_t*>self.order.data if shuffle else NULL
+        run.order_ready = self.mid_epoch
+        run.outputs = self.outputs_pointer(outputs, n)
+        run.dropout = True
+        run.lr = &lr[0]
+        run.losses = &losses[0]
+        run.n_steps = lr.shape[0]
+        run.steps_done = 0
+        run.epoch = self.epoch
+        run.batch_index = self.batch
+        run.iterations = self.iterations
+        run.deadline = self.k.now() + seconds
+        run.stop = False
+        run.status = STATUS_OK
+        with nogil:
+            self.k.train(run)
+        self.epoch = run.epoch
+        self.batch = run.batch_index
+        self.mid_epoch = shuffle and self.batch > 0
+        self.iterations += run.steps_done - (run.status == STATUS_NONFINITE)
+        return run.status, run.steps_done
+
+    # -- inference mode
+
+    def forward(self, Data data not None, out):
+        """Predictions into out (n, n_out)."""
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
+        if data.view.y != NULL or data.view.labels != NULL:
+            raise ValueError("forward takes no targets")
+        self.infer(data, out)
+
+    def evaluate(self, Data data not None, outputs=None):
+        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given."""
+        cdef Workspace workspace
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        workspace = self.infer(data, outputs)
+        return 0.0 if workspace is None else self.mean_loss(workspace)
+
+    cdef Workspace infer(self, Data data, outputs):
+        cdef Workspace workspace
+        cdef Py_ssize_t n = data.view.n
+        cdef Run* run
+        if n == 0:
+            return None
+        workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
+        run = &workspace.run
+        run.data = &data.view
+        run.outputs = self.outputs_pointer(outputs, n)
+        with nogil:
+            self.k.infer(run)
+        return workspace
+
+    def loss_and_grad(self, Data data not None):
+        """Σ weight·loss / n; its gradient goes to `grads`."""
+        cdef Workspace workspace
+        cdef Run* run
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        if data.view.n < 1:
+            raise ValueError("loss_and_grad: no rows")
+        workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
+        run = &workspace.run
+        run.data = &data.view
+        with nogil:
+            self.k.gradient(run)
+        return self.mean_loss(workspace)
+
+    cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
+        """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
+        cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
+        cdef Py_ssize_t chunk = MIN_CHUNK_ROWS if gradient else PASS_ROWS
+        cdef Py_ssize_t chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
+        cdef int threads = threads_for(flops * n, chunks)
+        workspace = Workspace()
+        workspace.prepare(self, chain, min(n, <Py_ssize_t>BLOCK_ROWS), threads, threads, chunks, gradient)
+        return workspace
+
+    cdef double mean_loss(self, Workspace workspace):
+        cdef double total = 0
+        cdef Py_ssize_t c
+        for c in range(workspace.run.n_chunks):
+            total += workspace.run.chunk_loss[c]
+        return total / workspace.run.data.n
+
+    cdef void* outputs_pointer(self, outputs, Py_ssize_t n) except? NULL:
+        cdef float[:, ::1] out32
+        cdef double[:, ::1] out64
+        if outputs is None:
+            return NULL
+        if tuple(outputs.shape) != (n, self.model.n_out):
+            raise ValueError(f"outputs has shape {outputs.shape}, expected {(n, self.model.n_out)}")
+        if n == 0 or self.model.n_out == 0:
+            return NULL
+        if self.format == b"d":
+            out64 = outputs
+            return &out64[0, 0]
+        out32 = outputs
+        return &out32[0, 0]
+
+
+# ---- the kernels by themselves ---------------------------------------------------------------------
+
+cdef inline const Kernels* table_of(real example) noexcept:
+    return tables[0] if real is float else tables[1]
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t n):
+    return max(<Py_ssize_t>16, (n + 15) // 16 * 16)
+
+
+cdef class Padded:
+    """A matrix as the kernels want it: rows to a multiple of 4, columns to one of 16.
+
+    Where the caller's array has such a shape it is used in place, else it is copied.
+    """
+    cdef char* data
+    cdef Py_ssize_t ld
+    cdef Buffer memory
+
+    cdef take(self, char* source, Py_ssize_t m, Py_ssize_t n, bytes format, bint copy, bint private):
+        cdef Py_ssize_t i, size = 8 if format == b"d" else 4
+        if not private and m % 4 == 0 and n % 16 == 0 and m > 0 and n > 0:
+            self.data = source
+            self.ld = n
+            return self
+        self.ld = padded(n)
+        self.memory = Buffer((m + 3) // 4 * 4, self.ld, format)
+        self.data = self.memory.data
+        if copy and n > 0:
+            for i in range(m):
+                memcpy(self.data + i * self.ld * size, source + i * n * size, n * size)
+        return self
+
+    cdef give(self, char* target, Py_ssize_t m, Py_ssize_t n, Py_ssize_t size):
+        cdef Py_ssize_t i
+        if self.data == target or n == 0:
+            return
+        for i in range(m):
+            memcpy(target + i * n * size, self.data + i * self.ld * size, n * size)
+
+
+cdef inline bytes format_of(real example):
+    return b"f" if real is float else b"d"
+
+
+cdef inline char* start(const real[:, ::1] a) noexcept nogil:
+    return NULL if a.shape[0] == 0 or a.shape[1] == 0 else <char*>&a[0, 0]
+
+
+cdef inline char* start_1d(const real[::1] a) noexcept nogil:
+    return NULL if a.shape[0] == 0 else <char*>&a[0]
+
+
+cdef Buffer tail_readable(char* source, Py_ssize_t n, bytes format):
+    """A copy that may be read a vector past its end."""
+    cdef Buffer copy = Buffer(1, n, format)
+    if n > 0:
+        memcpy(copy.data, source, n * copy.itemsize)
+    return copy
+
+
+
+def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, int activation,
+                  real[:, ::1] out):
+    """out[m, n] = f(x[m, k] · w[k, n] + b[n])"""
+    cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
+    cdef const Kernels* table = table_of[real](0)
+    cdef bytes format = format_of[real](0)
+    cdef Padded xp, yp
+    cdef Buffer wp, bp, scratch
+    cdef char* weights
+    if w.shape[0] != k or b.shape[0] != n or out.shape[0] != m or out.shape[1] != n:
+        raise ValueError("dense_forward: the shapes do not fit")
+    if m == 0 or n == 0:
+        return
+    xp = Padded().take(start[real](x), m, k, format, True, False)
+    yp = Padded().take(start[real](out), m, n, format, False, False)
+    weights = start[real](w)
+    if n % 16 or k == 0:
+        wp = tail_readable(weights, k * n, format)
+        weights = wp.data
+    bp = tail_readable(start_1d[real](b), n, format)
+    scratch = Buffer(max(k, n) + 16, table.panel, format)
+    with nogil:
+        table.dense_forward(m, k, n, xp.data, xp.ld, weights, bp.data, yp.data, yp.ld, activation,
+                            scratch.data)
+    yp.give(start[real](out), m, n, sizeof(real))
+
+
+def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, ::1] w,
+                   const real[:, ::1] out, int activation, real[:, ::1] dx, real[:, ::1] dw,
+                   real[::1] db):
+    """dz = dout ⊙ f'(z);  dx = dz · wᵀ,  dw = xᵀ · dz,  db = Σ dz"""
+    cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
+    cdef const Kernels* table = table_of[real](0)
+    cdef bytes format = format_of[real](0)
+    cdef Padded xp, dzp, outp, dxp
+    cdef Buffer wp, scratch
+    cdef char* weights
+    if (w.shape[0] != k or dout.shape[0] != m or dout.shape[1] != n or out.shape[0] != m
+            or out.shape[1] != n or dx.shape[0] != m or dx.shape[1] != k or dw.shape[0] != k
+            or dw.shape[1] != n or db.shape[0] != n):
+        raise ValueError("dense_backward: the shapes do not fit")
+    xp = Padded().take(start[real](x), m, k, format, True, False)
+    dzp = Padded().take(start[real](dout), m, n, format, True, True)
+    outp = Padded().take(start[real](out), m, n, format, True, dzp.ld != n)
+    dxp = Padded().take(start[real](dx), m, k, format, False, False)
+    weights = start[real](w)
+    if n % 16 or k == 0:
+        wp = tail_readable(weights, k * n, format)
+        weights = wp.data
+    scratch = Buffer(max(k, n) + 16, table.panel, format)
+    with nogil:
+        table.activation_backward(activation, m, n, outp.data, dzp.data, dzp.ld)
+        table.dense_backward(m, k, n, xp.data, xp.ld, weights, dzp.data, dzp.ld, dxp.data, dxp.ld,
+                             start[real](dw), start_1d[real](db), scratch.data)
+    dxp.give(start[real](dx), m, k, sizeof(real))
+
+
+def activation_forward(const real[:, ::1] x, int activation, real[:, ::1] out):
+    """out = f(x), row by row"""
+    cdef Py_ssize_t m = x.shape[0], n = x.shape[1]
+    cdef const Kernels* table = table_of[real](0)
+    cdef Padded yp
+    if out.shape[0] != m or out.shape[1] != n:
+        raise ValueError("activation_forward: the shapes do not fit")
+    if m == 0 or n == 0:
+        return
+    yp = Padded().take(start[real](x), m, n, format_of[real](0), True, True)
+    with nogil:
+        table.activation_forward(activation, m, n, yp.data, yp.ld)
+    yp.give(start[real](out), m, n, sizeof(real))
+
+
+def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, int activation,
+                        real[:, ::1] dx):
+    """dx = dout ⊙ f'(x), from out = f(x)"""
+    cdef Py_ssize_t m = out.shape[0], n = out.shape[1]
+    cdef const Kernels* table = table_of[real](0)
+    cdef Padded yp, dp
+    if dout.shape[0] != m or dout.shape[1] != n or dx.shape[0] != m or dx.shape[1] != n:
+        raise ValueError("activation_backward: the shapes do not fit")
+    if m == 0 or n == 0:
+        return
+    yp = Padded().take(start[real](out), m, n, format_of[real](0), True, True)
+    dp = Padded().take(start[real](dout), m, n, format_of[real](0), True, True)
+    with nogil:
+        table.activation_backward(activation, m, n, yp.data, dp.data, dp.ld)
+    dp.give(start[real](dx), m, n, sizeof(real))
+
+
+def loss(int kind, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
+         real[:, ::1] gradient):
+    """Σ weight·loss / m, and its gradient with respect to y_pred."""
+    cdef Py_ssize_t m = y_pred.shape[0], n = y_pred.shape[1], i
+    cdef const Kernels* table = table_of[real](0)
+    cdef bytes format = format_of[real](0)
+    cdef Padded ap, yp, dp
+    cdef Buffer values, scratch
+    cdef double total = 0
+    if (y_true.shape[0] != m or y_true.shape[1] != n or gradient.shape[0] != m
+            or gradient.shape[1] != n or weight.shape[0] != m or m == 0 or n == 0):
+        raise ValueError("loss: the shapes do not fit")
+    ap = Padded().take(start[real](y_pred), m, n, format, True, True)
+    yp = Padded().take(start[real](y_true), m, n, format, True, True)
+    dp = Padded().take(start[real](gradient), m, n, format, False, True)
+    values = Buffer(1, m, b"d")
+    scratch = Buffer(1, ap.ld, format)
+    with nogil:
+        table.loss(kind, m, n, ap.data, yp.data, ap.ld, &weight[0], 1.0 / m, dp.data,
+                   <double*>values.data, scratch.data)
+    dp.give(start[real](gradient), m, n, sizeof(real))
+    for i in range(m):
+        total += (<double*>values.data)[i]
+    return total / m
+
+
+def optimizer_step(int kind, int n_slots, tuple hyper, double lr, Py_ssize_t iteration,
+                   real[::1] params, const real[::1] grads, real[:, ::1] slots):
+    """One step in place; slots (n_slots, n); iteration counts from 0."""
+    cdef Update update
+    cdef Py_ssize_t n = params.shape[0], i
+    cdef const Kernels* table = table_of[real](0)
+    if grads.shape[0] != n or slots.shape[0] != n_slots or slots.shape[1] != n or len(hyper) > 8:
+        raise ValueError("optimizer_step: the shapes do not fit")
+    if n == 0:
+        return
+    update.kind = kind
+    update.n_slots = n_slots
+    for i in range(len(hyper)):
+        update.hyper[i] = hyper[i]
+    with nogil:
+        table.update(&update, n, lr, iteration, &params[0], &grads[0],
+                     &slots[0, 0] if n_slots > 0 else NULL, n)
+
+
+def primitive(int which, const real[::1] x, real[::1] y):
+    """Test hook: y = f(x) through the variant's own exp, log, tanh, …"""
+    cdef const Kernels* table = table_of[real](0)
+    if x.shape[0] != y.shape[0]:
+        raise ValueError("primitive: the shapes do not fit")
+    if x.shape[0] > 0:
+        with nogil:
+            table.primitive(which, x.shape[0], &x[0], &y[0])

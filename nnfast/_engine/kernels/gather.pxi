@@ -1,0 +1,45 @@
+"""Rows of the data set into the arena: converted and scaled on the way, nothing copied twice."""
+
+ctypedef fused input_real:
+    float
+    double
+    uint8_t
+
+
+cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
+                             real* out) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef real a = <real>scale, b = <real>offset
+    for j in range(n):
+        out[j] = <real>x[j] * a + b
+
+
+cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noexcept nogil:
+    return position if order == NULL else order[position]
+
+
+cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, double scale, double offset,
+                     real* out) noexcept nogil:
+    """out = scale·x[row] + offset"""
+    cdef bint plain = scale == 1 and offset == 0
+    if data.x_type == INPUT_FLOAT32:
+        if plain and sizeof(real) == sizeof(float):
+            memcpy(out, <const float*>data.x + row * n_in, n_in * sizeof(float))
+        else:
+            convert_row(<float*>data.x + row * n_in, n_in, scale, offset, out)
+    elif data.x_type == INPUT_FLOAT64:
+        if plain and sizeof(real) == sizeof(double):
+            memcpy(out, <const double*>data.x + row * n_in, n_in * sizeof(double))
+        else:
+            convert_row(<double*>data.x + row * n_in, n_in, scale, offset, out)
+    else:
+        convert_row(<uint8_t*>data.x + row * n_in, n_in, scale, offset, out)
+
+
+cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out, real* y) noexcept nogil:
+    """y = the row's targets; a class index becomes a one-hot row."""
+    if data.labels != NULL:
+        memset(y, 0, n_out * sizeof(real))
+        y[data.labels[row]] = 1
+    else:
+        memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))

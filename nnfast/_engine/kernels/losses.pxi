@@ -1,0 +1,144 @@
+"""Losses over rows: the value of each row and the gradient of the weighted sum, in one pass.
+
+Common contract: a (what the network gave) and y (targets) are m rows of n, da likewise or
+NULL; all have stride ld and are padded to whole vectors. value[i] = weight[i]·loss(a_i, y_i),
+da = scale·weight[i]·∂loss/∂a. weight is NULL for ones. da may not be a or y. The formulas are
+Keras'.
+"""
+
+
+cdef inline vreal clip_probability(vreal p) noexcept nogil:
+    return vmax(vsplat(<real>1e-7), vmin(vsplat(<real>(1 - 1e-7)), p))
+
+
+cdef inline vreal inside_clip(vreal p, vreal slope) noexcept nogil:
+    """The slope where the clip leaves p alone, else 0."""
+    return vselect(vgt(vsplat(<real>1e-7), p), vsplat(0),
+                   vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), slope))
+
+
+cdef inline vreal pair_value(int kind, vreal a, vreal y) noexcept nogil:
+    """The losses that are a mean over the row's elements: the value of one element."""
+    cdef vreal p
+    if kind == LOSS_MSE:
+        return (a - y) * (a - y)
+    elif kind == LOSS_BCE:
+        p = clip_probability(a)
+        return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
+    return (vmax(vsplat(0), a) - a * y) + v_log1p_unit(v_exp(-vabs(a)))
+
+
+cdef inline vreal pair_slope(int kind, vreal a, vreal y) noexcept nogil:
+    """Its derivative with respect to a."""
+    cdef vreal p
+    if kind == LOSS_MSE:
+        return vsplat(2) * (a - y)
+    elif kind == LOSS_BCE:
+        p = clip_probability(a)
+        return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
+    return v_sigmoid(a) - y
+
+
+cdef inline void mean_loss(int kind, Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
+                           Py_ssize_t ld, const double* weight, double scale, real* da,
+                           double* value) noexcept nogil:
+    """Σ_j pair_value(a_j, y_j) / n"""
+    cdef Py_ssize_t i, j, p
+    cdef double w
+    cdef vreal total, part, factor
+    for i in range(m):
+        w = 1 if weight == NULL else weight[i]
+        total = vsplat(0)
+        factor = vsplat(<real>(w * scale / n))
+        for j in range(blocks(n, VLEN)):
+            p = i * ld + j * VLEN
+            part = pair_value(kind, vload(a + p), vload(y + p))
+            total = total + row_part(<const real*>&part, 0, n - j * VLEN, 0)
+            if da != NULL:
+                vstore(da + p, factor * pair_slope(kind, vload(a + p), vload(y + p)))
+        value[i] = w * vsum(total) / n
+
+
+cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
+                              Py_ssize_t ld, const double* weight, double scale, real* da,
+                              double* value, real* e) noexcept nogil:
+    """−Σ_j y_j·log softmax(z)_j = Σ_j y_j·(log Σ exp(z − max z) − (z_j − max z))
+
+    e: n elements of scratch, padded; may be NULL where da is given.
+    """
+    cdef Py_ssize_t i, j, p
+    cdef double w
+    cdef real peak, total, log_total
+    cdef vreal yj, mass, loss, factor, scaled_mass
+    cdef real* exps
+    for i in range(m):
+        w = 1 if weight == NULL else weight[i]
+        exps = e if da == NULL else da + i * ld
+        peak = row_max(z + i * ld, n)
+        total = exp_row(z + i * ld, n, peak, exps)
+        log_total = <real>log(total)
+        mass = vsplat(0)
+        loss = vsplat(0)
+        for j in range(blocks(n, VLEN)):
+            yj = row_part(y + i * ld, j, n, 0)
+            mass = mass + yj
+            # A logit of −inf counts 0 where its target is 0.
+            loss = loss + yj * vmin(vsplat(REAL_HUGE), vsplat(log_total + peak) - row_part(z + i * ld, j, n, 0))
+        value[i] = w * vsum(loss)
+        if da != NULL:
+            factor = vsplat(<real>(w * scale))
+            scaled_mass = vsplat(vsum(mass) / total)
+            for j in range(blocks(n, VLEN)):
+                p = i * ld + j * VLEN
+                vstore(da + p, factor * (vload(da + p) * scaled_mass - vload(y + p)))
+
+
+cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y, Py_ssize_t ld,
+                       const double* weight, double scale, real* da, double* value) noexcept nogil:
+    """−Σ_j y_j·log clip(q_j) with q = a / Σ a
+
+    ∂/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a with g_k = −y_k / q_k where the clip leaves q_k alone.
+    """
+    cdef Py_ssize_t i, j, p
+    cdef double w
+    cdef real total
+    cdef vreal sums, loss, dot, q, yj, over, factor
+    for i in range(m):
+        w = 1 if weight == NULL else weight[i]
+        sums = vsplat(0)
+        for j in range(blocks(n, VLEN)):
+            sums = sums + row_part(a + i * ld, j, n, 0)
+        total = vsum(sums)
+        over = vsplat((<real>1) / total)
+        loss = vsplat(0)
+        dot = vsplat(0)
+        for j in range(blocks(n, VLEN)):
+            q = row_part(a + i * ld, j, n, 0) * over
+            yj = row_part(y + i * ld, j, n, 0)
+            loss = loss - yj * v_log(clip_probability(q))
+            dot = dot + inside_clip(q, yj)
+        value[i] = w * vsum(loss)
+        if da != NULL:
+            factor = over * vsplat(<real>(w * scale))
+            dot = vsplat(vsum(dot))
+            for j in range(blocks(n, VLEN)):
+                p = i * ld + j * VLEN
+                q = vload(a + p) * over
+                vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
+
+
+cdef void loss_rows(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y,
+                    Py_ssize_t ld, const double* weight, double scale, void* da, double* value,
+                    void* scratch) noexcept nogil:
+    """One loss over m rows; scratch: ld elements."""
+    if kind == LOSS_MSE:
+        mean_loss(LOSS_MSE, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
+    elif kind == LOSS_BCE:
+        mean_loss(LOSS_BCE, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
+    elif kind == LOSS_BCE_LOGITS:
+        mean_loss(LOSS_BCE_LOGITS, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
+    elif kind == LOSS_CCE:
+        crossentropy(m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
+    elif kind == LOSS_CCE_LOGITS:
+        crossentropy_logits(m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value,
+                            <real*>scratch)

@@ -1,0 +1,114 @@
+"""exp, log, tanh and what is made of them, a vector at a time.
+
+One source for float32 and float64: the argument is reduced until a Taylor series of
+EXP_DEGREE or LOG_TERMS terms reaches rounding. No table, no branch.
+"""
+
+cdef inline Py_ssize_t blocks(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """⌈n / step⌉. Loops count blocks: a range with an extern step needs the GIL (its sign is
+    unknown)."""
+    return (n + step - 1) // step
+
+
+cdef inline vreal taylor_exp(vreal r, int lowest) noexcept nogil:
+    """Σ r^(i−lowest)/i! for i = lowest … EXP_DEGREE."""
+    cdef vreal p = vsplat(INVERSE_FACTORIAL[EXP_DEGREE])
+    cdef int i
+    for i in range(1, EXP_DEGREE + 1 - lowest):
+        p = p * r + vsplat(INVERSE_FACTORIAL[EXP_DEGREE - i])
+    return p
+
+
+cdef inline vreal v_exp(vreal x) noexcept nogil:
+    """e^x = 2^k · e^r with k = round(x / ln 2), |r| ≤ ln 2 / 2 (Cody and Waite)."""
+    cdef vreal bounded = vmax(vsplat(EXP_UNDERFLOW), vmin(vsplat(EXP_OVERFLOW), x))
+    cdef vreal t = bounded * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
+    cdef vreal k = t - vsplat(ROUND_MAGIC)
+    cdef vreal r = (bounded - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
+    cdef vreal y = vscale(taylor_exp(r, 0), t)
+    y = vselect(vgt(x, vsplat(EXP_OVERFLOW)), vsplat(INFINITY), y)
+    # What is left is too small, or NaN: max(0, x) is 0 for the one and passes the other.
+    return vselect(vgt(x, vsplat(EXP_UNDERFLOW)), y, vmax(vsplat(0), x))
+
+
+cdef inline vreal v_expm1_negative(vreal x) noexcept nogil:
+    """e^x − 1 for −2·TANH_LIMIT ≤ x ≤ 0, without cancellation near 0."""
+    cdef vreal t = x * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
+    cdef vreal k = t - vsplat(ROUND_MAGIC)
+    cdef vreal r = (x - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
+    cdef vreal scale = vscale(vsplat(1), t)
+    return scale * (r * taylor_exp(r, 1)) + (scale - vsplat(1))
+
+
+cdef inline vreal v_tanh(vreal x) noexcept nogil:
+    """tanh x = −u / (2 + u) with u = e^(−2|x|) − 1, and the sign of x."""
+    cdef vreal u = v_expm1_negative(vsplat(-2) * vmin(vsplat(TANH_LIMIT), vabs(x)))
+    return vcopysign(u / (vsplat(2) + u), x)
+
+
+cdef inline vreal v_sigmoid(vreal x) noexcept nogil:
+    """1 / (1 + e^−x)"""
+    return vsplat(1) / (vsplat(1) + v_exp(-x))
+
+
+cdef inline vreal atanh_series(vreal s, int terms) noexcept nogil:
+    """2·atanh(s) = 2s·Σ s^(2i)/(2i+1) = log((1 + s)/(1 − s))."""
+    cdef vreal s2 = s * s
+    cdef vreal p = vsplat((<real>1) / (2 * terms - 1))
+    cdef int i
+    for i in range(2, terms + 1):
+        p = p * s2 + vsplat((<real>1) / (2 * (terms - i) + 1))
+    return (s + s) * p
+
+
+cdef inline vreal v_log(vreal x) noexcept nogil:
+    """log(m·2^e) = e·ln 2 + 2·atanh((m − 1)/(m + 1)), m in [√½, √2)."""
+    cdef vmask small = vgt(vsplat(REAL_TINY), x)
+    cdef vreal e, m, y
+    m = vfrexp(vselect(small, x * vsplat(SUBNORMAL_SCALE), x), &e)
+    e = e - vselect(small, vsplat(SUBNORMAL_EXPONENT), vsplat(0))
+    y = atanh_series((m - vsplat(1)) / (m + vsplat(1)), LOG_TERMS)
+    y = e * vsplat(LN2_HIGH) + (e * vsplat(LN2_LOW) + y)
+    y = vselect(vgt(x, vsplat(0)), y, vselect(vgt(vsplat(0), x), vsplat(NAN), vsplat(-INFINITY)))
+    # +inf and NaN are their own logarithms; neither is below the largest number.
+    return vselect(vgt(vsplat(INFINITY), x), y, x)
+
+
+cdef inline vreal v_log1p_unit(vreal e) noexcept nogil:
+    """log(1 + e) = 2·atanh(e / (2 + e)) for 0 ≤ e ≤ 1, exact to rounding for small e too."""
+    return atanh_series(e / (vsplat(2) + e), LOG1P_TERMS)
+
+
+cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
+    if which == MATH_EXP:
+        return v_exp(x)
+    elif which == MATH_LOG:
+        return v_log(x)
+    elif which == MATH_LOG1P:
+        return v_log1p_unit(x)
+    elif which == MATH_TANH:
+        return v_tanh(x)
+    return v_sigmoid(x)
+
+
+cdef inline void map_primitive(int which, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n // VLEN):
+        vstore(y + i * VLEN, primitive_value(which, vload(x + i * VLEN)))
+    i = n // VLEN * VLEN
+    if i < n:
+        vstore_n(y + i, primitive_value(which, vload_n(x + i, <int>(n - i))), <int>(n - i))
+
+
+cdef void primitive(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil:
+    """y = f(x), element by element: the hook through which the tests see the functions above."""
+    if which == MATH_EXP:
+        map_primitive(MATH_EXP, n, <const real*>x, <real*>y)
+    elif which == MATH_LOG:
+        map_primitive(MATH_LOG, n, <const real*>x, <real*>y)
+    elif which == MATH_LOG1P:
+        map_primitive(MATH_LOG1P, n, <const real*>x, <real*>y)
+    elif which == MATH_TANH:
+        map_primitive(MATH_TANH, n, <const real*>x, <real*>y)
+    else:
+        map_primitive(MATH_SIGMOID, n, <const real*>x, <real*>y)

@@ -1,0 +1,71 @@
+"""Counter-based random numbers: a value is a function of its key, so no order of work matters."""
+
+cdef inline uint64_t mix64(uint64_t z) noexcept nogil:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
+    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline uint64_t subkey(uint64_t key, uint64_t number) noexcept nogil:
+    """An independent stream for each number."""
+    return mix64(key + (number + 1) * <uint64_t>0x9E3779B97F4A7C15)
+
+
+cdef inline uint32_t mix32(uint32_t h) noexcept nogil:
+    """Wellons' lowbias32: a bijection of 32 bits that vectorises."""
+    h = (h ^ (h >> 16)) * <uint32_t>0x7FEB352D
+    h = (h ^ (h >> 15)) * <uint32_t>0x846CA68B
+    return h ^ (h >> 16)
+
+
+cdef void shuffle(uint64_t seed, uint64_t epoch, Py_ssize_t n, int32_t* order) noexcept nogil:
+    """The epoch's permutation of 0 … n−1 (Fisher and Yates; Lemire's multiply for the range)."""
+    cdef uint64_t key = subkey(seed, epoch)
+    cdef Py_ssize_t i, j
+    cdef int32_t other
+    for i in range(n):
+        order[i] = <int32_t>i
+    for i in range(n - 1, 0, -1):
+        j = <Py_ssize_t>(((subkey(key, <uint64_t>i) >> 32) * <uint64_t>(i + 1)) >> 32)
+        other = order[i]
+        order[i] = order[j]
+        order[j] = other
+
+
+cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept nogil:
+    """The stream of one dropout layer in one epoch; ~seed keeps it apart from the shuffle's."""
+    return subkey(subkey(~seed, epoch), <uint64_t>layer)
+
+
+cdef void dropout(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
+                  double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
+    """y = x / (1 − rate) where the mask keeps, else 0; row i is number first + i of its epoch.
+
+    Backward is the same function over the gradients: the mask is drawn again, not stored.
+    """
+    cdef Py_ssize_t i, j
+    cdef uint64_t row
+    cdef uint32_t low, high, h
+    cdef uint32_t drop = <uint32_t>(rate * 4294967296.0)
+    cdef real scale = <real>(1 / (1 - rate))
+    cdef const real* xi
+    cdef real* yi
+    for i in range(m):
+        row = subkey(key, <uint64_t>(first + i))
+        low = <uint32_t>row
+        high = <uint32_t>(row >> 32)
+        xi = x + i * ldx
+        yi = y + i * ldy
+        for j in range(n):
+            h = mix32(mix32(<uint32_t>j * <uint32_t>0x9E3779B9 + low) ^ high)
+            yi[j] = xi[j] * scale if h >= drop else <real>0
+
+
+cdef void affine(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
+                 double alpha, double beta) noexcept nogil:
+    """y = alpha·x + beta"""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        for j in range(n):
+            y[i * ldy + j] = <real>alpha * x[i * ldx + j] + <real>beta

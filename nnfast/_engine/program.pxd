@@ -1,0 +1,160 @@
+"""The vocabulary that core and variants share: ops, model, data, run, the kernel table.
+
+Plain structs of integers and untyped pointers. `void*` stands for the variant's real type
+(float or double); places and strides are in elements of it.
+"""
+
+from libc.stdint cimport int32_t, uint64_t
+
+
+cdef enum OpKind:
+    OP_DENSE
+    OP_ACTIVATION
+    OP_DROPOUT
+    OP_AFFINE
+
+cdef enum Activation:
+    ACT_LINEAR
+    ACT_RELU
+    ACT_TANH
+    ACT_SIGMOID
+    ACT_SOFTMAX
+
+cdef enum Loss:
+    LOSS_MSE
+    LOSS_BCE
+    LOSS_CCE
+    LOSS_BCE_LOGITS
+    LOSS_CCE_LOGITS
+
+cdef enum OptimizerKind:
+    OPT_SGD
+    OPT_ADAM
+
+cdef enum Status:
+    STATUS_OK
+    STATUS_NONFINITE
+
+cdef enum Primitive:
+    MATH_EXP
+    MATH_LOG
+    MATH_LOG1P
+    MATH_TANH
+    MATH_SIGMOID
+
+cdef enum InputType:
+    INPUT_FLOAT32
+    INPUT_FLOAT64
+    INPUT_UINT8
+
+
+ctypedef struct Op:
+    int kind
+    int activation      # applied to the output
+    int layer           # key of the op's random stream
+    int dx_relu         # dX leaves multiplied by relu'(x): x is the output of a relu
+    int dz_ready        # dy already holds dZ, because the next op did just that
+    Py_ssize_t n_in, n_out
+    Py_ssize_t x, y     # slots, in elements per row of the arena
+    Py_ssize_t ld_x, ld_y
+    Py_ssize_t dx, dy   # slots of the gradients; dx < 0: nobody needs it
+    Py_ssize_t w, b     # places in the flat parameters; < 0: none
+    double alpha, beta  # dropout: alpha = rate; affine: y = alpha·x + beta
+
+ctypedef struct Chain:
+    int n_ops
+    Op* ops
+    Py_ssize_t width    # elements per row of the arena
+    Py_ssize_t out      # slot of the prediction
+
+ctypedef struct Update:
+    int kind
+    int n_slots
+    double hyper[8]     # SGD: momentum, nesterov; Adam: beta_1, beta_2, epsilon
+
+ctypedef struct Model:
+    Py_ssize_t n_in, n_out, n_params
+    Py_ssize_t ld_in, ld_out
+    double in_scale, in_offset
+    Chain train, infer
+    int loss
+    int fused           # the loss works on what stands before the last activation
+    Update optimizer
+    void* params
+    void* grads
+    void* slots         # n_slots × n_params
+    uint64_t seed
+
+ctypedef struct DataView:
+    Py_ssize_t n
+    int x_type
+    const void* x               # n × n_in
+    const void* y               # n × n_out, or NULL
+    const int32_t* labels       # n class indices, or NULL
+    const double* weight        # n, or NULL: ones
+
+# Rows in work: a whole batch that the threads share, or one thread's part of it.
+ctypedef struct Block:
+    Py_ssize_t rows     # that the arena holds, a multiple of 4
+    void* arena         # rows × width
+    void* y             # rows × ld_out: targets, one-hot for classes
+    double* weight      # rows
+    double* loss        # rows
+
+ctypedef struct Run:
+    Model* model
+    DataView* data
+    Chain* chain
+    int n_threads
+    Block* blocks               # one, or one a thread
+    void* scratch               # n_threads × scratch_size
+    Py_ssize_t scratch_size
+    # training
+    Py_ssize_t batch            # rows of a step
+    int32_t* order              # permutation of the epoch's rows, or NULL: their own order
+    int order_ready             # it is the present epoch's already
+    void* outputs               # n × n_out predictions in the data's own order, or NULL
+    const double* lr
+    double* losses
+    Py_ssize_t n_steps, steps_done
+    uint64_t epoch
+    Py_ssize_t batch_index
+    Py_ssize_t iterations
+    double deadline
+    int stop
+    int status
+    # passes over fixed chunks of rows
+    Py_ssize_t n_chunks
+    void* partials              # n_chunks × n_params
+    double* chunk_loss          # n_chunks
+    int dropout                 # masks are drawn
+
+# One per variant: everything that core can ask of it.
+ctypedef struct Kernels:
+    const char* isa
+    int isa_is_real
+    int real_bytes
+    int vector_bytes
+    int has_openmp
+    Py_ssize_t panel            # columns of a packed panel
+    double (*now)() noexcept nogil
+    int (*thread_limit)() noexcept nogil
+    void (*train)(Run* run) noexcept nogil
+    void (*infer)(Run* run) noexcept nogil
+    void (*gradient)(Run* run) noexcept nogil
+    void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
+                          const void* w, const void* b, void* y, Py_ssize_t ldy,
+                          int activation, void* scratch) noexcept nogil
+    void (*dense_backward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
+                           const void* w, const void* dz, Py_ssize_t ldz, void* dx, Py_ssize_t lddx,
+                           void* dw, void* db, void* scratch) noexcept nogil
+    void (*activation_forward)(int activation, Py_ssize_t m, Py_ssize_t n, void* y,
+                               Py_ssize_t ld) noexcept nogil
+    void (*activation_backward)(int activation, Py_ssize_t m, Py_ssize_t n, const void* y,
+                                void* dy, Py_ssize_t ld) noexcept nogil
+    void (*loss)(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
+                 const double* weight, double scale, void* da, double* value,
+                 void* scratch) noexcept nogil
+    void (*update)(const Update* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,
+                   void* params, const void* grads, void* slots, Py_ssize_t stride) noexcept nogil
+    void (*primitive)(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil

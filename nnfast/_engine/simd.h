@@ -1,0 +1,347 @@
+/* simd.h: one vector type and its primitives per instruction set; the only C of the engine.
+ *
+ * Included once per variant. NNFAST_DOUBLE chooses the real type, the compiler's own macros
+ * (__AVX512F__, __AVX2__) the width. A compiler without vector extensions gets vectors of one
+ * element. Everything else is written in Cython on top of this.
+ */
+#ifndef NNFAST_SIMD_H
+#define NNFAST_SIMD_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+#ifdef NNFAST_DOUBLE
+typedef double real;
+typedef int64_t ireal; /* the integer of the same width, for work on bits */
+#define REAL(f, d) d
+#else
+typedef float real;
+typedef int32_t ireal;
+#define REAL(f, d) f
+#endif
+
+/* ---- the vector type ------------------------------------------------------------------ */
+
+#if defined(__GNUC__)
+#define VECTOR(type, bytes) type __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#define ISA_NAME "avx512"
+#define VBYTES 64
+#elif defined(__AVX2__) && defined(__FMA__)
+#define ISA_NAME "avx2"
+#define VBYTES 32
+#else
+#define ISA_NAME "base"
+#define VBYTES 16
+#endif
+typedef VECTOR(real, VBYTES) vreal;
+typedef VECTOR(ireal, VBYTES) vint;
+#else
+#define INLINE static __inline
+#define ISA_NAME "base"
+#define VBYTES REAL(4, 8)
+#define SCALAR 1
+typedef real vreal;
+typedef ireal vint;
+#endif
+
+#define VLEN ((int)(VBYTES / sizeof(real)))
+
+/* Register tile of the matrix products: TILE_M rows × TILE_N vectors; rows come in steps of
+ * TILE_Q. 12×2 accumulators fill the 32 registers of AVX-512, 6×2 the 16 of the others. */
+#if VBYTES == 64
+#define TILE_M 12
+#define TILE_Q 4
+#else
+#define TILE_M 6
+#define TILE_Q 2
+#endif
+#define TILE_N 2
+#define PANEL (TILE_N * VLEN)
+
+/* 1 where the name's instructions are really there: asserted by the tests. */
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#define ISA_IS_REAL (VBYTES == 64)
+#elif defined(__AVX2__) && defined(__FMA__)
+#define ISA_IS_REAL (VBYTES == 32)
+#else
+#define ISA_IS_REAL 1
+#endif
+
+#if defined(__GNUC__)
+/* not memcpy: gcc 12 splits a 64-byte copy into two halves */
+INLINE vreal vload(const real *p) { return *(const vreal *)p; }
+INLINE void vstore(real *p, vreal v) { *(vreal *)p = v; }
+INLINE vreal vsplat(real s) { return s - (vreal){0}; }
+INLINE vint visplat(ireal s) { return s - (vint){0}; }
+#else
+INLINE vreal vload(const real *p) { return *p; }
+INLINE void vstore(real *p, vreal v) { *p = v; }
+INLINE vreal vsplat(real s) { return s; }
+INLINE vint visplat(ireal s) { return s; }
+#endif
+INLINE vint as_bits(vreal v) { vint b; memcpy(&b, &v, sizeof b); return b; }
+INLINE vreal from_bits(vint b) { vreal v; memcpy(&v, &b, sizeof v); return v; }
+
+/* ---- comparison, choice, the first n lanes ---------------------------------------------
+ * vmax and vmin return b where a lane is NaN: put the value that must pass through second. */
+
+#if VBYTES == 64 && !defined(NNFAST_DOUBLE)
+typedef __mmask16 vmask;
+#define FIRST(n) ((__mmask16)((1u << (n)) - 1u))
+INLINE vmask vgt(vreal a, vreal b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ); }
+INLINE vreal vselect(vmask m, vreal a, vreal b) { return (vreal)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
+INLINE vreal vmax(vreal a, vreal b) { return (vreal)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE vreal vmin(vreal a, vreal b) { return (vreal)_mm512_min_ps((__m512)a, (__m512)b); }
+INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm512_maskz_loadu_ps(FIRST(n), p); }
+INLINE void vstore_n(real *p, vreal v, int n) { _mm512_mask_storeu_ps(p, FIRST(n), (__m512)v); }
+INLINE vreal vkeep_n(vreal v, int n) { return (vreal)_mm512_maskz_mov_ps(FIRST(n), (__m512)v); }
+#elif VBYTES == 64
+typedef __mmask8 vmask;
+#define FIRST(n) ((__mmask8)((1u << (n)) - 1u))
+INLINE vmask vgt(vreal a, vreal b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ); }
+INLINE vreal vselect(vmask m, vreal a, vreal b) { return (vreal)_mm512_mask_blend_pd(m, (__m512d)b, (__m512d)a); }
+INLINE vreal vmax(vreal a, vreal b) { return (vreal)_mm512_max_pd((__m512d)a, (__m512d)b); }
+INLINE vreal vmin(vreal a, vreal b) { return (vreal)_mm512_min_pd((__m512d)a, (__m512d)b); }
+INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm512_maskz_loadu_pd(FIRST(n), p); }
+INLINE void vstore_n(real *p, vreal v, int n) { _mm512_mask_storeu_pd(p, FIRST(n), (__m512d)v); }
+INLINE vreal vkeep_n(vreal v, int n) { return (vreal)_mm512_maskz_mov_pd(FIRST(n), (__m512d)v); }
+#elif SCALAR
+typedef int vmask;
+INLINE vmask vgt(vreal a, vreal b) { return a > b; }
+INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
+INLINE vreal vmax(vreal a, vreal b) { return a > b ? a : b; }
+INLINE vreal vmin(vreal a, vreal b) { return a < b ? a : b; }
+INLINE vreal vload_n(const real *p, int n) { return n > 0 ? *p : (real)0; }
+INLINE void vstore_n(real *p, vreal v, int n) { if (n > 0) *p = v; }
+INLINE vreal vkeep_n(vreal v, int n) { return n > 0 ? v : (real)0; }
+#else
+typedef vint vmask;
+INLINE vmask vgt(vreal a, vreal b) { return (vmask)(a > b); }
+INLINE vreal vselect(vmask m, vreal a, vreal b) { return from_bits((m & as_bits(a)) | (~m & as_bits(b))); }
+INLINE vreal vmax(vreal a, vreal b) { return vselect((vmask)(a > b), a, b); }
+INLINE vreal vmin(vreal a, vreal b) { return vselect((vmask)(a < b), a, b); }
+INLINE vint lanes(void) { vint l; for (int i = 0; i < VLEN; i++) l[i] = i; return l; }
+INLINE vreal vkeep_n(vreal v, int n) { return from_bits((lanes() < visplat(n)) & as_bits(v)); }
+#if VBYTES == 32 && !defined(NNFAST_DOUBLE)
+INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm256_maskload_ps(p, (__m256i)(lanes() < visplat(n))); }
+INLINE void vstore_n(real *p, vreal v, int n) { _mm256_maskstore_ps(p, (__m256i)(lanes() < visplat(n)), (__m256)v); }
+#elif VBYTES == 32
+INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm256_maskload_pd(p, (__m256i)(lanes() < visplat(n))); }
+INLINE void vstore_n(real *p, vreal v, int n) { _mm256_maskstore_pd(p, (__m256i)(lanes() < visplat(n)), (__m256d)v); }
+#else
+INLINE vreal vload_n(const real *p, int n) { vreal v = vsplat(0); for (int i = 0; i < n; i++) v[i] = p[i]; return v; }
+INLINE void vstore_n(real *p, vreal v, int n) { for (int i = 0; i < n; i++) p[i] = v[i]; }
+#endif
+#endif
+
+INLINE vreal vabs(vreal v) { return from_bits(as_bits(v) & visplat(REAL(0x7fffffff, 0x7fffffffffffffffLL))); }
+INLINE vreal vcopysign(vreal size, vreal sign)
+{
+    vint s = visplat(REAL((ireal)0x80000000u, (ireal)0x8000000000000000ull));
+    return from_bits((as_bits(size) & ~s) | (as_bits(sign) & s));
+}
+
+/* Sum and maximum over lanes in a fixed order (halves), the same on every call. */
+#if SCALAR
+INLINE real vsum(vreal v) { return v; }
+INLINE real vpeak(vreal v) { return v; }
+#else
+INLINE vreal vfold(vreal v, int half) /* lane i gets lane i + half */
+{
+    vint from;
+    for (int l = 0; l < VLEN; l++) from[l] = (l + half) % VLEN;
+    return __builtin_shuffle(v, from);
+}
+INLINE real vsum(vreal v)
+{
+    for (int half = VLEN / 2; half > 0; half /= 2) v += vfold(v, half);
+    return v[0];
+}
+INLINE real vpeak(vreal v)
+{
+    for (int half = VLEN / 2; half > 0; half /= 2) v = vmax(v, vfold(v, half));
+    return v[0];
+}
+#endif
+
+/* ---- exponent bits: what exp and log need ----------------------------------------------- */
+
+#define EXPONENT_SHIFT REAL(23, 52)
+/* Adding 1.5·2^(mantissa bits) rounds to the nearest integer, which is then in the low bits. */
+#define ROUND_MAGIC REAL(12582912.0f, 6755399441055744.0)
+/* ln 2 in two parts; the first has few enough bits that k·LN2_HIGH is exact without an FMA. */
+#define LN2_HIGH REAL(0.693359375f, 6.93145751953125e-1)
+#define LN2_LOW REAL(-2.12194440e-4f, 1.42860682030941723212e-6)
+#define LOG2_E REAL(1.44269504f, 1.4426950408889634)
+#define EXP_OVERFLOW REAL(88.72283f, 709.782712893384)
+#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* the largest x whose e^x is not normal */
+#define EXP_DEGREE REAL(7, 12)   /* Taylor terms that reach rounding for |r| ≤ ln 2 / 2 */
+#define LOG_TERMS REAL(5, 11)    /* terms of the atanh series for |s| ≤ 3 − 2√2 */
+#define LOG1P_TERMS REAL(9, 18)  /* the same for |s| ≤ 1/3 */
+#define TANH_LIMIT REAL(20.0f, 40.0)
+#define REAL_TINY REAL(1.17549435e-38f, 2.2250738585072014e-308)
+#define REAL_HUGE REAL(3.4028235e38f, 1.7976931348623157e308)
+#define SUBNORMAL_SCALE REAL(33554432.0f, 18014398509481984.0) /* 2^25, 2^54 */
+#define SUBNORMAL_EXPONENT REAL(25.0f, 54.0)
+
+static const real INVERSE_FACTORIAL[] = {
+    (real)1, (real)1, (real)(1. / 2), (real)(1. / 6), (real)(1. / 24), (real)(1. / 120), (real)(1. / 720),
+    (real)(1. / 5040), (real)(1. / 40320), (real)(1. / 362880), (real)(1. / 3628800), (real)(1. / 39916800),
+    (real)(1. / 479001600)};
+
+/* a·2^k for a near 1 and the k that ROUND_MAGIC left in the low bits of t. */
+INLINE vreal vscale(vreal a, vreal t) { return from_bits(as_bits(a) + (as_bits(t) << EXPONENT_SHIFT)); }
+
+/* x = m·2^e with m in [√½, √2): returns m, writes e. Only for normal x > 0. */
+INLINE vreal vfrexp(vreal x, vreal *e)
+{
+    vint bits = as_bits(x);
+    vint root_half = visplat(REAL(0x3f3504f3, 0x3fe6a09e667f3bcdLL));
+    vint k = (bits - root_half) >> EXPONENT_SHIFT;
+    vreal magic = vsplat(ROUND_MAGIC);
+    *e = from_bits(as_bits(magic) + k) - magic;
+    return from_bits(bits - (k << EXPONENT_SHIFT));
+}
+
+/* ---- reciprocal and square root for the optimizers ---------------------------------------
+ * float32: the 12- or 14-bit approximation and one Newton step (exact division and square
+ * root took 7 ns per 16 parameters of Adam); float64: exact. */
+
+#if VBYTES == 64 && !defined(NNFAST_DOUBLE)
+INLINE vreal vrecip(vreal a)
+{
+    vreal r = (vreal)_mm512_rcp14_ps((__m512)a);
+    return r * (vsplat(2.0f) - a * r);
+}
+INLINE vreal vsqrt(vreal a)
+{
+    vreal b = vmax(vsplat(REAL_TINY), a), r = (vreal)_mm512_rsqrt14_ps((__m512)b), s = b * r;
+    return s * (vsplat(1.5f) - vsplat(0.5f) * s * r);
+}
+#elif VBYTES == 32 && !defined(NNFAST_DOUBLE)
+INLINE vreal vrecip(vreal a)
+{
+    vreal r = (vreal)_mm256_rcp_ps((__m256)a);
+    return r * (vsplat(2.0f) - a * r);
+}
+INLINE vreal vsqrt(vreal a)
+{
+    vreal b = vmax(vsplat(REAL_TINY), a), r = (vreal)_mm256_rsqrt_ps((__m256)b), s = b * r;
+    return s * (vsplat(1.5f) - vsplat(0.5f) * s * r);
+}
+#elif SCALAR
+INLINE vreal vrecip(vreal a) { return (real)1 / a; }
+INLINE vreal vsqrt(vreal a) { return REAL(sqrtf, sqrt)(a); }
+#else
+INLINE vreal vrecip(vreal a) { return vsplat(1) / a; }
+INLINE vreal vsqrt(vreal a)
+{
+#if VBYTES == 64
+    return (vreal)_mm512_sqrt_pd((__m512d)a);
+#elif VBYTES == 32
+    return (vreal)_mm256_sqrt_pd((__m256d)a);
+#else
+    for (int i = 0; i < VLEN; i++) a[i] = REAL(sqrtf, sqrt)(a[i]);
+    return a;
+#endif
+}
+#endif
+
+/* ---- VLEN × VLEN transpose in registers ---------------------------------------------------
+ * Stage s exchanges the off-diagonal s × s blocks: after log2(VLEN) stages rows are columns. */
+
+#if SCALAR
+INLINE void vtranspose(vreal *r) { (void)r; }
+#else
+INLINE void vtranspose(vreal *r)
+{
+#pragma GCC unroll 4
+    for (int s = 1; s < VLEN; s *= 2) {
+        vint low, high;
+#pragma GCC unroll 16
+        for (int l = 0; l < VLEN; l++) {
+            low[l] = (l & s) ? VLEN + l - s : l;
+            high[l] = (l & s) ? VLEN + l : l + s;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VLEN; i++)
+            if (!(i & s)) {
+                vreal a = r[i], b = r[i + s];
+                r[i] = __builtin_shuffle(a, b, low);
+                r[i + s] = __builtin_shuffle(a, b, high);
+            }
+    }
+}
+#endif
+
+/* ---- the processor's state, time, threads -------------------------------------------------
+ * Subnormal numbers make a step six times slower (Adam's slots of dead units decay into them),
+ * so they are flushed to zero inside the compiled loop and nowhere else. */
+
+INLINE uint64_t flush_subnormals(void)
+{
+#if defined(__x86_64__) || defined(_M_X64)
+    uint64_t old = _mm_getcsr();
+    _mm_setcsr((unsigned)old | 0x8040u);
+    return old;
+#elif defined(__aarch64__) && defined(__GNUC__)
+    uint64_t old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(old | (1ull << 24)));
+    return old;
+#else
+    return 0;
+#endif
+}
+
+INLINE void restore_float_mode(uint64_t old)
+{
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_setcsr((unsigned)old);
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(old));
+#else
+    (void)old;
+#endif
+}
+
+INLINE double seconds_now(void)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#else
+    timespec_get(&now, TIME_UTC);
+#endif
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+#if defined(__GNUC__)
+#define prefetch(p) __builtin_prefetch(p)
+#else
+#define prefetch(p) ((void)(p))
+#endif
+
+#ifdef _OPENMP
+#define team_barrier() _Pragma("omp barrier")
+INLINE int team_size(void) { return omp_get_num_threads(); }
+INLINE int thread_limit(void) { return omp_get_max_threads(); }
+#define HAS_OPENMP 1
+#else
+#define team_barrier()
+INLINE int team_size(void) { return 1; }
+INLINE int thread_limit(void) { return 1; }
+#define HAS_OPENMP 0
+#endif
+
+#endif

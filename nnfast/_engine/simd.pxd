@@ -1,0 +1,44 @@
+"""What simd.h offers, as Cython sees it: `vreal` is a vector, ordinary + − * work on it."""
+
+from libc.stdint cimport uint64_t
+
+cdef extern from "simd.h" nogil:
+    ctypedef float real
+    ctypedef float vreal
+    ctypedef int vmask
+    const char* ISA_NAME
+    const int ISA_IS_REAL
+    const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL
+    const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS
+    const real ROUND_MAGIC, LN2_HIGH, LN2_LOW, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, TANH_LIMIT
+    const real REAL_TINY, REAL_HUGE, SUBNORMAL_SCALE, SUBNORMAL_EXPONENT
+    const real* INVERSE_FACTORIAL
+
+    vreal vload(const real* p)
+    void vstore(real* p, vreal v)
+    vreal vsplat(real s)
+    vreal vload_n(const real* p, int n)
+    void vstore_n(real* p, vreal v, int n)
+    vreal vkeep_n(vreal v, int n)
+    vmask vgt(vreal a, vreal b)
+    vreal vselect(vmask m, vreal a, vreal b)
+    vreal vmax(vreal a, vreal b)
+    vreal vmin(vreal a, vreal b)
+    vreal vabs(vreal v)
+    vreal vcopysign(vreal size, vreal sign)
+    real vsum(vreal v)
+    real vpeak(vreal v)
+    vreal vscale(vreal a, vreal t)
+    vreal vfrexp(vreal x, vreal* e)
+    vreal vrecip(vreal a)
+    vreal vsqrt(vreal a)
+    void vtranspose(vreal* rows)
+
+    uint64_t flush_subnormals()
+    void restore_float_mode(uint64_t old)
+    double seconds_now()
+    void prefetch(const void* p)
+    void team_barrier()
+    int team_size()
+    int thread_limit()
+    const int HAS_OPENMP

@@ -1,0 +1,70 @@
+"""One instruction set and one real type: kernels and executor, exported as a table.
+
+Compiled once per variant through a shim of one line (_avx2_f32.pyx, …), because the flags of
+an extension belong to its file. Only this file says what a variant consists of.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from cython.parallel cimport parallel, threadid
+from libc.math cimport INFINITY, NAN, isfinite, log, sqrt
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from nnfast._engine.program cimport *
+from nnfast._engine.simd cimport *
+
+include "kernels/math.pxi"
+include "kernels/activations.pxi"
+include "kernels/losses.pxi"
+include "kernels/optimizers.pxi"
+include "kernels/rng.pxi"
+include "kernels/gather.pxi"
+include "kernels/dense.pxi"
+include "executor.pxi"
+
+
+cdef void public_dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
+                               Py_ssize_t ldx, const void* w, const void* b, void* y, Py_ssize_t ldy,
+                               int activation, void* scratch) noexcept nogil:
+    dense_forward(m, k, n, <const real*>x, ldx, <const real*>w, <const real*>b, <real*>y, ldy,
+                  activation == ACT_RELU, <real*>scratch)
+    if activation != ACT_RELU:
+        activation_forward(activation, m, n, y, ldy)
+
+
+cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
+                                Py_ssize_t ldx, const void* w, const void* dz, Py_ssize_t ldz,
+                                void* dx, Py_ssize_t lddx, void* dw, void* db,
+                                void* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    dense_input_gradient(m, k, n, <const real*>dz, ldz, <const real*>w, <real*>dx, lddx, NULL,
+                         <real*>scratch)
+    i = 0
+    while i < k:
+        dense_weight_gradient(min(<Py_ssize_t>TILE_M, k - i), m, n, <const real*>x + i, ldx,
+                              <const real*>dz, ldz, <real*>dw + i * n, False)
+        i += TILE_M
+    dense_bias_gradient(m, n, <const real*>dz, ldz, <real*>db, False)
+
+
+cdef Kernels kernels
+kernels.isa = ISA_NAME
+kernels.isa_is_real = ISA_IS_REAL
+kernels.real_bytes = sizeof(real)
+kernels.vector_bytes = sizeof(vreal)
+kernels.has_openmp = HAS_OPENMP
+kernels.panel = PANEL
+kernels.now = seconds_now
+kernels.thread_limit = thread_limit
+kernels.train = train
+kernels.infer = infer
+kernels.gradient = gradient
+kernels.dense_forward = public_dense_forward
+kernels.dense_backward = public_dense_backward
+kernels.activation_forward = activation_forward
+kernels.activation_backward = activation_backward
+kernels.loss = loss_rows
+kernels.update = update
+kernels.primitive = primitive
+
+table = PyCapsule_New(&kernels, "nnfast.kernels", NULL)

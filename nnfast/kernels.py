@@ -1,0 +1,299 @@
+"""The engine's kernels as NumPy functions, for people with their own training loop.
+
+Every function takes and returns C-contiguous float32 or float64 arrays; other input is converted once
+(integers to float32). All arrays of one call have one dtype, that of the first argument. Results go
+to new arrays unless `out` is given.
+
+>>> import numpy as np
+>>> from nnfast import kernels
+>>> x, w, b = np.ones((2, 3)), np.ones((3, 4)), np.zeros(4)
+>>> y = kernels.dense_forward(x, w, b, activation="relu")
+>>> value, dy = kernels.loss(np.zeros((2, 4)), y, "mean_squared_error")
+>>> dx, dw, db = kernels.dense_backward(dy, x, w, y, activation="relu")
+>>> value, dw.shape
+(9.0, (3, 4))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import _validation, activations, losses, optimizers
+from nnfast._engine import core
+
+Array = NDArray[Any]
+
+__all__ = [
+    "activation_backward",
+    "activation_forward",
+    "dense_backward",
+    "dense_forward",
+    "loss",
+    "optimizer_step",
+]
+
+
+def dense_forward(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike,
+    activation: str | activations.Activation | None = "linear",
+    out: Array | None = None,
+) -> Array:
+    """Return f(x·w + b).
+
+    Parameters
+    ----------
+    x : array_like, shape (m, n_in)
+    w : array_like, shape (n_in, n_out)
+    b : array_like, shape (n_out,)
+    activation : str or Activation, default "linear"
+    out : ndarray, shape (m, n_out), optional
+        C-contiguous, of x's dtype; not x, w or b. Written and returned.
+
+    Returns
+    -------
+    ndarray, shape (m, n_out)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes do not fit, an array is not numeric, or `activation` is unknown.
+
+    Examples
+    --------
+    >>> dense_forward([[1.0, 2.0]], [[1.0], [-1.0]], [0.5], activation="relu")
+    array([[0.]])
+    """
+    f = activations.resolve(activation)
+    x = _validation.kernel_array("x", x, 2)
+    w = _validation.kernel_array("w", w, 2, x.dtype, shape=(x.shape[1], None))
+    b = _validation.kernel_array("b", b, 1, x.dtype, shape=(w.shape[1],))
+    out = _validation.kernel_output("out", out, (len(x), w.shape[1]), x.dtype)
+    core.dense_forward(x, w, b, f.id, out)
+    return out
+
+
+def dense_backward(
+    dout: ArrayLike,
+    x: ArrayLike,
+    w: ArrayLike,
+    out: ArrayLike,
+    activation: str | activations.Activation | None = "linear",
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of `dense_forward`.
+
+    dz = dout ⊙ f′(z),  dx = dz·wᵀ,  dw = xᵀ·dz,  db = Σ dz over the rows.
+
+    Parameters
+    ----------
+    dout : array_like, shape (m, n_out)
+        Gradient with respect to `out`.
+    x : array_like, shape (m, n_in)
+    w : array_like, shape (n_in, n_out)
+    out : array_like, shape (m, n_out)
+        What `dense_forward` returned.
+    activation : str or Activation, default "linear"
+
+    Returns
+    -------
+    dx : ndarray, shape (m, n_in)
+    dw : ndarray, shape (n_in, n_out)
+    db : ndarray, shape (n_out,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dense_forward`.
+
+    Examples
+    --------
+    >>> dx, dw, db = dense_backward([[1.0]], [[1.0, 2.0]], [[3.0], [4.0]], [[11.0]])
+    >>> dx, dw.ravel(), db
+    (array([[3., 4.]]), array([1., 2.]), array([1.]))
+    """
+    f = activations.resolve(activation)
+    dout = _validation.kernel_array("dout", dout, 2)
+    m, n_out = dout.shape
+    x = _validation.kernel_array("x", x, 2, dout.dtype, shape=(m, None))
+    w = _validation.kernel_array("w", w, 2, dout.dtype, shape=(x.shape[1], n_out))
+    out = _validation.kernel_array("out", out, 2, dout.dtype, shape=(m, n_out))
+    dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, dout.dtype)
+    core.dense_backward(dout, x, w, out, f.id, dx, dw, db)
+    return dx, dw, db
+
+
+def activation_forward(
+    x: ArrayLike, activation: str | activations.Activation, out: Array | None = None
+) -> Array:
+    """Return f(x).
+
+    Parameters
+    ----------
+    x : array_like, at least 1-D
+        softmax runs along the last axis.
+    activation : str or Activation
+    out : ndarray, shape of x, optional
+        C-contiguous, of x's dtype; may be x itself. Written and returned.
+
+    Returns
+    -------
+    ndarray, shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dense_forward`.
+
+    Examples
+    --------
+    >>> activation_forward([[0.0, 0.0]], "softmax")
+    array([[0.5, 0.5]])
+    """
+    f = activations.resolve(activation)
+    x = _validation.kernel_array("x", x, None)
+    out = _validation.kernel_output("out", out, x.shape, x.dtype)
+    core.activation_forward(_rows(x), f.id, _rows(out))
+    return out
+
+
+def activation_backward(
+    dout: ArrayLike, out: ArrayLike, activation: str | activations.Activation
+) -> Array:
+    """Return the gradient with respect to x of out = f(x).
+
+    Parameters
+    ----------
+    dout : array_like
+        Gradient with respect to `out`.
+    out : array_like, shape of dout
+        What `activation_forward` returned.
+    activation : str or Activation
+
+    Returns
+    -------
+    ndarray, shape of dout
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dense_forward`.
+
+    Examples
+    --------
+    >>> activation_backward([[2.0, 2.0]], [[0.0, 3.0]], "relu")
+    array([[0., 2.]])
+    """
+    f = activations.resolve(activation)
+    dout = _validation.kernel_array("dout", dout, None)
+    out = _validation.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
+    dx = np.empty_like(dout)
+    core.activation_backward(_rows(dout), _rows(out), f.id, _rows(dx))
+    return dx
+
+
+def loss(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    loss: str | losses.Loss = "mean_squared_error",
+    sample_weight: ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Return the loss Σ wᵢ·lᵢ / m and its gradient with respect to y_pred.
+
+    Parameters
+    ----------
+    y_true : array_like, shape (m, n), or (m,) class indices for sparse losses
+    y_pred : array_like, shape (m, n)
+    loss : str or Loss, default "mean_squared_error"
+    sample_weight : array_like, shape (m,), optional
+        Ones where not given.
+
+    Returns
+    -------
+    value : float
+    gradient : ndarray, shape (m, n)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dense_forward`; class indices must be in [0, n).
+
+    Examples
+    --------
+    >>> value, gradient = loss([1], [[0.0, 0.0]], losses.SparseCategoricalCrossentropy(True))
+    >>> round(value, 4), gradient
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
+    chosen = losses.resolve(loss)
+    y_pred = _validation.kernel_array("y_pred", y_pred, 2)
+    m, n = y_pred.shape
+    if y_pred.size == 0:
+        raise ValueError(f"y_pred: expected at least one row and one column, got shape {(m, n)}")
+    target = _validation.targets("y_true", y_true, m, (n,), chosen, y_pred.dtype.name)
+    if chosen.sparse:
+        target = np.eye(n, dtype=y_pred.dtype)[target]
+    weight = _validation.sample_weights("sample_weight", sample_weight, m)
+    gradient = np.empty_like(y_pred)
+    kind, _ = chosen.engine_loss("linear")
+    ones = np.ones(m) if weight is None else weight
+    return core.loss(kind, target, y_pred, ones, gradient), gradient
+
+
+def optimizer_step(
+    params: Array,
+    grads: ArrayLike,
+    slots: Array,
+    iteration: int,
+    optimizer: str | optimizers.Optimizer = "adam",
+) -> None:
+    """Take one optimizer step in place.
+
+    Parameters
+    ----------
+    params : ndarray, shape (n,)
+        C-contiguous float32 or float64; updated.
+    grads : array_like, shape (n,)
+    slots : ndarray, shape (n_slots, n)
+        The optimizer's state, zeros at first; updated. SGD has no slot, with momentum one;
+        Adam has two.
+    iteration : int
+        Steps taken before this one.
+    optimizer : str or Optimizer, default "adam"
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array does not fit or cannot be written, or `optimizer` is unknown.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 2.0])
+    >>> optimizer_step(w, [1.0, -1.0], np.zeros((0, 2)), 0, optimizers.SGD(0.5))
+    >>> w
+    array([0.5, 2.5])
+    """
+    chosen = optimizers.resolve(optimizer)
+    if not isinstance(params, np.ndarray):
+        raise TypeError(f"params: expected an array to update, got {type(params).__name__}")
+    n = params.size
+    params = _validation.kernel_output("params", params, (n,), params.dtype)
+    grads = _validation.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
+    slots = _validation.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
+    core.optimizer_step(
+        chosen.id,
+        chosen.n_slots,
+        chosen.hyper,
+        chosen.learning_rate,
+        _validation.integer("iteration", iteration, minimum=0),
+        params,
+        grads,
+        slots,
+    )
+
+
+def _rows(a: Array) -> Array:
+    """Return a view of `a` as a matrix of its last axis."""
+    return a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, 1)

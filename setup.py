@@ -1,0 +1,102 @@
+"""The variant table and the compiler flags; everything else is in pyproject.toml.
+
+NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ENGINE = "nnfast._engine"
+LIMITED_API = sysconfig.get_config_var("Py_GIL_DISABLED") != 1  # free-threaded Python has none
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+}
+MSVC = sys.platform == "win32" and "GCC" not in sys.version
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+# Instruction set → compiler flags. Machines without vector variants build the baseline only.
+# Widths beyond the baseline need the compiler's vector extensions, which MSVC has not.
+VARIANTS = {"base": []}
+if X86 and not MSVC:
+    VARIANTS["avx2"] = ["-mavx2", "-mfma", "-mbmi2", "-mtune=haswell"]
+    VARIANTS["avx512"] = [
+        *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd", "-mfma", "-mbmi2"],
+        *["-mprefer-vector-width=512", "-mtune=skylake-avx512"],
+    ]
+
+# Never -ffast-math: gcc would then switch the whole process to flush-to-zero at import.
+OPTIMIZE = ["/O2"] if MSVC else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+ENGINE_FLAGS = (
+    []
+    if MSVC
+    else [
+        *["-ffp-contract=fast", "-fno-semantic-interposition", "-fvisibility=hidden"],
+        # the register tile is one function of constants: it must be inlined to be unrolled
+        "-DCYTHON_INLINE=inline __attribute__((always_inline))",
+    ]
+)
+
+
+def openmp_flags() -> list[str]:
+    """The compiler's OpenMP flag, or nothing where a small program with it does not build."""
+    if MSVC:
+        return ["/openmp"]
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+        probe = [*compiler, "-fopenmp", str(source), "-o", str(Path(folder, "probe"))]
+        built = subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    return ["-fopenmp"] if built else []
+
+
+def extension(name: str, flags: list[str], link: list[str], macros: dict[str, str]) -> Extension:
+    if LIMITED_API:
+        macros = {**macros, "Py_LIMITED_API": "0x030B0000"}
+    return Extension(
+        f"{ENGINE}.{name}",
+        # Cython writes the shared utility module itself
+        [f"nnfast/_engine/{name}.{'c' if name == '_shared' else 'pyx'}"],
+        include_dirs=["nnfast/_engine"],
+        define_macros=list(macros.items()),
+        extra_compile_args=[*OPTIMIZE, *flags],
+        extra_link_args=link,
+        depends=[str(p) for p in Path("nnfast/_engine").rglob("*") if p.suffix in (".h", ".pxi", ".pxd")],
+        py_limited_api=LIMITED_API,
+    )
+
+
+def extensions() -> list[Extension]:
+    openmp = [] if os.environ.get("NNFAST_NO_OPENMP") else openmp_flags()
+    only = os.environ.get("NNFAST_BUILD")
+    chosen = [
+        extension(f"_{isa}_{real}", [*ENGINE_FLAGS, *openmp, *flags], openmp, macros)
+        for isa, flags in VARIANTS.items()
+        for real, macros in (("f32", {}), ("f64", {"NNFAST_DOUBLE": "1"}))
+        if only is None or f"{isa}_{real}" in only.split(",")
+    ]
+    plain = [extension(name, [], [], {}) for name in ("cpu", "core", "_shared")]
+    return [*plain, *chosen]
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name=f"{ENGINE}._shared",  # one copy of Cython's memoryviews
+        nthreads=os.cpu_count() or 1,
+    ),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
+)

@@ -71,7 +71,8 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
             else:
                 affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         else:
-            affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+            affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha if op.kind == OP_AFFINE else 1,
+                   op.beta)
         activation_forward(activation, m, op.n_out, y, op.ld_y)
 
 

@@ -1,0 +1,275 @@
+"""A chain of layers: architecture, building and weights. `Sequential` adds training."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import _config, _engine
+from nnfast import _validation as check
+from nnfast._plan import Plan, compile_plan
+from nnfast._summary import summary_lines
+from nnfast._validation import Shape
+from nnfast.initializers import parameter_generator
+from nnfast.layers import InputLayer, Layer, assign, auto_name, deserialize
+
+Array = NDArray[Any]
+
+
+class Chain:
+    """Layers, and once the shape of a sample is known, a plan, an engine and weights.
+
+    Parameters
+    ----------
+    layers, name, dtype
+        See `nnfast.Sequential`.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.name = auto_name(type(self).__name__) if name is None else name
+        self.dtype = _config.default_dtype() if dtype is None else _config.check_dtype(dtype)
+        self._np_dtype = np.dtype(self.dtype)
+        self._seed = _config.next_seed()
+        self._layers: list[Layer] = []
+        self._one: Shape | None = None
+        self._plan: Plan | None = None
+        self._engine: _engine.Engine | None = None
+        for layer in layers or ():
+            self._append(layer)
+        self._build()
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    @property
+    def built(self) -> bool:
+        """Whether the model has its weights."""
+        return self._engine is not None
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer.
+
+        A built model is built again: the layers it has keep their weights, the optimizer
+        starts anew.
+
+        Parameters
+        ----------
+        layer : Layer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not a layer, is in another model, has a name that is taken, or does not
+            fit the model's output. The model stays as it was.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential()
+        >>> model.add(Dense(3, input_shape=(2,)))
+        >>> model.add(Dense(1))
+        >>> model.output_shape
+        (None, 1)
+        """
+        one = self._one
+        self._append(layer)
+        try:
+            self._build()
+        except ValueError:
+            self._one = one
+            self._layers.remove(layer)
+            raise
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            Of a batch, as in Keras: ``(None, 784)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not such a tuple, or another input shape is known already.
+        """
+        one = check.shape("input_shape[1:]", tuple(input_shape)[1:])
+        if self._one is not None and one != self._one:
+            raise ValueError(
+                f"Model {self.name!r} has input shape {self.input_shape}; build received "
+                f"{tuple(input_shape)}"
+            )
+        if not self._layers:
+            raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
+        if not self.built:
+            self._one = one
+            self._build()
+
+    def _append(self, layer: Layer) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
+        if isinstance(layer, InputLayer) and (self._layers or self._one is not None):
+            raise ValueError(f"An Input must come first, and once, in model {self.name!r}")
+        if layer.dtype not in (None, self.dtype):
+            raise ValueError(
+                f"Layer {layer.name!r} has dtype {layer.dtype!r} and model {self.name!r} has "
+                f"{self.dtype!r}: give the dtype to Sequential"
+            )
+        if layer.owner() is not None:
+            raise ValueError(
+                f"Layer {layer.name!r} is in a model already; layers cannot be shared. Make a "
+                "new one and copy its weights with set_weights"
+            )
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(
+                f"Model {self.name!r} has a layer {layer.name!r} already; names must be unique"
+            )
+        if not self._layers and layer.feature_shape is not None and self._one is None:
+            self._one = layer.feature_shape
+        if not isinstance(layer, InputLayer):
+            self._layers.append(layer)
+
+    def _build(self) -> None:
+        """Make plan, engine and weights if the input's shape is known."""
+        if self._one is not None and self._layers:
+            plan = compile_plan(self._layers, self._one)
+            engine = _engine.Engine(plan, self.dtype)
+            engine.set_seed(self._seed)
+            if self._engine is not None:
+                engine.epoch = self._engine.epoch
+            self._configure(plan, engine)
+            self._plan, self._engine = plan, engine
+            self._fill(plan, engine)
+        for layer in self._layers:
+            layer.owner = weakref.ref(self)
+
+    def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
+        """Prepare a new engine for what the model is compiled for; may refuse the plan."""
+
+    def _fill(self, plan: Plan, engine: _engine.Engine) -> None:
+        """Give every layer views of its parameters; draw those that are new."""
+        views: list[dict[str, Array]] = [{} for _ in self._layers]
+        for p, view in zip(plan.parameters, plan.views(engine.params), strict=True):
+            layer = self._layers[p.layer]
+            if layer.built:
+                view[...] = layer.weights[len(views[p.layer])]
+            else:
+                generator = parameter_generator(self._seed, p.layer, len(views[p.layer]))
+                view[...] = p.initializer.draw(p.shape, generator)
+            views[p.layer][p.name] = view
+        for layer, own in zip(self._layers, views, strict=True):
+            layer.bind(own)
+
+    def _built_for(self, x: object) -> Any:
+        """Build for samples like those of `x` unless built; return `x`, converted if so."""
+        if self._engine is None:
+            x = check.real_array("x", x)
+            self.build((None, *check.feature_shape(x)))
+        return x
+
+    def get_flat_weights(self) -> NDArray[np.float64]:
+        """Return a copy of all weights as one vector: every kernel, then every bias."""
+        return self._built_engine().params.astype(np.float64)
+
+    def set_flat_weights(self, theta: ArrayLike) -> None:
+        """Set all weights from one vector, as `get_flat_weights` gives it."""
+        assign(f"model {self.name!r}", [self._built_engine().params], [theta])
+
+    @property
+    def weights(self) -> list[Array]:
+        """Views of all weights, layer by layer; [] before the model is built."""
+        return [view for layer in self._layers for view in layer.weights]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights: kernel, bias, kernel, …; [] before it is built."""
+        return [view.copy() for view in self.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Set all weights.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            In the order and of the shapes of `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape differs; nothing is set then.
+        """
+        assign(f"model {self.name!r}", self.weights, weights)
+
+    def count_params(self) -> int:
+        """Return the number of parameters of the built model."""
+        return self._built_engine().params.size
+
+    def _built_engine(self) -> _engine.Engine:
+        if self._engine is None:
+            raise ValueError(
+                f"Model {self.name!r} has no weights yet: give it an Input or an input_shape, or "
+                "call build() or fit() first"
+            )
+        return self._engine
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of inputs, its first entry None."""
+        if self._one is None:
+            raise AttributeError(f"Model {self.name!r} has no input shape yet")
+        return (None, *self._one)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of outputs, its first entry None."""
+        if self._plan is None:
+            raise AttributeError(f"Model {self.name!r} has no output shape yet")
+        return (None, *self._plan.output_shape)
+
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print a table of the layers, their output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        print_fn : callable, default print
+            Called with each line.
+        """
+        for text in summary_lines(self.name, self._layers, self._one, self._np_dtype.itemsize):
+            print_fn(text)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the architecture as plain Python values (JSON)."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "input_shape": None if self._one is None else list(self._one),
+            "layers": [
+                {"class_name": type(layer).__name__, "config": layer.get_config()}
+                for layer in self._layers
+            ],
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new model, with new weights, made from what `get_config` gave."""
+        chain: list[Layer] = [deserialize(entry) for entry in config["layers"]]
+        if config["input_shape"] is not None:
+            chain.insert(0, InputLayer(config["input_shape"]))
+        return cls(chain, name=config["name"], dtype=config["dtype"])
+
+    def _named_weights(self) -> Iterator[tuple[str, Array]]:
+        """Yield every weight under a name that is unique in the model."""
+        for layer in self._layers:
+            for name, view in layer.named_weights.items():
+                yield f"layers/{layer.name}/{name}", view

@@ -1,0 +1,81 @@
+"""From what the user names (a string, a class, an object, a saved description) to an object."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def choose(what: str, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``; an unknown name gets a ValueError with the nearest valid one.
+
+    Examples
+    --------
+    >>> choose("colour", "gren", {"green": 1, "red": 2})
+    Traceback (most recent call last):
+        ...
+    ValueError: Unknown colour 'gren'; did you mean 'green'? Valid: 'green', 'red'
+    """
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name).lower(), table, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    valid = ", ".join(repr(key) for key in table)
+    raise ValueError(f"Unknown {what} {name!r}{hint} Valid: {valid}")
+
+
+def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, type[T]]) -> T:
+    """Return the `base` object that `identifier` stands for.
+
+    Parameters
+    ----------
+    what : str
+        The family's name in messages, for example ``"loss"``.
+    identifier : str, dict, base or subclass of base
+        A name of `table` (any case) or a class name; an object, returned as it is; a class,
+        called without arguments; or a description made by `describe`.
+    base : type
+    table : mapping of short name to class
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is none of these.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, str):
+        by_class = {cls.__name__: cls for cls in table.values()}
+        return (by_class.get(identifier) or choose(what, identifier.lower(), table))()
+    if isinstance(identifier, Mapping) and {"class_name", "config"} <= identifier.keys():
+        by_class = {cls.__name__: cls for cls in table.values()}
+        return choose(what, identifier["class_name"], by_class)(**identifier["config"])
+    raise TypeError(
+        f"Expected a {what} as a name (one of {', '.join(map(repr, table))}) or a "
+        f"{base.__name__} object; received {identifier!r} of type {type(identifier).__name__}"
+    )
+
+
+def describe(obj: Any) -> dict[str, Any]:
+    """Return the JSON description of a configuration dataclass, as `resolve` reads it."""
+    return {"class_name": type(obj).__name__, "config": dataclasses.asdict(obj)}
+
+
+def snake_case(class_name: str) -> str:
+    """Return Keras' default name for a class.
+
+    Examples
+    --------
+    >>> snake_case("MeanSquaredError")
+    'mean_squared_error'
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()

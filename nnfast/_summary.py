@@ -1,0 +1,68 @@
+"""The table that `Sequential.summary` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from nnfast._validation import Shape
+
+if TYPE_CHECKING:
+    from nnfast.layers import Layer
+
+
+def summary_lines(
+    name: str, layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
+) -> Iterator[str]:
+    """Return the lines of the table.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    layers : sequence of Layer
+    input_shape : tuple of int or None
+        Shape of one sample, None if it is not known yet.
+    itemsize : int
+        Bytes of one parameter.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Flatten
+    >>> print(*summary_lines("m", [Flatten(name="flat")], (2, 3), 4), sep="\\n")
+    Model: "m"
+    Layer (type)    Output shape  Param #
+    -------------------------------------
+    flat (Flatten)  (None, 6)           0
+    -------------------------------------
+    Total params: 0 (0 B)
+    """
+    rows = [("Layer (type)", "Output shape", "Param #")]
+    total, one = 0, input_shape
+    for layer in layers:
+        one = None if one is None else layer.infer_shape(one)
+        shape = "?" if one is None else str((None, *one))
+        count = sum(view.size for view in layer.weights)
+        total += count
+        label = f"{count:,}" if input_shape is not None else "not built"
+        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
+    first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
+    rule = "-" * len(lines[0])
+    yield f'Model: "{name}"'
+    yield from (lines[0], rule, *lines[1:], rule)
+    yield f"Total params: {total:,} ({_size(total * itemsize)})"
+
+
+def _size(n_bytes: int) -> str:
+    """Return a number of bytes in a readable unit.
+
+    Examples
+    --------
+    >>> _size(12), _size(5 * 1024)
+    ('12 B', '5.00 KB')
+    """
+    power = min(3, max(0, n_bytes.bit_length() - 1) // 10)
+    if power == 0:
+        return f"{n_bytes} B"
+    return f"{n_bytes / 1024**power:.2f} {('KB', 'MB', 'GB')[power - 1]}"

@@ -1,0 +1,331 @@
+"""Policy of training: epochs, chunks, validation, callbacks, History, divergence.
+
+The engine runs steps; this decides how many it is given at a time. A chunk ends at an epoch's
+end while anybody looks at epochs (a callback, progress lines, validation, a metric);
+otherwise it spans as many epochs as fit. The engine also returns every `CHUNK_SECONDS`, so
+that Ctrl-C works. Where a chunk ends never changes a result.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import _engine
+from nnfast._plan import Plan
+from nnfast._validation import Samples
+from nnfast.callbacks import CallbackList, History, Logs
+from nnfast.losses import Loss
+from nnfast.metrics import Metric, resolve_all
+from nnfast.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from nnfast.models import Sequential
+
+CHUNK_SECONDS = 0.1
+MAX_CHUNK_STEPS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """The checked arguments of `fit` that are not data."""
+
+    epochs: int
+    initial_epoch: int
+    batch_size: int
+    shuffle: bool
+    verbose: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a built and compiled model runs.
+
+    Attributes
+    ----------
+    plan : Plan
+    engine : nnfast._engine.Engine
+    optimizer : Optimizer
+        Its learning rate is read before every chunk.
+    loss : Loss
+    metrics : dict of str to Metric
+        By their keys in History.
+    dtype : numpy.dtype
+    """
+
+    plan: Plan
+    engine: _engine.Engine
+    optimizer: Optimizer
+    loss: Loss
+    metrics: Mapping[str, Metric]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def make(
+        cls,
+        plan: Plan,
+        engine: _engine.Engine,
+        optimizer: Optimizer,
+        loss: Loss,
+        entries: Sequence[str | Metric],
+    ) -> Program:
+        """Configure the engine, with the optimizer in its initial state.
+
+        Raises
+        ------
+        ValueError
+            If the loss or a metric does not fit the plan's output; the engine is as before.
+        """
+        if loss.rowwise and len(plan.output_shape) != 1:
+            raise ValueError(
+                f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
+                f"samples of shape {plan.output_shape}"
+            )
+        resolved = resolve_all(entries, loss, plan.output_shape)
+        engine.set_loss(*loss.engine_loss(plan.final_activation))
+        engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper)
+        return cls(plan, engine, optimizer, loss, resolved, engine.params.dtype)
+
+    def outputs(self, samples: Samples) -> NDArray[Any] | None:
+        """Return a buffer for the predictions of every row, if a metric needs them."""
+        if not self.metrics:
+            return None
+        return np.empty((len(samples), self.plan.n_out), self.dtype)
+
+    def measure(self, y: NDArray[Any], outputs: NDArray[Any] | None) -> Logs:
+        """Return every metric."""
+        if outputs is None:
+            return {}
+        return {name: metric(y, outputs) for name, metric in self.metrics.items()}
+
+    def evaluate(self, samples: Samples) -> Logs:
+        """Return ``loss`` and every metric on `samples`, in inference mode."""
+        outputs = self.outputs(samples)
+        loss = self.engine.evaluate(samples.data(), outputs)
+        return {"loss": loss} | self.measure(samples.y, outputs)
+
+
+class Fit:
+    """One call of `fit`.
+
+    Parameters
+    ----------
+    model : Sequential
+        Told of by callbacks; its `stop_training` is read.
+    program : Program
+    train, validation : Samples
+    options : Options
+    callbacks : CallbackList
+    history : History
+        Filled as epochs are completed.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        program: Program,
+        train: Samples,
+        validation: Samples | None,
+        options: Options,
+        callbacks: CallbackList,
+        history: History,
+    ) -> None:
+        self.model = model
+        self.program = program
+        self.engine = program.engine
+        self.train = train
+        self.validation = validation
+        self.options = options
+        self.callbacks = callbacks
+        self.history = history
+        self.data = train.data()
+        self.rows = _rows_per_batch(len(train), options.batch_size)
+        self.outputs = program.outputs(train)
+        self.watched = bool(
+            options.verbose
+            or validation
+            or program.metrics
+            or callbacks.per_epoch
+            or callbacks.per_batch
+        )
+        self.diverged_at: int | None = None
+
+    def run(self) -> History:
+        """Train; return the history."""
+        options = self.options
+        params = {
+            "verbose": options.verbose,
+            "epochs": options.epochs,
+            "steps": len(self.rows),
+        }
+        self.callbacks.attach(self.model, params)
+        self.history.set_model(self.model)
+        self.history.set_params(params)
+        self.model.stop_training = False
+        self._next_epoch_of_the_streams()
+        logs: Logs = {}
+        epoch = options.initial_epoch
+        self.callbacks.call("on_train_begin")
+        try:
+            while epoch < options.epochs and not self.model.stop_training:
+                if self.watched:
+                    logs = self._one_epoch(epoch)
+                    epoch += 1
+                else:
+                    epoch += self._many_epochs(epoch, options.epochs - epoch)
+                if self.diverged_at is not None:
+                    break
+        finally:
+            self._next_epoch_of_the_streams()
+        self.callbacks.call("on_train_end", logs=logs)
+        if self.diverged_at is not None:
+            epoch, batch = divmod(self.diverged_at, len(self.rows))
+            warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)
+        return self.history
+
+    def _next_epoch_of_the_streams(self) -> None:
+        """Leave an epoch that was cut short: the next one starts at its first batch."""
+        if self.engine.batch:
+            self.engine.epoch += 1
+            self.engine.batch = 0
+
+    def _many_epochs(self, epoch: int, left: int) -> int:
+        """Train epochs that nobody watches; return how many."""
+        steps = len(self.rows)
+        count = min(left, max(1, MAX_CHUNK_STEPS // steps))
+        losses = np.empty(count * steps)
+        before = self.engine.iterations
+        try:
+            self._advance(epoch, losses)
+        finally:
+            # From the engine's own count: an interrupt may have lost the return value of `run`.
+            complete = (self.engine.iterations - before) // steps
+            means = self._means(losses[: complete * steps])
+            for i, loss in enumerate(means):
+                self.history.on_epoch_end(epoch + i, {"loss": loss})
+        return count
+
+    def _one_epoch(self, epoch: int) -> Logs:
+        """Train an epoch with all that belongs to it; return its logs."""
+        started = time.perf_counter()
+        self.callbacks.call("on_epoch_begin", epoch)
+        losses = np.empty(len(self.rows))
+        if self.callbacks.per_batch:
+            done = self._step_by_step(epoch, losses)
+        else:
+            done = self._advance(epoch, losses)
+        if self.diverged_at is not None:
+            return {}
+        logs = self._training_logs(losses[:done])
+        if self.validation:
+            self.callbacks.call("on_test_begin")
+            values = self.program.evaluate(self.validation)
+            self.callbacks.call("on_test_end", logs=values)
+            logs |= {f"val_{name}": value for name, value in values.items()}
+        self.callbacks.call("on_epoch_end", epoch, logs=logs)
+        self.history.on_epoch_end(epoch, logs)
+        if self.options.verbose:
+            head = f"Epoch {epoch + 1}/{self.options.epochs} - "
+            print(f"{head}{line(logs)} - {time.perf_counter() - started:.2f}s", flush=True)
+        return logs
+
+    def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
+        """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
+        lr = np.full(len(losses), self.program.optimizer.learning_rate)
+        done = 0
+        while done < len(losses) and self.diverged_at is None:
+            done += self._chunk(epoch, done, lr[done:], losses[done:])
+        return done
+
+    def _step_by_step(self, epoch: int, losses: NDArray[np.float64]) -> int:
+        """Train one epoch with the callbacks of every batch; return the steps done."""
+        if self.outputs is not None:
+            self.outputs.fill(np.nan)
+        lr = np.empty(1)
+        total, seen = 0.0, 0
+        for step, rows in enumerate(self.rows.tolist()):
+            self.callbacks.call("on_train_batch_begin", step)
+            lr[0] = self.program.optimizer.learning_rate
+            self._chunk(epoch, step, lr, losses[step : step + 1])
+            total += float(losses[step]) * rows
+            seen += rows
+            self.callbacks.call("on_train_batch_end", step, logs={"loss": total / seen})
+            if self.model.stop_training or self.diverged_at is not None:
+                break
+        return step + 1
+
+    def _chunk(
+        self, epoch: int, first: int, lr: NDArray[np.float64], losses: NDArray[np.float64]
+    ) -> int:
+        """Run the engine once; `first` is the number of steps since the start of `epoch`."""
+        status, done = self.engine.run(
+            self.data,
+            self.options.batch_size,
+            self.options.shuffle,
+            lr,
+            losses,
+            self.outputs,
+            CHUNK_SECONDS,
+        )
+        if status == _engine.NONFINITE:
+            self.diverged_at = epoch * len(self.rows) + first + done - 1
+        return done
+
+    def _means(self, losses: NDArray[np.float64]) -> list[float]:
+        """Return Σ batch loss · batch rows / rows of each complete epoch."""
+        by_epoch = losses.reshape(-1, len(self.rows))
+        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / len(self.train)).tolist()
+        return means
+
+    def _training_logs(self, losses: NDArray[np.float64]) -> Logs:
+        if len(losses) == len(self.rows):
+            logs = {"loss": self._means(losses)[0]}
+        else:
+            rows = self.rows[: len(losses)]
+            logs = {"loss": float((losses * rows).sum() / rows.sum())}
+        if self.outputs is not None:
+            y, outputs = self.train.y, self.outputs
+            if len(losses) < len(self.rows):
+                # Stopped within the epoch: the rows not yet met still hold the NaN of its start.
+                met = ~np.isnan(outputs[:, 0])
+                y, outputs = y[met], outputs[met]
+            logs |= self.program.measure(y, outputs)
+        return logs
+
+
+def line(logs: Logs) -> str:
+    """Return the logs as one line of text.
+
+    Examples
+    --------
+    >>> line({"loss": 0.25, "val_loss": 1e-5})
+    'loss: 0.2500 - val_loss: 1.0000e-05'
+    """
+    return " - ".join(
+        f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.4e}"
+        for name, value in logs.items()
+    )
+
+
+def warn_diverged(where: str, stacklevel: int) -> None:
+    """Say where the loss stopped being finite, and why that happens."""
+    warnings.warn(
+        f"Training stopped in {where}: the loss is not finite. Likely causes: a learning rate "
+        "that is too large, inputs that are not scaled, NaN or infinite values in x or y, or "
+        "targets outside the loss's domain. The weights are those before that batch",
+        RuntimeWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def _rows_per_batch(rows: int, batch_size: int) -> NDArray[np.int64]:
+    steps = -(-rows // batch_size)
+    per_batch = np.full(steps, batch_size)
+    per_batch[-1] = rows - batch_size * (steps - 1)
+    return per_batch

@@ -1,0 +1,396 @@
+"""Every check of what the user passes in, made before any work starts.
+
+Messages say which argument, what was expected and what came. Nothing here changes an array
+of the user's; arrays that the engine reads in place are passed on without a copy.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._engine import Data
+
+if TYPE_CHECKING:
+    from nnfast.losses import Loss
+
+Shape = tuple[int, ...]
+Array = NDArray[Any]
+
+# What the engine's gather reads as it is.
+_IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
+_REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Checked rows, in the form that `nnfast._engine.Data` takes.
+
+    Attributes
+    ----------
+    x : ndarray (n, n_in), float32, float64 or uint8
+    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices
+    weight : ndarray (n,) float64, or None
+    """
+
+    x: Array
+    y: Array
+    weight: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def data(self) -> Data:
+        """Return the engine's view of these rows."""
+        return Data(self.x, self.y, self.weight)
+
+    def part(self, rows: slice) -> Samples:
+        """Return a view of some rows."""
+        return Samples(
+            self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows]
+        )
+
+    def with_class_weight(self, class_weight: object) -> Samples:
+        """Return these samples, each weighted by its class (1 if the class has no weight)."""
+        return replace(self, weight=_class_weights(class_weight, self.y))
+
+
+def integer(name: str, value: object, minimum: int) -> int:
+    """Return `value` as an int that is at least `minimum`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"{name} must be an integer >= {minimum}; received {value!r} "
+            f"of type {type(value).__name__}"
+        )
+    if value < minimum:
+        raise ValueError(f"{name} must be an integer >= {minimum}; received {value!r}")
+    return int(value)
+
+
+def real(
+    name: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Return `value` as a finite float with low <= value <= high and above < value < below."""
+    expected = " and ".join(
+        [f"{name} must be a finite number"]
+        + [f">= {low}"] * (low > -math.inf)
+        + [f"> {above}"] * (above > -math.inf)
+        + [f"<= {high}"] * (high < math.inf)
+        + [f"< {below}"] * (below < math.inf)
+    )
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
+    number = float(value)
+    if not (math.isfinite(number) and low <= number <= high and above < number < below):
+        raise ValueError(f"{expected}; received {value!r}")
+    return number
+
+
+def shape(name: str, value: object) -> Shape:
+    """Return `value` as the shape of one sample, without the batch axis."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise TypeError(
+            f"{name} must be a tuple of integers, the shape of one sample without the batch "
+            f"axis, such as (784,); received {value!r}"
+        )
+    if len(value) == 0:
+        raise ValueError(f"{name} must have at least one axis, such as (1,); received ()")
+    return tuple(integer(f"each entry of {name}", size, minimum=0) for size in value)
+
+
+def batch_size(value: object, rows: int) -> int:
+    """Return the rows of a batch: 32 for None, never more than there are (and at least 1)."""
+    size = 32 if value is None else integer("batch_size", value, minimum=1)
+    return max(1, min(size, rows))
+
+
+def verbosity(value: object) -> int:
+    """Return 0, 1 or 2; "auto" is 1."""
+    if isinstance(value, str) and value == "auto":
+        return 1
+    if isinstance(value, (int, np.integer)) and value in (0, 1, 2):
+        return int(value)
+    raise ValueError(f'verbose must be "auto", 0, 1 or 2; received {value!r}')
+
+
+def real_array(name: str, value: object) -> Array:
+    """Return `value` as an array of real, integer or boolean dtype, not copied if it is one."""
+    if value is None:
+        raise TypeError(f"{name} is missing: expected an array or nested lists of numbers")
+    if hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a dense array; received a sparse {type(value).__name__}: "
+            f"pass {name}.toarray()"
+        )
+    try:
+        array = np.asarray(value)
+        if array.dtype == object:
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be an array or nested lists of numbers, all rows alike; received "
+            f"{type(value).__name__} that NumPy cannot convert: {error}"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
+        )
+    return array
+
+
+def feature_shape(x: Array) -> Shape:
+    """Return the shape of one sample of `x`; a 1-D x has one feature a row."""
+    if x.ndim == 0:
+        raise ValueError(f"x must have a row for each sample; received a single number, {x}")
+    return x.shape[1:] or (1,)
+
+
+def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return `x` as (n, n_in), in place where the engine can read it so.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for messages.
+    x : array_like (n, *one), any real, integer or boolean dtype; (n,) where `one` is (1,)
+    one : tuple of int
+        Shape of one sample.
+    dtype : numpy.dtype
+        What anything but aligned C-contiguous float32, float64 and uint8 is converted to.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not numeric.
+    ValueError
+        If its shape does not fit.
+    """
+    if type(x) is np.ndarray and x.shape[1:] == one and x.dtype in _IN_PLACE and x.flags.carray:
+        return x if x.ndim == 2 else x.reshape(len(x), math.prod(one))
+    array = real_array(name, x)
+    if array.ndim == 1 and one == (1,):
+        array = array[:, None]
+    if array.ndim == 0 or array.shape[1:] != one:
+        hint = f"; for a single sample pass {name}[None]" if array.shape == one else ""
+        raise ValueError(
+            f"{name} must have shape {_batch_of(one)}, one row per sample; "
+            f"received shape {array.shape}{hint}"
+        )
+    if not (array.dtype in _IN_PLACE and array.flags.c_contiguous and array.flags.aligned):
+        array = np.require(array, dtype, ["C", "A"])
+    return array.reshape(len(array), math.prod(one))
+
+
+def targets(
+    name: str, y: object, rows: int, one: Shape, loss: Loss, dtype: np.dtype[Any] | str
+) -> Array:
+    """Return the targets of `rows` samples as the engine takes them.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for messages.
+    y : array_like
+        Class indices (n,) or (n, 1) for a sparse loss; otherwise (n, *one), or (n,) where the
+        model has one output.
+    rows : int
+    one : tuple of int
+        Shape of one sample's output.
+    loss : Loss
+    dtype : numpy.dtype or str
+        The model's dtype.
+
+    Returns
+    -------
+    ndarray
+        (n,) int32 for a sparse loss, else (n, prod(one)) of `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If `y` is not numeric.
+    ValueError
+        If its shape does not fit, or a class index is not an integer in range.
+    """
+    if loss.sparse:
+        return _class_indices(name, y, rows, one[-1])
+    if type(y) is np.ndarray and y.shape == (rows, *one) and y.dtype == dtype and y.flags.carray:
+        return y if y.ndim == 2 else y.reshape(rows, math.prod(one))
+    array = real_array(name, y)
+    if array.ndim == 1 and one == (1,):
+        array = array[:, None]
+    if array.ndim == 0 or array.shape[1:] != one:
+        indices = loss.rowwise and array.shape[1:] in ((), (1,))
+        hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""
+        raise ValueError(
+            f"{name} must have shape {_batch_of(one)} to match the model's output; "
+            f"received shape {array.shape}{hint}"
+        )
+    _check_rows(name, array, rows)
+    return np.require(array, dtype, ["C", "A"]).reshape(rows, math.prod(one))
+
+
+def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[np.int32]:
+    array = real_array(name, y)
+    if array.ndim == 0 or array.shape[1:] not in ((), (1,)):
+        hint = "; for one-hot targets use categorical_crossentropy" if array.ndim == 2 else ""
+        raise ValueError(
+            f"{name} must hold one class index per sample, shape (n,) or (n, 1); "
+            f"received shape {array.shape}{hint}"
+        )
+    _check_rows(name, array, rows)
+    array = array.reshape(rows)
+    # NaN fails both comparisons, so `not (...)` catches it.
+    if rows and not (array.min() >= 0 and array.max() < n_classes):
+        raise ValueError(
+            f"{name} must hold class indices from 0 to {n_classes - 1}, as the model has "
+            f"{n_classes} outputs; received values from {array.min()} to {array.max()}"
+        )
+    indices = np.require(array, np.int32, ["C", "A"])
+    if array.dtype.kind == "f" and (indices != array).any():
+        wrong = array[indices != array][0]
+        raise ValueError(f"{name} must hold integers (class indices); received {wrong}")
+    return indices
+
+
+def sample_weights(name: str, value: object, rows: int) -> NDArray[np.float64] | None:
+    """Return `value`, (n,) or (n, 1), as finite weights >= 0 in float64; None stays None."""
+    if value is None:
+        return None
+    array = real_array(name, value)
+    if array.ndim == 0 or array.shape[1:] not in ((), (1,)):
+        raise ValueError(
+            f"{name} must have shape (n,), one weight per sample; received shape {array.shape}"
+        )
+    _check_rows(name, array, rows)
+    weights = np.require(array.reshape(rows), np.float64, ["C", "A"])
+    bad = ~(np.isfinite(weights) & (weights >= 0.0))
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite and >= 0; received {weights[bad][0]} in row {int(bad.argmax())}"
+        )
+    return weights
+
+
+def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight must be a dict of class index to weight; received {class_weight!r}"
+        )
+    table = {
+        integer("each class of class_weight", key, minimum=0): real(
+            f"class_weight[{key!r}]", weight, low=0.0
+        )
+        for key, weight in class_weight.items()
+    }
+    if y.ndim == 1:
+        classes = y
+    elif y.shape[1] == 1:
+        classes = np.round(y[:, 0])
+    else:
+        classes = y.argmax(axis=1)
+    weights = np.ones(len(y))
+    for key, weight in table.items():
+        weights[classes == key] = weight
+    return weights
+
+
+def check_single_weighting(class_weight: object, sample_weight: object) -> None:
+    """Refuse both weights at once, as Keras does."""
+    if class_weight is not None and sample_weight is not None:
+        raise ValueError("class_weight and sample_weight cannot be given at the same time")
+
+
+def split(samples: Samples, fraction: object) -> tuple[Samples, Samples]:
+    """Return (training, validation) samples: validation is the last `fraction` of the rows."""
+    share = real("validation_split", fraction, low=0.0, below=1.0)
+    at = math.floor(len(samples) * (1.0 - share))
+    if at in (0, len(samples)):
+        raise ValueError(
+            f"validation_split={fraction} of {len(samples)} rows leaves no rows for "
+            f"{'training' if at == 0 else 'validation'}"
+        )
+    return samples.part(slice(0, at)), samples.part(slice(at, None))
+
+
+def validation_parts(value: object) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) of `validation_data`."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise ValueError(
+            "validation_data must be a tuple (x, y) or (x, y, sample_weight); received "
+            f"{type(value).__name__}"
+            + (f" of length {len(value)}" if isinstance(value, (tuple, list)) else "")
+        )
+    x, y, *weight = value
+    return x, y, weight[0] if weight else None
+
+
+def kernel_array(
+    name: str,
+    value: object,
+    ndim: int | None,
+    dtype: np.dtype[Any] | None = None,
+    shape: Sequence[int | None] | None = None,
+) -> Array:
+    """Return `value` as an argument of a kernel, C-contiguous float32 or float64.
+
+    Parameters
+    ----------
+    name : str
+    value : array_like
+    ndim : int or None
+        None: at least 1.
+    dtype : numpy.dtype, optional
+        By default that of `value` if it is float32 or float64, else float32.
+    shape : sequence of (int or None), optional
+        What is expected; None fits any size.
+    """
+    array = real_array(name, value)
+    if array.ndim != ndim if ndim is not None else array.ndim == 0:
+        expected = "at least 1" if ndim is None else ndim
+        raise ValueError(f"{name} must have {expected} axes; received shape {array.shape}")
+    if shape is not None and any(
+        want not in (None, size) for want, size in zip(shape, array.shape, strict=True)
+    ):
+        want = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape ({want}); received {array.shape}")
+    if dtype is None:
+        dtype = array.dtype if array.dtype in _REAL else np.dtype(np.float32)
+    return np.require(array, dtype, ["C", "A"])
+
+
+def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return `out` if a kernel can write to it, a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be an array to write to; received {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype or dtype not in _REAL:
+        raise ValueError(
+            f"{name} must have shape {shape} and dtype {dtype if dtype in _REAL else 'float'}; "
+            f"received shape {out.shape} and dtype {out.dtype}"
+        )
+    if not out.flags.carray:
+        raise ValueError(f"{name} must be C-contiguous, aligned and writable")
+    return out
+
+
+def _check_rows(name: str, array: Array, rows: int) -> None:
+    if len(array) != rows:
+        raise ValueError(f"{name} must have {rows} rows, as x has; received {len(array)}")
+
+
+def _batch_of(one: Shape) -> str:
+    return f"(n, {', '.join(map(str, one))})"

@@ -1,0 +1,64 @@
+"""The command ``nnfast``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nnfast
+
+__all__ = ["main"]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnfast", description="A fast neural-network library.")
+    parser.add_argument("--version", action="version", version=f"nnfast {nnfast.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser(
+        "demo",
+        help="train on handwritten digits, draw the learning curve, compare with NumPy",
+    )
+    demo.add_argument("--mnist", metavar="DIR", type=Path, help="use MNIST's test set in DIR")
+    demo.add_argument("--epochs", type=_positive, help="default: 30 for digits, 10 for MNIST")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument(
+        "--output", metavar="PNG", type=Path, default=Path("learning_curve.png"),
+        help="where to draw the learning curve (default: %(default)s)",
+    )
+
+    commands.add_parser("config", help="say what runs, how it was built, how many threads")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    if options.command == "config":
+        nnfast.show_config()
+        return 0
+
+    from nnfast import demo
+
+    try:
+        if options.mnist is None:
+            task = demo.digits(options.epochs or 30)
+        else:
+            task = demo.mnist(options.mnist, options.epochs or 10)
+        return demo.run(task, options.output, options.seed)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"nnfast demo: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,572 @@
+"""Models: `Sequential`, with the names and semantics of Keras, and `load_model`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import _engine, losses, optimizers
+from nnfast import _validation as check
+from nnfast import metrics as _metrics
+from nnfast._chain import Chain
+from nnfast._plan import Plan
+from nnfast._resolve import describe
+from nnfast._trainer import Fit, Options, Program, line, warn_diverged
+from nnfast._validation import Samples
+from nnfast.callbacks import Callback, CallbackList, History
+from nnfast.layers import Dropout, Layer, assign
+
+Array = NDArray[Any]
+
+_VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+
+
+class Sequential(Chain):
+    """A chain of layers.
+
+    It is built (has weights) once the shape of a sample is known: from an `Input` or a first
+    layer with ``input_shape=``, or else at `build` or the first `fit`, `predict` or `evaluate`.
+
+    Parameters
+    ----------
+    layers : iterable of Layer, optional
+    name : str, optional
+        ``"sequential"``, ``"sequential_1"``, … by default.
+    dtype : {"float32", "float64"}, optional
+        Of weights and outputs; `nnfast.set_default_dtype`'s by default.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Without the `Input`.
+    optimizer, loss : Optimizer, Loss or None
+        None before `compile`. ``optimizer.learning_rate`` may be changed at any time.
+    history : History or None
+        Of the last `fit`, as far as it came.
+    stop_training : bool
+        Callbacks set this to end a `fit`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an entry of `layers` is not a layer, is in another model, or does not fit the one
+        before.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> from nnfast.layers import Dense
+    >>> nnfast.set_seed(0)
+    >>> model = Sequential([nnfast.Input((2,)), Dense(8, activation="tanh"), Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> history = model.fit(x, x.sum(axis=1), epochs=100, verbose=0)
+    >>> history.history["loss"][-1] < history.history["loss"][0]
+    True
+    >>> model.predict(x).shape
+    (4, 1)
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: losses.Loss | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        self._program: Program | None = None
+        self._metric_entries: list[str | _metrics.Metric] = []
+        self._step_lr = np.empty(1)
+        self._step_loss = np.empty(1)
+        super().__init__(layers, name=name, dtype=dtype)
+
+    # Compiling
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer,
+        loss: str | losses.Loss,
+        metrics: Sequence[str | _metrics.Metric] | None = None,
+    ) -> None:
+        """Choose how the model is trained. The weights stay; the optimizer starts anew.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str or Loss
+        metrics : list of str or Metric, optional
+            Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
+            shape and the loss.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, or a loss or metric does not fit the model's output.
+            What was compiled before stays then.
+
+        Examples
+        --------
+        >>> model = Sequential()
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> model.optimizer
+        SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
+        """
+        new = optimizers.resolve(optimizer), losses.resolve(loss), _metrics.check_names(metrics)
+        if self._plan is not None and self._engine is not None:
+            self._program = Program.make(self._plan, self._engine, *new)
+        self.optimizer, self.loss, self._metric_entries = new
+
+    def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
+        if self.optimizer is not None and self.loss is not None:
+            self._program = Program.make(
+                plan, engine, self.optimizer, self.loss, self._metric_entries
+            )
+
+    def _prepare(
+        self,
+        method: str,
+        x: object,
+        y: object,
+        sample_weight: object = None,
+        names: tuple[str, str, str] = ("x", "y", "sample_weight"),
+    ) -> tuple[Program, Samples]:
+        """Check data against the built and compiled model."""
+        if self.loss is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        if self._program is None:
+            x = self._built_for(x)
+        program = self._program
+        assert program is not None
+        plan = program.plan
+        rows = check.features(names[0], x, plan.input_shape, self._np_dtype)
+        n = len(rows)
+        if n == 0:
+            raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
+        targets = check.targets(names[1], y, n, plan.output_shape, program.loss, self._np_dtype)
+        weights = check.sample_weights(names[2], sample_weight, n)
+        return program, Samples(rows, targets, weights)
+
+    # Training
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Callback | Iterable[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: ArrayLike | None = None,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train.
+
+        A second `fit` goes on from the weights, the optimizer's state and the place in the
+        random streams that the first one left.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+            Any real, integer or boolean dtype. Aligned C-contiguous float32, float64 and uint8
+            are read in place; anything else is converted once.
+        y : array_like
+            (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
+            sparse categorical cross-entropy.
+        batch_size : int, optional
+            32 by default.
+        epochs : int, default 1
+            The epoch to stop before; `initial_epoch` counts.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            Anything but 0 prints a line per epoch.
+        callbacks : Callback or list of Callback, optional
+        validation_split : float, default 0.0
+            Share of the rows, the last ones, that are kept for validation.
+        validation_data : tuple (x, y) or (x, y, sample_weight), optional
+            Takes precedence over `validation_split`.
+        shuffle : bool, default True
+            Take the rows in a new order each epoch.
+        class_weight : dict of int to float, optional
+            Weight of each class, 1 for a class without; not together with `sample_weight`.
+        sample_weight : array_like (n,), optional
+            wᵢ >= 0; the loss is Σ wᵢ·lᵢ / rows.
+        initial_epoch : int, default 0
+
+        Returns
+        -------
+        History
+            ``history["loss"]`` is Σ batch loss · batch rows / n of each epoch. Also in
+            `self.history`, as far as it came, if training is interrupted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, before training starts.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss stops being finite; training ends there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1)])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.arange(8.0).reshape(8, 1) / 8
+        >>> history = model.fit(x, 3 * x, epochs=2, verbose=0, validation_split=0.25)
+        >>> sorted(history.history)
+        ['loss', 'val_loss']
+        """
+        callback_list = CallbackList(callbacks)
+        check.check_single_weighting(class_weight, sample_weight)
+        program, train = self._prepare("fit", x, y, sample_weight)
+        validation = None
+        if validation_data is not None:
+            parts = check.validation_parts(validation_data)
+            _, validation = self._prepare("fit", *parts, names=_VALIDATION_NAMES)
+        elif validation_split:
+            train, validation = check.split(train, validation_split)
+        if class_weight is not None:
+            train = train.with_class_weight(class_weight)
+        options = Options(
+            epochs=check.integer("epochs", epochs, minimum=0),
+            initial_epoch=check.integer("initial_epoch", initial_epoch, minimum=0),
+            batch_size=check.batch_size(batch_size, len(train)),
+            shuffle=bool(shuffle),
+            verbose=check.verbosity(verbose),
+        )
+        self.history = History()
+        return Fit(self, program, train, validation, options, callback_list, self.history).run()
+
+    def train_on_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Take one optimizer step on one batch.
+
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight
+            As in `fit`.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list or dict
+            This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
+            `return_dict`. (Keras gives means since `compile`.)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        check.check_single_weighting(class_weight, sample_weight)
+        program, batch = self._prepare("train_on_batch", x, y, sample_weight)
+        if class_weight is not None:
+            batch = batch.with_class_weight(class_weight)
+        outputs = program.outputs(batch)
+        self._step_lr[0] = program.optimizer.learning_rate
+        status, _ = program.engine.run(
+            batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs
+        )
+        if status == _engine.NONFINITE:
+            warn_diverged("train_on_batch", stacklevel=3)
+        values = {"loss": float(self._step_loss[0])} | program.measure(batch.y, outputs)
+        return _result(values, return_dict)
+
+    # Measuring and predicting
+
+    def evaluate(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: ArrayLike | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Measure the model, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int, optional
+            Accepted for Keras' sake; the result does not depend on it.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            Anything but 0 prints the result.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list or dict
+            The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` with metrics; a dict if `return_dict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        program, samples = self._prepare("evaluate", x, y, sample_weight)
+        check.batch_size(batch_size, len(samples))
+        loud = check.verbosity(verbose)
+        values = program.evaluate(samples)
+        if loud:
+            print(line(values), flush=True)
+        return _result(values, return_dict)
+
+    def test_on_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Measure the model on one batch: `evaluate`, without printing."""
+        program, samples = self._prepare("test_on_batch", x, y, sample_weight)
+        return _result(program.evaluate(samples), return_dict)
+
+    def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
+        """Return the model's outputs for `x`, as `predict` does.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        training : bool, optional
+            True is refused if the model has a Dropout.
+
+        Returns
+        -------
+        ndarray (n, outputs) of the model's dtype
+        """
+        if training and any(isinstance(layer, Dropout) for layer in self._layers):
+            raise ValueError("A model with Dropout can only be called with training=False")
+        return self.predict_on_batch(x)
+
+    def predict(
+        self, x: ArrayLike, batch_size: int | None = None, verbose: str | int = "auto"
+    ) -> Array:
+        """Return the model's outputs.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+            As in `fit`.
+        batch_size : int, optional
+            Accepted for Keras' sake; the result does not depend on it.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            Accepted for Keras' sake; nothing is printed.
+
+        Returns
+        -------
+        ndarray (n, outputs) of the model's dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from nnfast.layers import Dense
+        >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1, 2, 3]])
+        array([[0., 0.]], dtype=float32)
+        """
+        if batch_size is not None:
+            check.batch_size(batch_size, 1)
+        check.verbosity(verbose)
+        return self.predict_on_batch(x)
+
+    def predict_on_batch(self, x: ArrayLike) -> Array:
+        """Return the model's outputs, as `predict` does."""
+        plan, engine = self._plan, self._engine
+        if plan is None or engine is None:
+            return self.predict_on_batch(self._built_for(x))
+        rows = check.features("x", x, plan.input_shape, self._np_dtype)
+        out = np.empty((len(rows), plan.n_out), self._np_dtype)
+        engine.forward(_engine.Data(rows), out)
+        if len(plan.output_shape) == 1:
+            return out
+        return out.reshape(len(rows), *plan.output_shape)
+
+    # Gradients
+
+    def loss_and_grad(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[Array]]:
+        """Return the loss and its gradient, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        loss : float
+            Σ wᵢ·lᵢ / n.
+        gradients : list of ndarray
+            One for each array of `get_weights`, in that order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> model.loss_and_grad([[2.0]], [1.0])
+        (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
+        """
+        program, samples = self._prepare("loss_and_grad", x, y, sample_weight)
+        loss = program.engine.loss_and_grad(samples.data())
+        return loss, list(program.plan.views(program.engine.grads.copy()))
+
+    def loss_and_grad_flat(
+        self,
+        theta: ArrayLike,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Set all weights to `theta`; return the loss and its gradient as one vector.
+
+        In this form ``scipy.optimize.minimize(model.loss_and_grad_flat,
+        model.get_flat_weights(), args=(x, y), jac=True)`` takes it; pass its result to
+        `set_flat_weights`.
+
+        Parameters
+        ----------
+        theta : array_like (n_params,)
+            As `get_flat_weights` gives it.
+        x, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray (n_params,) float64
+        """
+        program, samples = self._prepare("loss_and_grad_flat", x, y, sample_weight)
+        self.set_flat_weights(theta)
+        loss = program.engine.loss_and_grad(samples.data())
+        return loss, program.engine.grads.astype(np.float64)
+
+    # Saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file from which `load_model` continues it exactly.
+
+        The file holds architecture, weights, what was compiled, the optimizer's state and the
+        place in the random streams. It replaces an older one at once, or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast import saving
+
+        engine = self._built_engine()
+        arrays = dict(self._named_weights())
+        description: dict[str, Any] = {"model": self.get_config(), "compile": None}
+        if self.optimizer is not None and self.loss is not None:
+            description["compile"] = {
+                "optimizer": describe(self.optimizer),
+                "loss": describe(self.loss),
+                "metrics": [m if isinstance(m, str) else describe(m) for m in self._metric_entries],
+            }
+            arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+        description["state"] = {
+            "seed": self._seed,
+            "epoch": engine.epoch,
+            "iterations": engine.iterations,
+        }
+        saving.write(path, arrays, description)
+
+    def _restore(self, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
+        """Take the state that `save` wrote."""
+        engine = self._built_engine()
+        places = dict(self._named_weights())
+        if description["compile"] is not None:
+            self.compile(**description["compile"])
+            places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+        if places.keys() != arrays.keys():
+            raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
+        assign("the saved model", list(places.values()), [arrays[name] for name in places])
+        state = {
+            key: check.integer(key, description["state"][key], minimum=0)
+            for key in ("seed", "epoch", "iterations")
+        }
+        self._seed = state["seed"]
+        engine.set_seed(self._seed)
+        engine.epoch = state["epoch"]
+        engine.iterations = state["iterations"]
+
+
+def load_model(path: str | os.PathLike[str]) -> Sequential:
+    """Return the model that `Sequential.save` wrote; training goes on where it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it does not hold a model saved by nnfast.
+
+    Examples
+    --------
+    >>> import tempfile, nnfast
+    >>> model = Sequential([nnfast.layers.Dense(2, input_dim=3)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(folder + "/model.safetensors")
+    ...     copy = load_model(folder + "/model.safetensors")
+    >>> bool((copy.get_weights()[0] == model.get_weights()[0]).all())
+    True
+    """
+    from nnfast import saving
+
+    arrays, description = saving.read(path)
+    try:
+        model = Sequential.from_config(description["model"])
+        model._restore(arrays, description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
+    return model
+
+
+def _result(values: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return values
+    return values["loss"] if len(values) == 1 else list(values.values())

@@ -394,3 +394,8 @@ def _check_rows(name: str, array: Array, rows: int) -> None:
 
 def _batch_of(one: Shape) -> str:
     return f"(n, {', '.join(map(str, one))})"
+
+
+def as_rows(array: Array) -> Array:
+    """Return a view of `array` as a matrix of its last axis."""
+    return array.reshape(-1, array.shape[-1]) if array.size else array.reshape(0, 1)

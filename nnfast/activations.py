@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from nnfast._engine import ACTIVATIONS
+from nnfast import _validation
+from nnfast._engine import ACTIVATIONS, core
 from nnfast._resolve import choose
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class Activation:
         """The engine's number of this activation."""
         return ACTIVATIONS[self.name]
 
-    def __call__(self, x: ArrayLike) -> Any:
-        """Return the activation of `x`, as `nnfast.kernels.activation_forward` computes it."""
-        from nnfast import kernels
-
-        return kernels.activation_forward(x, self.name)
+    def __call__(self, x: ArrayLike, out: Array | None = None) -> Array:
+        """Return f(x); see `nnfast.kernels.activation_forward`."""
+        array = _validation.kernel_array("x", x, None)
+        out = _validation.kernel_output("out", out, array.shape, array.dtype)
+        core.activation_forward(_validation.as_rows(array), self.id, _validation.as_rows(out))
+        return out
 
 
 linear = Activation("linear")

@@ -32,7 +32,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_positive, help="default: 30 for digits, 10 for MNIST")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument(
-        "--output", metavar="PNG", type=Path, default=Path("learning_curve.png"),
+        "--output",
+        metavar="PNG",
+        type=Path,
+        default=Path("learning_curve.png"),
         help="where to draw the learning curve (default: %(default)s)",
     )
 

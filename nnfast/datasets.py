@@ -17,7 +17,7 @@ __all__ = ["load_digits", "load_idx"]
 _GZIP_MAGIC = b"\x1f\x8b"
 
 # The third byte of an IDX file names its type; numbers are big-endian.
-_IDX_TYPES = {
+_IDX_TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(">i2"),
@@ -69,7 +69,8 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     if len(data) != size:
         raise ValueError(f"{path}: expected {size} bytes for shape {shape}, got {len(data)}")
     values = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
+    native: NDArray[Any] = values.astype(dtype.newbyteorder("="))
+    return native
 
 
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

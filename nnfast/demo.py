@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import nnfast
 from nnfast import callbacks, datasets, layers
 
-__all__ = ["Task", "digits", "mnist", "run", "train_numpy"]
+__all__ = ["Task", "digits", "mnist", "network", "run", "train_numpy"]
 
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
@@ -75,7 +75,8 @@ def _only_file(directory: Path, pattern: str) -> Path:
     return files[0]
 
 
-def _network(task: Task, dtype: str) -> nnfast.Sequential:
+def network(task: Task, dtype: str) -> nnfast.Sequential:
+    """Return the compiled network of a task."""
     model = nnfast.Sequential(
         [
             layers.Input(task.x_train.shape[1:]),
@@ -151,7 +152,7 @@ def _train(task: Task) -> tuple[nnfast.Sequential, dict[str, list[float]], float
     except ImportError as error:
         raise ImportError('the demo needs rich: pip install "nnfast[demo]"') from error
 
-    model = _network(task, "float32")
+    model = network(task, "float32")
     columns = (*progress.Progress.get_default_columns(), progress.TextColumn("{task.fields[loss]}"))
     with progress.Progress(*columns) as bar:
         row = bar.add_task("training", total=task.epochs, loss="")
@@ -198,7 +199,7 @@ def _compare(task: Task) -> tuple[float, float, float]:
     Returns the seconds of nnfast, those of NumPy, and the largest relative difference of
     the two loss curves.
     """
-    model = _network(task, "float64")
+    model = network(task, "float64")
     weights = model.get_weights()
     x = task.x_train.reshape(len(task.x_train), -1).astype(np.float64) * task.scale
 

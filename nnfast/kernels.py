@@ -153,11 +153,7 @@ def activation_forward(
     >>> activation_forward([[0.0, 0.0]], "softmax")
     array([[0.5, 0.5]])
     """
-    f = activations.resolve(activation)
-    x = _validation.kernel_array("x", x, None)
-    out = _validation.kernel_output("out", out, x.shape, x.dtype)
-    core.activation_forward(_rows(x), f.id, _rows(out))
-    return out
+    return activations.resolve(activation)(x, out)
 
 
 def activation_backward(
@@ -191,7 +187,9 @@ def activation_backward(
     dout = _validation.kernel_array("dout", dout, None)
     out = _validation.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
     dx = np.empty_like(dout)
-    core.activation_backward(_rows(dout), _rows(out), f.id, _rows(dx))
+    core.activation_backward(
+        _validation.as_rows(dout), _validation.as_rows(out), f.id, _validation.as_rows(dx)
+    )
     return dx
 
 
@@ -292,8 +290,3 @@ def optimizer_step(
         grads,
         slots,
     )
-
-
-def _rows(a: Array) -> Array:
-    """Return a view of `a` as a matrix of its last axis."""
-    return a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, 1)

@@ -276,9 +276,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
     while done < run.n_steps and not run.stop:
-        if run.order != NULL and (batch_index == 0 or not run.order_ready):
+        if run.order != NULL and (batch_index == 0 or (done == 0 and not run.order_ready)):
             if t == 0:
-                run.order_ready = True
                 shuffle(model.seed, run.epoch, n, run.order)
             team_wait(run)
         first = batch_index * run.batch

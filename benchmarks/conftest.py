@@ -1,0 +1,14 @@
+"""One thread for everybody: what is compared is the code, not the number of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield

@@ -1,0 +1,144 @@
+"""A multi-layer perceptron in NumPy, made as fast as NumPy allows: the baseline to beat.
+
+Every buffer is allocated once, every operation writes into one with ``out=``, the
+parameters are one flat array so that Adam is one pass, and that pass is blocked so that its
+operands stay in the cache.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+ADAM_BLOCK = 65536  # of 4096 … 131072 and no blocks: 7 % faster than none for 784-512-512-10
+
+
+class NumpyMLP:
+    """relu hidden layers, softmax and sparse categorical cross-entropy, Adam.
+
+    Parameters
+    ----------
+    weights : list of ndarray
+        ``[w, b, w, b, …]``, copied; their dtype is the dtype of all computation.
+    batch_size : int
+        Rows of each step; buffers are made for exactly this many.
+    learning_rate : float
+        Adam's step size; the other hyper-parameters are Keras' defaults.
+    """
+
+    def __init__(
+        self, weights: list[NDArray], batch_size: int, learning_rate: float = 1e-3
+    ) -> None:
+        dtype = weights[0].dtype
+        sizes = [weights[0].shape[0], *(b.shape[0] for b in weights[1::2])]
+        self.params = np.concatenate([w.ravel() for w in weights])
+        self.grads = np.zeros_like(self.params)
+        self.m = np.zeros_like(self.params)
+        self.v = np.zeros_like(self.params)
+        self.scratch = np.empty(min(ADAM_BLOCK, self.params.size), dtype)
+
+        self.weights = self._views(self.params, sizes)
+        self.gradients = self._views(self.grads, sizes)
+        self.a = [np.empty((batch_size, n), dtype) for n in sizes]
+        self.dz = [np.empty((batch_size, n), dtype) for n in sizes]
+        self.mask = [np.empty((batch_size, n), bool) for n in sizes]
+        self.labels = np.empty(batch_size, np.int64)
+        self.rows = np.arange(batch_size)
+        self.column = np.empty((batch_size, 1), dtype)
+        self.ones = np.ones(batch_size, dtype)
+
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.iterations = 0
+
+    @staticmethod
+    def _views(flat: NDArray, sizes: list[int]) -> list[tuple[NDArray, NDArray]]:
+        views, start = [], 0
+        for n_in, n_out in pairwise(sizes):
+            stop = start + n_in * n_out
+            w = flat[start:stop].reshape(n_in, n_out)
+            views.append((w, flat[stop : stop + n_out]))
+            start = stop + n_out
+        return views
+
+    def get_weights(self) -> list[NDArray]:
+        """Return copies of the weights, in the order they came."""
+        return [array.copy() for pair in self.weights for array in pair]
+
+    def train_step(self) -> float:
+        """Train on the batch in ``a[0]`` and ``labels``; return its loss."""
+        self._forward()
+        loss = self._loss()
+        self._backward()
+        self._adam()
+        return loss
+
+    def train_epoch(self, x: NDArray, y: NDArray, order: NDArray) -> NDArray:
+        """Train on the rows in ``order``, whole batches only; return each step's loss."""
+        steps = len(order) // self.batch_size
+        losses = np.empty(steps)
+        for i in range(steps):
+            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+            np.take(x, batch, axis=0, out=self.a[0], mode="clip")
+            np.take(y, batch, out=self.labels, mode="clip")
+            losses[i] = self.train_step()
+        return losses
+
+    def _forward(self) -> None:
+        last = len(self.weights) - 1
+        for i, (w, b) in enumerate(self.weights):
+            z = self.a[i + 1]
+            np.matmul(self.a[i], w, out=z)
+            z += b
+            if i < last:
+                np.maximum(z, 0.0, out=z)
+
+    def _loss(self) -> float:
+        """Turn the last z into a = softmax(z), dz = (a − onehot(y)) / m; return the mean loss."""
+        z, dz, column = self.a[-1], self.dz[-1], self.column
+        np.maximum.reduce(z, axis=1, keepdims=True, out=column)
+        z -= column
+        picked = float(z[self.rows, self.labels].sum())
+        np.exp(z, out=dz)
+        np.add.reduce(dz, axis=1, keepdims=True, out=column)
+        dz /= column
+        np.log(column, out=column)
+        loss = (float(column.sum()) - picked) / self.batch_size
+        dz[self.rows, self.labels] -= 1.0
+        dz *= 1.0 / self.batch_size
+        return loss
+
+    def _backward(self) -> None:
+        for i in reversed(range(len(self.weights))):
+            dz = self.dz[i + 1]
+            dw, db = self.gradients[i]
+            np.matmul(self.a[i].T, dz, out=dw)
+            np.dot(self.ones, dz, out=db)  # half the time of a sum over axis 0
+            if i > 0:
+                np.matmul(dz, self.weights[i][0].T, out=self.dz[i])
+                np.greater(self.a[i], 0.0, out=self.mask[i])
+                self.dz[i] *= self.mask[i]
+
+    def _adam(self) -> None:
+        self.iterations += 1
+        b1, b2, epsilon = 0.9, 0.999, 1e-7
+        t = self.iterations
+        alpha = self.learning_rate * (1.0 - b2**t) ** 0.5 / (1.0 - b1**t)
+        for start in range(0, self.params.size, ADAM_BLOCK):
+            block = slice(start, start + ADAM_BLOCK)
+            p, g, m, v = self.params[block], self.grads[block], self.m[block], self.v[block]
+            s = self.scratch[: p.size]
+            m *= b1
+            np.multiply(g, 1.0 - b1, out=s)
+            m += s
+            v *= b2
+            np.multiply(g, g, out=s)
+            s *= 1.0 - b2
+            v += s
+            np.sqrt(v, out=s)
+            s += epsilon
+            np.divide(m, s, out=s)
+            s *= alpha
+            p -= s

@@ -1,0 +1,46 @@
+"""Whole training steps against NumPy; `compare.py` measures against the other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from compare import AGREEMENT, CHECKED_STEPS
+from peers import CASES, STEPS_PER_EPOCH, Case, NNFast, NumPy, Problem
+
+
+@pytest.mark.parametrize("contender", [NNFast, NumPy], ids=["nnfast", "numpy"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
+def test_epoch(benchmark: Any, contender: type[Any], case: Case) -> None:
+    problem = Problem(case)
+    expected, actual = (peer(problem).first_losses(CHECKED_STEPS) for peer in (NumPy, NNFast))
+    np.testing.assert_allclose(actual, expected, rtol=AGREEMENT)
+    peer = contender(problem)
+    peer.reset()
+    benchmark.group = f"{STEPS_PER_EPOCH} steps of {case.name}"
+    benchmark(peer.train, 1)
+
+
+@pytest.mark.parametrize("contender", ["nnfast", "numpy"])
+@pytest.mark.parametrize("rows", [1, 1000])
+@pytest.mark.benchmark(max_time=0.25, min_rounds=5)
+def test_predict(benchmark: Any, contender: str, rows: int) -> None:
+    problem = Problem(CASES[0])
+    peer = NNFast(problem)
+    peer.reset()
+    x = problem.x[:rows]
+    w = problem.weights
+
+    def numpy() -> Any:
+        a = np.maximum(x @ w[0] + w[1], 0.0)
+        a = np.maximum(a @ w[2] + w[3], 0.0)
+        z = a @ w[4] + w[5]
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    functions = {"nnfast": lambda: peer.model.predict(x, verbose=0), "numpy": numpy}
+    np.testing.assert_allclose(functions["nnfast"](), numpy(), rtol=1e-4, atol=1e-6)
+    benchmark.group = f"predict {rows} rows of {CASES[0].name}"
+    benchmark(functions[contender])

@@ -1,0 +1,229 @@
+"""Programs that run with Keras and with nnfast alike; their results are compared.
+
+Keras reads its back end from the environment and keeps process-wide state, so it runs in a
+process of its own: ``python keras_programs.py results.npz``. In float32, because its products
+of matrices on JAX and PyTorch are float32 even where the variables are float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Results = dict[str, NDArray[Any]]
+Program = Callable[[Any], Results]
+
+RNG_SEED = 11
+
+
+def _weights(*sizes: int) -> list[NDArray[np.float64]]:
+    rng = np.random.default_rng(RNG_SEED)
+    weights: list[NDArray[np.float64]] = []
+    for n_in, n_out in pairwise(sizes):
+        weights += [rng.normal(size=(n_in, n_out)) / np.sqrt(n_in), rng.normal(size=n_out) * 0.1]
+    return weights
+
+
+def _results(model: Any, history: Any, **more: Any) -> Results:
+    results = {f"history/{key}": np.array(values) for key, values in history.history.items()}
+    results |= {f"weights/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
+    return results | {key: np.array(value) for key, value in more.items()}
+
+
+def _trajectory(optimizer: str, **hyper: Any) -> Program:
+    def program(keras: Any) -> Results:
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(160, 6)), rng.integers(0, 3, 160)
+        model = keras.Sequential(
+            [
+                keras.layers.Input((6,)),
+                keras.layers.Dense(8, activation="tanh"),
+                keras.layers.Dense(3, activation="softmax"),
+            ]
+        )
+        model.set_weights(_weights(6, 8, 3))
+        model.compile(
+            getattr(keras.optimizers, optimizer)(**hyper), "sparse_categorical_crossentropy"
+        )
+        history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0)  # 20 steps
+        return _results(model, history)
+
+    return program
+
+
+TRAJECTORIES: dict[str, Program] = {
+    "sgd": _trajectory("SGD", learning_rate=0.1),
+    "momentum": _trajectory("SGD", learning_rate=0.1, momentum=0.9),
+    "nesterov": _trajectory("SGD", learning_rate=0.1, momentum=0.9, nesterov=True),
+    "adam": _trajectory("Adam", learning_rate=0.01),
+    "adam, other constants": _trajectory(
+        "Adam", learning_rate=0.02, beta_1=0.8, beta_2=0.95, epsilon=1e-3
+    ),
+}
+
+
+def regression(keras: Any) -> Results:
+    """1-D y, a short last batch, validation_split, a metric, evaluate and predict."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(103, 4))
+    y = x @ np.array([1.0, -2.0, 0.5, 3.0]) + 1.0
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.set_weights(_weights(4, 8, 1))
+    model.compile(optimizer="adam", loss="mse", metrics=["mae"])
+    history = model.fit(
+        x, y, batch_size=16, epochs=4, validation_split=0.2, shuffle=False, verbose=0
+    )
+    return _results(
+        model,
+        history,
+        evaluate=model.evaluate(x, y, verbose=0),
+        predict=model.predict(x, verbose=0),
+        batch=model.predict_on_batch(x[:5]),
+    )
+
+
+def classification(keras: Any) -> Results:
+    """One-hot targets, sample weights, accuracy, validation_data with and without weights."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(90, 5))
+    labels = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
+    y = np.eye(3)[labels]
+    model = keras.Sequential(
+        [
+            keras.layers.Input((5,)),
+            keras.layers.Dense(9, activation="sigmoid"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.set_weights(_weights(5, 9, 3))
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate=0.5, momentum=0.9),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    weight = rng.uniform(0.5, 2.0, 60)
+    history = model.fit(
+        x[:60],
+        y[:60],
+        batch_size=25,
+        epochs=5,
+        sample_weight=weight,
+        validation_data=(x[60:], y[60:], np.linspace(0.1, 2.0, 30)),
+        shuffle=False,
+        verbose=0,
+    )
+    return _results(
+        model,
+        history,
+        evaluate=model.evaluate(x[:60], y[:60], sample_weight=weight, batch_size=7, verbose=0),
+    )
+
+
+def imbalanced(keras: Any) -> Results:
+    """Boolean y, class weights, binary accuracy, and training that goes on with fit."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(80, 3)).astype(np.float32)
+    y = x.sum(axis=1) > 1.0
+    model = keras.Sequential(
+        [
+            keras.layers.Input((3,)),
+            keras.layers.Dense(6, activation="tanh"),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.set_weights(_weights(3, 6, 1))
+    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    first = model.fit(
+        x, y, epochs=2, batch_size=20, class_weight={0: 1.0, 1: 4.0}, shuffle=False, verbose=0
+    )
+    second = model.fit(x, y, epochs=5, initial_epoch=2, batch_size=20, shuffle=False, verbose=0)
+    return _results(model, second, first=first.history["loss"], epochs=second.epoch)
+
+
+def images(keras: Any) -> Results:
+    """uint8 images, Rescaling and Flatten, integer labels, a loss object on logits."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 256, (64, 4, 4), dtype=np.uint8)
+    y = rng.integers(0, 3, 64).astype(np.uint8)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4, 4)),
+            keras.layers.Rescaling(1 / 255, offset=-0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.set_weights(_weights(16, 8, 3))
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.1),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    history = model.fit(x, y, epochs=3, shuffle=False, verbose=0)
+    return _results(model, history, predict=model.predict(x, verbose=0))
+
+
+def batch_by_batch(keras: Any) -> Results:
+    """train_on_batch in a loop; its value is that batch's loss."""
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(24, 2)), rng.normal(size=(24, 2))
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
+    model.set_weights(_weights(2, 2))
+    model.compile(optimizer="sgd", loss="mean_squared_error")
+    losses = [model.train_on_batch(x[i : i + 8], y[i : i + 8]) for i in (0, 8, 16)]
+    return {"losses": np.array(losses), "w": model.get_weights()[0]}
+
+
+PROGRAMS: dict[str, Program] = {
+    program.__name__: program
+    for program in (regression, classification, imbalanced, images, batch_by_batch)
+}
+
+
+@functools.cache
+def keras_results() -> dict[str, Results]:
+    """Run every program with Keras in a process of its own; skip if it is not installed."""
+    backend = next((b for b in ("jax", "torch") if importlib.util.find_spec(b)), None)
+    if importlib.util.find_spec("keras") is None or backend is None:
+        pytest.skip("needs Keras and JAX or PyTorch")
+    results: dict[str, Results] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "results.npz")
+        environment = os.environ | {"KERAS_BACKEND": backend, "KERAS_HOME": folder}
+        subprocess.run([sys.executable, __file__, str(path)], check=True, env=environment)
+        with np.load(path) as arrays:
+            for key in arrays.files:
+                program, _, name = key.partition("/")
+                results.setdefault(program, {})[name] = arrays[key]
+    return results
+
+
+def _main(path: str) -> None:
+    import keras
+
+    results = {name: program(keras) for name, program in {**TRAJECTORIES, **PROGRAMS}.items()}
+    arrays = {f"{name}/{key}": a for name, r in results.items() for key, a in r.items()}
+    np.savez(path, **arrays)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,197 @@
+"""A neural network in NumPy, written for reading: what nnfast is compared with.
+
+Everything is float64 and follows Keras' formulas. Rows are samples: ``x`` is (m, n_in),
+``w`` is (n_in, n_out) and ``z = x @ w + b``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+CLIP = 1e-7  # Keras keeps probabilities this far from 0 and 1
+
+
+def activate(z: Array, activation: str) -> Array:
+    """Return a = f(z)."""
+    if activation == "linear":
+        return z
+    if activation == "relu":
+        return np.maximum(z, 0.0)
+    if activation == "tanh":
+        return np.tanh(z)
+    if activation == "sigmoid":
+        return np.exp(-np.logaddexp(0.0, -z))  # 1 / (1 + exp(−z)) without overflow
+    if activation == "softmax":
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    raise ValueError(f"unknown activation: {activation}")
+
+
+def activate_backward(da: Array, a: Array, activation: str) -> Array:
+    """Return dz from da, with the derivative written in terms of a = f(z)."""
+    if activation == "linear":
+        return da
+    if activation == "relu":
+        return da * (a > 0.0)
+    if activation == "tanh":
+        return da * (1.0 - a**2)
+    if activation == "sigmoid":
+        return da * a * (1.0 - a)
+    if activation == "softmax":
+        # One Jacobian a row: ∂a_i/∂z_j = a_i (δ_ij − a_j), which is symmetric.
+        jacobian = a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
+        return np.einsum("mij,mj->mi", jacobian, da)
+    raise ValueError(f"unknown activation: {activation}")
+
+
+def one_hot(y: ArrayLike, n_classes: int) -> Array:
+    """Return class indices as rows of the identity matrix."""
+    return np.eye(n_classes)[np.asarray(y).reshape(-1).astype(int)]
+
+
+def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Array, Array]:
+    """Return each row's loss (m,) and its derivative with respect to ``p`` (m, n_out)."""
+    n_out = p.shape[1]
+    if loss == "sparse_categorical_crossentropy":
+        y, loss = one_hot(y, n_out), "categorical_crossentropy"
+    t = np.asarray(y, dtype=np.float64).reshape(p.shape)
+
+    if loss == "mean_squared_error":
+        return ((p - t) ** 2).mean(axis=1), 2.0 * (p - t) / n_out
+
+    if loss == "binary_crossentropy" and from_logits:
+        rows = np.maximum(p, 0.0) - p * t + np.log1p(np.exp(-np.abs(p)))
+        return rows.mean(axis=1), (activate(p, "sigmoid") - t) / n_out
+
+    if loss == "binary_crossentropy":
+        q = np.clip(p, CLIP, 1.0 - CLIP)
+        rows = -t * np.log(q) - (1.0 - t) * np.log(1.0 - q)
+        dq = ((1.0 - t) / (1.0 - q) - t / q) / n_out
+        return rows.mean(axis=1), dq * (q == p)
+
+    if loss == "categorical_crossentropy" and from_logits:
+        top = p.max(axis=1, keepdims=True)
+        log_q = p - top - np.log(np.exp(p - top).sum(axis=1, keepdims=True))
+        dp = np.exp(log_q) * t.sum(axis=1, keepdims=True) - t
+        return -(t * log_q).sum(axis=1), dp
+
+    if loss == "categorical_crossentropy":
+        total = p.sum(axis=1, keepdims=True)
+        s = p / total
+        q = np.clip(s, CLIP, 1.0 - CLIP)
+        ds = -t / q * (q == s)
+        return -(t * np.log(q)).sum(axis=1), (ds - (ds * s).sum(axis=1, keepdims=True)) / total
+
+    raise ValueError(f"unknown loss: {loss}")
+
+
+# A probability and its cross-entropy belong together: computed from z, nothing is clipped.
+CANONICAL = {
+    ("sigmoid", "binary_crossentropy"),
+    ("softmax", "categorical_crossentropy"),
+    ("softmax", "sparse_categorical_crossentropy"),
+}
+
+
+@dataclass
+class Network:
+    """A chain of dense layers and a loss; ``weights`` is [w, b, w, b, …] as in Keras."""
+
+    weights: list[Array]
+    activations: Sequence[str]
+    loss: str
+    from_logits: bool = False
+
+    def __post_init__(self) -> None:
+        self.weights = [np.array(w, dtype=np.float64) for w in self.weights]
+
+    def forward(self, x: ArrayLike) -> tuple[list[Array], list[Array]]:
+        """Return every layer's z and a; a[0] is the input."""
+        zs, outputs = [], [np.asarray(x, dtype=np.float64)]
+        for w, b, activation in zip(
+            self.weights[::2], self.weights[1::2], self.activations, strict=True
+        ):
+            zs.append(outputs[-1] @ w + b)
+            outputs.append(activate(zs[-1], activation))
+        return zs, outputs
+
+    def loss_and_grad(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[Array]]:
+        """Return Σ weight·loss / rows and its gradient, one array per weight."""
+        zs, outputs = self.forward(x)
+        m = len(outputs[0])
+        weight = np.ones(m) if sample_weight is None else np.asarray(sample_weight, np.float64)
+
+        activations = list(self.activations)
+        if (activations[-1], self.loss) in CANONICAL and not self.from_logits:
+            rows, da = loss_rows(y, zs[-1], self.loss, from_logits=True)
+            activations[-1] = "linear"
+        else:
+            rows, da = loss_rows(y, outputs[-1], self.loss, self.from_logits)
+        da = da * weight[:, None] / m
+
+        gradients: list[Array] = []
+        for i in reversed(range(len(zs))):
+            dz = activate_backward(da, outputs[i + 1], activations[i])
+            gradients[:0] = [outputs[i].T @ dz, dz.sum(axis=0)]
+            da = dz @ self.weights[2 * i].T
+        return float((weight * rows).sum() / m), gradients
+
+    def step(
+        self,
+        optimizer: SGD | Adam,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Do one optimizer step in place; return the loss before it."""
+        loss, gradients = self.loss_and_grad(x, y, sample_weight)
+        optimizer.update(self.weights, gradients)
+        return loss
+
+
+@dataclass
+class SGD:
+    """Keras' SGD: v ← μ·v − η·g; w ← w + v, or w + μ·v − η·g with Nesterov."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    velocities: list[Array] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.velocities = self.velocities or [np.zeros_like(w) for w in weights]
+        for w, v, g in zip(weights, self.velocities, gradients, strict=True):
+            v[:] = self.momentum * v - self.learning_rate * g
+            w += self.momentum * v - self.learning_rate * g if self.nesterov else v
+
+
+@dataclass
+class Adam:
+    """Keras' Adam: the bias corrections are in the step size and ε is outside the root."""
+
+    learning_rate: float = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    iterations: int = 0
+    ms: list[Array] = field(default_factory=list)
+    vs: list[Array] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.ms = self.ms or [np.zeros_like(w) for w in weights]
+        self.vs = self.vs or [np.zeros_like(w) for w in weights]
+        self.iterations += 1
+        t = self.iterations
+        alpha = self.learning_rate * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
+        for w, m, v, g in zip(weights, self.ms, self.vs, gradients, strict=True):
+            m += (1.0 - self.beta_1) * (g - m)
+            v += (1.0 - self.beta_2) * (g**2 - v)
+            w -= alpha * m / (np.sqrt(v) + self.epsilon)

@@ -1,0 +1,259 @@
+"""The demonstration, the command line, the data sets and the examples."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import runpy
+import statistics
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from reference import Adam, Network
+
+import nnfast
+from nnfast import cli, datasets
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+
+CODES = {
+    np.dtype(np.uint8): 0x08,
+    np.dtype(np.int8): 0x09,
+    np.dtype(np.int16): 0x0B,
+    np.dtype(np.int32): 0x0C,
+    np.dtype(np.float32): 0x0D,
+    np.dtype(np.float64): 0x0E,
+}
+
+
+def idx(array: NDArray[Any]) -> bytes:
+    header = struct.pack(f">HBB{array.ndim}I", 0, CODES[array.dtype], array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+# IDX files
+
+
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+@pytest.mark.parametrize("shape", [(7,), (3, 4, 5), (0, 4), (2, 1, 1, 3)])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_idx_round_trip(
+    dtype: np.dtype[Any], shape: tuple[int, ...], compress: Any, tmp_path: Path
+) -> None:
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    (tmp_path / "array").write_bytes(compress(idx(array)))
+    loaded = datasets.load_idx(tmp_path / "array")
+    np.testing.assert_array_equal(loaded, array)
+    assert loaded.dtype == dtype
+    assert loaded.dtype.isnative
+    assert loaded.flags.c_contiguous
+    assert loaded.flags.writeable
+
+
+GOOD = idx(np.arange(6, dtype=np.int32).reshape(2, 3))
+
+BAD_FILES = {
+    "empty": b"",
+    "two bytes": GOOD[:2],
+    "no magic": b"\x01" + GOOD[1:],
+    "unknown type": GOOD[:2] + b"\x0a" + GOOD[3:],
+    "no dimension": GOOD[:3] + b"\x00",
+    "header cut": GOOD[:9],
+    "data cut": GOOD[:-1],
+    "data too long": GOOD + b"\0",
+    "dimensions too large": GOOD[:4] + b"\xff" * 8 + GOOD[12:],
+    "more dimensions than bytes": GOOD[:3] + b"\xff" + GOOD[4:],
+    "gzip cut": gzip.compress(GOOD)[:-5],
+    "gzip damaged": gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:],
+    "gzip of nothing": gzip.compress(b""),
+    "gzip of a cut file": gzip.compress(GOOD[:-4]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_idx_files(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad"
+    path.write_bytes(BAD_FILES[case])
+    with pytest.raises(ValueError, match="bad"):
+        datasets.load_idx(path)
+
+
+def test_idx_file_at_every_length(tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    for size in range(len(GOOD)):
+        path.write_bytes(GOOD[:size])
+        with pytest.raises(ValueError, match="cut"):
+            datasets.load_idx(path)
+
+
+# Digits
+
+
+def test_digits() -> None:
+    pytest.importorskip("sklearn")
+    x, y = datasets.load_digits()
+    assert x.shape == (1797, 64)
+    assert x.dtype == np.float32
+    assert (x.min(), x.max()) == (0.0, 1.0)
+    assert sorted(set(y)) == list(range(10))
+
+
+def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r"nnfast\[sklearn\]"):
+        datasets.load_digits()
+
+
+# The demonstration
+
+
+@pytest.fixture
+def demo() -> Any:
+    for module in ("sklearn", "matplotlib", "rich"):
+        pytest.importorskip(module)
+    from nnfast import demo
+
+    return demo
+
+
+def test_demo(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "curve.png"
+    assert cli.main(["demo", "--epochs", "20", "--output", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "test accuracy 0.9" in text
+    assert "times as fast" in text
+    assert "differ by" in text
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_that_does_not_keep_its_promise_fails(
+    demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["demo", "--epochs", "1", "--output", str(tmp_path / "curve.png")]
+    assert cli.main(arguments) == 1
+    assert "NOT REACHED" in capsys.readouterr().out
+
+
+def test_demo_with_curves_that_differ_fails(
+    demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = demo.train_numpy
+    monkeypatch.setattr(
+        demo, "train_numpy", lambda *arguments: [loss * 1.001 for loss in right(*arguments)]
+    )
+    arguments = ["demo", "--epochs", "20", "--output", str(tmp_path / "curve.png")]
+    assert cli.main(arguments) == 1
+    assert "DISAGREE" in capsys.readouterr().out
+
+
+def test_numpy_of_the_demo_is_the_reference(demo: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 5)), rng.integers(0, 3, 50)
+    weights = [rng.normal(size=shape) for shape in ((5, 7), (7,), (7, 3), (3,))]
+    curve = demo.train_numpy(weights, x, y, epochs=2, batch_size=16)
+    network = Network(weights, ["relu", "softmax"], "sparse_categorical_crossentropy")
+    optimizer, expected = Adam(), []
+    for _ in range(2):
+        losses = [
+            network.step(optimizer, x[i : i + 16], y[i : i + 16]) * len(x[i : i + 16])
+            for i in range(0, 50, 16)
+        ]
+        expected.append(sum(losses) / 50)
+    np.testing.assert_allclose(curve, expected, rtol=1e-12)
+
+
+def mnist_folder() -> Path:
+    """Return the folder with MNIST's test set, named by the environment; skip without."""
+    folder = os.environ.get("NNFAST_MNIST")
+    if not folder:
+        pytest.skip("NNFAST_MNIST does not name a folder with MNIST's IDX files")
+    return Path(folder)
+
+
+def test_demo_on_mnist(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = mnist_folder()
+    path = tmp_path / "curve.png"
+    assert cli.main(["demo", "--mnist", str(folder), "--output", str(path)]) == 0
+    assert "MNIST: 10 epochs" in capsys.readouterr().out
+    assert path.is_file()
+
+
+def test_mnist_accuracy_is_the_promised(demo: Any) -> None:
+    task = demo.mnist(mnist_folder())
+    accuracies = []
+    for seed in range(5):
+        nnfast.set_seed(seed)
+        model = demo.network(task, "float32")
+        model.fit(task.x_train, task.y_train, batch_size=32, epochs=task.epochs, verbose=0)
+        accuracies.append(model.evaluate(task.x_test, task.y_test, verbose=0)[1])
+    assert statistics.median(accuracies) >= task.promise
+
+
+def small_mnist(folder: Path, n: int) -> None:
+    for name, array in (
+        ("t10k-images-idx3-ubyte", np.zeros((n, 28, 28), np.uint8)),
+        ("t10k-labels-idx1-ubyte", np.zeros(n, np.uint8)),
+    ):
+        (folder / name).write_bytes(idx(array))
+
+
+@pytest.mark.parametrize("files", [0, 5])
+def test_mnist_folder_with_other_content(
+    files: int, demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if files:
+        small_mnist(tmp_path, files)
+    assert cli.main(["demo", "--mnist", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert "expected" in message
+    assert str(tmp_path) in message
+
+
+# The command line
+
+
+def test_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config"]) == 0
+    text = capsys.readouterr().out
+    assert nnfast.__version__ in text
+    assert "isa" in text
+    assert "threads" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["demos"], ["demo", "--epochs", "0"], ["demo", "--epochs", "x"]]
+)
+def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == f"nnfast {nnfast.__version__}"
+
+
+# The examples
+
+EXPECTED = {
+    "xor.py": "accuracy 1.00",
+    "linear_regression.py": "y = 3.0",
+    "autoencoder.py": "16 principal components",
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if path.name == "autoencoder.py":
+        pytest.importorskip("sklearn")
+    runpy.run_path(str(path), run_name="__main__")
+    assert EXPECTED[path.name] in capsys.readouterr().out

@@ -1,0 +1,66 @@
+"""The examples in docstrings and in the README run and say what they print."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import nnfast
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+MODULES = sorted(
+    module.name
+    for module in pkgutil.iter_modules(nnfast.__path__, "nnfast.")
+    if module.name not in ("nnfast.keras",)
+)
+
+
+@pytest.mark.parametrize("name", [*MODULES, "nnfast._engine"])
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with np.printoptions():
+        result = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    assert result.failed == 0
+
+
+def public_objects():
+    """Yield every public class, function and public method of the API with its name."""
+    for module in (nnfast, *(getattr(nnfast, name) for name in nnfast.__all__)):
+        if (
+            getattr(module, "__name__", "").split(".")[0] != "nnfast"
+            or not hasattr(module, "__path__")
+            and not hasattr(module, "__file__")
+        ):
+            continue
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", "") is None:
+                continue
+            if callable(thing) and getattr(thing, "__module__", "").startswith("nnfast"):
+                yield f"{module.__name__}.{name}", thing
+
+
+def test_everything_public_is_documented():
+    seen = dict(public_objects())
+    assert len(seen) > 30
+    assert [name for name, thing in seen.items() if not (thing.__doc__ or "").strip()] == []
+
+
+def test_the_readme_example_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    accuracy = float(capsys.readouterr().out.split()[0])
+    assert accuracy > 0.8
+
+
+def test_the_readme_has_two_setup_lines_and_ci_runs_the_second():
+    lines = re.findall(r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) == 2
+    assert lines[0].endswith("nnfast demo")
+    assert lines[1].endswith("pytest")
+    assert "grep -m1 'pytest$' README.md" in (ROOT / ".ci/run").read_text()

@@ -1,0 +1,569 @@
+"""The engine's promises: same bits whatever the cut, no leaks, no allocation, exact dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import _engine, kernels, layers, losses, optimizers
+from nnfast._plan import compile_plan
+
+INT = np.int32
+THREADS = (1, 2, 3, 4, 7)
+
+
+def engine(
+    stack: Sequence[layers.Layer],
+    n_in: int,
+    dtype: str = "float32",
+    loss: Any = "mean_squared_error",
+    optimizer: Any = None,
+) -> _engine.Engine:
+    """Return an engine with random parameters, ready to run."""
+    plan = compile_plan(stack, (n_in,))
+    made = _engine.Engine(plan, dtype)
+    optimizer = optimizer or optimizers.Adam()
+    made.set_seed(5)
+    made.set_loss(*losses.resolve(loss).engine_loss(plan.final_activation))
+    made.set_optimizer(
+        _engine.OPTIMIZERS[optimizer.kind], optimizer.n_slots, tuple(optimizer.hyper)
+    )
+    rng = np.random.default_rng(1)
+    for parameter in plan.parameters:
+        values = rng.normal(size=parameter.size) / np.sqrt(parameter.shape[0])
+        made.params[parameter.offset : parameter.offset + parameter.size] = values
+    return made
+
+
+def classifier(
+    sizes: Sequence[int], dtype: str = "float32", activation: str = "relu", dropout: float = 0.25
+) -> _engine.Engine:
+    stack: list[layers.Layer] = []
+    for units in sizes[1:-1]:
+        stack += [layers.Dense(units, activation=activation), layers.Dropout(dropout)]
+    stack.append(layers.Dense(sizes[-1], activation="softmax"))
+    return engine(stack, sizes[0], dtype, "sparse_categorical_crossentropy")
+
+
+def class_data(n: int, sizes: Sequence[int], weighted: bool = False) -> _engine.Data:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((n, sizes[0]), np.float32)
+    y = rng.integers(0, sizes[-1], n).astype(INT)
+    return _engine.Data(x, y, rng.uniform(0.5, 2.0, n) if weighted else None)
+
+
+def run(
+    e: _engine.Engine,
+    data: _engine.Data,
+    steps: int,
+    batch_size: int,
+    shuffle: bool = True,
+    lr: float = 0.01,
+    outputs: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:
+    """Run the steps in one call; return their losses."""
+    step_losses = np.full(steps, np.nan)
+    status, done = e.run(data, batch_size, shuffle, np.full(steps, lr), step_losses, outputs)
+    assert (status, done) == (_engine.OK, steps)
+    return step_losses
+
+
+def state(e: _engine.Engine) -> list[Any]:
+    return [e.params.copy(), e.slots.copy(), e.iterations, e.epoch, e.batch]
+
+
+def assert_same_state(a: Sequence[Any], b: Sequence[Any]) -> None:
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def free_threads() -> Iterator[None]:
+    """Let a test force threads, and undo it."""
+    yield
+    _engine.force_threads(0)
+
+
+# Reproducibility
+
+
+def trained(seed: int) -> tuple[list[NDArray[Any]], list[float]]:
+    nnfast.set_seed(seed)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 4)), rng.integers(0, 3, 50)
+    model = nnfast.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(8, activation="tanh"),
+            layers.Dropout(0.3),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    history = model.fit(x, y, batch_size=8, epochs=4, verbose=0).history["loss"]
+    return model.get_weights(), history
+
+
+def test_same_seed_same_bits() -> None:
+    weights, history = trained(3)
+    again, history_again = trained(3)
+    assert history == history_again
+    for w, v in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def test_other_seed_other_bits() -> None:
+    weights, history = trained(3)
+    other, other_history = trained(4)
+    assert history != other_history
+    assert not np.array_equal(weights[0], other[0])
+
+
+def test_models_after_one_seed_differ() -> None:
+    nnfast.set_seed(0)
+    a, b = (nnfast.Sequential([layers.Dense(4, input_dim=3)]).get_weights()[0] for _ in range(2))
+    assert not np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("pieces", [[1] * 21, [2, 3, 16], [7, 7, 7], [8, 1, 12], [20, 1]])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_cutting_a_run_changes_nothing(pieces: list[int], shuffle: bool) -> None:
+    """21 steps are three epochs of 7 batches, the last one short."""
+    sizes, n, batch = (5, 9, 3), 50, 8
+    data = class_data(n, sizes, weighted=True)
+    whole, parts = classifier(sizes), classifier(sizes)
+    outputs, parts_outputs = np.zeros((n, 3), np.float32), np.zeros((n, 3), np.float32)
+    expected = run(whole, data, 21, batch, shuffle, outputs=outputs)
+    actual = [run(parts, data, k, batch, shuffle, outputs=parts_outputs) for k in pieces]
+    np.testing.assert_array_equal(np.concatenate(actual), expected)
+    np.testing.assert_array_equal(parts_outputs, outputs)
+    assert_same_state(state(parts), state(whole))
+    assert (whole.epoch, whole.batch, whole.iterations) == (3, 0, 21)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_deadline_cuts_a_run_and_changes_nothing(threads: int, free_threads: None) -> None:
+    sizes, steps = (5, 9, 3), 200
+    data = class_data(50, sizes)
+    whole, parts = classifier(sizes), classifier(sizes)
+    expected = run(whole, data, steps, 8)
+    _engine.force_threads(threads)
+    actual, calls, done = np.full(steps, np.nan), 0, 0
+    while done < steps:
+        status, more = parts.run(
+            data, 8, True, np.full(steps - done, 0.01), actual[done:], None, 0.0
+        )
+        assert status == _engine.OK
+        assert more >= 1
+        done += more
+        calls += 1
+    assert calls > 3
+    np.testing.assert_array_equal(actual, expected)
+    assert_same_state(state(parts), state(whole))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_position_may_be_set(threads: int, free_threads: None) -> None:
+    """An engine put at (epoch, batch) goes on as the one that trained up to there."""
+    sizes = (5, 9, 3)
+    data = class_data(50, sizes)
+    one = classifier(sizes)
+    run(one, data, 10, 8)
+    assert (one.epoch, one.batch) == (1, 3)
+    params, slots = one.params.copy(), one.slots.copy()
+    expected = run(one, data, 9, 8)
+    _engine.force_threads(threads)
+    for _ in range(100):  # the threads take turns differently each time
+        other = classifier(sizes)
+        other.params[:], other.slots[:] = params, slots
+        other.iterations, other.epoch, other.batch = 10, 1, 3
+        np.testing.assert_array_equal(run(other, data, 9, 8), expected)
+        assert_same_state(state(one), state(other))
+
+
+# (sizes, batch, rows, steps): shared batches, chunks with partial gradients, odd shapes
+THREAD_CASES = [
+    ((20, 64, 64, 10), 32, 200, 14),
+    ((33, 17, 5), 7, 30, 10),
+    ((3, 4, 2), 1, 5, 10),
+    ((100, 130, 10), 256, 600, 6),
+    ((2, 4, 2), 10_000, 10_000, 4),
+    ((5, 8, 3), 1000, 2500, 6),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("sizes", "batch", "n", "steps"), THREAD_CASES)
+def test_any_number_of_threads_gives_the_same_bits(
+    sizes: tuple[int, ...], batch: int, n: int, steps: int, dtype: str, free_threads: None
+) -> None:
+    data = class_data(n, sizes, weighted=True)
+    results = []
+    for threads in THREADS:
+        _engine.force_threads(threads)
+        e = classifier(sizes, dtype)
+        outputs = np.empty((n, sizes[-1]), dtype)
+        step_losses = run(e, data, steps, batch, outputs=outputs)
+        predictions = np.empty_like(outputs)
+        value = e.evaluate(data, predictions)
+        loss = e.loss_and_grad(data)
+        results.append([step_losses, outputs, *state(e), value, predictions, loss, e.grads.copy()])
+        assert np.isfinite(results[-1][0]).all()
+    for result in results[1:]:
+        assert_same_state(result, results[0])
+
+
+@pytest.mark.parametrize("sizes", [(20, 64, 64, 10), (2, 4, 2)])
+def test_chunks_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
+    """A full batch in chunks has the loss and the gradient of the whole."""
+    from reference import Network
+
+    n = 3000
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(n, sizes[0]))
+    y = rng.integers(0, sizes[-1], n).astype(INT)
+    e = classifier(sizes, "float64", activation="tanh", dropout=0.0)
+    plan_order = compile_plan([layers.Dense(units) for units in sizes[1:]], (sizes[0],)).parameters
+    network = Network(
+        [e.params[p.offset : p.offset + p.size].reshape(p.shape) for p in plan_order],
+        ["tanh"] * (len(sizes) - 2) + ["softmax"],
+        "sparse_categorical_crossentropy",
+    )
+    value, gradients = network.loss_and_grad(x, y)
+    data = _engine.Data(x, y)
+    assert e.loss_and_grad(data) == pytest.approx(value, rel=1e-12)
+    assert e.evaluate(data) == pytest.approx(value, rel=1e-12)
+    assert run(e, data, 1, n, lr=0.0)[0] == pytest.approx(value, rel=1e-12)
+    for p, g in zip(plan_order, gradients, strict=True):
+        actual = e.grads[p.offset : p.offset + p.size].reshape(p.shape)
+        np.testing.assert_allclose(actual, g, rtol=0, atol=1e-13)
+
+
+def test_predictions_from_several_python_threads() -> None:
+    sizes = (20, 64, 10)
+    e = classifier(sizes)
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((500, 20), np.float32) for _ in range(16)]
+
+    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.empty((len(x), 10), np.float32)
+        e.forward(_engine.Data(x), out)
+        return out
+
+    expected = [predict(x) for x in xs]
+    with ThreadPoolExecutor(4) as pool:
+        for actual, one in zip(pool.map(predict, xs), expected, strict=True):
+            np.testing.assert_array_equal(actual, one)
+
+
+# Shuffling
+
+
+def test_an_epoch_meets_every_row_once() -> None:
+    """With no parameters the outputs are the inputs, and the losses tell the order."""
+    n, batch = 103, 1
+    x = np.arange(1, n + 1, dtype=np.float64)[:, None]
+    e = engine([], 1, "float64")
+    data = _engine.Data(x, np.zeros((n, 1)))
+    orders = [np.sqrt(run(e, data, n, batch, lr=0.0)) for _ in range(2)]
+    for order in orders:
+        np.testing.assert_allclose(np.sort(order), x[:, 0], rtol=1e-14)
+    assert not np.allclose(orders[0], orders[1])
+    unshuffled = np.sqrt(run(e, data, n, batch, shuffle=False, lr=0.0))
+    np.testing.assert_allclose(unshuffled, x[:, 0], rtol=1e-14)
+
+
+def test_shuffle_is_uniform() -> None:
+    """Where row 0 lands over many epochs: χ² within 5 standard deviations."""
+    n, epochs = 8, 4000
+    x = np.arange(n, dtype=np.float64)[:, None]
+    e = engine([], 1, "float64")
+    step_losses = run(e, _engine.Data(x, np.zeros((n, 1))), n * epochs, 1, lr=0.0)
+    order = np.rint(np.sqrt(step_losses)).astype(int).reshape(epochs, n)
+    counts = np.stack([(order == row).sum(axis=0) for row in range(n)])
+    assert (counts.sum(axis=0) == epochs).all()
+    chi2 = ((counts - epochs / n) ** 2 / (epochs / n)).sum()
+    freedom = (n - 1) ** 2
+    assert abs(chi2 - freedom) < 5 * np.sqrt(2 * freedom)
+
+
+# Subnormal numbers
+
+
+def assert_subnormals_work() -> None:
+    tiny = np.full(64, 1e-40, np.float32)
+    assert (tiny * np.float32(0.5) > 0).all()
+    assert np.float32(1e-40) * np.float32(0.5) > 0
+    assert (np.full(64, 1e-310) * 0.5 > 0).all()
+    assert 1e-310 * 0.5 > 0
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_flush_to_zero_stays_inside(threads: int, free_threads: None) -> None:
+    assert_subnormals_work()
+    _engine.force_threads(threads)
+    sizes = (20, 64, 10)
+    data, e = class_data(256, sizes), classifier(sizes)
+    run(e, data, 5, 64)
+    assert_subnormals_work()
+    e.evaluate(data)
+    assert_subnormals_work()
+    e.loss_and_grad(data)
+    assert_subnormals_work()
+    kernels.dense_forward(np.ones((4, 3)), np.ones((3, 2)), np.ones(2), activation="tanh")
+    assert_subnormals_work()
+
+
+def test_flush_to_zero_is_off_in_callbacks() -> None:
+    seen = []
+
+    class Check(nnfast.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            assert_subnormals_work()
+            seen.append(batch)
+
+    model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, callbacks=[Check()], verbose=0)
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_subnormal_slots_are_flushed(dtype: str, threads: int, free_threads: None) -> None:
+    """Slots of dead units decay to 0, on every thread, and do not linger as subnormals."""
+    _engine.force_threads(threads)
+    e = engine([layers.Dense(64)], 64, dtype)
+    e.slots[:] = np.finfo(dtype).tiny / 8
+    assert (e.slots > 0).all()
+    data = _engine.Data(np.zeros((8, 64), dtype), np.zeros((8, 64), dtype))
+    e.params[:] = 0.0
+    run(e, data, 1, 8)
+    assert (e.slots == 0).all()
+    assert (e.params == 0).all()
+
+
+# Dropout
+
+
+def masks(e: _engine.Engine, n: int, width: int, batch: int = 64, epochs: int = 1) -> Any:
+    """Train a chain without parameters on ones; return the outputs of the last epoch."""
+    outputs = np.full((n, width), np.nan, np.float32)
+    data = _engine.Data(np.ones((n, width), np.float32), np.zeros((n, width), np.float32))
+    run(e, data, epochs * -(-n // batch), batch, shuffle=False, outputs=outputs)
+    return outputs
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_dropout_statistics(rate: float) -> None:
+    n, width = 1000, 60
+    out = masks(engine([layers.Dropout(rate)], width), n, width)
+    kept = out != 0
+    np.testing.assert_array_equal(out[kept], np.float32(1 / (1 - rate)))
+
+    def deviations(share: Any, count: int) -> Any:
+        return np.abs(share - (1 - rate)) / np.sqrt(rate * (1 - rate) / count)
+
+    assert deviations(kept.mean(), kept.size) < 5
+    assert deviations(kept.mean(axis=0), n).max() < 5
+    assert deviations(kept.mean(axis=1), width).max() < 5
+    for axis in (0, 1):
+        first, second = (np.take(kept, range(i, kept.shape[axis] - 1 + i), axis) for i in (0, 1))
+        correlation = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(first.size)
+
+
+def test_mask_depends_on_the_position_alone() -> None:
+    n, width = 100, 33
+    expected = masks(engine([layers.Dropout(0.4)], width), n, width, batch=100)
+    for batch in (1, 7, 32, 64):
+        actual = masks(engine([layers.Dropout(0.4)], width), n, width, batch=batch)
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_masks_differ_by_epoch_layer_and_seed() -> None:
+    n, width = 50, 40
+    first = masks(engine([layers.Dropout(0.5)], width), n, width)
+    second = masks(engine([layers.Dropout(0.5)], width), n, width, epochs=2)
+    twice = masks(engine([layers.Dropout(0.5), layers.Dropout(0.5)], width), n, width)
+    seeded = engine([layers.Dropout(0.5)], width)
+    seeded.set_seed(6)
+    other = masks(seeded, n, width)
+    for masked in (second, other):
+        assert 0.4 < np.mean((first != 0) == (masked != 0)) < 0.6
+    assert 0.2 < np.mean(twice != 0) < 0.3
+
+
+def test_dropout_is_off_in_inference() -> None:
+    e = engine([layers.Dropout(0.5)], 10)
+    x = np.random.default_rng(0).standard_normal((20, 10), np.float32)
+    out = np.empty_like(x)
+    e.forward(_engine.Data(x), out)
+    np.testing.assert_array_equal(out, x)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_gradient_goes_through_the_same_mask(activation: str) -> None:
+    """One step of SGD with dropout, computed again with the mask that it used."""
+    m, n_in, hidden = 16, 5, 12
+    stack = [layers.Dense(hidden, activation=activation), layers.Dropout(0.5), layers.Dense(2)]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(m, n_in)), rng.normal(size=(m, 2))
+
+    def make(ops: Sequence[layers.Layer], width: int) -> _engine.Engine:
+        return engine(ops, width, "float64", optimizer=optimizers.SGD())
+
+    probe = make([*stack[:1], layers.Dropout(0.5)], n_in)
+    outputs = np.empty((m, hidden))
+    run(probe, _engine.Data(x, np.zeros((m, hidden))), 1, m, False, lr=0.0, outputs=outputs)
+    e = make(stack, n_in)
+    plan = compile_plan(stack, (n_in,))
+    w1, b1, w2, b2 = (
+        e.params[p.offset : p.offset + p.size].reshape(p.shape).copy() for p in plan.parameters
+    )
+    np.testing.assert_array_equal(probe.params, np.concatenate([w1.ravel(), b1]))
+
+    a = kernels.activation_forward(x @ w1 + b1, activation)
+    mask = np.where(outputs != 0, 2.0, 0.0)
+    dz2 = 2 * ((a * mask) @ w2 + b2 - y) / y.size
+    dz1 = kernels.activation_backward((dz2 @ w2.T) * mask, a, activation)
+    expected = [w1 - x.T @ dz1, b1 - dz1.sum(0), w2 - (a * mask).T @ dz2, b2 - dz2.sum(0)]
+
+    run(e, _engine.Data(x, y), 1, m, False, lr=1.0)
+    for p, after in zip(plan.parameters, expected, strict=True):
+        actual = e.params[p.offset : p.offset + p.size].reshape(p.shape)
+        np.testing.assert_allclose(actual, after, rtol=1e-12, atol=1e-13)
+
+
+# Input in place
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [None, 1 / 255])
+def test_bytes_equal_floats(dtype: str, scale: float | None) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 12), dtype=np.uint8)
+    y = rng.integers(0, 3, 40).astype(INT)
+    first = [] if scale is None else [layers.Rescaling(scale, offset=-0.5)]
+    stack = [*first, layers.Dense(7, activation="tanh"), layers.Dense(3, activation="softmax")]
+    results = []
+    for x in (images, images.astype(np.float32), images.astype(np.float64)):
+        e = engine(stack, 12, dtype, "sparse_categorical_crossentropy")
+        out = np.empty((40, 3), dtype)
+        step_losses = run(e, _engine.Data(x, y), 10, 8)
+        e.forward(_engine.Data(x), out)
+        results.append([step_losses, e.params.copy(), out])
+    for result in results[1:]:
+        assert_same_state(result, results[0])
+
+
+def test_read_only_input_and_memmaps(tmp_path: Any) -> None:
+    sizes = (6, 4, 3)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 6), np.float32)
+    y = rng.integers(0, 3, 30).astype(INT)
+    x.tofile(tmp_path / "x.bin")
+    mapped = np.memmap(tmp_path / "x.bin", np.float32, "r", shape=x.shape)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    expected = run(classifier(sizes), _engine.Data(x, y), 6, 8)
+    for other in (mapped, frozen):
+        actual = run(classifier(sizes), _engine.Data(other, y), 6, 8)
+        np.testing.assert_array_equal(actual, expected)
+
+
+# Memory and errors
+
+
+def test_steps_allocate_nothing() -> None:
+    sizes = (20, 64, 10)
+    data, e = class_data(320, sizes), classifier(sizes)
+    run(e, data, 10, 32)
+    before = _engine.allocation_count()
+    run(e, data, 1, 32)
+    run(e, data, 1000, 32)
+    assert _engine.allocation_count() == before
+
+
+def test_epochs_of_fit_allocate_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((320, 20), np.float32), rng.standard_normal((320, 4), np.float32)
+    model = nnfast.Sequential([layers.Dense(8, activation="relu", input_dim=20), layers.Dense(4)])
+    model.compile("adam", "mse")
+    counts = []
+    for epochs in (1, 1, 50):
+        before = _engine.allocation_count()
+        model.fit(x, y, epochs=epochs, verbose=0)
+        counts.append(_engine.allocation_count() - before)
+    assert counts[2] == counts[1]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    n, batch = 24, 8
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((n, 4)), rng.standard_normal((n, 2))
+    e, sane = (engine([layers.Dense(2)], 4, "float64") for _ in range(2))
+    x[20] = np.inf
+    run(sane, _engine.Data(x, y), 2, batch, shuffle=False)
+    step_losses = np.zeros(6)
+    status, done = e.run(_engine.Data(x, y), batch, False, np.full(6, 0.01), step_losses)
+    assert (status, done) == (_engine.NONFINITE, 3)
+    assert not np.isfinite(step_losses[2])
+    assert (step_losses[3:] == 0).all()
+    assert e.iterations == 2
+    np.testing.assert_array_equal(e.params, sane.params)
+    np.testing.assert_array_equal(e.slots, sane.slots)
+
+
+def test_fit_warns_of_a_loss_that_is_not_finite() -> None:
+    x, y = np.full((8, 2), 1e30), np.ones(8)
+    model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
+    model.compile(optimizers.SGD(1.0), "mse")
+    before = model.get_weights()
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        model.fit(x, y, epochs=3, verbose=0)
+    for w, v in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def test_wrong_sizes_are_refused() -> None:
+    e = classifier((4, 3, 2))
+    x, y = np.zeros((6, 4), np.float32), np.zeros(6, INT)
+    lr, step_losses = np.zeros(3), np.zeros(3)
+    with pytest.raises(ValueError, match="features"):
+        e.run(_engine.Data(np.zeros((6, 5), np.float32), y), 2, False, lr, step_losses)
+    with pytest.raises(ValueError, match="y is missing"):
+        e.run(_engine.Data(x), 2, False, lr, step_losses)
+    with pytest.raises(ValueError, match="columns"):
+        e.run(_engine.Data(x, np.zeros((6, 3), np.float32)), 2, False, lr, step_losses)
+    with pytest.raises(ValueError, match="class index"):
+        e.run(_engine.Data(x, y + INT(2)), 2, False, lr, step_losses)
+    with pytest.raises(ValueError, match="length"):
+        _engine.Data(x, y[:5])
+    with pytest.raises(ValueError, match="length"):
+        _engine.Data(x, y, np.ones(5))
+    with pytest.raises(ValueError, match="wrong sizes"):
+        e.run(_engine.Data(x, y), 2, False, lr, step_losses[:2])
+    with pytest.raises(ValueError, match="wrong sizes"):
+        e.run(_engine.Data(x, y), 0, False, lr, step_losses)
+    with pytest.raises(ValueError, match="outputs"):
+        e.run(_engine.Data(x, y), 2, False, lr, step_losses, np.zeros((5, 2), np.float32))
+    e.batch = 3
+    with pytest.raises(ValueError, match="no batch 3"):
+        e.run(_engine.Data(x, y), 2, False, lr, step_losses)
+    assert e.iterations == 0
+
+
+def test_no_rows_give_no_predictions() -> None:
+    e = classifier((4, 3, 2))
+    out = np.empty((0, 2), np.float32)
+    e.forward(_engine.Data(np.empty((0, 4), np.float32)), out)
+    assert e.evaluate(_engine.Data(np.empty((0, 4), np.float32), np.empty(0, INT))) == 0.0
+    with pytest.raises(ValueError, match="wrong sizes"):
+        run(e, _engine.Data(np.empty((0, 4), np.float32), np.empty(0, INT)), 1, 1)

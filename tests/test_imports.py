@@ -1,0 +1,154 @@
+"""Who may import whom, and what `import nnfast` costs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnfast
+
+PACKAGE = Path(nnfast.__file__).parent
+
+# From the top down, as docs/design.md has it: a module imports from lower levels or its own.
+LEVELS = [
+    {"__main__", "cli", "demo"},
+    {"__init__"},
+    {"models"},
+    {"_chain", "_trainer", "saving", "datasets", "_summary"},
+    {"kernels", "callbacks"},
+    {"layers", "metrics"},
+    {"losses", "optimizers", "initializers", "activations", "_config", "_plan"},
+    {"_validation", "_resolve"},
+    {"_engine"},
+    {"_version"},
+]
+LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports when it runs.
+
+    Names under TYPE_CHECKING are left out: they do not run.
+    """
+    found = set()
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            pending += node.orelse
+            continue
+        pending += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("nnfast")}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if (node.module or "") == "nnfast":
+                found |= {
+                    f"nnfast.{alias.name}"
+                    for alias in node.names
+                    if f"nnfast.{alias.name}" in MODULES
+                } or {"nnfast"}
+            elif (node.module or "").startswith("nnfast."):
+                found.add(str(node.module))
+    return {_top(name) for name in found}
+
+
+def _top(name: str) -> str:
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {_module(path) for path in FILES}
+
+
+def test_every_module_has_a_level() -> None:
+    assert {_top(module) for module in MODULES} == set(LEVEL) & {_top(m) for m in MODULES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_go_downwards(path: Path) -> None:
+    own = _top(_module(path))
+    upwards = {name for name in imported(path) if LEVEL[name] < LEVEL[own]}
+    assert not upwards, f"{_module(path)} imports from above: {sorted(upwards)}"
+
+
+def test_levels_see_an_import_from_above(tmp_path: Path) -> None:
+    """The parser finds the imports that the test above is about."""
+    source = tmp_path / "some.py"
+    source.write_text(
+        "import nnfast.demo\n"
+        "from nnfast import models, Sequential\n"
+        "def f():\n    from nnfast.layers import Dense\n"
+        "if TYPE_CHECKING:\n    from nnfast import cli\n"
+        "import numpy\n"
+    )
+    assert imported(source) == {"demo", "models", "layers"}
+
+
+def fresh(code: str) -> str:
+    """Return what a new interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    return done.stdout
+
+
+def test_import_loads_numpy_and_nothing_else() -> None:
+    code = (
+        "import sys, json; before = set(sys.modules); import nnfast; "
+        # By the modules' own names: Cython registers its shared types under a short one, too.
+        "names = {getattr(sys.modules[m], '__name__', m) for m in set(sys.modules) - before}; "
+        "print(json.dumps(sorted({name.partition('.')[0] for name in names})))"
+    )
+    loaded = set(json.loads(fresh(code))) - set(sys.stdlib_module_names)
+    third_party = {name for name in loaded if not name.startswith(("_cython", "cython_runtime"))}
+    assert third_party == {"nnfast", "numpy"}
+
+
+@pytest.mark.parametrize("module", ["argparse", "subprocess", "safetensors", "matplotlib", "rich"])
+def test_import_leaves_heavy_modules_alone(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    code = (
+        "import sys, numpy; before = set(sys.modules); import nnfast; "
+        f"print({module!r} in set(sys.modules) - before)"
+    )
+    assert fresh(code).strip() == "False"
+
+
+def test_programs_for_keras_run() -> None:
+    code = (
+        "import nnfast as tf\n"
+        "from nnfast.keras import layers\n"
+        "from nnfast.keras.layers import Dense\n"
+        "from nnfast.keras.models import Sequential\n"
+        "from nnfast.keras.optimizers import Adam\n"
+        "assert Dense is tf.keras.layers.Dense is layers.Dense is tf.layers.Dense\n"
+        "model = tf.keras.Sequential([tf.keras.Input(shape=(2,)), tf.keras.layers.Dense(1)])\n"
+        "assert isinstance(model, tf.keras.models.Sequential) and Sequential is tf.Sequential\n"
+        "model.compile(optimizer=tf.keras.optimizers.Adam(0.1), loss='mse')\n"
+        "print(model.fit([[0, 1], [1, 0]], [1, 0], epochs=2, verbose=0).epoch)\n"
+    )
+    assert fresh(code).strip() == "[0, 1]"
+
+
+def test_public_names_are_there() -> None:
+    missing = [name for name in nnfast.__all__ if not hasattr(nnfast, name)]
+    assert not missing
+    assert nnfast.__version__ == importlib.import_module("nnfast._version").__version__
+
+
+def test_typing_marker_is_installed() -> None:
+    assert (PACKAGE / "py.typed").is_file()

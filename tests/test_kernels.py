@@ -1,0 +1,298 @@
+"""Every kernel against NumPy on a ladder of shapes, in both real types.
+
+Run under NNFAST_ISA=base, avx2, avx512 these are the tests of each variant.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from nnfast import kernels, losses, optimizers
+from nnfast._engine import PRIMITIVES, core
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import SGD, Adam, activate, activate_backward, loss_rows
+
+LADDER = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
+DTYPES = ("float32", "float64")
+ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "softmax")
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+# Every pair of sizes meets in some triple; all 2,197 triples would take a minute.
+SHAPES = [
+    (LADDER[i], LADDER[j], LADDER[(i + 5 * j) % len(LADDER)])
+    for i, j in itertools.product(range(len(LADDER)), repeat=2)
+]
+
+
+def close(actual, expected, dtype):
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    assert_allclose(actual, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
+
+
+def evaluate(name, x):
+    y = np.empty_like(x)
+    core.primitive(PRIMITIVES[name], x, y)
+    return y
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_on_the_ladder(activation, dtype):
+    rng = np.random.default_rng(0)
+    for m, k, n in SHAPES:
+        x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
+        dout = rng.normal(size=(m, n)).astype(dtype)
+        before = [a.copy() for a in (x, w, b, dout)]
+        out = kernels.dense_forward(x, w, b, activation)
+        dx, dw, db = kernels.dense_backward(dout, x, w, out, activation)
+        for array, old in zip((x, w, b, dout), before, strict=True):
+            assert_array_equal(array, old)
+        if n == 0:
+            assert out.shape == (m, 0) and dw.shape == (k, 0) and db.shape == (0,)
+            assert not dx.any()
+            continue
+        wide = [a.astype("float64") for a in (x, w, b, dout)]
+        expected = activate(wide[0] @ wide[1] + wide[2], activation) if m else np.zeros((0, n))
+        close(out, expected, dtype)
+        dz = activate_backward(wide[3], out.astype("float64"), activation) if m else wide[3]
+        for actual, wanted in ((dx, dz @ wide[1].T), (dw, wide[0].T @ dz), (db, dz.sum(0))):
+            assert actual.dtype == dtype
+            close(actual, wanted, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), [(130, 200, 150), (64, 300, 70), (257, 129, 200)])
+def test_dense_with_packed_panels(m, k, n, dtype):
+    rng = np.random.default_rng(1)
+    x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
+    close(kernels.dense_forward(x, w, b), x.astype("f8") @ w.astype("f8") + b, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_depend_on_its_place(dtype):
+    """Every element is one chain of multiply-adds, whatever tile and batch it is in."""
+    rng = np.random.default_rng(2)
+    x, w, b = (rng.normal(size=s).astype(dtype) for s in ((100, 150), (150, 77), (77,)))
+    whole = kernels.dense_forward(x, w, b, "tanh")
+    for rows in (slice(0, 1), slice(3, 20), slice(50, 100)):
+        assert_array_equal(kernels.dense_forward(x[rows], w, b, "tanh"), whole[rows])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_out_unaligned_and_strided_operands(dtype):
+    rng = np.random.default_rng(3)
+    raw = rng.normal(size=5 * 33 + 1).astype(dtype)
+    x = raw[1:].reshape(5, 33)  # one element off the vector's alignment
+    w = np.asfortranarray(rng.normal(size=(33, 20)).astype(dtype))
+    b = rng.normal(size=40).astype(dtype)[::2]
+    out = np.empty((5, 20), dtype)
+    assert kernels.dense_forward(x, w, b, "relu", out=out) is out
+    close(out, np.maximum(x.astype("f8") @ w.astype("f8") + b, 0), dtype)
+    bytes_off = np.empty(4 * 8 * 3 + 1, np.uint8)[1 : 1 + 12 * np.dtype(dtype).itemsize]
+    shifted = bytes_off.view(dtype).reshape(4, 3)
+    shifted[...] = x[:4, :3]
+    assert_array_equal(
+        kernels.dense_forward(shifted, w[:3], b), kernels.dense_forward(x[:4, :3], w[:3], b)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "tanh", "sigmoid"])
+def test_accuracy_of_the_primitives(name, dtype):
+    """≤ 4 ulp in float32 and ≤ 1e-14 relative in float64 where the result is normal."""
+    rng = np.random.default_rng(4)
+    limit = np.log(np.finfo(dtype).max)
+    if name == "log":
+        x = np.concatenate(
+            [np.exp(rng.uniform(-limit, limit, 200_000)), rng.uniform(0.5, 2, 200_000)]
+        )
+    elif name == "log1p":
+        x = np.concatenate([rng.uniform(0, 1, 100_000), np.exp(rng.uniform(-limit, 0, 100_000))])
+    else:
+        x = np.concatenate(
+            [
+                rng.uniform(-limit, limit, 200_000),
+                rng.uniform(-2, 2, 200_000),
+                rng.normal(size=1000) * 1e-4,
+            ]
+        )
+    x = x.astype(dtype)
+    exact = {
+        "exp": np.exp,
+        "log": np.log,
+        "log1p": np.log1p,
+        "tanh": np.tanh,
+        "sigmoid": lambda t: 1 / (1 + np.exp(-t)),
+    }[name](x.astype(np.longdouble))
+    actual = evaluate(name, x)
+    tiny = np.finfo(dtype).tiny
+    normal = np.abs(exact) >= tiny
+    error = np.abs(actual[normal] - exact[normal])
+    if dtype == "float32":
+        assert (error / np.spacing(np.abs(exact[normal]).astype(dtype))).max() <= 4
+    else:
+        assert (error / np.abs(exact[normal])).max() <= 1e-14
+    assert (np.abs(actual[~normal]) <= tiny).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_limits_of_the_primitives(dtype):
+    x = np.array([-np.inf, np.inf, np.nan, 0.0, -0.0], dtype)
+    assert_array_equal(evaluate("exp", x), np.array([0, np.inf, np.nan, 1, 1], dtype))
+    assert_array_equal(evaluate("tanh", x), np.array([-1, 1, np.nan, 0, 0], dtype))
+    assert_array_equal(np.signbit(evaluate("tanh", x[3:])), [False, True])
+    assert_array_equal(evaluate("sigmoid", x), np.array([0, 1, np.nan, 0.5, 0.5], dtype))
+    assert_array_equal(
+        evaluate("log", x), np.array([np.nan, np.inf, np.nan, -np.inf, -np.inf], dtype)
+    )
+    subnormal = np.array([np.finfo(dtype).smallest_subnormal], dtype)
+    assert_allclose(evaluate("log", subnormal), np.log(subnormal), rtol=1e-6)
+    below, above = np.array([-1e5], dtype), np.array([1e5], dtype)
+    assert evaluate("exp", below) == 0 and evaluate("exp", above) == np.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation, dtype):
+    rng = np.random.default_rng(5)
+    for m, n in itertools.product((1, 3, 17), LADDER[1:]):
+        x, dout = (rng.normal(size=(m, n)).astype(dtype) * 3 for _ in range(2))
+        out = kernels.activation_forward(x, activation)
+        close(out, activate(x.astype("f8"), activation), dtype)
+        dx = kernels.activation_backward(dout, out, activation)
+        close(dx, activate_backward(dout.astype("f8"), out.astype("f8"), activation), dtype)
+    cube = rng.normal(size=(2, 3, 5)).astype(dtype)
+    same = kernels.activation_forward(cube.reshape(6, 5), activation).reshape(2, 3, 5)
+    assert_array_equal(kernels.activation_forward(cube, activation), same)
+    assert kernels.activation_forward(cube, activation, out=cube) is cube
+    assert_array_equal(cube, same)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softmax"])
+def test_activations_pass_nan_and_take_infinities(activation):
+    x = np.array([[np.nan, 1.0, -1.0], [np.inf, 1.0, -np.inf], [0.5, 1.0, -1.0]], "float32")
+    with np.errstate(all="ignore"):
+        expected = activate(x.astype("float64"), activation)
+    actual = kernels.activation_forward(x, activation)
+    assert_array_equal(np.isnan(actual[[0, 2]]), np.isnan(expected[[0, 2]]))
+    if activation != "softmax":
+        assert_allclose(actual[1], expected[1], rtol=1e-6)
+
+
+LOSSES = [
+    (losses.MeanSquaredError(), "mean_squared_error", False),
+    (losses.BinaryCrossentropy(), "binary_crossentropy", False),
+    (losses.BinaryCrossentropy(from_logits=True), "binary_crossentropy", True),
+    (losses.CategoricalCrossentropy(), "categorical_crossentropy", False),
+    (losses.CategoricalCrossentropy(from_logits=True), "categorical_crossentropy", True),
+    (losses.SparseCategoricalCrossentropy(), "sparse_categorical_crossentropy", False),
+    (losses.SparseCategoricalCrossentropy(True), "sparse_categorical_crossentropy", True),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("loss", "name", "logits"), LOSSES)
+def test_losses(loss, name, logits, dtype):
+    rng = np.random.default_rng(6)
+    for m, n in itertools.product((1, 5, 18), LADDER[1:]):
+        pred = (
+            rng.normal(size=(m, n)) * 3
+            if logits or name == "mean_squared_error"
+            else rng.uniform(0.05, 0.95, (m, n))
+        )
+        pred = pred.astype(dtype)
+        if name.startswith("sparse"):
+            y = rng.integers(0, n, m)
+        elif name == "mean_squared_error":
+            y = rng.normal(size=(m, n)).astype(dtype)
+        else:
+            y = rng.uniform(0, 1, (m, n)).astype(dtype)
+        weight = rng.uniform(0, 2, m)
+        for w in (None, weight):
+            value, gradient = kernels.loss(y, pred, loss, sample_weight=w)
+            rows, slope = loss_rows(y, pred.astype("f8"), name, logits)
+            factor = np.ones(m) if w is None else w
+            assert_allclose(
+                value,
+                (rows * factor).sum() / m,
+                rtol=20 * TOLERANCE[dtype],
+                atol=1e-6 if dtype == "float32" else 1e-13,
+            )
+            close(gradient, slope * factor[:, None] / m, dtype)
+
+
+def test_logit_losses_keep_small_values_and_take_large_logits():
+    z = np.array([[30.0], [-40.0], [200.0], [-200.0]])
+    value, gradient = kernels.loss([[1.0]], z[:1], losses.BinaryCrossentropy(from_logits=True))
+    assert_allclose(value, np.exp(-30.0), rtol=1e-12)
+    value, _ = kernels.loss([[1.0]], z[3:], losses.BinaryCrossentropy(from_logits=True))
+    assert value == 200.0
+    logits = np.array([[1000.0, 0.0, -np.inf]])
+    value, gradient = kernels.loss([0], logits, losses.SparseCategoricalCrossentropy(True))
+    assert value == 0.0
+    assert_array_equal(gradient, [[0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("optimizer", "reference"),
+    [
+        (optimizers.SGD(0.1), SGD(0.1)),
+        (optimizers.SGD(0.1, momentum=0.9), SGD(0.1, 0.9)),
+        (optimizers.SGD(0.1, momentum=0.8, nesterov=True), SGD(0.1, 0.8, True)),
+        (optimizers.Adam(0.01), Adam(0.01)),
+        (optimizers.Adam(0.01, 0.5, 0.9, 1e-3), Adam(0.01, 0.5, 0.9, 1e-3)),
+    ],
+)
+def test_optimizer_steps(optimizer, reference, dtype):
+    rng = np.random.default_rng(7)
+    for n in LADDER:
+        w = rng.normal(size=n).astype(dtype)
+        slots = np.zeros((optimizer.n_slots, n), dtype)
+        wanted, twin = [w.astype("float64")], type(reference)(**optimizer_fields(reference))
+        for t in range(5):
+            g = rng.normal(size=n).astype(dtype)
+            kernels.optimizer_step(w, g, slots, t, optimizer)
+            twin.update(wanted, [g.astype("float64")])
+        close(w, wanted[0], dtype)
+
+
+def optimizer_fields(reference):
+    state = {"velocities", "ms", "vs", "iterations"}
+    return {k: v for k, v in vars(reference).items() if k not in state}
+
+
+def test_adam_with_huge_and_tiny_gradients():
+    """The reciprocal and root approximations of float32 keep to the formula over the range."""
+    g = np.array([0.0, 1e-30, 1e-12, 1e-7, 1e-3, 1.0, 1e6, 1e15], "float32")
+    w = np.zeros_like(g)
+    kernels.optimizer_step(w, g, np.zeros((2, g.size), "float32"), 0, optimizers.Adam(1.0))
+    wide = g.astype("float64")
+    root = np.sqrt(np.where(wide < 1e-15, 0.0, 0.001 * wide**2))
+    alpha = np.sqrt(0.001) / 0.1
+    assert_allclose(w, -alpha * 0.1 * wide / (root + 1e-7), rtol=2e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        (lambda: kernels.dense_forward(np.ones((2, 3)), np.ones((4, 2)), np.ones(2)), "w"),
+        (lambda: kernels.dense_forward(np.ones((2, 3)), np.ones((3, 2)), np.ones(3)), "b"),
+        (lambda: kernels.dense_forward(np.ones(3), np.ones((3, 2)), np.ones(2)), "x"),
+        (lambda: kernels.dense_forward([["a"]], [[1.0]], [1.0]), "x"),
+        (lambda: kernels.dense_forward([[1.0]], [[1.0]], [1.0], out=np.ones((2, 2))), "out"),
+        (lambda: kernels.dense_forward([[1.0]], [[1.0]], [1.0], out=np.ones((1, 1), "f4")), "out"),
+        (lambda: kernels.dense_forward([[1.0]], [[1.0]], [1.0], "rleu"), "relu"),
+        (lambda: kernels.dense_backward(np.ones((2, 1)), np.ones((3, 1)), [[1.0]], [[1.0]]), "x"),
+        (lambda: kernels.loss([2], [[0.0, 1.0]], "sparse_categorical_crossentropy"), "y_true"),
+        (lambda: kernels.loss([[1.0]], [[1.0]], "mse", sample_weight=[-1.0]), "sample_weight"),
+        (lambda: kernels.loss(np.ones((0, 1)), np.ones((0, 1))), "y_pred"),
+        (lambda: kernels.optimizer_step(np.ones(2), np.ones(2), np.zeros((1, 2)), 0), "slots"),
+        (lambda: kernels.optimizer_step([1.0], [1.0], np.zeros((2, 1)), 0), "params"),
+        (lambda: kernels.optimizer_step(np.ones(1), [1.0], np.zeros((2, 1)), -1), "iteration"),
+    ],
+)
+def test_wrong_input_is_named(call, word):
+    with pytest.raises((ValueError, TypeError), match=word):
+        call()

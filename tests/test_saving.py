@@ -1,0 +1,290 @@
+"""save and load_model: everything comes back, training goes on, bad files are refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import layers, optimizers
+
+
+def data() -> tuple[NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (60, 3, 4), dtype=np.uint8), rng.integers(0, 3, 60)
+
+
+def compiled(dtype: str = "float32", optimizer: Any = "adam") -> Any:
+    nnfast.set_seed(2)
+    model = nnfast.Sequential(
+        [
+            layers.Input((3, 4)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu"),
+            layers.Dropout(0.25),
+            layers.Dense(5, use_bias=False),
+            layers.Activation("tanh"),
+            layers.Dense(3, activation="softmax"),
+        ],
+        dtype=dtype,
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def assert_same_weights(a: Any, b: Any) -> None:
+    assert len(a.get_weights()) == len(b.get_weights()) == 5
+    for w, v in zip(a.get_weights(), b.get_weights(), strict=True):
+        assert w.dtype == v.dtype
+        np.testing.assert_array_equal(w, v)
+
+
+OPTIMIZERS = [
+    optimizers.SGD(0.1),
+    optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    optimizers.Adam(0.01, beta_1=0.8, epsilon=1e-5),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "nesterov", "adam"])
+def test_five_and_five_epochs_are_ten(dtype: str, optimizer: Any, tmp_path: Path) -> None:
+    x, y = data()
+    path = tmp_path / "model.safetensors"
+    whole, half = compiled(dtype, optimizer), compiled(dtype, optimizer)
+    expected = whole.fit(x, y, batch_size=16, epochs=10, verbose=0).history
+    first = half.fit(x, y, batch_size=16, epochs=5, verbose=0).history
+    half.save(path)
+    del half
+    loaded = nnfast.load_model(path)
+    second = loaded.fit(x, y, batch_size=16, epochs=5, verbose=0).history
+    assert {key: first[key] + second[key] for key in first} == expected
+    assert_same_weights(whole, loaded)
+    np.testing.assert_array_equal(whole.predict(x), loaded.predict(x))
+
+
+def test_round_trip_keeps_the_description(tmp_path: Path) -> None:
+    model = compiled("float64", optimizers.Adam(0.02, beta_2=0.9))
+    model.save(str(tmp_path / "model"))
+    loaded = nnfast.load_model(str(tmp_path / "model"))
+    assert_same_weights(model, loaded)
+    assert loaded.dtype == "float64"
+    assert loaded.optimizer == model.optimizer
+    assert loaded.loss == model.loss
+    assert loaded.get_config() == model.get_config()
+    assert loaded.count_params() == model.count_params()
+
+
+def test_model_that_is_not_compiled(tmp_path: Path) -> None:
+    model = nnfast.Sequential([layers.Dense(2, activation="sigmoid", input_dim=3)])
+    model.save(tmp_path / "model")
+    loaded = nnfast.load_model(tmp_path / "model")
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    with pytest.raises(ValueError, match="compile"):
+        loaded.fit(x, np.ones((2, 2)))
+
+
+def test_logits_of_the_loss_are_kept(tmp_path: Path) -> None:
+    model = nnfast.Sequential([layers.Dense(3, input_dim=2)])
+    model.compile("sgd", nnfast.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.save(tmp_path / "model")
+    loaded = nnfast.load_model(tmp_path / "model")
+    x, y = np.ones((4, 2)), np.array([0, 1, 2, 1])
+    assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"an older file")
+    compiled().save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+    assert nnfast.load_model(path).built
+
+
+def test_saving_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    path = tmp_path / "model.safetensors"
+    compiled().save(path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        compiled("float64").save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_model_without_weights_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no weights"):
+        nnfast.Sequential([layers.Dense(2)]).save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        nnfast.load_model(tmp_path / "nowhere")
+
+
+# Malformed files
+
+
+def parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+    """Return a file's header, the description in it, and its arrays' bytes."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    return header, json.loads(header["__metadata__"]["nnfast"]), content[8 + size :]
+
+
+def rewrite(path: Path, header: dict[str, Any], description: Any, payload: bytes) -> None:
+    header["__metadata__"]["nnfast"] = json.dumps(description)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + payload)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    model = compiled()
+    model.fit(*data(), verbose=0)
+    model.save(path)
+    return path
+
+
+def test_rewriting_alone_changes_nothing(saved: Path) -> None:
+    """The helper that the tests below damage files with writes good files."""
+    before = nnfast.load_model(saved)
+    rewrite(saved, *parts(saved))
+    assert_same_weights(nnfast.load_model(saved), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 7, b"\0" * 100, b"\xff" * 100, b"no model"])
+def test_not_such_a_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(content)
+    with pytest.raises(ValueError, match="model"):
+        nnfast.load_model(tmp_path / "model")
+
+
+def test_truncated_at_any_place(saved: Path) -> None:
+    content = saved.read_bytes()
+    for size in range(0, len(content), max(1, len(content) // 50)):
+        saved.write_bytes(content[:size])
+        with pytest.raises(ValueError, match="not a model saved by nnfast"):
+            nnfast.load_model(saved)
+
+
+def remove(*keys: Any) -> Any:
+    def change(description: Any) -> None:
+        for key in keys[:-1]:
+            description = description[key]
+        del description[keys[-1]]
+
+    return change
+
+
+def put(value: Any, *keys: Any) -> Any:
+    def change(description: Any) -> None:
+        for key in keys[:-1]:
+            description = description[key]
+        description[keys[-1]] = value
+
+    return change
+
+
+DAMAGES = {
+    "format of the future": put(99, "format"),
+    "no format": remove("format"),
+    "no model": remove("model"),
+    "model is a number": put(3, "model"),
+    "layers are null": put(None, "model", "layers"),
+    "unknown layer": put("Sense", "model", "layers", 0, "class_name"),
+    "layer is not a name": put(["Dense"], "model", "layers", 0, "class_name"),
+    "layer without configuration": remove("model", "layers", 0, "config"),
+    "unknown setting": put(1, "model", "layers", 2, "config", "colour"),
+    "other units": put(9, "model", "layers", 2, "config", "units"),
+    "units are text": put("many", "model", "layers", 2, "config", "units"),
+    "units that no memory holds": put(2**62, "model", "layers", 2, "config", "units"),
+    "unknown activation": put("rleu", "model", "layers", 2, "config", "activation"),
+    "unknown dtype": put("float16", "model", "dtype"),
+    "other input shape": put([3, 5], "model", "input_shape"),
+    "no compile": remove("compile"),
+    "unknown optimizer": put("Madam", "compile", "optimizer", "class_name"),
+    "optimizer with other slots": put({"class_name": "SGD", "config": {}}, "compile", "optimizer"),
+    "learning rate is text": put("fast", "compile", "optimizer", "config", "learning_rate"),
+    "unknown loss": put("Toss", "compile", "loss", "class_name"),
+    "unknown metric": put(["acuracy"], "compile", "metrics"),
+    "no state": remove("state"),
+    "negative epoch": put(-1, "state", "epoch"),
+    "epoch beyond 64 bits": put(2**64, "state", "epoch"),
+    "iterations beyond 63 bits": put(2**63, "state", "iterations"),
+    "seed beyond 64 bits": put(2**64, "state", "seed"),
+    "seed is text": put("seven", "state", "seed"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_description(damage: str, saved: Path) -> None:
+    header, description, payload = parts(saved)
+    DAMAGES[damage](description)
+    rewrite(saved, header, description, payload)
+    with pytest.raises(ValueError, match="not a model saved by nnfast"):
+        nnfast.load_model(saved)
+
+
+@pytest.mark.parametrize("description", [None, 3, "text", [], {}])
+def test_description_of_another_kind(description: Any, saved: Path) -> None:
+    header, _, payload = parts(saved)
+    rewrite(saved, header, description, payload)
+    with pytest.raises(ValueError, match="not a model saved by nnfast"):
+        nnfast.load_model(saved)
+
+
+def test_description_that_is_not_json(saved: Path) -> None:
+    header, _, payload = parts(saved)
+    header["__metadata__"]["nnfast"] = "{not json"
+    text = json.dumps(header).encode()
+    saved.write_bytes(struct.pack("<Q", len(text)) + text + payload)
+    with pytest.raises(ValueError, match="not a model saved by nnfast"):
+        nnfast.load_model(saved)
+
+
+def test_arrays_that_do_not_fit(saved: Path) -> None:
+    from safetensors.numpy import load, save
+
+    header, _, _ = parts(saved)
+    arrays = load(saved.read_bytes())
+    name = next(name for name, array in sorted(arrays.items()) if array.ndim == 2)
+    wrong = [
+        {key: array for key, array in arrays.items() if key != name},
+        {**arrays, "extra": np.zeros(3, np.float32)},
+        {**arrays, name: arrays[name].T.copy()},
+        {**arrays, name: arrays[name].ravel()},
+        {**arrays, name: arrays[name].astype(np.float64)},
+        {**arrays, name: arrays[name].astype(np.int32)},
+    ]
+    for changed in wrong:
+        saved.write_bytes(save(changed, metadata=header["__metadata__"]))
+        with pytest.raises(ValueError, match="not a model saved by nnfast"):
+            nnfast.load_model(saved)
+
+
+def test_another_safetensors_file(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "other")
+    with pytest.raises(ValueError, match="not a model saved by nnfast"):
+        nnfast.load_model(tmp_path / "other")

@@ -1,0 +1,101 @@
+"""What a first lesson on neural networks does, and what it is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast.layers import Dense, Input
+
+XOR_X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+XOR_Y = np.array([0, 1, 1, 0])
+
+
+def xor_model(seed: int) -> nnfast.Sequential:
+    nnfast.set_seed(seed)
+    return nnfast.Sequential(
+        [Input((2,)), Dense(4, activation="tanh"), Dense(1, activation="sigmoid")]
+    )
+
+
+def test_xor_learns_for_nearly_every_seed() -> None:
+    accuracies = []
+    for seed in range(20):
+        model = xor_model(seed)
+        model.compile(nnfast.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
+        model.fit(XOR_X, XOR_Y, batch_size=4, epochs=3000, verbose=0)
+        accuracies.append(model.evaluate(XOR_X, XOR_Y, verbose=0)[1])
+    assert sum(accuracy == 1.0 for accuracy in accuracies) >= 19
+
+
+def test_xor_with_squared_error() -> None:
+    """All sigmoid with squared error, the textbook's choice: slow, and it arrives."""
+    solved = 0
+    for seed in range(5):
+        nnfast.set_seed(seed)
+        model = nnfast.Sequential(
+            [Dense(4, activation="sigmoid", input_dim=2), Dense(1, activation="sigmoid")]
+        )
+        optimizer = nnfast.optimizers.Adam(0.05)
+        model.compile(optimizer, "mean_squared_error", metrics=["accuracy"])
+        model.fit(XOR_X, XOR_Y, batch_size=4, epochs=3000, verbose=0)
+        loss, accuracy = model.evaluate(XOR_X, XOR_Y, verbose=0)
+        solved += accuracy == 1.0 and loss < 0.01
+    assert solved >= 4
+
+
+def test_xor_with_squared_error_on_the_output_only() -> None:
+    model = xor_model(0)
+    model.compile(nnfast.optimizers.SGD(0.5), "mse", metrics=["accuracy"])
+    model.fit(XOR_X, XOR_Y, batch_size=4, epochs=5000, verbose=0)
+    loss, accuracy = model.evaluate(XOR_X, XOR_Y, verbose=0)
+    assert accuracy == 1.0
+    assert loss < 0.05
+
+
+def test_slope_of_a_noisy_line() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 1000)
+    y = 3 * x + rng.normal(0, 0.1, 1000)
+    nnfast.set_seed(0)
+    model = nnfast.Sequential([Dense(1, input_dim=1)])
+    model.compile(optimizer="adam", loss="mean_squared_error")
+    history = model.fit(x, y, epochs=100, batch_size=10, verbose=0)
+    w, b = model.get_weights()
+    assert w[0, 0] == pytest.approx(3, abs=0.05)
+    assert b[0] == pytest.approx(0, abs=0.05)
+    # What is left is the noise.
+    assert history.history["loss"][-1] == pytest.approx(0.01, rel=0.2)
+
+
+@pytest.mark.parametrize("batch_size", [4, 1, 2], ids=["full batch", "stochastic", "mini-batch"])
+def test_gradient_descent_on_a_table(batch_size: int) -> None:
+    x = np.array([[1, 2], [2, 3], [3, 4], [4, 5]])
+    y = np.array([3, 5, 7, 9])
+    nnfast.set_seed(1)
+    model = nnfast.Sequential([Dense(1, input_dim=2)])
+    model.compile(nnfast.optimizers.SGD(0.01), "mse")
+    history = model.fit(x, y, batch_size=batch_size, epochs=2000, verbose=0).history["loss"]
+    assert history[-1] < 1e-3
+    assert history[-1] < history[0]
+    np.testing.assert_allclose(model.predict(x, verbose=0)[:, 0], y, atol=0.1)
+    assert model.predict([[5, 6]], verbose=0)[0, 0] == pytest.approx(11, abs=0.2)
+
+
+def test_autoencoder_beats_principal_components() -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    x = datasets.load_digits().data / 16
+    x = x[np.random.default_rng(0).permutation(len(x))]
+    train, test = x[:1437], x[1437:]
+    nnfast.set_seed(0)
+    model = nnfast.Sequential(
+        [Input((64,)), Dense(16, activation="tanh"), Dense(64, activation="sigmoid")]
+    )
+    model.compile(nnfast.optimizers.Adam(0.003), "mse")
+    model.fit(train, train, batch_size=32, epochs=200, verbose=0)
+
+    mean = train.mean(axis=0)
+    components = np.linalg.svd(train - mean, full_matrices=False)[2][:16]
+    projected = (test - mean) @ components.T @ components + mean
+    assert model.evaluate(test, test, verbose=0) < ((projected - test) ** 2).mean()

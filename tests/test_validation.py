@@ -1,0 +1,319 @@
+"""Wrong input: an error before anything happens, that says what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import callbacks, kernels, layers, losses, optimizers
+
+X, Y = np.zeros((6, 3)), np.zeros((6, 2))
+
+
+def regression() -> Any:
+    model = nnfast.Sequential(
+        [layers.Input((3,)), layers.Dense(4, activation="relu"), layers.Dense(2)]
+    )
+    model.compile("adam", "mse")
+    return model
+
+
+def classifier() -> Any:
+    model = nnfast.Sequential([layers.Dense(2, activation="softmax", input_dim=3)])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+# Each case: keyword arguments of fit, and what the message has to say.
+FIT_CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], list[str]]] = {
+    "x has other features": (regression, {"x": np.zeros((6, 4))}, ["x", "3", "(6, 4)"]),
+    "x is one sample": (regression, {"x": np.zeros(3)}, ["x", "3", "(3,)", "x[None]"]),
+    "x is a number": (regression, {"x": 5.0}, ["x", "()"]),
+    "x is text": (regression, {"x": [["a", "b", "c"]] * 6}, ["x", "<U1"]),
+    "x is complex": (regression, {"x": np.zeros((6, 3), complex)}, ["x", "complex128"]),
+    "x is ragged": (regression, {"x": [[1, 2, 3], [1, 2]]}, ["x", "list"]),
+    "x is missing": (regression, {"x": None}, ["x", "missing"]),
+    "x has no rows": (regression, {"x": X[:0], "y": Y[:0]}, ["x", "at least one row"]),
+    "y is missing": (regression, {"y": None}, ["y", "missing"]),
+    "y is shorter": (regression, {"y": Y[:5]}, ["y", "6", "5"]),
+    "y has other columns": (regression, {"y": np.zeros((6, 3))}, ["y", "(n, 2)", "(6, 3)"]),
+    "y is flat": (regression, {"y": np.zeros(6)}, ["y", "(n, 2)", "(6,)"]),
+    "y is text": (regression, {"y": [["a", "b"]] * 6}, ["y", "<U1"]),
+    "class index too high": (classifier, {"y": [0, 1, 2, 0, 1, 0]}, ["y", "0 to 1", "2"]),
+    "class index below 0": (classifier, {"y": [0, 1, -1, 0, 1, 0]}, ["y", "0 to 1", "-1"]),
+    "class index is a fraction": (classifier, {"y": [0, 0.5, 1, 0, 1, 0]}, ["y", "0.5"]),
+    "class index is NaN": (classifier, {"y": [0, np.nan, 1, 0, 1, 0]}, ["y", "nan"]),
+    "one-hot y": (classifier, {"y": np.eye(2)[[0, 1] * 3]}, ["y", "categorical_crossentropy"]),
+    "batch_size 0": (regression, {"batch_size": 0}, ["batch_size", ">= 1", "0"]),
+    "batch_size is a float": (regression, {"batch_size": 2.5}, ["batch_size", "integer", "2.5"]),
+    "epochs below 0": (regression, {"epochs": -1}, ["epochs", ">= 0", "-1"]),
+    "epochs is text": (regression, {"epochs": "5"}, ["epochs", "integer", "'5'"]),
+    "epochs is a boolean": (regression, {"epochs": True}, ["epochs", "integer", "True"]),
+    "initial_epoch below 0": (regression, {"initial_epoch": -1}, ["initial_epoch", "-1"]),
+    "verbose 7": (regression, {"verbose": 7}, ["verbose", "0, 1 or 2", "7"]),
+    "split of 1": (regression, {"validation_split": 1.0}, ["validation_split", "< 1", "1.0"]),
+    "split below 0": (regression, {"validation_split": -0.1}, ["validation_split", "-0.1"]),
+    "split of nothing": (regression, {"validation_split": 0.99}, ["validation_split", "6 rows"]),
+    "validation data alone": (regression, {"validation_data": X}, ["validation_data", "(x, y)"]),
+    "validation y differs": (
+        regression,
+        {"validation_data": (X, Y[:4])},
+        ["validation_data", "6", "4"],
+    ),
+    "weights are shorter": (regression, {"sample_weight": np.ones(5)}, ["sample_weight", "6", "5"]),
+    "weights have two axes": (
+        regression,
+        {"sample_weight": np.ones((6, 2))},
+        ["sample_weight", "(n,)", "(6, 2)"],
+    ),
+    "a weight below 0": (
+        regression,
+        {"sample_weight": [1, 1, -2, 1, 1, 1]},
+        ["sample_weight", ">= 0", "-2", "row 2"],
+    ),
+    "a weight is NaN": (
+        regression,
+        {"sample_weight": [1, 1, np.nan, 1, 1, 1]},
+        ["sample_weight", "nan"],
+    ),
+    "class weights are a list": (
+        classifier,
+        {"y": [0, 1] * 3, "class_weight": [1, 2]},
+        ["class_weight", "dict", "[1, 2]"],
+    ),
+    "a class weight below 0": (
+        classifier,
+        {"y": [0, 1] * 3, "class_weight": {0: -1.0}},
+        ["class_weight", ">= 0", "-1.0"],
+    ),
+    "both weights": (
+        classifier,
+        {"y": [0, 1] * 3, "class_weight": {0: 1.0}, "sample_weight": np.ones(6)},
+        ["class_weight", "sample_weight"],
+    ),
+    "callback of another kind": (regression, {"callbacks": [print]}, ["callbacks", "print"]),
+}
+
+
+@pytest.mark.parametrize("case", FIT_CASES)
+def test_fit(case: str) -> None:
+    make, wrong, words = FIT_CASES[case]
+    model = make()
+    model.fit(X, Y if make is regression else [0, 1] * 3, verbose=0)
+    before, history = model.get_weights(), model.history
+    with pytest.raises((TypeError, ValueError)) as caught:
+        model.fit(**{"x": X, "y": Y, "verbose": 0, **wrong})
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+    for w, v in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(w, v)
+    assert model.history is history
+
+
+def test_wrong_input_does_not_build_a_model() -> None:
+    model = nnfast.Sequential([layers.Dense(2)])
+    model.compile("sgd", "mse")
+    for x in (np.zeros((4, 3, 2)), [["a"]], None):
+        with pytest.raises((TypeError, ValueError)):
+            model.fit(x, np.zeros((4, 2)), verbose=0)
+        assert model.get_weights() == []
+    model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
+    assert model.input_shape == (None, 3)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "loss_and_grad"])
+def test_before_compile(method: str) -> None:
+    model = nnfast.Sequential([layers.Dense(2, input_dim=3)])
+    with pytest.raises(ValueError, match=rf"compile.*{method}"):
+        getattr(model, method)(X, Y)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch", "__call__"])
+def test_predict(method: str) -> None:
+    predict = getattr(regression(), method)
+    with pytest.raises(ValueError, match=r"x must have shape \(n, 3\).*\(6, 4\)"):
+        predict(np.zeros((6, 4)))
+    with pytest.raises(TypeError, match=r"x must .*<U1"):
+        predict([["a", "b", "c"]])
+    assert predict(np.zeros((0, 3))).shape == (0, 2)
+
+
+def sparse_matrix() -> Any:
+    return pytest.importorskip("scipy.sparse").csr_matrix(X)
+
+
+def test_sparse_x_is_refused_with_advice() -> None:
+    with pytest.raises(TypeError, match=r"x\.toarray\(\)"):
+        regression().fit(sparse_matrix(), Y, verbose=0)
+
+
+CONSTRUCTORS: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    "units 0": (lambda: layers.Dense(0), ["units", ">= 1", "0"]),
+    "units 2.5": (lambda: layers.Dense(2.5), ["units", "integer", "2.5"]),
+    "activation misspelt": (lambda: layers.Dense(2, "rleu"), ["activation", "'rleu'", "'relu'"]),
+    "activation 3": (lambda: layers.Dense(2, 3), ["activation", "3"]),
+    "initializer": (
+        lambda: layers.Dense(2, kernel_initializer="glorot"),
+        ["initializer", "'glorot'", "glorot_uniform"],
+    ),
+    "input_shape 3": (lambda: layers.Dense(2, input_shape=3), ["input_shape", "tuple", "3"]),
+    "input_shape and input_dim": (
+        lambda: layers.Dense(2, input_shape=(3,), input_dim=3),
+        ["input_shape", "input_dim"],
+    ),
+    "rate 1": (lambda: layers.Dropout(1.0), ["rate", "< 1", "1.0"]),
+    "rate -0.1": (lambda: layers.Dropout(-0.1), ["rate", ">= 0", "-0.1"]),
+    "rate is text": (lambda: layers.Dropout("half"), ["rate", "number", "'half'"]),
+    "scale NaN": (lambda: layers.Rescaling(float("nan")), ["scale", "finite", "nan"]),
+    "Input ()": (lambda: layers.Input(()), ["shape", "()"]),
+    "learning rate below 0": (lambda: optimizers.SGD(-1), ["learning_rate", ">= 0", "-1"]),
+    "learning rate NaN": (lambda: optimizers.Adam(float("nan")), ["learning_rate", "nan"]),
+    "momentum 2": (lambda: optimizers.SGD(momentum=2), ["momentum", "<= 1", "2"]),
+    "beta_1 1": (lambda: optimizers.Adam(beta_1=1.0), ["beta_1", "< 1", "1.0"]),
+    "epsilon below 0": (lambda: optimizers.Adam(epsilon=-1e-7), ["epsilon", "-1e-07"]),
+    "dtype": (lambda: nnfast.Sequential(dtype="float16"), ["dtype", "'float16'", "'float32'"]),
+    "default dtype": (lambda: nnfast.set_default_dtype("int8"), ["dtype", "'int8'", "'float64'"]),
+    "no layer": (lambda: nnfast.Sequential([3]), ["layer", "3"]),
+    "Input in the middle": (
+        lambda: nnfast.Sequential([layers.Dense(2), layers.Input((3,))]),
+        ["Input", "first"],
+    ),
+    "Dense on images": (
+        lambda: nnfast.Sequential([layers.Input((3, 4)), layers.Dense(2)]),
+        ["Dense", "(3, 4)", "Flatten"],
+    ),
+    "Reshape": (
+        lambda: nnfast.Sequential([layers.Input((6,)), layers.Reshape((4, 2))]),
+        ["Reshape", "(6,)", "(4, 2)"],
+    ),
+    "threads 0": (lambda: nnfast.set_num_threads(0), ["positive", "0"]),
+    "threads 1.5": (lambda: nnfast.set_num_threads(1.5), ["integer", "1.5"]),
+    "seed -1": (lambda: nnfast.set_seed(-1), ["seed", ">= 0", "-1"]),
+}
+
+
+@pytest.mark.parametrize("case", CONSTRUCTORS)
+def test_constructors(case: str) -> None:
+    make, words = CONSTRUCTORS[case]
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make()
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"optimizer": "adm"}, ["optimizer", "'adm'", "'adam'"]),
+        ({"optimizer": 3}, ["optimizer", "3"]),
+        ({"loss": "mean_square_error"}, ["loss", "'mean_square_error'", "'mean_squared_error'"]),
+        ({"loss": None}, ["loss", "None"]),
+        ({"metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
+        ({"metrics": "accuracy"}, ["metrics", "list", "'accuracy'"]),
+    ],
+)
+def test_compile(arguments: dict[str, Any], words: list[str]) -> None:
+    model = regression()
+    optimizer, loss = model.optimizer, model.loss
+    with pytest.raises((TypeError, ValueError)) as caught:
+        model.compile(**{"optimizer": "sgd", "loss": "mse", **arguments})
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+    assert (model.optimizer, model.loss) == (optimizer, loss)
+    assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([np.zeros((3, 4))], ["4 arrays", "1"]),
+        (
+            [np.zeros((3, 4)), np.zeros(4), np.zeros((2, 4)), np.zeros(2)],
+            ["(4, 2)", "(2, 4)", "2"],
+        ),
+        ([np.zeros((3, 4)), np.zeros(4), np.zeros((4, 2)), ["a", "b"]], ["weights[3]"]),
+    ],
+)
+def test_set_weights(weights: list[Any], words: list[str]) -> None:
+    model = regression()
+    before = model.get_weights()
+    with pytest.raises((TypeError, ValueError)) as caught:
+        model.set_weights(weights)
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+    for w, v in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def test_layers_are_not_shared() -> None:
+    layer = layers.Dense(2, input_dim=3)
+    first = nnfast.Sequential([layer])
+    with pytest.raises(ValueError, match="set_weights"):
+        nnfast.Sequential([layer])
+    assert first.layers == [layer]
+
+
+def test_layer_that_does_not_fit_is_not_added() -> None:
+    model = nnfast.Sequential([layers.Input((4, 3))])
+    model.add(layers.Rescaling(2.0))
+    with pytest.raises(ValueError, match="Flatten"):
+        model.add(layers.Dense(2))
+    assert len(model.layers) == 1
+    assert model.output_shape == (None, 4, 3)
+
+
+def test_loss_that_needs_rows_of_classes() -> None:
+    model = nnfast.Sequential([layers.Input((2, 3)), layers.Activation("sigmoid")])
+    with pytest.raises(ValueError, match="CategoricalCrossentropy"):
+        model.compile("sgd", losses.CategoricalCrossentropy())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: kernels.dense_forward(X, Y, np.zeros(2)), ["w", "(3, ", "(6, 2)"]),
+        (lambda: kernels.dense_forward(X, X.T, np.zeros(2)), ["b", "(6,)", "(2,)"]),
+        (lambda: kernels.dense_forward(X[0], X.T, np.zeros(6)), ["x", "(3,)"]),
+        (lambda: kernels.dense_forward(X, X.T, np.zeros(6), activation="rleu"), ["'rleu'"]),
+        (
+            lambda: kernels.dense_forward(X, X.T, np.zeros(6), out=np.zeros((6, 6), np.float32)),
+            ["out", "float64", "float32"],
+        ),
+        (lambda: kernels.dense_backward(Y, X, X.T, Y), ["w", "(3, 2)", "(3, 6)"]),
+        (lambda: kernels.activation_backward(X, Y, "relu"), ["out", "(6, 3)", "(6, 2)"]),
+        (lambda: kernels.loss(X, Y), ["y_true", "(n, 2)", "(6, 3)"]),
+        (lambda: kernels.loss(Y, Y, "mse", np.ones(5)), ["sample_weight", "6", "5"]),
+        (
+            lambda: kernels.optimizer_step(np.zeros(3), np.zeros(4), np.zeros((2, 3)), 0),
+            ["grads", "(3,)", "(4,)"],
+        ),
+        (
+            lambda: kernels.optimizer_step(np.zeros(3), np.zeros(3), np.zeros((1, 3)), 0),
+            ["slots", "(2, 3)", "(1, 3)"],
+        ),
+        (
+            lambda: kernels.optimizer_step(np.zeros(3), np.zeros(3), np.zeros((2, 3)), -1),
+            ["iteration", ">= 0", "-1"],
+        ),
+    ],
+)
+def test_kernels(call: Callable[[], Any], words: list[str]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+
+
+def test_error_in_a_callback_leaves_a_model_that_works() -> None:
+    class Fails(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            raise RuntimeError("a callback's own mistake")
+
+    model = regression()
+    with pytest.raises(RuntimeError, match="own mistake"):
+        model.fit(X, Y, epochs=3, callbacks=[Fails()], verbose=0)
+    assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()

@@ -28,6 +28,7 @@ import numpy as np
 from peers import CASES, PEERS, STEPS_PER_EPOCH, Case, Peer, Problem
 
 README = Path(__file__).parent.parent / "README.md"
+RESULTS = README.parent / ".benchmarks" / "speed.json"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 
 # Read by the libraries when they are loaded, hence set before this process starts.
@@ -142,7 +143,7 @@ def main() -> int:
     parser.add_argument("--cases", default="", help="only cases whose name contains this")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, first = base")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--json", type=Path, default=Path("speed.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--update-readme", action="store_true")
     options = parser.parse_args()
 
@@ -174,6 +175,7 @@ def main() -> int:
     )
     print(f"{text}\n\n{caption}")
     report = {"cpu": cpu_name(), "versions": versions, "results": results}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
     refused = [result["error"] for result in results if "error" in result]

@@ -115,7 +115,11 @@ class Chain:
             raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
         if not self.built:
             self._one = one
-            self._build()
+            try:
+                self._build()
+            except BaseException:
+                self._one = None
+                raise
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):

@@ -365,7 +365,8 @@ def kernel_array(
         want not in (None, size) for want, size in zip(shape, array.shape, strict=True)
     ):
         want = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({want}); received {array.shape}")
+        comma = "," if len(shape) == 1 else ""
+        raise ValueError(f"{name} must have shape ({want}{comma}); received {array.shape}")
     if dtype is None:
         dtype = array.dtype if array.dtype in _REAL else np.dtype(np.float32)
     return np.require(array, dtype, ["C", "A"])

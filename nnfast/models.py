@@ -520,6 +520,9 @@ class Sequential(Chain):
             places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
         if places.keys() != arrays.keys():
             raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
+        wrong = [name for name, place in places.items() if arrays[name].dtype != place.dtype]
+        if wrong:
+            raise ValueError(f"arrays {wrong} are not {self.dtype}")
         assign("the saved model", list(places.values()), [arrays[name] for name in places])
         state = {
             key: check.integer(key, description["state"][key], minimum=0)
@@ -561,7 +564,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     try:
         model = Sequential.from_config(description["model"])
         model._restore(arrays, description)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
     return model
 

@@ -63,6 +63,8 @@ cdef enum:
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 
+LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
+
 cdef const Kernels* tables[2]    # float32, float64
 cdef int chosen_threads = 0      # 0: what OpenMP allows
 cdef int forced_threads = 0      # test hook
@@ -314,6 +316,9 @@ cdef class Engine:
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.ops_memory = []
+        if plan.n_params > LARGEST or plan.width > LARGEST or plan.infer_width > LARGEST:
+            raise MemoryError(f"{plan.n_params} parameters and {plan.width} numbers per row are "
+                              "more than any memory holds")
         self.model.n_in = plan.n_in
         self.model.n_out = plan.n_out
         self.model.n_params = plan.n_params

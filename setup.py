@@ -56,7 +56,9 @@ def openmp_flags() -> list[str]:
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+        source.write_text(
+            "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+        )
         probe = [*compiler, "-fopenmp", str(source), "-o", str(Path(folder, "probe"))]
         built = subprocess.run(probe, capture_output=True, check=False).returncode == 0
     return ["-fopenmp"] if built else []
@@ -73,7 +75,9 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
         define_macros=list(macros.items()),
         extra_compile_args=[*OPTIMIZE, *flags],
         extra_link_args=link,
-        depends=[str(p) for p in Path("nnfast/_engine").rglob("*") if p.suffix in (".h", ".pxi", ".pxd")],
+        depends=[
+            str(p) for p in Path("nnfast/_engine").rglob("*") if p.suffix in (".h", ".pxi", ".pxd")
+        ],
         py_limited_api=LIMITED_API,
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def summary_lines(
     name: str, layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
 ) -> Iterator[str]:
-    """Return the lines of the table.
+    r"""Return the lines of the table.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def summary_lines(
     Examples
     --------
     >>> from nnfast.layers import Flatten
-    >>> print(*summary_lines("m", [Flatten(name="flat")], (2, 3), 4), sep="\\n")
+    >>> print(*summary_lines("m", [Flatten(name="flat")], (2, 3), 4), sep="\n")
     Model: "m"
     Layer (type)    Output shape  Param #
     -------------------------------------

@@ -1,8 +1,8 @@
 """The engine's kernels as NumPy functions, for people with their own training loop.
 
-Every function takes and returns C-contiguous float32 or float64 arrays; other input is converted once
-(integers to float32). All arrays of one call have one dtype, that of the first argument. Results go
-to new arrays unless `out` is given.
+Every function takes and returns C-contiguous float32 or float64 arrays; other input is converted
+once (integers to float32). All arrays of one call have one dtype, that of the first argument.
+Results go to new arrays unless `out` is given.
 
 >>> import numpy as np
 >>> from nnfast import kernels

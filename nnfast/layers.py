@@ -186,9 +186,7 @@ class InputLayer(Layer):
         super().__init__(input_shape=one, name=name, dtype=dtype)
 
 
-def Input(  # noqa: N802 - the name in Keras
-    shape: Sequence[int], *, name: str | None = None, dtype: str | None = None
-) -> InputLayer:
+def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
     """Return an `InputLayer`: a model that starts with one is built at once.
 
     Parameters

@@ -8,9 +8,10 @@ import pkgutil
 import re
 from pathlib import Path
 
-import nnfast
 import numpy as np
 import pytest
+
+import nnfast
 
 ROOT = Path(__file__).parent.parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -32,10 +33,8 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
 def public_objects():
     """Yield every public class, function and public method of the API with its name."""
     for module in (nnfast, *(getattr(nnfast, name) for name in nnfast.__all__)):
-        if (
-            getattr(module, "__name__", "").split(".")[0] != "nnfast"
-            or not hasattr(module, "__path__")
-            and not hasattr(module, "__file__")
+        if getattr(module, "__name__", "").split(".")[0] != "nnfast" or (
+            not hasattr(module, "__path__") and not hasattr(module, "__file__")
         ):
             continue
         for name, thing in vars(module).items():

@@ -9,10 +9,11 @@ import itertools
 
 import numpy as np
 import pytest
-from nnfast import kernels, losses, optimizers
-from nnfast._engine import PRIMITIVES, core
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import SGD, Adam, activate, activate_backward, loss_rows
+
+from nnfast import kernels, losses, optimizers
+from nnfast._engine import PRIMITIVES, core
 
 LADDER = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
 DTYPES = ("float32", "float64")
@@ -49,7 +50,7 @@ def test_dense_on_the_ladder(activation, dtype):
         for array, old in zip((x, w, b, dout), before, strict=True):
             assert_array_equal(array, old)
         if n == 0:
-            assert out.shape == (m, 0) and dw.shape == (k, 0) and db.shape == (0,)
+            assert (out.shape, dw.shape, db.shape) == ((m, 0), (k, 0), (0,))
             assert not dx.any()
             continue
         wide = [a.astype("float64") for a in (x, w, b, dout)]
@@ -149,7 +150,8 @@ def test_limits_of_the_primitives(dtype):
     subnormal = np.array([np.finfo(dtype).smallest_subnormal], dtype)
     assert_allclose(evaluate("log", subnormal), np.log(subnormal), rtol=1e-6)
     below, above = np.array([-1e5], dtype), np.array([1e5], dtype)
-    assert evaluate("exp", below) == 0 and evaluate("exp", above) == np.inf
+    assert evaluate("exp", below) == 0
+    assert evaluate("exp", above) == np.inf
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

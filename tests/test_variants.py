@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nnfast
 import pytest
+
+import nnfast
 from nnfast._engine import ISAS, core, cpu
 
 FOLDER = Path(core.__file__).parent

@@ -76,12 +76,14 @@ class Engine(core.Engine):
     @property
     def params(self) -> np.ndarray:
         """Parameters, shape (n_params,), writable."""
-        return np.asarray(super().params)[0]
+        params: np.ndarray = np.asarray(super().params)[0]
+        return params
 
     @property
     def grads(self) -> np.ndarray:
         """Gradients of the last `loss_and_grad`, shape (n_params,)."""
-        return np.asarray(super().grads)[0]
+        grads: np.ndarray = np.asarray(super().grads)[0]
+        return grads
 
     @property
     def slots(self) -> np.ndarray:

@@ -609,7 +609,6 @@ cdef Buffer tail_readable(char* source, Py_ssize_t n, bytes format):
     return copy
 
 
-
 def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, int activation,
                   real[:, ::1] out):
     """out[m, n] = f(x[m, k] · w[k, n] + b[n])"""

@@ -69,7 +69,7 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
     cdef Py_ssize_t i, j, p
     cdef double w
     cdef real peak, total, log_total
-    cdef vreal yj, mass, loss, factor, scaled_mass
+    cdef vreal yj, zj, mass, loss, factor, scaled_mass
     cdef real* exps
     for i in range(m):
         w = 1 if weight == NULL else weight[i]
@@ -83,7 +83,8 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
             yj = row_part(y + i * ld, j, n, 0)
             mass = mass + yj
             # A logit of −inf counts 0 where its target is 0.
-            loss = loss + yj * vmin(vsplat(REAL_HUGE), vsplat(log_total + peak) - row_part(z + i * ld, j, n, 0))
+            zj = row_part(z + i * ld, j, n, 0)
+            loss = loss + yj * vmin(vsplat(REAL_HUGE), vsplat(log_total + peak) - zj)
         value[i] = w * vsum(loss)
         if da != NULL:
             factor = vsplat(<real>(w * scale))

@@ -32,9 +32,13 @@ cdef void gather_rows(const Run* run, const Block* block, Py_ssize_t first, Py_s
                       Py_ssize_t r1, bint targets) noexcept nogil:
     """Rows first + r0 … first + r1 of the epoch into rows r0 … r1 of the block."""
     cdef const Model* model = run.model
-    cdef Py_ssize_t r, row
+    cdef Py_ssize_t r, row, size = row_bytes(run.data, model.n_in)
+    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
+    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
     for r in range(r0, r1):
         row = source_row(run.order, first + r)
+        if run.order != NULL and r + ahead < r1:
+            prefetch_bytes(<const char*>run.data.x + run.order[first + r + ahead] * size, size)
         gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
                    slot(block, 0, r, model.ld_in))
         if targets:

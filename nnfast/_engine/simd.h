@@ -156,21 +156,33 @@ INLINE vreal vcopysign(vreal size, vreal sign)
 INLINE real vsum(vreal v) { return v; }
 INLINE real vpeak(vreal v) { return v; }
 #else
-INLINE vreal vfold(vreal v, int half) /* lane i gets lane i + half */
-{
-    vint from;
-    for (int l = 0; l < VLEN; l++) from[l] = (l + half) % VLEN;
-    return __builtin_shuffle(v, from);
-}
+/* Index vectors are written out: gcc 12 builds them lane by lane from a loop. */
+#define LANES2(F, s) F(0, s), F(1, s)
+#define LANES4(F, s) LANES2(F, s), F(2, s), F(3, s)
+#define LANES8(F, s) LANES4(F, s), F(4, s), F(5, s), F(6, s), F(7, s)
+#define LANES16(F, s) LANES8(F, s), F(8, s), F(9, s), F(10, s), F(11, s), F(12, s), F(13, s), F(14, s), F(15, s)
+#if VBYTES == 64
+#define LANES(F, s) REAL(LANES16(F, s), LANES8(F, s))
+#elif VBYTES == 32
+#define LANES(F, s) REAL(LANES8(F, s), LANES4(F, s))
+#else
+#define LANES(F, s) REAL(LANES4(F, s), LANES2(F, s))
+#endif
+#define FOLD(l, half) (((l) + (half)) & (VLEN - 1))
+#define vfold(v, half) __builtin_shuffle(v, (vint){LANES(FOLD, half)}) /* lane i gets lane i + half */
 INLINE real vsum(vreal v)
 {
-    for (int half = VLEN / 2; half > 0; half /= 2) v += vfold(v, half);
-    return v[0];
+    if (VLEN > 8) v += vfold(v, 8);
+    if (VLEN > 4) v += vfold(v, 4);
+    if (VLEN > 2) v += vfold(v, 2);
+    return v[0] + v[1];
 }
 INLINE real vpeak(vreal v)
 {
-    for (int half = VLEN / 2; half > 0; half /= 2) v = vmax(v, vfold(v, half));
-    return v[0];
+    if (VLEN > 8) v = vmax(v, vfold(v, 8));
+    if (VLEN > 4) v = vmax(v, vfold(v, 4));
+    if (VLEN > 2) v = vmax(v, vfold(v, 2));
+    return v[0] > v[1] ? v[0] : v[1];
 }
 #endif
 
@@ -263,24 +275,24 @@ INLINE vreal vsqrt(vreal a)
 #if SCALAR
 INLINE void vtranspose(vreal *r) { (void)r; }
 #else
+#define LOW(l, s) ((l) & (s) ? VLEN + (l) - (s) : (l))
+#define HIGH(l, s) ((l) & (s) ? VLEN + (l) : (l) + (s))
+#define TRANSPOSE_STAGE(s)                                            \
+    {                                                                 \
+        const vint low = {LANES(LOW, s)}, high = {LANES(HIGH, s)};    \
+        for (int i = 0; i < VLEN; i++)                                \
+            if (!(i & (s))) {                                         \
+                vreal a = r[i], b = r[i + (s)];                       \
+                r[i] = __builtin_shuffle(a, b, low);                  \
+                r[i + (s)] = __builtin_shuffle(a, b, high);           \
+            }                                                         \
+    }
 INLINE void vtranspose(vreal *r)
 {
-#pragma GCC unroll 4
-    for (int s = 1; s < VLEN; s *= 2) {
-        vint low, high;
-#pragma GCC unroll 16
-        for (int l = 0; l < VLEN; l++) {
-            low[l] = (l & s) ? VLEN + l - s : l;
-            high[l] = (l & s) ? VLEN + l : l + s;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < VLEN; i++)
-            if (!(i & s)) {
-                vreal a = r[i], b = r[i + s];
-                r[i] = __builtin_shuffle(a, b, low);
-                r[i + s] = __builtin_shuffle(a, b, high);
-            }
-    }
+    TRANSPOSE_STAGE(1)
+    if (VLEN > 2) TRANSPOSE_STAGE(2 % VLEN)
+    if (VLEN > 4) TRANSPOSE_STAGE(4 % VLEN)
+    if (VLEN > 8) TRANSPOSE_STAGE(8 % VLEN)
 }
 #endif
 

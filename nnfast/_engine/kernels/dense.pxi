@@ -176,7 +176,8 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
                           real* panel) noexcept nogil:
     """panel[n, PANEL] = w[:rows, :n]ᵀ for rows ≤ PANEL; what lies past `rows` is not defined.
 
-    Reads whole vectors: up to VLEN − 1 elements past the end of a row.
+    Reads and writes whole squares: up to VLEN − 1 elements past the end of a row of w, and the
+    panel up to the next multiple of VLEN rows.
     """
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
@@ -185,11 +186,10 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
         for cq in range(blocks(n, VLEN)):
             c = cq * VLEN
             for i in range(VLEN):
-                square[i] = vload(w + (r + i) * ldw + c) if r + i < rows else vsplat(0)
+                square[i] = vload(w + min(r + i, rows - 1) * ldw + c)
             vtranspose(square)
             for i in range(VLEN):
-                if c + i < n:
-                    vstore(panel + (c + i) * PANEL + r, square[i])
+                vstore(panel + (c + i) * PANEL + r, square[i])
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:

@@ -14,8 +14,20 @@ cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double o
         out[j] = <real>x[j] * a + b
 
 
+cdef inline void prefetch_bytes(const void* start, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range((n + 63) // 64):
+        prefetch(<const char*>start + 64 * i)
+
+
 cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noexcept nogil:
     return position if order == NULL else order[position]
+
+
+cdef inline Py_ssize_t row_bytes(const DataView* data, Py_ssize_t n_in) noexcept nogil:
+    if data.x_type == INPUT_FLOAT32:
+        return n_in * sizeof(float)
+    return n_in * sizeof(double) if data.x_type == INPUT_FLOAT64 else n_in
 
 
 cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, double scale, double offset,

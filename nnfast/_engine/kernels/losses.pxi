@@ -59,39 +59,66 @@ cdef inline void mean_loss(int kind, Py_ssize_t m, Py_ssize_t n, const real* a, 
         value[i] = w * vsum(total) / n
 
 
+cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e, real* total,
+                            real* mass, real* dot) noexcept nogil:
+    """The three sums of one row, and e = exp(z − max z)."""
+    cdef real peak = row_max(z, n)
+    cdef vreal total_v = vsplat(0), mass_v = vsplat(0), dot_v = vsplat(0)
+    cdef vreal d, ej, yj
+    cdef Py_ssize_t j
+    for j in range(blocks(n, VLEN)):
+        d = row_part(z, j, n, -INFINITY) - vsplat(peak)
+        yj = row_part(y, j, n, 0)
+        ej = v_exp(d)
+        vstore(e + j * VLEN, ej)
+        total_v = total_v + ej
+        mass_v = mass_v + yj
+        # A logit of −inf counts 0 where its target is 0.
+        dot_v = dot_v + yj * vmax(vsplat(-REAL_HUGE), d)
+    total[0] = vsum(total_v)
+    mass[0] = vsum(mass_v)
+    dot[0] = vsum(dot_v)
+
+
+cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double factor,
+                                 real* da) noexcept nogil:
+    """da = factor·(softmax·Σ y − y) from da = exp(z − max z) and over = Σ y / Σ exp."""
+    cdef Py_ssize_t j
+    cdef vreal f = vsplat(<real>factor), o = vsplat(over)
+    for j in range(blocks(n, VLEN)):
+        vstore(da + j * VLEN, f * (vload(da + j * VLEN) * o - vload(y + j * VLEN)))
+
+
 cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
                               Py_ssize_t ld, const double* weight, double scale, real* da,
                               double* value, real* e) noexcept nogil:
-    """−Σ_j y_j·log softmax(z)_j = Σ_j y_j·(log Σ exp(z − max z) − (z_j − max z))
+    """−Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z)
 
-    e: n elements of scratch, padded; may be NULL where da is given.
+    The logarithms of VLEN rows are taken at once. e: ld elements of scratch, not used where da
+    is given.
     """
-    cdef Py_ssize_t i, j, p
-    cdef double w
-    cdef real peak, total, log_total
-    cdef vreal yj, zj, mass, loss, factor, scaled_mass
+    cdef real total[16]     # Σ exp(z − max z) of a row, then its logarithm
+    cdef real mass[16]      # Σ y
+    cdef real dot[16]       # Σ y·(z − max z)
+    cdef Py_ssize_t first, i, q
+    cdef int r, rows
     cdef real* exps
-    for i in range(m):
-        w = 1 if weight == NULL else weight[i]
-        exps = e if da == NULL else da + i * ld
-        peak = row_max(z + i * ld, n)
-        total = exp_row(z + i * ld, n, peak, exps)
-        log_total = <real>log(total)
-        mass = vsplat(0)
-        loss = vsplat(0)
-        for j in range(blocks(n, VLEN)):
-            yj = row_part(y + i * ld, j, n, 0)
-            mass = mass + yj
-            # A logit of −inf counts 0 where its target is 0.
-            zj = row_part(z + i * ld, j, n, 0)
-            loss = loss + yj * vmin(vsplat(REAL_HUGE), vsplat(log_total + peak) - zj)
-        value[i] = w * vsum(loss)
-        if da != NULL:
-            factor = vsplat(<real>(w * scale))
-            scaled_mass = vsplat(vsum(mass) / total)
-            for j in range(blocks(n, VLEN)):
-                p = i * ld + j * VLEN
-                vstore(da + p, factor * (vload(da + p) * scaled_mass - vload(y + p)))
+    for r in range(VLEN):
+        total[r] = 1
+    for q in range(blocks(m, VLEN)):
+        first = q * VLEN
+        rows = <int>min(<Py_ssize_t>VLEN, m - first)
+        for r in range(rows):
+            i = first + r
+            exps = e if da == NULL else da + i * ld
+            logits_row(n, z + i * ld, y + i * ld, exps, &total[r], &mass[r], &dot[r])
+            if da != NULL:
+                logits_gradient(n, y + i * ld, mass[r] / total[r],
+                                (1 if weight == NULL else weight[i]) * scale, exps)
+        vstore(total, v_log(vload(total)))
+        for r in range(rows):
+            i = first + r
+            value[i] = (1 if weight == NULL else weight[i]) * (mass[r] * total[r] - dot[r])
 
 
 cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y, Py_ssize_t ld,

@@ -357,7 +357,8 @@ def kernel_array(
     shape : sequence of (int or None), optional
         What is expected; None fits any size.
     """
-    array = real_array(name, value)
+    ready = isinstance(value, np.ndarray) and value.dtype in _REAL and value.flags.carray
+    array: Array = np.asarray(value) if ready else real_array(name, value)
     if array.ndim != ndim if ndim is not None else array.ndim == 0:
         expected = "at least 1" if ndim is None else ndim
         raise ValueError(f"{name} must have {expected} axes; received shape {array.shape}")
@@ -369,6 +370,8 @@ def kernel_array(
         raise ValueError(f"{name} must have shape ({want}{comma}); received {array.shape}")
     if dtype is None:
         dtype = array.dtype if array.dtype in _REAL else np.dtype(np.float32)
+    if ready and array.dtype == dtype:
+        return array
     return np.require(array, dtype, ["C", "A"])
 
 

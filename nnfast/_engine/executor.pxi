@@ -77,7 +77,7 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
         else:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha if op.kind == OP_AFFINE else 1,
                    op.beta)
-        activation_forward(activation, m, op.n_out, y, op.ld_y)
+        activation_forward(activation, m, op.n_out, y, y, op.ld_y)
 
 
 cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
@@ -96,7 +96,8 @@ cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
         if not (op.dz_ready or (model.fused and i == run.chain.n_ops - 1)):
-            activation_backward(op.activation, m, op.n_out, slot(block, op.y, r0, op.ld_y), dy, op.ld_y)
+            activation_backward(op.activation, m, op.n_out, slot(block, op.y, r0, op.ld_y), dy, dy,
+                                op.ld_y)
         if op.dx < 0:
             return
         if op.kind == OP_DENSE:
@@ -116,7 +117,7 @@ cdef void outputs_out(const Run* run, const Block* block, Py_ssize_t first, Py_s
     cdef Py_ssize_t r
     cdef real* y = slot(block, run.chain.out, r0, model.ld_out)
     if logits:
-        activation_forward(run.chain.ops[run.chain.n_ops - 1].activation, r1 - r0, model.n_out, y,
+        activation_forward(run.chain.ops[run.chain.n_ops - 1].activation, r1 - r0, model.n_out, y, y,
                            model.ld_out)
     for r in range(r1 - r0):
         memcpy(<real*>run.outputs + source_row(run.order, first + r0 + r) * model.n_out,

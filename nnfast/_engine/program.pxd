@@ -148,10 +148,10 @@ ctypedef struct Kernels:
     void (*dense_backward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                            const void* w, const void* dz, Py_ssize_t ldz, void* dx, Py_ssize_t lddx,
                            void* dw, void* db, void* scratch) noexcept nogil
-    void (*activation_forward)(int activation, Py_ssize_t m, Py_ssize_t n, void* y,
+    void (*activation_forward)(int activation, Py_ssize_t m, Py_ssize_t n, const void* z, void* y,
                                Py_ssize_t ld) noexcept nogil
     void (*activation_backward)(int activation, Py_ssize_t m, Py_ssize_t n, const void* y,
-                                void* dy, Py_ssize_t ld) noexcept nogil
+                                const void* dy, void* dz, Py_ssize_t ld) noexcept nogil
     void (*loss)(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
                  const double* weight, double scale, void* da, double* value,
                  void* scratch) noexcept nogil

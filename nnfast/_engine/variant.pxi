@@ -29,7 +29,7 @@ cdef void public_dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const v
     dense_forward(m, k, n, <const real*>x, ldx, <const real*>w, <const real*>b, <real*>y, ldy,
                   activation == ACT_RELU, <real*>scratch)
     if activation != ACT_RELU:
-        activation_forward(activation, m, n, y, ldy)
+        activation_forward(activation, m, n, y, y, ldy)
 
 
 cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,

@@ -1,6 +1,8 @@
 """The variant table and the compiler flags; everything else is in pyproject.toml.
 
 NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles.
+NNFAST_NO_OPENMP=1 builds without threads; NNFAST_SCALAR=1 builds what a compiler without vector
+extensions would: the baseline, one number at a time. Both are for the tests.
 """
 
 import os
@@ -28,8 +30,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # Instruction set → compiler flags. Machines without vector variants build the baseline only.
 # Widths beyond the baseline need the compiler's vector extensions, which MSVC has not.
+SCALAR = MSVC or bool(os.environ.get("NNFAST_SCALAR"))
 VARIANTS = {"base": []}
-if X86 and not MSVC:
+if X86 and not SCALAR:
     VARIANTS["avx2"] = ["-mavx2", "-mfma", "-mbmi2", "-mtune=haswell"]
     VARIANTS["avx512"] = [
         *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd", "-mfma", "-mbmi2"],
@@ -85,10 +88,11 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
 def extensions() -> list[Extension]:
     openmp = [] if os.environ.get("NNFAST_NO_OPENMP") else openmp_flags()
     only = os.environ.get("NNFAST_BUILD")
+    scalar = {"NNFAST_SCALAR": "1"} if SCALAR else {}
     chosen = [
         extension(f"_{isa}_{real}", [*ENGINE_FLAGS, *openmp, *flags], openmp, macros)
         for isa, flags in VARIANTS.items()
-        for real, macros in (("f32", {}), ("f64", {"NNFAST_DOUBLE": "1"}))
+        for real, macros in (("f32", scalar), ("f64", {**scalar, "NNFAST_DOUBLE": "1"}))
         if only is None or f"{isa}_{real}" in only.split(",")
     ]
     plain = [extension(name, [], [], {}) for name in ("cpu", "core", "_shared")]
@@ -102,5 +106,8 @@ setup(
         shared_utility_qualified_name=f"{ENGINE}._shared",  # one copy of Cython's memoryviews
         nthreads=os.cpu_count() or 1,
     ),
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
+    options={
+        "build_ext": {"parallel": True},  # as many compilers as cores
+        **({"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {}),
+    },
 )

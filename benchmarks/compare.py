@@ -128,10 +128,15 @@ def update_readme(text: str) -> None:
     README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
+def module_of(name: str) -> str:
+    """Return the module that a contender needs: "numpy-tuned" needs numpy."""
+    return name.split("-")[0]
+
+
 def installed(names: Sequence[str]) -> list[str]:
     present = []
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        if importlib.util.find_spec(module_of(name)) is None:
             print(f"{name} is not installed: left out", file=sys.stderr)
         else:
             present.append(name)
@@ -167,7 +172,8 @@ def main() -> int:
         print(results[-1].get("error") or f"{case.name}: timed", file=sys.stderr, flush=True)
 
     text = table(results, names)
-    versions = {name: importlib.metadata.version(MODULES.get(name, name)) for name in names}
+    modules = dict.fromkeys(module_of(name) for name in names)
+    versions = {name: importlib.metadata.version(MODULES.get(name, name)) for name in modules}
     caption = (
         f"One thread of {cpu_name()}, float32, Adam, medians of {options.rounds} rounds; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())

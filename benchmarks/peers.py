@@ -123,8 +123,34 @@ class NNFast:
         )
 
 
-class NumPy:
-    """`NumpyMLP`."""
+class ClearNumPy:
+    """The NumPy loop of `nnfast demo`: whole-batch operations, each into a new array."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.rng = np.random.default_rng(0)
+
+    def reset(self) -> None:
+        """Nothing is kept from call to call."""
+
+    def _train(self, order: NDArray[np.int64], epochs: int) -> float:
+        from nnfast.demo import train_numpy
+
+        x, y = self.problem.x[order], self.problem.y[order]
+        batch_size = self.problem.case.batch_size
+        return train_numpy(self.problem.weights, x, y, epochs, batch_size, LEARNING_RATE)[0]
+
+    def first_losses(self, steps: int) -> list[float]:
+        rows = self.problem.case.batch_size
+        sums = [k * self._train(np.arange(k * rows), 1) for k in range(1, steps + 1)]
+        return list(np.diff(sums, prepend=0.0))
+
+    def train(self, epochs: int) -> None:
+        self._train(self.rng.permutation(len(self.problem.x)), epochs)
+
+
+class TunedNumPy:
+    """`NumpyMLP`: no allocation, one flat Adam pass in blocks."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -299,7 +325,8 @@ class JAX:
 
 PEERS: dict[str, type[Any]] = {
     "nnfast": NNFast,
-    "numpy": NumPy,
+    "numpy": ClearNumPy,
+    "numpy-tuned": TunedNumPy,
     "jax": JAX,
     "torch": PyTorch,
     "sklearn": ScikitLearn,

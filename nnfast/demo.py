@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def train_numpy(
                     dz = (dz @ params[2 * i].T) * (a[i] > 0.0)
 
             iteration += 1
-            alpha = learning_rate * np.sqrt(1.0 - b2**iteration) / (1.0 - b1**iteration)
+            alpha = learning_rate * math.sqrt(1.0 - b2**iteration) / (1.0 - b1**iteration)
             for p, g, m, v in zip(params, grads, ms, vs, strict=True):
                 m += (1.0 - b1) * (g - m)
                 v += (1.0 - b2) * (g * g - v)

@@ -23,6 +23,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
+        cwd=FOLDER.parent.parent,  # `-c` imports from here: the package under test, built
         capture_output=True,
         text=True,
         check=False,

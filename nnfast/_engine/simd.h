@@ -1,8 +1,8 @@
 /* simd.h: one vector type and its primitives per instruction set; the only C of the engine.
  *
  * Included once per variant. NNFAST_DOUBLE chooses the real type, the compiler's own macros
- * (__AVX512F__, __AVX2__) the width. A compiler without vector extensions gets vectors of one
- * element. Everything else is written in Cython on top of this.
+ * (__AVX512F__, __AVX2__) the width. A compiler without vector extensions, or NNFAST_SCALAR, gets
+ * vectors of one element. Everything else is written in Cython on top of this.
  */
 #ifndef NNFAST_SIMD_H
 #define NNFAST_SIMD_H
@@ -30,7 +30,7 @@ typedef int32_t ireal;
 
 /* ---- the vector type ------------------------------------------------------------------ */
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(NNFAST_SCALAR)
 #define VECTOR(type, bytes) type __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
@@ -77,7 +77,7 @@ typedef ireal vint;
 #define ISA_IS_REAL 1
 #endif
 
-#if defined(__GNUC__)
+#if !SCALAR
 /* not memcpy: gcc 12 splits a 64-byte copy into two halves */
 INLINE vreal vload(const real *p) { return *(const vreal *)p; }
 INLINE void vstore(real *p, vreal v) { *(vreal *)p = v; }
@@ -168,8 +168,13 @@ INLINE real vpeak(vreal v) { return v; }
 #else
 #define LANES(F, s) REAL(LANES4(F, s), LANES2(F, s))
 #endif
+#ifdef __clang__ /* gcc has this one, too, but only since 12 */
+#define vshuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define vshuffle(a, b, ...) __builtin_shuffle(a, b, (vint){__VA_ARGS__})
+#endif
 #define FOLD(l, half) (((l) + (half)) & (VLEN - 1))
-#define vfold(v, half) __builtin_shuffle(v, (vint){LANES(FOLD, half)}) /* lane i gets lane i + half */
+#define vfold(v, half) vshuffle(v, v, LANES(FOLD, half)) /* lane i gets lane i + half */
 INLINE real vsum(vreal v)
 {
     if (VLEN > 8) v += vfold(v, 8);
@@ -279,12 +284,11 @@ INLINE void vtranspose(vreal *r) { (void)r; }
 #define HIGH(l, s) ((l) & (s) ? VLEN + (l) : (l) + (s))
 #define TRANSPOSE_STAGE(s)                                            \
     {                                                                 \
-        const vint low = {LANES(LOW, s)}, high = {LANES(HIGH, s)};    \
         for (int i = 0; i < VLEN; i++)                                \
             if (!(i & (s))) {                                         \
                 vreal a = r[i], b = r[i + (s)];                       \
-                r[i] = __builtin_shuffle(a, b, low);                  \
-                r[i + (s)] = __builtin_shuffle(a, b, high);           \
+                r[i] = vshuffle(a, b, LANES(LOW, s));                 \
+                r[i + (s)] = vshuffle(a, b, LANES(HIGH, s));          \
             }                                                         \
     }
 INLINE void vtranspose(vreal *r)

@@ -4,25 +4,29 @@
 ``import nnfast as tf``.
 """
 
-import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from nnfast import (
-    activations,
-    callbacks,
-    datasets,
-    initializers,
-    kernels,
-    layers,
-    losses,
-    metrics,
-    models,
-    optimizers,
-)
-from nnfast._config import set_default_dtype, set_seed
 from nnfast._engine import get_num_threads, set_num_threads, show_config
 from nnfast._version import __version__
-from nnfast.layers import Input
-from nnfast.models import Sequential, load_model
+
+if TYPE_CHECKING:
+    from nnfast import (
+        activations,
+        callbacks,
+        datasets,
+        initializers,
+        keras,
+        kernels,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+    )
+    from nnfast._config import set_default_dtype, set_seed
+    from nnfast.layers import Input
+    from nnfast.models import Sequential, load_model
 
 __all__ = [
     "Input",
@@ -47,20 +51,24 @@ __all__ = [
     "show_config",
 ]
 
-keras = sys.modules[__name__]
-sys.modules[f"{__name__}.keras"] = keras
-# Without these entries `from nnfast.keras.layers import Dense` would load a second copy.
-for _name in (
-    "activations",
-    "callbacks",
-    "datasets",
-    "initializers",
-    "kernels",
-    "layers",
-    "losses",
-    "metrics",
-    "models",
-    "optimizers",
-):
-    sys.modules[f"{__name__}.keras.{_name}"] = sys.modules[f"{__name__}.{_name}"]
-del _name
+# The module that each of these names comes from; the other names are modules.
+_HOMES = {
+    "Input": "layers",
+    "Sequential": "models",
+    "load_model": "models",
+    "set_default_dtype": "_config",
+    "set_seed": "_config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is above under TYPE_CHECKING at its first use, as NumPy and SciPy do."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    globals()[name] = value = getattr(module, name) if name in _HOMES else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

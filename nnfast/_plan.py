@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from nnfast._engine import ACTIVATIONS, OPS
+from nnfast._engine import ACTIVATIONS, OPS, SLOPE_NEEDS_INPUT
 
 if TYPE_CHECKING:
     from nnfast.initializers import Initializer
@@ -36,7 +36,7 @@ class Op:
     activation : str
         Of dense and activation ops.
     alpha, beta : float
-        The rate of a dropout; y = alpha·x + beta of an affine op.
+        The rate of a dropout; y = alpha·x + beta of an affine op; alpha of an activation.
     """
 
     kind: str
@@ -201,7 +201,7 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             continue
         last = steps[-1] if steps else None
         if op.kind == "activation" and last and last.op == Op("dense"):
-            steps[-1] = last._replace(op=Op("dense", op.activation))
+            steps[-1] = last._replace(op=Op("dense", op.activation, op.alpha))
             continue
         n_in, n_out = math.prod(shapes[index]), math.prod(shapes[index + 1])
         steps.append(_Step(op, index, n_in, n_out))
@@ -232,6 +232,8 @@ def _training_ops(
     for step in steps:
         ops.append(_op(step, parameters, x=x, y=end))
         x, end = end, end + stride(step.n_out)
+        if step.op.kind == "dense" and step.op.activation in SLOPE_NEEDS_INPUT:
+            ops[-1]["z"], end = end, end + stride(step.n_out)
     trainable, dx = False, -1
     for op, producer in zip(ops, [None, *ops], strict=False):
         if trainable:
@@ -270,6 +272,7 @@ def _op(step: _Step, parameters: tuple[Parameter, ...], *, x: int, y: int) -> di
         "n_out": step.n_out,
         "x": x,
         "y": y,
+        "z": x if step.op.kind == "activation" else y,
         "ld_x": stride(step.n_in),
         "ld_y": stride(step.n_out),
         "dx": -1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -23,6 +22,8 @@ def choose(what: str, name: str, table: Mapping[str, T]) -> T:
     """
     if name in table:
         return table[name]
+    import difflib  # takes 2 ms to load, and only mistakes need it
+
     near = difflib.get_close_matches(str(name).lower(), table, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     valid = ", ".join(repr(key) for key in table)

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _validation
-from nnfast._engine import ACTIVATIONS, core
+from nnfast._engine import ACTIVATIONS, SLOPE_NEEDS_INPUT, core
 from nnfast._resolve import choose
 
 Array = NDArray[Any]
@@ -27,11 +27,15 @@ class Activation:
     ----------
     name : str
         Its name in Keras.
+    alpha : float, default 0.0
+        The function's number, where it has one: the slope below 0 of leaky_relu, the limit of
+        elu.
     elementwise : bool, default True
         False where an output depends on a whole row of inputs (softmax).
     """
 
     name: str
+    alpha: float = 0.0
     elementwise: bool = True
 
     @property
@@ -39,21 +43,42 @@ class Activation:
         """The engine's number of this activation."""
         return ACTIVATIONS[self.name]
 
+    @property
+    def slope_needs_input(self) -> bool:
+        """Whether its derivative is written in terms of x, not of f(x)."""
+        return self.name in SLOPE_NEEDS_INPUT
+
     def __call__(self, x: ArrayLike, out: Array | None = None) -> Array:
         """Return f(x); see `nnfast.kernels.activation_forward`."""
         array = _validation.kernel_array("x", x, None)
         out = _validation.kernel_output("out", out, array.shape, array.dtype)
-        core.activation_forward(_validation.as_rows(array), self.id, _validation.as_rows(out))
+        rows = _validation.as_rows(array), self.id, self.alpha, _validation.as_rows(out)
+        core.activation_forward(*rows)
         return out
 
 
 linear = Activation("linear")
 relu = Activation("relu")
-tanh = Activation("tanh")
+leaky_relu = Activation("leaky_relu", alpha=0.2)
+elu = Activation("elu", alpha=1.0)
+selu = Activation("selu")
+gelu = Activation("gelu")
+gelu_tanh = Activation("gelu_tanh")
+silu = swish = Activation("silu")
+mish = Activation("mish")
+softplus = Activation("softplus")
+softsign = Activation("softsign")
 sigmoid = Activation("sigmoid")
+hard_sigmoid = Activation("hard_sigmoid")
+tanh = Activation("tanh")
+exponential = Activation("exponential")
 softmax = Activation("softmax", elementwise=False)
 
-TABLE = {row.name: row for row in (linear, relu, tanh, sigmoid, softmax)}
+_ROWS = (
+    *(linear, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, softplus, softsign),
+    *(sigmoid, hard_sigmoid, tanh, exponential, softmax),
+)
+TABLE = {row.name: row for row in _ROWS} | {"swish": silu}
 
 
 def resolve(identifier: str | Activation | None) -> Activation:
@@ -78,8 +103,8 @@ def resolve(identifier: str | Activation | None) -> Activation:
     >>> resolve("rleu")
     Traceback (most recent call last):
         ...
-    ValueError: Unknown activation 'rleu'; did you mean 'relu'? Valid: 'linear', 'relu', 'tanh', 'sigmoid', 'softmax'
-    """  # noqa: E501
+    ValueError: Unknown activation 'rleu'; did you mean 'relu'? Valid: 'linear', 'relu', ...
+    """
     if identifier is None:
         return linear
     if isinstance(identifier, Activation):

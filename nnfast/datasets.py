@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,8 +42,12 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ValueError
         If the file is not a complete IDX file or holds more than its header says.
     """
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        data = file.read()
     if data.startswith(_GZIP_MAGIC):
+        import gzip  # not above: `import nnfast.keras` loads this module
+        import zlib
+
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:

@@ -73,7 +73,7 @@ def dense_forward(
     w = _validation.kernel_array("w", w, 2, x.dtype, shape=(x.shape[1], None))
     b = _validation.kernel_array("b", b, 1, x.dtype, shape=(w.shape[1],))
     out = _validation.kernel_output("out", out, (len(x), w.shape[1]), x.dtype)
-    core.dense_forward(x, w, b, f.id, out)
+    core.dense_forward(x, w, b, f.id, f.alpha, out)
     return out
 
 
@@ -83,6 +83,7 @@ def dense_backward(
     w: ArrayLike,
     out: ArrayLike,
     activation: str | activations.Activation | None = "linear",
+    z: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of `dense_forward`.
 
@@ -97,6 +98,9 @@ def dense_backward(
     out : array_like, shape (m, n_out)
         What `dense_forward` returned.
     activation : str or Activation, default "linear"
+    z : array_like, shape (m, n_out), optional
+        x·w + b (what `dense_forward` returns with "linear"); needed for gelu, gelu_tanh, silu and
+        mish, whose derivative cannot be had from `out`.
 
     Returns
     -------
@@ -122,7 +126,8 @@ def dense_backward(
     w = _validation.kernel_array("w", w, 2, dout.dtype, shape=(x.shape[1], n_out))
     out = _validation.kernel_array("out", out, 2, dout.dtype, shape=(m, n_out))
     dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, dout.dtype)
-    core.dense_backward(dout, x, w, out, f.id, dx, dw, db)
+    z = _before(f, "z", z, out)
+    core.dense_backward(dout, x, w, out, z, f.id, f.alpha, dx, dw, db)
     return dx, dw, db
 
 
@@ -157,7 +162,10 @@ def activation_forward(
 
 
 def activation_backward(
-    dout: ArrayLike, out: ArrayLike, activation: str | activations.Activation
+    dout: ArrayLike,
+    out: ArrayLike,
+    activation: str | activations.Activation,
+    x: ArrayLike | None = None,
 ) -> Array:
     """Return the gradient with respect to x of out = f(x).
 
@@ -168,6 +176,9 @@ def activation_backward(
     out : array_like, shape of dout
         What `activation_forward` returned.
     activation : str or Activation
+    x : array_like, shape of dout, optional
+        What it was applied to; needed for gelu, gelu_tanh, silu and mish, whose derivative
+        cannot be had from `out`.
 
     Returns
     -------
@@ -187,9 +198,9 @@ def activation_backward(
     dout = _validation.kernel_array("dout", dout, None)
     out = _validation.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
     dx = np.empty_like(dout)
-    core.activation_backward(
-        _validation.as_rows(dout), _validation.as_rows(out), f.id, _validation.as_rows(dx)
-    )
+    x = _before(f, "x", x, out)
+    rows = _validation.as_rows
+    core.activation_backward(rows(dout), rows(out), rows(x), f.id, f.alpha, rows(dx))
     return dx
 
 
@@ -290,3 +301,12 @@ def optimizer_step(
         grads,
         slots,
     )
+
+
+def _before(f: activations.Activation, name: str, value: ArrayLike | None, out: Array) -> Array:
+    """Return what `f` was applied to, or `out` where its derivative does not need it."""
+    if not f.slope_needs_input:
+        return out
+    if value is None:
+        raise ValueError(f"{name} is needed for the derivative of {f.name!r}; received None")
+    return _validation.kernel_array(name, value, out.ndim, out.dtype, shape=out.shape)

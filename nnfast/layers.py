@@ -263,7 +263,7 @@ class Dense(Layer):
         return (self.units,)
 
     def op(self) -> Op:
-        return Op("dense", self.activation.name)
+        return Op("dense", self.activation.name, self.activation.alpha)
 
     def parameter_specs(
         self, input_shape: Shape
@@ -321,7 +321,7 @@ class Activation(Layer):
 
     def op(self) -> Op | None:
         name = self.activation.name
-        return None if name == "linear" else Op("activation", name)
+        return None if name == "linear" else Op("activation", name, self.activation.alpha)
 
 
 class Dropout(Layer):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reference import Network, one_hot
+from reference import KINKS, Network, one_hot
 
 import nnfast
 from nnfast import layers
@@ -59,7 +59,11 @@ def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[
 
 
 def margin(network: Network, x: NDArray[Any]) -> float:
-    """Return the distance of the nearest pre-activation to relu's kink."""
+    """Return the distance of the nearest pre-activation to a kink."""
     zs, _ = network.forward(x)
-    kinked = [np.abs(z).min() for z, f in zip(zs, network.activations, strict=True) if f == "relu"]
-    return float(min(kinked, default=np.inf))
+    distances = [
+        np.abs(z - kink).min()
+        for z, f in zip(zs, network.activations, strict=True)
+        for kink in KINKS.get(f, ())
+    ]
+    return float(min(distances, default=np.inf))

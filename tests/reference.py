@@ -6,7 +6,8 @@ Everything is float64 and follows Keras' formulas. Rows are samples: ``x`` is (m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,37 +18,83 @@ Array = NDArray[np.float64]
 CLIP = 1e-7  # Keras keeps probabilities this far from 0 and 1
 
 
+def sigmoid(z: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-z))
+
+
+def normal_cdf(z: Array) -> Array:
+    return 0.5 * np.vectorize(math.erfc, otypes=[np.float64])(-z / math.sqrt(2.0))
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+GELU_C = math.sqrt(2.0 / math.pi)
+
+# name: f(z)
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0.0),
+    "leaky_relu": lambda z: np.where(z < 0.0, 0.2 * z, z),
+    "elu": lambda z: np.where(z < 0.0, np.expm1(np.minimum(z, 0.0)), z),
+    "selu": lambda z: SELU_SCALE
+    * np.where(z < 0.0, SELU_ALPHA * np.expm1(np.minimum(z, 0.0)), z),
+    "gelu": lambda z: z * normal_cdf(z),
+    "gelu_tanh": lambda z: 0.5 * z * (1.0 + np.tanh(GELU_C * (z + 0.044715 * z**3))),
+    "silu": lambda z: z * sigmoid(z),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0.0, z)),
+    "softplus": lambda z: np.logaddexp(0.0, z),
+    "softsign": lambda z: z / (1.0 + np.abs(z)),
+    "sigmoid": sigmoid,
+    "hard_sigmoid": lambda z: np.clip(z / 6.0 + 0.5, 0.0, 1.0),
+    "tanh": np.tanh,
+    "exponential": np.exp,
+    "softmax": lambda z: np.exp(z - z.max(axis=1, keepdims=True))
+    / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True),
+}
+
+
+def gelu_tanh_slope(z: Array) -> Array:
+    t = np.tanh(GELU_C * (z + 0.044715 * z**3))
+    return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t**2) * GELU_C * (1.0 + 3 * 0.044715 * z**2)
+
+
+# name: f'(z), of the element-wise ones
+SLOPES: dict[str, Callable[[Array], Array]] = {
+    "linear": np.ones_like,
+    "relu": lambda z: (z > 0.0).astype(z.dtype),
+    "leaky_relu": lambda z: np.where(z > 0.0, 1.0, 0.2),
+    "elu": lambda z: np.where(z > 0.0, 1.0, np.exp(np.minimum(z, 0.0))),
+    "selu": lambda z: SELU_SCALE
+    * np.where(z > 0.0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0.0))),
+    "gelu": lambda z: normal_cdf(z) + z * np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi),
+    "gelu_tanh": gelu_tanh_slope,
+    "silu": lambda z: sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))),
+    "mish": lambda z: np.tanh(np.logaddexp(0.0, z))
+    + z * (1.0 - np.tanh(np.logaddexp(0.0, z)) ** 2) * sigmoid(z),
+    "softplus": sigmoid,
+    "softsign": lambda z: 1.0 / (1.0 + np.abs(z)) ** 2,
+    "sigmoid": lambda z: sigmoid(z) * (1.0 - sigmoid(z)),
+    "hard_sigmoid": lambda z: (np.abs(z) < 3.0) / 6.0,
+    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
+    "exponential": np.exp,
+}
+
+KINKS = {"relu": (0.0,), "leaky_relu": (0.0,), "selu": (0.0,), "hard_sigmoid": (-3.0, 3.0)}
+
+
 def activate(z: Array, activation: str) -> Array:
     """Return a = f(z)."""
-    if activation == "linear":
-        return z
-    if activation == "relu":
-        return np.maximum(z, 0.0)
-    if activation == "tanh":
-        return np.tanh(z)
-    if activation == "sigmoid":
-        return np.exp(-np.logaddexp(0.0, -z))  # 1 / (1 + exp(−z)) without overflow
-    if activation == "softmax":
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
-    raise ValueError(f"unknown activation: {activation}")
+    return ACTIVATIONS[activation](z)
 
 
-def activate_backward(da: Array, a: Array, activation: str) -> Array:
-    """Return dz from da, with the derivative written in terms of a = f(z)."""
-    if activation == "linear":
-        return da
-    if activation == "relu":
-        return da * (a > 0.0)
-    if activation == "tanh":
-        return da * (1.0 - a**2)
-    if activation == "sigmoid":
-        return da * a * (1.0 - a)
+def activate_backward(da: Array, z: Array, activation: str) -> Array:
+    """Return dz from da."""
     if activation == "softmax":
         # One Jacobian a row: ∂a_i/∂z_j = a_i (δ_ij − a_j), which is symmetric.
+        a = activate(z, "softmax")
         jacobian = a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
         return np.einsum("mij,mj->mi", jacobian, da)
-    raise ValueError(f"unknown activation: {activation}")
+    return da * SLOPES[activation](z)
 
 
 def one_hot(y: ArrayLike, n_classes: int) -> Array:
@@ -139,7 +186,7 @@ class Network:
 
         gradients: list[Array] = []
         for i in reversed(range(len(zs))):
-            dz = activate_backward(da, outputs[i + 1], activations[i])
+            dz = activate_backward(da, zs[i], activations[i])
             gradients[:0] = [outputs[i].T @ dz, dz.sum(axis=0)]
             da = dz @ self.weights[2 * i].T
         return float((weight * rows).sum() / m), gradients

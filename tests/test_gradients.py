@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from helpers import CLASS_LOSSES, dense_model, loss_object, margin, random_weights, targets
 from numpy.typing import NDArray
-from reference import Network
+from reference import ACTIVATIONS, Network
 
-ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid", "softmax"]
 LOSSES = [
     "mean_squared_error",
     "binary_crossentropy",

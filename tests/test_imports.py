@@ -19,6 +19,7 @@ PACKAGE = Path(nnfast.__file__).parent
 # From the top down, as docs/design.md has it: a module imports from lower levels or its own.
 LEVELS = [
     {"__main__", "cli", "demo"},
+    {"keras"},
     {"__init__"},
     {"models"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
@@ -107,7 +108,7 @@ def fresh(code: str) -> str:
 
 def test_import_loads_numpy_and_nothing_else() -> None:
     code = (
-        "import sys, json; before = set(sys.modules); import nnfast; "
+        "import sys, json; before = set(sys.modules); import nnfast.keras; "
         # By the modules' own names: Cython registers its shared types under a short one, too.
         "names = {getattr(sys.modules[m], '__name__', m) for m in set(sys.modules) - before}; "
         "print(json.dumps(sorted({name.partition('.')[0] for name in names})))"
@@ -117,12 +118,18 @@ def test_import_loads_numpy_and_nothing_else() -> None:
     assert third_party == {"nnfast", "numpy"}
 
 
-@pytest.mark.parametrize("module", ["argparse", "subprocess", "safetensors", "matplotlib", "rich"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *["argparse", "difflib", "gzip", "pathlib", "subprocess"],
+        *["safetensors", "matplotlib", "rich"],
+    ],
+)
 def test_import_leaves_heavy_modules_alone(module: str) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     code = (
-        "import sys, numpy; before = set(sys.modules); import nnfast; "
+        "import sys, numpy; before = set(sys.modules); import nnfast.keras; "
         f"print({module!r} in set(sys.modules) - before)"
     )
     assert fresh(code).strip() == "False"
@@ -144,9 +151,34 @@ def test_programs_for_keras_run() -> None:
     assert fresh(code).strip() == "[0, 1]"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import nnfast.keras as keras",
+        "from nnfast import keras",
+        "import nnfast.keras.layers; keras = nnfast.keras",
+        "from nnfast.keras.layers import Dense; import nnfast; keras = nnfast.keras",
+    ],
+)
+def test_keras_is_the_package(code: str) -> None:
+    check = "import nnfast; assert keras is nnfast and keras.keras is nnfast; import nnfast.keras"
+    same = (
+        "from nnfast.keras.layers import Dense; import nnfast.keras.layers as a, nnfast.layers as b"
+    )
+    fresh(f"{code}; {check}; {same}; assert a is b is nnfast.layers and Dense is b.Dense")
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'nnfast' has no attribute 'Sequental'"):
+        _ = nnfast.Sequental
+    with pytest.raises(ImportError, match="cannot import name 'Sequental'"):
+        exec("from nnfast import Sequental")
+
+
 def test_public_names_are_there() -> None:
     missing = [name for name in nnfast.__all__ if not hasattr(nnfast, name)]
     assert not missing
+    assert set(nnfast.__all__) <= set(dir(nnfast))
     assert nnfast.__version__ == importlib.import_module("nnfast._version").__version__
 
 

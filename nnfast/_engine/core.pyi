@@ -14,6 +14,7 @@ ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 PRIMITIVES: Final[dict[str, int]]
+SLOPE_NEEDS_INPUT: Final[tuple[str, ...]]
 OK: Final[int]
 NONFINITE: Final[int]
 
@@ -59,12 +60,25 @@ class Engine:
     def evaluate(self, data: Data, outputs: Array | None = None) -> float: ...
     def loss_and_grad(self, data: Data) -> float: ...
 
-def dense_forward(x: Array, w: Array, b: Array, activation: int, out: Array) -> None: ...
-def dense_backward(
-    dout: Array, x: Array, w: Array, out: Array, activation: int, dx: Array, dw: Array, db: Array
+def dense_forward(
+    x: Array, w: Array, b: Array, activation: int, alpha: float, out: Array
 ) -> None: ...
-def activation_forward(x: Array, activation: int, out: Array) -> None: ...
-def activation_backward(dout: Array, out: Array, activation: int, dx: Array) -> None: ...
+def dense_backward(
+    dout: Array,
+    x: Array,
+    w: Array,
+    out: Array,
+    z: Array,
+    activation: int,
+    alpha: float,
+    dx: Array,
+    dw: Array,
+    db: Array,
+) -> None: ...
+def activation_forward(x: Array, activation: int, alpha: float, out: Array) -> None: ...
+def activation_backward(
+    dout: Array, out: Array, x: Array, activation: int, alpha: float, dx: Array
+) -> None: ...
 def loss(kind: int, y_true: Array, y_pred: Array, weight: Doubles, gradient: Array) -> float: ...
 def optimizer_step(
     kind: int,

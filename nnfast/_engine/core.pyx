@@ -32,7 +32,20 @@ ACTIVATIONS = {
     "tanh": ACT_TANH,
     "sigmoid": ACT_SIGMOID,
     "softmax": ACT_SOFTMAX,
+    "leaky_relu": ACT_LEAKY_RELU,
+    "elu": ACT_ELU,
+    "selu": ACT_SELU,
+    "gelu": ACT_GELU,
+    "gelu_tanh": ACT_GELU_TANH,
+    "silu": ACT_SILU,
+    "mish": ACT_MISH,
+    "softplus": ACT_SOFTPLUS,
+    "softsign": ACT_SOFTSIGN,
+    "hard_sigmoid": ACT_HARD_SIGMOID,
+    "exponential": ACT_EXPONENTIAL,
 }
+# Their derivative is written in terms of what they are applied to, not of their value.
+SLOPE_NEEDS_INPUT = ("gelu", "gelu_tanh", "silu", "mish")
 # Class indices are made one-hot on the way in: to the kernels they are categorical.
 LOSSES = {
     "mean_squared_error": LOSS_MSE,
@@ -50,6 +63,8 @@ PRIMITIVES = {
     "log1p": MATH_LOG1P,
     "tanh": MATH_TANH,
     "sigmoid": MATH_SIGMOID,
+    "erf": MATH_ERF,
+    "erfc": MATH_ERFC,
 }
 OK = STATUS_OK
 NONFINITE = STATUS_NONFINITE

@@ -55,16 +55,18 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
     cdef Py_ssize_t m = r1 - r0
     cdef real* x
     cdef real* y
+    cdef real* z
     for i in range(run.chain.n_ops):
         op = &run.chain.ops[i]
         x = slot(block, op.x, r0, op.ld_x)
         y = slot(block, op.y, r0, op.ld_y)
+        z = slot(block, op.z, r0, op.ld_y)
         activation = op.activation
         if keep_logits and i == run.chain.n_ops - 1:
             activation = ACT_LINEAR
         if op.kind == OP_DENSE:
             dense_forward(m, op.n_in, op.n_out, x, op.ld_x, params + op.w,
-                          <const real*>NULL if op.b < 0 else params + op.b, y, op.ld_y,
+                          <const real*>NULL if op.b < 0 else params + op.b, z, op.ld_y,
                           activation == ACT_RELU, scratch)
             if activation == ACT_RELU:
                 continue
@@ -74,10 +76,9 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
                         mask_key(model.seed, run.epoch, op.layer), first + r0)
             else:
                 affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
-        else:
-            affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha if op.kind == OP_AFFINE else 1,
-                   op.beta)
-        activation_forward(activation, m, op.n_out, y, y, op.ld_y)
+        elif op.kind == OP_AFFINE:
+            affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
 
 
 cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
@@ -96,8 +97,8 @@ cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
         if not (op.dz_ready or (model.fused and i == run.chain.n_ops - 1)):
-            activation_backward(op.activation, m, op.n_out, slot(block, op.y, r0, op.ld_y), dy, dy,
-                                op.ld_y)
+            activation_backward(op.activation, op.alpha, m, op.n_out, slot(block, op.z, r0, op.ld_y),
+                                slot(block, op.y, r0, op.ld_y), dy, dy, op.ld_y)
         if op.dx < 0:
             return
         if op.kind == OP_DENSE:
@@ -116,9 +117,9 @@ cdef void outputs_out(const Run* run, const Block* block, Py_ssize_t first, Py_s
     cdef const Model* model = run.model
     cdef Py_ssize_t r
     cdef real* y = slot(block, run.chain.out, r0, model.ld_out)
+    cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
     if logits:
-        activation_forward(run.chain.ops[run.chain.n_ops - 1].activation, r1 - r0, model.n_out, y, y,
-                           model.ld_out)
+        activation_forward(last.activation, last.alpha, r1 - r0, model.n_out, y, y, model.ld_out)
     for r in range(r1 - r0):
         memcpy(<real*>run.outputs + source_row(run.order, first + r0 + r) * model.n_out,
                y + r * model.ld_out, model.n_out * sizeof(real))

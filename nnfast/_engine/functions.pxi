@@ -65,7 +65,7 @@ cdef Buffer tail_readable(char* source, Py_ssize_t n, bytes format):
 
 
 def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, int activation,
-                  real[:, ::1] out):
+                  double alpha, real[:, ::1] out):
     """out[m, n] = f(x[m, k] · w[k, n] + b[n])"""
     cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
     cdef const Kernels* table = table_of[real](0)
@@ -87,29 +87,30 @@ def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b,
     scratch = Buffer(max(k, n) + 16, table.panel, format)
     with nogil:
         table.dense_forward(m, k, n, xp.data, xp.ld, weights, bp.data, yp.data, yp.ld, activation,
-                            scratch.data)
+                            alpha, scratch.data)
     yp.give(start[real](out), m, n, sizeof(real))
 
 
 def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, ::1] w,
-                   const real[:, ::1] out, int activation, real[:, ::1] dx, real[:, ::1] dw,
-                   real[::1] db):
+                   const real[:, ::1] out, const real[:, ::1] z, int activation, double alpha,
+                   real[:, ::1] dx, real[:, ::1] dw, real[::1] db):
     """dz = dout ⊙ f'(z);  dx = dz · wᵀ,  dw = xᵀ · dz,  db = Σ dz"""
     cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
-    cdef Padded xp, doutp, outp, dxp
+    cdef Padded xp, doutp, outp, zp, dxp
     cdef Buffer dz
     cdef Buffer wp, scratch
     cdef char* weights
     if (w.shape[0] != k or dout.shape[0] != m or dout.shape[1] != n or out.shape[0] != m
-            or out.shape[1] != n or dx.shape[0] != m or dx.shape[1] != k or dw.shape[0] != k
+            or out.shape[1] != n or z.shape[0] != m or z.shape[1] != n or dx.shape[0] != m or dx.shape[1] != k or dw.shape[0] != k
             or dw.shape[1] != n or db.shape[0] != n):
         raise ValueError("dense_backward: the shapes do not fit")
     doutp = Padded().take(start[real](dout), m, n, 4, 16, format, True)
     dz = Buffer(padded(m), doutp.ld, format)
     xp = Padded().take(start[real](x), m, k, 4, 4, format, True)
     outp = Padded().take(start[real](out), m, n, 4, 16, format, True)
+    zp = Padded().take(start[real](z), m, n, 4, 16, format, True)
     dxp = Padded().take(start[real](dx), m, k, 4, 16, format, False)
     weights = start[real](w)
     if n % 16 or k == 0:
@@ -117,14 +118,15 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
         weights = wp.data
     scratch = Buffer(max(k, n) + 16, table.panel, format)
     with nogil:
-        table.activation_backward(activation, m, n, outp.data, doutp.data, dz.data, doutp.ld)
+        table.activation_backward(activation, alpha, m, n, zp.data, outp.data, doutp.data, dz.data,
+                                  doutp.ld)
         table.dense_backward(m, k, n, xp.data, xp.ld, weights, dz.data, doutp.ld, dxp.data,
                              dxp.ld,
                              start[real](dw), start_1d[real](db), scratch.data)
     dxp.give(start[real](dx), m, k, sizeof(real))
 
 
-def activation_forward(const real[:, ::1] x, int activation, real[:, ::1] out):
+def activation_forward(const real[:, ::1] x, int activation, double alpha, real[:, ::1] out):
     """out = f(x), row by row; out may be x"""
     cdef Py_ssize_t m = x.shape[0], n = x.shape[1], whole = m * n // 16, left = m * n % 16
     cdef const Kernels* table = table_of[real](0)
@@ -138,26 +140,27 @@ def activation_forward(const real[:, ::1] x, int activation, real[:, ::1] out):
         xp = Padded().take(start[real](x), m, n, 1, 16, format_of[real](0), True)
         yp = Padded().take(start[real](out), m, n, 1, 16, format_of[real](0), False)
         with nogil:
-            table.activation_forward(activation, m, n, xp.data, yp.data, yp.ld)
+            table.activation_forward(activation, alpha, m, n, xp.data, yp.data, yp.ld)
         yp.give(start[real](out), m, n, sizeof(real))
         return
     with nogil:     # element by element: the shape does not matter
-        table.activation_forward(activation, whole, 16, &x[0, 0], &out[0, 0], 16)
+        table.activation_forward(activation, alpha, whole, 16, &x[0, 0], &out[0, 0], 16)
         if left:
             memcpy(tail, &x[0, 0] + whole * 16, left * sizeof(real))
-            table.activation_forward(activation, 1, left, tail, tail, 16)
+            table.activation_forward(activation, alpha, 1, left, tail, tail, 16)
             memcpy(&out[0, 0] + whole * 16, tail, left * sizeof(real))
 
 
-def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, int activation,
-                        real[:, ::1] dx):
-    """dx = dout ⊙ f'(x), from out = f(x); dx may be dout"""
+def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const real[:, ::1] x,
+                        int activation, double alpha, real[:, ::1] dx):
+    """dx = dout ⊙ f'(x), from out = f(x) and x (out again where it is not needed); dx may be dout"""
     cdef Py_ssize_t m = out.shape[0], n = out.shape[1], whole = m * n // 16, left = m * n % 16
     cdef const Kernels* table = table_of[real](0)
     cdef Padded yp, dyp, dzp
+    cdef real x_tail[16]
     cdef real y_tail[16]
     cdef real d_tail[16]
-    if dout.shape[0] != m or dout.shape[1] != n or dx.shape[0] != m or dx.shape[1] != n:
+    if x.shape[0] != m or x.shape[1] != n or dout.shape[0] != m or dout.shape[1] != n or dx.shape[0] != m or dx.shape[1] != n:
         raise ValueError("activation_backward: the shapes do not fit")
     if m == 0 or n == 0:
         return
@@ -166,15 +169,18 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, int act
         dyp = Padded().take(start[real](dout), m, n, 1, 16, format_of[real](0), True)
         dzp = Padded().take(start[real](dx), m, n, 1, 16, format_of[real](0), False)
         with nogil:
-            table.activation_backward(activation, m, n, yp.data, dyp.data, dzp.data, dzp.ld)
+            table.activation_backward(activation, alpha, m, n, yp.data, yp.data, dyp.data, dzp.data,
+                                      dzp.ld)
         dzp.give(start[real](dx), m, n, sizeof(real))
         return
     with nogil:
-        table.activation_backward(activation, whole, 16, &out[0, 0], &dout[0, 0], &dx[0, 0], 16)
+        table.activation_backward(activation, alpha, whole, 16, &x[0, 0], &out[0, 0], &dout[0, 0],
+                                  &dx[0, 0], 16)
         if left:
+            memcpy(x_tail, &x[0, 0] + whole * 16, left * sizeof(real))
             memcpy(y_tail, &out[0, 0] + whole * 16, left * sizeof(real))
             memcpy(d_tail, &dout[0, 0] + whole * 16, left * sizeof(real))
-            table.activation_backward(activation, 1, left, y_tail, d_tail, d_tail, 16)
+            table.activation_backward(activation, alpha, 1, left, x_tail, y_tail, d_tail, d_tail, 16)
             memcpy(&dx[0, 0] + whole * 16, d_tail, left * sizeof(real))
 
 

@@ -19,6 +19,17 @@ cdef enum Activation:
     ACT_TANH
     ACT_SIGMOID
     ACT_SOFTMAX
+    ACT_LEAKY_RELU
+    ACT_ELU
+    ACT_SELU
+    ACT_GELU
+    ACT_GELU_TANH
+    ACT_SILU
+    ACT_MISH
+    ACT_SOFTPLUS
+    ACT_SOFTSIGN
+    ACT_HARD_SIGMOID
+    ACT_EXPONENTIAL
 
 cdef enum Loss:
     LOSS_MSE
@@ -41,6 +52,8 @@ cdef enum Primitive:
     MATH_LOG1P
     MATH_TANH
     MATH_SIGMOID
+    MATH_ERF
+    MATH_ERFC
 
 cdef enum InputType:
     INPUT_FLOAT32
@@ -56,10 +69,11 @@ ctypedef struct Op:
     int dz_ready        # dy already holds dZ, because the next op did just that
     Py_ssize_t n_in, n_out
     Py_ssize_t x, y     # slots, in elements per row of the arena
+    Py_ssize_t z        # slot of what the activation is applied to; y where it works in place
     Py_ssize_t ld_x, ld_y
     Py_ssize_t dx, dy   # slots of the gradients; dx < 0: nobody needs it
     Py_ssize_t w, b     # places in the flat parameters; < 0: none
-    double alpha, beta  # dropout: alpha = rate; affine: y = alpha·x + beta
+    double alpha, beta  # dropout: alpha = rate; affine: y = alpha·x + beta; activations: alpha
 
 ctypedef struct Chain:
     int n_ops
@@ -144,14 +158,15 @@ ctypedef struct Kernels:
     void (*gradient)(Run* run) noexcept nogil
     void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                           const void* w, const void* b, void* y, Py_ssize_t ldy,
-                          int activation, void* scratch) noexcept nogil
+                          int activation, double alpha, void* scratch) noexcept nogil
     void (*dense_backward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                            const void* w, const void* dz, Py_ssize_t ldz, void* dx, Py_ssize_t lddx,
                            void* dw, void* db, void* scratch) noexcept nogil
-    void (*activation_forward)(int activation, Py_ssize_t m, Py_ssize_t n, const void* z, void* y,
-                               Py_ssize_t ld) noexcept nogil
-    void (*activation_backward)(int activation, Py_ssize_t m, Py_ssize_t n, const void* y,
-                                const void* dy, void* dz, Py_ssize_t ld) noexcept nogil
+    void (*activation_forward)(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
+                               const void* z, void* y, Py_ssize_t ld) noexcept nogil
+    void (*activation_backward)(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
+                                const void* z, const void* y, const void* dy, void* dz,
+                                Py_ssize_t ld) noexcept nogil
     void (*loss)(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
                  const double* weight, double scale, void* da, double* value,
                  void* scratch) noexcept nogil

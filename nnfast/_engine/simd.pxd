@@ -13,6 +13,8 @@ cdef extern from "simd.h" nogil:
     const real ROUND_MAGIC, LN2_HIGH, LN2_LOW, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, TANH_LIMIT
     const real REAL_TINY, REAL_HUGE, SUBNORMAL_SCALE, SUBNORMAL_EXPONENT
     const real* INVERSE_FACTORIAL
+    const real* ERFC_SCALED
+    const int ERFC_TERMS, ERF_TERMS
 
     vreal vload(const real* p)
     void vstore(real* p, vreal v)
@@ -25,6 +27,7 @@ cdef extern from "simd.h" nogil:
     vreal vmax(vreal a, vreal b)
     vreal vmin(vreal a, vreal b)
     vreal vabs(vreal v)
+    vreal vhalf_bits(vreal v)
     vreal vcopysign(vreal size, vreal sign)
     real vsum(vreal v)
     real vpeak(vreal v)

@@ -25,11 +25,11 @@ include "executor.pxi"
 
 cdef void public_dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
                                Py_ssize_t ldx, const void* w, const void* b, void* y, Py_ssize_t ldy,
-                               int activation, void* scratch) noexcept nogil:
+                               int activation, double alpha, void* scratch) noexcept nogil:
     dense_forward(m, k, n, <const real*>x, ldx, <const real*>w, <const real*>b, <real*>y, ldy,
                   activation == ACT_RELU, <real*>scratch)
     if activation != ACT_RELU:
-        activation_forward(activation, m, n, y, y, ldy)
+        activation_forward(activation, alpha, m, n, y, y, ldy)
 
 
 cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,

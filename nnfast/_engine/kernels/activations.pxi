@@ -1,6 +1,31 @@
-"""Activations over rows: forward, and backward from the output."""
+"""Activations over rows: forward and backward."""
 
-cdef inline vreal activation_value(int activation, vreal z) noexcept nogil:
+cdef extern from *:
+    """
+    #define SELU_SCALE 1.0507009873554804934193349852946
+    #define SELU_ALPHA 1.6732632423543772848170429916717
+    """
+    const double SELU_SCALE, SELU_ALPHA
+
+cdef inline bint slope_needs_input(int activation) noexcept nogil:
+    """f'(z) of these cannot be had from f(z): they have a slot for z."""
+    return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
+
+
+cdef inline vreal gelu_sigmoid(vreal z) noexcept nogil:
+    """The tanh form of gelu is z·σ(2·√(2/π)·(z + 0.044715·z³)): the σ."""
+    cdef vreal u = z * (vsplat(<real>1.5957691216057308) + vsplat(<real>(1.5957691216057308 * 0.044715)) * z * z)
+    return v_sigmoid(u)
+
+
+cdef inline vreal mish_tanh(vreal z) noexcept nogil:
+    """tanh(softplus z) = n/(n + 2) with n = e^z·(e^z + 2)"""
+    cdef vreal e = v_exp(vmin(vsplat(TANH_LIMIT), z))
+    cdef vreal n = e * (e + vsplat(2))
+    return n / (n + vsplat(2))
+
+
+cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcept nogil:
     """f(z) of the element-wise activations."""
     if activation == ACT_RELU:
         return vmax(vsplat(0), z)
@@ -8,36 +33,90 @@ cdef inline vreal activation_value(int activation, vreal z) noexcept nogil:
         return v_tanh(z)
     elif activation == ACT_SIGMOID:
         return v_sigmoid(z)
+    elif activation == ACT_LEAKY_RELU:
+        return vselect(vgt(vsplat(0), z), alpha * z, z)
+    elif activation == ACT_ELU:
+        return vselect(vgt(vsplat(0), z), alpha * v_expm1_below(z), z)
+    elif activation == ACT_SELU:
+        return vsplat(<real>SELU_SCALE) * vselect(
+            vgt(vsplat(0), z), vsplat(<real>SELU_ALPHA) * v_expm1_below(z), z)
+    elif activation == ACT_GELU:
+        return vsplat(<real>0.5) * z * v_erfc(vsplat(<real>-0.7071067811865476) * z)
+    elif activation == ACT_GELU_TANH:
+        return z * gelu_sigmoid(z)
+    elif activation == ACT_SILU:
+        return z * v_sigmoid(z)
+    elif activation == ACT_MISH:
+        return z * mish_tanh(z)
+    elif activation == ACT_SOFTPLUS:
+        return v_softplus(z)
+    elif activation == ACT_SOFTSIGN:
+        return z / (vsplat(1) + vabs(z))
+    elif activation == ACT_HARD_SIGMOID:
+        return vmin(vsplat(1), vmax(vsplat(0), z * vsplat(<real>(1.0 / 6)) + vsplat(<real>0.5)))
+    elif activation == ACT_EXPONENTIAL:
+        return v_exp(z)
     return z
 
 
-cdef inline vreal activation_slope(int activation, vreal y) noexcept nogil:
-    """f'(z), written in terms of y = f(z)."""
+cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcept nogil:
+    """f'(z), from v = z where slope_needs_input, else from v = f(z)."""
+    cdef vreal one = vsplat(1), zero = vsplat(0), s
     if activation == ACT_RELU:
-        return vselect(vgt(y, vsplat(0)), vsplat(1), vsplat(0))
+        return vselect(vgt(v, zero), one, zero)
     elif activation == ACT_TANH:
-        return vsplat(1) - y * y
+        return one - v * v
     elif activation == ACT_SIGMOID:
-        return y * (vsplat(1) - y)
-    return vsplat(1)
+        return v * (one - v)
+    elif activation == ACT_LEAKY_RELU:
+        return vselect(vgt(v, zero), one, alpha)
+    elif activation == ACT_ELU:
+        return vselect(vgt(v, zero), one, v + alpha)
+    elif activation == ACT_SELU:
+        return vselect(vgt(v, zero), vsplat(<real>SELU_SCALE), v + vsplat(<real>(SELU_SCALE * SELU_ALPHA)))
+    elif activation == ACT_GELU:
+        s = vsplat(<real>0.5) * v_erfc(vsplat(<real>-0.7071067811865476) * v)
+        return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
+    elif activation == ACT_GELU_TANH:
+        s = gelu_sigmoid(v)
+        return s + v * s * (one - s) * (
+            vsplat(<real>1.5957691216057308) + vsplat(<real>(1.5957691216057308 * 0.134145)) * v * v)
+    elif activation == ACT_SILU:
+        s = v_sigmoid(v)
+        return s * (one + v * (one - s))
+    elif activation == ACT_MISH:
+        s = mish_tanh(v)
+        return s + v * (one - s * s) * v_sigmoid(v)
+    elif activation == ACT_SOFTPLUS:
+        return -v_expm1_below(-v)
+    elif activation == ACT_SOFTSIGN:
+        s = one - vabs(v)
+        return s * s
+    elif activation == ACT_HARD_SIGMOID:
+        return vselect(vgt(v, zero), vselect(vgt(one, v), vsplat(<real>(1.0 / 6)), zero), zero)
+    elif activation == ACT_EXPONENTIAL:
+        return v
+    return one
 
 
-cdef inline void map_forward(int activation, Py_ssize_t m, Py_ssize_t n, const real* z, real* y,
-                             Py_ssize_t ld) noexcept nogil:
+cdef inline void map_forward(int activation, vreal alpha, Py_ssize_t m, Py_ssize_t n,
+                             const real* z, real* y, Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t i, j, p
     for i in range(m):
         for j in range(blocks(n, VLEN)):
             p = i * ld + j * VLEN
-            vstore(y + p, activation_value(activation, vload(z + p)))
+            vstore(y + p, activation_value(activation, vload(z + p), alpha))
 
 
-cdef inline void map_backward(int activation, Py_ssize_t m, Py_ssize_t n, const real* y,
-                              const real* dy, real* dz, Py_ssize_t ld) noexcept nogil:
+cdef inline void map_backward(int activation, vreal alpha, Py_ssize_t m, Py_ssize_t n,
+                              const real* z, const real* y, const real* dy, real* dz,
+                              Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t i, j, p
+    cdef const real* v = z if slope_needs_input(activation) else y
     for i in range(m):
         for j in range(blocks(n, VLEN)):
             p = i * ld + j * VLEN
-            vstore(dz + p, vload(dy + p) * activation_slope(activation, vload(y + p)))
+            vstore(dz + p, vload(dy + p) * activation_slope(activation, vload(v + p), alpha))
 
 
 cdef inline vreal row_part(const real* row, Py_ssize_t j, Py_ssize_t n, real fill) noexcept nogil:
@@ -94,31 +173,84 @@ cdef void softmax_backward(Py_ssize_t m, Py_ssize_t n, const real* y, const real
             vstore(dz + p, vload(y + p) * (vload(dy + p) - mean))
 
 
-cdef void activation_forward(int activation, Py_ssize_t m, Py_ssize_t n, const void* z, void* y,
-                             Py_ssize_t ld) noexcept nogil:
+cdef void activation_forward(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
+                             const void* z, void* y, Py_ssize_t ld) noexcept nogil:
     """y = f(z), m rows of n padded to whole vectors; y may be z. Linear in place is nothing to do."""
+    cdef vreal a = vsplat(<real>alpha)
+    cdef const real* zr = <const real*>z
+    cdef real* yr = <real*>y
     if activation == ACT_RELU:
-        map_forward(ACT_RELU, m, n, <const real*>z, <real*>y, ld)
+        map_forward(ACT_RELU, a, m, n, zr, yr, ld)
     elif activation == ACT_TANH:
-        map_forward(ACT_TANH, m, n, <const real*>z, <real*>y, ld)
+        map_forward(ACT_TANH, a, m, n, zr, yr, ld)
     elif activation == ACT_SIGMOID:
-        map_forward(ACT_SIGMOID, m, n, <const real*>z, <real*>y, ld)
+        map_forward(ACT_SIGMOID, a, m, n, zr, yr, ld)
+    elif activation == ACT_LEAKY_RELU:
+        map_forward(ACT_LEAKY_RELU, a, m, n, zr, yr, ld)
+    elif activation == ACT_ELU:
+        map_forward(ACT_ELU, a, m, n, zr, yr, ld)
+    elif activation == ACT_SELU:
+        map_forward(ACT_SELU, a, m, n, zr, yr, ld)
+    elif activation == ACT_GELU:
+        map_forward(ACT_GELU, a, m, n, zr, yr, ld)
+    elif activation == ACT_GELU_TANH:
+        map_forward(ACT_GELU_TANH, a, m, n, zr, yr, ld)
+    elif activation == ACT_SILU:
+        map_forward(ACT_SILU, a, m, n, zr, yr, ld)
+    elif activation == ACT_MISH:
+        map_forward(ACT_MISH, a, m, n, zr, yr, ld)
+    elif activation == ACT_SOFTPLUS:
+        map_forward(ACT_SOFTPLUS, a, m, n, zr, yr, ld)
+    elif activation == ACT_SOFTSIGN:
+        map_forward(ACT_SOFTSIGN, a, m, n, zr, yr, ld)
+    elif activation == ACT_HARD_SIGMOID:
+        map_forward(ACT_HARD_SIGMOID, a, m, n, zr, yr, ld)
+    elif activation == ACT_EXPONENTIAL:
+        map_forward(ACT_EXPONENTIAL, a, m, n, zr, yr, ld)
     elif activation == ACT_SOFTMAX:
-        softmax_forward(m, n, <const real*>z, <real*>y, ld)
+        softmax_forward(m, n, zr, yr, ld)
     elif z != y:
-        map_forward(ACT_LINEAR, m, n, <const real*>z, <real*>y, ld)
+        map_forward(ACT_LINEAR, a, m, n, zr, yr, ld)
 
 
-cdef void activation_backward(int activation, Py_ssize_t m, Py_ssize_t n, const void* y,
-                              const void* dy, void* dz, Py_ssize_t ld) noexcept nogil:
-    """dz = dy ⊙ f'(z), from y = f(z); rows as above, dz may be dy."""
+cdef void activation_backward(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
+                              const void* z, const void* y, const void* dy, void* dz,
+                              Py_ssize_t ld) noexcept nogil:
+    """dz = dy ⊙ f'(z), from z or y = f(z); rows as above, dz may be dy."""
+    cdef vreal a = vsplat(<real>alpha)
+    cdef const real* zr = <const real*>z
+    cdef const real* yr = <const real*>y
+    cdef const real* dyr = <const real*>dy
+    cdef real* dzr = <real*>dz
     if activation == ACT_RELU:
-        map_backward(ACT_RELU, m, n, <const real*>y, <const real*>dy, <real*>dz, ld)
+        map_backward(ACT_RELU, a, m, n, zr, yr, dyr, dzr, ld)
     elif activation == ACT_TANH:
-        map_backward(ACT_TANH, m, n, <const real*>y, <const real*>dy, <real*>dz, ld)
+        map_backward(ACT_TANH, a, m, n, zr, yr, dyr, dzr, ld)
     elif activation == ACT_SIGMOID:
-        map_backward(ACT_SIGMOID, m, n, <const real*>y, <const real*>dy, <real*>dz, ld)
+        map_backward(ACT_SIGMOID, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_LEAKY_RELU:
+        map_backward(ACT_LEAKY_RELU, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_ELU:
+        map_backward(ACT_ELU, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_SELU:
+        map_backward(ACT_SELU, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_GELU:
+        map_backward(ACT_GELU, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_GELU_TANH:
+        map_backward(ACT_GELU_TANH, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_SILU:
+        map_backward(ACT_SILU, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_MISH:
+        map_backward(ACT_MISH, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_SOFTPLUS:
+        map_backward(ACT_SOFTPLUS, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_SOFTSIGN:
+        map_backward(ACT_SOFTSIGN, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_HARD_SIGMOID:
+        map_backward(ACT_HARD_SIGMOID, a, m, n, zr, yr, dyr, dzr, ld)
+    elif activation == ACT_EXPONENTIAL:
+        map_backward(ACT_EXPONENTIAL, a, m, n, zr, yr, dyr, dzr, ld)
     elif activation == ACT_SOFTMAX:
-        softmax_backward(m, n, <const real*>y, <const real*>dy, <real*>dz, ld)
+        softmax_backward(m, n, yr, dyr, dzr, ld)
     elif dy != dz:
-        map_backward(ACT_LINEAR, m, n, <const real*>y, <const real*>dy, <real*>dz, ld)
+        map_backward(ACT_LINEAR, a, m, n, zr, yr, dyr, dzr, ld)

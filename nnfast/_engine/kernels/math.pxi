@@ -79,6 +79,74 @@ cdef inline vreal v_log1p_unit(vreal e) noexcept nogil:
     return atanh_series(e / (vsplat(2) + e), LOG1P_TERMS)
 
 
+cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
+    """e^(−x²) = e^(−h²)·e^(−l): h² is exact, and l = x² − h² takes what the reduction of −h²
+    rounds away too."""
+    cdef vreal h = vhalf_bits(x)
+    cdef vreal l = (x - h) * (x + h)
+    cdef vreal y = vmax(vsplat(EXP_UNDERFLOW), -(h * h))
+    cdef vreal t = y * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
+    cdef vreal k = t - vsplat(ROUND_MAGIC)
+    cdef vreal high = y - k * vsplat(LN2_HIGH)
+    cdef vreal r = high - k * vsplat(LN2_LOW)
+    cdef vreal e = vscale(taylor_exp(r, 0), t)
+    l = l - ((high - r) - k * vsplat(LN2_LOW))
+    e = e - e * (l * (vsplat(1) - l * (vsplat(<real>0.5) - l * (
+        vsplat(<real>(1.0 / 6)) - l * vsplat(<real>(1.0 / 24))))))
+    return vselect(vgt(vsplat(EXP_UNDERFLOW), -(x * x)), vsplat(0), e)
+
+
+cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
+    """erfc(x) = e^(−x²)·p(u)/(1 + 2x) with u = (x − 3.75)/(x + 3.75), for x ≥ 0.46."""
+    cdef vreal t = vmin(vsplat(30), x)
+    cdef vreal u = (t - vsplat(<real>3.75)) / (t + vsplat(<real>3.75))
+    cdef vreal p = vsplat(ERFC_SCALED[0])
+    cdef int i
+    for i in range(1, ERFC_TERMS):
+        p = p * u + vsplat(ERFC_SCALED[i])
+    # p / (1 + 2t) to half an ulp: the quotient is mended with what 1 + 2t rounds away.
+    cdef vreal d = vsplat(1) + (t + t)
+    cdef vreal over = vsplat(1) / d
+    cdef vreal q = p * over
+    q = q + over * ((p - q * d) - q * (vsplat(1) - (d - (t + t))))
+    return v_exp_minus_square(t) * q
+
+
+cdef inline vreal v_erf_small(vreal x) noexcept nogil:
+    """erf(x) = 2/√π·x·Σ (−x²)^i / (i!·(2i + 1)) for |x| ≤ 0.75."""
+    cdef vreal s = -(x * x)
+    cdef vreal p = vsplat(INVERSE_FACTORIAL[ERF_TERMS - 1] / (2 * ERF_TERMS - 1))
+    cdef int i
+    for i in range(2, ERF_TERMS + 1):
+        p = p * s + vsplat(INVERSE_FACTORIAL[ERF_TERMS - i] / (2 * (ERF_TERMS - i) + 1))
+    return x * (vsplat(<real>1.1283791670955126) * p)
+
+
+cdef inline vreal v_erf(vreal x) noexcept nogil:
+    cdef vreal size = vabs(x)
+    cdef vmask small = vgt(vsplat(<real>0.75), size)
+    cdef vreal large = vcopysign(vsplat(1) - v_erfc_positive(size), x)
+    return vselect(small, v_erf_small(vselect(small, x, vsplat(0))), large)
+
+
+cdef inline vreal v_erfc(vreal x) noexcept nogil:
+    cdef vreal size = vabs(x)
+    cdef vmask small = vgt(vsplat(<real>0.46875), size)
+    cdef vreal tail = v_erfc_positive(size)
+    cdef vreal large = vselect(vgt(vsplat(0), x), vsplat(2) - tail, tail)
+    return vselect(small, vsplat(1) - v_erf_small(vselect(small, x, vsplat(0))), large)
+
+
+cdef inline vreal v_expm1_below(vreal x) noexcept nogil:
+    """e^x − 1 for x ≤ 0; for x > 0 some finite number."""
+    return v_expm1_negative(vmax(vsplat(-2 * TANH_LIMIT), vmin(vsplat(0), x)))
+
+
+cdef inline vreal v_softplus(vreal x) noexcept nogil:
+    """log(1 + e^x)"""
+    return vmax(vsplat(0), x) + v_log1p_unit(v_exp(-vabs(x)))
+
+
 cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
     if which == MATH_EXP:
         return v_exp(x)
@@ -88,6 +156,10 @@ cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
         return v_log1p_unit(x)
     elif which == MATH_TANH:
         return v_tanh(x)
+    elif which == MATH_ERF:
+        return v_erf(x)
+    elif which == MATH_ERFC:
+        return v_erfc(x)
     return v_sigmoid(x)
 
 
@@ -110,5 +182,9 @@ cdef void primitive(int which, Py_ssize_t n, const void* x, void* y) noexcept no
         map_primitive(MATH_LOG1P, n, <const real*>x, <real*>y)
     elif which == MATH_TANH:
         map_primitive(MATH_TANH, n, <const real*>x, <real*>y)
+    elif which == MATH_ERF:
+        map_primitive(MATH_ERF, n, <const real*>x, <real*>y)
+    elif which == MATH_ERFC:
+        map_primitive(MATH_ERFC, n, <const real*>x, <real*>y)
     else:
         map_primitive(MATH_SIGMOID, n, <const real*>x, <real*>y)

@@ -1,0 +1,43 @@
+"""`import nnfast` costs at most 40 ms more than `import numpy`."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nnfast
+
+LIMIT = 0.040
+PAIRS = 15
+
+# What is timed is an installed package: with its bytecode written.
+ENVIRONMENT = {key: os.environ[key] for key in os.environ if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def run(code: str) -> float:
+    """Return the seconds a fresh interpreter takes for `code`."""
+    start = time.perf_counter()
+    folder = Path(nnfast.__file__).parent.parent  # `-c` imports from here
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=ENVIRONMENT)
+    return time.perf_counter() - start
+
+
+@pytest.mark.benchmark(group="a fresh interpreter's import")
+@pytest.mark.parametrize("modules", ["numpy", "numpy, nnfast"])
+def test_import(benchmark: Any, modules: str) -> None:
+    benchmark.pedantic(run, args=(f"import {modules}",), rounds=PAIRS, warmup_rounds=1)
+
+
+def test_what_nnfast_adds_is_within_its_limit() -> None:
+    run("import nnfast")
+    pairs = [(run("import numpy"), run("import numpy, nnfast")) for _ in range(PAIRS)]
+    added = statistics.median(both - numpy for numpy, both in pairs)
+    print(f"\nimport nnfast adds {1000 * added:.1f} ms to import numpy")
+    assert added <= LIMIT

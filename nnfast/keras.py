@@ -1,0 +1,25 @@
+"""`nnfast.keras` is `nnfast` itself, and `nnfast.keras.layers` is `nnfast.layers`."""
+
+import sys
+
+import nnfast
+from nnfast import (
+    activations,
+    callbacks,
+    datasets,
+    initializers,
+    kernels,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+)
+
+# Without these entries `from nnfast.keras.layers import Dense` would load a second copy.
+for _module in (
+    *(activations, callbacks, datasets, initializers, kernels),
+    *(layers, losses, metrics, models, optimizers),
+):
+    sys.modules[_module.__name__.replace("nnfast", __name__)] = _module
+sys.modules[__name__] = nnfast  # what the import statement then returns

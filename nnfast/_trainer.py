@@ -88,7 +88,13 @@ class Program:
                 f"samples of shape {plan.output_shape}"
             )
         resolved = resolve_all(entries, loss, plan.output_shape)
-        engine.set_loss(*loss.engine_loss(plan.final_activation))
+        if len(loss.levels) not in (1, plan.n_out):
+            raise ValueError(
+                f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
+                f"it has {plan.n_out}"
+            )
+        smoothing = loss.smoothing(plan.n_out)
+        engine.set_loss(*loss.engine_loss(plan.final_activation), loss.levels, *smoothing)
         engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper)
         return cls(plan, engine, optimizer, loss, resolved, engine.params.dtype)
 

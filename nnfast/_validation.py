@@ -226,6 +226,19 @@ def targets(
     """
     if loss.sparse:
         return _class_indices(name, y, rows, one[-1])
+    if len(loss.levels) > 1:  # every output is a level of the same target
+        column = _real_targets(name, y, rows, loss, (1,), dtype)
+        return np.repeat(column, len(loss.levels), axis=1)
+    targets = _real_targets(name, y, rows, loss, one, dtype)
+    if loss.signed and ((targets == 0) | (targets == 1)).all():
+        return 2 * targets - 1
+    return targets
+
+
+def _real_targets(
+    name: str, y: object, rows: int, loss: Loss, one: Shape, dtype: np.dtype[Any] | str
+) -> Array:
+    """Return targets that are numbers as (n, prod(one)), in place where they are so already."""
     if type(y) is np.ndarray and y.shape == (rows, *one) and y.dtype == dtype and y.flags.carray:
         return y if y.ndim == 2 else y.reshape(rows, math.prod(one))
     array = real_array(name, y)

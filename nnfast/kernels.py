@@ -248,7 +248,10 @@ def loss(
     gradient = np.empty_like(y_pred)
     kind, _ = chosen.engine_loss("linear")
     ones = np.ones(m) if weight is None else weight
-    return core.loss(kind, target, y_pred, ones, gradient), gradient
+    scale, offset = chosen.smoothing(n)
+    if (scale, offset) != (1.0, 0.0):
+        target = target * y_pred.dtype.type(scale) + y_pred.dtype.type(offset)
+    return core.loss(kind, chosen.levels, target, y_pred, ones, gradient), gradient
 
 
 def optimizer_step(

@@ -5,11 +5,13 @@ The loss of a batch is Σᵢ wᵢ·lᵢ / rows (Keras' ``sum_over_batch_size``),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from nnfast import _resolve
 from nnfast._engine import LOSSES
+from nnfast._validation import real
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,25 @@ class Loss:
         True if the targets are class indices.
     rowwise : bool
         True if one row of outputs is one distribution, so that outputs must be (n, classes).
+    signed : bool
+        True if targets are −1 and 1; targets that are all 0 or 1 are mapped to them.
+    levels : tuple of float
+        The loss's number, or one for each output.
     """
 
     kind: ClassVar[str] = ""
     canonical: ClassVar[str | None] = None
     sparse: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        return (0.0,)
+
+    def smoothing(self, n_out: int) -> tuple[float, float]:
+        """Return (scale, offset) of label smoothing: targets become scale·y + offset."""
+        return 1.0, 0.0
 
     def engine_loss(self, final_activation: str) -> tuple[int, bool]:
         """Return (engine id, whether the last op's activation is fused into the loss)."""
@@ -65,6 +80,126 @@ class MeanSquaredError(Loss):
     kind = "mean_squared_error"
 
 
+class MeanAbsoluteError(Loss):
+    """l = mean over the outputs of |ŷ − y|; the slope at 0 is 0.
+
+    Examples
+    --------
+    >>> MeanAbsoluteError()
+    MeanAbsoluteError()
+    """
+
+    kind = "mean_absolute_error"
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """l = mean of d²/2 where |d| ≤ δ, else δ·|d| − δ²/2, with d = ŷ − y (Huber, 1964).
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        δ > 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `delta` is not a positive number.
+
+    Examples
+    --------
+    >>> Huber(delta=2.0)
+    Huber(delta=2.0)
+    """
+
+    delta: float = 1.0
+    kind = "huber"
+
+    def __post_init__(self) -> None:
+        real("delta", self.delta, above=0.0)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        return (float(self.delta),)
+
+
+class LogCosh(Loss):
+    """l = mean of log cosh(ŷ − y): d²/2 for small d, |d| − log 2 for large.
+
+    Examples
+    --------
+    >>> LogCosh()
+    LogCosh()
+    """
+
+    kind = "log_cosh"
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """l = mean of max(q·e, (q − 1)·e) with e = y − ŷ: ŷ becomes the q-quantile of y given x.
+
+    The pinball loss (Koenker and Bassett, 1978).
+
+    Parameters
+    ----------
+    level : float or sequence of float, default 0.5
+        q, between 0 and 1. With several levels the model has one output for each, and y one
+        column.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a level is not a number between 0 and 1.
+
+    Examples
+    --------
+    >>> Quantile((0.1, 0.5, 0.9)).levels
+    (0.1, 0.5, 0.9)
+    """
+
+    level: float | Sequence[float] = 0.5
+    kind = "quantile"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.level, Sequence):  # a list, as it comes back from JSON
+            object.__setattr__(self, "level", tuple(self.level))
+        if not self.levels:
+            raise ValueError("level must have at least one number; received ()")
+        for level in self.levels:
+            real("level", level, above=0.0, below=1.0)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        return tuple(self.level) if isinstance(self.level, Sequence) else (self.level,)
+
+
+class Poisson(Loss):
+    """l = mean of ŷ − y·log(ŷ + 1e-7), for counts y and rates ŷ > 0.
+
+    Examples
+    --------
+    >>> Poisson()
+    Poisson()
+    """
+
+    kind = "poisson"
+
+
+class Hinge(Loss):
+    """l = mean of max(1 − y·ŷ, 0), targets −1 and 1; targets that are all 0 or 1 are mapped.
+
+    Examples
+    --------
+    >>> Hinge()
+    Hinge()
+    """
+
+    kind = "hinge"
+    signed = True
+
+
+@dataclass(frozen=True)
 class BinaryCrossentropy(_Crossentropy):
     """l = −mean over the outputs of y·log p + (1 − y)·log(1 − p), targets y in [0, 1].
 
@@ -73,17 +208,27 @@ class BinaryCrossentropy(_Crossentropy):
     from_logits : bool, default False
         The model's outputs are logits z, and p = 1 / (1 + e⁻ᶻ). Otherwise they are the
         probabilities p, clipped to [1e-7, 1 − 1e-7] as in Keras.
+    label_smoothing : float, default 0.0
+        s from 0 to 1: targets become y·(1 − s) + s/2.
 
     Examples
     --------
     >>> BinaryCrossentropy(from_logits=True)
-    BinaryCrossentropy(from_logits=True)
+    BinaryCrossentropy(from_logits=True, label_smoothing=0.0)
     """
 
+    label_smoothing: float = 0.0
     kind = "binary_crossentropy"
     canonical = "sigmoid"
 
+    def __post_init__(self) -> None:
+        real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
 
+    def smoothing(self, n_out: int) -> tuple[float, float]:
+        return 1.0 - self.label_smoothing, 0.5 * self.label_smoothing
+
+
+@dataclass(frozen=True)
 class CategoricalCrossentropy(_Crossentropy):
     """l = −Σₖ yₖ·log pₖ, targets y (n, classes), usually one-hot.
 
@@ -92,16 +237,25 @@ class CategoricalCrossentropy(_Crossentropy):
     from_logits : bool, default False
         The model's outputs are logits z, and p = softmax(z). Otherwise they are probabilities,
         which are divided by their sum and clipped to [1e-7, 1 − 1e-7] as in Keras.
+    label_smoothing : float, default 0.0
+        s from 0 to 1: targets become y·(1 − s) + s/classes.
 
     Examples
     --------
     >>> CategoricalCrossentropy()
-    CategoricalCrossentropy(from_logits=False)
+    CategoricalCrossentropy(from_logits=False, label_smoothing=0.0)
     """
 
+    label_smoothing: float = 0.0
     kind = "categorical_crossentropy"
     canonical = "softmax"
     rowwise = True
+
+    def __post_init__(self) -> None:
+        real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
+
+    def smoothing(self, n_out: int) -> tuple[float, float]:
+        return 1.0 - self.label_smoothing, self.label_smoothing / n_out
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):
@@ -127,6 +281,14 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 TABLE: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "mae": MeanAbsoluteError,
+    "huber": Huber,
+    "log_cosh": LogCosh,
+    "logcosh": LogCosh,
+    "quantile": Quantile,
+    "poisson": Poisson,
+    "hinge": Hinge,
     "binary_crossentropy": BinaryCrossentropy,
     "bce": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,

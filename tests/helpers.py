@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reference import KINKS, Network, one_hot
+from reference import ELEMENTWISE_LOSSES, KINKS, Network, one_hot
 
 import nnfast
 from nnfast import layers
@@ -50,7 +50,11 @@ def random_weights(rng: np.random.Generator, sizes: Sequence[int]) -> list[NDArr
 
 def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[Any]:
     """Return targets of the kind the loss takes."""
-    if loss == "mean_squared_error":
+    if loss == "poisson":
+        return rng.poisson(2.0, (m, n_out)).astype(np.float64)
+    if loss == "hinge":
+        return rng.choice([-1.0, 1.0], (m, n_out))
+    if loss in ELEMENTWISE_LOSSES:
         return rng.normal(size=(m, n_out))
     if loss == "binary_crossentropy":
         return rng.integers(0, 2, (m, n_out)).astype(np.float64)

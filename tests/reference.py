@@ -36,8 +36,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.maximum(z, 0.0),
     "leaky_relu": lambda z: np.where(z < 0.0, 0.2 * z, z),
     "elu": lambda z: np.where(z < 0.0, np.expm1(np.minimum(z, 0.0)), z),
-    "selu": lambda z: SELU_SCALE
-    * np.where(z < 0.0, SELU_ALPHA * np.expm1(np.minimum(z, 0.0)), z),
+    "selu": lambda z: SELU_SCALE * np.where(z < 0.0, SELU_ALPHA * np.expm1(np.minimum(z, 0.0)), z),
     "gelu": lambda z: z * normal_cdf(z),
     "gelu_tanh": lambda z: 0.5 * z * (1.0 + np.tanh(GELU_C * (z + 0.044715 * z**3))),
     "silu": lambda z: z * sigmoid(z),
@@ -48,8 +47,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": lambda z: np.clip(z / 6.0 + 0.5, 0.0, 1.0),
     "tanh": np.tanh,
     "exponential": np.exp,
-    "softmax": lambda z: np.exp(z - z.max(axis=1, keepdims=True))
-    / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True),
+    "softmax": lambda z: (
+        np.exp(z - z.max(axis=1, keepdims=True))
+        / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)
+    ),
 }
 
 
@@ -64,13 +65,13 @@ SLOPES: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: (z > 0.0).astype(z.dtype),
     "leaky_relu": lambda z: np.where(z > 0.0, 1.0, 0.2),
     "elu": lambda z: np.where(z > 0.0, 1.0, np.exp(np.minimum(z, 0.0))),
-    "selu": lambda z: SELU_SCALE
-    * np.where(z > 0.0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0.0))),
+    "selu": lambda z: SELU_SCALE * np.where(z > 0.0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0.0))),
     "gelu": lambda z: normal_cdf(z) + z * np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi),
     "gelu_tanh": gelu_tanh_slope,
     "silu": lambda z: sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))),
-    "mish": lambda z: np.tanh(np.logaddexp(0.0, z))
-    + z * (1.0 - np.tanh(np.logaddexp(0.0, z)) ** 2) * sigmoid(z),
+    "mish": lambda z: (
+        np.tanh(np.logaddexp(0.0, z)) + z * (1.0 - np.tanh(np.logaddexp(0.0, z)) ** 2) * sigmoid(z)
+    ),
     "softplus": sigmoid,
     "softsign": lambda z: 1.0 / (1.0 + np.abs(z)) ** 2,
     "sigmoid": lambda z: sigmoid(z) * (1.0 - sigmoid(z)),
@@ -102,6 +103,22 @@ def one_hot(y: ArrayLike, n_classes: int) -> Array:
     return np.eye(n_classes)[np.asarray(y).reshape(-1).astype(int)]
 
 
+# name: (value, slope with respect to p) of one element, from d = p − t, p and t. Huber with
+# delta 1, quantile with level 0.5.
+ELEMENTWISE_LOSSES: dict[str, Callable[[Array, Array, Array], tuple[Array, Array]]] = {
+    "mean_squared_error": lambda d, p, t: (d**2, 2.0 * d),
+    "mean_absolute_error": lambda d, p, t: (np.abs(d), np.sign(d)),
+    "huber": lambda d, p, t: (
+        np.where(np.abs(d) <= 1.0, 0.5 * d**2, np.abs(d) - 0.5),
+        np.clip(d, -1.0, 1.0),
+    ),
+    "log_cosh": lambda d, p, t: (np.logaddexp(d, -d) - math.log(2.0), np.tanh(d)),
+    "quantile": lambda d, p, t: (0.5 * np.abs(d), 0.5 * np.sign(d)),
+    "poisson": lambda d, p, t: (p - t * np.log(p + 1e-7), 1.0 - t / (p + 1e-7)),
+    "hinge": lambda d, p, t: (np.maximum(1.0 - t * p, 0.0), np.where(t * p < 1.0, -t, 0.0)),
+}
+
+
 def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Array, Array]:
     """Return each row's loss (m,) and its derivative with respect to ``p`` (m, n_out)."""
     n_out = p.shape[1]
@@ -109,8 +126,10 @@ def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Arr
         y, loss = one_hot(y, n_out), "categorical_crossentropy"
     t = np.asarray(y, dtype=np.float64).reshape(p.shape)
 
-    if loss == "mean_squared_error":
-        return ((p - t) ** 2).mean(axis=1), 2.0 * (p - t) / n_out
+    d = p - t
+    if loss in ELEMENTWISE_LOSSES:
+        value, slope = ELEMENTWISE_LOSSES[loss](d, p, t)
+        return value.mean(axis=1), slope / n_out
 
     if loss == "binary_crossentropy" and from_logits:
         rows = np.maximum(p, 0.0) - p * t + np.log1p(np.exp(-np.abs(p)))

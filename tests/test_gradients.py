@@ -8,25 +8,27 @@ import numpy as np
 import pytest
 from helpers import CLASS_LOSSES, dense_model, loss_object, margin, random_weights, targets
 from numpy.typing import NDArray
-from reference import ACTIVATIONS, Network
+from reference import ACTIVATIONS, ELEMENTWISE_LOSSES, Network
 
 LOSSES = [
-    "mean_squared_error",
+    *ELEMENTWISE_LOSSES,
     "binary_crossentropy",
     "categorical_crossentropy",
     "sparse_categorical_crossentropy",
 ]
 PROBABILITIES = ("sigmoid", "softmax")
+POSITIVE = (*PROBABILITIES, "softplus", "exponential")
 
-# Cross-entropies of probabilities need outputs in (0, 1); every real number is a logit.
+# Cross-entropies of probabilities need outputs in (0, 1), Poisson's rates are positive; every
+# real number is a logit.
 PAIRS = [
     (activation, loss, from_logits)
     for activation in ACTIVATIONS
     for loss in LOSSES
     for from_logits in (False, True)
     if (
-        not from_logits
-        if loss == "mean_squared_error"
+        not from_logits and (loss != "poisson" or activation in POSITIVE)
+        if loss in ELEMENTWISE_LOSSES
         else from_logits or activation in PROBABILITIES
     )
 ]
@@ -147,7 +149,7 @@ def test_canonical_pairs_are_stable(activation: str, loss: str, scale: float) ->
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("loss", LOSSES[1:])
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if "crossentropy" in loss])
 def test_clipping_is_keras(loss: str, from_logits: bool) -> None:
     """Saturated outputs of a non-canonical pair have the clipped loss and a zero gradient."""
     activation = "softmax" if loss == "binary_crossentropy" else "sigmoid"
@@ -187,6 +189,17 @@ def torch_loss_and_grad(
 
     functional = torch.nn.functional
     parameters = [torch.tensor(w, requires_grad=True) for w in network.weights]
+    own = {
+        "leaky_relu": lambda z: functional.leaky_relu(z, 0.2),
+        "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
+        "hard_sigmoid": functional.hardsigmoid,
+        "exponential": torch.exp,
+    }
+    own_losses = {
+        "mean_squared_error": functional.mse_loss,
+        "mean_absolute_error": functional.l1_loss,
+        "huber": functional.huber_loss,
+    }
     last = len(network.activations) - 1
     a = torch.tensor(x)
     for i, activation in enumerate(network.activations):
@@ -195,12 +208,14 @@ def torch_loss_and_grad(
             break  # cross_entropy wants the logits
         if activation == "softmax":
             a = torch.softmax(a, dim=1)
+        elif activation in own:
+            a = own[activation](a)
         elif activation != "linear":
-            a = getattr(torch, activation)(a)
+            a = getattr(functional, activation)(a)
     if network.loss in CLASS_LOSSES:
         rows = functional.cross_entropy(a, torch.tensor(y), reduction="none")
-    elif network.loss == "mean_squared_error":
-        rows = functional.mse_loss(a, torch.tensor(y), reduction="none").mean(1)
+    elif network.loss in own_losses:
+        rows = own_losses[network.loss](a, torch.tensor(y), reduction="none").mean(1)
     elif network.from_logits:
         rows = functional.binary_cross_entropy_with_logits(
             a, torch.tensor(y), reduction="none"
@@ -216,6 +231,8 @@ def torch_loss_and_grad(
     ("hidden", "activation", "loss", "from_logits"),
     [
         ("relu", "linear", "mean_squared_error", False),
+        *((f, "linear", "huber", False) for f in ACTIVATIONS),
+        ("gelu", "mish", "mean_absolute_error", False),
         ("tanh", "sigmoid", "mean_squared_error", False),
         ("relu", "softmax", "mean_squared_error", False),
         ("softmax", "tanh", "mean_squared_error", False),

@@ -212,6 +212,12 @@ def test_activations_pass_nan_and_take_infinities(activation):
 
 LOSSES = [
     (losses.MeanSquaredError(), "mean_squared_error", False),
+    (losses.MeanAbsoluteError(), "mean_absolute_error", False),
+    (losses.Huber(), "huber", False),
+    (losses.LogCosh(), "log_cosh", False),
+    (losses.Quantile(), "quantile", False),
+    (losses.Poisson(), "poisson", False),
+    (losses.Hinge(), "hinge", False),
     (losses.BinaryCrossentropy(), "binary_crossentropy", False),
     (losses.BinaryCrossentropy(from_logits=True), "binary_crossentropy", True),
     (losses.CategoricalCrossentropy(), "categorical_crossentropy", False),
@@ -226,30 +232,52 @@ LOSSES = [
 def test_losses(loss, name, logits, dtype):
     rng = np.random.default_rng(6)
     for m, n in itertools.product((1, 5, 18), LADDER[1:]):
-        pred = (
-            rng.normal(size=(m, n)) * 3
-            if logits or name == "mean_squared_error"
-            else rng.uniform(0.05, 0.95, (m, n))
-        )
+        probabilities = "crossentropy" in name and not logits
+        pred = rng.uniform(0.05, 0.95, (m, n)) if probabilities else rng.normal(size=(m, n)) * 3
+        if name == "poisson":
+            pred = np.abs(pred) + 0.1
         pred = pred.astype(dtype)
         if name.startswith("sparse"):
             y = rng.integers(0, n, m)
-        elif name == "mean_squared_error":
-            y = rng.normal(size=(m, n)).astype(dtype)
-        else:
+        elif name == "hinge":
+            y = rng.choice([-1.0, 1.0], (m, n)).astype(dtype)
+        elif "crossentropy" in name or name == "poisson":
             y = rng.uniform(0, 1, (m, n)).astype(dtype)
-        weight = rng.uniform(0, 2, m)
-        for w in (None, weight):
+        else:
+            y = rng.normal(size=(m, n)).astype(dtype)
+        for w in (None, rng.uniform(0, 2, m)):
             value, gradient = kernels.loss(y, pred, loss, sample_weight=w)
-            rows, slope = loss_rows(y, pred.astype("f8"), name, logits)
-            factor = np.ones(m) if w is None else w
-            assert_allclose(
-                value,
-                (rows * factor).sum() / m,
-                rtol=20 * TOLERANCE[dtype],
-                atol=1e-6 if dtype == "float32" else 1e-13,
+            rows, slope = loss_rows(
+                signed(y) if name == "hinge" else y, pred.astype("f8"), name, logits
             )
+            factor = np.ones(m) if w is None else w
+            atol = 1e-6 if dtype == "float32" else 1e-13
+            wanted = (rows * factor).sum() / m
+            assert_allclose(value, wanted, rtol=20 * TOLERANCE[dtype], atol=atol)
             close(gradient, slope * factor[:, None] / m, dtype)
+
+
+def signed(y):
+    """What the hinge makes of targets: all ones could be classes 0 and 1."""
+    return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
+
+
+def test_levels_of_the_losses():
+    y, pred = np.zeros((1, 2)), np.array([[3.0, -3.0]])
+    value, gradient = kernels.loss(y, pred, losses.Huber(delta=2.0))
+    assert_allclose((value, *gradient[0]), (4.0, 1.0, -1.0))
+    value, gradient = kernels.loss([0.0], pred, losses.Quantile((0.1, 0.9)))
+    assert_allclose((value, *gradient[0]), ((0.9 * 3 + 0.9 * 3) / 2, 0.45, -0.45))
+
+
+def test_label_smoothing_moves_the_targets():
+    pred, y = np.array([[0.2, 0.5, 0.3]]), np.array([[0.0, 1.0, 0.0]])
+    smooth = kernels.loss(y, pred, losses.CategoricalCrossentropy(label_smoothing=0.3))
+    plain = kernels.loss(0.7 * y + 0.1, pred, "categorical_crossentropy")
+    assert_allclose(smooth[0], plain[0])
+    assert_allclose(smooth[1], plain[1], rtol=1e-14)
+    smooth = kernels.loss(y, pred, losses.BinaryCrossentropy(label_smoothing=0.3))
+    assert_allclose(smooth[0], kernels.loss(0.7 * y + 0.15, pred, "binary_crossentropy")[0])
 
 
 def test_logit_losses_keep_small_values_and_take_large_logits():

@@ -44,7 +44,14 @@ class Engine:
     @property
     def slots(self) -> Any: ...
     def set_seed(self, seed: int) -> None: ...
-    def set_loss(self, kind: int, fused: bool) -> None: ...
+    def set_loss(
+        self,
+        kind: int,
+        fused: bool,
+        levels: tuple[float, ...] = ...,
+        target_scale: float = ...,
+        target_offset: float = ...,
+    ) -> None: ...
     def set_optimizer(self, kind: int, n_slots: int, hyper: tuple[float, ...]) -> None: ...
     def run(
         self,
@@ -79,7 +86,14 @@ def activation_forward(x: Array, activation: int, alpha: float, out: Array) -> N
 def activation_backward(
     dout: Array, out: Array, x: Array, activation: int, alpha: float, dx: Array
 ) -> None: ...
-def loss(kind: int, y_true: Array, y_pred: Array, weight: Doubles, gradient: Array) -> float: ...
+def loss(
+    kind: int,
+    levels: tuple[float, ...],
+    y_true: Array,
+    y_pred: Array,
+    weight: Doubles,
+    gradient: Array,
+) -> float: ...
 def optimizer_step(
     kind: int,
     n_slots: int,

@@ -55,6 +55,12 @@ LOSSES = {
     "binary_crossentropy_logits": LOSS_BCE_LOGITS,
     "categorical_crossentropy_logits": LOSS_CCE_LOGITS,
     "sparse_categorical_crossentropy_logits": LOSS_CCE_LOGITS,
+    "mean_absolute_error": LOSS_MAE,
+    "huber": LOSS_HUBER,
+    "log_cosh": LOSS_LOG_COSH,
+    "quantile": LOSS_QUANTILE,
+    "poisson": LOSS_POISSON,
+    "hinge": LOSS_HINGE,
 }
 OPTIMIZERS = {"sgd": OPT_SGD, "adam": OPT_ADAM}
 PRIMITIVES = {
@@ -271,6 +277,20 @@ cdef class Data:
 
 # ---- the engine --------------------------------------------------------------------------------------
 
+cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
+    """n numbers, from one or from n."""
+    cdef Buffer buffer = Buffer(1, n + 16, format)
+    cdef Py_ssize_t j
+    if len(levels) not in (1, n):
+        raise ValueError(f"the loss has {len(levels)} levels, the model {n} outputs")
+    for j in range(n):
+        if format == b"d":
+            (<double*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+        else:
+            (<float*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+    return buffer
+
+
 cdef class Workspace:
     """Everything that a run needs besides model and data: arenas, scratch, partial sums."""
     cdef Run run
@@ -320,7 +340,7 @@ cdef class Engine:
     cdef bytes format
     cdef Py_ssize_t scratch_size
     cdef double flops               # of one row's forward pass
-    cdef Buffer _params, _grads, _slots, order
+    cdef Buffer _params, _grads, _slots, _levels, order
     cdef Workspace training
     cdef list ops_memory
     cdef bint mid_epoch             # `order` is that of the epoch under way
@@ -350,6 +370,7 @@ cdef class Engine:
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
         self._measure()
+        self.set_loss(LOSS_MSE, False)
 
     cdef _take_chain(self, Chain* chain, list ops, width, out):
         cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
@@ -398,9 +419,15 @@ cdef class Engine:
         self.model.seed = seed
         self.mid_epoch = False
 
-    def set_loss(self, int kind, bint fused):
-        self.model.loss = kind
-        self.model.fused = fused
+    def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
+                 double target_offset=0.0):
+        """levels: one number for every column, or one each."""
+        self._levels = levels_of(levels, self.model.n_out, self.format)
+        self.model.loss.levels = self._levels.data
+        self.model.loss.kind = kind
+        self.model.loss.fused = fused
+        self.model.loss.target_scale = target_scale
+        self.model.loss.target_offset = target_offset
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper):
         cdef int i

@@ -42,7 +42,8 @@ cdef void gather_rows(const Run* run, const Block* block, Py_ssize_t first, Py_s
         gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
                    slot(block, 0, r, model.ld_in))
         if targets:
-            gather_targets(run.data, row, model.n_out, <real*>block.y + r * model.ld_out)
+            gather_targets(run.data, row, model.n_out, model.loss.target_scale,
+                           model.loss.target_offset, <real*>block.y + r * model.ld_out)
             block.weight[r] = 1 if run.data.weight == NULL else run.data.weight[row]
 
 
@@ -96,7 +97,7 @@ cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py
         x = slot(block, op.x, r0, op.ld_x)
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
-        if not (op.dz_ready or (model.fused and i == run.chain.n_ops - 1)):
+        if not (op.dz_ready or (model.loss.fused and i == run.chain.n_ops - 1)):
             activation_backward(op.activation, op.alpha, m, op.n_out, slot(block, op.z, r0, op.ld_y),
                                 slot(block, op.y, r0, op.ld_y), dy, dy, op.ld_y)
         if op.dx < 0:
@@ -133,14 +134,14 @@ cdef void rows_phase(const Run* run, const Block* block, Py_ssize_t first, Py_ss
     if r0 == r1:
         return
     gather_rows(run, block, first, r0, r1, True)
-    forward_rows(run, block, first, r0, r1, model.fused, scratch)
-    loss_rows(model.loss, r1 - r0, model.n_out, slot(block, run.chain.out, r0, model.ld_out),
+    forward_rows(run, block, first, r0, r1, model.loss.fused, scratch)
+    loss_rows(&model.loss, r1 - r0, model.n_out, slot(block, run.chain.out, r0, model.ld_out),
               <real*>block.y + r0 * model.ld_out, model.ld_out, block.weight + r0, scale,
               slot(block, last.dy, r0, model.ld_out) if gradient else NULL, block.loss + r0, scratch)
     if gradient:
         backward_rows(run, block, first, r0, r1, scratch)
     if run.outputs != NULL:
-        outputs_out(run, block, first, r0, r1, model.fused)
+        outputs_out(run, block, first, r0, r1, model.loss.fused)
 
 
 # ---- parameters: dW, db, update ---------------------------------------------------------------

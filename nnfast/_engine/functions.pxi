@@ -184,14 +184,15 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
             memcpy(&dx[0, 0] + whole * 16, d_tail, left * sizeof(real))
 
 
-def loss(int kind, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
+def loss(int kind, levels, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
          real[:, ::1] gradient):
     """Σ weight·loss / m, and its gradient with respect to y_pred."""
     cdef Py_ssize_t m = y_pred.shape[0], n = y_pred.shape[1], i
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
     cdef Padded ap, yp, dp
-    cdef Buffer values, scratch
+    cdef Buffer values, scratch, level_memory = levels_of(levels, n, format)
+    cdef Objective objective
     cdef double total = 0
     if (y_true.shape[0] != m or y_true.shape[1] != n or gradient.shape[0] != m
             or gradient.shape[1] != n or weight.shape[0] != m or m == 0 or n == 0):
@@ -201,8 +202,10 @@ def loss(int kind, const real[:, ::1] y_true, const real[:, ::1] y_pred, const d
     dp = Padded().take(start[real](gradient), m, n, 1, 16, format, False)
     values = Buffer(1, m, b"d")
     scratch = Buffer(1, ap.ld, format)
+    objective.kind = kind
+    objective.levels = level_memory.data
     with nogil:
-        table.loss(kind, m, n, ap.data, yp.data, ap.ld, &weight[0], 1.0 / m, dp.data,
+        table.loss(&objective, m, n, ap.data, yp.data, ap.ld, &weight[0], 1.0 / m, dp.data,
                    <double*>values.data, scratch.data)
     dp.give(start[real](gradient), m, n, sizeof(real))
     for i in range(m):

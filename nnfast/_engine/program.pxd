@@ -37,6 +37,12 @@ cdef enum Loss:
     LOSS_CCE
     LOSS_BCE_LOGITS
     LOSS_CCE_LOGITS
+    LOSS_MAE
+    LOSS_HUBER
+    LOSS_LOG_COSH
+    LOSS_QUANTILE
+    LOSS_POISSON
+    LOSS_HINGE
 
 cdef enum OptimizerKind:
     OPT_SGD
@@ -86,13 +92,18 @@ ctypedef struct Update:
     int n_slots
     double hyper[8]     # SGD: momentum, nesterov; Adam: beta_1, beta_2, epsilon
 
+ctypedef struct Objective:
+    int kind
+    int fused           # the loss works on what stands before the last activation
+    const void* levels  # ld_out numbers of the loss, one a column: Huber's delta, quantiles
+    double target_scale, target_offset  # label smoothing
+
 ctypedef struct Model:
     Py_ssize_t n_in, n_out, n_params
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     Chain train, infer
-    int loss
-    int fused           # the loss works on what stands before the last activation
+    Objective loss
     Update optimizer
     void* params
     void* grads
@@ -167,7 +178,7 @@ ctypedef struct Kernels:
     void (*activation_backward)(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
                                 const void* z, const void* y, const void* dy, void* dz,
                                 Py_ssize_t ld) noexcept nogil
-    void (*loss)(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
+    void (*loss)(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
                  const double* weight, double scale, void* da, double* value,
                  void* scratch) noexcept nogil
     void (*update)(const Update* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,

@@ -48,10 +48,16 @@ cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, doub
         convert_row(<uint8_t*>data.x + row * n_in, n_in, scale, offset, out)
 
 
-cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out, real* y) noexcept nogil:
-    """y = the row's targets; a class index becomes a one-hot row."""
-    if data.labels != NULL:
+cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out, double scale,
+                         double offset, real* y) noexcept nogil:
+    """y = scale·targets + offset; a class index becomes a one-hot row."""
+    cdef bint plain = scale == 1 and offset == 0
+    cdef Py_ssize_t j
+    if data.labels == NULL:
+        memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))
+    else:
         memset(y, 0, n_out * sizeof(real))
         y[data.labels[row]] = 1
-    else:
-        memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))
+    if not plain:
+        for j in range(n_out):
+            y[j] = <real>scale * y[j] + <real>offset

@@ -17,45 +17,76 @@ cdef inline vreal inside_clip(vreal p, vreal slope) noexcept nogil:
                    vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), slope))
 
 
-cdef inline vreal pair_value(int kind, vreal a, vreal y) noexcept nogil:
+cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept nogil:
     """The losses that are a mean over the row's elements: the value of one element."""
-    cdef vreal p
+    cdef vreal p, d = a - y
     if kind == LOSS_MSE:
-        return (a - y) * (a - y)
+        return d * d
+    elif kind == LOSS_MAE:
+        return vabs(d)
+    elif kind == LOSS_HUBER:
+        p = vmin(level, vabs(d))
+        return p * (vabs(d) - vsplat(<real>0.5) * p)
+    elif kind == LOSS_LOG_COSH:
+        return vabs(d) + (v_log1p_unit(v_exp(vsplat(-2) * vabs(d))) - vsplat(<real>0.6931471805599453))
+    elif kind == LOSS_QUANTILE:
+        return vmax((level - vsplat(1)) * -d, level * -d)
+    elif kind == LOSS_POISSON:
+        return a - y * v_log(a + vsplat(<real>1e-7))
+    elif kind == LOSS_HINGE:
+        return vmax(vsplat(0), vsplat(1) - y * a)
     elif kind == LOSS_BCE:
         p = clip_probability(a)
         return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
     return (vmax(vsplat(0), a) - a * y) + v_log1p_unit(v_exp(-vabs(a)))
 
 
-cdef inline vreal pair_slope(int kind, vreal a, vreal y) noexcept nogil:
+cdef inline vreal sign(vreal d, vreal above, vreal below) noexcept nogil:
+    """`above` where d > 0, `below` where d < 0, else 0; NaN stays."""
+    return vselect(vgt(d, vsplat(0)), above, vselect(vgt(vsplat(0), d), below, d))
+
+
+cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept nogil:
     """Its derivative with respect to a."""
-    cdef vreal p
+    cdef vreal p, d = a - y
     if kind == LOSS_MSE:
-        return vsplat(2) * (a - y)
+        return vsplat(2) * d
+    elif kind == LOSS_MAE:
+        return sign(d, vsplat(1), vsplat(-1))
+    elif kind == LOSS_HUBER:
+        return vmax(-level, vmin(level, d))
+    elif kind == LOSS_LOG_COSH:
+        return v_tanh(d)
+    elif kind == LOSS_QUANTILE:
+        return sign(d, vsplat(1) - level, -level)
+    elif kind == LOSS_POISSON:
+        return vsplat(1) - y / (a + vsplat(<real>1e-7))
+    elif kind == LOSS_HINGE:
+        return vselect(vgt(vsplat(1), y * a), -y, vsplat(0))
     elif kind == LOSS_BCE:
         p = clip_probability(a)
         return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
     return v_sigmoid(a) - y
 
 
-cdef inline void mean_loss(int kind, Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
-                           Py_ssize_t ld, const double* weight, double scale, real* da,
-                           double* value) noexcept nogil:
+cdef inline void mean_loss(int kind, const real* levels, Py_ssize_t m, Py_ssize_t n, const real* a,
+                           const real* y, Py_ssize_t ld, const double* weight, double scale,
+                           real* da, double* value) noexcept nogil:
     """Σ_j pair_value(a_j, y_j) / n"""
     cdef Py_ssize_t i, j, p
     cdef double w
-    cdef vreal total, part, factor
+    cdef vreal total, part, factor, level
     for i in range(m):
         w = 1 if weight == NULL else weight[i]
         total = vsplat(0)
         factor = vsplat(<real>(w * scale / n))
         for j in range(blocks(n, VLEN)):
             p = i * ld + j * VLEN
-            part = pair_value(kind, vload(a + p), vload(y + p))
+            level = vload(levels + j * VLEN)
+            part = pair_value(kind, vload(a + p), vload(y + p), level)
             total = total + row_part(<const real*>&part, 0, n - j * VLEN, 0)
             if da != NULL:
-                vstore(da + p, factor * pair_slope(kind, vload(a + p), vload(y + p)))
+                vstore(da + p, factor * pair_slope(kind, vload(a + p), vload(y + p), level))
         value[i] = w * vsum(total) / n
 
 
@@ -155,18 +186,33 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
-cdef void loss_rows(int kind, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y,
+cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y,
                     Py_ssize_t ld, const double* weight, double scale, void* da, double* value,
                     void* scratch) noexcept nogil:
     """One loss over m rows; scratch: ld elements."""
-    if kind == LOSS_MSE:
-        mean_loss(LOSS_MSE, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
-    elif kind == LOSS_BCE:
-        mean_loss(LOSS_BCE, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
-    elif kind == LOSS_BCE_LOGITS:
-        mean_loss(LOSS_BCE_LOGITS, m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
-    elif kind == LOSS_CCE:
-        crossentropy(m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value)
-    elif kind == LOSS_CCE_LOGITS:
-        crossentropy_logits(m, n, <const real*>a, <const real*>y, ld, weight, scale, <real*>da, value,
-                            <real*>scratch)
+    cdef const real* ar = <const real*>a
+    cdef const real* yr = <const real*>y
+    cdef const real* levels = <const real*>o.levels
+    cdef real* dar = <real*>da
+    if o.kind == LOSS_MSE:
+        mean_loss(LOSS_MSE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_MAE:
+        mean_loss(LOSS_MAE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_HUBER:
+        mean_loss(LOSS_HUBER, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_LOG_COSH:
+        mean_loss(LOSS_LOG_COSH, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_QUANTILE:
+        mean_loss(LOSS_QUANTILE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_POISSON:
+        mean_loss(LOSS_POISSON, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_HINGE:
+        mean_loss(LOSS_HINGE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_BCE:
+        mean_loss(LOSS_BCE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_BCE_LOGITS:
+        mean_loss(LOSS_BCE_LOGITS, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_CCE:
+        crossentropy(m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_CCE_LOGITS:
+        crossentropy_logits(m, n, ar, yr, ld, weight, scale, dar, value, <real*>scratch)

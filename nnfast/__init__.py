@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        regularizers,
     )
     from nnfast._config import set_default_dtype, set_seed
     from nnfast.layers import Input
@@ -45,6 +46,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "set_default_dtype",
     "set_num_threads",
     "set_seed",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,12 +37,16 @@ class Op:
         Of dense and activation ops.
     alpha, beta : float
         The rate of a dropout; y = alpha·x + beta of an affine op; alpha of an activation.
+    kernel_penalty, bias_penalty : tuple of float
+        (l1, l2) of a dense op's regularizers.
     """
 
     kind: str
     activation: str = "linear"
     alpha: float = 0.0
     beta: float = 0.0
+    kernel_penalty: tuple[float, float] = (0.0, 0.0)
+    bias_penalty: tuple[float, float] = (0.0, 0.0)
 
 
 IDENTITY = Op("affine", alpha=1.0)
@@ -200,9 +204,11 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             scale, offset = op.alpha * scale, op.alpha * offset + op.beta
             continue
         last = steps[-1] if steps else None
-        if op.kind == "activation" and last and last.op == Op("dense"):
-            steps[-1] = last._replace(op=Op("dense", op.activation, op.alpha))
-            continue
+        if op.kind == "activation" and last and last.op.kind == "dense":
+            if last.op.activation == "linear":
+                folded = replace(last.op, activation=op.activation, alpha=op.alpha)
+                steps[-1] = last._replace(op=folded)
+                continue
         n_in, n_out = math.prod(shapes[index]), math.prod(shapes[index + 1])
         steps.append(_Step(op, index, n_in, n_out))
     return steps, scale, offset
@@ -282,6 +288,10 @@ def _op(step: _Step, parameters: tuple[Parameter, ...], *, x: int, y: int) -> di
         "layer": step.layer,
         "dx_relu": 0,
         "dz_ready": 0,
+        "w_l1": step.op.kernel_penalty[0],
+        "w_l2": step.op.kernel_penalty[1],
+        "b_l1": step.op.bias_penalty[0],
+        "b_l2": step.op.bias_penalty[1],
         "alpha": step.op.alpha,
         "beta": step.op.beta,
     }

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import activations, initializers
+from nnfast import activations, initializers, regularizers
 from nnfast._plan import Op
 from nnfast._resolve import choose, describe, snake_case
 from nnfast._validation import Shape, integer, real, real_array, shape
@@ -222,6 +222,8 @@ class Dense(Layer):
     use_bias : bool, default True
     kernel_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
+    kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
+        Penalties of `nnfast.regularizers` that are added to the loss.
     **options
         See `Layer`.
 
@@ -236,7 +238,10 @@ class Dense(Layer):
     (64,)
     """
 
-    _fields = ("units", "activation", "use_bias", "kernel_initializer", "bias_initializer")
+    _fields = (
+        *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer"),
+        *("kernel_regularizer", "bias_regularizer"),
+    )
 
     def __init__(
         self,
@@ -245,6 +250,8 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
@@ -253,6 +260,8 @@ class Dense(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.resolve(kernel_initializer)
         self.bias_initializer = initializers.resolve(bias_initializer)
+        self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
+        self.bias_regularizer = regularizers.resolve(bias_regularizer)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
@@ -263,7 +272,13 @@ class Dense(Layer):
         return (self.units,)
 
     def op(self) -> Op:
-        return Op("dense", self.activation.name, self.activation.alpha)
+        return Op(
+            "dense",
+            self.activation.name,
+            self.activation.alpha,
+            kernel_penalty=_penalty(self.kernel_regularizer),
+            bias_penalty=_penalty(self.bias_regularizer),
+        )
 
     def parameter_specs(
         self, input_shape: Shape
@@ -469,9 +484,13 @@ def _check_name(name: object) -> str:
     return name
 
 
+def _penalty(regularizer: regularizers.L1L2 | None) -> tuple[float, float]:
+    return (0.0, 0.0) if regularizer is None else regularizer.penalty
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, activations.Activation):
         return value.name
-    if isinstance(value, initializers.Initializer):
+    if isinstance(value, (initializers.Initializer, regularizers.L1L2)):
         return describe(value)
     return list(value) if isinstance(value, tuple) else value

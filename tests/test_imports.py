@@ -25,7 +25,7 @@ LEVELS = [
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks"},
     {"layers", "metrics"},
-    {"losses", "optimizers", "initializers", "activations", "_config", "_plan"},
+    {"losses", "optimizers", "initializers", "regularizers", "activations", "_config", "_plan"},
     {"_validation", "_resolve"},
     {"_engine"},
     {"_version"},

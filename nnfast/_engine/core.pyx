@@ -9,7 +9,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from nnfast._engine.program cimport *
 
@@ -62,7 +62,14 @@ LOSSES = {
     "poisson": LOSS_POISSON,
     "hinge": LOSS_HINGE,
 }
-OPTIMIZERS = {"sgd": OPT_SGD, "adam": OPT_ADAM}
+OPTIMIZERS = {
+    "sgd": OPT_SGD,
+    "adam": OPT_ADAM,
+    "nadam": OPT_NADAM,
+    "rmsprop": OPT_RMSPROP,
+    "adagrad": OPT_ADAGRAD,
+    "lion": OPT_LION,
+}
 PRIMITIVES = {
     "exp": MATH_EXP,
     "log": MATH_LOG,
@@ -82,6 +89,7 @@ cdef enum:
     CHUNK_BATCH = 512       # batches below this are shared, not chunked
     BLOCK_ROWS = 128        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
+    SUM_BLOCK = 4096        # as the executor's
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
@@ -277,6 +285,18 @@ cdef class Data:
 
 # ---- the engine --------------------------------------------------------------------------------------
 
+cdef fill_update(Update* update, int kind, int n_slots, tuple hyper, double clip_value):
+    cdef int i
+    if len(hyper) > 8:
+        raise ValueError("an optimizer has at most 8 numbers")
+    memset(update, 0, sizeof(Update))
+    update.kind = kind
+    update.n_slots = n_slots
+    update.clip_value = clip_value
+    for i in range(len(hyper)):
+        update.hyper[i] = hyper[i]
+
+
 cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     """n numbers, from one or from n."""
     cdef Buffer buffer = Buffer(1, n + 16, format)
@@ -325,6 +345,8 @@ cdef class Workspace:
         self.run.blocks = blocks
         if n_chunks > 0:
             self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
+        self.run.sums = <double*>self.take(engine.model.n_params // SUM_BLOCK + 2 * chain.n_ops + 1, 1,
+                                           b"d")
         if partials:
             self.run.partials = self.take(n_chunks, engine.model.n_params, format)
 
@@ -392,6 +414,7 @@ cdef class Engine:
         cdef double flops = 0
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
+            self.model.regularized |= op.w_l1 != 0 or op.w_l2 != 0 or op.b_l1 != 0 or op.b_l2 != 0
             if op.w >= 0:
                 need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
                 flops += 2.0 * op.n_in * op.n_out
@@ -429,14 +452,15 @@ cdef class Engine:
         self.model.loss.target_scale = target_scale
         self.model.loss.target_offset = target_offset
 
-    def set_optimizer(self, int kind, int n_slots, tuple hyper):
-        cdef int i
-        if len(hyper) > 8:
-            raise ValueError("an optimizer has at most 8 numbers")
-        self.model.optimizer.kind = kind
-        self.model.optimizer.n_slots = n_slots
-        for i in range(len(hyper)):
-            self.model.optimizer.hyper[i] = hyper[i]
+    def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
+                      double clip_value=0, double clip_norm=0, double global_norm=0,
+                      double ema_momentum=0, Py_ssize_t ema_period=0):
+        fill_update(&self.model.optimizer, kind, n_slots, hyper, clip_value)
+        self.model.optimizer.weight_decay = weight_decay
+        self.model.optimizer.clip_norm = clip_norm
+        self.model.optimizer.global_norm = global_norm
+        self.model.optimizer.ema_momentum = ema_momentum
+        self.model.optimizer.ema_period = ema_period
         self._slots = Buffer(n_slots, self.model.n_params, self.format)
         self.model.slots = self._slots.data
         self.iterations = 0
@@ -572,7 +596,7 @@ cdef class Engine:
         cdef Py_ssize_t c
         for c in range(workspace.run.n_chunks):
             total += workspace.run.chunk_loss[c]
-        return total / workspace.run.data.n
+        return total / workspace.run.data.n + workspace.run.penalty
 
     cdef void* outputs_pointer(self, outputs, Py_ssize_t n) except? NULL:
         cdef float[:, ::1] out32

@@ -14,7 +14,7 @@ them, and opens once per call from Python.
 """
 
 cdef enum:
-    MAX_BLOCK = 256     # rows that a chunk is gone through at a time
+    SUM_BLOCK = 4096    # parameters whose penalties or squares are added by one thread
 
 
 cdef inline real* slot(const Block* block, Py_ssize_t place, Py_ssize_t row, Py_ssize_t ld) noexcept nogil:
@@ -144,6 +144,132 @@ cdef void rows_phase(const Run* run, const Block* block, Py_ssize_t first, Py_ss
         outputs_out(run, block, first, r0, r1, model.loss.fused)
 
 
+# ---- arrays of parameters: what is done to each besides the optimizer's rule ---------------------
+
+cdef inline Py_ssize_t array_begin(const Op* op, int bias) noexcept nogil:
+    return op.b if bias else op.w
+
+
+cdef inline Py_ssize_t array_size(const Op* op, int bias) noexcept nogil:
+    """Elements of an op's kernel or bias; 0 where it has none."""
+    if array_begin(op, bias) < 0:
+        return 0
+    return op.n_out if bias else op.n_in * op.n_out
+
+
+cdef inline Adjust adjust_of(const Run* run, const Op* op, int bias) noexcept nogil:
+    cdef Adjust a
+    a.l1 = op.b_l1 if bias else op.w_l1
+    a.l2 = op.b_l2 if bias else op.w_l2
+    a.factor = 1
+    a.clip = run.model.optimizer.clip_value
+    return a
+
+
+cdef double sum_blocks(const Run* run, bint penalty, int t) noexcept nogil:
+    """Σ over all arrays, in blocks of SUM_BLOCK elements that are shared out among the threads
+    and added in order: of the regularizers' penalties, or of squared gradients.
+
+    Every thread must call it; all get the same bits.
+    """
+    cdef const Model* model = run.model
+    cdef const real* w = <const real*>model.params
+    cdef const real* g = <const real*>model.grads
+    cdef const Op* op
+    cdef Adjust adjust
+    cdef Py_ssize_t block = 0, i, j, n, p
+    cdef double total = 0
+    cdef int o, bias
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        for bias in range(2):
+            adjust = adjust_of(run, op, bias)
+            for i in range(blocks(array_size(op, bias), SUM_BLOCK)):
+                if block % run.n_threads == t:
+                    p = array_begin(op, bias) + i * SUM_BLOCK
+                    n = min(<Py_ssize_t>SUM_BLOCK, array_size(op, bias) - i * SUM_BLOCK)
+                    if penalty:
+                        run.sums[block] = penalty_of(&adjust, n, w + p)
+                    else:
+                        run.sums[block] = sum_of_squares(&adjust, n, g + p, w + p)
+                block += 1
+    team_wait(run)
+    for j in range(block):
+        total += run.sums[j]
+    return total
+
+
+cdef double array_norm(const Run* run, int which_op, int which) noexcept nogil:
+    """The norm of one array's gradient, from the blocks that sum_blocks left."""
+    cdef Py_ssize_t block = 0, i
+    cdef double total = 0
+    cdef int o, bias
+    for o in range(run.chain.n_ops):
+        for bias in range(2):
+            for i in range(blocks(array_size(&run.chain.ops[o], bias), SUM_BLOCK)):
+                if o == which_op and bias == which:
+                    total += run.sums[block]
+                block += 1
+    return sqrt(total)
+
+
+cdef inline double clip_factor(double norm, double limit) noexcept nogil:
+    return limit / norm if norm > limit else 1
+
+
+cdef void regularize_gradients(const Run* run, int t) noexcept nogil:
+    """Add the regularizers' gradients to model.grads, in thread t's range."""
+    cdef const Model* model = run.model
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t p
+    cdef const Op* op
+    cdef Adjust adjust
+    cdef real w
+    cdef real* grads = <real*>model.grads
+    cdef int o, bias
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        for bias in range(2):
+            adjust = adjust_of(run, op, bias)
+            for p in range(max(p0, array_begin(op, bias)),
+                           min(p1, array_begin(op, bias) + array_size(op, bias))):
+                w = (<const real*>model.params)[p]
+                grads[p] += <real>(2 * adjust.l2) * w + <real>adjust.l1 * ((w > 0) - (w < 0))
+
+
+cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogil:
+    """Clip by norm where asked for, then the optimizer's step for thread t's range of the flat
+    parameters, array by array. model.grads must be complete in that range, or, with clipping by
+    norm, everywhere."""
+    cdef const Model* model = run.model
+    cdef const Update* update = &model.optimizer
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t begin, end
+    cdef const Op* op
+    cdef Adjust adjust
+    cdef double factor = 1
+    cdef int o, bias
+    if update.clip_norm > 0 or update.global_norm > 0:
+        team_wait(run)
+        factor = sqrt(sum_blocks(run, False, t))
+        factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        for bias in range(2):
+            begin = max(p0, array_begin(op, bias))
+            end = min(p1, array_begin(op, bias) + array_size(op, bias))
+            if begin >= end:
+                continue
+            adjust = adjust_of(run, op, bias)
+            adjust.factor = factor
+            if update.clip_norm > 0:
+                adjust.factor = clip_factor(array_norm(run, o, bias), update.clip_norm)
+            update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
+                        <const real*>model.grads + begin, <real*>model.slots + begin, model.n_params)
+
+
 # ---- parameters: dW, db, update ---------------------------------------------------------------
 
 cdef void update_parameters(const Run* run, const Block* block, Py_ssize_t m, Step* step, int t,
@@ -159,11 +285,13 @@ cdef void update_parameters(const Run* run, const Block* block, Py_ssize_t m, St
     cdef real* slots = <real*>model.slots
     cdef const real* dz
     cdef Py_ssize_t i, rows, end, p
+    cdef Adjust adjust
     cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
         if op.w < 0:
             continue
+        adjust = adjust_of(run, op, 0)
         dz = slot(block, op.dy, 0, op.ld_y)
         i = cut(op.n_in, TILE_M, t, run.n_threads)
         end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
@@ -172,13 +300,37 @@ cdef void update_parameters(const Run* run, const Block* block, Py_ssize_t m, St
             p = op.w + i * op.n_out
             dense_weight_gradient(rows, m, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
                                   dz, op.ld_y, scratch, False)
-            update_step(&model.optimizer, step, rows * op.n_out, params + p, scratch, slots + p,
-                        model.n_params)
+            update_step(&model.optimizer, step, &adjust, rows * op.n_out, params + p, scratch,
+                        slots + p, model.n_params)
             i += rows
         if op.b >= 0 and t == run.n_threads - 1:
             dense_bias_gradient(m, op.n_out, dz, op.ld_y, scratch, False)
-            update_step(&model.optimizer, step, op.n_out, params + op.b, scratch, slots + op.b,
-                        model.n_params)
+            adjust = adjust_of(run, op, 1)
+            update_step(&model.optimizer, step, &adjust, op.n_out, params + op.b, scratch,
+                        slots + op.b, model.n_params)
+
+
+cdef void write_gradients(const Run* run, const Block* block, Py_ssize_t m, int t) noexcept nogil:
+    """dW, db to model.grads, the rows of W that belong to thread t."""
+    cdef const Op* op
+    cdef real* grads = <real*>run.model.grads
+    cdef Py_ssize_t i, end, rows
+    cdef int o
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        if op.w < 0:
+            continue
+        i = cut(op.n_in, TILE_M, t, run.n_threads)
+        end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
+        while i < end:
+            rows = min(<Py_ssize_t>TILE_M, end - i)
+            dense_weight_gradient(rows, m, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
+                                  slot(block, op.dy, 0, op.ld_y), op.ld_y,
+                                  grads + op.w + i * op.n_out, False)
+            i += rows
+        if op.b >= 0 and t == run.n_threads - 1:
+            dense_bias_gradient(m, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y, grads + op.b,
+                                False)
 
 
 cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* grads,
@@ -202,8 +354,20 @@ cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* 
                                 grads + op.b, accumulate)
 
 
-cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    """grads[p0:p1] = Σ over chunks, in chunk order."""
+cdef void take_average(const Run* run, int t) noexcept nogil:
+    """params = their moving average, in thread t's range."""
+    cdef const Model* model = run.model
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    memcpy(<real*>model.params + p0,
+           <real*>model.slots + (model.optimizer.n_slots - 1) * model.n_params + p0,
+           (p1 - p0) * sizeof(real))
+
+
+cdef void sum_partials(const Run* run, int t) noexcept nogil:
+    """grads = Σ over chunks, in chunk order, in thread t's range."""
+    cdef Py_ssize_t p0 = cut(run.model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(run.model.n_params, 16, t + 1, run.n_threads)
     cdef real* grads = <real*>run.model.grads
     cdef const real* part
     cdef Py_ssize_t c, p
@@ -280,8 +444,10 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef const Block* block = &run.blocks[t if run.n_chunks > 0 else 0]
     cdef double loss, scale
     cdef Step step
-    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Products products
+    cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
+    products.t = 0
+    products.value = 1
     while done < run.n_steps and not run.stop:
         if run.order != NULL and (batch_index == 0 or (done == 0 and not run.order_ready)):
             if t == 0:
@@ -290,7 +456,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         first = batch_index * run.batch
         rows = min(run.batch, n - first)
         scale = 1.0 / rows
-        step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1)
+        step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
         if run.n_chunks == 0:
             rows_phase(run, block, first, cut(rows, 4, t, run.n_threads),
                        cut(rows, 4, t + 1, run.n_threads), scale, True, scratch)
@@ -303,6 +469,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 c += run.n_threads
             team_wait(run)
             loss = chunks_loss(run) / rows
+        if model.regularized:
+            loss += sum_blocks(run, True, t)
         batch_index += 1
         if t == 0:
             run.losses[done] = loss
@@ -313,14 +481,19 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             elif (done & 15) == 15 or rows > 1024 or model.n_params > 100000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
-            if run.n_chunks == 0:
+            if run.n_chunks == 0 and not norms:
                 update_parameters(run, block, rows, &step, t, scratch)
             else:
-                sum_partials(run, p0, p1)
-                update_step(&model.optimizer, &step, p1 - p0, <real*>model.params + p0,
-                            <const real*>model.grads + p0, <real*>model.slots + p0, model.n_params)
+                if run.n_chunks == 0:
+                    write_gradients(run, block, rows, t)
+                else:
+                    sum_partials(run, t)
+                apply_gradients(run, &step, t)
         team_wait(run)
         done += 1
+        if model.optimizer.ema_period > 0 and (run.iterations + done) % model.optimizer.ema_period == 0:
+            take_average(run, t)
+            team_wait(run)
         if not isfinite(loss):
             break
         if first + rows == n:
@@ -339,6 +512,11 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef const Block* block = &run.blocks[t]
     cdef bint targets = run.data.y != NULL or run.data.labels != NULL
     cdef Py_ssize_t c = t, r, end, m
+    cdef double penalty
+    if targets and run.model.regularized:
+        penalty = sum_blocks(run, True, t)
+        if t == 0:
+            run.penalty = penalty
     while c < run.n_chunks:
         if targets:
             chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
@@ -360,12 +538,18 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t c = t
+    cdef double penalty
+    if run.model.regularized:
+        penalty = sum_blocks(run, True, t)
+        if t == 0:
+            run.penalty = penalty
     while c < run.n_chunks:
         chunk_pass(run, c, 0, run.data.n, 1.0 / run.data.n, True, &run.blocks[t], scratch)
         c += run.n_threads
     team_wait(run)
-    sum_partials(run, cut(run.model.n_params, 16, t, run.n_threads),
-                 cut(run.model.n_params, 16, t + 1, run.n_threads))
+    sum_partials(run, t)
+    if run.model.regularized:
+        regularize_gradients(run, t)
     restore_float_mode(mode)
 
 

@@ -217,16 +217,13 @@ def optimizer_step(int kind, int n_slots, tuple hyper, double lr, Py_ssize_t ite
                    real[::1] params, const real[::1] grads, real[:, ::1] slots):
     """One step in place; slots (n_slots, n); iteration counts from 0."""
     cdef Update update
-    cdef Py_ssize_t n = params.shape[0], i
+    cdef Py_ssize_t n = params.shape[0]
     cdef const Kernels* table = table_of[real](0)
-    if grads.shape[0] != n or slots.shape[0] != n_slots or slots.shape[1] != n or len(hyper) > 8:
+    if grads.shape[0] != n or slots.shape[0] != n_slots or slots.shape[1] != n:
         raise ValueError("optimizer_step: the shapes do not fit")
     if n == 0:
         return
-    update.kind = kind
-    update.n_slots = n_slots
-    for i in range(len(hyper)):
-        update.hyper[i] = hyper[i]
+    fill_update(&update, kind, n_slots, hyper, 0)
     with nogil:
         table.update(&update, n, lr, iteration, &params[0], &grads[0],
                      &slots[0, 0] if n_slots > 0 else NULL, n)

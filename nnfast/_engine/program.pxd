@@ -47,6 +47,10 @@ cdef enum Loss:
 cdef enum OptimizerKind:
     OPT_SGD
     OPT_ADAM
+    OPT_NADAM
+    OPT_RMSPROP
+    OPT_ADAGRAD
+    OPT_LION
 
 cdef enum Status:
     STATUS_OK
@@ -79,6 +83,7 @@ ctypedef struct Op:
     Py_ssize_t ld_x, ld_y
     Py_ssize_t dx, dy   # slots of the gradients; dx < 0: nobody needs it
     Py_ssize_t w, b     # places in the flat parameters; < 0: none
+    double w_l1, w_l2, b_l1, b_l2   # regularizers
     double alpha, beta  # dropout: alpha = rate; affine: y = alpha·x + beta; activations: alpha
 
 ctypedef struct Chain:
@@ -90,7 +95,15 @@ ctypedef struct Chain:
 ctypedef struct Update:
     int kind
     int n_slots
-    double hyper[8]     # SGD: momentum, nesterov; Adam: beta_1, beta_2, epsilon
+    # SGD: momentum, nesterov; Adam: beta_1, beta_2, epsilon, amsgrad; Nadam: the same three;
+    # RMSprop: rho, momentum, epsilon, centered; Adagrad: epsilon; Lion: beta_1, beta_2
+    double hyper[8]
+    double weight_decay
+    double clip_value   # 0: none, as for the norms
+    double clip_norm    # of each array's gradient
+    double global_norm  # of all gradients together
+    double ema_momentum # 0: no moving average; else it is the last slot
+    Py_ssize_t ema_period   # steps after which the average replaces the parameters; 0: never
 
 ctypedef struct Objective:
     int kind
@@ -104,6 +117,7 @@ ctypedef struct Model:
     double in_scale, in_offset
     Chain train, infer
     Objective loss
+    int regularized     # some op has a regularizer
     Update optimizer
     void* params
     void* grads
@@ -152,6 +166,8 @@ ctypedef struct Run:
     Py_ssize_t n_chunks
     void* partials              # n_chunks × n_params
     double* chunk_loss          # n_chunks
+    double penalty              # of the regularizers, in a pass with targets
+    double* sums                # one a block of parameters: penalties, then squared norms
     int dropout                 # masks are drawn
 
 # One per variant: everything that core can ask of it.

@@ -1,0 +1,97 @@
+"""Regularizers: penalties on weights that are added to the loss. The engine computes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnfast import _resolve
+from nnfast._validation import real
+
+
+@dataclass(frozen=True)
+class L1L2:
+    """The penalty l1·Σ|w| + l2·Σw², as in Keras.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0.0
+        At least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a factor is not a number of at least 0.
+
+    Examples
+    --------
+    >>> L1L2(l1=0.01).penalty
+    (0.01, 0.0)
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, factor in vars(self).items():
+            real(name, factor, low=0.0)
+
+    @property
+    def penalty(self) -> tuple[float, float]:
+        """(l1, l2)"""
+        return float(self.l1), float(self.l2)
+
+
+@dataclass(frozen=True)
+class L1(L1L2):
+    """The penalty l1·Σ|w|.
+
+    Examples
+    --------
+    >>> L1().penalty
+    (0.01, 0.0)
+    """
+
+    l1: float = 0.01
+
+
+@dataclass(frozen=True)
+class L2(L1L2):
+    """The penalty l2·Σw².
+
+    Parameters
+    ----------
+    l2 : float, default 0.01
+
+    Examples
+    --------
+    >>> L2(0.1).penalty
+    (0.0, 0.1)
+    """
+
+    def __init__(self, l2: float = 0.01, l1: float = 0.0) -> None:
+        object.__setattr__(self, "l1", l1)
+        object.__setattr__(self, "l2", l2)
+        self.__post_init__()
+
+
+TABLE: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
+
+
+def resolve(identifier: object) -> L1L2 | None:
+    """Return the regularizer that `identifier` stands for; None is none.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is neither a name nor a regularizer.
+
+    Examples
+    --------
+    >>> resolve("l2")
+    L2(l1=0.0, l2=0.01)
+    """
+    if identifier is None:
+        return None
+    return _resolve.resolve("regularizer", identifier, L1L2, TABLE)

@@ -204,11 +204,11 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             scale, offset = op.alpha * scale, op.alpha * offset + op.beta
             continue
         last = steps[-1] if steps else None
-        if op.kind == "activation" and last and last.op.kind == "dense":
-            if last.op.activation == "linear":
-                folded = replace(last.op, activation=op.activation, alpha=op.alpha)
-                steps[-1] = last._replace(op=folded)
-                continue
+        dense = last is not None and last.op.kind == "dense" and last.op.activation == "linear"
+        if op.kind == "activation" and last is not None and dense:
+            folded = replace(last.op, activation=op.activation, alpha=op.alpha)
+            steps[-1] = last._replace(op=folded)
+            continue
         n_in, n_out = math.prod(shapes[index]), math.prod(shapes[index + 1])
         steps.append(_Step(op, index, n_in, n_out))
     return steps, scale, offset

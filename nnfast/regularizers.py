@@ -37,7 +37,7 @@ class L1L2:
 
     @property
     def penalty(self) -> tuple[float, float]:
-        """(l1, l2)"""
+        """The two factors, (l1, l2)."""
         return float(self.l1), float(self.l2)
 
 

@@ -103,8 +103,8 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
     cdef Buffer wp, scratch
     cdef char* weights
     if (w.shape[0] != k or dout.shape[0] != m or dout.shape[1] != n or out.shape[0] != m
-            or out.shape[1] != n or z.shape[0] != m or z.shape[1] != n or dx.shape[0] != m or dx.shape[1] != k or dw.shape[0] != k
-            or dw.shape[1] != n or db.shape[0] != n):
+            or out.shape[1] != n or z.shape[0] != m or z.shape[1] != n or dx.shape[0] != m
+            or dx.shape[1] != k or dw.shape[0] != k or dw.shape[1] != n or db.shape[0] != n):
         raise ValueError("dense_backward: the shapes do not fit")
     doutp = Padded().take(start[real](dout), m, n, 4, 16, format, True)
     dz = Buffer(padded(m), doutp.ld, format)
@@ -160,7 +160,8 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
     cdef real x_tail[16]
     cdef real y_tail[16]
     cdef real d_tail[16]
-    if x.shape[0] != m or x.shape[1] != n or dout.shape[0] != m or dout.shape[1] != n or dx.shape[0] != m or dx.shape[1] != n:
+    if (x.shape[0] != m or x.shape[1] != n or dout.shape[0] != m or dout.shape[1] != n
+            or dx.shape[0] != m or dx.shape[1] != n):
         raise ValueError("activation_backward: the shapes do not fit")
     if m == 0 or n == 0:
         return

@@ -102,7 +102,7 @@ ctypedef struct Update:
     double clip_value   # 0: none, as for the norms
     double clip_norm    # of each array's gradient
     double global_norm  # of all gradients together
-    double ema_momentum # 0: no moving average; else it is the last slot
+    double ema_momentum  # 0: no moving average; else it is the last slot
     Py_ssize_t ema_period   # steps after which the average replaces the parameters; 0: never
 
 ctypedef struct Objective:

@@ -4,8 +4,10 @@ cdef extern from *:
     """
     #define SELU_SCALE 1.0507009873554804934193349852946
     #define SELU_ALPHA 1.6732632423543772848170429916717
+    #define GELU_A 1.5957691216057307117597842397375 /* 2·√(2/π) */
+    #define GELU_B (GELU_A * 0.044715)
     """
-    const double SELU_SCALE, SELU_ALPHA
+    const double SELU_SCALE, SELU_ALPHA, GELU_A, GELU_B
 
 cdef inline bint slope_needs_input(int activation) noexcept nogil:
     """f'(z) of these cannot be had from f(z): they have a slot for z."""
@@ -14,7 +16,7 @@ cdef inline bint slope_needs_input(int activation) noexcept nogil:
 
 cdef inline vreal gelu_sigmoid(vreal z) noexcept nogil:
     """The tanh form of gelu is z·σ(2·√(2/π)·(z + 0.044715·z³)): the σ."""
-    cdef vreal u = z * (vsplat(<real>1.5957691216057308) + vsplat(<real>(1.5957691216057308 * 0.044715)) * z * z)
+    cdef vreal u = z * (vsplat(<real>GELU_A) + vsplat(<real>GELU_B) * z * z)
     return v_sigmoid(u)
 
 
@@ -80,7 +82,7 @@ cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcep
     elif activation == ACT_GELU_TANH:
         s = gelu_sigmoid(v)
         return s + v * s * (one - s) * (
-            vsplat(<real>1.5957691216057308) + vsplat(<real>(1.5957691216057308 * 0.134145)) * v * v)
+            vsplat(<real>GELU_A) + vsplat(<real>(3 * GELU_B)) * v * v)
     elif activation == ACT_SILU:
         s = v_sigmoid(v)
         return s * (one + v * (one - s))

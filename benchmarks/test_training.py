@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from compare import AGREEMENT, CHECKED_STEPS
-from peers import CASES, STEPS_PER_EPOCH, Case, NNFast, NumPy, Problem
+from peers import CASES, STEPS_PER_EPOCH, Case, ClearNumPy, NNFast, Problem
 
 
-@pytest.mark.parametrize("contender", [NNFast, NumPy], ids=["nnfast", "numpy"])
+@pytest.mark.parametrize("contender", [NNFast, ClearNumPy], ids=["nnfast", "numpy"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.benchmark(min_rounds=3, max_time=0.5)
 def test_epoch(benchmark: Any, contender: type[Any], case: Case) -> None:
     problem = Problem(case)
-    expected, actual = (peer(problem).first_losses(CHECKED_STEPS) for peer in (NumPy, NNFast))
+    expected, actual = (peer(problem).first_losses(CHECKED_STEPS) for peer in (ClearNumPy, NNFast))
     np.testing.assert_allclose(actual, expected, rtol=AGREEMENT)
     peer = contender(problem)
     peer.reset()

@@ -17,6 +17,8 @@ from nnfast import (
     metrics,
     models,
     optimizers,
+    plotting,
+    schedules,
 )
 from nnfast._config import set_default_dtype, set_seed
 from nnfast._engine import get_num_threads, set_num_threads, show_config
@@ -41,6 +43,8 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plotting",
+    "schedules",
     "set_default_dtype",
     "set_num_threads",
     "set_seed",
@@ -61,6 +65,8 @@ for _name in (
     "metrics",
     "models",
     "optimizers",
+    "plotting",
+    "schedules",
 ):
     sys.modules[f"{__name__}.keras.{_name}"] = sys.modules[f"{__name__}.{_name}"]
 del _name

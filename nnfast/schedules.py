@@ -79,8 +79,9 @@ class _Vectorized(LearningRateSchedule):
 
     def __call__(self, step: ArrayLike) -> Any:
         """Return the learning rate of each step: a float, or an array as `step` is one."""
-        rates = self._at(np.asarray(step, np.float64))
-        return rates if np.ndim(step) else float(rates)
+        # An array always: NumPy rounds the powers of a scalar differently.
+        rates = self._at(np.atleast_1d(np.asarray(step, np.float64)))
+        return rates if np.ndim(step) else float(rates[0])
 
     def _at(self, t: Floats) -> Floats:
         raise NotImplementedError

@@ -134,6 +134,7 @@ class RichBar(Live):
     """Drawn by rich."""
 
     def __init__(self, extent: Extent, console: Any = None) -> None:
+        from rich.console import Console
         from rich.markup import escape
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
@@ -144,7 +145,8 @@ class RichBar(Live):
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
-            console=console,
+            # Not rich's global console, which keeps what the terminal was when it was made.
+            console=console or Console(),
             auto_refresh=False,
             transient=True,
         )

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        plotting,
         regularizers,
+        schedules,
     )
     from nnfast._config import set_default_dtype, set_seed
     from nnfast.layers import Input
@@ -46,7 +48,9 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plotting",
     "regularizers",
+    "schedules",
     "set_default_dtype",
     "set_num_threads",
     "set_seed",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast import _config, _engine
 from nnfast import _validation as check
 from nnfast._plan import Plan, compile_plan
-from nnfast._summary import summary_lines
+from nnfast._summary import summary_html, summary_lines
 from nnfast._validation import Shape
 from nnfast.initializers import parameter_generator
 from nnfast.layers import InputLayer, Layer, assign, auto_name, deserialize
@@ -251,6 +251,10 @@ class Chain:
         """
         for text in summary_lines(self.name, self._layers, self._one, self._np_dtype.itemsize):
             print_fn(text)
+
+    def _repr_html_(self) -> str:
+        """Return `summary`'s table for notebooks."""
+        return summary_html(self.name, self._layers, self._one, self._np_dtype.itemsize)
 
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as plain Python values (JSON)."""

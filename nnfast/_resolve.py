@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+class Configured:
+    """Base of what is described by its constructor's arguments, all kept under their names.
+
+    Examples
+    --------
+    >>> class Point(Configured):
+    ...     def __init__(self, x, y=0):
+    ...         self.x, self.y = x, y
+    >>> Point(1)
+    Point(x=1, y=0)
+    >>> Point.from_config(Point(1, 2).get_config()) == Point(1, 2)
+    True
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain Python values (JSON)."""
+        return {
+            name: _plain(getattr(self, name)) for name in inspect.signature(type(self)).parameters
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new object made from what `get_config` gave."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.get_config() == other.get_config()
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({arguments})"
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -67,8 +104,23 @@ def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, ty
 
 
 def describe(obj: Any) -> dict[str, Any]:
-    """Return the JSON description of a configuration dataclass, as `resolve` reads it."""
-    return {"class_name": type(obj).__name__, "config": dataclasses.asdict(obj)}
+    """Return the JSON description of an object, as `resolve` reads it.
+
+    Examples
+    --------
+    >>> class Point(Configured):
+    ...     def __init__(self, x):
+    ...         self.x = x
+    >>> describe(Point((1, 2)))
+    {'class_name': 'Point', 'config': {'x': [1, 2]}}
+    """
+    return {"class_name": type(obj).__name__, "config": Configured.get_config(obj)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Configured):
+        return describe(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def snake_case(class_name: str) -> str:
@@ -78,5 +130,7 @@ def snake_case(class_name: str) -> str:
     --------
     >>> snake_case("MeanSquaredError")
     'mean_squared_error'
+    >>> snake_case("TopKCategoricalAccuracy")
+    'top_k_categorical_accuracy'
     """
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()

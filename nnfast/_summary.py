@@ -1,4 +1,4 @@
-"""The table that `Sequential.summary` prints."""
+"""The table that `Sequential.summary` prints, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,51 @@ from nnfast._validation import Shape
 
 if TYPE_CHECKING:
     from nnfast.layers import Layer
+
+
+Row = tuple[str, str, str]
+
+
+def _table(
+    layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
+) -> tuple[list[Row], str]:
+    """Return the cells, headings first, and the line below them."""
+    rows = [("Layer (type)", "Output shape", "Param #")]
+    total, one = 0, input_shape
+    for layer in layers:
+        one = None if one is None else layer.infer_shape(one)
+        shape = "?" if one is None else str((None, *one))
+        count = sum(view.size for view in layer.weights)
+        total += count
+        label = f"{count:,}" if input_shape is not None else "not built"
+        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
+    return rows, f"Total params: {total:,} ({_size(total * itemsize)})"
+
+
+def summary_html(
+    name: str, layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
+) -> str:
+    """Return the table as HTML.
+
+    Parameters
+    ----------
+    name, layers, input_shape, itemsize
+        As in `summary_lines`.
+
+    Examples
+    --------
+    >>> summary_html("<m>", [], (2,), 4)[:30]
+    '<p>Model: <b>&lt;m&gt;</b></p>'
+    """
+    import html
+
+    rows, total = _table(layers, input_shape, itemsize)
+    tags = ["th"] + ["td"] * (len(rows) - 1)
+    body = "".join(
+        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        for tag, row in zip(tags, rows, strict=True)
+    )
+    return f"<p>Model: <b>{html.escape(name)}</b></p><table>{body}</table><p>{total}</p>"
 
 
 def summary_lines(
@@ -37,21 +82,13 @@ def summary_lines(
     -------------------------------------
     Total params: 0 (0 B)
     """
-    rows = [("Layer (type)", "Output shape", "Param #")]
-    total, one = 0, input_shape
-    for layer in layers:
-        one = None if one is None else layer.infer_shape(one)
-        shape = "?" if one is None else str((None, *one))
-        count = sum(view.size for view in layer.weights)
-        total += count
-        label = f"{count:,}" if input_shape is not None else "not built"
-        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
+    rows, total = _table(layers, input_shape, itemsize)
     first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
     rule = "-" * len(lines[0])
     yield f'Model: "{name}"'
     yield from (lines[0], rule, *lines[1:], rule)
-    yield f"Total params: {total:,} ({_size(total * itemsize)})"
+    yield total
 
 
 def _size(n_bytes: int) -> str:

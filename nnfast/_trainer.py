@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import _engine
+from nnfast import _engine, _progress
+from nnfast._callback import CallbackList, History, Logs
+from nnfast._metric import Metric
 from nnfast._plan import Plan
+from nnfast._progress import Progress
 from nnfast._validation import Samples
-from nnfast.callbacks import CallbackList, History, Logs
 from nnfast.losses import Loss
-from nnfast.metrics import Metric, resolve_all
+from nnfast.metrics import resolve_all
 from nnfast.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Program:
     loss : Loss
     metrics : dict of str to Metric
         By their keys in History.
+    weighted : frozenset of str
+        The keys of metrics that sample weights enter.
     dtype : numpy.dtype
     """
 
@@ -64,6 +68,7 @@ class Program:
     optimizer: Optimizer
     loss: Loss
     metrics: Mapping[str, Metric]
+    weighted: frozenset[str]
     dtype: np.dtype[Any]
 
     @classmethod
@@ -74,6 +79,7 @@ class Program:
         optimizer: Optimizer,
         loss: Loss,
         entries: Sequence[str | Metric],
+        weighted_entries: Sequence[str | Metric] = (),
     ) -> Program:
         """Configure the engine, with the optimizer in its initial state.
 
@@ -87,7 +93,7 @@ class Program:
                 f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
                 f"samples of shape {plan.output_shape}"
             )
-        resolved = resolve_all(entries, loss, plan.output_shape)
+        metrics, weighted = resolve_all(entries, weighted_entries, loss, plan.output_shape)
         if len(loss.levels) not in (1, plan.n_out):
             raise ValueError(
                 f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
@@ -96,7 +102,7 @@ class Program:
         smoothing = loss.smoothing(plan.n_out)
         engine.set_loss(*loss.engine_loss(plan.final_activation), loss.levels, *smoothing)
         engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper)
-        return cls(plan, engine, optimizer, loss, resolved, engine.params.dtype)
+        return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
 
     def outputs(self, samples: Samples) -> NDArray[Any] | None:
         """Return a buffer for the predictions of every row, if a metric needs them."""
@@ -104,17 +110,31 @@ class Program:
             return None
         return np.empty((len(samples), self.plan.n_out), self.dtype)
 
-    def measure(self, y: NDArray[Any], outputs: NDArray[Any] | None) -> Logs:
+    def measure(
+        self,
+        y: NDArray[Any],
+        outputs: NDArray[Any] | None,
+        weight: NDArray[np.float64] | None,
+    ) -> Logs:
         """Return every metric."""
-        if outputs is None:
-            return {}
-        return {name: metric(y, outputs) for name, metric in self.metrics.items()}
+        return {name: self.metrics[name].value(t) for name, t in self.totals(y, outputs, weight)}
+
+    def totals(
+        self,
+        y: NDArray[Any],
+        outputs: NDArray[Any] | None,
+        weight: NDArray[np.float64] | None,
+    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield the key of every metric and its sums over rows."""
+        if outputs is not None:
+            for name, metric in self.metrics.items():
+                yield name, metric.totals(y, outputs, weight if name in self.weighted else None)
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
         outputs = self.outputs(samples)
         loss = self.engine.evaluate(samples.data(), outputs)
-        return {"loss": loss} | self.measure(samples.y, outputs)
+        return {"loss": loss} | self.measure(samples.y, outputs, samples.weight)
 
 
 class Fit:
@@ -160,7 +180,9 @@ class Fit:
             or callbacks.per_epoch
             or callbacks.per_batch
         )
+        self.progress = Progress()
         self.diverged_at: int | None = None
+        self.diverged_loss = np.nan
 
     def run(self) -> History:
         """Train; return the history."""
@@ -178,6 +200,8 @@ class Fit:
         logs: Logs = {}
         epoch = options.initial_epoch
         self.callbacks.call("on_train_begin")
+        extent = _progress.Extent(epoch, options.epochs, len(self.rows), len(self.train))
+        self.progress = _progress.make(options.verbose, extent)
         try:
             while epoch < options.epochs and not self.model.stop_training:
                 if self.watched:
@@ -188,10 +212,13 @@ class Fit:
                 if self.diverged_at is not None:
                     break
         finally:
+            self.progress.close()
             self._next_epoch_of_the_streams()
-        self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None:
             epoch, batch = divmod(self.diverged_at, len(self.rows))
+            self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
+        self.callbacks.call("on_train_end", logs=logs)
+        if self.diverged_at is not None and not self.model.stop_training:
             warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)
         return self.history
 
@@ -236,32 +263,44 @@ class Fit:
             logs |= {f"val_{name}": value for name, value in values.items()}
         self.callbacks.call("on_epoch_end", epoch, logs=logs)
         self.history.on_epoch_end(epoch, logs)
-        if self.options.verbose:
-            head = f"Epoch {epoch + 1}/{self.options.epochs} - "
-            print(f"{head}{line(logs)} - {time.perf_counter() - started:.2f}s", flush=True)
+        self.progress.epoch_end(epoch, logs, time.perf_counter() - started)
         return logs
 
     def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
-        lr = np.full(len(losses), self.program.optimizer.learning_rate)
+        lr = self.program.optimizer.rates(self.engine.iterations, len(losses))
+        if self.progress.live and self.outputs is not None:
+            self.outputs.fill(np.nan)
         done = 0
         while done < len(losses) and self.diverged_at is None:
             done += self._chunk(epoch, done, lr[done:], losses[done:])
+            self._show(epoch, losses[:done])
         return done
+
+    def _show(self, epoch: int, losses: NDArray[np.float64]) -> None:
+        """Let the progress show an epoch in which ``len(losses)`` steps are done."""
+        if self.progress.live and self.diverged_at is None:
+            self.progress.update(
+                epoch, len(losses), lambda metrics: self._training_logs(losses, metrics)
+            )
 
     def _step_by_step(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train one epoch with the callbacks of every batch; return the steps done."""
         if self.outputs is not None:
             self.outputs.fill(np.nan)
-        lr = np.empty(1)
+        running = _RunningMetrics(self.program, self.train, self.outputs)
         total, seen = 0.0, 0
         for step, rows in enumerate(self.rows.tolist()):
             self.callbacks.call("on_train_batch_begin", step)
-            lr[0] = self.program.optimizer.learning_rate
+            lr = self.program.optimizer.rates(self.engine.iterations, 1)
             self._chunk(epoch, step, lr, losses[step : step + 1])
             total += float(losses[step]) * rows
+            logs = {"loss": total / (seen + rows)}
+            if self.diverged_at is None:
+                logs |= running.add(None if self.options.shuffle else slice(seen, seen + rows))
             seen += rows
-            self.callbacks.call("on_train_batch_end", step, logs={"loss": total / seen})
+            self.callbacks.call("on_train_batch_end", step, logs=logs)
+            self._show(epoch, losses[: step + 1])
             if self.model.stop_training or self.diverged_at is not None:
                 break
         return step + 1
@@ -281,6 +320,7 @@ class Fit:
         )
         if status == _engine.NONFINITE:
             self.diverged_at = epoch * len(self.rows) + first + done - 1
+            self.diverged_loss = float(losses[done - 1])
         return done
 
     def _means(self, losses: NDArray[np.float64]) -> list[float]:
@@ -289,34 +329,53 @@ class Fit:
         means: list[float] = ((by_epoch * self.rows).sum(axis=1) / len(self.train)).tolist()
         return means
 
-    def _training_logs(self, losses: NDArray[np.float64]) -> Logs:
+    def _training_logs(self, losses: NDArray[np.float64], metrics: bool = True) -> Logs:
         if len(losses) == len(self.rows):
             logs = {"loss": self._means(losses)[0]}
         else:
             rows = self.rows[: len(losses)]
             logs = {"loss": float((losses * rows).sum() / rows.sum())}
-        if self.outputs is not None:
-            y, outputs = self.train.y, self.outputs
+        if metrics and self.outputs is not None:
+            met: Any = slice(None)
             if len(losses) < len(self.rows):
-                # Stopped within the epoch: the rows not yet met still hold the NaN of its start.
-                met = ~np.isnan(outputs[:, 0])
-                y, outputs = y[met], outputs[met]
-            logs |= self.program.measure(y, outputs)
+                # Within the epoch: the rows not yet met still hold the NaN of its start.
+                met = np.flatnonzero(~np.isnan(self.outputs[:, 0]))
+            part = self.train.part(met)
+            logs |= self.program.measure(part.y, self.outputs[met], part.weight)
         return logs
 
 
-def line(logs: Logs) -> str:
-    """Return the logs as one line of text.
+class _RunningMetrics:
+    """Metrics of the rows that an epoch has met so far, batch by batch.
 
-    Examples
-    --------
-    >>> line({"loss": 0.25, "val_loss": 1e-5})
-    'loss: 0.2500 - val_loss: 1.0000e-05'
+    Parameters
+    ----------
+    program : Program
+    samples : Samples
+    outputs : ndarray or None
+        NaN in the first column of rows that were not met yet.
     """
-    return " - ".join(
-        f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.4e}"
-        for name, value in logs.items()
-    )
+
+    def __init__(self, program: Program, samples: Samples, outputs: NDArray[Any] | None) -> None:
+        self.program = program
+        self.samples = samples
+        self.outputs = outputs
+        self.sums: dict[str, NDArray[np.float64]] = {}
+        self.seen = np.zeros(len(samples) if outputs is not None else 0, bool)
+
+    def add(self, rows: slice | None) -> Logs:
+        """Add a batch (None: find its rows); return every metric."""
+        if self.outputs is None:
+            return {}
+        at: Any = rows
+        if rows is None:
+            met = ~np.isnan(self.outputs[:, 0])
+            at = np.flatnonzero(met & ~self.seen)
+            self.seen = met
+        part = self.samples.part(at)
+        for name, sums in self.program.totals(part.y, self.outputs[at], part.weight):
+            self.sums[name] = self.sums[name] + sums if name in self.sums else sums
+        return {name: self.program.metrics[name].value(sums) for name, sums in self.sums.items()}
 
 
 def warn_diverged(where: str, stacklevel: int) -> None:

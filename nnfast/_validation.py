@@ -50,8 +50,8 @@ class Samples:
         """Return the engine's view of these rows."""
         return Data(self.x, self.y, self.weight)
 
-    def part(self, rows: slice) -> Samples:
-        """Return a view of some rows."""
+    def part(self, rows: Any) -> Samples:
+        """Return some rows: a view where `rows` is a slice, a copy where it is indices."""
         return Samples(
             self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows]
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import _resolve
+from nnfast._validation import real
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ _TRUNCATED_STD = 0.87962566103423978
 
 
 @dataclass(frozen=True)
-class Initializer:
+class Initializer(_resolve.Configured):
     """Base of the initializers."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -95,6 +96,11 @@ class RandomNormal(Initializer):
     mean, stddev : float, default 0.0 and 0.05
     seed : int or None, default None
         As in `RandomUniform`.
+
+    Examples
+    --------
+    >>> float(RandomNormal(3.0, 0.0).draw((1,), np.random.default_rng(0))[0])
+    3.0
     """
 
     mean: float = 0.0
@@ -103,6 +109,67 @@ class RandomNormal(Initializer):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         return _generator(self.seed, rng).normal(self.mean, self.stddev, shape)
+
+
+class TruncatedNormal(RandomNormal):
+    """Normal, redrawn until it lies within two `stddev` of `mean`.
+
+    `stddev` is that of the normal before it is cut; the values' own is 0.88 of it.
+
+    Parameters
+    ----------
+    mean, stddev : float, default 0.0 and 0.05
+    seed : int or None, default None
+        As in `RandomUniform`.
+
+    Examples
+    --------
+    >>> w = TruncatedNormal(stddev=1.0).draw((1000,), np.random.default_rng(0))
+    >>> bool(abs(w).max() <= 2)
+    True
+    """
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+        z = _truncated_normal(shape, _generator(self.seed, rng))
+        return self.mean + self.stddev * z
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014).
+
+    Q of the QR decomposition of a normal matrix, signs of R's diagonal taken into Q, so that
+    every such Q is equally likely. Needs at least two axes; all but the last count as one.
+
+    Parameters
+    ----------
+    gain : float, default 1.0
+    seed : int or None, default None
+        As in `RandomUniform`.
+
+    Examples
+    --------
+    >>> w = Orthogonal().draw((5, 3), np.random.default_rng(0))
+    >>> bool(np.allclose(w.T @ w, np.eye(3)))
+    True
+    """
+
+    gain: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        real("gain", self.gain)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+        if len(shape) < 2:
+            raise ValueError(
+                f"Orthogonal needs at least two axes; received shape {shape}: biases cannot have it"
+            )
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        tall = (max(rows, columns), min(rows, columns))
+        q, r = np.linalg.qr(_generator(self.seed, rng).standard_normal(tall))
+        q *= np.where(np.diag(r) < 0.0, -1.0, 1.0)
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -193,14 +260,23 @@ TABLE: dict[str, type[Initializer]] = {
     "lecun_normal": LecunNormal,
     "random_uniform": RandomUniform,
     "random_normal": RandomNormal,
+    "truncated_normal": TruncatedNormal,
+    "orthogonal": Orthogonal,
     "constant": Constant,
     "zeros": Zeros,
     "ones": Ones,
+    # Keras' older names.
+    "uniform": RandomUniform,
+    "normal": RandomNormal,
+    "zero": Zeros,
+    "one": Ones,
 }
 
 
 def resolve(identifier: object) -> Initializer:
-    """Return the initializer that `identifier` (a name, a class or an object) stands for.
+    """Return the initializer that `identifier` stands for.
+
+    That is a name, a class, an object or a config dict.
 
     Raises
     ------

@@ -14,13 +14,15 @@ from nnfast import (
     metrics,
     models,
     optimizers,
+    plotting,
     regularizers,
+    schedules,
 )
 
 # Without these entries `from nnfast.keras.layers import Dense` would load a second copy.
 for _module in (
     *(activations, callbacks, datasets, initializers, kernels),
-    *(layers, losses, metrics, models, optimizers, regularizers),
+    *(layers, losses, metrics, models, optimizers, plotting, regularizers, schedules),
 ):
     sys.modules[_module.__name__.replace("nnfast", __name__)] = _module
 sys.modules[__name__] = nnfast  # what the import statement then returns

@@ -294,12 +294,13 @@ def optimizer_step(
     params = _validation.kernel_output("params", params, (n,), params.dtype)
     grads = _validation.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
     slots = _validation.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
+    iteration = _validation.integer("iteration", iteration, minimum=0)
     core.optimizer_step(
         chosen.id,
         chosen.n_slots,
         chosen.hyper,
-        chosen.learning_rate,
-        _validation.integer("iteration", iteration, minimum=0),
+        float(chosen.rates(iteration, 1)[0]),
+        iteration,
         params,
         grads,
         slots,

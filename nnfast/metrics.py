@@ -1,51 +1,79 @@
-"""Metrics, computed by NumPy from the targets and the outputs of a whole epoch.
+"""Metrics, computed by NumPy from targets and outputs.
 
-Every metric is a mean over samples, so this equals Keras' running value at the epoch's end.
-Sample weights do not enter, as for `metrics=` in Keras.
+Every metric is a function of sums over rows (`totals`), so its value over many batches is that
+of all their rows at once, and equals Keras' running value. Sample weights enter those of
+``weighted_metrics=`` only, as in Keras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnfast import _resolve
-from nnfast._validation import Shape, real
+from nnfast._counts import AUC, Precision, Recall
+from nnfast._metric import (
+    EPSILON,
+    Array,
+    Floats,
+    FunctionMetric,
+    MeanDown,
+    MeanUp,
+    Metric,
+)
+from nnfast._validation import Shape, integer, real
 from nnfast.losses import Loss
 
-Array = NDArray[Any]
+__all__ = [
+    "AUC",
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "FunctionMetric",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "Precision",
+    "R2Score",
+    "Recall",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+]
+
+# What `compile` takes for one metric.
+Identifier = str | Metric | type[Metric] | Callable[[Any, Any], Any] | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """Base of the metrics.
+class Accuracy(MeanUp):
+    """Share of outputs that equal the target exactly.
 
-    Attributes
-    ----------
-    sparse : bool
-        True if the targets must be class indices.
-    rowwise : bool
-        True if one row of outputs is one distribution.
+    The name ``"accuracy"`` is not this: see `resolve`.
+
+    Examples
+    --------
+    >>> Accuracy()(np.array([[1.0], [2.0]]), np.array([[1.0], [2.5]]))
+    0.5
     """
 
-    sparse: ClassVar[bool] = False
-    rowwise: ClassVar[bool] = False
-
-    def __call__(self, y: Array, outputs: Array) -> float:
-        """Return the metric of targets `y` and predictions `outputs`, row by row."""
-        raise NotImplementedError
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs == y
 
 
-@dataclass(frozen=True)
-class BinaryAccuracy(Metric):
+class BinaryAccuracy(MeanUp):
     """Share of outputs on the right side of `threshold`, targets being 0 or 1.
 
     Parameters
     ----------
+    name : str, optional
     threshold : float, default 0.5
 
     Examples
@@ -54,16 +82,15 @@ class BinaryAccuracy(Metric):
     0.5
     """
 
-    threshold: float = 0.5
+    def __init__(self, name: str | None = None, *, threshold: float = 0.5) -> None:
+        super().__init__(name)
+        self.threshold = real("threshold", threshold)
 
-    def __post_init__(self) -> None:
-        real("threshold", self.threshold)
-
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean((outputs > self.threshold) == y)
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return (outputs > self.threshold) == y
 
 
-class CategoricalAccuracy(Metric):
+class CategoricalAccuracy(MeanUp):
     """Share of rows whose largest output is where the target's largest entry is.
 
     Examples
@@ -74,11 +101,11 @@ class CategoricalAccuracy(Metric):
 
     rowwise = True
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(outputs.argmax(axis=1) == y.argmax(axis=1))
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs.argmax(axis=1) == y.argmax(axis=1)
 
 
-class SparseCategoricalAccuracy(Metric):
+class SparseCategoricalAccuracy(MeanUp):
     """Share of rows whose largest output is at the target's class index.
 
     Examples
@@ -90,11 +117,57 @@ class SparseCategoricalAccuracy(Metric):
     sparse = True
     rowwise = True
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(outputs.argmax(axis=1) == y)
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs.argmax(axis=1) == y
 
 
-class MeanSquaredError(Metric):
+class SparseTopKCategoricalAccuracy(MeanUp):
+    """Share of rows with fewer than `k` outputs above that at the target's class index.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, optional
+
+    Examples
+    --------
+    >>> SparseTopKCategoricalAccuracy(k=2)(np.array([1, 2]), np.array([[0.5, 0.4, 0.1]] * 2))
+    0.5
+    """
+
+    sparse = True
+    rowwise = True
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(name)
+        self.k = integer("k", k, minimum=1)
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        own = np.take_along_axis(outputs, y[:, None], axis=1)
+        return (outputs > own).sum(axis=1) < self.k
+
+
+class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
+    """Share of rows with fewer than `k` outputs above that at the target's largest entry.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, optional
+
+    Examples
+    --------
+    >>> TopKCategoricalAccuracy(k=2)(np.eye(3)[[1, 2]], np.array([[0.5, 0.4, 0.1]] * 2))
+    0.5
+    """
+
+    sparse = False
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return super().rows(y.argmax(axis=1), outputs)
+
+
+class MeanSquaredError(MeanDown):
     """Mean of (ŷ − y)².
 
     Examples
@@ -103,11 +176,24 @@ class MeanSquaredError(Metric):
     2.0
     """
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(np.square(outputs - y))
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return np.square(outputs - y)
 
 
-class MeanAbsoluteError(Metric):
+class RootMeanSquaredError(MeanSquaredError):
+    """Square root of the mean of (ŷ − y)² over all rows.
+
+    Examples
+    --------
+    >>> RootMeanSquaredError()(np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]]))
+    2.0
+    """
+
+    def value(self, totals: Floats) -> float:
+        return math.sqrt(super().value(totals))
+
+
+class MeanAbsoluteError(MeanDown):
     """Mean of abs(ŷ − y).
 
     Examples
@@ -116,41 +202,220 @@ class MeanAbsoluteError(Metric):
     1.0
     """
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(np.abs(outputs - y))
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return np.abs(outputs - y)
+
+
+class R2Score(Metric):
+    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², of each output, then averaged.
+
+    Parameters
+    ----------
+    class_aggregation : {"uniform_average", "variance_weighted_average"}
+        How the outputs are averaged.
+    num_regressors : int, default 0
+        p of the adjusted 1 − (1 − R²)·(n − 1)/(n − p − 1), n the number of targets; 0: not
+        adjusted.
+    name : str, optional
+
+    Examples
+    --------
+    >>> R2Score()(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [4.0]]))
+    0.5
+    """
+
+    direction = "up"
+
+    def __init__(
+        self,
+        class_aggregation: str = "uniform_average",
+        num_regressors: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"), class_aggregation)
+        self.class_aggregation = _resolve.choose("class_aggregation", class_aggregation, kinds)
+        self.num_regressors = integer("num_regressors", num_regressors, minimum=0)
+
+    def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        targets = y.astype(np.float64)
+        w = np.ones(len(y)) if weight is None else weight
+        count = np.full(y.shape[1], y.size)
+        residual = w @ np.square(outputs - targets)
+        return np.stack(
+            [w @ targets, w @ targets**2, residual, np.full_like(residual, w.sum()), count]
+        )
+
+    def value(self, totals: Floats) -> float:
+        first, second, residual, weight, count = totals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = second - first * first / weight
+            scores = 1.0 - residual / total
+            scores[np.isinf(scores)] = 0.0
+            if self.class_aggregation == "uniform_average":
+                score = scores.mean()
+            else:
+                score = (total * scores).sum() / total.sum()
+        n, p = count[0], self.num_regressors
+        if 0 < p < n - 1:
+            score = 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0)
+        return float(score)
+
+
+class BinaryCrossentropy(MeanDown):
+    """Mean of −y·log p − (1 − y)·log(1 − p).
+
+    Parameters
+    ----------
+    name : str, optional
+    from_logits : bool, default False
+        The outputs are logits z, and p = 1 / (1 + e⁻ᶻ); else probabilities, clipped to
+        [1e-7, 1 − 1e-7].
+    label_smoothing : float, default 0.0
+        s in [0, 1]: y becomes y·(1 − s) + s/2.
+
+    Examples
+    --------
+    >>> round(BinaryCrossentropy()(np.array([[1.0]]), np.array([[0.5]])), 4)
+    0.6931
+    """
+
+    def __init__(
+        self, name: str | None = None, *, from_logits: bool = False, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(name)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = real("label_smoothing", label_smoothing, low=0.0, high=1.0)
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        s = self.label_smoothing
+        y = y * (1.0 - s) + 0.5 * s if s else y
+        if self.from_logits:
+            # log(1 + eᶻ) − y·z
+            return np.logaddexp(0.0, outputs) - y * outputs
+        p = np.clip(outputs, EPSILON, 1.0 - EPSILON)
+        return -(y * np.log(p) + (1.0 - y) * np.log(1.0 - p))
+
+
+class CategoricalCrossentropy(BinaryCrossentropy):
+    """Mean over rows of −Σₖ yₖ·log pₖ.
+
+    Parameters
+    ----------
+    name : str, optional
+    from_logits : bool, default False
+        The outputs are logits z, and p = softmax(z); else probabilities, divided by their sum
+        and clipped to [1e-7, 1 − 1e-7].
+    label_smoothing : float, default 0.0
+        s in [0, 1]: y becomes y·(1 − s) + s/classes.
+
+    Examples
+    --------
+    >>> round(CategoricalCrossentropy()(np.eye(2), np.array([[0.5, 0.5], [0.5, 0.5]])), 4)
+    0.6931
+    """
+
+    rowwise = True
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        s = self.label_smoothing
+        y = y * (1.0 - s) + s / y.shape[1] if s else y
+        return -(y * _log_probabilities(outputs, self.from_logits)).sum(axis=1)
+
+
+class SparseCategoricalCrossentropy(MeanDown):
+    """Mean over rows of −log p of the true class.
+
+    Parameters
+    ----------
+    name : str, optional
+    from_logits : bool, default False
+        As in `CategoricalCrossentropy`.
+
+    Examples
+    --------
+    >>> round(SparseCategoricalCrossentropy()(np.array([0]), np.array([[0.5, 0.5]])), 4)
+    0.6931
+    """
+
+    sparse = True
+    rowwise = True
+
+    def __init__(self, name: str | None = None, *, from_logits: bool = False) -> None:
+        super().__init__(name)
+        self.from_logits = bool(from_logits)
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        log_p = _log_probabilities(outputs, self.from_logits)
+        return -np.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
 
 
 TABLE: dict[str, type[Metric]] = {
     # "accuracy" and "acc" depend on the targets and the output's shape: see `resolve`.
-    "accuracy": Metric,
-    "acc": Metric,
+    "accuracy": Accuracy,
+    "acc": Accuracy,
     "binary_accuracy": BinaryAccuracy,
     "categorical_accuracy": CategoricalAccuracy,
     "sparse_categorical_accuracy": SparseCategoricalAccuracy,
+    "top_k_categorical_accuracy": TopKCategoricalAccuracy,
+    "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
+    "precision": Precision,
+    "recall": Recall,
+    "auc": AUC,
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
+    "root_mean_squared_error": RootMeanSquaredError,
+    "rmse": RootMeanSquaredError,
     "mean_absolute_error": MeanAbsoluteError,
     "mae": MeanAbsoluteError,
+    "r2_score": R2Score,
+    "binary_crossentropy": BinaryCrossentropy,
+    "bce": BinaryCrossentropy,
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }
 
 
-def check_names(metrics: object) -> list[str | Metric]:
+def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:
     """Check `compile`'s argument as far as it goes without knowing the model's output."""
     if metrics is None:
         return []
     if not isinstance(metrics, (list, tuple)):
-        raise TypeError(f'metrics must be a list, such as ["accuracy"]; received {metrics!r}')
+        raise TypeError(f'{argument} must be a list, such as ["accuracy"]; received {metrics!r}')
+    return [_check(entry) for entry in metrics]
+
+
+def _check(entry: object) -> str | Metric:
+    if isinstance(entry, str):
+        if entry not in {cls.__name__ for cls in TABLE.values()}:
+            _resolve.choose("metric", entry.lower(), TABLE)
+        return entry
+    if callable(entry) and not isinstance(entry, (Metric, type)):
+        return FunctionMetric(entry)
+    return _resolve.resolve("metric", entry, Metric, TABLE)
+
+
+def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
+    """Return JSON descriptions, without functions of the caller's, which cannot be written."""
+    own = [name_of(entry) for entry in entries if isinstance(entry, FunctionMetric)]
+    if own:
+        warnings.warn(
+            f"Metrics {own} are functions and are not saved: compile the loaded model with them",
+            UserWarning,
+            stacklevel=3,
+        )
     return [
-        entry
-        if isinstance(entry, str) and _resolve.choose("metric", entry.lower(), TABLE)
-        else _resolve.resolve("metric", entry, Metric, TABLE)
-        for entry in metrics
+        entry if isinstance(entry, str) else _resolve.describe(entry)
+        for entry in entries
+        if not isinstance(entry, FunctionMetric)
     ]
 
 
 def name_of(entry: str | Metric) -> str:
-    """Return a metric's key in History: the name as passed, or the class in snake case."""
-    return entry if isinstance(entry, str) else _resolve.snake_case(type(entry).__name__)
+    """Return a metric's key in History: the name as passed, or its own, or its class's."""
+    if isinstance(entry, str):
+        return entry
+    return entry.name or _resolve.snake_case(type(entry).__name__)
 
 
 def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
@@ -168,7 +433,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     --------
     >>> from nnfast import losses
     >>> resolve("accuracy", losses.resolve("mse"), (1,))
-    BinaryAccuracy(threshold=0.5)
+    BinaryAccuracy(name=None, threshold=0.5)
     """
     metric: Metric
     if isinstance(entry, str) and entry.lower() in ("accuracy", "acc"):
@@ -178,7 +443,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
             metric = SparseCategoricalAccuracy() if loss.sparse else CategoricalAccuracy()
     else:
         metric = _resolve.resolve("metric", entry, Metric, TABLE)
-    if metric.sparse != loss.sparse:
+    if metric.sparse not in (None, loss.sparse):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(
             f"Metric {name_of(entry)!r} needs {expected}, and the targets of "
@@ -193,11 +458,47 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
 
 
 def resolve_all(
-    entries: Sequence[str | Metric], loss: Loss, output_shape: Shape
-) -> dict[str, Metric]:
-    """Return each metric under its key in History."""
-    return {name_of(entry): resolve(entry, loss, output_shape) for entry in entries}
+    entries: Sequence[str | Metric],
+    weighted: Sequence[str | Metric],
+    loss: Loss,
+    output_shape: Shape,
+) -> tuple[dict[str, Metric], frozenset[str]]:
+    """Return each metric under its key in History, and which of the keys are weighted.
+
+    A key that is taken gets a number; a weighted one is called ``weighted_…`` before: Keras'
+    rule.
+
+    Examples
+    --------
+    >>> from nnfast import losses
+    >>> metrics, _ = resolve_all(["mse", "mse"], ["mse"], losses.resolve("mse"), (1,))
+    >>> list(metrics)
+    ['mse', 'mse_1', 'weighted_mse']
+    """
+    metrics: dict[str, Metric] = {}
+    weighted_keys = set()
+    for entry in entries:
+        metrics[_free(name_of(entry), metrics)] = resolve(entry, loss, output_shape)
+    for entry in weighted:
+        name = name_of(entry)
+        key = _free(f"weighted_{name}" if name in metrics else name, metrics)
+        metrics[key] = resolve(entry, loss, output_shape)
+        weighted_keys.add(key)
+    return metrics, frozenset(weighted_keys)
 
 
-def _mean(values: Array) -> float:
-    return float(values.mean(dtype=np.float64))
+def _free(name: str, taken: dict[str, Metric]) -> str:
+    number = 0
+    key = name
+    while key in taken:
+        number += 1
+        key = f"{name}_{number}"
+    return key
+
+
+def _log_probabilities(outputs: Array, from_logits: bool) -> Any:
+    if from_logits:
+        z = outputs - outputs.max(axis=1, keepdims=True)
+        return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p = outputs / outputs.sum(axis=1, keepdims=True)
+    return np.log(np.clip(p, EPSILON, 1.0 - EPSILON))

@@ -14,8 +14,9 @@ from nnfast import _validation as check
 from nnfast import metrics as _metrics
 from nnfast._chain import Chain
 from nnfast._plan import Plan
+from nnfast._progress import line
 from nnfast._resolve import describe
-from nnfast._trainer import Fit, Options, Program, line, warn_diverged
+from nnfast._trainer import Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.layers import Dropout, Layer, assign
@@ -84,6 +85,7 @@ class Sequential(Chain):
         self.stop_training = False
         self._program: Program | None = None
         self._metric_entries: list[str | _metrics.Metric] = []
+        self._weighted_entries: list[str | _metrics.Metric] = []
         self._step_lr = np.empty(1)
         self._step_loss = np.empty(1)
         super().__init__(layers, name=name, dtype=dtype)
@@ -94,7 +96,8 @@ class Sequential(Chain):
         self,
         optimizer: str | optimizers.Optimizer,
         loss: str | losses.Loss,
-        metrics: Sequence[str | _metrics.Metric] | None = None,
+        metrics: Sequence[_metrics.Identifier] | None = None,
+        weighted_metrics: Sequence[_metrics.Identifier] | None = None,
     ) -> None:
         """Choose how the model is trained. The weights stay; the optimizer starts anew.
 
@@ -102,9 +105,12 @@ class Sequential(Chain):
         ----------
         optimizer : str or Optimizer
         loss : str or Loss
-        metrics : list of str or Metric, optional
+        metrics : list of str, Metric or callable, optional
             Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
-            shape and the loss.
+            shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
+            `nnfast.metrics.FunctionMetric`.
+        weighted_metrics : list of str, Metric or callable, optional
+            The same, with ``sample_weight`` or ``class_weight`` where given.
 
         Raises
         ------
@@ -119,15 +125,25 @@ class Sequential(Chain):
         >>> model.optimizer
         SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
         """
-        new = optimizers.resolve(optimizer), losses.resolve(loss), _metrics.check_names(metrics)
+        new = (
+            optimizers.resolve(optimizer),
+            losses.resolve(loss),
+            _metrics.check_names(metrics),
+            _metrics.check_names(weighted_metrics, "weighted_metrics"),
+        )
         if self._plan is not None and self._engine is not None:
             self._program = Program.make(self._plan, self._engine, *new)
-        self.optimizer, self.loss, self._metric_entries = new
+        self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
 
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
         if self.optimizer is not None and self.loss is not None:
             self._program = Program.make(
-                plan, engine, self.optimizer, self.loss, self._metric_entries
+                plan,
+                engine,
+                self.optimizer,
+                self.loss,
+                self._metric_entries,
+                self._weighted_entries,
             )
 
     def _prepare(
@@ -189,7 +205,8 @@ class Sequential(Chain):
         epochs : int, default 1
             The epoch to stop before; `initial_epoch` counts.
         verbose : {"auto", 0, 1, 2}, default "auto"
-            Anything but 0 prints a line per epoch.
+            1 and "auto" show a bar in a terminal where rich or tqdm is installed; otherwise, as
+            2, they print a line per epoch. 0 shows nothing.
         callbacks : Callback or list of Callback, optional
         validation_split : float, default 0.0
             Share of the rows, the last ones, that are kept for validation.
@@ -248,7 +265,7 @@ class Sequential(Chain):
             shuffle=bool(shuffle),
             verbose=check.verbosity(verbose),
         )
-        self.history = History()
+        self.history = callback_list.history
         return Fit(self, program, train, validation, options, callback_list, self.history).run()
 
     def train_on_batch(
@@ -283,13 +300,15 @@ class Sequential(Chain):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = program.outputs(batch)
-        self._step_lr[0] = program.optimizer.learning_rate
+        self._step_lr[:] = program.optimizer.rates(program.engine.iterations, 1)
         status, _ = program.engine.run(
             batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs
         )
         if status == _engine.NONFINITE:
             warn_diverged("train_on_batch", stacklevel=3)
-        values = {"loss": float(self._step_loss[0])} | program.measure(batch.y, outputs)
+        values = {"loss": float(self._step_loss[0])} | program.measure(
+            batch.y, outputs, batch.weight
+        )
         return _result(values, return_dict)
 
     # Measuring and predicting
@@ -479,7 +498,8 @@ class Sequential(Chain):
         """Write the model to a file from which `load_model` continues it exactly.
 
         The file holds architecture, weights, what was compiled, the optimizer's state and the
-        place in the random streams. It replaces an older one at once, or not at all.
+        place in the random streams. It replaces an older one at once, or not at all. Metrics
+        that are functions of the caller's are left out, with a warning.
 
         Parameters
         ----------
@@ -501,7 +521,8 @@ class Sequential(Chain):
             description["compile"] = {
                 "optimizer": describe(self.optimizer),
                 "loss": describe(self.loss),
-                "metrics": [m if isinstance(m, str) else describe(m) for m in self._metric_entries],
+                "metrics": _metrics.describe_all(self._metric_entries),
+                "weighted_metrics": _metrics.describe_all(self._weighted_entries),
             }
             arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
         description["state"] = {
@@ -510,6 +531,80 @@ class Sequential(Chain):
             "iterations": engine.iterations,
         }
         saving.write(path, arrays, description)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights, and nothing else, to a file for `load_weights`.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast import saving
+
+        self._built_engine()
+        arrays = {
+            f"layers/{i}/{name}": view
+            for i, layer in enumerate(self._layers)
+            for name, view in layer.named_weights.items()
+        }
+        saving.write(path, arrays, {"layers": [layer.name for layer in self._layers]})
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Set the weights from a file of `save_weights` or `save`, of the same architecture.
+
+        The optimizer's state and the random streams stay as they are.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds no weights saved by nnfast, or they do not fit; nothing is set then.
+
+        Examples
+        --------
+        >>> import tempfile, nnfast
+        >>> a, b = (Sequential([nnfast.layers.Dense(2, input_dim=3)]) for _ in range(2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     a.save_weights(folder + "/a.weights.safetensors")
+        ...     b.load_weights(folder + "/a.weights.safetensors")
+        >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
+        True
+        """
+        from nnfast import saving
+
+        self._built_engine()
+        arrays = saving.weights_by_layer(path)
+        places = {
+            (i, name): view
+            for i, layer in enumerate(self._layers)
+            for name, view in layer.named_weights.items()
+        }
+        if arrays.keys() != places.keys():
+            layer, name = min(arrays.keys() ^ places.keys())
+            raise ValueError(
+                f"{os.fspath(path)!r} is of another architecture: {name} of layer {layer} is only "
+                f"in {'the file' if (layer, name) in arrays else f'model {self.name!r}'}"
+            )
+        assign(f"{os.fspath(path)!r}", list(places.values()), [arrays[key] for key in places])
+
+    def _direction(self, key: str) -> str | None:
+        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        if key == "loss":
+            return "down"
+        metric = None if self._program is None else self._program.metrics.get(key)
+        return None if metric is None else metric.direction
 
     def _restore(self, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
         """Take the state that `save` wrote."""

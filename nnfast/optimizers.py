@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnfast import _resolve
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import _resolve, schedules
 from nnfast._engine import OPTIMIZERS
 from nnfast._validation import real
 
+# So that `from nnfast.optimizers.schedules import …` finds the module that is there already.
+for _parent in ("nnfast", "nnfast.keras"):
+    sys.modules[f"{_parent}.optimizers.schedules"] = schedules
+del _parent
+
 
 @dataclass
-class Optimizer:
+class Optimizer(_resolve.Configured):
     """Base of the optimizers.
 
-    `learning_rate` may be set at any time, between two epochs too; the other
-    hyper-parameters are read by `Sequential.compile`.
+    `learning_rate` is a number or a schedule (of `nnfast.schedules`). It may be set at any
+    time, between two epochs too; the other hyper-parameters are read by `Sequential.compile`.
 
     Attributes
     ----------
@@ -27,13 +37,26 @@ class Optimizer:
         Hyper-parameters in the engine's order.
     """
 
-    learning_rate: float
+    learning_rate: float | schedules.LearningRateSchedule
     kind: ClassVar[str]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "learning_rate":
-            value = real(name, value, low=0.0)
+            scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
+            value = schedules.resolve(value) if scheduled else real(name, value, low=0.0)
         super().__setattr__(name, value)
+
+    def rates(self, first: int, count: int) -> NDArray[np.float64]:
+        """Return the learning rates of `count` steps from step `first` on.
+
+        Examples
+        --------
+        >>> SGD(schedules.ExponentialDecay(0.1, 1, 0.5)).rates(1, 2)
+        array([0.05 , 0.025])
+        """
+        if isinstance(self.learning_rate, schedules.LearningRateSchedule):
+            return self.learning_rate.over(first, count)
+        return np.full(count, self.learning_rate)
 
     @property
     def id(self) -> int:
@@ -58,7 +81,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float or schedule, default 0.01
         η, ≥ 0.
     momentum : float, default 0.0
         μ, from 0 to 1.
@@ -75,7 +98,7 @@ class SGD(Optimizer):
     SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float | schedules.LearningRateSchedule = 0.01
     momentum: float = 0.0
     nesterov: bool = False
     kind = "sgd"
@@ -102,7 +125,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
+    learning_rate : float or schedule, default 0.001
         η, ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
         In [0, 1).
@@ -120,7 +143,7 @@ class Adam(Optimizer):
     Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07)
     """
 
-    learning_rate: float = 0.001
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7

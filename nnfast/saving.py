@@ -102,6 +102,33 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     return arrays, description
 
 
+def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDArray[Any]]:
+    """Read the weights in a file of `save_weights` or `save`.
+
+    Returns
+    -------
+    dict of (place of the layer, name) to ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file.
+    """
+    arrays, description = read(path)
+    try:
+        if "model" in description:
+            names = [layer["config"]["name"] for layer in description["model"]["layers"]]
+            places = {name: i for i, name in enumerate(names)}
+        else:
+            places = {str(i): i for i in range(len(description["layers"]))}
+        parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
+        return {(places[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise malformed(path, f"{type(error).__name__}: {error}") from None
+
+
 def malformed(path: str | os.PathLike[str], why: str) -> ValueError:
     """Return the error for a file that is not what it should be."""
     return ValueError(f"{os.fspath(path)!r} is not a model saved by nnfast: {why}")

@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import keras_tools_programs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -196,7 +197,7 @@ def batch_by_batch(keras: Any) -> Results:
 PROGRAMS: dict[str, Program] = {
     program.__name__: program
     for program in (regression, classification, imbalanced, images, batch_by_batch)
-}
+} | keras_tools_programs.PROGRAMS
 
 
 @functools.cache

@@ -1,0 +1,181 @@
+"""What a callback is, the history, and the callbacks of one `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnfast.models import Sequential
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """Base of the callbacks: override what is needed.
+
+    A callback that overrides a batch-level method makes training run one step at a time, with
+    Python in between; the others cost nothing per batch. Setting ``self.model.stop_training =
+    True`` ends training after the present batch or epoch.
+
+    Attributes
+    ----------
+    model : Sequential
+    params : dict
+        ``verbose``, ``epochs`` and ``steps`` (batches per epoch).
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> class Report(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         print(epoch, sorted(logs))
+    >>> model = nnfast.Sequential([nnfast.Input((1,)), nnfast.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> _ = model.fit(np.ones((4, 1)), np.ones(4), verbose=0, callbacks=[Report()])
+    0 ['loss']
+    """
+
+    model: Sequential
+    params: dict[str, Any]
+
+    def set_model(self, model: Sequential) -> None:
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called after the last epoch, with its logs."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before each epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after each epoch and its validation, with ``loss``, metrics and ``val_…``."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch; calls `on_batch_begin`."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch with the epoch's ``loss`` and metrics so far."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before each validation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after each validation, with its ``loss`` and metrics."""
+
+    def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
+        """Called where the loss stops being finite, with that ``loss``; not in Keras.
+
+        Training ends there in any case, without `on_epoch_end`, and with a RuntimeWarning unless
+        a callback sets ``self.model.stop_training``.
+        """
+
+
+class History(Callback):
+    """What `fit` returns: the logs of every epoch.
+
+    Attributes
+    ----------
+    epoch : list of int
+    history : dict of str to list of float
+        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+    def plot(self, keys: Sequence[str] | None = None, axes: Any = None) -> Any:
+        """Draw learning curves with matplotlib: see `nnfast.plotting.learning_curves`."""
+        from nnfast import plotting
+
+        return plotting.learning_curves(self, keys, axes)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first and the last epochs, for notebooks."""
+        import html
+
+        names = list(self.history)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *names))
+        rows = list(zip(self.epoch, *self.history.values(), strict=False))
+        cells = [
+            "".join(f"<td>{value:.4g}</td>" for value in (epoch + 1, *values))
+            for epoch, *values in rows
+        ]
+        if len(cells) > 2 * _SHOWN:
+            cells[_SHOWN:-_SHOWN] = [f'<td colspan="{len(names) + 1}">…</td>']
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+# Epochs at either end of a history's table.
+_SHOWN = 5
+
+
+_BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_EPOCH_METHODS = ("on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_end")
+
+
+class CallbackList:
+    """The callbacks of one `fit`, and what they need to be called for.
+
+    Attributes
+    ----------
+    history : History
+        That of the user's list, or a new one; the trainer fills it.
+    per_batch, per_epoch : bool
+        Whether any of them overrides a batch-level or an epoch-level method.
+    """
+
+    def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:
+        if callbacks is None:
+            callbacks = ()
+        self.callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    "callbacks must be a list of nnfast.callbacks.Callback objects; "
+                    f"received {callback!r}"
+                )
+        own = [callback for callback in self.callbacks if type(callback) is History]
+        self.history = own[0] if own else History()
+        self.callbacks = [callback for callback in self.callbacks if callback is not self.history]
+        self.per_batch = self._overrides(_BATCH_METHODS)
+        self.per_epoch = self._overrides(_EPOCH_METHODS)
+
+    def _overrides(self, methods: Iterable[str]) -> bool:
+        return any(
+            getattr(getattr(callback, method), "__func__", None) is not getattr(Callback, method)
+            for callback in self.callbacks
+            for method in methods
+        )
+
+    def call(self, method: str, *args: Any, logs: Logs | None = None) -> None:
+        """Call one method of each callback, in order; by position, whatever its names."""
+        for callback in self.callbacks:
+            getattr(callback, method)(*args, logs)
+
+    def attach(self, model: Sequential, params: dict[str, Any]) -> None:
+        """Tell every callback its model and the parameters of the fit."""
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(params)

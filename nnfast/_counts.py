@@ -1,0 +1,213 @@
+"""Metrics from counts of true and false positives: precision, recall, areas under curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import _resolve
+from nnfast._metric import EPSILON, Array, Floats, Metric, ratio
+from nnfast._validation import integer, real
+
+
+class _Counts(Metric):
+    """What precision and recall have in common: totals are TP, FP, FN."""
+
+    direction = "up"
+
+    def __init__(
+        self,
+        thresholds: float | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        if isinstance(thresholds, (list, tuple)):
+            raise TypeError(
+                f"thresholds must be one number: make one metric for each; received {thresholds!r}"
+            )
+        self.thresholds = (
+            None if thresholds is None else real("thresholds", thresholds, low=0.0, high=1.0)
+        )
+        self.top_k = None if top_k is None else integer("top_k", top_k, minimum=1)
+        self.class_id = None if class_id is None else integer("class_id", class_id, minimum=0)
+
+    def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        threshold = self.thresholds
+        if threshold is None:
+            threshold = 0.5 if self.top_k is None else -math.inf
+        positive = outputs > threshold
+        if self.top_k is not None:
+            largest = np.argsort(-outputs, axis=1, kind="stable")[:, : self.top_k]
+            among = np.zeros_like(positive)
+            np.put_along_axis(among, largest, True, axis=1)
+            positive &= among
+        true = y != 0
+        if self.class_id is not None:
+            if self.class_id >= y.shape[1]:
+                raise ValueError(
+                    f"class_id must be below the number of outputs, {y.shape[1]}; "
+                    f"received {self.class_id}"
+                )
+            column = slice(self.class_id, self.class_id + 1)
+            positive, true = positive[:, column], true[:, column]
+        w = np.ones(len(y)) if weight is None else weight
+        return np.array(
+            [(w @ cells).sum() for cells in (true & positive, ~true & positive, true & ~positive)]
+        )
+
+
+class Precision(_Counts):
+    """TP / (TP + FP); 0 where nothing is predicted.
+
+    Parameters
+    ----------
+    thresholds : float, default 0.5
+        An output above it is a prediction. With `top_k` there is none by default.
+    top_k : int, optional
+        Only a row's `top_k` largest outputs can be predictions.
+    class_id : int, optional
+        Look at this output alone.
+    name : str, optional
+
+    Examples
+    --------
+    >>> Precision()(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
+    0.5
+    """
+
+    def value(self, totals: Floats) -> float:
+        return float(ratio(totals[0], totals[0] + totals[1]))
+
+
+class Recall(_Counts):
+    """TP / (TP + FN); 0 where there is nothing to find.
+
+    Parameters
+    ----------
+    thresholds, top_k, class_id, name
+        As in `Precision`.
+
+    Examples
+    --------
+    >>> Recall()(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
+    0.5
+    """
+
+    def value(self, totals: Floats) -> float:
+        return float(ratio(totals[0], totals[0] + totals[2]))
+
+
+class AUC(Metric):
+    """Area under a curve, from counts at thresholds, as in Keras.
+
+    Parameters
+    ----------
+    num_thresholds : int, default 200
+        Evenly from just below 0 to just above 1.
+    curve : {"ROC", "PR"}, default "ROC"
+        True over false positive rate, or precision over recall.
+    summation_method : {"interpolation", "minoring", "majoring"}, default "interpolation"
+        Height between two thresholds: the mean (for PR: precision as the counts run in between,
+        Davis and Goadrich, 2006), the lower or the higher.
+    name : str, optional
+    thresholds : sequence of float, optional
+        In [0, 1], instead of `num_thresholds`; the two ends are added.
+    multi_label : bool, default False
+        The mean of each output's own area; else all outputs count as one.
+    from_logits : bool, default False
+        The outputs are logits.
+
+    Examples
+    --------
+    >>> y, p = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([[0.1], [0.6], [0.5], [0.9]])
+    >>> round(AUC()(y, p), 6), round(AUC(curve="PR")(y, p), 6)
+    (0.75, 0.797267)
+    """
+
+    direction = "up"
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        summation_method: str = "interpolation",
+        name: str | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        multi_label: bool = False,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__(name)
+        self.num_thresholds = integer("num_thresholds", num_thresholds, minimum=2)
+        self.curve = _resolve.choose("curve", str(curve).upper(), {"ROC": "ROC", "PR": "PR"})
+        methods = {kind: kind for kind in ("interpolation", "minoring", "majoring")}
+        self.summation_method = _resolve.choose(
+            "summation_method", str(summation_method).lower(), methods
+        )
+        self.thresholds = (
+            None
+            if thresholds is None
+            else tuple(real("each of thresholds", t, low=0.0, high=1.0) for t in sorted(thresholds))
+        )
+        self.multi_label = bool(multi_label)
+        self.from_logits = bool(from_logits)
+
+    def _buckets(self, p: Array) -> tuple[NDArray[np.intp], int]:
+        """Return how many thresholds each of `p` exceeds, and how many there are."""
+        if self.thresholds is not None:
+            ends = [-EPSILON, *self.thresholds, 1.0 + EPSILON]
+            return np.searchsorted(np.array(ends, p.dtype), p), len(ends)
+        last = self.num_thresholds - 1
+        # Every p is above the first threshold, which lies below 0, and none above the last.
+        above = np.maximum(np.ceil(np.clip(p, 0.0, 1.0) * p.dtype.type(last)), 1)
+        return above.astype(np.intp), self.num_thresholds
+
+    def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        """Return weights of (negatives, positives) by thresholds exceeded and by label."""
+        p = outputs if outputs.dtype.kind == "f" else outputs.astype(np.float64)
+        if self.from_logits:
+            p = np.exp(-np.logaddexp(0.0, -p))
+        bucket, n = self._buckets(p)
+        w = np.ones(y.shape) if weight is None else np.broadcast_to(weight[:, None], y.shape)
+        labels = y.shape[1] if self.multi_label else 1
+        label = np.broadcast_to(np.arange(y.shape[1]) % labels, y.shape)
+        cell = ((y != 0) * (n + 1) + bucket) * labels + label
+        counts = np.bincount(cell.ravel(), w.ravel(), minlength=2 * (n + 1) * labels)
+        return counts.astype(np.float64).reshape(2, n + 1, labels)
+
+    def value(self, totals: Floats) -> float:
+        # Threshold j is exceeded by what exceeds more than j of them.
+        fp, tp = (counts[::-1].cumsum(axis=0)[::-1][1:] for counts in totals)
+        negatives, positives = totals.sum(axis=1)
+        if self.curve == "ROC":
+            area = self._area(ratio(fp, negatives), ratio(tp, positives))
+        elif self.summation_method == "interpolation":
+            area = _interpolated_pr(tp, tp + fp, positives)
+        else:
+            area = self._area(ratio(tp, positives), ratio(tp, tp + fp))
+        return float(area.mean())
+
+    def _area(self, x: Floats, y: Floats) -> Floats:
+        if self.summation_method == "interpolation":
+            heights = (y[:-1] + y[1:]) / 2.0
+        else:
+            pick = np.minimum if self.summation_method == "minoring" else np.maximum
+            heights = pick(y[:-1], y[1:])
+        area: Floats = ((x[:-1] - x[1:]) * heights).sum(axis=0)
+        return area
+
+
+def _interpolated_pr(tp: Floats, predicted: Floats, positives: Floats) -> Floats:
+    """Return ∫ precision d(recall), TP linear in the number of predictions in between."""
+    d_tp, d_predicted = tp[:-1] - tp[1:], predicted[:-1] - predicted[1:]
+    slope = ratio(d_tp, d_predicted)
+    intercept = tp[1:] - slope * predicted[1:]
+    both = (predicted[:-1] > 0.0) & (predicted[1:] > 0.0)
+    growth = np.divide(predicted[:-1], predicted[1:], out=np.ones_like(slope), where=both)
+    area: Floats = ratio(slope * (d_tp + intercept * np.log(growth)), positives).sum(axis=0)
+    return area

@@ -1,0 +1,448 @@
+"""Programs on metrics, schedules and callbacks that run with Keras and with nnfast alike.
+
+A part of `keras_programs`, which runs them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Results = dict[str, NDArray[Any]]
+Program = Callable[[Any], Results]
+
+# Schedules
+
+STEPS = (0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 14, 19, 20, 21, 29, 31, 47, 63, 100)
+
+SCHEDULES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "exponential": ("ExponentialDecay", (0.1, 10, 0.5), {}),
+    "exponential stairs": ("ExponentialDecay", (0.1, 8, 0.5), {"staircase": True}),
+    "inverse time": ("InverseTimeDecay", (0.1, 10, 0.7), {}),
+    "inverse time stairs": ("InverseTimeDecay", (0.1, 8, 0.7, True), {}),
+    "polynomial": ("PolynomialDecay", (0.1, 20), {}),
+    "polynomial power": ("PolynomialDecay", (0.1, 20, 0.01, 2.0), {}),
+    "polynomial cycle": ("PolynomialDecay", (0.1, 16, 0.01), {"cycle": True, "power": 0.5}),
+    "cosine": ("CosineDecay", (0.1, 20), {}),
+    "cosine alpha": ("CosineDecay", (0.1, 20, 0.2, "a name"), {}),
+    "cosine warm-up": (
+        "CosineDecay",
+        (0.0, 20),
+        {"warmup_target": 0.3, "warmup_steps": 10, "alpha": 0.1},
+    ),
+    "restarts": ("CosineDecayRestarts", (0.1, 10), {}),
+    "restarts of one length": (
+        "CosineDecayRestarts",
+        (0.1, 8),
+        {"t_mul": 1.0, "m_mul": 0.5, "alpha": 0.1},
+    ),
+    "restarts three times": ("CosineDecayRestarts", (0.1, 8), {"t_mul": 3.0, "m_mul": 0.8}),
+    "piecewise": ("PiecewiseConstantDecay", ([5, 10], [0.3, 0.2, 0.1]), {}),
+}
+
+
+def schedules(keras: Any) -> Results:
+    """Every schedule, step by step."""
+    results = {}
+    for key, (name, arguments, keywords) in SCHEDULES.items():
+        schedule = getattr(keras.optimizers.schedules, name)(*arguments, **keywords)
+        results[key] = np.array([float(schedule(step)) for step in STEPS])
+    return results
+
+
+def schedule_in_training(keras: Any) -> Results:
+    """Training with a schedule, in two fits; an Adam, whose own step count must agree."""
+    x, y = _regression_data(64)
+    model = _linear(keras)
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 20, warmup_target=0.1, warmup_steps=5)
+    model.compile(keras.optimizers.Adam(rate), "mse")
+    first = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    second = model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    return {
+        "losses": np.array(first.history["loss"] + second.history["loss"]),
+        "w": np.array(model.get_weights()[0]),
+    }
+
+
+# Metrics
+
+
+def _binary_data() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 2, 57).astype(np.float32)[:, None]
+    p = np.clip(0.3 * y + rng.uniform(0, 0.7, y.shape), 0, 1).astype(np.float32)
+    p[:4, 0] = (0.0, 1.0, 0.5, 0.5)
+    return y, p, rng.uniform(0, 2, 57).astype(np.float32)
+
+
+def _class_data() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 6, 57)
+    z = rng.normal(size=(57, 6)) + np.eye(6)[y]
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    return y, p.astype(np.float32), rng.uniform(0, 2, 57).astype(np.float32)
+
+
+Case = tuple[str, str, dict[str, Any]]
+
+# Key: class, data, arguments.
+METRICS: dict[str, Case] = {
+    "accuracy": ("Accuracy", "regression", {}),
+    "binary accuracy": ("BinaryAccuracy", "binary", {}),
+    "binary accuracy at 0.7": ("BinaryAccuracy", "binary", {"threshold": 0.7}),
+    "binary accuracy of labels": ("BinaryAccuracy", "labels", {}),
+    "categorical accuracy": ("CategoricalAccuracy", "one-hot", {}),
+    "sparse accuracy": ("SparseCategoricalAccuracy", "sparse", {}),
+    "top 5": ("TopKCategoricalAccuracy", "one-hot", {}),
+    "top 2": ("TopKCategoricalAccuracy", "one-hot", {"k": 2}),
+    "sparse top 5": ("SparseTopKCategoricalAccuracy", "sparse", {}),
+    "sparse top 2": ("SparseTopKCategoricalAccuracy", "sparse", {"k": 2}),
+    "precision": ("Precision", "binary", {}),
+    "precision at 0.3": ("Precision", "binary", {"thresholds": 0.3}),
+    "precision of top 2": ("Precision", "one-hot", {"top_k": 2}),
+    "precision of top 2 above": ("Precision", "one-hot", {"top_k": 2, "thresholds": 0.3}),
+    "precision of class": ("Precision", "labels", {"class_id": 1}),
+    "precision of class in top 2": ("Precision", "one-hot", {"class_id": 1, "top_k": 2}),
+    "recall": ("Recall", "binary", {}),
+    "recall at 0.3": ("Recall", "binary", {"thresholds": 0.3}),
+    "recall of top 2": ("Recall", "one-hot", {"top_k": 2}),
+    "recall of class": ("Recall", "labels", {"class_id": 1}),
+    "nothing predicted": ("Precision", "binary", {"thresholds": 1.0}),
+    "auc": ("AUC", "binary", {}),
+    "auc of 10": ("AUC", "binary", {"num_thresholds": 10}),
+    "auc lower": ("AUC", "binary", {"summation_method": "minoring"}),
+    "auc upper": ("AUC", "binary", {"summation_method": "majoring"}),
+    "auc at thresholds": ("AUC", "binary", {"thresholds": [0.1, 0.25, 0.8]}),
+    "auc of labels": ("AUC", "labels", {}),
+    "auc of each label": ("AUC", "labels", {"multi_label": True}),
+    "auc of logits": ("AUC", "binary logits", {"from_logits": True}),
+    "pr": ("AUC", "binary", {"curve": "PR"}),
+    "pr of 10": ("AUC", "binary", {"curve": "PR", "num_thresholds": 10}),
+    "pr lower": ("AUC", "binary", {"curve": "PR", "summation_method": "minoring"}),
+    "pr upper": ("AUC", "binary", {"curve": "PR", "summation_method": "majoring"}),
+    "pr of each label": ("AUC", "labels", {"curve": "PR", "multi_label": True}),
+    "mse": ("MeanSquaredError", "regression", {}),
+    "rmse": ("RootMeanSquaredError", "regression", {}),
+    "mae": ("MeanAbsoluteError", "regression", {}),
+    "r2": ("R2Score", "regression", {}),
+    "r2 by variance": (
+        "R2Score",
+        "regression",
+        {"class_aggregation": "variance_weighted_average"},
+    ),
+    "r2 adjusted": ("R2Score", "regression", {"num_regressors": 3}),
+    "bce": ("BinaryCrossentropy", "binary", {}),
+    "bce smoothed": ("BinaryCrossentropy", "binary", {"label_smoothing": 0.1}),
+    "bce of logits": ("BinaryCrossentropy", "binary logits", {"from_logits": True}),
+    "cce": ("CategoricalCrossentropy", "one-hot", {}),
+    "cce smoothed": ("CategoricalCrossentropy", "one-hot", {"label_smoothing": 0.1}),
+    "cce of logits": ("CategoricalCrossentropy", "one-hot", {"from_logits": True}),
+    "scce": ("SparseCategoricalCrossentropy", "sparse", {}),
+    "scce of logits": ("SparseCategoricalCrossentropy", "sparse", {"from_logits": True}),
+}
+
+
+def metric_data(kind: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return (y_true, y_pred, sample_weight) of a kind of task."""
+    y, p, w = _class_data()
+    if kind == "sparse":
+        return y, p, w
+    if kind == "one-hot":
+        return np.eye(6, dtype=np.float32)[y], p, w
+    if kind == "labels":
+        rng = np.random.default_rng(5)
+        return rng.integers(0, 2, (57, 3)).astype(np.float32), p[:, :3] * 2, w
+    if kind == "regression":
+        rng = np.random.default_rng(6)
+        target = rng.normal(size=(57, 2)) * (1.0, 3.0) + 5.0
+        guess = target + rng.normal(size=(57, 2)) * 0.3
+        guess[:5] = target[:5]
+        return target.astype(np.float32), guess.astype(np.float32), w
+    y, p, w = _binary_data()
+    return (y, p * 6 - 3, w) if kind == "binary logits" else (y, p, w)
+
+
+def metrics(keras: Any) -> Results:
+    """Running values of every metric over three batches, without and with weights."""
+    results = {}
+    for key, (name, kind, keywords) in METRICS.items():
+        y, p, w = metric_data(kind)
+        for weighted in (False, True):
+            metric = getattr(keras.metrics, name)(**keywords)
+            values = []
+            for rows in (slice(0, 20), slice(20, 50), slice(50, 57)):
+                metric.update_state(y[rows], p[rows], w[rows] if weighted else None)
+                values.append(float(metric.result()))
+            results[f"{key}, weighted" if weighted else key] = np.array(values)
+    return results
+
+
+def metrics_in_training(keras: Any) -> Results:
+    """Metrics and weighted metrics by name, class and object, with a key that is taken."""
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(70, 4))
+    y = (x.sum(axis=1) > 0.3).astype(np.float32)
+    model = _linear(keras, activation="sigmoid")
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        "binary_crossentropy",
+        metrics=["accuracy", "AUC", keras.metrics.Precision(name="p"), "mse"],
+        weighted_metrics=["mse", keras.metrics.Recall(name="r")],
+    )
+    history = model.fit(
+        x,
+        y,
+        batch_size=16,
+        epochs=3,
+        validation_split=0.3,
+        shuffle=False,
+        class_weight={0: 0.5, 1: 2.0},
+        verbose=0,
+    )
+    results = {key: np.array(values) for key, values in history.history.items()}
+    weight = rng.uniform(0, 2, 70)
+    values = model.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0)
+    return results | {f"evaluate {key}": np.array(value) for key, value in values.items()}
+
+
+# Callbacks
+
+
+def _regression_data(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(n, 4))
+    return x, x @ np.array([1.0, -2.0, 0.5, 3.0])
+
+
+def _linear(keras: Any, activation: str = "linear") -> Any:
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(1, activation=activation)]
+    )
+    model.set_weights(_START)
+    return model
+
+
+_START = [np.array([[0.5], [-0.5], [0.25], [1.0]]), np.array([0.1])]
+
+
+@functools.cache
+def _compiled(keras: Any) -> Any:
+    """Return one model for all programs: Keras takes a second to compile each."""
+    model = _linear(keras)
+    model.compile(keras.optimizers.SGD(0.02), "mse", metrics=["mae"])
+    return model
+
+
+def _fit(keras: Any, *callbacks: Any, rate: float = 0.02, **options: Any) -> tuple[Any, Any]:
+    x, y = _regression_data(48)
+    model = _compiled(keras)
+    model.set_weights(_START)
+    model.optimizer.learning_rate = rate
+    keywords = {"validation_data": (x[32:], y[32:]), "epochs": 8, "batch_size": 8} | options
+    history = model.fit(
+        x[:32], y[:32], shuffle=False, verbose=0, callbacks=list(callbacks), **keywords
+    )
+    return model, history
+
+
+def _outcome(model: Any, history: Any) -> Results:
+    results = {key: np.array(values) for key, values in history.history.items()}
+    return results | {"epochs": np.array(history.epoch), "w": np.array(model.get_weights()[0])}
+
+
+def _script(values: list[float], keras: Any) -> Any:
+    """Return a callback that puts numbers into the logs, as if they had been measured."""
+
+    class Script(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["scripted"] = values[epoch]
+
+    return Script()
+
+
+SCRIPT = [1.0, 0.7, 0.69, 0.8, 0.5, 0.52, 0.51, 0.505, 0.6, 0.7]
+
+STOPS: dict[str, dict[str, Any]] = {
+    "patience 0": {},
+    "patience 2": {"patience": 2},
+    "min_delta": {"patience": 1, "min_delta": 0.05},
+    "max": {"patience": 2, "mode": "max"},
+    "baseline": {"patience": 3, "baseline": 0.6},
+    "start": {"patience": 1, "start_from_epoch": 3},
+    "restore": {"patience": 2, "restore_best_weights": True},
+    "restore without stop": {"patience": 99, "restore_best_weights": True},
+    "restore max": {"patience": 2, "restore_best_weights": True, "mode": "max"},
+}
+
+
+def early_stopping(keras: Any) -> Results:
+    """Where training stops, and with which weights."""
+    results = {}
+    for key, keywords in STOPS.items():
+        stop = keras.callbacks.EarlyStopping("scripted", **({"mode": "min"} | keywords))
+        outcome = _outcome(*_fit(keras, _script(SCRIPT, keras), stop, epochs=10))
+        results |= {f"{key}/{name}": value for name, value in outcome.items()}
+        results[f"{key}/state"] = np.array([stop.best, stop.best_epoch, stop.stopped_epoch])
+    return results
+
+
+def early_stopping_auto(keras: Any) -> Results:
+    """The mode of a metric and of the loss, from their names."""
+    stop = keras.callbacks.EarlyStopping("val_mae", patience=1)
+    other = keras.callbacks.EarlyStopping("loss", min_delta=0.5)
+    return _outcome(*_fit(keras, stop, rate=0.9)) | {
+        f"other/{key}": value for key, value in _outcome(*_fit(keras, other)).items()
+    }
+
+
+PLATEAUS: dict[str, dict[str, Any]] = {
+    "plain": {"patience": 1},
+    "factor": {"patience": 1, "factor": 0.5},
+    "min_delta": {"patience": 1, "min_delta": 0.3},
+    "cooldown": {"patience": 1, "cooldown": 2},
+    "min_lr": {"patience": 1, "min_lr": 0.01},
+    "max": {"patience": 2, "mode": "max", "factor": 0.25},
+}
+
+
+def reduce_lr_on_plateau(keras: Any) -> Results:
+    """The learning rate of each epoch, and what comes of it."""
+    results = {}
+    for key, keywords in PLATEAUS.items():
+        reduce = keras.callbacks.ReduceLROnPlateau("scripted", **({"mode": "min"} | keywords))
+        outcome = _outcome(*_fit(keras, _script(SCRIPT, keras), reduce, epochs=10))
+        results |= {f"{key}/{name}": value for name, value in outcome.items()}
+    return results
+
+
+def learning_rate_scheduler(keras: Any) -> Results:
+    """Functions of the epoch, and of the epoch and the learning rate."""
+    one = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 / (1 + epoch))
+    two = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
+    results = {f"one/{key}": value for key, value in _outcome(*_fit(keras, one)).items()}
+    return results | {f"two/{key}": value for key, value in _outcome(*_fit(keras, two)).items()}
+
+
+def checkpoints(keras: Any) -> Results:
+    """Which epochs and batches are saved, and under which names."""
+    results = {}
+    # Keras wants its own endings.
+    weights, model = ".weights.h5", ".keras"
+    cases: dict[str, tuple[str, dict[str, Any]]] = {
+        "every epoch": ("m{epoch:02d}-{scripted:.2f}" + model, {}),
+        "best": ("b{epoch:02d}" + model, {"save_best_only": True}),
+        "best max": ("b{epoch:02d}" + model, {"save_best_only": True, "mode": "max"}),
+        "threshold": (
+            "t{epoch:02d}" + weights,
+            {"save_best_only": True, "initial_value_threshold": 0.6, "save_weights_only": True},
+        ),
+        "batches": ("e{epoch}-{batch}" + weights, {"save_freq": 3, "save_weights_only": True}),
+    }
+    for key, (name, keywords) in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            save = keras.callbacks.ModelCheckpoint(
+                f"{folder}/sub/{name}", "scripted", **({"mode": "min"} | keywords)
+            )
+            _fit(keras, _script(SCRIPT, keras), save)
+            results[key] = np.array(sorted(os.listdir(f"{folder}/sub")))
+    return results
+
+
+def csv_logger(keras: Any) -> Results:
+    """The header, with and without validation, and appending."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/log.csv"
+        for key, options, keywords in (
+            ("validation", {}, {}),
+            ("none", {"validation_data": None}, {"separator": ";"}),
+            ("append", {"epochs": 10, "initial_epoch": 8}, {"separator": ";", "append": True}),
+        ):
+            _fit(keras, keras.callbacks.CSVLogger(path, **keywords), **options)
+            text = Path(path).read_bytes().decode()
+            assert text.endswith("\r\n")
+            rows = [line.split(keywords.get("separator", ",")) for line in text.splitlines()]
+            results[f"{key}/header"] = np.array(rows[0])
+            for column in range(len(rows[0])):
+                cells = [row[column] if column < len(row) else "none" for row in rows[1:]]
+                numbers = [-1.0 if cell in ("NA", "none") else float(cell) for cell in cells]
+                results[f"{key}/{column}"] = np.array(numbers)
+    return results
+
+
+def calls(keras: Any) -> Results:
+    """The order of a callback's calls, and what the logs hold."""
+    seen: list[str] = []
+
+    class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_begin(self, logs: Any = None) -> None:
+            seen.append(f"train begin {sorted(logs or {})}")
+
+        def on_train_end(self, logs: Any = None) -> None:
+            seen.append(f"train end {sorted(logs or {})}")
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            seen.append(f"epoch {epoch} begin {sorted(logs or {})}")
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seen.append(f"epoch {epoch} end {sorted(logs or {})}")
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"batch {batch} begin {sorted(logs or {})}")
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            values.append([logs["loss"], logs["mae"]])
+            seen.append(f"batch {batch} end {sorted(logs or {})}")
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            seen.append(f"test begin {sorted(logs or {})}")
+
+        def on_test_end(self, logs: Any = None) -> None:
+            seen.append(f"test end {sorted(logs or {})}")
+
+    values: list[list[float]] = []
+    train: list[str] = []
+    functions = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda number, values: train.append(f"epoch {number} {sorted(values)}"),
+        on_train_begin=lambda values: train.append("begin"),
+        on_train_end=lambda values: train.append("end"),
+        on_train_batch_end=lambda batch, logs: train.append(f"batch {batch}"),
+    )
+    _fit(keras, Recorder(), functions, epochs=2, batch_size=13)
+    return {"calls": np.array(seen), "values": np.array(values), "functions": np.array(train)}
+
+
+def stops_in_the_middle(keras: Any) -> Results:
+    """A callback that stops within an epoch: the epoch's logs are of the batches so far."""
+
+    class Stop(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = batch == 1
+
+    return _outcome(*_fit(keras, Stop()))
+
+
+PROGRAMS: dict[str, Program] = {
+    program.__name__: program
+    for program in (
+        schedules,
+        schedule_in_training,
+        metrics,
+        metrics_in_training,
+        early_stopping,
+        early_stopping_auto,
+        reduce_lr_on_plateau,
+        learning_rate_scheduler,
+        checkpoints,
+        csv_logger,
+        calls,
+        stops_in_the_middle,
+    )
+}

@@ -1,0 +1,343 @@
+"""Callbacks in training. That they do what Keras' do: keras_tools_programs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import callbacks, layers, optimizers, schedules
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(40, 3))
+Y = X @ np.array([1.0, -1.0, 2.0])
+
+
+def model(rate: Any = 0.01, seed: int = 0, **keywords: Any) -> Any:
+    nnfast.set_seed(seed)
+    made = nnfast.Sequential([layers.Dense(4, "tanh", input_dim=3), layers.Dense(1)])
+    made.compile(optimizers.SGD(rate), "mse", **keywords)
+    return made
+
+
+def fit(net: Any, *used: Any, **keywords: Any) -> Any:
+    return net.fit(
+        X, Y, **({"epochs": 4, "batch_size": 8, "verbose": 0, "callbacks": list(used)} | keywords)
+    )
+
+
+class Script(callbacks.Callback):
+    """Puts numbers into the logs as if they had been measured."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["scripted"] = self.values[epoch]
+
+
+ON_EPOCHS: dict[str, Any] = {
+    "EarlyStopping": lambda: callbacks.EarlyStopping("loss", restore_best_weights=True),
+    "ModelCheckpoint": lambda: callbacks.ModelCheckpoint("m{epoch}.safetensors"),
+    "ReduceLROnPlateau": lambda: callbacks.ReduceLROnPlateau("loss"),
+    "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(lambda epoch, rate: rate),
+    "CSVLogger": lambda: callbacks.CSVLogger("log.csv"),
+    "TerminateOnNaN": callbacks.TerminateOnNaN,
+    "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+    "History": callbacks.History,
+}
+
+
+@pytest.mark.parametrize("name", ON_EPOCHS)
+def test_epoch_level_callbacks_leave_the_batches_to_the_engine(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not callbacks.CallbackList(ON_EPOCHS[name]()).per_batch
+    watched, alone = model(), model()
+    fit(watched, ON_EPOCHS[name]())
+    fit(alone)
+    np.testing.assert_array_equal(watched.get_weights()[0], alone.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        callbacks.ModelCheckpoint("m", save_freq=2),
+        callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None),
+        callbacks.LambdaCallback(on_batch_begin=lambda batch, logs: None),
+    ],
+)
+def test_batch_level_callbacks_are_found(callback: Any) -> None:
+    assert callbacks.CallbackList([callback]).per_batch
+
+
+def test_running_metrics_are_of_the_rows_so_far() -> None:
+    seen: list[tuple[float, float, float]] = []
+    net = model(0.0, metrics=["mse", "r2_score"], weighted_metrics=["mae"])
+    say = callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(tuple(logs.values()))
+    )
+    weight = rng.uniform(0, 2, 40)
+    for shuffle in (False, True):
+        seen.clear()
+        history = fit(net, say, epochs=1, shuffle=shuffle, sample_weight=weight).history
+        assert len(seen) == 5
+        # The same at the epoch's end, however they were added up.
+        for last, values in zip(seen[-1], history.values(), strict=True):
+            assert last == pytest.approx(values[0], rel=1e-6)
+        if not shuffle:
+            error = (net.predict(X[:16], verbose=0)[:, 0] - Y[:16]) ** 2
+            assert seen[1][1] == pytest.approx(error.mean(), rel=1e-5)
+
+
+def test_early_stopping_restores_the_best_weights() -> None:
+    kept: list[Any] = []
+    net = model(0.1)
+    keep = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(net.get_weights()))
+    stop = callbacks.EarlyStopping("scripted", mode="min", patience=2, restore_best_weights=True)
+    fit(net, Script(3, 1, 2, 2, 0), keep, stop, epochs=5)
+    assert len(kept) == 4
+    assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (1, 1, 3)
+    for w, best, last in zip(net.get_weights(), kept[1], kept[-1], strict=True):
+        np.testing.assert_array_equal(w, best)
+        assert (w != last).any()
+
+
+@pytest.mark.parametrize(
+    ("metric", "down"), [("mae", True), ("r2_score", False), ("accuracy", False)]
+)
+def test_auto_mode_asks_the_metric(metric: str, down: bool) -> None:
+    net = model(metrics=[metric])
+    stop = callbacks.EarlyStopping(f"val_{metric}")
+    fit(net, stop, validation_split=0.5, epochs=1)
+    assert stop._less() == down
+
+
+def test_auto_mode_of_something_unknown() -> None:
+    net = model(metrics=[lambda y_true, y_pred: 1.0])
+    before = net.get_weights()[0]
+    for monitor in ("val_<lambda>", "scripted"):
+        with pytest.raises(ValueError, match="mode"):
+            fit(net, callbacks.EarlyStopping(monitor))
+    np.testing.assert_array_equal(net.get_weights()[0], before)
+    fit(net, callbacks.EarlyStopping("<lambda>", mode="max"))
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        callbacks.EarlyStopping(),
+        callbacks.ReduceLROnPlateau(),
+        callbacks.ModelCheckpoint("m", save_best_only=True),
+    ],
+)
+def test_what_is_not_measured_is_warned_of(
+    callback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match=r"'val_loss'.*loss"):
+        fit(model(), callback, epochs=1)
+
+
+def test_checkpoints_hold_the_model_of_their_epoch(tmp_path: Path) -> None:
+    net = model(metrics=["mae"])
+    path = str(tmp_path / "deep" / "{epoch:02d}-{mae:.2f}.safetensors")
+    weights = str(tmp_path / "w{epoch}")
+    kept: list[Any] = []
+    history = fit(
+        net,
+        callbacks.ModelCheckpoint(path),
+        callbacks.ModelCheckpoint(weights, save_weights_only=True),
+        callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(net.get_weights())),
+        epochs=2,
+    ).history
+    for epoch in (0, 1):
+        whole = nnfast.load_model(path.format(epoch=epoch + 1, mae=history["mae"][epoch]))
+        other = model(seed=5)
+        other.load_weights(weights.format(epoch=epoch + 1))
+        for a, b, c in zip(whole.get_weights(), other.get_weights(), kept[epoch], strict=True):
+            np.testing.assert_array_equal(a, c)
+            np.testing.assert_array_equal(b, c)
+    with pytest.raises(KeyError, match="there are"):
+        fit(net, callbacks.ModelCheckpoint(str(tmp_path / "{val_mae}")))
+
+
+def test_checkpoints_every_few_batches(tmp_path: Path) -> None:
+    fit(model(), callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=4), epochs=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-4", "2-3"]
+
+
+def test_verbose_callbacks_say_what_they_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(
+        model(),
+        Script(3, 1, 2, 2),
+        callbacks.EarlyStopping(
+            "scripted", patience=2, mode="min", verbose=1, restore_best_weights=True
+        ),
+        callbacks.ModelCheckpoint(
+            tmp_path / "m", "scripted", mode="min", save_best_only=True, verbose=1
+        ),
+        callbacks.ReduceLROnPlateau("scripted", mode="min", patience=1, verbose=1),
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert "Epoch 4: early stopping" in lines
+    assert "Restoring the weights of the best epoch: 2" in lines
+    assert "Epoch 2: scripted improved from 3 to 1" in lines
+    assert "Epoch 3: scripted did not improve from 1" in lines
+    assert f"Epoch 2: saving to {tmp_path / 'm'}" in lines
+    assert "Epoch 3: ReduceLROnPlateau sets the learning rate to 0.001" in lines
+    fit(model(), callbacks.LearningRateScheduler(lambda epoch: 0.5, verbose=1), epochs=1)
+    assert "LearningRateScheduler sets the learning rate to 0.5" in capsys.readouterr().out
+
+
+def test_the_reduced_rate_is_the_one_that_is_used() -> None:
+    net = model(0.05)
+    reduce = callbacks.ReduceLROnPlateau("scripted", factor=0.0, patience=1, mode="min")
+    losses = fit(net, Script(1, 2, 2, 2), reduce, shuffle=False).history["loss"]
+    assert net.optimizer.learning_rate == 0.0
+    assert losses[1] != losses[2] == losses[3]
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [callbacks.ReduceLROnPlateau("loss"), callbacks.LearningRateScheduler(lambda epoch: 0.1)],
+)
+def test_a_schedule_is_not_overwritten(callback: Any) -> None:
+    net = model(schedules.CosineDecay(0.1, 10))
+    with pytest.raises(TypeError, match=r"CosineDecay.*a number"):
+        fit(net, callback)
+
+
+def test_terminate_on_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    """No warning, which would be an error here, but what the callback says."""
+    y = Y.copy()
+    y[20] = np.nan
+    net = model()
+    history = net.fit(
+        X, y, 8, epochs=4, shuffle=False, verbose=0, callbacks=[callbacks.TerminateOnNaN()]
+    )
+    assert history.epoch == []
+    assert capsys.readouterr().out == "Batch 2: Invalid loss, terminating training\n"
+    with pytest.raises(RuntimeError, match="batch 2"):
+        net.fit(X, y, 8, shuffle=False, verbose=0, callbacks=callbacks.TerminateOnNaN(True))
+    assert all(np.isfinite(w).all() for w in net.get_weights())
+    with pytest.warns(RuntimeWarning, match="batch 3"):
+        net.fit(X, y, 8, shuffle=False, verbose=0)
+
+
+def test_a_history_of_the_callers_is_filled() -> None:
+    own = callbacks.History()
+    net = model()
+    assert fit(net, own) is own is net.history
+    assert len(own.history["loss"]) == 4
+    fit(net, own, epochs=6, initial_epoch=4)
+    assert own.epoch == [0, 1, 2, 3, 4, 5]
+    assert len(own.history["loss"]) == 6
+
+
+def test_history_as_html() -> None:
+    history = fit(model(metrics=["mae"]), epochs=3)
+    text = history._repr_html_()
+    assert text.count("<tr>") == 4
+    assert "<th>mae</th>" in text
+    assert f"{history.history['mae'][2]:.4g}" in text
+    assert fit(model(), epochs=50)._repr_html_().count("<tr>") == 12
+
+
+def test_model_as_html() -> None:
+    net = model()
+    net.name = "<b>"
+    text = net._repr_html_()
+    assert "&lt;b&gt;" in text
+    assert "Total params: 21" in text
+    assert all(layer.name in text for layer in net.layers)
+    assert "?" in nnfast.Sequential([layers.Dense(2)])._repr_html_()
+
+
+def test_csv_logger_makes_a_file_that_can_be_read(tmp_path: Path) -> None:
+    history = fit(model(metrics=["mae"]), callbacks.CSVLogger(tmp_path / "log.csv"))
+    table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
+    assert table["epoch"].tolist() == [0, 1, 2, 3]
+    assert table["loss"].tolist() == history.history["loss"]
+    assert table["mae"].tolist() == history.history["mae"]
+
+
+def test_epoch_callbacks_do_not_slow_the_batches() -> None:
+    """Some 20 µs of an epoch, and nothing of its batches: a loop over batches takes seconds."""
+    x, y = np.ones((40_000, 1), np.float32), np.ones((40_000, 1), np.float32)
+    nnfast.set_seed(0)
+    net = nnfast.Sequential([layers.Dense(1, input_dim=1)])
+    net.compile("sgd", "mse")
+    stop = callbacks.EarlyStopping("loss", patience=99)
+    times = []
+    for used in ([], [stop]):
+        start = time.perf_counter()
+        net.fit(x, y, batch_size=1, epochs=3, verbose=0, callbacks=used)
+        times.append(time.perf_counter() - start)
+    assert times[1] < 2 * times[0] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: callbacks.EarlyStopping(mode="down"), ["mode", "'down'"]),
+        (lambda: callbacks.EarlyStopping(patience=-1), ["patience", ">= 0", "-1"]),
+        (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ["factor", "< 1", "1.0"]),
+        (lambda: callbacks.ModelCheckpoint("m", save_freq="batch"), ["save_freq", "'batch'"]),
+        (lambda: callbacks.LearningRateScheduler(0.1), ["schedule", "0.1"]),
+        (lambda: callbacks.LambdaCallback(on_epoch=print), ["'on_epoch'"]),
+        (
+            lambda: fit(model(), callbacks.LearningRateScheduler(lambda epoch: "low")),
+            ["learning rate", "'low'"],
+        ),
+    ],
+)
+def test_errors(make: Any, words: list[str]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make()
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+# Files of weights
+
+
+def test_weights_files(tmp_path: Path) -> None:
+    net = model()
+    fit(net)
+    net.save_weights(tmp_path / "w")
+    net.save(tmp_path / "m")
+    for name in ("w", "m"):
+        other = model(seed=3)
+        other.load_weights(tmp_path / name)
+        for a, b in zip(net.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert np.isfinite(fit(other).history["loss"]).all()
+
+
+def test_weights_files_that_do_not_fit(tmp_path: Path) -> None:
+    net = model()
+    net.save_weights(tmp_path / "w")
+    deeper = nnfast.Sequential([layers.Dense(4, input_dim=3), layers.Dense(1), layers.Dense(1)])
+    wider = nnfast.Sequential([layers.Dense(5, input_dim=3), layers.Dense(1)])
+    for other, words in ((deeper, "layer 2"), (wider, r"\(3, 5\).*\(3, 4\)")):
+        before = other.get_weights()
+        with pytest.raises(ValueError, match=words):
+            other.load_weights(tmp_path / "w")
+        for a, b in zip(other.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(FileNotFoundError):
+        net.load_weights(tmp_path / "none")
+    (tmp_path / "bad").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="bad"):
+        net.load_weights(tmp_path / "bad")
+    with pytest.raises(ValueError, match="no weights yet"):
+        nnfast.Sequential([layers.Dense(1)]).save_weights(tmp_path / "x")
+    with pytest.raises(ValueError, match="KeyError"):
+        nnfast.load_model(tmp_path / "w")

@@ -1,0 +1,264 @@
+"""What `fit` shows, in a terminal and elsewhere; learning curves."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import _progress, callbacks, layers, plotting
+
+X, Y = np.random.default_rng(0).normal(size=(64, 3)), np.ones(64)
+
+
+def model() -> Any:
+    nnfast.set_seed(0)
+    made = nnfast.Sequential([layers.Dense(1, input_dim=3)])
+    made.compile("sgd", "mse", metrics=["mae"])
+    return made
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm")
+    return Terminal()
+
+
+def fit(terminal: Terminal, net: Any, **options: Any) -> Any:
+    """Fit with stdout in a terminal."""
+    with contextlib.redirect_stdout(terminal):
+        return net.fit(X, Y, **options)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    """Make imports of modules fail."""
+    real = builtins.__import__
+
+    def fake(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] in missing:
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fake)
+
+
+@pytest.mark.parametrize("verbose", [1, 2, "auto"])
+def test_lines_where_there_is_no_terminal(verbose: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model().fit(X, Y, epochs=2, verbose=verbose, validation_split=0.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    number = r"[\d.e+-]+"
+    pattern = (
+        rf"Epoch 1/2 - loss: {number} - mae: {number} - val_loss: {number} - val_mae: {number}"
+        rf" - \d+\.\d\ds - {number}[kM]? samples/s"
+    )
+    assert re.fullmatch(pattern, lines[0]), lines[0]
+
+
+def test_verbose_2_is_lines_in_a_terminal(terminal: Terminal) -> None:
+    fit(terminal, model(), epochs=2, verbose=2)
+    assert terminal.getvalue().count("\n") == 2
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_verbose_0_is_silent(terminal: Terminal) -> None:
+    fit(terminal, model(), epochs=2, verbose=0)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("bar", ["rich", "tqdm"])
+@pytest.mark.parametrize("by_batch", [False, True])
+def test_live(
+    bar: str, by_batch: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(bar)
+    if bar == "tqdm":
+        without(monkeypatch, "rich")
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    used = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(f"said {epoch}"))
+    if by_batch:
+        used = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    watched, alone = model(), model()
+    a = fit(terminal, watched, epochs=3, batch_size=8, verbose=1, callbacks=used).history
+    text = terminal.getvalue()
+    for epoch in (1, 2, 3):
+        assert f"Epoch {epoch}/3 - loss: " in text
+    assert "samples/s" in text
+    assert " left" in text
+    assert "mae: " in text
+    assert text.count("said") == (0 if by_batch else 3)
+    # What is shown changes nothing.
+    assert a == alone.fit(X, Y, epochs=3, batch_size=8, verbose=0).history
+
+
+def test_lines_where_nothing_is_installed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "rich", "tqdm")
+    fit(terminal, model(), epochs=2, verbose=1)
+    assert terminal.getvalue().count("\n") == 2
+
+
+def test_the_bar_is_closed_after_an_error(terminal: Terminal) -> None:
+    pytest.importorskip("rich")
+
+    def fail(epoch: int, logs: Any) -> None:
+        raise RuntimeError("own mistake")
+
+    callback = callbacks.LambdaCallback(on_epoch_end=fail)
+    with contextlib.redirect_stdout(terminal):
+        with pytest.raises(RuntimeError, match="own mistake"):
+            model().fit(X, Y, verbose=1, callbacks=callback)
+        assert sys.stdout is terminal  # It is rich's while the bar is there.
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    assert hide in terminal.getvalue()
+    assert terminal.getvalue().rindex(show) > terminal.getvalue().rindex(hide)
+
+
+class Drawn(_progress.Live):
+    """Keeps what it is to draw."""
+
+    def __init__(self, extent: _progress.Extent, clock: Any) -> None:
+        super().__init__(extent, clock)
+        self.drawings: list[tuple[int, int, str, str]] = []
+        self.lines: list[str] = []
+
+    def draw(self, done: int, total: int, head: str, text: str) -> None:
+        self.drawings.append((done, total, head, text))
+
+    def above(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_clock_decides_what_is_drawn() -> None:
+    clock = Clock()
+    bar = Drawn(_progress.Extent(0, 1000, 10, 320), clock)
+    for epoch in range(1000):
+        for step in range(1, 11):
+            clock.now += 0.0005
+            bar.update(epoch, step, lambda metrics: {"loss": 1.0})
+        bar.epoch_end(epoch, {"loss": 0.5}, 0.005)
+    assert clock.now == pytest.approx(5.0)
+    assert 45 <= len(bar.drawings) <= 52
+    assert 45 <= len(bar.lines) <= 52
+    assert bar.lines[-1].startswith("Epoch 1000/1000 - loss: 0.5000")
+    done, total, head, text = bar.drawings[0]
+    assert (total, head) == (10_000, f"Epoch {-(-done // 10)}/1000")
+    assert text.startswith("5s left - 64.0k samples/s - loss: ")
+    assert bar.drawings[-1][0] == 10_000
+
+
+def test_metrics_of_an_unfinished_epoch_take_a_small_share_of_the_time() -> None:
+    clock = Clock()
+    bar = Drawn(_progress.Extent(0, 1, 1000, 1000), clock)
+    asked = []
+
+    def measure(metrics: bool) -> dict[str, float]:
+        asked.append(metrics)
+        clock.now += 0.05 if metrics else 0.0
+        return {"loss": clock.now} | ({"auc": 0.7} if metrics else {})
+
+    for step in range(1, 1000):
+        clock.now += 0.01
+        bar.update(0, step, measure)
+    assert len(asked) > 50
+    assert sum(asked) * 0.05 < 0.06 * clock.now + 0.05
+    # The last value known stays in sight.
+    assert all("auc: 0.7" in text for *_, text in bar.drawings)
+
+
+def test_metrics_of_an_unfinished_epoch_are_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnfast import _trainer
+
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    class Seen(_progress.Progress):
+        live = True
+
+        def update(self, epoch: int, step: int, measure: Any) -> None:
+            seen.append((step, dict(measure(True))))
+
+    monkeypatch.setattr(_progress, "make", lambda verbose, extent: Seen())
+    monkeypatch.setattr(_trainer, "CHUNK_SECONDS", 0.002)
+    x, y = np.random.default_rng(0).normal(size=(100_000, 3)), np.zeros(100_000)
+    net = model()
+    net.optimizer.learning_rate = 0.0
+    net.fit(x, y, batch_size=4, shuffle=False, verbose=1)
+    assert len(seen) > 1
+    assert seen[-1][0] == 25_000
+    error = abs(net.predict(x, verbose=0)[:, 0])
+    for step, logs in seen:
+        assert logs["mae"] == pytest.approx(error[: 4 * step].mean(), rel=1e-5)
+        assert logs["loss"] == pytest.approx((error[: 4 * step] ** 2).mean(), rel=1e-5)
+
+
+# Drawings
+
+
+@pytest.fixture
+def pyplot() -> Any:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+def test_learning_curves(pyplot: Any, tmp_path: Path) -> None:
+    history = model().fit(X, Y, epochs=5, initial_epoch=2, validation_split=0.5, verbose=0)
+    figure = history.plot()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "mae"]
+    training, validation = figure.axes[0].lines
+    assert training.get_xdata().tolist() == [3, 4, 5]
+    assert training.get_ydata().tolist() == history.history["loss"]
+    assert validation.get_ydata().tolist() == history.history["val_loss"]
+    assert validation.get_linestyle() == "--"
+    figure.savefig(tmp_path / "curves.png")
+
+
+def test_learning_curves_on_given_axes(pyplot: Any) -> None:
+    _, axes = pyplot.subplots()
+    figure = plotting.learning_curves({"loss": [1, 2], "mae": [3, 4]}, keys=["mae"], axes=axes)
+    assert figure is axes.figure
+    assert axes.get_ylabel() == "mae"
+    with pytest.raises(ValueError, match="2, one for each"):
+        plotting.learning_curves({"loss": [1], "mae": [3]}, axes=axes)
+
+
+def test_learning_curves_of_what_is_not_there(pyplot: Any) -> None:
+    with pytest.raises(ValueError, match=r"'maa'.*'mae'"):
+        plotting.learning_curves({"loss": [1], "mae": [3]}, keys=["maa"])
+    with pytest.raises(ValueError, match="empty"):
+        callbacks.History().plot()
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "matplotlib")
+    with pytest.raises(ImportError, match=r"nnfast\[plot\]"):
+        plotting.learning_curves({"loss": [1.0]})

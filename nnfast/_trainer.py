@@ -101,8 +101,14 @@ class Program:
             )
         smoothing = loss.smoothing(plan.n_out)
         engine.set_loss(*loss.engine_loss(plan.final_activation), loss.levels, *smoothing)
-        engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper)
+        engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper, **optimizer.options)
+        optimizer.start(engine.slots)
         return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
+
+    def finish(self) -> None:
+        """End training: a moving average replaces the weights."""
+        if self.optimizer.use_ema and self.engine.iterations:
+            self.engine.params[:] = self.engine.slots[-1]
 
     def outputs(self, samples: Samples) -> NDArray[Any] | None:
         """Return a buffer for the predictions of every row, if a metric needs them."""
@@ -217,6 +223,7 @@ class Fit:
         if self.diverged_at is not None:
             epoch, batch = divmod(self.diverged_at, len(self.rows))
             self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
+        self.program.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None and not self.model.stop_training:
             warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)

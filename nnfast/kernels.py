@@ -269,8 +269,8 @@ def optimizer_step(
         C-contiguous float32 or float64; updated.
     grads : array_like, shape (n,)
     slots : ndarray, shape (n_slots, n)
-        The optimizer's state, zeros at first; updated. SGD has no slot, with momentum one;
-        Adam has two.
+        The optimizer's state, updated; n_slots is ``optimizer.n_slots``. Zeros at first
+        (Adagrad: its initial value).
     iteration : int
         Steps taken before this one.
     optimizer : str or Optimizer, default "adam"
@@ -292,19 +292,29 @@ def optimizer_step(
         raise TypeError(f"params: expected an array to update, got {type(params).__name__}")
     n = params.size
     params = _validation.kernel_output("params", params, (n,), params.dtype)
-    grads = _validation.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
+    g = _validation.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
     slots = _validation.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
     iteration = _validation.integer("iteration", iteration, minimum=0)
+    largest = chosen.clipnorm or chosen.global_clipnorm  # the same for a single array
+    if largest is not None:
+        norm = float(np.linalg.norm(g))
+        g = g * g.dtype.type(min(1.0, largest / norm) if norm else 1.0)
+    options = chosen.options
     core.optimizer_step(
         chosen.id,
         chosen.n_slots,
         chosen.hyper,
         float(chosen.rates(iteration, 1)[0]),
+        options["weight_decay"],
+        options["clip_value"],
+        options["ema_momentum"],
         iteration,
         params,
-        grads,
+        g,
         slots,
     )
+    if options["ema_period"] and (iteration + 1) % options["ema_period"] == 0:
+        params[:] = slots[-1]
 
 
 def _before(f: activations.Activation, name: str, value: ArrayLike | None, out: Array) -> Array:

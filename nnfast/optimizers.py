@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast import _resolve, schedules
 from nnfast._engine import OPTIMIZERS
-from nnfast._validation import real
+from nnfast._validation import integer, real
 
 # So that `from nnfast.optimizers.schedules import …` finds the module that is there already.
 for _parent in ("nnfast", "nnfast.keras"):
@@ -20,31 +20,83 @@ for _parent in ("nnfast", "nnfast.keras"):
 del _parent
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Optimizer(_resolve.Configured):
-    """Base of the optimizers.
+    """Base of the optimizers, with the options that all of them have.
 
     `learning_rate` is a number or a schedule (of `nnfast.schedules`). It may be set at any
     time, between two epochs too; the other hyper-parameters are read by `Sequential.compile`.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+        η, ≥ 0.
+    weight_decay : float, optional
+        λ ≥ 0: before its step every parameter becomes w − η·λ·w.
+    clipvalue : float, optional
+        Every element of the gradient is put between −clipvalue and clipvalue.
+    clipnorm : float, optional
+        The gradient of each array is scaled so that its norm is at most clipnorm.
+    global_clipnorm : float, optional
+        All gradients are scaled together so that their common norm is at most global_clipnorm.
+    use_ema : bool, default False
+        Keep the moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step);
+        it replaces them at the end of `fit`.
+    ema_momentum : float, default 0.99
+        μ, between 0 and 1.
+    ema_overwrite_frequency : int, optional
+        The average replaces the parameters after each so many steps, too.
 
     Attributes
     ----------
     kind : str
         The engine's name of the optimizer.
     n_slots : int
-        Numbers of state kept for each parameter.
+        Numbers of state kept for each parameter, the average included.
     hyper : tuple of float
         Hyper-parameters in the engine's order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyper-parameter is not a number or out of range, or two ways of clipping are given.
     """
 
     learning_rate: float | schedules.LearningRateSchedule
+    weight_decay: float | None = field(default=None, kw_only=True)
+    clipnorm: float | None = field(default=None, kw_only=True)
+    clipvalue: float | None = field(default=None, kw_only=True)
+    global_clipnorm: float | None = field(default=None, kw_only=True)
+    use_ema: bool = field(default=False, kw_only=True)
+    ema_momentum: float = field(default=0.99, kw_only=True)
+    ema_overwrite_frequency: int | None = field(default=None, kw_only=True)
+
     kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.weight_decay is not None:
+            real("weight_decay", self.weight_decay, low=0.0)
+        clips = ("clipnorm", "clipvalue", "global_clipnorm")
+        given = [name for name in clips if getattr(self, name) is not None]
+        for name in given:
+            real(name, getattr(self, name), above=0.0)
+        if len(given) > 1:
+            raise ValueError(f"Give only one way of clipping; received {' and '.join(given)}")
+        self.use_ema = bool(self.use_ema)
+        real("ema_momentum", self.ema_momentum, above=0.0, below=1.0)
+        if self.ema_overwrite_frequency is not None:
+            integer("ema_overwrite_frequency", self.ema_overwrite_frequency, minimum=1)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "learning_rate":
             scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
             value = schedules.resolve(value) if scheduled else real(name, value, low=0.0)
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        shown = [f for f in fields(self) if not f.kw_only or getattr(self, f.name) != f.default]
+        arguments = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
+        return f"{type(self).__name__}({arguments})"
 
     def rates(self, first: int, count: int) -> NDArray[np.float64]:
         """Return the learning rates of `count` steps from step `first` on.
@@ -65,14 +117,34 @@ class Optimizer(_resolve.Configured):
 
     @property
     def n_slots(self) -> int:
-        raise NotImplementedError
+        return self.rule_slots + self.use_ema
+
+    @property
+    def rule_slots(self) -> int:
+        """Numbers of state that the rule itself keeps for each parameter."""
+        return 1
 
     @property
     def hyper(self) -> tuple[float, ...]:
         raise NotImplementedError
 
+    @property
+    def options(self) -> dict[str, float]:
+        """What `Engine.set_optimizer` is told besides kind, slots and hyper-parameters."""
+        return {
+            "weight_decay": self.weight_decay or 0.0,
+            "clip_value": self.clipvalue or 0.0,
+            "clip_norm": self.clipnorm or 0.0,
+            "global_norm": self.global_clipnorm or 0.0,
+            "ema_momentum": self.ema_momentum if self.use_ema else 0.0,
+            "ema_period": (self.ema_overwrite_frequency or 0) if self.use_ema else 0,
+        }
 
-@dataclass
+    def start(self, slots: NDArray[Any]) -> None:
+        """Give new slots, which are zeros, their first values."""
+
+
+@dataclass(repr=False, eq=False)
 class SGD(Optimizer):
     """Gradient descent, with momentum where asked for.
 
@@ -86,6 +158,8 @@ class SGD(Optimizer):
     momentum : float, default 0.0
         μ, from 0 to 1.
     nesterov : bool, default False
+    **options
+        See `Optimizer`.
 
     Raises
     ------
@@ -104,11 +178,12 @@ class SGD(Optimizer):
     kind = "sgd"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.momentum = real("momentum", self.momentum, low=0.0, high=1.0)
         self.nesterov = bool(self.nesterov)
 
     @property
-    def n_slots(self) -> int:
+    def rule_slots(self) -> int:
         return 1 if self.momentum else 0
 
     @property
@@ -116,7 +191,7 @@ class SGD(Optimizer):
         return (self.momentum, float(self.nesterov))
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), in Keras' form.
 
@@ -131,6 +206,10 @@ class Adam(Optimizer):
         In [0, 1).
     epsilon : float, default 1e-7
         > 0; added to √v, not to √v̂ ("epsilon hat" of the paper).
+    amsgrad : bool, default False
+        Divide by the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
+    **options
+        See `Optimizer`.
 
     Raises
     ------
@@ -140,22 +219,91 @@ class Adam(Optimizer):
     Examples
     --------
     >>> Adam()
-    Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07)
+    Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, amsgrad=False)
     """
 
     learning_rate: float | schedules.LearningRateSchedule = 0.001
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
+    amsgrad: bool = False
     kind = "adam"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self.amsgrad = bool(self.amsgrad)
         self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
         self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
         self.epsilon = real("epsilon", self.epsilon, above=0.0)
 
     @property
-    def n_slots(self) -> int:
+    def rule_slots(self) -> int:
+        return 3 if self.amsgrad else 2
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2, self.epsilon, float(self.amsgrad))
+
+
+@dataclass(repr=False, eq=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon, amsgrad
+        As in `Adam`.
+    weight_decay : float, default 0.004
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> AdamW().weight_decay
+    0.004
+    """
+
+    weight_decay: float | None = field(default=0.004, kw_only=True)
+
+
+@dataclass(repr=False, eq=False)
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat, 2016), in Keras' form.
+
+    With uₜ = β₁(1 − 0.5·0.96ᵗ), m and v as in Adam:
+    m̂ = uₜ₊₁·m/(1 − Π u up to t + 1) + (1 − uₜ)·g/(1 − Π u up to t), v̂ = v/(1 − β₂ᵗ),
+    w ← w − η·m̂/(√v̂ + ε).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        In [0, 1).
+    epsilon : float, default 1e-7
+        > 0.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Nadam(0.01)
+    Nadam(learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    kind = "nadam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
+        self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
+        self.epsilon = real("epsilon", self.epsilon, above=0.0)
+
+    @property
+    def rule_slots(self) -> int:
         return 2
 
     @property
@@ -163,7 +311,136 @@ class Adam(Optimizer):
         return (self.beta_1, self.beta_2, self.epsilon)
 
 
-TABLE: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+@dataclass(repr=False, eq=False)
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012), in Keras' form.
+
+    v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε); centred: v − ḡ² for v, with ḡ ← ρ·ḡ + (1 − ρ)·g;
+    w ← w − d, or with momentum b ← μ·b + d, w ← w − b.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    rho : float, default 0.9
+        ρ, in [0, 1).
+    momentum : float, default 0.0
+        μ, from 0 to 1.
+    epsilon : float, default 1e-7
+        > 0.
+    centered : bool, default False
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> RMSprop(momentum=0.9).n_slots
+    3
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    rho: float = 0.9
+    momentum: float = 0.0
+    epsilon: float = 1e-7
+    centered: bool = False
+    kind = "rmsprop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.rho = real("rho", self.rho, low=0.0, below=1.0)
+        self.momentum = real("momentum", self.momentum, low=0.0, high=1.0)
+        self.epsilon = real("epsilon", self.epsilon, above=0.0)
+        self.centered = bool(self.centered)
+
+    @property
+    def rule_slots(self) -> int:
+        return 3 if self.momentum or self.centered else 1
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.rho, self.momentum, self.epsilon, float(self.centered))
+
+
+@dataclass(repr=False, eq=False)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer, 2011): v ← v + g², w ← w − η·g/√(v + ε).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    initial_accumulator_value : float, default 0.1
+        The first v, at least 0.
+    epsilon : float, default 1e-7
+        > 0.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Adagrad(0.1)
+    Adagrad(learning_rate=0.1, initial_accumulator_value=0.1, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    initial_accumulator_value: float = 0.1
+    epsilon: float = 1e-7
+    kind = "adagrad"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        value = real("initial_accumulator_value", self.initial_accumulator_value, low=0.0)
+        self.initial_accumulator_value = value
+        self.epsilon = real("epsilon", self.epsilon, above=0.0)
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.epsilon,)
+
+    def start(self, slots: NDArray[Any]) -> None:
+        slots[0] = self.initial_accumulator_value
+
+
+@dataclass(repr=False, eq=False)
+class Lion(Optimizer):
+    """Lion (Chen et al., 2023): w ← w − η·sign(β₁·m + (1 − β₁)·g), m ← β₂·m + (1 − β₂)·g.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.99
+        In [0, 1).
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Lion(1e-4)
+    Lion(learning_rate=0.0001, beta_1=0.9, beta_2=0.99)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    kind = "lion"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
+        self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2)
+
+
+TABLE: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "nadam": Nadam,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "lion": Lion,
+}
 
 
 def resolve(identifier: object) -> Optimizer:

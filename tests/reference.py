@@ -247,7 +247,90 @@ class Adam:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
+    amsgrad: bool = False
     iterations: int = 0
+    ms: list[Array] = field(default_factory=list)
+    vs: list[Array] = field(default_factory=list)
+    largest: list[Array] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.ms = self.ms or [np.zeros_like(w) for w in weights]
+        self.vs = self.vs or [np.zeros_like(w) for w in weights]
+        self.largest = self.largest or [np.zeros_like(w) for w in weights]
+        self.iterations += 1
+        t = self.iterations
+        alpha = self.learning_rate * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
+        state = zip(weights, self.ms, self.vs, self.largest, gradients, strict=True)
+        for w, m, v, largest, g in state:
+            m += (1.0 - self.beta_1) * (g - m)
+            v += (1.0 - self.beta_2) * (g**2 - v)
+            np.maximum(largest, v, out=largest)
+            w -= alpha * m / (np.sqrt(largest if self.amsgrad else v) + self.epsilon)
+
+
+@dataclass
+class RMSprop:
+    """Keras' RMSprop: ε inside the root."""
+
+    learning_rate: float = 0.001
+    rho: float = 0.9
+    momentum: float = 0.0
+    epsilon: float = 1e-7
+    centered: bool = False
+    state: list[tuple[Array, Array, Array]] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.state = self.state or [(0 * w, 0 * w, 0 * w) for w in weights]
+        for w, (v, b, mean), g in zip(weights, self.state, gradients, strict=True):
+            v += (1.0 - self.rho) * (g**2 - v)
+            mean += (1.0 - self.rho) * (g - mean)
+            variance = v - mean**2 if self.centered else v
+            b[:] = self.momentum * b + self.learning_rate * g / np.sqrt(variance + self.epsilon)
+            w -= b
+
+
+@dataclass
+class Adagrad:
+    """Keras' Adagrad."""
+
+    learning_rate: float = 0.001
+    initial_accumulator_value: float = 0.1
+    epsilon: float = 1e-7
+    vs: list[Array] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.vs = self.vs or [np.full_like(w, self.initial_accumulator_value) for w in weights]
+        for w, v, g in zip(weights, self.vs, gradients, strict=True):
+            v += g**2
+            w -= self.learning_rate * g / np.sqrt(v + self.epsilon)
+
+
+@dataclass
+class Lion:
+    """Keras' Lion."""
+
+    learning_rate: float = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    ms: list[Array] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.ms = self.ms or [np.zeros_like(w) for w in weights]
+        for w, m, g in zip(weights, self.ms, gradients, strict=True):
+            w -= self.learning_rate * np.sign(self.beta_1 * m + (1.0 - self.beta_1) * g)
+            m[:] = self.beta_2 * m + (1.0 - self.beta_2) * g
+
+
+@dataclass
+class Nadam:
+    """Keras' Nadam: the momentum β₁ warms up as u_t."""
+
+    learning_rate: float = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    iterations: int = 0
+    product: float = 1.0
     ms: list[Array] = field(default_factory=list)
     vs: list[Array] = field(default_factory=list)
 
@@ -256,8 +339,13 @@ class Adam:
         self.vs = self.vs or [np.zeros_like(w) for w in weights]
         self.iterations += 1
         t = self.iterations
-        alpha = self.learning_rate * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
+        u, u_next = (self.beta_1 * (1.0 - 0.5 * 0.96**i) for i in (t, t + 1))
+        self.product *= u
         for w, m, v, g in zip(weights, self.ms, self.vs, gradients, strict=True):
             m += (1.0 - self.beta_1) * (g - m)
             v += (1.0 - self.beta_2) * (g**2 - v)
-            w -= alpha * m / (np.sqrt(v) + self.epsilon)
+            m_hat = u_next * m / (1.0 - self.product * u_next) + (1.0 - u) * g / (
+                1.0 - self.product
+            )
+            v_hat = v / (1.0 - self.beta_2**t)
+            w -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)

@@ -52,7 +52,18 @@ class Engine:
         target_scale: float = ...,
         target_offset: float = ...,
     ) -> None: ...
-    def set_optimizer(self, kind: int, n_slots: int, hyper: tuple[float, ...]) -> None: ...
+    def set_optimizer(
+        self,
+        kind: int,
+        n_slots: int,
+        hyper: tuple[float, ...],
+        weight_decay: float = ...,
+        clip_value: float = ...,
+        clip_norm: float = ...,
+        global_norm: float = ...,
+        ema_momentum: float = ...,
+        ema_period: float = ...,
+    ) -> None: ...
     def run(
         self,
         data: Data,
@@ -99,6 +110,9 @@ def optimizer_step(
     n_slots: int,
     hyper: tuple[float, ...],
     lr: float,
+    weight_decay: float,
+    clip_value: float,
+    ema_momentum: float,
     iteration: int,
     params: Array,
     grads: Array,

@@ -214,8 +214,9 @@ def loss(int kind, levels, const real[:, ::1] y_true, const real[:, ::1] y_pred,
     return total / m
 
 
-def optimizer_step(int kind, int n_slots, tuple hyper, double lr, Py_ssize_t iteration,
-                   real[::1] params, const real[::1] grads, real[:, ::1] slots):
+def optimizer_step(int kind, int n_slots, tuple hyper, double lr, double weight_decay,
+                   double clip_value, double ema_momentum, Py_ssize_t iteration, real[::1] params,
+                   const real[::1] grads, real[:, ::1] slots):
     """One step in place; slots (n_slots, n); iteration counts from 0."""
     cdef Update update
     cdef Py_ssize_t n = params.shape[0]
@@ -224,7 +225,9 @@ def optimizer_step(int kind, int n_slots, tuple hyper, double lr, Py_ssize_t ite
         raise ValueError("optimizer_step: the shapes do not fit")
     if n == 0:
         return
-    fill_update(&update, kind, n_slots, hyper, 0)
+    fill_update(&update, kind, n_slots, hyper, clip_value)
+    update.weight_decay = weight_decay
+    update.ema_momentum = ema_momentum
     with nogil:
         table.update(&update, n, lr, iteration, &params[0], &grads[0],
                      &slots[0, 0] if n_slots > 0 else NULL, n)

@@ -89,7 +89,7 @@ cdef enum:
     CHUNK_BATCH = 512       # batches below this are shared, not chunked
     BLOCK_ROWS = 128        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
-    SUM_BLOCK = 4096        # as the executor's
+    SUM_BLOCK = 4096        # as in parameters.pxi
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits

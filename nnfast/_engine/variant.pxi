@@ -20,6 +20,7 @@ include "kernels/optimizers.pxi"
 include "kernels/rng.pxi"
 include "kernels/gather.pxi"
 include "kernels/dense.pxi"
+include "parameters.pxi"
 include "executor.pxi"
 
 

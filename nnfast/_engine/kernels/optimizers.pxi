@@ -56,7 +56,7 @@ cdef double nadam_product(Products* known, Py_ssize_t t) noexcept nogil:
 cdef Step prepare(const Update* o, double lr, Py_ssize_t t, Products* products) noexcept nogil:
     """The scalars of step t = 1, 2, …, worked out in double."""
     cdef Step s
-    cdef const double* h = o.hyper
+    cdef const double* h = <const double*>o.hyper
     cdef double u, u_next, product, next_product
     s.a = vsplat(<real>lr)
     s.b = s.c = s.d = s.e = s.f = vsplat(0)

@@ -20,6 +20,22 @@ for _parent in ("nnfast", "nnfast.keras"):
 del _parent
 
 
+# What the hyper-parameters may be, by their names.
+_RANGES = {
+    "beta_1": {"low": 0.0, "below": 1.0},
+    "beta_2": {"low": 0.0, "below": 1.0},
+    "rho": {"low": 0.0, "below": 1.0},
+    "momentum": {"low": 0.0, "high": 1.0},
+    "epsilon": {"above": 0.0},
+    "initial_accumulator_value": {"low": 0.0},
+    "weight_decay": {"low": 0.0},
+    "clipnorm": {"above": 0.0},
+    "clipvalue": {"above": 0.0},
+    "global_clipnorm": {"above": 0.0},
+    "ema_momentum": {"above": 0.0, "below": 1.0},
+}
+
+
 @dataclass(repr=False, eq=False)
 class Optimizer(_resolve.Configured):
     """Base of the optimizers, with the options that all of them have.
@@ -74,16 +90,16 @@ class Optimizer(_resolve.Configured):
     kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.weight_decay is not None:
-            real("weight_decay", self.weight_decay, low=0.0)
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in _RANGES and not (f.kw_only and value is None):
+                setattr(self, f.name, real(f.name, value, **_RANGES[f.name]))
+            elif isinstance(f.default, bool):
+                setattr(self, f.name, bool(value))
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
         given = [name for name in clips if getattr(self, name) is not None]
-        for name in given:
-            real(name, getattr(self, name), above=0.0)
         if len(given) > 1:
             raise ValueError(f"Give only one way of clipping; received {' and '.join(given)}")
-        self.use_ema = bool(self.use_ema)
-        real("ema_momentum", self.ema_momentum, above=0.0, below=1.0)
         if self.ema_overwrite_frequency is not None:
             integer("ema_overwrite_frequency", self.ema_overwrite_frequency, minimum=1)
 
@@ -177,11 +193,6 @@ class SGD(Optimizer):
     nesterov: bool = False
     kind = "sgd"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.momentum = real("momentum", self.momentum, low=0.0, high=1.0)
-        self.nesterov = bool(self.nesterov)
-
     @property
     def rule_slots(self) -> int:
         return 1 if self.momentum else 0
@@ -228,13 +239,6 @@ class Adam(Optimizer):
     epsilon: float = 1e-7
     amsgrad: bool = False
     kind = "adam"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.amsgrad = bool(self.amsgrad)
-        self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
-        self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
-        self.epsilon = real("epsilon", self.epsilon, above=0.0)
 
     @property
     def rule_slots(self) -> int:
@@ -296,12 +300,6 @@ class Nadam(Optimizer):
     epsilon: float = 1e-7
     kind = "nadam"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
-        self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
-        self.epsilon = real("epsilon", self.epsilon, above=0.0)
-
     @property
     def rule_slots(self) -> int:
         return 2
@@ -344,13 +342,6 @@ class RMSprop(Optimizer):
     centered: bool = False
     kind = "rmsprop"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.rho = real("rho", self.rho, low=0.0, below=1.0)
-        self.momentum = real("momentum", self.momentum, low=0.0, high=1.0)
-        self.epsilon = real("epsilon", self.epsilon, above=0.0)
-        self.centered = bool(self.centered)
-
     @property
     def rule_slots(self) -> int:
         return 3 if self.momentum or self.centered else 1
@@ -385,12 +376,6 @@ class Adagrad(Optimizer):
     epsilon: float = 1e-7
     kind = "adagrad"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        value = real("initial_accumulator_value", self.initial_accumulator_value, low=0.0)
-        self.initial_accumulator_value = value
-        self.epsilon = real("epsilon", self.epsilon, above=0.0)
-
     @property
     def hyper(self) -> tuple[float, ...]:
         return (self.epsilon,)
@@ -421,11 +406,6 @@ class Lion(Optimizer):
     beta_1: float = 0.9
     beta_2: float = 0.99
     kind = "lion"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.beta_1 = real("beta_1", self.beta_1, low=0.0, below=1.0)
-        self.beta_2 = real("beta_2", self.beta_2, low=0.0, below=1.0)
 
     @property
     def hyper(self) -> tuple[float, ...]:

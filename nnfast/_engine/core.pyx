@@ -92,6 +92,8 @@ cdef enum:
     SUM_BLOCK = 4096        # as in parameters.pxi
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 
+cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
+
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
 
 cdef const Kernels* tables[2]    # float32, float64
@@ -314,6 +316,7 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
 cdef class Workspace:
     """Everything that a run needs besides model and data: arenas, scratch, partial sums."""
     cdef Run run
+    cdef int threads
     cdef list memory
     cdef object key
 
@@ -366,6 +369,8 @@ cdef class Engine:
     cdef Workspace training
     cdef list ops_memory
     cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef bint team_pays             # what the last trial found
+    cdef double next_trial
     cdef public Py_ssize_t iterations, batch
     cdef public uint64_t epoch
 
@@ -490,7 +495,10 @@ cdef class Engine:
             else:
                 workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
             workspace.key = key
+            workspace.threads = threads
             self.training = workspace
+            self.team_pays = True
+            self.next_trial = 0
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -522,20 +530,54 @@ cdef class Engine:
         run.lr = &lr[0]
         run.losses = &losses[0]
         run.n_steps = lr.shape[0]
-        run.steps_done = 0
         run.epoch = self.epoch
         run.batch_index = self.batch
         run.iterations = self.iterations
-        run.deadline = self.k.now() + seconds
-        run.stop = False
         run.status = STATUS_OK
-        with nogil:
-            self.k.train(run)
+        self.train(run, self.training.threads, self.k.now() + seconds)
         self.epoch = run.epoch
         self.batch = run.batch_index
         self.mid_epoch = shuffle and self.batch > 0
-        self.iterations += run.steps_done - (run.status == STATUS_NONFINITE)
-        return run.status, run.steps_done
+        self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
+        return run.status, lr.shape[0] - run.n_steps
+
+    cdef train(self, Run* run, int threads, double deadline):
+        """All steps, or those until the deadline, with as many threads as serve best.
+
+        A thread that waits for one which the system has put aside waits for milliseconds: on a busy
+        machine a team is slower than one thread, by 100 times for small steps. Only a measurement
+        tells, and it may be made at will, because results do not depend on the number of threads:
+        both ways get a millisecond, ten times a second while the team wins, once while it loses.
+        """
+        cdef double alone, together
+        if threads == 1 or forced_threads:
+            self.segment(run, threads, deadline)
+            return
+        if self.k.now() > self.next_trial and run.n_steps > 3:
+            alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
+            self.segment(run, threads, 0)   # one step, that wakes the team
+            together = self.segment(run, threads, self.k.now() + TRIAL_SECONDS)
+            self.team_pays = together < alone
+            self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        self.segment(run, threads if self.team_pays else 1, deadline)
+
+    cdef double segment(self, Run* run, int threads, double deadline):
+        """Some more steps; returns the seconds that one took."""
+        cdef double begin = self.k.now()
+        if run.n_steps == 0 or run.status != STATUS_OK:
+            return INFINITY
+        run.n_threads = threads
+        run.steps_done = 0
+        run.deadline = deadline
+        run.stop = False
+        with nogil:
+            self.k.train(run)
+        run.lr += run.steps_done
+        run.losses += run.steps_done
+        run.n_steps -= run.steps_done
+        run.iterations += run.steps_done
+        run.order_ready = run.batch_index > 0
+        return (self.k.now() - begin) / run.steps_done
 
     # -- inference mode
 

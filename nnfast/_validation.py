@@ -134,11 +134,15 @@ def real_array(name: str, value: object) -> Array:
             f"{name} must be a dense array; received a sparse {type(value).__name__}: "
             f"pass {name}.toarray()"
         )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: pass {name}.filled(…)")
     try:
-        array = np.asarray(value)
+        array = np.asarray(_with_dlpack(value))
         if array.dtype == object:
+            if any(entry is None or isinstance(entry, (str, bytes)) for entry in array.flat):
+                raise TypeError("it holds text or None")
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(
             f"{name} must be an array or nested lists of numbers, all rows alike; received "
             f"{type(value).__name__} that NumPy cannot convert: {error}"
@@ -148,6 +152,13 @@ def real_array(name: str, value: object) -> Array:
             f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
         )
     return array
+
+
+def _with_dlpack(value: object) -> object:
+    """Return `value`, or what DLPack gives of it if that is all it offers."""
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)  # type: ignore[arg-type]
+    return value
 
 
 def feature_shape(x: Array) -> Shape:
@@ -168,7 +179,7 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
     one : tuple of int
         Shape of one sample.
     dtype : numpy.dtype
-        What anything but aligned C-contiguous float32, float64 and uint8 is converted to.
+        What anything but float32, float64, uint8 and bool is converted to.
 
     Raises
     ------
@@ -188,8 +199,10 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
             f"{name} must have shape {_batch_of(one)}, one row per sample; "
             f"received shape {array.shape}{hint}"
         )
-    if not (array.dtype in _IN_PLACE and array.flags.c_contiguous and array.flags.aligned):
-        array = np.require(array, dtype, ["C", "A"])
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    # A strided view is copied in its own dtype: bytes stay bytes.
+    array = np.require(array, array.dtype if array.dtype in _IN_PLACE else dtype, ["C", "A"])
     return array.reshape(len(array), math.prod(one))
 
 

@@ -6,9 +6,32 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+class Configured:
+    """Base of the dataclasses that are configuration: losses, optimizers, initializers, metrics."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain Python values (JSON)."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {field.name: plain(getattr(self, field.name)) for field in fields if field.init}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new object made from what `get_config` gave.
+
+        Raises
+        ------
+        ValueError
+            If it names an argument that there is not.
+        """
+        names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        for key in config:
+            choose(f"argument of {cls.__name__}", key, dict.fromkeys(names))
+        return cls(**config)
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -58,16 +81,32 @@ def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, ty
         return (by_class.get(identifier) or choose(what, identifier.lower(), table))()
     if isinstance(identifier, Mapping) and {"class_name", "config"} <= identifier.keys():
         by_class = {cls.__name__: cls for cls in table.values()}
-        return choose(what, identifier["class_name"], by_class)(**identifier["config"])
+        return from_config(choose(what, identifier["class_name"], by_class), identifier["config"])
     raise TypeError(
         f"Expected a {what} as a name (one of {', '.join(map(repr, table))}) or a "
         f"{base.__name__} object; received {identifier!r} of type {type(identifier).__name__}"
     )
 
 
+def from_config(cls: type[T], config: Mapping[str, Any]) -> T:
+    """Return an object of `cls` made from what its `get_config` gave."""
+    made: T = cls.from_config(config)  # type: ignore[attr-defined]
+    return made
+
+
 def describe(obj: Any) -> dict[str, Any]:
-    """Return the JSON description of a configuration dataclass, as `resolve` reads it."""
-    return {"class_name": type(obj).__name__, "config": dataclasses.asdict(obj)}
+    """Return the JSON description of an object, ``{"class_name": …, "config": …}``.
+
+    `deserialize` of the same module makes an equal object of it.
+    """
+    return {"class_name": type(obj).__name__, "config": obj.get_config()}
+
+
+def plain(value: Any) -> Any:
+    """Return a constructor's argument as JSON can hold it."""
+    if isinstance(value, Configured):
+        return describe(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def snake_case(class_name: str) -> str:

@@ -23,7 +23,7 @@ _TRUNCATED_STD = 0.87962566103423978
 
 
 @dataclass(frozen=True)
-class Initializer:
+class Initializer(_resolve.Configured):
     """Base of the initializers."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -215,6 +215,11 @@ def resolve(identifier: object) -> Initializer:
     HeNormal(seed=None)
     """
     return _resolve.resolve("initializer", identifier, Initializer, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe
 
 
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:

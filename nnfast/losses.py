@@ -13,7 +13,7 @@ from nnfast._engine import LOSSES
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(_resolve.Configured):
     """Base of the losses.
 
     Attributes
@@ -151,3 +151,8 @@ def resolve(identifier: object) -> Loss:
     MeanSquaredError()
     """
     return _resolve.resolve("loss", identifier, Loss, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe

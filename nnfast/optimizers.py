@@ -11,7 +11,7 @@ from nnfast._validation import real
 
 
 @dataclass
-class Optimizer:
+class Optimizer(_resolve.Configured):
     """Base of the optimizers.
 
     `learning_rate` may be set at any time, between two epochs too; the other
@@ -159,3 +159,8 @@ def resolve(identifier: object) -> Optimizer:
     0.001
     """
     return _resolve.resolve("optimizer", identifier, Optimizer, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe

@@ -56,6 +56,8 @@ class Program:
     loss : Loss
     metrics : dict of str to Metric
         By their keys in History.
+    weighted : frozenset of str
+        The keys of those that sample weights weigh.
     dtype : numpy.dtype
     """
 
@@ -64,6 +66,7 @@ class Program:
     optimizer: Optimizer
     loss: Loss
     metrics: Mapping[str, Metric]
+    weighted: frozenset[str]
     dtype: np.dtype[Any]
 
     @classmethod
@@ -74,6 +77,7 @@ class Program:
         optimizer: Optimizer,
         loss: Loss,
         entries: Sequence[str | Metric],
+        weighted_entries: Sequence[str | Metric] = (),
     ) -> Program:
         """Configure the engine, with the optimizer in its initial state.
 
@@ -87,10 +91,16 @@ class Program:
                 f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
                 f"samples of shape {plan.output_shape}"
             )
-        resolved = resolve_all(entries, loss, plan.output_shape)
+        plain = resolve_all(entries, loss, plan.output_shape)
+        weighted = {
+            f"weighted_{name}" if name in plain else name: metric
+            for name, metric in resolve_all(weighted_entries, loss, plan.output_shape).items()
+        }
+        metrics = plain | weighted
         engine.set_loss(*loss.engine_loss(plan.final_activation))
         engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper)
-        return cls(plan, engine, optimizer, loss, resolved, engine.params.dtype)
+        dtype = engine.params.dtype
+        return cls(plan, engine, optimizer, loss, metrics, frozenset(weighted), dtype)
 
     def outputs(self, samples: Samples) -> NDArray[Any] | None:
         """Return a buffer for the predictions of every row, if a metric needs them."""
@@ -98,17 +108,25 @@ class Program:
             return None
         return np.empty((len(samples), self.plan.n_out), self.dtype)
 
-    def measure(self, y: NDArray[Any], outputs: NDArray[Any] | None) -> Logs:
+    def measure(
+        self,
+        y: NDArray[Any],
+        outputs: NDArray[Any] | None,
+        weight: NDArray[np.float64] | None,
+    ) -> Logs:
         """Return every metric."""
         if outputs is None:
             return {}
-        return {name: metric(y, outputs) for name, metric in self.metrics.items()}
+        return {
+            name: metric(y, outputs, weight if name in self.weighted else None)
+            for name, metric in self.metrics.items()
+        }
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
         outputs = self.outputs(samples)
         loss = self.engine.evaluate(samples.data(), outputs)
-        return {"loss": loss} | self.measure(samples.y, outputs)
+        return {"loss": loss} | self.measure(samples.y, outputs, samples.weight)
 
 
 class Fit:
@@ -225,6 +243,7 @@ class Fit:
         logs = self._training_logs(losses[:done])
         if self.validation:
             self.callbacks.call("on_test_begin")
+            self.model._pull()
             values = self.program.evaluate(self.validation)
             self.callbacks.call("on_test_end", logs=values)
             logs |= {f"val_{name}": value for name, value in values.items()}
@@ -264,6 +283,7 @@ class Fit:
         self, epoch: int, first: int, lr: NDArray[np.float64], losses: NDArray[np.float64]
     ) -> int:
         """Run the engine once; `first` is the number of steps since the start of `epoch`."""
+        self.model._claim()
         status, done = self.engine.run(
             self.data,
             self.options.batch_size,
@@ -290,12 +310,13 @@ class Fit:
             rows = self.rows[: len(losses)]
             logs = {"loss": float((losses * rows).sum() / rows.sum())}
         if self.outputs is not None:
-            y, outputs = self.train.y, self.outputs
+            y, outputs, weight = self.train.y, self.outputs, self.train.weight
             if len(losses) < len(self.rows):
                 # Stopped within the epoch: the rows not yet met still hold the NaN of its start.
                 met = ~np.isnan(outputs[:, 0])
                 y, outputs = y[met], outputs[met]
-            logs |= self.program.measure(y, outputs)
+                weight = None if weight is None else weight[met]
+            logs |= self.program.measure(y, outputs, weight)
         return logs
 
 

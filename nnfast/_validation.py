@@ -157,7 +157,7 @@ def real_array(name: str, value: object) -> Array:
 def _with_dlpack(value: object) -> object:
     """Return `value`, or what DLPack gives of it if that is all it offers."""
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)  # type: ignore[arg-type]
+        return np.from_dlpack(value)
     return value
 
 

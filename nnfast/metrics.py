@@ -1,7 +1,7 @@
 """Metrics, computed by NumPy from the targets and the outputs of a whole epoch.
 
 Every metric is a mean over samples, so this equals Keras' running value at the epoch's end.
-Sample weights do not enter, as for `metrics=` in Keras.
+Sample weights enter the `weighted_metrics=` alone, as in Keras.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(_resolve.Configured):
     """Base of the metrics.
 
     Attributes
@@ -35,8 +35,8 @@ class Metric:
     sparse: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        """Return the metric of targets `y` and predictions `outputs`, row by row."""
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        """Return the metric of targets `y` and predictions `outputs`, weighted row by row."""
         raise NotImplementedError
 
 
@@ -59,8 +59,8 @@ class BinaryAccuracy(Metric):
     def __post_init__(self) -> None:
         real("threshold", self.threshold)
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean((outputs > self.threshold) == y)
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        return _mean((outputs > self.threshold) == y, sample_weight)
 
 
 class CategoricalAccuracy(Metric):
@@ -74,8 +74,8 @@ class CategoricalAccuracy(Metric):
 
     rowwise = True
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(outputs.argmax(axis=1) == y.argmax(axis=1))
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        return _mean(outputs.argmax(axis=1) == y.argmax(axis=1), sample_weight)
 
 
 class SparseCategoricalAccuracy(Metric):
@@ -90,8 +90,8 @@ class SparseCategoricalAccuracy(Metric):
     sparse = True
     rowwise = True
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(outputs.argmax(axis=1) == y)
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        return _mean(outputs.argmax(axis=1) == y, sample_weight)
 
 
 class MeanSquaredError(Metric):
@@ -103,8 +103,8 @@ class MeanSquaredError(Metric):
     2.0
     """
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(np.square(outputs - y))
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        return _mean(np.square(outputs - y), sample_weight)
 
 
 class MeanAbsoluteError(Metric):
@@ -116,8 +116,8 @@ class MeanAbsoluteError(Metric):
     1.0
     """
 
-    def __call__(self, y: Array, outputs: Array) -> float:
-        return _mean(np.abs(outputs - y))
+    def __call__(self, y: Array, outputs: Array, sample_weight: Array | None = None) -> float:
+        return _mean(np.abs(outputs - y), sample_weight)
 
 
 TABLE: dict[str, type[Metric]] = {
@@ -199,5 +199,34 @@ def resolve_all(
     return {name_of(entry): resolve(entry, loss, output_shape) for entry in entries}
 
 
-def _mean(values: Array) -> float:
-    return float(values.mean(dtype=np.float64))
+def get(identifier: object) -> Metric:
+    """Return the metric that `identifier` (a name, a class, an object, a description) stands for.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or "accuracy", which means nothing without a model and a loss.
+    TypeError
+        If `identifier` is none of these.
+
+    Examples
+    --------
+    >>> get("mae")
+    MeanAbsoluteError()
+    """
+    table = {name: cls for name, cls in TABLE.items() if cls is not Metric}
+    return _resolve.resolve("metric", identifier, Metric, table)
+
+
+# Keras' names.
+deserialize = get
+serialize = _resolve.describe
+
+
+def _mean(values: Array, weight: Array | None) -> float:
+    """Return Σ wᵢ·vᵢ / Σ wᵢ, vᵢ the mean of row i; 0 where no row has a weight, as in Keras."""
+    if weight is None:
+        return float(values.mean(dtype=np.float64))
+    rows = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+    total = weight.sum()
+    return float(weight @ rows / total) if total else 0.0

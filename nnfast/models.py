@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from nnfast._resolve import describe
 from nnfast._trainer import Fit, Options, Program, line, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
-from nnfast.layers import Dropout, Layer, assign
+from nnfast.layers import Dropout, InputLayer, Layer, assign
 
 Array = NDArray[Any]
 
@@ -84,6 +85,7 @@ class Sequential(Chain):
         self.stop_training = False
         self._program: Program | None = None
         self._metric_entries: list[str | _metrics.Metric] = []
+        self._weighted_entries: list[str | _metrics.Metric] = []
         self._step_lr = np.empty(1)
         self._step_loss = np.empty(1)
         super().__init__(layers, name=name, dtype=dtype)
@@ -92,9 +94,16 @@ class Sequential(Chain):
 
     def compile(
         self,
-        optimizer: str | optimizers.Optimizer,
-        loss: str | losses.Loss,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | None = None,
         metrics: Sequence[str | _metrics.Metric] | None = None,
+        weighted_metrics: Sequence[str | _metrics.Metric] | None = None,
+        *,
+        loss_weights: None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Choose how the model is trained. The weights stay; the optimizer starts anew.
 
@@ -105,6 +114,14 @@ class Sequential(Chain):
         metrics : list of str or Metric, optional
             Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
             shape and the loss.
+        weighted_metrics : list of str or Metric, optional
+            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
+            too is called ``"weighted_…"`` in History.
+        loss_weights : None
+            A model has one output, and so one loss: anything else is refused.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
+            time in any case, and callbacks of batches see every batch.
 
         Raises
         ------
@@ -119,16 +136,34 @@ class Sequential(Chain):
         >>> model.optimizer
         SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
         """
-        new = optimizers.resolve(optimizer), losses.resolve(loss), _metrics.check_names(metrics)
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights are for models of several outputs; received {loss_weights!r}"
+            )
+        new = (
+            optimizers.resolve(optimizer),
+            losses.resolve(loss),
+            _metrics.check_names(metrics),
+            _metrics.check_names(weighted_metrics),
+        )
         if self._plan is not None and self._engine is not None:
             self._program = Program.make(self._plan, self._engine, *new)
-        self.optimizer, self.loss, self._metric_entries = new
+        self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
 
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
         if self.optimizer is not None and self.loss is not None:
             self._program = Program.make(
-                plan, engine, self.optimizer, self.loss, self._metric_entries
+                plan,
+                engine,
+                self.optimizer,
+                self.loss,
+                self._metric_entries,
+                self._weighted_entries,
             )
+
+    def _unbuild(self) -> None:
+        super()._unbuild()
+        self._program = None
 
     def _prepare(
         self,
@@ -152,6 +187,7 @@ class Sequential(Chain):
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
         targets = check.targets(names[1], y, n, plan.output_shape, program.loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
+        self._pull()
         return program, Samples(rows, targets, weights)
 
     # Training
@@ -283,13 +319,16 @@ class Sequential(Chain):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = program.outputs(batch)
+        self._claim()
         self._step_lr[0] = program.optimizer.learning_rate
         status, _ = program.engine.run(
             batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs
         )
         if status == _engine.NONFINITE:
             warn_diverged("train_on_batch", stacklevel=3)
-        values = {"loss": float(self._step_loss[0])} | program.measure(batch.y, outputs)
+        values = {"loss": float(self._step_loss[0])} | program.measure(
+            batch.y, outputs, batch.weight
+        )
         return _result(values, return_dict)
 
     # Measuring and predicting
@@ -402,6 +441,7 @@ class Sequential(Chain):
             return self.predict_on_batch(self._built_for(x))
         rows = check.features("x", x, plan.input_shape, self._np_dtype)
         out = np.empty((len(rows), plan.n_out), self._np_dtype)
+        self._pull()
         engine.forward(_engine.Data(rows), out)
         if len(plan.output_shape) == 1:
             return out
@@ -501,7 +541,8 @@ class Sequential(Chain):
             description["compile"] = {
                 "optimizer": describe(self.optimizer),
                 "loss": describe(self.loss),
-                "metrics": [m if isinstance(m, str) else describe(m) for m in self._metric_entries],
+                "metrics": _described(self._metric_entries),
+                "weighted_metrics": _described(self._weighted_entries),
             }
             arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
         description["state"] = {
@@ -567,6 +608,59 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
     return model
+
+
+def model_from_json(text: str) -> Sequential:
+    """Return a new model, with new weights, made from what `Sequential.to_json` gave.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not the JSON of a Sequential.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> model_from_json(model.to_json()).count_params()
+    8
+    """
+    description = json.loads(text)
+    if not isinstance(description, dict) or description.get("class_name") != "Sequential":
+        raise ValueError("Expected the JSON of a Sequential, as Sequential.to_json gives it")
+    return Sequential.from_config(description["config"])
+
+
+def clone_model(
+    model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
+) -> Sequential:
+    """Return a model of the same architecture with layers and weights of its own.
+
+    Parameters
+    ----------
+    model : Sequential
+    clone_function : callable, optional
+        Called with each layer, returns its clone; a layer that it returns as it is will be
+        in both models. By default the layer is made again from its configuration.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> copy = clone_model(model)
+    >>> copy.set_weights(model.get_weights())
+    >>> copy.layers[0] is model.layers[0]
+    False
+    """
+    clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
+    chain = [clone(layer) for layer in model.layers]
+    if model._one is not None:
+        chain.insert(0, InputLayer(model._one))
+    return Sequential(chain, name=model.name, dtype=model.dtype)
+
+
+def _described(entries: Iterable[str | _metrics.Metric]) -> list[Any]:
+    return [entry if isinstance(entry, str) else describe(entry) for entry in entries]
 
 
 def _result(values: dict[str, float], return_dict: bool) -> Any:

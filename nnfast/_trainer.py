@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nnfast import _engine
 from nnfast._plan import Plan
-from nnfast._validation import Samples
+from nnfast._validation import Samples, warn
 from nnfast.callbacks import CallbackList, History, Logs
 from nnfast.losses import Loss
 from nnfast.metrics import Metric, resolve_all
@@ -41,6 +41,14 @@ class Options:
     batch_size: int
     shuffle: bool
     verbose: int
+    steps_per_epoch: int | None = None
+    validation_freq: int | frozenset[int] = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Return whether validation follows this epoch (counted from 0)."""
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,9 @@ class Fit:
     model : Sequential
         Told of by callbacks; its `stop_training` is read.
     program : Program
-    train, validation : Samples
+    train : Samples
+    validate : callable or None
+        Returns ``loss`` and every metric of the validation data.
     options : Options
     callbacks : CallbackList
     history : History
@@ -148,8 +158,8 @@ class Fit:
         self,
         model: Sequential,
         program: Program,
-        train: Samples,
-        validation: Samples | None,
+        train: Samples | None,
+        validate: Callable[[], Logs] | None,
         options: Options,
         callbacks: CallbackList,
         history: History,
@@ -157,22 +167,34 @@ class Fit:
         self.model = model
         self.program = program
         self.engine = program.engine
-        self.train = train
-        self.validation = validation
+        self.validate = validate
         self.options = options
         self.callbacks = callbacks
         self.history = history
-        self.data = train.data()
-        self.rows = _rows_per_batch(len(train), options.batch_size)
-        self.outputs = program.outputs(train)
         self.watched = bool(
             options.verbose
-            or validation
+            or validate
+            or options.steps_per_epoch
             or program.metrics
             or callbacks.per_epoch
             or callbacks.per_batch
         )
-        self.diverged_at: int | None = None
+        self.diverged_at: tuple[int, int] | None = None
+        self._take(train)
+
+    def _take(self, train: Samples | None) -> None:
+        """Prepare the data for the engine."""
+        assert train is not None
+        self.train = train
+        self.data = train.data()
+        self.rows_of_pass = _rows_per_batch(len(train), self.options.batch_size)
+        self.rows = self.rows_of_pass
+        self.outputs = self.program.outputs(train)
+
+    @property
+    def steps(self) -> int | None:
+        """Batches of an epoch, None if that is not known."""
+        return self.options.steps_per_epoch or len(self.rows)
 
     def run(self) -> History:
         """Train; return the history."""
@@ -180,7 +202,7 @@ class Fit:
         params = {
             "verbose": options.verbose,
             "epochs": options.epochs,
-            "steps": len(self.rows),
+            "steps": self.steps,
         }
         self.callbacks.attach(self.model, params)
         self.history.set_model(self.model)
@@ -191,7 +213,7 @@ class Fit:
         epoch = options.initial_epoch
         self.callbacks.call("on_train_begin")
         try:
-            while epoch < options.epochs and not self.model.stop_training:
+            while epoch < options.epochs and not self.model.stop_training and self._ready(epoch):
                 if self.watched:
                     logs = self._one_epoch(epoch)
                     epoch += 1
@@ -203,9 +225,25 @@ class Fit:
             self._next_epoch_of_the_streams()
         self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None:
-            epoch, batch = divmod(self.diverged_at, len(self.rows))
+            epoch, batch = self.diverged_at
             warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)
         return self.history
+
+    def _ready(self, epoch: int) -> bool:
+        """Return whether there is data for another epoch.
+
+        With `steps_per_epoch` an epoch goes on where the last one stopped, up to the end of
+        the rows; the next one starts a new pass over them.
+        """
+        steps = self.options.steps_per_epoch
+        if steps is not None:
+            self.rows = self.rows_of_pass[self.engine.batch :][:steps]
+            if len(self.rows) < steps:
+                warn(
+                    f"x ran out of data: it gave {len(self.rows)} of the {steps} batches of epoch "
+                    f"{epoch + 1}"
+                )
+        return True
 
     def _next_epoch_of_the_streams(self) -> None:
         """Leave an epoch that was cut short: the next one starts at its first batch."""
@@ -233,18 +271,13 @@ class Fit:
         """Train an epoch with all that belongs to it; return its logs."""
         started = time.perf_counter()
         self.callbacks.call("on_epoch_begin", epoch)
-        losses = np.empty(len(self.rows))
-        if self.callbacks.per_batch:
-            done = self._step_by_step(epoch, losses)
-        else:
-            done = self._advance(epoch, losses)
+        logs = self._train_epoch(epoch)
         if self.diverged_at is not None:
             return {}
-        logs = self._training_logs(losses[:done])
-        if self.validation:
+        if self.validate is not None and self.options.validates(epoch):
             self.callbacks.call("on_test_begin")
             self.model._pull()
-            values = self.program.evaluate(self.validation)
+            values = self.validate()
             self.callbacks.call("on_test_end", logs=values)
             logs |= {f"val_{name}": value for name, value in values.items()}
         self.callbacks.call("on_epoch_end", epoch, logs=logs)
@@ -253,6 +286,18 @@ class Fit:
             head = f"Epoch {epoch + 1}/{self.options.epochs} - "
             print(f"{head}{line(logs)} - {time.perf_counter() - started:.2f}s", flush=True)
         return logs
+
+    def _train_epoch(self, epoch: int) -> Logs:
+        """Train an epoch; return its ``loss`` and metrics."""
+        losses = np.empty(len(self.rows))
+        whole = len(self.rows) == len(self.rows_of_pass) and not self.callbacks.per_batch
+        if self.outputs is not None and not whole:
+            self.outputs.fill(np.nan)
+        if self.callbacks.per_batch:
+            done = self._step_by_step(epoch, losses)
+        else:
+            done = self._advance(epoch, losses)
+        return {} if self.diverged_at is not None else self._training_logs(losses[:done])
 
     def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
@@ -264,8 +309,6 @@ class Fit:
 
     def _step_by_step(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train one epoch with the callbacks of every batch; return the steps done."""
-        if self.outputs is not None:
-            self.outputs.fill(np.nan)
         lr = np.empty(1)
         total, seen = 0.0, 0
         for step, rows in enumerate(self.rows.tolist()):
@@ -294,13 +337,14 @@ class Fit:
             CHUNK_SECONDS,
         )
         if status == _engine.NONFINITE:
-            self.diverged_at = epoch * len(self.rows) + first + done - 1
+            epochs, batch = divmod(first + done - 1, len(self.rows))
+            self.diverged_at = (epoch + epochs, batch)
         return done
 
     def _means(self, losses: NDArray[np.float64]) -> list[float]:
         """Return Σ batch loss · batch rows / rows of each complete epoch."""
         by_epoch = losses.reshape(-1, len(self.rows))
-        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / len(self.train)).tolist()
+        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / self.rows.sum()).tolist()
         return means
 
     def _training_logs(self, losses: NDArray[np.float64]) -> Logs:
@@ -311,8 +355,8 @@ class Fit:
             logs = {"loss": float((losses * rows).sum() / rows.sum())}
         if self.outputs is not None:
             y, outputs, weight = self.train.y, self.outputs, self.train.weight
-            if len(losses) < len(self.rows):
-                # Stopped within the epoch: the rows not yet met still hold the NaN of its start.
+            if len(losses) < len(self.rows_of_pass):
+                # Less than a pass: the rows that were not met still hold the NaN of its start.
                 met = ~np.isnan(outputs[:, 0])
                 y, outputs = y[met], outputs[met]
                 weight = None if weight is None else weight[met]

@@ -24,9 +24,7 @@ FAMILIES: list[tuple[ModuleType, str, Mapping[str, Any]]] = [
 ROWS = [(module, name) for module, _, table in FAMILIES for name in table]
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), ROWS, ids=[f"{m.__name__}-{name}" for m, name in ROWS]
-)
+@pytest.mark.parametrize(("module", "name"), ROWS, ids=[f"{m.__name__}-{name}" for m, name in ROWS])
 def test_forms_of_a_name(module: Any, name: str) -> None:
     thing = module.get(name)
     cls = type(thing)

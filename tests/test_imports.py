@@ -21,6 +21,7 @@ LEVELS = [
     {"__main__", "cli", "demo"},
     {"__init__"},
     {"models"},
+    {"_streams"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks"},
     {"layers", "metrics"},

@@ -1,0 +1,294 @@
+"""Training and measuring on batches that come one at a time: generators, iterables, datasets.
+
+A batch is run as an epoch of its own by the engine; what makes the batches one epoch (the loss,
+the metrics, the callbacks, the place in the random streams) is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import _engine
+from nnfast import _validation as check
+from nnfast._trainer import Fit, Program
+from nnfast._validation import Samples
+from nnfast.callbacks import Logs
+
+# Called with a batch as it came and the words that name it in messages.
+Prepare = Callable[[object, str], Samples]
+Order = Callable[[int], Iterable[int]]
+
+_END = object()
+_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
+
+
+def is_stream(x: object) -> bool:
+    """Return whether `x` gives batches, rather than being an array or nothing that is known.
+
+    Examples
+    --------
+    >>> is_stream(iter([])), is_stream([[1.0]]), is_stream(np.ones(3))
+    (True, False, False)
+    """
+    if isinstance(x, (np.ndarray, Sequence, Mapping, memoryview)):
+        return False
+    if any(hasattr(x, protocol) for protocol in _ARRAY_PROTOCOLS):
+        return False
+    return hasattr(x, "__iter__") or _is_dataset(x)
+
+
+def _is_dataset(x: object) -> bool:
+    """Return whether `x` is like ``keras.utils.PyDataset``: batches by their numbers."""
+    counted = hasattr(x, "__len__") or hasattr(x, "num_batches")
+    return hasattr(x, "__getitem__") and counted
+
+
+class Stream:
+    """The batches of one fit, evaluate or predict, epoch after epoch.
+
+    With `steps` an iterator goes on in the next epoch where it stopped; at its end, or without
+    `steps`, ``iter(source)`` starts anew, which for a generator gives nothing more.
+
+    Parameters
+    ----------
+    source : generator, iterable or dataset
+        The ``on_epoch_begin`` and ``on_epoch_end`` of a dataset are called.
+    steps : int, optional
+        Batches of an epoch.
+    order : callable, optional
+        Gives the order in which a dataset's batches are taken from their number.
+    what : str
+        What `source` is, for messages.
+    """
+
+    def __init__(
+        self, source: Any, steps: int | None = None, order: Order | None = None, what: str = "x"
+    ) -> None:
+        self.source = source
+        self.steps = steps
+        self.order = order
+        self.what = what
+        self.first: object = _END
+        self._dataset = _is_dataset(source)
+        self._iterator: Iterator[object] | None = None
+        self._warned = False
+
+    @property
+    def length(self) -> int | None:
+        """Batches of an epoch, None if that is not known."""
+        return self._size() if self.steps is None else self.steps
+
+    def begin(self) -> bool:
+        """Begin an epoch, once, by fetching its first batch; return whether there is one."""
+        if self.first is _END:
+            if self._dataset:
+                getattr(self.source, "on_epoch_begin", _nothing)()
+            fresh = self._iterator is None
+            self.first = self._fetch()
+            if self.first is _END and not fresh:
+                self.first = self._fetch()
+        return self.first is not _END
+
+    def begin_first(self) -> object:
+        """Begin the first epoch; return its first batch.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self.begin():
+            raise ValueError(f"{self.what} must give at least one batch; received none")
+        return self.first
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield the batches of the epoch that `begin` began."""
+        batch, self.first, taken = self.first, _END, 0
+        while batch is not _END:
+            taken += 1
+            yield batch
+            if taken == self.steps:
+                break
+            batch = self._fetch()
+        if self.steps is not None and taken < self.steps:
+            self.warn(f"it gave {taken} of the {self.steps} batches of an epoch")
+        if self._dataset:
+            getattr(self.source, "on_epoch_end", _nothing)()
+
+    def warn(self, why: str) -> None:
+        """Say that the data ended too early, once."""
+        if not self._warned:
+            check.warn(f"{self.what} ran out of data: {why}")
+        self._warned = True
+
+    def _fetch(self) -> object:
+        if self._iterator is None:
+            self._iterator = self._indexed() if self._dataset else iter(self.source)
+        batch = next(self._iterator, _END)
+        if batch is _END:
+            self._iterator = None
+        return batch
+
+    def _indexed(self) -> Iterator[object]:
+        size = self._size()
+        if size is None:
+            if self.steps is None:
+                raise ValueError(f"{self.what} has no end: give the number of steps")
+            number = 0
+            while True:
+                yield self.source[number]
+                number += 1
+        for number in range(size) if self.order is None else self.order(size):
+            yield self.source[int(number)]
+
+    def _size(self) -> int | None:
+        if hasattr(self.source, "num_batches"):
+            size: int | None = self.source.num_batches
+            return size
+        return len(self.source) if hasattr(self.source, "__len__") else None
+
+
+def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) of a batch as a stream gave it.
+
+    Parameters
+    ----------
+    batch : tuple or list of up to three parts, or x alone
+    where : str
+        Names the batch in messages.
+    targets : bool
+        Whether there has to be a y.
+    """
+    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if not (1 + targets <= len(parts) <= 3):
+        expected = "(x, y) or (x, y, sample_weight)" if targets else "x, (x, y) or (x, y, weight)"
+        raise ValueError(
+            f"{where[0].upper()}{where[1:]} must be {expected}; received {type(batch).__name__}"
+            + (f" of length {len(parts)}" if isinstance(batch, (tuple, list)) else "")
+        )
+    x, y, weight = (*parts, None, None)[:3]
+    return x, y, weight
+
+
+class Collected:
+    """The loss of the batches so far, and what the metrics of all of them need."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.rows = 0
+        self.total = 0.0
+        self.y: list[NDArray[Any]] = []
+        self.outputs: list[NDArray[Any]] = []
+        self.weights: list[NDArray[np.float64] | None] = []
+
+    @property
+    def loss(self) -> float:
+        """Σ batch loss · batch rows / rows."""
+        return self.total / self.rows
+
+    def add(self, batch: Samples, loss: float, outputs: NDArray[Any] | None) -> None:
+        """Take one batch."""
+        self.rows += len(batch)
+        self.total += loss * len(batch)
+        if outputs is not None:
+            self.y.append(batch.y)
+            self.outputs.append(outputs)
+            self.weights.append(batch.weight)
+
+    def logs(self) -> Logs:
+        """Return ``loss`` and every metric."""
+        if not self.outputs:
+            return {"loss": self.loss}
+        weight = None
+        if any(part is not None for part in self.weights):
+            ones = map(np.ones, map(len, self.y))
+            parts = zip(self.weights, ones, strict=True)
+            weight = np.concatenate([one if part is None else part for part, one in parts])
+        y, outputs = np.concatenate(self.y), np.concatenate(self.outputs)
+        return {"loss": self.loss} | self.program.measure(y, outputs, weight)
+
+
+def evaluate(program: Program, stream: Stream, prepare: Prepare) -> Logs:
+    """Return ``loss`` and every metric of the stream's next epoch; {} if it has ended."""
+    if not stream.begin():
+        stream.warn("there is nothing left to evaluate")
+        return {}
+    collected = Collected(program)
+    for step, item in enumerate(stream):
+        batch = prepare(item, f"batch {step + 1} of {stream.what}")
+        outputs = program.outputs(batch)
+        loss = program.engine.evaluate(batch.data(), outputs)
+        collected.add(batch, loss, outputs)
+    return collected.logs()
+
+
+class FitStream(Fit):
+    """One call of `fit` on a stream of batches.
+
+    Parameters
+    ----------
+    stream : Stream
+        Its first epoch has begun.
+    prepare : callable
+        Checks a batch.
+    **options
+        The other arguments of `Fit`.
+    """
+
+    def __init__(self, stream: Stream, prepare: Prepare, **options: Any) -> None:
+        self.stream = stream
+        self.prepare = prepare
+        super().__init__(train=None, **options)
+        self.watched = True
+
+    def _take(self, train: Samples | None) -> None:
+        """There is nothing to prepare before the batches come."""
+
+    @property
+    def steps(self) -> int | None:
+        return self.stream.length
+
+    def _ready(self, epoch: int) -> bool:
+        if self.stream.begin():
+            return True
+        self.stream.warn(f"training stops after {epoch} of {self.options.epochs} epochs")
+        return False
+
+    def _train_epoch(self, epoch: int) -> Logs:
+        collected = Collected(self.program)
+        start = self.engine.epoch
+        try:
+            for step, item in enumerate(self.stream):
+                batch = self.prepare(item, f"batch {step + 1} of epoch {epoch + 1}")
+                if self.callbacks.per_batch:
+                    self.callbacks.call("on_train_batch_begin", step)
+                # Masks depend on the epoch, the batch's number in it and the row in the batch.
+                self.engine.epoch = start | step << 32
+                loss, outputs = self._step(batch)
+                collected.add(batch, loss, outputs)
+                if not np.isfinite(loss):
+                    self.diverged_at = (epoch, step)
+                if self.callbacks.per_batch:
+                    logs = {"loss": collected.loss}
+                    self.callbacks.call("on_train_batch_end", step, logs=logs)
+                if self.diverged_at is not None or self.model.stop_training:
+                    break
+        finally:
+            self.engine.epoch = start + 1
+        return collected.logs()
+
+    def _step(self, batch: Samples) -> tuple[float, NDArray[Any] | None]:
+        """Take one optimizer step; return the batch's loss and predictions before it."""
+        outputs = self.program.outputs(batch)
+        lr, losses = np.array([self.program.optimizer.learning_rate]), np.empty(1)
+        self.model._claim()
+        status, _ = self.engine.run(batch.data(), len(batch), False, lr, losses, outputs)
+        return (np.inf if status == _engine.NONFINITE else float(losses[0])), outputs
+
+
+def _nothing() -> None:
+    """Stand in for a method that a dataset does not have."""

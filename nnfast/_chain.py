@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -51,6 +52,7 @@ class Chain:
         self._plan: Plan | None = None
         self._engine: _engine.Engine | None = None
         self._views: list[dict[str, Array]] = []
+        self._shares = False
         for layer in layers or ():
             self._append(layer)
         self._build()
@@ -202,6 +204,16 @@ class Chain:
             self._one = layer.feature_shape
         if not isinstance(layer, InputLayer):
             self._layers.append(layer)
+            self._register(layer)
+
+    def _register(self, layer: Layer) -> None:
+        """Note that the layer is in this model, and that models share it where it is in several."""
+        others = [chain for ref in layer.models if (chain := ref()) is not self]
+        layer.models.append(weakref.ref(self))
+        self._shares = self._shares or bool(others)
+        for chain in others:
+            if chain is not None:
+                chain._shares = True
 
     def _build(self) -> None:
         """Make plan, engine and weights if the input's shape is known."""
@@ -252,6 +264,8 @@ class Chain:
 
     def _pull(self) -> None:
         """Copy in the weights that another model has written last."""
+        if not self._shares:
+            return
         engine = self._engine
         for layer, own in zip(self._layers, self._views, strict=False):
             if layer.home is not engine:
@@ -260,6 +274,8 @@ class Chain:
 
     def _claim(self) -> None:
         """Make this model the one that writes the weights of its layers."""
+        if not self._shares:
+            return
         self._pull()
         for layer, own in zip(self._layers, self._views, strict=False):
             if layer.home is not self._engine:

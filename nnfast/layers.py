@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
 
 from numpy.typing import ArrayLike, NDArray
@@ -85,6 +85,8 @@ class Layer:
         self.dtype = dtype
         # The engine whose memory `named_weights` are in: of the model that last wrote them.
         self.home: object = None
+        # References to the models that the layer is or was in.
+        self.models: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
         self.built = False
 

@@ -531,8 +531,9 @@ class Sequential(Chain):
         array([[0., 0.]], dtype=float32)
         """
         check.verbosity(verbose)
-        steps = check.optional_integer("steps", steps)
-        if is_stream(x):
+        if steps is not None:
+            steps = check.integer("steps", steps, minimum=1)
+        if type(x) is not np.ndarray and is_stream(x):
             stream = Stream(x, steps)
             stream.begin_first()
             parts = (_streams.batch_parts(item, "a batch", targets=False) for item in stream)

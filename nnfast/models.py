@@ -390,7 +390,7 @@ class Sequential(Chain):
         -------
         float, list or dict
             This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
-            `return_dict`. (Keras gives means since `compile`.)
+            `return_dict`.
 
         Raises
         ------

@@ -2,6 +2,10 @@
 
 A batch is run as an epoch of its own by the engine; what makes the batches one epoch (the loss,
 the metrics, the callbacks, the place in the random streams) is kept here.
+
+Batches in an array's order train bit for bit like the array, but for two things that the engine
+takes from an epoch's layout: dropout masks, and the sums of a short last batch after batches of
+512 rows and more, which on an array are taken in the chunks of a full batch.
 """
 
 from __future__ import annotations

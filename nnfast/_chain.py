@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast import _config, _engine
 from nnfast import _validation as check
 from nnfast._plan import Plan, compile_plan
+from nnfast._resolve import choose
 from nnfast._summary import summary_html, summary_lines
 from nnfast._validation import Shape
 from nnfast.initializers import parameter_generator
@@ -22,6 +24,11 @@ Array = NDArray[Any]
 
 class Chain:
     """Layers, and once the shape of a sample is known, a plan, an engine and weights.
+
+    A layer may be in several models; its weights are one. Each engine has its own flat memory,
+    so the layer remembers the engine that wrote its weights last (`Layer.home`): a model copies
+    from there before it reads (`_pull`), and moves the layer to itself before it trains
+    (`_claim`). A model alone with its layers copies nothing.
 
     Parameters
     ----------
@@ -44,6 +51,8 @@ class Chain:
         self._one: Shape | None = None
         self._plan: Plan | None = None
         self._engine: _engine.Engine | None = None
+        self._views: list[dict[str, Array]] = []
+        self._shares = False
         for layer in layers or ():
             self._append(layer)
         self._build()
@@ -92,6 +101,62 @@ class Chain:
             self._layers.remove(layer)
             raise
 
+    def pop(self) -> Layer:
+        """Remove the last layer and return it; the others keep their weights.
+
+        The optimizer starts anew.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or what is compiled does not fit the rest.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(3, input_shape=(2,)), Dense(1, name="head")])
+        >>> model.pop().name
+        'head'
+        >>> model.output_shape
+        (None, 3)
+        """
+        if not self._layers:
+            raise ValueError(f"Model {self.name!r} has no layers to pop")
+        layer = self._layers.pop()
+        if not self._layers:
+            self._unbuild()
+            return layer
+        try:
+            self._build()
+        except ValueError:
+            self._layers.append(layer)
+            raise
+        return layer
+
+    def _unbuild(self) -> None:
+        """Forget plan, engine and views: there are no layers."""
+        self._plan, self._engine, self._views = None, None, []
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return one layer, by its name or by its place in `layers`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or not one of `name` and `index` is given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("Give get_layer a name or an index, one of them")
+        if name is not None:
+            return choose("layer", name, {layer.name: layer for layer in self._layers})
+        assert index is not None
+        if not -len(self._layers) <= index < len(self._layers):
+            raise ValueError(
+                f"Model {self.name!r} has {len(self._layers)} layers; received index {index}"
+            )
+        return self._layers[index]
+
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights.
 
@@ -131,11 +196,6 @@ class Chain:
                 f"Layer {layer.name!r} has dtype {layer.dtype!r} and model {self.name!r} has "
                 f"{self.dtype!r}: give the dtype to Sequential"
             )
-        if layer.owner() is not None:
-            raise ValueError(
-                f"Layer {layer.name!r} is in a model already; layers cannot be shared. Make a "
-                "new one and copy its weights with set_weights"
-            )
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(
                 f"Model {self.name!r} has a layer {layer.name!r} already; names must be unique"
@@ -144,11 +204,22 @@ class Chain:
             self._one = layer.feature_shape
         if not isinstance(layer, InputLayer):
             self._layers.append(layer)
+            self._register(layer)
+
+    def _register(self, layer: Layer) -> None:
+        """Note that the layer is in this model, and that models share it where it is in several."""
+        others = [chain for ref in layer.models if (chain := ref()) is not self]
+        layer.models.append(weakref.ref(self))
+        self._shares = self._shares or bool(others)
+        for chain in others:
+            if chain is not None:
+                chain._shares = True
 
     def _build(self) -> None:
         """Make plan, engine and weights if the input's shape is known."""
         if self._one is not None and self._layers:
             plan = compile_plan(self._layers, self._one)
+            self._check_built_layers(plan)
             engine = _engine.Engine(plan, self.dtype)
             engine.set_seed(self._seed)
             if self._engine is not None:
@@ -156,8 +227,22 @@ class Chain:
             self._configure(plan, engine)
             self._plan, self._engine = plan, engine
             self._fill(plan, engine)
-        for layer in self._layers:
-            layer.owner = weakref.ref(self)
+
+    def _check_built_layers(self, plan: Plan) -> None:
+        """Refuse a layer that has weights of another shape or dtype already."""
+        for index, layer in enumerate(self._layers):
+            needed = [p.shape for p in plan.parameters if p.layer == index]
+            if layer.built and needed != [view.shape for view in layer.weights]:
+                raise ValueError(
+                    f"Layer {layer.name!r} has weights of shapes "
+                    f"{[view.shape for view in layer.weights]} from another model; model "
+                    f"{self.name!r} needs {needed}"
+                )
+            if any(view.dtype != self._np_dtype for view in layer.weights):
+                raise ValueError(
+                    f"Layer {layer.name!r} has {layer.weights[0].dtype} weights from another "
+                    f"model; model {self.name!r} is {self.dtype}: give it that dtype"
+                )
 
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
         """Prepare a new engine for what the model is compiled for; may refuse the plan."""
@@ -173,8 +258,28 @@ class Chain:
                 generator = parameter_generator(self._seed, p.layer, len(views[p.layer]))
                 view[...] = p.initializer.draw(p.shape, generator)
             views[p.layer][p.name] = view
+        self._views = views
         for layer, own in zip(self._layers, views, strict=True):
-            layer.bind(own)
+            layer.bind(own, engine)
+
+    def _pull(self) -> None:
+        """Copy in the weights that another model has written last."""
+        if not self._shares:
+            return
+        engine = self._engine
+        for layer, own in zip(self._layers, self._views, strict=False):
+            if layer.home is not engine:
+                for name, view in own.items():
+                    view[...] = layer.named_weights[name]
+
+    def _claim(self) -> None:
+        """Make this model the one that writes the weights of its layers."""
+        if not self._shares:
+            return
+        self._pull()
+        for layer, own in zip(self._layers, self._views, strict=False):
+            if layer.home is not self._engine:
+                layer.bind(own, self._engine)
 
     def _built_for(self, x: object) -> Any:
         """Build for samples like those of `x` unless built; return `x`, converted if so."""
@@ -185,11 +290,15 @@ class Chain:
 
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all weights as one vector: every kernel, then every bias."""
-        return self._built_engine().params.astype(np.float64)
+        engine = self._built_engine()
+        self._pull()
+        return engine.params.astype(np.float64)
 
     def set_flat_weights(self, theta: ArrayLike) -> None:
         """Set all weights from one vector, as `get_flat_weights` gives it."""
-        assign(f"model {self.name!r}", [self._built_engine().params], [theta])
+        engine = self._built_engine()
+        self._claim()
+        assign(f"model {self.name!r}", [engine.params], [theta])
 
     @property
     def weights(self) -> list[Array]:
@@ -267,6 +376,18 @@ class Chain:
                 for layer in self._layers
             ],
         }
+
+    def to_json(self, **options: Any) -> str:
+        """Return the architecture as JSON, for `nnfast.models.model_from_json`.
+
+        Parameters
+        ----------
+        **options
+            Of `json.dumps`, for example ``indent=2``.
+        """
+        return json.dumps(
+            {"class_name": type(self).__name__, "config": self.get_config()}, **options
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

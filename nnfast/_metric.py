@@ -143,7 +143,9 @@ class FunctionMetric(Metric):
     ----------
     function : callable
         ``function(y_true, y_pred)`` of all rows of an epoch, y_true (n, n_out) or (n,) class
-        indices, y_pred (n, n_out); returns a number, or one for each row, to be averaged.
+        indices, y_pred (n, n_out); returns a number, or one for each row, to be averaged. It is
+        called for each batch, and the results are averaged, where batches are all there is: in
+        `update_state`, in the logs of batches, and on generators and their kin.
     name : str, optional
         That of the function by default.
 

@@ -27,16 +27,16 @@ class Extent:
     ----------
     first, last : int
         The epochs first, …, last − 1.
-    steps : int
-        Batches in an epoch.
-    rows : int
-        Samples in an epoch.
+    steps : int or None
+        Batches in an epoch, None if that is not known.
+    rows : int or None
+        Samples in an epoch, None if that is not known.
     """
 
     first: int
     last: int
-    steps: int
-    rows: int
+    steps: int | None
+    rows: int | None
 
 
 class Progress:
@@ -104,24 +104,25 @@ class Live(Progress):
         if now - self.printed >= INTERVAL or last:
             self.printed = now
             self.above(epoch_line(epoch, self.extent, logs, seconds))
-        if now - self.drawn >= INTERVAL or last:
+        if self.extent.steps is not None and (now - self.drawn >= INTERVAL or last):
             self._show(epoch, self.extent.steps, logs)
 
     def _show(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
         self.drawn = self.clock()
-        done = (epoch - self.extent.first) * self.extent.steps + step
-        total = (self.extent.last - self.extent.first) * self.extent.steps
-        seconds = max(self.drawn - self.started, 1e-9)
-        rate = done / seconds
-        self.draw(
-            done,
-            total,
-            f"Epoch {epoch + 1}/{self.extent.last}",
-            f"{_duration((total - done) / rate if rate else 0.0)} left - "
-            f"{_samples(rate * self.extent.rows / self.extent.steps)} - {line(logs)}",
-        )
+        head = f"Epoch {epoch + 1}/{self.extent.last}"
+        steps = self.extent.steps
+        if steps is None:
+            self.draw(step, None, head, f"batch {step} - {line(logs)}")
+            return
+        done = (epoch - self.extent.first) * steps + step
+        total = (self.extent.last - self.extent.first) * steps
+        rate = done / max(self.drawn - self.started, 1e-9)
+        parts = [f"{_duration((total - done) / rate if rate else 0.0)} left"]
+        if self.extent.rows is not None:
+            parts.append(_samples(rate * self.extent.rows / steps))
+        self.draw(done, total, head, " - ".join([*parts, line(logs)]))
 
-    def draw(self, done: int, total: int, head: str, text: str) -> None:
+    def draw(self, done: int, total: int | None, head: str, text: str) -> None:
         """Draw the bar with `head` before and `text` behind it."""
         raise NotImplementedError
 
@@ -153,7 +154,7 @@ class RichBar(Live):
         self.task = self.bar.add_task("", total=None, text="")
         self.bar.start()
 
-    def draw(self, done: int, total: int, head: str, text: str) -> None:
+    def draw(self, done: int, total: int | None, head: str, text: str) -> None:
         self.bar.update(
             self.task, total=total, completed=done, description=head, text=self.escape(text)
         )
@@ -175,7 +176,6 @@ class TqdmBar(Live):
         super().__init__(extent)
         self.file = sys.stdout if file is None else file
         self.bar = tqdm(
-            total=(extent.last - extent.first) * extent.steps,
             file=self.file,
             leave=False,
             mininterval=0,
@@ -183,8 +183,8 @@ class TqdmBar(Live):
             bar_format="{desc} |{bar:24}| {postfix}",
         )
 
-    def draw(self, done: int, total: int, head: str, text: str) -> None:
-        self.bar.n = done
+    def draw(self, done: int, total: int | None, head: str, text: str) -> None:
+        self.bar.n, self.bar.total = done, total
         self.bar.set_description_str(head, refresh=False)
         # tqdm puts a comma and a blank before a postfix that it is given by its method.
         self.bar.postfix = text
@@ -226,8 +226,10 @@ def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, float], seconds: f
     >>> epoch_line(0, Extent(0, 2, 10, 320), {"loss": 0.25}, 0.1)
     'Epoch 1/2 - loss: 0.2500 - 0.10s - 3.2k samples/s'
     """
-    rate = _samples(extent.rows / max(seconds, 1e-9))
-    return f"Epoch {epoch + 1}/{extent.last} - {line(logs)} - {seconds:.2f}s - {rate}"
+    text = f"Epoch {epoch + 1}/{extent.last} - {line(logs)} - {seconds:.2f}s"
+    if extent.rows is None:
+        return text
+    return f"{text} - {_samples(extent.rows / max(seconds, 1e-9))}"
 
 
 def line(logs: Mapping[str, float]) -> str:

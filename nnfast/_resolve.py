@@ -27,12 +27,21 @@ class Configured:
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain Python values (JSON)."""
         return {
-            name: _plain(getattr(self, name)) for name in inspect.signature(type(self)).parameters
+            name: plain(getattr(self, name)) for name in inspect.signature(type(self)).parameters
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new object made from what `get_config` gave."""
+        """Return a new object made from what `get_config` gave.
+
+        Raises
+        ------
+        ValueError
+            If it names an argument that there is not.
+        """
+        names = dict.fromkeys(inspect.signature(cls).parameters)
+        for key in config:
+            choose(f"argument of {cls.__name__}", key, names)
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -45,6 +54,9 @@ class Configured:
         names = inspect.signature(type(self)).parameters
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({arguments})"
+
+
+C = TypeVar("C", bound=Configured)
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -67,7 +79,7 @@ def choose(what: str, name: str, table: Mapping[str, T]) -> T:
     raise ValueError(f"Unknown {what} {name!r}{hint} Valid: {valid}")
 
 
-def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, type[T]]) -> T:
+def resolve(what: str, identifier: object, base: type[C], table: Mapping[str, type[C]]) -> C:
     """Return the `base` object that `identifier` stands for.
 
     Parameters
@@ -96,7 +108,7 @@ def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, ty
         return (by_class.get(identifier) or choose(what, identifier.lower(), table))()
     if isinstance(identifier, Mapping) and {"class_name", "config"} <= identifier.keys():
         by_class = {cls.__name__: cls for cls in table.values()}
-        return choose(what, identifier["class_name"], by_class)(**identifier["config"])
+        return choose(what, identifier["class_name"], by_class).from_config(identifier["config"])
     raise TypeError(
         f"Expected a {what} as a name (one of {', '.join(map(repr, table))}) or a "
         f"{base.__name__} object; received {identifier!r} of type {type(identifier).__name__}"
@@ -104,7 +116,9 @@ def resolve(what: str, identifier: object, base: type[T], table: Mapping[str, ty
 
 
 def describe(obj: Any) -> dict[str, Any]:
-    """Return the JSON description of an object, as `resolve` reads it.
+    """Return the JSON description of an object, ``{"class_name": …, "config": …}``.
+
+    `deserialize` of the same module makes an equal object of it.
 
     Examples
     --------
@@ -114,10 +128,11 @@ def describe(obj: Any) -> dict[str, Any]:
     >>> describe(Point((1, 2)))
     {'class_name': 'Point', 'config': {'x': [1, 2]}}
     """
-    return {"class_name": type(obj).__name__, "config": Configured.get_config(obj)}
+    return {"class_name": type(obj).__name__, "config": obj.get_config()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a constructor's argument as JSON can hold it."""
     if isinstance(value, Configured):
         return describe(value)
     return list(value) if isinstance(value, tuple) else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from nnfast._callback import CallbackList, History, Logs
 from nnfast._metric import Metric
 from nnfast._plan import Plan
 from nnfast._progress import Progress
-from nnfast._validation import Samples
+from nnfast._validation import Samples, warn
 from nnfast.losses import Loss
 from nnfast.metrics import resolve_all
 from nnfast.optimizers import Optimizer
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 0.1
 MAX_CHUNK_STEPS = 1 << 16
+
+# A metric's key in History and its sums over rows.
+Totals = tuple[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class Options:
     batch_size: int
     shuffle: bool
     verbose: int
+    steps_per_epoch: int | None = None
+    validation_freq: int | frozenset[int] = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Return whether validation follows this epoch (counted from 0)."""
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in self.validation_freq
 
 
 @dataclass(frozen=True)
@@ -116,31 +127,46 @@ class Program:
             return None
         return np.empty((len(samples), self.plan.n_out), self.dtype)
 
-    def measure(
-        self,
-        y: NDArray[Any],
-        outputs: NDArray[Any] | None,
-        weight: NDArray[np.float64] | None,
-    ) -> Logs:
+    def measure(self, samples: Samples, outputs: NDArray[Any] | None) -> Logs:
         """Return every metric."""
-        return {name: self.metrics[name].value(t) for name, t in self.totals(y, outputs, weight)}
+        return {name: self.metrics[name].value(t) for name, t in self.totals(samples, outputs)}
 
-    def totals(
-        self,
-        y: NDArray[Any],
-        outputs: NDArray[Any] | None,
-        weight: NDArray[np.float64] | None,
-    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    def totals(self, samples: Samples, outputs: NDArray[Any] | None) -> Iterator[Totals]:
         """Yield the key of every metric and its sums over rows."""
         if outputs is not None:
             for name, metric in self.metrics.items():
-                yield name, metric.totals(y, outputs, weight if name in self.weighted else None)
+                weight = samples.weight if name in self.weighted else None
+                yield name, metric.totals(samples.y, outputs, weight)
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
         outputs = self.outputs(samples)
         loss = self.engine.evaluate(samples.data(), outputs)
-        return {"loss": loss} | self.measure(samples.y, outputs, samples.weight)
+        return {"loss": loss} | self.measure(samples, outputs)
+
+
+class Running:
+    """The loss and the metrics of the batches so far."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.rows = 0
+        self.total = 0.0
+        self.sums: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, rows: int, loss: float, totals: Iterable[Totals]) -> None:
+        """Take a batch: its number of rows, its loss, and what its metrics sum."""
+        self.rows += rows
+        self.total += loss * rows
+        for name, sums in totals:
+            self.sums[name] = self.sums[name] + sums if name in self.sums else sums
+
+    def logs(self, metrics: bool = True) -> Logs:
+        """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
+        logs = {"loss": self.total / self.rows}
+        if metrics:
+            logs |= {name: self.program.metrics[name].value(t) for name, t in self.sums.items()}
+        return logs
 
 
 class Fit:
@@ -151,7 +177,9 @@ class Fit:
     model : Sequential
         Told of by callbacks; its `stop_training` is read.
     program : Program
-    train, validation : Samples
+    train : Samples
+    validate : callable or None
+        Returns ``loss`` and every metric of the validation data.
     options : Options
     callbacks : CallbackList
     history : History
@@ -162,8 +190,8 @@ class Fit:
         self,
         model: Sequential,
         program: Program,
-        train: Samples,
-        validation: Samples | None,
+        train: Samples | None,
+        validate: Callable[[], Logs] | None,
         options: Options,
         callbacks: CallbackList,
         history: History,
@@ -171,24 +199,41 @@ class Fit:
         self.model = model
         self.program = program
         self.engine = program.engine
-        self.train = train
-        self.validation = validation
+        self.validate = validate
         self.options = options
         self.callbacks = callbacks
         self.history = history
-        self.data = train.data()
-        self.rows = _rows_per_batch(len(train), options.batch_size)
-        self.outputs = program.outputs(train)
         self.watched = bool(
             options.verbose
-            or validation
+            or validate
+            or options.steps_per_epoch
             or program.metrics
             or callbacks.per_epoch
             or callbacks.per_batch
         )
         self.progress = Progress()
-        self.diverged_at: int | None = None
+        self.diverged_at: tuple[int, int] | None = None
         self.diverged_loss = np.nan
+        self._take(train)
+
+    def _take(self, train: Samples | None) -> None:
+        """Prepare the data for the engine."""
+        assert train is not None
+        self.train = train
+        self.data = train.data()
+        self.rows_of_pass = _rows_per_batch(len(train), self.options.batch_size)
+        self.rows = self.rows_of_pass
+        self.outputs = self.program.outputs(train)
+
+    @property
+    def steps(self) -> int | None:
+        """Batches of an epoch, None if that is not known."""
+        return self.options.steps_per_epoch or len(self.rows_of_pass)
+
+    @property
+    def samples(self) -> int | None:
+        """Rows of an epoch, None if that is not known."""
+        return int(self.rows_of_pass[: self.steps].sum())
 
     def run(self) -> History:
         """Train; return the history."""
@@ -196,7 +241,7 @@ class Fit:
         params = {
             "verbose": options.verbose,
             "epochs": options.epochs,
-            "steps": len(self.rows),
+            "steps": self.steps,
         }
         self.callbacks.attach(self.model, params)
         self.history.set_model(self.model)
@@ -206,10 +251,10 @@ class Fit:
         logs: Logs = {}
         epoch = options.initial_epoch
         self.callbacks.call("on_train_begin")
-        extent = _progress.Extent(epoch, options.epochs, len(self.rows), len(self.train))
+        extent = _progress.Extent(epoch, options.epochs, self.steps, self.samples)
         self.progress = _progress.make(options.verbose, extent)
         try:
-            while epoch < options.epochs and not self.model.stop_training:
+            while epoch < options.epochs and not self.model.stop_training and self._ready(epoch):
                 if self.watched:
                     logs = self._one_epoch(epoch)
                     epoch += 1
@@ -221,13 +266,29 @@ class Fit:
             self.progress.close()
             self._next_epoch_of_the_streams()
         if self.diverged_at is not None:
-            epoch, batch = divmod(self.diverged_at, len(self.rows))
+            epoch, batch = self.diverged_at
             self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
         self.program.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None and not self.model.stop_training:
             warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)
         return self.history
+
+    def _ready(self, epoch: int) -> bool:
+        """Return whether there is data for another epoch.
+
+        With `steps_per_epoch` an epoch goes on where the last one stopped, up to the end of
+        the rows; the next one starts a new pass over them.
+        """
+        steps = self.options.steps_per_epoch
+        if steps is not None:
+            self.rows = self.rows_of_pass[self.engine.batch :][:steps]
+            if len(self.rows) < steps:
+                warn(
+                    f"x ran out of data: it gave {len(self.rows)} of the {steps} batches of epoch "
+                    f"{epoch + 1}"
+                )
+        return True
 
     def _next_epoch_of_the_streams(self) -> None:
         """Leave an epoch that was cut short: the next one starts at its first batch."""
@@ -255,17 +316,13 @@ class Fit:
         """Train an epoch with all that belongs to it; return its logs."""
         started = time.perf_counter()
         self.callbacks.call("on_epoch_begin", epoch)
-        losses = np.empty(len(self.rows))
-        if self.callbacks.per_batch:
-            done = self._step_by_step(epoch, losses)
-        else:
-            done = self._advance(epoch, losses)
+        logs = self._train_epoch(epoch)
         if self.diverged_at is not None:
             return {}
-        logs = self._training_logs(losses[:done])
-        if self.validation:
+        if self.validate is not None and self.options.validates(epoch):
             self.callbacks.call("on_test_begin")
-            values = self.program.evaluate(self.validation)
+            self.model._pull()
+            values = self.validate()
             self.callbacks.call("on_test_end", logs=values)
             logs |= {f"val_{name}": value for name, value in values.items()}
         self.callbacks.call("on_epoch_end", epoch, logs=logs)
@@ -273,11 +330,21 @@ class Fit:
         self.progress.epoch_end(epoch, logs, time.perf_counter() - started)
         return logs
 
+    def _train_epoch(self, epoch: int) -> Logs:
+        """Train an epoch; return its ``loss`` and metrics."""
+        losses = np.empty(len(self.rows))
+        looked_at = self.callbacks.per_batch or self.progress.live
+        if self.outputs is not None and (looked_at or len(losses) < len(self.rows_of_pass)):
+            self.outputs.fill(np.nan)
+        if self.callbacks.per_batch:
+            done = self._step_by_step(epoch, losses)
+        else:
+            done = self._advance(epoch, losses)
+        return {} if self.diverged_at is not None else self._training_logs(losses[:done])
+
     def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
         lr = self.program.optimizer.rates(self.engine.iterations, len(losses))
-        if self.progress.live and self.outputs is not None:
-            self.outputs.fill(np.nan)
         done = 0
         while done < len(losses) and self.diverged_at is None:
             done += self._chunk(epoch, done, lr[done:], losses[done:])
@@ -293,29 +360,44 @@ class Fit:
 
     def _step_by_step(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train one epoch with the callbacks of every batch; return the steps done."""
-        if self.outputs is not None:
-            self.outputs.fill(np.nan)
-        running = _RunningMetrics(self.program, self.train, self.outputs)
-        total, seen = 0.0, 0
+        running = Running(self.program)
+        seen = np.zeros(len(self.train), bool)
         for step, rows in enumerate(self.rows.tolist()):
             self.callbacks.call("on_train_batch_begin", step)
+            first = self.engine.batch * self.options.batch_size
             lr = self.program.optimizer.rates(self.engine.iterations, 1)
             self._chunk(epoch, step, lr, losses[step : step + 1])
-            total += float(losses[step]) * rows
-            logs = {"loss": total / (seen + rows)}
-            if self.diverged_at is None:
-                logs |= running.add(None if self.options.shuffle else slice(seen, seen + rows))
-            seen += rows
-            self.callbacks.call("on_train_batch_end", step, logs=logs)
+            totals = self._totals(slice(first, first + rows), seen)
+            running.add(rows, float(losses[step]), totals)
+            self.callbacks.call("on_train_batch_end", step, logs=running.logs())
             self._show(epoch, losses[: step + 1])
             if self.model.stop_training or self.diverged_at is not None:
                 break
         return step + 1
 
+    def _totals(self, place: slice, seen: NDArray[np.bool_]) -> Iterable[Totals]:
+        """Return what the metrics sum over the batch just trained.
+
+        Parameters
+        ----------
+        place : slice
+            Where its rows are if they are not shuffled.
+        seen : ndarray of bool
+            The rows of the batches before; where they are shuffled, this batch's are added.
+        """
+        if self.outputs is None or self.diverged_at is not None:
+            return ()
+        at: Any = place
+        if self.options.shuffle:
+            at = np.flatnonzero(_met(self.outputs) & ~seen)
+            seen[at] = True
+        return self.program.totals(self.train.part(at), self.outputs[at])
+
     def _chunk(
         self, epoch: int, first: int, lr: NDArray[np.float64], losses: NDArray[np.float64]
     ) -> int:
         """Run the engine once; `first` is the number of steps since the start of `epoch`."""
+        self.model._claim()
         status, done = self.engine.run(
             self.data,
             self.options.batch_size,
@@ -326,14 +408,15 @@ class Fit:
             CHUNK_SECONDS,
         )
         if status == _engine.NONFINITE:
-            self.diverged_at = epoch * len(self.rows) + first + done - 1
+            epochs, batch = divmod(first + done - 1, len(self.rows))
+            self.diverged_at = (epoch + epochs, batch)
             self.diverged_loss = float(losses[done - 1])
         return done
 
     def _means(self, losses: NDArray[np.float64]) -> list[float]:
         """Return Σ batch loss · batch rows / rows of each complete epoch."""
         by_epoch = losses.reshape(-1, len(self.rows))
-        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / len(self.train)).tolist()
+        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / self.rows.sum()).tolist()
         return means
 
     def _training_logs(self, losses: NDArray[np.float64], metrics: bool = True) -> Logs:
@@ -344,45 +427,16 @@ class Fit:
             logs = {"loss": float((losses * rows).sum() / rows.sum())}
         if metrics and self.outputs is not None:
             met: Any = slice(None)
-            if len(losses) < len(self.rows):
-                # Within the epoch: the rows not yet met still hold the NaN of its start.
-                met = np.flatnonzero(~np.isnan(self.outputs[:, 0]))
-            part = self.train.part(met)
-            logs |= self.program.measure(part.y, self.outputs[met], part.weight)
+            if len(losses) < len(self.rows_of_pass):
+                met = np.flatnonzero(_met(self.outputs))
+            logs |= self.program.measure(self.train.part(met), self.outputs[met])
         return logs
 
 
-class _RunningMetrics:
-    """Metrics of the rows that an epoch has met so far, batch by batch.
-
-    Parameters
-    ----------
-    program : Program
-    samples : Samples
-    outputs : ndarray or None
-        NaN in the first column of rows that were not met yet.
-    """
-
-    def __init__(self, program: Program, samples: Samples, outputs: NDArray[Any] | None) -> None:
-        self.program = program
-        self.samples = samples
-        self.outputs = outputs
-        self.sums: dict[str, NDArray[np.float64]] = {}
-        self.seen = np.zeros(len(samples) if outputs is not None else 0, bool)
-
-    def add(self, rows: slice | None) -> Logs:
-        """Add a batch (None: find its rows); return every metric."""
-        if self.outputs is None:
-            return {}
-        at: Any = rows
-        if rows is None:
-            met = ~np.isnan(self.outputs[:, 0])
-            at = np.flatnonzero(met & ~self.seen)
-            self.seen = met
-        part = self.samples.part(at)
-        for name, sums in self.program.totals(part.y, self.outputs[at], part.weight):
-            self.sums[name] = self.sums[name] + sums if name in self.sums else sums
-        return {name: self.program.metrics[name].value(sums) for name, sums in self.sums.items()}
+def _met(outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows the epoch has met: the others still hold the NaN of its start."""
+    met: NDArray[np.bool_] = ~np.isnan(outputs[:, 0])
+    return met
 
 
 def warn_diverged(where: str, stacklevel: int) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,17 @@ class Samples:
         """Return the engine's view of these rows."""
         return Data(self.x, self.y, self.weight)
 
+    def first_batches(self, name: str, steps: int | None, size: int) -> Samples:
+        """Return a view of the rows of the first `steps` batches; all without `steps`."""
+        if steps is None:
+            return self
+        if (steps - 1) * size >= len(self):
+            warn(
+                f"{name} ran out of data: it has {-(-len(self) // size)} batches of {size} rows, "
+                f"{steps} were asked for"
+            )
+        return self.part(slice(0, steps * size))
+
     def part(self, rows: Any) -> Samples:
         """Return some rows: a view where `rows` is a slice, a copy where it is indices."""
         return Samples(
@@ -59,6 +72,14 @@ class Samples:
     def with_class_weight(self, class_weight: object) -> Samples:
         """Return these samples, each weighted by its class (1 if the class has no weight)."""
         return replace(self, weight=_class_weights(class_weight, self.y))
+
+
+def warn(message: str) -> None:
+    """Warn, naming the line of the user's own code that called."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__package__") == "nnfast":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def integer(name: str, value: object, minimum: int) -> int:
@@ -110,10 +131,28 @@ def shape(name: str, value: object) -> Shape:
     return tuple(integer(f"each entry of {name}", size, minimum=0) for size in value)
 
 
-def batch_size(value: object, rows: int) -> int:
-    """Return the rows of a batch: 32 for None, never more than there are (and at least 1)."""
-    size = 32 if value is None else integer("batch_size", value, minimum=1)
+def batch_size(value: object, rows: int, steps: int | None = None, name: str = "batch_size") -> int:
+    """Return the rows of a batch, at least 1 and never more than there are.
+
+    None is 32, or what makes `steps` batches of all rows.
+    """
+    if value is not None:
+        size = integer(name, value, minimum=1)
+    else:
+        size = 32 if steps is None else -(-rows // steps)
     return max(1, min(size, rows))
+
+
+def optional_integer(name: str, value: object) -> int | None:
+    """Return `value` as an int that is at least 1, or None."""
+    return None if value is None else integer(name, value, minimum=1)
+
+
+def frequency(name: str, value: object) -> int | frozenset[int]:
+    """Return `value`, "every so many epochs" or the epochs themselves, counted from 1."""
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return frozenset(integer(f"each entry of {name}", entry, minimum=1) for entry in value)
+    return integer(name, value, minimum=1)
 
 
 def verbosity(value: object) -> int:
@@ -134,11 +173,15 @@ def real_array(name: str, value: object) -> Array:
             f"{name} must be a dense array; received a sparse {type(value).__name__}: "
             f"pass {name}.toarray()"
         )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: pass {name}.filled(…)")
     try:
-        array = np.asarray(value)
+        array = np.asarray(_with_dlpack(value))
         if array.dtype == object:
+            if any(entry is None or isinstance(entry, (str, bytes)) for entry in array.flat):
+                raise TypeError("it holds text or None")
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(
             f"{name} must be an array or nested lists of numbers, all rows alike; received "
             f"{type(value).__name__} that NumPy cannot convert: {error}"
@@ -148,6 +191,13 @@ def real_array(name: str, value: object) -> Array:
             f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
         )
     return array
+
+
+def _with_dlpack(value: object) -> object:
+    """Return `value`, or what DLPack gives of it if that is all it offers."""
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    return value
 
 
 def feature_shape(x: Array) -> Shape:
@@ -168,7 +218,7 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
     one : tuple of int
         Shape of one sample.
     dtype : numpy.dtype
-        What anything but aligned C-contiguous float32, float64 and uint8 is converted to.
+        What anything but float32, float64, uint8 and bool is converted to.
 
     Raises
     ------
@@ -188,8 +238,10 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
             f"{name} must have shape {_batch_of(one)}, one row per sample; "
             f"received shape {array.shape}{hint}"
         )
-    if not (array.dtype in _IN_PLACE and array.flags.c_contiguous and array.flags.aligned):
-        array = np.require(array, dtype, ["C", "A"])
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    # A strided view is copied in its own dtype: bytes stay bytes.
+    array = np.require(array, array.dtype if array.dtype in _IN_PLACE else dtype, ["C", "A"])
     return array.reshape(len(array), math.prod(one))
 
 
@@ -326,6 +378,14 @@ def check_single_weighting(class_weight: object, sample_weight: object) -> None:
         raise ValueError("class_weight and sample_weight cannot be given at the same time")
 
 
+def check_alone(name: str, **others: object) -> None:
+    """Refuse arguments that do not go with batches, which bring their own targets and weights."""
+    for other, value in others.items():
+        if value is not None:
+            argument = "validation_split" if other == "split" else other
+            raise ValueError(f"{argument} cannot be given if {name} gives batches of (x, y)")
+
+
 def split(samples: Samples, fraction: object) -> tuple[Samples, Samples]:
     """Return (training, validation) samples: validation is the last `fraction` of the rows."""
     share = real("validation_split", fraction, low=0.0, below=1.0)
@@ -342,7 +402,8 @@ def validation_parts(value: object) -> tuple[Any, Any, Any]:
     """Return (x, y, sample_weight) of `validation_data`."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise ValueError(
-            "validation_data must be a tuple (x, y) or (x, y, sample_weight); received "
+            "validation_data must be a tuple (x, y) or (x, y, sample_weight), or give such "
+            "batches; received "
             f"{type(value).__name__}"
             + (f" of length {len(value)}" if isinstance(value, (tuple, list)) else "")
         )

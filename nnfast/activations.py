@@ -115,3 +115,12 @@ def resolve(identifier: str | Activation | None) -> Activation:
         "Expected an activation as a name or a function of nnfast.activations "
         f"({', '.join(TABLE)}); received {identifier!r}"
     )
+
+
+def serialize(activation: Activation) -> str:
+    """Return the name of an activation, as `deserialize` reads it."""
+    return activation.name
+
+
+# Keras' names.
+get = deserialize = resolve

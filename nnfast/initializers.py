@@ -293,6 +293,11 @@ def resolve(identifier: object) -> Initializer:
     return _resolve.resolve("initializer", identifier, Initializer, TABLE)
 
 
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe
+
+
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:
     """Return the generator of one parameter's initial values.
 

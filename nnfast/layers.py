@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import activations, initializers, regularizers
 from nnfast._plan import Op
-from nnfast._resolve import choose, describe, snake_case
+from nnfast._resolve import choose, describe, plain, snake_case
 from nnfast._validation import Shape, integer, real, real_array, shape
 
 _names_given: Counter[str] = Counter()
@@ -83,7 +83,10 @@ class Layer:
         self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
         self.name = auto_name(type(self).__name__) if name is None else _check_name(name)
         self.dtype = dtype
-        self.owner: Callable[[], object] = _nobody
+        # The engine whose memory `named_weights` are in: of the model that last wrote them.
+        self.home: object = None
+        # References to the models that the layer is or was in.
+        self.models: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
         self.built = False
 
@@ -101,9 +104,10 @@ class Layer:
         """Return (name, shape, initializer) of each parameter, in the order of `get_weights`."""
         return []
 
-    def bind(self, views: dict[str, NDArray[Any]]) -> None:
-        """Take views of the parameters in a built model."""
+    def bind(self, views: dict[str, NDArray[Any]], home: object) -> None:
+        """Take views of the parameters in a built model, whose engine is `home`."""
         self.named_weights = views
+        self.home = home
         self.built = True
 
     @property
@@ -452,9 +456,29 @@ TABLE: dict[str, type[Layer]] = {
 }
 
 
+# Keras' name.
+serialize = describe
+
+
 def deserialize(description: Mapping[str, Any]) -> Layer:
-    """Return the layer that ``{"class_name": …, "config": …}`` describes."""
-    return choose("layer", description["class_name"], TABLE).from_config(description["config"])
+    """Return the layer, with new weights, that ``{"class_name": …, "config": …}`` describes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or `description` is no such dict.
+
+    Examples
+    --------
+    >>> deserialize(serialize(Flatten(name="flat")))
+    Flatten(name='flat')
+    """
+    if not isinstance(description, Mapping) or not {"class_name", "config"} <= description.keys():
+        raise ValueError(
+            f'Expected a layer as {{"class_name": …, "config": …}}; received {description!r}'
+        )
+    table = TABLE | {"InputLayer": InputLayer}
+    return choose("layer", description["class_name"], table).from_config(description["config"])
 
 
 def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLike]) -> None:
@@ -474,10 +498,6 @@ def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLik
         view[...] = array
 
 
-def _nobody() -> None:
-    """The owner of a layer that is in no model."""
-
-
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
@@ -491,6 +511,4 @@ def _penalty(regularizer: regularizers.L1L2 | None) -> tuple[float, float]:
 def _plain(value: Any) -> Any:
     if isinstance(value, activations.Activation):
         return value.name
-    if isinstance(value, (initializers.Initializer, regularizers.L1L2)):
-        return describe(value)
-    return list(value) if isinstance(value, tuple) else value
+    return plain(value)

@@ -15,7 +15,7 @@ from nnfast._validation import real
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(_resolve.Configured):
     """Base of the losses.
 
     Attributes
@@ -313,3 +313,8 @@ def resolve(identifier: object) -> Loss:
     MeanSquaredError()
     """
     return _resolve.resolve("loss", identifier, Loss, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe

@@ -376,23 +376,45 @@ TABLE: dict[str, type[Metric]] = {
 }
 
 
+def get(identifier: object) -> Metric:
+    """Return the metric that `identifier` stands for.
+
+    Parameters
+    ----------
+    identifier : str, Metric, subclass of Metric, callable or dict
+        A callable is called as ``f(y_true, y_pred)``; a dict is what `serialize` gave.
+        ``"accuracy"`` is `Accuracy` here: which other one it means depends on model and loss.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is none of these.
+
+    Examples
+    --------
+    >>> get("mae")
+    MeanAbsoluteError(name=None)
+    """
+    if callable(identifier) and not isinstance(identifier, (Metric, type)):
+        return FunctionMetric(identifier)
+    return _resolve.resolve("metric", identifier, Metric, TABLE)
+
+
+# Keras' names.
+deserialize = get
+serialize = _resolve.describe
+
+
 def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:
     """Check `compile`'s argument as far as it goes without knowing the model's output."""
     if metrics is None:
         return []
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f'{argument} must be a list, such as ["accuracy"]; received {metrics!r}')
-    return [_check(entry) for entry in metrics]
-
-
-def _check(entry: object) -> str | Metric:
-    if isinstance(entry, str):
-        if entry not in {cls.__name__ for cls in TABLE.values()}:
-            _resolve.choose("metric", entry.lower(), TABLE)
-        return entry
-    if callable(entry) and not isinstance(entry, (Metric, type)):
-        return FunctionMetric(entry)
-    return _resolve.resolve("metric", entry, Metric, TABLE)
+    found = [get(entry) for entry in metrics]
+    return [e if isinstance(e, str) else metric for e, metric in zip(metrics, found, strict=True)]
 
 
 def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
@@ -442,7 +464,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
         else:
             metric = SparseCategoricalAccuracy() if loss.sparse else CategoricalAccuracy()
     else:
-        metric = _resolve.resolve("metric", entry, Metric, TABLE)
+        metric = get(entry)
     if metric.sparse not in (None, loss.sparse):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import _engine, losses, optimizers
+from nnfast import _engine, _streams, losses, optimizers
 from nnfast import _validation as check
 from nnfast import metrics as _metrics
 from nnfast._chain import Chain
 from nnfast._plan import Plan
 from nnfast._progress import line
 from nnfast._resolve import describe
+from nnfast._streams import Stream, is_stream
 from nnfast._trainer import Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
-from nnfast.layers import Dropout, Layer, assign
+from nnfast.layers import Dropout, InputLayer, Layer, assign
 
 Array = NDArray[Any]
 
+_ANY_ROWS = 2**31
 _VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
 
@@ -94,10 +98,16 @@ class Sequential(Chain):
 
     def compile(
         self,
-        optimizer: str | optimizers.Optimizer,
-        loss: str | losses.Loss,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | None = None,
         metrics: Sequence[_metrics.Identifier] | None = None,
         weighted_metrics: Sequence[_metrics.Identifier] | None = None,
+        *,
+        loss_weights: None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Choose how the model is trained. The weights stay; the optimizer starts anew.
 
@@ -110,7 +120,13 @@ class Sequential(Chain):
             shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
             `nnfast.metrics.FunctionMetric`.
         weighted_metrics : list of str, Metric or callable, optional
-            The same, with ``sample_weight`` or ``class_weight`` where given.
+            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
+            too is called ``"weighted_…"`` in History.
+        loss_weights : None
+            A model has one output, and so one loss: anything else is refused.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
+            time in any case, and callbacks of batches see every batch.
 
         Raises
         ------
@@ -125,6 +141,10 @@ class Sequential(Chain):
         >>> model.optimizer
         SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
         """
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights are for models of several outputs; received {loss_weights!r}"
+            )
         new = (
             optimizers.resolve(optimizer),
             losses.resolve(loss),
@@ -145,6 +165,10 @@ class Sequential(Chain):
                 self._metric_entries,
                 self._weighted_entries,
             )
+
+    def _unbuild(self) -> None:
+        super()._unbuild()
+        self._program = None
 
     def _prepare(
         self,
@@ -168,24 +192,48 @@ class Sequential(Chain):
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
         targets = check.targets(names[1], y, n, plan.output_shape, program.loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
+        self._pull()
         return program, Samples(rows, targets, weights)
+
+    def _batch(
+        self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
+    ) -> Samples:
+        """Check a batch of a stream."""
+        x, y, weight = _streams.batch_parts(item, where, targets=True)
+        check.check_single_weighting(class_weight, weight)
+        names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
+        _, samples = self._prepare(method, x, y, weight, names)
+        return samples if class_weight is None else samples.with_class_weight(class_weight)
+
+    def _order(self, batches: int) -> NDArray[np.int64]:
+        """Return the order of a dataset's batches in the epoch that begins."""
+        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
+        key: Any = (2 << 64) | self._seed
+        epoch = 0 if self._engine is None else self._engine.epoch
+        return np.random.Generator(np.random.Philox(key=key, counter=[epoch, 0, 0, 0])).permutation(
+            batches
+        )
 
     # Training
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: ArrayLike | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
         callbacks: Callback | Iterable[Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: ArrayLike | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
     ) -> History:
         """Train.
 
@@ -194,14 +242,17 @@ class Sequential(Chain):
 
         Parameters
         ----------
-        x : array_like (n, ...)
-            Any real, integer or boolean dtype. Aligned C-contiguous float32, float64 and uint8
-            are read in place; anything else is converted once.
+        x : array_like (n, ...), or batches
+            An array of any real, integer or boolean dtype: aligned C-contiguous float32,
+            float64, uint8 and bool (a memmap, too) are read in place; anything else is
+            converted once. Or what gives batches ``(x, y)`` or ``(x, y, sample_weight)``: a
+            generator, an iterable, or a dataset with ``__len__`` and ``__getitem__`` like
+            ``keras.utils.PyDataset``; their sizes may vary.
         y : array_like
             (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
             sparse categorical cross-entropy.
         batch_size : int, optional
-            32 by default.
+            32 by default; not used if `x` gives batches.
         epochs : int, default 1
             The epoch to stop before; `initial_epoch` counts.
         verbose : {"auto", 0, 1, 2}, default "auto"
@@ -210,15 +261,25 @@ class Sequential(Chain):
         callbacks : Callback or list of Callback, optional
         validation_split : float, default 0.0
             Share of the rows, the last ones, that are kept for validation.
-        validation_data : tuple (x, y) or (x, y, sample_weight), optional
+        validation_data : tuple (x, y) or (x, y, sample_weight), or batches, optional
             Takes precedence over `validation_split`.
         shuffle : bool, default True
-            Take the rows in a new order each epoch.
+            Take the rows, or the batches of a dataset, in a new order each epoch. The batches
+            of generators and iterables come in their own order.
         class_weight : dict of int to float, optional
             Weight of each class, 1 for a class without; not together with `sample_weight`.
         sample_weight : array_like (n,), optional
             wᵢ >= 0; the loss is Σ wᵢ·lᵢ / rows.
         initial_epoch : int, default 0
+        steps_per_epoch : int, optional
+            Batches of an epoch; the next epoch goes on where it stopped. By default all there
+            are.
+        validation_steps : int, optional
+            Batches of a validation: the first ones of arrays, the next ones of a generator.
+        validation_batch_size : int, optional
+            Rows of such a batch of arrays, `batch_size` by default.
+        validation_freq : int or collection of int, default 1
+            Validate after every so many epochs, or after the epochs given (counted from 1).
 
         Returns
         -------
@@ -235,6 +296,8 @@ class Sequential(Chain):
         -----
         RuntimeWarning
             If the loss stops being finite; training ends there.
+        UserWarning
+            If the data end before `steps_per_epoch` or `epochs` are through.
 
         Examples
         --------
@@ -249,24 +312,66 @@ class Sequential(Chain):
         """
         callback_list = CallbackList(callbacks)
         check.check_single_weighting(class_weight, sample_weight)
-        program, train = self._prepare("fit", x, y, sample_weight)
-        validation = None
-        if validation_data is not None:
-            parts = check.validation_parts(validation_data)
-            _, validation = self._prepare("fit", *parts, names=_VALIDATION_NAMES)
-        elif validation_split:
+        steps = check.optional_integer("steps_per_epoch", steps_per_epoch)
+        stream = train = validation = None
+        if is_stream(x):
+            check.check_alone("x", y=y, sample_weight=sample_weight, split=validation_split or None)
+            stream = Stream(x, steps, self._order if shuffle else None)
+            prepare = functools.partial(self._batch, "fit", class_weight)
+            prepare(stream.begin_first(), "batch 1 of epoch 1")
+        else:
+            _, train = self._prepare("fit", x, y, sample_weight)
+        if validation_data is None and validation_split and train is not None:
             train, validation = check.split(train, validation_split)
-        if class_weight is not None:
+        if class_weight is not None and train is not None:
             train = train.with_class_weight(class_weight)
+        size = check.batch_size(batch_size, len(train) if train else _ANY_ROWS, steps)
+        validate = self._validation(
+            validation if validation_data is None else validation_data,
+            check.optional_integer("validation_steps", validation_steps),
+            check.optional_integer("validation_batch_size", validation_batch_size) or size,
+        )
         options = Options(
             epochs=check.integer("epochs", epochs, minimum=0),
             initial_epoch=check.integer("initial_epoch", initial_epoch, minimum=0),
-            batch_size=check.batch_size(batch_size, len(train)),
+            batch_size=size,
             shuffle=bool(shuffle),
             verbose=check.verbosity(verbose),
+            steps_per_epoch=steps,
+            validation_freq=check.frequency("validation_freq", validation_freq),
         )
+        assert self._program is not None
         self.history = callback_list.history
-        return Fit(self, program, train, validation, options, callback_list, self.history).run()
+        common: dict[str, Any] = {
+            "model": self,
+            "program": self._program,
+            "validate": validate,
+            "options": options,
+            "callbacks": callback_list,
+            "history": self.history,
+        }
+        if stream is not None:
+            return _streams.FitStream(stream, prepare, **common).run()
+        return Fit(train=train, **common).run()
+
+    def _validation(
+        self, data: Any, steps: int | None, batch_size: int
+    ) -> Callable[[], dict[str, float]] | None:
+        """Return what measures the model on the validation data, if there are any."""
+        program = self._program
+        assert program is not None
+        if data is None:
+            return None
+        if is_stream(data):
+            stream = Stream(data, steps, what="validation_data")
+            prepare = functools.partial(self._batch, "fit", None)
+            prepare(stream.begin_first(), "batch 1 of validation_data")
+            return lambda: _streams.evaluate(program, stream, prepare)
+        if not isinstance(data, Samples):
+            parts = check.validation_parts(data)
+            _, data = self._prepare("fit", *parts, names=_VALIDATION_NAMES)
+        samples = data.first_batches("validation_data", steps, batch_size)
+        return lambda: program.evaluate(samples)
 
     def train_on_batch(
         self,
@@ -288,7 +393,7 @@ class Sequential(Chain):
         -------
         float, list or dict
             This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
-            `return_dict`. (Keras gives means since `compile`.)
+            `return_dict`.
 
         Raises
         ------
@@ -300,26 +405,26 @@ class Sequential(Chain):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = program.outputs(batch)
+        self._claim()
         self._step_lr[:] = program.optimizer.rates(program.engine.iterations, 1)
         status, _ = program.engine.run(
             batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs
         )
         if status == _engine.NONFINITE:
             warn_diverged("train_on_batch", stacklevel=3)
-        values = {"loss": float(self._step_loss[0])} | program.measure(
-            batch.y, outputs, batch.weight
-        )
+        values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)
         return _result(values, return_dict)
 
     # Measuring and predicting
 
     def evaluate(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: ArrayLike | None = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
         sample_weight: ArrayLike | None = None,
+        steps: int | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Measure the model, in inference mode.
@@ -329,9 +434,11 @@ class Sequential(Chain):
         x, y, sample_weight
             As in `fit`.
         batch_size : int, optional
-            Accepted for Keras' sake; the result does not depend on it.
+            Rows of a step; without `steps` the result does not depend on it.
         verbose : {"auto", 0, 1, 2}, default "auto"
             Anything but 0 prints the result.
+        steps : int, optional
+            Use this many batches, not all.
         return_dict : bool, default False
 
         Returns
@@ -344,10 +451,19 @@ class Sequential(Chain):
         TypeError, ValueError
             If an argument is not as described.
         """
-        program, samples = self._prepare("evaluate", x, y, sample_weight)
-        check.batch_size(batch_size, len(samples))
         loud = check.verbosity(verbose)
-        values = program.evaluate(samples)
+        steps = check.optional_integer("steps", steps)
+        if is_stream(x):
+            check.check_alone("x", y=y, sample_weight=sample_weight)
+            stream = Stream(x, steps)
+            prepare = functools.partial(self._batch, "evaluate", None)
+            prepare(stream.begin_first(), "batch 1 of x")
+            assert self._program is not None
+            values = _streams.evaluate(self._program, stream, prepare)
+        else:
+            program, samples = self._prepare("evaluate", x, y, sample_weight)
+            size = check.batch_size(batch_size, len(samples), steps)
+            values = program.evaluate(samples.first_batches("x", steps, size))
         if loud:
             print(line(values), flush=True)
         return _result(values, return_dict)
@@ -381,18 +497,24 @@ class Sequential(Chain):
         return self.predict_on_batch(x)
 
     def predict(
-        self, x: ArrayLike, batch_size: int | None = None, verbose: str | int = "auto"
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
     ) -> Array:
         """Return the model's outputs.
 
         Parameters
         ----------
-        x : array_like (n, ...)
-            As in `fit`.
+        x : array_like (n, ...), or batches
+            As in `fit`; a batch may be x alone or a tuple that starts with it.
         batch_size : int, optional
-            Accepted for Keras' sake; the result does not depend on it.
+            Rows of a step; without `steps` the result does not depend on it.
         verbose : {"auto", 0, 1, 2}, default "auto"
             Accepted for Keras' sake; nothing is printed.
+        steps : int, optional
+            Use this many batches, not all.
 
         Returns
         -------
@@ -409,9 +531,19 @@ class Sequential(Chain):
         >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1, 2, 3]])
         array([[0., 0.]], dtype=float32)
         """
-        if batch_size is not None:
-            check.batch_size(batch_size, 1)
         check.verbosity(verbose)
+        if steps is not None:
+            steps = check.integer("steps", steps, minimum=1)
+        if type(x) is not np.ndarray and is_stream(x):
+            stream = Stream(x, steps)
+            stream.begin_first()
+            parts = (_streams.batch_parts(item, "a batch", targets=False) for item in stream)
+            return np.concatenate([self.predict_on_batch(part) for part, _, _ in parts])
+        if steps is not None:
+            x = check.real_array("x", x)
+            x = x[: steps * check.batch_size(batch_size, len(x), steps)]
+        elif batch_size is not None:
+            check.batch_size(batch_size, 1)
         return self.predict_on_batch(x)
 
     def predict_on_batch(self, x: ArrayLike) -> Array:
@@ -421,6 +553,7 @@ class Sequential(Chain):
             return self.predict_on_batch(self._built_for(x))
         rows = check.features("x", x, plan.input_shape, self._np_dtype)
         out = np.empty((len(rows), plan.n_out), self._np_dtype)
+        self._pull()
         engine.forward(_engine.Data(rows), out)
         if len(plan.output_shape) == 1:
             return out
@@ -662,6 +795,55 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
     return model
+
+
+def model_from_json(text: str) -> Sequential:
+    """Return a new model, with new weights, made from what `Sequential.to_json` gave.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not the JSON of a Sequential.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> model_from_json(model.to_json()).count_params()
+    8
+    """
+    description = json.loads(text)
+    if not isinstance(description, dict) or description.get("class_name") != "Sequential":
+        raise ValueError("Expected the JSON of a Sequential, as Sequential.to_json gives it")
+    return Sequential.from_config(description["config"])
+
+
+def clone_model(
+    model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
+) -> Sequential:
+    """Return a model of the same architecture with layers and weights of its own.
+
+    Parameters
+    ----------
+    model : Sequential
+    clone_function : callable, optional
+        Called with each layer, returns its clone; a layer that it returns as it is will be
+        in both models. By default the layer is made again from its configuration.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> copy = clone_model(model)
+    >>> copy.set_weights(model.get_weights())
+    >>> copy.layers[0] is model.layers[0]
+    False
+    """
+    clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
+    chain = [clone(layer) for layer in model.layers]
+    if model._one is not None:
+        chain.insert(0, InputLayer(model._one))
+    return Sequential(chain, name=model.name, dtype=model.dtype)
 
 
 def _result(values: dict[str, float], return_dict: bool) -> Any:

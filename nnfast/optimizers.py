@@ -439,3 +439,8 @@ def resolve(identifier: object) -> Optimizer:
     0.001
     """
     return _resolve.resolve("optimizer", identifier, Optimizer, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe

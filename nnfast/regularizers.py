@@ -9,7 +9,7 @@ from nnfast._validation import real
 
 
 @dataclass(frozen=True)
-class L1L2:
+class L1L2(_resolve.Configured):
     """The penalty l1·Σ|w| + l2·Σw², as in Keras.
 
     Parameters
@@ -95,3 +95,8 @@ def resolve(identifier: object) -> L1L2 | None:
     if identifier is None:
         return None
     return _resolve.resolve("regularizer", identifier, L1L2, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe

@@ -448,6 +448,11 @@ def resolve(identifier: object) -> LearningRateSchedule:
     return _resolve.resolve("schedule", identifier, LearningRateSchedule, TABLE)
 
 
+# Keras' names.
+deserialize = resolve
+serialize = _resolve.describe
+
+
 def _rate(name: str, value: object) -> float:
     return real(name, value, low=0.0)
 

@@ -194,9 +194,134 @@ def batch_by_batch(keras: Any) -> Results:
     return {"losses": np.array(losses), "w": model.get_weights()[0]}
 
 
+def shared_layers(keras: Any) -> Results:
+    """An encoder made of an autoencoder's layers, before and after training, and trained."""
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(32, 5))
+    model = keras.Sequential(
+        [
+            keras.layers.Input((5,)),
+            keras.layers.Dense(3, activation="tanh", name="code"),
+            keras.layers.Dense(5),
+        ]
+    )
+    model.set_weights(_weights(5, 3, 5))
+    encoder = keras.Sequential([keras.layers.Input((5,)), model.get_layer("code")])
+    results = {"before": encoder.predict(x, verbose=0)}
+    model.compile("adam", "mse")
+    model.fit(x, x, epochs=2, shuffle=False, verbose=0)
+    results["after"] = encoder.predict(x, verbose=0)
+    encoder.compile("sgd", "mse")
+    for _ in range(3):
+        encoder.train_on_batch(x[:8], x[:8, :3])
+        model.train_on_batch(x[8:16], x[8:16])
+    results["back"] = model.predict(x, verbose=0)
+    model.pop()
+    results["popped"] = model.predict(x, verbose=0)
+    return results | {f"weights/{i}": np.array(w) for i, w in enumerate(encoder.get_weights())}
+
+
+def weighted_metrics(keras: Any) -> Results:
+    """Metrics with and without the sample weights, class weights, a weight of zero."""
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
+    model = keras.Sequential(
+        [keras.layers.Input((3,)), keras.layers.Dense(1, activation="sigmoid")]
+    )
+    model.set_weights(_weights(3, 1))
+    model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae", "binary_accuracy"])
+    weight = rng.integers(0, 3, 50).astype(float)
+    history = model.fit(
+        x,
+        y,
+        batch_size=16,
+        epochs=2,
+        sample_weight=weight,
+        validation_data=(x[:20], y[:20], weight[:20]),
+        shuffle=False,
+        verbose=0,
+    )
+    classes = model.fit(x, y, class_weight={0: 2.0}, shuffle=False, verbose=0).history
+    return _results(model, history, classes=classes["weighted_mae"])
+
+
+def generators(keras: Any) -> Results:
+    """Generators with steps, batches of varying size, weights, validation every other epoch."""
+    rng = np.random.default_rng(9)
+    x, y, w = rng.normal(size=(40, 4)), rng.normal(size=(40, 2)), rng.uniform(size=40)
+
+    def forever(*cuts: int) -> Any:
+        while True:
+            for a, b in pairwise(cuts):
+                yield x[a:b], y[a:b], w[a:b]
+
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    model.set_weights(_weights(4, 2))
+    model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae"])
+    history = model.fit(
+        forever(0, 7, 17, 40),
+        steps_per_epoch=4,
+        epochs=4,
+        validation_data=forever(0, 10, 25),
+        validation_steps=2,
+        validation_freq=2,
+        verbose=0,
+    )
+    once = model.fit(((x[a : a + 8], y[a : a + 8]) for a in range(0, 40, 8)), verbose=0).history
+    values = model.evaluate(forever(0, 3, 40), steps=3, return_dict=True, verbose=0)
+    return _results(
+        model,
+        history,
+        once=once["loss"],
+        evaluate=[values[name] for name in sorted(values)],
+        predict=model.predict(forever(0, 3, 40), steps=3, verbose=0),
+    )
+
+
+def steps_of_arrays(keras: Any) -> Results:
+    """steps_per_epoch within a pass and across its end, validation_steps, steps."""
+    rng = np.random.default_rng(10)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.set_weights(_weights(3, 1))
+    model.compile("sgd", "mse", metrics=["mae"])
+    options = {"shuffle": False, "verbose": 0}
+    history = model.fit(
+        x,
+        y,
+        batch_size=8,
+        epochs=5,
+        steps_per_epoch=2,
+        validation_data=(x, y),
+        validation_steps=3,
+        validation_batch_size=4,
+        validation_freq=[2, 5],
+        **options,
+    )
+    even = model.fit(x, y, steps_per_epoch=3, **options).history
+    return _results(
+        model,
+        history,
+        even=even["mae"],
+        evaluate=model.evaluate(x, y, batch_size=9, steps=2, verbose=0),
+        predict=model.predict(x, batch_size=9, steps=2, verbose=0),
+        predict_steps=model.predict(x, steps=3, verbose=0),
+    )
+
+
 PROGRAMS: dict[str, Program] = {
     program.__name__: program
-    for program in (regression, classification, imbalanced, images, batch_by_batch)
+    for program in (
+        regression,
+        classification,
+        imbalanced,
+        images,
+        batch_by_batch,
+        shared_layers,
+        weighted_metrics,
+        generators,
+        steps_of_arrays,
+    )
 } | keras_tools_programs.PROGRAMS
 
 

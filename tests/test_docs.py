@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,17 @@ def test_the_readme_has_two_setup_lines_and_ci_runs_the_second():
     assert lines[0].endswith("nnfast demo")
     assert lines[1].endswith("pytest")
     assert "grep -m1 'pytest$' README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_api_pages_are_those_of_the_docstrings():
+    made = runpy.run_path(str(ROOT / "docs/make_api.py"))["pages"]()
+    stale = [path.name for path, text in made.items() if path.read_text("utf-8") != text]
+    assert not stale, f"run python docs/make_api.py: {stale} changed"
+    assert {path.name for path in (ROOT / "docs/api").glob("*.md")} == {p.name for p in made}
+
+
+def test_the_code_for_people_who_come_from_keras_runs():
+    text = (ROOT / "docs/coming-from-keras.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "coming-from-keras.md", "exec"), {})

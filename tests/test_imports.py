@@ -22,6 +22,7 @@ LEVELS = [
     {"keras"},
     {"__init__"},
     {"models"},
+    {"_streams"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},
     {"layers", "metrics", "_counts", "_metric"},

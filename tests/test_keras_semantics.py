@@ -39,6 +39,7 @@ def assert_same_weights(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(w, v)
 
 
+@pytest.mark.filterwarnings("ignore:x ran out of data")
 @pytest.mark.parametrize("name", keras_programs.PROGRAMS)
 def test_program_gives_what_keras_gives(name: str) -> None:
     expected = keras_programs.keras_results()[name]

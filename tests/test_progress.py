@@ -173,6 +173,39 @@ def test_the_clock_decides_what_is_drawn() -> None:
     assert bar.drawings[-1][0] == 10_000
 
 
+def test_batches_that_are_not_known_before() -> None:
+    clock = Clock()
+    extent = _progress.Extent(0, 2, None, None)
+    bar = Drawn(extent, clock)
+    for step in range(1, 4):
+        clock.now += 1.0
+        bar.update(0, step, lambda metrics: {"loss": 1.0})
+    bar.epoch_end(0, {"loss": 0.5}, 3.0)
+    assert bar.drawings[-1] == (3, None, "Epoch 1/2", "batch 3 - loss: 1.0000")
+    assert bar.lines == ["Epoch 1/2 - loss: 0.5000 - 3.00s"]
+
+
+@pytest.mark.parametrize("bar", ["rich", "tqdm"])
+@pytest.mark.parametrize("steps", [None, 3])
+def test_bars_of_a_generator(bar: str, steps: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    terminal = Terminal()
+    extent = _progress.Extent(0, 1, steps, None)
+    if bar == "rich":
+        console = pytest.importorskip("rich.console").Console(file=terminal, force_terminal=True)
+        drawn: Any = _progress.RichBar(extent, console)
+    else:
+        pytest.importorskip("tqdm")
+        drawn = _progress.TqdmBar(extent, terminal)
+    for step in range(1, 4):
+        drawn.update(0, step, lambda metrics: {"loss": 1.5})
+    drawn.epoch_end(0, {"loss": 0.5}, 0.1)
+    drawn.close()
+    assert "Epoch 1/1" in terminal.getvalue()
+    assert ("left - loss: 1.5000" if steps else "batch 3 - loss: 1.5000") in terminal.getvalue()
+    assert "loss: 0.5000" in terminal.getvalue()
+
+
 def test_metrics_of_an_unfinished_epoch_take_a_small_share_of_the_time() -> None:
     clock = Clock()
     bar = Drawn(_progress.Extent(0, 1, 1000, 1000), clock)

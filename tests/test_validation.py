@@ -212,6 +212,8 @@ def test_constructors(case: str) -> None:
         ({"optimizer": 3}, ["optimizer", "3"]),
         ({"loss": "mean_square_error"}, ["loss", "'mean_square_error'", "'mean_squared_error'"]),
         ({"loss": None}, ["loss", "None"]),
+        ({"loss_weights": [1.0]}, ["loss_weights", "[1.0]"]),
+        ({"weighted_metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": "accuracy"}, ["metrics", "list", "'accuracy'"]),
     ],
@@ -247,14 +249,6 @@ def test_set_weights(weights: list[Any], words: list[str]) -> None:
     assert not missing, str(caught.value)
     for w, v in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(w, v)
-
-
-def test_layers_are_not_shared() -> None:
-    layer = layers.Dense(2, input_dim=3)
-    first = nnfast.Sequential([layer])
-    with pytest.raises(ValueError, match="set_weights"):
-        nnfast.Sequential([layer])
-    assert first.layers == [layer]
 
 
 def test_layer_that_does_not_fit_is_not_added() -> None:

@@ -1,0 +1,116 @@
+"""Write docs/api/*.md, a page a family, from the docstrings: ``python docs/make_api.py``.
+
+A test compares the pages with what this makes, so that they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FAMILIES = (
+    "models",
+    "layers",
+    "activations",
+    "losses",
+    "optimizers",
+    "metrics",
+    "callbacks",
+    "initializers",
+    "regularizers",
+    "schedules",
+    "plotting",
+    "datasets",
+    "kernels",
+)
+# What other modules of the package use, though it has no underscore.
+INTERNAL = {
+    "CallbackList",
+    "LayerOptions",
+    "assign",
+    "auto_name",
+    "check_names",
+    "describe_all",
+    "name_of",
+    "parameter_generator",
+    "resolve",
+    "resolve_all",
+    # Named below each table.
+    "deserialize",
+    "get",
+    "serialize",
+}
+# Names whose meaning depends on the model and the loss.
+AMBIGUOUS = ("accuracy", "acc")
+FOLDER = Path(__file__).parent / "api"
+
+
+def entries(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield each public class, function and table row of a module, in its order."""
+    public = getattr(module, "__all__", ())
+    for name, thing in vars(module).items():
+        own = name in public or getattr(thing, "__module__", None) == module.__name__
+        if not name.startswith("_") and own and callable(thing) and name not in INTERNAL:
+            yield name, thing
+
+
+def summary(module: ModuleType, name: str, thing: Any) -> str:
+    """Return an entry's one line: its docstring's first, or its name for a row of a table."""
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return "Element by element." if getattr(thing, "elementwise", True) else "Over a row."
+    return str(inspect.getdoc(thing)).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+
+
+def names(module: ModuleType, thing: Any) -> str:
+    """Return the strings that stand for a class, where strings are taken."""
+    table = getattr(module, "TABLE", {}) if hasattr(module, "get") else {}
+    found = [
+        f"`{key!r}`"
+        for key, value in table.items()
+        if value is thing and key.islower() and key not in AMBIGUOUS
+    ]
+    return ", ".join(found).replace("'", '"')
+
+
+def page(family: str) -> str:
+    """Return one page as Markdown."""
+    module = importlib.import_module(f"nnfast.{family}")
+    rows = [
+        (f"`{name}`", names(module, thing), summary(module, name, thing))
+        for name, thing in entries(module)
+    ]
+    named = any(row[1] for row in rows)
+    head = ("name", "as a string", "what it is") if named else ("name", "what it is")
+    lines = [f"# nnfast.{family}", "", str(inspect.getdoc(module)).split("\n\n>>>")[0], ""]
+    lines += [_row(head), _row(("---",) * len(head))]
+    lines += [_row(row if named else (row[0], row[2])) for row in rows]
+    if hasattr(module, "serialize"):
+        lines += [
+            "",
+            "`serialize(object)` describes an object as JSON can hold it and `deserialize` makes "
+            "it again"
+            + (
+                "; `get` takes a string, a class, an object or such a description."
+                if hasattr(module, "get")
+                else "."
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def pages() -> dict[Path, str]:
+    """Return every page under its path."""
+    return {FOLDER / f"{family}.md": page(family) for family in FAMILIES}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

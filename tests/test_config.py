@@ -1,0 +1,224 @@
+"""Names, objects, classes and descriptions mean the same; descriptions survive JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import (
+    activations,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    schedules,
+)
+
+X = np.random.default_rng(0).normal(size=(12, 4))
+
+FAMILIES: list[tuple[ModuleType, str, Mapping[str, Any]]] = [
+    (losses, "loss", losses.TABLE),
+    (optimizers, "optimizer", optimizers.TABLE),
+    (initializers, "initializer", initializers.TABLE),
+    (metrics, "metric", metrics.TABLE),
+    (regularizers, "regularizer", regularizers.TABLE),
+]
+ROWS = [(module, name) for module, _, table in FAMILIES for name in table]
+
+
+@pytest.mark.parametrize(("module", "name"), ROWS, ids=[f"{m.__name__}-{name}" for m, name in ROWS])
+def test_forms_of_a_name(module: Any, name: str) -> None:
+    thing = module.get(name)
+    cls = type(thing)
+    description = json.loads(json.dumps(module.serialize(thing)))
+    forms = [thing, cls, cls.__name__, name.upper(), description]
+    assert all(module.get(form) == thing for form in forms)
+    assert module.deserialize(description) == thing
+    assert cls.from_config(thing.get_config()) == thing
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        losses.BinaryCrossentropy(from_logits=True),
+        optimizers.SGD(0.5, momentum=0.9, nesterov=True),
+        optimizers.Adam(0.5, beta_1=0.1),
+        initializers.RandomNormal(1.0, 2.0, seed=3),
+        metrics.BinaryAccuracy(threshold=0.25),
+        metrics.AUC(thresholds=[0.5, 0.1], name="area"),
+        regularizers.L1L2(0.5, 0.25),
+        schedules.PiecewiseConstantDecay([10], [0.1, 0.01]),
+        optimizers.SGD(schedules.ExponentialDecay(0.1, 10, 0.5)),
+    ],
+    ids=repr,
+)
+def test_arguments_survive(thing: Any) -> None:
+    config = json.loads(json.dumps(thing.get_config()))
+    assert type(thing).from_config(config) == thing
+
+
+@pytest.mark.parametrize(("module", "what", "table"), FAMILIES, ids=lambda v: str(v)[:20])
+def test_unknown_names(module: Any, what: str, table: Mapping[str, Any]) -> None:
+    name = max(table, key=len)
+    with pytest.raises(ValueError, match=f"Unknown {what}.*did you mean '{name}'"):
+        module.get(name[:-1] + "x")
+    thing = module.get(next(n for n in table if module.get(n).get_config()))
+    key = next(iter(thing.get_config()))
+    with pytest.raises(ValueError, match=f"Unknown argument of .*did you mean '{key}'"):
+        type(thing).from_config({key + "x": 1})
+    with pytest.raises(TypeError, match=what):
+        module.get(3.5)
+
+
+@pytest.mark.parametrize("name", activations.TABLE)
+def test_activations(name: str) -> None:
+    thing = activations.get(name)
+    assert activations.deserialize(activations.serialize(thing)) is thing
+
+
+LAYERS: dict[str, layers.Layer] = {
+    "Dense": layers.Dense(
+        3, "relu", False, initializers.HeNormal(seed=1), initializers.Constant(2.0), input_dim=4
+    ),
+    "Activation": layers.Activation(activations.softmax),
+    "Dropout": layers.Dropout(0.25, name="mine"),
+    "Flatten": layers.Flatten(),
+    "Reshape": layers.Reshape((2, -1)),
+    "Rescaling": layers.Rescaling(0.5, offset=1.0, dtype="float32"),
+    "InputLayer": layers.Input((4,)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_round_trip(name: str) -> None:
+    layer = LAYERS[name]
+    description = json.loads(json.dumps(layers.serialize(layer)))
+    copy = layers.deserialize(description)
+    assert type(copy) is type(layer)
+    assert copy is not layer
+    assert copy.get_config() == layer.get_config()
+    assert repr(copy) == repr(layer)
+
+
+@pytest.mark.parametrize("description", [{}, {"class_name": "Dens", "config": {}}, "Dense", None])
+def test_no_layer(description: Any) -> None:
+    with pytest.raises(ValueError, match="layer"):
+        layers.deserialize(description)
+
+
+def model() -> Any:
+    nnfast.set_seed(0)
+    return nnfast.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(3, "tanh", kernel_initializer=initializers.HeNormal(seed=5), name="first"),
+            layers.Dropout(0.5),
+            layers.Dense(2, name="last"),
+        ],
+        name="mine",
+    )
+
+
+def test_json_of_a_model() -> None:
+    one = model()
+    two = models.model_from_json(one.to_json(indent=2))
+    assert two.get_config() == one.get_config()
+    np.testing.assert_array_equal(two.get_weights()[0], one.get_weights()[0])  # its own seed
+    two.set_weights(one.get_weights())
+    np.testing.assert_array_equal(two.predict(X), one.predict(X))
+    with pytest.raises(ValueError, match="Sequential"):
+        models.model_from_json("[]")
+
+
+def test_json_of_a_model_without_an_input_shape() -> None:
+    one = nnfast.Sequential([layers.Dense(2)])
+    assert not models.model_from_json(one.to_json()).built
+
+
+def test_clone() -> None:
+    one = model()
+    two = models.clone_model(one)
+    assert two.get_config() == one.get_config()
+    assert not any(a is b for a, b in zip(one.layers, two.layers, strict=True))
+    three = models.clone_model(one, clone_function=lambda layer: layer)
+    assert three.layers == one.layers
+    np.testing.assert_array_equal(three.predict(X), one.predict(X))
+
+
+def test_get_layer() -> None:
+    one = model()
+    assert one.get_layer("last") is one.get_layer(index=2) is one.get_layer(index=-1)
+    with pytest.raises(ValueError, match="'lasst'; did you mean 'last'"):
+        one.get_layer("lasst")
+    with pytest.raises(ValueError, match="3 layers; received index 3"):
+        one.get_layer(index=3)
+    for wrong in ({}, {"name": "last", "index": 2}):
+        with pytest.raises(ValueError, match="name or an index"):
+            one.get_layer(**wrong)
+
+
+def test_pop_and_add() -> None:
+    one = model()
+    one.compile("adam", "mse")
+    first, last = one.get_weights()[:2], one.get_weights()[2:]
+    layer = one.pop()
+    assert one.output_shape == (None, 3)
+    one.fit(X, X[:, :3], verbose=0)
+    one.set_weights(first)
+    one.add(layer)
+    for a, b in zip(one.get_weights(), [*first, *last], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for _ in range(3):
+        one.pop()
+    assert one.layers == []
+    assert not one.built
+    with pytest.raises(ValueError, match="no layers"):
+        one.pop()
+    one.add(layers.Dense(2))
+    one.fit(X, X[:, :2], verbose=0)
+
+
+def test_pop_that_the_loss_refuses() -> None:
+    one = nnfast.Sequential([layers.Input((2, 2)), layers.Rescaling(2.0), layers.Flatten()])
+    one.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(ValueError, match="CategoricalCrossentropy"):
+        one.pop()
+    assert len(one.layers) == 2
+    assert one.predict(np.ones((1, 2, 2))).shape == (1, 4)
+
+
+def test_compile_takes_what_keras_programs_pass() -> None:
+    x, y = X, X[:, :2]
+    plain, keras = model(), model()
+    plain.compile("sgd", "mse")
+    keras.compile(
+        optimizer={"class_name": "SGD", "config": {"learning_rate": 0.01}},
+        loss=losses.MeanSquaredError,
+        metrics=None,
+        run_eagerly=False,
+        steps_per_execution=4,
+        jit_compile=True,
+        auto_scale_loss=False,
+    )
+    assert plain.fit(x, y, verbose=0).history == keras.fit(x, y, verbose=0).history
+
+
+def test_weighted_metrics_are_saved(tmp_path: Any) -> None:
+    one = model()
+    one.compile(
+        "sgd", "mse", metrics=["mae"], weighted_metrics=["mae", metrics.BinaryAccuracy(threshold=2)]
+    )
+    options = {"sample_weight": np.arange(12.0), "verbose": 0, "return_dict": True}
+    values = one.evaluate(X, X[:, :2], **options)
+    assert list(values) == ["loss", "mae", "weighted_mae", "binary_accuracy"]
+    one.save(tmp_path / "model")
+    assert nnfast.load_model(tmp_path / "model").evaluate(X, X[:, :2], **options) == values

@@ -1,0 +1,495 @@
+"""Batches from generators, iterables and datasets: the same training as on the array."""
+
+from __future__ import annotations
+
+import array
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import _streams, callbacks, layers, optimizers, schedules
+
+RNG = np.random.default_rng(0)
+X, Y, W = RNG.normal(size=(45, 3)), RNG.integers(0, 2, 45), RNG.uniform(size=45)
+SIZE = 8  # 45 rows are five batches and one of five rows
+
+
+def batches(*arrays: Any, size: int = SIZE) -> Iterator[tuple[Any, ...]]:
+    for i in range(0, len(arrays[0]), size):
+        yield tuple(a[i : i + size] for a in arrays)
+
+
+def forever(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    while True:
+        yield from batches(*arrays)
+
+
+class Dataset:
+    """What `keras.utils.PyDataset` has, and a record of what is asked of it."""
+
+    def __init__(self, *arrays: Any) -> None:
+        self.items = list(batches(*arrays))
+        self.calls: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        self.calls.append(index)
+        return self.items[index]
+
+    def on_epoch_begin(self) -> None:
+        self.calls.append("begin")
+
+    def on_epoch_end(self) -> None:
+        self.calls.append("end")
+
+
+class Again:
+    """An iterable that starts anew each time."""
+
+    def __init__(self, *arrays: Any) -> None:
+        self.arrays = arrays
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return batches(*self.arrays)
+
+
+def model(*middle: Any, dtype: str = "float32", metrics: Any = ("accuracy",)) -> Any:
+    nnfast.set_seed(0)
+    one = nnfast.Sequential(
+        [layers.Input((3,)), layers.Dense(6, "relu"), *middle, layers.Dense(1, "sigmoid")],
+        dtype=dtype,
+    )
+    one.compile("adam", "binary_crossentropy", metrics=metrics, weighted_metrics=metrics)
+    return one
+
+
+def assert_same_weights(a: Any, b: Any) -> None:
+    assert len(a.get_weights()) == len(b.get_weights()) > 0
+    for w, v in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def dataset(*arrays: Any) -> Any:
+    return Dataset(*arrays)
+
+
+def loader(*arrays: Any) -> Any:
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
+    return torch.utils.data.DataLoader(data, batch_size=SIZE)
+
+
+FORMS = {"generator": forever, "iterable": Again, "dataset": dataset, "DataLoader": loader}
+
+
+# The same as on the array
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bit_for_bit(form: str, weighted: bool) -> None:
+    """Weights, epoch by epoch losses and metrics, and what a later fit makes of them."""
+    arrays = (X, Y, W) if weighted else (X, Y)
+    given, streamed = model(), model()
+    options: dict[str, Any] = {"epochs": 3, "shuffle": False, "verbose": 0}
+    a = given.fit(X, Y, batch_size=SIZE, sample_weight=W if weighted else None, **options)
+    steps = 6 if form == "generator" else None
+    b = streamed.fit(FORMS[form](*arrays), steps_per_epoch=steps, **options)
+    assert b.epoch == a.epoch
+    assert b.history["accuracy"] == a.history["accuracy"]
+    assert b.history == {key: pytest.approx(v, rel=1e-12) for key, v in a.history.items()}
+    assert_same_weights(given, streamed)
+    for one in (given, streamed):
+        one.fit(X, Y, epochs=2, verbose=0)  # shuffled: the place in the random streams, too
+    assert_same_weights(given, streamed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bit_for_bit_in_large_batches(dtype: str) -> None:
+    x, y = np.tile(X, (40, 1)), np.tile(Y, 40)
+    given, streamed = model(dtype=dtype), model(dtype=dtype)
+    given.fit(x, y, batch_size=600, shuffle=False, epochs=2, verbose=0)
+    streamed.fit(Again600(x, y), epochs=2, verbose=0)
+    assert_same_weights(given, streamed)
+
+
+class Again600(Again):
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return batches(*self.arrays, size=600)
+
+
+def test_bytes_and_class_indices() -> None:
+    x, y = RNG.integers(0, 256, (40, 2, 2), dtype=np.uint8), RNG.integers(0, 3, 40)
+    pair = []
+    for _ in range(2):
+        nnfast.set_seed(1)
+        stack = [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(3, "softmax")]
+        pair.append(nnfast.Sequential(stack))
+        pair[-1].compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    a = pair[0].fit(x, y, batch_size=SIZE, shuffle=False, verbose=0).history
+    b = pair[1].fit(batches(x, y), verbose=0).history  # builds the model
+    assert a == {key: pytest.approx(v, rel=1e-12) for key, v in b.items()}
+    assert_same_weights(*pair)
+
+
+@pytest.mark.parametrize("weights", [{"class_weight": {0: 0.5, 1: 3.0}}, {}])
+def test_class_weight(weights: dict[str, Any]) -> None:
+    given, streamed = model(), model()
+    given.fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, **weights)
+    streamed.fit(batches(X, Y), verbose=0, **weights)
+    assert_same_weights(given, streamed)
+
+
+def test_batches_may_vary_in_size_and_in_weights() -> None:
+    parts = [(X[:1], Y[:1]), (X[1:30], Y[1:30], W[1:30]), [X[30:], Y[30:]]]
+    one, same = model(), model()
+    history = one.fit(iter(parts), verbose=0).history
+    losses = [same.train_on_batch(*part)[0] for part in parts]
+    assert_same_weights(one, same)
+    assert history["loss"] == [pytest.approx(np.average(losses, weights=[1, 29, 15]))]
+    assert history["accuracy"] != history["weighted_accuracy"]
+
+
+def test_callbacks_see_every_batch() -> None:
+    class Recorder(callbacks.Callback):
+        def __init__(self) -> None:
+            self.calls: list[Any] = []
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.calls.append(self.params["steps"])
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.calls.append(batch)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.calls.append(dict(logs))
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.calls.append(sorted(logs))
+
+    given, streamed = Recorder(), Recorder()
+    model().fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, callbacks=[given])
+    model().fit(Again(X, Y), steps_per_epoch=6, verbose=0, callbacks=[streamed])
+    assert streamed.calls == [
+        pytest.approx(call, rel=1e-12) if isinstance(call, dict) else call for call in given.calls
+    ]
+    assert sorted(streamed.calls[2]) == ["accuracy", "loss", "weighted_accuracy"]
+
+
+def test_schedule() -> None:
+    given, streamed = model(), model()
+    for one in (given, streamed):
+        one.compile(optimizers.SGD(schedules.ExponentialDecay(0.5, 4, 0.5)), "mse")
+    given.fit(X, Y, batch_size=SIZE, shuffle=False, epochs=2, verbose=0)
+    streamed.fit(Again(X, Y), epochs=2, verbose=0)
+    assert_same_weights(given, streamed)
+
+
+def test_metrics_of_the_caller_are_averaged_over_batches() -> None:
+    def rows(y_true: Any, y_pred: Any) -> int:
+        return len(y_true)
+
+    one = model(metrics=[rows])
+    assert one.evaluate(batches(X, Y), verbose=0)[1] == pytest.approx((5 * 8 * 8 + 5 * 5) / 45)
+
+
+# Steps and ends
+
+
+def test_generator_goes_on_in_the_next_epoch() -> None:
+    seen: list[int] = []
+
+    def numbered() -> Iterator[Any]:
+        for i, batch in enumerate(forever(X, Y)):
+            seen.append(i)
+            yield batch
+
+    source = numbered()
+    history = model().fit(source, steps_per_epoch=4, epochs=3, verbose=0)
+    assert seen == list(range(12))  # and not one more
+    assert history.epoch == [0, 1, 2]
+    model().evaluate(source, steps=2, verbose=0)
+    model().predict(source, steps=2)
+    assert seen == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "complete"), [(4, 2, "2 of the 4"), (None, 1, "after 1 of 5"), (6, 1, "")]
+)
+def test_generator_that_ends(steps: int | None, epochs: int, complete: str) -> None:
+    one, same = model(), model()
+    with pytest.warns(UserWarning, match=f"x ran out of data: .*{complete}") as caught:
+        history = one.fit(batches(X, Y), steps_per_epoch=steps, epochs=5, verbose=0)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert history.epoch == list(range(epochs))
+    same.fit(batches(X, Y), verbose=0)
+    assert_same_weights(one, same)
+
+
+@pytest.mark.parametrize("form", ["iterable", "dataset"])
+@pytest.mark.parametrize("steps", [2, 3, 6])
+@pytest.mark.filterwarnings("error")
+def test_what_starts_anew_does_not_end(form: str, steps: int) -> None:
+    source = FORMS[form](X, Y)
+    history = model().fit(source, steps_per_epoch=steps, epochs=12 // steps, verbose=0)
+    assert len(history.epoch) == 12 // steps
+
+
+def test_stopping_within_an_epoch() -> None:
+    class Stop(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = batch == 1
+
+    one = model()
+    history = one.fit(forever(X, Y), steps_per_epoch=6, epochs=3, callbacks=[Stop()], verbose=0)
+    assert history.epoch == [0]
+    same = model()
+    same.fit(X[: 2 * SIZE], Y[: 2 * SIZE], batch_size=SIZE, shuffle=False, verbose=0)
+    assert_same_weights(one, same)
+
+
+def test_dataset_is_told_of_epochs_and_shuffled() -> None:
+    source = Dataset(X, Y)
+    model().fit(source, epochs=2, shuffle=False, verbose=0)
+    assert source.calls == ["begin", *range(6), "end"] * 2
+    orders = []
+    for seed in (0, 0, 1):
+        source = Dataset(X, Y)
+        nnfast.set_seed(seed)
+        one = nnfast.Sequential([layers.Dense(1, input_dim=3)])
+        one.compile("sgd", "mse")
+        one.fit(source, epochs=2, verbose=0)
+        orders.append([call for call in source.calls if isinstance(call, int)])
+        assert sorted(orders[-1][:6]) == sorted(orders[-1][6:]) == list(range(6))
+        assert orders[-1][:6] != orders[-1][6:]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_dataset_without_an_end() -> None:
+    class Endless(Dataset):
+        num_batches = None
+
+        def __getitem__(self, index: int) -> tuple[Any, ...]:
+            return super().__getitem__(index % 6)
+
+    source = Endless(X, Y)
+    model().fit(source, steps_per_epoch=4, epochs=3, verbose=0)
+    assert [c for c in source.calls if isinstance(c, int)] == [*range(6), *range(6)]
+    with pytest.raises(ValueError, match="no end"):
+        model().fit(source, verbose=0)
+
+
+# Random streams
+
+
+def test_dropout_depends_on_the_place_in_the_training() -> None:
+    """2 + 3 epochs are 5 epochs, and no two batches get the same masks."""
+    whole, parts = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))
+    a = whole.fit(Again(X, Y), epochs=5, verbose=0).history["loss"]
+    b = parts.fit(Again(X, Y), epochs=2, verbose=0).history["loss"]
+    b = b + parts.fit(Again(X, Y), epochs=3, verbose=0).history["loss"]
+    assert a == b
+    assert_same_weights(whole, parts)
+
+    still = model(layers.Dropout(0.5))
+    still.optimizer.learning_rate = 0.0
+    losses = []
+
+    class Losses(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 0:
+                losses.append(logs["loss"])
+
+    repeated = [(X[:SIZE], Y[:SIZE])] * 2
+    history = still.fit(iter(repeated * 3), steps_per_epoch=2, epochs=3, verbose=0).history["loss"]
+    still.fit(iter(repeated), callbacks=[Losses()], verbose=0)
+    assert len({*history, *losses}) == 4
+
+
+# Validation, evaluate, predict
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_validation_on_batches(form: str) -> None:
+    steps = 6 if form == "generator" else None
+    given, streamed = model(), model()
+    options: dict[str, Any] = {"epochs": 4, "validation_freq": 2, "verbose": 0}
+    a = given.fit(X, Y, validation_data=(X, Y, W), **options).history
+    b = streamed.fit(
+        X, Y, validation_data=FORMS[form](X, Y, W), validation_steps=steps, **options
+    ).history
+    assert len(b["val_loss"]) == 2
+    assert b == {key: pytest.approx(v, rel=1e-6) for key, v in a.items()}
+    assert_same_weights(given, streamed)
+
+
+def test_validation_generator_that_ends() -> None:
+    one = model()
+    with pytest.warns(UserWarning, match="validation_data ran out of data"):
+        history = one.fit(X, Y, validation_data=batches(X, Y), epochs=3, verbose=0).history
+    assert len(history["val_loss"]) == 1
+    assert len(history["loss"]) == 3
+
+
+def test_validation_steps_of_arrays() -> None:
+    a, b = model(), model()
+    options: dict[str, Any] = {"batch_size": SIZE, "verbose": 0}
+    one = a.fit(X, Y, validation_data=(X, Y), validation_steps=2, **options).history
+    two = b.fit(X, Y, validation_data=(X[: 2 * SIZE], Y[: 2 * SIZE]), **options).history
+    assert one == two
+    options = {"validation_data": (X, Y), "validation_batch_size": 20, "verbose": 0}
+    a.fit(X, Y, validation_steps=3, **options)  # exactly three batches: no warning
+    with pytest.warns(UserWarning, match="validation_data ran out"):
+        a.fit(X, Y, validation_steps=4, **options)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_evaluate_and_predict(form: str) -> None:
+    one = model()
+    steps = 6 if form == "generator" else None
+    values = one.evaluate(FORMS[form](X, Y, W), steps=steps, verbose=0)
+    assert values == pytest.approx(one.evaluate(X, Y, sample_weight=W, verbose=0), rel=1e-6)
+    np.testing.assert_array_equal(
+        one.predict(FORMS[form](X, Y, W), steps=steps, verbose=0), one.predict(X)
+    )
+
+
+@pytest.mark.parametrize("parts", [lambda x: x, lambda x: (x,), lambda x: [x, None]])
+def test_batches_to_predict(parts: Any) -> None:
+    one = model()
+    np.testing.assert_array_equal(one.predict(parts(b) for (b,) in batches(X)), one.predict(X))
+
+
+# Errors
+
+
+def wrong_third(batch: Any) -> Iterator[Any]:
+    yield from [(X[:4], Y[:4])] * 2
+    yield batch
+
+
+WRONG: dict[str, tuple[Any, list[str]]] = {
+    "no tuple": (X[:4], ["Batch 3 of epoch 1", "(x, y)", "ndarray"]),
+    "x alone": ((X[:4],), ["Batch 3 of epoch 1", "length 1"]),
+    "four parts": ((X, Y, W, W), ["Batch 3 of epoch 1", "length 4"]),
+    "other features": ((X[:4, :2], Y[:4]), ["x of batch 3 of epoch 1", "(n, 3)", "(4, 2)"]),
+    "fewer targets": ((X[:4], Y[:3]), ["y of batch 3 of epoch 1", "4", "3"]),
+    "a weight below 0": ((X[:4], Y[:4], -W[:4]), ["sample_weight of batch 3 of epoch 1", ">= 0"]),
+    "empty": ((X[:0], Y[:0]), ["x of batch 3 of epoch 1", "at least one row"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_batch(case: str) -> None:
+    batch, words = WRONG[case]
+    one, same = model(), model()
+    with pytest.raises((TypeError, ValueError)) as caught:
+        one.fit(wrong_third(batch), verbose=0)
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+    assert one.history.epoch == []
+    same.fit(iter([(X[:4], Y[:4])] * 2), verbose=0)
+    assert_same_weights(one, same)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x": iter([])}, ["x", "at least one batch"]),
+        ({"y": Y}, ["y cannot", "batches"]),
+        ({"sample_weight": W}, ["sample_weight cannot"]),
+        ({"validation_split": 0.2}, ["validation_split cannot"]),
+        ({"x": {1, 2}}, ["Batch 1 of epoch 1", "int"]),
+        ({"steps_per_epoch": 0}, ["steps_per_epoch", ">= 1", "0"]),
+        ({"validation_freq": 0}, ["validation_freq", "0"]),
+        ({"validation_freq": "often"}, ["validation_freq", "'often'"]),
+        ({"validation_data": iter([])}, ["validation_data", "at least one batch"]),
+        ({"validation_data": iter([X])}, ["Batch 1 of validation_data", "(x, y)"]),
+        ({"x": batches(X, Y, W), "class_weight": {0: 2.0}}, ["class_weight", "sample_weight"]),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], words: list[str]) -> None:
+    one = model()
+    before = one.get_weights()
+    with pytest.raises((TypeError, ValueError)) as caught:
+        one.fit(**{"x": batches(X, Y), "verbose": 0, **arguments})
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, str(caught.value)
+    assert one.history is None
+    for w, v in zip(one.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def test_exception_in_a_generator() -> None:
+    def fails() -> Iterator[Any]:
+        yield from batches(X, Y)
+        yield X[:4], Y[:4]
+        raise OSError("the disk is gone")
+
+    one, same = model(), model()
+    with pytest.raises(OSError, match="disk"):
+        one.fit(fails(), steps_per_epoch=6, epochs=5, verbose=0)
+    expected = same.fit(batches(X, Y), verbose=0).history
+    assert one.history.history == expected
+    assert one.history.epoch == [0]
+    same.fit(X[:4], Y[:4], shuffle=False, verbose=0)
+    assert_same_weights(one, same)
+    for each in (one, same):
+        each.fit(X, Y, epochs=2, verbose=0)
+    assert_same_weights(one, same)
+
+
+def test_loss_that_is_not_finite() -> None:
+    parts = [(X[:4], Y[:4]), (X[:4] * np.nan, Y[:4]), (X[:4], Y[:4])]
+    one, same = model(), model()
+    told: list[Any] = []
+    hook = callbacks.LambdaCallback()
+    hook.on_divergence = lambda batch, logs=None: told.append((batch, logs["loss"]))
+    with pytest.warns(RuntimeWarning, match="epoch 1/3, batch 2"):
+        history = one.fit(iter(parts), steps_per_epoch=3, epochs=3, verbose=0, callbacks=[hook])
+    assert history.epoch == []
+    assert told == [(1, pytest.approx(np.nan, nan_ok=True))]
+    same.fit(iter(parts[:1]), verbose=0)
+    assert_same_weights(one, same)
+
+
+def test_batches_are_let_go() -> None:
+    """Training on a stream keeps no batch's x once the next one is under way."""
+    alive: list[weakref.ref[NDArray[Any]]] = []
+
+    def tracked() -> Iterator[Any]:
+        for i in range(6):
+            gc.collect()
+            assert sum(ref() is not None for ref in alive) <= 2
+            x = np.full((4, 3), float(i), np.float32)
+            alive.append(weakref.ref(x))
+            yield x, Y[:4]
+            del x
+
+    model().fit(tracked(), verbose=0)
+    assert len(alive) == 6
+
+
+@pytest.mark.parametrize(
+    "thing", [X, X.tolist(), (1, 2), range(3), array.array("d"), memoryview(b""), {}, "x", 3, None]
+)
+def test_no_stream(thing: Any) -> None:
+    assert not _streams.is_stream(thing)
+
+
+def test_steps_of_the_array_shuffled() -> None:
+    """A pass that is cut into epochs is the same pass: each row once."""
+    whole, cut = model(metrics=None), model(metrics=None)
+    a = whole.fit(X[:40], Y[:40], batch_size=SIZE, epochs=2, verbose=0)
+    b = cut.fit(X[:40], Y[:40], batch_size=SIZE, steps_per_epoch=1, epochs=10, verbose=0)
+    assert_same_weights(whole, cut)
+    losses = np.array(b.history["loss"]).reshape(2, 5).mean(axis=1)
+    np.testing.assert_allclose(losses, a.history["loss"], rtol=1e-12)

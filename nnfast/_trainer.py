@@ -268,6 +268,7 @@ class Fit:
         if self.diverged_at is not None:
             epoch, batch = self.diverged_at
             self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
+        self.model._claim()
         self.program.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None and not self.model.stop_training:

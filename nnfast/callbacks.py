@@ -10,7 +10,6 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 from nnfast._callback import Callback, CallbackList, History, Logs
@@ -254,21 +253,21 @@ class ModelCheckpoint(_Monitor):
             path = self._path(logs or {}, epoch=self._epoch + 1, batch=batch + 1)
             self._save(path, logs or {})
 
-    def _path(self, logs: Logs, **numbers: int) -> Path:
+    def _path(self, logs: Logs, **numbers: int) -> str:
         try:
-            return Path(self.filepath.format(**(logs | numbers)))
+            return self.filepath.format(**(logs | numbers))
         except KeyError as error:
             raise KeyError(
                 f"filepath {self.filepath!r} names {error}, and there are: "
                 f"{', '.join(numbers | logs)}"
             ) from None
 
-    def _save(self, path: Path, logs: Logs) -> None:
+    def _save(self, path: str, logs: Logs) -> None:
         if self.save_best_only and not self._is_best(logs):
             return
         if self.verbose:
             print(f"Epoch {self._epoch + 1}: saving to {path}")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         if self.save_weights_only:
             self.model.save_weights(path)
         else:
@@ -428,7 +427,7 @@ class CSVLogger(Callback):
     >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
     >>> model.compile(nnfast.optimizers.SGD(0.0), "mse")
     >>> _ = model.fit([[0.0]], [1.0], verbose=0, callbacks=CSVLogger("log.csv"))
-    >>> print(Path("log.csv").read_text())
+    >>> print(open("log.csv").read())
     epoch,loss,val_loss
     0,1.0,NA
     """
@@ -444,8 +443,8 @@ class CSVLogger(Callback):
         self._header = True
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        path = Path(self.filename)
-        self._header = not (self.append and path.is_file() and path.stat().st_size)
+        path = self.filename
+        self._header = not (self.append and os.path.isfile(path) and os.path.getsize(path))
         self._keys = []
         self._close()
         self._file = open(path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115

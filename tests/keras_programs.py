@@ -72,7 +72,67 @@ TRAJECTORIES: dict[str, Program] = {
     "adam, other constants": _trajectory(
         "Adam", learning_rate=0.02, beta_1=0.8, beta_2=0.95, epsilon=1e-3
     ),
+    "amsgrad": _trajectory("Adam", learning_rate=0.01, amsgrad=True),
+    "adamw": _trajectory("AdamW", learning_rate=0.01, weight_decay=0.1),
+    "nadam": _trajectory("Nadam", learning_rate=0.01),
+    "rmsprop": _trajectory("RMSprop", learning_rate=0.01),
+    "rmsprop, centred with momentum": _trajectory(
+        "RMSprop", learning_rate=0.01, rho=0.8, momentum=0.5, centered=True
+    ),
+    "adagrad": _trajectory("Adagrad", learning_rate=0.1, initial_accumulator_value=0.2),
+    "lion": _trajectory("Lion", learning_rate=0.003),
+    "clipvalue": _trajectory("SGD", learning_rate=0.5, clipvalue=0.05),
+    "clipnorm": _trajectory("SGD", learning_rate=0.5, clipnorm=0.1),
+    "global_clipnorm": _trajectory("SGD", learning_rate=0.5, global_clipnorm=0.1),
+    "weight decay": _trajectory("SGD", learning_rate=0.1, weight_decay=0.1),
+    "moving average": _trajectory("SGD", learning_rate=0.1, use_ema=True, ema_momentum=0.8),
+    "moving average, overwriting": _trajectory(
+        "SGD", learning_rate=0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3
+    ),
 }
+
+
+def _matrix(activation: str, loss: str) -> Program:
+    """Return 20 steps of Adam with a hidden activation and a loss, L1 and L2 regularized."""
+
+    def program(keras: Any) -> Results:
+        rng = np.random.default_rng(2)
+        x = rng.normal(size=(40, 6))
+        y = {
+            "poisson": rng.poisson(2.0, (40, 2)),
+            "hinge": rng.integers(0, 2, (40, 2)),
+            "binary_crossentropy": rng.integers(0, 2, (40, 2)),
+        }.get(loss, rng.normal(size=(40, 2)))
+        last = {"poisson": "softplus", "binary_crossentropy": "sigmoid"}.get(loss, "linear")
+        regularizers = keras.regularizers
+        model = keras.Sequential(
+            [
+                keras.layers.Input((6,)),
+                keras.layers.Dense(
+                    8, activation=activation, kernel_regularizer=regularizers.L1(1e-3)
+                ),
+                keras.layers.Dense(
+                    2, activation=last, bias_regularizer=regularizers.L1L2(1e-3, 1e-2)
+                ),
+            ]
+        )
+        model.set_weights(_weights(6, 8, 2))
+        model.compile(keras.optimizers.Adam(0.01), loss)
+        return _results(model, model.fit(x, y, batch_size=8, epochs=4, shuffle=False, verbose=0))
+
+    return program
+
+
+ACTIVATIONS = (
+    *("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu"),
+    *("selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh"),
+)
+LOSSES = (
+    *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "poisson", "hinge"),
+    "binary_crossentropy",
+)
+TRAJECTORIES |= {f"activation {name}": _matrix(name, "huber") for name in ACTIVATIONS}
+TRAJECTORIES |= {f"loss {name}": _matrix("tanh", name) for name in LOSSES}
 
 
 def regression(keras: Any) -> Results:

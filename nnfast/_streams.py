@@ -1,11 +1,8 @@
 """Training and measuring on batches that come one at a time: generators, iterables, datasets.
 
-A batch is run as an epoch of its own by the engine; what makes the batches one epoch (the loss,
-the metrics, the callbacks, the place in the random streams) is kept here.
-
-Batches in an array's order train bit for bit like the array, but for two things that the engine
-takes from an epoch's layout: dropout masks, and the sums of a short last batch after batches of
-512 rows and more, which on an array are taken in the chunks of a full batch.
+The engine runs a batch at a time; what makes the batches one epoch (the loss, the metrics, the
+callbacks, the place in the random streams) is kept here. Batches in an array's order train bit
+for bit like the array.
 """
 
 from __future__ import annotations
@@ -209,6 +206,7 @@ class FitStream(Fit):
         self.prepare = prepare
         super().__init__(train=None, **options)
         self.watched = True
+        self.largest = 0  # rows of a batch so far: how a short last one is cut into chunks
 
     def _take(self, train: Samples | None) -> None:
         """There is nothing to prepare before the batches come."""
@@ -235,8 +233,6 @@ class FitStream(Fit):
                 batch = self.prepare(item, f"batch {step + 1} of epoch {epoch + 1}")
                 if self.callbacks.per_batch:
                     self.callbacks.call("on_train_batch_begin", step)
-                # Masks depend on the epoch, the batch's number in it and the row in the batch.
-                self.engine.epoch = start | step << 32
                 self._step(epoch, step, batch, running)
                 if self.callbacks.per_batch:
                     self.callbacks.call("on_train_batch_end", step, logs=running.logs())
@@ -252,7 +248,10 @@ class FitStream(Fit):
         outputs = self.program.outputs(batch)
         lr, losses = self.program.optimizer.rates(self.engine.iterations, 1), np.empty(1)
         self.model._claim()
-        status, _ = self.engine.run(batch.data(), len(batch), False, lr, losses, outputs)
+        self.largest = max(self.largest, len(batch))
+        status, _ = self.engine.run(
+            batch.data(), self.largest, False, lr, losses, outputs, first_row=running.rows
+        )
         loss = float(losses[0])
         if status == _engine.NONFINITE:
             self.diverged_at, self.diverged_loss = (epoch, step), loss

@@ -290,6 +290,29 @@ def test_dataset_without_an_end() -> None:
 # Random streams
 
 
+@pytest.mark.parametrize(("rows", "size"), [(50, 16), (1500, 600)])
+def test_dropout_and_short_last_batches_are_those_of_the_array(rows: int, size: int) -> None:
+    """1500 rows in batches of 600 go through the engine in chunks; 300 are cut like 600."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(rows, 3)).astype("float32"), rng.integers(0, 2, rows)
+    parts = [(x[i : i + size], y[i : i + size]) for i in range(0, rows, size)]
+    given, streamed = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))
+    for _ in range(2):
+        given.fit(x, y, batch_size=size, epochs=2, shuffle=False, verbose=0)
+        streamed.fit(Repeated(parts), epochs=2, verbose=0)
+    assert_same_weights(given, streamed)
+
+
+class Repeated:
+    """The same batches each time it is iterated."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.parts)
+
+
 def test_dropout_depends_on_the_place_in_the_training() -> None:
     """2 + 3 epochs are 5 epochs, and no two batches get the same masks."""
     whole, parts = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))

@@ -502,18 +502,24 @@ cdef class Engine:
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
-            double[::1] losses, outputs=None, double seconds=INFINITY):
+            double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1):
         """Train for up to len(lr) steps from the present position; see docs/design.md.
 
+        first_row ≥ 0: data is one batch of an epoch whose batches have up to batch_size rows, and its
+        rows are numbers first_row, first_row + 1, … of it; the position stays.
         Returns (status, steps done).
         """
+        cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
         cdef Run* run
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
             raise ValueError("run: wrong sizes")
-        batch_size = min(batch_size, n)
-        if self.batch < 0 or self.batch * batch_size >= n:
+        if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
+            raise ValueError("run: a batch alone is one step, in its own order")
+        if not alone:
+            batch_size = min(batch_size, n)
+        if self.batch < 0 or not alone and self.batch * batch_size >= n:
             raise ValueError(f"run: there is no batch {self.batch} of {batch_size} in {n} rows")
         if lr.shape[0] == 0:
             return STATUS_OK, 0
@@ -523,6 +529,7 @@ cdef class Engine:
             self.mid_epoch = False
         run.data = &data.view
         run.batch = batch_size
+        run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch
         run.outputs = self.outputs_pointer(outputs, n)
@@ -531,12 +538,13 @@ cdef class Engine:
         run.losses = &losses[0]
         run.n_steps = lr.shape[0]
         run.epoch = self.epoch
-        run.batch_index = self.batch
+        run.batch_index = 0 if alone else self.batch
         run.iterations = self.iterations
         run.status = STATUS_OK
         self.train(run, self.training.threads, self.k.now() + seconds)
-        self.epoch = run.epoch
-        self.batch = run.batch_index
+        if not alone:
+            self.epoch = run.epoch
+            self.batch = run.batch_index
         self.mid_epoch = shuffle and self.batch > 0
         self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
         return run.status, lr.shape[0] - run.n_steps

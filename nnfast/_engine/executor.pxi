@@ -70,7 +70,7 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
         elif op.kind == OP_DROPOUT:
             if run.dropout:
                 dropout(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha,
-                        mask_key(model.seed, run.epoch, op.layer), first + r0)
+                        mask_key(model.seed, run.epoch, op.layer), run.row_offset + first + r0)
             else:
                 affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
@@ -103,7 +103,7 @@ cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py
                                  dx, op.ld_x, x if op.dx_relu else NULL, scratch)
         elif op.kind == OP_DROPOUT and run.dropout:
             dropout(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha,
-                    mask_key(model.seed, run.epoch, op.layer), first + r0)
+                    mask_key(model.seed, run.epoch, op.layer), run.row_offset + first + r0)
         else:
             affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha if op.kind == OP_AFFINE else 1, 0)
 

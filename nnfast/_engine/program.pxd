@@ -150,6 +150,7 @@ ctypedef struct Run:
     Py_ssize_t scratch_size
     # training
     Py_ssize_t batch            # rows of a step
+    Py_ssize_t row_offset       # number in its epoch of the data's first row
     int32_t* order              # permutation of the epoch's rows, or NULL: their own order
     int order_ready             # it is the present epoch's already
     void* outputs               # n × n_out predictions in the data's own order, or NULL

@@ -43,7 +43,7 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
         return vsplat(<real>SELU_SCALE) * vselect(
             vgt(vsplat(0), z), vsplat(<real>SELU_ALPHA) * v_expm1_below(z), z)
     elif activation == ACT_GELU:
-        return vsplat(<real>0.5) * z * v_erfc(vsplat(<real>-0.7071067811865476) * z)
+        return z * v_normal_cdf(z)
     elif activation == ACT_GELU_TANH:
         return z * gelu_sigmoid(z)
     elif activation == ACT_SILU:
@@ -77,7 +77,7 @@ cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcep
     elif activation == ACT_SELU:
         return vselect(vgt(v, zero), vsplat(<real>SELU_SCALE), v + vsplat(<real>(SELU_SCALE * SELU_ALPHA)))
     elif activation == ACT_GELU:
-        s = vsplat(<real>0.5) * v_erfc(vsplat(<real>-0.7071067811865476) * v)
+        s = v_normal_cdf(v)
         return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
     elif activation == ACT_GELU_TANH:
         s = gelu_sigmoid(v)

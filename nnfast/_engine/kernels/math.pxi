@@ -96,14 +96,29 @@ cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
     return vselect(vgt(vsplat(EXP_UNDERFLOW), -(x * x)), vsplat(0), e)
 
 
-cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
-    """erfc(x) = e^(−x²)·p(u)/(1 + 2x) with u = (x − 3.75)/(x + 3.75), for x ≥ 0.46."""
-    cdef vreal t = vmin(vsplat(30), x)
-    cdef vreal u = (t - vsplat(<real>3.75)) / (t + vsplat(<real>3.75))
+cdef inline vreal erfc_polynomial(vreal u) noexcept nogil:
     cdef vreal p = vsplat(ERFC_SCALED[0])
     cdef int i
     for i in range(1, ERFC_TERMS):
         p = p * u + vsplat(ERFC_SCALED[i])
+    return p
+
+
+cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
+    """Φ(z) = erfc(−z/√2)/2, to an absolute ulp of 1 only: enough for z·Φ(z), at half the cost."""
+    cdef vreal t = vmin(vsplat(30), vabs(z) * vsplat(<real>0.7071067811865476))
+    cdef vreal d = t + vsplat(<real>3.75), e = vsplat(1) + (t + t)
+    cdef vreal over = vsplat(1) / (d * e)
+    cdef vreal p = erfc_polynomial((t - vsplat(<real>3.75)) * e * over) * d * over
+    cdef vreal tail = vsplat(<real>0.5) * p * v_exp(vsplat(<real>-0.5) * z * z)
+    return vselect(vgt(z, vsplat(0)), vsplat(1) - tail, tail)
+
+
+cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
+    """erfc(x) = e^(−x²)·p(u)/(1 + 2x) with u = (x − 3.75)/(x + 3.75), for x ≥ 0.46."""
+    cdef vreal t = vmin(vsplat(30), x)
+    cdef vreal u = (t - vsplat(<real>3.75)) / (t + vsplat(<real>3.75))
+    cdef vreal p = erfc_polynomial(u)
     # p / (1 + 2t) to half an ulp: the quotient is mended with what 1 + 2t rounds away.
     cdef vreal d = vsplat(1) + (t + t)
     cdef vreal over = vsplat(1) / d

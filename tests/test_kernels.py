@@ -26,7 +26,7 @@ SHAPES = [
 ]
 
 
-def close(actual, expected, dtype):
+def assert_close(actual, expected, dtype):
     scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
     assert_allclose(actual, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
 
@@ -57,11 +57,11 @@ def test_dense_on_the_ladder(activation, dtype):
             continue
         wide = [a.astype("float64") for a in (x, w, b, dout)]
         expected = activate(wide[0] @ wide[1] + wide[2], activation) if m else np.zeros((0, n))
-        close(out, expected, dtype)
+        assert_close(out, expected, dtype)
         dz = activate_backward(wide[3], z.astype("float64"), activation) if m else wide[3]
         for actual, wanted in ((dx, dz @ wide[1].T), (dw, wide[0].T @ dz), (db, dz.sum(0))):
             assert actual.dtype == dtype
-            close(actual, wanted, dtype)
+            assert_close(actual, wanted, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -69,7 +69,7 @@ def test_dense_on_the_ladder(activation, dtype):
 def test_dense_with_packed_panels(m, k, n, dtype):
     rng = np.random.default_rng(1)
     x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
-    close(kernels.dense_forward(x, w, b), x.astype("f8") @ w.astype("f8") + b, dtype)
+    assert_close(kernels.dense_forward(x, w, b), x.astype("f8") @ w.astype("f8") + b, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -91,7 +91,7 @@ def test_out_unaligned_and_strided_operands(dtype):
     b = rng.normal(size=40).astype(dtype)[::2]
     out = np.empty((5, 20), dtype)
     assert kernels.dense_forward(x, w, b, "relu", out=out) is out
-    close(out, np.maximum(x.astype("f8") @ w.astype("f8") + b, 0), dtype)
+    assert_close(out, np.maximum(x.astype("f8") @ w.astype("f8") + b, 0), dtype)
     bytes_off = np.empty(4 * 8 * 3 + 1, np.uint8)[1 : 1 + 12 * np.dtype(dtype).itemsize]
     shifted = bytes_off.view(dtype).reshape(4, 3)
     shifted[...] = x[:4, :3]
@@ -168,9 +168,9 @@ def test_activations(activation, dtype):
     for m, n in itertools.product((1, 3, 17), LADDER[1:]):
         x, dout = (rng.normal(size=(m, n)).astype(dtype) * 3 for _ in range(2))
         out = kernels.activation_forward(x, activation)
-        close(out, activate(x.astype("f8"), activation), dtype)
+        assert_close(out, activate(x.astype("f8"), activation), dtype)
         dx = kernels.activation_backward(dout, out, activation, x=x)
-        close(dx, activate_backward(dout.astype("f8"), x.astype("f8"), activation), dtype)
+        assert_close(dx, activate_backward(dout.astype("f8"), x.astype("f8"), activation), dtype)
     cube = rng.normal(size=(2, 3, 5)).astype(dtype)
     same = kernels.activation_forward(cube.reshape(6, 5), activation).reshape(2, 3, 5)
     assert_array_equal(kernels.activation_forward(cube, activation), same)
@@ -254,7 +254,7 @@ def test_losses(loss, name, logits, dtype):
             atol = 1e-6 if dtype == "float32" else 1e-13
             wanted = (rows * factor).sum() / m
             assert_allclose(value, wanted, rtol=20 * TOLERANCE[dtype], atol=atol)
-            close(gradient, slope * factor[:, None] / m, dtype)
+            assert_close(gradient, slope * factor[:, None] / m, dtype)
 
 
 def signed(y):
@@ -313,7 +313,7 @@ def test_optimizer_steps(optimizer, reference, dtype):
             g = rng.normal(size=n).astype(dtype)
             kernels.optimizer_step(w, g, slots, t, optimizer)
             twin.update(wanted, [g.astype("float64")])
-        close(w, wanted[0], dtype)
+        assert_close(w, wanted[0], dtype)
 
 
 def optimizer_fields(reference):

@@ -51,7 +51,9 @@ def trained(
     return model.get_weights()
 
 
-def close(weights: list[NDArray[Any]], expected: list[NDArray[Any]], rtol: float = 1e-10) -> None:
+def assert_close(
+    weights: list[NDArray[Any]], expected: list[NDArray[Any]], rtol: float = 1e-10
+) -> None:
     for w, e in zip(weights, expected, strict=True):
         assert_allclose(w, e, rtol=rtol, atol=rtol)
 
@@ -64,7 +66,7 @@ def test_trajectory_of_20_steps(optimizer: optimizers.Optimizer, twin: Any) -> N
     for _ in range(20):
         network.step(twin, x, y)
     network.weights, expected = start, network.weights
-    close(trained(optimizer, network, x, y, 20), expected)
+    assert_close(trained(optimizer, network, x, y, 20), expected)
 
 
 @pytest.mark.parametrize("name", sorted(optimizers.TABLE))
@@ -82,7 +84,7 @@ def test_kernel_and_engine_take_the_same_steps(name: str) -> None:
         kernels.optimizer_step(theta, gradient, slots, i, optimizer)
     network_weights = trained(optimizer, network, x, y, 3)
     model.set_flat_weights(slots[-1])  # fit ends with the average
-    close(network_weights, model.get_weights(), 1e-12)
+    assert_close(network_weights, model.get_weights(), 1e-12)
 
 
 def gradients_of(network: Network, x: NDArray[Any], y: NDArray[Any]) -> list[NDArray[Any]]:
@@ -93,7 +95,7 @@ def test_clipping_by_value() -> None:
     network, x, y = problem()
     g = gradients_of(network, x, y)
     expected = [w - np.clip(d, -0.02, 0.02) for w, d in zip(network.weights, g, strict=True)]
-    close(trained(optimizers.SGD(1.0, clipvalue=0.02), network, x, y, 1), expected)
+    assert_close(trained(optimizers.SGD(1.0, clipvalue=0.02), network, x, y, 1), expected)
 
 
 def test_clipping_by_the_norm_of_each_array() -> None:
@@ -103,7 +105,7 @@ def test_clipping_by_the_norm_of_each_array() -> None:
     factors = [min(1.0, limit / np.linalg.norm(d)) for d in g]
     assert min(factors) < 1.0 == max(factors)
     expected = [w - f * d for w, f, d in zip(network.weights, factors, g, strict=True)]
-    close(trained(optimizers.SGD(1.0, clipnorm=limit), network, x, y, 1), expected)
+    assert_close(trained(optimizers.SGD(1.0, clipnorm=limit), network, x, y, 1), expected)
 
 
 @pytest.mark.parametrize("rows", [12, 2000])
@@ -112,16 +114,20 @@ def test_clipping_by_the_norm_of_all(rows: int) -> None:
     g = gradients_of(network, x, y)
     norm = np.sqrt(sum((d**2).sum() for d in g))
     expected = [w - 0.3 * d for w, d in zip(network.weights, g, strict=True)]
-    close(trained(optimizers.SGD(1.0, global_clipnorm=0.3 * norm), network, x, y, 1), expected)
+    assert_close(
+        trained(optimizers.SGD(1.0, global_clipnorm=0.3 * norm), network, x, y, 1), expected
+    )
     untouched = [w - d for w, d in zip(network.weights, g, strict=True)]
-    close(trained(optimizers.SGD(1.0, global_clipnorm=2 * norm), network, x, y, 1), untouched)
+    assert_close(
+        trained(optimizers.SGD(1.0, global_clipnorm=2 * norm), network, x, y, 1), untouched
+    )
 
 
 def test_weight_decay_comes_before_the_step() -> None:
     network, x, y = problem()
     g = gradients_of(network, x, y)
     expected = [w - 0.1 * 0.5 * w - 0.1 * d for w, d in zip(network.weights, g, strict=True)]
-    close(trained(optimizers.SGD(0.1, weight_decay=0.5), network, x, y, 1), expected)
+    assert_close(trained(optimizers.SGD(0.1, weight_decay=0.5), network, x, y, 1), expected)
 
 
 def test_moving_average_replaces_the_weights_at_the_end_and_in_between() -> None:
@@ -136,13 +142,15 @@ def test_moving_average_replaces_the_weights_at_the_end_and_in_between() -> None
             for w, a in zip(path[-1], average or path[-1], strict=True)
         ]
     assert average is not None
-    close(trained(optimizers.SGD(0.1, use_ema=True, ema_momentum=0.8), network, x, y, 4), average)
+    assert_close(
+        trained(optimizers.SGD(0.1, use_ema=True, ema_momentum=0.8), network, x, y, 4), average
+    )
     # overwritten at every step the average is the path of its own
     often = optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
     one = trained(often, network, x, y, 1)
-    close(one, path[0])
+    assert_close(one, path[0])
     two = trained(often, network, x, y, 2)
-    close(two, [(a + b) / 2 for a, b in zip(path[0], path[1], strict=True)])
+    assert_close(two, [(a + b) / 2 for a, b in zip(path[0], path[1], strict=True)])
 
 
 @pytest.mark.parametrize("rows", [48, 4000])
@@ -210,11 +218,11 @@ def test_regularizers_add_to_loss_and_gradient(rows: int) -> None:
     loss_r, gradients_r = model.loss_and_grad(x, y)
     assert loss_r == pytest.approx(loss + penalty, rel=1e-12)
     assert model.evaluate(x, y, verbose=0) == pytest.approx(loss + penalty, rel=1e-12)
-    close(gradients_r, [g + e for g, e in zip(gradients, extra, strict=True)], 1e-12)
+    assert_close(gradients_r, [g + e for g, e in zip(gradients, extra, strict=True)], 1e-12)
     history = model.fit(x, y, batch_size=rows, shuffle=False, verbose=0)
     assert history.history["loss"][0] == pytest.approx(loss + penalty, rel=1e-12)
     stepped = [w - 0.1 * g for w, g in zip(network.weights, gradients_r, strict=True)]
-    close(model.get_weights(), stepped, 1e-12)
+    assert_close(model.get_weights(), stepped, 1e-12)
     copy = nnfast.Sequential.from_config(model.get_config())
     assert copy.layers[1].kernel_regularizer == regularizers.L1L2(0.1, 0.2)
 

@@ -118,7 +118,7 @@ class Program:
 
     def finish(self) -> None:
         """End training: a moving average replaces the weights."""
-        if self.optimizer.use_ema and self.engine.iterations:
+        if self.engine.has_average and self.engine.iterations:
             self.engine.params[:] = self.engine.slots[-1]
 
     def outputs(self, samples: Samples) -> NDArray[Any] | None:
@@ -268,8 +268,9 @@ class Fit:
         if self.diverged_at is not None:
             epoch, batch = self.diverged_at
             self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
-        self.model._claim()
-        self.program.finish()
+        else:
+            self.model._claim()
+            self.program.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if self.diverged_at is not None and not self.model.stop_training:
             warn_diverged(f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}", stacklevel=4)

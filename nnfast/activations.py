@@ -28,8 +28,8 @@ class Activation:
     name : str
         Its name in Keras.
     alpha : float, default 0.0
-        The function's number, where it has one: the slope below 0 of leaky_relu, the limit of
-        elu.
+        The function's number, at least 0, where it has one: the slope below 0 of leaky_relu, the
+        limit of elu.
     elementwise : bool, default True
         False where an output depends on a whole row of inputs (softmax).
     """
@@ -37,6 +37,10 @@ class Activation:
     name: str
     alpha: float = 0.0
     elementwise: bool = True
+
+    def __post_init__(self) -> None:
+        # The slope is told from the sign of f(x), which must be that of x.
+        _validation.real("alpha", self.alpha, low=0.0)
 
     @property
     def id(self) -> int:

@@ -407,9 +407,13 @@ class Sequential(Chain):
         outputs = program.outputs(batch)
         self._claim()
         self._step_lr[:] = program.optimizer.rates(program.engine.iterations, 1)
-        status, _ = program.engine.run(
-            batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs
+        engine = program.engine
+        status, _ = engine.run(
+            *(batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs),
+            first_row=0,
         )
+        if engine.batch == 0:  # else this is a callback's call within an epoch of fit
+            engine.epoch += 1
         if status == _engine.NONFINITE:
             warn_diverged("train_on_batch", stacklevel=3)
         values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)

@@ -70,6 +70,8 @@ def _choose() -> str:
 _isa = _choose()
 _tables = [importlib.import_module(f"{__name__}._{_isa}_{real}").table for real in ("f32", "f64")]
 core.install(*_tables)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=core.after_fork)
 
 
 class Engine(core.Engine):

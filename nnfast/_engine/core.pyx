@@ -99,6 +99,7 @@ LARGEST = 2**48         # parameters, or elements per row: products with it stay
 cdef const Kernels* tables[2]    # float32, float64
 cdef int chosen_threads = 0      # 0: what OpenMP allows
 cdef int forced_threads = 0      # test hook
+cdef bint is_child = False       # forked: libgomp would wait for threads that are not there
 cdef Py_ssize_t allocations = 0
 
 ctypedef fused real:
@@ -149,9 +150,17 @@ def allocation_count():
     return allocations
 
 
+def after_fork():
+    """In a forked child: one thread only, for the parent's team did not come along."""
+    global is_child
+    is_child = True
+
+
 cdef int threads_for(double flops, Py_ssize_t parts):
     """Threads that pay for this much work; never more than there are parts."""
     cdef Py_ssize_t n = forced_threads
+    if is_child:
+        return 1
     if n == 0:
         n = min(<Py_ssize_t>get_threads(), <Py_ssize_t>min(flops / THREAD_FLOPS, 1e6))
     return <int>max(1, min(n, parts))
@@ -287,16 +296,34 @@ cdef class Data:
 
 # ---- the engine --------------------------------------------------------------------------------------
 
-cdef fill_update(Update* update, int kind, int n_slots, tuple hyper, double clip_value):
-    cdef int i
+cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
+                      double ema_momentum) except *:
+    """The optimizer as the kernels see it; refuses too few slots for its rule."""
+    cdef Update update
+    cdef int i, needed
     if len(hyper) > 8:
         raise ValueError("an optimizer has at most 8 numbers")
-    memset(update, 0, sizeof(Update))
+    memset(&update, 0, sizeof(Update))
     update.kind = kind
     update.n_slots = n_slots
+    update.weight_decay = weight_decay
     update.clip_value = clip_value
+    update.ema_momentum = ema_momentum
     for i in range(len(hyper)):
         update.hyper[i] = hyper[i]
+    if kind == OPT_SGD:
+        needed = update.hyper[0] != 0
+    elif kind == OPT_ADAM:
+        needed = 3 if update.hyper[3] != 0 else 2
+    elif kind == OPT_NADAM:
+        needed = 2
+    elif kind == OPT_RMSPROP:
+        needed = 3 if update.hyper[1] != 0 or update.hyper[3] != 0 else 1
+    else:
+        needed = 1
+    if n_slots < needed + (ema_momentum > 0):
+        raise ValueError(f"the optimizer needs {needed + (ema_momentum > 0)} slots, got {n_slots}")
+    return update
 
 
 cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
@@ -357,8 +384,8 @@ cdef class Workspace:
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
-    The memory of `run` is kept from call to call; `forward`, `evaluate` and `loss_and_grad` take
-    their own, so that several threads may call them at once.
+    The memory of `run` is kept from call to call; `forward` and `evaluate` take their own, so that
+    several threads may call them at once. `run` and `loss_and_grad` refuse a second caller.
     """
     cdef Model model
     cdef const Kernels* k
@@ -369,6 +396,8 @@ cdef class Engine:
     cdef Workspace training
     cdef list ops_memory
     cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef bint busy                  # a thread trains, or writes to grads
+    cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
     cdef double next_trial
     cdef public Py_ssize_t iterations, batch
@@ -450,6 +479,7 @@ cdef class Engine:
     def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
                  double target_offset=0.0):
         """levels: one number for every column, or one each."""
+        self.refuse_if_busy()
         self._levels = levels_of(levels, self.model.n_out, self.format)
         self.model.loss.levels = self._levels.data
         self.model.loss.kind = kind
@@ -460,15 +490,26 @@ cdef class Engine:
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
                       double ema_momentum=0, Py_ssize_t ema_period=0):
-        fill_update(&self.model.optimizer, kind, n_slots, hyper, clip_value)
-        self.model.optimizer.weight_decay = weight_decay
-        self.model.optimizer.clip_norm = clip_norm
-        self.model.optimizer.global_norm = global_norm
-        self.model.optimizer.ema_momentum = ema_momentum
-        self.model.optimizer.ema_period = ema_period
-        self._slots = Buffer(n_slots, self.model.n_params, self.format)
+        cdef Update update = update_of(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
+        cdef Buffer slots = Buffer(n_slots, self.model.n_params, self.format)
+        self.refuse_if_busy()
+        update.clip_norm = clip_norm
+        update.global_norm = global_norm
+        update.ema_period = ema_period
+        self.model.optimizer = update
+        self._slots = slots
         self.model.slots = self._slots.data
         self.iterations = 0
+
+    @property
+    def has_average(self):
+        """Whether the last slot is a moving average of the parameters."""
+        return self.model.optimizer.ema_momentum > 0
+
+    cdef refuse_if_busy(self):
+        if self.busy:
+            raise RuntimeError("this model is in use by another thread: wait for its training, or "
+                               "give each thread a model of its own")
 
     # -- training
 
@@ -523,6 +564,7 @@ cdef class Engine:
             raise ValueError(f"run: there is no batch {self.batch} of {batch_size} in {n} rows")
         if lr.shape[0] == 0:
             return STATUS_OK, 0
+        self.refuse_if_busy()
         run = &self.training_workspace(batch_size).run
         if shuffle and (self.order is None or self.order.shape[1] != n):
             self.order = Buffer(1, n, b"i")
@@ -531,7 +573,7 @@ cdef class Engine:
         run.batch = batch_size
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
-        run.order_ready = self.mid_epoch
+        run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
         run.outputs = self.outputs_pointer(outputs, n)
         run.dropout = True
         run.lr = &lr[0]
@@ -541,11 +583,16 @@ cdef class Engine:
         run.batch_index = 0 if alone else self.batch
         run.iterations = self.iterations
         run.status = STATUS_OK
-        self.train(run, self.training.threads, self.k.now() + seconds)
+        self.busy = True
+        try:
+            self.train(run, self.training.threads, self.k.now() + seconds)
+        finally:
+            self.busy = False
         if not alone:
             self.epoch = run.epoch
             self.batch = run.batch_index
         self.mid_epoch = shuffle and self.batch > 0
+        self.order_epoch = self.epoch
         self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
         return run.status, lr.shape[0] - run.n_steps
 
@@ -567,6 +614,8 @@ cdef class Engine:
             together = self.segment(run, threads, self.k.now() + TRIAL_SECONDS)
             self.team_pays = together < alone
             self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+            if self.k.now() > deadline:
+                return
         self.segment(run, threads if self.team_pays else 1, deadline)
 
     cdef double segment(self, Run* run, int threads, double deadline):
@@ -592,8 +641,8 @@ cdef class Engine:
     def forward(self, Data data not None, out):
         """Predictions into out (n, n_out)."""
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
-        if data.view.y != NULL or data.view.labels != NULL:
-            raise ValueError("forward takes no targets")
+        if out is None or data.view.y != NULL or data.view.labels != NULL:
+            raise ValueError("forward takes an array to write to and no targets")
         self.infer(data, out)
 
     def evaluate(self, Data data not None, outputs=None):
@@ -610,6 +659,7 @@ cdef class Engine:
         if n == 0:
             return None
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
+        workspace.memory.append(self._levels)   # set_loss may replace it meanwhile
         run = &workspace.run
         run.data = &data.view
         run.outputs = self.outputs_pointer(outputs, n)
@@ -627,8 +677,11 @@ cdef class Engine:
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
         run = &workspace.run
         run.data = &data.view
+        self.refuse_if_busy()
+        self.busy = True
         with nogil:
             self.k.gradient(run)
+        self.busy = False
         return self.mean_loss(workspace)
 
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):

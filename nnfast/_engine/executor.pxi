@@ -251,16 +251,16 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 apply_gradients(run, &step, t)
         team_wait(run)
         done += 1
-        if model.optimizer.ema_period > 0 and (run.iterations + done) % model.optimizer.ema_period == 0:
-            take_average(run, t)
-            team_wait(run)
-        if not isfinite(loss):
-            break
         if first + rows == n:
             batch_index = 0
             if t == 0:
                 run.batch_index = 0
                 run.epoch += 1
+            team_wait(run)
+        if not isfinite(loss):
+            break
+        if model.optimizer.ema_period > 0 and (run.iterations + done) % model.optimizer.ema_period == 0:
+            take_average(run, t)
             team_wait(run)
     restore_float_mode(mode)
 

@@ -80,6 +80,7 @@ cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcep
         s = v_normal_cdf(v)
         return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
     elif activation == ACT_GELU_TANH:
+        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # beyond, the slope is 0 or 1 and v² may overflow
         s = gelu_sigmoid(v)
         return s + v * s * (one - s) * (
             vsplat(<real>GELU_A) + vsplat(<real>(3 * GELU_B)) * v * v)

@@ -290,10 +290,12 @@ cdef void dense_bias_gradient(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssi
                               bint accumulate) noexcept nogil:
     """db[n] = (db +) Σ_i dz[i, :]"""
     cdef Py_ssize_t i, j, q
+    cdef int width
     cdef vreal total
     for q in range(blocks(n, VLEN)):
         j = q * VLEN
-        total = load_cols(db + j, <int>(n - j)) if accumulate else vsplat(0)
+        width = <int>min(n - j, <Py_ssize_t>VLEN)
+        total = load_cols(db + j, width) if accumulate else vsplat(0)
         for i in range(m):
             total = total + vload(dz + i * ldz + j)
-        store_cols(db + j, total, <int>(n - j))
+        store_cols(db + j, total, width)

@@ -57,7 +57,8 @@ cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out,
         memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))
     else:
         memset(y, 0, n_out * sizeof(real))
-        y[data.labels[row]] = 1
+        if <uint32_t>data.labels[row] < <uint32_t>n_out:   # another thread may write to the labels
+            y[data.labels[row]] = 1
     if not plain:
         for j in range(n_out):
             y[j] = <real>scale * y[j] + <real>offset

@@ -131,7 +131,7 @@ cdef inline vreal apply_rule(int rule, const Step* s, vreal w, vreal g, vreal* m
         # with momentum (c) and, where e = 1, centred on the mean gradient x
         m[0] = m[0] + (g * g - m[0]) * s.b
         x[0] = x[0] + (g - x[0]) * s.b * s.e
-        c = s.a * g * vrecip(vsqrt(m[0] - x[0] * x[0] + s.d))
+        c = s.a * g * vrecip(vsqrt(vmax(vsplat(0), m[0] - x[0] * x[0]) + s.d))
         v[0] = s.c * v[0] + c
         return w - v[0]
     elif rule == RULE_LION:

@@ -1,0 +1,155 @@
+"""What must not break a model: bad batches, other threads, forks, memory that runs out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import _engine, activations, callbacks, layers, optimizers
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
+
+
+def model(optimizer: Any = "adam", width: int = 16) -> nnfast.Sequential:
+    nnfast.set_seed(0)
+    one = nnfast.Sequential(
+        [layers.Input((5,)), layers.Dense(width, activation="relu"), layers.Dense(1)]
+    )
+    one.compile(optimizer, "mse")
+    return one
+
+
+@pytest.mark.parametrize("options", [{}, {"use_ema": True, "ema_overwrite_frequency": 1}])
+def test_a_bad_batch_changes_nothing_and_the_next_one_trains(options: dict[str, Any]) -> None:
+    one = model(optimizers.SGD(0.01, **options))
+    before = one.get_weights()
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        one.train_on_batch(np.full_like(X, np.nan), Y)
+    for a, b in zip(before, one.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    losses = [one.train_on_batch(X, Y) for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
+def test_training_within_a_callback_of_training() -> None:
+    class Inner(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.losses = [*getattr(self, "losses", []), self.model.train_on_batch(X[:4], Y[:4])]
+
+    inner = Inner()
+    history = model().fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[inner])
+    assert len(inner.losses) == 12
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_a_second_thread_is_refused_while_the_first_trains() -> None:
+    one = model(width=512)
+    x, y = np.repeat(X, 400, axis=0), np.repeat(Y, 400)
+    started, errors = threading.Event(), []
+
+    class Started(callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            started.set()
+
+    def train() -> None:
+        one.fit(x, y, epochs=3, verbose=0, callbacks=[Started()])
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    started.wait()
+    while thread.is_alive():
+        for call in (
+            lambda: one.train_on_batch(X[:7], Y[:7]),
+            lambda: one.compile("sgd", "mse"),
+            lambda: one.loss_and_grad(X, Y),
+        ):
+            try:
+                call()
+            except RuntimeError as error:
+                errors.append(str(error))
+        one.predict(X)  # reading is allowed at any time
+        if errors:
+            break
+    thread.join()
+    assert errors
+    assert all("in use by another thread" in error for error in errors)
+
+
+def _fit_in_child(queue: Any) -> None:
+    one = model()
+    history = one.fit(X, Y, epochs=2, verbose=0)
+    queue.put(history.history["loss"])
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork"
+)
+def test_a_forked_child_trains_after_its_parent_used_threads() -> None:
+    _engine.force_threads(2)
+    try:
+        expected = model().fit(X, Y, epochs=2, verbose=0).history["loss"]
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads around
+            child = context.Process(target=_fit_in_child, args=(queue,))
+            child.start()
+        losses = queue.get(timeout=60)
+        child.join(timeout=60)
+    finally:
+        _engine.force_threads(0)
+    assert child.exitcode == 0
+    assert losses == expected
+
+
+def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:
+    one = model("sgd")
+    engine = one._engine
+    assert engine is not None
+    with pytest.raises(MemoryError):
+        engine.set_optimizer(_engine.OPTIMIZERS["adam"], 2**31 - 1, (0.9, 0.999, 1e-7, 0.0))
+    with pytest.raises(ValueError, match="needs 2 slots"):
+        engine.set_optimizer(_engine.OPTIMIZERS["adam"], 1, (0.9, 0.999, 1e-7, 0.0))
+    first, second = one.train_on_batch(X, Y), one.train_on_batch(X, Y)
+    assert second < first
+
+
+def test_the_order_of_an_epoch_follows_a_position_that_is_set() -> None:
+    """Back and forth: a position's shuffle depends on seed and epoch alone."""
+    weights = []
+    for detour in (False, True):
+        one = model("sgd")
+        engine = one._engine
+        assert engine is not None
+        data = _engine.Data(X, Y[:, None])
+        lr, losses = np.full(1, 0.01), np.empty(1)
+        if detour:
+            engine.run(data, 16, True, np.zeros(2), np.empty(2))
+        engine.epoch, engine.batch = 7, 1
+        engine.run(data, 16, True, lr, losses)
+        weights.append(one.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_changing_the_optimizer_object_after_compile_changes_no_weights() -> None:
+    one = model("adam")
+    assert one.optimizer is not None
+    one.optimizer.use_ema = True
+    one.optimizer.learning_rate = 0.0
+    before = one.get_weights()
+    one.fit(X, Y, verbose=0)
+    for a, b in zip(before, one.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_negative_slopes_are_refused() -> None:
+    with pytest.raises(ValueError, match="alpha"):
+        activations.Activation("leaky_relu", alpha=-0.5)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nnfast import (
         activations,
         callbacks,
+        constraints,
         datasets,
         initializers,
         keras,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "get_num_threads",
     "initializers",

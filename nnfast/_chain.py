@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _config, _engine
 from nnfast import _validation as check
+from nnfast._layer import InputLayer, Layer, assign, auto_name
 from nnfast._plan import Plan, compile_plan
 from nnfast._resolve import choose
 from nnfast._summary import summary_html, summary_lines
 from nnfast._validation import Shape
 from nnfast.initializers import parameter_generator
-from nnfast.layers import InputLayer, Layer, assign, auto_name, deserialize
+from nnfast.layers import deserialize
 
 Array = NDArray[Any]
 
@@ -250,17 +251,18 @@ class Chain:
     def _fill(self, plan: Plan, engine: _engine.Engine) -> None:
         """Give every layer views of its parameters; draw those that are new."""
         views: list[dict[str, Array]] = [{} for _ in self._layers]
-        for p, view in zip(plan.parameters, plan.views(engine.params), strict=True):
+        for p, view in zip(plan.parameters, plan.views(engine.weights), strict=True):
             layer = self._layers[p.layer]
             if layer.built:
                 view[...] = layer.weights[len(views[p.layer])]
             else:
                 generator = parameter_generator(self._seed, p.layer, len(views[p.layer]))
-                view[...] = p.initializer.draw(p.shape, generator)
+                view[...] = p.weight.initializer.draw(p.shape, generator)
             views[p.layer][p.name] = view
         self._views = views
-        for layer, own in zip(self._layers, views, strict=True):
-            layer.bind(own, engine)
+        for i, (layer, own) in enumerate(zip(self._layers, views, strict=True)):
+            kept = {p.name for p in plan.parameters if p.layer == i and not p.weight.trainable}
+            layer.bind(own, engine, frozenset(kept))
 
     def _pull(self) -> None:
         """Copy in the weights that another model has written last."""
@@ -279,7 +281,7 @@ class Chain:
         self._pull()
         for layer, own in zip(self._layers, self._views, strict=False):
             if layer.home is not self._engine:
-                layer.bind(own, self._engine)
+                layer.bind(own, self._engine, layer.frozen)
 
     def _built_for(self, x: object) -> Any:
         """Build for samples like those of `x` unless built; return `x`, converted if so."""
@@ -289,13 +291,13 @@ class Chain:
         return x
 
     def get_flat_weights(self) -> NDArray[np.float64]:
-        """Return a copy of all weights as one vector: every kernel, then every bias."""
+        """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
         engine = self._built_engine()
         self._pull()
         return engine.params.astype(np.float64)
 
     def set_flat_weights(self, theta: ArrayLike) -> None:
-        """Set all weights from one vector, as `get_flat_weights` gives it."""
+        """Set all trainable weights from one vector, as `get_flat_weights` gives it."""
         engine = self._built_engine()
         self._claim()
         assign(f"model {self.name!r}", [engine.params], [theta])
@@ -304,6 +306,16 @@ class Chain:
     def weights(self) -> list[Array]:
         """Views of all weights, layer by layer; [] before the model is built."""
         return [view for layer in self._layers for view in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Those of them that the optimizer changes."""
+        return [view for layer in self._layers for view in layer.trainable_weights]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The others: moving averages, the statistics of a data set."""
+        return [view for layer in self._layers for view in layer.non_trainable_weights]
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights: kernel, bias, kernel, …; [] before it is built."""
@@ -326,7 +338,7 @@ class Chain:
 
     def count_params(self) -> int:
         """Return the number of parameters of the built model."""
-        return self._built_engine().params.size
+        return self._built_engine().weights.size
 
     def _built_engine(self) -> _engine.Engine:
         if self._engine is None:

@@ -6,18 +6,20 @@ Plain integers, offsets in elements; see docs/design.md, "The plan".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from nnfast._engine import ACTIVATIONS, OPS, SLOPE_NEEDS_INPUT
+from nnfast._engine import ACTIVATIONS, CONSTRAINTS, OPS, SLOPE_NEEDS_INPUT
 
 if TYPE_CHECKING:
+    from nnfast._layer import Layer
+    from nnfast.constraints import Constraint
     from nnfast.initializers import Initializer
-    from nnfast.layers import Layer
+    from nnfast.regularizers import L1L2
 
 Shape = tuple[int, ...]
 
@@ -32,39 +34,89 @@ class Op:
 
     Attributes
     ----------
-    kind : {"dense", "activation", "dropout", "affine"}
+    kind : str
+        A key of `nnfast._engine.OPS`.
     activation : str
         Of dense and activation ops.
     alpha, beta : float
-        The rate of a dropout; y = alpha·x + beta of an affine op; alpha of an activation.
-    kernel_penalty, bias_penalty : tuple of float
-        (l1, l2) of a dense op's regularizers.
+        The rate of a dropout, the standard deviation of a noise; y = alpha·x + beta of an affine
+        op; alpha of an activation; beta = 1 inverts a standardize op.
+    axes : int
+        Of a normalization: how many of the last axes have statistics of their own.
+    epsilon, momentum : float
+        Of a normalization.
     """
 
     kind: str
     activation: str = "linear"
     alpha: float = 0.0
     beta: float = 0.0
-    kernel_penalty: tuple[float, float] = (0.0, 0.0)
-    bias_penalty: tuple[float, float] = (0.0, 0.0)
+    axes: int = 0
+    epsilon: float = 0.0
+    momentum: float = 0.0
 
 
 IDENTITY = Op("affine", alpha=1.0)
 
+TRAINING_ONLY = frozenset({"dropout", "noise"})
+NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
+# Ops that apply an activation to what they have computed.
+WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm"})
+
+# The field of an engine's op that knows a weight of this name: by the array's number, or by its
+# place in the flat range.
+ARRAY_FIELDS = {"kernel": "w", "gamma": "w", "bias": "b", "beta": "b"}
+PLACE_FIELDS = {
+    "mean": "mean",
+    "moving_mean": "mean",
+    "variance": "variance",
+    "moving_variance": "variance",
+}
+
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter array and its place in the flat range."""
+class Weight:
+    """One array of a layer's weights, as the layer says itself.
 
-    layer: int
+    Attributes
+    ----------
+    name : str
+        A key of `ARRAY_FIELDS` or `PLACE_FIELDS`.
+    shape : tuple of int
+    initializer : Initializer
+    regularizer : L1L2 or None
+    constraint : Constraint or None
+    trainable : bool
+        Whether the optimizer changes it.
+    """
+
     name: str
     shape: Shape
     initializer: Initializer
+    regularizer: L1L2 | None = None
+    constraint: Constraint | None = None
+    trainable: bool = True
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of weights and its place in the flat range."""
+
+    layer: int
+    weight: Weight
     offset: int
 
     @property
+    def name(self) -> str:
+        return self.weight.name
+
+    @property
+    def shape(self) -> Shape:
+        return self.weight.shape
+
+    @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.weight.shape)
 
 
 @dataclass(frozen=True)
@@ -75,16 +127,24 @@ class Plan:
     ----------
     input_shape, output_shape : tuple of int
         Of one sample.
-    n_in, n_out, n_params : int
-        Features, outputs and parameters, flat.
+    n_in, n_out : int
+        Features and outputs, flat.
+    n_params, n_weights : int
+        Trainable numbers; all numbers of the weights: the others come last.
     in_scale, in_offset : float
         The gather computes x·in_scale + in_offset.
     ops, infer_ops : list of dict
         The op table for training, and for inference (without dropout, slots reused).
-    width, infer_width : int
+    sensitivity_ops : list of dict
+        Like `ops`, with the gradient down to the input.
+    width, infer_width, sensitivity_width : int
         Elements of the arena per row of the batch.
     out, infer_out : int
         Place of the predictions.
+    n_stats : int
+        Numbers that the normalizations work with.
+    arrays : list of dict
+        The engine's descriptions of the trainable parameters.
     parameters : tuple of Parameter
         In the order of `get_weights`.
     final_activation : str
@@ -96,6 +156,7 @@ class Plan:
     n_in: int
     n_out: int
     n_params: int
+    n_weights: int
     in_scale: float
     in_offset: float
     ops: list[dict[str, Any]]
@@ -104,22 +165,32 @@ class Plan:
     infer_ops: list[dict[str, Any]]
     infer_width: int
     infer_out: int
+    sensitivity_ops: list[dict[str, Any]]
+    sensitivity_width: int
+    n_stats: int
+    arrays: list[dict[str, Any]]
     parameters: tuple[Parameter, ...]
     final_activation: str
 
     def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield each parameter's part of a flat array, in the order of `parameters`."""
+        """Yield the parts of a flat array, in the order of `parameters`.
+
+        Of all weights if there are n_weights numbers; of the trainable ones if n_params.
+        """
         for p in self.parameters:
-            yield flat[p.offset : p.offset + p.size].reshape(p.shape)
+            if p.offset + p.size <= len(flat):
+                yield flat[p.offset : p.offset + p.size].reshape(p.shape)
 
 
 class _Step(NamedTuple):
-    """An op, the index of its layer, and its flat sizes."""
+    """An op, the index of its layer, its flat sizes, and the penalty on its output."""
 
     op: Op
     layer: int
     n_in: int
     n_out: int
+    channels: int = 0
+    activity: tuple[float, float] = (0.0, 0.0)
 
 
 def stride(n: int) -> int:
@@ -166,16 +237,23 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     n_in, n_out = math.prod(input_shape), math.prod(shapes[-1])
     nothing = [_Step(IDENTITY, 0, n_in, n_out)]
     training = steps or nothing
-    inference = [step for step in steps if step.op.kind != "dropout"] or nothing
+    inference = [step for step in map(_in_inference, steps) if step is not None] or nothing
     parameters = _parameters(layers, shapes)
-    ops, width = _training_ops(training, parameters)
-    infer_ops, infer_width = _inference_ops(inference, parameters)
+    trained = [p for p in parameters if p.weight.trainable]
+    statistics, n_stats = _statistics(training)
+    bound = [_bound(step, parameters, trained, statistics) for step in training]
+    ops, width = _training_ops(bound, to_input=False)
+    sensitivity_ops, sensitivity_width = _training_ops(bound, to_input=True)
+    infer_ops, infer_width = _inference_ops(
+        [_bound(step, parameters, trained, statistics) for step in inference]
+    )
     return Plan(
         input_shape=input_shape,
         output_shape=shapes[-1],
         n_in=n_in,
         n_out=n_out,
-        n_params=sum(parameter.size for parameter in parameters),
+        n_params=sum(p.size for p in trained),
+        n_weights=sum(p.size for p in parameters),
         in_scale=scale,
         in_offset=offset,
         ops=ops,
@@ -184,114 +262,204 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
         infer_ops=infer_ops,
         infer_width=infer_width,
         infer_out=infer_ops[-1]["y"],
+        sensitivity_ops=sensitivity_ops,
+        sensitivity_width=sensitivity_width,
+        n_stats=n_stats,
+        arrays=[_array(p) for p in trained],
         parameters=parameters,
-        final_activation=training[-1].op.activation,
+        final_activation=_final_activation(training[-1]),
     )
+
+
+def _in_inference(step: _Step) -> _Step | None:
+    """Return what is left of an op outside of training; a penalty on its output is."""
+    if step.op.kind not in TRAINING_ONLY:
+        return step
+    return step._replace(op=IDENTITY) if any(step.activity) else None
+
+
+def _final_activation(last: _Step) -> str:
+    """Return the activation that a loss may take over: not one whose output has a penalty."""
+    return "linear" if any(last.activity) else last.op.activation
 
 
 def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], float, float]:
     """Return the ops of the chain, and the scale and offset folded into the gather.
 
-    Folded are a Rescaling before any other op, and an Activation into a linear Dense before it.
+    Folded are a Rescaling before any other op, and an Activation into a linear op before it.
     """
     steps: list[_Step] = []
     scale, offset = 1.0, 0.0
     for index, layer in enumerate(layers):
+        regularizer = layer.activity_regularizer
+        activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         op = layer.op()
         if op is None:
-            continue
-        if op.kind == "affine" and not steps:
+            if not any(activity):
+                continue
+            op = IDENTITY
+        if op.kind == "affine" and not steps and not any(activity):
             scale, offset = op.alpha * scale, op.alpha * offset + op.beta
             continue
         last = steps[-1] if steps else None
-        dense = last is not None and last.op.kind == "dense" and last.op.activation == "linear"
-        if op.kind == "activation" and last is not None and dense:
+        if op.kind == "activation" and last is not None and _takes_activation(last):
             folded = replace(last.op, activation=op.activation, alpha=op.alpha)
-            steps[-1] = last._replace(op=folded)
+            steps[-1] = last._replace(op=folded, activity=activity)
             continue
-        n_in, n_out = math.prod(shapes[index]), math.prod(shapes[index + 1])
-        steps.append(_Step(op, index, n_in, n_out))
+        shape = shapes[index]
+        channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
+        n_in, n_out = math.prod(shape), math.prod(shapes[index + 1])
+        steps.append(_Step(op, index, n_in, n_out, channels, activity))
     return steps, scale, offset
 
 
+def _takes_activation(step: _Step) -> bool:
+    return (
+        step.op.kind in WITH_ACTIVATION
+        and step.op.activation == "linear"
+        and not any(step.activity)
+    )
+
+
 def _parameters(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[Parameter, ...]:
-    """Lay out all kernels, then all biases, in one range; return them in layer order."""
-    specs = [
-        (index, name, size, initializer)
+    """Lay out all kernels, then all vectors, then what is not trained, in one range.
+
+    They are returned in the order of the layers.
+    """
+    weights = [
+        (index, weight)
         for index, layer in enumerate(layers)
-        for name, size, initializer in layer.parameter_specs(shapes[index])
+        for weight in layer.weight_specs(shapes[index])
     ]
     offsets = {}
     end = 0
-    for index, name, size, _ in sorted(specs, key=lambda spec: spec[1] == "bias"):
-        offsets[index, name] = end
-        end += math.prod(size)
-    return tuple(Parameter(*spec, offset=offsets[spec[0], spec[1]]) for spec in specs)
+    for index, weight in sorted(weights, key=lambda w: (not w[1].trainable, len(w[1].shape) < 2)):
+        offsets[index, weight.name] = end
+        end += math.prod(weight.shape)
+    return tuple(Parameter(index, weight, offsets[index, weight.name]) for index, weight in weights)
+
+
+def _array(parameter: Parameter) -> dict[str, Any]:
+    """Return the engine's description of trainable parameters; a vector is one row."""
+    weight = parameter.weight
+    rows = 1 if len(weight.shape) < 2 else weight.shape[0]
+    l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
+    free = {"constraint": CONSTRAINTS["none"], "axis": 0, "low": 0.0, "high": 0.0, "rate": 0.0}
+    return {
+        "begin": parameter.offset,
+        "rows": rows,
+        "cols": parameter.size // rows if rows else 0,
+        "l1": l1,
+        "l2": l2,
+        **(free if weight.constraint is None else weight.constraint.entry(weight.shape)),
+    }
+
+
+def _statistics(steps: list[_Step]) -> tuple[dict[int, tuple[int, int]], int]:
+    """Return by layer where a normalization's statistics are and how long each is; and their end.
+
+    Those of a batch are its mean, 1/√variance, variance and the gradients of gamma and beta;
+    given ones are repeated over the row: mean, 1/√variance and a shift.
+    """
+    places, end = {}, 0
+    for step in steps:
+        if step.op.kind == "batch_norm":
+            places[step.layer] = end, stride(step.channels)
+            end += 5 * stride(step.channels)
+        elif step.op.kind == "standardize":
+            places[step.layer] = end, stride(step.n_in)
+            end += 3 * stride(step.n_in)
+    return places, end
 
 
 def _training_ops(
-    steps: list[_Step], parameters: tuple[Parameter, ...]
+    ops: Sequence[Mapping[str, Any]], *, to_input: bool
 ) -> tuple[list[dict[str, Any]], int]:
-    """Place every output and every gradient in a slot of its own."""
-    end = stride(steps[0].n_in)
-    x, ops = 0, []
-    for step in steps:
-        ops.append(_op(step, parameters, x=x, y=end))
-        x, end = end, end + stride(step.n_out)
-        if step.op.kind == "dense" and step.op.activation in SLOPE_NEEDS_INPUT:
-            ops[-1]["z"], end = end, end + stride(step.n_out)
-    trainable, dx = False, -1
-    for op, producer in zip(ops, [None, *ops], strict=False):
+    """Place every output and every gradient in a slot of its own.
+
+    Gradients are needed down to the first op with parameters, or down to the input.
+    """
+    end = ops[0]["ld_x"]
+    x, placed = 0, []
+    for op in map(dict, ops):
+        op |= {"x": x, "y": end, "z": x if op["kind"] == OPS["activation"] else end}
+        x, end = end, end + op["ld_y"]
+        if op["kind"] != OPS["activation"] and op["activation"] in _NEED_INPUT:
+            op["z"], end = end, end + op["ld_y"]
+        if op["kind"] == OPS["layer_norm"]:
+            op["s"], end = end, end + op["ld_s"]
+        placed.append(op)
+    trainable, dx = to_input, -1
+    for op, producer in zip(placed, [None, *placed], strict=False):
         if trainable:
             dx, end = end, end + op["ld_x"]
         op["dx"] = dx
         if producer:
             producer["dy"] = dx
-        trainable = trainable or op["w"] >= 0
-    ops[-1]["dy"], end = end, end + ops[-1]["ld_y"]
-    for producer, op in pairwise(ops):
-        if op["kind"] == producer["kind"] == OPS["dense"]:
+        trainable = trainable or op["w"] >= 0 or op["b"] >= 0
+    placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
+    for producer, op in pairwise(placed):
+        if op["kind"] == producer["kind"] == OPS["dense"] and not _has_activity(producer):
             op["dx_relu"] = int(producer["activation"] == ACTIVATIONS["relu"])
             producer["dz_ready"] = op["dx_relu"]
-    return ops, end
+    return placed, end
 
 
-def _inference_ops(
-    steps: list[_Step], parameters: tuple[Parameter, ...]
-) -> tuple[list[dict[str, Any]], int]:
+_NEED_INPUT = frozenset(ACTIVATIONS[name] for name in SLOPE_NEEDS_INPUT)
+
+
+def _has_activity(op: Mapping[str, Any]) -> bool:
+    return bool(op["y_l1"] or op["y_l2"])
+
+
+def _inference_ops(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """Let every op read one of two slots, as wide as the widest row, and write the other."""
-    widest = max(stride(n) for step in steps for n in (step.n_in, step.n_out))
-    places = (0, widest)
-    ops = [
-        _op(step, parameters, x=places[i % 2], y=places[(i + 1) % 2])
-        for i, step in enumerate(steps)
-    ]
-    return ops, 2 * widest
+    widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
+    placed = []
+    for i, op in enumerate(map(dict, ops)):
+        x, y = (0, widest) if i % 2 == 0 else (widest, 0)
+        op |= {"x": x, "y": y, "z": x if op["kind"] == OPS["activation"] else y}
+        placed.append(op)
+    return placed, 2 * widest
 
 
-def _op(step: _Step, parameters: tuple[Parameter, ...], *, x: int, y: int) -> dict[str, Any]:
-    own = {p.name: p.offset for p in parameters if p.layer == step.layer}
+def _bound(
+    step: _Step,
+    parameters: tuple[Parameter, ...],
+    trained: list[Parameter],
+    statistics: Mapping[int, tuple[int, int]],
+) -> dict[str, Any]:
+    """Return the engine's op, still without the places of its slots."""
+    numbers = {PLACE_FIELDS.get(p.name): p.offset for p in parameters if p.layer == step.layer}
+    arrays = {ARRAY_FIELDS[p.name]: i for i, p in enumerate(trained) if p.layer == step.layer}
+    groups = step.n_in // step.channels if step.channels else 0
+    s, ld_s = statistics.get(step.layer, (-1, stride(2 * groups)))
     return {
         "kind": OPS[step.op.kind],
         "activation": ACTIVATIONS[step.op.activation],
         "n_in": step.n_in,
         "n_out": step.n_out,
-        "x": x,
-        "y": y,
-        "z": x if step.op.kind == "activation" else y,
+        "x": -1,
+        "y": -1,
+        "z": -1,
         "ld_x": stride(step.n_in),
         "ld_y": stride(step.n_out),
         "dx": -1,
         "dy": -1,
-        "w": own.get("kernel", -1),
-        "b": own.get("bias", -1),
+        "w": arrays.get("w", -1),
+        "b": arrays.get("b", -1),
         "layer": step.layer,
         "dx_relu": 0,
         "dz_ready": 0,
-        "w_l1": step.op.kernel_penalty[0],
-        "w_l2": step.op.kernel_penalty[1],
-        "b_l1": step.op.bias_penalty[0],
-        "b_l2": step.op.bias_penalty[1],
         "alpha": step.op.alpha,
         "beta": step.op.beta,
+        "y_l1": step.activity[0],
+        "y_l2": step.activity[1],
+        "channels": step.channels,
+        "mean": numbers.get("mean", -1),
+        "variance": numbers.get("variance", -1),
+        "s": s,
+        "ld_s": ld_s,
+        "epsilon": step.op.epsilon,
+        "momentum": step.op.momentum,
     }

@@ -7,7 +7,7 @@ for bit like the array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,28 +23,6 @@ Prepare = Callable[[object, str], Samples]
 Order = Callable[[int], Iterable[int]]
 
 _END = object()
-_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
-
-
-def is_stream(x: object) -> bool:
-    """Return whether `x` gives batches, rather than being an array or nothing that is known.
-
-    Examples
-    --------
-    >>> is_stream(iter([])), is_stream([[1.0]]), is_stream(np.ones(3))
-    (True, False, False)
-    """
-    if isinstance(x, (np.ndarray, Sequence, Mapping, memoryview)):
-        return False
-    if any(hasattr(x, protocol) for protocol in _ARRAY_PROTOCOLS):
-        return False
-    return hasattr(x, "__iter__") or _is_dataset(x)
-
-
-def _is_dataset(x: object) -> bool:
-    """Return whether `x` is like ``keras.utils.PyDataset``: batches by their numbers."""
-    counted = hasattr(x, "__len__") or hasattr(x, "num_batches")
-    return hasattr(x, "__getitem__") and counted
 
 
 class Stream:
@@ -73,7 +51,7 @@ class Stream:
         self.order = order
         self.what = what
         self.first: object = _END
-        self._dataset = _is_dataset(source)
+        self._dataset = check.is_dataset(source)
         self._iterator: Iterator[object] | None = None
         self._warned = False
 
@@ -150,28 +128,6 @@ class Stream:
             size: int | None = self.source.num_batches
             return size
         return len(self.source) if hasattr(self.source, "__len__") else None
-
-
-def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any]:
-    """Return (x, y, sample_weight) of a batch as a stream gave it.
-
-    Parameters
-    ----------
-    batch : tuple or list of up to three parts, or x alone
-    where : str
-        Names the batch in messages.
-    targets : bool
-        Whether there has to be a y.
-    """
-    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-    if not (1 + targets <= len(parts) <= 3):
-        expected = "(x, y) or (x, y, sample_weight)" if targets else "x, (x, y) or (x, y, weight)"
-        raise ValueError(
-            f"{where[0].upper()}{where[1:]} must be {expected}; received {type(batch).__name__}"
-            + (f" of length {len(parts)}" if isinstance(batch, (tuple, list)) else "")
-        )
-    x, y, weight = (*parts, None, None)[:3]
-    return x, y, weight
 
 
 def evaluate(program: Program, stream: Stream, prepare: Prepare) -> Logs:

@@ -28,6 +28,7 @@ Array = NDArray[Any]
 # What the engine's gather reads as it is.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
 _REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
+_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,49 @@ def _with_dlpack(value: object) -> object:
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
     return value
+
+
+def is_stream(x: object) -> bool:
+    """Return whether `x` gives batches, rather than being an array or nothing that is known.
+
+    Examples
+    --------
+    >>> is_stream(iter([])), is_stream([[1.0]]), is_stream(np.ones(3))
+    (True, False, False)
+    """
+    if isinstance(x, (np.ndarray, Sequence, Mapping, memoryview)):
+        return False
+    if any(hasattr(x, protocol) for protocol in _ARRAY_PROTOCOLS):
+        return False
+    return hasattr(x, "__iter__") or is_dataset(x)
+
+
+def is_dataset(x: object) -> bool:
+    """Return whether `x` is like ``keras.utils.PyDataset``: batches by their numbers."""
+    counted = hasattr(x, "__len__") or hasattr(x, "num_batches")
+    return hasattr(x, "__getitem__") and counted
+
+
+def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) of a batch as a stream gave it.
+
+    Parameters
+    ----------
+    batch : tuple or list of up to three parts, or x alone
+    where : str
+        Names the batch in messages.
+    targets : bool
+        Whether there has to be a y.
+    """
+    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if not (1 + targets <= len(parts) <= 3):
+        expected = "(x, y) or (x, y, sample_weight)" if targets else "x, (x, y) or (x, y, weight)"
+        raise ValueError(
+            f"{where[0].upper()}{where[1:]} must be {expected}; received {type(batch).__name__}"
+            + (f" of length {len(parts)}" if isinstance(batch, (tuple, list)) else "")
+        )
+    x, y, weight = (*parts, None, None)[:3]
+    return x, y, weight
 
 
 def feature_shape(x: Array) -> Shape:

@@ -6,6 +6,7 @@ import nnfast
 from nnfast import (
     activations,
     callbacks,
+    constraints,
     datasets,
     initializers,
     kernels,
@@ -21,7 +22,7 @@ from nnfast import (
 
 # Without these entries `from nnfast.keras.layers import Dense` would load a second copy.
 for _module in (
-    *(activations, callbacks, datasets, initializers, kernels),
+    *(activations, callbacks, constraints, datasets, initializers, kernels),
     *(layers, losses, metrics, models, optimizers, plotting, regularizers, schedules),
 ):
     sys.modules[_module.__name__.replace("nnfast", __name__)] = _module

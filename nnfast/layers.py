@@ -1,217 +1,38 @@
-"""Layers: configuration and shape inference, no maths.
-
-A layer describes its op (`op`), its parameters (`parameter_specs`) and its output's shape
-(`infer_shape`); a model compiles these into a plan and, once built, lends each layer views of
-its parameters.
-"""
+"""The layers: what each is configured by, its shape inference and its op."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from nnfast import activations, initializers, regularizers
-from nnfast._plan import Op
-from nnfast._resolve import choose, describe, plain, snake_case
-from nnfast._validation import Shape, integer, real, real_array, shape
+from nnfast import activations, constraints, initializers, regularizers
+from nnfast._layer import Input, InputLayer, Layer, LayerOptions
+from nnfast._normalization import BatchNormalization, LayerNormalization, Normalization
+from nnfast._plan import Op, Weight
+from nnfast._resolve import choose, describe
+from nnfast._validation import Shape, integer, real, shape
 
-_names_given: Counter[str] = Counter()
-
-
-def auto_name(class_name: str) -> str:
-    """Return the next free name of a class: "dense", then "dense_1", and so on, as in Keras."""
-    base = snake_case(class_name)
-    number = _names_given[base]
-    _names_given[base] += 1
-    return f"{base}_{number}" if number else base
-
-
-class LayerOptions(TypedDict, total=False):
-    """Keyword arguments that every layer takes; see `Layer`."""
-
-    input_shape: Sequence[int] | None
-    input_dim: int | None
-    name: str | None
-    dtype: str | None
-
-
-class Layer:
-    """Base of the layers.
-
-    Parameters
-    ----------
-    input_shape : tuple of int, optional
-        Shape of one sample, without the batch axis; only read from a model's first layer,
-        which is then built at once.
-    input_dim : int, optional
-        The same as ``input_shape=(input_dim,)``.
-    name : str, optional
-        By default the class in snake case, numbered: ``"dense"``, ``"dense_1"``, …
-    dtype : str, optional
-        Must be the model's dtype where given.
-
-    Attributes
-    ----------
-    name : str
-    built : bool
-        True once the layer's model is built.
-    named_weights : dict of str to ndarray
-        Views of the parameters in the model, empty until it is built.
-    weights : list of ndarray
-        The same without names, in the order of `get_weights`.
-    """
-
-    # Constructor arguments of the subclass that `get_config` writes.
-    _fields: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int] | None = None,
-        input_dim: int | None = None,
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        if input_dim is not None:
-            if input_shape is not None:
-                raise ValueError("Give input_shape or input_dim, not both")
-            input_shape = (integer("input_dim", input_dim, minimum=0),)
-        self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
-        self.name = auto_name(type(self).__name__) if name is None else _check_name(name)
-        self.dtype = dtype
-        # The engine whose memory `named_weights` are in: of the model that last wrote them.
-        self.home: object = None
-        # References to the models that the layer is or was in.
-        self.models: list[Callable[[], Any]] = []
-        self.named_weights: dict[str, NDArray[Any]] = {}
-        self.built = False
-
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one sample's output (without the batch axis)."""
-        return input_shape
-
-    def op(self) -> Op | None:
-        """Return what the layer does to a row, None if nothing (a change of shape)."""
-        return None
-
-    def parameter_specs(
-        self, input_shape: Shape
-    ) -> list[tuple[str, Shape, initializers.Initializer]]:
-        """Return (name, shape, initializer) of each parameter, in the order of `get_weights`."""
-        return []
-
-    def bind(self, views: dict[str, NDArray[Any]], home: object) -> None:
-        """Take views of the parameters in a built model, whose engine is `home`."""
-        self.named_weights = views
-        self.home = home
-        self.built = True
-
-    @property
-    def weights(self) -> list[NDArray[Any]]:
-        return list(self.named_weights.values())
-
-    def get_weights(self) -> list[NDArray[Any]]:
-        """Return copies of the parameters: kernel, then bias; [] before the model is built."""
-        return [view.copy() for view in self.weights]
-
-    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set the parameters.
-
-        Parameters
-        ----------
-        weights : sequence of array_like
-            In the order and of the shapes of `get_weights`.
-
-        Raises
-        ------
-        ValueError
-            If their number or a shape differs; nothing is set then.
-        """
-        assign(f"layer {self.name!r}", self.weights, weights)
-
-    def count_params(self) -> int:
-        """Return the number of parameters.
-
-        Raises
-        ------
-        ValueError
-            If the layer is not built.
-        """
-        if not self.built:
-            raise ValueError(
-                f"Layer {self.name!r} has no parameters yet: its model must be built first, by "
-                "an Input, an input_shape, build() or the first fit or predict"
-            )
-        return sum(view.size for view in self.weights)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as plain Python values (JSON)."""
-        config: dict[str, Any] = {"name": self.name}
-        if self.feature_shape is not None:
-            config["input_shape"] = list(self.feature_shape)
-        if self.dtype is not None:
-            config["dtype"] = self.dtype
-        return config | {field: _plain(getattr(self, field)) for field in self._fields}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Return a new layer made from what `get_config` gave."""
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
-
-
-class InputLayer(Layer):
-    """The shape of a model's input; it is not listed in ``model.layers``.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one sample, without the batch axis.
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int] | None = None,
-        *,
-        input_shape: Sequence[int] | None = None,
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        if (shape is None) == (input_shape is None):
-            raise ValueError("Give the shape of one sample as shape=, such as shape=(784,)")
-        one = shape if input_shape is None else input_shape
-        super().__init__(input_shape=one, name=name, dtype=dtype)
-
-
-def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
-    """Return an `InputLayer`: a model that starts with one is built at once.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one sample, without the batch axis.
-    name, dtype : str, optional
-        As in `Layer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `shape` is not a non-empty tuple of integers.
-
-    Examples
-    --------
-    >>> import nnfast
-    >>> nnfast.Sequential([Input((4,)), Dense(3)]).count_params()
-    15
-    """
-    return InputLayer(shape, name=name, dtype=dtype)
+__all__ = [
+    "Activation",
+    "ActivityRegularization",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GaussianNoise",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "Normalization",
+    "Rescaling",
+    "Reshape",
+    "deserialize",
+    "serialize",
+]
 
 
 class Dense(Layer):
@@ -228,6 +49,8 @@ class Dense(Layer):
     bias_initializer : str or Initializer, default "zeros"
     kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
         Penalties of `nnfast.regularizers` that are added to the loss.
+    kernel_constraint, bias_constraint : str, Constraint or None, default None
+        What `nnfast.constraints` does to the weights after each step.
     **options
         See `Layer`.
 
@@ -244,7 +67,7 @@ class Dense(Layer):
 
     _fields = (
         *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer"),
-        *("kernel_regularizer", "bias_regularizer"),
+        *("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"),
     )
 
     def __init__(
@@ -256,6 +79,8 @@ class Dense(Layer):
         bias_initializer: str | initializers.Initializer = "zeros",
         kernel_regularizer: str | regularizers.L1L2 | None = None,
         bias_regularizer: str | regularizers.L1L2 | None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
@@ -266,6 +91,8 @@ class Dense(Layer):
         self.bias_initializer = initializers.resolve(bias_initializer)
         self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
         self.bias_regularizer = regularizers.resolve(bias_regularizer)
+        self.kernel_constraint = constraints.resolve(kernel_constraint)
+        self.bias_constraint = constraints.resolve(bias_constraint)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
@@ -276,19 +103,23 @@ class Dense(Layer):
         return (self.units,)
 
     def op(self) -> Op:
-        return Op(
-            "dense",
-            self.activation.name,
-            self.activation.alpha,
-            kernel_penalty=_penalty(self.kernel_regularizer),
-            bias_penalty=_penalty(self.bias_regularizer),
-        )
+        return Op("dense", self.activation.name, self.activation.alpha)
 
-    def parameter_specs(
-        self, input_shape: Shape
-    ) -> list[tuple[str, Shape, initializers.Initializer]]:
-        kernel = ("kernel", (input_shape[0], self.units), self.kernel_initializer)
-        bias = ("bias", (self.units,), self.bias_initializer)
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        kernel = Weight(
+            "kernel",
+            (input_shape[0], self.units),
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+        )
+        bias = Weight(
+            "bias",
+            (self.units,),
+            self.bias_initializer,
+            self.bias_regularizer,
+            self.bias_constraint,
+        )
         return [kernel, bias] if self.use_bias else [kernel]
 
     @property
@@ -300,11 +131,6 @@ class Dense(Layer):
     def bias(self) -> NDArray[Any] | None:
         """The bias (units,), a view into the built model; None without bias."""
         return self._view("bias") if self.use_bias else None
-
-    def _view(self, name: str) -> NDArray[Any]:
-        if not self.built:
-            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
-        return self.named_weights[name]
 
 
 class Activation(Layer):
@@ -363,6 +189,7 @@ class Dropout(Layer):
     """
 
     _fields = ("rate",)
+    training_differs = True
 
     def __init__(self, rate: float, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
@@ -370,6 +197,66 @@ class Dropout(Layer):
 
     def op(self) -> Op | None:
         return Op("dropout", alpha=self.rate) if self.rate else None
+
+
+class GaussianNoise(Layer):
+    """In training, add normal noise of mean 0 to each input; nothing in inference.
+
+    The noise depends on the model's seed, the epoch, the layer and the row alone.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation, at least 0 (then the layer does nothing).
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> GaussianNoise(0.1).stddev
+    0.1
+    """
+
+    _fields = ("stddev",)
+    training_differs = True
+
+    def __init__(self, stddev: float, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.stddev = real("stddev", stddev, low=0.0)
+
+    def op(self) -> Op | None:
+        return Op("noise", alpha=self.stddev) if self.stddev else None
+
+
+class ActivityRegularization(Layer):
+    """Leave the inputs as they are and add l1·Σ|x| + l2·Σx² to the loss, a mean over the rows.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0.0
+        At least 0.
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> ActivityRegularization(l1=0.01).activity_regularizer
+    L1L2(l1=0.01, l2=0.0)
+    """
+
+    _fields = ("l1", "l2")
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Unpack[LayerOptions]) -> None:
+        if "activity_regularizer" in options:
+            raise TypeError("ActivityRegularization takes l1 and l2, not activity_regularizer")
+        super().__init__(**options)
+        self.l1, self.l2 = l1, l2
+        self.activity_regularizer = regularizers.L1L2(l1, l2)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["activity_regularizer"]
+        return config
 
 
 class Flatten(Layer):
@@ -452,7 +339,11 @@ class Rescaling(Layer):
 
 
 TABLE: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (Dense, Activation, Dropout, Flatten, Reshape, Rescaling)
+    cls.__name__: cls
+    for cls in (
+        *(Dense, Activation, Dropout, GaussianNoise, ActivityRegularization),
+        *(BatchNormalization, LayerNormalization, Normalization, Rescaling, Flatten, Reshape),
+    )
 }
 
 
@@ -479,36 +370,3 @@ def deserialize(description: Mapping[str, Any]) -> Layer:
         )
     table = TABLE | {"InputLayer": InputLayer}
     return choose("layer", description["class_name"], table).from_config(description["config"])
-
-
-def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLike]) -> None:
-    """Copy `weights` into `views` after checking their number and every shape."""
-    if len(weights) != len(views):
-        raise ValueError(
-            f"set_weights of {whose} expects {len(views)} arrays; received {len(weights)}"
-        )
-    arrays = [real_array(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
-    for i, (view, array) in enumerate(zip(views, arrays, strict=True)):
-        if array.shape != view.shape:
-            raise ValueError(
-                f"set_weights of {whose} expects shape {view.shape} for array {i}; "
-                f"received {array.shape}"
-            )
-    for view, array in zip(views, arrays, strict=True):
-        view[...] = array
-
-
-def _check_name(name: object) -> str:
-    if not isinstance(name, str) or not name or "/" in name:
-        raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
-    return name
-
-
-def _penalty(regularizer: regularizers.L1L2 | None) -> tuple[float, float]:
-    return (0.0, 0.0) if regularizer is None else regularizer.penalty
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, activations.Activation):
-        return value.name
-    return plain(value)

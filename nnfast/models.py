@@ -15,14 +15,14 @@ from nnfast import _engine, _streams, losses, optimizers
 from nnfast import _validation as check
 from nnfast import metrics as _metrics
 from nnfast._chain import Chain
+from nnfast._layer import InputLayer, Layer, assign
 from nnfast._plan import Plan
 from nnfast._progress import line
 from nnfast._resolve import describe
-from nnfast._streams import Stream, is_stream
+from nnfast._streams import Stream
 from nnfast._trainer import Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
-from nnfast.layers import Dropout, InputLayer, Layer, assign
 
 Array = NDArray[Any]
 
@@ -199,7 +199,7 @@ class Sequential(Chain):
         self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
     ) -> Samples:
         """Check a batch of a stream."""
-        x, y, weight = _streams.batch_parts(item, where, targets=True)
+        x, y, weight = check.batch_parts(item, where, targets=True)
         check.check_single_weighting(class_weight, weight)
         names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
         _, samples = self._prepare(method, x, y, weight, names)
@@ -314,7 +314,7 @@ class Sequential(Chain):
         check.check_single_weighting(class_weight, sample_weight)
         steps = check.optional_integer("steps_per_epoch", steps_per_epoch)
         stream = train = validation = None
-        if is_stream(x):
+        if check.is_stream(x):
             check.check_alone("x", y=y, sample_weight=sample_weight, split=validation_split or None)
             stream = Stream(x, steps, self._order if shuffle else None)
             prepare = functools.partial(self._batch, "fit", class_weight)
@@ -362,7 +362,7 @@ class Sequential(Chain):
         assert program is not None
         if data is None:
             return None
-        if is_stream(data):
+        if check.is_stream(data):
             stream = Stream(data, steps, what="validation_data")
             prepare = functools.partial(self._batch, "fit", None)
             prepare(stream.begin_first(), "batch 1 of validation_data")
@@ -457,7 +457,7 @@ class Sequential(Chain):
         """
         loud = check.verbosity(verbose)
         steps = check.optional_integer("steps", steps)
-        if is_stream(x):
+        if check.is_stream(x):
             check.check_alone("x", y=y, sample_weight=sample_weight)
             stream = Stream(x, steps)
             prepare = functools.partial(self._batch, "evaluate", None)
@@ -496,8 +496,11 @@ class Sequential(Chain):
         -------
         ndarray (n, outputs) of the model's dtype
         """
-        if training and any(isinstance(layer, Dropout) for layer in self._layers):
-            raise ValueError("A model with Dropout can only be called with training=False")
+        if training and any(layer.training_differs for layer in self._layers):
+            raise ValueError(
+                "A model with layers that do something else in training can only be called with "
+                "training=False"
+            )
         return self.predict_on_batch(x)
 
     def predict(
@@ -538,10 +541,10 @@ class Sequential(Chain):
         check.verbosity(verbose)
         if steps is not None:
             steps = check.integer("steps", steps, minimum=1)
-        if type(x) is not np.ndarray and is_stream(x):
+        if type(x) is not np.ndarray and check.is_stream(x):
             stream = Stream(x, steps)
             stream.begin_first()
-            parts = (_streams.batch_parts(item, "a batch", targets=False) for item in stream)
+            parts = (check.batch_parts(item, "a batch", targets=False) for item in stream)
             return np.concatenate([self.predict_on_batch(part) for part, _, _ in parts])
         if steps is not None:
             x = check.real_array("x", x)

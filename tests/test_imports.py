@@ -25,9 +25,12 @@ LEVELS = [
     {"_streams"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},
-    {"layers", "metrics", "_counts", "_metric"},
+    {"layers"},
+    {"_normalization"},
+    {"_layer", "metrics", "_counts", "_metric"},
     {
         *("losses", "optimizers", "schedules", "initializers", "regularizers", "activations"),
+        "constraints",
         *("_config", "_plan"),
     },
     {"_validation", "_resolve"},

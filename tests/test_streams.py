@@ -505,7 +505,7 @@ def test_batches_are_let_go() -> None:
     "thing", [X, X.tolist(), (1, 2), range(3), array.array("d"), memoryview(b""), {}, "x", 3, None]
 )
 def test_no_stream(thing: Any) -> None:
-    assert not _streams.is_stream(thing)
+    assert not check.is_stream(thing)
 
 
 def test_steps_of_the_array_shuffled() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from nnfast._engine import core, cpu
 from nnfast._engine.core import (
     ACTIVATIONS,
+    AXES,
+    CONSTRAINTS,
     LOSSES,
     NONFINITE,
     OK,
@@ -27,6 +29,8 @@ from nnfast._engine.core import (
 
 __all__ = [
     "ACTIVATIONS",
+    "AXES",
+    "CONSTRAINTS",
     "LOSSES",
     "NONFINITE",
     "OK",
@@ -78,10 +82,15 @@ class Engine(core.Engine):
     """One compiled model; see docs/design.md for what its methods promise."""
 
     @property
+    def weights(self) -> np.ndarray:
+        """Parameters, then the means and variances that are kept, shape (n_weights,), writable."""
+        weights: np.ndarray = np.asarray(super().weights)[0]
+        return weights
+
+    @property
     def params(self) -> np.ndarray:
         """Parameters, shape (n_params,), writable."""
-        params: np.ndarray = np.asarray(super().params)[0]
-        return params
+        return self.weights[: self.grads.size]
 
     @property
     def grads(self) -> np.ndarray:

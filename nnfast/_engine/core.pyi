@@ -11,6 +11,8 @@ Doubles = NDArray[np.float64]
 COMPILER: Final[str]
 OPS: Final[dict[str, int]]
 ACTIVATIONS: Final[dict[str, int]]
+CONSTRAINTS: Final[dict[str, int]]
+AXES: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 PRIMITIVES: Final[dict[str, int]]
@@ -39,7 +41,7 @@ class Engine:
     epoch: int
     def __init__(self, plan: Plan, dtype: str) -> None: ...
     @property
-    def params(self) -> Any: ...
+    def weights(self) -> Any: ...
     @property
     def grads(self) -> Any: ...
     @property
@@ -54,6 +56,7 @@ class Engine:
         levels: tuple[float, ...] = ...,
         target_scale: float = ...,
         target_offset: float = ...,
+        function: object = ...,
     ) -> None: ...
     def set_optimizer(
         self,
@@ -77,10 +80,12 @@ class Engine:
         outputs: Array | None = None,
         seconds: float = ...,
         first_row: int = ...,
+        given: bool = ...,
     ) -> tuple[int, int]: ...
     def forward(self, data: Data, out: Array) -> None: ...
     def evaluate(self, data: Data, outputs: Array | None = None) -> float: ...
-    def loss_and_grad(self, data: Data) -> float: ...
+    def loss_and_grad(self, data: Data, given: bool = ...) -> float: ...
+    def input_gradient(self, data: Data, out: Array, given: bool = ...) -> None: ...
 
 def dense_forward(
     x: Array, w: Array, b: Array, activation: int, alpha: float, out: Array

@@ -6,7 +6,7 @@ Nothing here computes: every number comes from the kernel table of the variant t
 
 from cpython.buffer cimport PyBUF_FORMAT
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int32_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -25,7 +25,16 @@ cdef extern from *:
 
 COMPILER = NNFAST_COMPILER.decode()
 
-OPS = {"dense": OP_DENSE, "activation": OP_ACTIVATION, "dropout": OP_DROPOUT, "affine": OP_AFFINE}
+OPS = {
+    "dense": OP_DENSE,
+    "activation": OP_ACTIVATION,
+    "dropout": OP_DROPOUT,
+    "affine": OP_AFFINE,
+    "noise": OP_NOISE,
+    "standardize": OP_STANDARDIZE,
+    "batch_norm": OP_BATCH_NORM,
+    "layer_norm": OP_LAYER_NORM,
+}
 ACTIVATIONS = {
     "linear": ACT_LINEAR,
     "relu": ACT_RELU,
@@ -61,7 +70,10 @@ LOSSES = {
     "quantile": LOSS_QUANTILE,
     "poisson": LOSS_POISSON,
     "hinge": LOSS_HINGE,
+    "call": LOSS_CALL,
 }
+CONSTRAINTS = {"none": CONSTRAINT_NONE, "non_neg": CONSTRAINT_NON_NEG, "norm": CONSTRAINT_NORM}
+AXES = {"columns": AXIS_COLUMNS, "rows": AXIS_ROWS, "all": AXIS_ALL}
 OPTIMIZERS = {
     "sgd": OPT_SGD,
     "adam": OPT_ADAM,
@@ -361,6 +373,7 @@ cdef class Workspace:
         rows = max(4, (rows + 3) // 4 * 4)
         self.run.model = &engine.model
         self.run.chain = chain
+        self.run.objective = &engine.model.loss
         self.run.n_threads = n_threads
         self.run.n_chunks = n_chunks
         self.run.scratch_size = engine.scratch_size
@@ -372,11 +385,14 @@ cdef class Workspace:
             blocks[i].y = self.take(rows, engine.model.ld_out, format)
             blocks[i].weight = <double*>self.take(rows, 1, b"d")
             blocks[i].loss = <double*>self.take(rows, 1, b"d")
+            blocks[i].activity = <double*>self.take(rows, 1, b"d")
         self.run.blocks = blocks
         if n_chunks > 0:
             self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
-        self.run.sums = <double*>self.take(engine.model.n_params // SUM_BLOCK + 2 * chain.n_ops + 1, 1,
-                                           b"d")
+        self.run.sums = <double*>self.take(
+            engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
+        if engine.n_stats > 0:
+            self.run.stats = self.take(1, engine.n_stats, format)
         if partials:
             self.run.partials = self.take(n_chunks, engine.model.n_params, format)
 
@@ -392,9 +408,13 @@ cdef class Engine:
     cdef bytes format
     cdef Py_ssize_t scratch_size
     cdef double flops               # of one row's forward pass
-    cdef Buffer _params, _grads, _slots, _levels, order
+    cdef Py_ssize_t n_stats
+    cdef Objective product, peak    # in the place of model.loss where the caller wants it
+    cdef Buffer _weights, _grads, _slots, _levels, order
     cdef Workspace training
-    cdef list ops_memory
+    cdef list tables_memory
+    cdef object function            # the loss where it is one of the caller's
+    cdef object raised              # what it raised
     cdef bint mid_epoch             # `order` is that of the epoch under way
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
@@ -406,9 +426,9 @@ cdef class Engine:
     def __init__(self, plan, dtype):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
-        self.ops_memory = []
-        if plan.n_params > LARGEST or plan.width > LARGEST or plan.infer_width > LARGEST:
-            raise MemoryError(f"{plan.n_params} parameters and {plan.width} numbers per row are "
+        self.tables_memory = []
+        if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
+            raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
         self.model.n_in = plan.n_in
         self.model.n_out = plan.n_out
@@ -417,15 +437,21 @@ cdef class Engine:
         self.model.in_offset = plan.in_offset
         self._take_chain(&self.model.train, plan.ops, plan.width, plan.out)
         self._take_chain(&self.model.infer, plan.infer_ops, plan.infer_width, plan.infer_out)
+        self._take_chain(&self.model.sensitivity, plan.sensitivity_ops, plan.sensitivity_width, plan.out)
+        self._take_arrays(plan.arrays)
         self.model.ld_in = plan.ops[0]["ld_x"]
         self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
-        self._params = Buffer(1, plan.n_params, self.format)
+        self.n_stats = plan.n_stats
+        self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
         self._slots = Buffer(0, plan.n_params, self.format)
-        self.model.params = self._params.data
+        self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
         self._measure()
+        self.product.kind = LOSS_PRODUCT
+        self.product.target_scale = 1
+        self.peak.kind = LOSS_PEAK
         self.set_loss(LOSS_MSE, False)
 
     cdef _take_chain(self, Chain* chain, list ops, width, out):
@@ -434,11 +460,23 @@ cdef class Engine:
         cdef int i
         for i, op in enumerate(ops):
             table[i] = op
-        self.ops_memory.append(memory)
+        self.tables_memory.append(memory)
         chain.ops = table
         chain.n_ops = len(ops)
         chain.width = width
         chain.out = out
+
+    cdef _take_arrays(self, list arrays):
+        cdef Buffer memory = Buffer(len(arrays), sizeof(Array), b"f")
+        cdef Array* table = <Array*>memory.data
+        cdef int k
+        for k, array in enumerate(arrays):
+            table[k] = array
+            self.model.regularized |= table[k].l1 != 0 or table[k].l2 != 0
+            self.model.constrained |= table[k].constraint != CONSTRAINT_NONE
+        self.tables_memory.append(memory)
+        self.model.arrays = table
+        self.model.n_arrays = len(arrays)
 
     cdef _measure(self):
         """Scratch and work of the widest ops."""
@@ -448,8 +486,9 @@ cdef class Engine:
         cdef double flops = 0
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
-            self.model.regularized |= op.w_l1 != 0 or op.w_l2 != 0 or op.b_l1 != 0 or op.b_l2 != 0
-            if op.w >= 0:
+            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
+            self.model.batch_norms |= op.kind == OP_BATCH_NORM
+            if op.kind == OP_DENSE:
                 need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
                 flops += 2.0 * op.n_in * op.n_out
             flops += 10.0 * op.n_out
@@ -459,9 +498,9 @@ cdef class Engine:
     # -- configuration
 
     @property
-    def params(self):
-        """(1, n_params) memory of the parameters."""
-        return self._params
+    def weights(self):
+        """(1, n_weights) memory: n_params parameters, then the means and variances that are kept."""
+        return self._weights
 
     @property
     def grads(self):
@@ -477,9 +516,14 @@ cdef class Engine:
         self.mid_epoch = False
 
     def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
-                 double target_offset=0.0):
-        """levels: one number for every column, or one each."""
+                 double target_offset=0.0, function=None):
+        """levels: one number for every column, or one each. function: the loss of kind LOSS_CALL,
+        (y_true, y_pred, weight, value, gradient): it fills in the value of each row and the
+        gradient of the batch's loss."""
         self.refuse_if_busy()
+        if (kind == LOSS_CALL) != (function is not None):
+            raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
+        self.function = function
         self._levels = levels_of(levels, self.model.n_out, self.format)
         self.model.loss.levels = self._levels.data
         self.model.loss.kind = kind
@@ -519,6 +563,8 @@ cdef class Engine:
         Partial gradients are added up by memory traffic: they pay where activations outweigh
         parameters.
         """
+        if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
+            return 0    # they look at the batch as a whole
         if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
             return 0
         return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
@@ -543,11 +589,13 @@ cdef class Engine:
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
-            double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1):
+            double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1,
+            bint given=False):
         """Train for up to len(lr) steps from the present position; see docs/design.md.
 
         first_row ≥ 0: data is one batch of an epoch whose batches have up to batch_size rows, and its
         rows are numbers first_row, first_row + 1, … of it; the position stays.
+        given: y is the gradient of a loss with respect to the outputs, instead of targets.
         Returns (status, steps done).
         """
         cdef bint alone = first_row >= 0
@@ -574,8 +622,11 @@ cdef class Engine:
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        run.outputs = self.outputs_pointer(outputs, n)
-        run.dropout = True
+        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.training = True
+        run.objective = &self.product if given else &self.model.loss
+        run.call = call_function
+        run.context = <void*>self
         run.lr = &lr[0]
         run.losses = &losses[0]
         run.n_steps = lr.shape[0]
@@ -594,6 +645,9 @@ cdef class Engine:
         self.mid_epoch = shuffle and self.batch > 0
         self.order_epoch = self.epoch
         self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
+        if self.raised is not None:
+            error, self.raised = self.raised, None
+            raise error
         return run.status, lr.shape[0] - run.n_steps
 
     cdef train(self, Run* run, int threads, double deadline):
@@ -648,6 +702,7 @@ cdef class Engine:
     def evaluate(self, Data data not None, outputs=None):
         """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given."""
         cdef Workspace workspace
+        self.refuse_function()
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
         workspace = self.infer(data, outputs)
         return 0.0 if workspace is None else self.mean_loss(workspace)
@@ -662,27 +717,55 @@ cdef class Engine:
         workspace.memory.append(self._levels)   # set_loss may replace it meanwhile
         run = &workspace.run
         run.data = &data.view
-        run.outputs = self.outputs_pointer(outputs, n)
+        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         with nogil:
             self.k.infer(run)
         return workspace
 
-    def loss_and_grad(self, Data data not None):
-        """Σ weight·loss / n; its gradient goes to `grads`."""
+    def loss_and_grad(self, Data data not None, bint given=False):
+        """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
         cdef Workspace workspace
         cdef Run* run
+        if not given:
+            self.refuse_function()
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
         run = &workspace.run
         run.data = &data.view
+        if given:
+            run.objective = &self.product
         self.refuse_if_busy()
         self.busy = True
         with nogil:
             self.k.gradient(run)
         self.busy = False
         return self.mean_loss(workspace)
+
+    def input_gradient(self, Data data not None, out, bint given=False):
+        """The gradient of each row's loss with respect to its input, into out (n, n_in); without
+        targets that of its largest output. given: as in `run`."""
+        cdef Workspace workspace
+        cdef Run* run
+        cdef bint targets = data.view.y != NULL or data.view.labels != NULL
+        if targets and not given:
+            self.refuse_function()
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
+        if data.view.n == 0:
+            return
+        workspace = self.pass_workspace(&self.model.sensitivity, data.view.n, 2 * self.flops, False)
+        workspace.memory.append(self._levels)   # as in infer
+        run = &workspace.run
+        run.data = &data.view
+        run.objective = &self.product if given else &self.model.loss if targets else &self.peak
+        run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
+        with nogil:
+            self.k.sensitivity(run)
+
+    cdef refuse_function(self):
+        if self.function is not None:
+            raise RuntimeError("a loss that is a function is called by whoever wants its value")
 
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
         """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
@@ -701,20 +784,52 @@ cdef class Engine:
             total += workspace.run.chunk_loss[c]
         return total / workspace.run.data.n + workspace.run.penalty
 
-    cdef void* outputs_pointer(self, outputs, Py_ssize_t n) except? NULL:
+    cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
+        """Where to write n × cols results; NULL for None."""
         cdef float[:, ::1] out32
         cdef double[:, ::1] out64
-        if outputs is None:
+        if array is None:
             return NULL
-        if tuple(outputs.shape) != (n, self.model.n_out):
-            raise ValueError(f"outputs has shape {outputs.shape}, expected {(n, self.model.n_out)}")
-        if n == 0 or self.model.n_out == 0:
+        if tuple(array.shape) != (n, cols):
+            raise ValueError(f"the array for results has shape {array.shape}, expected {(n, cols)}")
+        if n == 0 or cols == 0:
             return NULL
         if self.format == b"d":
-            out64 = outputs
+            out64 = array
             return &out64[0, 0]
-        out32 = outputs
+        out32 = array
         return &out32[0, 0]
+
+    cdef call_loss(self, Py_ssize_t rows, const char* a, const char* y, const double* weight, char* da,
+                   double* value):
+        """The caller's loss on one batch, over copies of its rows."""
+        cdef Py_ssize_t r, size = self.model.n_out * self.k.real_bytes
+        cdef Py_ssize_t ld = self.model.ld_out * self.k.real_bytes
+        cdef Buffer y_true = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer y_pred = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer weights = Buffer(1, rows, b"d")
+        cdef Buffer values = Buffer(1, rows, b"d")
+        cdef Buffer gradient = Buffer(rows, self.model.n_out, self.format)
+        for r in range(rows):
+            memcpy(y_true.data + r * size, y + r * ld, size)
+            memcpy(y_pred.data + r * size, a + r * ld, size)
+        memcpy(weights.data, weight, rows * sizeof(double))
+        self.function(y_true, y_pred, weights, values, gradient)
+        for r in range(rows):
+            memcpy(da + r * ld, gradient.data + r * size, size)
+        memcpy(value, values.data, rows * sizeof(double))
+
+
+cdef void call_function(void* engine, Py_ssize_t rows, const void* a, const void* y,
+                        const double* weight, void* da, double* value) noexcept with gil:
+    """Run.call: what the function raises ends the training as a loss that is not finite does."""
+    cdef Py_ssize_t r
+    try:
+        (<Engine>engine).call_loss(rows, <const char*>a, <const char*>y, weight, <char*>da, value)
+    except BaseException as error:
+        (<Engine>engine).raised = error
+        for r in range(rows):
+            value[r] = NAN
 
 
 include "functions.pxi"

@@ -22,34 +22,146 @@ cdef inline Py_ssize_t cut(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t, Py_ssize
     return min(n, blocks(n, step) * t // parts * step)
 
 
+# What one thread does of a block of rows.
+ctypedef struct Part:
+    const Run* run
+    const Block* block
+    Py_ssize_t first    # position in the epoch of the block's first row
+    Py_ssize_t rows     # of the block
+    Py_ssize_t r0, r1   # this thread's rows
+    int t
+    real* scratch
+
+
+# ---- normalizations --------------------------------------------------------------------------
+
+cdef enum Statistic:
+    STAT_MEAN, STAT_RSTD
+    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA  # of a batch
+    STAT_SHIFT = 2                          # of what is given
+
+
+cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
+    """One number for each channel."""
+    return <real*>run.stats + op.s + which * op.ld_s
+
+
+cdef void given_statistics(const Run* run, int t) noexcept nogil:
+    """The means and variances that do not come from the batch, ready for use."""
+    cdef const real* kept = <const real*>run.model.params
+    cdef const Op* op
+    cdef Py_ssize_t j
+    cdef real mean, rstd
+    cdef bint invert
+    cdef int o
+    if run.stats == NULL:
+        return
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        if t == 0 and (op.kind == OP_STANDARDIZE or op.kind == OP_BATCH_NORM and not run.training):
+            for j in range(op.ld_s):    # again and again, where a row has several groups
+                mean = kept[op.mean + j % op.channels]
+                rstd = reciprocal_root(kept[op.variance + j % op.channels], op.epsilon)
+                invert = op.kind == OP_STANDARDIZE and op.beta != 0
+                stat(run, op, STAT_MEAN)[j] = 0 if invert else mean
+                stat(run, op, STAT_RSTD)[j] = 1 / rstd if invert else rstd
+                stat(run, op, STAT_SHIFT)[j] = mean if invert else 0
+    team_wait(run)
+
+
+cdef void normalize_rows(const Part* part, const Op* op) noexcept nogil:
+    """The forward pass of batch normalization, layer normalization and standardization."""
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
+    cdef const real* gamma = array(run.model, op.w)
+    cdef const real* beta = array(run.model, op.b)
+    cdef Py_ssize_t m = part.r1 - part.r0, groups = op.n_in // op.channels
+    cdef const real* x = slot(block, op.x, part.r0, op.ld_x)
+    cdef real* y = slot(block, op.z, part.r0, op.ld_y)
+    if op.kind == OP_LAYER_NORM:
+        layer_normalize(m, groups, op.channels, x, op.ld_x, op.epsilon, gamma, beta, y, op.ld_y,
+                        NULL if op.s < 0 else slot(block, op.s, part.r0, op.ld_s), op.ld_s)
+        return
+    if op.kind == OP_STANDARDIZE:
+        normalize(m, 1, op.n_in, x, op.ld_x, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), NULL,
+                  stat(run, op, STAT_SHIFT), y, op.ld_y)
+        return
+    if run.training:
+        team_wait(run)
+        batch_statistics(part.rows, groups, op.channels, cut(op.channels, 16, part.t, run.n_threads),
+                         cut(op.channels, 16, part.t + 1, run.n_threads), slot(block, op.x, 0, op.ld_x),
+                         op.ld_x, op.epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
+                         stat(run, op, STAT_RSTD))
+        team_wait(run)
+    normalize(m, groups, op.channels, x, op.ld_x, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+              gamma, beta, y, op.ld_y)
+
+
+cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
+    """dx of the same; in training also dgamma and dbeta of batch normalization, which it needs."""
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
+    cdef const real* gamma = array(run.model, op.w)
+    cdef Py_ssize_t m = part.r1 - part.r0, groups = op.n_in // op.channels
+    cdef const real* x = slot(block, op.x, part.r0, op.ld_x)
+    cdef const real* dy = slot(block, op.dy, part.r0, op.ld_y)
+    cdef real* dx = slot(block, op.dx, part.r0, op.ld_x)
+    cdef bint batch = op.kind == OP_BATCH_NORM and run.training
+    if batch:
+        team_wait(run)
+        batch_gradient_sums(part.rows, groups, op.channels, cut(op.channels, 16, part.t, run.n_threads),
+                            cut(op.channels, 16, part.t + 1, run.n_threads),
+                            slot(block, op.x, 0, op.ld_x), op.ld_x, stat(run, op, STAT_MEAN),
+                            stat(run, op, STAT_RSTD), slot(block, op.dy, 0, op.ld_y), op.ld_y,
+                            stat(run, op, STAT_DGAMMA), stat(run, op, STAT_DBETA), False)
+        team_wait(run)
+    if op.dx < 0:
+        return
+    if op.kind == OP_LAYER_NORM:
+        layer_input_gradient(m, groups, op.channels, x, op.ld_x, slot(block, op.s, part.r0, op.ld_s),
+                             op.ld_s, gamma, dy, op.ld_y, dx)
+    elif op.kind == OP_STANDARDIZE:
+        batch_input_gradient(m, 1, op.n_in, x, op.ld_x, NULL, stat(run, op, STAT_RSTD), NULL, NULL, NULL,
+                             1, dy, op.ld_y, dx)
+    else:
+        batch_input_gradient(m, groups, op.channels, x, op.ld_x, stat(run, op, STAT_MEAN),
+                             stat(run, op, STAT_RSTD), gamma,
+                             stat(run, op, STAT_DGAMMA) if batch else NULL,
+                             stat(run, op, STAT_DBETA) if batch else NULL,
+                             <double>(part.rows * groups), dy, op.ld_y, dx)
+
+
 # ---- rows: gather, forward, loss, backward ---------------------------------------------------
 
-cdef void gather_rows(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
-                      Py_ssize_t r1, bint targets) noexcept nogil:
+cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     """Rows first + r0 … first + r1 of the epoch into rows r0 … r1 of the block."""
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
     cdef const Model* model = run.model
+    cdef const Objective* objective = run.objective
     cdef Py_ssize_t r, row, size = row_bytes(run.data, model.n_in)
     # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
     cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
-    for r in range(r0, r1):
-        row = source_row(run.order, first + r)
-        if run.order != NULL and r + ahead < r1:
-            prefetch_bytes(<const char*>run.data.x + run.order[first + r + ahead] * size, size)
+    for r in range(part.r0, part.r1):
+        row = source_row(run.order, part.first + r)
+        if run.order != NULL and r + ahead < part.r1:
+            prefetch_bytes(<const char*>run.data.x + run.order[part.first + r + ahead] * size, size)
         gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
                    slot(block, 0, r, model.ld_in))
         if targets:
-            gather_targets(run.data, row, model.n_out, model.loss.target_scale,
-                           model.loss.target_offset, <real*>block.y + r * model.ld_out)
+            gather_targets(run.data, row, model.n_out, objective.target_scale,
+                           objective.target_offset, <real*>block.y + r * model.ld_out)
             block.weight[r] = 1 if run.data.weight == NULL else run.data.weight[row]
+            block.activity[r] = 0
 
 
-cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
-                       Py_ssize_t r1, bint keep_logits, real* scratch) noexcept nogil:
+cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
+    cdef const Run* run = part.run
     cdef const Model* model = run.model
-    cdef const real* params = <const real*>model.params
+    cdef const Block* block = part.block
     cdef const Op* op
     cdef int i, activation
-    cdef Py_ssize_t m = r1 - r0
+    cdef Py_ssize_t r0 = part.r0, m = part.r1 - part.r0
     cdef real* x
     cdef real* y
     cdef real* z
@@ -62,29 +174,35 @@ cdef void forward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_
         if keep_logits and i == run.chain.n_ops - 1:
             activation = ACT_LINEAR
         if op.kind == OP_DENSE:
-            dense_forward(m, op.n_in, op.n_out, x, op.ld_x, params + op.w,
-                          <const real*>NULL if op.b < 0 else params + op.b, z, op.ld_y,
-                          activation == ACT_RELU, scratch)
+            dense_forward(m, op.n_in, op.n_out, x, op.ld_x, array(model, op.w), array(model, op.b), z,
+                          op.ld_y, activation == ACT_RELU, part.scratch)
             if activation == ACT_RELU:
-                continue
-        elif op.kind == OP_DROPOUT:
-            if run.dropout:
-                dropout(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha,
-                        mask_key(model.seed, run.epoch, op.layer), run.row_offset + first + r0)
-            else:
-                affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
+                activation = ACT_LINEAR
+        elif op.kind == OP_DROPOUT and run.training:
+            dropout(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha,
+                    mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
+        elif op.kind == OP_NOISE and run.training:
+            gaussian_noise(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha,
+                           mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
+        elif op.kind == OP_DROPOUT or op.kind == OP_NOISE:
+            affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        elif op.kind != OP_ACTIVATION:
+            normalize_rows(part, op)
         activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
+        if op.y_l1 != 0 or op.y_l2 != 0:
+            add_activity(m, op.n_out, y, op.ld_y, op.y_l1, op.y_l2, block.activity + r0)
 
 
-cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
-                        Py_ssize_t r1, real* scratch) noexcept nogil:
+cdef void backward_rows(const Part* part, double scale) noexcept nogil:
     """From the gradient of the prediction to every dZ; dW is left for the parameter phase."""
+    cdef const Run* run = part.run
     cdef const Model* model = run.model
+    cdef const Block* block = part.block
     cdef const Op* op
     cdef int i
-    cdef Py_ssize_t m = r1 - r0
+    cdef Py_ssize_t r0 = part.r0, m = part.r1 - part.r0
     cdef real* x
     cdef real* dx
     cdef real* dy
@@ -93,54 +211,94 @@ cdef void backward_rows(const Run* run, const Block* block, Py_ssize_t first, Py
         x = slot(block, op.x, r0, op.ld_x)
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
-        if not (op.dz_ready or (model.loss.fused and i == run.chain.n_ops - 1)):
+        if op.y_l1 != 0 or op.y_l2 != 0:
+            add_activity_gradient(m, op.n_out, slot(block, op.y, r0, op.ld_y), op.ld_y,
+                                  scale * op.y_l1, scale * op.y_l2, dy)
+        if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):
             activation_backward(op.activation, op.alpha, m, op.n_out, slot(block, op.z, r0, op.ld_y),
                                 slot(block, op.y, r0, op.ld_y), dy, dy, op.ld_y)
+        if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM or op.kind == OP_STANDARDIZE:
+            normalize_rows_back(part, op)
         if op.dx < 0:
             return
         if op.kind == OP_DENSE:
-            dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, <const real*>model.params + op.w,
-                                 dx, op.ld_x, x if op.dx_relu else NULL, scratch)
-        elif op.kind == OP_DROPOUT and run.dropout:
+            dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, array(model, op.w), dx, op.ld_x,
+                                 x if op.dx_relu else NULL, part.scratch)
+        elif op.kind == OP_DROPOUT and run.training:
             dropout(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha,
-                    mask_key(model.seed, run.epoch, op.layer), run.row_offset + first + r0)
-        else:
-            affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha if op.kind == OP_AFFINE else 1, 0)
+                    mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
+        elif op.kind == OP_AFFINE:
+            affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha, 0)
+        elif op.kind == OP_ACTIVATION or op.kind == OP_DROPOUT or op.kind == OP_NOISE:
+            affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, 1, 0)
 
 
-cdef void outputs_out(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
-                      Py_ssize_t r1, bint logits) noexcept nogil:
+cdef void outputs_out(const Part* part, bint logits) noexcept nogil:
     """Predictions of these rows to run.outputs, in the data's own order."""
+    cdef const Run* run = part.run
     cdef const Model* model = run.model
     cdef Py_ssize_t r
-    cdef real* y = slot(block, run.chain.out, r0, model.ld_out)
+    cdef real* y = slot(part.block, run.chain.out, part.r0, model.ld_out)
     cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
     if logits:
-        activation_forward(last.activation, last.alpha, r1 - r0, model.n_out, y, y, model.ld_out)
-    for r in range(r1 - r0):
-        memcpy(<real*>run.outputs + source_row(run.order, first + r0 + r) * model.n_out,
+        activation_forward(last.activation, last.alpha, part.r1 - part.r0, model.n_out, y, y, model.ld_out)
+    for r in range(part.r1 - part.r0):
+        memcpy(<real*>run.outputs + source_row(run.order, part.first + part.r0 + r) * model.n_out,
                y + r * model.ld_out, model.n_out * sizeof(real))
 
 
-cdef void rows_phase(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t r0,
-                     Py_ssize_t r1, double scale, bint gradient, real* scratch) noexcept nogil:
-    """Gather, forward, loss and (with `gradient`) backward of rows r0 … r1."""
+cdef void losses_of(const Part* part, double scale, real* dy) noexcept nogil:
+    """Each row's loss with the penalties of its outputs, and its gradient into dy unless NULL."""
+    cdef const Run* run = part.run
     cdef const Model* model = run.model
+    cdef const Block* block = part.block
+    cdef Py_ssize_t r, ld = model.ld_out
+    if run.objective.kind == LOSS_CALL:
+        team_wait(run)
+        if part.t == 0:
+            restore_float_mode(run.float_mode)
+            run.call(run.context, part.rows, slot(block, run.chain.out, 0, ld), block.y, block.weight,
+                     dy - part.r0 * ld, block.loss)
+            flush_subnormals()
+        team_wait(run)
+    else:
+        loss_rows(run.objective, part.r1 - part.r0, model.n_out, slot(block, run.chain.out, part.r0, ld),
+                  <real*>block.y + part.r0 * ld, ld, block.weight + part.r0, scale, dy,
+                  block.loss + part.r0, part.scratch)
+    if model.active:
+        for r in range(part.r0, part.r1):
+            block.loss[r] += block.activity[r]
+
+
+cdef void rows_phase(const Part* part, double scale, bint gradient) noexcept nogil:
+    """Gather, forward, loss and (with `gradient`) backward of rows r0 … r1. Where a whole batch is
+    looked at (batch normalization, a loss of the caller's) threads wait for each other within."""
+    cdef const Run* run = part.run
     cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
-    if r0 == r1:
-        return
-    gather_rows(run, block, first, r0, r1, True)
-    forward_rows(run, block, first, r0, r1, model.loss.fused, scratch)
-    loss_rows(&model.loss, r1 - r0, model.n_out, slot(block, run.chain.out, r0, model.ld_out),
-              <real*>block.y + r0 * model.ld_out, model.ld_out, block.weight + r0, scale,
-              slot(block, last.dy, r0, model.ld_out) if gradient else NULL, block.loss + r0, scratch)
+    gather_rows(part, True)
+    forward_rows(part, run.objective.fused)
+    losses_of(part, scale, slot(part.block, last.dy, part.r0, last.ld_y) if gradient else NULL)
     if gradient:
-        backward_rows(run, block, first, r0, r1, scratch)
+        backward_rows(part, scale)
     if run.outputs != NULL:
-        outputs_out(run, block, first, r0, r1, model.loss.fused)
+        outputs_out(part, run.objective.fused)
 
 
 # ---- chunks ------------------------------------------------------------------------------------
+
+cdef inline Part block_part(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t rows,
+                            real* scratch) noexcept nogil:
+    """A block that one thread does alone."""
+    cdef Part part
+    part.run = run
+    part.block = block
+    part.first = first
+    part.rows = part.r1 = rows
+    part.r0 = 0
+    part.t = 0
+    part.scratch = scratch
+    return part
+
 
 cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
                      bint gradient, const Block* block, real* scratch) noexcept nogil:
@@ -149,9 +307,11 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
     cdef Py_ssize_t r = begin, m, i
     cdef real* partial = <real*>run.partials + c * run.model.n_params
     cdef double loss = 0
+    cdef Part part
     while r < end:
         m = min(block.rows, end - r)
-        rows_phase(run, block, first + r, 0, m, scale, gradient, scratch)
+        part = block_part(run, block, first + r, m, scratch)
+        rows_phase(&part, scale, gradient)
         for i in range(m):
             loss += block.loss[i]
         if gradient:
@@ -160,6 +320,23 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
     run.chunk_loss[c] = loss
     if gradient and begin == end:
         memset(partial, 0, run.model.n_params * sizeof(real))
+
+
+cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
+    """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
+    cdef const Model* model = run.model
+    cdef const Op* op = &run.chain.ops[0]
+    cdef Py_ssize_t r = cut(run.data.n, 4, c, run.n_chunks), end = cut(run.data.n, 4, c + 1, run.n_chunks)
+    cdef Py_ssize_t m
+    cdef Part part
+    while r < end:
+        m = min(block.rows, end - r)
+        part = block_part(run, block, r, m, scratch)
+        rows_phase(&part, 1, True)
+        # The gather's own scale is part of the chain.
+        affine(m, model.n_in, slot(block, op.dx, 0, op.ld_x), op.ld_x,
+               <real*>run.sensitivity + r * model.n_in, model.n_in, model.in_scale, 0)
+        r += m
 
 
 cdef double chunks_loss(const Run* run) noexcept nogil:
@@ -203,11 +380,15 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t if run.n_chunks > 0 else 0]
     cdef double loss, scale
+    cdef Part part
     cdef Step step
     cdef Products products
     cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
     products.t = 0
     products.value = 1
+    if t == 0:
+        run.float_mode = mode
+    given_statistics(run, t)
     while done < run.n_steps and not run.stop:
         if run.order != NULL and (batch_index == 0 or (done == 0 and not run.order_ready)):
             if t == 0:
@@ -218,8 +399,11 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         scale = 1.0 / rows
         step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
         if run.n_chunks == 0:
-            rows_phase(run, block, first, cut(rows, 4, t, run.n_threads),
-                       cut(rows, 4, t + 1, run.n_threads), scale, True, scratch)
+            part = block_part(run, block, first, rows, scratch)
+            part.r0 = cut(rows, 4, t, run.n_threads)
+            part.r1 = cut(rows, 4, t + 1, run.n_threads)
+            part.t = t
+            rows_phase(&part, scale, True)
             team_wait(run)
             loss = batch_loss(block, rows) / rows
         else:
@@ -242,13 +426,18 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if run.n_chunks == 0 and not norms:
-                update_parameters(run, block, rows, &step, t, scratch)
+                update_parameters(&part, &step)
             else:
                 if run.n_chunks == 0:
-                    write_gradients(run, block, rows, t)
+                    write_gradients(&part)
                 else:
                     sum_partials(run, t)
                 apply_gradients(run, &step, t)
+            if model.batch_norms and t == 0:
+                keep_averages(run)
+            if model.constrained:
+                team_wait(run)
+                constrain_arrays(run, t)
         team_wait(run)
         done += 1
         if first + rows == n:
@@ -273,6 +462,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef bint targets = run.data.y != NULL or run.data.labels != NULL
     cdef Py_ssize_t c = t, r, end, m
     cdef double penalty
+    cdef Part part
+    given_statistics(run, t)
     if targets and run.model.regularized:
         penalty = sum_blocks(run, True, t)
         if t == 0:
@@ -285,9 +476,10 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             end = cut(run.data.n, 4, c + 1, run.n_chunks)
             while r < end:
                 m = min(block.rows, end - r)
-                gather_rows(run, block, r, 0, m, False)
-                forward_rows(run, block, r, 0, m, False, scratch)
-                outputs_out(run, block, r, 0, m, False)
+                part = block_part(run, block, r, m, scratch)
+                gather_rows(&part, False)
+                forward_rows(&part, False)
+                outputs_out(&part, False)
                 r += m
         c += run.n_threads
     restore_float_mode(mode)
@@ -299,6 +491,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t c = t
     cdef double penalty
+    given_statistics(run, t)
     if run.model.regularized:
         penalty = sum_blocks(run, True, t)
         if t == 0:
@@ -310,6 +503,17 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     sum_partials(run, t)
     if run.model.regularized:
         regularize_gradients(run, t)
+    restore_float_mode(mode)
+
+
+cdef void sensitivity_worker(Run* run, int t) noexcept nogil:
+    """∂loss/∂x of every row to run.sensitivity."""
+    cdef uint64_t mode = flush_subnormals()
+    cdef Py_ssize_t c = t
+    given_statistics(run, t)
+    while c < run.n_chunks:
+        sensitivity_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
+        c += run.n_threads
     restore_float_mode(mode)
 
 
@@ -345,3 +549,11 @@ cdef void gradient(Run* run) noexcept nogil:
     else:
         with parallel(num_threads=run.n_threads):
             gradient_worker(run, join_team(run))
+
+
+cdef void sensitivity(Run* run) noexcept nogil:
+    if run.n_threads == 1:
+        sensitivity_worker(run, 0)
+    else:
+        with parallel(num_threads=run.n_threads):
+            sensitivity_worker(run, join_team(run))

@@ -11,23 +11,21 @@ cdef enum:
 
 # ---- arrays of parameters: what is done to each besides the optimizer's rule ---------------------
 
-cdef inline Py_ssize_t array_begin(const Op* op, int bias) noexcept nogil:
-    return op.b if bias else op.w
+cdef inline real* array(const Model* model, int which) noexcept nogil:
+    """An op's array of parameters, NULL where it has none."""
+    return NULL if which < 0 else <real*>model.params + model.arrays[which].begin
 
 
-cdef inline Py_ssize_t array_size(const Op* op, int bias) noexcept nogil:
-    """Elements of an op's kernel or bias; 0 where it has none."""
-    if array_begin(op, bias) < 0:
-        return 0
-    return op.n_out if bias else op.n_in * op.n_out
+cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
+    return a.rows * a.cols
 
 
-cdef inline Adjust adjust_of(const Run* run, const Op* op, int bias) noexcept nogil:
+cdef inline Adjust adjust_of(const Model* model, int which) noexcept nogil:
     cdef Adjust a
-    a.l1 = op.b_l1 if bias else op.w_l1
-    a.l2 = op.b_l2 if bias else op.w_l2
+    a.l1 = model.arrays[which].l1
+    a.l2 = model.arrays[which].l2
     a.factor = 1
-    a.clip = run.model.optimizer.clip_value
+    a.clip = model.optimizer.clip_value
     return a
 
 
@@ -40,41 +38,37 @@ cdef double sum_blocks(const Run* run, bint penalty, int t) noexcept nogil:
     cdef const Model* model = run.model
     cdef const real* w = <const real*>model.params
     cdef const real* g = <const real*>model.grads
-    cdef const Op* op
     cdef Adjust adjust
     cdef Py_ssize_t block = 0, i, j, n, p
     cdef double total = 0
-    cdef int o, bias
-    for o in range(run.chain.n_ops):
-        op = &run.chain.ops[o]
-        for bias in range(2):
-            adjust = adjust_of(run, op, bias)
-            for i in range(blocks(array_size(op, bias), SUM_BLOCK)):
-                if block % run.n_threads == t:
-                    p = array_begin(op, bias) + i * SUM_BLOCK
-                    n = min(<Py_ssize_t>SUM_BLOCK, array_size(op, bias) - i * SUM_BLOCK)
-                    if penalty:
-                        run.sums[block] = penalty_of(&adjust, n, w + p)
-                    else:
-                        run.sums[block] = sum_of_squares(&adjust, n, g + p, w + p)
-                block += 1
+    cdef int k
+    for k in range(model.n_arrays):
+        adjust = adjust_of(model, k)
+        for i in range(blocks(array_size(&model.arrays[k]), SUM_BLOCK)):
+            if block % run.n_threads == t:
+                p = model.arrays[k].begin + i * SUM_BLOCK
+                n = min(<Py_ssize_t>SUM_BLOCK, array_size(&model.arrays[k]) - i * SUM_BLOCK)
+                if penalty:
+                    run.sums[block] = penalty_of(&adjust, n, w + p)
+                else:
+                    run.sums[block] = sum_of_squares(&adjust, n, g + p, w + p)
+            block += 1
     team_wait(run)
     for j in range(block):
         total += run.sums[j]
     return total
 
 
-cdef double array_norm(const Run* run, int which_op, int which) noexcept nogil:
+cdef double array_norm(const Run* run, int which) noexcept nogil:
     """The norm of one array's gradient, from the blocks that sum_blocks left."""
     cdef Py_ssize_t block = 0, i
     cdef double total = 0
-    cdef int o, bias
-    for o in range(run.chain.n_ops):
-        for bias in range(2):
-            for i in range(blocks(array_size(&run.chain.ops[o], bias), SUM_BLOCK)):
-                if o == which_op and bias == which:
-                    total += run.sums[block]
-                block += 1
+    cdef int k
+    for k in range(which + 1):
+        for i in range(blocks(array_size(&run.model.arrays[k]), SUM_BLOCK)):
+            if k == which:
+                total += run.sums[block]
+            block += 1
     return sqrt(total)
 
 
@@ -88,19 +82,15 @@ cdef void regularize_gradients(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t p
-    cdef const Op* op
-    cdef Adjust adjust
+    cdef const Array* a
     cdef real w
     cdef real* grads = <real*>model.grads
-    cdef int o, bias
-    for o in range(run.chain.n_ops):
-        op = &run.chain.ops[o]
-        for bias in range(2):
-            adjust = adjust_of(run, op, bias)
-            for p in range(max(p0, array_begin(op, bias)),
-                           min(p1, array_begin(op, bias) + array_size(op, bias))):
-                w = (<const real*>model.params)[p]
-                grads[p] += <real>(2 * adjust.l2) * w + <real>adjust.l1 * ((w > 0) - (w < 0))
+    cdef int k
+    for k in range(model.n_arrays):
+        a = &model.arrays[k]
+        for p in range(max(p0, a.begin), min(p1, a.begin + array_size(a))):
+            w = (<const real*>model.params)[p]
+            grads[p] += <real>(2 * a.l2) * w + <real>a.l1 * ((w > 0) - (w < 0))
 
 
 cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogil:
@@ -112,111 +102,202 @@ cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogi
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
-    cdef const Op* op
     cdef Adjust adjust
     cdef double factor = 1
-    cdef int o, bias
+    cdef int k
     if update.clip_norm > 0 or update.global_norm > 0:
         team_wait(run)
         factor = sqrt(sum_blocks(run, False, t))
         factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
-    for o in range(run.chain.n_ops):
-        op = &run.chain.ops[o]
-        for bias in range(2):
-            begin = max(p0, array_begin(op, bias))
-            end = min(p1, array_begin(op, bias) + array_size(op, bias))
-            if begin >= end:
-                continue
-            adjust = adjust_of(run, op, bias)
-            adjust.factor = factor
-            if update.clip_norm > 0:
-                adjust.factor = clip_factor(array_norm(run, o, bias), update.clip_norm)
-            update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
-                        <const real*>model.grads + begin, <real*>model.slots + begin, model.n_params)
+    for k in range(model.n_arrays):
+        begin = max(p0, model.arrays[k].begin)
+        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
+        if begin >= end:
+            continue
+        adjust = adjust_of(model, k)
+        adjust.factor = factor
+        if update.clip_norm > 0:
+            adjust.factor = clip_factor(array_norm(run, k), update.clip_norm)
+        update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
+                    <const real*>model.grads + begin, <real*>model.slots + begin, model.n_params)
 
 
-# ---- parameters: dW, db, update ---------------------------------------------------------------
+cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
+    """What the constraints ask for after a step; the step must be complete."""
+    cdef const Array* a
+    cdef real* w
+    cdef Py_ssize_t i, begin
+    cdef int k, n = run.n_threads
+    for k in range(run.model.n_arrays):
+        a = &run.model.arrays[k]
+        w = array(run.model, k)
+        if a.constraint == CONSTRAINT_NON_NEG:
+            begin = cut(array_size(a), 16, t, n)
+            constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
+        elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
+            constrain_columns(a, w, cut(a.cols, 16, t, n), cut(a.cols, 16, t + 1, n))
+        elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_ROWS:
+            for i in range(cut(a.rows, 1, t, n), cut(a.rows, 1, t + 1, n)):
+                constrain_run(a, w + i * a.cols, a.cols)
+        elif a.constraint == CONSTRAINT_NORM and t == 0:
+            constrain_run(a, w, array_size(a))
 
-cdef void update_parameters(const Run* run, const Block* block, Py_ssize_t m, Step* step, int t,
-                            real* scratch) noexcept nogil:
+
+# ---- dW, db; dgamma, dbeta -----------------------------------------------------------------------
+
+cdef void norm_gradient(const Run* run, const Block* block, const Op* op, Py_ssize_t m, Py_ssize_t c0,
+                        Py_ssize_t c1, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
+    """Gradients of gamma and beta (either may be NULL) of the channels c0 … c1."""
+    cdef const real* x = slot(block, op.x, 0, op.ld_x)
+    cdef const real* dy = slot(block, op.dy, 0, op.ld_y)
+    cdef Py_ssize_t groups = op.n_in // op.channels
+    if op.kind == OP_BATCH_NORM and run.training:
+        # The way back has them already.
+        if dgamma != NULL:
+            memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
+        if dbeta != NULL:
+            memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
+    elif op.kind == OP_LAYER_NORM:
+        layer_gradient_sums(m, groups, op.channels, c0, c1, x, op.ld_x, slot(block, op.s, 0, op.ld_s),
+                            op.ld_s, dy, op.ld_y, dgamma, dbeta, accumulate)
+    else:
+        batch_gradient_sums(m, groups, op.channels, c0, c1, x, op.ld_x, stat(run, op, STAT_MEAN),
+                            stat(run, op, STAT_RSTD), dy, op.ld_y, dgamma, dbeta, accumulate)
+
+
+cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
+    """An array's part of flat gradients, NULL where there is none."""
+    return NULL if which < 0 else grads + model.arrays[which].begin
+
+
+cdef void write_norm_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
+    """Thread t's channels of dgamma and dbeta to flat gradients."""
+    norm_gradient(part.run, part.block, op, part.rows, cut(op.channels, 16, part.t, part.run.n_threads),
+                  cut(op.channels, 16, part.t + 1, part.run.n_threads),
+                  gradient_of(part.run.model, op.w, grads), gradient_of(part.run.model, op.b, grads), False)
+
+
+cdef void update_channels(const Part* part, const Op* op, const Step* step, int which) noexcept nogil:
+    """The optimizer's step for thread t's channels of gamma or beta, whose gradient is in model.grads."""
+    cdef const Model* model = part.run.model
+    cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.run.n_threads)
+    cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.run.n_threads)
+    cdef Py_ssize_t p
+    cdef Adjust adjust
+    if which >= 0 and c0 < c1:
+        p = model.arrays[which].begin + c0
+        adjust = adjust_of(model, which)
+        update_step(&model.optimizer, step, &adjust, c1 - c0, <real*>model.params + p,
+                    <const real*>model.grads + p, <real*>model.slots + p, model.n_params)
+
+
+cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
     """dW, db and the optimizer's step for the rows of W that belong to thread t.
 
     The gradient of TILE_M rows at a time goes to scratch and straight into the update, while
     it is in the first-level cache; w and the slots are fetched meanwhile.
     """
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
     cdef const Model* model = run.model
     cdef const Op* op
     cdef real* params = <real*>model.params
     cdef real* slots = <real*>model.slots
     cdef const real* dz
-    cdef Py_ssize_t i, rows, end, p
+    cdef Py_ssize_t i, rows, end, p, m = part.rows
     cdef Adjust adjust
-    cdef int o
+    cdef int o, t = part.t
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
-        if op.w < 0:
+        if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
+            write_norm_gradient(part, op, <real*>model.grads)
+            update_channels(part, op, step, op.w)
+            update_channels(part, op, step, op.b)
+        if op.kind != OP_DENSE:
             continue
-        adjust = adjust_of(run, op, 0)
+        adjust = adjust_of(model, op.w)
         dz = slot(block, op.dy, 0, op.ld_y)
         i = cut(op.n_in, TILE_M, t, run.n_threads)
         end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
         while i < end:
             rows = min(<Py_ssize_t>TILE_M, end - i)
-            p = op.w + i * op.n_out
+            p = model.arrays[op.w].begin + i * op.n_out
             dense_weight_gradient(rows, m, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
-                                  dz, op.ld_y, scratch, False)
-            update_step(&model.optimizer, step, &adjust, rows * op.n_out, params + p, scratch,
+                                  dz, op.ld_y, part.scratch, False)
+            update_step(&model.optimizer, step, &adjust, rows * op.n_out, params + p, part.scratch,
                         slots + p, model.n_params)
             i += rows
         if op.b >= 0 and t == run.n_threads - 1:
-            dense_bias_gradient(m, op.n_out, dz, op.ld_y, scratch, False)
-            adjust = adjust_of(run, op, 1)
-            update_step(&model.optimizer, step, &adjust, op.n_out, params + op.b, scratch,
-                        slots + op.b, model.n_params)
+            dense_bias_gradient(m, op.n_out, dz, op.ld_y, part.scratch, False)
+            adjust = adjust_of(model, op.b)
+            p = model.arrays[op.b].begin
+            update_step(&model.optimizer, step, &adjust, op.n_out, params + p, part.scratch,
+                        slots + p, model.n_params)
 
 
-cdef void write_gradients(const Run* run, const Block* block, Py_ssize_t m, int t) noexcept nogil:
-    """dW, db to model.grads, the rows of W that belong to thread t."""
+cdef void write_gradients(const Part* part) noexcept nogil:
+    """All gradients to model.grads, the rows of W that belong to thread t."""
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
     cdef const Op* op
     cdef real* grads = <real*>run.model.grads
     cdef Py_ssize_t i, end, rows
-    cdef int o
+    cdef int o, t = part.t
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
-        if op.w < 0:
+        if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
+            write_norm_gradient(part, op, grads)
+        if op.kind != OP_DENSE:
             continue
         i = cut(op.n_in, TILE_M, t, run.n_threads)
         end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
         while i < end:
             rows = min(<Py_ssize_t>TILE_M, end - i)
-            dense_weight_gradient(rows, m, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
+            dense_weight_gradient(rows, part.rows, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
                                   slot(block, op.dy, 0, op.ld_y), op.ld_y,
-                                  grads + op.w + i * op.n_out, False)
+                                  gradient_of(run.model, op.w, grads) + i * op.n_out, False)
             i += rows
         if op.b >= 0 and t == run.n_threads - 1:
-            dense_bias_gradient(m, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y, grads + op.b,
-                                False)
+            dense_bias_gradient(part.rows, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,
+                                gradient_of(run.model, op.b, grads), False)
 
 
 cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* grads,
                         bint accumulate) noexcept nogil:
-    """grads = (grads +) dW, db of all ops, from m rows."""
+    """grads = (grads +) the gradients of all ops, from m rows."""
     cdef const Op* op
     cdef Py_ssize_t i, q
     cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
-        if op.w < 0:
+        if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
+            norm_gradient(run, block, op, m, 0, op.channels, gradient_of(run.model, op.w, grads),
+                          gradient_of(run.model, op.b, grads), accumulate)
+        if op.kind != OP_DENSE:
             continue
         for q in range(blocks(op.n_in, TILE_M)):
             i = q * TILE_M
             dense_weight_gradient(min(<Py_ssize_t>TILE_M, op.n_in - i), m, op.n_out,
                                   slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
                                   slot(block, op.dy, 0, op.ld_y), op.ld_y,
-                                  grads + op.w + i * op.n_out, accumulate)
+                                  gradient_of(run.model, op.w, grads) + i * op.n_out, accumulate)
         if op.b >= 0:
             dense_bias_gradient(m, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,
-                                grads + op.b, accumulate)
+                                gradient_of(run.model, op.b, grads), accumulate)
+
+
+# ---- averages ------------------------------------------------------------------------------------
+
+cdef void keep_averages(const Run* run) noexcept nogil:
+    """The batch's means and variances into those that inference uses."""
+    cdef real* kept = <real*>run.model.params
+    cdef const Op* op
+    cdef int o
+    for o in range(run.chain.n_ops):
+        op = &run.chain.ops[o]
+        if op.kind == OP_BATCH_NORM:
+            keep_average(op.channels, stat(run, op, STAT_MEAN), op.momentum, kept + op.mean)
+            keep_average(op.channels, stat(run, op, STAT_VARIANCE), op.momentum, kept + op.variance)
 
 
 cdef void take_average(const Run* run, int t) noexcept nogil:

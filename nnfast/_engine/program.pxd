@@ -12,6 +12,10 @@ cdef enum OpKind:
     OP_ACTIVATION
     OP_DROPOUT
     OP_AFFINE
+    OP_NOISE
+    OP_STANDARDIZE
+    OP_BATCH_NORM
+    OP_LAYER_NORM
 
 cdef enum Activation:
     ACT_LINEAR
@@ -43,6 +47,9 @@ cdef enum Loss:
     LOSS_QUANTILE
     LOSS_POISSON
     LOSS_HINGE
+    LOSS_PRODUCT        # Σ y·a over the batch: y is the gradient that the caller wants
+    LOSS_PEAK           # the largest output of a row; needs no y
+    LOSS_CALL           # a function of the caller's
 
 cdef enum OptimizerKind:
     OPT_SGD
@@ -51,6 +58,16 @@ cdef enum OptimizerKind:
     OPT_RMSPROP
     OPT_ADAGRAD
     OPT_LION
+
+cdef enum Constraint:
+    CONSTRAINT_NONE
+    CONSTRAINT_NON_NEG
+    CONSTRAINT_NORM
+
+cdef enum Axis:         # what a norm is taken over
+    AXIS_COLUMNS        # each column of an array
+    AXIS_ROWS           # each row
+    AXIS_ALL
 
 cdef enum Status:
     STATUS_OK
@@ -71,6 +88,15 @@ cdef enum InputType:
     INPUT_UINT8
 
 
+# Trainable parameters of one kind: rows × cols elements of the flat range.
+ctypedef struct Array:
+    Py_ssize_t begin
+    Py_ssize_t rows, cols
+    double l1, l2       # regularizer
+    int constraint
+    int axis
+    double low, high, rate  # of a norm: where it has to be, how much of the way goes a step
+
 ctypedef struct Op:
     int kind
     int activation      # applied to the output
@@ -82,9 +108,16 @@ ctypedef struct Op:
     Py_ssize_t z        # slot of what the activation is applied to; y where it works in place
     Py_ssize_t ld_x, ld_y
     Py_ssize_t dx, dy   # slots of the gradients; dx < 0: nobody needs it
-    Py_ssize_t w, b     # places in the flat parameters; < 0: none
-    double w_l1, w_l2, b_l1, b_l2   # regularizers
-    double alpha, beta  # dropout: alpha = rate; affine: y = alpha·x + beta; activations: alpha
+    int w, b            # arrays: kernel and bias, or gamma and beta; < 0: none
+    # dropout: alpha = rate; noise: alpha = standard deviation; affine: y = alpha·x + beta;
+    # activations: alpha; standardization: beta = 1 inverts it
+    double alpha, beta
+    double y_l1, y_l2   # regularizer of the output
+    # normalizations
+    Py_ssize_t channels     # what has a mean and a variance of its own, n_in of them or a divisor
+    Py_ssize_t mean, variance   # places in the flat parameters of what is kept, not trained
+    Py_ssize_t s, ld_s      # statistics: a place in run.stats, or (layer norm) a slot
+    double epsilon, momentum
 
 ctypedef struct Chain:
     int n_ops
@@ -112,12 +145,19 @@ ctypedef struct Objective:
     double target_scale, target_offset  # label smoothing
 
 ctypedef struct Model:
-    Py_ssize_t n_in, n_out, n_params
+    Py_ssize_t n_in, n_out
+    Py_ssize_t n_params     # trainable ones; after them come kept means and variances
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     Chain train, infer
+    Chain sensitivity   # like train, with the gradient down to the input
+    int n_arrays
+    Array* arrays
     Objective loss
-    int regularized     # some op has a regularizer
+    int regularized     # some array has a regularizer
+    int constrained     # some array has a constraint
+    int active          # some op has a regularizer of its output
+    int batch_norms     # some op takes its statistics from the batch
     Update optimizer
     void* params
     void* grads
@@ -139,15 +179,24 @@ ctypedef struct Block:
     void* y             # rows × ld_out: targets, one-hot for classes
     double* weight      # rows
     double* loss        # rows
+    double* activity    # rows: penalties of the outputs
 
 ctypedef struct Run:
     Model* model
     DataView* data
     Chain* chain
+    const Objective* objective
     int n_threads
     Block* blocks               # one, or one a thread
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size
+    void* stats                 # means, variances, … of the normalizations; NULL: there are none
+    int training                # dropout and noise, statistics of the batch
+    # LOSS_CALL: fills da and value from a, y and weight; all of ld_out elements a row
+    void (*call)(void* context, Py_ssize_t rows, const void* a, const void* y, const double* weight,
+                 void* da, double* value) noexcept nogil
+    void* context
+    uint64_t float_mode         # the caller's
     # training
     Py_ssize_t batch            # rows of a step
     Py_ssize_t row_offset       # number in its epoch of the data's first row
@@ -169,7 +218,7 @@ ctypedef struct Run:
     double* chunk_loss          # n_chunks
     double penalty              # of the regularizers, in a pass with targets
     double* sums                # one a block of parameters: penalties, then squared norms
-    int dropout                 # masks are drawn
+    void* sensitivity           # n × n_in gradients of the input, or NULL
 
 # One per variant: everything that core can ask of it.
 ctypedef struct Kernels:
@@ -184,6 +233,7 @@ ctypedef struct Kernels:
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil
+    void (*sensitivity)(Run* run) noexcept nogil
     void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                           const void* w, const void* b, void* y, Py_ssize_t ldy,
                           int activation, double alpha, void* scratch) noexcept nogil

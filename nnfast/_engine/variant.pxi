@@ -20,6 +20,8 @@ include "kernels/optimizers.pxi"
 include "kernels/rng.pxi"
 include "kernels/gather.pxi"
 include "kernels/dense.pxi"
+include "kernels/normalization.pxi"
+include "kernels/constraints.pxi"
 include "parameters.pxi"
 include "executor.pxi"
 
@@ -60,6 +62,7 @@ kernels.thread_limit = thread_limit
 kernels.train = train
 kernels.infer = infer
 kernels.gradient = gradient
+kernels.sensitivity = sensitivity
 kernels.dense_forward = public_dense_forward
 kernels.dense_backward = public_dense_backward
 kernels.activation_forward = activation_forward

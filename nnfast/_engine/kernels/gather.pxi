@@ -50,14 +50,15 @@ cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, doub
 
 cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out, double scale,
                          double offset, real* y) noexcept nogil:
-    """y = scale·targets + offset; a class index becomes a one-hot row."""
+    """y = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef bint plain = scale == 1 and offset == 0
     cdef Py_ssize_t j
-    if data.labels == NULL:
+    if data.y != NULL:
         memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))
     else:
         memset(y, 0, n_out * sizeof(real))
-        if <uint32_t>data.labels[row] < <uint32_t>n_out:   # another thread may write to the labels
+        # Checked again, because another thread may write to the labels.
+        if data.labels != NULL and <uint32_t>data.labels[row] < <uint32_t>n_out:
             y[data.labels[row]] = 1
     if not plain:
         for j in range(n_out):

@@ -186,6 +186,37 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
+cdef void given_gradient(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y, Py_ssize_t ld,
+                         real* da, double* value) noexcept nogil:
+    """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
+    cdef Py_ssize_t i, j
+    cdef vreal total
+    for i in range(m):
+        total = vsplat(0)
+        for j in range(blocks(n, VLEN)):
+            total = total + row_part(y + i * ld, j, n, 0) * row_part(a + i * ld, j, n, 0)
+            if da != NULL:
+                vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
+        value[i] = vsum(total)
+
+
+cdef void peak(Py_ssize_t m, Py_ssize_t n, const real* a, Py_ssize_t ld, double scale, real* da,
+               double* value) noexcept nogil:
+    """max_j a_j; the gradient is 1 at the first of the largest."""
+    cdef Py_ssize_t i, j, best
+    for i in range(m):
+        best = 0
+        for j in range(n):
+            if a[i * ld + j] > a[i * ld + best]:
+                best = j
+            if da != NULL:
+                da[i * ld + j] = 0
+        if n > 0:
+            value[i] = a[i * ld + best]
+            if da != NULL:
+                da[i * ld + best] = <real>scale
+
+
 cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y,
                     Py_ssize_t ld, const double* weight, double scale, void* da, double* value,
                     void* scratch) noexcept nogil:
@@ -216,3 +247,36 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
         crossentropy(m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_CCE_LOGITS:
         crossentropy_logits(m, n, ar, yr, ld, weight, scale, dar, value, <real*>scratch)
+    elif o.kind == LOSS_PRODUCT:
+        given_gradient(m, n, ar, yr, ld, dar, value)
+    elif o.kind == LOSS_PEAK:
+        peak(m, n, ar, ld, scale, dar, value)
+
+
+# ---- penalties of outputs ------------------------------------------------------------------------
+
+cdef void add_activity(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1, double l2,
+                       double* value) noexcept nogil:
+    """value[i] += l1·Σ|y| + l2·Σy²"""
+    cdef Py_ssize_t i, j
+    cdef vreal size, square, v
+    for i in range(m):
+        size = square = vsplat(0)
+        for j in range(blocks(n, VLEN)):
+            v = row_part(y + i * ld, j, n, 0)
+            size = size + vabs(v)
+            square = square + v * v
+        value[i] += l1 * vsum(size) + l2 * vsum(square)
+
+
+cdef void add_activity_gradient(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1,
+                                double l2, real* dy) noexcept nogil:
+    """dy += l1·sign(y) + 2·l2·y"""
+    cdef Py_ssize_t i, j, p
+    cdef vreal v
+    for i in range(m):
+        for j in range(blocks(n, VLEN)):
+            p = i * ld + j * VLEN
+            v = vload(y + p)
+            vstore(dy + p, vload(dy + p) + sign(v, vsplat(<real>l1), vsplat(<real>-l1))
+                   + vsplat(<real>(2 * l2)) * v)

@@ -34,7 +34,7 @@ cdef void shuffle(uint64_t seed, uint64_t epoch, Py_ssize_t n, int32_t* order) n
 
 
 cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept nogil:
-    """The stream of one dropout layer in one epoch; ~seed keeps it apart from the shuffle's."""
+    """The stream of one dropout or noise layer in one epoch; ~seed keeps it apart from the shuffle's."""
     return subkey(subkey(~seed, epoch), <uint64_t>layer)
 
 
@@ -60,6 +60,48 @@ cdef void dropout(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, rea
         for j in range(n):
             h = mix32(mix32(<uint32_t>j * <uint32_t>0x9E3779B9 + low) ^ high)
             yi[j] = xi[j] * scale if h >= drop else <real>0
+
+
+cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
+    """The standard normal's quantile at 1 − p, for 2^−33 ≤ p ≤ ½ and q = ½ − p.
+
+    The rational approximations of algorithm AS 241, routine PPND7 (Wichura, 1988); relative error 1e-7.
+    """
+    cdef vreal r = vsplat(<real>0.180625) - q * q
+    cdef vreal middle = q * (((vsplat(<real>59.109374720) * r + vsplat(<real>159.29113202)) * r
+                              + vsplat(<real>50.434271938)) * r + vsplat(<real>3.3871327179)) / (
+        ((vsplat(<real>67.187563600) * r + vsplat(<real>78.757757664)) * r
+         + vsplat(<real>17.895169469)) * r + vsplat(1))
+    cdef vreal t = vsqrt(-v_log(p)) - vsplat(<real>1.6)
+    cdef vreal tail = (((vsplat(<real>0.17023821103) * t + vsplat(<real>1.3067284816)) * t
+                        + vsplat(<real>2.7568153900)) * t + vsplat(<real>1.4234372777)) / (
+        (vsplat(<real>0.12021132975) * t + vsplat(<real>0.73700164250)) * t + vsplat(1))
+    return vselect(vgt(q, vsplat(<real>0.425)), tail, middle)
+
+
+cdef void gaussian_noise(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y,
+                         Py_ssize_t ldy, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
+    """y = x + stddev·z with normal z; row i is number first + i of its epoch. One bit of the hash is
+    the sign, 31 are the probability of the tail."""
+    cdef Py_ssize_t i, q, p
+    cdef int k
+    cdef uint64_t row
+    cdef uint32_t low, high, h
+    cdef real tail[16]
+    cdef real sign[16]
+    cdef vreal z
+    for i in range(m):
+        row = subkey(key, <uint64_t>(first + i))
+        low = <uint32_t>row
+        high = <uint32_t>(row >> 32)
+        for q in range(blocks(n, VLEN)):
+            for k in range(VLEN):
+                h = mix32(mix32(<uint32_t>(q * VLEN + k) * <uint32_t>0x9E3779B9 + low) ^ high)
+                tail[k] = (<real>(h >> 1) + <real>0.5) * <real>(1.0 / 4294967296.0)
+                sign[k] = <real>1 - <real>2 * <real>(h & 1)
+            z = vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
+            p = q * VLEN
+            vstore(y + i * ldy + p, vload(x + i * ldx + p) + vsplat(<real>stddev) * z)
 
 
 cdef void affine(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,

@@ -1,0 +1,51 @@
+"""Constraints: what is done to an array of parameters after each step, as in Keras.
+
+A norm n of a column, of a row or of all becomes (1 − rate)·n + rate·clip(n, low, high).
+"""
+
+cdef inline real norm_factor(const Array* a, double norm) noexcept nogil:
+    """What to multiply by, with Keras' 1e-7 in the denominator."""
+    cdef double desired = a.rate * max(a.low, min(a.high, norm)) + (1 - a.rate) * norm
+    return <real>(desired / (1e-7 + norm))
+
+
+cdef void constrain_columns(const Array* a, real* w, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
+    """The norm of each of the columns c0 … c1."""
+    cdef Py_ssize_t i, q, c
+    cdef int width, k
+    cdef vreal v, total
+    cdef real factor[16]
+    for q in range(blocks(c1 - c0, VLEN)):
+        c = c0 + q * VLEN
+        width = <int>min(c1 - c, <Py_ssize_t>VLEN)
+        total = vsplat(0)
+        for i in range(a.rows):
+            v = load_cols(w + i * a.cols + c, width)
+            total = total + v * v
+        vstore(factor, total)
+        for k in range(VLEN):
+            factor[k] = norm_factor(a, sqrt(factor[k]))
+        total = vload(factor)
+        for i in range(a.rows):
+            store_cols(w + i * a.cols + c, load_cols(w + i * a.cols + c, width) * total, width)
+
+
+cdef void constrain_run(const Array* a, real* w, Py_ssize_t n) noexcept nogil:
+    """The norm of n elements in a row."""
+    cdef Py_ssize_t q
+    cdef int width
+    cdef vreal v, factor, total = vsplat(0)
+    for q in range(blocks(n, VLEN)):
+        v = load_cols(w + q * VLEN, <int>min(n - q * VLEN, <Py_ssize_t>VLEN))
+        total = total + v * v
+    factor = vsplat(norm_factor(a, sqrt(vsum(total))))
+    for q in range(blocks(n, VLEN)):
+        width = <int>min(n - q * VLEN, <Py_ssize_t>VLEN)
+        store_cols(w + q * VLEN, load_cols(w + q * VLEN, width) * factor, width)
+
+
+cdef void constrain_sign(real* w, Py_ssize_t n) noexcept nogil:
+    """Negative elements become 0."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        w[i] = 0 if w[i] < 0 else w[i]

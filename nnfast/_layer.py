@@ -1,0 +1,271 @@
+"""What a layer is: configuration and shape inference, no maths.
+
+A layer describes its op (`op`), its weights (`weight_specs`) and its output's shape
+(`infer_shape`); a model compiles these into a plan and, once built, lends each layer views of
+its weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypedDict
+
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import activations, regularizers
+from nnfast._plan import Op, Weight
+from nnfast._resolve import plain, snake_case
+from nnfast._validation import Shape, integer, real_array, shape
+
+_names_given: Counter[str] = Counter()
+
+
+def auto_name(class_name: str) -> str:
+    """Return the next free name of a class: "dense", then "dense_1", and so on, as in Keras."""
+    base = snake_case(class_name)
+    number = _names_given[base]
+    _names_given[base] += 1
+    return f"{base}_{number}" if number else base
+
+
+class LayerOptions(TypedDict, total=False):
+    """Keyword arguments that every layer takes; see `Layer`."""
+
+    input_shape: Sequence[int] | None
+    input_dim: int | None
+    name: str | None
+    dtype: str | None
+    activity_regularizer: str | regularizers.L1L2 | None
+
+
+class Layer:
+    """Base of the layers.
+
+    Parameters
+    ----------
+    input_shape : tuple of int, optional
+        Shape of one sample, without the batch axis; only read from a model's first layer,
+        which is then built at once.
+    input_dim : int, optional
+        The same as ``input_shape=(input_dim,)``.
+    name : str, optional
+        By default the class in snake case, numbered: ``"dense"``, ``"dense_1"``, …
+    dtype : str, optional
+        Must be the model's dtype where given.
+    activity_regularizer : str, Regularizer or None, default None
+        Penalty on the layer's output that is added to the loss, a mean over the batch's rows.
+
+    Attributes
+    ----------
+    name : str
+    built : bool
+        True once the layer's model is built.
+    named_weights : dict of str to ndarray
+        Views of the weights in the model, empty until it is built.
+    weights : list of ndarray
+        The same without names, in the order of `get_weights`.
+    trainable_weights, non_trainable_weights : list of ndarray
+        Those that the optimizer changes, and the others, in the same order.
+    """
+
+    # Whether the layer does something else in training than in inference.
+    training_differs: ClassVar[bool] = False
+
+    # Constructor arguments of the subclass that `get_config` writes.
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int] | None = None,
+        input_dim: int | None = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        activity_regularizer: str | regularizers.L1L2 | None = None,
+    ) -> None:
+        if input_dim is not None:
+            if input_shape is not None:
+                raise ValueError("Give input_shape or input_dim, not both")
+            input_shape = (integer("input_dim", input_dim, minimum=0),)
+        self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
+        self.name = auto_name(type(self).__name__) if name is None else _check_name(name)
+        self.dtype = dtype
+        self.activity_regularizer = regularizers.resolve(activity_regularizer)
+        # The engine whose memory `named_weights` are in: of the model that last wrote them.
+        self.home: object = None
+        # References to the models that the layer is or was in.
+        self.models: list[Callable[[], Any]] = []
+        self.named_weights: dict[str, NDArray[Any]] = {}
+        self.frozen: frozenset[str] = frozenset()
+        self.built = False
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of one sample's output (without the batch axis)."""
+        return input_shape
+
+    def op(self) -> Op | None:
+        """Return what the layer does to a row, None if nothing (a change of shape)."""
+        return None
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        """Return what each weight is, in the order of `get_weights`."""
+        return []
+
+    def bind(self, views: dict[str, NDArray[Any]], home: object, frozen: frozenset[str]) -> None:
+        """Take views of the weights in a built model, whose engine is `home`.
+
+        `frozen` are the names of those that the optimizer does not change.
+        """
+        self.named_weights = views
+        self.frozen = frozen
+        self.home = home
+        self.built = True
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        return list(self.named_weights.values())
+
+    @property
+    def trainable_weights(self) -> list[NDArray[Any]]:
+        return [view for name, view in self.named_weights.items() if name not in self.frozen]
+
+    @property
+    def non_trainable_weights(self) -> list[NDArray[Any]]:
+        return [view for name, view in self.named_weights.items() if name in self.frozen]
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        """Return copies of the weights: kernel, then bias; [] before the model is built."""
+        return [view.copy() for view in self.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Set the weights.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            In the order and of the shapes of `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape differs; nothing is set then.
+        """
+        assign(f"layer {self.name!r}", self.weights, weights)
+
+    def count_params(self) -> int:
+        """Return the number of weights' elements.
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(
+                f"Layer {self.name!r} has no parameters yet: its model must be built first, by "
+                "an Input, an input_shape, build() or the first fit or predict"
+            )
+        return sum(view.size for view in self.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain Python values (JSON)."""
+        config: dict[str, Any] = {"name": self.name}
+        if self.feature_shape is not None:
+            config["input_shape"] = list(self.feature_shape)
+        if self.dtype is not None:
+            config["dtype"] = self.dtype
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = plain(self.activity_regularizer)
+        return config | {field: _plain(getattr(self, field)) for field in self._fields}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Return a new layer made from what `get_config` gave."""
+        return cls(**config)
+
+    def _view(self, name: str) -> NDArray[Any]:
+        """Return one weight, a view into the built model."""
+        if not self.built:
+            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
+        return self.named_weights[name]
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class InputLayer(Layer):
+    """The shape of a model's input; it is not listed in ``model.layers``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one sample, without the batch axis.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        input_shape: Sequence[int] | None = None,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if (shape is None) == (input_shape is None):
+            raise ValueError("Give the shape of one sample as shape=, such as shape=(784,)")
+        one = shape if input_shape is None else input_shape
+        super().__init__(input_shape=one, name=name, dtype=dtype)
+
+
+def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
+    """Return an `InputLayer`: a model that starts with one is built at once.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one sample, without the batch axis.
+    name, dtype : str, optional
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `shape` is not a non-empty tuple of integers.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.Sequential([Input((4,)), nnfast.layers.Dense(3)]).count_params()
+    15
+    """
+    return InputLayer(shape, name=name, dtype=dtype)
+
+
+def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLike]) -> None:
+    """Copy `weights` into `views` after checking their number and every shape."""
+    if len(weights) != len(views):
+        raise ValueError(
+            f"set_weights of {whose} expects {len(views)} arrays; received {len(weights)}"
+        )
+    arrays = [real_array(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
+    for i, (view, array) in enumerate(zip(views, arrays, strict=True)):
+        if array.shape != view.shape:
+            raise ValueError(
+                f"set_weights of {whose} expects shape {view.shape} for array {i}; "
+                f"received {array.shape}"
+            )
+    for view, array in zip(views, arrays, strict=True):
+        view[...] = array
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
+    return name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, activations.Activation):
+        return value.name
+    return plain(value)

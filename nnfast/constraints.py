@@ -1,0 +1,198 @@
+"""Constraints: what is done to an array of weights after each step. The engine computes them.
+
+A constraint of norms makes of each norm n the norm (1 − rate)·n + rate·clip(n, low, high).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from nnfast import _resolve
+from nnfast._engine import AXES, CONSTRAINTS
+from nnfast._validation import Shape, integer, real
+
+Axis = int | Sequence[int]
+
+
+class Constraint(_resolve.Configured):
+    """Base of the constraints.
+
+    Attributes
+    ----------
+    kind : {"non_neg", "norm"}
+        The engine's name.
+    low, high, rate : float
+        Of a norm.
+    """
+
+    kind: ClassVar[str] = ""
+    low: float = 0.0
+    high: float = 0.0
+    rate: float = 1.0
+
+    def over(self, shape: Shape) -> str:
+        """Return what a norm is taken over in an array: "columns", "rows" or "all"."""
+        return "all"
+
+    def entry(self, shape: Shape) -> dict[str, float]:
+        """Return the engine's description for an array of this shape."""
+        return {
+            "constraint": CONSTRAINTS[self.kind],
+            "axis": AXES[self.over(shape)],
+            "low": self.low,
+            "high": self.high,
+            "rate": self.rate,
+        }
+
+
+class NonNeg(Constraint):
+    """Negative weights become 0.
+
+    Examples
+    --------
+    >>> NonNeg()
+    NonNeg()
+    """
+
+    kind = "non_neg"
+
+
+class _Norm(Constraint):
+    """What the constraints of norms have in common.
+
+    Parameters
+    ----------
+    axis : int or sequence of int
+        Axes of the array along which a norm is taken.
+    """
+
+    kind = "norm"
+
+    def __init__(self, axis: Axis = 0) -> None:
+        axes = axis if isinstance(axis, Sequence) else (axis,)
+        for entry in axes:
+            integer("axis", entry, minimum=-2)
+        self.axis = axis
+
+    def over(self, shape: Shape) -> str:
+        axes = self.axis if isinstance(self.axis, Sequence) else (self.axis,)
+        wrong = [axis for axis in axes if not -len(shape) <= axis < len(shape)]
+        if wrong or not axes:
+            raise ValueError(f"{self!r} does not fit an array of shape {shape}")
+        along = {axis % len(shape) for axis in axes}
+        if len(along) == len(shape):
+            return "all"
+        return "columns" if along == {0} else "rows"
+
+
+class MaxNorm(_Norm):
+    """Every norm is at most `max_value` (Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    max_value : float, default 2
+        At least 0.
+    axis : int or sequence of int, default 0
+        Axes of the array along which a norm is taken: 0 is each unit's incoming weights in a
+        Dense kernel (n_in, units).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> MaxNorm(3.0)
+    MaxNorm(max_value=3.0, axis=0)
+    """
+
+    def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
+        super().__init__(axis)
+        self.max_value = max_value
+        self.high = real("max_value", max_value, low=0.0)
+
+
+class UnitNorm(_Norm):
+    """Every norm is 1.
+
+    Parameters
+    ----------
+    axis : int or sequence of int, default 0
+        As in `MaxNorm`.
+
+    Examples
+    --------
+    >>> UnitNorm()
+    UnitNorm(axis=0)
+    """
+
+    low = high = 1.0
+
+
+class MinMaxNorm(_Norm):
+    """Every norm is drawn into the interval from `min_value` to `max_value`.
+
+    Parameters
+    ----------
+    min_value, max_value : float, default 0.0 and 1.0
+        0 ≤ min_value ≤ max_value.
+    rate : float, default 1.0
+        How much of the way goes a step, from 0 to 1.
+    axis : int or sequence of int, default 0
+        As in `MaxNorm`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> MinMaxNorm(0.5, 2.0)
+    MinMaxNorm(min_value=0.5, max_value=2.0, rate=1.0, axis=0)
+    """
+
+    def __init__(
+        self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0
+    ) -> None:
+        super().__init__(axis)
+        self.min_value, self.max_value = min_value, max_value
+        self.low = real("min_value", min_value, low=0.0)
+        self.high = real("max_value", max_value, low=self.low)
+        self.rate = real("rate", rate, low=0.0, high=1.0)
+
+
+TABLE: dict[str, type[Constraint]] = {
+    "max_norm": MaxNorm,
+    "non_neg": NonNeg,
+    "unit_norm": UnitNorm,
+    "min_max_norm": MinMaxNorm,
+}
+
+
+def resolve(identifier: object) -> Constraint | None:
+    """Return the constraint that `identifier` stands for; None is none.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is neither a name nor a constraint.
+
+    Examples
+    --------
+    >>> resolve("max_norm")
+    MaxNorm(max_value=2, axis=0)
+    """
+    if identifier is None:
+        return None
+    return _resolve.resolve("constraint", identifier, Constraint, TABLE)
+
+
+# Keras' names.
+get = deserialize = resolve
+serialize = _resolve.describe
+max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

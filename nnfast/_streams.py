@@ -139,7 +139,7 @@ def evaluate(program: Program, stream: Stream, prepare: Prepare) -> Logs:
     for step, item in enumerate(stream):
         batch = prepare(item, f"batch {step + 1} of {stream.what}")
         outputs = program.outputs(batch)
-        loss = program.engine.evaluate(batch.data(), outputs)
+        loss = program.mean_loss(batch, outputs)
         running.add(len(batch), loss, program.totals(batch, outputs))
     return running.logs()
 

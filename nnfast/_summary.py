@@ -19,15 +19,17 @@ def _table(
 ) -> tuple[list[Row], str]:
     """Return the cells, headings first, and the line below them."""
     rows = [("Layer (type)", "Output shape", "Param #")]
-    total, one = 0, input_shape
+    total, kept, one = 0, 0, input_shape
     for layer in layers:
         one = None if one is None else layer.infer_shape(one)
         shape = "?" if one is None else str((None, *one))
         count = sum(view.size for view in layer.weights)
         total += count
+        kept += sum(view.size for view in layer.non_trainable_weights)
         label = f"{count:,}" if input_shape is not None else "not built"
         rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
-    return rows, f"Total params: {total:,} ({_size(total * itemsize)})"
+    below = f"Total params: {total:,} ({_size(total * itemsize)})"
+    return rows, below + (f", of which {kept:,} are not trained" if kept else "")
 
 
 def summary_html(

@@ -23,7 +23,7 @@ from nnfast._metric import Metric
 from nnfast._plan import Plan
 from nnfast._progress import Progress
 from nnfast._validation import Samples, warn
-from nnfast.losses import Loss
+from nnfast.losses import FunctionLoss, Loss
 from nnfast.metrics import resolve_all
 from nnfast.optimizers import Optimizer
 
@@ -66,7 +66,7 @@ class Program:
     engine : nnfast._engine.Engine
     optimizer : Optimizer
         Its learning rate is read before every chunk.
-    loss : Loss
+    loss : Loss or None
     metrics : dict of str to Metric
         By their keys in History.
     weighted : frozenset of str
@@ -77,7 +77,7 @@ class Program:
     plan: Plan
     engine: _engine.Engine
     optimizer: Optimizer
-    loss: Loss
+    loss: Loss | None
     metrics: Mapping[str, Metric]
     weighted: frozenset[str]
     dtype: np.dtype[Any]
@@ -88,7 +88,7 @@ class Program:
         plan: Plan,
         engine: _engine.Engine,
         optimizer: Optimizer,
-        loss: Loss,
+        loss: Loss | None,
         entries: Sequence[str | Metric],
         weighted_entries: Sequence[str | Metric] = (),
     ) -> Program:
@@ -99,19 +99,26 @@ class Program:
         ValueError
             If the loss or a metric does not fit the plan's output; the engine is as before.
         """
-        if loss.rowwise and len(plan.output_shape) != 1:
+        known = loss or Loss()
+        if known.rowwise and len(plan.output_shape) != 1:
             raise ValueError(
                 f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
                 f"samples of shape {plan.output_shape}"
             )
-        metrics, weighted = resolve_all(entries, weighted_entries, loss, plan.output_shape)
-        if len(loss.levels) not in (1, plan.n_out):
+        metrics, weighted = resolve_all(entries, weighted_entries, known, plan.output_shape)
+        if len(known.levels) not in (1, plan.n_out):
             raise ValueError(
-                f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
+                f"{loss!r} has {len(known.levels)} levels, so the model must have as many outputs; "
                 f"it has {plan.n_out}"
             )
-        smoothing = loss.smoothing(plan.n_out)
-        engine.set_loss(*loss.engine_loss(plan.final_activation), loss.levels, *smoothing)
+        if loss is not None:
+            function = (
+                loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
+            )
+            smoothing = loss.smoothing(plan.n_out)
+            engine.set_loss(
+                *loss.engine_loss(plan.final_activation), loss.levels, *smoothing, function
+            )
         engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper, **optimizer.options)
         optimizer.start(engine.slots)
         return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
@@ -141,8 +148,27 @@ class Program:
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
         outputs = self.outputs(samples)
-        loss = self.engine.evaluate(samples.data(), outputs)
-        return {"loss": loss} | self.measure(samples, outputs)
+        return {"loss": self.mean_loss(samples, outputs)} | self.measure(samples, outputs)
+
+    def mean_loss(self, samples: Samples, outputs: NDArray[Any] | None) -> float:
+        """Return the loss in inference mode; the predictions go to `outputs`."""
+        if isinstance(self.loss, FunctionLoss):
+            return self.function_loss(samples, outputs)[0]
+        return self.engine.evaluate(samples.data(), outputs)
+
+    def function_loss(
+        self, samples: Samples, outputs: NDArray[Any] | None = None
+    ) -> tuple[float, NDArray[Any]]:
+        """Return a loss that is a function, and its gradient with respect to the outputs, flat."""
+        assert isinstance(self.loss, FunctionLoss)
+        n = len(samples)
+        if outputs is None:
+            outputs = np.empty((n, self.plan.n_out), self.dtype)
+        penalties = self.engine.evaluate(samples.data(), outputs, penalties=True)
+        y_pred = outputs.reshape(n, *self.plan.output_shape)
+        values, gradient = self.loss.rows(samples.y, y_pred, samples.weight)
+        gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.dtype)
+        return float(values.mean()) + penalties, gradient
 
 
 class Running:

@@ -38,19 +38,23 @@ class Samples:
     Attributes
     ----------
     x : ndarray (n, n_in), float32, float64 or uint8
-    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices
+    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) where
+        a function of the caller's is the loss
     weight : ndarray (n,) float64, or None
     """
 
     x: Array
     y: Array
     weight: NDArray[np.float64] | None = None
+    for_function: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
 
     def data(self) -> Data:
         """Return the engine's view of these rows."""
+        if self.for_function:
+            return Data(self.x, None, self.weight, self.y)
         return Data(self.x, self.y, self.weight)
 
     def first_batches(self, name: str, steps: int | None, size: int) -> Samples:
@@ -66,9 +70,8 @@ class Samples:
 
     def part(self, rows: Any) -> Samples:
         """Return some rows: a view where `rows` is a slice, a copy where it is indices."""
-        return Samples(
-            self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows]
-        )
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
 
     def with_class_weight(self, class_weight: object) -> Samples:
         """Return these samples, each weighted by its class (1 if the class has no weight)."""
@@ -311,7 +314,8 @@ def targets(
     Returns
     -------
     ndarray
-        (n,) int32 for a sparse loss, else (n, prod(one)) of `dtype`.
+        (n,) int32 for a sparse loss; `y` as it is, but with two axes where it is one number a
+        row and so is the output, for a function of the caller's; else (n, prod(one)) of `dtype`.
 
     Raises
     ------
@@ -322,6 +326,12 @@ def targets(
     """
     if loss.sparse:
         return _class_indices(name, y, rows, one[-1])
+    if loss.is_function:
+        array = real_array(name, y)
+        if array.ndim == 0:
+            raise ValueError(f"{name} must have a row for each sample; received {array}")
+        _check_rows(name, array, rows)
+        return array[:, None] if array.ndim == 1 and one == (1,) else array
     if len(loss.levels) > 1:  # every output is a level of the same target
         column = _real_targets(name, y, rows, loss, (1,), dtype)
         return np.repeat(column, len(loss.levels), axis=1)
@@ -329,6 +339,21 @@ def targets(
     if loss.signed and ((targets == 0) | (targets == 1)).all():
         return 2 * targets - 1
     return targets
+
+
+def output_gradient(
+    name: str, value: object, rows: int, one: Shape, dtype: np.dtype[Any] | str
+) -> Array:
+    """Return the gradient of a loss with respect to the outputs of `rows` samples, flat."""
+    array = real_array(name, value)
+    if array.shape == (rows,) and one == (1,):
+        array = array[:, None]
+    if array.shape != (rows, *one):
+        raise ValueError(
+            f"{name} must have the shape of the model's output, {(rows, *one)}; received shape "
+            f"{array.shape}"
+        )
+    return np.require(array, dtype, ["C", "A"]).reshape(rows, math.prod(one))
 
 
 def _real_targets(

@@ -5,13 +5,18 @@ The loss of a batch is Σᵢ wᵢ·lᵢ / rows (Keras' ``sum_over_batch_size``),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nnfast import _resolve
 from nnfast._engine import LOSSES
-from nnfast._validation import real
+from nnfast._validation import Shape, real, real_array
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Loss(_resolve.Configured):
         True if one row of outputs is one distribution, so that outputs must be (n, classes).
     signed : bool
         True if targets are −1 and 1; targets that are all 0 or 1 are mapped to them.
+    is_function : bool
+        True if it is a function of the caller's, which the engine calls.
     levels : tuple of float
         The loss's number, or one for each output.
     """
@@ -40,6 +47,7 @@ class Loss(_resolve.Configured):
     sparse: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     signed: ClassVar[bool] = False
+    is_function: ClassVar[bool] = False
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -278,6 +286,120 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     rowwise = True
 
 
+class FunctionLoss(Loss):
+    """A loss of your own; what `compile` makes of a callable.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(y_true, y_pred)`` with the rows of a batch: y_true as it was given
+        to `fit` (a column where it was 1-D and the model has one output), y_pred of the
+        outputs' shape (n, ...). It returns (value, gradient), value either
+
+        - a number, the loss of the batch; gradient is its derivative with respect to y_pred; or
+        - an array (n,), the loss lᵢ of each row; row i of gradient is ∂lᵢ/∂ŷᵢ, and the loss of
+          the batch is Σ wᵢ·lᵢ / n. Only then can samples have weights.
+
+    Raises
+    ------
+    TypeError
+        If `function` is not callable.
+
+    Notes
+    -----
+    Each step waits for Python. `evaluate` calls the function once, with all rows. A saved model
+    does not hold it: compile the loaded one again.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> def mse(y_true, y_pred):
+    ...     error = y_pred - y_true
+    ...     return (error**2).mean(axis=1), 2 * error / error.shape[1]
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("adam", loss=mse)
+    >>> history = model.fit(np.ones((8, 1)), np.ones(8), epochs=2, verbose=0)
+    """
+
+    kind = "call"
+    is_function = True
+
+    def __init__(self, function: Callable[[Array, Array], tuple[Any, Any]]) -> None:
+        if not callable(function):
+            raise TypeError(f"function must be callable; received {function!r}")
+        object.__setattr__(self, "function", function)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is FunctionLoss and self._function is other._function
+
+    __hash__ = Loss.__hash__
+
+    @property
+    def _function(self) -> Callable[[Array, Array], tuple[Any, Any]]:
+        function: Callable[[Array, Array], tuple[Any, Any]] = vars(self)["function"]
+        return function
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return getattr(self._function, "__name__", repr(self._function))
+
+    def rows(
+        self, y_true: Array, y_pred: Array, weight: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], Array]:
+        """Return the weighted loss of each row (n,) and the gradient of their mean.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If what the function returns is not as described.
+        """
+        result = self._function(y_true, y_pred)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(
+                f"Loss {self.name} must return (value, gradient); received {type(result).__name__}"
+            )
+        n = len(y_pred)
+        value = real_array(f"the value of loss {self.name}", result[0]).astype(np.float64)
+        gradient = real_array(f"the gradient of loss {self.name}", result[1])
+        if gradient.shape != y_pred.shape:
+            raise ValueError(
+                f"The gradient of loss {self.name} must have the outputs' shape {y_pred.shape}; "
+                f"received {gradient.shape}"
+            )
+        if value.shape not in ((), (n,)):
+            raise ValueError(
+                f"The value of loss {self.name} must be a number, or one for each of {n} rows; "
+                f"received shape {value.shape}"
+            )
+        factors = np.ones(n) if weight is None else weight
+        if value.ndim:
+            by_row = factors.reshape(n, *[1] * (y_pred.ndim - 1))
+            return factors * value, gradient * by_row / n
+        if (factors != 1).any():
+            raise ValueError(
+                f"Samples are weighted, so loss {self.name} must return a value for each row; "
+                "received one number"
+            )
+        return np.full(n, value), gradient
+
+    def for_engine(self, one: Shape) -> Callable[..., None]:
+        """Return what the engine calls, for outputs of shape (n, *one)."""
+
+        def call(
+            targets: Array, numbers: Any, outputs: Any, weight: Any, values: Any, gradient: Any
+        ) -> None:
+            y_pred = np.asarray(outputs)
+            np.asarray(values)[0], slopes = self.rows(
+                targets[np.asarray(numbers)[0]],
+                y_pred.reshape(len(y_pred), *one),
+                np.asarray(weight)[0],
+            )
+            np.asarray(gradient)[:] = slopes.reshape(y_pred.shape)
+
+        return call
+
+
 TABLE: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
@@ -298,7 +420,7 @@ TABLE: dict[str, type[Loss]] = {
 
 
 def resolve(identifier: object) -> Loss:
-    """Return the loss that `identifier` (a name, a class or an object) stands for.
+    """Return the loss that `identifier` (a name, a class, an object, a function) stands for.
 
     Raises
     ------
@@ -312,6 +434,8 @@ def resolve(identifier: object) -> Loss:
     >>> resolve("mse")
     MeanSquaredError()
     """
+    if callable(identifier) and not isinstance(identifier, (type, Loss)):
+        return FunctionLoss(identifier)
     return _resolve.resolve("loss", identifier, Loss, TABLE)
 
 

@@ -99,7 +99,7 @@ class Sequential(Chain):
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str | losses.Loss | None = None,
+        loss: str | losses.Loss | Callable[..., Any] | None = None,
         metrics: Sequence[_metrics.Identifier] | None = None,
         weighted_metrics: Sequence[_metrics.Identifier] | None = None,
         *,
@@ -114,7 +114,9 @@ class Sequential(Chain):
         Parameters
         ----------
         optimizer : str or Optimizer
-        loss : str or Loss
+        loss : str, Loss or callable
+            A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
+            `nnfast.losses.FunctionLoss`. Without a loss only `train_on_gradient` trains.
         metrics : list of str, Metric or callable, optional
             Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
             shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
@@ -147,7 +149,7 @@ class Sequential(Chain):
             )
         new = (
             optimizers.resolve(optimizer),
-            losses.resolve(loss),
+            None if loss is None else losses.resolve(loss),
             _metrics.check_names(metrics),
             _metrics.check_names(weighted_metrics, "weighted_metrics"),
         )
@@ -156,7 +158,7 @@ class Sequential(Chain):
         self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
 
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
-        if self.optimizer is not None and self.loss is not None:
+        if self.optimizer is not None:
             self._program = Program.make(
                 plan,
                 engine,
@@ -181,19 +183,25 @@ class Sequential(Chain):
         """Check data against the built and compiled model."""
         if self.loss is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
-        if self._program is None:
-            x = self._built_for(x)
-        program = self._program
-        assert program is not None
+        program = self._compiled(method, x)
         plan = program.plan
         rows = check.features(names[0], x, plan.input_shape, self._np_dtype)
         n = len(rows)
         if n == 0:
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
-        targets = check.targets(names[1], y, n, plan.output_shape, program.loss, self._np_dtype)
+        targets = check.targets(names[1], y, n, plan.output_shape, self.loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
         self._pull()
-        return program, Samples(rows, targets, weights)
+        return program, Samples(rows, targets, weights, self.loss.is_function)
+
+    def _compiled(self, method: str, x: object) -> Program:
+        """Return the program of the compiled model, built for `x` if need be."""
+        if self.optimizer is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        if self._program is None:
+            self._built_for(x)
+        assert self._program is not None
+        return self._program
 
     def _batch(
         self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
@@ -405,19 +413,29 @@ class Sequential(Chain):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = program.outputs(batch)
-        self._claim()
-        self._step_lr[:] = program.optimizer.rates(program.engine.iterations, 1)
+        self._step(program, batch.data(), len(batch), outputs)
+        values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)
+        return _result(values, return_dict)
+
+    def _step(
+        self,
+        program: Program,
+        data: _engine.Data,
+        rows: int,
+        outputs: Array | None,
+        given: bool = False,
+    ) -> None:
+        """Take one optimizer step; the loss goes to `_step_loss`. given: as in the engine."""
         engine = program.engine
+        self._claim()
+        self._step_lr[:] = program.optimizer.rates(engine.iterations, 1)
         status, _ = engine.run(
-            *(batch.data(), len(batch), False, self._step_lr, self._step_loss, outputs),
-            first_row=0,
+            *(data, rows, False, self._step_lr, self._step_loss, outputs), first_row=0, given=given
         )
         if engine.batch == 0:  # else this is a callback's call within an epoch of fit
             engine.epoch += 1
         if status == _engine.NONFINITE:
-            warn_diverged("train_on_batch", stacklevel=3)
-        values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)
-        return _result(values, return_dict)
+            warn_diverged("train_on_gradient" if given else "train_on_batch", stacklevel=4)
 
     # Measuring and predicting
 
@@ -583,7 +601,7 @@ class Sequential(Chain):
         loss : float
             Σ wᵢ·lᵢ / n.
         gradients : list of ndarray
-            One for each array of `get_weights`, in that order.
+            One for each array of `trainable_weights`, in that order.
 
         Raises
         ------
@@ -599,8 +617,17 @@ class Sequential(Chain):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         program, samples = self._prepare("loss_and_grad", x, y, sample_weight)
-        loss = program.engine.loss_and_grad(samples.data())
+        loss = self._loss_and_grad(program, samples)
         return loss, list(program.plan.views(program.engine.grads.copy()))
+
+    @staticmethod
+    def _loss_and_grad(program: Program, samples: Samples) -> float:
+        """Return the loss; its gradient is in the engine."""
+        if not samples.for_function:
+            return program.engine.loss_and_grad(samples.data())
+        loss, gradient = program.function_loss(samples)
+        program.engine.loss_and_grad(_engine.Data(samples.x, gradient), given=True)
+        return loss
 
     def loss_and_grad_flat(
         self,
@@ -629,8 +656,98 @@ class Sequential(Chain):
         """
         program, samples = self._prepare("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
-        loss = program.engine.loss_and_grad(samples.data())
+        loss = self._loss_and_grad(program, samples)
         return loss, program.engine.grads.astype(np.float64)
+
+    def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
+        """Return how the loss, or the output, of each sample changes with its input.
+
+        In inference mode. As a picture, the absolute values are a saliency map (Simonyan,
+        Vedaldi and Zisserman, 2013).
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        y : array_like, optional
+            As in `fit`: row i of the result is then ∂lᵢ/∂xᵢ. Without, it is the gradient of the
+            output where the model has one, and of each sample's largest output where it has
+            several: the score of the class that it predicts.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of `x` and of the model's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; with `y`, if the model has no loss.
+
+        Examples
+        --------
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=2)])
+        >>> model.layers[0].set_weights([[[3.0], [-1.0]], [0.0]])
+        >>> model.input_gradient([[0.0, 5.0]])
+        array([[ 3., -1.]], dtype=float32)
+        """
+        given = False
+        if y is not None:
+            program, samples = self._prepare("input_gradient", x, y)
+            rows, data, given = samples.x, samples.data(), samples.for_function
+            if given:
+                _, gradient = program.function_loss(samples)
+                data = _engine.Data(rows, gradient * len(rows))
+        else:
+            x = self._built_for(x)
+            assert self._one is not None
+            rows = check.features("x", x, self._one, self._np_dtype)
+            data = _engine.Data(rows)
+            self._pull()
+        out = np.empty(rows.shape, self._np_dtype)
+        self._built_engine().input_gradient(data, out, given)
+        return out.reshape(len(rows), *(self._one or ()))
+
+    def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
+        """Take one optimizer step along a gradient of your own, as reinforcement learning needs.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        dout : array_like
+            ∂L/∂outputs, of the outputs' shape: the weights' gradient is the sum over the rows.
+            L is what you minimize; a mean over rows has its 1/n in `dout`. Regularizers add
+            their own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, or the model is not compiled.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the gradient is not finite; the weights are as before then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
+        >>> model.compile("sgd")
+        >>> x = np.ones((4, 1))
+        >>> for _ in range(500):
+        ...     model.train_on_gradient(x, model(x) - 3.0)
+        >>> model(x[:1]).round(2)
+        array([[3.]], dtype=float32)
+        """
+        program = self._compiled("train_on_gradient", x)
+        plan = program.plan
+        rows = check.features("x", x, plan.input_shape, self._np_dtype)
+        if len(rows) == 0:
+            raise ValueError("x must have at least one row in train_on_gradient(); received none")
+        gradient = check.output_gradient("dout", dout, len(rows), plan.output_shape, self._np_dtype)
+        self._step(program, _engine.Data(rows, gradient), len(rows), None, given=True)
 
     # Saving
 
@@ -657,14 +774,19 @@ class Sequential(Chain):
         engine = self._built_engine()
         arrays = dict(self._named_weights())
         description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        if self.optimizer is not None and self.loss is not None:
+        if self.optimizer is not None and not isinstance(self.loss, losses.FunctionLoss):
             description["compile"] = {
                 "optimizer": describe(self.optimizer),
-                "loss": describe(self.loss),
+                "loss": None if self.loss is None else describe(self.loss),
                 "metrics": _metrics.describe_all(self._metric_entries),
                 "weighted_metrics": _metrics.describe_all(self._weighted_entries),
             }
             arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+        if isinstance(self.loss, losses.FunctionLoss):
+            check.warn(
+                f"Loss {self.loss.name} is a function and is not saved, nor is the optimizer: "
+                "compile the loaded model with them"
+            )
         description["state"] = {
             "seed": self._seed,
             "epoch": engine.epoch,

@@ -230,7 +230,8 @@ cdef class Data:
     """Rows to train on or to predict, read in place.
 
     x: (n, n_in) float32, float64 or uint8; y: (n, n_out) of the engine's type, or (n,) int32
-    class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous.
+    class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous. targets: anything
+    that a loss of the caller's is to be given; the engine does not look at it.
     """
     cdef DataView view
     cdef Py_ssize_t n_in, n_out
@@ -242,10 +243,12 @@ cdef class Data:
     cdef const double[:, ::1] y64
     cdef const int32_t[::1] labels
     cdef const double[::1] weight
+    cdef object targets
 
-    def __init__(self, x, y=None, sample_weight=None):
+    def __init__(self, x, y=None, sample_weight=None, targets=None):
         cdef Py_ssize_t rows = x.shape[0]
         self.view.n = rows
+        self.targets = targets
         self.n_in = x.shape[1]
         self._take_x(x)
         if y is not None:
@@ -415,6 +418,7 @@ cdef class Engine:
     cdef list tables_memory
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
+    cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
@@ -517,9 +521,9 @@ cdef class Engine:
 
     def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
                  double target_offset=0.0, function=None):
-        """levels: one number for every column, or one each. function: the loss of kind LOSS_CALL,
-        (y_true, y_pred, weight, value, gradient): it fills in the value of each row and the
-        gradient of the batch's loss."""
+        """levels: one number for every column, or one each. function: the loss of kind LOSS_CALL; it
+        is called with (targets, rows, outputs, weight, value, gradient), targets those of Data, rows
+        the numbers of the batch's rows in them, and fills in the last two."""
         self.refuse_if_busy()
         if (kind == LOSS_CALL) != (function is not None):
             raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
@@ -601,7 +605,7 @@ cdef class Engine:
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
         cdef Run* run
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, given or self.function is None)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
@@ -625,6 +629,7 @@ cdef class Engine:
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.training = True
         run.objective = &self.product if given else &self.model.loss
+        self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
         run.lr = &lr[0]
@@ -697,17 +702,19 @@ cdef class Engine:
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
         if out is None or data.view.y != NULL or data.view.labels != NULL:
             raise ValueError("forward takes an array to write to and no targets")
-        self.infer(data, out)
+        self.infer(data, out, False)
 
-    def evaluate(self, Data data not None, outputs=None):
-        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given."""
+    def evaluate(self, Data data not None, outputs=None, bint penalties=False):
+        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given; or, of the loss,
+        only the regularizers' penalties."""
         cdef Workspace workspace
-        self.refuse_function()
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
-        workspace = self.infer(data, outputs)
+        if not penalties:
+            self.refuse_function()
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
+        workspace = self.infer(data, outputs, penalties)
         return 0.0 if workspace is None else self.mean_loss(workspace)
 
-    cdef Workspace infer(self, Data data, outputs):
+    cdef Workspace infer(self, Data data, outputs, bint penalties):
         cdef Workspace workspace
         cdef Py_ssize_t n = data.view.n
         cdef Run* run
@@ -718,6 +725,9 @@ cdef class Engine:
         run = &workspace.run
         run.data = &data.view
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.losses_too = penalties or data.view.y != NULL or data.view.labels != NULL
+        if penalties:
+            run.objective = &self.product   # without targets it is 0
         with nogil:
             self.k.infer(run)
         return workspace
@@ -800,32 +810,33 @@ cdef class Engine:
         out32 = array
         return &out32[0, 0]
 
-    cdef call_loss(self, Py_ssize_t rows, const char* a, const char* y, const double* weight, char* da,
+    cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
                    double* value):
         """The caller's loss on one batch, over copies of its rows."""
+        cdef const int32_t* order = self.training.run.order
         cdef Py_ssize_t r, size = self.model.n_out * self.k.real_bytes
         cdef Py_ssize_t ld = self.model.ld_out * self.k.real_bytes
-        cdef Buffer y_true = Buffer(rows, self.model.n_out, self.format)
-        cdef Buffer y_pred = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer numbers = Buffer(1, rows, b"i")
+        cdef Buffer outputs = Buffer(rows, self.model.n_out, self.format)
         cdef Buffer weights = Buffer(1, rows, b"d")
         cdef Buffer values = Buffer(1, rows, b"d")
         cdef Buffer gradient = Buffer(rows, self.model.n_out, self.format)
         for r in range(rows):
-            memcpy(y_true.data + r * size, y + r * ld, size)
-            memcpy(y_pred.data + r * size, a + r * ld, size)
+            (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
+            memcpy(outputs.data + r * size, a + r * ld, size)
         memcpy(weights.data, weight, rows * sizeof(double))
-        self.function(y_true, y_pred, weights, values, gradient)
+        self.function(self.targets, numbers, outputs, weights, values, gradient)
         for r in range(rows):
             memcpy(da + r * ld, gradient.data + r * size, size)
         memcpy(value, values.data, rows * sizeof(double))
 
 
-cdef void call_function(void* engine, Py_ssize_t rows, const void* a, const void* y,
+cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
                         const double* weight, void* da, double* value) noexcept with gil:
     """Run.call: what the function raises ends the training as a loss that is not finite does."""
     cdef Py_ssize_t r
     try:
-        (<Engine>engine).call_loss(rows, <const char*>a, <const char*>y, weight, <char*>da, value)
+        (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)
     except BaseException as error:
         (<Engine>engine).raised = error
         for r in range(rows):

@@ -257,8 +257,8 @@ cdef void losses_of(const Part* part, double scale, real* dy) noexcept nogil:
         team_wait(run)
         if part.t == 0:
             restore_float_mode(run.float_mode)
-            run.call(run.context, part.rows, slot(block, run.chain.out, 0, ld), block.y, block.weight,
-                     dy - part.r0 * ld, block.loss)
+            run.call(run.context, part.first, part.rows, slot(block, run.chain.out, 0, ld),
+                     block.weight, dy - part.r0 * ld, block.loss)
             flush_subnormals()
         team_wait(run)
     else:
@@ -455,21 +455,20 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void infer_worker(Run* run, int t) noexcept nogil:
-    """Predictions to run.outputs (if any) and, where there are targets, losses to chunk_loss."""
+    """Predictions to run.outputs (if any) and, where they are wanted, losses to chunk_loss."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]
-    cdef bint targets = run.data.y != NULL or run.data.labels != NULL
     cdef Py_ssize_t c = t, r, end, m
     cdef double penalty
     cdef Part part
     given_statistics(run, t)
-    if targets and run.model.regularized:
+    if run.losses_too and run.model.regularized:
         penalty = sum_blocks(run, True, t)
         if t == 0:
             run.penalty = penalty
     while c < run.n_chunks:
-        if targets:
+        if run.losses_too:
             chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
         else:
             r = cut(run.data.n, 4, c, run.n_chunks)

@@ -192,8 +192,9 @@ ctypedef struct Run:
     Py_ssize_t scratch_size
     void* stats                 # means, variances, … of the normalizations; NULL: there are none
     int training                # dropout and noise, statistics of the batch
-    # LOSS_CALL: fills da and value from a, y and weight; all of ld_out elements a row
-    void (*call)(void* context, Py_ssize_t rows, const void* a, const void* y, const double* weight,
+    # LOSS_CALL: fills in da and value, for rows that are `first` and those that follow in the epoch;
+    # a and da have ld_out elements a row
+    void (*call)(void* context, Py_ssize_t first, Py_ssize_t rows, const void* a, const double* weight,
                  void* da, double* value) noexcept nogil
     void* context
     uint64_t float_mode         # the caller's
@@ -216,6 +217,7 @@ ctypedef struct Run:
     Py_ssize_t n_chunks
     void* partials              # n_chunks × n_params
     double* chunk_loss          # n_chunks
+    int losses_too              # not only predictions, in a pass over the inference chain
     double penalty              # of the regularizers, in a pass with targets
     double* sums                # one a block of parameters: penalties, then squared norms
     void* sensitivity           # n × n_in gradients of the input, or NULL

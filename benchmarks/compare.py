@@ -48,6 +48,14 @@ ROUND_SECONDS = 0.15
 MODULES = {"sklearn": "scikit-learn"}
 
 
+def one_core() -> None:
+    """Run on one core with one thread; starts the program anew if need be."""
+    if any(os.environ.get(key) != value for key, value in ONE_THREAD.items()):
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **ONE_THREAD})
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def disagreement(peers: dict[str, Peer]) -> tuple[float, str]:
     """Return the largest relative difference of the first losses from the first peer's."""
     worst, culprit = 0.0, ""
@@ -160,11 +168,7 @@ def main() -> int:
     if not cases:
         parser.error(f"--cases: {options.cases!r} is in none of {[case.name for case in CASES]}")
 
-    if any(os.environ.get(key) != value for key, value in ONE_THREAD.items()):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **ONE_THREAD})
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
+    one_core()
     names = installed(wanted)
     results = []
     for case in cases:

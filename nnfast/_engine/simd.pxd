@@ -15,6 +15,8 @@ cdef extern from "simd.h" nogil:
     const real* INVERSE_FACTORIAL
     const real* ERFC_SCALED
     const int ERFC_TERMS, ERF_TERMS
+    const real* NORMAL_TAIL_ROOT
+    const int NORMAL_TAIL_TERMS
 
     vreal vload(const real* p)
     void vstore(real* p, vreal v)

@@ -43,7 +43,7 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
         return vsplat(<real>SELU_SCALE) * vselect(
             vgt(vsplat(0), z), vsplat(<real>SELU_ALPHA) * v_expm1_below(z), z)
     elif activation == ACT_GELU:
-        return z * v_normal_cdf(z)
+        return vmax(vsplat(0), z) - v_gelu_tail(vabs(z))
     elif activation == ACT_GELU_TANH:
         return z * gelu_sigmoid(z)
     elif activation == ACT_SILU:

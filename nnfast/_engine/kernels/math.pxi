@@ -114,6 +114,20 @@ cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
     return vselect(vgt(z, vsplat(0)), vsplat(1) - tail, tail)
 
 
+cdef inline vreal v_gelu_tail(vreal a) noexcept nogil:
+    """a·Φ(−a) for a ≥ 0, to 1e-7 in float32: Φ(−a) = p(a)^−4, as Hastings (1955) did for erfc."""
+    cdef vreal p
+    cdef int i
+    if sizeof(real) == sizeof(double):
+        return a * v_normal_cdf(-a)
+    a = vmin(vsplat(100), a)
+    p = vsplat(NORMAL_TAIL_ROOT[0])
+    for i in range(1, NORMAL_TAIL_TERMS):
+        p = p * a + vsplat(NORMAL_TAIL_ROOT[i])
+    p = p * p
+    return a / (p * p)
+
+
 cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
     """erfc(x) = e^(−x²)·p(u)/(1 + 2x) with u = (x − 3.75)/(x + 3.75), for x ≥ 0.46."""
     cdef vreal t = vmin(vsplat(30), x)

@@ -1,7 +1,7 @@
-"""Callbacks of training, called as Keras calls them.
+"""Callbacks of training, testing and prediction, called as Keras calls them.
 
 Callbacks of epochs cost nothing per batch; one that overrides a method of batches makes
-training run one step at a time.
+training, or testing, or prediction run one batch at a time.
 """
 
 from __future__ import annotations

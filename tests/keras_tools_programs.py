@@ -419,6 +419,98 @@ def calls(keras: Any) -> Results:
     return {"calls": np.array(seen), "values": np.array(values), "functions": np.array(train)}
 
 
+def calls_of_batches(keras: Any) -> Results:
+    """evaluate, predict and validation batch by batch: the calls, their logs, what stops them."""
+    seen: list[str] = []
+    values: list[list[float]] = []
+    outputs: list[Any] = []
+
+    class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+        def __init__(self, last: int = 99) -> None:
+            super().__init__()
+            self.last = last
+
+        def set_params(self, params: Any) -> None:
+            super().set_params(params)
+            if params:
+                seen.append(f"{params['epochs']} epochs of {params['steps']}")
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            seen.append(f"test begin {logs}")
+
+        def on_test_end(self, logs: Any = None) -> None:
+            seen.append(f"test end {sorted(logs)}")
+            values.append([logs["loss"], logs["mae"]])
+
+        def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"test batch {batch} begin {logs}")
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"test batch {batch} end {sorted(logs)}")
+            values.append([logs["loss"], logs["mae"]])
+            self.model.stop_evaluating = batch == self.last
+
+        def on_predict_begin(self, logs: Any = None) -> None:
+            seen.append(f"predict begin {logs}")
+
+        def on_predict_end(self, logs: Any = None) -> None:
+            seen.append(f"predict end {logs}")
+
+        def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"predict batch {batch} begin {logs}")
+
+        def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"predict batch {batch} end {sorted(logs)}")
+            outputs.append(np.array(logs["outputs"]))
+            self.model.stop_predicting = batch == self.last
+
+    x, y = _regression_data(48)
+    weight = np.random.default_rng(9).uniform(0, 2, 48)
+
+    def batches() -> Any:
+        for start in range(0, 48, 10):
+            yield x[start : start + 10], y[start : start + 10, None]
+
+    model = _compiled(keras)
+    model.set_weights(_START)
+    results = []
+    for last in (99, 1):
+        kept = {"callbacks": [Recorder(last)], "verbose": 0}
+        tested = {"return_dict": True} | kept
+        for measured in (
+            model.evaluate(x, y, **tested),
+            model.evaluate(x, y, batch_size=13, sample_weight=weight, **tested),
+            model.evaluate(x, y, steps=3, **tested),
+            model.evaluate(x, y, batch_size=13, steps=2, **tested),
+            model.evaluate(batches(), steps=4, **tested),
+        ):
+            results.append([measured["loss"], measured["mae"]])
+        outputs.append(model.predict(x, **kept))
+        outputs.append(model.predict(x, batch_size=13, **kept))
+        outputs.append(model.predict(x, steps=3, **kept))
+        outputs.append(model.predict(batches(), steps=4, **kept))
+        for options in (
+            {"validation_batch_size": 7},
+            {"validation_data": (x, y), "batch_size": None},
+            {"validation_data": (x, y, weight), "validation_steps": 2, "batch_size": None},
+            {"validation_split": 0.4, "validation_data": None},
+        ):
+            _, history = _fit(keras, Recorder(last), epochs=2, **options)
+            results += zip(*(history.history[f"val_{key}"] for key in ("loss", "mae")), strict=True)
+    functions = keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: seen.append(f"function {batch} {sorted(logs)}"),
+        on_predict_batch_begin=lambda batch, logs: seen.append(f"function {batch} {logs}"),
+    )
+    model.evaluate(x, y, verbose=0, callbacks=functions)
+    model.predict(x, verbose=0, callbacks=[functions])
+    return {
+        "calls": np.array(seen),
+        "values": np.array(values),
+        "results": np.array(results),
+        "outputs": np.concatenate(outputs),
+    }
+
+
 def stops_in_the_middle(keras: Any) -> Results:
     """A callback that stops within an epoch: the epoch's logs are of the batches so far."""
 
@@ -443,6 +535,7 @@ PROGRAMS: dict[str, Program] = {
         checkpoints,
         csv_logger,
         calls,
+        calls_of_batches,
         stops_in_the_middle,
     )
 }

@@ -501,7 +501,7 @@ def calls_of_batches(keras: Any) -> Results:
         on_test_batch_end=lambda batch, logs: seen.append(f"function {batch} {sorted(logs)}"),
         on_predict_batch_begin=lambda batch, logs: seen.append(f"function {batch} {logs}"),
     )
-    model.evaluate(x, y, verbose=0, callbacks=functions)
+    model.evaluate(x, y, verbose=0, callbacks=[functions])
     model.predict(x, verbose=0, callbacks=[functions])
     return {
         "calls": np.array(seen),

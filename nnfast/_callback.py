@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnfast.models import Sequential
 
-Logs = dict[str, float]
+# Numbers, or arrays: of a metric that has several values, and the outputs of a prediction.
+Logs = dict[str, Any]
 
 
 class Callback:
@@ -94,7 +95,7 @@ class Callback:
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Called before each batch of a `predict`."""
 
-    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after each batch of a `predict`, with its ``outputs``."""
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
@@ -112,12 +113,13 @@ class History(Callback):
     ----------
     epoch : list of int
     history : dict of str to list of float
-        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation.
+        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation. A
+        metric of several values gives an array in the place of each number.
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[Any]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
@@ -134,11 +136,13 @@ class History(Callback):
         """Return a table of the first and the last epochs, for notebooks."""
         import html
 
+        from nnfast._progress import numbers
+
         names = list(self.history)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *names))
         rows = list(zip(self.epoch, *self.history.values(), strict=False))
         cells = [
-            "".join(f"<td>{value:.4g}</td>" for value in (epoch + 1, *values))
+            "".join(f"<td>{numbers(value, '.4g')}</td>" for value in (epoch + 1, *values))
             for epoch, *values in rows
         ]
         if len(cells) > 2 * _SHOWN:
@@ -194,7 +198,7 @@ class CallbackList:
             for method in methods
         )
 
-    def call(self, method: str, *args: Any, logs: dict[str, Any] | None = None) -> None:
+    def call(self, method: str, *args: Any, logs: Logs | None = None) -> None:
         """Call one method of each callback, in order; by position, whatever its names.
 
         Where there are no logs they get an empty dict, as from Keras.

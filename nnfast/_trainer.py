@@ -163,7 +163,7 @@ class Running:
 
     def logs(self, metrics: bool = True) -> Logs:
         """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
-        logs = {"loss": self.total / self.rows}
+        logs: Logs = {"loss": self.total / self.rows}
         if metrics:
             logs |= {name: self.program.metrics[name].value(t) for name, t in self.sums.items()}
         return logs

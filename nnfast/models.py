@@ -903,7 +903,7 @@ def clone_model(
     return Sequential(chain, name=model.name, dtype=model.dtype)
 
 
-def _result(values: dict[str, float], return_dict: bool) -> Any:
+def _result(values: dict[str, Any], return_dict: bool) -> Any:
     if return_dict:
         return values
     return values["loss"] if len(values) == 1 else list(values.values())

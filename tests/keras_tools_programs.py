@@ -106,12 +106,22 @@ METRICS: dict[str, Case] = {
     "sparse top 2": ("SparseTopKCategoricalAccuracy", "sparse", {"k": 2}),
     "precision": ("Precision", "binary", {}),
     "precision at 0.3": ("Precision", "binary", {"thresholds": 0.3}),
+    "precision at several": ("Precision", "binary", {"thresholds": [0.3, 0.5, 0.9]}),
+    "precision at a list of one": ("Precision", "binary", {"thresholds": [0.3]}),
+    "precision of class at several": (
+        "Precision",
+        "labels",
+        {"thresholds": [0.8, 0.2], "class_id": 2},
+    ),
     "precision of top 2": ("Precision", "one-hot", {"top_k": 2}),
     "precision of top 2 above": ("Precision", "one-hot", {"top_k": 2, "thresholds": 0.3}),
     "precision of class": ("Precision", "labels", {"class_id": 1}),
     "precision of class in top 2": ("Precision", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall": ("Recall", "binary", {}),
     "recall at 0.3": ("Recall", "binary", {"thresholds": 0.3}),
+    "recall at several": ("Recall", "labels", {"thresholds": [0.3, 0.5, 0.9, 0.1]}),
+    "recall of top 2 at several": ("Recall", "one-hot", {"top_k": 2, "thresholds": [0.5, 0.2]}),
+    "recall of class in top 2": ("Recall", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall of top 2": ("Recall", "one-hot", {"top_k": 2}),
     "recall of class": ("Recall", "labels", {"class_id": 1}),
     "nothing predicted": ("Precision", "binary", {"thresholds": 1.0}),
@@ -179,9 +189,39 @@ def metrics(keras: Any) -> Results:
             values = []
             for rows in (slice(0, 20), slice(20, 50), slice(50, 57)):
                 metric.update_state(y[rows], p[rows], w[rows] if weighted else None)
-                values.append(float(metric.result()))
+                values.append(np.array(metric.result()))
             results[f"{key}, weighted" if weighted else key] = np.array(values)
     return results
+
+
+def metrics_of_several_values(keras: Any) -> Results:
+    """What History, evaluate and the batches hold of a metric that is an array."""
+    x, y = _regression_data(48)
+    labels = y[:, None] > 0
+    seen = []
+    model = _linear(keras, activation="sigmoid")
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        "binary_crossentropy",
+        metrics=[keras.metrics.Precision([0.3, 0.5, 0.8], name="p")],
+        weighted_metrics=[keras.metrics.Recall([0.6, 0.4], name="r")],
+    )
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(np.array(logs["p"])),
+        on_test_batch_end=lambda batch, logs: seen.append(np.array(logs["p"])),
+    )
+    options = {"batch_size": 16, "class_weight": {0: 0.5, 1: 2.0}, "verbose": 0}
+    history = model.fit(
+        x, labels, epochs=2, validation_split=0.3, shuffle=False, callbacks=[look], **options
+    )
+    results = {key: np.array([*map(np.array, v)]) for key, v in history.history.items()}
+    evaluated = model.evaluate(x, labels, verbose=0)
+    return results | {
+        "seen": np.array(seen),
+        "evaluate": np.concatenate([np.ravel(value) for value in evaluated]),
+        "length": np.array(len(evaluated)),
+        "nothing yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
+    }
 
 
 def metrics_in_training(keras: Any) -> Results:
@@ -528,6 +568,7 @@ PROGRAMS: dict[str, Program] = {
         schedule_in_training,
         metrics,
         metrics_in_training,
+        metrics_of_several_values,
         early_stopping,
         early_stopping_auto,
         reduce_lr_on_plateau,

@@ -356,8 +356,19 @@ def resolve(identifier: object) -> Initializer:
     return _resolve.resolve("initializer", identifier, Initializer, TABLE)
 
 
+def get(identifier: object) -> Initializer | None:
+    """Return what `resolve` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("zeros") == resolve("zeros"), get(None)
+    (True, None)
+    """
+    return None if identifier is None else resolve(identifier)
+
+
 # Keras' names.
-get = deserialize = resolve
+deserialize = resolve
 serialize = _resolve.describe
 
 

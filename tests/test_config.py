@@ -46,6 +46,17 @@ def test_forms_of_a_name(module: Any, name: str) -> None:
     assert cls.from_config(thing.get_config()) == thing
 
 
+def test_none_is_none() -> None:
+    """For `get` alone: what needs a loss, an optimizer or a metric does not take None for one."""
+    for module in (losses, optimizers, initializers, metrics, regularizers):
+        assert module.get(None) is None  # type: ignore[attr-defined]
+    assert activations.get(None) is activations.linear
+    model = nnfast.Sequential([layers.Dense(1, input_dim=4)])
+    for options in ({"optimizer": None}, {"loss": None}, {"metrics": [None]}):
+        with pytest.raises(TypeError, match=r"Expected an? (optimizer|loss|metric) .*None"):
+            model.compile(**({"optimizer": "sgd", "loss": "mse"} | options))
+
+
 @pytest.mark.parametrize(
     "thing",
     [

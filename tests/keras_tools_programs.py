@@ -252,6 +252,25 @@ def metrics_in_training(keras: Any) -> Results:
     return results | {f"evaluate {key}": np.array(value) for key, value in values.items()}
 
 
+# Activations
+
+
+def gelu(keras: Any) -> Results:
+    """Both forms, called and in a layer."""
+    x = np.linspace(-6, 6, 57, dtype=np.float32)[:, None]
+    function = keras.activations.gelu
+    chosen = functools.partial(function, approximate=True)
+    model = keras.Sequential(
+        [keras.layers.Input((1,)), keras.layers.Dense(3, activation=chosen), keras.layers.Dense(1)]
+    )
+    model.set_weights([w * 0.5 + 0.1 for w in map(np.ones, ((1, 3), 3, (3, 1), 1))])
+    return {
+        "exact": np.array(function(x)),
+        "approximate": np.array(function(x, approximate=True)),
+        "in a layer": np.array(model.predict(x, verbose=0)),
+    }
+
+
 # Callbacks
 
 
@@ -569,6 +588,7 @@ PROGRAMS: dict[str, Program] = {
         metrics,
         metrics_in_training,
         metrics_of_several_values,
+        gelu,
         early_stopping,
         early_stopping_auto,
         reduce_lr_on_plateau,

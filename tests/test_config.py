@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +56,27 @@ def test_none_is_none() -> None:
     for options in ({"optimizer": None}, {"loss": None}, {"metrics": [None]}):
         with pytest.raises(TypeError, match=r"Expected an? (optimizer|loss|metric) .*None"):
             model.compile(**({"optimizer": "sgd", "loss": "mse"} | options))
+
+
+def test_both_forms_of_gelu() -> None:
+    """In Keras' words; what is kept is the form's own name."""
+    gelu = activations.gelu
+    chosen = partial(gelu, approximate=True)
+    assert activations.get(chosen) is activations.gelu_tanh
+    assert activations.get(partial(gelu, approximate=False)) is gelu
+    out = np.empty_like(X)
+    assert gelu(X, out, approximate=True) is out
+    np.testing.assert_array_equal(out, activations.gelu_tanh(X))
+    np.testing.assert_array_equal(gelu(X, approximate=False), gelu(X))
+    assert (out != gelu(X)).any()
+    model = nnfast.Sequential([layers.Dense(2, chosen, input_dim=4)])  # type: ignore[arg-type]
+    copy = nnfast.Sequential.from_config(json.loads(json.dumps(model.get_config())))
+    assert copy.layers[0].activation is activations.gelu_tanh
+    with pytest.raises(TypeError, match="approximate=True is for gelu; received it for tanh"):
+        activations.tanh(X, approximate=True)
+    for other in (partial(gelu, X), partial(gelu, out=out), partial(np.tanh), lambda x: x):
+        with pytest.raises(TypeError, match="Expected an activation"):
+            activations.get(other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,9 @@ def main() -> int:
                 kept.append(seconds(function))
         mine, theirs = map(statistics.median, times)
         ratios[name] = theirs / mine
-        print(f"{name:14} {mine * 1e6:8.0f} µs   PyTorch {theirs * 1e6:8.0f} µs   {ratios[name]:.2f}×")
+        print(
+            f"{name:14} {mine * 1e6:8.0f} µs   PyTorch {theirs * 1e6:8.0f} µs   {ratios[name]:.2f}×"
+        )
     median = statistics.median(ratios.values())
     print(f"median {median:.2f}×, least {min(ratios.values()):.2f}×")
     return int(min(ratios.values()) < 1.0 or median < MEDIAN_AT_LEAST)

@@ -1,4 +1,4 @@
-"""What a callback is, the history, and the callbacks of one `fit`."""
+"""What a callback is, the history, and the callbacks of one `fit`, `evaluate` or `predict`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnfast.models import Sequential
 
-Logs = dict[str, float]
+# Numbers, or arrays: of a metric that has several values, and the outputs of a prediction.
+Logs = dict[str, Any]
 
 
 class Callback:
     """Base of the callbacks: override what is needed.
 
-    A callback that overrides a batch-level method makes training run one step at a time, with
-    Python in between; the others cost nothing per batch. Setting ``self.model.stop_training =
-    True`` ends training after the present batch or epoch.
+    A callback that overrides a batch-level method of training, testing or prediction makes that
+    run one batch at a time, with Python in between; the others cost nothing per batch. Setting
+    ``self.model.stop_training = True`` ends training after the present batch or epoch;
+    ``stop_evaluating`` and ``stop_predicting`` end the present evaluation or prediction after the
+    present batch.
 
     Attributes
     ----------
     model : Sequential
     params : dict
-        ``verbose``, ``epochs`` and ``steps`` (batches per epoch).
+        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if that is not known).
 
     Examples
     --------
@@ -72,10 +75,28 @@ class Callback:
         """Older name of `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Called before each validation."""
+        """Called before each validation, and by `evaluate`."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Called after each validation, with its ``loss`` and metrics."""
+        """Called after each validation, and by `evaluate`, with its ``loss`` and metrics."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of a validation or an `evaluate`."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of these, with the ``loss`` and metrics of the batches so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before the first batch of a `predict`."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after the last batch of a `predict`."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of a `predict`."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of a `predict`, with its ``outputs``."""
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
         """Called where the loss stops being finite, with that ``loss``; not in Keras.
@@ -92,12 +113,13 @@ class History(Callback):
     ----------
     epoch : list of int
     history : dict of str to list of float
-        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation.
+        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation. A
+        metric of several values gives an array in the place of each number.
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[Any]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
@@ -114,11 +136,13 @@ class History(Callback):
         """Return a table of the first and the last epochs, for notebooks."""
         import html
 
+        from nnfast._progress import numbers
+
         names = list(self.history)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *names))
         rows = list(zip(self.epoch, *self.history.values(), strict=False))
         cells = [
-            "".join(f"<td>{value:.4g}</td>" for value in (epoch + 1, *values))
+            "".join(f"<td>{numbers(value, '.4g')}</td>" for value in (epoch + 1, *values))
             for epoch, *values in rows
         ]
         if len(cells) > 2 * _SHOWN:
@@ -132,18 +156,21 @@ _SHOWN = 5
 
 
 _BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_TEST_BATCH_METHODS = ("on_test_batch_begin", "on_test_batch_end")
+_PREDICT_BATCH_METHODS = ("on_predict_batch_begin", "on_predict_batch_end")
 _EPOCH_METHODS = ("on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_end")
 
 
 class CallbackList:
-    """The callbacks of one `fit`, and what they need to be called for.
+    """The callbacks of one `fit`, `evaluate` or `predict`, and what they need to be called for.
 
     Attributes
     ----------
     history : History
         That of the user's list, or a new one; the trainer fills it.
-    per_batch, per_epoch : bool
-        Whether any of them overrides a batch-level or an epoch-level method.
+    per_batch, per_epoch, per_test_batch, per_predict_batch : bool
+        Whether any of them overrides such a method: of the batches and epochs of training, of the
+        batches of tests and predictions.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:
@@ -161,6 +188,8 @@ class CallbackList:
         self.callbacks = [callback for callback in self.callbacks if callback is not self.history]
         self.per_batch = self._overrides(_BATCH_METHODS)
         self.per_epoch = self._overrides(_EPOCH_METHODS)
+        self.per_test_batch = self._overrides(_TEST_BATCH_METHODS)
+        self.per_predict_batch = self._overrides(_PREDICT_BATCH_METHODS)
 
     def _overrides(self, methods: Iterable[str]) -> bool:
         return any(
@@ -170,12 +199,16 @@ class CallbackList:
         )
 
     def call(self, method: str, *args: Any, logs: Logs | None = None) -> None:
-        """Call one method of each callback, in order; by position, whatever its names."""
+        """Call one method of each callback, in order; by position, whatever its names.
+
+        Where there are no logs they get an empty dict, as from Keras.
+        """
+        logs = {} if logs is None else logs
         for callback in self.callbacks:
             getattr(callback, method)(*args, logs)
 
     def attach(self, model: Sequential, params: dict[str, Any]) -> None:
-        """Tell every callback its model and the parameters of the fit."""
+        """Tell every callback its model and the parameters of what is run."""
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)

@@ -14,39 +14,39 @@ from nnfast._validation import integer, real
 
 
 class _Counts(Metric):
-    """What precision and recall have in common: totals are TP, FP, FN."""
+    """What precision and recall have in common: totals are TP, FP, FN, of each threshold."""
 
     direction = "up"
 
     def __init__(
         self,
-        thresholds: float | None = None,
+        thresholds: float | Sequence[float] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if isinstance(thresholds, (list, tuple)):
-            raise TypeError(
-                f"thresholds must be one number: make one metric for each; received {thresholds!r}"
+        self.thresholds: float | tuple[float, ...] | None
+        if thresholds is None:
+            self.thresholds = None
+        elif isinstance(thresholds, (list, tuple, np.ndarray)):
+            if len(thresholds) == 0:
+                raise ValueError(f"thresholds must have at least one entry; received {thresholds}")
+            self.thresholds = tuple(
+                real("each of thresholds", t, low=0.0, high=1.0) for t in thresholds
             )
-        self.thresholds = (
-            None if thresholds is None else real("thresholds", thresholds, low=0.0, high=1.0)
-        )
+        else:
+            self.thresholds = real("thresholds", thresholds, low=0.0, high=1.0)
         self.top_k = None if top_k is None else integer("top_k", top_k, minimum=1)
         self.class_id = None if class_id is None else integer("class_id", class_id, minimum=0)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        threshold = self.thresholds
-        if threshold is None:
-            threshold = 0.5 if self.top_k is None else -math.inf
-        positive = outputs > threshold
+        true = y != 0
         if self.top_k is not None:
             largest = np.argsort(-outputs, axis=1, kind="stable")[:, : self.top_k]
-            among = np.zeros_like(positive)
+            among = np.zeros(outputs.shape, bool)
             np.put_along_axis(among, largest, True, axis=1)
-            positive &= among
-        true = y != 0
+            outputs = np.where(among, outputs, -math.inf)
         if self.class_id is not None:
             if self.class_id >= y.shape[1]:
                 raise ValueError(
@@ -54,11 +54,31 @@ class _Counts(Metric):
                     f"received {self.class_id}"
                 )
             column = slice(self.class_id, self.class_id + 1)
-            positive, true = positive[:, column], true[:, column]
+            outputs, true = outputs[:, column], true[:, column]
         w = np.ones(len(y)) if weight is None else weight
-        return np.array(
-            [(w @ cells).sum() for cells in (true & positive, ~true & positive, true & ~positive)]
-        )
+        counts = []
+        for threshold in self._levels:
+            positive = outputs > threshold
+            cells = true & positive, ~true & positive, true & ~positive
+            counts.append([(w @ cell).sum() for cell in cells])
+        return np.transpose(counts)
+
+    @property
+    def _levels(self) -> tuple[float, ...]:
+        """The thresholds, all of them."""
+        if self.thresholds is None:
+            return (0.5 if self.top_k is None else -math.inf,)
+        return self.thresholds if isinstance(self.thresholds, tuple) else (self.thresholds,)
+
+    def _rate(self, hits: Floats, others: Floats) -> float | Floats:
+        """Return hits / (hits + others), a number where there is one threshold."""
+        rates = ratio(hits, hits + others)
+        return float(rates[0]) if len(rates) == 1 else rates
+
+    def result(self) -> float | Floats:
+        if self._sums is None:
+            return self.value(np.zeros((3, len(self._levels))))
+        return super().result()
 
 
 class Precision(_Counts):
@@ -66,8 +86,9 @@ class Precision(_Counts):
 
     Parameters
     ----------
-    thresholds : float, default 0.5
-        An output above it is a prediction. With `top_k` there is none by default.
+    thresholds : float or sequence of float, default 0.5
+        In [0, 1]; an output above it is a prediction. With `top_k` there is none by default. The
+        metric of several thresholds is an array with a value for each, in History, too.
     top_k : int, optional
         Only a row's `top_k` largest outputs can be predictions.
     class_id : int, optional
@@ -78,10 +99,12 @@ class Precision(_Counts):
     --------
     >>> Precision()(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
     0.5
+    >>> Precision([0.5, 0.85])(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
+    array([0.5, 1. ])
     """
 
-    def value(self, totals: Floats) -> float:
-        return float(ratio(totals[0], totals[0] + totals[1]))
+    def value(self, totals: Floats) -> float | Floats:
+        return self._rate(totals[0], totals[1])
 
 
 class Recall(_Counts):
@@ -98,8 +121,8 @@ class Recall(_Counts):
     0.5
     """
 
-    def value(self, totals: Floats) -> float:
-        return float(ratio(totals[0], totals[0] + totals[2]))
+    def value(self, totals: Floats) -> float | Floats:
+        return self._rate(totals[0], totals[2])
 
 
 class AUC(Metric):

@@ -267,5 +267,5 @@ def _check_name(name: object) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, activations.Activation):
-        return value.name
+        return activations.serialize(value)
     return plain(value)

@@ -69,11 +69,11 @@ class Metric(_resolve.Configured):
         """
         raise NotImplementedError
 
-    def value(self, totals: Floats) -> float:
-        """Return the metric from the sums."""
+    def value(self, totals: Floats) -> float | Floats:
+        """Return the metric from the sums: a number, or an array of them."""
         raise NotImplementedError
 
-    def __call__(self, y: Array, outputs: Array, weight: Floats | None = None) -> float:
+    def __call__(self, y: Array, outputs: Array, weight: Floats | None = None) -> float | Floats:
         """Return the metric of targets `y` and predictions `outputs`, row by row."""
         return self.value(self.totals(y, outputs, weight))
 
@@ -95,7 +95,7 @@ class Metric(_resolve.Configured):
         sums = self.totals(y, outputs, sample_weights("sample_weight", sample_weight, len(y)))
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def result(self) -> float:
+    def result(self) -> float | Floats:
         """Return the metric of all rows since the last `reset_state`; 0 if there are none."""
         return 0.0 if self._sums is None else self.value(self._sums)
 

@@ -50,10 +50,10 @@ class Progress:
 
     live = False
 
-    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, float]]) -> None:
+    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, Any]]) -> None:
         """Say how far an epoch is; ``measure(metrics)`` gives its logs, and is rarely called."""
 
-    def epoch_end(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
+    def epoch_end(self, epoch: int, logs: Mapping[str, Any], seconds: float) -> None:
         """Say that an epoch is done."""
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Lines(Progress):
     def __init__(self, extent: Extent) -> None:
         self.extent = extent
 
-    def epoch_end(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
+    def epoch_end(self, epoch: int, logs: Mapping[str, Any], seconds: float) -> None:
         print(epoch_line(epoch, self.extent, logs, seconds), flush=True)
 
 
@@ -83,9 +83,9 @@ class Live(Progress):
         self.clock = clock
         self.started = self.drawn = self.measured = self.printed = clock()
         self.measuring = 0.0
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, Any] = {}
 
-    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, float]]) -> None:
+    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, Any]]) -> None:
         now = self.clock()
         if now - self.drawn < INTERVAL:
             return
@@ -97,7 +97,7 @@ class Live(Progress):
             self.metrics = logs
         self._show(epoch, step, self.metrics | logs)
 
-    def epoch_end(self, epoch: int, logs: Mapping[str, float], seconds: float) -> None:
+    def epoch_end(self, epoch: int, logs: Mapping[str, Any], seconds: float) -> None:
         self.metrics = dict(logs)
         now = self.clock()
         last = epoch == self.extent.last - 1
@@ -107,7 +107,7 @@ class Live(Progress):
         if self.extent.steps is not None and (now - self.drawn >= INTERVAL or last):
             self._show(epoch, self.extent.steps, logs)
 
-    def _show(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
+    def _show(self, epoch: int, step: int, logs: Mapping[str, Any]) -> None:
         self.drawn = self.clock()
         head = f"Epoch {epoch + 1}/{self.extent.last}"
         steps = self.extent.steps
@@ -218,7 +218,7 @@ def make(verbose: int, extent: Extent) -> Progress:
     return Lines(extent)
 
 
-def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, float], seconds: float) -> str:
+def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, Any], seconds: float) -> str:
     """Return the line of a finished epoch.
 
     Examples
@@ -232,7 +232,7 @@ def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, float], seconds: f
     return f"{text} - {_samples(extent.rows / max(seconds, 1e-9))}"
 
 
-def line(logs: Mapping[str, float]) -> str:
+def line(logs: Mapping[str, Any]) -> str:
     """Return the logs as one line of text.
 
     Examples
@@ -240,10 +240,20 @@ def line(logs: Mapping[str, float]) -> str:
     >>> line({"loss": 0.25, "val_loss": 1e-5})
     'loss: 0.2500 - val_loss: 1.0000e-05'
     """
-    return " - ".join(
-        f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.4e}"
-        for name, value in logs.items()
-    )
+    return " - ".join(f"{name}: {numbers(value)}" for name, value in logs.items())
+
+
+def numbers(value: Any, form: str = "") -> str:
+    """Return a number, or those of an array, as text.
+
+    Examples
+    --------
+    >>> numbers(0.5), numbers([0.25, 1e-5])
+    ('0.5000', '[0.2500, 1.0000e-05]')
+    """
+    if hasattr(value, "__len__"):
+        return f"[{', '.join(numbers(entry, form) for entry in value)}]"
+    return format(value, form or (".4f" if abs(value) >= 1e-3 or value == 0 else ".4e"))
 
 
 def _samples(rate: float) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from nnfast import _engine
 from nnfast import _validation as check
 from nnfast._callback import Logs
-from nnfast._trainer import Fit, Program, Running
+from nnfast._trainer import Evaluation, Fit, Running
 from nnfast._validation import Samples
 
 # Called with a batch as it came and the words that name it in messages.
@@ -97,6 +97,11 @@ class Stream:
         if self._dataset:
             getattr(self.source, "on_epoch_end", _nothing)()
 
+    def leave(self) -> None:
+        """End an epoch early: without `steps` the next one starts anew."""
+        if self.steps is None:
+            self._iterator = None
+
     def warn(self, why: str) -> None:
         """Say that the data ended too early, once."""
         if not self._warned:
@@ -130,18 +135,42 @@ class Stream:
         return len(self.source) if hasattr(self.source, "__len__") else None
 
 
-def evaluate(program: Program, stream: Stream, prepare: Prepare) -> Logs:
-    """Return ``loss`` and every metric of the stream's next epoch; {} if it has ended."""
-    if not stream.begin():
-        stream.warn("there is nothing left to evaluate")
-        return {}
-    running = Running(program)
-    for step, item in enumerate(stream):
-        batch = prepare(item, f"batch {step + 1} of {stream.what}")
-        outputs = program.outputs(batch)
-        loss = program.mean_loss(batch, outputs)
-        running.add(len(batch), loss, program.totals(batch, outputs))
-    return running.logs()
+class EvaluationStream(Evaluation):
+    """One call of `evaluate`, or the validations of one `fit`, on a stream of batches.
+
+    Parameters
+    ----------
+    stream : Stream
+        Its first epoch has begun.
+    prepare : callable
+        Checks a batch.
+    **options
+        The other arguments of `Evaluation`.
+    """
+
+    def __init__(self, stream: Stream, prepare: Prepare, **options: Any) -> None:
+        self.stream = stream
+        self.prepare = prepare
+        super().__init__(samples=None, batch_size=0, **options)
+
+    @property
+    def steps(self) -> int | None:
+        return self.stream.length
+
+    def _measure(self) -> Logs:
+        """Return ``loss`` and every metric of the stream's next epoch; {} if it has ended."""
+        if not self.stream.begin():
+            self.stream.warn("there is nothing left to evaluate")
+            return {}
+        logs = self._by_batches(self._batches()).logs()
+        if self.model.stop_evaluating:
+            self.stream.leave()
+        return logs
+
+    def _batches(self) -> Iterator[tuple[Samples, Any]]:
+        for step, item in enumerate(self.stream):
+            batch = self.prepare(item, f"batch {step + 1} of {self.stream.what}")
+            yield batch, self.program.outputs(batch)
 
 
 class FitStream(Fit):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -189,10 +189,83 @@ class Running:
 
     def logs(self, metrics: bool = True) -> Logs:
         """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
-        logs = {"loss": self.total / self.rows}
+        logs: Logs = {"loss": self.total / self.rows}
         if metrics:
             logs |= {name: self.program.metrics[name].value(t) for name, t in self.sums.items()}
         return logs
+
+
+class Evaluation:
+    """One call of `evaluate`, or the validations of one `fit`.
+
+    Parameters
+    ----------
+    model : Sequential
+        Told of by callbacks; its `stop_evaluating` is read.
+    program : Program
+    callbacks : CallbackList
+    samples : Samples
+    batch_size : int
+        Rows of the batches that callbacks see; without such callbacks all rows are one batch.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        program: Program,
+        callbacks: CallbackList,
+        samples: Samples | None,
+        batch_size: int,
+    ) -> None:
+        self.model = model
+        self.program = program
+        self.callbacks = callbacks
+        self.samples = samples
+        self.batch_size = batch_size
+
+    @property
+    def steps(self) -> int | None:
+        """Batches, None if that is not known."""
+        assert self.samples is not None
+        return -(-len(self.samples) // self.batch_size)
+
+    def run(self) -> Logs:
+        """Return ``loss`` and every metric, in inference mode."""
+        self.model.stop_evaluating = False
+        self.callbacks.call("on_test_begin")
+        self.model._pull()
+        logs = self._measure()
+        self.callbacks.call("on_test_end", logs=logs)
+        return logs
+
+    def _measure(self) -> Logs:
+        assert self.samples is not None
+        if not self.callbacks.per_test_batch:
+            return self.program.evaluate(self.samples)
+        samples, outputs = self.samples, self.program.outputs(self.samples)
+        running = self._by_batches(
+            (samples.part(place), None if outputs is None else outputs[place])
+            for place in samples.places(self.batch_size)
+        )
+        # Of all rows at once, which for the caller's own functions is not the mean over batches:
+        # callbacks that look on do not change what comes out.
+        done = slice(running.rows)
+        whole = self.program.measure(samples.part(done), None if outputs is None else outputs[done])
+        return running.logs(metrics=False) | whole
+
+    def _by_batches(self, batches: Iterable[tuple[Samples, NDArray[Any] | None]]) -> Running:
+        """Measure batches, each with the place for its outputs if a metric needs them."""
+        running = Running(self.program)
+        for step, (batch, outputs) in enumerate(batches):
+            if self.callbacks.per_test_batch:
+                self.callbacks.call("on_test_batch_begin", step)
+            loss = self.program.mean_loss(batch, outputs)
+            running.add(len(batch), loss, self.program.totals(batch, outputs))
+            if self.callbacks.per_test_batch:
+                self.callbacks.call("on_test_batch_end", step, logs=running.logs())
+            if self.model.stop_evaluating:
+                break
+        return running
 
 
 class Fit:
@@ -204,8 +277,7 @@ class Fit:
         Told of by callbacks; its `stop_training` is read.
     program : Program
     train : Samples
-    validate : callable or None
-        Returns ``loss`` and every metric of the validation data.
+    validation : Evaluation or None
     options : Options
     callbacks : CallbackList
     history : History
@@ -217,7 +289,7 @@ class Fit:
         model: Sequential,
         program: Program,
         train: Samples | None,
-        validate: Callable[[], Logs] | None,
+        validation: Evaluation | None,
         options: Options,
         callbacks: CallbackList,
         history: History,
@@ -225,13 +297,13 @@ class Fit:
         self.model = model
         self.program = program
         self.engine = program.engine
-        self.validate = validate
+        self.validation = validation
         self.options = options
         self.callbacks = callbacks
         self.history = history
         self.watched = bool(
             options.verbose
-            or validate
+            or validation
             or options.steps_per_epoch
             or program.metrics
             or callbacks.per_epoch
@@ -347,11 +419,8 @@ class Fit:
         logs = self._train_epoch(epoch)
         if self.diverged_at is not None:
             return {}
-        if self.validate is not None and self.options.validates(epoch):
-            self.callbacks.call("on_test_begin")
-            self.model._pull()
-            values = self.validate()
-            self.callbacks.call("on_test_end", logs=values)
+        if self.validation is not None and self.options.validates(epoch):
+            values = self.validation.run()
             logs |= {f"val_{name}": value for name, value in values.items()}
         self.callbacks.call("on_epoch_end", epoch, logs=logs)
         self.history.on_epoch_end(epoch, logs)

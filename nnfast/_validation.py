@@ -10,7 +10,7 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,11 @@ class Samples:
                 f"{steps} were asked for"
             )
         return self.part(slice(0, steps * size))
+
+    def places(self, size: int) -> Iterator[slice]:
+        """Yield where the batches of `size` rows are; the last one may have fewer."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
 
     def part(self, rows: Any) -> Samples:
         """Return some rows: a view where `rows` is a slice, a copy where it is indices."""

@@ -7,7 +7,9 @@ array([[0., 2.]])
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -52,8 +54,23 @@ class Activation:
         """Whether its derivative is written in terms of x, not of f(x)."""
         return self.name in SLOPE_NEEDS_INPUT
 
-    def __call__(self, x: ArrayLike, out: Array | None = None) -> Array:
-        """Return f(x); see `nnfast.kernels.activation_forward`."""
+    def form(self, approximate: bool) -> Activation:
+        """Return the row that Keras' ``approximate`` chooses: of gelu, which alone has another."""
+        if not approximate:
+            return self
+        if self.name != "gelu":
+            raise TypeError(f"approximate=True is for gelu; received it for {self.name}")
+        return gelu_tanh
+
+    def __call__(
+        self, x: ArrayLike, out: Array | None = None, *, approximate: bool = False
+    ) -> Array:
+        """Return f(x), of gelu the tanh form if `approximate`.
+
+        See `nnfast.kernels.activation_forward`.
+        """
+        if approximate:
+            return self.form(approximate)(x, out)
         array = _validation.kernel_array("x", x, None)
         out = _validation.kernel_output("out", out, array.shape, array.dtype)
         rows = _validation.as_rows(array), self.id, self.alpha, _validation.as_rows(out)
@@ -85,13 +102,16 @@ _ROWS = (
 TABLE = {row.name: row for row in _ROWS} | {"swish": silu}
 
 
-def resolve(identifier: str | Activation | None) -> Activation:
+def resolve(
+    identifier: str | Activation | partial[Array] | Mapping[str, Any] | None,
+) -> Activation:
     """Return the activation that `identifier` names.
 
     Parameters
     ----------
-    identifier : str, Activation or None
-        None means linear, as in Keras.
+    identifier : str, Activation, description or None
+        None means linear, as in Keras. ``functools.partial(gelu, approximate=True)`` is gelu's
+        tanh form, `gelu_tanh`.
 
     Raises
     ------
@@ -113,17 +133,42 @@ def resolve(identifier: str | Activation | None) -> Activation:
         return linear
     if isinstance(identifier, Activation):
         return identifier
+    if (
+        isinstance(identifier, partial)
+        and isinstance(identifier.func, Activation)
+        and not identifier.args
+        and set(identifier.keywords) == {"approximate"}
+    ):
+        return identifier.func.form(identifier.keywords["approximate"])
     if isinstance(identifier, str):
         return choose("activation", identifier, TABLE)
+    if isinstance(identifier, Mapping) and identifier.get("class_name") == "Activation":
+        row = choose("activation", identifier["config"]["name"], TABLE)
+        return replace(row, alpha=identifier["config"]["alpha"])
     raise TypeError(
         "Expected an activation as a name or a function of nnfast.activations "
         f"({', '.join(TABLE)}); received {identifier!r}"
     )
 
 
-def serialize(activation: Activation) -> str:
-    """Return the name of an activation, as `deserialize` reads it."""
-    return activation.name
+def serialize(activation: Activation) -> str | dict[str, Any]:
+    """Return an activation's name, or its description where its number is its own.
+
+    `deserialize` reads both.
+
+    Examples
+    --------
+    >>> serialize(relu)
+    'relu'
+    >>> serialize(Activation("leaky_relu", alpha=0.1))
+    {'class_name': 'Activation', 'config': {'name': 'leaky_relu', 'alpha': 0.1}}
+    """
+    if activation == TABLE[activation.name]:
+        return activation.name
+    return {
+        "class_name": "Activation",
+        "config": {"name": activation.name, "alpha": activation.alpha},
+    }
 
 
 # Keras' names.

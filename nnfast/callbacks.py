@@ -1,7 +1,7 @@
-"""Callbacks of training, called as Keras calls them.
+"""Callbacks of training, testing and prediction, called as Keras calls them.
 
 Callbacks of epochs cost nothing per batch; one that overrides a method of batches makes
-training run one step at a time.
+training, or testing, or prediction run one batch at a time.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class _Monitor(Callback):
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
-    def _value(self, logs: Logs) -> float | None:
-        """Return what is monitored; warn if it is not there."""
+    def _value(self, logs: Logs) -> Any:
+        """Return what is monitored, a number; warn if it is not there."""
         if self.monitor not in logs:
             warnings.warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not available; there "
@@ -84,7 +84,13 @@ class _Monitor(Callback):
                 UserWarning,
                 stacklevel=2,
             )
-        return logs.get(self.monitor)
+        value: Any = logs.get(self.monitor)
+        if hasattr(value, "__len__"):
+            raise ValueError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which must be one number; it is "
+                f"{len(value)}: {value}"
+            )
+        return value
 
 
 class EarlyStopping(_Monitor):
@@ -412,7 +418,8 @@ class CSVLogger(Callback):
     """Write the logs of each epoch to a file, one line each.
 
     Columns: ``epoch`` and the logs in alphabetical order, then ``val_…`` of each if the first
-    epoch has no validation; ``NA`` where there is no value.
+    epoch has no validation; ``NA`` where there is no value, and ``[a, b, …]`` where there are
+    several.
 
     Parameters
     ----------
@@ -461,7 +468,9 @@ class CSVLogger(Callback):
                 self._keys += [f"val_{key}" for key in self._keys]
             if self._header:
                 writer.writerow(["epoch", *self._keys])
-        writer.writerow([epoch, *(logs.get(key, "NA") for key in self._keys)])
+        values = [logs.get(key, "NA") for key in self._keys]
+        cells = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+        writer.writerow([epoch, *cells])
         self._file.flush()
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,31 +173,98 @@ class Orthogonal(Initializer):
 
 
 @dataclass(frozen=True)
-class _VarianceScaling(Initializer):
-    """Zero mean, variance scale / fan; the fan is n_in, or (n_in + n_out) / 2."""
+class Identity(Initializer):
+    """The identity matrix times `gain`: 1 where the row's number is the column's, 0 elsewhere.
 
+    Needs two axes, which may differ in length.
+
+    Parameters
+    ----------
+    gain : float, default 1.0
+
+    Examples
+    --------
+    >>> Identity(2.0).draw((2, 3), np.random.default_rng(0))
+    array([[2., 0., 0.],
+           [0., 2., 0.]])
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        real("gain", self.gain)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+        if len(shape) != 2:
+            raise ValueError(
+                f"Identity needs two axes; received shape {shape}: biases cannot have it"
+            )
+        return self.gain * np.eye(*shape)
+
+
+@dataclass(frozen=True)
+class VarianceScaling(Initializer):
+    """Zero mean and the variance scale / fan, so that signals keep their size through layers.
+
+    The Glorot, He and Lecun initializers are cases of it.
+
+    Parameters
+    ----------
+    scale : float, default 1.0
+        Above 0.
+    mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
+        The fan: the inputs of a unit, the outputs of an input, or the mean of both.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}
+        The variance is that of the values themselves, truncated or not. "normal" is
+        "truncated_normal", the default.
+    seed : int or None, default None
+        As in `RandomUniform`.
+
+    Examples
+    --------
+    >>> w = VarianceScaling(3.0, "fan_out", "uniform").draw((2, 9), np.random.default_rng(0))
+    >>> bool((abs(w) <= 1).all())
+    True
+    """
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "truncated_normal"
     seed: int | None = None
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        raise NotImplementedError
+    def __post_init__(self) -> None:
+        real("scale", self.scale, above=0.0)
+        _resolve.choose("mode", self.mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
+        kinds = {kind: kind for kind in ("truncated_normal", "untruncated_normal", "uniform")}
+        kinds["normal"] = "truncated_normal"
+        kind = _resolve.choose("distribution", str(self.distribution).lower(), kinds)
+        object.__setattr__(self, "distribution", kind)
 
-    def _std(self, shape: tuple[int, ...]) -> float:
-        return math.sqrt(self._variance(max(1, shape[0]), max(1, shape[-1])))
-
-
-class _ScaledUniform(_VarianceScaling):
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        limit = math.sqrt(3.0) * self._std(shape)
-        return _generator(self.seed, rng).uniform(-limit, limit, shape)
+        n_in, n_out = _fans(shape)
+        fan = {"fan_in": n_in, "fan_out": n_out, "fan_avg": (n_in + n_out) / 2}[self.mode]
+        std = math.sqrt(self.scale / max(1.0, fan))
+        rng = _generator(self.seed, rng)
+        if self.distribution == "uniform":
+            limit = math.sqrt(3.0) * std
+            return rng.uniform(-limit, limit, shape)
+        if self.distribution == "untruncated_normal":
+            return rng.normal(0.0, std, shape)
+        return _truncated_normal(shape, rng) * (std / _TRUNCATED_STD)
 
 
-class _ScaledNormal(_VarianceScaling):
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        z = _truncated_normal(shape, _generator(self.seed, rng))
-        return z * (self._std(shape) / _TRUNCATED_STD)
+class _Scaling(VarianceScaling):
+    """A case of `VarianceScaling` that has a name: only its seed is left to choose."""
+
+    case: ClassVar[tuple[float, str, str]]
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(*self.case, seed)
+
+    __repr__ = _resolve.Configured.__repr__
 
 
-class GlorotUniform(_ScaledUniform):
+class GlorotUniform(_Scaling):
     """Uniform on ±√(6 / (n_in + n_out)) (Glorot and Bengio, 2010).
 
     Parameters
@@ -212,43 +279,37 @@ class GlorotUniform(_ScaledUniform):
     True
     """
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 2.0 / (n_in + n_out)
+    case = (1.0, "fan_avg", "uniform")
 
 
-class GlorotNormal(_ScaledNormal):
+class GlorotNormal(_Scaling):
     """Truncated normal of variance 2 / (n_in + n_out) (Glorot and Bengio, 2010)."""
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 2.0 / (n_in + n_out)
+    case = (1.0, "fan_avg", "truncated_normal")
 
 
-class HeUniform(_ScaledUniform):
+class HeUniform(_Scaling):
     """Uniform on ±√(6 / n_in) (He et al., 2015)."""
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 2.0 / n_in
+    case = (2.0, "fan_in", "uniform")
 
 
-class HeNormal(_ScaledNormal):
+class HeNormal(_Scaling):
     """Truncated normal of variance 2 / n_in (He et al., 2015)."""
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 2.0 / n_in
+    case = (2.0, "fan_in", "truncated_normal")
 
 
-class LecunUniform(_ScaledUniform):
+class LecunUniform(_Scaling):
     """Uniform on ±√(3 / n_in) (LeCun et al., 1998)."""
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 1.0 / n_in
+    case = (1.0, "fan_in", "uniform")
 
 
-class LecunNormal(_ScaledNormal):
+class LecunNormal(_Scaling):
     """Truncated normal of variance 1 / n_in (LeCun et al., 1998)."""
 
-    def _variance(self, n_in: int, n_out: int) -> float:
-        return 1.0 / n_in
+    case = (1.0, "fan_in", "truncated_normal")
 
 
 TABLE: dict[str, type[Initializer]] = {
@@ -261,7 +322,9 @@ TABLE: dict[str, type[Initializer]] = {
     "random_uniform": RandomUniform,
     "random_normal": RandomNormal,
     "truncated_normal": TruncatedNormal,
+    "variance_scaling": VarianceScaling,
     "orthogonal": Orthogonal,
+    "identity": Identity,
     "constant": Constant,
     "zeros": Zeros,
     "ones": Ones,
@@ -293,8 +356,19 @@ def resolve(identifier: object) -> Initializer:
     return _resolve.resolve("initializer", identifier, Initializer, TABLE)
 
 
+def get(identifier: object) -> Initializer | None:
+    """Return what `resolve` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("zeros") == resolve("zeros"), get(None)
+    (True, None)
+    """
+    return None if identifier is None else resolve(identifier)
+
+
 # Keras' names.
-get = deserialize = resolve
+deserialize = resolve
 serialize = _resolve.describe
 
 
@@ -311,6 +385,17 @@ def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.rando
 
 def _generator(seed: int | None, rng: np.random.Generator) -> np.random.Generator:
     return rng if seed is None else np.random.Generator(np.random.Philox(seed))
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the inputs of a unit and the outputs of an input, as Keras counts them.
+
+    All but the last two axes are places of a window, as in the kernel of a convolution.
+    """
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    window = math.prod(shape[:-2])
+    return shape[-2] * window, shape[-1] * window
 
 
 def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

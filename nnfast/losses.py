@@ -439,6 +439,17 @@ def resolve(identifier: object) -> Loss:
     return _resolve.resolve("loss", identifier, Loss, TABLE)
 
 
+def get(identifier: object) -> Loss | None:
+    """Return what `resolve` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("mse") == resolve("mse"), get(None)
+    (True, None)
+    """
+    return None if identifier is None else resolve(identifier)
+
+
 # Keras' names.
-get = deserialize = resolve
+deserialize = resolve
 serialize = _resolve.describe

@@ -376,7 +376,7 @@ TABLE: dict[str, type[Metric]] = {
 }
 
 
-def get(identifier: object) -> Metric:
+def deserialize(identifier: object) -> Metric:
     """Return the metric that `identifier` stands for.
 
     Parameters
@@ -394,7 +394,7 @@ def get(identifier: object) -> Metric:
 
     Examples
     --------
-    >>> get("mae")
+    >>> deserialize("mae")
     MeanAbsoluteError(name=None)
     """
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
@@ -402,8 +402,18 @@ def get(identifier: object) -> Metric:
     return _resolve.resolve("metric", identifier, Metric, TABLE)
 
 
-# Keras' names.
-deserialize = get
+def get(identifier: object) -> Metric | None:
+    """Return what `deserialize` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("mae"), get(None)
+    (MeanAbsoluteError(name=None), None)
+    """
+    return None if identifier is None else deserialize(identifier)
+
+
+# Keras' name.
 serialize = _resolve.describe
 
 
@@ -413,7 +423,7 @@ def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric
         return []
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f'{argument} must be a list, such as ["accuracy"]; received {metrics!r}')
-    found = [get(entry) for entry in metrics]
+    found = [deserialize(entry) for entry in metrics]
     return [e if isinstance(e, str) else metric for e, metric in zip(metrics, found, strict=True)]
 
 
@@ -464,7 +474,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
         else:
             metric = SparseCategoricalAccuracy() if loss.sparse else CategoricalAccuracy()
     else:
-        metric = get(entry)
+        metric = deserialize(entry)
     if metric.sparse not in (None, loss.sparse):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(

@@ -20,7 +20,7 @@ from nnfast._plan import Plan
 from nnfast._progress import line
 from nnfast._resolve import describe
 from nnfast._streams import Stream
-from nnfast._trainer import Fit, Options, Program, warn_diverged
+from nnfast._trainer import Evaluation, Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 
@@ -52,8 +52,8 @@ class Sequential(Chain):
         None before `compile`. ``optimizer.learning_rate`` may be changed at any time.
     history : History or None
         Of the last `fit`, as far as it came.
-    stop_training : bool
-        Callbacks set this to end a `fit`.
+    stop_training, stop_evaluating, stop_predicting : bool
+        Callbacks set these to end a `fit`, an evaluation or a `predict`.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class Sequential(Chain):
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._program: Program | None = None
         self._metric_entries: list[str | _metrics.Metric] = []
         self._weighted_entries: list[str | _metrics.Metric] = []
@@ -285,7 +285,8 @@ class Sequential(Chain):
         validation_steps : int, optional
             Batches of a validation: the first ones of arrays, the next ones of a generator.
         validation_batch_size : int, optional
-            Rows of such a batch of arrays, `batch_size` by default.
+            Rows of such a batch of arrays, and of those that callbacks see; `batch_size` by
+            default.
         validation_freq : int or collection of int, default 1
             Validate after every so many epochs, or after the epochs given (counted from 1).
 
@@ -334,10 +335,11 @@ class Sequential(Chain):
         if class_weight is not None and train is not None:
             train = train.with_class_weight(class_weight)
         size = check.batch_size(batch_size, len(train) if train else _ANY_ROWS, steps)
-        validate = self._validation(
+        test = self._validation(
             validation if validation_data is None else validation_data,
             check.optional_integer("validation_steps", validation_steps),
-            check.optional_integer("validation_batch_size", validation_batch_size) or size,
+            check.optional_integer("validation_batch_size", validation_batch_size) or batch_size,
+            callback_list,
         )
         options = Options(
             epochs=check.integer("epochs", epochs, minimum=0),
@@ -353,7 +355,7 @@ class Sequential(Chain):
         common: dict[str, Any] = {
             "model": self,
             "program": self._program,
-            "validate": validate,
+            "validation": test,
             "options": options,
             "callbacks": callback_list,
             "history": self.history,
@@ -363,23 +365,38 @@ class Sequential(Chain):
         return Fit(train=train, **common).run()
 
     def _validation(
-        self, data: Any, steps: int | None, batch_size: int
-    ) -> Callable[[], dict[str, float]] | None:
+        self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
+    ) -> Evaluation | None:
         """Return what measures the model on the validation data, if there are any."""
-        program = self._program
-        assert program is not None
         if data is None:
             return None
-        if check.is_stream(data):
-            stream = Stream(data, steps, what="validation_data")
-            prepare = functools.partial(self._batch, "fit", None)
-            prepare(stream.begin_first(), "batch 1 of validation_data")
-            return lambda: _streams.evaluate(program, stream, prepare)
-        if not isinstance(data, Samples):
+        if not isinstance(data, Samples) and not check.is_stream(data):
             parts = check.validation_parts(data)
             _, data = self._prepare("fit", *parts, names=_VALIDATION_NAMES)
-        samples = data.first_batches("validation_data", steps, batch_size)
-        return lambda: program.evaluate(samples)
+        return self._evaluation("fit", "validation_data", data, steps, batch_size, callbacks)
+
+    def _evaluation(
+        self,
+        method: str,
+        what: str,
+        data: Any,
+        steps: int | None,
+        batch_size: int | None,
+        callbacks: CallbackList,
+    ) -> Evaluation:
+        """Return what measures the model on samples or on batches."""
+        if isinstance(data, Samples):
+            assert self._program is not None
+            size = check.batch_size(batch_size, len(data), steps)
+            samples = data.first_batches(what, steps, size)
+            return Evaluation(self, self._program, callbacks, samples, size)
+        stream = Stream(data, steps, what=what)
+        prepare = functools.partial(self._batch, method, None)
+        prepare(stream.begin_first(), f"batch 1 of {what}")
+        assert self._program is not None
+        return _streams.EvaluationStream(
+            stream, prepare, model=self, program=self._program, callbacks=callbacks
+        )
 
     def train_on_batch(
         self,
@@ -447,6 +464,7 @@ class Sequential(Chain):
         verbose: str | int = "auto",
         sample_weight: ArrayLike | None = None,
         steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Measure the model, in inference mode.
@@ -461,6 +479,8 @@ class Sequential(Chain):
             Anything but 0 prints the result.
         steps : int, optional
             Use this many batches, not all.
+        callbacks : Callback or list of Callback, optional
+            Their ``on_test_…`` methods are called; one of batches makes this run batch by batch.
         return_dict : bool, default False
 
         Returns
@@ -475,17 +495,15 @@ class Sequential(Chain):
         """
         loud = check.verbosity(verbose)
         steps = check.optional_integer("steps", steps)
+        callback_list = CallbackList(callbacks)
         if check.is_stream(x):
             check.check_alone("x", y=y, sample_weight=sample_weight)
-            stream = Stream(x, steps)
-            prepare = functools.partial(self._batch, "evaluate", None)
-            prepare(stream.begin_first(), "batch 1 of x")
-            assert self._program is not None
-            values = _streams.evaluate(self._program, stream, prepare)
         else:
-            program, samples = self._prepare("evaluate", x, y, sample_weight)
-            size = check.batch_size(batch_size, len(samples), steps)
-            values = program.evaluate(samples.first_batches("x", steps, size))
+            _, x = self._prepare("evaluate", x, y, sample_weight)
+        test = self._evaluation("evaluate", "x", x, steps, batch_size, callback_list)
+        params = {"verbose": loud, "epochs": 1, "steps": steps or test.steps}
+        callback_list.attach(self, params)
+        values = test.run()
         if loud:
             print(line(values), flush=True)
         return _result(values, return_dict)
@@ -527,6 +545,7 @@ class Sequential(Chain):
         batch_size: int | None = None,
         verbose: str | int = "auto",
         steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
     ) -> Array:
         """Return the model's outputs.
 
@@ -540,6 +559,9 @@ class Sequential(Chain):
             Accepted for Keras' sake; nothing is printed.
         steps : int, optional
             Use this many batches, not all.
+        callbacks : Callback or list of Callback, optional
+            Their ``on_predict_…`` methods are called; one of batches makes this run batch by
+            batch.
 
         Returns
         -------
@@ -556,20 +578,51 @@ class Sequential(Chain):
         >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1, 2, 3]])
         array([[0., 0.]], dtype=float32)
         """
-        check.verbosity(verbose)
+        loud = check.verbosity(verbose)
         if steps is not None:
             steps = check.integer("steps", steps, minimum=1)
         if type(x) is not np.ndarray and check.is_stream(x):
             stream = Stream(x, steps)
             stream.begin_first()
             parts = (check.batch_parts(item, "a batch", targets=False) for item in stream)
-            return np.concatenate([self.predict_on_batch(part) for part, _, _ in parts])
+            params = {"verbose": loud, "epochs": 1, "steps": stream.length}
+            return self._predict((part for part, _, _ in parts), CallbackList(callbacks), params)
         if steps is not None:
             x = check.real_array("x", x)
             x = x[: steps * check.batch_size(batch_size, len(x), steps)]
         elif batch_size is not None:
             check.batch_size(batch_size, 1)
-        return self.predict_on_batch(x)
+        if callbacks is None:
+            return self.predict_on_batch(x)
+        callback_list = CallbackList(callbacks)
+        x = self._built_for(x)
+        assert self._plan is not None
+        rows = check.features("x", x, self._plan.input_shape, self._np_dtype)
+        size = check.batch_size(batch_size, len(rows), steps)
+        params = {"verbose": loud, "epochs": 1, "steps": steps or -(-len(rows) // size)}
+        if not callback_list.per_predict_batch:
+            size = len(rows)
+        rows = rows.reshape(len(rows), *self._plan.input_shape)
+        # An array without rows is one batch without rows.
+        starts = range(0, max(1, len(rows)), max(1, size))
+        return self._predict((rows[i : i + size] for i in starts), callback_list, params)
+
+    def _predict(
+        self, batches: Iterable[Any], callbacks: CallbackList, params: dict[str, Any]
+    ) -> Array:
+        """Return the model's outputs for batches, with the callbacks of a prediction."""
+        callbacks.attach(self, params)
+        self.stop_predicting = False
+        callbacks.call("on_predict_begin")
+        outputs = []
+        for step, batch in enumerate(batches):
+            callbacks.call("on_predict_batch_begin", step)
+            outputs.append(self.predict_on_batch(batch))
+            callbacks.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
+            if self.stop_predicting:
+                break
+        callbacks.call("on_predict_end")
+        return np.concatenate(outputs)
 
     def predict_on_batch(self, x: ArrayLike) -> Array:
         """Return the model's outputs, as `predict` does."""
@@ -975,7 +1028,7 @@ def clone_model(
     return Sequential(chain, name=model.name, dtype=model.dtype)
 
 
-def _result(values: dict[str, float], return_dict: bool) -> Any:
+def _result(values: dict[str, Any], return_dict: bool) -> Any:
     if return_dict:
         return values
     return values["loss"] if len(values) == 1 else list(values.values())

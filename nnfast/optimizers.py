@@ -441,6 +441,17 @@ def resolve(identifier: object) -> Optimizer:
     return _resolve.resolve("optimizer", identifier, Optimizer, TABLE)
 
 
+def get(identifier: object) -> Optimizer | None:
+    """Return what `resolve` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("sgd") == resolve("sgd"), get(None)
+    (True, None)
+    """
+    return None if identifier is None else resolve(identifier)
+
+
 # Keras' names.
-get = deserialize = resolve
+deserialize = resolve
 serialize = _resolve.describe

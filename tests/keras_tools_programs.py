@@ -106,12 +106,22 @@ METRICS: dict[str, Case] = {
     "sparse top 2": ("SparseTopKCategoricalAccuracy", "sparse", {"k": 2}),
     "precision": ("Precision", "binary", {}),
     "precision at 0.3": ("Precision", "binary", {"thresholds": 0.3}),
+    "precision at several": ("Precision", "binary", {"thresholds": [0.3, 0.5, 0.9]}),
+    "precision at a list of one": ("Precision", "binary", {"thresholds": [0.3]}),
+    "precision of class at several": (
+        "Precision",
+        "labels",
+        {"thresholds": [0.8, 0.2], "class_id": 2},
+    ),
     "precision of top 2": ("Precision", "one-hot", {"top_k": 2}),
     "precision of top 2 above": ("Precision", "one-hot", {"top_k": 2, "thresholds": 0.3}),
     "precision of class": ("Precision", "labels", {"class_id": 1}),
     "precision of class in top 2": ("Precision", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall": ("Recall", "binary", {}),
     "recall at 0.3": ("Recall", "binary", {"thresholds": 0.3}),
+    "recall at several": ("Recall", "labels", {"thresholds": [0.3, 0.5, 0.9, 0.1]}),
+    "recall of top 2 at several": ("Recall", "one-hot", {"top_k": 2, "thresholds": [0.5, 0.2]}),
+    "recall of class in top 2": ("Recall", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall of top 2": ("Recall", "one-hot", {"top_k": 2}),
     "recall of class": ("Recall", "labels", {"class_id": 1}),
     "nothing predicted": ("Precision", "binary", {"thresholds": 1.0}),
@@ -179,9 +189,39 @@ def metrics(keras: Any) -> Results:
             values = []
             for rows in (slice(0, 20), slice(20, 50), slice(50, 57)):
                 metric.update_state(y[rows], p[rows], w[rows] if weighted else None)
-                values.append(float(metric.result()))
+                values.append(np.array(metric.result()))
             results[f"{key}, weighted" if weighted else key] = np.array(values)
     return results
+
+
+def metrics_of_several_values(keras: Any) -> Results:
+    """What History, evaluate and the batches hold of a metric that is an array."""
+    x, y = _regression_data(48)
+    labels = y[:, None] > 0
+    seen = []
+    model = _linear(keras, activation="sigmoid")
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        "binary_crossentropy",
+        metrics=[keras.metrics.Precision([0.3, 0.5, 0.8], name="p")],
+        weighted_metrics=[keras.metrics.Recall([0.6, 0.4], name="r")],
+    )
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(np.array(logs["p"])),
+        on_test_batch_end=lambda batch, logs: seen.append(np.array(logs["p"])),
+    )
+    options = {"batch_size": 16, "class_weight": {0: 0.5, 1: 2.0}, "verbose": 0}
+    history = model.fit(
+        x, labels, epochs=2, validation_split=0.3, shuffle=False, callbacks=[look], **options
+    )
+    results = {key: np.array([*map(np.array, v)]) for key, v in history.history.items()}
+    evaluated = model.evaluate(x, labels, verbose=0)
+    return results | {
+        "seen": np.array(seen),
+        "evaluate": np.concatenate([np.ravel(value) for value in evaluated]),
+        "length": np.array(len(evaluated)),
+        "nothing yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
+    }
 
 
 def metrics_in_training(keras: Any) -> Results:
@@ -210,6 +250,25 @@ def metrics_in_training(keras: Any) -> Results:
     weight = rng.uniform(0, 2, 70)
     values = model.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0)
     return results | {f"evaluate {key}": np.array(value) for key, value in values.items()}
+
+
+# Activations
+
+
+def gelu(keras: Any) -> Results:
+    """Both forms, called and in a layer."""
+    x = np.linspace(-6, 6, 57, dtype=np.float32)[:, None]
+    function = keras.activations.gelu
+    chosen = functools.partial(function, approximate=True)
+    model = keras.Sequential(
+        [keras.layers.Input((1,)), keras.layers.Dense(3, activation=chosen), keras.layers.Dense(1)]
+    )
+    model.set_weights([w * 0.5 + 0.1 for w in map(np.ones, ((1, 3), 3, (3, 1), 1))])
+    return {
+        "exact": np.array(function(x)),
+        "approximate": np.array(function(x, approximate=True)),
+        "in a layer": np.array(model.predict(x, verbose=0)),
+    }
 
 
 # Callbacks
@@ -419,6 +478,98 @@ def calls(keras: Any) -> Results:
     return {"calls": np.array(seen), "values": np.array(values), "functions": np.array(train)}
 
 
+def calls_of_batches(keras: Any) -> Results:
+    """evaluate, predict and validation batch by batch: the calls, their logs, what stops them."""
+    seen: list[str] = []
+    values: list[list[float]] = []
+    outputs: list[Any] = []
+
+    class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+        def __init__(self, last: int = 99) -> None:
+            super().__init__()
+            self.last = last
+
+        def set_params(self, params: Any) -> None:
+            super().set_params(params)
+            if params:
+                seen.append(f"{params['epochs']} epochs of {params['steps']}")
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            seen.append(f"test begin {logs}")
+
+        def on_test_end(self, logs: Any = None) -> None:
+            seen.append(f"test end {sorted(logs)}")
+            values.append([logs["loss"], logs["mae"]])
+
+        def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"test batch {batch} begin {logs}")
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"test batch {batch} end {sorted(logs)}")
+            values.append([logs["loss"], logs["mae"]])
+            self.model.stop_evaluating = batch == self.last
+
+        def on_predict_begin(self, logs: Any = None) -> None:
+            seen.append(f"predict begin {logs}")
+
+        def on_predict_end(self, logs: Any = None) -> None:
+            seen.append(f"predict end {logs}")
+
+        def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"predict batch {batch} begin {logs}")
+
+        def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(f"predict batch {batch} end {sorted(logs)}")
+            outputs.append(np.array(logs["outputs"]))
+            self.model.stop_predicting = batch == self.last
+
+    x, y = _regression_data(48)
+    weight = np.random.default_rng(9).uniform(0, 2, 48)
+
+    def batches() -> Any:
+        for start in range(0, 48, 10):
+            yield x[start : start + 10], y[start : start + 10, None]
+
+    model = _compiled(keras)
+    model.set_weights(_START)
+    results = []
+    for last in (99, 1):
+        kept = {"callbacks": [Recorder(last)], "verbose": 0}
+        tested = {"return_dict": True} | kept
+        for measured in (
+            model.evaluate(x, y, **tested),
+            model.evaluate(x, y, batch_size=13, sample_weight=weight, **tested),
+            model.evaluate(x, y, steps=3, **tested),
+            model.evaluate(x, y, batch_size=13, steps=2, **tested),
+            model.evaluate(batches(), steps=4, **tested),
+        ):
+            results.append([measured["loss"], measured["mae"]])
+        outputs.append(model.predict(x, **kept))
+        outputs.append(model.predict(x, batch_size=13, **kept))
+        outputs.append(model.predict(x, steps=3, **kept))
+        outputs.append(model.predict(batches(), steps=4, **kept))
+        for options in (
+            {"validation_batch_size": 7},
+            {"validation_data": (x, y), "batch_size": None},
+            {"validation_data": (x, y, weight), "validation_steps": 2, "batch_size": None},
+            {"validation_split": 0.4, "validation_data": None},
+        ):
+            _, history = _fit(keras, Recorder(last), epochs=2, **options)
+            results += zip(*(history.history[f"val_{key}"] for key in ("loss", "mae")), strict=True)
+    functions = keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: seen.append(f"function {batch} {sorted(logs)}"),
+        on_predict_batch_begin=lambda batch, logs: seen.append(f"function {batch} {logs}"),
+    )
+    model.evaluate(x, y, verbose=0, callbacks=[functions])
+    model.predict(x, verbose=0, callbacks=[functions])
+    return {
+        "calls": np.array(seen),
+        "values": np.array(values),
+        "results": np.array(results),
+        "outputs": np.concatenate(outputs),
+    }
+
+
 def stops_in_the_middle(keras: Any) -> Results:
     """A callback that stops within an epoch: the epoch's logs are of the batches so far."""
 
@@ -436,6 +587,8 @@ PROGRAMS: dict[str, Program] = {
         schedule_in_training,
         metrics,
         metrics_in_training,
+        metrics_of_several_values,
+        gelu,
         early_stopping,
         early_stopping_auto,
         reduce_lr_on_plateau,
@@ -443,6 +596,7 @@ PROGRAMS: dict[str, Program] = {
         checkpoints,
         csv_logger,
         calls,
+        calls_of_batches,
         stops_in_the_middle,
     )
 }

@@ -76,6 +76,129 @@ def test_batch_level_callbacks_are_found(callback: Any) -> None:
     assert callbacks.CallbackList([callback]).per_batch
 
 
+# Testing and predicting
+
+
+def nothing(*_: Any) -> None:
+    """A hook that only looks on."""
+
+
+HOOKS = {
+    "test": callbacks.LambdaCallback(on_test_batch_end=nothing),
+    "predict": callbacks.LambdaCallback(on_predict_batch_begin=nothing),
+}
+
+
+def test_hooks_of_batches_are_told_apart() -> None:
+    for kind, callback in HOOKS.items():
+        found = callbacks.CallbackList(callback)
+        assert not found.per_batch
+        assert (found.per_test_batch, found.per_predict_batch) == (kind == "test", kind != "test")
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_testing_is_in_one_piece_unless_batches_are_looked_at(validation: bool) -> None:
+    """How often a function metric is called says how many pieces there are."""
+    rows: list[int] = []
+
+    def counted(y_true: Any, y_pred: Any) -> float:
+        rows.append(len(y_true))
+        return 0.0
+
+    net = model(metrics=[counted])
+    begins = callbacks.LambdaCallback(on_test_begin=nothing, on_test_end=nothing)
+    pieces = [16, 16, 8, 40]  # and the whole, for the value itself
+    for used, expected in ((begins, [40]), (HOOKS["predict"], [40]), (HOOKS["test"], pieces)):
+        rows.clear()
+        if validation:
+            fit(net, used, epochs=1, validation_data=(X, Y), validation_batch_size=16)
+            expected = [40, *expected]  # that of training
+        else:
+            net.evaluate(X, Y, 16, verbose=0, callbacks=used)
+        assert rows == expected
+
+
+def test_hooks_do_not_change_what_is_measured() -> None:
+    def worst(y_true: Any, y_pred: Any) -> Any:
+        return abs(y_true - y_pred).max()
+
+    net = model(metrics=["mae", worst], weighted_metrics=["auc"])
+    weight, labels = rng.uniform(0, 2, 40), Y > 0
+    seen: list[Any] = []
+    look = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(logs))
+    options = {"sample_weight": weight, "return_dict": True, "verbose": 0}
+    alone = net.evaluate(X, labels, **options)
+    watched = net.evaluate(X, labels, 7, callbacks=look, **options)
+    assert watched == pytest.approx(alone, rel=1e-6)
+    assert len(seen) == 6
+    assert {**seen[-1], "worst": 0} == pytest.approx({**alone, "worst": 0}, rel=1e-6)
+    assert seen[-1]["worst"] < alone["worst"]  # a mean over batches
+    for steps in (2, None):
+        values = [
+            net.evaluate(X, labels, 7, steps=steps, callbacks=used, **options)
+            for used in (None, look)
+        ]
+        assert values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, bool, np.int64])
+def test_predicting_with_callbacks(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nnfast.Sequential([nnfast.Input((2, 3)), layers.Flatten(), layers.Dense(2)])
+    x = rng.integers(0, 2, (40, 2, 3)).astype(dtype)
+    expected = net.predict(x)
+    pieces: list[int] = []
+    whole = net.predict_on_batch
+    monkeypatch.setattr(
+        net, "predict_on_batch", lambda x: pieces.append(len(x)) or whole(x), raising=True
+    )
+    begins = callbacks.LambdaCallback(on_predict_begin=nothing, on_predict_end=nothing)
+    for used in (begins, [HOOKS["test"]], HOOKS["predict"]):
+        np.testing.assert_array_equal(net.predict(x, 16, callbacks=used), expected)
+    assert pieces == [40, 40, 16, 16, 8]
+    for used in (begins, HOOKS["predict"]):
+        assert net.predict(x[:0], callbacks=used).shape == (0, 2)
+        assert net.predict(x.tolist(), callbacks=used).shape == (40, 2)
+
+
+def test_predicting_with_callbacks_checks_first() -> None:
+    begun: list[Any] = []
+    say = callbacks.LambdaCallback(on_predict_begin=begun.append)
+    for x, words in ((X[:, :2], r"\(40, 2\)"), (np.float64(3.0), r"\(\)")):
+        with pytest.raises(ValueError, match=words):
+            model().predict(x, callbacks=say)
+    with pytest.raises(TypeError, match=r"callbacks must be .*'say'"):
+        model().predict(X, callbacks=["say"])
+    with pytest.raises(TypeError, match=r"callbacks must be .*'say'"):
+        model().evaluate(X, Y, callbacks=["say"])
+    assert not begun
+
+
+class Batches:
+    """A dataset of five batches."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Any:
+        return X[8 * index : 8 * index + 8], Y[8 * index : 8 * index + 8]
+
+
+def test_a_validation_that_is_stopped_begins_anew() -> None:
+    """But where steps are counted it goes on, as without a stop."""
+
+    class Stop(callbacks.Callback):
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_evaluating = batch == 1
+
+    parts = [model(0.0).evaluate(X[i : i + 16], Y[i : i + 16], verbose=0) for i in (0, 16)]
+    net = model(0.0)
+    history = fit(net, Stop(), epochs=2, validation_data=Batches()).history
+    assert history["val_loss"] == pytest.approx([parts[0]] * 2, rel=1e-6)
+    history = fit(net, Stop(), epochs=2, validation_data=Batches(), validation_steps=4).history
+    assert history["val_loss"] == pytest.approx(parts, rel=1e-6)
+    assert net.evaluate(X, Y, verbose=0) == pytest.approx(net.evaluate(Batches(), verbose=0))
+
+
 def test_running_metrics_are_of_the_rows_so_far() -> None:
     seen: list[tuple[float, float, float]] = []
     net = model(0.0, metrics=["mse", "r2_score"], weighted_metrics=["mae"])

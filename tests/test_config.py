@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +45,46 @@ def test_forms_of_a_name(module: Any, name: str) -> None:
     assert all(module.get(form) == thing for form in forms)
     assert module.deserialize(description) == thing
     assert cls.from_config(thing.get_config()) == thing
+
+
+def test_none_is_none() -> None:
+    """For `get` alone: what needs an optimizer or a metric does not take None for one."""
+    for module in (losses, optimizers, initializers, metrics, regularizers):
+        assert module.get(None) is None  # type: ignore[attr-defined]
+    assert activations.get(None) is activations.linear
+    model = nnfast.Sequential([layers.Dense(1, input_dim=4)])
+    for options in ({"optimizer": None}, {"metrics": [None]}):
+        with pytest.raises(TypeError, match=r"Expected an? (optimizer|metric) .*None"):
+            model.compile(**({"optimizer": "sgd", "loss": "mse"} | options))
+
+
+def test_an_activation_keeps_its_number() -> None:
+    own = activations.Activation("leaky_relu", alpha=0.05)
+    for layer in (layers.Dense(2, activation=own), layers.Activation(own)):
+        config = json.loads(json.dumps(layer.get_config()))
+        assert type(layer).from_config(config).activation == own
+    assert activations.serialize(activations.leaky_relu) == "leaky_relu"
+
+
+def test_both_forms_of_gelu() -> None:
+    """In Keras' words; what is kept is the form's own name."""
+    gelu = activations.gelu
+    chosen = partial(gelu, approximate=True)
+    assert activations.get(chosen) is activations.gelu_tanh
+    assert activations.get(partial(gelu, approximate=False)) is gelu
+    out = np.empty_like(X)
+    assert gelu(X, out, approximate=True) is out
+    np.testing.assert_array_equal(out, activations.gelu_tanh(X))
+    np.testing.assert_array_equal(gelu(X, approximate=False), gelu(X))
+    assert (out != gelu(X)).any()
+    model = nnfast.Sequential([layers.Dense(2, chosen, input_dim=4)])  # type: ignore[arg-type]
+    copy = nnfast.Sequential.from_config(json.loads(json.dumps(model.get_config())))
+    assert copy.layers[0].activation is activations.gelu_tanh
+    with pytest.raises(TypeError, match="approximate=True is for gelu; received it for tanh"):
+        activations.tanh(X, approximate=True)
+    for other in (partial(gelu, X), partial(gelu, out=out), partial(np.tanh), lambda x: x):
+        with pytest.raises(TypeError, match="Expected an activation"):
+            activations.get(other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

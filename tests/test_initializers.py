@@ -26,6 +26,21 @@ EXPECTED: dict[str, tuple[Any, float, float]] = {
     "truncated_normal": ("truncated_normal", 0.05 * CUT, 0.1),
     "wide truncated": (initializers.TruncatedNormal(stddev=2.0), 2 * CUT, 4.0),
     "wide normal": (initializers.RandomNormal(stddev=2.0), 2.0, math.inf),
+    "scaled by outputs": (
+        initializers.VarianceScaling(3.0, "fan_out", "uniform"),
+        math.sqrt(3 / N_OUT),
+        3 / math.sqrt(N_OUT),
+    ),
+    "scaled untruncated": (
+        initializers.VarianceScaling(0.5, distribution="untruncated_normal"),
+        math.sqrt(0.5 / N_IN),
+        math.inf,
+    ),
+    "scaled truncated": (
+        initializers.VarianceScaling(0.5, "fan_avg"),
+        math.sqrt(1 / (N_IN + N_OUT)),
+        2 * math.sqrt(1 / (N_IN + N_OUT)) / CUT,
+    ),
 } | {
     f"{name}_normal": (f"{name}_normal", math.sqrt(v), 2 * math.sqrt(v) / CUT)
     for name, v in (("glorot", 2 / (N_IN + N_OUT)), ("he", 2 / N_IN), ("lecun", 1 / N_IN))
@@ -65,6 +80,64 @@ def test_orthogonal_has_no_preferred_sign() -> None:
 def test_orthogonal_needs_two_axes() -> None:
     with pytest.raises(ValueError, match=r"two axes.*\(3,\)"):
         nnfast.Sequential([layers.Dense(3, bias_initializer="orthogonal", input_dim=2)])
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2)])
+def test_identity(shape: tuple[int, int]) -> None:
+    w = initializers.Identity(gain=-2.0).draw(shape, np.random.default_rng(0))
+    np.testing.assert_array_equal(w, -2.0 * np.eye(*shape))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
+def test_identity_needs_two_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"two axes.*\({shape[0]},"):
+        initializers.Identity().draw(shape, np.random.default_rng(0))
+
+
+NAMED = {
+    "glorot_uniform": (1.0, "fan_avg", "uniform"),
+    "glorot_normal": (1.0, "fan_avg", "truncated_normal"),
+    "he_uniform": (2.0, "fan_in", "uniform"),
+    "he_normal": (2.0, "fan_in", "normal"),
+    "lecun_uniform": (1.0, "fan_in", "Uniform"),
+    "lecun_normal": (1.0,),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("shape", [(7, 3), (5,), (0, 4)])
+def test_named_cases_of_variance_scaling(name: str, shape: tuple[int, ...]) -> None:
+    """The same numbers; what is told of the named one is its seed alone."""
+    general = initializers.VarianceScaling(*NAMED[name], seed=3)  # type: ignore[arg-type]
+    named = type(initializers.get(name))(seed=3)
+    assert isinstance(named, initializers.VarianceScaling)
+    assert named.get_config() == {"seed": 3}
+    assert repr(named) == f"{type(named).__name__}(seed=3)"
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(named.draw(shape, rng), general.draw(shape, rng))
+
+
+def test_fans_of_windows() -> None:
+    """Keras' rule: all but the last two axes count for inputs and outputs alike."""
+    for mode, fan in (("fan_in", 9 * 50), ("fan_out", 9 * 200), ("fan_avg", 9 * 125)):
+        scaled = initializers.VarianceScaling(1.0, mode, "uniform", seed=0)
+        w = scaled.draw((3, 3, 50, 200), np.random.default_rng(0))
+        assert abs(w).max() == pytest.approx(math.sqrt(3 / fan), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"scale": 0.0}, ["scale", "> 0", "0.0"]),
+        ({"scale": "two"}, ["scale", "number", "'two'"]),
+        ({"mode": "fan_on"}, ["mode", "'fan_on'", "'fan_in'"]),
+        ({"distribution": "cauchy"}, ["distribution", "'cauchy'", "'uniform'"]),
+    ],
+)
+def test_errors_of_variance_scaling(arguments: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        initializers.VarianceScaling(**arguments)
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
 def test_constants() -> None:

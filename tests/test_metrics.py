@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import keras_tools_programs
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import layers, losses, metrics
+from nnfast import callbacks, layers, losses, metrics
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 4))
@@ -37,10 +39,11 @@ def test_running_value_is_that_of_all_rows(key: str) -> None:
         metric.reset_state()
         for rows in np.array_split(np.arange(len(y)), 4):
             metric.update_state(y[rows], p[rows], None if weight is None else weight[rows])
-        assert type(metric.result()) is float
+        assert type(metric.result()) is (np.ndarray if "several" in key else float)
         assert metric.result() == pytest.approx(metric(y, p, weight), rel=1e-6)
+    shape = np.shape(metric.result())
     metric.reset_state()
-    assert metric.result() == 0.0
+    assert np.array_equal(metric.result(), np.zeros(shape))
 
 
 @pytest.mark.parametrize("key", keras_tools_programs.METRICS)
@@ -72,6 +75,52 @@ def test_names_classes_and_objects(name: str) -> None:
         if form == "Accuracy":
             continue
         assert metrics.resolve(entry, loss, (3,)) == cls()
+
+
+def test_several_thresholds_are_several_metrics() -> None:
+    y, p, w = keras_tools_programs.metric_data("labels")
+    levels = [0.5, 0.1, 0.9]
+    for cls in (metrics.Precision, metrics.Recall):
+        for extra in ({}, {"top_k": 2}, {"class_id": 1}):
+            together = cls(levels, **extra)(y, p, w)
+            alone = [cls(level, **extra)(y, p, w) for level in levels]
+            np.testing.assert_array_equal(together, alone)
+        assert cls(np.array(levels)) == cls(levels)
+        assert cls(levels).get_config()["thresholds"] == levels
+
+
+def test_a_metric_of_several_values_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = model("bce", metrics=[metrics.Precision([0.3, 0.5, 0.7], name="p")])
+    y = (X[:, 0] > 0).astype(float)
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    history = net.fit(X, y, epochs=3, validation_split=0.5, verbose=2, callbacks=log)
+    for key in ("p", "val_p"):
+        assert [value.shape for value in history.history[key]] == [(3,)] * 3
+    shown = ", ".join(f"{value:.4f}" for value in history.history["val_p"][-1])
+    assert f"val_p: [{shown}]" in capsys.readouterr().out.splitlines()[-1]
+    shown = ", ".join(f"{value:.4g}" for value in history.history["val_p"][-1])
+    assert f"<td>[{shown}]</td>" in history._repr_html_()
+    with open(tmp_path / "log.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert json.loads(rows[2]["p"]) == history.history["p"][2].tolist()
+    for monitor in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
+        with pytest.raises(ValueError, match=r"'val_p', which must be one number; it is 3"):
+            net.fit(X, y, validation_split=0.5, verbose=0, callbacks=monitor("val_p"))
+    loss, values = net.evaluate(X, y)
+    assert type(loss) is float
+    assert values.shape == (3,)
+    assert net.train_on_batch(X, y)[1].shape == (3,)
+    net.save(tmp_path / "m")
+    np.testing.assert_array_equal(nnfast.load_model(tmp_path / "m").evaluate(X, y)[1], values)
+
+
+def test_a_metric_of_several_values_is_drawn() -> None:
+    pytest.importorskip("matplotlib").use("agg")
+    net = model("bce", metrics=[metrics.Recall([0.3, 0.7])])
+    history = net.fit(X, X[:, 0] > 0, epochs=3, validation_split=0.5, verbose=0)
+    assert [len(axes.lines) for axes in history.plot().axes] == [2, 4]
 
 
 def test_auc_agrees_with_scikit_learn() -> None:
@@ -182,7 +231,10 @@ def test_training_metrics_are_those_of_the_outputs() -> None:
         (lambda: metrics.AUC(summation_method="minor"), ["'minoring'"]),
         (lambda: metrics.AUC(1), ["num_thresholds", ">= 2", "1"]),
         (lambda: metrics.AUC(thresholds=[0.5, 2.0]), ["thresholds", "2.0"]),
-        (lambda: metrics.Precision([0.1, 0.5]), ["thresholds", "one number"]),
+        (lambda: metrics.Precision([0.1, 1.5]), ["each of thresholds", "<= 1", "1.5"]),
+        (lambda: metrics.Precision([0.1, "low"]), ["each of thresholds", "number", "'low'"]),
+        (lambda: metrics.Precision([]), ["thresholds", "at least one", "[]"]),
+        (lambda: metrics.Precision(-0.5), ["thresholds", ">= 0", "-0.5"]),
         (lambda: metrics.Recall(top_k=0), ["top_k", ">= 1", "0"]),
         (lambda: metrics.TopKCategoricalAccuracy(0), ["k", ">= 1", "0"]),
         (lambda: metrics.R2Score("mean"), ["class_aggregation", "'mean'"]),

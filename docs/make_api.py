@@ -22,6 +22,7 @@ FAMILIES = (
     "callbacks",
     "initializers",
     "regularizers",
+    "constraints",
     "schedules",
     "plotting",
     "datasets",
@@ -54,6 +55,8 @@ def entries(module: ModuleType) -> Iterator[tuple[str, Any]]:
     public = getattr(module, "__all__", ())
     for name, thing in vars(module).items():
         own = name in public or getattr(thing, "__module__", None) == module.__name__
+        if inspect.isclass(thing) and thing.__name__ != name:
+            continue  # Keras' short name of a class
         if not name.startswith("_") and own and callable(thing) and name not in INTERNAL:
             yield name, thing
 

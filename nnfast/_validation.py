@@ -550,4 +550,6 @@ def _batch_of(one: Shape) -> str:
 
 def as_rows(array: Array) -> Array:
     """Return a view of `array` as a matrix of its last axis."""
+    if array.ndim == 2 and array.size:
+        return array
     return array.reshape(-1, array.shape[-1]) if array.size else array.reshape(0, 1)

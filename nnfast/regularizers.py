@@ -100,3 +100,4 @@ def resolve(identifier: object) -> L1L2 | None:
 # Keras' names.
 get = deserialize = resolve
 serialize = _resolve.describe
+l1, l2, l1_l2 = L1, L2, L1L2

@@ -76,5 +76,5 @@ def test_the_api_pages_are_those_of_the_docstrings():
 def test_the_code_for_people_who_come_from_keras_runs():
     text = (ROOT / "docs/coming-from-keras.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec(compile("\n".join(blocks), "coming-from-keras.md", "exec"), {})

@@ -144,7 +144,7 @@ def activation_forward(const real[:, ::1] x, int activation, double alpha, real[
         yp.give(start[real](out), m, n, sizeof(real))
         return
     with nogil:     # element by element: the shape does not matter
-        table.activation_forward(activation, alpha, whole, 16, &x[0, 0], &out[0, 0], 16)
+        table.activation_forward(activation, alpha, 1, whole * 16, &x[0, 0], &out[0, 0], whole * 16)
         if left:
             memcpy(tail, &x[0, 0] + whole * 16, left * sizeof(real))
             table.activation_forward(activation, alpha, 1, left, tail, tail, 16)
@@ -175,7 +175,7 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
         dzp.give(start[real](dx), m, n, sizeof(real))
         return
     with nogil:
-        table.activation_backward(activation, alpha, whole, 16, &x[0, 0], &out[0, 0], &dout[0, 0],
+        table.activation_backward(activation, alpha, 1, whole * 16, &x[0, 0], &out[0, 0], &dout[0, 0],
                                   &dx[0, 0], 16)
         if left:
             memcpy(x_tail, &x[0, 0] + whole * 16, left * sizeof(real))

@@ -120,6 +120,56 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
         vstore(da + j * VLEN, f * (vload(da + j * VLEN) * o - vload(y + j * VLEN)))
 
 
+cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,
+                                 vreal* columns) noexcept nogil:
+    """The columns of up to VLEN rows of n ≤ VLEN; lanes without a row repeat the last."""
+    cdef Py_ssize_t r
+    for r in range(VLEN):
+        columns[r] = vload(x + min(r, rows - 1) * ld)
+    vtranspose(columns)
+
+
+cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
+                                     Py_ssize_t ld, const double* weight, double scale, real* da,
+                                     double* value) noexcept nogil:
+    """crossentropy_logits for n ≤ VLEN classes: a lane a row, so that nothing is summed over lanes."""
+    cdef vreal d[16]
+    cdef vreal t[16]
+    cdef real w[16]
+    cdef real losses[16]
+    cdef vreal peak, total, mass, dot, over, factor
+    cdef Py_ssize_t q, first, rows, r, j
+    for q in range(blocks(m, VLEN)):
+        first = q * VLEN
+        rows = min(<Py_ssize_t>VLEN, m - first)
+        load_transposed(rows, n, z + first * ld, ld, d)
+        load_transposed(rows, n, y + first * ld, ld, t)
+        for r in range(VLEN):
+            w[r] = <real>(1 if weight == NULL else weight[first + min(r, rows - 1)])
+        peak = d[0]
+        for j in range(1, n):
+            peak = vmax(peak, d[j])
+        total = mass = dot = vsplat(0)
+        for j in range(n):
+            d[j] = d[j] - peak
+            mass = mass + t[j]
+            # A logit of −inf counts 0 where its target is 0.
+            dot = dot + t[j] * vmax(vsplat(-REAL_HUGE), d[j])
+            d[j] = v_exp(d[j])
+            total = total + d[j]
+        vstore(losses, vload(w) * (mass * v_log(total) - dot))
+        for r in range(rows):
+            value[first + r] = losses[r]
+        if da != NULL:
+            over = mass / total
+            factor = vload(w) * vsplat(<real>scale)
+            for j in range(VLEN):
+                d[j] = factor * (d[j] * over - t[j]) if j < n else vsplat(0)
+            vtranspose(d)
+            for r in range(rows):
+                vstore(da + (first + r) * ld, d[r])
+
+
 cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
                               Py_ssize_t ld, const double* weight, double scale, real* da,
                               double* value, real* e) noexcept nogil:
@@ -134,6 +184,9 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
     cdef Py_ssize_t first, i, q
     cdef int r, rows
     cdef real* exps
+    if n <= VLEN:
+        crossentropy_logits_narrow(m, n, z, y, ld, weight, scale, da, value)
+        return
     for r in range(VLEN):
         total[r] = 1
     for q in range(blocks(m, VLEN)):

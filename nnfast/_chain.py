@@ -54,6 +54,8 @@ class Chain:
         self._engine: _engine.Engine | None = None
         self._views: list[dict[str, Array]] = []
         self._shares = False
+        # Whether a row of inputs is a sample, and a row of outputs: nothing has to be reshaped.
+        self._plain_rows = False
         for layer in layers or ():
             self._append(layer)
         self._build()
@@ -227,6 +229,7 @@ class Chain:
                 engine.epoch = self._engine.epoch
             self._configure(plan, engine)
             self._plan, self._engine = plan, engine
+            self._plain_rows = len(plan.input_shape) == len(plan.output_shape) == 1
             self._fill(plan, engine)
 
     def _check_built_layers(self, plan: Plan) -> None:

@@ -256,10 +256,14 @@ def test_predictions_from_several_python_threads() -> None:
         e.forward(_engine.Data(x), out)
         return out
 
-    expected = [predict(x) for x in xs]
-    with ThreadPoolExecutor(4) as pool:
-        for actual, one in zip(pool.map(predict, xs), expected, strict=True):
-            np.testing.assert_array_equal(actual, one)
+    def predict_few(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([e.predict(x[i : i + 1 + i % 7]) for i in range(0, 490, 7)])
+
+    for function in (predict, predict_few):
+        expected = [function(x) for x in xs]
+        with ThreadPoolExecutor(4) as pool:
+            for actual, one in zip(pool.map(function, xs), expected, strict=True):
+                np.testing.assert_array_equal(actual, one)
 
 
 # Shuffling
@@ -502,6 +506,47 @@ def test_epochs_of_fit_allocate_nothing() -> None:
         model.fit(x, y, epochs=epochs, verbose=0)
         counts.append(_engine.allocation_count() - before)
     assert counts[2] == counts[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 100, 128])
+def test_short_predictions_allocate_only_their_result(rows: int, dtype: str) -> None:
+    e = engine(
+        [layers.Dense(33, activation="tanh"), layers.Dense(3, activation="softmax")], 9, dtype
+    )
+    rng = np.random.default_rng(0)
+    for x in (
+        rng.standard_normal((rows, 9), np.float32),
+        rng.standard_normal((rows, 9)),
+        rng.integers(0, 255, (rows, 9)).astype(np.uint8),
+    ):
+        expected = np.empty((rows, 3), dtype)
+        e.forward(_engine.Data(x), expected)
+        e.predict(x)
+        before = _engine.allocation_count()
+        np.testing.assert_array_equal(e.predict(x), expected)
+        assert _engine.allocation_count() == before
+
+
+def test_short_predictions_take_only_rows_that_they_read_in_place() -> None:
+    e = engine([layers.Dense(2)], 4, "float32")
+    x = np.zeros((6, 4), np.float32)
+    unaligned = np.frombuffer(bytes(1 + x.nbytes), np.uint8)[1:].view(np.float32).reshape(6, 4)
+    others = [
+        *(
+            x[::2],
+            np.asfortranarray(x),
+            x[:, :3],
+            x[0],
+            x[:0],
+            x[None],
+            np.zeros((129, 4), np.float32),
+        ),
+        *(x.astype(">f4"), x.astype(int), x.astype("f2"), x.astype(bool), x.astype(object)),
+        *(unaligned, x.tolist(), np.ma.array(x), x.astype(complex), None, "x"),
+    ]
+    assert e.predict(x) is not None
+    assert [e.predict(other) for other in others] == [None] * len(others)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:

@@ -4,12 +4,15 @@ Nothing here computes: every number comes from the kernel table of the variant t
 `install` was given. Sizes are checked again, whoever calls: nothing may write past a buffer.
 """
 
-from cpython.buffer cimport PyBUF_FORMAT
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE
+from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int32_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+
+from numpy import empty, ndarray
 
 from nnfast._engine.program cimport *
 
@@ -102,8 +105,10 @@ cdef enum:
     BLOCK_ROWS = 128        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
     SUM_BLOCK = 4096        # as in parameters.pxi
+    FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 
+cdef double GIL_FLOPS = 200000   # work that is over sooner than the GIL would be back: about 2 µs
 cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
 
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
@@ -309,6 +314,29 @@ cdef class Data:
         return 0
 
 
+cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
+    """Whether gather reads such an array in place, and its type."""
+    if view.format[0] == 0 or view.format[1] != 0:
+        return False
+    if view.format[0] == b"f":
+        x_type[0] = INPUT_FLOAT32
+    elif view.format[0] == b"d":
+        x_type[0] = INPUT_FLOAT64
+    elif view.format[0] == b"B":
+        x_type[0] = INPUT_UINT8
+    else:
+        return False
+    return <uintptr_t>view.buf % <uintptr_t>view.itemsize == 0
+
+
+cdef void* start_of(array) except? NULL:
+    """Where the memory of a new array begins; it stays there while the array lives."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
 # ---- the engine --------------------------------------------------------------------------------------
 
 cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
@@ -361,6 +389,7 @@ cdef class Workspace:
     cdef int threads
     cdef list memory
     cdef object key
+    cdef Py_ssize_t rows            # that it holds, if it is for short predictions
 
     cdef void* take(self, rows, cols, bytes format):
         buffer = Buffer(rows, cols, format)
@@ -414,7 +443,7 @@ cdef class Engine:
     cdef Py_ssize_t n_stats
     cdef Objective product, peak    # in the place of model.loss where the caller wants it
     cdef Buffer _weights, _grads, _slots, _levels, order
-    cdef Workspace training
+    cdef Workspace training, idle
     cdef list tables_memory
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
@@ -696,6 +725,56 @@ cdef class Engine:
         return (self.k.now() - begin) / run.steps_done
 
     # -- inference mode
+
+    def predict(self, x):
+        """Predictions of up to BLOCK_ROWS rows, one thread's work, with nothing allocated but the
+        array that is returned; None where x is not an array of such rows that can be read in place.
+
+        Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
+        """
+        cdef Py_buffer view
+        cdef DataView data
+        cdef Workspace workspace
+        cdef Run* run
+        cdef Py_ssize_t n
+        if type(x) is not ndarray:
+            return None
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            return None
+        try:
+            if view.ndim != 2 or view.shape[1] != self.model.n_in or not 0 < view.shape[0] <= BLOCK_ROWS:
+                return None
+            if not readable(&view, &data.x_type):
+                return None
+            n = data.n = view.shape[0]
+            data.x = view.buf
+            data.y = NULL
+            data.labels = NULL
+            data.weight = NULL
+            out = empty((n, self.model.n_out), self.format)
+            workspace, self.idle = self.idle, None
+            if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
+                workspace = self.short_workspace(n)
+            run = &workspace.run
+            run.data = &data
+            run.outputs = start_of(out)
+            if self.flops * n < GIL_FLOPS:
+                self.k.infer(run)
+            else:
+                with nogil:
+                    self.k.infer(run)
+            self.idle = workspace
+            return out
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef Workspace short_workspace(self, Py_ssize_t n):
+        cdef Workspace workspace = Workspace()
+        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
+        workspace.prepare(self, &self.model.infer, workspace.rows, 1, 1, 1, False)
+        return workspace
 
     def forward(self, Data data not None, out):
         """Predictions into out (n, n_out)."""

@@ -197,6 +197,51 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
+cdef inline void row_tile(int nv, Py_ssize_t k, const real* x, const real* w, Py_ssize_t ldw,
+                          const real* b, bint relu, real* y) noexcept nogil:
+    """nv vectors of one row; nv is a constant in every call."""
+    cdef vreal acc[8]
+    cdef vreal xp
+    cdef Py_ssize_t p
+    cdef int j
+    for j in range(nv):
+        acc[j] = vsplat(0) if b == NULL else vload(b + j * VLEN)
+    for p in range(k):
+        xp = vsplat(x[p])
+        for j in range(nv):
+            acc[j] = acc[j] + xp * vload(w + j * VLEN)
+        w += ldw
+    for j in range(nv):
+        vstore(y + j * VLEN, vmax(vsplat(0), acc[j]) if relu else acc[j])
+
+
+cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, const real* b, real* y,
+                      bint relu) noexcept nogil:
+    """dense_forward of a single row: as many columns at a time as there are accumulators, so that W is
+    read in the order in which it lies in memory."""
+    cdef Py_ssize_t j = 0, left = blocks(n, VLEN)
+    cdef const real* bj
+    cdef int step
+    while left > 0:
+        bj = b
+        if b != NULL:
+            bj = b + j
+        if left >= 8:
+            step = 8
+            row_tile(8, k, x, w + j, n, bj, relu, y + j)
+        elif left >= 4:
+            step = 4
+            row_tile(4, k, x, w + j, n, bj, relu, y + j)
+        elif left >= 2:
+            step = 2
+            row_tile(2, k, x, w + j, n, bj, relu, y + j)
+        else:
+            step = 1
+            row_tile(1, k, x, w + j, n, bj, relu, y + j)
+        left -= step
+        j += step * VLEN
+
+
 cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x, Py_ssize_t ldx,
                         const real* w, const real* b, real* y, Py_ssize_t ldy, bint relu,
                         real* panel) noexcept nogil:
@@ -208,6 +253,9 @@ cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x,
     cdef Product t
     cdef Py_ssize_t i, j, q, rows, width
     cdef bint packed = worth_packing(m, k, n)
+    if m == 1:
+        row_forward(k, n, x, w, b, y, relu)
+        return
     t.depth = k
     t.lda = ldx
     t.ldc = ldy

@@ -102,7 +102,7 @@ cdef enum:
     MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
     MIN_CHUNK_ROWS = 64
     CHUNK_BATCH = 512       # batches below this are shared, not chunked
-    BLOCK_ROWS = 128        # rows that a chunk is gone through at a time
+    BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
     SUM_BLOCK = 4096        # as in parameters.pxi
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS

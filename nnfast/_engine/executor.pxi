@@ -31,6 +31,7 @@ ctypedef struct Part:
     Py_ssize_t r0, r1   # this thread's rows
     int t
     real* scratch
+    const real* x       # the first op reads these rows, n_in apart; NULL: what was gathered
 
 
 # ---- normalizations --------------------------------------------------------------------------
@@ -162,19 +163,24 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
     cdef const Op* op
     cdef int i, activation
     cdef Py_ssize_t r0 = part.r0, m = part.r1 - part.r0
-    cdef real* x
+    cdef const real* x
     cdef real* y
     cdef real* z
+    cdef Py_ssize_t ld_x
     for i in range(run.chain.n_ops):
         op = &run.chain.ops[i]
         x = slot(block, op.x, r0, op.ld_x)
+        ld_x = op.ld_x
+        if i == 0 and part.x != NULL:
+            x = part.x
+            ld_x = op.n_in
         y = slot(block, op.y, r0, op.ld_y)
         z = slot(block, op.z, r0, op.ld_y)
         activation = op.activation
         if keep_logits and i == run.chain.n_ops - 1:
             activation = ACT_LINEAR
         if op.kind == OP_DENSE:
-            dense_forward(m, op.n_in, op.n_out, x, op.ld_x, array(model, op.w), array(model, op.b), z,
+            dense_forward(m, op.n_in, op.n_out, x, ld_x, array(model, op.w), array(model, op.b), z,
                           op.ld_y, activation == ACT_RELU, part.scratch)
             if activation == ACT_RELU:
                 activation = ACT_LINEAR
@@ -243,8 +249,8 @@ cdef void outputs_out(const Part* part, bint logits) noexcept nogil:
     if logits:
         activation_forward(last.activation, last.alpha, part.r1 - part.r0, model.n_out, y, y, model.ld_out)
     for r in range(part.r1 - part.r0):
-        memcpy(<real*>run.outputs + source_row(run.order, part.first + part.r0 + r) * model.n_out,
-               y + r * model.ld_out, model.n_out * sizeof(real))
+        copy_row(y + r * model.ld_out, model.n_out,
+                 <real*>run.outputs + source_row(run.order, part.first + part.r0 + r) * model.n_out)
 
 
 cdef void losses_of(const Part* part, double scale, real* dy) noexcept nogil:
@@ -296,6 +302,7 @@ cdef inline Part block_part(const Run* run, const Block* block, Py_ssize_t first
     part.rows = part.r1 = rows
     part.r0 = 0
     part.t = 0
+    part.x = NULL
     part.scratch = scratch
     return part
 
@@ -462,6 +469,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t c = t, r, end, m
     cdef double penalty
     cdef Part part
+    cdef bint direct = (run.chain.ops[0].kind == OP_DENSE
+                        and in_place(run.data, run.model.in_scale, run.model.in_offset))
     given_statistics(run, t)
     if run.losses_too and run.model.regularized:
         penalty = sum_blocks(run, True, t)
@@ -476,7 +485,11 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             while r < end:
                 m = min(block.rows, end - r)
                 part = block_part(run, block, r, m, scratch)
-                gather_rows(&part, False)
+                # Products read rows in fours: the last ones might lie behind the data.
+                if direct and m % 4 == 0:
+                    part.x = <const real*>run.data.x + r * run.model.n_in
+                else:
+                    gather_rows(&part, False)
                 forward_rows(&part, False)
                 outputs_out(&part, False)
                 r += m

@@ -4,8 +4,9 @@
     backward  dx[m,k] = dz[m,n] · wᵀ          (panels of wᵀ are packed by a register transpose)
               dw[k,n] = xᵀ · dz,  db[n] = Σ dz
 
-Every element of a result is one chain of multiply-adds in the order of the inner index,
-whatever tile computes it: so results do not depend on the batch, the tile or the thread.
+Every element of a result is one chain of multiply-adds in the order of the inner index (of a single
+output: in an order that its inner size fixes), whatever tile computes it: so results do not depend on
+the batch, the tile or the thread.
 """
 
 cdef enum Finish:
@@ -29,19 +30,6 @@ ctypedef struct Product:
     int finish
     const real* gate        # FINISH_GATE: the result is zero where gate ≤ 0
     Py_ssize_t ldg
-
-
-cdef inline vreal load_cols(const real* p, int cols) noexcept nogil:
-    if cols >= VLEN:
-        return vload(p)
-    return vload_n(p, cols) if cols > 0 else vsplat(0)
-
-
-cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
-    if cols >= VLEN:
-        vstore(p, v)
-    elif cols > 0:
-        vstore_n(p, v, cols)
 
 
 cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept nogil:
@@ -242,6 +230,38 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
         j += step * VLEN
 
 
+cdef void dense_forward_one(Py_ssize_t m, Py_ssize_t k, const real* x, Py_ssize_t ldx, const real* w,
+                            const real* b, real* y, Py_ssize_t ldy, bint relu) noexcept nogil:
+    """dense_forward with a single output, which as a column of vectors would waste all lanes but one:
+    each row's products are summed lane by lane, then over the lanes, VLEN rows at a time."""
+    cdef vreal acc[16]
+    cdef real out[16]
+    cdef vreal total
+    cdef Py_ssize_t q, p, first, r, rows, whole = k // VLEN
+    cdef int s, left = <int>(k % VLEN)
+    cdef vreal rest = vload_n(w + whole * VLEN, left) if left > 0 else vsplat(0)
+    for q in range(blocks(m, VLEN)):
+        first = q * VLEN
+        rows = min(<Py_ssize_t>VLEN, m - first)
+        for r in range(VLEN):
+            acc[r] = vsplat(0)
+        for r in range(rows):
+            for p in range(whole):
+                acc[r] = acc[r] + vload(x + (first + r) * ldx + p * VLEN) * vload(w + p * VLEN)
+            if left > 0:
+                acc[r] = acc[r] + vload_n(x + (first + r) * ldx + whole * VLEN, left) * rest
+        vtranspose(acc)
+        s = VLEN // 2
+        while s > 0:
+            for r in range(s):
+                acc[r] = acc[r] + acc[r + s]
+            s = s // 2
+        total = acc[0] + (vsplat(0) if b == NULL else vsplat(b[0]))
+        vstore(out, vmax(vsplat(0), total) if relu else total)
+        for r in range(rows):
+            y[(first + r) * ldy] = out[r]
+
+
 cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x, Py_ssize_t ldx,
                         const real* w, const real* b, real* y, Py_ssize_t ldy, bint relu,
                         real* panel) noexcept nogil:
@@ -253,6 +273,9 @@ cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x,
     cdef Product t
     cdef Py_ssize_t i, j, q, rows, width
     cdef bint packed = worth_packing(m, k, n)
+    if n == 1:
+        dense_forward_one(m, k, x, ldx, w, b, y, ldy, relu)
+        return
     if m == 1:
         row_forward(k, n, x, w, b, y, relu)
         return

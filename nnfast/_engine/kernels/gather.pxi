@@ -6,6 +6,28 @@ ctypedef fused input_real:
     uint8_t
 
 
+cdef inline vreal load_cols(const real* p, int cols) noexcept nogil:
+    if cols >= VLEN:
+        return vload(p)
+    return vload_n(p, cols) if cols > 0 else vsplat(0)
+
+
+cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
+    if cols >= VLEN:
+        vstore(p, v)
+    elif cols > 0:
+        vstore_n(p, v, cols)
+
+
+cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
+    """A memcpy without its call, for short rows."""
+    cdef Py_ssize_t j
+    cdef int width
+    for j in range(blocks(n, VLEN)):
+        width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
+        store_cols(out + j * VLEN, load_cols(x + j * VLEN, width), width)
+
+
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
                              real* out) noexcept nogil:
     cdef Py_ssize_t j
@@ -30,18 +52,24 @@ cdef inline Py_ssize_t row_bytes(const DataView* data, Py_ssize_t n_in) noexcept
     return n_in * sizeof(double) if data.x_type == INPUT_FLOAT64 else n_in
 
 
+cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
+    """Whether the rows are numbers of our type, as they are to be."""
+    cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
+    return data.x_type == own and scale == 1 and offset == 0
+
+
 cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, double scale, double offset,
                      real* out) noexcept nogil:
     """out = scale·x[row] + offset"""
     cdef bint plain = scale == 1 and offset == 0
     if data.x_type == INPUT_FLOAT32:
         if plain and sizeof(real) == sizeof(float):
-            memcpy(out, <const float*>data.x + row * n_in, n_in * sizeof(float))
+            memcpy(out, <const real*>data.x + row * n_in, n_in * sizeof(real))
         else:
             convert_row(<float*>data.x + row * n_in, n_in, scale, offset, out)
     elif data.x_type == INPUT_FLOAT64:
         if plain and sizeof(real) == sizeof(double):
-            memcpy(out, <const double*>data.x + row * n_in, n_in * sizeof(double))
+            memcpy(out, <const real*>data.x + row * n_in, n_in * sizeof(real))
         else:
             convert_row(<double*>data.x + row * n_in, n_in, scale, offset, out)
     else:

@@ -56,9 +56,24 @@ class Chain:
         self._shares = False
         # Whether a row of inputs is a sample, and a row of outputs: nothing has to be reshaped.
         self._plain_rows = False
+        self._n_threads: int | None = None
         for layer in layers or ():
             self._append(layer)
         self._build()
+
+    @property
+    def n_threads(self) -> int | None:
+        """The most threads that this model uses; None: as many as `nnfast.get_num_threads` says.
+
+        Results do not depend on it. It may be set at any time and is not saved.
+        """
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, n: int | None) -> None:
+        self._n_threads = check.optional_integer("n_threads", n)
+        if self._engine is not None:
+            self._engine.n_threads = min(self._n_threads or 0, 2**15)
 
     @property
     def layers(self) -> list[Layer]:
@@ -225,6 +240,7 @@ class Chain:
             self._check_built_layers(plan)
             engine = _engine.Engine(plan, self.dtype)
             engine.set_seed(self._seed)
+            engine.n_threads = min(self._n_threads or 0, 2**15)
             if self._engine is not None:
                 engine.epoch = self._engine.epoch
             self._configure(plan, engine)

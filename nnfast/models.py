@@ -52,6 +52,9 @@ class Sequential(Chain):
         None before `compile`. ``optimizer.learning_rate`` may be changed at any time.
     history : History or None
         Of the last `fit`, as far as it came.
+    n_threads : int or None
+        The most threads that the model uses; None for `nnfast.get_num_threads`. May be set at any
+        time; results do not depend on it.
     stop_training, stop_evaluating, stop_predicting : bool
         Callbacks set these to end a `fit`, an evaluation or a `predict`.
 

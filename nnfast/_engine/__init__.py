@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from nnfast._engine import core, cpu
+from nnfast._engine import cgroup, core, cpu
 from nnfast._engine.core import (
     ACTIVATIONS,
     AXES,
@@ -74,6 +74,8 @@ def _choose() -> str:
 _isa = _choose()
 _tables = [importlib.import_module(f"{__name__}._{_isa}_{real}").table for real in ("f32", "f64")]
 core.install(*_tables)
+if "OMP_NUM_THREADS" not in os.environ:
+    core.set_machine_threads(cgroup.cpu_limit() or 0)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=core.after_fork)
 
@@ -105,9 +107,9 @@ class Engine(core.Engine):
 
 
 def set_num_threads(n: int | None) -> None:
-    """Use at most `n` threads per call; None: as many as OpenMP allows.
+    """Use at most `n` threads per call; None: as many as OpenMP and the machine allow.
 
-    Results do not depend on it.
+    Results do not depend on it. A model may have fewer: `Sequential.n_threads`.
 
     Parameters
     ----------
@@ -143,7 +145,8 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        What `set_num_threads` allowed, at most what OpenMP allows (OMP_NUM_THREADS,
+        What `set_num_threads` allowed, or else the CPU quota of the process's control group
+        (unless OMP_NUM_THREADS is set); at most what OpenMP allows (OMP_NUM_THREADS,
         threadpoolctl, the process's affinity).
     """
     return int(core.get_threads())

@@ -114,7 +114,8 @@ cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one wit
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
 
 cdef const Kernels* tables[2]    # float32, float64
-cdef int chosen_threads = 0      # 0: what OpenMP allows
+cdef int chosen_threads = 0      # 0: what OpenMP and the machine allow
+cdef int machine_threads = 0     # 0: as many as OpenMP says
 cdef int forced_threads = 0      # test hook
 cdef bint is_child = False       # forked: libgomp would wait for threads that are not there
 cdef Py_ssize_t allocations = 0
@@ -145,15 +146,22 @@ def describe(table):
 
 
 def set_threads(int n):
-    """Use at most n threads; 0: as many as OpenMP allows."""
+    """Use at most n threads; 0: as many as OpenMP and the machine allow."""
     global chosen_threads
     chosen_threads = n
+
+
+def set_machine_threads(int n):
+    """What the machine allows where nobody says anything else; 0: nothing is known."""
+    global machine_threads
+    machine_threads = n
 
 
 def get_threads():
     """The most threads that a call may use."""
     cdef int limit = tables[0].thread_limit()
-    return min(chosen_threads, limit) if chosen_threads > 0 else limit
+    cdef int wanted = chosen_threads if chosen_threads > 0 else machine_threads
+    return min(wanted, limit) if wanted > 0 else limit
 
 
 def force_threads(int n):
@@ -173,13 +181,16 @@ def after_fork():
     is_child = True
 
 
-cdef int threads_for(double flops, Py_ssize_t parts):
-    """Threads that pay for this much work; never more than there are parts."""
+cdef int threads_for(double flops, Py_ssize_t parts, int most):
+    """Threads that pay for this much work; never more than there are parts, nor than `most` if that
+    is not 0."""
     cdef Py_ssize_t n = forced_threads
     if is_child:
         return 1
     if n == 0:
         n = min(<Py_ssize_t>get_threads(), <Py_ssize_t>min(flops / THREAD_FLOPS, 1e6))
+        if most > 0:
+            n = min(n, <Py_ssize_t>most)
     return <int>max(1, min(n, parts))
 
 
@@ -454,6 +465,7 @@ cdef class Engine:
     cdef bint team_pays             # what the last trial found
     cdef double next_trial
     cdef public Py_ssize_t iterations, batch
+    cdef public int n_threads       # at most; 0: as many as all models may use
     cdef public uint64_t epoch
 
     def __init__(self, plan, dtype):
@@ -579,6 +591,11 @@ cdef class Engine:
         self.iterations = 0
 
     @property
+    def team(self):
+        """Test hook: the threads that the last `run` might use."""
+        return 0 if self.training is None else self.training.threads
+
+    @property
     def has_average(self):
         """Whether the last slot is a moving average of the parameters."""
         return self.model.optimizer.ema_momentum > 0
@@ -604,7 +621,8 @@ cdef class Engine:
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
-        cdef int threads = threads_for(3 * self.flops * rows, chunks if chunks else (rows + 3) // 4)
+        cdef int threads = threads_for(3 * self.flops * rows, chunks if chunks else (rows + 3) // 4,
+                                       self.n_threads)
         key = (rows, threads, chunks)
         if self.training is None or self.training.key != key:
             self.training = None
@@ -861,7 +879,7 @@ cdef class Engine:
         cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
         cdef Py_ssize_t chunk = MIN_CHUNK_ROWS if gradient else PASS_ROWS
         cdef Py_ssize_t chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
-        cdef int threads = threads_for(flops * n, chunks)
+        cdef int threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
         workspace.prepare(self, chain, min(n, <Py_ssize_t>BLOCK_ROWS), threads, threads, chunks, gradient)
         return workspace

@@ -82,28 +82,44 @@ def test_a_second_thread_is_refused_while_the_first_trains() -> None:
 def _fit_in_child(queue: Any) -> None:
     one = model()
     history = one.fit(X, Y, epochs=2, verbose=0)
-    queue.put(history.history["loss"])
+    assert one._engine is not None
+    queue.put((history.history["loss"], one._engine.team))
 
 
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork"
 )
-def test_a_forked_child_trains_after_its_parent_used_threads() -> None:
-    _engine.force_threads(2)
-    try:
-        expected = model().fit(X, Y, epochs=2, verbose=0).history["loss"]
-        context = multiprocessing.get_context("fork")
-        queue = context.Queue()
+@pytest.mark.parametrize("by", ["main thread", "helper thread"])
+def test_a_forked_child_trains_with_threads_after_its_parent_did(by: str) -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = []
+
+    def fork() -> None:
+        model().fit(X, Y, verbose=0)  # this thread, too, has a team then
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads around
-            child = context.Process(target=_fit_in_child, args=(queue,))
-            child.start()
-        losses = queue.get(timeout=60)
-        child.join(timeout=60)
+            children.append(context.Process(target=_fit_in_child, args=(queue,)))
+            children[-1].start()
+
+    _engine.force_threads(2)
+    try:
+        for _ in range(5):
+            expected = model().fit(X, Y, epochs=2, verbose=0).history["loss"]
+            if by == "main thread":
+                fork()
+            else:
+                helper = threading.Thread(target=fork)
+                helper.start()
+                helper.join()
+            losses, team = queue.get(timeout=60)
+            assert model().fit(X, Y, epochs=2, verbose=0).history["loss"] == expected == losses
+            assert team == 2
     finally:
         _engine.force_threads(0)
-    assert child.exitcode == 0
-    assert losses == expected
+        for child in children:
+            child.join(timeout=60)
+    assert [child.exitcode for child in children] == [0] * 5
 
 
 def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:

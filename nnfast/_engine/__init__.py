@@ -77,7 +77,7 @@ core.install(*_tables)
 if "OMP_NUM_THREADS" not in os.environ:
     core.set_machine_threads(cgroup.cpu_limit() or 0)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=core.after_fork)
+    os.register_at_fork(before=core.before_fork, after_in_child=core.after_fork)
 
 
 class Engine(core.Engine):

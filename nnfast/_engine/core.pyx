@@ -117,7 +117,8 @@ cdef const Kernels* tables[2]    # float32, float64
 cdef int chosen_threads = 0      # 0: what OpenMP and the machine allow
 cdef int machine_threads = 0     # 0: as many as OpenMP says
 cdef int forced_threads = 0      # test hook
-cdef bint is_child = False       # forked: libgomp would wait for threads that are not there
+cdef bint team_ended = False     # before the last fork
+cdef bint is_child = False       # forked beside a living team: libgomp would wait for threads for ever
 cdef Py_ssize_t allocations = 0
 
 ctypedef fused real:
@@ -175,10 +176,16 @@ def allocation_count():
     return allocations
 
 
+def before_fork():
+    """End the team of the thread that forks; the next parallel region makes a new one."""
+    global team_ended
+    team_ended = tables[0].end_team()
+
+
 def after_fork():
-    """In a forked child: one thread only, for the parent's team did not come along."""
+    """In a forked child: one thread only if the team could not be ended, for it did not come along."""
     global is_child
-    is_child = True
+    is_child = not team_ended
 
 
 cdef int threads_for(double flops, Py_ssize_t parts, int most):

@@ -232,6 +232,7 @@ ctypedef struct Kernels:
     Py_ssize_t panel            # columns of a packed panel
     double (*now)() noexcept nogil
     int (*thread_limit)() noexcept nogil
+    int (*end_team)() noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil

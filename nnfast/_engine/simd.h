@@ -397,4 +397,14 @@ INLINE int thread_limit(void) { return 1; }
 #define HAS_OPENMP 0
 #endif
 
+/* Ends the calling thread's team before a fork; 1 if the child may make a new one. In a child gcc's
+ * libgomp would wait for threads that did not come along; LLVM's libomp recovers by itself. */
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+INLINE int end_team(void) { return omp_pause_resource_all(omp_pause_hard) == 0; }
+#elif defined(_OPENMP) && !defined(__clang__)
+INLINE int end_team(void) { return 0; }
+#else
+INLINE int end_team(void) { return 1; }
+#endif
+
 #endif

@@ -46,4 +46,5 @@ cdef extern from "simd.h" nogil:
     void team_barrier()
     int team_size()
     int thread_limit()
+    int end_team()
     const int HAS_OPENMP

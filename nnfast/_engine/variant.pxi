@@ -59,6 +59,7 @@ kernels.has_openmp = HAS_OPENMP
 kernels.panel = PANEL
 kernels.now = seconds_now
 kernels.thread_limit = thread_limit
+kernels.end_team = end_team
 kernels.train = train
 kernels.infer = infer
 kernels.gradient = gradient

@@ -307,11 +307,25 @@ cdef inline Part block_part(const Run* run, const Block* block, Py_ssize_t first
     return part
 
 
+cdef double batch_loss(const Block* block, Py_ssize_t m) noexcept nogil:
+    """Σ of the rows' losses in four fixed strands: every thread comes to the same bits."""
+    cdef double a = 0, b = 0, c = 0, d = 0
+    cdef Py_ssize_t i
+    for i in range(0, m - m % 4, 4):
+        a += block.loss[i]
+        b += block.loss[i + 1]
+        c += block.loss[i + 2]
+        d += block.loss[i + 3]
+    for i in range(m - m % 4, m):
+        a += block.loss[i]
+    return (a + b) + (c + d)
+
+
 cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
                      bint gradient, const Block* block, real* scratch) noexcept nogil:
     """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
     cdef Py_ssize_t begin = cut(rows, 4, c, run.n_chunks), end = cut(rows, 4, c + 1, run.n_chunks)
-    cdef Py_ssize_t r = begin, m, i
+    cdef Py_ssize_t r = begin, m
     cdef real* partial = <real*>run.partials + c * run.model.n_params
     cdef double loss = 0
     cdef Part part
@@ -319,8 +333,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
         m = min(block.rows, end - r)
         part = block_part(run, block, first + r, m, scratch)
         rows_phase(&part, scale, gradient)
-        for i in range(m):
-            loss += block.loss[i]
+        loss += batch_loss(block, m)
         if gradient:
             add_gradients(run, block, m, partial, r > begin)
         r += m
@@ -352,20 +365,6 @@ cdef double chunks_loss(const Run* run) noexcept nogil:
     for c in range(run.n_chunks):
         total += run.chunk_loss[c]
     return total
-
-
-cdef double batch_loss(const Block* block, Py_ssize_t m) noexcept nogil:
-    """Σ of the rows' losses in four fixed strands: every thread comes to the same bits."""
-    cdef double a = 0, b = 0, c = 0, d = 0
-    cdef Py_ssize_t i
-    for i in range(0, m - m % 4, 4):
-        a += block.loss[i]
-        b += block.loss[i + 1]
-        c += block.loss[i + 2]
-        d += block.loss[i + 3]
-    for i in range(m - m % 4, m):
-        a += block.loss[i]
-    return (a + b) + (c + d)
 
 
 # ---- workers: what each thread of the team runs ------------------------------------------------

@@ -20,12 +20,11 @@ cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
 
 
 cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
-    """A memcpy without its call, for short rows."""
-    cdef Py_ssize_t j
-    cdef int width
-    for j in range(blocks(n, VLEN)):
-        width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
-        store_cols(out + j * VLEN, load_cols(x + j * VLEN, width), width)
+    """A memcpy that takes the shortest rows without a call."""
+    if n <= VLEN:
+        store_cols(out, load_cols(x, <int>n), <int>n)
+    else:
+        memcpy(out, x, n * sizeof(real))
 
 
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
@@ -64,12 +63,12 @@ cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, doub
     cdef bint plain = scale == 1 and offset == 0
     if data.x_type == INPUT_FLOAT32:
         if plain and sizeof(real) == sizeof(float):
-            memcpy(out, <const real*>data.x + row * n_in, n_in * sizeof(real))
+            copy_row(<const real*>data.x + row * n_in, n_in, out)
         else:
             convert_row(<float*>data.x + row * n_in, n_in, scale, offset, out)
     elif data.x_type == INPUT_FLOAT64:
         if plain and sizeof(real) == sizeof(double):
-            memcpy(out, <const real*>data.x + row * n_in, n_in * sizeof(real))
+            copy_row(<const real*>data.x + row * n_in, n_in, out)
         else:
             convert_row(<double*>data.x + row * n_in, n_in, scale, offset, out)
     else:
@@ -82,7 +81,7 @@ cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out,
     cdef bint plain = scale == 1 and offset == 0
     cdef Py_ssize_t j
     if data.y != NULL:
-        memcpy(y, <const real*>data.y + row * n_out, n_out * sizeof(real))
+        copy_row(<const real*>data.y + row * n_out, n_out, y)
     else:
         memset(y, 0, n_out * sizeof(real))
         # Checked again, because another thread may write to the labels.

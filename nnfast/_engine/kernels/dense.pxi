@@ -9,14 +9,11 @@ output: in an order that its inner size fixes), whatever tile computes it: so re
 the batch, the tile or the thread.
 """
 
-cdef enum Finish:
-    FINISH_STORE, FINISH_RELU, FINISH_GATE
+cdef real ZEROS[32]     # a row to start from; static memory is zero
 
-cdef enum Start:
-    START_ZERO, START_BIAS, START_C
-
-# One call of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `finish`.
+# Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `floor` or `gate`.
 ctypedef struct Product:
+    Py_ssize_t tiles        # one below the other; 1 of the `columns` tiles and where rows are fewer
     Py_ssize_t depth        # of the inner index p
     const real* a           # a(i, p) = a[i·lda + p], or a[p·lda + i] in the `columns` tiles
     Py_ssize_t lda
@@ -25,61 +22,68 @@ ctypedef struct Product:
     real* c
     Py_ssize_t ldc
     int rows, cols          # what is stored of the tile
-    int start
-    const real* bias        # START_BIAS
-    int finish
-    const real* gate        # FINISH_GATE: the result is zero where gate ≤ 0
+    const real* start       # one row that all rows start from; NULL: c itself
+    real floor              # the result is at least this: 0 for relu, else −inf
+    const real* gate        # the result is zero where gate ≤ 0; NULL: nowhere
     Py_ssize_t ldg
 
 
 cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept nogil:
-    """The register tile. mr, nv and columns are constants in every call, so that the loops over
-    them are unrolled and acc lives in registers."""
+    """t.tiles register tiles, one below the other.
+
+    mr, nv and columns are constants in every call, so that the loops over them are unrolled and acc
+    lives in registers. For that gcc wants them within another loop (what it unrolls later still goes
+    through memory), and no branch between the first load of acc and its stores: what differs from
+    call to call is in pointers and strides.
+    """
     cdef vreal acc[12][2]
     cdef vreal bp[2]
-    cdef vreal ap
+    cdef vreal ap, floor = vsplat(t.floor), zero = vsplat(0)
     cdef real edge[12 * 32]
     cdef bint whole = t.rows >= mr and t.cols >= nv * VLEN
-    cdef const real* a = t.a
-    cdef const real* b = t.b
-    cdef Py_ssize_t lda = t.lda, ldb = t.ldb, p
+    cdef const real* ar = t.a
+    cdef const real* a
+    cdef const real* b
+    # Part tiles go through `edge`: the arithmetic has no edge cases.
+    cdef real* c = t.c if whole else edge
+    cdef Py_ssize_t ldc = t.ldc if whole else nv * VLEN
+    cdef const real* start = t.start
+    cdef const real* gate = t.gate
+    cdef Py_ssize_t lda = t.lda, ldb = t.ldb, lds = 0, ldg = t.ldg, depth = t.depth, p, q
     cdef int i, j
-    for i in range(mr):
-        for j in range(nv):
-            acc[i][j] = vsplat(0)
-    if t.start == START_BIAS:
-        for i in range(mr):
-            for j in range(nv):
-                acc[i][j] = vload(t.bias + j * VLEN)
-    elif t.start == START_C:
-        # Part tiles go through `edge`: the arithmetic has no edge cases.
+    if start == NULL:
+        start = c
+        lds = ldc
         if not whole:
             for i in range(t.rows):
                 memcpy(edge + i * nv * VLEN, t.c + i * t.ldc, t.cols * sizeof(real))
+    for q in range(t.tiles):
         for i in range(mr):
             for j in range(nv):
-                acc[i][j] = vload(t.c + i * t.ldc + j * VLEN if whole else edge + (i * nv + j) * VLEN)
-    for p in range(t.depth):
-        for j in range(nv):
-            bp[j] = vload(b + j * VLEN)
-        for i in range(mr):
-            ap = vsplat(a[i] if columns else a[i * lda])
+                acc[i][j] = vload(start + i * lds + j * VLEN)
+        a = ar
+        b = t.b
+        for p in range(depth):
             for j in range(nv):
-                acc[i][j] = acc[i][j] + ap * bp[j]
-        b += ldb
-        a += lda if columns else 1
-    if t.finish == FINISH_RELU:
-        for i in range(mr):
-            for j in range(nv):
-                acc[i][j] = vmax(vsplat(0), acc[i][j])
-    elif t.finish == FINISH_GATE:
-        for i in range(mr):
-            for j in range(nv):
-                acc[i][j] = vselect(vgt(vload(t.gate + i * t.ldg + j * VLEN), vsplat(0)),
-                                    acc[i][j], vsplat(0))
-    for i in range(mr):
-        for j in range(nv):
-            vstore(t.c + i * t.ldc + j * VLEN if whole else edge + (i * nv + j) * VLEN, acc[i][j])
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i] if columns else a[i * lda])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += ldb
+            a += lda if columns else 1
+        if gate == NULL:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(c + i * ldc + j * VLEN, vmax(floor, acc[i][j]))
+        else:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(c + i * ldc + j * VLEN,
+                           vselect(vgt(vload(gate + i * ldg + j * VLEN), zero), acc[i][j], zero))
+            gate += mr * ldg
+        ar += mr * lda
+        c += mr * ldc
     if not whole:
         for i in range(t.rows):
             memcpy(t.c + i * t.ldc, edge + i * nv * VLEN, t.cols * sizeof(real))
@@ -128,28 +132,27 @@ cdef inline void run_tile(bint columns, int height, int vectors, const Product* 
         cols_3x2(t)
 
 
-cdef inline int next_height(Py_ssize_t rows) noexcept nogil:
-    """Tile height, in steps of TILE_Q, that cuts `rows` into equal parts: 16 is 8 + 8, not 12 + 4."""
-    cdef Py_ssize_t steps = (rows + TILE_Q - 1) // TILE_Q
-    cdef Py_ssize_t tiles = (steps + 2) // 3
-    return <int>((steps + tiles - 1) // tiles)
-
-
 cdef void product_rows(Py_ssize_t m, Py_ssize_t n, Product* t) noexcept nogil:
-    """c[m, n] for n ≤ PANEL, tile under tile; a, c and gate may be read and written up to the
-    next multiple of 4 rows and of a vector."""
-    cdef Py_ssize_t i = 0
+    """c[m, n] for n ≤ PANEL; a, c and gate may be read and written up to the next multiple of 4 rows
+    and of a vector. Tiles are of one height, and of one less below them: 16 rows are 8 + 8, not 12 + 4."""
+    cdef Py_ssize_t steps = blocks(m, TILE_Q), tiles = blocks(steps, 3), high
     cdef int height, vectors = 2 if n > VLEN else 1
+    if tiles == 0:
+        return
+    height = <int>blocks(steps, tiles)
+    high = steps - tiles * (height - 1)
     t.cols = vectors * VLEN
-    while i < m:
-        height = next_height(m - i)
-        t.rows = height * TILE_Q
-        run_tile(False, height, vectors, t)
-        i += t.rows
-        t.a += t.rows * t.lda
-        t.c += t.rows * t.ldc
-        if t.finish == FINISH_GATE:
-            t.gate += t.rows * t.ldg
+    t.rows = height * TILE_Q
+    t.tiles = high
+    run_tile(False, height, vectors, t)
+    if high < tiles:
+        t.a += high * t.rows * t.lda
+        t.c += high * t.rows * t.ldc
+        if t.gate != NULL:
+            t.gate += high * t.rows * t.ldg
+        t.rows = (height - 1) * TILE_Q
+        t.tiles = tiles - high
+        run_tile(False, height - 1, vectors, t)
 
 
 cdef void pack_panel(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel) noexcept nogil:
@@ -271,7 +274,7 @@ cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x,
     vector past their end. panel: k × PANEL elements.
     """
     cdef Product t
-    cdef Py_ssize_t i, j, q, rows, width
+    cdef Py_ssize_t j, q, width
     cdef bint packed = worth_packing(m, k, n)
     if n == 1:
         dense_forward_one(m, k, x, ldx, w, b, y, ldy, relu)
@@ -282,26 +285,24 @@ cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x,
     t.depth = k
     t.lda = ldx
     t.ldc = ldy
-    t.start = START_ZERO if b == NULL else START_BIAS
-    t.finish = FINISH_RELU if relu else FINISH_STORE
-    i = 0
-    while i < m:
-        # Unpacked: a few rows pass all the panels while they are in the first-level cache.
-        rows = m if packed else next_height(m - i) * TILE_Q
-        for q in range(blocks(n, PANEL)):
-            j = q * PANEL
-            width = min(n - j, <Py_ssize_t>PANEL)
-            t.a = x + i * ldx
-            t.c = y + i * ldy + j
-            t.b = w + j
-            t.ldb = n
-            if packed:
-                pack_panel(k, width, w + j, n, panel)
-                t.b = panel
-                t.ldb = PANEL
-            t.bias = b + j
-            product_rows(rows, width, &t)
-        i += rows
+    t.start = ZEROS
+    t.floor = 0 if relu else -INFINITY
+    t.gate = NULL
+    t.ldg = 0
+    for q in range(blocks(n, PANEL)):
+        j = q * PANEL
+        width = min(n - j, <Py_ssize_t>PANEL)
+        t.a = x
+        t.c = y + j
+        t.b = w + j
+        t.ldb = n
+        if packed:
+            pack_panel(k, width, w + j, n, panel)
+            t.b = panel
+            t.ldb = PANEL
+        if b != NULL:
+            t.start = b + j
+        product_rows(m, width, &t)
 
 
 cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* dz,
@@ -318,8 +319,9 @@ cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const r
     t.b = panel
     t.ldb = PANEL
     t.ldc = ldx
-    t.start = START_ZERO
-    t.finish = FINISH_STORE if gate == NULL else FINISH_GATE
+    t.start = ZEROS
+    t.floor = -INFINITY
+    t.gate = NULL
     t.ldg = ldx
     for q in range(blocks(k, PANEL)):
         j = q * PANEL
@@ -327,7 +329,8 @@ cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const r
         pack_transposed(width, n, w + j * n, n, panel)
         t.a = dz
         t.c = dx + j
-        t.gate = gate + j
+        if gate != NULL:
+            t.gate = gate + j
         product_rows(m, width, &t)
 
 
@@ -346,15 +349,20 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
     t.ldb = ldz
     t.ldc = n
     t.rows = <int>k
-    t.start = START_C if accumulate else START_ZERO
-    t.finish = FINISH_STORE
+    t.tiles = 1
+    t.start = ZEROS
+    if accumulate:
+        t.start = NULL
+    t.floor = -INFINITY
+    t.gate = NULL
+    t.ldg = 0
     for q in range(blocks(n, PANEL)):
         j = q * PANEL
         width = min(n - j, <Py_ssize_t>PANEL)
         t.b = dz + j
         t.c = dw + j
         t.cols = <int>width
-        run_tile(True, next_height(k), 2 if width > VLEN else 1, &t)
+        run_tile(True, <int>blocks(k, TILE_Q), 2 if width > VLEN else 1, &t)
 
 
 cdef void dense_bias_gradient(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz, real* db,

@@ -22,6 +22,7 @@ FAMILIES = (
     "callbacks",
     "initializers",
     "regularizers",
+    "constraints",
     "schedules",
     "plotting",
     "datasets",

@@ -552,7 +552,7 @@ def test_wrong_sizes_are_refused() -> None:
         e.run(_engine.Data(x, y), 2, False, lr, step_losses[:2])
     with pytest.raises(ValueError, match="wrong sizes"):
         e.run(_engine.Data(x, y), 0, False, lr, step_losses)
-    with pytest.raises(ValueError, match="outputs"):
+    with pytest.raises(ValueError, match="array for results"):
         e.run(_engine.Data(x, y), 2, False, lr, step_losses, np.zeros((5, 2), np.float32))
     e.batch = 3
     with pytest.raises(ValueError, match="no batch 3"):

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import _streams, callbacks, layers, optimizers, schedules
+from nnfast import _validation as check
+from nnfast import callbacks, layers, optimizers, schedules
 
 RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(45, 3)), RNG.integers(0, 2, 45), RNG.uniform(size=45)

@@ -211,7 +211,7 @@ def test_constructors(case: str) -> None:
         ({"optimizer": "adm"}, ["optimizer", "'adm'", "'adam'"]),
         ({"optimizer": 3}, ["optimizer", "3"]),
         ({"loss": "mean_square_error"}, ["loss", "'mean_square_error'", "'mean_squared_error'"]),
-        ({"loss": None}, ["loss", "None"]),
+        ({"loss": 3}, ["loss", "3"]),
         ({"loss_weights": [1.0]}, ["loss_weights", "[1.0]"]),
         ({"weighted_metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),

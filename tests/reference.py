@@ -98,27 +98,17 @@ def activate_backward(da: Array, z: Array, activation: str) -> Array:
     return da * SLOPES[activation](z)
 
 
-@dataclass
-class BatchNorm:
-    """The outputs of a batch normalization, and the statistics that it used."""
-
-    y: Array
-    mean: Array
-    variance: Array
-
-
 def batch_norm(
     x: Array,
     gamma: ArrayLike = 1.0,
     beta: ArrayLike = 0.0,
     epsilon: float = 1e-3,
     moving: tuple[Array, Array] | None = None,
-) -> BatchNorm:
+) -> Array:
     """Normalize each entry of the last axis: by the batch's mean and variance, or by given ones."""
     others = tuple(range(x.ndim - 1))
     mean, variance = moving or (x.mean(axis=others), x.var(axis=others))
-    y = gamma * ((x - mean) / np.sqrt(variance + epsilon)) + beta
-    return BatchNorm(y, mean, variance)
+    return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
 
 
 def layer_norm(

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from helpers import layer_outputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from reference import activate, batch_norm, layer_norm, standardize
 
 from nnfast import _engine, layers, regularizers
 from nnfast._plan import ALIAS, LINE, Plan, compile_plan, stride
@@ -268,27 +267,6 @@ def test_engine_computes_what_the_layers_say(
     tolerance = 1e-9 if dtype == "float64" else 5e-3
     scale = max(1.0, np.abs(a).max(initial=0.0))
     np.testing.assert_allclose(out / scale, a.reshape(rows, -1) / scale, atol=tolerance, rtol=0)
-
-
-def layer_outputs(layer: layers.Layer, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return what a layer makes of its inputs in inference."""
-    gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
-    if isinstance(layer, layers.Dense):
-        return activate(a @ w["kernel"] + w.get("bias", 0.0), layer.activation.name)
-    if a.size == 0:
-        return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
-    if isinstance(layer, layers.Activation):
-        return activate(a, layer.activation.name)
-    if isinstance(layer, layers.Rescaling):
-        return layer.scale * a + layer.offset
-    if isinstance(layer, layers.BatchNormalization):
-        mean, variance = w["moving_mean"], w["moving_variance"]
-        return batch_norm(a, gamma, beta, layer.epsilon, (mean, variance)).y
-    if isinstance(layer, layers.LayerNormalization):
-        return layer_norm(a, gamma, beta, layer.epsilon, len(layer.axes))
-    if isinstance(layer, layers.Normalization):
-        return standardize(a, w["mean"], w["variance"], layer.invert)
-    return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
 
 
 @given(st.integers(0, 10_000))

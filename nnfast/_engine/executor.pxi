@@ -435,7 +435,11 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
                 keep_averages(run)
-            if model.constrained:
+            if model.optimizer.ema_period > 0 \
+                    and (run.iterations + done + 1) % model.optimizer.ema_period == 0:
+                team_wait(run)
+                take_average(run, t)
+            if model.constrained:   # the average, too, which is of weights before this
                 team_wait(run)
                 constrain_arrays(run, t)
         team_wait(run)
@@ -448,9 +452,6 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             team_wait(run)
         if not isfinite(loss):
             break
-        if model.optimizer.ema_period > 0 and (run.iterations + done) % model.optimizer.ema_period == 0:
-            take_average(run, t)
-            team_wait(run)
     restore_float_mode(mode)
 
 

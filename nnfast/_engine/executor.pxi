@@ -211,7 +211,7 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
         x = slot(block, op.x, r0, op.ld_x)
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
-        if op.y_l1 != 0 or op.y_l2 != 0:
+        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_PEAK:
             add_activity_gradient(m, op.n_out, slot(block, op.y, r0, op.ld_y), op.ld_y,
                                   scale * op.y_l1, scale * op.y_l2, dy)
         if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):

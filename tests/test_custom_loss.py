@@ -505,11 +505,14 @@ def test_a_loss_that_raises_in_validation() -> None:
     assert one.evaluate(X, Y, verbose=0) > 0
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_value_that_is_not_finite(value: float) -> None:
+@pytest.mark.parametrize("what", ["value", "gradient"])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_are_not_finite(number: float, what: str) -> None:
+    """Training ends, with the weights as before that batch, whichever of the two it is."""
+
     def diverges(y: Array, p: Array) -> tuple[Array, Array]:
         rows, gradient = mse_rows(y, p)
-        rows[0] = value
+        (rows if what == "value" else gradient)[0] = number
         return rows, gradient
 
     one = model(diverges)

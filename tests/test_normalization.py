@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reference import batch_norm, layer_norm, standardize
 
 import nnfast
-from nnfast import _engine, constraints, layers, models, optimizers, regularizers
+from nnfast import _engine, callbacks, constraints, layers, models, optimizers, regularizers
 from nnfast.layers import (
     Activation,
     BatchNormalization,
@@ -504,7 +504,8 @@ def test_any_number_of_threads_gives_the_same_bits(
 def test_chunks_are_the_batch(layer: Any) -> None:
     """A large batch is gone through in chunks: the same loss and gradient as in NumPy."""
     model = nnfast.Sequential(
-        [layers.Input((3,)), layer(), Activation("tanh"), Dense(1)], dtype="float64"
+        [layers.Input((3,)), layer(), Activation("tanh"), Dense(1, activity_regularizer="l2")],
+        dtype="float64",
     )
     weights = randomize(model)
     model.compile("sgd", "mse")
@@ -879,6 +880,25 @@ def test_a_model_with_them_is_not_called_in_training() -> None:
     with pytest.raises(ValueError, match="training=False"):
         model(x, training=True)
     assert_array_equal(model(x, training=False), model.predict(x))
+
+
+def test_the_best_weights_have_their_moving_averages() -> None:
+    """What early stopping restores predicts what it did at its best."""
+    model, x, y = trained()
+    losses: list[float] = []
+
+    class Worse(callbacks.Callback):
+        """Spoils the model after the third epoch."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            losses.append(logs["val_loss"])
+            if epoch == 2:
+                self.model.optimizer.learning_rate = 3.0
+
+    stop = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    model.fit(x, y, epochs=20, validation_data=(x, y), callbacks=[Worse(), stop], verbose=0)
+    assert min(losses) < losses[-1]
+    assert model.evaluate(x, y, verbose=0) == min(losses)
 
 
 def test_streams_train_like_the_array() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -57,6 +58,24 @@ class Metric(_resolve.Configured):
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
+
+    def fitted(self, y: Array, n_out: int) -> Array:
+        """Return targets for a loss of the caller's, of any shape, as `totals` takes them.
+
+        Raises
+        ------
+        ValueError
+            If they are of another shape than the metric needs.
+        """
+        width = math.prod(y.shape[1:])
+        if width != (1 if self.sparse else n_out):
+            needed = "class indices, (n,) or (n, 1)" if self.sparse else f"{n_out} targets a row"
+            hint = "" if self.sparse or width != 1 else "; for class indices there are sparse ones"
+            raise ValueError(
+                f"Metric {_resolve.snake_case(type(self).__name__)!r} needs {needed}; received y "
+                f"of shape {y.shape}{hint}"
+            )
+        return y.reshape(len(y)).astype(np.int64) if self.sparse else y.reshape(len(y), width)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         """Return sums over rows that `value` needs.
@@ -143,9 +162,10 @@ class FunctionMetric(Metric):
     ----------
     function : callable
         ``function(y_true, y_pred)`` of all rows of an epoch, y_true (n, n_out) or (n,) class
-        indices, y_pred (n, n_out); returns a number, or one for each row, to be averaged. It is
-        called for each batch, and the results are averaged, where batches are all there is: in
-        `update_state`, in the logs of batches, and on generators and their kin.
+        indices, or what a loss of the caller's is given, y_pred (n, n_out); returns a number, or
+        one for each row, to be averaged. It is called for each batch, and the results are
+        averaged, where batches are all there is: in `update_state`, in the logs of batches, and
+        on generators and their kin.
     name : str, optional
         That of the function by default.
 
@@ -162,6 +182,9 @@ class FunctionMetric(Metric):
     def __init__(self, function: Callable[[Array, Array], Any], name: str | None = None) -> None:
         super().__init__(name or getattr(function, "__name__", type(function).__name__))
         self.function = function
+
+    def fitted(self, y: Array, n_out: int) -> Array:
+        return y
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         values = np.asarray(self.function(y, outputs))

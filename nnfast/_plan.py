@@ -294,6 +294,8 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         op = layer.op()
+        if op is not None and op.kind in NORMALIZATIONS and 0 in shapes[index]:
+            op = None  # the engine divides by the number of channels
         if op is None:
             if not any(activity):
                 continue

@@ -143,7 +143,10 @@ class Program:
         if outputs is not None:
             for name, metric in self.metrics.items():
                 weight = samples.weight if name in self.weighted else None
-                yield name, metric.totals(samples.y, outputs, weight)
+                y = samples.y
+                if samples.for_function:
+                    y = metric.fitted(y, self.plan.n_out)
+                yield name, metric.totals(y, outputs, weight)
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""

@@ -434,6 +434,8 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
         )
         for key, weight in class_weight.items()
     }
+    if y.ndim > 2:
+        y = y.reshape(len(y), -1)
     if y.ndim == 1:
         classes = y
     elif y.shape[1] == 1:

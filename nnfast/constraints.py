@@ -70,13 +70,14 @@ class _Norm(Constraint):
     kind = "norm"
 
     def __init__(self, axis: Axis = 0) -> None:
-        axes = axis if isinstance(axis, Sequence) else (axis,)
-        for entry in axes:
+        if isinstance(axis, Sequence):  # a list, as it comes back from JSON
+            axis = tuple(axis)
+        for entry in axis if isinstance(axis, tuple) else (axis,):
             integer("axis", entry, minimum=-2)
         self.axis = axis
 
     def over(self, shape: Shape) -> str:
-        axes = self.axis if isinstance(self.axis, Sequence) else (self.axis,)
+        axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
         wrong = [axis for axis in axes if not -len(shape) <= axis < len(shape)]
         if wrong or not axes:
             raise ValueError(f"{self!r} does not fit an array of shape {shape}")

@@ -390,11 +390,13 @@ class FunctionLoss(Loss):
             targets: Array, numbers: Any, outputs: Any, weight: Any, values: Any, gradient: Any
         ) -> None:
             y_pred = np.asarray(outputs)
-            np.asarray(values)[0], slopes = self.rows(
+            value, slopes = self.rows(
                 targets[np.asarray(numbers)[0]],
                 y_pred.reshape(len(y_pred), *one),
                 np.asarray(weight)[0],
             )
+            # A value that is not finite ends training before the weights take the gradient.
+            np.asarray(values)[0] = value if np.isfinite(slopes).all() else np.nan
             np.asarray(gradient)[:] = slopes.reshape(y_pred.shape)
 
         return call

@@ -475,7 +475,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
             metric = SparseCategoricalAccuracy() if loss.sparse else CategoricalAccuracy()
     else:
         metric = deserialize(entry)
-    if metric.sparse not in (None, loss.sparse):
+    if not loss.is_function and metric.sparse not in (None, loss.sparse):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(
             f"Metric {name_of(entry)!r} needs {expected}, and the targets of "

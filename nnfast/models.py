@@ -194,6 +194,9 @@ class Sequential(Chain):
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
         targets = check.targets(names[1], y, n, plan.output_shape, self.loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
+        if self.loss.is_function:
+            for metric in program.metrics.values():
+                metric.fitted(targets, plan.n_out)
         self._pull()
         return program, Samples(rows, targets, weights, self.loss.is_function)
 

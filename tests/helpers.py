@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reference import ELEMENTWISE_LOSSES, KINKS, Network, one_hot
+from reference import (
+    ELEMENTWISE_LOSSES,
+    KINKS,
+    Network,
+    activate,
+    batch_norm,
+    layer_norm,
+    loss_rows,
+    one_hot,
+    standardize,
+)
 
 import nnfast
 from nnfast import layers
@@ -71,3 +81,103 @@ def margin(network: Network, x: NDArray[Any]) -> float:
         for kink in KINKS.get(f, ())
     ]
     return float(min(distances, default=np.inf))
+
+
+def layer_outputs(
+    layer: layers.Layer, a: NDArray[Any], w: dict[str, NDArray[Any]], training: bool = False
+) -> NDArray[Any]:
+    """Return in NumPy what a layer without noise makes of its inputs; `w` are its weights."""
+    gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
+    if isinstance(layer, layers.Dense):
+        return activate(a @ w["kernel"] + w.get("bias", 0.0), layer.activation.name)
+    if a.size == 0:
+        return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
+    if isinstance(layer, layers.Activation):
+        return activate(a, layer.activation.name)
+    if isinstance(layer, layers.Rescaling):
+        return layer.scale * a + layer.offset
+    if isinstance(layer, layers.BatchNormalization):
+        moving = None if training else (w["moving_mean"], w["moving_variance"])
+        return batch_norm(a, gamma, beta, layer.epsilon, moving)
+    if isinstance(layer, layers.LayerNormalization):
+        return layer_norm(a, gamma, beta, layer.epsilon, len(layer.axes))
+    if isinstance(layer, layers.Normalization):
+        return standardize(a, w["mean"], w["variance"], layer.invert)
+    return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
+
+
+def _penalty(regularizer: Any, values: NDArray[Any]) -> float:
+    if regularizer is None:
+        return 0.0
+    l1, l2 = regularizer.penalty
+    return float(l1 * np.abs(values).sum() + l2 * (values**2).sum())
+
+
+def plain_outputs(
+    model: nnfast.Sequential, weights: Sequence[NDArray[Any]], x: NDArray[Any], training: bool
+) -> tuple[NDArray[Any], float]:
+    """Return the outputs of a model with these weights, in float64, and all its penalties."""
+    remaining = iter(weights)
+    a, penalties = np.asarray(x, np.float64), 0.0
+    for layer in model.layers:
+        own = {name: np.asarray(next(remaining), np.float64) for name in layer.named_weights}
+        a = layer_outputs(layer, a, own, training)
+        penalties += _penalty(layer.activity_regularizer, a) / len(a)
+        for name, values in own.items():
+            penalties += _penalty(getattr(layer, f"{name}_regularizer", None), values)
+    return a, penalties
+
+
+def plain_loss(
+    model: nnfast.Sequential,
+    weights: Sequence[NDArray[Any]],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    *,
+    training: bool,
+    sample_weight: NDArray[Any] | None = None,
+) -> float:
+    """Return the loss of a compiled model with these weights, computed in NumPy."""
+    assert model.loss is not None
+    a, penalties = plain_outputs(model, weights, x, training)
+    rows, _ = loss_rows(y, a.reshape(len(a), -1), model.loss.kind, from_logits=False)
+    if sample_weight is not None:
+        rows = rows * sample_weight
+    return float(rows.mean()) + penalties
+
+
+def differences(
+    f: Callable[[], float], arrays: Sequence[NDArray[Any]], h: float = 1e-5
+) -> list[NDArray[Any]]:
+    """Return the gradient of f by central differences; f reads the arrays, which are restored."""
+    gradients = [np.empty_like(array) for array in arrays]
+    for array, gradient in zip(arrays, gradients, strict=True):
+        for i in np.ndindex(array.shape):
+            value, sides = array[i], []
+            for array[i] in (value + h, value - h):
+                sides.append(f())
+            array[i] = value
+            gradient[i] = (sides[0] - sides[1]) / (2 * h)
+    return gradients
+
+
+def randomize(model: nnfast.Sequential, seed: int = 0) -> list[NDArray[Any]]:
+    """Give a model weights that are all different, none 0; return them."""
+    rng = np.random.default_rng(seed)
+    weights: list[NDArray[Any]] = []
+    for layer in model.layers:
+        for name, view in layer.named_weights.items():
+            if name == "kernel":
+                weights.append(rng.normal(size=view.shape) / np.sqrt(len(view)))
+            elif name == "gamma" or "variance" in name:
+                weights.append(rng.uniform(0.5, 2.0, view.shape))
+            else:
+                weights.append(rng.normal(size=view.shape) * 0.5)
+    model.set_weights(weights)
+    return weights
+
+
+def trainable(model: nnfast.Sequential, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return those of `values`, one for each weight, that belong to a weight that is trained."""
+    names = [(layer, name) for layer in model.layers for name in layer.named_weights]
+    return [v for (layer, name), v in zip(names, values, strict=True) if name not in layer.frozen]

@@ -98,6 +98,34 @@ def activate_backward(da: Array, z: Array, activation: str) -> Array:
     return da * SLOPES[activation](z)
 
 
+def batch_norm(
+    x: Array,
+    gamma: ArrayLike = 1.0,
+    beta: ArrayLike = 0.0,
+    epsilon: float = 1e-3,
+    moving: tuple[Array, Array] | None = None,
+) -> Array:
+    """Normalize each entry of the last axis: by the batch's mean and variance, or by given ones."""
+    others = tuple(range(x.ndim - 1))
+    mean, variance = moving or (x.mean(axis=others), x.var(axis=others))
+    return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
+
+
+def layer_norm(
+    x: Array, gamma: ArrayLike = 1.0, beta: ArrayLike = 0.0, epsilon: float = 1e-3, axes: int = 1
+) -> Array:
+    """Normalize over the last `axes` axes of each sample."""
+    last = tuple(range(x.ndim - axes, x.ndim))
+    mean, variance = x.mean(axis=last, keepdims=True), x.var(axis=last, keepdims=True)
+    return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
+
+
+def standardize(x: Array, mean: ArrayLike, variance: ArrayLike, invert: bool = False) -> Array:
+    """Subtract means and divide by roots of variances, or the reverse."""
+    root = np.maximum(np.sqrt(variance), 1e-7)
+    return x * root + mean if invert else (x - mean) / root
+
+
 def one_hot(y: ArrayLike, n_classes: int) -> Array:
     """Return class indices as rows of the identity matrix."""
     return np.eye(n_classes)[np.asarray(y).reshape(-1).astype(int)]

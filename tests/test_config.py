@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import nnfast
 from nnfast import (
     activations,
+    constraints,
     initializers,
     layers,
     losses,
@@ -32,6 +34,7 @@ FAMILIES: list[tuple[ModuleType, str, Mapping[str, Any]]] = [
     (initializers, "initializer", initializers.TABLE),
     (metrics, "metric", metrics.TABLE),
     (regularizers, "regularizer", regularizers.TABLE),
+    (constraints, "constraint", constraints.TABLE),
 ]
 ROWS = [(module, name) for module, _, table in FAMILIES for name in table]
 
@@ -97,6 +100,9 @@ def test_both_forms_of_gelu() -> None:
         metrics.BinaryAccuracy(threshold=0.25),
         metrics.AUC(thresholds=[0.5, 0.1], name="area"),
         regularizers.L1L2(0.5, 0.25),
+        constraints.MaxNorm(3.0, axis=1),
+        constraints.UnitNorm(axis=(0, 1)),
+        constraints.MinMaxNorm(0.5, 2.0, rate=0.5, axis=[-1, -2]),
         schedules.PiecewiseConstantDecay([10], [0.1, 0.01]),
         optimizers.SGD(schedules.ExponentialDecay(0.1, 10, 0.5)),
     ],
@@ -126,28 +132,113 @@ def test_activations(name: str) -> None:
     assert activations.deserialize(activations.serialize(thing)) is thing
 
 
-LAYERS: dict[str, layers.Layer] = {
-    "Dense": layers.Dense(
-        3, "relu", False, initializers.HeNormal(seed=1), initializers.Constant(2.0), input_dim=4
-    ),
-    "Activation": layers.Activation(activations.softmax),
-    "Dropout": layers.Dropout(0.25, name="mine"),
-    "Flatten": layers.Flatten(),
-    "Reshape": layers.Reshape((2, -1)),
-    "Rescaling": layers.Rescaling(0.5, offset=1.0, dtype="float32"),
-    "InputLayer": layers.Input((4,)),
+# One of every layer, with arguments that are not the defaults, for samples of four numbers (or
+# as it says itself).
+NORM = {
+    "epsilon": 0.01,
+    "center": True,
+    "scale": True,
+    "beta_initializer": initializers.Constant(0.5),
+    "gamma_initializer": initializers.RandomUniform(0.5, 2.0, seed=1),
+    "beta_regularizer": "l1",
+    "gamma_regularizer": regularizers.L1L2(0.1, 0.2),
+    "beta_constraint": "non_neg",
+    "gamma_constraint": constraints.MaxNorm(1.5),
 }
+LAYERS: dict[str, Callable[[], layers.Layer]] = {
+    "Dense": lambda: layers.Dense(
+        3,
+        "relu",
+        kernel_initializer=initializers.HeNormal(seed=1),
+        bias_initializer=initializers.Constant(2.0),
+        kernel_regularizer="l2",
+        bias_regularizer=regularizers.L1(0.5),
+        kernel_constraint=constraints.UnitNorm(axis=(0, 1)),
+        bias_constraint="non_neg",
+        activity_regularizer="l1",
+        input_dim=4,
+    ),
+    "Activation": lambda: layers.Activation(activations.softmax),
+    "Dropout": lambda: layers.Dropout(0.25, name="mine"),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.25, activity_regularizer="l2"),
+    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1, l2=0.2),
+    "BatchNormalization": lambda: layers.BatchNormalization(
+        axis=1,
+        momentum=0.5,
+        moving_mean_initializer=initializers.Constant(0.25),
+        moving_variance_initializer=initializers.Constant(2.0),
+        **NORM,
+    ),
+    "LayerNormalization": lambda: layers.LayerNormalization(
+        axis=[1, 2], input_shape=(2, 2), **NORM
+    ),
+    "Normalization": lambda: layers.Normalization(
+        mean=[1.0, 2.0, 3.0, 4.0], variance=2.0, invert=True
+    ),
+    "Flatten": lambda: layers.Flatten(input_shape=(2, 2)),
+    "Reshape": lambda: layers.Reshape((2, -1)),
+    "Rescaling": lambda: layers.Rescaling(0.5, offset=1.0, dtype="float32"),
+    "InputLayer": lambda: layers.Input((4,)),
+}
+
+
+def test_there_is_one_of_every_layer() -> None:
+    assert LAYERS.keys() == layers.TABLE.keys() | {"InputLayer"}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_round_trip(name: str) -> None:
-    layer = LAYERS[name]
+    layer = LAYERS[name]()
     description = json.loads(json.dumps(layers.serialize(layer)))
+    assert description["class_name"] == name
     copy = layers.deserialize(description)
     assert type(copy) is type(layer)
     assert copy is not layer
     assert copy.get_config() == layer.get_config()
     assert repr(copy) == repr(layer)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_argument_is_in_the_configuration(name: str) -> None:
+    """And those in the table above are not the defaults, which would come back by themselves."""
+    cls = layers.InputLayer if name == "InputLayer" else layers.TABLE[name]
+    config = LAYERS[name]().get_config()
+    for argument, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and argument != "shape":
+            assert argument in config
+            flag = isinstance(parameter.default, bool)
+            last_axis = argument == "axis" and name != "LayerNormalization"
+            assert config[argument] != parameter.default or flag or last_axis
+
+
+@pytest.mark.parametrize("name", layers.TABLE)
+def test_a_copy_of_every_layer_trains_alike(name: str) -> None:
+    """A step of a model and of the one that its JSON describes."""
+    layer = LAYERS[name]()
+    shape = layer.feature_shape or (4,)
+    nnfast.set_seed(3)
+    one = nnfast.Sequential(
+        [layers.Input(shape), layer, layers.Flatten(), layers.Dense(2)], dtype="float32"
+    )
+    two = models.model_from_json(one.to_json())
+    two.set_weights(one.get_weights())
+    two._seed = one._seed
+    two._built_engine().set_seed(one._seed)
+    x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    y = np.random.default_rng(1).normal(size=(6, 2))
+    losses_of = []
+    for each in (one, two):
+        each.compile(optimizers.SGD(0.1), "mse")
+        before = each.get_weights()
+        losses_of.append(each.train_on_batch(x, y))
+        assert not np.array_equal(each.get_weights()[-1], before[-1])
+    assert losses_of[0] == losses_of[1]
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(one.predict(x), two.predict(x))
+    if layer.trainable_weights:
+        assert one.input_gradient(x).any()
 
 
 @pytest.mark.parametrize("description", [{}, {"class_name": "Dens", "config": {}}, "Dense", None])

@@ -509,7 +509,7 @@ def test_epochs_of_fit_allocate_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rows", [1, 3, 4, 5, 100, 128])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 100, 192])
 def test_short_predictions_allocate_only_their_result(rows: int, dtype: str) -> None:
     e = engine(
         [layers.Dense(33, activation="tanh"), layers.Dense(3, activation="softmax")], 9, dtype
@@ -540,13 +540,13 @@ def test_short_predictions_take_only_rows_that_they_read_in_place() -> None:
             x[0],
             x[:0],
             x[None],
-            np.zeros((129, 4), np.float32),
+            np.zeros((193, 4), np.float32),
         ),
         *(x.astype(">f4"), x.astype(int), x.astype("f2"), x.astype(bool), x.astype(object)),
         *(unaligned, x.tolist(), np.ma.array(x), x.astype(complex), None, "x"),
     ]
     assert e.predict(x) is not None
-    assert [e.predict(other) for other in others] == [None] * len(others)
+    assert [i for i, other in enumerate(others) if e.predict(other) is not None] == []
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
@@ -597,7 +597,7 @@ def test_wrong_sizes_are_refused() -> None:
         e.run(_engine.Data(x, y), 2, False, lr, step_losses[:2])
     with pytest.raises(ValueError, match="wrong sizes"):
         e.run(_engine.Data(x, y), 0, False, lr, step_losses)
-    with pytest.raises(ValueError, match="outputs"):
+    with pytest.raises(ValueError, match="array for results"):
         e.run(_engine.Data(x, y), 2, False, lr, step_losses, np.zeros((5, 2), np.float32))
     e.batch = 3
     with pytest.raises(ValueError, match="no batch 3"):

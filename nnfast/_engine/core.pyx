@@ -698,6 +698,7 @@ cdef class Engine:
             self.train(run, self.training.threads, self.k.now() + seconds)
         finally:
             self.busy = False
+            self.targets = None
         if not alone:
             self.epoch = run.epoch
             self.batch = run.batch_index

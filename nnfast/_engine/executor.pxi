@@ -217,7 +217,7 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
         x = slot(block, op.x, r0, op.ld_x)
         dy = slot(block, op.dy, r0, op.ld_y)
         dx = slot(block, op.dx, r0, op.ld_x)
-        if op.y_l1 != 0 or op.y_l2 != 0:
+        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_PEAK:
             add_activity_gradient(m, op.n_out, slot(block, op.y, r0, op.ld_y), op.ld_y,
                                   scale * op.y_l1, scale * op.y_l2, dy)
         if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):
@@ -441,7 +441,11 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
                 keep_averages(run)
-            if model.constrained:
+            if model.optimizer.ema_period > 0 \
+                    and (run.iterations + done + 1) % model.optimizer.ema_period == 0:
+                team_wait(run)
+                take_average(run, t)
+            if model.constrained:   # the average, too, which is of weights before this
                 team_wait(run)
                 constrain_arrays(run, t)
         team_wait(run)
@@ -454,9 +458,6 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             team_wait(run)
         if not isfinite(loss):
             break
-        if model.optimizer.ema_period > 0 and (run.iterations + done) % model.optimizer.ema_period == 0:
-            take_average(run, t)
-            team_wait(run)
     restore_float_mode(mode)
 
 

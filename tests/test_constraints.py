@@ -1,0 +1,265 @@
+"""Constraints against Keras' formulas in NumPy, after every step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import _engine, constraints, initializers, layers, optimizers
+from nnfast.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
+
+Array = NDArray[Any]
+
+AXES: tuple[Any, ...] = (0, 1, -1, -2, (0, 1), [-1, 0])
+
+# A constraint of each kind for each axis of a matrix; a vector has one axis.
+OF_MATRICES = [
+    NonNeg(),
+    *(MaxNorm(0.5, axis) for axis in AXES),
+    *(UnitNorm(axis) for axis in AXES),
+    *(MinMaxNorm(0.6, 0.9, 0.25, axis) for axis in AXES),
+    MinMaxNorm(0.0, 0.5),
+    MaxNorm(0.0),
+]
+OF_VECTORS = [NonNeg(), MaxNorm(0.3), UnitNorm(), MinMaxNorm(2.0, 3.0, 0.5), UnitNorm(-1)]
+
+
+def constrained(constraint: Any, w: Array) -> Array:
+    """Return what a constraint makes of an array, in float64."""
+    w = w.astype(np.float64)
+    if isinstance(constraint, NonNeg):
+        return np.maximum(w, 0.0)
+    axis = constraint.axis
+    over = tuple(axis) if isinstance(axis, (list, tuple)) else axis
+    norm = np.sqrt((w**2).sum(axis=over, keepdims=True))
+    desired = {
+        MaxNorm: lambda: np.minimum(norm, constraint.high),
+        UnitNorm: lambda: np.ones_like(norm),
+        MinMaxNorm: lambda: (
+            constraint.rate * np.clip(norm, constraint.low, constraint.high)
+            + (1 - constraint.rate) * norm
+        ),
+    }[type(constraint)]()
+    return w * desired / (norm + 1e-7)
+
+
+@pytest.fixture
+def free_threads() -> Iterator[None]:
+    """Let a test force threads, and undo it."""
+    yield
+    _engine.force_threads(0)
+
+
+SIZES = ((33, 19), (5, 1), (1, 17), (13, 16))
+
+
+def pair(
+    of_kernel: Any, of_bias: Any, optimizer: Callable[[], Any], size: tuple[int, int], dtype: str
+) -> tuple[Any, Any]:
+    """Return a model with constraints and the same one without."""
+    models = []
+    for kernel, bias in ((of_kernel, of_bias), (None, None)):
+        nnfast.set_seed(1)
+        dense = layers.Dense(
+            size[1],
+            kernel_constraint=kernel,
+            bias_constraint=bias,
+            bias_initializer=initializers.RandomNormal(stddev=0.3, seed=0),
+        )
+        model = nnfast.Sequential(
+            [layers.Input((size[0],)), dense, layers.Dense(2, "tanh")], dtype=dtype
+        )
+        model.compile(optimizer(), "mse")
+        models.append(model)
+    return models[0], models[1]
+
+
+def follow(model: Any, plain: Any, of_kernel: Any, of_bias: Any, steps: int = 4) -> None:
+    """Take steps with both from the same weights: the constraint is all that is between them."""
+    rng = np.random.default_rng(0)
+    dtype = model.get_weights()[0].dtype
+    n_in = model.input_shape[1]
+    x, y = rng.normal(size=(8 * steps, n_in)), rng.normal(size=(8 * steps, 2))
+    changed = False
+    for i in range(0, len(x), 8):
+        for each in (model, plain):
+            each.train_on_batch(x[i : i + 8], y[i : i + 8])
+        free = plain.get_weights()
+        expected = [w.astype(np.float64) for w in free]
+        if of_kernel is not None:
+            expected[0] = constrained(of_kernel, free[0])
+        if of_bias is not None:
+            expected[1] = constrained(of_bias, free[1])
+        tolerance = 1e-12 if dtype == np.float64 else 2e-6
+        for a, e in zip(model.get_weights(), expected, strict=True):
+            assert_allclose(a, e, rtol=tolerance, atol=tolerance)
+        changed = changed or not np.allclose(expected[0], free[0])
+        changed = changed or not np.allclose(expected[1], free[1])
+        plain.set_weights(model.get_weights())
+    assert changed, "a constraint that does nothing tests nothing"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("constraint", OF_MATRICES, ids=repr)
+def test_kernel(constraint: Any, dtype: str) -> None:
+    for size in SIZES:
+        model, plain = pair(constraint, None, lambda: optimizers.SGD(0.1), size, dtype)
+        follow(model, plain, constraint, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("constraint", OF_VECTORS, ids=repr)
+def test_bias(constraint: Any, dtype: str) -> None:
+    for size in ((4, 19), (5, 2)):
+        model, plain = pair(None, constraint, lambda: optimizers.SGD(2.0), size, dtype)
+        follow(model, plain, None, constraint)
+
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "momentum": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "clipped": lambda: optimizers.SGD(0.5, clipnorm=0.1),
+    "decayed": lambda: optimizers.SGD(0.05, weight_decay=0.1),
+    "moving average": lambda: optimizers.SGD(0.05, use_ema=True, ema_momentum=0.8),
+} | dict(optimizers.TABLE)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer(optimizer: str) -> None:
+    make = OPTIMIZERS[optimizer]
+    for kernel, bias in ((MaxNorm(0.5), NonNeg()), (NonNeg(), UnitNorm())):
+        follow(*pair(kernel, bias, make, (33, 19), "float64"), kernel, bias)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("constraint", [NonNeg(), UnitNorm(), UnitNorm(axis=1)], ids=repr)
+def test_after_the_moving_average_has_replaced_the_weights(
+    constraint: Any, threads: int, free_threads: None
+) -> None:
+    """The average is of weights before the constraint; what replaces them is constrained."""
+    _engine.force_threads(threads)
+
+    def optimizer() -> Any:
+        return optimizers.SGD(0.3, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2)
+
+    follow(*pair(constraint, None, optimizer, (13, 16), "float64"), constraint, None)
+
+
+@pytest.mark.parametrize("batch", [5, 32, 700])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_number_of_threads_gives_the_same_bits(
+    batch: int, dtype: str, free_threads: None
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(700, 33)), rng.normal(size=700)
+    results = []
+    for threads in (1, 2, 3, 4, 7):
+        _engine.force_threads(threads)
+        nnfast.set_seed(0)
+        model = nnfast.Sequential(
+            [
+                layers.Dense(35, "tanh", kernel_constraint=MaxNorm(0.5), bias_constraint="non_neg"),
+                layers.Dense(17, "tanh", kernel_constraint=UnitNorm(axis=1)),
+                layers.Dense(9, "tanh", kernel_constraint=MinMaxNorm(0.5, 1.0, 0.5, axis=(0, 1))),
+                layers.Dense(1, kernel_constraint="non_neg", bias_constraint=MaxNorm(0.1)),
+            ],
+            dtype=dtype,
+        )
+        average = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3}
+        model.compile(optimizers.Adam(0.01, **average), "mse")
+        history = model.fit(x, y, batch_size=batch, epochs=3, verbose=0)
+        results.append([*model.get_weights(), np.array(history.history["loss"])])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert_array_equal(a, b)
+
+
+def test_large_batches_in_chunks() -> None:
+    """The way of many rows and few parameters constrains, too."""
+    model = nnfast.Sequential(
+        [layers.Dense(3, kernel_constraint=UnitNorm(), input_dim=2)], dtype="float64"
+    )
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(4000, 2)), rng.normal(size=(4000, 3)), batch_size=2000, verbose=0)
+    assert_allclose(np.linalg.norm(model.get_weights()[0], axis=0), np.ones(3), rtol=1e-6)
+
+
+def test_a_step_along_a_gradient_is_constrained() -> None:
+    model = nnfast.Sequential([layers.Dense(2, kernel_constraint="non_neg", input_dim=3)])
+    model.compile(optimizers.SGD(10.0))
+    model.train_on_gradient(np.ones((4, 3)), np.ones((4, 2)))
+    assert_array_equal(model.layers[0].kernel, np.zeros((3, 2)))
+    assert (model.layers[0].bias < 0).all()
+
+
+def test_weights_that_are_set_are_not_constrained_before_a_step() -> None:
+    """As in Keras: a constraint follows a step, nothing else."""
+    model = nnfast.Sequential([layers.Dense(1, kernel_constraint="non_neg", input_dim=1)])
+    model.set_weights([[[-1.0]], [0.0]])
+    assert model.predict([[1.0]]) == -1.0
+    model.compile(optimizers.SGD(0.0), "mse")
+    model.train_on_batch([[1.0]], [0.0])
+    assert_array_equal(model.get_weights()[0], [[0.0]])
+
+
+@pytest.mark.parametrize("constraint", [MaxNorm(), UnitNorm(), MinMaxNorm(0.5)], ids=repr)
+def test_weights_of_0_stay_0(constraint: Any) -> None:
+    model = nnfast.Sequential(
+        [layers.Dense(2, kernel_constraint=constraint, kernel_initializer="zeros", input_dim=3)]
+    )
+    model.compile(optimizers.SGD(0.1), "mse")
+    model.train_on_batch(np.zeros((4, 3)), np.zeros((4, 2)))
+    assert_array_equal(model.get_weights()[0], np.zeros((3, 2)))
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    "constraint", [*OF_MATRICES, MaxNorm(3), MinMaxNorm(1, 2, 1, [0, 1])], ids=repr
+)
+def test_configuration_survives_json(constraint: Any) -> None:
+    layer = layers.Dense(3, kernel_constraint=constraint, bias_constraint="unit_norm")
+    config = json.loads(json.dumps(layers.serialize(layer)))
+    copy = layers.deserialize(config)
+    assert type(copy.kernel_constraint) is type(constraint)
+    assert copy.get_config() == layer.get_config()
+    assert copy.kernel_constraint == constraint
+    assert repr(copy.kernel_constraint) == repr(constraint)
+    assert isinstance(copy.bias_constraint, UnitNorm)
+
+
+def test_names_of_keras() -> None:
+    assert constraints.max_norm is MaxNorm
+    assert isinstance(constraints.get("non_neg"), NonNeg)
+    assert constraints.get("MaxNorm").max_value == 2
+    assert constraints.get(None) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MaxNorm(-1.0), "max_value"),
+        (lambda: MaxNorm("2"), "max_value"),
+        (lambda: MaxNorm(axis=0.5), "axis"),
+        (lambda: MinMaxNorm(2.0, 1.0), "max_value"),
+        (lambda: MinMaxNorm(rate=1.5), "rate"),
+        (lambda: MinMaxNorm(min_value=-1.0), "min_value"),
+        (lambda: UnitNorm(axis="all"), "axis"),
+        (lambda: layers.Dense(1, kernel_constraint="max_nrm"), "did you mean 'max_norm'"),
+        (lambda: layers.Dense(1, bias_constraint=3), "constraint"),
+        (lambda: layers.Dense(1, bias_constraint=MaxNorm(axis=1), input_dim=2), r"axis=1.*\(1,\)"),
+        (lambda: layers.Dense(1, kernel_constraint=MaxNorm(axis=2), input_dim=2), r"axis=2"),
+        (lambda: layers.Dense(1, kernel_constraint=MaxNorm(axis=()), input_dim=2), "axis="),
+    ],
+)
+def test_wrong_arguments_are_named(make: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        nnfast.Sequential([make()])

@@ -61,6 +61,11 @@ class Engine:
         target_scale: float = ...,
         target_offset: float = ...,
         function: object = ...,
+        *,
+        value_scale: float = ...,
+        slope_scale: float = ...,
+        limit: float = ...,
+        weighted_mean: bool = ...,
     ) -> None: ...
     def set_optimizer(
         self,

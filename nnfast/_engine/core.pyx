@@ -146,9 +146,11 @@ def describe(table):
 
 
 def set_threads(int n):
-    """Use at most n threads; 0: as many as OpenMP allows."""
+    """Use at most n threads, 0: as many as OpenMP allows; returns what was set before."""
     global chosen_threads
+    cdef int before = chosen_threads
     chosen_threads = n
+    return before
 
 
 def get_threads():

@@ -1,0 +1,89 @@
+"""L-BFGS: SciPy's, over the engine's flat loss and gradient."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from nnfast.estimators._compat import lbfgs_verbosity
+from nnfast.estimators._network import Network
+from nnfast.estimators._rows import Rows
+
+Floats = NDArray[np.float64]
+
+
+def objective(
+    network: Network, rows: Rows, alpha: float
+) -> Callable[[Floats], tuple[float, Floats]]:
+    """Return θ → (loss, gradient), where θ is the engine's flat parameters."""
+    engine = network.engine
+    kernels = network.kernels
+    share = alpha / (rows.denominator or np.inf)
+
+    def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
+        engine.params[:] = theta
+        loss, gradient = rows.loss_and_grad(engine)
+        loss += 0.5 * share * float(kernels @ kernels)
+        gradient[: kernels.size] += share * kernels
+        return loss, gradient
+
+    return loss_and_grad
+
+
+def minimize(
+    network: Network,
+    rows: Rows,
+    *,
+    alpha: float,
+    tol: float,
+    max_iter: int,
+    max_fun: int,
+    verbose: int,
+) -> tuple[float, int]:
+    """Minimize the objective over all rows; return (loss, iterations).
+
+    After Ctrl-C the parameters are those of the last iteration, and a warning says so.
+    """
+    function = objective(network, rows, alpha)
+    start = network.engine.params.astype(np.float64)
+    last: dict[str, Any] = {"x": start, "nit": 0}
+
+    def remember(intermediate: Floats) -> None:
+        last["x"] = intermediate.copy()
+        last["nit"] += 1
+
+    try:
+        result = scipy.optimize.minimize(
+            function,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            callback=remember,
+            options={
+                "maxfun": max_fun,
+                "maxiter": max_iter,
+                "gtol": tol,
+                **lbfgs_verbosity(verbose),
+            },
+        )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+        return function(last["x"])[0], last["nit"]
+    network.engine.params[:] = result.x
+    if result.status != 0:
+        message = result.message
+        warnings.warn(
+            f"lbfgs failed to converge after {result.nit} iteration(s) "
+            f"(status={result.status}):\n"
+            f"{message.decode() if isinstance(message, bytes) else message}\n\n"
+            f"Increase max_iter (now {max_iter}) or max_fun (now {max_fun}), or scale the data",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return float(result.fun), min(int(result.nit), max_iter)

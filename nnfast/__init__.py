@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         callbacks,
         constraints,
         datasets,
-        estimators,
         initializers,
         keras,
         kernels,
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from nnfast._config import set_default_dtype, set_seed
-    from nnfast.estimators import MLPClassifier, MLPRegressor
+    from nnfast.estimators import MLPClassifier as MLPClassifier
+    from nnfast.estimators import MLPRegressor as MLPRegressor
     from nnfast.layers import Input
     from nnfast.models import Sequential, load_model
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from nnfast.estimators._compat import (
     fit_context,
     validate_data,
 )
+from nnfast.estimators._convert import adopt
 from nnfast.estimators._losses import Objective
 from nnfast.estimators._network import Architecture, Network, sizes_of
 from nnfast.estimators._rows import Rows, predict
@@ -175,9 +176,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _draw(self, sizes: Sequence[int], network: Network) -> None:
         """Draw initial weights, in scikit-learn's order and within its bounds."""
-        for i, (coef, intercept) in enumerate(
-            zip(network.coefs, network.intercepts, strict=True)
-        ):
+        for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
             names = network.architecture.activations
             # scikit-learn takes one activation for all layers, the output's included.
             activation = names[min(i, len(names) - 1)].name if names else ""
@@ -233,10 +232,6 @@ class BaseMLP(BaseEstimator, ABC):
             return self._trainable()
         network.take(self.coefs_, self.intercepts_)
         return network
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -399,9 +394,34 @@ class BaseMLP(BaseEstimator, ABC):
         -------
         self
         """
-        return self._fit(
-            X, y, sample_weight, validation=(X_val, y_val, sample_weight_val)
-        )
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any) -> Self:
+        """Return an estimator like one of scikit-learn that is fitted.
+
+        Its predictions are the same, and `partial_fit` goes on where it was.
+
+        Parameters
+        ----------
+        fitted : sklearn.neural_network.MLPClassifier or MLPRegressor
+            Of the same kind as this class.
+
+        Raises
+        ------
+        TypeError
+            If it is of the other kind.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        if type(fitted).__name__ != cls.__name__:
+            raise TypeError(
+                f"{cls.__name__}.from_sklearn takes scikit-learn's {cls.__name__}; received "
+                f"{type(fitted).__name__}"
+            )
+        estimator = cls(**fitted.get_params(deep=False))
+        adopt(estimator, fitted)
+        return estimator
 
     def _check_solver(self) -> bool:
         if self.solver not in STOCHASTIC:

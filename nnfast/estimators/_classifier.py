@@ -12,7 +12,6 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted
 
 from nnfast.estimators import _losses
 from nnfast.estimators._base import BaseMLP
@@ -231,7 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @property
     def _kind(self) -> str:
-        """What the targets were when the classes became known: binary, multiclass, …"""
+        """What the targets were when the classes became known, for example "binary"."""
         kind: str = self._label_binarizer.y_type_
         return kind
 
@@ -241,7 +240,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
         if self._kind == "multiclass" and np.ndim(y) == 1:
-            return np.searchsorted(self.classes_, y).astype(np.int32)
+            indices: Array = np.searchsorted(self.classes_, y).astype(np.int32)
+            return indices
         return np.require(self._label_binarizer.transform(y), dtype, ("C", "A"))
 
     def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
@@ -249,7 +249,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return weight
         if np.ndim(y) != 1:
             raise ValueError("class_weight is for one label a sample; y has several")
-        present = np.unique(y)
+        present = np.unique(y) if self.class_weight == "balanced" else self.classes_
         factors = compute_class_weight(self.class_weight, classes=present, y=y)
         found: NDArray[np.float64] = factors[np.searchsorted(present, y)].astype(np.float64)
         return found if weight is None else found * weight
@@ -297,6 +297,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples at once; give partial_fit a dict, for "
+                "example of sklearn.utils.compute_class_weight"
+            )
         if first_call_of_partial_fit(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
@@ -313,9 +318,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, (n_samples, n_classes), in their order."""
-        check_is_fitted(self)
         outputs = self._outputs(X)
-        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+        if outputs.shape[1] == 1:
+            return np.hstack([1 - outputs, outputs])
+        if self.out_activation_ == "logistic":
+            # Several labels: strictly between 0 and 1, where the sigmoid rounds to them.
+            limits = np.finfo(outputs.dtype)
+            np.clip(outputs, limits.tiny, 1 - limits.epsneg, out=outputs)
+        return outputs
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from nnfast._validation import warn
 from nnfast.estimators._compat import lbfgs_verbosity
 from nnfast.estimators._network import Network
 from nnfast.estimators._rows import Rows
@@ -73,17 +73,16 @@ def minimize(
             },
         )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
         return function(last["x"])[0], last["nit"]
     network.engine.params[:] = result.x
     if result.status != 0:
         message = result.message
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) "
             f"(status={result.status}):\n"
             f"{message.decode() if isinstance(message, bytes) else message}\n\n"
             f"Increase max_iter (now {max_iter}) or max_fun (now {max_fun}), or scale the data",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return float(result.fun), min(int(result.nit), max_iter)

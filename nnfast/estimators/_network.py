@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast import activations
 from nnfast._engine import Engine
 from nnfast._layer import Layer
 from nnfast._normalization import BatchNormalization, LayerNormalization
 from nnfast._plan import compile_plan
-from nnfast.activations import Activation
 from nnfast.layers import Activation as ActivationLayer
 from nnfast.layers import Dense, Dropout
 from nnfast.optimizers import Optimizer
@@ -44,7 +44,7 @@ class Architecture:
     """
 
     sizes: tuple[int, ...]
-    activations: tuple[Activation, ...]
+    activations: tuple[activations.Activation, ...]
     output: str
     alpha: float
     dropout: tuple[float, ...]
@@ -54,9 +54,8 @@ class Architecture:
         """Return the chain of layers."""
         penalty = L2(0.5 * self.alpha) if self.alpha else None
         chain: list[Layer] = []
-        for i, (units, activation) in enumerate(
-            zip(self.sizes[1:], [*self.activations, self.output], strict=True)
-        ):
+        names = [*self.activations, activations.resolve(self.output)]
+        for i, (units, activation) in enumerate(zip(self.sizes[1:], names, strict=True)):
             hidden = i < len(self.activations)
             normalized = hidden and self.normalization is not None
             chain.append(
@@ -124,9 +123,7 @@ class Network:
 
     def take(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
         """Copy in what is not a view of this network already."""
-        for view, given in zip(
-            [*self.coefs, *self.intercepts], [*coefs, *intercepts], strict=True
-        ):
+        for view, given in zip([*self.coefs, *self.intercepts], [*coefs, *intercepts], strict=True):
             if given is not view:
                 view[...] = given
 

@@ -161,9 +161,7 @@ n_layers_, n_outputs_, out_activation_
         columns = 1 if y.ndim == 1 else int(y.shape[1])
         levels = len(self._quantiles())
         if levels > 1 and columns > 1:
-            raise ValueError(
-                f"several quantiles need y of one column; received {columns} columns"
-            )
+            raise ValueError(f"several quantiles need y of one column; received {columns} columns")
         return max(levels, columns)
 
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
@@ -194,7 +192,9 @@ n_layers_, n_outputs_, out_activation_
         total = factors @ (targets - mean) ** 2
         # A constant column counts 1 where it is met exactly, else 0.
         constant = np.where(residual == 0, 1.0, 0.0)
-        return float(np.where(total == 0, constant, 1 - residual / np.where(total, total, 1)).mean())
+        return float(
+            np.where(total == 0, constant, 1 - residual / np.where(total, total, 1)).mean()
+        )
 
     def _middle(self) -> int | None:
         """Return which of several quantiles is nearest to the median; None where there is one."""

@@ -1,12 +1,13 @@
 """Rows to train on and to predict, dense or sparse.
 
 Dense rows are read by the engine where they are. Sparse ones are written out a few megabytes at a
-time, never as a whole.
+time, never more.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,10 @@ class Rows:
     def __init__(
         self, x: Any, y: Array, weight: NDArray[np.float64] | None, dtype: np.dtype[Any]
     ) -> None:
+        if sparse.issparse(x) and x.dtype.itemsize * math.prod(x.shape) <= CHUNK_BYTES:
+            x = x.toarray()
         self.sparse = sparse.issparse(x)
-        self.x = x.tocsr() if self.sparse else readable(x, dtype)
+        self.x: Any = x.tocsr() if self.sparse else readable(x, dtype)
         self.y = y
         self.weight = weight
         self.dtype = dtype
@@ -68,6 +71,11 @@ class Rows:
         """Return some of the rows."""
         weight = None if self.weight is None else self.weight[at]
         return Rows(self.x[at], self.y[at], weight, self.dtype)
+
+    def _written_out(self, at: Any) -> Rows:
+        """Return some of sparse rows, dense."""
+        weight = None if self.weight is None else self.weight[at]
+        return Rows(self.x[at].toarray(), self.y[at], weight, self.dtype)
 
     @property
     def denominator(self) -> float:
@@ -98,7 +106,7 @@ class Rows:
 
     def _chunk_rows(self, multiple: int) -> int:
         row_bytes = max(1, self.x.shape[1]) * self.x.dtype.itemsize
-        return max(1, CHUNK_BYTES // row_bytes // multiple) * multiple
+        return max(1, CHUNK_BYTES // int(row_bytes) // multiple) * multiple
 
     def _sparse_epoch(
         self,
@@ -116,7 +124,7 @@ class Rows:
         chunk = self._chunk_rows(batch_size)
         for first in range(0, n, chunk):
             at: Any = slice(first, min(first + chunk, n))
-            dense = self.part(at if order is None else order[at]).dense()
+            dense = self._written_out(at if order is None else order[at])
             for i in range(0, len(dense), batch_size):
                 here = slice(i, i + batch_size)
                 weight = None if dense.weight is None else dense.weight[here]
@@ -136,18 +144,14 @@ class Rows:
         engine.epoch += 1
         return True
 
-    def dense(self) -> Rows:
-        """Return sparse rows written out."""
-        return Rows(self.x.toarray(), self.y, self.weight, self.dtype)
-
-    def chunks(self) -> Any:
+    def chunks(self) -> Iterator[Rows]:
         """Yield all rows, dense: the rows themselves, or parts of sparse ones."""
         if not self.sparse:
             yield self
             return
         chunk = self._chunk_rows(1)
         for first in range(0, len(self), chunk):
-            yield self.part(slice(first, first + chunk)).dense()
+            yield self._written_out(slice(first, first + chunk))
 
     def loss_and_grad(self, engine: Engine) -> tuple[float, NDArray[np.float64]]:
         """Return Σ w·l / Σ w and its gradient."""
@@ -155,6 +159,7 @@ class Rows:
         total = self.denominator
         for part in self.chunks():
             share = part.denominator / total if total else 0.0
+            assert part.data is not None
             loss += share * engine.loss_and_grad(part.data)
             gradient += share * engine.grads
         return loss, gradient
@@ -162,11 +167,11 @@ class Rows:
     def loss(self, engine: Engine) -> float:
         """Return Σ w·l / Σ w, in inference mode."""
         total = self.denominator
-        return sum(
-            part.denominator / total * engine.evaluate(part.data)
-            for part in self.chunks()
-            if total
-        )
+        value = 0.0
+        for part in self.chunks() if total else ():
+            assert part.data is not None
+            value += part.denominator / total * engine.evaluate(part.data)
+        return value
 
     def predict(self, network: Network) -> Array:
         """Return the outputs, (n, outputs)."""

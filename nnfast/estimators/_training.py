@@ -5,7 +5,6 @@ The engine runs an epoch at a time; what scikit-learn decides after each is deci
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from nnfast._callback import CallbackList
+from nnfast._validation import warn
 from nnfast.estimators._network import Network
 from nnfast.estimators._rows import Rows
 from nnfast.optimizers import SGD, Adam, Optimizer
@@ -105,7 +105,7 @@ class Watched:
         self.network.take(weights[::2], weights[1::2])
 
     def _direction(self, monitor: str) -> str | None:
-        return "max" if monitor == "score" else None
+        return {"loss": "down", "score": "up"}.get(monitor)
 
 
 class Training:
@@ -161,7 +161,7 @@ class Training:
             while estimator.n_iter_ < estimator.max_iter and not self._epoch():
                 pass
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warn("Training interrupted by user.")
         finally:
             network.next_epoch()
         self.callbacks.call("on_train_end")
@@ -190,9 +190,10 @@ class Training:
         self._count_improvements()
         self.callbacks.call("on_epoch_end", estimator.n_iter_ - 1, logs=logs)
         if not finite:
-            _warn(
+            warn(
                 f"Training stopped in iteration {estimator.n_iter_}: the loss is not finite. Scale "
-                "the data, or lower learning_rate_init"
+                "the data, or lower learning_rate_init",
+                ConvergenceWarning,
             )
             return True
         return self._stops()
@@ -249,22 +250,17 @@ class Training:
         if self.incremental or self.watched.stop_training:
             return True
         if estimator.n_iter_ == estimator.max_iter:
-            _warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
-                "optimization hasn't converged yet."
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
             )
         return False
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ConvergenceWarning, stacklevel=6)
 
 
 def _batch_size(given: Any, rows: int) -> int:
     if isinstance(given, str):  # "auto"
         return min(200, rows)
     if given > rows:
-        warnings.warn(
-            f"batch_size={given} is larger than the {rows} samples: it is clipped", stacklevel=6
-        )
+        warn(f"batch_size={given} is larger than the {rows} samples: it is clipped")
     return min(int(given), rows)

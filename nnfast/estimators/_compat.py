@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import scipy
@@ -19,6 +20,7 @@ __all__ = [
     "first_call_of_partial_fit",
     "fit_context",
     "lbfgs_verbosity",
+    "one_blas_thread",
     "validate_data",
 ]
 
@@ -33,3 +35,21 @@ def lbfgs_verbosity(verbose: int) -> dict[str, Any]:
     """
     major, minor = (int(part) for part in scipy.__version__.split(".")[:2])
     return {"iprint": 1 if verbose else -1} if (major, minor) < (1, 15) else {}
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread meanwhile: its team and the engine's would wait for each other.
+
+    Examples
+    --------
+    >>> with one_blas_thread():
+    ...     pass
+    """
+    try:
+        from sklearn.utils.parallel import _get_threadpool_controller
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = _get_threadpool_controller().limit(
+        limits=1, user_api="blas"
+    )
+    return limits

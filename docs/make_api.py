@@ -14,6 +14,7 @@ from typing import Any
 
 FAMILIES = (
     "models",
+    "estimators",
     "layers",
     "activations",
     "losses",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from nnfast._config import set_default_dtype, set_seed
+    from nnfast.estimators import MLPClassifier as MLPClassifier
+    from nnfast.estimators import MLPRegressor as MLPRegressor
     from nnfast.layers import Input
     from nnfast.models import Sequential, load_model
 
@@ -59,8 +61,13 @@ __all__ = [
     "show_config",
 ]
 
+# These need scikit-learn, so that `from nnfast import *` leaves them out.
+_NEED_SKLEARN = ("MLPClassifier", "MLPRegressor", "estimators")
+
 # The module that each of these names comes from; the other names are modules.
 _HOMES = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "Input": "layers",
     "Sequential": "models",
     "load_model": "models",
@@ -71,7 +78,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is above under TYPE_CHECKING at its first use, as NumPy and SciPy do."""
-    if name not in __all__:
+    if name not in __all__ and name not in _NEED_SKLEARN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
     globals()[name] = value = getattr(module, name) if name in _HOMES else module
@@ -79,4 +86,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_NEED_SKLEARN})

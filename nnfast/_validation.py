@@ -83,12 +83,16 @@ class Samples:
         return replace(self, weight=_class_weights(class_weight, self.y))
 
 
-def warn(message: str) -> None:
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, naming the line of the user's own code that called."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__package__") == "nnfast":
+    while frame.f_back is not None and _package(frame.f_globals) in ("nnfast", "sklearn"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(names: Mapping[str, Any]) -> str:
+    return (names.get("__package__") or "").partition(".")[0]
 
 
 def integer(name: str, value: object, minimum: int) -> int:

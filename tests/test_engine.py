@@ -612,3 +612,95 @@ def test_no_rows_give_no_predictions() -> None:
     assert e.evaluate(_engine.Data(np.empty((0, 4), np.float32), np.empty(0, INT))) == 0.0
     with pytest.raises(ValueError, match="wrong sizes"):
         run(e, _engine.Data(np.empty((0, 4), np.float32), np.empty(0, INT)), 1, 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows", [24, 2600])
+def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
+    weighted: bool, rows: int
+) -> None:
+    """By hand, for the steps of both ways of cutting a batch and for passes over all rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 2))
+    weight = rng.uniform(0.5, 2.0, rows) if weighted else None
+    data = _engine.Data(x, y, weight)
+    stack = [layers.Dense(2, kernel_regularizer=nnfast.regularizers.L2(0.7))]
+    found = []
+    for threads in THREADS:
+        _engine.force_threads(threads)
+        try:
+            e = engine(stack, 3, "float64", optimizer=optimizers.SGD())
+            start = e.params.copy()
+            kind = _engine.LOSSES["mean_squared_error"]
+            e.set_loss(kind, False, value_scale=0.5, slope_scale=1.0, weighted_mean=True)
+            measured = e.evaluate(data), e.loss_and_grad(data)
+            gradient = e.grads.copy()
+            half = rows // 2
+            batch = rows - half
+            step_losses = run(e, data, 2, batch, shuffle=False, lr=0.1)
+            found.append((measured, gradient, step_losses, e.params.copy()))
+        finally:
+            _engine.force_threads(0)
+    w = np.ones(rows) if weight is None else weight
+
+    def objective(theta: NDArray[Any], at: slice) -> tuple[float, NDArray[Any]]:
+        kernel, bias = theta[:6].reshape(3, 2), theta[6:]
+        error = x[at] @ kernel + bias - y[at]
+        total = w[at].sum()
+        value = w[at] @ (error**2).mean(axis=1) * 0.5 + 0.7 * (kernel**2).sum()
+        dz = error * w[at][:, None]  # half of two, times the mean over two outputs, times 1
+        slope = np.concatenate([(x[at].T @ dz + 1.4 * kernel).ravel(), dz.sum(axis=0)])
+        return value / total, slope / total
+
+    value, slope = objective(start, slice(rows))
+    theta, expected = start, []
+    for at in (slice(batch), slice(batch, rows)):
+        loss, g = objective(theta, at)
+        expected.append(loss)
+        theta = theta - 0.1 * g
+    for measured, gradient, step_losses, params in found:
+        np.testing.assert_allclose(measured, value, rtol=1e-12)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-10)
+        np.testing.assert_allclose(step_losses, expected, rtol=1e-10)
+        np.testing.assert_allclose(params, theta, rtol=1e-10)
+        assert all(
+            (a == b).all()
+            for a, b in zip(found[0][1:], (gradient, step_losses, params), strict=True)
+        )
+
+
+def test_weights_that_sum_to_nothing_do_nothing() -> None:
+    rng = np.random.default_rng(0)
+    data = _engine.Data(rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), np.zeros(8))
+    e = engine([layers.Dense(2)], 3, "float64", optimizer=optimizers.SGD())
+    e.set_loss(_engine.LOSSES["mean_squared_error"], False, weighted_mean=True)
+    before = e.params.copy()
+    assert (run(e, data, 1, 8) == 0).all()
+    assert e.loss_and_grad(data) == 0
+    assert (e.params == before).all()
+    assert (e.grads == 0).all()
+
+
+def test_a_rows_loss_has_a_limit() -> None:
+    x, y = np.ones((2, 1)), np.array([[0.0], [1000.0]])
+    e = engine([layers.Dense(1)], 1, "float64")
+    e.params[:] = 0
+    e.set_loss(_engine.LOSSES["mean_squared_error"], False, value_scale=0.5, limit=30.0)
+    assert e.evaluate(_engine.Data(x, y)) == 15.0
+    assert e.loss_and_grad(_engine.Data(x, y, np.array([1.0, 3.0]))) == 45.0
+    assert (e.grads == -3000).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_poisson_deviance_of_a_logarithm(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((40, 5)).astype(dtype)
+    y = rng.poisson(2.0, (40, 5)).astype(dtype)
+    gradient = np.empty_like(z)
+    kind = _engine.LOSSES["poisson_log"]
+    value = _engine.core.loss(kind, (0.0,), y, z, np.ones(40), gradient)
+    z, y = z.astype(float), y.astype(float)
+    expected = np.exp(z) - y * z + np.where(y > 0, y * np.log(np.maximum(y, 1)) - y, 0)
+    assert value == pytest.approx(expected.mean(), rel=1e-5 if dtype == "float32" else 1e-13)
+    slope = (np.exp(z) - y) / z.size
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-7)

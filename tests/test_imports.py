@@ -21,7 +21,7 @@ LEVELS = [
     {"__main__", "cli", "demo"},
     {"keras"},
     {"__init__"},
-    {"models"},
+    {"models", "estimators"},
     {"_streams"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},

@@ -73,6 +73,7 @@ LOSSES = {
     "quantile": LOSS_QUANTILE,
     "poisson": LOSS_POISSON,
     "hinge": LOSS_HINGE,
+    "poisson_log": LOSS_POISSON_LOG,
     "call": LOSS_CALL,
 }
 CONSTRAINTS = {"none": CONSTRAINT_NONE, "non_neg": CONSTRAINT_NON_NEG, "norm": CONSTRAINT_NORM}
@@ -147,9 +148,11 @@ def describe(table):
 
 
 def set_threads(int n):
-    """Use at most n threads; 0: as many as OpenMP and the machine allow."""
+    """Use at most n threads, 0: as many as OpenMP and the machine allow; returns what was set before."""
     global chosen_threads
+    cdef int before = chosen_threads
     chosen_threads = n
+    return before
 
 
 def set_machine_threads(int n):
@@ -387,6 +390,17 @@ cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, d
     return update
 
 
+cdef double denominator_of(const Run* run) noexcept:
+    """What the losses of all rows are divided by."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if not run.objective.weighted_mean or run.data.weight == NULL:
+        return <double>run.data.n
+    for r in range(run.data.n):
+        total += run.data.weight[r]
+    return total if total != 0 else INFINITY
+
+
 cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     """n numbers, from one or from n."""
     cdef Buffer buffer = Buffer(1, n + 16, format)
@@ -504,6 +518,9 @@ cdef class Engine:
         self.product.kind = LOSS_PRODUCT
         self.product.target_scale = 1
         self.peak.kind = LOSS_PEAK
+        self.product.value_scale = self.product.slope_scale = 1
+        self.peak.value_scale = self.peak.slope_scale = 1
+        self.product.limit = self.peak.limit = INFINITY
         self.set_loss(LOSS_MSE, False)
 
     cdef _take_chain(self, Chain* chain, list ops, width, out):
@@ -568,10 +585,16 @@ cdef class Engine:
         self.mid_epoch = False
 
     def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
-                 double target_offset=0.0, function=None):
+                 double target_offset=0.0, function=None, *, double value_scale=1.0,
+                 double slope_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
         """levels: one number for every column, or one each. function: the loss of kind LOSS_CALL; it
         is called with (targets, rows, outputs, weight, value, gradient), targets those of Data, rows
-        the numbers of the batch's rows in them, and fills in the last two."""
+        the numbers of the batch's rows in them, and fills in the last two.
+
+        value_scale, slope_scale: what the value and the gradient of each row are multiplied by; limit:
+        the largest value of a row of weight 1, after that. weighted_mean: the denominator is the sum
+        of the weights instead of the number of rows, and the regularizers are divided by it, too.
+        """
         self.refuse_if_busy()
         if (kind == LOSS_CALL) != (function is not None):
             raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
@@ -582,6 +605,10 @@ cdef class Engine:
         self.model.loss.fused = fused
         self.model.loss.target_scale = target_scale
         self.model.loss.target_offset = target_offset
+        self.model.loss.value_scale = value_scale
+        self.model.loss.slope_scale = slope_scale
+        self.model.loss.limit = limit
+        self.model.loss.weighted_mean = weighted_mean
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
@@ -833,6 +860,7 @@ cdef class Engine:
         run.losses_too = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
             run.objective = &self.product   # without targets it is 0
+        run.denominator = denominator_of(run)
         with nogil:
             self.k.infer(run)
         return workspace
@@ -851,6 +879,7 @@ cdef class Engine:
         run.data = &data.view
         if given:
             run.objective = &self.product
+        run.denominator = denominator_of(run)
         self.refuse_if_busy()
         self.busy = True
         with nogil:
@@ -897,7 +926,7 @@ cdef class Engine:
         cdef Py_ssize_t c
         for c in range(workspace.run.n_chunks):
             total += workspace.run.chunk_loss[c]
-        return total / workspace.run.data.n + workspace.run.penalty
+        return total / workspace.run.denominator + workspace.run.penalty
 
     cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
         """Where to write n × cols results; NULL for None."""

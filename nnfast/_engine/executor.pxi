@@ -269,8 +269,13 @@ cdef void losses_of(const Part* part, double scale, real* dy) noexcept nogil:
         team_wait(run)
     else:
         loss_rows(run.objective, part.r1 - part.r0, model.n_out, slot(block, run.chain.out, part.r0, ld),
-                  <real*>block.y + part.r0 * ld, ld, block.weight + part.r0, scale, dy,
-                  block.loss + part.r0, part.scratch)
+                  <real*>block.y + part.r0 * ld, ld, block.weight + part.r0,
+                  scale * run.objective.slope_scale, dy, block.loss + part.r0, part.scratch)
+    if run.objective.value_scale != 1 or run.objective.limit < INFINITY:
+        for r in range(part.r0, part.r1):
+            block.loss[r] *= run.objective.value_scale
+            if block.loss[r] > block.weight[r] * run.objective.limit:
+                block.loss[r] = block.weight[r] * run.objective.limit
     if model.active:
         for r in range(part.r0, part.r1):
             block.loss[r] += block.activity[r]
@@ -288,6 +293,21 @@ cdef void rows_phase(const Part* part, double scale, bint gradient) noexcept nog
         backward_rows(part, scale)
     if run.outputs != NULL:
         outputs_out(part, run.objective.fused)
+
+
+cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """What the losses of these rows of the epoch are divided by. All threads add up the same."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if not run.objective.weighted_mean or run.data.weight == NULL:
+        return <double>rows
+    for r in range(first, first + rows):
+        total += run.data.weight[source_row(run.order, r)]
+    return total if total != 0 else INFINITY
+
+
+cdef inline double share_of_penalties(const Run* run, double divisor) noexcept nogil:
+    return 1 / divisor if run.objective.weighted_mean else 1
 
 
 # ---- chunks ------------------------------------------------------------------------------------
@@ -385,7 +405,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t if run.n_chunks > 0 else 0]
-    cdef double loss, scale
+    cdef double loss, scale, divisor
     cdef Part part
     cdef Step step
     cdef Products products
@@ -402,8 +422,10 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             team_wait(run)
         first = batch_index * run.batch
         rows = min(run.batch, n - first)
-        scale = 1.0 / rows
+        divisor = denominator(run, first, rows)
+        scale = 1.0 / divisor
         step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
+        step.share = share_of_penalties(run, divisor)
         if run.n_chunks == 0:
             part = block_part(run, block, first, rows, scratch)
             part.r0 = cut(rows, 4, t, run.n_threads)
@@ -411,16 +433,16 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             part.t = t
             rows_phase(&part, scale, True)
             team_wait(run)
-            loss = batch_loss(block, rows) / rows
+            loss = batch_loss(block, rows) / divisor
         else:
             c = t
             while c < run.n_chunks:
                 chunk_pass(run, c, first, rows, scale, True, block, scratch)
                 c += run.n_threads
             team_wait(run)
-            loss = chunks_loss(run) / rows
+            loss = chunks_loss(run) / divisor
         if model.regularized:
-            loss += sum_blocks(run, True, t)
+            loss += sum_blocks(run, True, t, step.share)
         batch_index += 1
         if t == 0:
             run.losses[done] = loss
@@ -473,7 +495,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     given_statistics(run, t)
     if run.losses_too and run.model.regularized:
-        penalty = sum_blocks(run, True, t)
+        penalty = sum_blocks(run, True, t, share_of_penalties(run, run.denominator))
         if t == 0:
             run.penalty = penalty
     while c < run.n_chunks:
@@ -498,23 +520,23 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void gradient_worker(Run* run, int t) noexcept nogil:
-    """Loss to chunk_loss and the gradient of Σ weight·loss / n to model.grads."""
+    """Loss to chunk_loss and the gradient of Σ weight·loss / denominator to model.grads."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t c = t
-    cdef double penalty
+    cdef double penalty, share = share_of_penalties(run, run.denominator)
     given_statistics(run, t)
     if run.model.regularized:
-        penalty = sum_blocks(run, True, t)
+        penalty = sum_blocks(run, True, t, share)
         if t == 0:
             run.penalty = penalty
     while c < run.n_chunks:
-        chunk_pass(run, c, 0, run.data.n, 1.0 / run.data.n, True, &run.blocks[t], scratch)
+        chunk_pass(run, c, 0, run.data.n, 1.0 / run.denominator, True, &run.blocks[t], scratch)
         c += run.n_threads
     team_wait(run)
     sum_partials(run, t)
     if run.model.regularized:
-        regularize_gradients(run, t)
+        regularize_gradients(run, t, share)
     restore_float_mode(mode)
 
 

@@ -20,16 +20,17 @@ cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
     return a.rows * a.cols
 
 
-cdef inline Adjust adjust_of(const Model* model, int which) noexcept nogil:
+cdef inline Adjust adjust_of(const Model* model, int which, double share) noexcept nogil:
+    """share: what the regularizers are multiplied by."""
     cdef Adjust a
-    a.l1 = model.arrays[which].l1
-    a.l2 = model.arrays[which].l2
+    a.l1 = model.arrays[which].l1 * share
+    a.l2 = model.arrays[which].l2 * share
     a.factor = 1
     a.clip = model.optimizer.clip_value
     return a
 
 
-cdef double sum_blocks(const Run* run, bint penalty, int t) noexcept nogil:
+cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexcept nogil:
     """Σ over all arrays, in blocks of SUM_BLOCK elements that are shared out among the threads
     and added in order: of the regularizers' penalties, or of squared gradients.
 
@@ -43,7 +44,7 @@ cdef double sum_blocks(const Run* run, bint penalty, int t) noexcept nogil:
     cdef double total = 0
     cdef int k
     for k in range(model.n_arrays):
-        adjust = adjust_of(model, k)
+        adjust = adjust_of(model, k, share)
         for i in range(blocks(array_size(&model.arrays[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
                 p = model.arrays[k].begin + i * SUM_BLOCK
@@ -76,7 +77,7 @@ cdef inline double clip_factor(double norm, double limit) noexcept nogil:
     return limit / norm if norm > limit else 1
 
 
-cdef void regularize_gradients(const Run* run, int t) noexcept nogil:
+cdef void regularize_gradients(const Run* run, int t, double share) noexcept nogil:
     """Add the regularizers' gradients to model.grads, in thread t's range."""
     cdef const Model* model = run.model
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
@@ -90,7 +91,7 @@ cdef void regularize_gradients(const Run* run, int t) noexcept nogil:
         a = &model.arrays[k]
         for p in range(max(p0, a.begin), min(p1, a.begin + array_size(a))):
             w = (<const real*>model.params)[p]
-            grads[p] += <real>(2 * a.l2) * w + <real>a.l1 * ((w > 0) - (w < 0))
+            grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
 
 
 cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogil:
@@ -107,14 +108,14 @@ cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogi
     cdef int k
     if update.clip_norm > 0 or update.global_norm > 0:
         team_wait(run)
-        factor = sqrt(sum_blocks(run, False, t))
+        factor = sqrt(sum_blocks(run, False, t, step.share))
         factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
     for k in range(model.n_arrays):
         begin = max(p0, model.arrays[k].begin)
         end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
         if begin >= end:
             continue
-        adjust = adjust_of(model, k)
+        adjust = adjust_of(model, k, step.share)
         adjust.factor = factor
         if update.clip_norm > 0:
             adjust.factor = clip_factor(array_norm(run, k), update.clip_norm)
@@ -186,7 +187,7 @@ cdef void update_channels(const Part* part, const Op* op, const Step* step, int 
     cdef Adjust adjust
     if which >= 0 and c0 < c1:
         p = model.arrays[which].begin + c0
-        adjust = adjust_of(model, which)
+        adjust = adjust_of(model, which, step.share)
         update_step(&model.optimizer, step, &adjust, c1 - c0, <real*>model.params + p,
                     <const real*>model.grads + p, <real*>model.slots + p, model.n_params)
 
@@ -215,7 +216,7 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             update_channels(part, op, step, op.b)
         if op.kind != OP_DENSE:
             continue
-        adjust = adjust_of(model, op.w)
+        adjust = adjust_of(model, op.w, step.share)
         dz = slot(block, op.dy, 0, op.ld_y)
         i = cut(op.n_in, TILE_M, t, run.n_threads)
         end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
@@ -229,7 +230,7 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             i += rows
         if op.b >= 0 and t == run.n_threads - 1:
             dense_bias_gradient(m, op.n_out, dz, op.ld_y, part.scratch, False)
-            adjust = adjust_of(model, op.b)
+            adjust = adjust_of(model, op.b, step.share)
             p = model.arrays[op.b].begin
             update_step(&model.optimizer, step, &adjust, op.n_out, params + p, part.scratch,
                         slots + p, model.n_params)

@@ -47,6 +47,7 @@ cdef enum Loss:
     LOSS_QUANTILE
     LOSS_POISSON
     LOSS_HINGE
+    LOSS_POISSON_LOG    # half the Poisson deviance, of the logarithm of the rate
     LOSS_PRODUCT        # Σ y·a over the batch: y is the gradient that the caller wants
     LOSS_PEAK           # the largest output of a row; needs no y
     LOSS_CALL           # a function of the caller's
@@ -143,6 +144,9 @@ ctypedef struct Objective:
     int fused           # the loss works on what stands before the last activation
     const void* levels  # ld_out numbers of the loss, one a column: Huber's delta, quantiles
     double target_scale, target_offset  # label smoothing
+    double value_scale, slope_scale     # what values and gradients of rows are multiplied by
+    double limit        # of a row's value, for a weight of 1
+    int weighted_mean   # losses, penalties too, are divided by Σ weight instead of the rows
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out
@@ -219,6 +223,7 @@ ctypedef struct Run:
     double* chunk_loss          # n_chunks
     int losses_too              # not only predictions, in a pass over the inference chain
     double penalty              # of the regularizers, in a pass with targets
+    double denominator          # of the rows' losses, in a pass with targets
     double* sums                # one a block of parameters: penalties, then squared norms
     void* sensitivity           # n × n_in gradients of the input, or NULL
 

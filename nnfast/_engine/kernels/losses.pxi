@@ -35,6 +35,8 @@ cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept n
         return a - y * v_log(a + vsplat(<real>1e-7))
     elif kind == LOSS_HINGE:
         return vmax(vsplat(0), vsplat(1) - y * a)
+    elif kind == LOSS_POISSON_LOG:
+        return (v_exp(a) - y * a) + (y * v_log(vmax(vsplat(<real>1e-30), y)) - y)
     elif kind == LOSS_BCE:
         p = clip_probability(a)
         return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
@@ -63,6 +65,8 @@ cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept n
         return vsplat(1) - y / (a + vsplat(<real>1e-7))
     elif kind == LOSS_HINGE:
         return vselect(vgt(vsplat(1), y * a), -y, vsplat(0))
+    elif kind == LOSS_POISSON_LOG:
+        return v_exp(a) - y
     elif kind == LOSS_BCE:
         p = clip_probability(a)
         return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
@@ -292,6 +296,8 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
         mean_loss(LOSS_POISSON, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_HINGE:
         mean_loss(LOSS_HINGE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_POISSON_LOG:
+        mean_loss(LOSS_POISSON_LOG, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_BCE:
         mean_loss(LOSS_BCE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_BCE_LOGITS:

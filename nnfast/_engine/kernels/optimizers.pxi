@@ -12,6 +12,7 @@ ctypedef struct Step:
     vreal a, b, c, d, e, f
     double decay            # lr · weight decay
     double average          # momentum of the moving average in this step
+    double share            # of the regularizers in the objective
 
 # What is done around the rule, for one array of parameters.
 ctypedef struct Adjust:
@@ -62,6 +63,7 @@ cdef Step prepare(const Update* o, double lr, Py_ssize_t t, Products* products) 
     s.b = s.c = s.d = s.e = s.f = vsplat(0)
     s.decay = lr * o.weight_decay
     s.average = 0 if t == 1 else o.ema_momentum
+    s.share = 1
     if o.kind == OPT_SGD:
         s.b = vsplat(<real>h[0])
     elif o.kind == OPT_ADAM:

@@ -1,0 +1,266 @@
+"""Epochs of the stochastic solvers: learning rates, stopping rules, what is recorded.
+
+The engine runs an epoch at a time; what scikit-learn decides after each is decided here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from nnfast._callback import CallbackList
+from nnfast._validation import warn
+from nnfast.estimators._network import Network
+from nnfast.estimators._rows import Rows
+from nnfast.optimizers import SGD, Adam, Optimizer
+
+if TYPE_CHECKING:
+    from nnfast.estimators._base import BaseMLP
+
+SMALLEST_RATE = 1e-6  # at which "adaptive" stops
+
+
+class LearningRate:
+    """An optimizer's learning rate under scikit-learn's policies.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    policy : {"constant", "invscaling", "adaptive"}
+    power_t : float
+
+    Examples
+    --------
+    >>> rate = LearningRate(SGD(0.1), "invscaling", 0.5)
+    >>> rate.epoch_ends(99)
+    >>> rate.learning_rate
+    0.01
+    """
+
+    def __init__(self, optimizer: Optimizer, policy: str = "constant", power_t: float = 0.5):
+        self.optimizer = optimizer
+        self.policy = policy
+        self.power_t = power_t
+        self.first = optimizer.learning_rate
+
+    @property
+    def learning_rate(self) -> Any:
+        """The present rate, or the optimizer's schedule."""
+        return self.optimizer.learning_rate
+
+    def epoch_ends(self, samples: int) -> None:
+        """Note that so many samples have been seen since the first epoch."""
+        if self.policy == "invscaling":
+            assert isinstance(self.first, float)
+            self.optimizer.learning_rate = self.first / (samples + 1) ** self.power_t
+
+    def stalls(self, reason: str, verbose: int) -> bool:
+        """Return whether training stops, because nothing improves any more."""
+        rate = self.optimizer.learning_rate
+        if self.policy == "adaptive" and isinstance(rate, float) and rate > SMALLEST_RATE:
+            self.optimizer.learning_rate = rate / 5
+            if verbose:
+                print(f"{reason} Setting learning rate to {rate / 5:f}")
+            return False
+        if verbose:
+            small = " Learning rate too small." if self.policy == "adaptive" else ""
+            print(f"{reason}{small} Stopping.")
+        return True
+
+
+def optimizer_of(estimator: BaseMLP) -> LearningRate:
+    """Return the optimizer that an estimator's parameters describe, with its policy."""
+    given = estimator._given_optimizer()
+    if given is not None:
+        return LearningRate(given)
+    rate = float(estimator.learning_rate_init)
+    if estimator.solver == "adam":
+        return LearningRate(Adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon))
+    sgd = SGD(rate, estimator.momentum, bool(estimator.nesterovs_momentum))
+    return LearningRate(sgd, estimator.learning_rate, estimator.power_t)
+
+
+class Watched:
+    """What callbacks know as their model."""
+
+    def __init__(self, estimator: BaseMLP, network: Network) -> None:
+        self.estimator = estimator
+        self.network = network
+        self.stop_training = False
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return self.network.optimizer
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        """Return copies of the coefficients and intercepts, layer by layer."""
+        pairs = zip(self.network.coefs, self.network.intercepts, strict=True)
+        return [view.copy() for pair in pairs for view in pair]
+
+    def set_weights(self, weights: list[NDArray[Any]]) -> None:
+        """Set what `get_weights` gave."""
+        self.network.take(weights[::2], weights[1::2])
+
+    def _direction(self, monitor: str) -> str | None:
+        return {"loss": "down", "score": "up"}.get(monitor)
+
+
+class Training:
+    """One `fit` or `partial_fit` with a stochastic solver.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    network : Network
+    train : Rows
+    validation : Rows or None
+        Scored after each epoch if the estimator stops early.
+    given : bool
+        Whether `validation` is the caller's: then its loss is recorded, too.
+    incremental : bool
+        One epoch of `partial_fit`.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseMLP,
+        network: Network,
+        train: Rows,
+        validation: Rows | None,
+        given: bool,
+        incremental: bool,
+    ) -> None:
+        self.estimator = estimator
+        self.network = network
+        self.train = train
+        self.validation = validation
+        self.given = given
+        self.incremental = incremental
+        self.early = bool(estimator.early_stopping)
+        self.batch_size = _batch_size(estimator.batch_size, len(train))
+        steps = -(-len(train) // self.batch_size)
+        self.shares = np.full(steps, self.batch_size / len(train))
+        self.shares[-1] = 1 - (steps - 1) * self.batch_size / len(train)
+        self.losses = np.empty(steps)
+        self.callbacks = CallbackList(estimator.callbacks)
+        if self.callbacks.per_batch:
+            raise ValueError("callbacks of estimators are called once an epoch, not once a batch")
+        self.watched = Watched(estimator, network)
+
+    def run(self) -> None:
+        """Train until a stopping rule, max_iter or Ctrl-C."""
+        estimator, network = self.estimator, self.network
+        estimator.n_iter_ = 0
+        params = {"verbose": 0, "epochs": estimator.max_iter, "steps": len(self.losses)}
+        self.callbacks.attach(self.watched, params)  # type: ignore[arg-type]
+        self.callbacks.call("on_train_begin")
+        try:
+            while estimator.n_iter_ < estimator.max_iter and not self._epoch():
+                pass
+        except KeyboardInterrupt:
+            warn("Training interrupted by user.")
+        finally:
+            network.next_epoch()
+        self.callbacks.call("on_train_end")
+        if self.early:
+            network.engine.weights[:] = estimator._best_weights
+        else:
+            network.finish()
+
+    def _epoch(self) -> bool:
+        """Train one epoch; return whether it was the last."""
+        estimator, engine = self.estimator, self.network.engine
+        self.callbacks.call("on_epoch_begin", estimator.n_iter_)
+        rates = estimator._optimizer.optimizer.rates(engine.iterations, len(self.losses))
+        finite = self.train.epoch(
+            self.network, self.batch_size, estimator.shuffle, rates, self.losses
+        )
+        estimator.n_iter_ += 1
+        estimator.t_ += len(self.train)
+        if not finite:
+            engine.weights[:] = np.nan
+        estimator.loss_ = float(self.losses @ self.shares) if finite else np.nan
+        estimator.loss_curve_.append(estimator.loss_)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        logs = {"loss": estimator.loss_, **self._validate()}
+        self._count_improvements()
+        self.callbacks.call("on_epoch_end", estimator.n_iter_ - 1, logs=logs)
+        if not finite:
+            warn(
+                f"Training stopped in iteration {estimator.n_iter_}: the loss is not finite. Scale "
+                "the data, or lower learning_rate_init",
+                ConvergenceWarning,
+            )
+            return True
+        return self._stops()
+
+    def _validate(self) -> dict[str, float]:
+        """Score and measure the rows set aside; return what callbacks are told."""
+        estimator, rows = self.estimator, self.validation
+        logs: dict[str, float] = {}
+        if rows is None:
+            return logs
+        if self.given:
+            logs["val_loss"] = rows.loss(self.network.engine) - self._penalty(rows)
+            estimator.validation_loss_curve_.append(logs["val_loss"])
+        if self.early:
+            logs["val_score"] = estimator._score_rows(self.network, rows)
+            estimator.validation_scores_.append(logs["val_score"])
+            if estimator.verbose:
+                print(f"Validation score: {logs['val_score']:f}")
+        return logs
+
+    def _penalty(self, rows: Rows) -> float:
+        kernels = self.network.kernels
+        return float(
+            0.5 * self.network.architecture.alpha * (kernels @ kernels) / (rows.denominator or 1)
+        )
+
+    def _count_improvements(self) -> None:
+        """Count the epochs without improvement, of the score or else of the loss."""
+        estimator = self.estimator
+        if self.early:
+            score = estimator.validation_scores_[-1]
+            stalled = score < estimator.best_validation_score_ + estimator.tol
+            if score > estimator.best_validation_score_:
+                estimator.best_validation_score_ = score
+                estimator._best_weights = self.network.engine.weights.copy()
+        else:
+            stalled = estimator.loss_ > estimator.best_loss_ - estimator.tol
+            estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if stalled else 0
+
+    def _stops(self) -> bool:
+        """Apply the stopping rules after an epoch."""
+        estimator = self.estimator
+        estimator._optimizer.epoch_ends(estimator.t_)
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            what = "Validation score" if self.early else "Training loss"
+            reason = (
+                f"{what} did not improve more than tol={estimator.tol:f} for "
+                f"{estimator.n_iter_no_change} consecutive epochs."
+            )
+            if estimator._optimizer.stalls(reason, estimator.verbose):
+                return True
+            estimator._no_improvement_count = 0
+        if self.incremental or self.watched.stop_training:
+            return True
+        if estimator.n_iter_ == estimator.max_iter:
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+            )
+        return False
+
+
+def _batch_size(given: Any, rows: int) -> int:
+    if isinstance(given, str):  # "auto"
+        return min(200, rows)
+    if given > rows:
+        warn(f"batch_size={given} is larger than the {rows} samples: it is clipped")
+    return min(int(given), rows)

@@ -117,18 +117,18 @@ class Problem:
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        n = case.rows * case.steps
+        n, real = case.rows * case.steps, np.dtype(case.dtype).type
         self.case = case
-        self.x: NDArray[Any] = rng.standard_normal((n, case.sizes[0])).astype(case.dtype)
+        self.x: NDArray[Any] = rng.standard_normal((n, case.sizes[0]), real)
         self.y: NDArray[Any]
         if case.loss == "mse":
-            self.y = rng.standard_normal((n, case.sizes[-1])).astype(case.dtype)
+            self.y = rng.standard_normal((n, case.sizes[-1]), real)
         else:
             self.y = rng.integers(0, case.sizes[-1], n)
         self.weights: list[NDArray[Any]] = []
         for k, n in pairwise(case.sizes):
-            w, b = rng.standard_normal((k, n)) * k**-0.5, rng.standard_normal(n) * 0.1
-            self.weights += [w.astype(case.dtype), b.astype(case.dtype)]
+            w, b = rng.standard_normal((k, n), real), rng.standard_normal(n, real)
+            self.weights += [w * real(k**-0.5), b * real(0.1)]
 
     def first_batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield the batches whose losses are compared; the first ones again if there are few."""

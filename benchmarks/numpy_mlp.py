@@ -24,8 +24,8 @@ class NumpyMLP:
         ``[w, b, w, b, …]``, copied; their dtype is the dtype of all computation.
     batch_size : int
         Rows of each step; buffers are made for exactly this many.
-    learning_rate : float
-        Adam's step size; the other hyper-parameters are Keras' defaults.
+    learning_rate, epsilon : float
+        Adam's; its other hyper-parameters are Keras' defaults.
     hidden : {"relu", "tanh"}
     loss : {"crossentropy", "mse"}
     """
@@ -35,6 +35,7 @@ class NumpyMLP:
         weights: list[NDArray],
         batch_size: int,
         learning_rate: float = 1e-3,
+        epsilon: float = 1e-7,
         hidden: str = "relu",
         loss: str = "crossentropy",
     ) -> None:
@@ -59,7 +60,7 @@ class NumpyMLP:
 
         self.hidden, self.loss = hidden, loss
         self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.learning_rate, self.epsilon = learning_rate, epsilon
         self.iterations = 0
 
     @staticmethod
@@ -152,7 +153,7 @@ class NumpyMLP:
 
     def _adam(self) -> None:
         self.iterations += 1
-        b1, b2, epsilon = 0.9, 0.999, 1e-7
+        b1, b2 = 0.9, 0.999
         t = self.iterations
         alpha = self.learning_rate * (1.0 - b2**t) ** 0.5 / (1.0 - b1**t)
         for start in range(0, self.params.size, ADAM_BLOCK):
@@ -167,7 +168,7 @@ class NumpyMLP:
             s *= 1.0 - b2
             v += s
             np.sqrt(v, out=s)
-            s += epsilon
+            s += self.epsilon
             np.divide(m, s, out=s)
             s *= alpha
             p -= s

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdicts import word as _word
+from verdicts import word
 
 Result = Mapping[str, Any]  # of one case, as in the JSON
 
@@ -53,9 +53,10 @@ def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> l
         name = f"{v['what']} ({level})" if v["what"] == "roofline" and level else v["what"]
         ratio = "–" if v["measured"] is None else _number(v, v["measured"])
         measured.append(f"{ratio} {name}")
-        for word, goal in (("", v["required"]), ("stretch ", v["stretch"])):
+        peer = f"{v['what']} " if v["kind"] == "against" else ""
+        for prefix, goal in ((peer, v["required"]), ("stretch ", v["stretch"])):
             if goal is not None:
-                required.append(f"{word}{_number(v, goal)} {_word(v['measured'], goal)}")
+                required.append(f"{prefix}{_number(v, goal)} {word(v['measured'], goal)}")
     return ["; ".join(measured), "; ".join(required)]
 
 
@@ -65,7 +66,7 @@ def _number(verdict: Mapping[str, Any], ratio: float) -> str:
         return f"{ratio:.2f}×"
     if verdict["what"] in ("np.add", "one read"):
         return f"{1 / ratio:.1f}×"
-    return f"{ratio:.0%}"
+    return f"{100 * ratio:.1f} %"
 
 
 def memory(results: Sequence[Result], names: Sequence[str]) -> str:
@@ -73,7 +74,7 @@ def memory(results: Sequence[Result], names: Sequence[str]) -> str:
     rows = [["peak memory, MB", *names]]
     for result in results:
         found = [result["memory"].get(name) for name in names]
-        rows.append([result["case"], *("–" if mb is None else f"{mb:.0f}" for mb in found)])
+        rows.append([result["case"], *("–" if mb is None else f"{mb:.1f}" for mb in found)])
     return markdown(rows)
 
 
@@ -111,6 +112,7 @@ def plot(results: Sequence[Result], peers: Sequence[str], path: Path) -> None:
         axis.bar_label(bars, labels, padding=3, fontsize=7)
         axis.set(title=result["case"], xscale="log", xlim=(0.5, 6 * largest))
         axis.title.set_fontsize(9)
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(results) :]:

@@ -18,7 +18,7 @@ CASES = [*CLASSIC, TABULAR, SIMPLE_CHAINS, DOUBLE]
 @pytest.mark.benchmark(min_rounds=3, max_time=0.5)
 def test_epoch(benchmark: Any, contender: type[Any], case: Case) -> None:
     problem = Problem(case)
-    pair = {"numpy": NumPy(problem), "nnfast": NNFast(problem)}
+    pair: dict[str, Any] = {"numpy": NumPy(problem), "nnfast": NNFast(problem)}
     assert disagreements(pair)["nnfast"] <= AGREEMENT
     peer = contender(problem)
     peer.reset()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from compare import one_core
+from pin import pin
 
 from nnfast import kernels
 
@@ -67,7 +67,7 @@ def seconds(function: Callable[[], Any]) -> float:
 def main() -> int:
     import torch
 
-    one_core()
+    pin(1)
     x = np.random.default_rng(0).standard_normal((1000, VALUES // 1000), np.float32) * 2
     out, other = np.empty_like(x), np.empty_like(x)
     ratios = {}

@@ -1,121 +1,110 @@
-"""Time nnfast against its peers: one core, one thread, float32, Adam, whole training steps.
+"""Time nnfast against its peers and against the machine's limits, all in one run.
 
     python benchmarks/compare.py                       # all cases, all installed peers
-    python benchmarks/compare.py --cases 784 --peers nnfast,jax --rounds 5
-    python benchmarks/compare.py --update-readme
+    python benchmarks/compare.py --cases 784 --peers jax,torch --rounds 5
+    python benchmarks/compare.py --check               # fails unless every goal is met
+    python benchmarks/compare.py --threads 2           # nnfast against itself with one thread
+    python benchmarks/compare.py --memory --plot --update-docs --update-readme
 
-A case is timed only if all contenders agree on the losses of its first steps. Contenders
-take turns, round by round, so that a slow moment of the machine hits all of them; medians
-are reported.
+Everything runs on one core with one thread. A case is timed only if all contenders agree on the
+losses of its first steps, or on the outputs of its predictions. docs/performance.md says what is
+compared and how the limits are found.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
 import json
-import os
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from peers import CASES, PEERS, STEPS_PER_EPOCH, Case, Peer, Problem
+import machine
+import memory
+import report
+import roofline
+import scaling
+from cases import CASES, CLASSIC, Case, Problem
+from peers import PEERS, Contender, installed, versions
+from pin import pin
+from predictors import NumPyAdd
+from timing import AGREEMENT, disagreements, interleaved, medians
+from trainers import LeftOut
+from verdicts import verdicts, word
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = README.parent / ".benchmarks" / "speed.json"
-BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-
-# Read by the libraries when they are loaded, hence set before this process starts.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-}
-
-CHECKED_STEPS = 5
-# float32 rounding, and two placements of Adam's epsilon, move a loss by less than this.
-AGREEMENT = 2e-4
-ROUND_SECONDS = 0.15
-
-MODULES = {"sklearn": "scikit-learn"}
-
-
-def one_core() -> None:
-    """Run on one core with one thread; starts the program anew if need be."""
-    if any(os.environ.get(key) != value for key, value in ONE_THREAD.items()):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **ONE_THREAD})
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+ROOT = Path(__file__).parent.parent
+README, PAGE, FIGURE = (
+    ROOT / "README.md",
+    ROOT / "docs/performance.md",
+    ROOT / "docs/performance.png",
+)
+RESULTS = ROOT / ".benchmarks" / "speed.json"
+README_PEERS = ["numpy", "jax", "torch", "sklearn"]  # what fits in its width
+YARDSTICK = "np.add"
 
 
-def disagreement(peers: dict[str, Peer]) -> tuple[float, str]:
-    """Return the largest relative difference of the first losses from the first peer's."""
-    worst, culprit = 0.0, ""
-    expected = None
-    for name, peer in peers.items():
-        losses = np.array(peer.first_losses(CHECKED_STEPS))
-        if expected is None:
-            expected = losses
-        difference = float(np.max(np.abs(losses - expected) / np.abs(expected)))
-        if not difference <= worst:  # also true for NaN
-            worst, culprit = difference, name
-    return worst, culprit
-
-
-def seconds(peer: Peer, epochs: int) -> float:
-    peer.reset()
-    start = time.perf_counter()
-    peer.train(epochs)
-    return time.perf_counter() - start
+def contenders(case: Case, names: Sequence[str]) -> dict[str, Contender]:
+    """Return those of `names` that take part in a case; say who is left out, and why."""
+    problem = Problem(case)
+    found: dict[str, Contender] = {}
+    for name in names:
+        if (contender_of := PEERS[name].of(case)) is not None:
+            try:
+                found[name] = contender_of(problem)
+            except LeftOut as error:
+                print(f"{case.name}: {name} left out, {error}", file=sys.stderr)
+    return found
 
 
 def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
     """Check a case and time it; the result has ``error`` instead of times if it is refused."""
-    problem = Problem(case)
-    peers: dict[str, Peer] = {name: PEERS[name](problem) for name in names}
-    worst, culprit = disagreement(peers)
-    result: dict[str, Any] = {"case": case.name, "flops": case.flops, "disagreement": worst}
-    if not worst <= AGREEMENT:
-        result["error"] = (
-            f"{culprit} disagrees with {names[0]} on the first {CHECKED_STEPS} losses: "
-            f"relative difference {worst:.2g}, at most {AGREEMENT:g} allowed"
-        )
-        return result
+    entered = contenders(case, names)
+    differences = disagreements(entered)
+    result: dict[str, Any] = {"case": case.name, "flops": case.flops, "disagreement": differences}
+    for name, difference in differences.items():
+        if not difference <= AGREEMENT:  # also true for NaN
+            result["error"] = (
+                f"{case.name}: {name} disagrees with {names[0]}, "
+                f"by {difference:.2g} where {AGREEMENT:g} is allowed"
+            )
+            return result
 
-    epochs = {}
-    for name, peer in peers.items():
-        seconds(peer, 1)  # compilation and first touch of memory
-        epochs[name] = max(1, round(ROUND_SECONDS / seconds(peer, 1)))
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, peer in peers.items():
-            steps = epochs[name] * STEPS_PER_EPOCH
-            times[name].append(seconds(peer, epochs[name]) / steps)
-    result["microseconds"] = {n: statistics.median(t) * 1e6 for n, t in times.items()}
-    result["rounds"] = {n: [s * 1e6 for s in t] for n, t in times.items()}
+    if case.goal.limit == YARDSTICK:
+        entered[YARDSTICK] = NumPyAdd(Problem(case))
+    found = interleaved(entered, rounds)
+    us = {name: seconds / case.steps * 1e6 for name, seconds in medians(found).items()}
+    yardstick = us.pop(YARDSTICK, None)
+    result["microseconds"] = us
+    result["rounds"] = {n: [s / case.steps * 1e6 for s in times] for n, times in found.items()}
+    limit = yardstick
+    try:
+        result["roofline"] = roofline.seconds(case) * 1e6
+        result["level"] = roofline.level(case)
+        limit = limit or roofline.limit_seconds(case) * 1e6
+    except machine.NoCompiler as error:
+        print(error, file=sys.stderr)
+    result["limit"] = limit
+    result["verdicts"] = [asdict(verdict) for verdict in verdicts(case, us, limit)]
     return result
 
 
-def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Return the timed cases as a Markdown table; ratios are to the first contender."""
-    first, *others = names
-    rows = [["network, batch", f"{first} µs/step", "GFLOP/s", *others]]
-    rows.append(["---"] + ["---:"] * (len(rows[0]) - 1))
-    for result in results:
-        if "error" not in result:
-            us = result["microseconds"]
-            rate = result["flops"] / us[first] / 1e3
-            cells = [f"{us[name]:.0f} ({us[name] / us[first]:.1f}×)" for name in others]
-            rows.append([result["case"], f"{us[first]:.1f}", f"{rate:.0f}", *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def caption(names: Sequence[str], rounds: int, option: str) -> str:
+    libraries = ", ".join(f"{name} {version}" for name, version in versions(names).items())
+    return (
+        f"One thread of {cpu_name()}, medians of {rounds} rounds; {libraries}; "
+        f"made by `python benchmarks/compare.py {option}`."
+    )
+
+
+def peaks() -> dict[str, float]:
+    """Return the FMA peaks in GFLOP/s; empty without a compiler."""
+    try:
+        return {dtype: machine.peak(dtype) / 1e9 for dtype in machine.REALS}
+    except machine.NoCompiler:
+        return {}
 
 
 def cpu_name() -> str:
@@ -127,71 +116,103 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def update_readme(text: str) -> None:
-    readme = README.read_text(encoding="utf-8")
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise SystemExit(f"{README} needs exactly one {BEGIN} and one {END}")
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def compare(cases: Sequence[Case], names: Sequence[str], options: argparse.Namespace) -> int:
+    """Measure, print and write what is asked for; return the exit code."""
+    results = []
+    for case in cases:
+        result = measure(case, names, options.rounds)
+        if options.memory and "error" not in result:
+            result["memory"] = {n: memory.in_a_child(case.name, n) for n in result["microseconds"]}
+        print(result.get("error") or f"{case.name}: timed", file=sys.stderr, flush=True)
+        results.append(result)
+    timed = [result for result in results if "error" not in result]
+    facts = {"cpu": cpu_name(), "versions": versions(names), "gflops": peaks()}
+    save(options.json, {**facts, "results": results})
 
-
-def module_of(name: str) -> str:
-    """Return the module that a contender needs: "numpy-tuned" needs numpy."""
-    return name.split("-")[0]
-
-
-def installed(names: Sequence[str]) -> list[str]:
-    present = []
-    for name in names:
-        if importlib.util.find_spec(module_of(name)) is None:
-            print(f"{name} is not installed: left out", file=sys.stderr)
+    page = performance_page(timed, names, options)
+    print(page)
+    if options.plot:
+        report.plot(timed, names[1:], FIGURE)
+    refused = len(timed) < len(results)
+    if options.update_docs or options.update_readme:
+        if refused or len(cases) < len(CASES):
+            print("nothing is updated: that takes all cases, and none refused", file=sys.stderr)
         else:
-            present.append(name)
-    return present
+            update(page, timed, names, options)
+    goals = [v for r in timed for v in r["verdicts"] if v["required"] is not None]
+    met = sum(word(v["measured"], v["required"]) == "met" for v in goals)
+    print(f"\n{met} of {len(goals)} goals met")
+    return int(refused or (options.check and met < len(goals)))
+
+
+def performance_page(
+    timed: Sequence[dict[str, Any]], names: Sequence[str], options: argparse.Namespace
+) -> str:
+    parts = [report.times(timed, names[1:]), report.goals(timed)]
+    if options.memory:
+        parts.append(report.memory(timed, names))
+    words = " and ".join(f"{gflops:.0f} GFLOP/s in {dtype}" for dtype, gflops in peaks().items())
+    note = caption(names, options.rounds, "--update-docs")
+    return "\n\n".join([*parts, f"{note} FMA peak: {words or 'not measured'}."])
+
+
+def update(
+    page: str,
+    timed: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    options: argparse.Namespace,
+) -> None:
+    """Write the tables of the pages that are asked for."""
+    if options.update_docs:
+        report.update(PAGE, "performance", page)
+    if options.update_readme:
+        shown = [name for name in README_PEERS if name in names]
+        note = caption(["nnfast", *shown], options.rounds, "--update-readme")
+        classic = report.times(timed[: len(CLASSIC)], shown)
+        report.update(README, "speed", f"{classic}\n\n{note}")
+
+
+def compare_threads(cases: Sequence[Case], options: argparse.Namespace) -> int:
+    results = []
+    for case in cases:
+        results.append(scaling.measure(case, options.threads, options.rounds))
+        print(f"{case.name}: timed", file=sys.stderr, flush=True)
+    print(report.markdown(scaling.rows(results, options.threads)))
+    save(options.json.with_stem(f"{options.json.stem}-threads"), {"results": results})
+    return int(options.check and any(r["verdict"] != "met" for r in results))
+
+
+def save(path: Path, facts: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    others = [name for name in PEERS if name != "nnfast"]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", default="", help="only cases whose name contains this")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, first = base")
+    parser.add_argument("--peers", default=",".join(others), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1, help="nnfast alone if more than one")
+    parser.add_argument("--memory", action="store_true", help="peaks, a process a contender")
+    parser.add_argument("--check", action="store_true", help="fail unless every goal is met")
     parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--plot", action="store_true", help=f"draw {FIGURE.name}")
+    parser.add_argument("--update-docs", action="store_true", help="the tables of performance.md")
     parser.add_argument("--update-readme", action="store_true")
     options = parser.parse_args()
 
-    wanted = options.peers.split(",")
-    unknown = [name for name in wanted if name not in PEERS]
-    if unknown:
-        parser.error(f"--peers: expected some of {', '.join(PEERS)}, got {', '.join(unknown)}")
+    wanted = [name for name in options.peers.split(",") if name and name != "nnfast"]
+    if unknown := [name for name in wanted if name not in PEERS]:
+        parser.error(f"--peers: expected some of {', '.join(others)}, got {', '.join(unknown)}")
     cases = [case for case in CASES if options.cases in case.name]
     if not cases:
         parser.error(f"--cases: {options.cases!r} is in none of {[case.name for case in CASES]}")
 
-    one_core()
-    names = installed(wanted)
-    results = []
-    for case in cases:
-        results.append(measure(case, names, options.rounds))
-        print(results[-1].get("error") or f"{case.name}: timed", file=sys.stderr, flush=True)
-
-    text = table(results, names)
-    modules = dict.fromkeys(module_of(name) for name in names)
-    versions = {name: importlib.metadata.version(MODULES.get(name, name)) for name in modules}
-    caption = (
-        f"One thread of {cpu_name()}, float32, Adam, medians of {options.rounds} rounds; "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + "; made by `python benchmarks/compare.py --update-readme`."
-    )
-    print(f"{text}\n\n{caption}")
-    report = {"cpu": cpu_name(), "versions": versions, "results": results}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-    refused = [result["error"] for result in results if "error" in result]
-    if options.update_readme and not refused:
-        update_readme(f"{text}\n\n{caption}")
-    return 1 if refused else 0
+    pin(options.threads)
+    if options.threads > 1:
+        return compare_threads(cases, options)
+    return compare(cases, installed(["nnfast", *wanted]), options)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ ADAM_BLOCK = 65536  # of 4096 … 131072 and no blocks: 7 % faster than none for
 
 
 class NumpyMLP:
-    """relu hidden layers, softmax and sparse categorical cross-entropy, Adam.
+    """Hidden layers, a softmax with sparse categorical cross-entropy or a squared loss, Adam.
 
     Parameters
     ----------
@@ -24,12 +24,20 @@ class NumpyMLP:
         ``[w, b, w, b, …]``, copied; their dtype is the dtype of all computation.
     batch_size : int
         Rows of each step; buffers are made for exactly this many.
-    learning_rate : float
-        Adam's step size; the other hyper-parameters are Keras' defaults.
+    learning_rate, epsilon : float
+        Adam's; its other hyper-parameters are Keras' defaults.
+    hidden : {"relu", "tanh"}
+    loss : {"crossentropy", "mse"}
     """
 
     def __init__(
-        self, weights: list[NDArray], batch_size: int, learning_rate: float = 1e-3
+        self,
+        weights: list[NDArray],
+        batch_size: int,
+        learning_rate: float = 1e-3,
+        epsilon: float = 1e-7,
+        hidden: str = "relu",
+        loss: str = "crossentropy",
     ) -> None:
         dtype = weights[0].dtype
         sizes = [weights[0].shape[0], *(b.shape[0] for b in weights[1::2])]
@@ -43,14 +51,16 @@ class NumpyMLP:
         self.gradients = self._views(self.grads, sizes)
         self.a = [np.empty((batch_size, n), dtype) for n in sizes]
         self.dz = [np.empty((batch_size, n), dtype) for n in sizes]
-        self.mask = [np.empty((batch_size, n), bool) for n in sizes]
-        self.labels = np.empty(batch_size, np.int64)
+        self.slope = [np.empty((batch_size, n), bool if hidden == "relu" else dtype) for n in sizes]
+        targets = (batch_size,) if loss == "crossentropy" else (batch_size, sizes[-1])
+        self.targets = np.empty(targets, np.int64 if loss == "crossentropy" else dtype)
         self.rows = np.arange(batch_size)
         self.column = np.empty((batch_size, 1), dtype)
         self.ones = np.ones(batch_size, dtype)
 
+        self.hidden, self.loss = hidden, loss
         self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.learning_rate, self.epsilon = learning_rate, epsilon
         self.iterations = 0
 
     @staticmethod
@@ -68,21 +78,24 @@ class NumpyMLP:
         return [array.copy() for pair in self.weights for array in pair]
 
     def train_step(self) -> float:
-        """Train on the batch in ``a[0]`` and ``labels``; return its loss."""
+        """Train on the batch in ``a[0]`` and ``targets``; return its loss."""
         self._forward()
-        loss = self._loss()
+        loss = self._crossentropy() if self.loss == "crossentropy" else self._squared()
         self._backward()
         self._adam()
         return loss
 
-    def train_epoch(self, x: NDArray, y: NDArray, order: NDArray) -> NDArray:
+    def train_epoch(self, x: NDArray, y: NDArray, order: NDArray | None = None) -> NDArray:
         """Train on the rows in ``order``, whole batches only; return each step's loss."""
-        steps = len(order) // self.batch_size
+        steps = len(x if order is None else order) // self.batch_size
         losses = np.empty(steps)
         for i in range(steps):
-            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
-            np.take(x, batch, axis=0, out=self.a[0], mode="clip")
-            np.take(y, batch, out=self.labels, mode="clip")
+            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            if order is None:
+                self.a[0], self.targets = x[rows], y[rows]
+            else:
+                np.take(x, order[rows], axis=0, out=self.a[0], mode="clip")
+                np.take(y, order[rows], axis=0, out=self.targets, mode="clip")
             losses[i] = self.train_step()
         return losses
 
@@ -92,22 +105,32 @@ class NumpyMLP:
             z = self.a[i + 1]
             np.matmul(self.a[i], w, out=z)
             z += b
-            if i < last:
+            if i < last and self.hidden == "relu":
                 np.maximum(z, 0.0, out=z)
+            elif i < last:
+                np.tanh(z, out=z)
 
-    def _loss(self) -> float:
+    def _crossentropy(self) -> float:
         """Turn the last z into a = softmax(z), dz = (a − onehot(y)) / m; return the mean loss."""
         z, dz, column = self.a[-1], self.dz[-1], self.column
         np.maximum.reduce(z, axis=1, keepdims=True, out=column)
         z -= column
-        picked = float(z[self.rows, self.labels].sum())
+        picked = float(z[self.rows, self.targets].sum())
         np.exp(z, out=dz)
         np.add.reduce(dz, axis=1, keepdims=True, out=column)
         dz /= column
         np.log(column, out=column)
         loss = (float(column.sum()) - picked) / self.batch_size
-        dz[self.rows, self.labels] -= 1.0
+        dz[self.rows, self.targets] -= 1.0
         dz *= 1.0 / self.batch_size
+        return loss
+
+    def _squared(self) -> float:
+        """Return the mean squared error of a; dz = 2 (a − y) / size."""
+        dz = self.dz[-1]
+        np.subtract(self.a[-1], self.targets, out=dz)
+        loss = float(np.vdot(dz, dz)) / dz.size
+        dz *= 2.0 / dz.size
         return loss
 
     def _backward(self) -> None:
@@ -118,12 +141,19 @@ class NumpyMLP:
             np.dot(self.ones, dz, out=db)  # half the time of a sum over axis 0
             if i > 0:
                 np.matmul(dz, self.weights[i][0].T, out=self.dz[i])
-                np.greater(self.a[i], 0.0, out=self.mask[i])
-                self.dz[i] *= self.mask[i]
+                self._slope(self.a[i], self.slope[i])
+                self.dz[i] *= self.slope[i]
+
+    def _slope(self, a: NDArray, out: NDArray) -> None:
+        if self.hidden == "relu":
+            np.greater(a, 0.0, out=out)
+        else:
+            np.multiply(a, a, out=out)
+            np.subtract(1.0, out, out=out)
 
     def _adam(self) -> None:
         self.iterations += 1
-        b1, b2, epsilon = 0.9, 0.999, 1e-7
+        b1, b2 = 0.9, 0.999
         t = self.iterations
         alpha = self.learning_rate * (1.0 - b2**t) ** 0.5 / (1.0 - b1**t)
         for start in range(0, self.params.size, ADAM_BLOCK):
@@ -138,7 +168,7 @@ class NumpyMLP:
             s *= 1.0 - b2
             v += s
             np.sqrt(v, out=s)
-            s += epsilon
+            s += self.epsilon
             np.divide(m, s, out=s)
             s *= alpha
             p -= s

@@ -1,0 +1,138 @@
+"""What is compared: one row a case, with the goals it has to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHECKED_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What nnfast is to reach in a case.
+
+    Parameters
+    ----------
+    best, stretch : float
+        Time of the best peer over nnfast's; `best` is None if only `against` counts.
+    share : float
+        Part of the limit: the limit's time over nnfast's.
+    limit : {"roofline", "FMA peak", "np.add", "one read"}
+        The roofline; the multiply-adds alone; `np.add` on the same row; the weights read once.
+    against : mapping
+        Times of certain peers over nnfast's.
+    stretch_share : float, optional
+        What would be better still than `share`, as `stretch` is than `best`.
+    """
+
+    best: float | None
+    stretch: float
+    share: float
+    limit: str = "roofline"
+    against: Mapping[str, float] = field(default_factory=dict)
+    stretch_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, a batch size and what is done with it.
+
+    An epoch of `steps` batches is what contenders are asked for; a prediction is a call.
+    """
+
+    sizes: tuple[int, ...]
+    rows: int
+    goal: Goal
+    training: bool = True
+    hidden: str = "relu"
+    loss: str = "crossentropy"
+    dtype: str = "float32"
+    steps: int = 50
+    shuffle: bool = True
+
+    @property
+    def name(self) -> str:
+        words = [] if self.training else ["predict"]
+        words += ["-".join(map(str, self.sizes)), f"@{self.rows}"]
+        words += [word for word in (self.hidden, self.dtype) if word not in ("relu", "float32")]
+        return " ".join(words)
+
+    @property
+    def params(self) -> int:
+        return sum((k + 1) * n for k, n in pairwise(self.sizes))
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products; layer 0 has no dX."""
+        products = [2 * self.rows * k * n for k, n in pairwise(self.sizes)]
+        return 3 * sum(products) - products[0] if self.training else sum(products)
+
+
+def predict(sizes: tuple[int, ...], rows: int, goal: Goal) -> Case:
+    loss = "mse" if sizes[-1] == 1 else "crossentropy"
+    return Case(sizes, rows, goal, training=False, loss=loss, steps=1)
+
+
+CLASSIC = [
+    Case((20, 64, 64, 10), 32, Goal(2.4, 3.0, 0.60, against={"torch": 25.0})),
+    Case((20, 64, 64, 10), 256, Goal(2.0, 2.2, 0.80)),
+    Case((64, 100, 10), 200, Goal(1.9, 2.1, 0.80)),
+    Case((784, 128, 10), 32, Goal(2.0, 2.3, 0.80)),
+    Case((784, 512, 512, 10), 128, Goal(1.2, 1.35, 0.85)),
+]
+TABULAR = Case((8, 128, 128, 128, 64, 1), 256, Goal(1.4, 1.5, 0.82), loss="mse")
+LARGE = Case(
+    (1024, 2048, 2048, 1000),
+    256,
+    Goal(None, 1.15, 0.85, against={"torch-compile": 1.05, "torch": 1.15, "jax": 1.15}),
+    steps=8,
+)
+SIMPLE_CHAINS = Case(  # the task of SimpleChains.jl: the whole of the data in every step
+    (4, 32, 16, 4),
+    10_000,
+    Goal(3.0, 4.0, 0.40, "FMA peak", stretch_share=0.50),
+    hidden="tanh",
+    loss="mse",
+    steps=1,
+    shuffle=False,
+)
+DOUBLE = Case((64, 100, 10), 200, Goal(1.5, 2.0, 0.75, against={"sklearn": 5.0}), dtype="float64")
+PREDICTIONS = [
+    predict((20, 64, 64, 1), 1, Goal(6.0, 10.0, 1 / 4, "np.add")),
+    predict((784, 128, 10), 1, Goal(1.8, 2.5, 1 / 1.5, "one read")),
+    predict((20, 64, 64, 1), 10_000, Goal(1.3, 1.8, 0.80)),
+    predict((784, 128, 10), 10_000, Goal(1.3, 1.8, 0.80)),
+]
+CASES = [*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS]
+
+
+class Problem:
+    """Data and initial weights of a case, equal for every contender."""
+
+    def __init__(self, case: Case, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        n, real = case.rows * case.steps, np.dtype(case.dtype).type
+        self.case = case
+        self.x: NDArray[Any] = rng.standard_normal((n, case.sizes[0]), real)
+        self.y: NDArray[Any]
+        if case.loss == "mse":
+            self.y = rng.standard_normal((n, case.sizes[-1]), real)
+        else:
+            self.y = rng.integers(0, case.sizes[-1], n)
+        self.weights: list[NDArray[Any]] = []
+        for k, n in pairwise(case.sizes):
+            w, b = rng.standard_normal((k, n), real), rng.standard_normal(n, real)
+            self.weights += [w * real(k**-0.5), b * real(0.1)]
+
+    def first_batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield the batches whose losses are compared; the first ones again if there are few."""
+        for i in range(CHECKED_STEPS):
+            start = i % self.case.steps * self.case.rows
+            rows = slice(start, start + self.case.rows)
+            yield self.x[rows], self.y[rows]

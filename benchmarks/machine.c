@@ -1,0 +1,58 @@
+/* What one core can do at most: multiply-adds, bytes updated in place, bytes read. Compiled by
+   machine.py for the processor it runs on. REAL is float or double. */
+#ifndef REAL
+#define REAL float
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define CHAINS 24
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#define CHAINS 12
+#else /* NEON has 32 registers, SSE 16 */
+#define VECTOR_BYTES 16
+#define CHAINS 12
+#endif
+#define BARRIER __asm__ volatile("" ::: "memory") /* each repeat is really done */
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+enum { LANES = sizeof(vec) / sizeof(REAL) };
+
+long vector_bytes(void) { return VECTOR_BYTES; }
+
+/* Enough independent chains to hide the latency; returns the number of operations. */
+double multiply_adds(long repeats, REAL *out) {
+    vec x[CHAINS], sum = {0}, a = sum + (REAL)0.5, b = sum + (REAL)1.0;
+    for (int i = 0; i < CHAINS; i++) x[i] = sum + (REAL)i;
+    for (long r = 0; r < repeats; r++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < CHAINS; i++) x[i] = x[i] * a + b;
+        __asm__ volatile("" : "+r"(r));
+    }
+    for (int i = 0; i < CHAINS; i++) sum += x[i];
+    *out = sum[0];
+    return 2.0 * LANES * CHAINS * repeats;
+}
+
+/* p = a·p + b in place; the length is a multiple of four vectors. */
+void update(vec *p, long vectors, long repeats) {
+    vec zero = {0}, a = zero + (REAL)0.5, b = zero + (REAL)1.0;
+    for (long r = 0; r < repeats; r++) {
+#pragma GCC unroll 4
+        for (long i = 0; i < vectors; i++) p[i] = p[i] * a + b;
+        BARRIER;
+    }
+}
+
+void read(const vec *p, long vectors, long repeats, REAL *out) {
+    vec s[8] = {{0}}, sum = {0};
+    for (long r = 0; r < repeats; r++) {
+        for (long i = 0; i + 8 <= vectors; i += 8)
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++) s[j] += p[i + j];
+        BARRIER;
+    }
+    for (int j = 0; j < 8; j++) sum += s[j];
+    *out = sum[0];
+}

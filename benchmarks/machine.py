@@ -1,0 +1,149 @@
+"""What the machine can do at most: multiply-adds and bytes a second, of the core it runs on.
+
+    python benchmarks/machine.py
+
+A library's fastest product is no peak, so ``machine.c`` is compiled with the system's compiler
+when it is needed, into a temporary folder. Without a compiler there are no limits to compare with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SOURCE = Path(__file__).with_name("machine.c")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+REALS = {"float32": "float", "float64": "double"}
+ATTEMPTS = 50
+ATTEMPT_SECONDS = 2e-3
+FMA_REPEATS = 100_000
+ALIGNMENT = 4096
+
+
+class NoCompiler(RuntimeError):
+    """There is nothing to compile ``machine.c`` with."""
+
+
+def vector_bytes() -> int:
+    """Return the length of the widest vectors that the compiler uses on this processor."""
+    return int(_library("float32").vector_bytes())
+
+
+def lanes(dtype: str) -> int:
+    """Return the numbers of a type that one vector holds."""
+    return vector_bytes() // np.dtype(dtype).itemsize
+
+
+@functools.cache
+def peak(dtype: str) -> float:
+    """Return the floating-point operations a second of multiply-adds in registers."""
+    library, out = _library(dtype), ctypes.c_double()
+    operations = library.multiply_adds(1, ctypes.byref(out)) * FMA_REPEATS
+    call = functools.partial(library.multiply_adds, FMA_REPEATS, ctypes.byref(out))
+    return float(operations / _best(call))
+
+
+@functools.cache
+def bandwidth(size: int) -> float:
+    """Return the bytes a second, read and written, of updating `size` bytes in place."""
+    data = _memory(size)
+    return 2 * data.nbytes / _pass_seconds(_library("float32").update, data)
+
+
+@functools.cache
+def read_seconds(size: int) -> float:
+    """Return the time to read `size` bytes again and again, from the cache that has them."""
+    out = ctypes.c_double()
+    return _pass_seconds(_library("float32").read, _memory(size), ctypes.byref(out))
+
+
+def cache_levels() -> dict[str, int]:
+    """Return the bytes of each level of data cache, as Linux knows them."""
+    levels = {}
+    for folder in sorted(CACHES.glob("index*")):
+        kind, level, size = ((folder / n).read_text().strip() for n in ("type", "level", "size"))
+        if kind != "Instruction" and (match := re.fullmatch(r"(\d+)K", size)):
+            levels[f"L{level}"] = int(match[1]) * 1024
+    return levels
+
+
+def level_of(size: int) -> str:
+    """Return the first level of the hierarchy that holds `size` bytes."""
+    return next((name for name, room in cache_levels().items() if size <= room), "memory")
+
+
+@functools.cache
+def _library(dtype: str) -> ctypes.CDLL:
+    real = REALS[dtype]
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        raise NoCompiler("no C compiler (cc, gcc or clang): the machine's limits are left out")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"machine_{real}.so"
+        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", f"-DREAL={real}"]
+        command = [compiler, *flags, str(SOURCE), "-o", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise NoCompiler(f"{compiler} cannot compile {SOURCE.name}: {done.stderr.strip()}")
+        library = ctypes.CDLL(str(path))  # stays loaded when its file is gone
+    library.vector_bytes.restype = ctypes.c_long
+    library.multiply_adds.restype = ctypes.c_double
+    library.multiply_adds.argtypes = [ctypes.c_long, ctypes.c_void_p]
+    library.update.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    library.read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_void_p]
+    return library
+
+
+def _memory(size: int) -> NDArray[np.float32]:
+    """Return `size` bytes of ones, rounded up to eight of the widest vectors; starts a page."""
+    count = -(-size // 512) * 512
+    data = np.empty(count + ALIGNMENT, np.uint8)
+    start = -data.ctypes.data % ALIGNMENT
+    ones = data[start : start + count].view(np.float32)
+    ones.fill(1.0)
+    return ones
+
+
+def _pass_seconds(function: Any, data: NDArray[Any], *arguments: Any) -> float:
+    """Return the time of one pass over `data`; passes are repeated until a clock can see them."""
+
+    def passes(repeats: int) -> None:
+        function(data.ctypes.data, data.nbytes // vector_bytes(), repeats, *arguments)
+
+    passes(1)  # first touch
+    repeats = max(1, round(ATTEMPT_SECONDS / _best(lambda: passes(1))))
+    return _best(lambda: passes(repeats)) / repeats
+
+
+def _best(function: Callable[[], Any]) -> float:
+    """Return the shortest time: a limit is what the core can do when nothing disturbs it."""
+    times = []
+    for _ in range(ATTEMPTS):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    print(f"vectors of {vector_bytes()} bytes, caches {cache_levels()}")
+    for dtype in REALS:
+        print(f"{dtype}: {peak(dtype) / 1e9:.0f} GFLOP/s")
+    for size in (16 << 10, 32 << 10, 256 << 10, 512 << 10, 4 << 20, 16 << 20, 256 << 20):
+        update, read = bandwidth(size) / 1e9, size / read_seconds(size) / 1e9
+        print(f"{size >> 10:8} KiB ({level_of(size)}): updates {update:.0f}, reads {read:.0f} GB/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What `compare.py` writes: Markdown tables and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from verdicts import word
+
+Result = Mapping[str, Any]  # of one case, as in the JSON
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; its first row is the header, all columns but the first are numbers."""
+    header, *body = rows
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def microseconds(us: float) -> str:
+    return f"{us:.1f}" if us < 100 else f"{us:,.0f}"
+
+
+def times(results: Sequence[Result], peers: Sequence[str]) -> str:
+    """Return the times of all contenders, with their ratios to nnfast's."""
+    rows = [["network, batch", "nnfast, µs", "GFLOP/s", *peers]]
+    for result in results:
+        us = result["microseconds"]
+        rate = result["flops"] / us["nnfast"] / 1e3
+        cells = [
+            f"{microseconds(us[peer])} ({us[peer] / us['nnfast']:.1f}×)" if peer in us else "–"
+            for peer in peers
+        ]
+        rows.append([result["case"], microseconds(us["nnfast"]), f"{rate:.0f}", *cells])
+    return markdown(rows)
+
+
+def goals(results: Sequence[Result]) -> str:
+    """Return how far each case is from the machine's limit and from its best peer."""
+    rows = [["network, batch", "share of the limit", "required", "of the best peer", "required"]]
+    for result in results:
+        limits = [v for v in result["verdicts"] if v["kind"] == "limit"]
+        ratios = [v for v in result["verdicts"] if v["kind"] != "limit"]
+        rows.append([result["case"], *_cells(limits, result.get("level")), *_cells(ratios)])
+    return markdown(rows)
+
+
+def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> list[str]:
+    """Return what was measured, and what is required with its verdict."""
+    measured, required = [], []
+    for v in verdicts:
+        name = f"{v['what']} ({level})" if v["what"] == "roofline" and level else v["what"]
+        ratio = "–" if v["measured"] is None else _number(v, v["measured"])
+        measured.append(f"{ratio} {name}")
+        peer = f"{v['what']} " if v["kind"] == "against" else ""
+        for prefix, goal in ((peer, v["required"]), ("stretch ", v["stretch"])):
+            if goal is not None:
+                required.append(f"{prefix}{_number(v, goal)} {word(v['measured'], goal)}")
+    return ["; ".join(measured), "; ".join(required)]
+
+
+def _number(verdict: Mapping[str, Any], ratio: float) -> str:
+    """Write a ratio as people say it: a share of a roofline, but times of a yardstick."""
+    if verdict["kind"] != "limit":
+        return f"{ratio:.2f}×"
+    if verdict["what"] in ("np.add", "one read"):
+        return f"{1 / ratio:.1f}×"
+    return f"{100 * ratio:.1f} %"
+
+
+def memory(results: Sequence[Result], names: Sequence[str]) -> str:
+    """Return the megabytes that a contender with its library adds to the data."""
+    rows = [["peak memory, MB", *names]]
+    for result in results:
+        found = [result["memory"].get(name) for name in names]
+        rows.append([result["case"], *("–" if mb is None else f"{mb:.1f}" for mb in found)])
+    return markdown(rows)
+
+
+def update(path: Path, name: str, text: str) -> None:
+    """Replace what is between a file's two comments of that name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    old = path.read_text(encoding="utf-8")
+    if old.count(begin) != 1 or old.count(end) != 1:
+        raise SystemExit(f"{path} needs exactly one {begin} and one {end}")
+    before, rest = old.split(begin)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def plot(results: Sequence[Result], peers: Sequence[str], path: Path) -> None:
+    """Draw a panel a case: each contender's time over nnfast's."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    columns = 3
+    lines = -(-len(results) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(12, 2.1 * lines), squeeze=False, layout="constrained"
+    )
+    largest = max(max(r["microseconds"].values()) / r["microseconds"]["nnfast"] for r in results)
+    for axis, result in zip(axes.flat, results, strict=False):
+        us = result["microseconds"]
+        names = [name for name in ("nnfast", *peers) if name in us][::-1]
+        ratios = [us[name] / us["nnfast"] for name in names]
+        colors = ["#d95f02" if name == "nnfast" else "#8da0cb" for name in names]
+        bars = axis.barh(names, [r - 0.5 for r in ratios], left=0.5, color=colors)
+        labels = [f"{r:.1f}×, {microseconds(us[n])} µs" for n, r in zip(names, ratios, strict=True)]
+        axis.bar_label(bars, labels, padding=3, fontsize=7)
+        axis.set(title=result["case"], xscale="log", xlim=(0.5, 6 * largest))
+        axis.title.set_fontsize(9)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(results) :]:
+        axis.set_visible(False)
+    figure.supxlabel("time over nnfast's (less is better)", fontsize=9)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,385 @@
+"""Contenders in training: the same data, the same initial weights, the same steps of Adam.
+
+Each does what its users do when told to make it fast. A library is imported by its contender, so
+that one that is not installed costs nothing. `reset` goes back to the initial weights and a fresh
+optimizer; `proof` resets, trains on the first batches in order and returns their losses; `run`
+trains for some epochs of shuffled batches and is what is timed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from cases import CHECKED_STEPS, Case, Problem
+from numpy.typing import NDArray
+from numpy_mlp import NumpyMLP
+
+LEARNING_RATE = 1e-3
+BETA_1, BETA_2 = 0.9, 0.999
+# The default of PyTorch, optax and scikit-learn, given to every contender. Keras' 1e-7 is so large
+# beside the gradients of the large case that the two placements of epsilon in Adam differ by 1e-3.
+EPSILON = 1e-8
+
+
+class LeftOut(Exception):
+    """A contender cannot take part in a case; the message says why."""
+
+
+def compile_now(call: Callable[[], Any], limit: float = math.inf) -> None:
+    """Call what is compiled when it is first called; leave it out if that fails or lasts."""
+    start = time.perf_counter()
+    try:
+        call()
+    except Exception as error:  # a compiler that is missing, or any of the compiler's own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise LeftOut(f"it cannot be compiled: {reason[0]}") from error
+    if (took := time.perf_counter() - start) > limit:
+        raise LeftOut(f"compiling takes {took:.0f} s, more than {limit:.0f}")
+
+
+class NNFast:
+    """`Sequential.fit`, as a user calls it."""
+
+    def __init__(self, problem: Problem) -> None:
+        import nnfast
+
+        nnfast.set_num_threads(1)
+        self.nnfast, self.problem = nnfast, problem
+        self.model = nnfast_model(problem.case)
+
+    def reset(self) -> None:
+        case = self.problem.case
+        self.model.set_weights(self.problem.weights)
+        optimizer = self.nnfast.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
+        self.model.compile(
+            optimizer, "mse" if case.loss == "mse" else "sparse_categorical_crossentropy"
+        )
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        return np.array([self._fit(x, y, 1)[0] for x, y in self.problem.first_batches()])
+
+    def run(self, epochs: int) -> None:
+        self._fit(self.problem.x, self.problem.y, epochs)
+
+    def _fit(self, x: Any, y: Any, epochs: int) -> list[float]:
+        case = self.problem.case
+        history = self.model.fit(
+            x, y, batch_size=case.rows, epochs=epochs, shuffle=case.shuffle, verbose=0
+        )
+        losses: list[float] = history.history["loss"]
+        return losses
+
+
+def nnfast_model(case: Case) -> Any:
+    import nnfast
+
+    layers = nnfast.layers
+    last = "softmax" if case.loss == "crossentropy" else None
+    hidden = (layers.Dense(n, activation=case.hidden) for n in case.sizes[1:-1])
+    output = layers.Dense(case.sizes[-1], activation=last)
+    return nnfast.Sequential([layers.Input((case.sizes[0],)), *hidden, output], dtype=case.dtype)
+
+
+class NumPy:
+    """`NumpyMLP`: no allocation, one flat Adam pass in blocks."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.rng = np.random.default_rng(0)
+
+    def reset(self) -> None:
+        case = self.problem.case
+        self.net = NumpyMLP(
+            self.problem.weights, case.rows, LEARNING_RATE, EPSILON, case.hidden, case.loss
+        )
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        batches = self.problem.first_batches()
+        return np.array([self.net.train_epoch(x, y)[0] for x, y in batches])
+
+    def run(self, epochs: int) -> None:
+        x, y = self.problem.x, self.problem.y
+        for _ in range(epochs):
+            order = self.rng.permutation(len(x)) if self.problem.case.shuffle else None
+            self.net.train_epoch(x, y, order)
+
+
+class ScikitLearn:
+    """`partial_fit` of `MLPClassifier` or `MLPRegressor`, one epoch a call."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        # Half the squares are summed over the outputs; Adam divides by the gradient's size, so
+        # that all that is left of it is epsilon.
+        squared = problem.case.loss == "mse"
+        self.gradient_scale = problem.case.sizes[-1] / 2 if squared else 1.0
+        self.loss_scale = 2.0 if squared else 1.0
+
+    def reset(self) -> None:
+        self.net = sklearn_net(self.problem, EPSILON * self.gradient_scale)
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        return np.array([self._epoch(x, y) for x, y in self.problem.first_batches()])
+
+    def run(self, epochs: int) -> None:
+        for _ in range(epochs):
+            self._epoch(self.problem.x, self.problem.y)
+
+    def _epoch(self, x: Any, y: Any) -> float:
+        self.net.partial_fit(x, y.ravel() if y.shape[1:] == (1,) else y)
+        return float(self.net.loss_) * self.loss_scale
+
+
+def sklearn_net(problem: Problem, epsilon: float) -> Any:
+    """Return scikit-learn's network with the problem's weights and a fresh optimizer."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    case = problem.case
+    settings = {
+        "hidden_layer_sizes": case.sizes[1:-1],
+        "activation": case.hidden,
+        "batch_size": case.rows,
+        "shuffle": case.shuffle,
+        "alpha": 0.0,
+        "learning_rate_init": LEARNING_RATE,
+        "epsilon": epsilon,
+    }
+    # Only a first step makes the parameters and the optimizer; it is then undone.
+    x, y = next(problem.first_batches())
+    if case.loss == "mse":
+        net = MLPRegressor(**settings).partial_fit(x, y.ravel() if case.sizes[-1] == 1 else y)
+    else:
+        net = MLPClassifier(**settings).partial_fit(x, y, classes=np.arange(case.sizes[-1]))
+    pairs = zip(net.coefs_, net.intercepts_, strict=True)
+    arrays = (array for pair in pairs for array in pair)
+    for array, start in zip(arrays, problem.weights, strict=True):
+        array[...] = start
+    net._optimizer.t = 0
+    for slot in [*net._optimizer.ms, *net._optimizer.vs]:
+        slot[...] = 0.0
+    return net
+
+
+class PyTorch:
+    """Eager mode with the fused Adam."""
+
+    def __init__(self, problem: Problem) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.torch, self.problem = torch, problem
+        self.x, self.y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
+        functional = torch.nn.functional
+        squared = problem.case.loss == "mse"
+        self.loss = functional.mse_loss if squared else functional.cross_entropy
+
+    def reset(self) -> None:
+        self.net = torch_net(self.problem)
+        self.optimizer = self.torch.optim.Adam(
+            self.net.parameters(), LEARNING_RATE, (BETA_1, BETA_2), EPSILON, fused=True
+        )
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        torch = self.torch
+        batches = self.problem.first_batches()
+        return np.array(
+            [self._step(torch.from_numpy(x), torch.from_numpy(y)).item() for x, y in batches]
+        )
+
+    def run(self, epochs: int) -> None:
+        for _ in range(epochs):
+            if self.problem.case.shuffle:
+                order = self.torch.randperm(len(self.x))
+                for rows in order.split(self.problem.case.rows):
+                    self._step(self.x[rows], self.y[rows])
+            else:
+                self._step(self.x, self.y)
+
+    def _step(self, x: Any, y: Any) -> Any:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.net(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+def torch_net(problem: Problem) -> Any:
+    """Return PyTorch's network with the problem's weights; its outputs have no activation."""
+    import torch
+
+    case = problem.case
+    activation = torch.nn.ReLU if case.hidden == "relu" else torch.nn.Tanh
+    dtype = getattr(torch, case.dtype)
+    modules: list[Any] = []
+    for k, n in pairwise(case.sizes):
+        modules += [torch.nn.Linear(k, n, dtype=dtype), activation()]
+    net = torch.nn.Sequential(*modules[:-1])
+    with torch.no_grad():
+        for parameter, start in zip(net.parameters(), problem.weights, strict=True):
+            parameter.copy_(torch.from_numpy(start.T))
+    return net
+
+
+class CompiledPyTorch(PyTorch):
+    """`torch.compile` of the whole step: gather, forward, backward and Adam are one graph.
+
+    Its settings are the fastest of those tried here: `loss.backward()` and `optimizer.step()`
+    leave the graph, `torch.func` and an Adam written out do not (245 and 80 µs for 20-64-64-10 in
+    batches of 32); without the C++ wrapper and the autotuning it is up to 1.6 times as slow.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        torch = self.torch
+        torch.compiler.reset()  # or a second case is compiled for variable shapes
+        self.params = [parameter.detach() for parameter in torch_net(problem).parameters()]
+        self.start = [p.clone() for p in self.params]
+        self.slots = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.params]
+        self.t = torch.zeros(())  # as a float64 it stays 0: Inductor loses what is added
+        options = {"cpp_wrapper": True, "max_autotune": True}
+        self.step = torch.compile(self._whole_step, dynamic=False, options=options)
+        compile_now(self.proof)
+
+    def reset(self) -> None:
+        for p, start, slots in zip(self.params, self.start, self.slots, strict=True):
+            p.copy_(start)
+            for slot in slots:
+                slot.zero_()
+        self.t.zero_()
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        case = self.problem.case
+        rows = self.torch.arange(len(self.x)).split(case.rows)
+        batches = [rows[i % case.steps] if case.shuffle else None for i in range(CHECKED_STEPS)]
+        return np.array([self.step(batch).item() for batch in batches])
+
+    def run(self, epochs: int) -> None:
+        for _ in range(epochs):
+            if self.problem.case.shuffle:
+                for rows in self.torch.randperm(len(self.x)).split(self.problem.case.rows):
+                    self.step(rows)
+            else:
+                self.step(None)
+
+    def _whole_step(self, rows: Any) -> Any:
+        torch = self.torch
+        x, y = (self.x, self.y) if rows is None else (self.x[rows], self.y[rows])
+
+        def loss_of(params: list[Any]) -> Any:
+            return self.loss(self._outputs(params, x), y)
+
+        gradients, loss = torch.func.grad_and_value(loss_of)(self.params)
+        self.t.add_(1.0)
+        alpha = LEARNING_RATE * torch.sqrt(1.0 - BETA_2**self.t) / (1.0 - BETA_1**self.t)
+        for p, g, (m, v) in zip(self.params, gradients, self.slots, strict=True):
+            m.mul_(BETA_1).add_(g, alpha=1.0 - BETA_1)
+            v.mul_(BETA_2).addcmul_(g, g, value=1.0 - BETA_2)
+            p.sub_(alpha.to(g.dtype) * m / (v.sqrt() + EPSILON))
+        return loss
+
+    def _outputs(self, params: list[Any], x: Any) -> Any:
+        activation = self.torch.relu if self.problem.case.hidden == "relu" else self.torch.tanh
+        for i in range(0, len(params) - 2, 2):
+            x = activation(self.torch.nn.functional.linear(x, params[i], params[i + 1]))
+        return self.torch.nn.functional.linear(x, params[-2], params[-1])
+
+
+class JAX:
+    """jit, with the whole epoch in ``lax.scan`` and the shuffle's gather in its step.
+
+    Its permutation is made before the clock starts: a present to JAX. Where every step takes all
+    rows, all epochs are one loop in one call.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        import jax
+        import optax
+
+        jax.config.update("jax_enable_x64", problem.case.dtype == "float64")
+        self.jax, self.jnp, self.problem = jax, jax.numpy, problem
+        self.optimizer = optax.adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
+        self.x = self.jnp.asarray(problem.x)
+        labels = problem.case.loss == "crossentropy"
+        self.y = self.jnp.asarray(problem.y, self.jnp.int32 if labels else None)
+        self.rng = np.random.default_rng(0)
+        self.epoch = jax.jit(self._epoch, donate_argnums=0)
+        self.repeat = jax.jit(self._repeat, donate_argnums=0)
+
+    def reset(self) -> None:
+        # A copy, because the buffers are donated.
+        params = [self.jnp.array(array, copy=True) for array in self.problem.weights]
+        self.state = params, self.optimizer.init(params)
+        if self.problem.case.shuffle:
+            self.shuffled = self._batches(self.rng.permutation(len(self.problem.x)))
+
+    def proof(self) -> NDArray[np.float64]:
+        self.reset()
+        if self.problem.case.shuffle:
+            order = self._batches(np.arange(len(self.problem.x)))
+            self.state, losses = self.epoch(self.state, self.x, self.y, order)
+            return np.asarray(losses, np.float64)[:CHECKED_STEPS]
+        found = []
+        for _ in range(CHECKED_STEPS):
+            self.state, loss = self.repeat(self.state, self.x, self.y, 1)
+            found.append(float(loss))
+        return np.array(found)
+
+    def run(self, epochs: int) -> None:
+        if self.problem.case.shuffle:
+            for _ in range(epochs):
+                self.state, losses = self.epoch(self.state, self.x, self.y, self.shuffled)
+        else:
+            self.state, losses = self.repeat(self.state, self.x, self.y, epochs)
+        self.jax.block_until_ready(losses)
+
+    def _epoch(self, state: Any, x: Any, y: Any, order: Any) -> Any:
+        return self.jax.lax.scan(
+            lambda state, rows: self._step(state, x[rows], y[rows]), state, order
+        )
+
+    def _repeat(self, state: Any, x: Any, y: Any, epochs: Any) -> Any:
+        zero = self.jnp.zeros((), x.dtype)
+        return self.jax.lax.fori_loop(
+            0, epochs, lambda _, carry: self._step(carry[0], x, y), (state, zero)
+        )
+
+    def _step(self, state: Any, x: Any, y: Any) -> Any:
+        import optax
+
+        params, slots = state
+        loss, gradients = self.jax.value_and_grad(self._loss)(params, x, y)
+        updates, slots = self.optimizer.update(gradients, slots, params)
+        return (optax.apply_updates(params, updates), slots), loss
+
+    def _loss(self, params: Any, x: Any, y: Any) -> Any:
+        import optax
+
+        outputs = jax_outputs(self.problem.case, params, x)
+        if self.problem.case.loss == "mse":
+            return ((outputs - y) ** 2).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+
+    def _batches(self, order: NDArray[np.int64]) -> Any:
+        rows = order.reshape(-1, self.problem.case.rows)
+        return self.jax.block_until_ready(self.jnp.asarray(rows, self.jnp.int32))
+
+
+def jax_outputs(case: Case, params: Any, x: Any) -> Any:
+    """Return the network's outputs, without their activation."""
+    import jax
+
+    activation = jax.nn.relu if case.hidden == "relu" else jax.numpy.tanh
+    *hidden, (w, b) = zip(params[::2], params[1::2], strict=True)
+    for w_hidden, b_hidden in hidden:
+        x = activation(x @ w_hidden + b_hidden)
+    return x @ w + b

@@ -160,7 +160,11 @@ class JAX(Predictor):
 
 
 class OnnxRuntime(Predictor):
-    """A session of one thread with inputs and outputs bound, which is faster than ``run``."""
+    """A session of one thread: an array in, a new array out, as with the others.
+
+    Bound inputs and outputs would save 2 µs a call, but a row must first be written into them, and
+    the next call overwrites what came out.
+    """
 
     def __init__(self, problem: Problem) -> None:
         import onnxruntime as ort
@@ -170,20 +174,10 @@ class OnnxRuntime(Predictor):
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         model = onnx_model(problem.case, problem.weights)
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        out = np.empty((problem.case.rows, problem.case.sizes[-1]), problem.case.dtype)
-        self.x = ort.OrtValue.ortvalue_from_numpy(problem.x)
-        self.out = ort.OrtValue.ortvalue_from_numpy(out)
-        self.binding = self.session.io_binding()
-        self.binding.bind_ortvalue_input("x", self.x)
-        self.binding.bind_ortvalue_output("out", self.out)
+        self.x = problem.x
 
     def call(self) -> Any:
-        self.session.run_with_iobinding(self.binding)
-        return self.out
-
-    def proof(self) -> NDArray[Any]:
-        self.call()
-        return np.array(self.out.numpy())
+        return self.session.run(None, {"x": self.x})[0]
 
 
 def onnx_model(case: Case, weights: list[NDArray[Any]]) -> bytes:

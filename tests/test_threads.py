@@ -89,4 +89,4 @@ def groups(root: Path, lines: str, files: dict[str, str]) -> Path:
     ],
 )
 def test_quotas(tmp_path: Path, lines: str, files: dict[str, str], expected: int | None) -> None:
-    assert cgroup.cpu_limit(groups(tmp_path, lines, files)) == expected
+    assert cgroup.cpu_limit(str(groups(tmp_path, lines, files))) == expected

@@ -8,46 +8,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 
-def cpu_limit(root: Path = Path("/")) -> int | None:
+def cpu_limit(root: str = "") -> int | None:
     """Return the number of CPUs that the quotas allow, rounded up; None without a quota.
 
     Parameters
     ----------
-    root : Path
-        Where ``proc`` and ``sys`` are.
+    root : str
+        The folder where ``/proc`` and ``/sys`` are.
 
     Examples
     --------
-    >>> cpu_limit(Path("/nowhere")) is None
+    >>> cpu_limit("/nowhere") is None
     True
     """
     allowed = [quota / period for quota, period in _quotas(root) if quota > 0 and period > 0]
     return max(1, math.ceil(min(allowed))) if allowed else None
 
 
-def _quotas(root: Path) -> Iterator[tuple[int, int]]:
+def _quotas(root: str) -> Iterator[tuple[int, int]]:
     """Yield (quota, period) of every group that this process is in, in µs."""
-    mount = root / "sys/fs/cgroup"
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    mount = f"{root}/sys/fs/cgroup"
+    for line in _read(f"{root}/proc/self/cgroup").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
-        own = path.lstrip("/")
-        for group in (own, *map(str, Path(own).parents)):
+        parts = path.strip("/").split("/")
+        for depth in range(len(parts), -1, -1):
+            group = "/".join(parts[:depth])
             if number == "0":  # version 2
-                quota, _, period = _read(mount / group / "cpu.max").partition(" ")
+                quota, _, period = _read(f"{mount}/{group}/cpu.max").partition(" ")
                 if quota.isdigit():
                     yield int(quota), int(period or 100_000)
             elif "cpu" in controllers.split(","):
-                folder = mount / "cpu" / group
-                quota = _read(folder / "cpu.cfs_quota_us")
+                folder = f"{mount}/cpu/{group}"
+                quota = _read(f"{folder}/cpu.cfs_quota_us")
                 if quota.isdigit():  # -1: none
-                    yield int(quota), int(_read(folder / "cpu.cfs_period_us") or 100_000)
+                    yield int(quota), int(_read(f"{folder}/cpu.cfs_period_us") or 100_000)
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
     except (OSError, ValueError):
         return ""

@@ -8,10 +8,12 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -723,3 +725,10 @@ def test_without_scikit_learn_the_error_names_the_extra():
 def test_docstring_examples(name):
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0
+
+
+def test_the_code_of_the_documentation_runs(capsys):
+    text = (Path(__file__).parent.parent / "docs/estimators.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    exec(compile(code, "estimators.md", "exec"), {})
+    assert float(capsys.readouterr().out) > 0.9

@@ -250,7 +250,7 @@ class BaseMLP(BaseEstimator, ABC):
         sample_weight: Any = None,
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
-    ) -> BaseMLP:
+    ) -> Self:
         hidden = self._hidden()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._check_data(X, y, incremental, first)
@@ -378,7 +378,7 @@ class BaseMLP(BaseEstimator, ABC):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-    ) -> BaseMLP:
+    ) -> Self:
         """Train.
 
         Parameters

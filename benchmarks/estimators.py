@@ -100,7 +100,7 @@ def compare(name: str, folder: Path, seeds: int) -> list[str]:
         with threadpool_limits(threads):
             for _ in range(ROUNDS):
                 for who, make in makers.items():
-                    several = max(2, min(20, 200_000 // len(x)))
+                    several = max(2, min(epochs, 200_000 // len(x)))
                     model = make(random_state=0, max_iter=several)
                     started = time.perf_counter()
                     model.fit(x, y)

@@ -303,6 +303,8 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the objective and its gradient at the parameters `packed`, for targets (n, k)."""
         network = self._fitted()
+        if isinstance(sample_weight, list):  # scikit-learn 1.6 has its activations here
+            sample_weight = None
         rows = Rows(X, np.require(y, network.dtype, ("C", "A")), sample_weight, network.dtype)
         return _lbfgs.objective(network, rows, self.alpha)(packed)
 

@@ -253,17 +253,10 @@ EXPECTED = {
     "grid_search.py": "nnfast MLPClassifier         accuracy 0.9",
 }
 WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py"}
-SLOW = {"adult.py", "grid_search.py"}  # scikit-learn's part of them
 DATA = Path("../shared/data")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
-        for path in EXAMPLES
-    ],
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +264,7 @@ def test_examples_run(
         pytest.importorskip("sklearn")
     if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
         pytest.skip(f"{DATA} with the Adult census is not there")
-    monkeypatch.setattr(sys, "argv", [str(path)])
+    monkeypatch.setattr(sys, "argv", [str(path), "--alone"])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")
     assert EXPECTED[path.name] in capsys.readouterr().out

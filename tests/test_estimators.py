@@ -22,6 +22,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import scipy.optimize
+import sklearn
 from scipy import sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone
@@ -154,6 +155,17 @@ def test_a_long_run_stays_with_scikit_learn(data, weighted):
     assert b.best_loss_ is None
     for mine, other in zip(b.coefs_ + b.intercepts_, a.coefs_ + a.intercepts_, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-7)
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic"])
+def test_a_network_without_hidden_layers_is_linear(activation):
+    for kind, x, y, params in (DATA[name] for name in COMPARED):
+        models = both(
+            kind, hidden_layer_sizes=(), activation=activation, shuffle=False, random_state=0,
+            max_iter=10, **params,
+        )  # fmt: skip
+        fit_both(models, x, y)
+        np.testing.assert_allclose(models[1].loss_curve_, models[0].loss_curve_, atol=1e-8)
 
 
 def test_badly_scaled_data_have_scikit_learns_losses():
@@ -484,6 +496,16 @@ def test_scikit_learns_tools_take_it():
     assert permutation_importance(fitted, x, y, n_repeats=2).importances_mean.max() > 0.05
     assert partial_dependence(fitted, x, [0])["average"].shape[0] == 1
     assert "MLPClassifier" in fitted._repr_html_()
+
+
+def test_weights_are_routed():
+    kind, x, y, _ = DATA["binary"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = getattr(nnfast, kind)(5, max_iter=3, random_state=0)
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = GridSearchCV(model, {"alpha": [0.1]}, cv=2).fit(x, y, sample_weight=WEIGHTS)
+        plain = clone(model).set_params(alpha=0.1).fit(x, y, WEIGHTS)
+        assert search.best_estimator_.loss_ == plain.loss_
 
 
 def test_several_threads_may_predict():

@@ -308,9 +308,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict(self, X: Any) -> Array:
         """Return the most probable classes, (n_samples,), or of several labels an indicator."""
         outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            outputs = outputs.ravel()
-        labels: Array = self._label_binarizer.inverse_transform(outputs)
+        labels: Array
+        if outputs.shape[1] == 1 and len(self.classes_) == 2:
+            labels = self.classes_[(outputs[:, 0] > 0.5).astype(np.intp)]
+        elif self._kind == "multiclass":
+            labels = self.classes_[outputs.argmax(axis=1)]
+        else:
+            one = outputs.shape[1] == 1
+            labels = self._label_binarizer.inverse_transform(outputs.ravel() if one else outputs)
         return labels
 
     def predict_proba(self, X: Any) -> Array:

@@ -8,6 +8,7 @@ import runpy
 import statistics
 import struct
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -248,12 +249,22 @@ EXPECTED = {
     "xor.py": "accuracy 1.00",
     "linear_regression.py": "y = 3.0",
     "autoencoder.py": "16 principal components",
+    "adult.py": "nnfast MLPClassifier         accuracy 0.8",
+    "grid_search.py": "nnfast MLPClassifier         accuracy 0.9",
 }
+WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py"}
+DATA = Path("../shared/data")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if path.name == "autoencoder.py":
+def test_examples_run(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
+    if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
+        pytest.skip(f"{DATA} with the Adult census is not there")
+    monkeypatch.setattr(sys, "argv", [str(path), "--alone"])
+    monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")
     assert EXPECTED[path.name] in capsys.readouterr().out

@@ -105,6 +105,24 @@ def test_levels_see_an_import_from_above(tmp_path: Path) -> None:
     assert imported(source) == {"demo", "models", "layers"}
 
 
+def test_only_the_estimators_are_built_on_scikit_learn() -> None:
+    """Elsewhere it is asked for its data sets, inside functions."""
+    found = {
+        _top(_module(path))
+        for path in FILES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for inner in ast.walk(node)
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)) and _imports(inner, "sklearn")
+    }
+    assert found == {"estimators"}
+
+
+def _imports(node: ast.AST, package: str) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    return any(name.partition(".")[0] == package for name in names)
+
+
 def fresh(code: str) -> str:
     """Return what a new interpreter prints."""
     done = subprocess.run(

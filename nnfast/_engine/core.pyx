@@ -485,6 +485,8 @@ cdef class Engine:
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
     cdef double next_trial
+    cdef int short_trial            # how far one has come that takes several short calls
+    cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public int n_threads       # at most; 0: as many as all models may use
     cdef public uint64_t epoch
@@ -671,6 +673,7 @@ cdef class Engine:
             self.training = workspace
             self.team_pays = True
             self.next_trial = 0
+            self.short_trial = 0
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -744,20 +747,34 @@ cdef class Engine:
         machine a team is slower than one thread, by 100 times for small steps. Only a measurement
         tells, and it may be made at will, because results do not depend on the number of threads:
         both ways get a millisecond, ten times a second while the team wins, once while it loses.
+        Calls of few steps are a trial's parts: one with one thread, one that wakes the team, one with it.
         """
-        cdef double alone, together
+        cdef double together
         if threads == 1 or forced_threads:
             self.segment(run, threads, deadline)
-            return
-        if self.k.now() > self.next_trial and run.n_steps > 3:
-            alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
+        elif self.k.now() <= self.next_trial:
+            self.segment(run, threads if self.team_pays else 1, deadline)
+        elif run.n_steps > 3:
+            self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
             self.segment(run, threads, 0)   # one step, that wakes the team
             together = self.segment(run, threads, self.k.now() + TRIAL_SECONDS)
-            self.team_pays = together < alone
-            self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
-            if self.k.now() > deadline:
-                return
-        self.segment(run, threads if self.team_pays else 1, deadline)
+            self.decide(together)
+            if self.k.now() <= deadline:
+                self.segment(run, threads if self.team_pays else 1, deadline)
+        elif self.short_trial == 0:
+            self.alone = self.segment(run, 1, deadline)
+            self.short_trial = 1
+        elif self.short_trial == 1:
+            self.segment(run, threads, deadline)
+            self.short_trial = 2
+        else:
+            self.decide(self.segment(run, threads, deadline))
+
+    cdef decide(self, double together):
+        """End a trial in which a step of the team took so many seconds."""
+        self.team_pays = together < self.alone
+        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        self.short_trial = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
         """Some more steps; returns the seconds that one took."""

@@ -176,12 +176,13 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _draw(self, sizes: Sequence[int], network: Network) -> None:
         """Draw initial weights, in scikit-learn's order and within its bounds."""
+        # scikit-learn looks at the hidden layers' activation for the output's weights, too.
+        names = network.architecture.activations
+        if not names and isinstance(self.activation, str):
+            names = self._activations(1)
         for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
-            names = network.architecture.activations
-            # scikit-learn takes one activation for all layers, the output's included.
-            activation = names[min(i, len(names) - 1)].name if names else ""
-            factor = 2.0 if activation == "sigmoid" else 6.0
-            bound = np.sqrt(factor / (sizes[i] + sizes[i + 1]))
+            logistic = bool(names) and names[min(i, len(names) - 1)].name == "sigmoid"
+            bound = np.sqrt((2.0 if logistic else 6.0) / (sizes[i] + sizes[i + 1]))
             coef[...] = self._random_state.uniform(-bound, bound, coef.shape)
             intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
 
@@ -250,7 +251,7 @@ class BaseMLP(BaseEstimator, ABC):
         sample_weight: Any = None,
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
-    ) -> BaseMLP:
+    ) -> Self:
         hidden = self._hidden()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._check_data(X, y, incremental, first)
@@ -303,6 +304,8 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the objective and its gradient at the parameters `packed`, for targets (n, k)."""
         network = self._fitted()
+        if isinstance(sample_weight, list):  # scikit-learn 1.6 has its activations here
+            sample_weight = None
         rows = Rows(X, np.require(y, network.dtype, ("C", "A")), sample_weight, network.dtype)
         return _lbfgs.objective(network, rows, self.alpha)(packed)
 
@@ -378,7 +381,7 @@ class BaseMLP(BaseEstimator, ABC):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-    ) -> BaseMLP:
+    ) -> Self:
         """Train.
 
         Parameters
@@ -437,7 +440,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the network's outputs for checked rows."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return predict(self._fitted(), X)
+        with limited_threads(self.n_threads):
+            return predict(self._fitted(), X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

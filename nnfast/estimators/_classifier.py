@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -280,9 +280,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(lambda self: self._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
-    ) -> MLPClassifier:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train one epoch more.
 
         Parameters
@@ -305,15 +303,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if first_call_of_partial_fit(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        self._fit(X, y, sample_weight, incremental=True)
-        return self
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the most probable classes, (n_samples,), or of several labels an indicator."""
         outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            outputs = outputs.ravel()
-        labels: Array = self._label_binarizer.inverse_transform(outputs)
+        labels: Array
+        if outputs.shape[1] == 1 and len(self.classes_) == 2:
+            labels = self.classes_[(outputs[:, 0] > 0.5).astype(np.intp)]
+        elif self._kind == "multiclass":
+            labels = self.classes_[outputs.argmax(axis=1)]
+        else:
+            one = outputs.shape[1] == 1
+            labels = self._label_binarizer.inverse_transform(outputs.ravel() if one else outputs)
         return labels
 
     def predict_proba(self, X: Any) -> Array:

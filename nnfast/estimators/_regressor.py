@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,7 +203,7 @@ n_layers_, n_outputs_, out_activation_
 
     @available_if(lambda self: self._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one epoch more.
 
         Parameters
@@ -216,8 +216,7 @@ n_layers_, n_outputs_, out_activation_
         -------
         self
         """
-        self._fit(X, y, sample_weight, incremental=True)
-        return self
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the predictions, (n_samples,), or (n_samples, n_outputs) of several outputs."""

@@ -20,7 +20,7 @@ from nnfast._plan import Plan
 from nnfast._progress import line
 from nnfast._resolve import describe
 from nnfast._streams import Stream
-from nnfast._trainer import Evaluation, Fit, Options, Program, warn_diverged
+from nnfast._trainer import BEFORE, Evaluation, Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 
@@ -310,7 +310,9 @@ class Sequential(Chain):
         Warns
         -----
         RuntimeWarning
-            If the loss stops being finite; training ends there.
+            If the loss stops being finite: training ends before that batch changes anything. If the
+            weights or the optimizer's state were not finite by then, the last that were known to
+            be come back, with their count of steps; they are looked at in 1 % of the time.
         UserWarning
             If the data end before `steps_per_epoch` or `epochs` are through.
 
@@ -458,7 +460,8 @@ class Sequential(Chain):
         if engine.batch == 0:  # else this is a callback's call within an epoch of fit
             engine.epoch += 1
         if status == _engine.NONFINITE:
-            warn_diverged("train_on_gradient" if given else "train_on_batch", stacklevel=4)
+            method = "train_on_gradient" if given else "train_on_batch"
+            warn_diverged(method, BEFORE, stacklevel=4)
 
     # Measuring and predicting
 

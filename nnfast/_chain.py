@@ -114,7 +114,7 @@ class Chain:
         self._append(layer)
         try:
             self._build()
-        except ValueError:
+        except BaseException:
             self._one = one
             self._layers.remove(layer)
             raise
@@ -147,7 +147,7 @@ class Chain:
             return layer
         try:
             self._build()
-        except ValueError:
+        except BaseException:
             self._layers.append(layer)
             raise
         return layer

@@ -101,6 +101,8 @@ class Program:
         ------
         ValueError
             If the loss or a metric does not fit the plan's output; the engine is as before.
+        MemoryError
+            The engine is as before, too.
         """
         known = loss or Loss()
         if known.rowwise and len(plan.output_shape) != 1:
@@ -114,16 +116,13 @@ class Program:
                 f"{loss!r} has {len(known.levels)} levels, so the model must have as many outputs; "
                 f"it has {plan.n_out}"
             )
-        if loss is not None:
-            function = (
-                loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
-            )
-            smoothing = loss.smoothing(plan.n_out)
-            engine.set_loss(
-                *loss.engine_loss(plan.final_activation), loss.levels, *smoothing, function
-            )
+        # What may fail comes first: the loss is set when nothing can go wrong any more.
+        function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
+        levels, smoothing = engine.new_levels(known.levels), known.smoothing(plan.n_out)
         engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper, **optimizer.options)
         optimizer.start(engine.slots)
+        if loss is not None:
+            engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
         return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
 
     def finish(self) -> None:

@@ -114,7 +114,7 @@ class Chain:
         self._append(layer)
         try:
             self._build()
-        except ValueError:
+        except BaseException:
             self._one = one
             self._layers.remove(layer)
             raise
@@ -147,7 +147,7 @@ class Chain:
             return layer
         try:
             self._build()
-        except ValueError:
+        except BaseException:
             self._layers.append(layer)
             raise
         return layer
@@ -419,6 +419,17 @@ class Chain:
         return json.dumps(
             {"class_name": type(self).__name__, "config": self.get_config()}, **options
         )
+
+    @staticmethod
+    def _plan_of(config: Mapping[str, Any]) -> tuple[dict[str, Shape], int]:
+        """Return the shapes of a model's weights, named as by `_named_weights`, and its outputs.
+
+        Nothing is allocated.
+        """
+        chain = [deserialize(entry) for entry in config["layers"]]
+        plan = compile_plan(chain, check.shape("input_shape", config["input_shape"]))
+        shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
+        return shapes, plan.n_out
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

@@ -233,6 +233,7 @@ class FitStream(Fit):
         outputs = self.program.outputs(batch)
         lr, losses = self.program.optimizer.rates(self.engine.iterations, 1), np.empty(1)
         self.model._claim()
+        self.snapshot.take()
         self.largest = max(self.largest, len(batch))
         status, _ = self.engine.run(
             batch.data(), self.largest, False, lr, losses, outputs, first_row=running.rows

@@ -186,6 +186,10 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save the model after every epoch, or every few batches.
 
+    Training that was ended, even by force, goes on from the last file as if nothing had happened:
+    load it, and call `fit` with the number in its name as `initial_epoch`. A file from the middle
+    of an epoch goes on with the next one.
+
     Parameters
     ----------
     filepath : str or path-like

@@ -20,7 +20,7 @@ from nnfast._plan import Plan
 from nnfast._progress import line
 from nnfast._resolve import describe
 from nnfast._streams import Stream
-from nnfast._trainer import Evaluation, Fit, Options, Program, warn_diverged
+from nnfast._trainer import BEFORE, Evaluation, Fit, Options, Program, warn_diverged
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 
@@ -310,7 +310,9 @@ class Sequential(Chain):
         Warns
         -----
         RuntimeWarning
-            If the loss stops being finite; training ends there.
+            If the loss stops being finite: training ends before that batch changes anything. If the
+            weights or the optimizer's state were not finite by then, the last that were known to
+            be come back, with their count of steps; they are looked at in 1 % of the time.
         UserWarning
             If the data end before `steps_per_epoch` or `epochs` are through.
 
@@ -458,7 +460,8 @@ class Sequential(Chain):
         if engine.batch == 0:  # else this is a callback's call within an epoch of fit
             engine.epoch += 1
         if status == _engine.NONFINITE:
-            warn_diverged("train_on_gradient" if given else "train_on_batch", stacklevel=4)
+            method = "train_on_gradient" if given else "train_on_batch"
+            warn_diverged(method, BEFORE, stacklevel=4)
 
     # Measuring and predicting
 
@@ -814,7 +817,7 @@ class Sequential(Chain):
 
     # Saving
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
         """Write the model to a file from which `load_model` continues it exactly.
 
         The file holds architecture, weights, what was compiled, the optimizer's state and the
@@ -824,6 +827,10 @@ class Sequential(Chain):
         Parameters
         ----------
         path : str or path-like
+            Any file name.
+        include_optimizer : bool, default True
+            Without it what was compiled and the optimizer's state are left out: the file is for
+            predictions, or for another `compile`.
 
         Raises
         ------
@@ -837,7 +844,8 @@ class Sequential(Chain):
         engine = self._built_engine()
         arrays = dict(self._named_weights())
         description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        if self.optimizer is not None and not isinstance(self.loss, losses.FunctionLoss):
+        compiled = include_optimizer and self.optimizer is not None
+        if compiled and not isinstance(self.loss, losses.FunctionLoss):
             description["compile"] = {
                 "optimizer": describe(self.optimizer),
                 "loss": None if self.loss is None else describe(self.loss),
@@ -845,14 +853,15 @@ class Sequential(Chain):
                 "weighted_metrics": _metrics.describe_all(self._weighted_entries),
             }
             arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        if isinstance(self.loss, losses.FunctionLoss):
+        if compiled and isinstance(self.loss, losses.FunctionLoss):
             check.warn(
                 f"Loss {self.loss.name} is a function and is not saved, nor is the optimizer: "
                 "compile the loaded model with them"
             )
         description["state"] = {
             "seed": self._seed,
-            "epoch": engine.epoch,
+            # An epoch under way is not gone on with: the next `fit` begins the one after.
+            "epoch": engine.epoch + (engine.batch > 0),
             "iterations": engine.iterations,
         }
         saving.write(path, arrays, description)
@@ -966,7 +975,8 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold a model saved by nnfast.
+        If it does not hold a model saved by nnfast. Whatever it holds, nothing of it is run, and
+        memory is only taken for what it really has.
 
     Examples
     --------
@@ -982,9 +992,12 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
 
     arrays, description = saving.read(path)
     try:
+        saving.check_shapes(arrays, *Sequential._plan_of(description["model"]))
         model = Sequential.from_config(description["model"])
         model._restore(arrays, description)
-    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever comes of a description that somebody has made up
         raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
     return model
 

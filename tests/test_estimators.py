@@ -441,7 +441,7 @@ def test_sparse_rows_are_never_written_out_as_a_whole():
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 450
 
@@ -744,7 +744,7 @@ def test_without_scikit_learn_the_error_names_the_extra():
         "except ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
     )
     assert "nnfast[sklearn]" in done.stdout
 

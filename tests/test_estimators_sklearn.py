@@ -15,9 +15,12 @@ pytest.importorskip("sklearn")
 import sklearn
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import nnfast
 from nnfast import MLPClassifier, MLPRegressor
 
 TESTS = Path(__file__).parent
+# Where the package under test is, which need not be this checkout.
+PACKAGE = str(Path(nnfast.__file__).parents[1])
 
 FORMS = [
     form
@@ -41,7 +44,7 @@ def test_its_tests_pass_with_our_classes(tmp_path):
     own = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
     if not own.is_file():
         pytest.skip("scikit-learn is installed without its tests")
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(TESTS), PACKAGE, os.environ.get("PYTHONPATH", "")]
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "sklearn_plugin", "-p", "no:cacheprovider"),
         *("--rootdir", str(tmp_path), "-c", os.devnull, str(own)),
@@ -71,7 +74,7 @@ def test_the_plugin_replaces_the_classes_of_its_tests(tmp_path):
         "@pytest.mark.parametrize('kind', [MLPClassifier, MLPRegressor])\n"
         "def test_seen(kind):\n    assert kind.__module__.startswith('nnfast.')\n"
     )
-    paths = [str(TESTS), str(TESTS.parent)]
+    paths = [str(TESTS), PACKAGE]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "sklearn_plugin", str(program)],
         cwd=tmp_path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import nnfast
 from nnfast import _engine, activations, callbacks, layers, optimizers
+from nnfast._trainer import Snapshot
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
@@ -36,6 +38,72 @@ def test_a_bad_batch_changes_nothing_and_the_next_one_trains(options: dict[str, 
         np.testing.assert_array_equal(a, b)
     losses = [one.train_on_batch(X, Y) for _ in range(5)]
     assert losses[-1] < losses[0]
+
+
+class Batches:
+    """A dataset in its own order."""
+
+    def __init__(self, x: Any, y: Any) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.x[i : i + 1], self.y[i : i + 1]
+
+
+@pytest.mark.parametrize("how", ["array", "callback", "stream"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_state_that_overflows_with_a_finite_loss_comes_back(how: str, optimizer: str) -> None:
+    """A gradient of 1e20 has an infinite square, long before a loss is infinite."""
+    nnfast.set_seed(0)
+    one = nnfast.Sequential([layers.Dense(1, input_dim=1, kernel_initializer="zeros")])
+    one.compile(optimizer, "mae")
+    x, y = np.ones((40, 1), np.float32), np.full(40, 2.0, np.float32)
+    one.fit(x, y, batch_size=1, epochs=2, verbose=0)
+    assert one._engine is not None
+    engine = one._engine
+    before = [*one.get_weights(), engine.slots.copy(), engine.iterations]
+    x[0], x[1:] = 1e20, np.nan
+    fit: dict[str, Any] = {"x": x, "y": y, "batch_size": 1}
+    if how == "callback":
+        fit["callbacks"] = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    if how == "stream":
+        fit = {"x": Batches(x, y)}
+    message = r"epoch 1/3, batch 2: the loss is not finite.*as after step 80, the last known"
+    with pytest.warns(RuntimeWarning, match=message):
+        history = one.fit(**fit, shuffle=False, epochs=3, verbose=0)
+    assert history.history == {}
+    after = [*one.get_weights(), engine.slots, engine.iterations]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_that_is_finite_stays_as_before_the_batch() -> None:
+    one = model()
+    x = X.copy()
+    x[40] = np.nan
+    with pytest.warns(RuntimeWarning, match="as before that batch"):
+        one.fit(x, Y, batch_size=8, shuffle=False, verbose=0)
+    assert one._engine is not None
+    assert one._engine.iterations == 5
+
+
+def test_a_snapshot_waits_for_a_hundred_times_what_it_took() -> None:
+    engine = model(width=2000)._engine
+    assert engine is not None
+    snapshot = Snapshot(engine)
+    begin = time.perf_counter()
+    snapshot.take()
+    end = time.perf_counter()
+    assert end < snapshot._due <= end + 100 * (end - begin)
+    snapshot._due += 60.0
+    engine.weights[:] = 1.0
+    snapshot.take()
+    engine.weights[:] = np.inf
+    assert snapshot.put_back()
+    assert not (engine.weights == 1.0).any()
 
 
 def test_training_within_a_callback_of_training() -> None:

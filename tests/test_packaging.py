@@ -38,7 +38,7 @@ def test_the_extras_are_there() -> None:
 @pytest.mark.parametrize(
     ("extra", "names"),
     [
-        ("sklearn", {"scikit-learn"}),
+        ("sklearn", {"scikit-learn", "scipy"}),
         ("plot", {"matplotlib"}),
         ("progress", {"rich"}),
         ("demo", {"scikit-learn", "matplotlib", "rich"}),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from formats.make import inputs
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import layers, optimizers
+from nnfast import callbacks, layers, optimizers, saving, schedules
 
 
 def data() -> tuple[NDArray[Any], NDArray[Any]]:
@@ -68,6 +71,125 @@ def test_five_and_five_epochs_are_ten(dtype: str, optimizer: Any, tmp_path: Path
     assert {key: first[key] + second[key] for key in first} == expected
     assert_same_weights(whole, loaded)
     np.testing.assert_array_equal(whole.predict(x), loaded.predict(x))
+
+
+CHAIN = [
+    *(lambda: layers.GaussianNoise(0.1), lambda: layers.Dense(8, activation="relu")),
+    *(lambda: layers.BatchNormalization(momentum=0.9), lambda: layers.Dropout(0.25)),
+    *(lambda: layers.LayerNormalization(), lambda: layers.Dense(3, activation="softmax")),
+]
+EACH_OPTIMIZER = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01),
+    "adam": lambda: optimizers.Adam(0.01),
+    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True, global_clipnorm=1.0),
+    "adamw": lambda: optimizers.AdamW(schedules.CosineDecay(0.01, 30)),
+    "nadam": lambda: optimizers.Nadam(0.01),
+    "rmsprop": lambda: optimizers.RMSprop(0.01),
+    "rmsprop centered": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.5),
+    "adagrad": lambda: optimizers.Adagrad(0.05),
+    "lion": lambda: optimizers.Lion(0.001),
+    "average": lambda: optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=3),
+}
+
+
+def deep(optimizer: str) -> Any:
+    nnfast.set_seed(3)
+    model = nnfast.Sequential([layers.Input((12,)), *(layer() for layer in CHAIN)])
+    model.compile(EACH_OPTIMIZER[optimizer](), "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+def state(model: Any) -> list[Any]:
+    engine = model._engine
+    return [engine.weights.copy(), engine.slots.copy(), engine.iterations, engine.epoch]
+
+
+def train(path: Path, epochs: int) -> None:
+    """Go on with the model in a file."""
+    x, y = data()
+    model = nnfast.load_model(path)
+    model.fit(x.reshape(60, 12), y, batch_size=16, epochs=epochs, verbose=0)
+    model.save(path)
+
+
+def test_every_optimizer_goes_on_in_a_new_process(tmp_path: Path) -> None:
+    x, y = data()
+    fit = {"x": x.reshape(60, 12), "y": y, "batch_size": 16, "epochs": 10, "verbose": 0}
+    expected = {}
+    for name in EACH_OPTIMIZER:
+        model = deep(name)
+        # At the end of `fit` a moving average replaces the weights: half way is inside of it.
+        half = callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs, name=name, model=model: (
+                epoch == 4 and model.save(tmp_path / name)
+            )
+        )
+        model.fit(**fit, callbacks=half)
+        expected[name] = state(model)
+    assert optimizers.TABLE.keys() <= EACH_OPTIMIZER.keys()
+    program = "import test_saving as t, pathlib, sys\nfor p in sys.argv[1:]: t.train(p, 5)"
+    subprocess.run(
+        [sys.executable, "-c", program, *map(str, tmp_path.iterdir())],
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parent,
+    )
+    for name, values in expected.items():
+        for a, b in zip(values, state(nnfast.load_model(tmp_path / name)), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_without_the_optimizer(tmp_path: Path) -> None:
+    x, y = data()
+    model = compiled()
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "whole")
+    model.save(tmp_path / "model", include_optimizer=False)
+    assert (tmp_path / "model").stat().st_size < (tmp_path / "whole").stat().st_size
+    loaded = nnfast.load_model(tmp_path / "model")
+    assert loaded.optimizer is None
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    loaded.compile("adam", "sparse_categorical_crossentropy")
+    assert np.isfinite(loaded.fit(x, y, verbose=0).history["loss"]).all()
+
+
+def test_saved_within_an_epoch_it_goes_on_with_the_next_one(tmp_path: Path) -> None:
+    x, y = data()
+    model = compiled()
+    stop = callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: (
+            batch == 1 and (model.save(tmp_path / "model"), setattr(model, "stop_training", True))
+        )
+    )
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=stop)
+    loaded = nnfast.load_model(tmp_path / "model")
+    for one in (model, loaded):
+        one.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    assert_same_weights(model, loaded)
+
+
+FORMATS = sorted((Path(__file__).parent / "formats").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.stem)
+def test_files_of_every_format_load(path: Path) -> None:
+    """They are never written again: what a version has saved, all later ones read."""
+    model = nnfast.load_model(path.with_suffix(".safetensors"))
+    x = inputs(model)
+    expected = np.array(json.loads(path.read_text()))
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-4, atol=1e-6)
+    copy = nnfast.models.clone_model(model)
+    copy.load_weights(path.with_suffix(".weights"))
+    np.testing.assert_array_equal(copy.predict(x), model.predict(x))
+    y: Any = [0, 1, 2, 0, 1] if model.loss.sparse else np.zeros_like(expected)
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
+    assert model._engine is not None
+    assert model._engine.iterations == 3  # two were in the file
+
+
+def test_there_are_files_of_the_present_format() -> None:
+    assert any(path.name.startswith(f"format{saving.FORMAT}-") for path in FORMATS)
 
 
 def test_round_trip_keeps_the_description(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from nnfast._engine.core import (
     SLOPE_NEEDS_INPUT,
     Data,
     allocation_count,
+    fail_allocation,
     force_threads,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "Engine",
     "allocation_count",
     "core",
+    "fail_allocation",
     "force_threads",
     "get_num_threads",
     "set_num_threads",

@@ -121,6 +121,7 @@ cdef int forced_threads = 0      # test hook
 cdef bint team_ended = False     # before the last fork
 cdef bint is_child = False       # forked beside a living team: libgomp would wait for threads for ever
 cdef Py_ssize_t allocations = 0
+cdef Py_ssize_t failing = 0      # test hook: the allocation, counted from now on, that fails
 
 ctypedef fused real:
     float
@@ -179,6 +180,12 @@ def allocation_count():
     return allocations
 
 
+def fail_allocation(Py_ssize_t n):
+    """Test hook: let the n-th allocation from now on fail, as if there were no memory; 0: none."""
+    global failing
+    failing = n
+
+
 def before_fork():
     """End the team of the thread that forks; the next parallel region makes a new one."""
     global team_ended
@@ -216,12 +223,16 @@ cdef class Buffer:
     cdef bytes format
 
     def __cinit__(self, rows, cols, bytes format):
-        global allocations
+        global allocations, failing
         self.format = format
         self.itemsize = 8 if format == b"d" else 4
         size = rows * cols * self.itemsize + 2 * ALIGNMENT  # Python integers: no overflow
         if size > <Py_ssize_t>(<size_t>-1 // 4):
             raise MemoryError(f"cannot allocate {size} bytes")
+        if failing > 0:
+            failing -= 1
+            if failing == 0:
+                raise MemoryError(f"cannot allocate {size} bytes: a test's wish")
         self.block = calloc(<size_t>size, 1)
         if self.block == NULL:
             raise MemoryError(f"cannot allocate {size} bytes")
@@ -586,12 +597,18 @@ cdef class Engine:
         self.model.seed = seed
         self.mid_epoch = False
 
+    def new_levels(self, levels):
+        """Levels in memory of their own: with them `set_loss` allocates nothing, and cannot fail."""
+        return levels_of(levels, self.model.n_out, self.format)
+
     def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
                  double slope_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
-        """levels: one number for every column, or one each. function: the loss of kind LOSS_CALL; it
-        is called with (targets, rows, outputs, weight, value, gradient), targets those of Data, rows
-        the numbers of the batch's rows in them, and fills in the last two.
+        """levels: one number for every column, or one each, or of `new_levels`.
+
+        function: the loss of kind LOSS_CALL; it is called with (targets, rows, outputs, weight, value,
+        gradient), targets those of Data, rows the numbers of the batch's rows in them, and fills in the
+        last two.
 
         value_scale, slope_scale: what the value and the gradient of each row are multiplied by; limit:
         the largest value of a row of weight 1, after that. weighted_mean: the denominator is the sum
@@ -601,7 +618,7 @@ cdef class Engine:
         if (kind == LOSS_CALL) != (function is not None):
             raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
         self.function = function
-        self._levels = levels_of(levels, self.model.n_out, self.format)
+        self._levels = levels if isinstance(levels, Buffer) else self.new_levels(levels)
         self.model.loss.levels = self._levels.data
         self.model.loss.kind = kind
         self.model.loss.fused = fused

@@ -1,0 +1,80 @@
+"""Write the files of the present format that all later versions must load: run it once a format.
+
+Beside each ``.safetensors`` there is a ``.json`` with what its model gives for `inputs`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import constraints, layers, losses, metrics, optimizers, regularizers, saving, schedules
+
+FOLDER = Path(__file__).parent
+
+
+def inputs(model: nnfast.Sequential) -> NDArray[np.float64]:
+    """Return five samples."""
+    shape = [size or 5 for size in model.input_shape]
+    return np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+
+
+def models() -> dict[str, nnfast.Sequential]:
+    """Return models that between them use every part of the format."""
+    nnfast.set_seed(5)
+    classes = nnfast.Sequential(
+        [
+            layers.Input((2, 3)),
+            layers.Rescaling(0.5, 0.1),
+            layers.Flatten(),
+            layers.GaussianNoise(0.1),
+            layers.Dense(
+                4,
+                activation="leaky_relu",
+                kernel_regularizer=regularizers.L1L2(0.01, 0.02),
+                kernel_constraint=constraints.MaxNorm(2.0),
+            ),
+            layers.BatchNormalization(),
+            layers.Dropout(0.25),
+            layers.Dense(3, activation="softmax", kernel_initializer="he_normal"),
+        ],
+        name="classes",
+    )
+    classes.compile(
+        optimizers.Adam(schedules.CosineDecay(0.01, 100), amsgrad=True, use_ema=True),
+        losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy", metrics.SparseTopKCategoricalAccuracy(2)],
+    )
+    values = nnfast.Sequential(
+        [
+            layers.Dense(3, input_dim=2, use_bias=False),
+            layers.LayerNormalization(),
+            layers.Activation("tanh"),
+            layers.Dense(2),
+            layers.Reshape((2, 1)),
+        ],
+        name="values",
+        dtype="float64",
+    )
+    values.compile(optimizers.SGD(0.1, momentum=0.9, clipnorm=1.0), losses.Huber(0.5))
+    return {"classes": classes, "values": values}
+
+
+def main() -> None:
+    """Write them."""
+    for name, model in models().items():
+        y: Any = [0, 1, 2, 0, 1] if name == "classes" else np.ones((5, 2, 1))
+        model.fit(inputs(model), y, epochs=2, verbose=0)
+        stem = FOLDER / f"format{saving.FORMAT}-{name}"
+        model.save(stem.with_suffix(".safetensors"))
+        model.save_weights(FOLDER / f"format{saving.FORMAT}-{name}.weights")
+        stem.with_suffix(".json").write_text(json.dumps(model.predict(inputs(model)).tolist()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Files that somebody has damaged or made up: refused or sound, never a crash or a surprise.
+
+NNFAST_TEST_FILES is their number, NNFAST_TEST_SEED starts another series of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib  # what loading may import late is imported before imports are watched  # noqa: F401
+import json
+import math
+import os
+import random
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from formats.make import models
+
+import nnfast
+from nnfast import layers, optimizers, saving, schedules
+
+FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
+SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
+SECONDS = 2.0  # for one small file; the processor's, not the clock's
+MEMORY = 200 * 2**20  # the most that all of it may take: no file has more than some kilobytes
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 3, 7, 0.5, -0.0, 1.5, 1e308, -1e308, 5e-324),
+    *(2**31 - 1, 2**31, 2**32, 2**40, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 10**400),
+    *("", "relu", "Dense", "adam", "F32", "F64", "I8", "BF16", "os.system", "builtins.eval"),
+    *("__class__", "nnfast.saving", "../../etc/passwd", "a/b", "\ud800", "\0", "x" * 5000),
+    *([], {}, [[]], [None], [0], [1], [2, 3], [2**40, 2**40], [2**63], [-1], [0] * 40, [1] * 2000),
+    {"class_name": "Dense", "config": {"units": 2**40}},
+    {"class_name": "Dense", "config": {"units": 3}, "module": "os", "registered_name": "system"},
+    {"class_name": "Orthogonal", "config": {}},
+    {"class_name": "Flatten", "config": {}},
+    {"class_name": "Lambda", "config": {"function": "lambda x: x"}},
+    {"class_name": "InputLayer", "config": {"shape": [2**40]}},
+    {"class_name": "CosineDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 2**70}},
+]
+TEXTS = [
+    *("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "[" * 3000, '{"a":' * 3000, "1" * 5000),
+    *('{"a": 1, "a": 2}', "tru", '"\\ud800"', "\x00", "{}", "[]", "null", "01", "1.", '"'),
+]
+WATCHED = {"import", "exec", "os.system", "os.exec", "subprocess.Popen", "pickle.find_class"}
+
+_watching = False
+_seen: list[Any] = []
+
+
+def _watch(event: str, arguments: Any) -> None:
+    if _watching and event in WATCHED:
+        _seen.append((event, arguments))
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Note what is imported or run within, which nothing in a file may cause."""
+    global _watching
+    _watching = True
+    try:
+        yield
+    finally:
+        _watching = False
+
+
+def seeds() -> list[nnfast.Sequential]:
+    """Return small models whose files are the ones that are changed."""
+    small = nnfast.Sequential([layers.Dense(2, input_dim=3)])
+    shapes = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), layers.Reshape((4, 1))])
+    nothing = nnfast.Sequential([layers.Input((0,)), layers.Dense(2)])
+    normal = nnfast.Sequential(
+        [
+            layers.Normalization(mean=[1.0, 2.0], variance=[1.0, 4.0], input_dim=2),
+            layers.Dense(2, kernel_initializer="orthogonal", activity_regularizer="l1"),
+            layers.ActivityRegularization(0.1),
+        ]
+    )
+    rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
+    normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
+    return [*models().values(), small, shapes, nothing, normal]
+
+
+class File:
+    """A file in parts, to be changed."""
+
+    def __init__(self, content: bytes) -> None:
+        (size,) = struct.unpack("<Q", content[:8])
+        self.header = json.loads(content[8 : 8 + size])
+        self.description = json.loads(self.header["__metadata__"]["nnfast"])
+        self.arrays = content[8 + size :]
+
+    def content(self) -> bytes:
+        self.header["__metadata__"]["nnfast"] = json.dumps(self.description)
+        return assemble(json.dumps(self.header).encode(), self.arrays)
+
+
+def assemble(header: bytes, arrays: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + arrays
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every entry within nested lists and dicts, as (container, key)."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, entry in list(entries):
+        yield value, key
+        if isinstance(entry, (dict, list)):
+            yield from places(entry)
+
+
+def forge(value: Any, rng: random.Random, others: list[Any]) -> None:
+    """Change one to three entries of nested lists and dicts."""
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        container, key = rng.choice(list(places(value)))
+        kind = rng.random()
+        if kind < 0.1:
+            del container[key]
+        elif kind < 0.2:
+            where, other = rng.choice(list(places(rng.choice(others))))
+            container[key] = copy.deepcopy(where[other])
+        elif kind < 0.3 and isinstance(container, dict):
+            container[rng.choice(("units", "shape", "colour", "a/b", "name"))] = container.pop(key)
+        elif kind < 0.4 and isinstance(container, list):
+            container.insert(key, copy.deepcopy(container[key]))
+        elif kind < 0.5 and isinstance(container[key], (int, float)):
+            container[key] += rng.choice((1, -1, 0.5))
+        else:
+            container[key] = copy.deepcopy(rng.choice(VALUES))
+
+
+def damage_bytes(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Flip bits, cut, double or exchange stretches, replace the header's length."""
+    data = bytearray(content)
+    at, length = rng.randrange(len(data)), rng.choice((1, 2, 8, 50))
+    kind = rng.randrange(7)
+    if kind == 0:
+        return content[:at]
+    if kind == 1:
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif kind == 2:
+        data[at : at + length] = b""
+    elif kind == 3:
+        data[at:at] = data[at : at + length]
+    elif kind == 4:
+        data[at : at + length] = rng.randbytes(length)
+    elif kind == 5:
+        (size,) = struct.unpack("<Q", content[:8])
+        new = rng.choice((0, 1, size - 1, size + 1, len(data) - 8, 2**24, 2**31, 2**63, 2**64 - 1))
+        data[:8] = struct.pack("<Q", new)
+    else:
+        other = rng.choice(others)
+        data[at:] = other[rng.randrange(len(other)) :]
+    return bytes(data)
+
+
+def forge_header(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change what a file says of its arrays."""
+    file = File(content)
+    entries = {key: entry for key, entry in file.header.items() if key != "__metadata__"}
+    if entries:
+        forge(entries, rng, [File(other).header for other in others])
+    file.header = {"__metadata__": file.header["__metadata__"], **entries}
+    if rng.random() < 0.3:
+        file.arrays += rng.randbytes(rng.choice((1, 4, 8, 1000)))
+    return file.content()
+
+
+def forge_description(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Change what a file says of its model."""
+    file = File(content)
+    forge(file.description, rng, [File(other).description for other in others])
+    return file.content()
+
+
+def forge_text(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Put in JSON that is none, or says something twice."""
+    file = File(content)
+    inner = rng.random() < 0.5
+    text = json.dumps(file.description if inner else file.header)
+    ends = [i for i, c in enumerate(text) if c in ":,[{}]"]
+    at, end = sorted((rng.choice(ends), rng.choice(ends)))
+    kind = rng.randrange(4)
+    if kind == 0:
+        text = text[: at + 1] + rng.choice(TEXTS) + text[at + 1 :]
+    elif kind == 1:
+        text = text[: at + 1] + rng.choice(TEXTS) + text[end:]
+    elif kind == 2:
+        text = text[:end] + text[at:]
+    else:
+        brace = rng.choice([i for i, c in enumerate(text) if c == "{"])
+        key = rng.choice(("nnfast", "__metadata__", "units", "name", "config", "class_name"))
+        text = f"{text[: brace + 1]}{json.dumps(key)}: {rng.choice(TEXTS)}, {text[brace + 1 :]}"
+    if not inner:
+        return assemble(text.encode("utf-8", "surrogatepass"), file.arrays)
+    file.header["__metadata__"]["nnfast"] = text
+    return assemble(json.dumps(file.header).encode(), file.arrays)
+
+
+KINDS: dict[str, Callable[[bytes, random.Random, list[bytes]], bytes]] = {
+    "bytes": damage_bytes,
+    "header": forge_header,
+    "description": forge_description,
+    "text": forge_text,
+}
+
+
+@pytest.fixture
+def limited_memory() -> Iterator[None]:
+    """Let the process have only so much more address space, whether it uses it or not."""
+    resource = pytest.importorskip("resource")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def check_sound(model: nnfast.Sequential, content: bytes) -> None:
+    """Use a model that was loaded: its shapes fit each other and the file."""
+    stored = File(content).header
+    for layer in model.layers:
+        for name, view in layer.named_weights.items():
+            assert list(view.shape) == stored[f"layers/{layer.name}/{name}"]["shape"]
+    shape = [2, *model.input_shape[1:]]
+    if math.prod(shape) > 10**6:
+        return
+    out = model.predict(np.zeros(shape))
+    assert out.shape == (2, *model.output_shape[1:])
+    if model.loss is not None:
+        one_target = model.loss.sparse or len(model.loss.levels) > 1
+        y = np.zeros((2, 1)) if one_target else np.zeros_like(out)
+        with suppress(ValueError):  # a hyper-parameter may not suit one epoch: a schedule's values
+            model.fit(np.ones(shape), y, verbose=0)
+
+
+def loaded(read: Callable[[Path], Any], path: Path) -> Any:
+    """Return what `read` makes of a file, None if it refuses it as it should."""
+    try:
+        with watched():
+            return read(path)
+    except ValueError as error:
+        if "is not a model saved by nnfast" not in str(error):
+            raise
+        return None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None) -> None:
+    global _seen
+    sys.addaudithook(_watch)
+    contents = []
+    for i, model in enumerate(seeds()):
+        model.save(tmp_path / str(i))
+        contents.append((tmp_path / str(i)).read_bytes())
+    path = tmp_path / "changed"
+    _seen = []
+    refused = sound = 0
+    for case in range(-(-FILES // len(KINDS))):
+        rng = random.Random(f"{SEED} {kind} {case}")
+        content = KINDS[kind](rng.choice(contents), rng, contents)
+        path.write_bytes(content)
+        started = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = loaded(nnfast.load_model, path)
+            if model is None:
+                refused += 1
+            else:
+                check_sound(model, content)
+                sound += 1
+            loaded(saving.weights_by_layer, path)
+        assert time.process_time() - started < SECONDS, case
+        assert not _seen, (case, _seen)
+    # Both happen: bits of a weight may be any, most of a description may not.
+    assert refused > 0.3 * (refused + sound)
+    print(f"{kind}: {refused} refused, {sound} sound")
+
+
+# Each rule once; the series above would not notice that a file is read which says things twice.
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    nnfast.Sequential([layers.Dense(2, input_dim=3, name="d")]).save(path)
+    return path
+
+
+def change_header(change: Callable[[str], str]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        file = File(content)
+        text = change(json.dumps(file.header))
+        assert text != json.dumps(file.header)
+        return assemble(text.encode(), file.arrays)
+
+    return changed
+
+
+def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
+    return change_header(lambda text: text.replace(old, new, 1))
+
+
+def set_config(key: str, value: Any) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        file = File(content)
+        file.description["model"]["layers"][0]["config"][key] = value
+        return file.content()
+
+    return changed
+
+
+RULES = {
+    "an array twice": (
+        replaced('"layers/d/bias":', '"layers/d/bias": {"dtype": "F32"}, "layers/d/bias":'),
+        "twice",
+    ),
+    "a setting twice": (replaced('\\"use_bias\\"', '\\"units\\": 2, \\"use_bias\\"'), "twice"),
+    "NaN": (replaced('\\"use_bias\\": true', '\\"use_bias\\": NaN'), "NaN"),
+    "too large a number": (replaced('\\"epoch\\": 0', '\\"epoch\\": 1e999'), "1e999"),
+    "nested": (change_header(lambda text: "[" * 10**5 + text), "nested"),
+    "bytes behind the arrays": (lambda content: content + b"\0", "32 bytes, and there are 33"),
+    "bytes missing": (lambda content: content[:-1], "32 bytes, and there are 31"),
+    "arrays that overlap": (replaced("[8, 32]", "[0, 24]"), "two arrays"),
+    "a gap": (replaced("[8, 32]", "[9, 33]"), "nothing, or two arrays"),
+    "a shape of other bytes": (replaced("[3, 2]", "[3, 3]"), "has 24 bytes"),
+    "a shape beyond 64 bits": (replaced("[3, 2]", f"[{2**62}, {2**62}]"), "has 24 bytes"),
+    "sizes below 0": (replaced("[3, 2]", "[-3, -2]"), "of shape"),
+    "another type": (replaced('"F32"', '"I32"'), "type 'I32'"),
+    "a header beyond the limit": (
+        change_header(lambda text: text + " " * saving.HEADER_LIMIT),
+        "no header of",
+    ),
+    "a header beyond the file": (
+        lambda content: struct.pack("<Q", 2**23) + content[8:],
+        "no header of 8388608",
+    ),
+    "more units": (set_config("units", 2**40), "the model needs"),
+    "a name to import": (
+        set_config("kernel_initializer", {"class_name": "os.system", "config": {}}),
+        "os.system",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rule(rule: str, saved: Path) -> None:
+    change, why = RULES[rule]
+    saved.write_bytes(change(saved.read_bytes()))
+    with pytest.raises(ValueError, match="is not a model saved by nnfast") as caught:
+        nnfast.load_model(saved)
+    assert why in str(caught.value)
+
+
+def test_outputs_are_no_larger_than_the_file_justifies(tmp_path: Path) -> None:
+    nnfast.Sequential([layers.Input((4,)), layers.Flatten()]).save(tmp_path / "model")
+    file = File((tmp_path / "model").read_bytes())
+    file.description["model"]["input_shape"] = [2**31]
+    (tmp_path / "model").write_bytes(file.content())
+    with pytest.raises(ValueError, match=f"puts out {2**31} numbers"):
+        nnfast.load_model(tmp_path / "model")
+
+
+def test_a_large_sparse_file_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "model", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="is not a model"):
+        nnfast.load_model(tmp_path / "model")

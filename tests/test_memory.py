@@ -1,0 +1,262 @@
+"""Memory: every allocation may fail, none is kept, and data are not copied."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import _engine, kernels, layers, optimizers
+
+Array = NDArray[Any]
+CALLS = int(os.environ.get("NNFAST_TEST_CALLS", "10000"))
+MB = 2**20
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(64, 5)), RNG.normal(size=(64, 2))
+MANY, MANY_Y = RNG.normal(size=(2000, 5)), RNG.normal(size=(2000, 2))
+SMALL = X[:3].astype(np.float32)
+
+
+def make() -> nnfast.Sequential:
+    nnfast.set_seed(0)
+    model = nnfast.Sequential(
+        [
+            layers.Dense(16, activation="gelu", input_dim=5, kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.1),
+            layers.LayerNormalization(),
+            layers.Dense(2),
+        ]
+    )
+    model.compile(optimizers.Adam(0.01), "mse", metrics=["mae"])
+    return model
+
+
+def pinball(y: Array, p: Array) -> tuple[Array, Array]:
+    return np.abs(p - y).mean(axis=1), np.sign(p - y) / 2
+
+
+def compile_otherwise(model: nnfast.Sequential) -> None:
+    model.compile(optimizers.SGD(0.1, momentum=0.9), "mae")
+
+
+def compile_function(model: nnfast.Sequential) -> None:
+    model.compile("sgd", pinball)
+
+
+UNCHANGED: dict[str, Callable[[nnfast.Sequential], Any]] = {
+    "add": lambda model: model.add(layers.Dense(3)),
+    "pop": lambda model: model.pop(),
+    "compile": compile_otherwise,
+    "compile a function": compile_function,
+    "fit": lambda model: model.fit(X, Y, epochs=2, batch_size=17, verbose=0),
+    "fit in chunks": lambda model: model.fit(MANY, MANY_Y, batch_size=1000, verbose=0),
+    "train_on_batch": lambda model: model.train_on_batch(X, Y),
+    "train_on_gradient": lambda model: model.train_on_gradient(X, Y),
+    "evaluate": lambda model: model.evaluate(MANY, MANY_Y, verbose=0),
+    "predict": lambda model: model.predict(MANY),
+    "predict a few": lambda model: model.predict(SMALL),
+    "loss_and_grad": lambda model: model.loss_and_grad(X, Y),
+    "input_gradient": lambda model: model.input_gradient(X, Y),
+    "clone": nnfast.models.clone_model,
+}
+
+
+def state(model: nnfast.Sequential) -> list[Any]:
+    """Return all that a call which fails must leave as it was."""
+    engine = model._engine
+    assert engine is not None
+    numbers = [engine.iterations, engine.epoch, engine.batch, len(model.layers)]
+    return [*model.get_weights(), engine.slots.copy(), *numbers, model.evaluate(X, Y, verbose=0)]
+
+
+def assert_same(a: list[Any], b: list[Any]) -> None:
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def failures(call: Callable[[], Any], check: Callable[[], None]) -> int:
+    """Let the first allocation of a call fail, the second, …; return how many there are."""
+    n = 1
+    while True:
+        _engine.fail_allocation(n)
+        try:
+            call()
+        except MemoryError:
+            check()
+            n += 1
+        else:
+            return n - 1
+        finally:
+            _engine.fail_allocation(0)
+
+
+def trained() -> nnfast.Sequential:
+    model = make()
+    model.fit(X, Y, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("call", UNCHANGED)
+def test_a_model_stays_as_it_is_when_memory_runs_out(call: str) -> None:
+    model, untouched = trained(), trained()
+    before, compiled = state(model), [model.optimizer, model.loss]
+
+    def check() -> None:
+        assert [model.optimizer, model.loss] == compiled
+        assert_same(state(model), before)
+
+    assert failures(lambda: UNCHANGED[call](model), check) > 0
+    # The call that worked in the end did what it does where nothing has failed before.
+    UNCHANGED[call](untouched)
+    for layer, other in list(zip(model.layers, untouched.layers, strict=True))[:5]:
+        assert_same(layer.get_weights(), other.get_weights())
+
+
+@pytest.mark.parametrize("call", ["validation", "function"])
+def test_training_in_which_memory_runs_out(call: str) -> None:
+    """The steps before count; what comes after is as if it had gone on from there."""
+    model = trained()
+    if call == "function":
+        model.compile("sgd", pinball)
+    steps = []
+
+    def check() -> None:
+        assert model._engine is not None
+        steps.append(model._engine.iterations)
+        assert all(np.isfinite(value).all() for value in state(model))
+
+    split = 0.5 if call == "validation" else 0.0
+    fit = {"batch_size": 16, "validation_split": split, "verbose": 0}
+    assert failures(lambda: model.fit(X, Y, **fit), check) > 0
+    assert steps == sorted(steps)
+    assert steps[-1] > 2  # some failed when training was under way
+
+
+def test_building_and_loading_when_memory_runs_out(tmp_path: Path) -> None:
+    make().save(tmp_path / "model")
+    assert failures(make, lambda: None) > 5
+    assert failures(lambda: nnfast.load_model(tmp_path / "model"), lambda: None) > 5
+    late = nnfast.Sequential([layers.Dense(2)])
+    late.compile("adam", "mse")
+    assert failures(lambda: late.fit(X, Y, verbose=0), lambda: None) > 5
+    assert late.built
+    assert late.predict(X).shape == (64, 2)
+
+
+def test_kernels_when_memory_runs_out() -> None:
+    w, b = RNG.normal(size=(5, 2)), np.zeros(2)
+    assert failures(lambda: kernels.dense_forward(X, w, b), lambda: None) > 0
+    out = kernels.dense_forward(X, w, b)
+    assert failures(lambda: kernels.dense_backward(out, X, w, out), lambda: None) > 0
+    assert failures(lambda: kernels.loss(out, Y), lambda: None) > 0
+
+
+def rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def refused(call: Callable[[], Any]) -> None:
+    with pytest.raises((ValueError, TypeError, MemoryError)):
+        call()
+
+
+def without_memory(call: Callable[[], Any]) -> None:
+    _engine.fail_allocation(1)
+    refused(call)
+    _engine.fail_allocation(0)
+
+
+def diverge(model: nnfast.Sequential) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        model.fit(X * np.nan, Y, verbose=0)
+
+
+REPEATED: dict[str, Callable[[nnfast.Sequential], Any]] = {
+    "fit": lambda model: model.fit(X, Y, verbose=0),
+    "predict": lambda model: (model.predict(SMALL), model.predict(X)),
+    "evaluate": lambda model: model.evaluate(X, Y, verbose=0),
+    "build": lambda model: make(),
+    "compile": lambda model: model.compile("adam", "mse"),
+    "fit that is refused": lambda model: refused(lambda: model.fit(X, Y[:3], verbose=0)),
+    "fit that diverges": diverge,
+    "predict that is refused": lambda model: refused(lambda: model.predict(X[:, :2])),
+    "fit without memory": lambda model: without_memory(
+        lambda: model.fit(X[:17], Y[:17], batch_size=17, verbose=0)
+    ),
+    "predict without memory": lambda model: without_memory(lambda: model.predict(MANY)),
+    "file that is refused": lambda model: refused(lambda: nnfast.load_model(__file__)),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("call", REPEATED)
+def test_nothing_is_kept_from_call_to_call(call: str) -> None:
+    model = make()
+    for _ in range(CALLS // 10):
+        REPEATED[call](model)
+    before = rss()
+    for _ in range(CALLS):
+        REPEATED[call](model)
+    assert rss() - before < 4 * MB
+
+
+PROGRAM = """
+import re, sys
+import numpy as np
+import nnfast
+from nnfast import layers
+
+kind, path = sys.argv[1:]
+rng = np.random.default_rng(0)
+if kind == "uint8":
+    x = rng.integers(0, 256, (60000, 784), dtype=np.uint8)
+elif kind == "float32":
+    x = rng.random((60000, 784), dtype=np.float32)
+else:
+    x = np.memmap(path, np.float32, "w+", shape=(60000, 784))
+    x[:] = 0.5
+    x.flush()
+    x = np.memmap(path, np.float32, "r", shape=(60000, 784))
+y = rng.integers(0, 10, 60000)
+assert x.max() > 0  # its pages are in memory before, of a file, too
+
+
+def status(key):
+    return int(re.search(key + r":\\s*(\\d+)", open("/proc/self/status").read())[1]) * 1024
+
+
+model = nnfast.Sequential(
+    [layers.Dense(128, activation="relu", input_dim=784), layers.Dense(10, activation="softmax")]
+)
+model.compile("adam", "sparse_categorical_crossentropy")
+open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+before = status("VmRSS")
+model.fit(x, y, epochs=1, batch_size=128, verbose=0)
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["float32", "uint8", "memmap"])
+def test_data_are_not_copied(kind: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", PROGRAM, kind, str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (tmp_path / "x").unlink(missing_ok=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 64 * MB
+    print(f"{kind}: {int(result.stdout) / MB:.1f} MB")

@@ -26,9 +26,9 @@ FORMS = [
     form
     for kind in (MLPClassifier, MLPRegressor)
     for form in (
-        kind(max_iter=100),
+        kind(),
         kind(solver="lbfgs"),
-        kind(solver="sgd", max_iter=100),
+        kind(solver="sgd"),
         kind(max_iter=100, normalization="layer"),
     )
 ]

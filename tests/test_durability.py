@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -73,22 +74,28 @@ def test_only_temporaries_of_dead_processes_are_swept(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {*kept, tmp_path / "model"}
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def limited_files() -> Iterator[None]:
-    """No file may have more than 1000 bytes, as on a disk that has no more."""
+    """No file may have more than 1000 bytes, as on a disk that has no more.
+
+    For as short as can be: pytest's own output may go to a file.
+    """
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("method", ["save", "save_weights"])
-def test_a_full_disk(method: str, tmp_path: Path, limited_files: None) -> None:
+def test_a_full_disk(method: str, tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"an older file")
-    with pytest.raises(OSError, match=r"File too large.*/model'$") as caught:
-        getattr(model(1000), method)(path)
+    large = model(1000)
+    with pytest.raises(OSError, match=r"File too large.*/model'$") as caught, limited_files():
+        getattr(large, method)(path)
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert path.read_bytes() == b"an older file"
     assert list(tmp_path.iterdir()) == [path]

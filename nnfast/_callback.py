@@ -176,7 +176,13 @@ class CallbackList:
     def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:
         if callbacks is None:
             callbacks = ()
-        self.callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        try:
+            self.callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        except TypeError:
+            raise TypeError(
+                "callbacks must be a list of nnfast.callbacks.Callback objects; "
+                f"received {callbacks!r}"
+            ) from None
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(

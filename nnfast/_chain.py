@@ -188,7 +188,7 @@ class Chain:
         TypeError, ValueError
             If it is not such a tuple, or another input shape is known already.
         """
-        one = check.shape("input_shape[1:]", tuple(input_shape)[1:])
+        one = check.shape("input_shape[1:]", check.entries("input_shape", input_shape)[1:])
         if self._one is not None and one != self._one:
             raise ValueError(
                 f"Model {self.name!r} has input shape {self.input_shape}; build received "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nnfast import _resolve
 from nnfast._metric import EPSILON, Array, Floats, Metric, ratio
-from nnfast._validation import integer, real
+from nnfast._validation import entries, flag, integer, real
 
 
 class _Counts(Metric):
@@ -29,7 +29,7 @@ class _Counts(Metric):
         self.thresholds: float | tuple[float, ...] | None
         if thresholds is None:
             self.thresholds = None
-        elif isinstance(thresholds, (list, tuple, np.ndarray)):
+        elif isinstance(thresholds, (list, tuple, np.ndarray)) and np.ndim(thresholds):
             if len(thresholds) == 0:
                 raise ValueError(f"thresholds must have at least one entry; received {thresholds}")
             self.thresholds = tuple(
@@ -166,7 +166,7 @@ class AUC(Metric):
         from_logits: bool = False,
     ) -> None:
         super().__init__(name)
-        self.num_thresholds = integer("num_thresholds", num_thresholds, minimum=2)
+        self.num_thresholds = integer("num_thresholds", num_thresholds, 2, maximum=10**6)
         self.curve = _resolve.choose("curve", str(curve).upper(), {"ROC": "ROC", "PR": "PR"})
         methods = {kind: kind for kind in ("interpolation", "minoring", "majoring")}
         self.summation_method = _resolve.choose(
@@ -175,10 +175,15 @@ class AUC(Metric):
         self.thresholds = (
             None
             if thresholds is None
-            else tuple(real("each of thresholds", t, low=0.0, high=1.0) for t in sorted(thresholds))
+            else tuple(
+                sorted(
+                    real("each of thresholds", t, low=0.0, high=1.0)
+                    for t in entries("thresholds", thresholds)
+                )
+            )
         )
-        self.multi_label = bool(multi_label)
-        self.from_logits = bool(from_logits)
+        self.multi_label = flag("multi_label", multi_label)
+        self.from_logits = flag("from_logits", from_logits)
 
     def _buckets(self, p: Array) -> tuple[NDArray[np.intp], int]:
         """Return how many thresholds each of `p` exceeds, and how many there are."""

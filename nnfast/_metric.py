@@ -180,7 +180,8 @@ class FunctionMetric(Metric):
     sparse = None
 
     def __init__(self, function: Callable[[Array, Array], Any], name: str | None = None) -> None:
-        super().__init__(name or getattr(function, "__name__", type(function).__name__))
+        own = getattr(function, "__name__", type(function).__name__)
+        super().__init__(own if name is None else name)
         self.function = function
 
     def fitted(self, y: Array, n_out: int) -> Array:

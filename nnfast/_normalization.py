@@ -13,7 +13,7 @@ from nnfast import _validation as check
 from nnfast import constraints, initializers, regularizers
 from nnfast._layer import Layer, LayerOptions
 from nnfast._plan import Op, Weight
-from nnfast._validation import Shape, integer, real
+from nnfast._validation import Shape, flag, integer, real
 
 Floats = NDArray[np.float64]
 
@@ -62,8 +62,8 @@ class _Scaled(Layer):
         self.axis = axis
         self.axes = _axes(axis)
         self.epsilon = real("epsilon", epsilon, low=0.0)
-        self.center = bool(center)
-        self.scale = bool(scale)
+        self.center = flag("center", center)
+        self.scale = flag("scale", scale)
         self.beta_initializer = initializers.resolve(beta_initializer)
         self.gamma_initializer = initializers.resolve(gamma_initializer)
         self.beta_regularizer = regularizers.resolve(beta_regularizer)
@@ -291,7 +291,7 @@ class Normalization(Layer):
         super().__init__(**options)
         self.axis = axis
         self.axes = () if axis is None else _axes(axis)
-        self.invert = bool(invert)
+        self.invert = flag("invert", invert)
         if (mean is None) != (variance is None):
             raise ValueError(
                 f"mean and variance must be given together; received mean={mean!r} and "

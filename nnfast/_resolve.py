@@ -69,7 +69,7 @@ def choose(what: str, name: str, table: Mapping[str, T]) -> T:
         ...
     ValueError: Unknown colour 'gren'; did you mean 'green'? Valid: 'green', 'red'
     """
-    if name in table:
+    if isinstance(name, str) and name in table:  # from a file it may be anything
         return table[name]
     import difflib  # takes 2 ms to load, and only mistakes need it
 

@@ -194,7 +194,7 @@ class Snapshot:
         begin = time.perf_counter()
         if begin < self._due:
             return
-        if self._is_finite():
+        if self.is_finite():
             if self.kept is None:
                 self.kept = [np.empty_like(array) for array in self._state()]
             for copy, array in zip(self.kept, self._state(), strict=True):
@@ -205,7 +205,7 @@ class Snapshot:
 
     def put_back(self) -> bool:
         """Return to the state that was kept unless the present one is finite; say whether."""
-        if self.kept is None or self._is_finite():
+        if self.kept is None or self.is_finite():
             return False
         for copy, array in zip(self.kept, self._state(), strict=True):
             np.copyto(array, copy)
@@ -215,7 +215,8 @@ class Snapshot:
     def _state(self) -> list[NDArray[Any]]:
         return [self.engine.weights, self.engine.slots]
 
-    def _is_finite(self) -> bool:
+    def is_finite(self) -> bool:
+        """Return whether the present state is."""
         # A sum reads each number once and makes no array; one that overflows has large ones in it.
         with np.errstate(all="ignore"):
             return all(np.isfinite(array.sum()) for array in self._state())
@@ -362,6 +363,7 @@ class Fit:
         self.progress = Progress()
         self.diverged_at: tuple[int, int] | None = None
         self.diverged_loss = np.nan
+        self.diverged_what = "loss is"
         self.snapshot = Snapshot(self.engine)
         self._take(train)
 
@@ -425,7 +427,7 @@ class Fit:
         if self.diverged_at is not None and not self.model.stop_training:
             where = f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}"
             state = f"after step {self.snapshot.iterations}, the last known to be finite"
-            warn_diverged(where, state if back else BEFORE, stacklevel=4)
+            warn_diverged(where, state if back else BEFORE, stacklevel=4, what=self.diverged_what)
         return self.history
 
     def _ready(self, epoch: int) -> bool:
@@ -450,6 +452,12 @@ class Fit:
             self.engine.epoch += 1
             self.engine.batch = 0
 
+    def _check_state(self, epoch: int, steps: int, loss: float) -> None:
+        """End training after `epoch` if its last step has left what no later loss may tell."""
+        if self.diverged_at is None and not self.snapshot.is_finite():
+            self.diverged_at, self.diverged_loss = (epoch, steps - 1), loss
+            self.diverged_what = "weights or the optimizer's state are"
+
     def _many_epochs(self, epoch: int, left: int) -> int:
         """Train epochs that nobody watches; return how many."""
         steps = len(self.rows)
@@ -464,13 +472,16 @@ class Fit:
             means = self._means(losses[: complete * steps])
             for i, loss in enumerate(means):
                 self.history.on_epoch_end(epoch + i, {"loss": loss})
+        self._check_state(epoch + count - 1, steps, float(losses[-1]))
         return count
 
     def _one_epoch(self, epoch: int) -> Logs:
         """Train an epoch with all that belongs to it; return its logs."""
         started = time.perf_counter()
         self.callbacks.call("on_epoch_begin", epoch)
+        before = self.engine.iterations
         logs = self._train_epoch(epoch)
+        self._check_state(epoch, self.engine.iterations - before, logs.get("loss", np.nan))
         if self.diverged_at is not None:
             return {}
         if self.validation is not None and self.options.validates(epoch):
@@ -591,10 +602,10 @@ def _met(outputs: NDArray[Any]) -> NDArray[np.bool_]:
     return met
 
 
-def warn_diverged(where: str, state: str, stacklevel: int) -> None:
-    """Say where the loss stopped being finite, why that happens, and what the weights are now."""
+def warn_diverged(where: str, state: str, stacklevel: int, what: str = "loss is") -> None:
+    """Say where training stopped, why that happens, and what the weights are now."""
     warnings.warn(
-        f"Training stopped in {where}: the loss is not finite. Likely causes: a learning rate "
+        f"Training stopped in {where}: the {what} not finite. Likely causes: a learning rate "
         "that is too large, inputs that are not scaled, NaN or infinite values in x or y, or "
         f"targets outside the loss's domain. The weights and the optimizer are as {state}",
         RuntimeWarning,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,16 +96,17 @@ def _package(names: Mapping[str, Any]) -> str:
     return (names.get("__package__") or "").partition(".")[0]
 
 
-def integer(name: str, value: object, minimum: int) -> int:
-    """Return `value` as an int that is at least `minimum`."""
+def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int that is at least `minimum`, and at most `maximum`."""
+    expected = f"{name} must be an integer >= {minimum}"
+    if maximum is not None:
+        expected += f" and <= {maximum}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"{name} must be an integer >= {minimum}; received {value!r} "
-            f"of type {type(value).__name__}"
-        )
-    if value < minimum:
-        raise ValueError(f"{name} must be an integer >= {minimum}; received {value!r}")
-    return int(value)
+        raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{expected}; received {value!r}")
+    return number
 
 
 def real(
@@ -126,15 +128,45 @@ def real(
     )
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
     if not (math.isfinite(number) and low <= number <= high and above < number < below):
         raise ValueError(f"{expected}; received {value!r}")
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Return `value`, which is true or false, or 1 or 0, as a bool."""
+    if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False; received {value!r}")
+
+
+def file_name(name: str, value: object) -> str:
+    """Return `value`, a path, as text."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path; received {value!r}")
+    return os.fspath(value)
+
+
+def entries(name: str, value: object) -> list[Any]:
+    """Return the entries of a tuple, list or array."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return list(value)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a list or a tuple; received {value!r}")
+    return list(value)
+
+
 def shape(name: str, value: object) -> Shape:
     """Return `value` as the shape of one sample, without the batch axis."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+    if (
+        isinstance(value, (str, bytes))
+        or not isinstance(value, (Sequence, np.ndarray))
+        or (isinstance(value, np.ndarray) and not value.ndim)
+    ):
         raise TypeError(
             f"{name} must be a tuple of integers, the shape of one sample without the batch "
             f"axis, such as (784,); received {value!r}"
@@ -194,7 +226,7 @@ def real_array(name: str, value: object) -> Array:
             if any(entry is None or isinstance(entry, (str, bytes)) for entry in array.flat):
                 raise TypeError("it holds text or None")
             array = array.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError, BufferError) as error:
         raise TypeError(
             f"{name} must be an array or nested lists of numbers, all rows alike; received "
             f"{type(value).__name__} that NumPy cannot convert: {error}"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from nnfast._callback import Callback, CallbackList, History, Logs
-from nnfast._validation import integer, real
+from nnfast._validation import file_name, flag, integer, real
 from nnfast.schedules import LearningRateSchedule
 
 __all__ = [
@@ -46,7 +46,7 @@ class _Monitor(Callback):
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float, best: float | None) -> None:
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f'mode must be "auto", "min" or "max"; received {mode!r}')
         self.monitor = monitor
         self.mode = mode
@@ -143,7 +143,7 @@ class EarlyStopping(_Monitor):
         self.patience = integer("patience", patience, minimum=0)
         self.verbose = verbose
         self.baseline = None if baseline is None else real("baseline", baseline)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = integer("start_from_epoch", start_from_epoch, minimum=0)
         self._reset()
 
@@ -233,14 +233,14 @@ class ModelCheckpoint(_Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, 0.0, initial_value_threshold)
-        self.filepath = os.fspath(filepath)
+        self.filepath = file_name("filepath", filepath)
         self.verbose = verbose
-        self.save_best_only = bool(save_best_only)
-        self.save_weights_only = bool(save_weights_only)
+        self.save_best_only = flag("save_best_only", save_best_only)
+        self.save_weights_only = flag("save_weights_only", save_weights_only)
         self.save_freq = save_freq
         self._epoch = 0
         self._batches = 0
-        if save_freq != "epoch":
+        if not (isinstance(save_freq, str) and save_freq == "epoch"):
             self.save_freq = integer("save_freq", save_freq, minimum=1)
             # On the object alone: overridden in the class it would cost every training its batches.
             self.on_train_batch_end = self._on_batch  # type: ignore[method-assign]
@@ -446,9 +446,9 @@ class CSVLogger(Callback):
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
-        self.filename = os.fspath(filename)
+        self.filename = file_name("filename", filename)
         self.separator = separator
-        self.append = bool(append)
+        self.append = flag("append", append)
         self._file: IO[str] | None = None
         self._keys: list[str] = []
         self._header = True
@@ -507,7 +507,7 @@ class TerminateOnNaN(Callback):
     """
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = bool(raise_error)
+        self.raise_error = flag("raise_error", raise_error)
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
         self.model.stop_training = True

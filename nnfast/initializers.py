@@ -8,7 +8,7 @@ same seed start from the same weights. A subclass without fields of its own inhe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +26,11 @@ _TRUNCATED_STD = 0.87962566103423978
 @dataclass(frozen=True)
 class Initializer(_resolve.Configured):
     """Base of the initializers."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if isinstance(f.default, float):
+                real(f.name, getattr(self, f.name), low=0.0 if f.name == "stddev" else -math.inf)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         """Return an array of `shape`, drawn with `rng` unless the initializer has a seed."""
@@ -157,9 +162,6 @@ class Orthogonal(Initializer):
     gain: float = 1.0
     seed: int | None = None
 
-    def __post_init__(self) -> None:
-        real("gain", self.gain)
-
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         if len(shape) < 2:
             raise ValueError(
@@ -190,9 +192,6 @@ class Identity(Initializer):
     """
 
     gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        real("gain", self.gain)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         if len(shape) != 2:

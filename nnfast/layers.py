@@ -13,7 +13,7 @@ from nnfast._layer import Input, InputLayer, Layer, LayerOptions
 from nnfast._normalization import BatchNormalization, LayerNormalization, Normalization
 from nnfast._plan import Op, Weight
 from nnfast._resolve import choose, describe
-from nnfast._validation import Shape, integer, real, shape
+from nnfast._validation import Shape, entries, flag, integer, real, shape
 
 __all__ = [
     "Activation",
@@ -86,7 +86,7 @@ class Dense(Layer):
         super().__init__(**options)
         self.units = integer("units", units, minimum=1)
         self.activation = activations.resolve(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.resolve(kernel_initializer)
         self.bias_initializer = initializers.resolve(bias_initializer)
         self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
@@ -292,7 +292,7 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Sequence[int], **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        sizes = [-1 if size == -1 else size for size in target_shape]
+        sizes = entries("target_shape", target_shape)
         shape("target_shape", [1 if size == -1 else size for size in sizes])
         if sizes.count(-1) > 1:
             raise ValueError(f"target_shape can have one -1; received {tuple(target_shape)}")

@@ -25,7 +25,7 @@ from nnfast._metric import (
     MeanUp,
     Metric,
 )
-from nnfast._validation import Shape, integer, real
+from nnfast._validation import Shape, flag, integer, real
 from nnfast.losses import Loss
 
 __all__ = [
@@ -235,7 +235,7 @@ class R2Score(Metric):
         super().__init__(name)
         kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"), class_aggregation)
         self.class_aggregation = _resolve.choose("class_aggregation", class_aggregation, kinds)
-        self.num_regressors = integer("num_regressors", num_regressors, minimum=0)
+        self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         targets = y.astype(np.float64)
@@ -284,7 +284,7 @@ class BinaryCrossentropy(MeanDown):
         self, name: str | None = None, *, from_logits: bool = False, label_smoothing: float = 0.0
     ) -> None:
         super().__init__(name)
-        self.from_logits = bool(from_logits)
+        self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = real("label_smoothing", label_smoothing, low=0.0, high=1.0)
 
     def rows(self, y: Array, outputs: Array) -> Any:
@@ -343,7 +343,7 @@ class SparseCategoricalCrossentropy(MeanDown):
 
     def __init__(self, name: str | None = None, *, from_logits: bool = False) -> None:
         super().__init__(name)
-        self.from_logits = bool(from_logits)
+        self.from_logits = flag("from_logits", from_logits)
 
     def rows(self, y: Array, outputs: Array) -> Any:
         log_p = _log_probabilities(outputs, self.from_logits)
@@ -453,8 +453,8 @@ def name_of(entry: str | Metric) -> str:
 def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     """Return the metric that `entry` means for a loss and the shape of one sample's output.
 
-    "accuracy" and "acc" are binary accuracy for one output, else sparse categorical accuracy
-    where the targets are class indices, else categorical accuracy: Keras' rule.
+    "accuracy" and "acc" are sparse categorical accuracy where the targets are class indices, else
+    binary accuracy for one output, else categorical accuracy: Keras' rule.
 
     Raises
     ------
@@ -469,10 +469,10 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     """
     metric: Metric
     if isinstance(entry, str) and entry.lower() in ("accuracy", "acc"):
-        if output_shape[-1] == 1:
-            metric = BinaryAccuracy()
+        if loss.sparse:
+            metric = SparseCategoricalAccuracy()
         else:
-            metric = SparseCategoricalAccuracy() if loss.sparse else CategoricalAccuracy()
+            metric = BinaryAccuracy() if output_shape[-1] == 1 else CategoricalAccuracy()
     else:
         metric = deserialize(entry)
     if not loss.is_function and metric.sparse not in (None, loss.sparse):

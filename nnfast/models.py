@@ -311,8 +311,8 @@ class Sequential(Chain):
         -----
         RuntimeWarning
             If the loss stops being finite: training ends before that batch changes anything. If the
-            weights or the optimizer's state were not finite by then, the last that were known to
-            be come back, with their count of steps; they are looked at in 1 % of the time.
+            weights or the optimizer's state are not finite then, or after an epoch, the last that
+            were known to be come back, with their count of steps; 1 % of the time goes into that.
         UserWarning
             If the data end before `steps_per_epoch` or `epochs` are through.
 
@@ -328,6 +328,8 @@ class Sequential(Chain):
         ['loss', 'val_loss']
         """
         callback_list = CallbackList(callbacks)
+        validation_split = check.real("validation_split", validation_split, low=0.0, below=1.0)
+        shuffle = check.flag("shuffle", shuffle)
         check.check_single_weighting(class_weight, sample_weight)
         steps = check.optional_integer("steps_per_epoch", steps_per_epoch)
         stream = train = validation = None
@@ -353,7 +355,7 @@ class Sequential(Chain):
             epochs=check.integer("epochs", epochs, minimum=0),
             initial_epoch=check.integer("initial_epoch", initial_epoch, minimum=0),
             batch_size=size,
-            shuffle=bool(shuffle),
+            shuffle=shuffle,
             verbose=check.verbosity(verbose),
             steps_per_epoch=steps,
             validation_freq=check.frequency("validation_freq", validation_freq),
@@ -433,6 +435,7 @@ class Sequential(Chain):
         TypeError, ValueError
             If an argument is not as described.
         """
+        return_dict = check.flag("return_dict", return_dict)
         check.check_single_weighting(class_weight, sample_weight)
         program, batch = self._prepare("train_on_batch", x, y, sample_weight)
         if class_weight is not None:
@@ -503,6 +506,7 @@ class Sequential(Chain):
             If an argument is not as described.
         """
         loud = check.verbosity(verbose)
+        return_dict = check.flag("return_dict", return_dict)
         steps = check.optional_integer("steps", steps)
         callback_list = CallbackList(callbacks)
         if check.is_stream(x):
@@ -525,6 +529,7 @@ class Sequential(Chain):
         return_dict: bool = False,
     ) -> Any:
         """Measure the model on one batch: `evaluate`, without printing."""
+        return_dict = check.flag("return_dict", return_dict)
         program, samples = self._prepare("test_on_batch", x, y, sample_weight)
         return _result(program.evaluate(samples), return_dict)
 
@@ -841,10 +846,11 @@ class Sequential(Chain):
         """
         from nnfast import saving
 
+        path = check.file_name("path", path)
         engine = self._built_engine()
         arrays = dict(self._named_weights())
         description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        compiled = include_optimizer and self.optimizer is not None
+        compiled = check.flag("include_optimizer", include_optimizer) and self.optimizer is not None
         if compiled and not isinstance(self.loss, losses.FunctionLoss):
             description["compile"] = {
                 "optimizer": describe(self.optimizer),
@@ -882,6 +888,7 @@ class Sequential(Chain):
         """
         from nnfast import saving
 
+        path = check.file_name("path", path)
         self._built_engine()
         arrays = {
             f"layers/{i}/{name}": view
@@ -990,7 +997,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     """
     from nnfast import saving
 
-    arrays, description = saving.read(path)
+    arrays, description = saving.read(check.file_name("path", path))
     try:
         saving.check_shapes(arrays, *Sequential._plan_of(description["model"]))
         model = Sequential.from_config(description["model"])

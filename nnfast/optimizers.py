@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast import _resolve, schedules
 from nnfast._engine import OPTIMIZERS
-from nnfast._validation import integer, real
+from nnfast._validation import flag, integer, real
 
 # So that `from nnfast.optimizers.schedules import …` finds the module that is there already.
 for _parent in ("nnfast", "nnfast.keras"):
@@ -95,7 +95,7 @@ class Optimizer(_resolve.Configured):
             if f.name in _RANGES and not (f.kw_only and value is None):
                 setattr(self, f.name, real(f.name, value, **_RANGES[f.name]))
             elif isinstance(f.default, bool):
-                setattr(self, f.name, bool(value))
+                setattr(self, f.name, flag(f.name, value))
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
         given = [name for name in clips if getattr(self, name) is not None]
         if len(given) > 1:

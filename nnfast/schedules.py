@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _resolve
-from nnfast._validation import real
+from nnfast._validation import entries, flag, real
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +101,7 @@ class _Decay(_Vectorized):
         self.initial_learning_rate = _rate("initial_learning_rate", initial_learning_rate)
         self.decay_steps = real("decay_steps", decay_steps, above=0.0)
         self.decay_rate = real("decay_rate", decay_rate, low=0.0)
-        self.staircase = bool(staircase)
+        self.staircase = flag("staircase", staircase)
         self.name = name
 
     def _periods(self, t: Floats) -> Floats:
@@ -190,7 +190,7 @@ class PolynomialDecay(_Vectorized):
         self.decay_steps = real("decay_steps", decay_steps, above=0.0)
         self.end_learning_rate = _rate("end_learning_rate", end_learning_rate)
         self.power = real("power", power)
-        self.cycle = bool(cycle)
+        self.cycle = flag("cycle", cycle)
         self.name = name
 
     def _at(self, t: Floats) -> Floats:
@@ -341,8 +341,9 @@ class PiecewiseConstantDecay(_Vectorized):
     def __init__(
         self, boundaries: Sequence[float], values: Sequence[float], name: str | None = None
     ) -> None:
-        self.boundaries = tuple(real("each of boundaries", step) for step in boundaries)
-        self.values = tuple(_rate("each of values", value) for value in values)
+        steps, rates = entries("boundaries", boundaries), entries("values", values)
+        self.boundaries = tuple(real("each of boundaries", step) for step in steps)
+        self.values = tuple(_rate("each of values", rate) for rate in rates)
         self.name = name
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(

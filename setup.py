@@ -2,7 +2,9 @@
 
 NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles.
 NNFAST_NO_OPENMP=1 builds without threads; NNFAST_SCALAR=1 builds what a compiler without vector
-extensions would: the baseline, one number at a time. Both are for the tests.
+extensions would: the baseline, one number at a time. NNFAST_BOUNDS=1 checks the index of every
+typed memoryview and that views are there; NNFAST_SANITIZE=1 builds with AddressSanitizer and
+UndefinedBehaviorSanitizer. All four are for the tests.
 """
 
 import os
@@ -25,6 +27,8 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
 }
+if os.environ.get("NNFAST_BOUNDS"):
+    DIRECTIVES |= {"boundscheck": True, "initializedcheck": True}
 MSVC = sys.platform == "win32" and "GCC" not in sys.version
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -41,6 +45,13 @@ if X86 and not SCALAR:
 
 # Never -ffast-math: gcc would then switch the whole process to flush-to-zero at import.
 OPTIMIZE = ["/O2"] if MSVC else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+SANITIZE = []
+if os.environ.get("NNFAST_SANITIZE"):
+    SANITIZE = [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+    ]
+    OPTIMIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-math-errno", "-fno-trapping-math"]
 ENGINE_FLAGS = (
     []
     if MSVC
@@ -76,8 +87,8 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
         [f"nnfast/_engine/{name}.{'c' if name == '_shared' else 'pyx'}"],
         include_dirs=["nnfast/_engine"],
         define_macros=list(macros.items()),
-        extra_compile_args=[*OPTIMIZE, *flags],
-        extra_link_args=link,
+        extra_compile_args=[*OPTIMIZE, *SANITIZE, *flags],
+        extra_link_args=[*SANITIZE, *link],
         depends=[
             str(p) for p in Path("nnfast/_engine").rglob("*") if p.suffix in (".h", ".pxi", ".pxd")
         ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 import time
 import warnings
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _engine, activations, callbacks, layers, optimizers
+from nnfast import _engine, activations, callbacks, cli, demo, layers, optimizers
 from nnfast._trainer import Snapshot
 
 RNG = np.random.default_rng(0)
@@ -234,3 +236,78 @@ def test_changing_the_optimizer_object_after_compile_changes_no_weights() -> Non
 def test_negative_slopes_are_refused() -> None:
     with pytest.raises(ValueError, match="alpha"):
         activations.Activation("leaky_relu", alpha=-0.5)
+
+
+def test_eight_threads_predict_with_one_model() -> None:
+    one = nnfast.Sequential([layers.Dense(64, activation="relu", input_dim=5), layers.Dense(3)])
+    rng = np.random.default_rng(1)
+    inputs = [rng.normal(size=(rows, 5)).astype("f") for rows in (1, 3, 4, 5, 100, 192, 193, 5000)]
+    expected = [one.predict(x) for x in inputs]
+    wrong = []
+
+    def work(first: int) -> None:
+        for i in range(first, first + 300):
+            if not np.array_equal(one.predict(inputs[i % 8]), expected[i % 8]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_a_large_network_returns_at_once(workers: int) -> None:
+    one = nnfast.Sequential(
+        [
+            layers.Dense(1024, activation="relu", input_dim=784),
+            layers.Dense(1024, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    one.compile("adam", "sparse_categorical_crossentropy")
+    one.n_threads = workers
+    x, y = np.zeros((20_000, 784), np.float32), np.zeros(20_000, np.int32)
+    one.fit(x[:512], y[:512], batch_size=512, verbose=0)  # memory is taken before
+    sent = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def send() -> None:
+        sent.append(time.perf_counter())
+        signal.raise_signal(signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    timer = threading.Timer(0.5, send)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            one.fit(x, y, batch_size=512, epochs=1000, verbose=0)
+        late = time.perf_counter() - sent[0]
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGALRM, before)
+    assert late < 1.0  # 0.1 s and a step, where no other process takes the processors
+    print(f"{late:.2f} s")
+    assert one.history is not None
+    assert all(np.isfinite(w).all() for w in one.get_weights())
+    assert np.isfinite(one.train_on_batch(x[:32], y[:32]))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+def test_sigterm_ends_the_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def task(epochs: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5.0)
+
+    monkeypatch.setattr(demo, "digits", task)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "nnfast: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -121,6 +121,7 @@ cdef int forced_threads = 0      # test hook
 cdef bint team_ended = False     # before the last fork
 cdef bint is_child = False       # forked beside a living team: libgomp would wait for threads for ever
 cdef Py_ssize_t allocations = 0
+cdef bint poisoned = False       # test hook: working memory begins as NaN
 cdef Py_ssize_t failing = 0      # test hook: the allocation, counted from now on, that fails
 
 ctypedef fused real:
@@ -184,6 +185,13 @@ def fail_allocation(Py_ssize_t n):
     """Test hook: let the n-th allocation from now on fail, as if there were no memory; 0: none."""
     global failing
     failing = n
+
+
+def poison(bint on):
+    """Test hook: let working memory begin as NaN, not as zeros; nothing may be read before it is
+    written."""
+    global poisoned
+    poisoned = on
 
 
 def before_fork():
@@ -457,6 +465,8 @@ cdef class Workspace:
         for i in range(n_blocks):
             blocks[i].rows = rows
             blocks[i].arena = self.take(rows, chain.width, format)
+            if poisoned:
+                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
             blocks[i].y = self.take(rows, engine.model.ld_out, format)
             blocks[i].weight = <double*>self.take(rows, 1, b"d")
             blocks[i].loss = <double*>self.take(rows, 1, b"d")

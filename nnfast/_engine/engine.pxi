@@ -1,0 +1,594 @@
+"""The Engine: one compiled model, what it is configured for, training and inference. Part of core.pyx."""
+
+cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
+                      double ema_momentum) except *:
+    """The optimizer as the kernels see it; refuses too few slots for its rule."""
+    cdef Update update
+    cdef int i, needed
+    if len(hyper) > 8:
+        raise ValueError("an optimizer has at most 8 numbers")
+    memset(&update, 0, sizeof(Update))
+    update.kind = kind
+    update.n_slots = n_slots
+    update.weight_decay = weight_decay
+    update.clip_value = clip_value
+    update.ema_momentum = ema_momentum
+    for i in range(len(hyper)):
+        update.hyper[i] = hyper[i]
+    if kind == OPT_SGD:
+        needed = update.hyper[0] != 0
+    elif kind == OPT_ADAM:
+        needed = 3 if update.hyper[3] != 0 else 2
+    elif kind == OPT_NADAM:
+        needed = 2
+    elif kind == OPT_RMSPROP:
+        needed = 3 if update.hyper[1] != 0 or update.hyper[3] != 0 else 1
+    else:
+        needed = 1
+    if n_slots < needed + (ema_momentum > 0):
+        raise ValueError(f"the optimizer needs {needed + (ema_momentum > 0)} slots, got {n_slots}")
+    return update
+
+
+cdef double denominator_of(const Run* run) noexcept:
+    """What the losses of all rows are divided by."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if not run.objective.weighted_mean or run.data.weight == NULL:
+        return <double>run.data.n
+    for r in range(run.data.n):
+        total += run.data.weight[r]
+    return total if total != 0 else INFINITY
+
+
+cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
+    """n numbers, from one or from n."""
+    cdef Buffer buffer = Buffer(1, n + 16, format)
+    cdef Py_ssize_t j
+    if len(levels) not in (1, n):
+        raise ValueError(f"the loss has {len(levels)} levels, the model {n} outputs")
+    for j in range(n):
+        if format == b"d":
+            (<double*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+        else:
+            (<float*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+    return buffer
+
+
+cdef class Engine:
+    """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
+
+    The memory of `run` is kept from call to call; `forward` and `evaluate` take their own, so that
+    several threads may call them at once. `run` and `loss_and_grad` refuse a second caller.
+    """
+    cdef Model model
+    cdef const Kernels* k
+    cdef bytes format
+    cdef Py_ssize_t scratch_size
+    cdef double flops               # of one row's forward pass
+    cdef Py_ssize_t n_stats
+    cdef Objective product, peak    # in the place of model.loss where the caller wants it
+    cdef Buffer _weights, _grads, _slots, _levels, order
+    cdef Workspace training, idle
+    cdef list tables_memory
+    cdef object function            # the loss where it is one of the caller's
+    cdef object raised              # what it raised
+    cdef object targets             # what it is given of Data
+    cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef bint busy                  # a thread trains, or writes to grads
+    cdef uint64_t order_epoch
+    cdef bint team_pays             # what the last trial found
+    cdef double next_trial
+    cdef int short_trial            # how far one has come that takes several short calls
+    cdef double alone               # the seconds of a step with one thread that it found
+    cdef public Py_ssize_t iterations, batch
+    cdef public int n_threads       # at most; 0: as many as all models may use
+    cdef public uint64_t epoch
+
+    def __init__(self, plan, dtype):
+        self.k = tables[1] if dtype == "float64" else tables[0]
+        self.format = b"d" if dtype == "float64" else b"f"
+        self.tables_memory = []
+        if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
+            raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
+                              "more than any memory holds")
+        self.model.n_in = plan.n_in
+        self.model.n_out = plan.n_out
+        self.model.n_params = plan.n_params
+        self.model.in_scale = plan.in_scale
+        self.model.in_offset = plan.in_offset
+        self._take_chain(&self.model.train, plan.ops, plan.width, plan.out)
+        self._take_chain(&self.model.infer, plan.infer_ops, plan.infer_width, plan.infer_out)
+        self._take_chain(&self.model.sensitivity, plan.sensitivity_ops, plan.sensitivity_width, plan.out)
+        self._take_arrays(plan.arrays)
+        self.model.ld_in = plan.ops[0]["ld_x"]
+        self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
+        self.n_stats = plan.n_stats
+        self._weights = Buffer(1, plan.n_weights, self.format)
+        self._grads = Buffer(1, plan.n_params, self.format)
+        self._slots = Buffer(0, plan.n_params, self.format)
+        self.model.params = self._weights.data
+        self.model.grads = self._grads.data
+        self.model.slots = self._slots.data
+        self._measure()
+        self.product.kind = LOSS_PRODUCT
+        self.product.target_scale = 1
+        self.peak.kind = LOSS_PEAK
+        self.product.value_scale = self.product.slope_scale = 1
+        self.peak.value_scale = self.peak.slope_scale = 1
+        self.product.limit = self.peak.limit = INFINITY
+        self.set_loss(LOSS_MSE, False)
+
+    cdef _take_chain(self, Chain* chain, list ops, width, out):
+        cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
+        cdef Op* table = <Op*>memory.data
+        cdef int i
+        for i, op in enumerate(ops):
+            table[i] = op
+        self.tables_memory.append(memory)
+        chain.ops = table
+        chain.n_ops = len(ops)
+        chain.width = width
+        chain.out = out
+
+    cdef _take_arrays(self, list arrays):
+        cdef Buffer memory = Buffer(len(arrays), sizeof(Array), b"f")
+        cdef Array* table = <Array*>memory.data
+        cdef int k
+        for k, array in enumerate(arrays):
+            table[k] = array
+            self.model.regularized |= table[k].l1 != 0 or table[k].l2 != 0
+            self.model.constrained |= table[k].constraint != CONSTRAINT_NONE
+        self.tables_memory.append(memory)
+        self.model.arrays = table
+        self.model.n_arrays = len(arrays)
+
+    cdef _measure(self):
+        """Scratch and work of the widest ops."""
+        cdef int i
+        cdef Op* op
+        cdef Py_ssize_t need = self.model.ld_out
+        cdef double flops = 0
+        for i in range(self.model.train.n_ops):
+            op = &self.model.train.ops[i]
+            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
+            self.model.batch_norms |= op.kind == OP_BATCH_NORM
+            if op.kind == OP_DENSE:
+                need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
+                flops += 2.0 * op.n_in * op.n_out
+            flops += 10.0 * op.n_out
+        self.scratch_size = (need + 31) // 16 * 16
+        self.flops = flops
+
+    # -- configuration
+
+    @property
+    def weights(self):
+        """(1, n_weights) memory: n_params parameters, then the means and variances that are kept."""
+        return self._weights
+
+    @property
+    def grads(self):
+        return self._grads
+
+    @property
+    def slots(self):
+        """(n_slots, n_params) memory of the optimizer."""
+        return self._slots
+
+    def set_seed(self, uint64_t seed):
+        self.model.seed = seed
+        self.mid_epoch = False
+
+    def new_levels(self, levels):
+        """Levels in memory of their own: with them `set_loss` allocates nothing, and cannot fail."""
+        return levels_of(levels, self.model.n_out, self.format)
+
+    def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
+                 double target_offset=0.0, function=None, *, double value_scale=1.0,
+                 double slope_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
+        """levels: one number for every column, or one each, or of `new_levels`.
+
+        function: the loss of kind LOSS_CALL; it is called with (targets, rows, outputs, weight, value,
+        gradient), targets those of Data, rows the numbers of the batch's rows in them, and fills in the
+        last two.
+
+        value_scale, slope_scale: what the value and the gradient of each row are multiplied by; limit:
+        the largest value of a row of weight 1, after that. weighted_mean: the denominator is the sum
+        of the weights instead of the number of rows, and the regularizers are divided by it, too.
+        """
+        self.refuse_if_busy()
+        if (kind == LOSS_CALL) != (function is not None):
+            raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
+        self.function = function
+        self._levels = levels if isinstance(levels, Buffer) else self.new_levels(levels)
+        self.model.loss.levels = self._levels.data
+        self.model.loss.kind = kind
+        self.model.loss.fused = fused
+        self.model.loss.target_scale = target_scale
+        self.model.loss.target_offset = target_offset
+        self.model.loss.value_scale = value_scale
+        self.model.loss.slope_scale = slope_scale
+        self.model.loss.limit = limit
+        self.model.loss.weighted_mean = weighted_mean
+
+    def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
+                      double clip_value=0, double clip_norm=0, double global_norm=0,
+                      double ema_momentum=0, Py_ssize_t ema_period=0):
+        cdef Update update = update_of(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
+        cdef Buffer slots = Buffer(n_slots, self.model.n_params, self.format)
+        self.refuse_if_busy()
+        update.clip_norm = clip_norm
+        update.global_norm = global_norm
+        update.ema_period = ema_period
+        self.model.optimizer = update
+        self._slots = slots
+        self.model.slots = self._slots.data
+        self.iterations = 0
+
+    @property
+    def team(self):
+        """Test hook: the threads that the last `run` might use."""
+        return 0 if self.training is None else self.training.threads
+
+    @property
+    def has_average(self):
+        """Whether the last slot is a moving average of the parameters."""
+        return self.model.optimizer.ema_momentum > 0
+
+    cdef refuse_if_busy(self):
+        if self.busy:
+            raise RuntimeError("this model is in use by another thread: wait for its training, or "
+                               "give each thread a model of its own")
+
+    # -- training
+
+    cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
+        """Chunks of a step of this many rows; 0: the threads share the batch. By shape alone.
+
+        Partial gradients are added up by memory traffic: they pay where activations outweigh
+        parameters.
+        """
+        if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
+            return 0    # they look at the batch as a whole
+        if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
+            return 0
+        return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
+
+    cdef Workspace training_workspace(self, Py_ssize_t rows):
+        cdef Py_ssize_t chunks = self.chunks_of(rows)
+        cdef int threads = threads_for(3 * self.flops * rows, chunks if chunks else (rows + 3) // 4,
+                                       self.n_threads)
+        key = (rows, threads, chunks)
+        if self.training is None or self.training.key != key:
+            self.training = None
+            workspace = Workspace()
+            if chunks:
+                workspace.prepare(self, &self.model.train, min(rows, <Py_ssize_t>BLOCK_ROWS), threads,
+                                  threads, chunks, True)
+            else:
+                workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
+            workspace.key = key
+            workspace.threads = threads
+            self.training = workspace
+            self.team_pays = True
+            self.next_trial = 0
+            self.short_trial = 0
+        return self.training
+
+    def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
+            double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1,
+            bint given=False):
+        """Train for up to len(lr) steps from the present position; see docs/design.md.
+
+        first_row ≥ 0: data is one batch of an epoch whose batches have up to batch_size rows, and its
+        rows are numbers first_row, first_row + 1, … of it; the position stays.
+        given: y is the gradient of a loss with respect to the outputs, instead of targets.
+        Returns (status, steps done).
+        """
+        cdef bint alone = first_row >= 0
+        cdef Py_ssize_t n = data.view.n
+        cdef Run* run
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, given or self.function is None)
+        if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
+            raise ValueError("run: wrong sizes")
+        if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
+            raise ValueError("run: a batch alone is one step, in its own order")
+        if not alone:
+            batch_size = min(batch_size, n)
+        if self.batch < 0 or not alone and self.batch * batch_size >= n:
+            raise ValueError(f"run: there is no batch {self.batch} of {batch_size} in {n} rows")
+        if lr.shape[0] == 0:
+            return STATUS_OK, 0
+        self.refuse_if_busy()
+        run = &self.training_workspace(batch_size).run
+        if shuffle and (self.order is None or self.order.shape[1] != n):
+            self.order = Buffer(1, n, b"i")
+            self.mid_epoch = False
+        run.data = &data.view
+        run.batch = batch_size
+        run.row_offset = first_row if alone else 0
+        run.order = <int32_t*>self.order.data if shuffle else NULL
+        run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
+        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.training = True
+        run.objective = &self.product if given else &self.model.loss
+        self.targets = data.targets
+        run.call = call_function
+        run.context = <void*>self
+        run.lr = &lr[0]
+        run.losses = &losses[0]
+        run.n_steps = lr.shape[0]
+        run.epoch = self.epoch
+        run.batch_index = 0 if alone else self.batch
+        run.iterations = self.iterations
+        run.status = STATUS_OK
+        self.busy = True
+        try:
+            self.train(run, self.training.threads, self.k.now() + seconds)
+        finally:
+            self.busy = False
+            self.targets = None
+        if not alone:
+            self.epoch = run.epoch
+            self.batch = run.batch_index
+        self.mid_epoch = shuffle and self.batch > 0
+        self.order_epoch = self.epoch
+        self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
+        if self.raised is not None:
+            error, self.raised = self.raised, None
+            raise error
+        return run.status, lr.shape[0] - run.n_steps
+
+    cdef train(self, Run* run, int threads, double deadline):
+        """All steps, or those until the deadline, with as many threads as serve best.
+
+        A thread that waits for one which the system has put aside waits for milliseconds: on a busy
+        machine a team is slower than one thread, by 100 times for small steps. Only a measurement
+        tells, and it may be made at will, because results do not depend on the number of threads:
+        both ways get a millisecond, ten times a second while the team wins, once while it loses.
+        Calls of few steps are a trial's parts: one with one thread, one that wakes the team, one with it.
+        """
+        cdef double together
+        if threads == 1 or forced_threads:
+            self.segment(run, threads, deadline)
+        elif self.k.now() <= self.next_trial:
+            self.segment(run, threads if self.team_pays else 1, deadline)
+        elif run.n_steps > 3:
+            self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
+            self.segment(run, threads, 0)   # one step, that wakes the team
+            together = self.segment(run, threads, self.k.now() + TRIAL_SECONDS)
+            self.decide(together)
+            if self.k.now() <= deadline:
+                self.segment(run, threads if self.team_pays else 1, deadline)
+        elif self.short_trial == 0:
+            self.alone = self.segment(run, 1, deadline)
+            self.short_trial = 1
+        elif self.short_trial == 1:
+            self.segment(run, threads, deadline)
+            self.short_trial = 2
+        else:
+            self.decide(self.segment(run, threads, deadline))
+
+    cdef decide(self, double together):
+        """End a trial in which a step of the team took so many seconds."""
+        self.team_pays = together < self.alone
+        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        self.short_trial = 0
+
+    cdef double segment(self, Run* run, int threads, double deadline):
+        """Some more steps; returns the seconds that one took."""
+        cdef double begin = self.k.now()
+        if run.n_steps == 0 or run.status != STATUS_OK:
+            return INFINITY
+        run.n_threads = threads
+        run.steps_done = 0
+        run.deadline = deadline
+        run.stop = False
+        with nogil:
+            self.k.train(run)
+        run.lr += run.steps_done
+        run.losses += run.steps_done
+        run.n_steps -= run.steps_done
+        run.iterations += run.steps_done
+        run.order_ready = run.batch_index > 0
+        return (self.k.now() - begin) / run.steps_done
+
+    # -- inference mode
+
+    def predict(self, x):
+        """Predictions of up to BLOCK_ROWS rows, one thread's work, with nothing allocated but the
+        array that is returned; None where x is not an array of such rows that can be read in place.
+
+        Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
+        """
+        cdef Py_buffer view
+        cdef DataView data
+        cdef Workspace workspace
+        cdef Run* run
+        cdef Py_ssize_t n
+        if type(x) is not ndarray:
+            return None
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            return None
+        try:
+            if view.ndim != 2 or view.shape[1] != self.model.n_in or not 0 < view.shape[0] <= BLOCK_ROWS:
+                return None
+            if not readable(&view, &data.x_type):
+                return None
+            n = data.n = view.shape[0]
+            data.x = view.buf
+            data.y = NULL
+            data.labels = NULL
+            data.weight = NULL
+            out = empty((n, self.model.n_out), self.format)
+            workspace, self.idle = self.idle, None
+            if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
+                workspace = self.short_workspace(n)
+            run = &workspace.run
+            run.data = &data
+            run.outputs = start_of(out)
+            if self.flops * n < GIL_FLOPS:
+                self.k.infer(run)
+            else:
+                with nogil:
+                    self.k.infer(run)
+            self.idle = workspace
+            return out
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef Workspace short_workspace(self, Py_ssize_t n):
+        cdef Workspace workspace = Workspace()
+        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
+        workspace.prepare(self, &self.model.infer, workspace.rows, 1, 1, 1, False)
+        return workspace
+
+    def forward(self, Data data not None, out):
+        """Predictions into out (n, n_out)."""
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
+        if out is None or data.view.y != NULL or data.view.labels != NULL:
+            raise ValueError("forward takes an array to write to and no targets")
+        self.infer(data, out, False)
+
+    def evaluate(self, Data data not None, outputs=None, bint penalties=False):
+        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given; or, of the loss,
+        only the regularizers' penalties."""
+        cdef Workspace workspace
+        if not penalties:
+            self.refuse_function()
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
+        workspace = self.infer(data, outputs, penalties)
+        return 0.0 if workspace is None else self.mean_loss(workspace)
+
+    cdef Workspace infer(self, Data data, outputs, bint penalties):
+        cdef Workspace workspace
+        cdef Py_ssize_t n = data.view.n
+        cdef Run* run
+        if n == 0:
+            return None
+        workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
+        workspace.memory.append(self._levels)   # set_loss may replace it meanwhile
+        run = &workspace.run
+        run.data = &data.view
+        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.losses_too = penalties or data.view.y != NULL or data.view.labels != NULL
+        if penalties:
+            run.objective = &self.product   # without targets it is 0
+        run.denominator = denominator_of(run)
+        with nogil:
+            self.k.infer(run)
+        return workspace
+
+    def loss_and_grad(self, Data data not None, bint given=False):
+        """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
+        cdef Workspace workspace
+        cdef Run* run
+        if not given:
+            self.refuse_function()
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        if data.view.n < 1:
+            raise ValueError("loss_and_grad: no rows")
+        workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
+        run = &workspace.run
+        run.data = &data.view
+        if given:
+            run.objective = &self.product
+        run.denominator = denominator_of(run)
+        self.refuse_if_busy()
+        self.busy = True
+        with nogil:
+            self.k.gradient(run)
+        self.busy = False
+        return self.mean_loss(workspace)
+
+    def input_gradient(self, Data data not None, out, bint given=False):
+        """The gradient of each row's loss with respect to its input, into out (n, n_in); without
+        targets that of its largest output. given: as in `run`."""
+        cdef Workspace workspace
+        cdef Run* run
+        cdef bint targets = data.view.y != NULL or data.view.labels != NULL
+        if targets and not given:
+            self.refuse_function()
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
+        if data.view.n == 0:
+            return
+        workspace = self.pass_workspace(&self.model.sensitivity, data.view.n, 2 * self.flops, False)
+        workspace.memory.append(self._levels)   # as in infer
+        run = &workspace.run
+        run.data = &data.view
+        run.objective = &self.product if given else &self.model.loss if targets else &self.peak
+        run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
+        with nogil:
+            self.k.sensitivity(run)
+
+    cdef refuse_function(self):
+        if self.function is not None:
+            raise RuntimeError("a loss that is a function is called by whoever wants its value")
+
+    cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
+        """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
+        cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
+        cdef Py_ssize_t chunk = MIN_CHUNK_ROWS if gradient else PASS_ROWS
+        cdef Py_ssize_t chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
+        cdef int threads = threads_for(flops * n, chunks, self.n_threads)
+        workspace = Workspace()
+        workspace.prepare(self, chain, min(n, <Py_ssize_t>BLOCK_ROWS), threads, threads, chunks, gradient)
+        return workspace
+
+    cdef double mean_loss(self, Workspace workspace):
+        cdef double total = 0
+        cdef Py_ssize_t c
+        for c in range(workspace.run.n_chunks):
+            total += workspace.run.chunk_loss[c]
+        return total / workspace.run.denominator + workspace.run.penalty
+
+    cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
+        """Where to write n × cols results; NULL for None."""
+        cdef float[:, ::1] out32
+        cdef double[:, ::1] out64
+        if array is None:
+            return NULL
+        if tuple(array.shape) != (n, cols):
+            raise ValueError(f"the array for results has shape {array.shape}, expected {(n, cols)}")
+        if n == 0 or cols == 0:
+            return NULL
+        if self.format == b"d":
+            out64 = array
+            return &out64[0, 0]
+        out32 = array
+        return &out32[0, 0]
+
+    cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
+                   double* value):
+        """The caller's loss on one batch, over copies of its rows."""
+        cdef const int32_t* order = self.training.run.order
+        cdef Py_ssize_t r, size = self.model.n_out * self.k.real_bytes
+        cdef Py_ssize_t ld = self.model.ld_out * self.k.real_bytes
+        cdef Buffer numbers = Buffer(1, rows, b"i")
+        cdef Buffer outputs = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer weights = Buffer(1, rows, b"d")
+        cdef Buffer values = Buffer(1, rows, b"d")
+        cdef Buffer gradient = Buffer(rows, self.model.n_out, self.format)
+        for r in range(rows):
+            (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
+            memcpy(outputs.data + r * size, a + r * ld, size)
+        memcpy(weights.data, weight, rows * sizeof(double))
+        self.function(self.targets, numbers, outputs, weights, values, gradient)
+        for r in range(rows):
+            memcpy(da + r * ld, gradient.data + r * size, size)
+        memcpy(value, values.data, rows * sizeof(double))
+
+
+cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
+                        const double* weight, void* da, double* value) noexcept with gil:
+    """Run.call: what the function raises ends the training as a loss that is not finite does."""
+    cdef Py_ssize_t r
+    try:
+        (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)
+    except BaseException as error:
+        (<Engine>engine).raised = error
+        for r in range(rows):
+            value[r] = NAN

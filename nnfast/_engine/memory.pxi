@@ -1,0 +1,206 @@
+"""What a run works on: aligned memory, the caller's rows, arenas and scratch. Part of core.pyx."""
+
+cdef class Buffer:
+    """Zeroed, 64-byte-aligned memory, readable 64 bytes past its end."""
+    cdef void* block
+    cdef char* data
+    cdef Py_ssize_t shape[2]
+    cdef Py_ssize_t strides[2]
+    cdef Py_ssize_t itemsize
+    cdef bytes format
+
+    def __cinit__(self, rows, cols, bytes format):
+        global allocations, failing
+        self.format = format
+        self.itemsize = 8 if format == b"d" else 4
+        size = rows * cols * self.itemsize + 2 * ALIGNMENT  # Python integers: no overflow
+        if size > <Py_ssize_t>(<size_t>-1 // 4):
+            raise MemoryError(f"cannot allocate {size} bytes")
+        if failing > 0:
+            failing -= 1
+            if failing == 0:
+                raise MemoryError(f"cannot allocate {size} bytes: a test's wish")
+        self.block = calloc(<size_t>size, 1)
+        if self.block == NULL:
+            raise MemoryError(f"cannot allocate {size} bytes")
+        allocations += 1
+        self.data = <char*>((<uintptr_t>self.block + ALIGNMENT - 1) & ~<uintptr_t>(ALIGNMENT - 1))
+        self.shape = [rows, cols]
+        self.strides = [cols * self.itemsize, self.itemsize]
+
+    def __dealloc__(self):
+        free(self.block)
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        view.buf = self.data
+        view.obj = self
+        view.len = self.shape[0] * self.shape[1] * self.itemsize
+        view.readonly = 0
+        view.itemsize = self.itemsize
+        view.format = <char*>self.format if flags & PyBUF_FORMAT else NULL
+        view.ndim = 2
+        view.shape = self.shape
+        view.strides = self.strides
+        view.suboffsets = NULL
+        view.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer* view):
+        pass
+
+
+# ---- data ------------------------------------------------------------------------------------------
+
+cdef class Data:
+    """Rows to train on or to predict, read in place.
+
+    x: (n, n_in) float32, float64 or uint8; y: (n, n_out) of the engine's type, or (n,) int32
+    class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous. targets: anything
+    that a loss of the caller's is to be given; the engine does not look at it.
+    """
+    cdef DataView view
+    cdef Py_ssize_t n_in, n_out
+    cdef int y_bytes            # of one target; 0: none or class indices
+    cdef const float[:, ::1] x32
+    cdef const double[:, ::1] x64
+    cdef const uint8_t[:, ::1] x8
+    cdef const float[:, ::1] y32
+    cdef const double[:, ::1] y64
+    cdef const int32_t[::1] labels
+    cdef const double[::1] weight
+    cdef object targets
+
+    def __init__(self, x, y=None, sample_weight=None, targets=None):
+        cdef Py_ssize_t rows = x.shape[0]
+        self.view.n = rows
+        self.targets = targets
+        self.n_in = x.shape[1]
+        self._take_x(x)
+        if y is not None:
+            self._take_y(y)
+        if sample_weight is not None:
+            self.weight = sample_weight
+            if self.weight.shape[0] != rows:
+                raise ValueError("sample_weight and x differ in length")
+            self.view.weight = &self.weight[0] if rows else NULL
+
+    cdef _take_x(self, x):
+        cdef bint some = x.shape[0] > 0 and x.shape[1] > 0
+        if x.dtype.char == "f":
+            self.x32 = x
+            self.view.x_type = INPUT_FLOAT32
+            self.view.x = <const void*>&self.x32[0, 0] if some else NULL
+        elif x.dtype.char == "d":
+            self.x64 = x
+            self.view.x_type = INPUT_FLOAT64
+            self.view.x = <const void*>&self.x64[0, 0] if some else NULL
+        else:
+            self.x8 = x
+            self.view.x_type = INPUT_UINT8
+            self.view.x = <const void*>&self.x8[0, 0] if some else NULL
+
+    cdef _take_y(self, y):
+        cdef bint some
+        if y.shape[0] != self.view.n:
+            raise ValueError("y and x differ in length")
+        some = y.size > 0
+        if y.dtype.char == "f":
+            self.y32 = y
+            self.n_out = y.shape[1]
+            self.y_bytes = 4
+            self.view.y = <const void*>&self.y32[0, 0] if some else NULL
+        elif y.dtype.char == "d":
+            self.y64 = y
+            self.n_out = y.shape[1]
+            self.y_bytes = 8
+            self.view.y = <const void*>&self.y64[0, 0] if some else NULL
+        else:
+            self.labels = y
+            self.view.labels = &self.labels[0] if some else NULL
+
+    cdef int check(self, Py_ssize_t n_in, Py_ssize_t n_out, int real_bytes, bint targets) except -1:
+        cdef Py_ssize_t i
+        if self.n_in != n_in:
+            raise ValueError(f"x has {self.n_in} features, the model {n_in}")
+        if targets and self.view.n > 0 and self.view.y == NULL and self.view.labels == NULL:
+            raise ValueError("y is missing")
+        if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
+            raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "
+                             f"{n_out} of {real_bytes}")
+        if self.view.labels != NULL:
+            for i in range(self.view.n):
+                if self.view.labels[i] < 0 or self.view.labels[i] >= n_out:
+                    raise ValueError(f"class index {self.view.labels[i]} is not in [0, {n_out})")
+        return 0
+
+
+cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
+    """Whether gather reads such an array in place, and its type."""
+    if view.format[0] == 0 or view.format[1] != 0:
+        return False
+    if view.format[0] == b"f":
+        x_type[0] = INPUT_FLOAT32
+    elif view.format[0] == b"d":
+        x_type[0] = INPUT_FLOAT64
+    elif view.format[0] == b"B":
+        x_type[0] = INPUT_UINT8
+    else:
+        return False
+    return <uintptr_t>view.buf % <uintptr_t>view.itemsize == 0
+
+
+cdef void* start_of(array) except? NULL:
+    """Where the memory of a new array begins; it stays there while the array lives."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+# ---- working memory ------------------------------------------------------------------------------
+
+cdef class Workspace:
+    """Everything that a run needs besides model and data: arenas, scratch, partial sums."""
+    cdef Run run
+    cdef int threads
+    cdef list memory
+    cdef object key
+    cdef Py_ssize_t rows            # that it holds, if it is for short predictions
+
+    cdef void* take(self, rows, cols, bytes format):
+        buffer = Buffer(rows, cols, format)
+        self.memory.append(buffer)
+        return (<Buffer>buffer).data
+
+    cdef prepare(self, Engine engine, Chain* chain, Py_ssize_t rows, int n_blocks, int n_threads,
+                 Py_ssize_t n_chunks, bint partials):
+        cdef int i
+        cdef Block* blocks
+        cdef bytes format = engine.format
+        self.memory = []
+        rows = max(4, (rows + 3) // 4 * 4)
+        self.run.model = &engine.model
+        self.run.chain = chain
+        self.run.objective = &engine.model.loss
+        self.run.n_threads = n_threads
+        self.run.n_chunks = n_chunks
+        self.run.scratch_size = engine.scratch_size
+        self.run.scratch = self.take(n_threads, engine.scratch_size, format)
+        blocks = <Block*>self.take(n_blocks, sizeof(Block), b"f")
+        for i in range(n_blocks):
+            blocks[i].rows = rows
+            blocks[i].arena = self.take(rows, chain.width, format)
+            if poisoned:
+                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
+            blocks[i].y = self.take(rows, engine.model.ld_out, format)
+            blocks[i].weight = <double*>self.take(rows, 1, b"d")
+            blocks[i].loss = <double*>self.take(rows, 1, b"d")
+            blocks[i].activity = <double*>self.take(rows, 1, b"d")
+        self.run.blocks = blocks
+        if n_chunks > 0:
+            self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
+        self.run.sums = <double*>self.take(
+            engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
+        if engine.n_stats > 0:
+            self.run.stats = self.take(1, engine.n_stats, format)
+        if partials:
+            self.run.partials = self.take(n_chunks, engine.model.n_params, format)

@@ -93,7 +93,7 @@ def checkpoint_and_be_killed(folder: Path) -> None:
 
 def train(folder: Path) -> None:
     """Train, or go on training from the last checkpoint in the folder."""
-    if any(folder.iterdir()):
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # not a temporary alone
         model = nnfast.load_model(last(folder))
         epoch = int(last(folder).name)
     else:

@@ -133,8 +133,8 @@ cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, 
     """y from each group's own mean and variance; s[i, 2g] = mean, s[i, 2g + 1] = rstd unless NULL."""
     cdef Py_ssize_t i, g, j, c
     cdef int width
-    cdef real mean, rstd
-    cdef vreal total, v
+    cdef real mean, rest, rstd
+    cdef vreal total, squares, v
     cdef const real* xg
     for i in range(m):
         for g in range(groups):
@@ -142,13 +142,19 @@ cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, 
             total = vsplat(0)
             for j in range(blocks(channels, VLEN)):
                 total = total + load_cols(xg + j * VLEN, <int>min(channels - j * VLEN, <Py_ssize_t>VLEN))
+            # The sum of large numbers is rough: what is left of it mends mean and variance.
             mean = vsum(total) / <real>channels
-            total = vsplat(0)
+            total = squares = vsplat(0)
             for j in range(blocks(channels, VLEN)):
                 width = <int>min(channels - j * VLEN, <Py_ssize_t>VLEN)
                 v = load_cols(xg + j * VLEN, width) - vsplat(mean)
-                total = total + (vkeep_n(v * v, width) if width < VLEN else v * v)
-            rstd = reciprocal_root(vsum(total) / <real>channels, epsilon)
+                if width < VLEN:
+                    v = vkeep_n(v, width)
+                total = total + v
+                squares = squares + v * v
+            rest = vsum(total) / <real>channels
+            mean = mean + rest
+            rstd = reciprocal_root(max(<real>0, vsum(squares) / <real>channels - rest * rest), epsilon)
             for j in range(blocks(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)

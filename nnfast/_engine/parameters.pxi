@@ -192,20 +192,45 @@ cdef void update_channels(const Part* part, const Op* op, const Step* step, int 
                     <const real*>model.grads + p, <real*>model.slots + p, model.n_params)
 
 
-cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
-    """dW, db and the optimizer's step for the rows of W that belong to thread t.
+cdef void update_kernel(const Part* part, const Op* op, const Step* step) noexcept nogil:
+    """dW and the optimizer's step for the rows of W that belong to thread t.
 
-    The gradient of TILE_M rows at a time goes to scratch and straight into the update, while
-    it is in the first-level cache; w and the slots are fetched meanwhile.
+    The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
     """
+    cdef const Model* model = part.run.model
+    cdef real* params = <real*>model.params + model.arrays[op.w].begin
+    cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
+    cdef const real* x = slot(part.block, op.x, 0, op.ld_x)
+    cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
+    cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
+    cdef real* dw = part.scratch + columns_scratch(op.n_in, n)
+    cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.run.n_threads)
+    cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.run.n_threads)
+    cdef Py_ssize_t rows, cols, q, j, r
+    cdef Adjust adjust = adjust_of(model, op.w, step.share)
+    while i < end:
+        rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        for q in range(blocks(n, step_cols)):
+            j = q * step_cols
+            cols = min(step_cols, n - j)
+            dense_weight_gradient(rows, part.rows, cols, x + i, op.ld_x, dz + j, op.ld_y, dw, cols, False,
+                                  part.scratch)
+            if cols == n:
+                update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
+                            model.n_params)
+            else:
+                for r in range(rows):
+                    update_step(&model.optimizer, step, &adjust, cols, params + (i + r) * n + j,
+                                dw + r * cols, slots + (i + r) * n + j, model.n_params)
+        i += rows
+
+
+cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
+    """Gradients and the optimizer's step for the rows of W, and the channels, that belong to thread t."""
     cdef const Run* run = part.run
-    cdef const Block* block = part.block
     cdef const Model* model = run.model
     cdef const Op* op
-    cdef real* params = <real*>model.params
-    cdef real* slots = <real*>model.slots
-    cdef const real* dz
-    cdef Py_ssize_t i, rows, end, p, m = part.rows
+    cdef Py_ssize_t p
     cdef Adjust adjust
     cdef int o, t = part.t
     for o in range(run.chain.n_ops):
@@ -216,33 +241,33 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             update_channels(part, op, step, op.b)
         if op.kind != OP_DENSE:
             continue
-        adjust = adjust_of(model, op.w, step.share)
-        dz = slot(block, op.dy, 0, op.ld_y)
-        i = cut(op.n_in, TILE_M, t, run.n_threads)
-        end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
-        while i < end:
-            rows = min(<Py_ssize_t>TILE_M, end - i)
-            p = model.arrays[op.w].begin + i * op.n_out
-            dense_weight_gradient(rows, m, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
-                                  dz, op.ld_y, part.scratch, False)
-            update_step(&model.optimizer, step, &adjust, rows * op.n_out, params + p, part.scratch,
-                        slots + p, model.n_params)
-            i += rows
+        update_kernel(part, op, step)
         if op.b >= 0 and t == run.n_threads - 1:
-            dense_bias_gradient(m, op.n_out, dz, op.ld_y, part.scratch, False)
+            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
+                                part.scratch, False)
             adjust = adjust_of(model, op.b, step.share)
             p = model.arrays[op.b].begin
-            update_step(&model.optimizer, step, &adjust, op.n_out, params + p, part.scratch,
-                        slots + p, model.n_params)
+            update_step(&model.optimizer, step, &adjust, op.n_out, <real*>model.params + p, part.scratch,
+                        <real*>model.slots + p, model.n_params)
+
+
+cdef void kernel_gradient(const Part* part, const Op* op, Py_ssize_t begin, Py_ssize_t end, real* dw,
+                          bint accumulate) noexcept nogil:
+    """Rows begin … end of dW = (dW +) xᵀ · dz, written out."""
+    cdef Py_ssize_t i = begin, rows
+    while i < end:
+        rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        dense_weight_gradient(rows, part.rows, op.n_out, slot(part.block, op.x, 0, op.ld_x) + i, op.ld_x,
+                              slot(part.block, op.dy, 0, op.ld_y), op.ld_y, dw + i * op.n_out, op.n_out,
+                              accumulate, part.scratch)
+        i += rows
 
 
 cdef void write_gradients(const Part* part) noexcept nogil:
     """All gradients to model.grads, the rows of W that belong to thread t."""
     cdef const Run* run = part.run
-    cdef const Block* block = part.block
     cdef const Op* op
     cdef real* grads = <real*>run.model.grads
-    cdef Py_ssize_t i, end, rows
     cdef int o, t = part.t
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
@@ -250,40 +275,28 @@ cdef void write_gradients(const Part* part) noexcept nogil:
             write_norm_gradient(part, op, grads)
         if op.kind != OP_DENSE:
             continue
-        i = cut(op.n_in, TILE_M, t, run.n_threads)
-        end = cut(op.n_in, TILE_M, t + 1, run.n_threads)
-        while i < end:
-            rows = min(<Py_ssize_t>TILE_M, end - i)
-            dense_weight_gradient(rows, part.rows, op.n_out, slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
-                                  slot(block, op.dy, 0, op.ld_y), op.ld_y,
-                                  gradient_of(run.model, op.w, grads) + i * op.n_out, False)
-            i += rows
+        kernel_gradient(part, op, cut(op.n_in, TILE_M, t, run.n_threads),
+                        cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads), False)
         if op.b >= 0 and t == run.n_threads - 1:
-            dense_bias_gradient(part.rows, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,
+            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 gradient_of(run.model, op.b, grads), False)
 
 
-cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* grads,
-                        bint accumulate) noexcept nogil:
-    """grads = (grads +) the gradients of all ops, from m rows."""
+cdef void add_gradients(const Part* part, real* grads, bint accumulate) noexcept nogil:
+    """grads = (grads +) the gradients of all ops, from the rows of a block."""
+    cdef const Run* run = part.run
     cdef const Op* op
-    cdef Py_ssize_t i, q
     cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
-            norm_gradient(run, block, op, m, 0, op.channels, gradient_of(run.model, op.w, grads),
-                          gradient_of(run.model, op.b, grads), accumulate)
+            norm_gradient(run, part.block, op, part.rows, 0, op.channels,
+                          gradient_of(run.model, op.w, grads), gradient_of(run.model, op.b, grads), accumulate)
         if op.kind != OP_DENSE:
             continue
-        for q in range(blocks(op.n_in, TILE_M)):
-            i = q * TILE_M
-            dense_weight_gradient(min(<Py_ssize_t>TILE_M, op.n_in - i), m, op.n_out,
-                                  slot(block, op.x, 0, op.ld_x) + i, op.ld_x,
-                                  slot(block, op.dy, 0, op.ld_y), op.ld_y,
-                                  gradient_of(run.model, op.w, grads) + i * op.n_out, accumulate)
+        kernel_gradient(part, op, 0, op.n_in, gradient_of(run.model, op.w, grads), accumulate)
         if op.b >= 0:
-            dense_bias_gradient(m, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,
+            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 gradient_of(run.model, op.b, grads), accumulate)
 
 

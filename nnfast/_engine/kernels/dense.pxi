@@ -454,16 +454,33 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
             product_columns(k, min(n - j, <Py_ssize_t>PANEL), &t)
 
 
+cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
+                             bint accumulate) noexcept nogil:
+    """nv vectors of columns, a chain each, of which the last one has `last` columns; nv is a constant in
+    every call."""
+    cdef vreal total[4]
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(nv):
+        total[j] = vsplat(0)
+        if accumulate:
+            total[j] = load_cols(db + j * VLEN, last if j == nv - 1 else VLEN)
+    for i in range(m):
+        for j in range(nv):
+            total[j] = total[j] + vload(dz + i * ldz + j * VLEN)
+    for j in range(nv):
+        store_cols(db + j * VLEN, total[j], last if j == nv - 1 else VLEN)
+
+
 cdef void dense_bias_gradient(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz, real* db,
                               bint accumulate) noexcept nogil:
     """db[n] = (db +) Σ_i dz[i, :]"""
-    cdef Py_ssize_t i, j, q
-    cdef int width
-    cdef vreal total
-    for q in range(blocks(n, VLEN)):
-        j = q * VLEN
-        width = <int>min(n - j, <Py_ssize_t>VLEN)
-        total = load_cols(db + j, width) if accumulate else vsplat(0)
-        for i in range(m):
-            total = total + vload(dz + i * ldz + j)
-        store_cols(db + j, total, width)
+    cdef Py_ssize_t j = 0, left = blocks(n, VLEN)
+    while left >= 4:
+        sum_columns(4, m, <int>min(n - j - 3 * VLEN, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        left -= 4
+        j += 4 * VLEN
+    while left > 0:
+        sum_columns(1, m, <int>min(n - j, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        left -= 1
+        j += VLEN

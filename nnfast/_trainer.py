@@ -30,7 +30,7 @@ from nnfast.optimizers import Optimizer
 if TYPE_CHECKING:
     from nnfast.models import Sequential
 
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS = 0.05
 MAX_CHUNK_STEPS = 1 << 16
 
 # What the weights are after a batch whose loss is not finite.

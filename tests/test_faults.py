@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import threading
 import time
 import warnings
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _engine, activations, callbacks, cli, demo, layers, optimizers
+from nnfast import _engine, activations, callbacks, layers, optimizers
 from nnfast._trainer import Snapshot
 
 RNG = np.random.default_rng(0)
@@ -256,58 +254,3 @@ def test_eight_threads_predict_with_one_model() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_a_large_network_returns_at_once(workers: int) -> None:
-    one = nnfast.Sequential(
-        [
-            layers.Dense(1024, activation="relu", input_dim=784),
-            layers.Dense(1024, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    one.compile("adam", "sparse_categorical_crossentropy")
-    one.n_threads = workers
-    x, y = np.zeros((20_000, 784), np.float32), np.zeros(20_000, np.int32)
-    one.fit(x[:512], y[:512], batch_size=512, verbose=0)  # memory is taken before
-    sent = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    def send() -> None:
-        sent.append(time.perf_counter())
-        signal.raise_signal(signal.SIGALRM)
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    timer = threading.Timer(0.5, send)
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            one.fit(x, y, batch_size=512, epochs=1000, verbose=0)
-        late = time.perf_counter() - sent[0]
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGALRM, before)
-    assert late < 1.0  # 0.1 s and a step, where no other process takes the processors
-    print(f"{late:.2f} s")
-    assert one.history is not None
-    assert all(np.isfinite(w).all() for w in one.get_weights())
-    assert np.isfinite(one.train_on_batch(x[:32], y[:32]))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
-def test_sigterm_ends_the_command_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def task(epochs: int) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5.0)
-
-    monkeypatch.setattr(demo, "digits", task)
-    before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["demo"]) == 130
-    assert capsys.readouterr().err == "nnfast: interrupted\n"
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -13,7 +13,7 @@ import pytest
 
 import nnfast
 from nnfast import _engine, activations, callbacks, layers, optimizers
-from nnfast._trainer import Snapshot
+from nnfast._trainer import Program, Snapshot
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
@@ -90,20 +90,64 @@ def test_a_state_that_is_finite_stays_as_before_the_batch() -> None:
     assert one._engine.iterations == 5
 
 
-def test_a_snapshot_waits_for_a_hundred_times_what_it_took() -> None:
-    engine = model(width=2000)._engine
-    assert engine is not None
-    snapshot = Snapshot(engine)
+def program_of(one: nnfast.Sequential) -> Program:
+    assert one._program is not None
+    return one._program
+
+
+def test_snapshots_and_looks_wait_for_what_they_took() -> None:
+    program = program_of(model(width=2000))
+    engine, snapshot = program.engine, Snapshot(program)
     begin = time.perf_counter()
     snapshot.take()
+    middle = time.perf_counter()
+    assert not snapshot.doubts(always=False)
     end = time.perf_counter()
-    assert end < snapshot._due <= end + 100 * (end - begin)
-    snapshot._due += 60.0
+    assert middle < snapshot._next_copy <= middle + 200 * (middle - begin)
+    assert end < snapshot._next_look <= end + 200 * (end - middle)
+    snapshot._next_copy += 60.0
+    snapshot._next_look += 60.0
     engine.weights[:] = 1.0
     snapshot.take()
     engine.weights[:] = np.inf
+    assert not snapshot.doubts(always=False)
+    assert snapshot.doubts(always=True)
     assert snapshot.put_back()
     assert not (engine.weights == 1.0).any()
+    assert np.isfinite(engine.weights).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str, dtype: str) -> None:
+    nnfast.set_seed(0)
+    one = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
+    one.compile(optimizer, "mae")
+    engine = program_of(one).engine
+    before = [*one.get_weights(), engine.slots.copy()]
+    for value in (np.nan, np.inf, -np.inf):
+        snapshot = Snapshot(program_of(one))
+        snapshot.take()
+        for array in (engine.weights, engine.slots):
+            if array.size:
+                array.flat[-1] = value
+                engine.iterations = 1
+                assert snapshot.doubts(always=True)
+                assert snapshot.put_back()
+                assert engine.iterations == 0
+                for a, b in zip(before, [*one.get_weights(), engine.slots], strict=True):
+                    np.testing.assert_array_equal(a, b)
+    engine.weights[:] = np.finfo(dtype).max  # their sum overflows, they do not
+    assert engine.is_finite()
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    one = model("adam")
+    engine = program_of(one).engine
+    kept = engine.state()
+    one.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="another optimizer"):
+        engine.set_state(kept)
 
 
 def test_training_within_a_callback_of_training() -> None:

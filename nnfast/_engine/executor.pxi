@@ -488,17 +488,17 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]
-    cdef Py_ssize_t c = t, r, end, m
+    cdef Py_ssize_t c = run.first_chunk + t, r, end, m
     cdef double penalty
     cdef Part part
     cdef bint direct = (run.chain.ops[0].kind == OP_DENSE
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     given_statistics(run, t)
-    if run.losses_too and run.model.regularized:
+    if run.losses_too and run.model.regularized and run.first_chunk == 0:
         penalty = sum_blocks(run, True, t, share_of_penalties(run, run.denominator))
         if t == 0:
             run.penalty = penalty
-    while c < run.n_chunks:
+    while c < run.end_chunk:
         if run.losses_too:
             chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
         else:
@@ -543,9 +543,9 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
 cdef void sensitivity_worker(Run* run, int t) noexcept nogil:
     """∂loss/∂x of every row to run.sensitivity."""
     cdef uint64_t mode = flush_subnormals()
-    cdef Py_ssize_t c = t
+    cdef Py_ssize_t c = run.first_chunk + t
     given_statistics(run, t)
-    while c < run.n_chunks:
+    while c < run.end_chunk:
         sensitivity_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
         c += run.n_threads
     restore_float_mode(mode)

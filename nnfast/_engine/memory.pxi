@@ -191,7 +191,7 @@ cdef class Workspace:
         self.run.chain = chain
         self.run.objective = &engine.model.loss
         self.run.n_threads = n_threads
-        self.run.n_chunks = n_chunks
+        self.run.n_chunks = self.run.end_chunk = n_chunks
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
         blocks = <Block*>self.take(n_blocks, sizeof(Block), b"f")

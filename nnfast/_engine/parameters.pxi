@@ -152,6 +152,8 @@ cdef void norm_gradient(const Run* run, const Block* block, const Op* op, Py_ssi
     cdef const real* x = slot(block, op.x, 0, op.ld_x)
     cdef const real* dy = slot(block, op.dy, 0, op.ld_y)
     cdef Py_ssize_t groups = op.n_in // op.channels
+    if dgamma == NULL and dbeta == NULL:
+        return      # and of the first layer there is no dy
     if op.kind == OP_BATCH_NORM and run.training:
         # The way back has them already.
         if dgamma != NULL:

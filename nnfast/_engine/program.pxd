@@ -219,6 +219,7 @@ ctypedef struct Run:
     int status
     # passes over fixed chunks of rows
     Py_ssize_t n_chunks
+    Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
     void* partials              # n_chunks × n_params
     double* chunk_loss          # n_chunks
     int losses_too              # not only predictions, in a pass over the inference chain

@@ -403,6 +403,9 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """dx of m images."""
     cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
+        sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
+        return
     # A panel is up to PANEL elements of one segment of one group.
     cdef Py_ssize_t per = blocks(l.length, PANEL), panels = win.groups * l.segments * per
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
@@ -452,6 +455,9 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                           real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
     cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
+        sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
+        return
     cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, q, n, g, j, p, k
     cdef const real* images
     cdef Tile t
@@ -500,5 +506,5 @@ cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
     cdef Layout l = layout_of(win, 0, 0, False, NULL)
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
-    return ((l.work - <real*>NULL)
-            + max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL) + 32)
+    cdef Py_ssize_t dense = max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL)
+    return (l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)) + 32

@@ -399,15 +399,24 @@ def _array(parameter: Parameter) -> dict[str, Any]:
     weight = parameter.weight
     rows = 1 if len(weight.shape) < 2 else weight.shape[0]
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
-    free = {"constraint": CONSTRAINTS["none"], "axis": 0, "low": 0.0, "high": 0.0, "rate": 0.0}
-    return {
+    entry = {
         "begin": parameter.offset,
+        "outer": 1,
         "rows": rows,
-        "cols": parameter.size // rows if rows else 0,
         "l1": l1,
         "l2": l2,
-        **(free if weight.constraint is None else weight.constraint.entry(weight.shape)),
+        "constraint": CONSTRAINTS["none"],
+        "axis": 0,
+        "low": 0.0,
+        "high": 0.0,
+        "rate": 0.0,
     }
+    if weight.constraint is not None and len(weight.shape) > 1:
+        entry |= weight.constraint.entry(weight.shape)
+    elif weight.constraint is not None:
+        entry |= weight.constraint.entry(weight.shape) | {"outer": 1, "rows": 1}
+    matrices = entry["outer"] * entry["rows"]
+    return entry | {"cols": parameter.size // matrices if matrices else 0}
 
 
 def _statistics(steps: list[_Step]) -> tuple[dict[int, tuple[int, int]], int]:

@@ -17,7 +17,7 @@ cdef inline real* array(const Model* model, int which) noexcept nogil:
 
 
 cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
-    return a.rows * a.cols
+    return a.outer * a.rows * a.cols
 
 
 cdef inline Adjust adjust_of(const Model* model, int which, double share) noexcept nogil:
@@ -136,7 +136,8 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
             begin = cut(array_size(a), 16, t, n)
             constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
-            constrain_columns(a, w, cut(a.cols, 16, t, n), cut(a.cols, 16, t + 1, n))
+            for i in range(a.outer):
+                constrain_columns(a, w + i * a.rows * a.cols, cut(a.cols, 16, t, n), cut(a.cols, 16, t + 1, n))
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_ROWS:
             for i in range(cut(a.rows, 1, t, n), cut(a.rows, 1, t + 1, n)):
                 constrain_run(a, w + i * a.cols, a.cols)

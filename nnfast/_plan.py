@@ -336,10 +336,11 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         shape = shapes[index]
-        *before, op = layer.ops(shape) or [None]
-        for first in before:
+        ops = layer.ops(shape)
+        for first in ops[:-1]:
             n_in, n_out = _sizes(first, shape, shape)
             steps.append(_Step(first, index, n_in, n_out))
+        op = ops[-1] if ops else None
         if op is not None and op.kind in NORMALIZATIONS and 0 in shape:
             op = None  # the engine divides by the number of channels
         if op is None:

@@ -37,7 +37,7 @@ cdef inline void sparse_input(int nv, const Sparse* s) noexcept nogil:
     cdef real* out
     cdef Py_ssize_t p, e, end
     cdef bint whole = s.cols == nv * VLEN
-    cdef int j
+    cdef int j, cols = <int>(s.cols - (nv - 1) * VLEN)
     for p in range(s.n):
         end = s.start[p + 1]
         z = s.dz + s.place[p]
@@ -56,7 +56,7 @@ cdef inline void sparse_input(int nv, const Sparse* s) noexcept nogil:
             for j in range(nv - 1):
                 vstore(out + j * VLEN, vload(out + j * VLEN) + acc[j])
             out += (nv - 1) * VLEN
-            vstore_n(out, vload_n(out, s.cols - (nv - 1) * VLEN) + acc[nv - 1], s.cols - (nv - 1) * VLEN)
+            vstore_n(out, vload_n(out, cols) + acc[nv - 1], cols)
 
 
 cdef inline void sparse_weight(int nv, const Sparse* s) noexcept nogil:
@@ -223,8 +223,8 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
 
 # ---- the two gradients ---------------------------------------------------------------------------
 
-cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
-                                real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz,
+                                const real* w, real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """convolve_input where dz is sparse."""
     cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
     cdef int32_t* start = <int32_t*>l.work

@@ -397,7 +397,8 @@ cdef class Engine:
     cdef decide(self, double together):
         """End a trial in which a step of the team took so many seconds."""
         self.team_pays = together < self.alone
-        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        # A trial of long steps takes long.
+        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0) + 20 * self.alone
         self.short_trial = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):

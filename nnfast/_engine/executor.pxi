@@ -194,6 +194,10 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        elif op.kind >= OP_CONVOLUTION:
+            window_forward(model, op, m, x, ld_x, z, activation == ACT_RELU and has_kernel(op), part.scratch)
+            if has_kernel(op) and activation == ACT_RELU:
+                activation = ACT_LINEAR
         elif op.kind != OP_ACTIVATION:
             normalize_rows(part, op)
         activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
@@ -230,6 +234,8 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
         if op.kind == OP_DENSE:
             dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, array(model, op.w), dx, op.ld_x,
                                  x if op.dx_relu else NULL, part.scratch)
+        elif op.kind >= OP_CONVOLUTION:
+            window_backward(model, op, m, x, slot(block, op.y, r0, op.ld_y), dy, dx, part.scratch)
         elif op.kind == OP_DROPOUT and run.training:
             dropout(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha,
                     mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
@@ -450,7 +456,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             run.batch_index = batch_index
             if not isfinite(loss):
                 run.status = STATUS_NONFINITE
-            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000:
+            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000 \
+                    or rows * run.chain.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if run.n_chunks == 0 and not norms:

@@ -20,8 +20,13 @@ include "kernels/optimizers.pxi"
 include "kernels/rng.pxi"
 include "kernels/gather.pxi"
 include "kernels/dense.pxi"
+include "kernels/convolution.pxi"
+include "kernels/sparse_convolution.pxi"
+include "kernels/depthwise.pxi"
+include "kernels/pooling.pxi"
 include "kernels/normalization.pxi"
 include "kernels/constraints.pxi"
+include "windows.pxi"
 include "parameters.pxi"
 include "executor.pxi"
 
@@ -59,6 +64,7 @@ kernels.dense_scratch = dense_scratch
 kernels.now = seconds_now
 kernels.thread_limit = thread_limit
 kernels.end_team = end_team
+kernels.window_scratch = window_scratch
 kernels.train = train
 kernels.infer = infer
 kernels.gradient = gradient

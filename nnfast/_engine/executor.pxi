@@ -140,20 +140,19 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     cdef const Block* block = part.block
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
-    cdef Py_ssize_t r, row, size = row_bytes(run.data, model.n_in)
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
-    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
-    for r in range(part.r0, part.r1):
-        row = source_row(run.order, part.first + r)
-        if run.order != NULL and r + ahead < part.r1:
-            prefetch_bytes(<const char*>run.data.x + run.order[part.first + r + ahead] * size, size)
-        gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
-                   slot(block, 0, r, model.ld_in))
-        if targets:
-            gather_targets(run.data, row, model.n_out, objective.target_scale,
-                           objective.target_offset, <real*>block.y + r * model.ld_out)
-            block.weight[r] = 1 if run.data.weight == NULL else run.data.weight[row]
-            block.activity[r] = 0
+    cdef Py_ssize_t r, r0 = part.r0, first = part.first + part.r0, m = part.r1 - part.r0
+    gather_inputs(run.data, run.order, first, m, model.n_in, model.in_scale, model.in_offset,
+                  slot(block, 0, r0, model.ld_in), model.ld_in)
+    if not targets:
+        return
+    gather_targets(run.data, run.order, first, m, model.n_out, objective.target_scale,
+                   objective.target_offset, <real*>block.y + r0 * model.ld_out, model.ld_out)
+    for r in range(r0, part.r1):
+        block.weight[r] = 1
+        block.activity[r] = 0
+    if run.data.weight != NULL:
+        for r in range(r0, part.r1):
+            block.weight[r] = run.data.weight[source_row(run.order, part.first + r)]
 
 
 cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:

@@ -46,6 +46,8 @@ cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noe
 
 
 cdef inline Py_ssize_t row_bytes(const DataView* data, Py_ssize_t n_in) noexcept nogil:
+    if data.starts != NULL:
+        return 0    # there is no telling
     if data.x_type == INPUT_FLOAT32:
         return n_in * sizeof(float)
     return n_in * sizeof(double) if data.x_type == INPUT_FLOAT64 else n_in
@@ -54,14 +56,34 @@ cdef inline Py_ssize_t row_bytes(const DataView* data, Py_ssize_t n_in) noexcept
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
     """Whether the rows are numbers of our type, as they are to be."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
-    return data.x_type == own and scale == 1 and offset == 0
+    return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
+
+
+cdef inline void scatter_row(input_real* x, const int32_t* columns, Py_ssize_t count, Py_ssize_t n_in,
+                             double scale, double offset, real* out) noexcept nogil:
+    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
+    cdef Py_ssize_t j
+    for j in range(n_in):
+        out[j] = <real>offset
+    for j in range(count):
+        # Looked at here, because another thread may write to them.
+        if <uint32_t>columns[j] < <uint64_t>n_in:
+            out[columns[j]] += <real>x[j] * <real>scale
 
 
 cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, double scale, double offset,
                      real* out) noexcept nogil:
     """out = scale·x[row] + offset"""
     cdef bint plain = scale == 1 and offset == 0
-    if data.x_type == INPUT_FLOAT32:
+    cdef Py_ssize_t start, count
+    if data.starts != NULL:
+        start = data.starts[row]
+        count = data.starts[row + 1] - start
+        if data.x_type == INPUT_FLOAT32:
+            scatter_row(<float*>data.x + start, data.columns + start, count, n_in, scale, offset, out)
+        else:
+            scatter_row(<double*>data.x + start, data.columns + start, count, n_in, scale, offset, out)
+    elif data.x_type == INPUT_FLOAT32:
         if plain and sizeof(real) == sizeof(float):
             copy_row(<const real*>data.x + row * n_in, n_in, out)
         else:

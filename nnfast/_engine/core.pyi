@@ -37,7 +37,7 @@ class Buffer: ...
 class Data:
     def __init__(
         self,
-        x: Array,
+        x: Any,
         y: Array | None = None,
         sample_weight: Doubles | None = None,
         targets: object = ...,

@@ -486,6 +486,7 @@ cdef class Engine:
                 return None
             n = data.n = view.shape[0]
             data.x = view.buf
+            data.starts = NULL
             data.y = NULL
             data.labels = NULL
             data.weight = NULL

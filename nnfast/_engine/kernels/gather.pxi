@@ -54,10 +54,23 @@ cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noe
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
     """Whether the rows are numbers of our type, as they are to be."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
-    return data.x_type == own and scale == 1 and offset == 0
+    return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
-# The rows first … first + m of an order, or of the data's own.
+cdef inline void scatter_row(input_real* x, const int32_t* columns, Py_ssize_t count, Py_ssize_t n_in,
+                             double scale, double offset, real* out) noexcept nogil:
+    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
+    cdef Py_ssize_t j
+    for j in range(n_in):
+        out[j] = <real>offset
+    for j in range(count):
+        # Looked at here, because another thread may write to them.
+        if <uint32_t>columns[j] < <uint64_t>n_in:
+            out[columns[j]] += <real>x[j] * <real>scale
+
+
+# The rows first … first + m of an order, or of the data's own, in three forms.
+
 cdef inline void copy_rows(const real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
                            real* out, Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t r, size = n * sizeof(real)
@@ -84,11 +97,25 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t n, const int32_t* order,
         convert_row(x + source_row(order, first + r) * n, n, scale, offset, out + r * ld)
 
 
+cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t n,
+                              const int32_t* order, Py_ssize_t first, Py_ssize_t m, double scale,
+                              double offset, real* out, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r, row, start
+    for r in range(m):
+        row = source_row(order, first + r)
+        start = starts[row]
+        scatter_row(x + start, columns + start, starts[row + 1] - start, n, scale, offset, out + r * ld)
+
+
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
                         Py_ssize_t n_in, double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
     """out[m, n_in] = scale·x + offset"""
     if in_place(data, scale, offset):
         copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
+    elif data.starts != NULL and data.x_type == INPUT_FLOAT32:
+        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+    elif data.starts != NULL:
+        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
     elif data.x_type == INPUT_FLOAT32:
         convert_rows(<float*>data.x, n_in, order, first, m, scale, offset, out, ld)
     elif data.x_type == INPUT_FLOAT64:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Elements of a cache line of float32, and the lines from which on rows are an odd number apart: an even
-# number leaves half of the cache's sets, or less, to the columns that a tile reads.
+# Elements of a cache line of float32, and the lines from which on rows are an odd number of them
+# apart: an even number leaves half of the cache's sets, or less, to the columns that a tile reads.
 LINE = 16
 ODD_LINES = 4
 

@@ -477,7 +477,7 @@ def test_sparse_rows_are_never_written_out_as_a_whole():
         "for solver in ('adam', 'lbfgs'):\n"
         "    m = nnfast.MLPClassifier(2, solver=solver, max_iter=1, batch_size=10)\n"
         "    m.fit(x, np.arange(n) % 2).predict(x)\n"
-        # of this program alone: ru_maxrss would begin with the memory of the process that started it
+        # not ru_maxrss, which begins with the memory of the process that started this one
         r"print(int(re.search(r'VmHWM:\s*(\d+)', open('/proc/self/status').read())[1]) // 1024)"
     )
     done = subprocess.run(

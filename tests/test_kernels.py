@@ -64,22 +64,34 @@ def test_dense_on_the_ladder(activation, dtype):
             assert_close(actual, wanted, dtype)
 
 
+# They cross every border at which the products are cut into blocks, on one side or the other.
+BLOCKS = [(130, 200, 150), (64, 300, 70), (257, 129, 200), (12, 700, 300), (530, 100, 1030)]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "k", "n"), [(130, 200, 150), (64, 300, 70), (257, 129, 200)])
-def test_dense_with_packed_panels(m, k, n, dtype):
+@pytest.mark.parametrize(("m", "k", "n"), BLOCKS)
+def test_dense_in_blocks(m, k, n, dtype):
     rng = np.random.default_rng(1)
     x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
-    assert_close(kernels.dense_forward(x, w, b), x.astype("f8") @ w.astype("f8") + b, dtype)
+    dz = rng.normal(size=(m, n)).astype(dtype)
+    wide = [a.astype("float64") for a in (x, w, b, dz)]
+    out = kernels.dense_forward(x, w, b)
+    assert_close(out, wide[0] @ wide[1] + wide[2], dtype)
+    dx, dw, db = kernels.dense_backward(dz, x, w, out)
+    assert_close(dx, wide[3] @ wide[1].T, dtype)
+    assert_close(dw, wide[0].T @ wide[3], dtype)
+    assert_close(db, wide[3].sum(0), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_does_not_depend_on_its_place(dtype):
-    """Every element is one chain of multiply-adds, whatever tile and batch it is in."""
+    """Every element is one chain of multiply-adds, whatever tile, block and batch it is in."""
     rng = np.random.default_rng(2)
-    x, w, b = (rng.normal(size=s).astype(dtype) for s in ((100, 150), (150, 77), (77,)))
-    whole = kernels.dense_forward(x, w, b, "tanh")
-    for rows in (slice(0, 1), slice(3, 20), slice(50, 100)):
-        assert_array_equal(kernels.dense_forward(x[rows], w, b, "tanh"), whole[rows])
+    for k in (150, 600):
+        x, w, b = (rng.normal(size=s).astype(dtype) for s in ((400, k), (k, 77), (77,)))
+        whole = kernels.dense_forward(x, w, b, "tanh")
+        for rows in (slice(0, 1), slice(3, 20), slice(50, 100), slice(100, 400)):
+            assert_array_equal(kernels.dense_forward(x[rows], w, b, "tanh"), whole[rows])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -64,6 +64,25 @@ def test_reference(optimizer: str, activations: tuple[str, ...], loss: str, weig
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_reference_in_blocks(optimizer: str) -> None:
+    """A kernel of several blocks of rows and columns, from more rows than are summed up at a time."""
+    rng = np.random.default_rng(4)
+    sizes, batch = (110, 1040, 5), 300
+    network = Network(random_weights(rng, sizes), ("tanh", "softmax"), "categorical_crossentropy")
+    x = rng.normal(size=(2 * batch, sizes[0]))
+    y = targets(rng, "categorical_crossentropy", len(x), sizes[-1])
+    fast, plain = (make() for make in OPTIMIZERS[optimizer])
+    model = dense_model(sizes, ("tanh", "softmax"))
+    model.set_weights(network.weights)
+    model.compile(fast, "categorical_crossentropy")
+    model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)
+    for rows in (slice(0, batch), slice(batch, 2 * batch)):
+        network.step(plain, x[rows], y[rows])
+    for actual, expected in zip(model.get_weights(), network.weights, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", keras_programs.TRAJECTORIES)
 def test_keras(name: str) -> None:
     expected = keras_programs.keras_results()[name]

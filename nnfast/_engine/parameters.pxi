@@ -340,7 +340,8 @@ cdef void add_gradients(const Part* part, real* grads, bint accumulate) noexcept
         op = &run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
             norm_gradient(run, part.block, op, part.rows, 0, op.channels,
-                          gradient_of(run.model, op.w, grads), gradient_of(run.model, op.b, grads), accumulate)
+                          gradient_of(run.model, op.w, grads), gradient_of(run.model, op.b, grads),
+                          accumulate)
         if has_kernel(op):
             kernel_gradient(run, part.block, op, part.rows, 0, kernel_rows(run.model, op), True, accumulate,
                             grads, part.scratch)

@@ -367,7 +367,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
             g = q // per
             j = g * l.f + q % per * PANEL
             pack_panels(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
-                       l.work + (q - q0) * l.k * PANEL)
+                        l.work + (q - q0) * l.k * PANEL)
         first = 0
         while first < m:
             n = min(l.images, m - first)

@@ -25,7 +25,7 @@ cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil
     cdef Py_ssize_t q
     if n <= VLEN:
         store_cols(out, load_cols(x, <int>n), <int>n)
-    elif n <= 8 * VLEN:
+    elif n <= 16 * VLEN:
         for q in range(n // VLEN):
             vstore(out + q * VLEN, vload(x + q * VLEN))
         vstore(out + n - VLEN, vload(x + n - VLEN))
@@ -108,14 +108,17 @@ cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                        Py_ssize_t n_in, double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
+                        Py_ssize_t n_in, double scale, double offset, real* out,
+                        Py_ssize_t ld) noexcept nogil:
     """out[m, n_in] = scale·x + offset"""
     if in_place(data, scale, offset):
         copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
     elif data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset,
+                     out, ld)
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset,
+                     out, ld)
     elif data.x_type == INPUT_FLOAT32:
         convert_rows(<float*>data.x, n_in, order, first, m, scale, offset, out, ld)
     elif data.x_type == INPUT_FLOAT64:
@@ -125,7 +128,8 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
 
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                         Py_ssize_t n_out, double scale, double offset, real* y, Py_ssize_t ld) noexcept nogil:
+                         Py_ssize_t n_out, double scale, double offset, real* y,
+                         Py_ssize_t ld) noexcept nogil:
     """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label

@@ -68,14 +68,14 @@ def test_reference(optimizer: str, activations: tuple[str, ...], loss: str, weig
 def test_reference_in_blocks(optimizer: str) -> None:
     """A kernel of several blocks of rows and columns, from more rows than are summed up at a time."""
     rng = np.random.default_rng(4)
-    sizes, batch = (110, 1040, 5), 300
-    network = Network(random_weights(rng, sizes), ("tanh", "softmax"), "categorical_crossentropy")
+    sizes, batch, loss = (110, 1040, 5), 300, "categorical_crossentropy"
+    network = Network(random_weights(rng, sizes), ("tanh", "softmax"), loss)
     x = rng.normal(size=(2 * batch, sizes[0]))
-    y = targets(rng, "categorical_crossentropy", len(x), sizes[-1])
+    y = targets(rng, loss, len(x), sizes[-1])
     fast, plain = (make() for make in OPTIMIZERS[optimizer])
     model = dense_model(sizes, ("tanh", "softmax"))
     model.set_weights(network.weights)
-    model.compile(fast, "categorical_crossentropy")
+    model.compile(fast, loss)
     model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)
     for rows in (slice(0, batch), slice(batch, 2 * batch)):
         network.step(plain, x[rows], y[rows])

@@ -23,9 +23,37 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Elements: a cache line of float32, and the distance at which rows share their cache sets.
+# Elements of a cache line of float32, and the lines from which on rows are an odd number apart: an even
+# number leaves half of the cache's sets, or less, to the columns that a tile reads.
 LINE = 16
-ALIAS = 512
+ODD_LINES = 4
+
+
+class Window(NamedTuple):
+    """What a convolution or a pooling moves over images of (h, w, c), channels last.
+
+    `top` and `left` are the zeros before the first row and column; what comes after the last ones
+    follows from the output's size. `groups` of channels do not mix.
+    """
+
+    h: int
+    w: int
+    c: int
+    out_h: int
+    out_w: int
+    out_c: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int = 1
+    stride_w: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    top: int = 0
+    left: int = 0
+    groups: int = 1
+
+
+NO_WINDOW = Window(*[0] * 15)
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,10 @@ class Op:
         Of a normalization: how many of the last axes have statistics of their own.
     epsilon, momentum : float
         Of a normalization.
+    window : Window
+        Of a convolution or a pooling.
+    weights : tuple of str or None
+        Names of the layer's weights that the op has; None: all of them.
     """
 
     kind: str
@@ -54,6 +86,8 @@ class Op:
     axes: int = 0
     epsilon: float = 0.0
     momentum: float = 0.0
+    window: Window = NO_WINDOW
+    weights: tuple[str, ...] | None = None
 
 
 IDENTITY = Op("affine", alpha=1.0)
@@ -61,11 +95,20 @@ IDENTITY = Op("affine", alpha=1.0)
 TRAINING_ONLY = frozenset({"dropout", "noise"})
 NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
 # Ops that apply an activation to what they have computed.
-WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm"})
+WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution", "depthwise"})
+# Ops that can multiply their dX by the slope of a relu before them.
+WITH_GATE = frozenset(OPS[kind] for kind in ("dense", "max_pool"))
 
 # The field of an engine's op that knows a weight of this name: by the array's number, or by its
 # place in the flat range.
-ARRAY_FIELDS = {"kernel": "w", "gamma": "w", "bias": "b", "beta": "b"}
+ARRAY_FIELDS = {
+    "kernel": "w",
+    "depthwise_kernel": "w",
+    "pointwise_kernel": "w",
+    "gamma": "w",
+    "bias": "b",
+    "beta": "b",
+}
 PLACE_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
@@ -198,11 +241,11 @@ def stride(n: int) -> int:
 
     Examples
     --------
-    >>> stride(0), stride(10), stride(16), stride(512)
-    (16, 16, 16, 528)
+    >>> stride(0), stride(10), stride(32), stride(64), stride(512)
+    (16, 16, 32, 80, 528)
     """
-    ld = max(LINE, -(-n // LINE) * LINE)
-    return ld + LINE if ld % ALIAS == 0 else ld
+    lines = max(1, -(-n // LINE))
+    return LINE * (lines | 1 if lines >= ODD_LINES else lines)
 
 
 def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
@@ -293,8 +336,13 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
     for index, layer in enumerate(layers):
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-        op = layer.op()
-        if op is not None and op.kind in NORMALIZATIONS and 0 in shapes[index]:
+        shape = shapes[index]
+        ops = layer.ops(shape)
+        for first in ops[:-1]:
+            n_in, n_out = _sizes(first, shape, shape)
+            steps.append(_Step(first, index, n_in, n_out))
+        op = ops[-1] if ops else None
+        if op is not None and op.kind in NORMALIZATIONS and 0 in shape:
             op = None  # the engine divides by the number of channels
         if op is None:
             if not any(activity):
@@ -308,11 +356,18 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             folded = replace(last.op, activation=op.activation, alpha=op.alpha)
             steps[-1] = last._replace(op=folded, activity=activity)
             continue
-        shape = shapes[index]
         channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
-        n_in, n_out = math.prod(shape), math.prod(shapes[index + 1])
+        n_in, n_out = _sizes(op, shape, shapes[index + 1])
         steps.append(_Step(op, index, n_in, n_out, channels, activity))
     return steps, scale, offset
+
+
+def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
+    """Return the flat sizes of an op's input and output; a layer of several has other shapes."""
+    win = op.window
+    if win is NO_WINDOW:
+        return math.prod(shape), math.prod(out)
+    return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c
 
 
 def _takes_activation(step: _Step) -> bool:
@@ -346,15 +401,24 @@ def _array(parameter: Parameter) -> dict[str, Any]:
     weight = parameter.weight
     rows = 1 if len(weight.shape) < 2 else weight.shape[0]
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
-    free = {"constraint": CONSTRAINTS["none"], "axis": 0, "low": 0.0, "high": 0.0, "rate": 0.0}
-    return {
+    entry = {
         "begin": parameter.offset,
+        "outer": 1,
         "rows": rows,
-        "cols": parameter.size // rows if rows else 0,
         "l1": l1,
         "l2": l2,
-        **(free if weight.constraint is None else weight.constraint.entry(weight.shape)),
+        "constraint": CONSTRAINTS["none"],
+        "axis": 0,
+        "low": 0.0,
+        "high": 0.0,
+        "rate": 0.0,
     }
+    if weight.constraint is not None and len(weight.shape) > 1:
+        entry |= weight.constraint.entry(weight.shape)
+    elif weight.constraint is not None:
+        entry |= weight.constraint.entry(weight.shape) | {"outer": 1, "rows": 1}
+    matrices = entry["outer"] * entry["rows"]
+    return entry | {"cols": parameter.size // matrices if matrices else 0}
 
 
 def _statistics(steps: list[_Step]) -> tuple[dict[int, tuple[int, int]], int]:
@@ -401,7 +465,7 @@ def _training_ops(
         trainable = trainable or op["w"] >= 0 or op["b"] >= 0
     placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
     for producer, op in pairwise(placed):
-        if op["kind"] == producer["kind"] == OPS["dense"] and not _has_activity(producer):
+        if op["kind"] in WITH_GATE and producer["w"] >= 0 and not _has_activity(producer):
             op["dx_relu"] = int(producer["activation"] == ACTIVATIONS["relu"])
             producer["dz_ready"] = op["dx_relu"]
     return placed, end
@@ -433,7 +497,11 @@ def _bound(
 ) -> dict[str, Any]:
     """Return the engine's op, still without the places of its slots."""
     numbers = {PLACE_FIELDS.get(p.name): p.offset for p in parameters if p.layer == step.layer}
-    arrays = {ARRAY_FIELDS[p.name]: i for i, p in enumerate(trained) if p.layer == step.layer}
+    arrays = {
+        ARRAY_FIELDS[p.name]: i
+        for i, p in enumerate(trained)
+        if p.layer == step.layer and p.name in (step.op.weights or ARRAY_FIELDS)
+    }
     groups = step.n_in // step.channels if step.channels else 0
     s, ld_s = statistics.get(step.layer, (-1, stride(2 * groups)))
     return {
@@ -464,4 +532,5 @@ def _bound(
         "ld_s": ld_s,
         "epsilon": step.op.epsilon,
         "momentum": step.op.momentum,
+        "window": step.op.window._asdict(),
     }

@@ -27,6 +27,17 @@ cdef extern from *:
     """
     const char* NNFAST_COMPILER
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #define ask_for_huge_pages(start, size) madvise(start, size, MADV_HUGEPAGE)
+    #else
+    #define ask_for_huge_pages(start, size) 0
+    #endif
+    """
+    int ask_for_huge_pages(void* start, size_t size) nogil
+
 COMPILER = NNFAST_COMPILER.decode()
 
 OPS = {
@@ -38,6 +49,10 @@ OPS = {
     "standardize": OP_STANDARDIZE,
     "batch_norm": OP_BATCH_NORM,
     "layer_norm": OP_LAYER_NORM,
+    "convolution": OP_CONVOLUTION,
+    "depthwise": OP_DEPTHWISE,
+    "max_pool": OP_MAX_POOL,
+    "average_pool": OP_AVERAGE_POOL,
 }
 ACTIVATIONS = {
     "linear": ACT_LINEAR,
@@ -101,12 +116,16 @@ NONFINITE = STATUS_NONFINITE
 
 cdef enum:
     ALIGNMENT = 64
+    HUGE_PAGE = 1 << 21     # bytes; memory of this much and more begins at one and is made of them
     MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
     MIN_CHUNK_ROWS = 64
     CHUNK_BATCH = 512       # batches below this are shared, not chunked
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
     SUM_BLOCK = 4096        # as in parameters.pxi
+    IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
+    IMAGE_PASS_ROWS = 32    # as PASS_ROWS
+    IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 

@@ -92,6 +92,9 @@ cdef class Engine:
     cdef object raised              # what it raised
     cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef bint images                # some op has a window
+    cdef Py_ssize_t axes[8]         # the input shape of a sample …
+    cdef int n_axes                 # … and its length; -1: it is longer than that
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
@@ -109,6 +112,7 @@ cdef class Engine:
         if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
+        self._take_shape(plan.input_shape)
         self.model.n_in = plan.n_in
         self.model.n_out = plan.n_out
         self.model.n_params = plan.n_params
@@ -135,6 +139,12 @@ cdef class Engine:
         self.peak.value_scale = self.peak.slope_scale = 1
         self.product.limit = self.peak.limit = INFINITY
         self.set_loss(LOSS_MSE, False)
+
+    cdef _take_shape(self, tuple shape):
+        cdef int i
+        self.n_axes = len(shape) if len(shape) <= 8 else -1
+        for i in range(self.n_axes):
+            self.axes[i] = shape[i]
 
     cdef _take_chain(self, Chain* chain, list ops, width, out):
         cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
@@ -171,8 +181,13 @@ cdef class Engine:
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= op.kind == OP_BATCH_NORM
             if op.kind == OP_DENSE:
-                need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
+                need = max(need, self.k.dense_scratch(op.n_in, op.n_out), op.n_out + 16)
                 flops += 2.0 * op.n_in * op.n_out
+            if op.kind >= OP_CONVOLUTION:
+                self.images = True
+                need = max(need, self.k.window_scratch(op.kind, &op.window))
+                flops += 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w \
+                    * (op.window.c // op.window.groups if op.kind == OP_CONVOLUTION else 1)
             flops += 10.0 * op.n_out
         self.scratch_size = (need + 31) // 16 * 16
         self.flops = flops
@@ -294,9 +309,18 @@ cdef class Engine:
         """
         if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
             return 0    # they look at the batch as a whole
+        if self.images:
+            return min(<Py_ssize_t>MAX_CHUNKS, (rows + IMAGE_CHUNK_ROWS - 1) // IMAGE_CHUNK_ROWS)
         if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
             return 0
         return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
+
+    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows):
+        """Rows that a chunk is gone through at a time: as many as stay in cache."""
+        cdef Py_ssize_t most = BLOCK_ROWS
+        if self.images:
+            most = max(<Py_ssize_t>4, min(most, IMAGE_BLOCK // chain.width // 4 * 4))
+        return min(rows, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
@@ -307,7 +331,7 @@ cdef class Engine:
             self.training = None
             workspace = Workspace()
             if chunks:
-                workspace.prepare(self, &self.model.train, min(rows, <Py_ssize_t>BLOCK_ROWS), threads,
+                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows), threads,
                                   threads, chunks, True)
             else:
                 workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
@@ -418,7 +442,8 @@ cdef class Engine:
     cdef decide(self, double together):
         """End a trial in which a step of the team took so many seconds."""
         self.team_pays = together < self.alone
-        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        # A trial of long steps takes long.
+        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0) + 20 * self.alone
         self.trial_part = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
@@ -442,8 +467,9 @@ cdef class Engine:
     # -- inference mode
 
     def predict(self, x):
-        """Predictions of up to BLOCK_ROWS rows, one thread's work, with nothing allocated but the
-        array that is returned; None where x is not an array of such rows that can be read in place.
+        """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
+        but the array that is returned; None where x is not an array of such rows that can be read in
+        place.
 
         Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
         """
@@ -459,7 +485,7 @@ cdef class Engine:
         except (ValueError, BufferError):
             return None
         try:
-            if view.ndim != 2 or view.shape[1] != self.model.n_in or not 0 < view.shape[0] <= BLOCK_ROWS:
+            if not self.is_batch(&view) or not 0 < view.shape[0] <= (FEW_ROWS if self.images else BLOCK_ROWS):
                 return None
             if not readable(&view, &data.x_type):
                 return None
@@ -485,6 +511,16 @@ cdef class Engine:
             return out
         finally:
             PyBuffer_Release(&view)
+
+    cdef bint is_batch(self, const Py_buffer* view) noexcept:
+        """Whether an array is samples of the model's input shape."""
+        cdef int i
+        if view.ndim != 1 + self.n_axes:
+            return False
+        for i in range(self.n_axes):
+            if view.shape[1 + i] != self.axes[i]:
+                return False
+        return True
 
     cdef Workspace short_workspace(self, Py_ssize_t n):
         cdef Workspace workspace = Workspace()
@@ -594,10 +630,14 @@ cdef class Engine:
         cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
         cdef Py_ssize_t chunk = (MIN_CHUNK_ROWS if gradient else
                                  PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
-        cdef Py_ssize_t chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
-        cdef int threads = threads_for(flops * n, chunks, self.n_threads)
+        cdef Py_ssize_t chunks
+        cdef int threads
+        if self.images:
+            chunk = IMAGE_CHUNK_ROWS if gradient else IMAGE_PASS_ROWS
+        chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
+        threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, min(n, <Py_ssize_t>BLOCK_ROWS), threads, threads, chunks, gradient)
+        workspace.prepare(self, chain, self.block_rows(chain, n), threads, threads, chunks, gradient)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

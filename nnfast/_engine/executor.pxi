@@ -140,20 +140,19 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     cdef const Block* block = part.block
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
-    cdef Py_ssize_t r, row, size = row_bytes(run.data, model.n_in)
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
-    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
-    for r in range(part.r0, part.r1):
-        row = source_row(run.order, part.first + r)
-        if run.order != NULL and r + ahead < part.r1:
-            prefetch_bytes(<const char*>run.data.x + run.order[part.first + r + ahead] * size, size)
-        gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
-                   slot(block, 0, r, model.ld_in))
-        if targets:
-            gather_targets(run.data, row, model.n_out, objective.target_scale,
-                           objective.target_offset, <real*>block.y + r * model.ld_out)
-            block.weight[r] = 1 if run.data.weight == NULL else run.data.weight[row]
-            block.activity[r] = 0
+    cdef Py_ssize_t r, r0 = part.r0, first = part.first + part.r0, m = part.r1 - part.r0
+    gather_inputs(run.data, run.order, first, m, model.n_in, model.in_scale, model.in_offset,
+                  slot(block, 0, r0, model.ld_in), model.ld_in)
+    if not targets:
+        return
+    gather_targets(run.data, run.order, first, m, model.n_out, objective.target_scale,
+                   objective.target_offset, <real*>block.y + r0 * model.ld_out, model.ld_out)
+    for r in range(r0, part.r1):
+        block.weight[r] = 1
+        block.activity[r] = 0
+    if run.data.weight != NULL:
+        for r in range(r0, part.r1):
+            block.weight[r] = run.data.weight[source_row(run.order, part.first + r)]
 
 
 cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
@@ -194,6 +193,10 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        elif op.kind >= OP_CONVOLUTION:
+            window_forward(model, op, m, x, ld_x, z, activation == ACT_RELU and has_kernel(op), part.scratch)
+            if has_kernel(op) and activation == ACT_RELU:
+                activation = ACT_LINEAR
         elif op.kind != OP_ACTIVATION:
             normalize_rows(part, op)
         activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
@@ -230,6 +233,8 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
         if op.kind == OP_DENSE:
             dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, array(model, op.w), dx, op.ld_x,
                                  x if op.dx_relu else NULL, part.scratch)
+        elif op.kind >= OP_CONVOLUTION:
+            window_backward(model, op, m, x, slot(block, op.y, r0, op.ld_y), dy, dx, part.scratch)
         elif op.kind == OP_DROPOUT and run.training:
             dropout(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha,
                     mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
@@ -355,7 +360,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
         rows_phase(&part, scale, gradient)
         loss += batch_loss(block, m)
         if gradient:
-            add_gradients(run, block, m, partial, r > begin)
+            add_gradients(&part, partial, r > begin)
         r += m
     run.chunk_loss[c] = loss
     if gradient and begin == end:
@@ -450,7 +455,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             run.batch_index = batch_index
             if not isfinite(loss):
                 run.status = STATUS_NONFINITE
-            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000:
+            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000 \
+                    or rows * run.chain.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if run.n_chunks == 0 and not norms:

@@ -16,6 +16,10 @@ cdef enum OpKind:
     OP_STANDARDIZE
     OP_BATCH_NORM
     OP_LAYER_NORM
+    OP_CONVOLUTION      # from here on ops have a window
+    OP_DEPTHWISE
+    OP_MAX_POOL
+    OP_AVERAGE_POOL
 
 cdef enum Activation:
     ACT_LINEAR
@@ -89,14 +93,24 @@ cdef enum InputType:
     INPUT_UINT8
 
 
-# Trainable parameters of one kind: rows × cols elements of the flat range.
+# Trainable parameters of one kind: `outer` matrices of rows × cols in the flat range.
 ctypedef struct Array:
     Py_ssize_t begin
-    Py_ssize_t rows, cols
+    Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
     int constraint
     int axis
     double low, high, rate  # of a norm: where it has to be, how much of the way goes a step
+
+# What a convolution or a pooling moves over images of h × w pixels and c channels, channels last.
+ctypedef struct Window:
+    Py_ssize_t h, w, c              # of an input
+    Py_ssize_t out_h, out_w, out_c  # of an output
+    Py_ssize_t kernel_h, kernel_w
+    Py_ssize_t stride_h, stride_w
+    Py_ssize_t dilation_h, dilation_w
+    Py_ssize_t top, left            # zeros before the first row and column
+    Py_ssize_t groups               # of channels, which do not mix
 
 ctypedef struct Op:
     int kind
@@ -119,6 +133,7 @@ ctypedef struct Op:
     Py_ssize_t mean, variance   # places in the flat parameters of what is kept, not trained
     Py_ssize_t s, ld_s      # statistics: a place in run.stats, or (layer norm) a slot
     double epsilon, momentum
+    Window window
 
 ctypedef struct Chain:
     int n_ops
@@ -237,14 +252,15 @@ ctypedef struct Kernels:
     int real_bytes
     int vector_bytes
     int has_openmp
-    Py_ssize_t panel            # columns of a packed panel
     double (*now)() noexcept nogil
     int (*thread_limit)() noexcept nogil
     int (*end_team)() noexcept nogil
+    Py_ssize_t (*window_scratch)(int kind, const Window* window) noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil
     void (*sensitivity)(Run* run) noexcept nogil
+    Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # elements of it
     void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                           const void* w, const void* b, void* y, Py_ssize_t ldy,
                           int activation, double alpha, void* scratch) noexcept nogil

@@ -62,9 +62,10 @@ cdef class Buffer:
 cdef class Data:
     """Rows to train on or to predict, read in place.
 
-    x: (n, n_in) float32, float64 or uint8, or sparse rows of float32 or float64 in SciPy's CSR form; y: (n, n_out) of the engine's type, or (n,) int32
-    class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous. targets: anything
-    that a loss of the caller's is to be given; the engine does not look at it.
+    x: (n, n_in) float32, float64 or uint8, or sparse rows of float32 or float64 in SciPy's CSR form;
+    y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None; sample_weight: (n,) float64
+    or None. All C-contiguous. targets: anything that a loss of the caller's is to be given; the engine
+    does not look at it.
     """
     cdef DataView view
     cdef Py_ssize_t n_in, n_out

@@ -102,12 +102,15 @@ cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                        Py_ssize_t n_in, double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
+                        Py_ssize_t n_in, double scale, double offset, real* out,
+                        Py_ssize_t ld) noexcept nogil:
     """out[m, n_in] = scale·x + offset"""
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
+                     ld)
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
+                     ld)
     elif in_place(data, scale, offset):
         copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
     elif data.x_type == INPUT_FLOAT32:

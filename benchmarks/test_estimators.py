@@ -19,7 +19,7 @@ from nnfast._engine import Engine, core
 def test_fit_on_150_rows_costs_under_2_ms(
     kind: str, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checks, weights, the plan and an epoch in Python: the best of several, of the processor's time.
+    """Checks, weights, the plan, an epoch in Python: the best of several, of the processor's time.
 
     On a machine so busy that all takes longer it is less than scikit-learn's fit of one epoch.
     """

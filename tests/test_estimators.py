@@ -385,18 +385,21 @@ def test_results_do_not_depend_on_threads():
     assert (found[0] == found[2]).all()
 
 
-def test_n_threads_is_set_meanwhile_only():
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_n_threads_is_the_estimators_own(solver):
     kind, x, y, _ = DATA["binary"]
-    before, seen = nnfast.get_num_threads(), []
-
-    class Look(callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append(nnfast.get_num_threads())
-
-    getattr(nnfast, kind)(hidden_layer_sizes=5, max_iter=1, n_threads=1, callbacks=[Look()]).fit(
-        x, y
-    )
-    assert seen == [1]
+    x, y = np.tile(x, (40, 1)), np.tile(y, 40)
+    before, teams = nnfast.get_num_threads(), []
+    for n_threads in (1, None, 2):
+        model = getattr(nnfast, kind)(
+            hidden_layer_sizes=300, max_iter=1, n_threads=n_threads, batch_size=5000, solver=solver
+        ).fit(x, y)
+        engine = model._network.engine
+        teams.append(engine.team)  # of the epochs; L-BFGS has none
+        assert engine.n_threads == (n_threads or 0)
+        model.set_params(n_threads=1).predict(x)
+        assert engine.n_threads == 1
+    assert teams == ([1, before, min(2, before)] if solver == "adam" else [0, 0, 0])
     assert nnfast.get_num_threads() == before
 
 

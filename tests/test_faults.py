@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,6 +234,64 @@ def test_a_forked_child_trains_with_threads_after_its_parent_did(by: str) -> Non
         for child in children:
             child.join(timeout=60)
     assert [child.exitcode for child in children] == [0] * 5
+
+
+def test_a_spawned_child_trains_with_threads_after_its_parent_did() -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    _engine.force_threads(2)
+    try:
+        expected = model().fit(X, Y, epochs=2, verbose=0).history["loss"]
+    finally:
+        _engine.force_threads(0)
+    child = context.Process(target=_fit_in_child, args=(queue,))
+    child.start()
+    losses, _ = queue.get(timeout=60)
+    child.join(timeout=60)
+    assert losses == expected
+    assert child.exitcode == 0
+
+
+def _losses_and_threads() -> tuple[list[float], int]:
+    return model().fit(X, Y, epochs=2, verbose=0).history["loss"], nnfast.get_num_threads()
+
+
+def test_workers_of_joblib_train_and_share_the_processors() -> None:
+    joblib = pytest.importorskip("joblib")
+    _engine.force_threads(2)
+    try:
+        expected = model().fit(X, Y, epochs=2, verbose=0).history["loss"]
+    finally:
+        _engine.force_threads(0)
+    work = joblib.Parallel(n_jobs=2, backend="loky", timeout=120)
+    for losses, threads in work(joblib.delayed(_losses_and_threads)() for _ in range(4)):
+        assert losses == expected
+        assert threads <= max(1, joblib.cpu_count() // 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
+def test_rows_beyond_2_to_the_31_elements(tmp_path: Path) -> None:
+    """A step on the last batch of data that no 32-bit index reaches is that batch's own step."""
+    shape, batch = (2_200_000, 1000), 40
+    file = np.memmap(tmp_path / "x", np.uint8, "w+", shape=shape)  # a hole: it takes no room
+    file[-batch:] = np.random.default_rng(0).integers(0, 256, (batch, 1000))
+    y = np.zeros((shape[0], 1), np.float32)
+    y[-batch:] = 1.0
+    weights = []
+    for x, targets in ((file, y), (np.array(file[-batch:]), y[-batch:])):
+        nnfast.set_seed(0)
+        one = nnfast.Sequential([layers.Dense(1, input_dim=1000)])
+        one.compile("sgd", "mse")
+        engine = one._engine
+        assert engine is not None
+        engine.batch = len(x) // batch - 1
+        status, steps = engine.run(
+            _engine.Data(x, targets), batch, False, np.full(1, 1e-6), np.empty(1)
+        )
+        assert (status, steps) == (_engine.OK, 1)
+        weights.append(one.get_weights()[0])
+    assert weights[0].any()
+    np.testing.assert_array_equal(*weights)
 
 
 def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:

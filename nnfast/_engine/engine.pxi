@@ -424,12 +424,17 @@ cdef class Engine:
             self.segment(run, threads if self.team_pays else 1, deadline)
 
     cdef trial(self, Run* run, int threads, double deadline):
-        """As much of a trial as there are steps and time for; the next call goes on with it."""
+        """As much of a trial as there are steps and time for; the next call goes on with it.
+
+        A call that is over soon wakes the team each time: there the waking counts, and a call is a part.
+        """
+        cdef bint short
         if self.trial_part == 0:
             self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
             self.trial_part = 1
         if self.trial_part == 1 and run.n_steps > 0 and self.k.now() <= deadline:
-            self.segment(run, threads, 0)   # one step, that wakes the team
+            short = self.alone * run.n_steps < 2 * TRIAL_SECONDS
+            self.segment(run, threads, deadline if short else 0)    # otherwise a step wakes the team
             self.trial_part = 2
         if self.trial_part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))

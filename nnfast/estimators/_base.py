@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -17,7 +16,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nnfast import activations, optimizers
-from nnfast._engine import core
 from nnfast.estimators import _lbfgs
 from nnfast.estimators._compat import (
     Interval,
@@ -270,11 +268,11 @@ class BaseMLP(BaseEstimator, ABC):
                     f"{list(network.architecture.sizes)}: they cannot go on from there"
                 )
         self._objective(network.dtype).configure(network.engine)
-        with limited_threads(self.n_threads):
-            if self.solver in STOCHASTIC:
-                self._fit_stochastic(network, X, y, weight, incremental, validation)
-            else:
-                self._fit_lbfgs(network, X, y, weight)
+        network.engine.n_threads = self.n_threads or 0
+        if self.solver in STOCHASTIC:
+            self._fit_stochastic(network, X, y, weight, incremental, validation)
+        else:
+            self._fit_lbfgs(network, X, y, weight)
         if not np.isfinite(network.engine.weights).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
@@ -440,23 +438,11 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the network's outputs for checked rows."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        with limited_threads(self.n_threads):
-            return predict(self._fitted(), X)
+        network = self._fitted()
+        network.engine.n_threads = self.n_threads or 0
+        return predict(network, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-@contextmanager
-def limited_threads(n: int | None) -> Iterator[None]:
-    """Let the engine use at most `n` threads meanwhile; None: as many as otherwise."""
-    if n is None:
-        yield
-        return
-    before = core.set_threads(n)
-    try:
-        yield
-    finally:
-        core.set_threads(before)

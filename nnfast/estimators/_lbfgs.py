@@ -12,7 +12,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from nnfast._engine import core
+from nnfast._engine import Engine, core
 from nnfast._validation import warn
 from nnfast.estimators._compat import lbfgs_verbosity, one_blas_thread
 from nnfast.estimators._network import Network
@@ -28,8 +28,10 @@ class Team:
     where the machine is busy; only a measurement tells.
     """
 
-    def __init__(self) -> None:
-        self.most = core.get_threads()
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.allowed = engine.n_threads
+        self.most = min(core.get_threads(), self.allowed or core.get_threads())
         self.seconds = {1: 0.0, self.most: 0.0}
         # Evaluations until the slower way gets another chance: more each time that it loses.
         self.wait = self.left = 10
@@ -45,12 +47,12 @@ class Team:
             threads = slow
             self.wait *= 2
             self.left = self.wait
-        before = core.set_threads(threads)
+        self.engine.n_threads = threads
         started = time.perf_counter()
         try:
             yield
         finally:
-            core.set_threads(before)
+            self.engine.n_threads = self.allowed
             self.seconds[threads] = time.perf_counter() - started
 
 
@@ -61,7 +63,7 @@ def objective(
     engine = network.engine
     kernels = network.kernels
     share = alpha / (rows.denominator or np.inf)
-    team = Team()
+    team = Team(engine)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
         engine.params[:] = theta

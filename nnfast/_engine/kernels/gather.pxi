@@ -25,7 +25,7 @@ cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil
     cdef Py_ssize_t q
     if n <= VLEN:
         store_cols(out, load_cols(x, <int>n), <int>n)
-    elif n <= 16 * VLEN:
+    elif n <= 8 * VLEN:
         for q in range(n // VLEN):
             vstore(out + q * VLEN, vload(x + q * VLEN))
         vstore(out + n - VLEN, vload(x + n - VLEN))
@@ -57,20 +57,7 @@ cdef inline bint in_place(const DataView* data, double scale, double offset) noe
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
-cdef inline void scatter_row(input_real* x, const int32_t* columns, Py_ssize_t count, Py_ssize_t n_in,
-                             double scale, double offset, real* out) noexcept nogil:
-    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
-    cdef Py_ssize_t j
-    for j in range(n_in):
-        out[j] = <real>offset
-    for j in range(count):
-        # Looked at here, because another thread may write to them.
-        if <uint32_t>columns[j] < <uint64_t>n_in:
-            out[columns[j]] += <real>x[j] * <real>scale
-
-
-# The rows first … first + m of an order, or of the data's own, in three forms.
-
+# The rows first … first + m of an order, or of the data's own.
 cdef inline void copy_rows(const real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
                            real* out, Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t r, size = n * sizeof(real)
@@ -100,25 +87,32 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t n, const int32_t* order,
 cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t n,
                               const int32_t* order, Py_ssize_t first, Py_ssize_t m, double scale,
                               double offset, real* out, Py_ssize_t ld) noexcept nogil:
-    cdef Py_ssize_t r, row, start
+    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
+    cdef Py_ssize_t r, j, row
+    cdef int32_t column
     for r in range(m):
         row = source_row(order, first + r)
-        start = starts[row]
-        scatter_row(x + start, columns + start, starts[row + 1] - start, n, scale, offset, out + r * ld)
+        for j in range(n):
+            out[r * ld + j] = <real>offset
+        for j in range(starts[row], starts[row + 1]):
+            column = columns[j]
+            # Looked at here, because another thread may write to the columns.
+            if 0 <= column < n:
+                out[r * ld + column] += <real>x[j] * <real>scale
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
                         Py_ssize_t n_in, double scale, double offset, real* out,
                         Py_ssize_t ld) noexcept nogil:
     """out[m, n_in] = scale·x + offset"""
-    if in_place(data, scale, offset):
-        copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
-    elif data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset,
-                     out, ld)
+    if data.starts != NULL and data.x_type == INPUT_FLOAT32:
+        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
+                     ld)
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset,
-                     out, ld)
+        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
+                     ld)
+    elif in_place(data, scale, offset):
+        copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
     elif data.x_type == INPUT_FLOAT32:
         convert_rows(<float*>data.x, n_in, order, first, m, scale, offset, out, ld)
     elif data.x_type == INPUT_FLOAT64:
@@ -128,8 +122,7 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
 
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                         Py_ssize_t n_out, double scale, double offset, real* y,
-                         Py_ssize_t ld) noexcept nogil:
+                         Py_ssize_t n_out, double scale, double offset, real* y, Py_ssize_t ld) noexcept nogil:
     """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label

@@ -200,38 +200,37 @@ cdef void update_channels(const Part* part, const Op* op, const Step* step, int 
         step_range(model, which, c0, c1 - c0, step)
 
 
-cdef inline Py_ssize_t kernel_rows(const Model* model, const Op* op) noexcept nogil:
+cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
     """Of a convolution's kernel as a matrix with a column for each output channel."""
     return array_size(&model.arrays[op.w]) // op.window.out_c
 
 
-cdef void kernel_gradient(const Run* run, const Block* block, const Op* op, Py_ssize_t m, Py_ssize_t k0,
-                          Py_ssize_t k1, bint bias, bint accumulate, real* grads,
-                          real* scratch) noexcept nogil:
+cdef void filter_gradient(const Part* part, const Op* op, Py_ssize_t k0, Py_ssize_t k1, bint bias,
+                          real* grads, bint accumulate) noexcept nogil:
     """Rows k0 … k1 of a convolution's dW and, with bias, its db to flat gradients."""
-    cdef const real* dz = slot(block, op.dy, 0, op.ld_y)
-    window_weight_gradient(op, m, slot(block, op.x, 0, op.ld_x), dz, k0, k1,
-                           gradient_of(run.model, op.w, grads), accumulate, scratch)
+    cdef const Model* model = part.run.model
+    cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
+    window_weight_gradient(op, part.rows, slot(part.block, op.x, 0, op.ld_x), dz, k0, k1,
+                           gradient_of(model, op.w, grads), accumulate, part.scratch)
     if bias and op.b >= 0:
-        convolve_bias(&op.window, m, dz, op.ld_y, gradient_of(run.model, op.b, grads), accumulate)
+        convolve_bias(&op.window, part.rows, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
-cdef void write_kernel_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
+cdef void write_filter_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
     """Thread t's rows of a convolution's dW to flat gradients, db by the last thread."""
-    cdef const Run* run = part.run
-    cdef Py_ssize_t rows = kernel_rows(run.model, op)
-    kernel_gradient(run, part.block, op, part.rows, cut(rows, TILE_M, part.t, run.n_threads),
-                    cut(rows, TILE_M, part.t + 1, run.n_threads), part.t == run.n_threads - 1, False, grads,
-                    part.scratch)
+    cdef Py_ssize_t rows = filter_rows(part.run.model, op)
+    cdef int n = part.run.n_threads
+    filter_gradient(part, op, cut(rows, TILE_M, part.t, n), cut(rows, TILE_M, part.t + 1, n),
+                    part.t == n - 1, grads, False)
 
 
-cdef void update_kernel(const Part* part, const Op* op, const Step* step) noexcept nogil:
+cdef void update_filters(const Part* part, const Op* op, const Step* step) noexcept nogil:
     """Gradient and step of thread t's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = part.run.model
-    cdef Py_ssize_t rows = kernel_rows(model, op), cols = op.window.out_c
+    cdef Py_ssize_t rows = filter_rows(model, op), cols = op.window.out_c
     cdef Py_ssize_t k0 = cut(rows, TILE_M, part.t, part.run.n_threads)
     cdef Py_ssize_t k1 = cut(rows, TILE_M, part.t + 1, part.run.n_threads)
-    write_kernel_gradient(part, op, <real*>model.grads)
+    write_filter_gradient(part, op, <real*>model.grads)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and part.t == part.run.n_threads - 1:
         step_range(model, op.b, 0, cols, step)
@@ -285,7 +284,7 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             update_channels(part, op, step, op.w)
             update_channels(part, op, step, op.b)
         if has_kernel(op):
-            update_kernel(part, op, step)
+            update_filters(part, op, step)
         if op.kind != OP_DENSE:
             continue
         update_dense(part, op, step)
@@ -321,11 +320,12 @@ cdef void write_gradients(const Part* part) noexcept nogil:
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
             write_norm_gradient(part, op, grads)
         if has_kernel(op):
-            write_kernel_gradient(part, op, grads)
+            write_filter_gradient(part, op, grads)
         if op.kind != OP_DENSE:
             continue
         dense_gradient(part, op, cut(op.n_in, TILE_M, t, run.n_threads),
-                       cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads), False)
+                       cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads),
+                       False)
         if op.b >= 0 and t == run.n_threads - 1:
             dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 gradient_of(run.model, op.b, grads), False)
@@ -343,8 +343,7 @@ cdef void add_gradients(const Part* part, real* grads, bint accumulate) noexcept
                           gradient_of(run.model, op.w, grads), gradient_of(run.model, op.b, grads),
                           accumulate)
         if has_kernel(op):
-            kernel_gradient(run, part.block, op, part.rows, 0, kernel_rows(run.model, op), True, accumulate,
-                            grads, part.scratch)
+            filter_gradient(part, op, 0, filter_rows(run.model, op), True, grads, accumulate)
         if op.kind != OP_DENSE:
             continue
         dense_gradient(part, op, 0, op.n_in, gradient_of(run.model, op.w, grads), accumulate)

@@ -125,7 +125,8 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
 
 ctypedef struct Tile:
     Py_ssize_t pixels
-    Py_ssize_t first, tiles     # forward and dx: pixels of these tiles
+    Py_ssize_t tiles
+    Py_ssize_t first        # forward and dx: pixel of the first tile
     const real* x           # the bundle, at the group's first channel
     const real* z           # dx: gradients of the outputs, at the group's first filter
     const int32_t* patch
@@ -228,7 +229,8 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw of up to mr elements of the patch: out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
+    """dw of so many tiles of mr elements of the patch, or of a single tile that is not whole:
+    out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -240,7 +242,7 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
     cdef const real* start = t.start
     cdef const real* a
     cdef const real* b
-    cdef Py_ssize_t p, q, one = t.depth
+    cdef Py_ssize_t p, q
     cdef int i, j
     if start == NULL:
         start = c
@@ -248,9 +250,9 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         if not whole:
             for i in range(t.rows):
                 memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
-    for q in range(one):    # once: see above
+    for q in range(t.tiles):
         for i in range(mr):
-            offset[i] = t.offset[min(i, t.rows - 1)]
+            offset[i] = t.offset[q * mr + min(i, t.rows - 1)]
             for j in range(nv):
                 acc[i][j] = vload(start + i * lds + j * VLEN)
         for p in range(t.pixels):
@@ -265,6 +267,8 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         for i in range(mr):
             for j in range(nv):
                 vstore(c + i * ldc + j * VLEN, acc[i][j])
+        c += mr * ldc
+        start += mr * lds
     if not whole:
         for i in range(t.rows):
             memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
@@ -456,7 +460,6 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
     cdef Tile t
     t.patch = l.patch
     t.ld_out = win.out_c
-    t.depth = 1
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
     cdef bint packed = k1 - k0 > 4 * TILE_M
     cdef int32_t* packed_place = <int32_t*>l.work
@@ -489,40 +492,23 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
             k = k0
             while k < k1:
                 t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                t.tiles = 1
+                if t.cols % VLEN == 0 and t.rows == TILE_M:
+                    t.tiles = (k1 - k) // TILE_M
                 t.offset = l.offset + k
                 t.out = dw + k * win.out_c + j
                 run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
-                k += t.rows
+                k += t.tiles * t.rows
         first += n
-
-
-cdef inline void column_sums(int nv, Py_ssize_t m, Py_ssize_t pixels, Py_ssize_t f, const real* dz,
-                             Py_ssize_t ldz, real* db, int cols, bint accumulate) noexcept nogil:
-    """Σ of nv vectors of every pixel; nv is a constant in every call."""
-    cdef vreal acc[4]
-    cdef Py_ssize_t i, p
-    cdef int j
-    for j in range(nv):
-        acc[j] = load_cols(db + j * VLEN, cols - j * VLEN) if accumulate else vsplat(0)
-    for i in range(m):
-        for p in range(pixels):
-            for j in range(nv):
-                acc[j] = acc[j] + vload(dz + i * ldz + p * f + j * VLEN)
-    for j in range(nv):
-        store_cols(db + j * VLEN, acc[j], cols - j * VLEN)
 
 
 cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
                         bint accumulate) noexcept nogil:
     """db = (db +) the gradient from m images."""
-    cdef Py_ssize_t j = 0, f = win.out_c, pixels = win.out_h * win.out_w
-    while j < f:
-        if f - j > 2 * VLEN:
-            column_sums(4, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
-            j += 4 * VLEN
-        else:
-            column_sums(1, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
-            j += VLEN
+    cdef Py_ssize_t i
+    for i in range(m):
+        dense_bias_gradient(win.out_h * win.out_w, win.out_c, dz + i * ldz, win.out_c, db,
+                            accumulate or i > 0)
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from nnfast._engine import ACTIVATIONS, CONSTRAINTS, OPS, SLOPE_NEEDS_INPUT
+from nnfast._engine import ACTIVATIONS, BORDERS, CONSTRAINTS, OPS, RESAMPLINGS, SLOPE_NEEDS_INPUT
 
 if TYPE_CHECKING:
     from nnfast._layer import Layer
@@ -26,6 +26,49 @@ Shape = tuple[int, ...]
 # Elements: a cache line of float32, and the distance at which rows share their cache sets.
 LINE = 16
 ALIAS = 512
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How an image is made of another; see `Resample` in ``_engine/program.pxd``.
+
+    Attributes
+    ----------
+    kind : str
+        A key of `nnfast._engine.RESAMPLINGS`.
+    low, high : tuple of float
+        For rows and for columns.
+    border : str
+        A key of `nnfast._engine.BORDERS`.
+    smooth : bool
+    fill : float
+    seed : int or None
+        The key of its random numbers; None: the model's.
+    """
+
+    kind: str
+    low: tuple[float, float] = (0.0, 0.0)
+    high: tuple[float, float] = (0.0, 0.0)
+    border: str = "constant"
+    smooth: bool = False
+    fill: float = 0.0
+    seed: int | None = None
+
+    def entry(self, before: Shape = (0, 0, 0), after: Shape = (0, 0, 0)) -> dict[str, Any]:
+        """Return the engine's description, for samples of these shapes."""
+        return {
+            "kind": RESAMPLINGS[self.kind],
+            "channels": before[2],
+            "n_in": before[:2],
+            "n_out": after[:2],
+            "low": self.low,
+            "high": self.high,
+            "border": BORDERS[self.border],
+            "smooth": int(self.smooth),
+            "fill": self.fill,
+            "seeded": int(self.seed is not None),
+            "seed": self.seed or 0,
+        }
 
 
 @dataclass(frozen=True)
@@ -45,6 +88,8 @@ class Op:
         Of a normalization: how many of the last axes have statistics of their own.
     epsilon, momentum : float
         Of a normalization.
+    resampling : Resampling or None
+        Of a resample op.
     """
 
     kind: str
@@ -54,11 +99,18 @@ class Op:
     axes: int = 0
     epsilon: float = 0.0
     momentum: float = 0.0
+    resampling: Resampling | None = None
+
+    @property
+    def training_only(self) -> bool:
+        """Whether it does nothing in inference."""
+        kind = self.kind if self.resampling is None else self.resampling.kind
+        return kind in TRAINING_ONLY
 
 
 IDENTITY = Op("affine", alpha=1.0)
 
-TRAINING_ONLY = frozenset({"dropout", "noise"})
+TRAINING_ONLY = frozenset({"dropout", "noise", "flip", "shift"})
 NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
 # Ops that apply an activation to what they have computed.
 WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm"})
@@ -183,7 +235,7 @@ class Plan:
 
 
 class _Step(NamedTuple):
-    """An op, the index of its layer, its flat sizes, and the penalty on its output."""
+    """An op, the index of its layer, its flat sizes, the penalty on its output, and its shapes."""
 
     op: Op
     layer: int
@@ -191,6 +243,7 @@ class _Step(NamedTuple):
     n_out: int
     channels: int = 0
     activity: tuple[float, float] = (0.0, 0.0)
+    shapes: tuple[Shape, Shape] = ((), ())
 
 
 def stride(n: int) -> int:
@@ -273,7 +326,7 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
 
 def _in_inference(step: _Step) -> _Step | None:
     """Return what is left of an op outside of training; a penalty on its output is."""
-    if step.op.kind not in TRAINING_ONLY:
+    if not step.op.training_only:
         return step
     return step._replace(op=IDENTITY) if any(step.activity) else None
 
@@ -311,7 +364,8 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
         shape = shapes[index]
         channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
         n_in, n_out = math.prod(shape), math.prod(shapes[index + 1])
-        steps.append(_Step(op, index, n_in, n_out, channels, activity))
+        ends = (shape, shapes[index + 1])
+        steps.append(_Step(op, index, n_in, n_out, channels, activity, ends))
     return steps, scale, offset
 
 
@@ -436,6 +490,7 @@ def _bound(
     arrays = {ARRAY_FIELDS[p.name]: i for i, p in enumerate(trained) if p.layer == step.layer}
     groups = step.n_in // step.channels if step.channels else 0
     s, ld_s = statistics.get(step.layer, (-1, stride(2 * groups)))
+    resampling = step.op.resampling
     return {
         "kind": OPS[step.op.kind],
         "activation": ACTIVATIONS[step.op.activation],
@@ -464,4 +519,8 @@ def _bound(
         "ld_s": ld_s,
         "epsilon": step.op.epsilon,
         "momentum": step.op.momentum,
+        "resampling": _NO_RESAMPLING if resampling is None else resampling.entry(*step.shapes),
     }
+
+
+_NO_RESAMPLING = Resampling("pad").entry()

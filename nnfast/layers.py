@@ -9,6 +9,13 @@ from typing import Any, Unpack
 from numpy.typing import NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
+from nnfast._images import (
+    RandomCrop,
+    RandomFlip,
+    RandomTranslation,
+    UpSampling2D,
+    ZeroPadding2D,
+)
 from nnfast._layer import Input, InputLayer, Layer, LayerOptions
 from nnfast._normalization import BatchNormalization, LayerNormalization, Normalization
 from nnfast._plan import Op, Weight
@@ -28,8 +35,13 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "Normalization",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomTranslation",
     "Rescaling",
     "Reshape",
+    "UpSampling2D",
+    "ZeroPadding2D",
     "deserialize",
     "serialize",
 ]
@@ -343,6 +355,7 @@ TABLE: dict[str, type[Layer]] = {
     for cls in (
         *(Dense, Activation, Dropout, GaussianNoise, ActivityRegularization),
         *(BatchNormalization, LayerNormalization, Normalization, Rescaling, Flatten, Reshape),
+        *(ZeroPadding2D, UpSampling2D, RandomFlip, RandomTranslation, RandomCrop),
     )
 }
 

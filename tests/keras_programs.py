@@ -215,6 +215,26 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.ActivityRegularization(l1=0.01),
         k.layers.Dense(n, f, activity_regularizer=k.regularizers.L2(0.05)),
     ],
+    "images": lambda k, n, f: [
+        k.layers.Reshape((1, 3, 2)),
+        k.layers.ZeroPadding2D(((1, 2), (0, 1))),
+        k.layers.UpSampling2D((2, 1)),
+        k.layers.LayerNormalization(),
+        k.layers.UpSampling2D((1, 3), interpolation="bilinear"),
+        k.layers.RandomTranslation((0.3, 0.3), (-0.2, -0.2), "nearest"),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "shifts by pixels": lambda k, n, f: [
+        k.layers.Dense(12, "tanh"),
+        k.layers.Reshape((3, 2, 2)),
+        k.layers.RandomTranslation(
+            *((0.4, 0.4), (0.6, 0.6), "constant", "nearest"), fill_value=0.5
+        ),
+        k.layers.ZeroPadding2D((0, 1)),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
     "nothing to drop": lambda k, n, f: [
         k.layers.Dense(8, "tanh"),
         k.layers.Dropout(0.0),

@@ -26,7 +26,7 @@ LEVELS = [
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},
     {"layers"},
-    {"_normalization"},
+    {"_normalization", "_images"},
     {"_layer", "metrics", "_counts", "_metric"},
     {
         *("losses", "optimizers", "schedules", "initializers", "regularizers", "activations"),

@@ -37,6 +37,21 @@ OPS = {
     "standardize": OP_STANDARDIZE,
     "batch_norm": OP_BATCH_NORM,
     "layer_norm": OP_LAYER_NORM,
+    "resample": OP_RESAMPLE,
+}
+RESAMPLINGS = {
+    "pad": RESAMPLE_PAD,
+    "repeat": RESAMPLE_REPEAT,
+    "stretch": RESAMPLE_STRETCH,
+    "flip": RESAMPLE_FLIP,
+    "shift": RESAMPLE_SHIFT,
+    "crop": RESAMPLE_CROP,
+}
+BORDERS = {
+    "constant": BORDER_CONSTANT,
+    "nearest": BORDER_NEAREST,
+    "reflect": BORDER_REFLECT,
+    "wrap": BORDER_WRAP,
 }
 ACTIVATIONS = {
     "linear": ACT_LINEAR,
@@ -106,6 +121,7 @@ cdef enum:
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
     SUM_BLOCK = 4096        # as in parameters.pxi
+    TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 

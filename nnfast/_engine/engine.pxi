@@ -55,6 +55,11 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     return buffer
 
 
+cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
+    """Elements for a tap of each row and column of the output, and a row of the input."""
+    return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
+
+
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
@@ -156,6 +161,8 @@ cdef class Engine:
             if op.kind == OP_DENSE:
                 need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
                 flops += 2.0 * op.n_in * op.n_out
+            elif op.kind == OP_RESAMPLE:
+                need = max(need, resample_scratch(&op.resampling))
             flops += 10.0 * op.n_out
         self.scratch_size = (need + 31) // 16 * 16
         self.flops = flops

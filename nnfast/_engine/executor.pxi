@@ -156,6 +156,13 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
             block.activity[r] = 0
 
 
+cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
+    """The random stream of a flip, a shift or a crop; with a seed of its own that of any such layer."""
+    if op.resampling.seeded:
+        return mask_key(op.resampling.seed, run.epoch, 0)
+    return mask_key(run.model.seed, run.epoch, op.layer)
+
+
 cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
     cdef const Run* run = part.run
     cdef const Model* model = run.model
@@ -194,6 +201,9 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        elif op.kind == OP_RESAMPLE:
+            resample(m, &op.resampling, x, op.ld_x, y, op.ld_y, run.training, image_key(run, op),
+                     run.row_offset + part.first + r0, part.scratch)
         elif op.kind != OP_ACTIVATION:
             normalize_rows(part, op)
         activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
@@ -235,6 +245,9 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
                     mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha, 0)
+        elif op.kind == OP_RESAMPLE:
+            resample_back(m, &op.resampling, dy, op.ld_y, dx, op.ld_x, run.training, image_key(run, op),
+                          run.row_offset + part.first + r0, part.scratch)
         elif op.kind == OP_ACTIVATION or op.kind == OP_DROPOUT or op.kind == OP_NOISE:
             affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, 1, 0)
 

@@ -13,6 +13,7 @@ from nnfast._layer import Layer, LayerOptions
 from nnfast._plan import Op, Resampling
 from nnfast._resolve import choose
 from nnfast._validation import Shape, entries, integer, real
+from nnfast._windows import channels_last
 
 _INTERPOLATIONS = {"nearest": False, "bilinear": True}
 _MODES = {
@@ -22,24 +23,29 @@ _MODES = {
 }
 
 
-def image_shape(layer: Layer, shape: Shape) -> tuple[int, int, int]:
-    """Return height, width and channels of `layer`'s input."""
-    if len(shape) != 3:
-        raise ValueError(
-            f"{type(layer).__name__} layer {layer.name!r} expects images of shape (height, width, "
-            f"channels); received shape {shape}"
-        )
-    return shape[0], shape[1], shape[2]
+class _Resampled(Layer):
+    """Base of the layers that make an image of another."""
 
+    data_format: str
 
-def check_data_format(data_format: str | None) -> str:
-    """Return "channels_last", which images have; None is the same."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(
-            'data_format must be "channels_last", images of shape (height, width, channels); '
-            f"received {data_format!r}: move the axis with np.moveaxis(x, 1, -1)"
-        )
-    return "channels_last"
+    def _image(self, shape: Shape) -> tuple[int, int, int]:
+        """Return height, width and channels of the input."""
+        if len(shape) != 3:
+            raise ValueError(
+                f"{type(self).__name__} layer {self.name!r} expects samples of shape (height, "
+                f"width, channels); received shape {shape}"
+            )
+        return shape[0], shape[1], shape[2]
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return self._image(input_shape)
+
+    def _resample(self, kind: str, shape: Shape, **numbers: Any) -> list[Op]:
+        """Return the op of inputs of a shape."""
+        height, width, channels = self._image(shape)
+        after = self.infer_shape(shape)
+        sizes = (height, width), (after[0], after[1]), channels
+        return [Op("resample", resampling=Resampling(kind, *sizes, **numbers))]
 
 
 def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
@@ -59,7 +65,7 @@ def _check_seed(seed: int | None) -> int | None:
     return None if seed is None else integer("seed", seed, minimum=0, maximum=2**64 - 1)
 
 
-class ZeroPadding2D(Layer):
+class ZeroPadding2D(_Resampled):
     """Put rows and columns of zeros around each image.
 
     Parameters
@@ -95,19 +101,19 @@ class ZeroPadding2D(Layer):
             )
         rows, columns = (pair(f"padding[{i}]", side, minimum=0) for i, side in enumerate(sides))
         self.padding = (rows, columns)
-        self.data_format = check_data_format(data_format)
+        self.data_format = channels_last(data_format)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = image_shape(self, input_shape)
+        height, width, channels = self._image(input_shape)
         rows, columns = self.padding
         return (height + sum(rows), width + sum(columns), channels)
 
-    def op(self) -> Op:
+    def ops(self, input_shape: Shape) -> list[Op]:
         (above, _), (left, _) = self.padding
-        return Op("resample", resampling=Resampling("pad", (float(above), float(left))))
+        return self._resample("pad", input_shape, low=(above, left))
 
 
-class UpSampling2D(Layer):
+class UpSampling2D(_Resampled):
     """Make each image a whole number of times as high and wide.
 
     Parameters
@@ -137,22 +143,22 @@ class UpSampling2D(Layer):
     ) -> None:
         super().__init__(**options)
         self.size = pair("size", size, minimum=1)
-        self.data_format = check_data_format(data_format)
+        self.data_format = channels_last(data_format)
         choose("interpolation", interpolation, _INTERPOLATIONS)
         self.interpolation = interpolation
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = image_shape(self, input_shape)
+        height, width, channels = self._image(input_shape)
         return (height * self.size[0], width * self.size[1], channels)
 
-    def op(self) -> Op | None:
+    def ops(self, input_shape: Shape) -> list[Op]:
         if self.size == (1, 1):
-            return None
+            return []
         kind = "stretch" if self.interpolation == "bilinear" else "repeat"
-        return Op("resample", resampling=Resampling(kind))
+        return self._resample(kind, input_shape)
 
 
-class RandomFlip(Layer):
+class RandomFlip(_Resampled):
     """In training, reverse each image's rows, columns or both with probability ½; else nothing.
 
     What is drawn depends on the model's seed, or `seed`, the epoch, the layer (unless it has a
@@ -188,17 +194,13 @@ class RandomFlip(Layer):
         choose("mode", mode, _MODES)
         self.mode = mode
         self.seed = _check_seed(seed)
-        self.data_format = check_data_format(data_format)
+        self.data_format = channels_last(data_format)
 
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        return image_shape(self, input_shape)
-
-    def op(self) -> Op:
-        flips = Resampling("flip", high=_MODES[self.mode], seed=self.seed)
-        return Op("resample", resampling=flips)
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return self._resample("flip", input_shape, high=_MODES[self.mode], seed=self.seed)
 
 
-class RandomTranslation(Layer):
+class RandomTranslation(_Resampled):
     """In training, shift each image by a random part of its height and width; else nothing.
 
     What is drawn depends on the model's seed, or `seed`, the epoch, the layer (unless it has a
@@ -254,23 +256,20 @@ class RandomTranslation(Layer):
         self.interpolation = interpolation
         self.seed = _check_seed(seed)
         self.fill_value = real("fill_value", fill_value)
-        self.data_format = check_data_format(data_format)
+        self.data_format = channels_last(data_format)
 
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        return image_shape(self, input_shape)
-
-    def op(self) -> Op:
+    def ops(self, input_shape: Shape) -> list[Op]:
         (up, down), (left, right) = self.height_factor, self.width_factor
-        shift = Resampling(
+        return self._resample(
             "shift",
-            (up, left),
-            (down, right),
+            input_shape,
+            low=(up, left),
+            high=(down, right),
             border=self.fill_mode,
             smooth=_INTERPOLATIONS[self.interpolation],
             fill=self.fill_value if self.fill_mode == "constant" else 0.0,
             seed=self.seed,
         )
-        return Op("resample", resampling=shift)
 
 
 def _limits(name: str, factor: float | Sequence[float]) -> tuple[float, float]:
@@ -284,7 +283,7 @@ def _limits(name: str, factor: float | Sequence[float]) -> tuple[float, float]:
     return -limit, limit
 
 
-class RandomCrop(Layer):
+class RandomCrop(_Resampled):
     """In training, cut a window from a random place of each image.
 
     Each row has a window of its own, which depends on the model's seed, or `seed`, the epoch, the
@@ -323,10 +322,10 @@ class RandomCrop(Layer):
         self.height = integer("height", height, minimum=1)
         self.width = integer("width", width, minimum=1)
         self.seed = _check_seed(seed)
-        self.data_format = check_data_format(data_format)
+        self.data_format = channels_last(data_format)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = image_shape(self, input_shape)
+        height, width, channels = self._image(input_shape)
         if height == 0 or width == 0:
             raise ValueError(
                 f"RandomCrop layer {self.name!r} expects images with at least one pixel; received "
@@ -334,5 +333,5 @@ class RandomCrop(Layer):
             )
         return (self.height, self.width, channels)
 
-    def op(self) -> Op:
-        return Op("resample", resampling=Resampling("crop", seed=self.seed))
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return self._resample("crop", input_shape, seed=self.seed)

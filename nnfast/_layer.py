@@ -108,6 +108,11 @@ class Layer:
         """Return what the layer does to a row, None if nothing (a change of shape)."""
         return None
 
+    def ops(self, input_shape: Shape) -> list[Op]:
+        """Return what it does to samples of a shape, one op after the other."""
+        op = self.op()
+        return [] if op is None else [op]
+
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         """Return what each weight is, in the order of `get_weights`."""
         return []

@@ -28,25 +28,44 @@ LINE = 16
 ALIAS = 512
 
 
-@dataclass(frozen=True)
-class Resampling:
+class Window(NamedTuple):
+    """What a convolution or a pooling moves over images of (h, w, c), channels last.
+
+    `top` and `left` are the zeros before the first row and column; what comes after the last ones
+    follows from the output's size. `groups` of channels do not mix.
+    """
+
+    h: int
+    w: int
+    c: int
+    out_h: int
+    out_w: int
+    out_c: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int = 1
+    stride_w: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    top: int = 0
+    left: int = 0
+    groups: int = 1
+
+
+NO_WINDOW = Window(*[0] * 15)
+
+
+class Resampling(NamedTuple):
     """How an image is made of another; see `Resample` in ``_engine/program.pxd``.
 
-    Attributes
-    ----------
-    kind : str
-        A key of `nnfast._engine.RESAMPLINGS`.
-    low, high : tuple of float
-        For rows and for columns.
-    border : str
-        A key of `nnfast._engine.BORDERS`.
-    smooth : bool
-    fill : float
-    seed : int or None
-        The key of its random numbers; None: the model's.
+    Pairs are of height and width. `kind` is a key of `nnfast._engine.RESAMPLINGS`, `border` of
+    `nnfast._engine.BORDERS`; `seed` is the key of its random numbers, None: the model's.
     """
 
     kind: str
+    n_in: tuple[int, int]
+    n_out: tuple[int, int]
+    channels: int
     low: tuple[float, float] = (0.0, 0.0)
     high: tuple[float, float] = (0.0, 0.0)
     border: str = "constant"
@@ -54,21 +73,13 @@ class Resampling:
     fill: float = 0.0
     seed: int | None = None
 
-    def entry(self, before: Shape = (0, 0, 0), after: Shape = (0, 0, 0)) -> dict[str, Any]:
-        """Return the engine's description, for samples of these shapes."""
-        return {
-            "kind": RESAMPLINGS[self.kind],
-            "channels": before[2],
-            "n_in": before[:2],
-            "n_out": after[:2],
-            "low": self.low,
-            "high": self.high,
-            "border": BORDERS[self.border],
-            "smooth": int(self.smooth),
-            "fill": self.fill,
-            "seeded": int(self.seed is not None),
-            "seed": self.seed or 0,
-        }
+    def entry(self) -> dict[str, Any]:
+        """Return the engine's description."""
+        numbers = {"kind": RESAMPLINGS[self.kind], "border": BORDERS[self.border]}
+        return self._asdict() | numbers | {"seeded": self.seed is not None, "seed": self.seed or 0}
+
+
+NO_RESAMPLING = Resampling("pad", (0, 0), (0, 0), 0)
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,12 @@ class Op:
         Of a normalization: how many of the last axes have statistics of their own.
     epsilon, momentum : float
         Of a normalization.
-    resampling : Resampling or None
+    resampling : Resampling
         Of a resample op.
+    window : Window
+        Of a convolution or a pooling.
+    weights : tuple of str or None
+        Names of the layer's weights that the op has; None: all of them.
     """
 
     kind: str
@@ -99,13 +114,14 @@ class Op:
     axes: int = 0
     epsilon: float = 0.0
     momentum: float = 0.0
-    resampling: Resampling | None = None
+    resampling: Resampling = NO_RESAMPLING
+    window: Window = NO_WINDOW
+    weights: tuple[str, ...] | None = None
 
     @property
     def training_only(self) -> bool:
         """Whether it does nothing in inference."""
-        kind = self.kind if self.resampling is None else self.resampling.kind
-        return kind in TRAINING_ONLY
+        return self.kind in TRAINING_ONLY or self.resampling.kind in TRAINING_ONLY
 
 
 IDENTITY = Op("affine", alpha=1.0)
@@ -113,11 +129,20 @@ IDENTITY = Op("affine", alpha=1.0)
 TRAINING_ONLY = frozenset({"dropout", "noise", "flip", "shift"})
 NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
 # Ops that apply an activation to what they have computed.
-WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm"})
+WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution", "depthwise"})
+# Ops that can multiply their dX by the slope of a relu before them.
+WITH_GATE = frozenset(OPS[kind] for kind in ("dense", "max_pool"))
 
 # The field of an engine's op that knows a weight of this name: by the array's number, or by its
 # place in the flat range.
-ARRAY_FIELDS = {"kernel": "w", "gamma": "w", "bias": "b", "beta": "b"}
+ARRAY_FIELDS = {
+    "kernel": "w",
+    "depthwise_kernel": "w",
+    "pointwise_kernel": "w",
+    "gamma": "w",
+    "bias": "b",
+    "beta": "b",
+}
 PLACE_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
@@ -235,7 +260,7 @@ class Plan:
 
 
 class _Step(NamedTuple):
-    """An op, the index of its layer, its flat sizes, the penalty on its output, and its shapes."""
+    """An op, the index of its layer, its flat sizes, and the penalty on its output."""
 
     op: Op
     layer: int
@@ -243,7 +268,6 @@ class _Step(NamedTuple):
     n_out: int
     channels: int = 0
     activity: tuple[float, float] = (0.0, 0.0)
-    shapes: tuple[Shape, Shape] = ((), ())
 
 
 def stride(n: int) -> int:
@@ -346,8 +370,12 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
     for index, layer in enumerate(layers):
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-        op = layer.op()
-        if op is not None and op.kind in NORMALIZATIONS and 0 in shapes[index]:
+        shape = shapes[index]
+        *before, op = layer.ops(shape) or [None]
+        for first in before:
+            n_in, n_out = _sizes(first, shape, shape)
+            steps.append(_Step(first, index, n_in, n_out))
+        if op is not None and op.kind in NORMALIZATIONS and 0 in shape:
             op = None  # the engine divides by the number of channels
         if op is None:
             if not any(activity):
@@ -361,12 +389,18 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             folded = replace(last.op, activation=op.activation, alpha=op.alpha)
             steps[-1] = last._replace(op=folded, activity=activity)
             continue
-        shape = shapes[index]
         channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
-        n_in, n_out = math.prod(shape), math.prod(shapes[index + 1])
-        ends = (shape, shapes[index + 1])
-        steps.append(_Step(op, index, n_in, n_out, channels, activity, ends))
+        n_in, n_out = _sizes(op, shape, shapes[index + 1])
+        steps.append(_Step(op, index, n_in, n_out, channels, activity))
     return steps, scale, offset
+
+
+def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
+    """Return the flat sizes of an op's input and output; a layer of several has other shapes."""
+    win = op.window
+    if win is NO_WINDOW:
+        return math.prod(shape), math.prod(out)
+    return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c
 
 
 def _takes_activation(step: _Step) -> bool:
@@ -455,7 +489,7 @@ def _training_ops(
         trainable = trainable or op["w"] >= 0 or op["b"] >= 0
     placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
     for producer, op in pairwise(placed):
-        if op["kind"] == producer["kind"] == OPS["dense"] and not _has_activity(producer):
+        if op["kind"] in WITH_GATE and producer["w"] >= 0 and not _has_activity(producer):
             op["dx_relu"] = int(producer["activation"] == ACTIVATIONS["relu"])
             producer["dz_ready"] = op["dx_relu"]
     return placed, end
@@ -487,10 +521,13 @@ def _bound(
 ) -> dict[str, Any]:
     """Return the engine's op, still without the places of its slots."""
     numbers = {PLACE_FIELDS.get(p.name): p.offset for p in parameters if p.layer == step.layer}
-    arrays = {ARRAY_FIELDS[p.name]: i for i, p in enumerate(trained) if p.layer == step.layer}
+    arrays = {
+        ARRAY_FIELDS[p.name]: i
+        for i, p in enumerate(trained)
+        if p.layer == step.layer and p.name in (step.op.weights or ARRAY_FIELDS)
+    }
     groups = step.n_in // step.channels if step.channels else 0
     s, ld_s = statistics.get(step.layer, (-1, stride(2 * groups)))
-    resampling = step.op.resampling
     return {
         "kind": OPS[step.op.kind],
         "activation": ACTIVATIONS[step.op.activation],
@@ -519,8 +556,6 @@ def _bound(
         "ld_s": ld_s,
         "epsilon": step.op.epsilon,
         "momentum": step.op.momentum,
-        "resampling": _NO_RESAMPLING if resampling is None else resampling.entry(*step.shapes),
+        "resampling": step.op.resampling.entry(),
+        "window": step.op.window._asdict(),
     }
-
-
-_NO_RESAMPLING = Resampling("pad").entry()

@@ -9,6 +9,15 @@ from typing import Any, Unpack
 from numpy.typing import NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
+from nnfast._convolution import (
+    Conv1D,
+    Conv2D,
+    Convolution1D,
+    Convolution2D,
+    DepthwiseConv2D,
+    SeparableConv2D,
+    SeparableConvolution2D,
+)
 from nnfast._images import (
     RandomCrop,
     RandomFlip,
@@ -19,27 +28,68 @@ from nnfast._images import (
 from nnfast._layer import Input, InputLayer, Layer, LayerOptions
 from nnfast._normalization import BatchNormalization, LayerNormalization, Normalization
 from nnfast._plan import Op, Weight
+from nnfast._pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AvgPool1D,
+    AvgPool2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 from nnfast._resolve import choose, describe
 from nnfast._validation import Shape, entries, flag, integer, real, shape
 
 __all__ = [
     "Activation",
     "ActivityRegularization",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AvgPool1D",
+    "AvgPool2D",
     "BatchNormalization",
+    "Conv1D",
+    "Conv2D",
+    "Convolution1D",
+    "Convolution2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
     "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
     "Layer",
     "LayerNormalization",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
     "Normalization",
     "RandomCrop",
     "RandomFlip",
     "RandomTranslation",
     "Rescaling",
     "Reshape",
+    "SeparableConv2D",
+    "SeparableConvolution2D",
     "UpSampling2D",
     "ZeroPadding2D",
     "deserialize",
@@ -356,6 +406,9 @@ TABLE: dict[str, type[Layer]] = {
         *(Dense, Activation, Dropout, GaussianNoise, ActivityRegularization),
         *(BatchNormalization, LayerNormalization, Normalization, Rescaling, Flatten, Reshape),
         *(ZeroPadding2D, UpSampling2D, RandomFlip, RandomTranslation, RandomCrop),
+        *(Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D),
+        *(MaxPooling1D, MaxPooling2D, AveragePooling1D, AveragePooling2D),
+        *(GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D),
     )
 }
 

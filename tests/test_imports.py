@@ -26,7 +26,8 @@ LEVELS = [
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},
     {"layers"},
-    {"_normalization", "_images"},
+    {"_normalization", "_images", "_convolution", "_pooling"},
+    {"_windows"},
     {"_layer", "metrics", "_counts", "_metric"},
     {
         *("losses", "optimizers", "schedules", "initializers", "regularizers", "activations"),

@@ -38,6 +38,10 @@ OPS = {
     "batch_norm": OP_BATCH_NORM,
     "layer_norm": OP_LAYER_NORM,
     "resample": OP_RESAMPLE,
+    "convolution": OP_CONVOLUTION,
+    "depthwise": OP_DEPTHWISE,
+    "max_pool": OP_MAX_POOL,
+    "average_pool": OP_AVERAGE_POOL,
 }
 RESAMPLINGS = {
     "pad": RESAMPLE_PAD,
@@ -122,6 +126,9 @@ cdef enum:
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
     SUM_BLOCK = 4096        # as in parameters.pxi
     TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
+    IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
+    IMAGE_PASS_ROWS = 32    # as PASS_ROWS
+    IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 

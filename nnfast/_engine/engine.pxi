@@ -80,6 +80,7 @@ cdef class Engine:
     cdef object raised              # what it raised
     cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
+    cdef bint images                # some op has a window
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
@@ -163,6 +164,11 @@ cdef class Engine:
                 flops += 2.0 * op.n_in * op.n_out
             elif op.kind == OP_RESAMPLE:
                 need = max(need, resample_scratch(&op.resampling))
+            if op.kind >= OP_CONVOLUTION:
+                self.images = True
+                need = max(need, self.k.window_scratch(op.kind, &op.window))
+                flops += 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w \
+                    * (op.window.c // op.window.groups if op.kind == OP_CONVOLUTION else 1)
             flops += 10.0 * op.n_out
         self.scratch_size = (need + 31) // 16 * 16
         self.flops = flops
@@ -258,9 +264,18 @@ cdef class Engine:
         """
         if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
             return 0    # they look at the batch as a whole
+        if self.images:
+            return min(<Py_ssize_t>MAX_CHUNKS, (rows + IMAGE_CHUNK_ROWS - 1) // IMAGE_CHUNK_ROWS)
         if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
             return 0
         return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
+
+    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows):
+        """Rows that a chunk is gone through at a time: as many as stay in cache."""
+        cdef Py_ssize_t most = BLOCK_ROWS
+        if self.images:
+            most = max(<Py_ssize_t>4, min(most, IMAGE_BLOCK // chain.width // 4 * 4))
+        return min(rows, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
@@ -271,7 +286,7 @@ cdef class Engine:
             self.training = None
             workspace = Workspace()
             if chunks:
-                workspace.prepare(self, &self.model.train, min(rows, <Py_ssize_t>BLOCK_ROWS), threads,
+                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows), threads,
                                   threads, chunks, True)
             else:
                 workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
@@ -449,7 +464,7 @@ cdef class Engine:
 
     cdef Workspace short_workspace(self, Py_ssize_t n):
         cdef Workspace workspace = Workspace()
-        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
+        workspace.rows = self.block_rows(&self.model.infer, FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS)
         workspace.prepare(self, &self.model.infer, workspace.rows, 1, 1, 1, False)
         return workspace
 
@@ -539,10 +554,14 @@ cdef class Engine:
         """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
         cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
         cdef Py_ssize_t chunk = MIN_CHUNK_ROWS if gradient else PASS_ROWS
-        cdef Py_ssize_t chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
-        cdef int threads = threads_for(flops * n, chunks, self.n_threads)
+        if self.images:
+            chunk = IMAGE_CHUNK_ROWS if gradient else IMAGE_PASS_ROWS
+        cdef Py_ssize_t chunks
+        cdef int threads
+        chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
+        threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, min(n, <Py_ssize_t>BLOCK_ROWS), threads, threads, chunks, gradient)
+        workspace.prepare(self, chain, self.block_rows(chain, n), threads, threads, chunks, gradient)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

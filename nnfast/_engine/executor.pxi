@@ -204,6 +204,10 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
         elif op.kind == OP_RESAMPLE:
             resample(m, &op.resampling, x, op.ld_x, y, op.ld_y, run.training, image_key(run, op),
                      run.row_offset + part.first + r0, part.scratch)
+        elif op.kind >= OP_CONVOLUTION:
+            window_forward(model, op, m, x, ld_x, z, activation == ACT_RELU and has_kernel(op), part.scratch)
+            if has_kernel(op) and activation == ACT_RELU:
+                activation = ACT_LINEAR
         elif op.kind != OP_ACTIVATION:
             normalize_rows(part, op)
         activation_forward(activation, op.alpha, m, op.n_out, z, y, op.ld_y)
@@ -240,6 +244,8 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
         if op.kind == OP_DENSE:
             dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, array(model, op.w), dx, op.ld_x,
                                  x if op.dx_relu else NULL, part.scratch)
+        elif op.kind >= OP_CONVOLUTION:
+            window_backward(model, op, m, x, slot(block, op.y, r0, op.ld_y), dy, dx, part.scratch)
         elif op.kind == OP_DROPOUT and run.training:
             dropout(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha,
                     mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
@@ -368,7 +374,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
         rows_phase(&part, scale, gradient)
         loss += batch_loss(block, m)
         if gradient:
-            add_gradients(run, block, m, partial, r > begin)
+            add_gradients(run, block, m, partial, r > begin, scratch)
         r += m
     run.chunk_loss[c] = loss
     if gradient and begin == end:

@@ -178,18 +178,59 @@ cdef void write_norm_gradient(const Part* part, const Op* op, real* grads) noexc
                   gradient_of(part.run.model, op.w, grads), gradient_of(part.run.model, op.b, grads), False)
 
 
+cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
+                       const Step* step) noexcept nogil:
+    """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
+    cdef Py_ssize_t p = model.arrays[which].begin + i
+    cdef Adjust adjust = adjust_of(model, which, step.share)
+    update_step(&model.optimizer, step, &adjust, n, <real*>model.params + p, <const real*>model.grads + p,
+                <real*>model.slots + p, model.n_params)
+
+
 cdef void update_channels(const Part* part, const Op* op, const Step* step, int which) noexcept nogil:
     """The optimizer's step for thread t's channels of gamma or beta, whose gradient is in model.grads."""
     cdef const Model* model = part.run.model
     cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.run.n_threads)
     cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.run.n_threads)
-    cdef Py_ssize_t p
-    cdef Adjust adjust
     if which >= 0 and c0 < c1:
-        p = model.arrays[which].begin + c0
-        adjust = adjust_of(model, which, step.share)
-        update_step(&model.optimizer, step, &adjust, c1 - c0, <real*>model.params + p,
-                    <const real*>model.grads + p, <real*>model.slots + p, model.n_params)
+        step_range(model, which, c0, c1 - c0, step)
+
+
+cdef inline Py_ssize_t kernel_rows(const Model* model, const Op* op) noexcept nogil:
+    """Of a convolution's kernel as a matrix with a column for each output channel."""
+    return array_size(&model.arrays[op.w]) // op.window.out_c
+
+
+cdef void kernel_gradient(const Run* run, const Block* block, const Op* op, Py_ssize_t m, Py_ssize_t k0,
+                          Py_ssize_t k1, bint bias, bint accumulate, real* grads,
+                          real* scratch) noexcept nogil:
+    """Rows k0 … k1 of a convolution's dW and, with bias, its db to flat gradients."""
+    cdef const real* dz = slot(block, op.dy, 0, op.ld_y)
+    window_weight_gradient(op, m, slot(block, op.x, 0, op.ld_x), dz, k0, k1,
+                           gradient_of(run.model, op.w, grads), accumulate, scratch)
+    if bias and op.b >= 0:
+        convolve_bias(&op.window, m, dz, op.ld_y, gradient_of(run.model, op.b, grads), accumulate)
+
+
+cdef void write_kernel_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
+    """Thread t's rows of a convolution's dW to flat gradients, db by the last thread."""
+    cdef const Run* run = part.run
+    cdef Py_ssize_t rows = kernel_rows(run.model, op)
+    kernel_gradient(run, part.block, op, part.rows, cut(rows, TILE_M, part.t, run.n_threads),
+                    cut(rows, TILE_M, part.t + 1, run.n_threads), part.t == run.n_threads - 1, False, grads,
+                    part.scratch)
+
+
+cdef void update_kernel(const Part* part, const Op* op, const Step* step) noexcept nogil:
+    """Gradient and step of thread t's rows of a convolution's kernel; the last one has the bias."""
+    cdef const Model* model = part.run.model
+    cdef Py_ssize_t rows = kernel_rows(model, op), cols = op.window.out_c
+    cdef Py_ssize_t k0 = cut(rows, TILE_M, part.t, part.run.n_threads)
+    cdef Py_ssize_t k1 = cut(rows, TILE_M, part.t + 1, part.run.n_threads)
+    write_kernel_gradient(part, op, <real*>model.grads)
+    step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
+    if op.b >= 0 and part.t == part.run.n_threads - 1:
+        step_range(model, op.b, 0, cols, step)
 
 
 cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
@@ -214,6 +255,8 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             write_norm_gradient(part, op, <real*>model.grads)
             update_channels(part, op, step, op.w)
             update_channels(part, op, step, op.b)
+        if has_kernel(op):
+            update_kernel(part, op, step)
         if op.kind != OP_DENSE:
             continue
         adjust = adjust_of(model, op.w, step.share)
@@ -248,6 +291,8 @@ cdef void write_gradients(const Part* part) noexcept nogil:
         op = &run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
             write_norm_gradient(part, op, grads)
+        if has_kernel(op):
+            write_kernel_gradient(part, op, grads)
         if op.kind != OP_DENSE:
             continue
         i = cut(op.n_in, TILE_M, t, run.n_threads)
@@ -263,8 +308,8 @@ cdef void write_gradients(const Part* part) noexcept nogil:
                                 gradient_of(run.model, op.b, grads), False)
 
 
-cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* grads,
-                        bint accumulate) noexcept nogil:
+cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* grads, bint accumulate,
+                        real* scratch) noexcept nogil:
     """grads = (grads +) the gradients of all ops, from m rows."""
     cdef const Op* op
     cdef Py_ssize_t i, q
@@ -274,6 +319,8 @@ cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* 
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
             norm_gradient(run, block, op, m, 0, op.channels, gradient_of(run.model, op.w, grads),
                           gradient_of(run.model, op.b, grads), accumulate)
+        if has_kernel(op):
+            kernel_gradient(run, block, op, m, 0, kernel_rows(run.model, op), True, accumulate, grads, scratch)
         if op.kind != OP_DENSE:
             continue
         for q in range(blocks(op.n_in, TILE_M)):

@@ -17,6 +17,10 @@ cdef enum OpKind:
     OP_BATCH_NORM
     OP_LAYER_NORM
     OP_RESAMPLE
+    OP_CONVOLUTION      # from here on ops have a window
+    OP_DEPTHWISE
+    OP_MAX_POOL
+    OP_AVERAGE_POOL
 
 cdef enum Activation:
     ACT_LINEAR
@@ -129,6 +133,16 @@ ctypedef struct Resampling:
     int seeded          # its random numbers have a key of their own
     uint64_t seed
 
+# What a convolution or a pooling moves over images of h × w pixels and c channels, channels last.
+ctypedef struct Window:
+    Py_ssize_t h, w, c              # of an input
+    Py_ssize_t out_h, out_w, out_c  # of an output
+    Py_ssize_t kernel_h, kernel_w
+    Py_ssize_t stride_h, stride_w
+    Py_ssize_t dilation_h, dilation_w
+    Py_ssize_t top, left            # zeros before the first row and column
+    Py_ssize_t groups               # of channels, which do not mix
+
 ctypedef struct Op:
     int kind
     int activation      # applied to the output
@@ -151,6 +165,7 @@ ctypedef struct Op:
     Py_ssize_t s, ld_s      # statistics: a place in run.stats, or (layer norm) a slot
     double epsilon, momentum
     Resampling resampling
+    Window window
 
 ctypedef struct Chain:
     int n_ops
@@ -270,6 +285,7 @@ ctypedef struct Kernels:
     double (*now)() noexcept nogil
     int (*thread_limit)() noexcept nogil
     int (*end_team)() noexcept nogil
+    Py_ssize_t (*window_scratch)(int kind, const Window* window) noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil

@@ -20,9 +20,13 @@ include "kernels/optimizers.pxi"
 include "kernels/rng.pxi"
 include "kernels/gather.pxi"
 include "kernels/dense.pxi"
+include "kernels/convolution.pxi"
+include "kernels/depthwise.pxi"
+include "kernels/pooling.pxi"
 include "kernels/normalization.pxi"
 include "kernels/images.pxi"
 include "kernels/constraints.pxi"
+include "windows.pxi"
 include "parameters.pxi"
 include "executor.pxi"
 
@@ -61,6 +65,7 @@ kernels.panel = PANEL
 kernels.now = seconds_now
 kernels.thread_limit = thread_limit
 kernels.end_team = end_team
+kernels.window_scratch = window_scratch
 kernels.train = train
 kernels.infer = infer
 kernels.gradient = gradient

@@ -1,0 +1,504 @@
+"""Convolution of images (h, w, c), channels last: three products through one kind of register tile.
+
+With w as a matrix [k, f] (k over kernel rows, kernel columns and a group's input channels, as Keras'
+kernels lie in memory), patch(p) the k inputs that output pixel p sees, and dz[p, f]:
+
+    forward   y[p, f]     = Σ_k patch(p)[k] · w[k, f] + b[f]
+    backward  dpatch[p,k] = Σ_f dz[p, f] · w[k, f],  added to dx where the patch was taken
+              dw[k, f]    = Σ_p patch(p)[k] · dz[p, f],  db[f] = Σ_p dz[p, f]
+
+No patch is ever copied. Element k of pixel p's patch is x[patch[p] + offset[k]], two tables of integers that
+are made once a call; runs of k that lie side by side in x are `segments`. Images with padding are copied
+into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels.
+
+Every element of a result is one chain of multiply-adds in the order of k, f or p (dx: of f, then p column by
+column), whatever tile computes it, so results do not depend on the number of images or threads.
+"""
+
+cdef enum:
+    BUNDLE_PIXELS = 96      # output pixels of a bundle, at least, if there are so many
+    BAND = 65536            # elements of packed weights that are used before the next are packed
+
+
+# What follows from a window, and where its tables and copies are in scratch.
+ctypedef struct Layout:
+    Py_ssize_t pixels               # of an output image
+    Py_ssize_t images               # of a bundle
+    Py_ssize_t c, f                 # channels and filters of a group
+    Py_ssize_t k                    # elements of a patch
+    Py_ssize_t segments, length     # which are so many runs of so many
+    bint padded
+    Py_ssize_t pitch                # elements from one row of pixels to the next
+    Py_ssize_t image                # elements from one image to the next, in the border's copy
+    int32_t* patch                  # by pixel of a bundle: where its patch begins
+    int32_t* place                  # … and where its outputs are
+    int32_t* offset                 # by k, in a patch
+    int32_t* segment                # by segment
+    real* border                    # a bundle with its zeros
+    real* work                      # what is left of scratch
+
+
+cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
+    """Room for 32-bit integers, in elements, a cache line more at least."""
+    return integers * 4 // <Py_ssize_t>sizeof(real) + 16
+
+
+cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first,
+                      real* scratch) noexcept nogil:
+    """The tables; scratch may be NULL: then sizes only.
+
+    columns_first: pixels in the order of columns, then rows.
+    """
+    cdef Layout l
+    cdef Py_ssize_t i, r, c, p, high, wide, step, outer, inner
+    cdef Py_ssize_t rows = (win.out_h - 1) * win.stride_h + (win.kernel_h - 1) * win.dilation_h + 1
+    cdef Py_ssize_t cols = (win.out_w - 1) * win.stride_w + (win.kernel_w - 1) * win.dilation_w + 1
+    high = max(rows, win.top + win.h)
+    wide = max(cols, win.left + win.w)
+    l.pixels = win.out_h * win.out_w
+    l.images = max(<Py_ssize_t>1, BUNDLE_PIXELS // l.pixels)
+    l.c = win.c // win.groups
+    l.f = win.out_c // win.groups
+    l.k = win.kernel_h * win.kernel_w * l.c
+    l.padded = high > win.h or wide > win.w
+    l.pitch = (wide if l.padded else win.w) * win.c
+    l.image = (high if l.padded else win.h) * l.pitch
+    if win.dilation_w == 1 and win.groups == 1:
+        l.segments = win.kernel_h
+        l.length = win.kernel_w * l.c
+    else:
+        l.segments = win.kernel_h * win.kernel_w
+        l.length = l.c
+    l.patch = <int32_t*>scratch
+    l.place = l.patch + l.images * l.pixels
+    l.offset = l.place + l.images * l.pixels
+    l.segment = l.offset + l.k
+    l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
+    l.work = l.border + (l.images * l.image + 16 if l.padded else 0)
+    if scratch == NULL:
+        return l
+    step = l.image if l.padded else ldx
+    p = 0
+    for i in range(l.images):
+        for outer in range(win.out_w if columns_first else win.out_h):
+            for inner in range(win.out_h if columns_first else win.out_w):
+                r = inner if columns_first else outer
+                c = outer if columns_first else inner
+                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * win.c)
+                l.place[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
+                p += 1
+    p = 0
+    for r in range(win.kernel_h):
+        for c in range(win.kernel_w):
+            for i in range(l.c):
+                l.offset[p] = <int32_t>(r * win.dilation_h * l.pitch + c * win.dilation_w * win.c + i)
+                p += 1
+    for i in range(l.segments):
+        l.segment[i] = l.offset[i * l.length]
+    return l
+
+
+cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
+                  Py_ssize_t ldx) noexcept nogil:
+    """A bundle of n images into its border of zeros."""
+    cdef Py_ssize_t i, r
+    cdef real* to
+    memset(l.border, 0, n * l.image * sizeof(real))
+    for i in range(n):
+        to = l.border + i * l.image + win.top * l.pitch + win.left * win.c
+        for r in range(win.h):
+            memcpy(to + r * l.pitch, x + i * ldx + r * win.w * win.c, win.w * win.c * sizeof(real))
+
+
+cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
+    """The reverse."""
+    cdef Py_ssize_t i, r
+    cdef const real* inner
+    for i in range(n):
+        inner = l.border + i * l.image + win.top * l.pitch + win.left * win.c
+        for r in range(win.h):
+            memcpy(x + i * ldx + r * win.w * win.c, inner + r * l.pitch, win.w * win.c * sizeof(real))
+
+
+# ---- the tiles -----------------------------------------------------------------------------------
+# As in dense.pxi: mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
+
+ctypedef struct Tile:
+    Py_ssize_t pixels
+    const real* x           # the bundle, at the group's first channel
+    const real* z           # outputs or their gradients, at the first of the panel's columns
+    const int32_t* patch
+    const int32_t* place
+    const int32_t* run      # segments or, for dw, the offsets of mr rows
+    Py_ssize_t segments, length
+    const real* b           # packed panel
+    const real* start       # forward: a row to start from
+    real floor              # forward: results are at least this
+    real* out               # where to write: z, x, or dw with ld_out
+    Py_ssize_t ld_out
+    int rows, cols          # dw: of the tile; cols of the panel
+
+
+cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py_ssize_t tiles) noexcept nogil:
+    """y of tiles·mr pixels, or as many as are left, from `first` on."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap, floor = vsplat(t.floor)
+    cdef const real* a[12]
+    cdef real* out[12]
+    cdef real edge[12 * 32]
+    cdef const real* b
+    cdef Py_ssize_t q, s, p, end, last = t.pixels - 1, pixel
+    cdef bint whole
+    cdef int i, j
+    for q in range(tiles):
+        pixel = first + q * mr
+        whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
+        for i in range(mr):
+            a[i] = t.x + t.patch[min(pixel + i, last)]
+            out[i] = t.out + t.place[pixel + i] if whole else edge + i * nv * VLEN
+        for i in range(mr):
+            for j in range(nv):
+                acc[i][j] = vload(t.start + j * VLEN)
+        b = t.b
+        for s in range(t.segments):
+            p = t.run[s]
+            end = p + t.length
+            while p < end:
+                for j in range(nv):
+                    bp[j] = vload(b + j * VLEN)
+                for i in range(mr):
+                    ap = vsplat(a[i][p])
+                    for j in range(nv):
+                        acc[i][j] = acc[i][j] + ap * bp[j]
+                b += PANEL
+                p += 1
+        for i in range(mr):
+            for j in range(nv):
+                vstore(out[i] + j * VLEN, vmax(floor, acc[i][j]))
+        if not whole:
+            for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
+                for j in range(nv):
+                    store_cols(t.out + t.place[pixel + i] + j * VLEN, vload(edge + (i * nv + j) * VLEN),
+                               t.cols - j * VLEN)
+
+
+cdef inline void input_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py_ssize_t tiles) noexcept nogil:
+    """Patches' gradients of tiles·mr pixels, or as many as are left, added to dx."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap
+    cdef const real* a[12]
+    cdef real edge[12 * 32]
+    cdef real* out
+    cdef const real* b
+    cdef Py_ssize_t q, p, last = t.pixels - 1, pixel
+    cdef bint whole
+    cdef int i, j
+    for q in range(tiles):
+        pixel = first + q * mr
+        whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
+        for i in range(mr):
+            a[i] = t.z + t.place[min(pixel + i, last)]
+        for i in range(mr):
+            for j in range(nv):
+                acc[i][j] = vsplat(0)
+        b = t.b
+        for p in range(t.length):
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i][p])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += PANEL
+        if whole:
+            # One row after the other: patches may overlap.
+            for i in range(mr):
+                out = t.out + t.patch[pixel + i]
+                for j in range(nv):
+                    vstore(out + j * VLEN, vload(out + j * VLEN) + acc[i][j])
+        else:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(edge + (i * nv + j) * VLEN, acc[i][j])
+            for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
+                out = t.out + t.patch[pixel + i]
+                for j in range(nv):
+                    store_cols(out + j * VLEN, load_cols(out + j * VLEN, t.cols - j * VLEN)
+                               + vload(edge + (i * nv + j) * VLEN), t.cols - j * VLEN)
+
+
+cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
+    """dw of up to mr elements of the patch: out = (out or start) + Σ_p patch(p)[run] · b[p]."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap
+    cdef Py_ssize_t offset[12]
+    cdef real edge[12 * 32]
+    cdef bint whole = t.rows == mr and t.cols == nv * VLEN
+    cdef real* c = t.out if whole else edge
+    cdef Py_ssize_t ldc = t.ld_out if whole else nv * VLEN, lds = 0
+    cdef const real* start = t.start
+    cdef const real* a
+    cdef const real* b
+    cdef Py_ssize_t p, q
+    cdef int i, j
+    if start == NULL:
+        start = c
+        lds = ldc
+        if not whole:
+            for i in range(t.rows):
+                memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
+    for q in range(t.segments):     # 1: see above
+        for i in range(mr):
+            offset[i] = t.run[min(i, t.rows - 1)]
+            for j in range(nv):
+                acc[i][j] = vload(start + i * lds + j * VLEN)
+        b = t.b
+        for p in range(t.pixels):
+            a = t.x + t.patch[p]
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[offset[i]])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += PANEL
+        for i in range(mr):
+            for j in range(nv):
+                vstore(c + i * ldc + j * VLEN, acc[i][j])
+    if not whole:
+        for i in range(t.rows):
+            memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
+
+
+cdef void forward_1x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(TILE_Q, 1, t, first, n)
+cdef void forward_1x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(TILE_Q, 2, t, first, n)
+cdef void forward_2x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(2 * TILE_Q, 1, t, first, n)
+cdef void forward_2x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(2 * TILE_Q, 2, t, first, n)
+cdef void forward_3x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(3 * TILE_Q, 1, t, first, n)
+cdef void forward_3x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(3 * TILE_Q, 2, t, first, n)
+cdef void input_1x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(TILE_Q, 1, t, first, n)
+cdef void input_1x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(TILE_Q, 2, t, first, n)
+cdef void input_2x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(2 * TILE_Q, 1, t, first, n)
+cdef void input_2x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(2 * TILE_Q, 2, t, first, n)
+cdef void input_3x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(3 * TILE_Q, 1, t, first, n)
+cdef void input_3x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(3 * TILE_Q, 2, t, first, n)
+cdef void weight_1x1(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 1, t)
+cdef void weight_1x2(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 2, t)
+cdef void weight_2x1(const Tile* t) noexcept nogil: weight_tile(2 * TILE_Q, 1, t)
+cdef void weight_2x2(const Tile* t) noexcept nogil: weight_tile(2 * TILE_Q, 2, t)
+cdef void weight_3x1(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 1, t)
+cdef void weight_3x2(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 2, t)
+
+
+cdef void forward_panel(const Tile* t) noexcept nogil:
+    """All pixels of a bundle: tiles of full height, then a lower one."""
+    cdef Py_ssize_t tiles = t.pixels // TILE_M, done = tiles * TILE_M
+    cdef Py_ssize_t height = blocks(t.pixels - done, TILE_Q)
+    if t.cols > VLEN:
+        forward_3x2(t, 0, tiles)
+        if height == 3:
+            forward_3x2(t, done, 1)
+        elif height == 2:
+            forward_2x2(t, done, 1)
+        elif height == 1:
+            forward_1x2(t, done, 1)
+    else:
+        forward_3x1(t, 0, tiles)
+        if height == 3:
+            forward_3x1(t, done, 1)
+        elif height == 2:
+            forward_2x1(t, done, 1)
+        elif height == 1:
+            forward_1x1(t, done, 1)
+
+
+cdef void input_panel(const Tile* t) noexcept nogil:
+    cdef Py_ssize_t tiles = t.pixels // TILE_M, done = tiles * TILE_M
+    cdef Py_ssize_t height = blocks(t.pixels - done, TILE_Q)
+    if t.cols > VLEN:
+        input_3x2(t, 0, tiles)
+        if height == 3:
+            input_3x2(t, done, 1)
+        elif height == 2:
+            input_2x2(t, done, 1)
+        elif height == 1:
+            input_1x2(t, done, 1)
+    else:
+        input_3x1(t, 0, tiles)
+        if height == 3:
+            input_3x1(t, done, 1)
+        elif height == 2:
+            input_2x1(t, done, 1)
+        elif height == 1:
+            input_1x1(t, done, 1)
+
+
+cdef void weight_rows(const Tile* t) noexcept nogil:
+    cdef Py_ssize_t height = blocks(t.rows, TILE_Q)
+    if t.cols > VLEN:
+        if height == 3:
+            weight_3x2(t)
+        elif height == 2:
+            weight_2x2(t)
+        else:
+            weight_1x2(t)
+    elif height == 3:
+        weight_3x1(t)
+    elif height == 2:
+        weight_2x1(t)
+    else:
+        weight_1x1(t)
+
+
+# ---- the three products --------------------------------------------------------------------------
+
+cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
+                   const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
+    """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
+    cdef Layout l = layout_of(win, ldx, ldy, False, scratch)
+    cdef Py_ssize_t per = blocks(l.f, PANEL), panels = per * win.groups
+    cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
+    cdef Py_ssize_t q0 = 0, q, first, n, g, j
+    cdef const real* images
+    cdef Tile t
+    t.patch = l.patch
+    t.place = l.place
+    t.run = l.segment
+    t.segments = l.segments
+    t.length = l.length
+    t.floor = 0 if relu else -INFINITY
+    while q0 < panels:
+        for q in range(q0, min(panels, q0 + band)):
+            g = q // per
+            j = g * l.f + q % per * PANEL
+            pack_panel(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
+                       l.work + (q - q0) * l.k * PANEL)
+        first = 0
+        while first < m:
+            n = min(l.images, m - first)
+            images = x + first * ldx
+            if l.padded:
+                copy_in(win, &l, n, images, ldx)
+                images = l.border
+            t.pixels = n * l.pixels
+            for q in range(q0, min(panels, q0 + band)):
+                g = q // per
+                j = g * l.f + q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+                t.x = images + g * l.c
+                t.out = y + first * ldy + j
+                t.b = l.work + (q - q0) * l.k * PANEL
+                t.start = ZEROS
+                if b != NULL:
+                    t.start = b + j
+                forward_panel(&t)
+            first += n
+        q0 += band
+
+
+cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
+                         real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+    """dx of m images."""
+    cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    # A panel is up to PANEL elements of one segment of one group.
+    cdef Py_ssize_t per = blocks(l.length, PANEL), panels = win.groups * l.segments * per
+    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
+    cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
+    cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
+    cdef real* images
+    cdef Tile t
+    t.patch = l.patch
+    t.place = l.place
+    t.length = l.f
+    while q0 < panels:
+        for q in range(q0, min(panels, q0 + band)):
+            g = q // (l.segments * per)
+            s = q // per % l.segments
+            j = q % per * PANEL
+            pack_transposed(min(<Py_ssize_t>PANEL, l.length - j), l.f,
+                            w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
+                            l.work + (q - q0) * height * PANEL)
+        first = 0
+        while first < m:
+            n = min(l.images, m - first)
+            images = dx + first * ldx
+            if q0 == 0:
+                for i in range(n):
+                    memset(images + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
+            if l.padded:
+                copy_in(win, &l, n, images, ldx)
+                images = l.border
+            t.pixels = n * l.pixels
+            for q in range(q0, min(panels, q0 + band)):
+                g = q // (l.segments * per)
+                s = q // per % l.segments
+                j = q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, l.length - j)
+                t.z = dz + first * ldz + g * l.f
+                t.b = l.work + (q - q0) * height * PANEL
+                t.out = images + g * l.c + l.segment[s] + j
+                input_panel(&t)
+            if l.padded:
+                copy_out(win, &l, n, dx + first * ldx, ldx)
+            first += n
+        q0 += band
+
+
+cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
+                          Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
+                          real* scratch) noexcept nogil:
+    """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
+    cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, q, n, g, j, p, k
+    cdef const real* images
+    cdef Tile t
+    t.patch = l.patch
+    t.ld_out = win.out_c
+    t.segments = 1
+    t.b = l.work
+    while first < m:
+        n = min(l.images, m - first)
+        images = x + first * ldx
+        if l.padded:
+            copy_in(win, &l, n, images, ldx)
+            images = l.border
+        t.pixels = n * l.pixels
+        for q in range(win.groups * per):
+            g = q // per
+            j = g * l.f + q % per * PANEL
+            t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+            t.x = images + g * l.c
+            for p in range(t.pixels):
+                vstore(l.work + p * PANEL, load_cols(dz + first * ldz + l.place[p] + j, t.cols))
+                vstore(l.work + p * PANEL + VLEN,
+                       load_cols(dz + first * ldz + l.place[p] + j + VLEN, t.cols - VLEN))
+            t.start = ZEROS
+            if accumulate or first > 0:
+                t.start = NULL
+            k = k0
+            while k < k1:
+                t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                t.run = l.offset + k
+                t.out = dw + k * win.out_c + j
+                weight_rows(&t)
+                k += t.rows
+        first += n
+
+
+cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
+                        bint accumulate) noexcept nogil:
+    """db = (db +) the gradient from m images."""
+    cdef Py_ssize_t i
+    for i in range(m):
+        dense_bias_gradient(win.out_h * win.out_w, win.out_c, dz + i * ldz, win.out_c, db, accumulate or i > 0)
+
+
+cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
+    """Elements of scratch that these need."""
+    cdef Layout l = layout_of(win, 0, 0, False, NULL)
+    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
+    return ((l.work - <real*>NULL)
+            + max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL) + 32)

@@ -1,0 +1,123 @@
+"""Depthwise convolution of images (h, w, c): every channel has filters of its own, `multiplier` of them.
+
+Output channel o = channel·multiplier + filter, as Keras' kernel (kernel_h, kernel_w, c, multiplier) lies in
+memory: it is a matrix w[k, o] with a row for each place k of the window. Channels are worked on a vector at a
+time; with a multiplier the input is copied with every channel repeated, so that vectors fit.
+
+    y[p, o]  = Σ_k x[patch(p) + offset(k), o] · w[k, o] + b[o]
+    dx      += dz[p, o] · w[k, o],  added up over the filters of a channel
+    dw[k, o] = Σ_p x[patch(p) + offset(k), o] · dz[p, o]
+"""
+
+cdef Window repeated(const Window* win) noexcept nogil:
+    """The same window over images that have a channel for each output channel."""
+    cdef Window wide = win[0]
+    wide.c = wide.out_c
+    wide.groups = wide.out_c
+    return wide
+
+
+cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) noexcept nogil:
+    """Images one by one in the border's copy, which is there without padding, too, where it is wider."""
+    cdef Window wide = repeated(win)
+    cdef Layout l = layout_of(&wide, 0, ldy, False, scratch)
+    if not l.padded:
+        l.work = l.border + l.image + 16
+    return l
+
+
+cdef void repeat_in(const Window* win, const Layout* l, const real* x) noexcept nogil:
+    """An image into the border's copy, every channel as often as it has filters."""
+    cdef Py_ssize_t r, p, c, d, times = win.out_c // win.c
+    cdef real* to
+    memset(l.border, 0, l.image * sizeof(real))
+    for r in range(win.h):
+        to = l.border + (win.top + r) * l.pitch + win.left * win.out_c
+        if times == 1:
+            memcpy(to, x + r * win.w * win.c, win.w * win.c * sizeof(real))
+            continue
+        for p in range(win.w * win.c):
+            for d in range(times):
+                to[p * times + d] = x[r * win.w * win.c + p]
+
+
+cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogil:
+    """An image from the border's copy, the gradients of a channel's filters added up."""
+    cdef Py_ssize_t r, p, d, times = win.out_c // win.c
+    cdef const real* inner
+    cdef real total
+    for r in range(win.h):
+        inner = l.border + (win.top + r) * l.pitch + win.left * win.out_c
+        for p in range(win.w * win.c):
+            total = inner[p * times]
+            for d in range(1, times):
+                total += inner[p * times + d]
+            dx[r * win.w * win.c + p] = total
+
+
+cdef void depthwise(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
+                    const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
+    cdef Layout l = depthwise_layout(win, ldy, scratch)
+    cdef Py_ssize_t i, p, q, k, o
+    cdef vreal total, floor = vsplat(0 if relu else -INFINITY)
+    cdef const real* patch
+    cdef int cols
+    for i in range(m):
+        repeat_in(win, &l, x + i * ldx)
+        for p in range(l.pixels):
+            for q in range(blocks(win.out_c, VLEN)):
+                o = q * VLEN
+                cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
+                patch = l.border + l.patch[p] + o
+                total = vsplat(0) if b == NULL else load_cols(b + o, cols)
+                for k in range(l.k):
+                    total = total + load_cols(patch + l.offset[k], cols) * load_cols(w + k * win.out_c + o, cols)
+                store_cols(y + i * ldy + l.place[p] + o, vmax(floor, total), cols)
+
+
+cdef void depthwise_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
+                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+    cdef Layout l = depthwise_layout(win, ldz, scratch)
+    cdef Py_ssize_t i, p, q, k, o
+    cdef vreal d
+    cdef real* patch
+    cdef int cols
+    for i in range(m):
+        memset(l.border, 0, l.image * sizeof(real))
+        for p in range(l.pixels):
+            for q in range(blocks(win.out_c, VLEN)):
+                o = q * VLEN
+                cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
+                patch = l.border + l.patch[p] + o
+                d = load_cols(dz + i * ldz + l.place[p] + o, cols)
+                for k in range(l.k):
+                    store_cols(patch + l.offset[k], load_cols(patch + l.offset[k], cols)
+                               + d * load_cols(w + k * win.out_c + o, cols), cols)
+        repeat_out(win, &l, dx + i * ldx)
+
+
+cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
+                           Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
+                           real* scratch) noexcept nogil:
+    """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
+    cdef Layout l = depthwise_layout(win, ldz, scratch)
+    cdef Py_ssize_t i, p, q, k, o
+    cdef vreal total
+    cdef const real* a
+    cdef int cols
+    for i in range(m):
+        repeat_in(win, &l, x + i * ldx)
+        for q in range(blocks(win.out_c, VLEN)):
+            o = q * VLEN
+            cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
+            for k in range(k0, k1):
+                total = load_cols(dw + k * win.out_c + o, cols) if accumulate or i > 0 else vsplat(0)
+                a = l.border + l.offset[k] + o
+                for p in range(l.pixels):
+                    total = total + (load_cols(a + l.patch[p], cols)
+                                     * load_cols(dz + i * ldz + l.place[p] + o, cols))
+                store_cols(dw + k * win.out_c + o, total, cols)
+
+
+cdef Py_ssize_t depthwise_scratch(const Window* win) noexcept nogil:
+    return (depthwise_layout(win, 0, NULL).work - <real*>NULL) + 32

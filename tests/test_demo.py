@@ -8,6 +8,7 @@ import runpy
 import statistics
 import struct
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,10 @@ BAD_FILES = {
     "gzip damaged": gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:],
     "gzip of nothing": gzip.compress(b""),
     "gzip of a cut file": gzip.compress(GOOD[:-4]),
+    "gzip of more": gzip.compress(GOOD + b"\0"),
+    "garbage after gzip": gzip.compress(GOOD) + b"garbage",
+    "40 axes of 1": GOOD[:3] + b"\x28" + b"\0\0\0\1" * 40 + GOOD[-4:],
+    "nothing times too much": GOOD[:4] + b"\xff\xff\xff\xff" + b"\0\0\0\0" + b"1",
 }
 
 
@@ -82,6 +87,21 @@ def test_bad_idx_files(case: str, tmp_path: Path) -> None:
     path.write_bytes(BAD_FILES[case])
     with pytest.raises(ValueError, match="bad"):
         datasets.load_idx(path)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_header_takes_no_memory(compress: Any, tmp_path: Path) -> None:
+    """Of 16 EB that it claims, and of 64 MB that follow where it claims 6 numbers."""
+    path = tmp_path / "bomb"
+    claims = GOOD[:3] + b"\2" + b"\xff" * 8
+    for content in (claims + bytes(1000), GOOD + bytes(2**26)):
+        path.write_bytes(compress(content))
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="bomb"):
+            datasets.load_idx(path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 * 2**20
 
 
 def test_idx_file_at_every_length(tmp_path: Path) -> None:

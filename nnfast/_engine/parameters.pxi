@@ -364,11 +364,15 @@ cdef void sum_partials(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p1 = cut(run.model.n_params, 16, t + 1, run.n_threads)
     cdef real* grads = <real*>run.model.grads
     cdef const real* part
-    cdef Py_ssize_t c, p
-    for c in range(run.n_chunks):
-        part = <const real*>run.partials + c * run.model.n_params
-        if c == 0:
-            memcpy(grads + p0, part + p0, (p1 - p0) * sizeof(real))
-        else:
-            for p in range(p0, p1):
-                grads[p] += part[p]
+    cdef Py_ssize_t c, p, q
+    cdef int cols
+    cdef vreal total
+    for q in range(blocks(p1 - p0, VLEN)):
+        p = p0 + q * VLEN
+        cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
+        part = <const real*>run.partials + p
+        total = load_cols(part, cols)
+        for c in range(1, run.n_chunks):
+            part += run.model.n_params
+            total = total + load_cols(part, cols)
+        store_cols(grads + p, total, cols)

@@ -129,9 +129,9 @@ ctypedef struct Tile:
     const real* z           # outputs or their gradients, at the first of the panel's columns
     const int32_t* patch
     const int32_t* place
-    const int32_t* run      # segments or, for dw, the offsets of mr rows
-    Py_ssize_t segments, length
-    const real* b           # packed panel
+    const int32_t* offset   # by k; of dw's rows
+    Py_ssize_t depth        # of the inner index, forward and for dx
+    const real* b           # packed panel; for dw gradients, where `place` says
     const real* start       # forward: a row to start from
     real floor              # forward: results are at least this
     real* out               # where to write: z, x, or dw with ld_out
@@ -148,7 +148,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, 
     cdef real* out[12]
     cdef real edge[12 * 32]
     cdef const real* b
-    cdef Py_ssize_t q, s, p, end, last = t.pixels - 1, pixel
+    cdef Py_ssize_t q, k, p, last = t.pixels - 1, pixel
     cdef bint whole
     cdef int i, j
     for q in range(tiles):
@@ -161,18 +161,15 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, 
             for j in range(nv):
                 acc[i][j] = vload(t.start + j * VLEN)
         b = t.b
-        for s in range(t.segments):
-            p = t.run[s]
-            end = p + t.length
-            while p < end:
+        for k in range(t.depth):
+            p = t.offset[k]
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i][p])
                 for j in range(nv):
-                    bp[j] = vload(b + j * VLEN)
-                for i in range(mr):
-                    ap = vsplat(a[i][p])
-                    for j in range(nv):
-                        acc[i][j] = acc[i][j] + ap * bp[j]
-                b += PANEL
-                p += 1
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += PANEL
         for i in range(mr):
             for j in range(nv):
                 vstore(out[i] + j * VLEN, vmax(floor, acc[i][j]))
@@ -204,7 +201,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py
             for j in range(nv):
                 acc[i][j] = vsplat(0)
         b = t.b
-        for p in range(t.length):
+        for p in range(t.depth):
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
             for i in range(mr):
@@ -230,7 +227,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw of up to mr elements of the patch: out = (out or start) + Σ_p patch(p)[run] · b[p]."""
+    """dw of up to mr elements of the patch: out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -242,7 +239,7 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
     cdef const real* start = t.start
     cdef const real* a
     cdef const real* b
-    cdef Py_ssize_t p, q
+    cdef Py_ssize_t p, q, one = t.depth
     cdef int i, j
     if start == NULL:
         start = c
@@ -250,21 +247,20 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         if not whole:
             for i in range(t.rows):
                 memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
-    for q in range(t.segments):     # 1: see above
+    for q in range(one):    # once: see above
         for i in range(mr):
-            offset[i] = t.run[min(i, t.rows - 1)]
+            offset[i] = t.offset[min(i, t.rows - 1)]
             for j in range(nv):
                 acc[i][j] = vload(start + i * lds + j * VLEN)
-        b = t.b
         for p in range(t.pixels):
             a = t.x + t.patch[p]
+            b = t.b + t.place[p]
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
             for i in range(mr):
                 ap = vsplat(a[offset[i]])
                 for j in range(nv):
                     acc[i][j] = acc[i][j] + ap * bp[j]
-            b += PANEL
         for i in range(mr):
             for j in range(nv):
                 vstore(c + i * ldc + j * VLEN, acc[i][j])
@@ -366,9 +362,8 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
     cdef Tile t
     t.patch = l.patch
     t.place = l.place
-    t.run = l.segment
-    t.segments = l.segments
-    t.length = l.length
+    t.offset = l.offset
+    t.depth = l.k
     t.floor = 0 if relu else -INFINITY
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
@@ -403,6 +398,9 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """dx of m images."""
     cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
+        sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
+        return
     # A panel is up to PANEL elements of one segment of one group.
     cdef Py_ssize_t per = blocks(l.length, PANEL), panels = win.groups * l.segments * per
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
@@ -412,7 +410,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
     cdef Tile t
     t.patch = l.patch
     t.place = l.place
-    t.length = l.f
+    t.depth = l.f
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
             g = q // (l.segments * per)
@@ -452,13 +450,23 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                           real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
     cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
+        sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
+        return
     cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, q, n, g, j, p, k
     cdef const real* images
+    cdef const real* a
     cdef Tile t
     t.patch = l.patch
     t.ld_out = win.out_c
-    t.segments = 1
-    t.b = l.work
+    t.depth = 1
+    # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
+    cdef bint packed = k1 - k0 > 4 * TILE_M
+    cdef int32_t* packed_place = <int32_t*>l.work
+    cdef real* panel = l.work + reals_of(l.images * l.pixels)
+    t.place = packed_place if packed else l.place
+    for p in range(l.images * l.pixels):
+        packed_place[p] = <int32_t>(p * PANEL)
     while first < m:
         n = min(l.images, m - first)
         images = x + first * ldx
@@ -471,34 +479,57 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
             j = g * l.f + q % per * PANEL
             t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
             t.x = images + g * l.c
-            for p in range(t.pixels):
-                vstore(l.work + p * PANEL, load_cols(dz + first * ldz + l.place[p] + j, t.cols))
-                vstore(l.work + p * PANEL + VLEN,
-                       load_cols(dz + first * ldz + l.place[p] + j + VLEN, t.cols - VLEN))
+            t.b = panel if packed else dz + first * ldz + j
+            if packed:
+                for p in range(t.pixels):
+                    a = dz + first * ldz + l.place[p] + j
+                    vstore(panel + p * PANEL, vload(a))
+                    vstore(panel + p * PANEL + VLEN, load_cols(a + VLEN, t.cols - VLEN))
             t.start = ZEROS
             if accumulate or first > 0:
                 t.start = NULL
             k = k0
             while k < k1:
                 t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
-                t.run = l.offset + k
+                t.offset = l.offset + k
                 t.out = dw + k * win.out_c + j
                 weight_rows(&t)
                 k += t.rows
         first += n
 
 
+cdef inline void column_sums(int nv, Py_ssize_t m, Py_ssize_t pixels, Py_ssize_t f, const real* dz,
+                             Py_ssize_t ldz, real* db, int cols, bint accumulate) noexcept nogil:
+    """Σ of nv vectors of every pixel; nv is a constant in every call."""
+    cdef vreal acc[4]
+    cdef Py_ssize_t i, p
+    cdef int j
+    for j in range(nv):
+        acc[j] = load_cols(db + j * VLEN, cols - j * VLEN) if accumulate else vsplat(0)
+    for i in range(m):
+        for p in range(pixels):
+            for j in range(nv):
+                acc[j] = acc[j] + vload(dz + i * ldz + p * f + j * VLEN)
+    for j in range(nv):
+        store_cols(db + j * VLEN, acc[j], cols - j * VLEN)
+
+
 cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
                         bint accumulate) noexcept nogil:
     """db = (db +) the gradient from m images."""
-    cdef Py_ssize_t i
-    for i in range(m):
-        dense_bias_gradient(win.out_h * win.out_w, win.out_c, dz + i * ldz, win.out_c, db, accumulate or i > 0)
+    cdef Py_ssize_t j = 0, f = win.out_c, pixels = win.out_h * win.out_w
+    while j < f:
+        if f - j > 2 * VLEN:
+            column_sums(4, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
+            j += 4 * VLEN
+        else:
+            column_sums(1, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
+            j += VLEN
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
     cdef Layout l = layout_of(win, 0, 0, False, NULL)
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
-    return ((l.work - <real*>NULL)
-            + max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL) + 32)
+    cdef Py_ssize_t dense = max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL + reals_of(l.images * l.pixels))
+    return (l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)) + 32

@@ -18,91 +18,135 @@ cdef inline Box box_of(const Window* win, Py_ssize_t row, Py_ssize_t col) noexce
     return box
 
 
-cdef inline vreal box_max(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c, int cols) noexcept nogil:
-    cdef vreal most = vsplat(-INFINITY)
+cdef inline vreal read(bint whole, const real* p, int cols) noexcept nogil:
+    """whole is a constant in every call, as in all that follows."""
+    return vload(p) if whole else load_cols(p, cols)
+
+
+cdef inline void write(bint whole, real* p, vreal v, int cols) noexcept nogil:
+    if whole:
+        vstore(p, v)
+    else:
+        store_cols(p, v, cols)
+
+
+cdef inline vreal box_value(bint whole, bint largest, const Box* box, const real* x, Py_ssize_t w,
+                            Py_ssize_t c, int cols) noexcept nogil:
+    """The largest of a vector of channels, or their sum."""
+    cdef vreal total = vsplat(-INFINITY if largest else 0)
+    cdef vreal v
     cdef Py_ssize_t i, j
     for i in range(box.y0, box.y1):
         for j in range(box.x0, box.x1):
-            most = vmax(most, load_cols(x + (i * w + j) * c, cols))
-    return most
-
-
-cdef inline vreal box_sum(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c, int cols) noexcept nogil:
-    cdef vreal total = vsplat(0)
-    cdef Py_ssize_t i, j
-    for i in range(box.y0, box.y1):
-        for j in range(box.x0, box.x1):
-            total = total + load_cols(x + (i * w + j) * c, cols)
+            v = read(whole, x + (i * w + j) * c, cols)
+            total = vmax(total, v) if largest else total + v
     return total
+
+
+cdef inline vreal square_max(const real* x, Py_ssize_t w, Py_ssize_t c) noexcept nogil:
+    """The largest of 2 × 2, the usual window."""
+    cdef const real* below = x + w * c
+    return vmax(vmax(vload(x), vload(x + c)), vmax(vload(below), vload(below + c)))
+
+
+cdef inline Py_ssize_t box_count(const Box* box) noexcept nogil:
+    return (box.y1 - box.y0) * (box.x1 - box.x0)
+
+
+cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real* x, real* y) noexcept nogil:
+    """All channels of one window."""
+    cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
+    cdef Py_ssize_t q, c = win.c, whole = c // VLEN
+    cdef int cols = <int>(c - whole * VLEN)
+    cdef vreal v
+    if largest and box.y1 - box.y0 == 2 and box.x1 - box.x0 == 2:
+        for q in range(whole):
+            vstore(y + q * VLEN, square_max(x + (box.y0 * win.w + box.x0) * c + q * VLEN, win.w, c))
+    elif largest:
+        for q in range(whole):
+            vstore(y + q * VLEN, box_value(True, True, box, x + q * VLEN, win.w, c, VLEN))
+    else:
+        for q in range(whole):
+            vstore(y + q * VLEN, share * box_value(True, False, box, x + q * VLEN, win.w, c, VLEN))
+    if cols > 0:
+        v = box_value(False, largest, box, x + whole * VLEN, win.w, c, cols)
+        vstore_n(y + whole * VLEN, v if largest else share * v, cols)
 
 
 cdef void pool(const Window* win, bint largest, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* y,
                Py_ssize_t ldy) noexcept nogil:
     """y = the largest element of each window, or its mean."""
-    cdef Py_ssize_t i, row, col, q, c = win.c
-    cdef real* out
-    cdef vreal share
+    cdef Py_ssize_t i, row, col
     cdef Box box
-    cdef int cols
     for i in range(m):
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                share = vsplat(<real>(1.0 / <double>((box.y1 - box.y0) * (box.x1 - box.x0))))
-                out = y + i * ldy + (row * win.out_w + col) * c
-                for q in range(blocks(c, VLEN)):
-                    cols = <int>min(<Py_ssize_t>VLEN, c - q * VLEN)
-                    if largest:
-                        store_cols(out + q * VLEN, box_max(&box, x + i * ldx + q * VLEN, win.w, c, cols), cols)
-                    else:
-                        store_cols(out + q * VLEN,
-                                   share * box_sum(&box, x + i * ldx + q * VLEN, win.w, c, cols), cols)
+                pool_pixel(win, largest, &box, x + i * ldx, y + i * ldy + (row * win.out_w + col) * win.c)
 
 
-cdef inline void box_max_back(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c, int cols, vreal y,
-                              vreal dy, real* dx) noexcept nogil:
-    """dy is added where the window first has its maximum y."""
+cdef inline void box_back(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
+                          Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
+    """d goes to where the window first has its maximum y, or everywhere."""
     cdef Py_ssize_t i, j, p
-    cdef vreal zero = vsplat(0)
+    cdef vreal v, zero = vsplat(0)
     cdef vmask below
     for i in range(box.y0, box.y1):
         for j in range(box.x0, box.x1):
             p = (i * w + j) * c
-            below = vgt(y, load_cols(x + p, cols))
-            store_cols(dx + p, load_cols(dx + p, cols) + vselect(below, zero, dy), cols)
-            dy = vselect(below, dy, zero)
+            v = d
+            if largest:
+                below = vgt(y, read(whole, x + p, cols))
+                v = vselect(below, zero, d)
+                d = vselect(below, d, zero)
+            write(whole, dx + p, read(whole, dx + p, cols) + v if add else v, cols)
 
 
-cdef inline void box_add(const Box* box, Py_ssize_t w, Py_ssize_t c, int cols, vreal d,
-                         real* dx) noexcept nogil:
-    cdef Py_ssize_t i, j, p
-    for i in range(box.y0, box.y1):
-        for j in range(box.x0, box.x1):
-            p = (i * w + j) * c
-            store_cols(dx + p, load_cols(dx + p, cols) + d, cols)
+cdef inline void pool_pixel_back(const Window* win, bint largest, bint add, bint relu, const Box* box,
+                                 const real* x, const real* y, const real* dy, real* dx) noexcept nogil:
+    """All channels of one window; largest and add are constants in every call."""
+    cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
+    cdef Py_ssize_t q, c = win.c, whole = c // VLEN
+    cdef int cols = <int>(c - whole * VLEN)
+    cdef vreal d, v, zero = vsplat(0)
+    for q in range(whole):
+        d = vload(dy + q * VLEN)
+        v = vload(y + q * VLEN)
+        if not largest:
+            d = share * d
+        elif relu:
+            d = vselect(vgt(v, zero), d, zero)
+        box_back(True, largest, add, box, x + q * VLEN, win.w, c, VLEN, v, d, dx + q * VLEN)
+    if cols > 0:
+        d = vload_n(dy + whole * VLEN, cols)
+        v = vload_n(y + whole * VLEN, cols)
+        if not largest:
+            d = share * d
+        elif relu:
+            d = vselect(vgt(v, zero), d, zero)
+        box_back(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
 cdef void pool_back(const Window* win, bint largest, Py_ssize_t m, const real* x, Py_ssize_t ldx,
                     const real* y, const real* dy, Py_ssize_t ldy, bint relu, real* dx) noexcept nogil:
     """dx of pool; with relu, x is what a relu made and dx the gradient before it."""
-    cdef Py_ssize_t i, row, col, q, p, c = win.c
-    cdef vreal share, d, zero = vsplat(0)
+    cdef Py_ssize_t i, row, col, p
+    cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w
+    cdef bint covered = (win.stride_h == win.kernel_h and win.out_h * win.kernel_h >= win.h
+                         and win.stride_w == win.kernel_w and win.out_w * win.kernel_w >= win.w)
     cdef Box box
-    cdef int cols
     for i in range(m):
-        memset(dx + i * ldx, 0, win.h * win.w * c * sizeof(real))
+        if not covered:
+            memset(dx + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                share = vsplat(<real>(1.0 / <double>((box.y1 - box.y0) * (box.x1 - box.x0))))
-                for q in range(blocks(c, VLEN)):
-                    cols = <int>min(<Py_ssize_t>VLEN, c - q * VLEN)
-                    p = i * ldy + (row * win.out_w + col) * c + q * VLEN
-                    d = load_cols(dy + p, cols)
-                    if largest:
-                        if relu:
-                            d = vselect(vgt(load_cols(y + p, cols), zero), d, zero)
-                        box_max_back(&box, x + i * ldx + q * VLEN, win.w, c, cols, load_cols(y + p, cols), d,
-                                     dx + i * ldx + q * VLEN)
-                    else:
-                        box_add(&box, win.w, c, cols, share * d, dx + i * ldx + q * VLEN)
+                p = i * ldy + (row * win.out_w + col) * win.c
+                if largest and apart:
+                    pool_pixel_back(win, True, False, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                elif largest:
+                    pool_pixel_back(win, True, True, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                elif apart:
+                    pool_pixel_back(win, False, False, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                else:
+                    pool_pixel_back(win, False, True, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)

@@ -54,7 +54,7 @@ class Chain:
         self._engine: _engine.Engine | None = None
         self._views: list[dict[str, Array]] = []
         self._shares = False
-        # Whether a row of inputs is a sample, and a row of outputs: nothing has to be reshaped.
+        # Whether a row of outputs is one sample's: nothing has to be reshaped.
         self._plain_rows = False
         self._n_threads: int | None = None
         for layer in layers or ():
@@ -245,7 +245,7 @@ class Chain:
                 engine.epoch = self._engine.epoch
             self._configure(plan, engine)
             self._plan, self._engine = plan, engine
-            self._plain_rows = len(plan.input_shape) == len(plan.output_shape) == 1
+            self._plain_rows = len(plan.output_shape) == 1
             self._fill(plan, engine)
 
     def _check_built_layers(self, plan: Plan) -> None:

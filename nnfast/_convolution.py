@@ -29,6 +29,11 @@ class _Convolution(Windowed):
         bias_constraint: str | constraints.Constraint | None,
     ) -> None:
         self.activation = activations.resolve(activation)
+        if not self.activation.elementwise:
+            raise ValueError(
+                f"activation of {type(self).__name__} must work element by element; received "
+                f"{self.activation.name!r}"
+            )
         self.use_bias = flag("use_bias", use_bias)
         self.bias_initializer = initializers.resolve(bias_initializer)
         self.bias_regularizer = regularizers.resolve(bias_regularizer)

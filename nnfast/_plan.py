@@ -371,10 +371,11 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         shape = shapes[index]
-        *before, op = layer.ops(shape) or [None]
-        for first in before:
+        ops = layer.ops(shape)
+        for first in ops[:-1]:
             n_in, n_out = _sizes(first, shape, shape)
             steps.append(_Step(first, index, n_in, n_out))
+        op = ops[-1] if ops else None
         if op is not None and op.kind in NORMALIZATIONS and 0 in shape:
             op = None  # the engine divides by the number of channels
         if op is None:
@@ -434,15 +435,24 @@ def _array(parameter: Parameter) -> dict[str, Any]:
     weight = parameter.weight
     rows = 1 if len(weight.shape) < 2 else weight.shape[0]
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
-    free = {"constraint": CONSTRAINTS["none"], "axis": 0, "low": 0.0, "high": 0.0, "rate": 0.0}
-    return {
+    entry = {
         "begin": parameter.offset,
+        "outer": 1,
         "rows": rows,
-        "cols": parameter.size // rows if rows else 0,
         "l1": l1,
         "l2": l2,
-        **(free if weight.constraint is None else weight.constraint.entry(weight.shape)),
+        "constraint": CONSTRAINTS["none"],
+        "axis": 0,
+        "low": 0.0,
+        "high": 0.0,
+        "rate": 0.0,
     }
+    if weight.constraint is not None and len(weight.shape) > 1:
+        entry |= weight.constraint.entry(weight.shape)
+    elif weight.constraint is not None:
+        entry |= weight.constraint.entry(weight.shape) | {"outer": 1, "rows": 1}
+    matrices = entry["outer"] * entry["rows"]
+    return entry | {"cols": parameter.size // matrices if matrices else 0}
 
 
 def _statistics(steps: list[_Step]) -> tuple[dict[int, tuple[int, int]], int]:

@@ -150,8 +150,8 @@ class _GlobalPooling(Windowed):
         return (1,) * (self.rank * self.keepdims) + input_shape[-1:]
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        *size, c = (1,) * (2 - self.rank) + input_shape
-        return [Op(self._kind, window=Window(*size, c, 1, 1, c, *size))]
+        h, w, c = (1,) * (2 - self.rank) + input_shape
+        return [Op(self._kind, window=Window(h, w, c, 1, 1, c, h, w))]
 
 
 class GlobalAveragePooling2D(_GlobalPooling):

@@ -147,5 +147,7 @@ def snake_case(class_name: str) -> str:
     'mean_squared_error'
     >>> snake_case("TopKCategoricalAccuracy")
     'top_k_categorical_accuracy'
+    >>> snake_case("Conv2D")
+    'conv2d'
     """
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", class_name).lower()

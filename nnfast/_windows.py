@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nnfast._layer import Layer
 from nnfast._plan import Window
@@ -95,8 +95,9 @@ class Windowed(Layer):
                 f"of shape {shape}: take a smaller one or padding='same'"
             )
 
-        def two(values: Any, missing: int = 1) -> tuple[int, ...]:
-            return (missing,) * (2 - self.rank) + tuple(values)
+        def two(values: Sequence[int], missing: int = 1) -> tuple[int, int]:
+            row, column = (missing,) * (2 - self.rank) + tuple(values)
+            return row, column
 
         return Window(
             *two(shape[:-1]),

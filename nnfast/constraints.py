@@ -5,6 +5,7 @@ A constraint of norms makes of each norm n the norm (1 − rate)·n + rate·clip
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -31,18 +32,24 @@ class Constraint(_resolve.Configured):
     high: float = 0.0
     rate: float = 1.0
 
-    def over(self, shape: Shape) -> str:
-        """Return what a norm is taken over in an array: "columns", "rows" or "all"."""
-        return "all"
+    def over(self, shape: Shape) -> tuple[str, int, int]:
+        """Return how an array is cut for norms: "columns", "rows" or "all" of which matrices.
+
+        The numbers are the matrices, one below the other, and the rows of each.
+        """
+        return "all", 1, shape[0]
 
     def entry(self, shape: Shape) -> dict[str, float]:
         """Return the engine's description for an array of this shape."""
+        axis, outer, rows = self.over(shape)
         return {
             "constraint": CONSTRAINTS[self.kind],
-            "axis": AXES[self.over(shape)],
+            "axis": AXES[axis],
             "low": self.low,
             "high": self.high,
             "rate": self.rate,
+            "outer": outer,
+            "rows": rows,
         }
 
 
@@ -73,18 +80,23 @@ class _Norm(Constraint):
         if isinstance(axis, Sequence):  # a list, as it comes back from JSON
             axis = tuple(axis)
         for entry in axis if isinstance(axis, tuple) else (axis,):
-            integer("axis", entry, minimum=-2)
+            integer("axis", entry, minimum=-64)
         self.axis = axis
 
-    def over(self, shape: Shape) -> str:
+    def over(self, shape: Shape) -> tuple[str, int, int]:
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
-        wrong = [axis for axis in axes if not -len(shape) <= axis < len(shape)]
-        if wrong or not axes:
-            raise ValueError(f"{self!r} does not fit an array of shape {shape}")
-        along = {axis % len(shape) for axis in axes}
+        along = sorted({axis % len(shape) for axis in axes if -len(shape) <= axis < len(shape)})
+        if len(along) < len(set(axes)) or not axes or along != list(range(along[0], along[-1] + 1)):
+            raise ValueError(
+                f"{self!r} does not fit an array of shape {shape}: it takes axes of the array, "
+                "side by side"
+            )
+        before, inside = math.prod(shape[: along[0]]), [shape[axis] for axis in along]
         if len(along) == len(shape):
-            return "all"
-        return "columns" if along == {0} else "rows"
+            return "all", 1, shape[0]
+        if along[-1] == len(shape) - 1:
+            return "rows", 1, before
+        return "columns", before, math.prod(inside)
 
 
 class MaxNorm(_Norm):
@@ -95,8 +107,8 @@ class MaxNorm(_Norm):
     max_value : float, default 2
         At least 0.
     axis : int or sequence of int, default 0
-        Axes of the array along which a norm is taken: 0 is each unit's incoming weights in a
-        Dense kernel (n_in, units).
+        Axes of the array, side by side, along which a norm is taken: 0 is each unit's incoming
+        weights in a Dense kernel (n_in, units), (0, 1, 2) each filter of a convolution.
 
     Raises
     ------

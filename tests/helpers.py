@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import reference_images as images
 from numpy.typing import NDArray
 from reference import (
     ELEMENTWISE_LOSSES,
@@ -90,6 +91,8 @@ def layer_outputs(
 ) -> NDArray[Any]:
     """Return in NumPy what a layer without noise makes of its inputs; `w` are its weights."""
     gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
+    if hasattr(layer, "rank"):
+        return image_outputs(layer, a, w)
     if isinstance(layer, layers.Dense):
         return activate(a @ w["kernel"] + w.get("bias", 0.0), layer.activation.name)
     if a.size == 0:
@@ -115,6 +118,35 @@ def layer_outputs(
     if isinstance(layer, layers.RandomCrop):
         return resize(resize(crop(a, layer.height, layer.width), 1, layer.height), 2, layer.width)
     return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
+
+
+def image_outputs(layer: Any, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """The same of a layer that moves a window over images; a sequence is an image of one row."""
+    out = layer.infer_shape(a.shape[1:])
+    flat = layer.rank == 1
+    a = a[:, None] if flat else a
+
+    def two(sizes: Sequence[int]) -> Sequence[int]:
+        return (1, *sizes) if flat else sizes
+
+    if type(layer).__name__.startswith("Global"):
+        take = a.max if "Max" in type(layer).__name__ else a.mean
+        return np.asarray(take(axis=(1, 2))).reshape(len(a), *out)
+    strides = two(layer.strides)
+    if hasattr(layer, "pool_size"):
+        largest = isinstance(layer, layers.MaxPooling2D)
+        y = images.pool(a, two(layer.pool_size), strides, layer.padding, largest)
+        return y.reshape(len(a), *out)
+    kernels = {name: v[None] if flat else v for name, v in w.items() if "kernel" in name}
+    options: Any = strides, layer.padding, two(layer.dilation_rate)
+    if isinstance(layer, layers.SeparableConv2D):
+        y = images.depthwise(a, kernels["depthwise_kernel"], *options)
+        y = images.convolve(y, kernels["pointwise_kernel"])
+    elif isinstance(layer, layers.DepthwiseConv2D):
+        y = images.depthwise(a, kernels["kernel"], *options)
+    else:
+        y = images.convolve(a, kernels["kernel"], *options, layer.groups)
+    return activate(y + w.get("bias", 0.0), layer.activation.name).reshape(len(a), *out)
 
 
 def _penalty(regularizer: Any, values: NDArray[Any]) -> float:
@@ -178,8 +210,10 @@ def randomize(model: nnfast.Sequential, seed: int = 0) -> list[NDArray[Any]]:
     weights: list[NDArray[Any]] = []
     for layer in model.layers:
         for name, view in layer.named_weights.items():
-            if name == "kernel":
+            if name == "kernel" and view.ndim == 2:
                 weights.append(rng.normal(size=view.shape) / np.sqrt(len(view)))
+            elif "kernel" in name:
+                weights.append(rng.normal(size=view.shape) / np.sqrt(view[..., 0].size))
             elif name == "gamma" or "variance" in name:
                 weights.append(rng.uniform(0.5, 2.0, view.shape))
             else:

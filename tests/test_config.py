@@ -146,6 +146,28 @@ NORM = {
     "gamma_constraint": constraints.MaxNorm(1.5),
 }
 IMAGE = (4, 5, 2)
+CONV: dict[str, Any] = {
+    "padding": "same",
+    "data_format": "channels_last",
+    "activation": "tanh",
+    "use_bias": True,
+    "bias_initializer": initializers.Constant(0.5),
+    "bias_regularizer": "l1",
+    "bias_constraint": "non_neg",
+}
+KERNEL = {
+    "kernel_initializer": initializers.HeNormal(seed=1),
+    "kernel_regularizer": "l2",
+    "kernel_constraint": constraints.MaxNorm(1.5, axis=(0, 1)),
+}
+DEPTHWISE: dict[str, Any] = {
+    "depth_multiplier": 2,
+    "depthwise_initializer": initializers.RandomUniform(0.5, 2.0, seed=1),
+    "depthwise_regularizer": "l1",
+    "depthwise_constraint": constraints.MaxNorm(1.5, axis=(0, 1, 2)),
+}
+POOL: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
+GLOBAL: dict[str, Any] = {"data_format": "channels_last", "keepdims": True}
 LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Dense": lambda: layers.Dense(
         3,
@@ -192,6 +214,36 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         *(0.3, (-0.2, 0.1), "nearest", "nearest", 3, 0.5, "channels_last"), input_shape=IMAGE
     ),
     "RandomCrop": lambda: layers.RandomCrop(2, 3, 3, "channels_last", input_shape=IMAGE),
+    "Conv1D": lambda: layers.Conv1D(
+        6, 3, dilation_rate=2, groups=2, strides=1, input_shape=(9, 4), **CONV, **KERNEL
+    ),
+    "Conv2D": lambda: layers.Conv2D(
+        6, (2, 3), strides=(2, 1), groups=2, input_shape=(5, 6, 4), **CONV, **KERNEL
+    ),
+    "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(
+        (2, 3), strides=2, dilation_rate=1, input_shape=(5, 6, 3), **CONV, **DEPTHWISE
+    ),
+    "SeparableConv2D": lambda: layers.SeparableConv2D(
+        5,
+        2,
+        dilation_rate=2,
+        pointwise_initializer=initializers.HeNormal(seed=1),
+        pointwise_regularizer="l2",
+        pointwise_constraint=constraints.MaxNorm(1.5, axis=2),
+        input_shape=(5, 6, 3),
+        **CONV,
+        **DEPTHWISE,
+    ),
+    "MaxPooling1D": lambda: layers.MaxPooling1D(3, 2, input_shape=(7, 2), **POOL),
+    "MaxPooling2D": lambda: layers.MaxPooling2D((3, 2), (1, 2), input_shape=(5, 6, 3), **POOL),
+    "AveragePooling1D": lambda: layers.AveragePooling1D(3, 2, input_shape=(7, 2), **POOL),
+    "AveragePooling2D": lambda: layers.AveragePooling2D(3, (1, 2), input_shape=(5, 6, 3), **POOL),
+    "GlobalMaxPooling1D": lambda: layers.GlobalMaxPooling1D(input_shape=(7, 2), **GLOBAL),
+    "GlobalMaxPooling2D": lambda: layers.GlobalMaxPooling2D(input_shape=(5, 6, 3), **GLOBAL),
+    "GlobalAveragePooling1D": lambda: layers.GlobalAveragePooling1D(input_shape=(7, 2), **GLOBAL),
+    "GlobalAveragePooling2D": lambda: layers.GlobalAveragePooling2D(
+        input_shape=(5, 6, 3), **GLOBAL
+    ),
     "InputLayer": lambda: layers.Input((4,)),
 }
 

@@ -25,6 +25,8 @@ WEIGHTS = {
     "batch_norm": {"w": "gamma", "b": "beta", "mean": "moving_mean", "variance": "moving_variance"},
     "layer_norm": {"w": "gamma", "b": "beta"},
     "standardize": {"mean": "mean", "variance": "variance"},
+    "convolution": {"w": "kernel", "b": "bias"},
+    "depthwise": {"w": "kernel", "b": "bias"},
 }
 
 
@@ -34,8 +36,10 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     shape: tuple[int, ...] = (draw(st.sampled_from([0, 1, 3, 15, 16, 17, 512, 520])),)
     if draw(st.booleans()):
         shape = (shape[0], draw(st.integers(1, 3)))
+    elif draw(st.booleans()):
+        shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
-    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpi"), max_size=8)):
+    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmm"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # A penalty of the output keeps the layer's op apart from those around it.
         layer.activity_regularizer = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
@@ -51,6 +55,9 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         units = draw(st.sampled_from([1, 2, 15, 16, 17, 64, 511, 512]))
         activation = draw(st.sampled_from(["linear", "relu", "tanh", "softmax"]))
         return layers.Dense(units, activation=activation, use_bias=draw(st.booleans()))
+    if kind in "cwm":
+        fits = len(shape) == 3 and 0 not in shape
+        return _image_layer(draw, kind) if fits else layers.Flatten()
     if kind == "a":
         return layers.Activation(draw(st.sampled_from(["linear", "relu", "sigmoid", "gelu"])))
     flags = {"center": draw(st.booleans()), "scale": draw(st.booleans())}
@@ -88,6 +95,20 @@ IMAGES: list[Callable[[], layers.Layer]] = [
     lambda: layers.UpSampling2D((2, 1)),
     lambda: layers.UpSampling2D((1, 3), interpolation="bilinear"),
 ]
+
+
+def _image_layer(draw: st.DrawFn, kind: str) -> layers.Layer:
+    """Draw a layer that fits every image."""
+    options: dict[str, Any] = {"strides": draw(st.integers(1, 2)), "padding": "same"}
+    size = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    if kind == "m":
+        cls = draw(st.sampled_from([layers.MaxPooling2D, layers.AveragePooling2D]))
+        return cls(size, **options)
+    options["activation"] = draw(st.sampled_from(["linear", "relu", "gelu"]))
+    options["use_bias"] = draw(st.booleans())
+    if kind == "w":
+        return layers.DepthwiseConv2D(size, depth_multiplier=draw(st.integers(1, 2)), **options)
+    return layers.Conv2D(draw(st.sampled_from([1, 6, 16, 17])), size, **options)
 
 
 class Slot(NamedTuple):
@@ -214,7 +235,7 @@ def test_parameters_tile_the_flat_range(
     end = 0
     for array in sorted(plan.arrays, key=lambda a: (a["begin"], a["rows"] * a["cols"])):
         assert array["begin"] == end
-        end += array["rows"] * array["cols"]
+        end += array["outer"] * array["rows"] * array["cols"]
     assert end == plan.n_params
 
 

@@ -81,6 +81,8 @@ cdef class Engine:
     cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
     cdef bint images                # some op has a window
+    cdef Py_ssize_t axes[8]         # the input shape of a sample …
+    cdef int n_axes                 # … and its length; -1: it is longer than that
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
@@ -98,6 +100,7 @@ cdef class Engine:
         if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
+        self._take_shape(plan.input_shape)
         self.model.n_in = plan.n_in
         self.model.n_out = plan.n_out
         self.model.n_params = plan.n_params
@@ -124,6 +127,12 @@ cdef class Engine:
         self.peak.value_scale = self.peak.slope_scale = 1
         self.product.limit = self.peak.limit = INFINITY
         self.set_loss(LOSS_MSE, False)
+
+    cdef _take_shape(self, tuple shape):
+        cdef int i
+        self.n_axes = len(shape) if len(shape) <= 8 else -1
+        for i in range(self.n_axes):
+            self.axes[i] = shape[i]
 
     cdef _take_chain(self, Chain* chain, list ops, width, out):
         cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
@@ -395,7 +404,8 @@ cdef class Engine:
     cdef decide(self, double together):
         """End a trial in which a step of the team took so many seconds."""
         self.team_pays = together < self.alone
-        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0)
+        # A trial of long steps takes long.
+        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0) + 20 * self.alone
         self.short_trial = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
@@ -419,8 +429,9 @@ cdef class Engine:
     # -- inference mode
 
     def predict(self, x):
-        """Predictions of up to BLOCK_ROWS rows, one thread's work, with nothing allocated but the
-        array that is returned; None where x is not an array of such rows that can be read in place.
+        """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
+        but the array that is returned; None where x is not an array of such rows that can be read in
+        place.
 
         Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
         """
@@ -436,7 +447,7 @@ cdef class Engine:
         except (ValueError, BufferError):
             return None
         try:
-            if view.ndim != 2 or view.shape[1] != self.model.n_in or not 0 < view.shape[0] <= BLOCK_ROWS:
+            if not self.is_batch(&view) or not 0 < view.shape[0] <= (FEW_ROWS if self.images else BLOCK_ROWS):
                 return None
             if not readable(&view, &data.x_type):
                 return None
@@ -462,9 +473,19 @@ cdef class Engine:
         finally:
             PyBuffer_Release(&view)
 
+    cdef bint is_batch(self, const Py_buffer* view) noexcept:
+        """Whether an array is samples of the model's input shape."""
+        cdef int i
+        if view.ndim != 1 + self.n_axes:
+            return False
+        for i in range(self.n_axes):
+            if view.shape[1 + i] != self.axes[i]:
+                return False
+        return True
+
     cdef Workspace short_workspace(self, Py_ssize_t n):
         cdef Workspace workspace = Workspace()
-        workspace.rows = self.block_rows(&self.model.infer, FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS)
+        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
         workspace.prepare(self, &self.model.infer, workspace.rows, 1, 1, 1, False)
         return workspace
 

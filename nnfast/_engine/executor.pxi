@@ -469,7 +469,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             run.batch_index = batch_index
             if not isfinite(loss):
                 run.status = STATUS_NONFINITE
-            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000:
+            elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000 \
+                    or rows * run.chain.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if run.n_chunks == 0 and not norms:

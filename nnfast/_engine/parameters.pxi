@@ -17,7 +17,7 @@ cdef inline real* array(const Model* model, int which) noexcept nogil:
 
 
 cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
-    return a.rows * a.cols
+    return a.outer * a.rows * a.cols
 
 
 cdef inline Adjust adjust_of(const Model* model, int which, double share) noexcept nogil:
@@ -136,7 +136,9 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
             begin = cut(array_size(a), 16, t, n)
             constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
-            constrain_columns(a, w, cut(a.cols, 16, t, n), cut(a.cols, 16, t + 1, n))
+            for i in range(a.outer):
+                constrain_columns(a, w + i * a.rows * a.cols, cut(a.cols, 16, t, n),
+                                  cut(a.cols, 16, t + 1, n))
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_ROWS:
             for i in range(cut(a.rows, 1, t, n), cut(a.rows, 1, t + 1, n)):
                 constrain_run(a, w + i * a.cols, a.cols)
@@ -179,7 +181,7 @@ cdef void write_norm_gradient(const Part* part, const Op* op, real* grads) noexc
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
-                       const Step* step) noexcept nogil:
+                     const Step* step) noexcept nogil:
     """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
     cdef Py_ssize_t p = model.arrays[which].begin + i
     cdef Adjust adjust = adjust_of(model, which, step.share)
@@ -320,7 +322,8 @@ cdef void add_gradients(const Run* run, const Block* block, Py_ssize_t m, real* 
             norm_gradient(run, block, op, m, 0, op.channels, gradient_of(run.model, op.w, grads),
                           gradient_of(run.model, op.b, grads), accumulate)
         if has_kernel(op):
-            kernel_gradient(run, block, op, m, 0, kernel_rows(run.model, op), True, accumulate, grads, scratch)
+            kernel_gradient(run, block, op, m, 0, kernel_rows(run.model, op), True, accumulate, grads,
+                            scratch)
         if op.kind != OP_DENSE:
             continue
         for q in range(blocks(op.n_in, TILE_M)):

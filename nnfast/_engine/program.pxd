@@ -109,10 +109,10 @@ cdef enum InputType:
     INPUT_UINT8
 
 
-# Trainable parameters of one kind: rows × cols elements of the flat range.
+# Trainable parameters of one kind: `outer` matrices of rows × cols in the flat range.
 ctypedef struct Array:
     Py_ssize_t begin
-    Py_ssize_t rows, cols
+    Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
     int constraint
     int axis

@@ -125,8 +125,9 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
 
 ctypedef struct Tile:
     Py_ssize_t pixels
+    Py_ssize_t first, tiles     # forward and dx: pixels of these tiles
     const real* x           # the bundle, at the group's first channel
-    const real* z           # outputs or their gradients, at the first of the panel's columns
+    const real* z           # dx: gradients of the outputs, at the group's first filter
     const int32_t* patch
     const int32_t* place
     const int32_t* offset   # by k; of dw's rows
@@ -134,13 +135,13 @@ ctypedef struct Tile:
     const real* b           # packed panel; for dw gradients, where `place` says
     const real* start       # forward: a row to start from
     real floor              # forward: results are at least this
-    real* out               # where to write: z, x, or dw with ld_out
-    Py_ssize_t ld_out
+    real* out               # where to write: y, dx at the panel's first element, or dw
+    Py_ssize_t ld_out       # of dw
     int rows, cols          # dw: of the tile; cols of the panel
 
 
-cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py_ssize_t tiles) noexcept nogil:
-    """y of tiles·mr pixels, or as many as are left, from `first` on."""
+cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
+    """y of so many tiles of mr pixels, or as many as are left."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap, floor = vsplat(t.floor)
@@ -151,8 +152,8 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, 
     cdef Py_ssize_t q, k, p, last = t.pixels - 1, pixel
     cdef bint whole
     cdef int i, j
-    for q in range(tiles):
-        pixel = first + q * mr
+    for q in range(t.tiles):
+        pixel = t.first + q * mr
         whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
         for i in range(mr):
             a[i] = t.x + t.patch[min(pixel + i, last)]
@@ -180,8 +181,8 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, 
                                t.cols - j * VLEN)
 
 
-cdef inline void input_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py_ssize_t tiles) noexcept nogil:
-    """Patches' gradients of tiles·mr pixels, or as many as are left, added to dx."""
+cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
+    """Patches' gradients of such pixels, added to dx."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -192,8 +193,8 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t, Py_ssize_t first, Py
     cdef Py_ssize_t q, p, last = t.pixels - 1, pixel
     cdef bint whole
     cdef int i, j
-    for q in range(tiles):
-        pixel = first + q * mr
+    for q in range(t.tiles):
+        pixel = t.first + q * mr
         whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
         for i in range(mr):
             a[i] = t.z + t.place[min(pixel + i, last)]
@@ -269,18 +270,18 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
             memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
 
 
-cdef void forward_1x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(TILE_Q, 1, t, first, n)
-cdef void forward_1x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(TILE_Q, 2, t, first, n)
-cdef void forward_2x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(2 * TILE_Q, 1, t, first, n)
-cdef void forward_2x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(2 * TILE_Q, 2, t, first, n)
-cdef void forward_3x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(3 * TILE_Q, 1, t, first, n)
-cdef void forward_3x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: forward_tiles(3 * TILE_Q, 2, t, first, n)
-cdef void input_1x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(TILE_Q, 1, t, first, n)
-cdef void input_1x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(TILE_Q, 2, t, first, n)
-cdef void input_2x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(2 * TILE_Q, 1, t, first, n)
-cdef void input_2x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(2 * TILE_Q, 2, t, first, n)
-cdef void input_3x1(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(3 * TILE_Q, 1, t, first, n)
-cdef void input_3x2(const Tile* t, Py_ssize_t first, Py_ssize_t n) noexcept nogil: input_tiles(3 * TILE_Q, 2, t, first, n)
+cdef void forward_1x1(const Tile* t) noexcept nogil: forward_tiles(TILE_Q, 1, t)
+cdef void forward_1x2(const Tile* t) noexcept nogil: forward_tiles(TILE_Q, 2, t)
+cdef void forward_2x1(const Tile* t) noexcept nogil: forward_tiles(2 * TILE_Q, 1, t)
+cdef void forward_2x2(const Tile* t) noexcept nogil: forward_tiles(2 * TILE_Q, 2, t)
+cdef void forward_3x1(const Tile* t) noexcept nogil: forward_tiles(3 * TILE_Q, 1, t)
+cdef void forward_3x2(const Tile* t) noexcept nogil: forward_tiles(3 * TILE_Q, 2, t)
+cdef void input_1x1(const Tile* t) noexcept nogil: input_tiles(TILE_Q, 1, t)
+cdef void input_1x2(const Tile* t) noexcept nogil: input_tiles(TILE_Q, 2, t)
+cdef void input_2x1(const Tile* t) noexcept nogil: input_tiles(2 * TILE_Q, 1, t)
+cdef void input_2x2(const Tile* t) noexcept nogil: input_tiles(2 * TILE_Q, 2, t)
+cdef void input_3x1(const Tile* t) noexcept nogil: input_tiles(3 * TILE_Q, 1, t)
+cdef void input_3x2(const Tile* t) noexcept nogil: input_tiles(3 * TILE_Q, 2, t)
 cdef void weight_1x1(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 1, t)
 cdef void weight_1x2(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 2, t)
 cdef void weight_2x1(const Tile* t) noexcept nogil: weight_tile(2 * TILE_Q, 1, t)
@@ -289,64 +290,60 @@ cdef void weight_3x1(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 1, t
 cdef void weight_3x2(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 2, t)
 
 
-cdef void forward_panel(const Tile* t) noexcept nogil:
-    """All pixels of a bundle: tiles of full height, then a lower one."""
-    cdef Py_ssize_t tiles = t.pixels // TILE_M, done = tiles * TILE_M
-    cdef Py_ssize_t height = blocks(t.pixels - done, TILE_Q)
-    if t.cols > VLEN:
-        forward_3x2(t, 0, tiles)
-        if height == 3:
-            forward_3x2(t, done, 1)
-        elif height == 2:
-            forward_2x2(t, done, 1)
-        elif height == 1:
-            forward_1x2(t, done, 1)
-    else:
-        forward_3x1(t, 0, tiles)
-        if height == 3:
-            forward_3x1(t, done, 1)
-        elif height == 2:
-            forward_2x1(t, done, 1)
-        elif height == 1:
-            forward_1x1(t, done, 1)
+cdef enum TileProduct:
+    FORWARD, INPUT, WEIGHT
 
 
-cdef void input_panel(const Tile* t) noexcept nogil:
-    cdef Py_ssize_t tiles = t.pixels // TILE_M, done = tiles * TILE_M
-    cdef Py_ssize_t height = blocks(t.pixels - done, TILE_Q)
-    if t.cols > VLEN:
-        input_3x2(t, 0, tiles)
-        if height == 3:
-            input_3x2(t, done, 1)
-        elif height == 2:
-            input_2x2(t, done, 1)
-        elif height == 1:
-            input_1x2(t, done, 1)
-    else:
-        input_3x1(t, 0, tiles)
-        if height == 3:
-            input_3x1(t, done, 1)
-        elif height == 2:
-            input_2x1(t, done, 1)
-        elif height == 1:
-            input_1x1(t, done, 1)
-
-
-cdef void weight_rows(const Tile* t) noexcept nogil:
-    cdef Py_ssize_t height = blocks(t.rows, TILE_Q)
-    if t.cols > VLEN:
-        if height == 3:
-            weight_3x2(t)
-        elif height == 2:
-            weight_2x2(t)
-        else:
-            weight_1x2(t)
-    elif height == 3:
-        weight_3x1(t)
-    elif height == 2:
-        weight_2x1(t)
-    else:
+cdef void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
+    """Tiles of height · TILE_Q rows (height 1, 2, 3) and as many vectors as there are columns."""
+    cdef Py_ssize_t which = 6 * product + 2 * (height - 1) + (t.cols > VLEN)
+    if which == 0:
+        forward_1x1(t)
+    elif which == 1:
+        forward_1x2(t)
+    elif which == 2:
+        forward_2x1(t)
+    elif which == 3:
+        forward_2x2(t)
+    elif which == 4:
+        forward_3x1(t)
+    elif which == 5:
+        forward_3x2(t)
+    elif which == 6:
+        input_1x1(t)
+    elif which == 7:
+        input_1x2(t)
+    elif which == 8:
+        input_2x1(t)
+    elif which == 9:
+        input_2x2(t)
+    elif which == 10:
+        input_3x1(t)
+    elif which == 11:
+        input_3x2(t)
+    elif which == 12:
         weight_1x1(t)
+    elif which == 13:
+        weight_1x2(t)
+    elif which == 14:
+        weight_2x1(t)
+    elif which == 15:
+        weight_2x2(t)
+    elif which == 16:
+        weight_3x1(t)
+    else:
+        weight_3x2(t)
+
+
+cdef void run_panel(int product, Tile* t) noexcept nogil:
+    """All pixels of a bundle: tiles of full height, then a lower one."""
+    t.first = 0
+    t.tiles = t.pixels // TILE_M
+    run_tiles(product, 3, t)
+    t.first = t.tiles * TILE_M
+    t.tiles = 1
+    if t.first < t.pixels:
+        run_tiles(product, blocks(t.pixels - t.first, TILE_Q), t)
 
 
 # ---- the three products --------------------------------------------------------------------------
@@ -389,7 +386,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
                 t.start = ZEROS
                 if b != NULL:
                     t.start = b + j
-                forward_panel(&t)
+                run_panel(FORWARD, &t)
             first += n
         q0 += band
 
@@ -438,7 +435,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
                 t.z = dz + first * ldz + g * l.f
                 t.b = l.work + (q - q0) * height * PANEL
                 t.out = images + g * l.c + l.segment[s] + j
-                input_panel(&t)
+                run_panel(INPUT, &t)
             if l.padded:
                 copy_out(win, &l, n, dx + first * ldx, ldx)
             first += n
@@ -479,8 +476,9 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
             j = g * l.f + q % per * PANEL
             t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
             t.x = images + g * l.c
-            t.b = panel if packed else dz + first * ldz + j
+            t.b = dz + first * ldz + j
             if packed:
+                t.b = panel
                 for p in range(t.pixels):
                     a = dz + first * ldz + l.place[p] + j
                     vstore(panel + p * PANEL, vload(a))
@@ -493,7 +491,7 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                 t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
                 t.offset = l.offset + k
                 t.out = dw + k * win.out_c + j
-                weight_rows(&t)
+                run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
                 k += t.rows
         first += n
 
@@ -530,6 +528,7 @@ cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssiz
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
     cdef Layout l = layout_of(win, 0, 0, False, NULL)
-    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
-    cdef Py_ssize_t dense = max(max(max(l.k, height) * PANEL, <Py_ssize_t>BAND), l.images * l.pixels * PANEL + reals_of(l.images * l.pixels))
+    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN, pixels = l.images * l.pixels
+    cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
+    dense = max(dense, reals_of(pixels) + pixels * PANEL)
     return (l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)) + 32

@@ -71,7 +71,8 @@ cdef void depthwise(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t l
                 patch = l.border + l.patch[p] + o
                 total = vsplat(0) if b == NULL else load_cols(b + o, cols)
                 for k in range(l.k):
-                    total = total + load_cols(patch + l.offset[k], cols) * load_cols(w + k * win.out_c + o, cols)
+                    total = total + (load_cols(patch + l.offset[k], cols)
+                                     * load_cols(w + k * win.out_c + o, cols))
                 store_cols(y + i * ldy + l.place[p] + o, vmax(floor, total), cols)
 
 

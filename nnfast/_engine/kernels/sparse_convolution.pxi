@@ -1,0 +1,315 @@
+"""Both gradients of a convolution where most of dz is zero, as behind a max pooling or a relu.
+
+The multiply-adds are those of convolve_input and convolve_weight without those with a zero, in the same
+order: results have the same bits, so it may depend on the data which of the two is used. A vector here is of
+elements of the patch that lie side by side, up to 12 of them in registers; each dz that is not zero is
+multiplied with all of them. Weights and their gradient are transposed for that, [f, width] for each part of a
+segment that is up to 12 vectors wide.
+"""
+
+cdef enum:
+    WIDE = 12               # vectors of a part
+    SPARSE_WEIGHTS = 262144     # elements of a kernel, at most
+
+cdef double SPARSE = 0.4    # the share of dz that is not zero, at most
+
+
+ctypedef struct Sparse:
+    Py_ssize_t n            # rows: pixels for dx, filters for dw
+    Py_ssize_t width        # of a part, in elements
+    const int32_t* start    # by row: where its entries are
+    const int32_t* entry    # filters of a pixel, or pixels of a filter
+    const int32_t* patch
+    const int32_t* place
+    const real* dz
+    const real* x           # dw: at the part's first element
+    real* w                 # the part's weights or their gradient, n · width
+    real* dx                # at the part's first element
+    Py_ssize_t cols         # elements of the part, if the last vector is not whole
+
+
+cdef inline void sparse_input(int nv, const Sparse* s) noexcept nogil:
+    """dx of a part of all patches: Σ dz[p, f]·w[f] is added at each pixel p."""
+    cdef vreal acc[12]
+    cdef vreal d
+    cdef const real* z
+    cdef const real* w
+    cdef real* out
+    cdef Py_ssize_t p, e, end
+    cdef bint whole = s.cols == nv * VLEN
+    cdef int j, cols = <int>(s.cols - (nv - 1) * VLEN)
+    for p in range(s.n):
+        end = s.start[p + 1]
+        z = s.dz + s.place[p]
+        for j in range(nv):
+            acc[j] = vsplat(0)
+        for e in range(s.start[p], end):
+            d = vsplat(z[s.entry[e]])
+            w = s.w + s.entry[e] * s.width
+            for j in range(nv):
+                acc[j] = acc[j] + d * vload(w + j * VLEN)
+        out = s.dx + s.patch[p]
+        if whole:
+            for j in range(nv):
+                vstore(out + j * VLEN, vload(out + j * VLEN) + acc[j])
+        else:
+            for j in range(nv - 1):
+                vstore(out + j * VLEN, vload(out + j * VLEN) + acc[j])
+            out += (nv - 1) * VLEN
+            vstore_n(out, vload_n(out, cols) + acc[nv - 1], cols)
+
+
+cdef inline void sparse_weight(int nv, const Sparse* s) noexcept nogil:
+    """dw[f] += Σ dz[p, f]·x of a part of patch p."""
+    cdef vreal acc[12]
+    cdef vreal d
+    cdef const real* z
+    cdef const real* x
+    cdef real* w
+    cdef Py_ssize_t f, e, end
+    cdef int j
+    for f in range(s.n):
+        end = s.start[f + 1]
+        w = s.w + f * s.width
+        z = s.dz + f
+        for j in range(nv):
+            acc[j] = vload(w + j * VLEN)
+        for e in range(s.start[f], end):
+            d = vsplat(z[s.place[s.entry[e]]])
+            x = s.x + s.patch[s.entry[e]]
+            for j in range(nv):
+                acc[j] = acc[j] + d * vload(x + j * VLEN)
+        for j in range(nv):
+            vstore(w + j * VLEN, acc[j])
+
+
+cdef void sparse_input_1(const Sparse* s) noexcept nogil: sparse_input(1, s)
+cdef void sparse_input_2(const Sparse* s) noexcept nogil: sparse_input(2, s)
+cdef void sparse_input_4(const Sparse* s) noexcept nogil: sparse_input(4, s)
+cdef void sparse_input_6(const Sparse* s) noexcept nogil: sparse_input(6, s)
+cdef void sparse_input_8(const Sparse* s) noexcept nogil: sparse_input(8, s)
+cdef void sparse_input_12(const Sparse* s) noexcept nogil: sparse_input(12, s)
+cdef void sparse_weight_1(const Sparse* s) noexcept nogil: sparse_weight(1, s)
+cdef void sparse_weight_2(const Sparse* s) noexcept nogil: sparse_weight(2, s)
+cdef void sparse_weight_4(const Sparse* s) noexcept nogil: sparse_weight(4, s)
+cdef void sparse_weight_6(const Sparse* s) noexcept nogil: sparse_weight(6, s)
+cdef void sparse_weight_8(const Sparse* s) noexcept nogil: sparse_weight(8, s)
+cdef void sparse_weight_12(const Sparse* s) noexcept nogil: sparse_weight(12, s)
+
+
+cdef inline int vectors_of(Py_ssize_t length) noexcept nogil:
+    """Of the next part of so many elements: as many as there is a function for, so that no part reaches
+    further than its last vector."""
+    cdef Py_ssize_t left = blocks(length, VLEN)
+    if left >= 12:
+        return 12
+    if left >= 8:
+        return 8
+    if left >= 6:
+        return 6
+    if left >= 4:
+        return 4
+    return 2 if left >= 2 else 1
+
+
+cdef void sparse_part(bint weights, const Sparse* s) noexcept nogil:
+    cdef Py_ssize_t nv = s.width // VLEN
+    if weights:
+        if nv == 12:
+            sparse_weight_12(s)
+        elif nv == 8:
+            sparse_weight_8(s)
+        elif nv == 6:
+            sparse_weight_6(s)
+        elif nv == 4:
+            sparse_weight_4(s)
+        elif nv == 2:
+            sparse_weight_2(s)
+        else:
+            sparse_weight_1(s)
+    elif nv == 12:
+        sparse_input_12(s)
+    elif nv == 8:
+        sparse_input_8(s)
+    elif nv == 6:
+        sparse_input_6(s)
+    elif nv == 4:
+        sparse_input_4(s)
+    elif nv == 2:
+        sparse_input_2(s)
+    else:
+        sparse_input_1(s)
+
+
+# ---- which elements are not zero -----------------------------------------------------------------
+
+cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
+    return win.groups == 1 and l.length >= VLEN and l.k * l.f <= SPARSE_WEIGHTS
+
+
+cdef bint is_sparse(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef int32_t some
+    cdef double count = 0
+    for i in range(m):
+        some = 0
+        for j in range(n):
+            some += dz[i * ldz + j] != 0
+        count += some
+    return count <= SPARSE * <double>m * <double>n
+
+
+cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* place, int32_t* start,
+                       int32_t* entry) noexcept nogil:
+    """By pixel the filters whose dz is not zero."""
+    cdef Py_ssize_t p, n = 0
+    cdef int32_t j
+    cdef const real* z
+    for p in range(pixels):
+        start[p] = <int32_t>n
+        z = dz + place[p]
+        for j in range(<int32_t>f):
+            entry[n] = j
+            n += z[j] != 0
+    start[pixels] = <int32_t>n
+
+
+cdef void list_pixels(Py_ssize_t pixels, Py_ssize_t f, const int32_t* start, const int32_t* entry,
+                      int32_t* start_of, int32_t* entry_of) noexcept nogil:
+    """By filter the pixels of the same elements."""
+    cdef Py_ssize_t p, e, j
+    memset(start_of, 0, (f + 2) * sizeof(int32_t))
+    for e in range(start[pixels]):
+        start_of[entry[e] + 2] += 1
+    for j in range(2, f + 2):
+        start_of[j] += start_of[j - 1]
+    for p in range(pixels):
+        for e in range(start[p], start[p + 1]):
+            entry_of[start_of[entry[e] + 1]] = <int32_t>p
+            start_of[entry[e] + 1] += 1
+
+
+cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                    Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ; b's rows are written up to a whole vector, with a's last row again."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for cq in range(blocks(cols, VLEN)):
+        c = cq * VLEN
+        for rq in range(blocks(rows, VLEN)):
+            r = rq * VLEN
+            for i in range(VLEN):
+                square[i] = load_cols(a + min(r + i, rows - 1) * lda + c, <int>(cols - c))
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                vstore(b + (c + i) * ldb + r, square[i])
+
+
+cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                         Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ, and nothing else of b; a's rows are readable up to a whole vector."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for rq in range(blocks(rows, VLEN)):
+        r = rq * VLEN
+        for cq in range(blocks(cols, VLEN)):
+            c = cq * VLEN
+            for i in range(VLEN):
+                square[i] = vload(a + min(r + i, rows - 1) * lda + c)
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
+
+
+# ---- the two gradients ---------------------------------------------------------------------------
+
+cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz,
+                                const real* w, real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+    """convolve_input where dz is sparse."""
+    cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    cdef int32_t* start = <int32_t*>l.work
+    cdef int32_t* entry = start + l.pixels + 1
+    cdef real* weights = l.work + reals_of(l.pixels + 2 + l.pixels * l.f)
+    cdef Py_ssize_t i, seg, j
+    cdef real* image
+    cdef Sparse s
+    s.n = l.pixels
+    s.start = start
+    s.entry = entry
+    s.patch = l.patch
+    s.place = l.place
+    for i in range(m):
+        image = dx + i * ldx
+        if l.padded:
+            image = l.border
+            memset(image, 0, l.image * sizeof(real))
+        else:
+            memset(image, 0, win.h * win.w * win.c * sizeof(real))
+        s.dz = dz + i * ldz
+        list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
+        s.w = weights
+        for seg in range(l.segments):
+            j = 0
+            while j < l.length:
+                s.width = vectors_of(l.length - j) * VLEN
+                s.cols = min(s.width, l.length - j)
+                s.dx = image + l.segment[seg] + j
+                if i == 0:
+                    transpose(s.cols, l.f, w + (seg * l.length + j) * l.f, l.f, s.w, s.width)
+                sparse_part(False, &s)
+                s.w += l.f * s.width
+                j += s.width
+        if l.padded:
+            copy_out(win, &l, 1, dx + i * ldx, ldx)
+
+
+cdef void sparse_convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx,
+                                 const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+                                 bint accumulate, real* scratch) noexcept nogil:
+    """convolve_weight where dz is sparse."""
+    cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    cdef int32_t* start = <int32_t*>l.work
+    cdef int32_t* entry = start + l.pixels + 1
+    cdef int32_t* start_of = entry + l.pixels * l.f + 1
+    cdef int32_t* entry_of = start_of + l.f + 2
+    cdef real* weights = l.work + reals_of(l.pixels + l.f + 4 + 2 * l.pixels * l.f)
+    cdef Py_ssize_t i, k, end
+    cdef const real* image
+    cdef Sparse s
+    s.n = l.f
+    s.start = start_of
+    s.entry = entry_of
+    s.patch = l.patch
+    s.place = l.place
+    for i in range(m):
+        image = x + i * ldx
+        if l.padded:
+            copy_in(win, &l, 1, image, ldx)
+            image = l.border
+        s.dz = dz + i * ldz
+        list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
+        list_pixels(l.pixels, l.f, start, entry, start_of, entry_of)
+        s.w = weights
+        k = k0
+        while k < k1:
+            end = min(k1, (k // l.length + 1) * l.length)
+            s.width = vectors_of(end - k) * VLEN
+            s.cols = min(s.width, end - k)
+            s.x = image + l.offset[k]
+            if i == 0 and accumulate:
+                transpose(s.cols, l.f, dw + k * l.f, l.f, s.w, s.width)
+            elif i == 0:
+                memset(s.w, 0, l.f * s.width * sizeof(real))
+            sparse_part(True, &s)
+            if i == m - 1:
+                transpose_back(l.f, s.cols, s.w, s.width, dw + k * l.f, l.f)
+            s.w += l.f * s.width
+            k += s.cols
+
+
+cdef Py_ssize_t sparse_scratch(const Window* win, const Layout* l) noexcept nogil:
+    """Elements that these need behind the layout's own; a thread's rows may begin anywhere in a segment."""
+    if not can_be_sparse(win, l):
+        return 0
+    return (reals_of(l.pixels + l.f + 4 + 2 * l.pixels * l.f)
+            + l.segments * (l.length + 2 * VLEN) * l.f + 32)

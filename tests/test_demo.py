@@ -271,8 +271,9 @@ EXPECTED = {
     "autoencoder.py": "16 principal components",
     "adult.py": "nnfast MLPClassifier         accuracy 0.8",
     "grid_search.py": "nnfast MLPClassifier         accuracy 0.9",
+    "mnist_convolution.py": "LeNet-5             61,706 weights, accuracy 0.9",
 }
-WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py"}
+WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py", "mnist_convolution.py"}
 DATA = Path("../shared/data")
 
 
@@ -284,7 +285,8 @@ def test_examples_run(
         pytest.importorskip("sklearn")
     if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
         pytest.skip(f"{DATA} with the Adult census is not there")
-    monkeypatch.setattr(sys, "argv", [str(path), "--alone"])
+    options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
+    monkeypatch.setattr(sys, "argv", [str(path), *options])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")
     assert EXPECTED[path.name] in capsys.readouterr().out

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# Elements: a cache line of float32, and the distance at which rows share their cache sets.
+# Elements of a cache line of float32, and the lines from which on rows are an odd number apart: an even
+# number leaves half of the cache's sets, or less, to the columns that a tile reads.
 LINE = 16
-ALIAS = 512
+ODD_LINES = 4
 
 
 class Window(NamedTuple):
@@ -275,11 +276,11 @@ def stride(n: int) -> int:
 
     Examples
     --------
-    >>> stride(0), stride(10), stride(16), stride(512)
-    (16, 16, 16, 528)
+    >>> stride(0), stride(10), stride(32), stride(64), stride(512)
+    (16, 16, 32, 80, 528)
     """
-    ld = max(LINE, -(-n // LINE) * LINE)
-    return ld + LINE if ld % ALIAS == 0 else ld
+    lines = max(1, -(-n // LINE))
+    return LINE * (lines | 1 if lines >= ODD_LINES else lines)
 
 
 def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:

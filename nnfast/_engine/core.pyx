@@ -26,6 +26,17 @@ cdef extern from *:
     """
     const char* NNFAST_COMPILER
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #define ask_for_huge_pages(start, size) madvise(start, size, MADV_HUGEPAGE)
+    #else
+    #define ask_for_huge_pages(start, size) 0
+    #endif
+    """
+    int ask_for_huge_pages(void* start, size_t size) nogil
+
 COMPILER = NNFAST_COMPILER.decode()
 
 OPS = {
@@ -119,6 +130,7 @@ NONFINITE = STATUS_NONFINITE
 
 cdef enum:
     ALIGNMENT = 64
+    HUGE_PAGE = 1 << 21     # bytes; memory of this much and more begins at one and is made of them
     MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
     MIN_CHUNK_ROWS = 64
     CHUNK_BATCH = 512       # batches below this are shared, not chunked

@@ -169,7 +169,7 @@ cdef class Engine:
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= op.kind == OP_BATCH_NORM
             if op.kind == OP_DENSE:
-                need = max(need, max(op.ld_x, op.ld_y) * self.k.panel, op.n_out * 16)
+                need = max(need, self.k.dense_scratch(op.n_in, op.n_out), op.n_out + 16)
                 flops += 2.0 * op.n_in * op.n_out
             elif op.kind == OP_RESAMPLE:
                 need = max(need, resample_scratch(&op.resampling))

@@ -374,7 +374,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
         rows_phase(&part, scale, gradient)
         loss += batch_loss(block, m)
         if gradient:
-            add_gradients(run, block, m, partial, r > begin, scratch)
+            add_gradients(&part, partial, r > begin)
         r += m
     run.chunk_loss[c] = loss
     if gradient and begin == end:

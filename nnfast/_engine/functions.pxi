@@ -84,7 +84,7 @@ def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b,
         wp = tail_readable(weights, k * n, format)
         weights = wp.data
     bp = tail_readable(start_1d[real](b), n, format)
-    scratch = Buffer(max(k, n) + 16, table.panel, format)
+    scratch = Buffer(1, table.dense_scratch(k, n), format)
     with nogil:
         table.dense_forward(m, k, n, xp.data, xp.ld, weights, bp.data, yp.data, yp.ld, activation,
                             alpha, scratch.data)
@@ -116,7 +116,7 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
     if n % 16 or k == 0:
         wp = tail_readable(weights, k * n, format)
         weights = wp.data
-    scratch = Buffer(max(k, n) + 16, table.panel, format)
+    scratch = Buffer(1, table.dense_scratch(k, n), format)
     with nogil:
         table.activation_backward(activation, alpha, m, n, zp.data, outp.data, doutp.data, dz.data,
                                   doutp.ld)

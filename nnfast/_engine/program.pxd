@@ -281,7 +281,6 @@ ctypedef struct Kernels:
     int real_bytes
     int vector_bytes
     int has_openmp
-    Py_ssize_t panel            # columns of a packed panel
     double (*now)() noexcept nogil
     int (*thread_limit)() noexcept nogil
     int (*end_team)() noexcept nogil
@@ -290,6 +289,7 @@ ctypedef struct Kernels:
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil
     void (*sensitivity)(Run* run) noexcept nogil
+    Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # elements of it
     void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
                           const void* w, const void* b, void* y, Py_ssize_t ldy,
                           int activation, double alpha, void* scratch) noexcept nogil

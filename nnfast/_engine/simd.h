@@ -128,9 +128,12 @@ INLINE vreal vkeep_n(vreal v, int n) { return n > 0 ? v : (real)0; }
 typedef vint vmask;
 INLINE vmask vgt(vreal a, vreal b) { return (vmask)(a > b); }
 INLINE vreal vselect(vmask m, vreal a, vreal b) { return from_bits((m & as_bits(a)) | (~m & as_bits(b))); }
-#if VBYTES == 32 /* one instruction, which gcc does not make of a choice */
-INLINE vreal vmax(vreal a, vreal b) { return REAL((vreal)_mm256_max_ps((__m256)a, (__m256)b), (vreal)_mm256_max_pd((__m256d)a, (__m256d)b)); }
-INLINE vreal vmin(vreal a, vreal b) { return REAL((vreal)_mm256_min_ps((__m256)a, (__m256)b), (vreal)_mm256_min_pd((__m256d)a, (__m256d)b)); }
+#if defined(__AVX2__) && !defined(NNFAST_DOUBLE)
+INLINE vreal vmax(vreal a, vreal b) { return (vreal)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE vreal vmin(vreal a, vreal b) { return (vreal)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__AVX2__)
+INLINE vreal vmax(vreal a, vreal b) { return (vreal)_mm256_max_pd((__m256d)a, (__m256d)b); }
+INLINE vreal vmin(vreal a, vreal b) { return (vreal)_mm256_min_pd((__m256d)a, (__m256d)b); }
 #else
 INLINE vreal vmax(vreal a, vreal b) { return vselect((vmask)(a > b), a, b); }
 INLINE vreal vmin(vreal a, vreal b) { return vselect((vmask)(a < b), a, b); }

@@ -45,14 +45,13 @@ cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const 
                                 Py_ssize_t ldx, const void* w, const void* dz, Py_ssize_t ldz,
                                 void* dx, Py_ssize_t lddx, void* dw, void* db,
                                 void* scratch) noexcept nogil:
-    cdef Py_ssize_t i
+    cdef Py_ssize_t q, i
     dense_input_gradient(m, k, n, <const real*>dz, ldz, <const real*>w, <real*>dx, lddx, NULL,
                          <real*>scratch)
-    i = 0
-    while i < k:
-        dense_weight_gradient(min(<Py_ssize_t>TILE_M, k - i), m, n, <const real*>x + i, ldx,
-                              <const real*>dz, ldz, <real*>dw + i * n, False)
-        i += TILE_M
+    for q in range(blocks(k, GRADIENT_ROWS)):
+        i = q * GRADIENT_ROWS
+        dense_weight_gradient(min(<Py_ssize_t>GRADIENT_ROWS, k - i), m, n, <const real*>x + i, ldx,
+                              <const real*>dz, ldz, <real*>dw + i * n, n, False, <real*>scratch)
     dense_bias_gradient(m, n, <const real*>dz, ldz, <real*>db, False)
 
 
@@ -62,7 +61,7 @@ kernels.isa_is_real = ISA_IS_REAL
 kernels.real_bytes = sizeof(real)
 kernels.vector_bytes = sizeof(vreal)
 kernels.has_openmp = HAS_OPENMP
-kernels.panel = PANEL
+kernels.dense_scratch = dense_scratch
 kernels.now = seconds_now
 kernels.thread_limit = thread_limit
 kernels.end_team = end_team

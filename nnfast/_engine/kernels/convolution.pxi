@@ -366,8 +366,8 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
         for q in range(q0, min(panels, q0 + band)):
             g = q // per
             j = g * l.f + q % per * PANEL
-            pack_panel(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
-                       l.work + (q - q0) * l.k * PANEL)
+            pack_panels(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
+                        l.work + (q - q0) * l.k * PANEL)
         first = 0
         while first < m:
             n = min(l.images, m - first)
@@ -496,33 +496,13 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
         first += n
 
 
-cdef inline void column_sums(int nv, Py_ssize_t m, Py_ssize_t pixels, Py_ssize_t f, const real* dz,
-                             Py_ssize_t ldz, real* db, int cols, bint accumulate) noexcept nogil:
-    """Σ of nv vectors of every pixel; nv is a constant in every call."""
-    cdef vreal acc[4]
-    cdef Py_ssize_t i, p
-    cdef int j
-    for j in range(nv):
-        acc[j] = load_cols(db + j * VLEN, cols - j * VLEN) if accumulate else vsplat(0)
-    for i in range(m):
-        for p in range(pixels):
-            for j in range(nv):
-                acc[j] = acc[j] + vload(dz + i * ldz + p * f + j * VLEN)
-    for j in range(nv):
-        store_cols(db + j * VLEN, acc[j], cols - j * VLEN)
-
-
 cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
                         bint accumulate) noexcept nogil:
     """db = (db +) the gradient from m images."""
-    cdef Py_ssize_t j = 0, f = win.out_c, pixels = win.out_h * win.out_w
-    while j < f:
-        if f - j > 2 * VLEN:
-            column_sums(4, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
-            j += 4 * VLEN
-        else:
-            column_sums(1, m, pixels, f, dz + j, ldz, db + j, <int>(f - j), accumulate)
-            j += VLEN
+    cdef Py_ssize_t i
+    for i in range(m):
+        dense_bias_gradient(win.out_h * win.out_w, win.out_c, dz + i * ldz, win.out_c, db,
+                            accumulate or i > 0)
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:

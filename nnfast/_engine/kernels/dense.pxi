@@ -9,14 +9,22 @@ output: in an order that its inner size fixes), whatever tile computes it: so re
 the batch, the tile or the thread.
 """
 
+cdef enum:
+    ROWS = 192              # of a, and
+    DEPTH = 256             # of the inner index, that are multiplied at a time
+    PANELS = 8              # of w that are packed at a time
+    GRADIENT_ROWS = 96      # of dW that go to the optimizer at a time, and
+    GRADIENT_COLS = 512     # columns of it
+
 cdef real ZEROS[32]     # a row to start from; static memory is zero
 
 # Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `floor` or `gate`.
 ctypedef struct Product:
-    Py_ssize_t tiles        # one below the other; 1 of the `columns` tiles and where rows are fewer
+    Py_ssize_t tiles        # one below the other; 1 where fewer rows or columns are stored than a tile has
     Py_ssize_t depth        # of the inner index p
     const real* a           # a(i, p) = a[i·lda + p], or a[p·lda + i] in the `columns` tiles
     Py_ssize_t lda
+    Py_ssize_t next_a       # from one tile's a to that of the tile below
     const real* b           # rows of whole vectors
     Py_ssize_t ldb
     real* c
@@ -63,6 +71,8 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
                 acc[i][j] = vload(start + i * lds + j * VLEN)
         a = ar
         b = t.b
+        for i in range(mr):
+            prefetch(c + (mr + i) * ldc)    # the next tile's sums may come from far away
         for p in range(depth):
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
@@ -82,8 +92,9 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
                     vstore(c + i * ldc + j * VLEN,
                            vselect(vgt(vload(gate + i * ldg + j * VLEN), zero), acc[i][j], zero))
             gate += mr * ldg
-        ar += mr * lda
+        ar += t.next_a
         c += mr * ldc
+        start += mr * lds
     if not whole:
         for i in range(t.rows):
             memcpy(t.c + i * t.ldc, edge + i * nv * VLEN, t.cols * sizeof(real))
@@ -144,23 +155,48 @@ cdef void product_rows(Py_ssize_t m, Py_ssize_t n, Product* t) noexcept nogil:
     t.cols = vectors * VLEN
     t.rows = height * TILE_Q
     t.tiles = high
+    t.next_a = t.rows * t.lda
     run_tile(False, height, vectors, t)
     if high < tiles:
-        t.a += high * t.rows * t.lda
+        t.a += high * t.next_a
         t.c += high * t.rows * t.ldc
         if t.gate != NULL:
             t.gate += high * t.rows * t.ldg
         t.rows = (height - 1) * TILE_Q
         t.tiles = tiles - high
+        t.next_a = t.rows * t.lda
         run_tile(False, height - 1, vectors, t)
 
 
-cdef void pack_panel(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel) noexcept nogil:
-    """panel[k, PANEL] = w[:, :n], zero-filled."""
-    cdef Py_ssize_t p
+cdef void product_columns(Py_ssize_t k, Py_ssize_t n, Product* t) noexcept nogil:
+    """c[k, n] for n ≤ PANEL, of which no more than that is written; tiles of TILE_M rows, then one of
+    what is left."""
+    cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
+    cdef int vectors = 2 if n > VLEN else 1
+    t.cols = <int>n
+    t.rows = TILE_M
+    at_once = tiles if n == vectors * VLEN else 1
+    t.tiles = at_once
+    for q in range(tiles // at_once if tiles > 0 else 0):
+        run_tile(True, 3, vectors, t)
+        t.a += at_once * t.next_a
+        t.c += at_once * TILE_M * t.ldc
+    if left > 0:
+        t.rows = <int>left
+        t.tiles = 1
+        run_tile(True, <int>blocks(left, TILE_Q), vectors, t)
+
+
+cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panels) noexcept nogil:
+    """panels[n / PANEL][k, PANEL] = w[:, :n], zero-filled. Row by row, so that w is read as it lies in
+    memory."""
+    cdef Py_ssize_t p, q, j
     for p in range(k):
-        vstore(panel + p * PANEL, load_cols(w + p * ldw, <int>n))
-        vstore(panel + p * PANEL + VLEN, load_cols(w + p * ldw + VLEN, <int>n - VLEN))
+        for q in range(blocks(n, PANEL)):
+            j = q * PANEL
+            prefetch(w + (p + 8) * ldw + j)
+            vstore(panels + j * k + p * PANEL, load_cols(w + p * ldw + j, <int>(n - j)))
+            vstore(panels + j * k + p * PANEL + VLEN, load_cols(w + p * ldw + j + VLEN, <int>(n - j) - VLEN))
 
 
 cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw,
@@ -177,15 +213,102 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
         for cq in range(blocks(n, VLEN)):
             c = cq * VLEN
             for i in range(VLEN):
+                prefetch(w + (r + i + PANEL) * ldw + c)     # of the panel that comes next
                 square[i] = vload(w + min(r + i, rows - 1) * ldw + c)
             vtranspose(square)
             for i in range(VLEN):
                 vstore(panel + (c + i) * PANEL + r, square[i])
 
 
+cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* panel) noexcept nogil:
+    """Columns of x as the `columns` tiles read them: TILE_M at a time, panel[m, TILE_M] each. Up to a
+    vector is written past the end."""
+    cdef Py_ssize_t q, p, i, v
+    for q in range(blocks(k, TILE_M)):
+        i = q * TILE_M
+        for p in range(m):
+            for v in range(blocks(TILE_M, VLEN)):
+                vstore(panel + p * TILE_M + v * VLEN,
+                       load_cols(x + p * ldx + i + v * VLEN, <int>min(k - i - v * VLEN, <Py_ssize_t>VLEN)))
+        panel += m * TILE_M
+
+
+cdef inline Py_ssize_t even_part(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
+    """Whole steps of which so many go through n that none is larger than `most`, and all but the last
+    are equal; `most` is a multiple of `step`."""
+    return blocks(blocks(n, step), blocks(n, most)) * step if n > 0 else step
+
+
+cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """dW packs the columns of x when many rows of x are read for many panels."""
+    return m >= 16 and n > 4 * PANEL
+
+
+cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Elements of scratch of dense_weight_gradient, for any number of rows."""
+    return blocks(min(k, <Py_ssize_t>GRADIENT_ROWS), TILE_M) * TILE_M * DEPTH + 16 if n > 4 * PANEL else 0
+
+
+cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
+    return max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
+               columns_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS))
+
+
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Forward packs W when many rows share the panel and its rows lie far apart."""
     return m >= 64 and n > 2 * PANEL and k >= 128
+
+
+cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
+                   const real* w, Py_ssize_t ldw, bint transposed, const real* start, real* c,
+                   Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
+    """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `floor` or `gate` as in Product.
+
+    In blocks of rows and of the inner index, so that the rows of a stay in the second-level cache while
+    all panels of w pass, and a panel stays in the first-level cache while these rows pass. c holds the sums
+    between the blocks: each is one chain still.
+    """
+    cdef bint packed = transposed or worth_packing(m, depth, n)
+    cdef Py_ssize_t rows = even_part(m, ROWS, TILE_M)
+    cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN) if packed else depth
+    cdef Py_ssize_t r, d, q, i, j, p, width
+    cdef Product t
+    t.lda = lda
+    t.ldc = ldc
+    t.ldg = ldc
+    for r in range(blocks(m, rows)):
+        i = r * rows
+        for d in range(blocks(depth, part) if depth > 0 else 1):
+            p = d * part
+            t.depth = min(part, depth - p)
+            t.floor = floor if p + t.depth == depth else -INFINITY
+            for q in range(blocks(n, PANEL)):
+                j = q * PANEL
+                width = min(n - j, <Py_ssize_t>PANEL)
+                t.a = a + i * lda + p
+                t.b = panel
+                t.ldb = PANEL
+                if transposed:
+                    pack_transposed(width, t.depth, w + j * ldw + p, ldw, panel)
+                elif packed:
+                    if q % PANELS == 0:
+                        pack_panels(t.depth, min(n - j, <Py_ssize_t>(PANELS * PANEL)), w + p * ldw + j, ldw,
+                                    panel)
+                    t.b = panel + q % PANELS * PANEL * t.depth
+                else:
+                    t.b = w + j
+                    t.ldb = ldw
+                t.c = c + i * ldc + j
+                t.start = ZEROS
+                if p > 0:
+                    t.start = NULL
+                elif start != NULL:
+                    t.start = start + j
+                t.gate = NULL
+                if gate != NULL and p + t.depth == depth:
+                    t.gate = gate + i * ldc + j
+                product_rows(min(rows, m - i), width, &t)
 
 
 cdef inline void row_tile(int nv, Py_ssize_t k, const real* x, const real* w, Py_ssize_t ldw,
@@ -267,114 +390,97 @@ cdef void dense_forward_one(Py_ssize_t m, Py_ssize_t k, const real* x, Py_ssize_
 
 cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x, Py_ssize_t ldx,
                         const real* w, const real* b, real* y, Py_ssize_t ldy, bint relu,
-                        real* panel) noexcept nogil:
+                        real* scratch) noexcept nogil:
     """y[m,n] = x[m,k] · w[k,n] + b (b may be NULL), relu fused where asked for.
 
     x and y: rows padded to a multiple of 4, columns to whole vectors; w and b readable one
-    vector past their end. panel: k × PANEL elements.
+    vector past their end.
     """
-    cdef Product t
-    cdef Py_ssize_t j, q, width
-    cdef bint packed = worth_packing(m, k, n)
     if n == 1:
         dense_forward_one(m, k, x, ldx, w, b, y, ldy, relu)
-        return
-    if m == 1:
+    elif m == 1:
         row_forward(k, n, x, w, b, y, relu)
-        return
-    t.depth = k
-    t.lda = ldx
-    t.ldc = ldy
-    t.start = ZEROS
-    t.floor = 0 if relu else -INFINITY
-    t.gate = NULL
-    t.ldg = 0
-    for q in range(blocks(n, PANEL)):
-        j = q * PANEL
-        width = min(n - j, <Py_ssize_t>PANEL)
-        t.a = x
-        t.c = y + j
-        t.b = w + j
-        t.ldb = n
-        if packed:
-            pack_panel(k, width, w + j, n, panel)
-            t.b = panel
-            t.ldb = PANEL
-        if b != NULL:
-            t.start = b + j
-        product_rows(m, width, &t)
+    else:
+        multiply(m, n, k, x, ldx, w, n, False, b, y, ldy, 0 if relu else -INFINITY, NULL, scratch)
 
 
 cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* dz,
                                Py_ssize_t ldz, const real* w, real* dx, Py_ssize_t ldx,
-                               const real* gate, real* panel) noexcept nogil:
+                               const real* gate, real* scratch) noexcept nogil:
     """dx[m,k] = dz[m,n] · wᵀ, zero where gate ≤ 0 (gate: like dx, or NULL).
 
-    dz, dx, gate: padded as in dense_forward. panel: n × PANEL elements.
+    dz, dx, gate: padded as in dense_forward.
     """
-    cdef Product t
-    cdef Py_ssize_t j, q, width
-    t.depth = n
-    t.lda = ldz
-    t.b = panel
-    t.ldb = PANEL
-    t.ldc = ldx
-    t.start = ZEROS
-    t.floor = -INFINITY
-    t.gate = NULL
-    t.ldg = ldx
-    for q in range(blocks(k, PANEL)):
-        j = q * PANEL
-        width = min(k - j, <Py_ssize_t>PANEL)
-        pack_transposed(width, n, w + j * n, n, panel)
-        t.a = dz
-        t.c = dx + j
-        if gate != NULL:
-            t.gate = gate + j
-        product_rows(m, width, &t)
+    multiply(m, k, n, dz, ldz, w, n, True, NULL, dx, ldx, -INFINITY, gate, scratch)
 
 
 cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
-                                Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw,
-                                bint accumulate) noexcept nogil:
-    """dw[k,n] = (dw +) xᵀ · dz for k ≤ TILE_M columns of x; dw is contiguous.
+                                Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
+                                bint accumulate, real* scratch) noexcept nogil:
+    """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
-    x: readable up to the next multiple of 4 columns; dz: columns padded to whole vectors.
+    x: readable up to the next multiple of 4 columns; dz: columns padded to whole vectors. scratch:
+    columns_scratch(k, n) elements, where the columns of x come to lie side by side.
     """
     cdef Product t
-    cdef Py_ssize_t j, q, width
-    t.depth = m
-    t.a = x
-    t.lda = ldx
+    cdef bint packed = worth_packing_columns(m, n)
+    cdef Py_ssize_t part = even_part(m, DEPTH, 1) if packed else m
+    cdef Py_ssize_t d, q, i, j, p
     t.ldb = ldz
-    t.ldc = n
-    t.rows = <int>k
-    t.tiles = 1
-    t.start = ZEROS
-    if accumulate:
-        t.start = NULL
+    t.ldc = lddw
     t.floor = -INFINITY
     t.gate = NULL
     t.ldg = 0
-    for q in range(blocks(n, PANEL)):
-        j = q * PANEL
-        width = min(n - j, <Py_ssize_t>PANEL)
-        t.b = dz + j
-        t.c = dw + j
-        t.cols = <int>width
-        run_tile(True, <int>blocks(k, TILE_Q), 2 if width > VLEN else 1, &t)
+    for d in range(blocks(m, part) if m > 0 else 1):
+        i = d * part
+        t.depth = min(part, m - i)
+        if packed:
+            pack_columns(k, t.depth, x + i * ldx, ldx, scratch)
+        for q in range(blocks(n, PANEL)):
+            j = q * PANEL
+            if packed:
+                for p in range(t.depth):    # of the next panel, whose rows are far apart
+                    prefetch(dz + (i + p) * ldz + j + PANEL)
+            t.a = x + i * ldx
+            if packed:
+                t.a = scratch
+            t.lda = TILE_M if packed else ldx
+            t.next_a = TILE_M * t.depth if packed else TILE_M
+            t.b = dz + i * ldz + j
+            t.c = dw + j
+            t.start = ZEROS
+            if accumulate or i > 0:
+                t.start = NULL
+            product_columns(k, min(n - j, <Py_ssize_t>PANEL), &t)
+
+
+cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
+                             bint accumulate) noexcept nogil:
+    """nv vectors of columns, a chain each, of which the last one has `last` columns; nv is a constant in
+    every call."""
+    cdef vreal total[4]
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(nv):
+        total[j] = vsplat(0)
+        if accumulate:
+            total[j] = load_cols(db + j * VLEN, last if j == nv - 1 else VLEN)
+    for i in range(m):
+        for j in range(nv):
+            total[j] = total[j] + vload(dz + i * ldz + j * VLEN)
+    for j in range(nv):
+        store_cols(db + j * VLEN, total[j], last if j == nv - 1 else VLEN)
 
 
 cdef void dense_bias_gradient(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz, real* db,
                               bint accumulate) noexcept nogil:
     """db[n] = (db +) Σ_i dz[i, :]"""
-    cdef Py_ssize_t i, j, q
-    cdef int width
-    cdef vreal total
-    for q in range(blocks(n, VLEN)):
-        j = q * VLEN
-        width = <int>min(n - j, <Py_ssize_t>VLEN)
-        total = load_cols(db + j, width) if accumulate else vsplat(0)
-        for i in range(m):
-            total = total + vload(dz + i * ldz + j)
-        store_cols(db + j, total, width)
+    cdef Py_ssize_t j = 0, left = blocks(n, VLEN)
+    while left >= 4:
+        sum_columns(4, m, <int>min(n - j - 3 * VLEN, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        left -= 4
+        j += 4 * VLEN
+    while left > 0:
+        sum_columns(1, m, <int>min(n - j, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        left -= 1
+        j += VLEN

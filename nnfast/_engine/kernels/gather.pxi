@@ -20,9 +20,15 @@ cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
 
 
 cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
-    """A memcpy that takes the shortest rows without a call."""
+    """A memcpy that takes short rows without a call: in vectors, of which the last may overlap the one
+    before it."""
+    cdef Py_ssize_t q
     if n <= VLEN:
         store_cols(out, load_cols(x, <int>n), <int>n)
+    elif n <= 8 * VLEN:
+        for q in range(n // VLEN):
+            vstore(out + q * VLEN, vload(x + q * VLEN))
+        vstore(out + n - VLEN, vload(x + n - VLEN))
     else:
         memcpy(out, x, n * sizeof(real))
 

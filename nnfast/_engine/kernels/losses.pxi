@@ -124,21 +124,36 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
         vstore(da + j * VLEN, f * (vload(da + j * VLEN) * o - vload(y + j * VLEN)))
 
 
+cdef enum:
+    NARROW = 16     # classes of which a lane a row is held
+
+
 cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,
                                  vreal* columns) noexcept nogil:
-    """The columns of up to VLEN rows of n ≤ VLEN; lanes without a row repeat the last."""
-    cdef Py_ssize_t r
-    for r in range(VLEN):
-        columns[r] = vload(x + min(r, rows - 1) * ld)
-    vtranspose(columns)
+    """The columns of up to VLEN rows of n ≤ NARROW; lanes without a row repeat the last."""
+    cdef Py_ssize_t r, c
+    for c in range(blocks(n, VLEN)):
+        for r in range(VLEN):
+            columns[c * VLEN + r] = vload(x + min(r, rows - 1) * ld + c * VLEN)
+        vtranspose(columns + c * VLEN)
+
+
+cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* x,
+                                  Py_ssize_t ld) noexcept nogil:
+    """What load_transposed read, back; the columns up to a whole vector must be there."""
+    cdef Py_ssize_t r, c
+    for c in range(blocks(n, VLEN)):
+        vtranspose(columns + c * VLEN)
+        for r in range(rows):
+            vstore(x + r * ld + c * VLEN, columns[c * VLEN + r])
 
 
 cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
                                      Py_ssize_t ld, const double* weight, double scale, real* da,
                                      double* value) noexcept nogil:
-    """crossentropy_logits for n ≤ VLEN classes: a lane a row, so that nothing is summed over lanes."""
-    cdef vreal d[16]
-    cdef vreal t[16]
+    """crossentropy_logits for n ≤ NARROW classes: a lane a row, so that nothing is summed over lanes."""
+    cdef vreal d[NARROW]
+    cdef vreal t[NARROW]
     cdef real w[16]
     cdef real losses[16]
     cdef vreal peak, total, mass, dot, over, factor
@@ -167,11 +182,9 @@ cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, 
         if da != NULL:
             over = mass / total
             factor = vload(w) * vsplat(<real>scale)
-            for j in range(VLEN):
+            for j in range(blocks(n, VLEN) * VLEN):
                 d[j] = factor * (d[j] * over - t[j]) if j < n else vsplat(0)
-            vtranspose(d)
-            for r in range(rows):
-                vstore(da + (first + r) * ld, d[r])
+            store_transposed(rows, n, d, da + first * ld, ld)
 
 
 cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
@@ -188,7 +201,7 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
     cdef Py_ssize_t first, i, q
     cdef int r, rows
     cdef real* exps
-    if n <= VLEN:
+    if n <= NARROW:
         crossentropy_logits_narrow(m, n, z, y, ld, weight, scale, da, value)
         return
     for r in range(VLEN):

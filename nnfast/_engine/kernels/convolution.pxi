@@ -125,7 +125,8 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
 
 ctypedef struct Tile:
     Py_ssize_t pixels
-    Py_ssize_t first, tiles     # forward and dx: pixels of these tiles
+    Py_ssize_t tiles
+    Py_ssize_t first        # forward and dx: pixel of the first tile
     const real* x           # the bundle, at the group's first channel
     const real* z           # dx: gradients of the outputs, at the group's first filter
     const int32_t* patch
@@ -228,7 +229,8 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw of up to mr elements of the patch: out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
+    """dw of so many tiles of mr elements of the patch, or of a single tile that is not whole:
+    out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -240,7 +242,7 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
     cdef const real* start = t.start
     cdef const real* a
     cdef const real* b
-    cdef Py_ssize_t p, q, one = t.depth
+    cdef Py_ssize_t p, q
     cdef int i, j
     if start == NULL:
         start = c
@@ -248,9 +250,9 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         if not whole:
             for i in range(t.rows):
                 memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
-    for q in range(one):    # once: see above
+    for q in range(t.tiles):
         for i in range(mr):
-            offset[i] = t.offset[min(i, t.rows - 1)]
+            offset[i] = t.offset[q * mr + min(i, t.rows - 1)]
             for j in range(nv):
                 acc[i][j] = vload(start + i * lds + j * VLEN)
         for p in range(t.pixels):
@@ -265,6 +267,8 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         for i in range(mr):
             for j in range(nv):
                 vstore(c + i * ldc + j * VLEN, acc[i][j])
+        c += mr * ldc
+        start += mr * lds
     if not whole:
         for i in range(t.rows):
             memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
@@ -456,7 +460,6 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
     cdef Tile t
     t.patch = l.patch
     t.ld_out = win.out_c
-    t.depth = 1
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
     cdef bint packed = k1 - k0 > 4 * TILE_M
     cdef int32_t* packed_place = <int32_t*>l.work
@@ -489,10 +492,13 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
             k = k0
             while k < k1:
                 t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                t.tiles = 1
+                if t.cols % VLEN == 0 and t.rows == TILE_M:
+                    t.tiles = (k1 - k) // TILE_M
                 t.offset = l.offset + k
                 t.out = dw + k * win.out_c + j
                 run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
-                k += t.rows
+                k += t.tiles * t.rows
         first += n
 
 

@@ -290,6 +290,12 @@ RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
 
 REQUIRED: dict[str, Any] = {
     "units": 3,
+    "filters": 2,
+    "kernel_size": 2,
+    "height": 2,
+    "width": 2,
+    "height_factor": 0.1,
+    "width_factor": 0.1,
     "activation": "relu",
     "rate": 0.5,
     "stddev": 0.1,
@@ -314,13 +320,23 @@ REQUIRED: dict[str, Any] = {
 }
 
 
+def fitting(layer: layers.Layer) -> tuple[int, ...]:
+    """Return the first shape of a sample that a layer takes: a row, a sequence or an image."""
+    for shape in [(3,), (6, 2), (4, 5, 2)]:
+        with suppress(ValueError):
+            layer.infer_shape(shape)
+            return shape
+    raise ValueError("none fits")
+
+
 def use(thing: Any) -> None:
     """Train with what was made, where that is possible."""
     x, y = np.ones((4, 3)), np.ones((4, 3))
     stack: list[Any] = [layers.Input((3,)), layers.Dense(3)]
     optimizer, loss, more = "sgd", "mse", {}
     if isinstance(thing, layers.Layer):
-        stack.append(thing)
+        shape = fitting(thing)
+        stack += [layers.Dense(int(np.prod(shape))), layers.Reshape(shape), thing]
     elif isinstance(thing, optimizers.Optimizer):
         optimizer = thing
     elif isinstance(thing, schedules.LearningRateSchedule):

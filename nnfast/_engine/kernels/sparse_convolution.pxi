@@ -148,14 +148,15 @@ cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
 
 
 cdef bint is_sparse(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef int32_t some
+    """Whether few of the n elements of m images are not zero, looked at a vector at a time."""
+    cdef vreal one = vsplat(1), zero = vsplat(0), some
+    cdef Py_ssize_t i, q
     cdef double count = 0
     for i in range(m):
-        some = 0
-        for j in range(n):
-            some += dz[i * ldz + j] != 0
-        count += some
+        some = zero
+        for q in range(n // VLEN):
+            some = some + vselect(vgt(vabs(vload(dz + i * ldz + q * VLEN)), zero), one, zero)
+        count += vsum(some)
     return count <= SPARSE * <double>m * <double>n
 
 

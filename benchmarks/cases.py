@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from networks import KERAS_MNIST, LENET_5, Conv, Dense, Layer, MaxPool, Product, Shape
 from numpy.typing import NDArray
 
 CHECKED_STEPS = 5
@@ -19,12 +21,13 @@ class Goal:
 
     Parameters
     ----------
-    best, stretch : float
+    best, stretch : float, optional
         Time of the best peer over nnfast's; `best` is None if only `against` counts.
-    share : float
+    share : float, optional
         Part of the limit: the limit's time over nnfast's.
-    limit : {"roofline", "FMA peak", "np.add", "one read"}
-        The roofline; the multiply-adds alone; `np.add` on the same row; the weights read once.
+    limit : {"roofline", "FMA peak", "convolutions", "np.add", "one read"}
+        The roofline; the multiply-adds alone; those of convolutions alone; `np.add` on the same
+        row; the weights read once.
     against : mapping
         Times of certain peers over nnfast's.
     stretch_share : float, optional
@@ -32,8 +35,8 @@ class Goal:
     """
 
     best: float | None
-    stretch: float
-    share: float
+    stretch: float | None = None
+    share: float | None = None
     limit: str = "roofline"
     against: Mapping[str, float] = field(default_factory=dict)
     stretch_share: float | None = None
@@ -46,9 +49,11 @@ class Case:
     An epoch of `steps` batches is what contenders are asked for; a prediction is a call.
     """
 
-    sizes: tuple[int, ...]
+    input_shape: Shape
+    layers: tuple[Layer, ...]
     rows: int
     goal: Goal
+    title: str = ""
     training: bool = True
     hidden: str = "relu"
     loss: str = "crossentropy"
@@ -59,41 +64,89 @@ class Case:
     @property
     def name(self) -> str:
         words = [] if self.training else ["predict"]
-        words += ["-".join(map(str, self.sizes)), f"@{self.rows}"]
+        words += [self.title or "-".join(map(str, self.sizes)), f"@{self.rows}"]
         words += [word for word in (self.hidden, self.dtype) if word not in ("relu", "float32")]
         return " ".join(words)
 
     @property
+    def dense(self) -> bool:
+        """Whether it is a chain of dense layers."""
+        return all(isinstance(layer, Dense) for layer in self.layers)
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Shapes of a sample: the input, then what each layer makes of it."""
+        return list(
+            accumulate(self.layers, lambda s, layer: layer.shape(s), initial=self.input_shape)
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The same, flat."""
+        return tuple(map(math.prod, self.shapes))
+
+    @property
+    def weighted(self) -> list[tuple[Dense | Conv, Shape]]:
+        """The layers with weights, and the shapes of their inputs."""
+        pairs = zip(self.layers, self.shapes, strict=False)
+        return [(layer, shape) for layer, shape in pairs if not isinstance(layer, MaxPool)]
+
+    @property
+    def products(self) -> list[Product]:
+        return [layer.product(shape) for layer, shape in self.weighted]
+
+    @property
     def params(self) -> int:
-        return sum((k + 1) * n for k, n in pairwise(self.sizes))
+        return sum((product.k + 1) * product.n for product in self.products)
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the matrix products; layer 0 has no dX."""
-        products = [2 * self.rows * k * n for k, n in pairwise(self.sizes)]
+        """Floating-point operations of the products; layer 0 has no dX."""
+        return self._flops([True] * len(self.products))
+
+    @property
+    def convolution_flops(self) -> int:
+        """Those of them that belong to convolutions."""
+        return self._flops([isinstance(layer, Conv) for layer, _ in self.weighted])
+
+    def _flops(self, counted: list[bool]) -> int:
+        products = [
+            2 * self.rows * p.m * p.k * p.n * counts
+            for p, counts in zip(self.products, counted, strict=True)
+        ]
         return 3 * sum(products) - products[0] if self.training else sum(products)
+
+
+def dense(sizes: tuple[int, ...], rows: int, goal: Goal, **options: Any) -> Case:
+    """Return a case of dense layers, from the number of inputs to that of outputs."""
+    return Case(sizes[:1], tuple(map(Dense, sizes[1:])), rows, goal, **options)
 
 
 def predict(sizes: tuple[int, ...], rows: int, goal: Goal) -> Case:
     loss = "mse" if sizes[-1] == 1 else "crossentropy"
-    return Case(sizes, rows, goal, training=False, loss=loss, steps=1)
+    return dense(sizes, rows, goal, training=False, loss=loss, steps=1)
+
+
+def images(title: str, layers: tuple[Layer, ...], rows: int) -> Case:
+    goal = Goal(2.0, limit="convolutions")
+    return Case((28, 28, 1), layers, rows, goal, title, steps=8)
 
 
 CLASSIC = [
-    Case((20, 64, 64, 10), 32, Goal(2.4, 3.0, 0.60, against={"torch": 25.0})),
-    Case((20, 64, 64, 10), 256, Goal(2.0, 2.2, 0.80)),
-    Case((64, 100, 10), 200, Goal(1.9, 2.1, 0.80)),
-    Case((784, 128, 10), 32, Goal(2.0, 2.3, 0.80)),
-    Case((784, 512, 512, 10), 128, Goal(1.2, 1.35, 0.85)),
+    dense((20, 64, 64, 10), 32, Goal(2.4, 3.0, 0.60, against={"torch": 25.0})),
+    dense((20, 64, 64, 10), 256, Goal(2.0, 2.2, 0.80)),
+    dense((64, 100, 10), 200, Goal(1.9, 2.1, 0.80)),
+    dense((784, 128, 10), 32, Goal(2.0, 2.3, 0.80)),
+    dense((784, 512, 512, 10), 128, Goal(1.2, 1.35, 0.85)),
 ]
-TABULAR = Case((8, 128, 128, 128, 64, 1), 256, Goal(1.4, 1.5, 0.82), loss="mse")
-LARGE = Case(
+TABULAR = dense((8, 128, 128, 128, 64, 1), 256, Goal(1.4, 1.5, 0.82), loss="mse")
+LARGE = dense(
     (1024, 2048, 2048, 1000),
     256,
     Goal(None, 1.15, 0.85, against={"torch-compile": 1.05, "torch": 1.15, "jax": 1.15}),
     steps=8,
 )
-SIMPLE_CHAINS = Case(  # the task of SimpleChains.jl: the whole of the data in every step
+SIMPLE_CHAINS = dense(  # the task of SimpleChains.jl: the whole of the data in every step
     (4, 32, 16, 4),
     10_000,
     Goal(3.0, 4.0, 0.40, "FMA peak", stretch_share=0.50),
@@ -102,14 +155,19 @@ SIMPLE_CHAINS = Case(  # the task of SimpleChains.jl: the whole of the data in e
     steps=1,
     shuffle=False,
 )
-DOUBLE = Case((64, 100, 10), 200, Goal(1.5, 2.0, 0.75, against={"sklearn": 5.0}), dtype="float64")
+DOUBLE = dense((64, 100, 10), 200, Goal(1.5, 2.0, 0.75, against={"sklearn": 5.0}), dtype="float64")
 PREDICTIONS = [
     predict((20, 64, 64, 1), 1, Goal(6.0, 10.0, 1 / 4, "np.add")),
     predict((784, 128, 10), 1, Goal(1.8, 2.5, 1 / 1.5, "one read")),
     predict((20, 64, 64, 1), 10_000, Goal(1.3, 1.8, 0.80)),
     predict((784, 128, 10), 10_000, Goal(1.3, 1.8, 0.80)),
 ]
-CASES = [*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS]
+CONVOLUTIONAL = [
+    images(title, layers, rows)
+    for title, layers in (("Keras MNIST", KERAS_MNIST), ("LeNet-5", LENET_5))
+    for rows in (32, 128)
+]
+CASES = [*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL]
 
 
 class Problem:
@@ -119,16 +177,18 @@ class Problem:
         rng = np.random.default_rng(seed)
         n, real = case.rows * case.steps, np.dtype(case.dtype).type
         self.case = case
-        self.x: NDArray[Any] = rng.standard_normal((n, case.sizes[0]), real)
+        self.x: NDArray[Any] = rng.standard_normal((n, *case.input_shape), real)
         self.y: NDArray[Any]
         if case.loss == "mse":
             self.y = rng.standard_normal((n, case.sizes[-1]), real)
         else:
             self.y = rng.integers(0, case.sizes[-1], n)
         self.weights: list[NDArray[Any]] = []
-        for k, n in pairwise(case.sizes):
-            w, b = rng.standard_normal((k, n), real), rng.standard_normal(n, real)
-            self.weights += [w * real(k**-0.5), b * real(0.1)]
+        for layer, shape in case.weighted:
+            product = layer.product(shape)
+            w = rng.standard_normal(layer.kernel(shape), real)
+            b = rng.standard_normal(product.n, real)
+            self.weights += [w * real(product.k**-0.5), b * real(0.1)]
 
     def first_batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield the batches whose losses are compared; the first ones again if there are few."""

@@ -4,11 +4,12 @@
     python benchmarks/compare.py --cases 784 --peers jax,torch --rounds 5
     python benchmarks/compare.py --check               # fails unless every goal is met
     python benchmarks/compare.py --threads 2           # nnfast against itself with one thread
+    python benchmarks/compare.py --threads 2 --together --cases LeNet   # and its peers with two
     python benchmarks/compare.py --memory --plot --update-docs --update-readme
 
-Everything runs on one core with one thread. A case is timed only if all contenders agree on the
-losses of its first steps, or on the outputs of its predictions. docs/performance.md says what is
-compared and how the limits are found.
+Everything runs on one core with one thread, unless more are asked for. A case is timed only if all
+contenders agree on the losses of its first steps, or on the outputs of its predictions.
+docs/performance.md says what is compared and how the limits are found.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import roofline
 import scaling
 from cases import CASES, CLASSIC, Case, Problem
 from peers import PEERS, Contender, installed, versions
-from pin import pin
+from pin import pin, threads
 from predictors import NumPyAdd
 from timing import AGREEMENT, disagreements, interleaved, medians
 from trainers import LeftOut
@@ -84,6 +85,8 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
         result["roofline"] = roofline.seconds(case) * 1e6
         result["level"] = roofline.level(case)
         limit = limit or roofline.limit_seconds(case) * 1e6
+        if threads() > 1:  # the limits are those of one core
+            limit = None
     except machine.NoCompiler as error:
         print(error, file=sys.stderr)
     result["limit"] = limit
@@ -92,9 +95,10 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
 
 
 def caption(names: Sequence[str], rounds: int, option: str) -> str:
+    who = "One thread" if threads() == 1 else f"{threads()} threads"
     libraries = ", ".join(f"{name} {version}" for name, version in versions(names).items())
     return (
-        f"One thread of {cpu_name()}, medians of {rounds} rounds; {libraries}; "
+        f"{who} of {cpu_name()}, medians of {rounds} rounds; {libraries}; "
         f"made by `python benchmarks/compare.py {option}`."
     )
 
@@ -135,8 +139,11 @@ def compare(cases: Sequence[Case], names: Sequence[str], options: argparse.Names
         report.plot(timed, names[1:], FIGURE)
     refused = len(timed) < len(results)
     if options.update_docs or options.update_readme:
-        if refused or len(cases) < len(CASES):
-            print("nothing is updated: that takes all cases, and none refused", file=sys.stderr)
+        if refused or len(cases) < len(CASES) or threads() > 1:
+            print(
+                "nothing is updated: that takes all cases, none refused, and one thread",
+                file=sys.stderr,
+            )
         else:
             update(page, timed, names, options)
     goals = [v for r in timed for v in r["verdicts"] if v["required"] is not None]
@@ -194,6 +201,7 @@ def main() -> int:
     parser.add_argument("--peers", default=",".join(others), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="nnfast alone if more than one")
+    parser.add_argument("--together", action="store_true", help="peers with as many threads, too")
     parser.add_argument("--memory", action="store_true", help="peaks, a process a contender")
     parser.add_argument("--check", action="store_true", help="fail unless every goal is met")
     parser.add_argument("--json", type=Path, default=RESULTS)
@@ -210,7 +218,7 @@ def main() -> int:
         parser.error(f"--cases: {options.cases!r} is in none of {[case.name for case in CASES]}")
 
     pin(options.threads)
-    if options.threads > 1:
+    if options.threads > 1 and not options.together:
         return compare_threads(cases, options)
     return compare(cases, installed(["nnfast", *wanted]), options)
 

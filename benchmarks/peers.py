@@ -35,9 +35,12 @@ class Peer:
     packages: dict[str, str]  # module: distribution
     trainer: type[Any] | None
     predictor: type[Any] | None
+    only_dense: bool = False
 
     def of(self, case: Case) -> type[Any] | None:
         """Return the class that takes part in a case, or None."""
+        if self.only_dense and not case.dense:
+            return None
         return self.trainer if case.training else self.predictor
 
     @property
@@ -49,12 +52,14 @@ TORCH = {"torch": "torch"}
 ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx"}
 PEERS = {
     "nnfast": Peer({"nnfast": "nnfast"}, trainers.NNFast, predictors.NNFast),
-    "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy),
-    "sklearn": Peer({"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn),
+    "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy, True),
+    "sklearn": Peer(
+        {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, True
+    ),
     "torch": Peer(TORCH, trainers.PyTorch, predictors.PyTorch),
     "torch-compile": Peer(TORCH, trainers.CompiledPyTorch, predictors.CompiledPyTorch),
     "jax": Peer({"jax": "jax", "optax": "optax"}, trainers.JAX, predictors.JAX),
-    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime),
+    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, True),
 }
 
 

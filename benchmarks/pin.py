@@ -15,7 +15,8 @@ def pin(threads: int) -> None:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads={threads}",
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} "
+        f"intra_op_parallelism_threads={threads}",
         "JAX_PLATFORMS": "cpu",
     }
     if any(os.environ.get(key) != value for key, value in environment.items()):
@@ -25,3 +26,8 @@ def pin(threads: int) -> None:
         if len(cores) < threads:
             raise SystemExit(f"{threads} threads need as many cores; there are {len(cores)}")
         os.sched_setaffinity(0, cores[-threads:])
+
+
+def threads() -> int:
+    """Return the threads that contenders may use: those the program is pinned to."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from cases import Case, Problem
 from numpy.typing import NDArray
+from pin import threads
 from trainers import EPSILON, compile_now, jax_outputs, nnfast_model, sklearn_net, torch_net
 
 BLOCK = 512  # rows; of 128 … 10,000 the fastest for NumPy
@@ -52,7 +53,7 @@ class NNFast(Predictor):
     def __init__(self, problem: Problem) -> None:
         import nnfast
 
-        nnfast.set_num_threads(1)
+        nnfast.set_num_threads(threads())
         self.x, self.model = problem.x, nnfast_model(problem.case)
         self.model.set_weights(problem.weights)
 
@@ -110,7 +111,7 @@ class PyTorch(Predictor):
     def __init__(self, problem: Problem) -> None:
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads())
         self.torch, self.x = torch, torch.from_numpy(problem.x)
         self.net = torch_net(problem)
         if problem.case.loss == "crossentropy":
@@ -160,7 +161,7 @@ class JAX(Predictor):
 
 
 class OnnxRuntime(Predictor):
-    """A session of one thread: an array in, a new array out, as with the others.
+    """A session: an array in, a new array out, as with the others.
 
     Bound inputs and outputs would save 2 µs a call, but a row must first be written into them, and
     the next call overwrites what came out.
@@ -170,7 +171,8 @@ class OnnxRuntime(Predictor):
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = threads()
+        options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         model = onnx_model(problem.case, problem.weights)
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -5,7 +5,8 @@ two are added, because a step does them one after the other.
 
 *Multiply-adds.* A product of (m, k) by (k, n) takes m·k·⌈n⌉, where ⌈n⌉ is n rounded up to whole
 vectors: forward and dW are vectors along n, dX is vectors along k; with one column all three are
-vectors along k. The first layer has no dX.
+vectors along k. The first layer has no dX. A convolution is a product with a row for each pixel of
+its output; poolings are layers without one.
 
 *The optimizer* reads and writes w, m and v: 24 bytes for each float32 parameter.
 
@@ -23,7 +24,6 @@ activations. Inputs are read and outputs written once, at the bandwidth of both 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import machine
 import numpy as np
@@ -51,10 +51,10 @@ def rounded_flops(case: Case, lanes: int) -> int:
         return -(-n // lanes) * lanes
 
     total = 0
-    for i, (k, n) in enumerate(pairwise(case.sizes)):
-        forward = k * up(n) if n > 1 else up(k)
-        back = (i > 0) * up(k) * n
-        total += forward + case.training * (forward + back)
+    for i, p in enumerate(case.products):
+        forward = p.k * up(p.n) if p.n > 1 else up(p.k)
+        back = (i > 0) * up(p.k) * p.n
+        total += p.m * (forward + case.training * (forward + back))
     return 2 * case.rows * total
 
 
@@ -86,6 +86,8 @@ def limit_seconds(case: Case) -> float:
             return seconds(case)
         case "FMA peak":
             return case.flops / machine.peak(case.dtype)
+        case "convolutions":
+            return case.convolution_flops / machine.peak(case.dtype)
         case "one read":
             return machine.read_seconds(np.dtype(case.dtype).itemsize * case.params)
     return float("nan")

@@ -11,19 +11,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from cases import CHECKED_STEPS, Case, Problem
+from networks import Conv, Dense
 from numpy.typing import NDArray
 from numpy_mlp import NumpyMLP
+from pin import threads
 
 LEARNING_RATE = 1e-3
 BETA_1, BETA_2 = 0.9, 0.999
-# The default of PyTorch, optax and scikit-learn, given to every contender. Keras' 1e-7 is so large
-# beside the gradients of the large case that the two placements of epsilon in Adam differ by 1e-3.
-EPSILON = 1e-8
+# Less than anybody's default: Keras' Adam has it beside √v, the others beside the corrected root,
+# and beside small gradients the two differ. 1e-7 moved the losses of the large case by 1e-3, 1e-8
+# those of the convolutional networks.
+EPSILON = 1e-12
 
 
 class LeftOut(Exception):
@@ -48,7 +50,7 @@ class NNFast:
     def __init__(self, problem: Problem) -> None:
         import nnfast
 
-        nnfast.set_num_threads(1)
+        nnfast.set_num_threads(threads())
         self.nnfast, self.problem = nnfast, problem
         self.model = nnfast_model(problem.case)
 
@@ -81,9 +83,22 @@ def nnfast_model(case: Case) -> Any:
 
     layers = nnfast.layers
     last = "softmax" if case.loss == "crossentropy" else None
-    hidden = (layers.Dense(n, activation=case.hidden) for n in case.sizes[1:-1])
-    output = layers.Dense(case.sizes[-1], activation=last)
-    return nnfast.Sequential([layers.Input((case.sizes[0],)), *hidden, output], dtype=case.dtype)
+    stack: list[Any] = [layers.Input(case.input_shape)]
+    for i, layer in enumerate(case.layers):
+        activation = last if i == len(case.layers) - 1 else case.hidden
+        if isinstance(layer, Conv):
+            stack.append(
+                layers.Conv2D(
+                    *(layer.filters, layer.size), padding=layer.padding, activation=activation
+                )
+            )
+        elif isinstance(layer, Dense):
+            if len(case.shapes[i]) > 1:
+                stack.append(layers.Flatten())
+            stack.append(layers.Dense(layer.units, activation=activation))
+        else:
+            stack.append(layers.MaxPooling2D(layer.size))
+    return nnfast.Sequential(stack, dtype=case.dtype)
 
 
 class NumPy:
@@ -174,7 +189,7 @@ class PyTorch:
     def __init__(self, problem: Problem) -> None:
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads())
         self.torch, self.problem = torch, problem
         self.x, self.y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
         functional = torch.nn.functional
@@ -213,20 +228,50 @@ class PyTorch:
 
 
 def torch_net(problem: Problem) -> Any:
-    """Return PyTorch's network with the problem's weights; its outputs have no activation."""
+    """Return PyTorch's network with the problem's weights; its outputs have no activation.
+
+    Images and kernels are channels last, which is its faster layout.
+    """
     import torch
 
-    case = problem.case
-    activation = torch.nn.ReLU if case.hidden == "relu" else torch.nn.Tanh
+    case, nn = problem.case, torch.nn
+    activation = nn.ReLU if case.hidden == "relu" else nn.Tanh
     dtype = getattr(torch, case.dtype)
-    modules: list[Any] = []
-    for k, n in pairwise(case.sizes):
-        modules += [torch.nn.Linear(k, n, dtype=dtype), activation()]
-    net = torch.nn.Sequential(*modules[:-1])
+
+    class ChannelsFirst(nn.Module):
+        """(rows, height, width, channels) as PyTorch counts axes; nothing is moved."""
+
+        def forward(self, x: Any) -> Any:
+            return x.permute(0, 3, 1, 2)
+
+    class Rows(nn.Module):
+        """The pixels of an image in one row, in the order of their memory."""
+
+        def forward(self, x: Any) -> Any:
+            return x.permute(0, 2, 3, 1).flatten(1)
+
+    modules: list[Any] = [] if case.dense else [ChannelsFirst()]
+    for layer, shape in zip(case.layers, case.shapes, strict=False):
+        if isinstance(layer, Conv):
+            conv = nn.Conv2d(
+                *(shape[2], layer.filters, layer.size), padding=layer.padding, dtype=dtype
+            )
+            modules += [conv, activation()]
+        elif isinstance(layer, Dense):
+            modules += [Rows()] * (len(shape) > 1)
+            modules += [nn.Linear(math.prod(shape), layer.units, dtype=dtype), activation()]
+        else:
+            modules.append(nn.MaxPool2d(layer.size))
+    net = nn.Sequential(*modules[:-1])
     with torch.no_grad():
         for parameter, start in zip(net.parameters(), problem.weights, strict=True):
-            parameter.copy_(torch.from_numpy(start.T))
-    return net
+            parameter.copy_(torch.from_numpy(torch_order(start)))
+    return net if case.dense else net.to(memory_format=torch.channels_last)
+
+
+def torch_order(w: NDArray[Any]) -> NDArray[Any]:
+    """Return weights with their axes as in PyTorch: outputs, inputs, height, width."""
+    return w.transpose(3, 2, 0, 1) if w.ndim == 4 else w.T
 
 
 class CompiledPyTorch(PyTorch):
@@ -241,7 +286,10 @@ class CompiledPyTorch(PyTorch):
         super().__init__(problem)
         torch = self.torch
         torch.compiler.reset()  # or a second case is compiled for variable shapes
-        self.params = [parameter.detach() for parameter in torch_net(problem).parameters()]
+        net = torch_net(problem)
+        self.names = [name for name, _ in net.named_parameters()]
+        self.params = [parameter.detach() for parameter in net.parameters()]
+        self.functional_net = net
         self.start = [p.clone() for p in self.params]
         self.slots = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.params]
         self.t = torch.zeros(())  # as a float64 it stays 0: Inductor loses what is added
@@ -288,14 +336,15 @@ class CompiledPyTorch(PyTorch):
         return loss
 
     def _outputs(self, params: list[Any], x: Any) -> Any:
-        activation = self.torch.relu if self.problem.case.hidden == "relu" else self.torch.tanh
-        for i in range(0, len(params) - 2, 2):
-            x = activation(self.torch.nn.functional.linear(x, params[i], params[i + 1]))
-        return self.torch.nn.functional.linear(x, params[-2], params[-1])
+        named = dict(zip(self.names, params, strict=True))
+        return self.torch.func.functional_call(self.functional_net, named, (x,))
 
 
 class JAX:
     """jit, with the whole epoch in ``lax.scan`` and the shuffle's gather in its step.
+
+    Within a loop of XLA convolutions are four to forty times as slow, so that steps of networks
+    that have them are called from Python.
 
     Its permutation is made before the clock starts: a present to JAX. Where every step takes all
     rows, all epochs are one loop in one call.
@@ -314,6 +363,7 @@ class JAX:
         self.rng = np.random.default_rng(0)
         self.epoch = jax.jit(self._epoch, donate_argnums=0)
         self.repeat = jax.jit(self._repeat, donate_argnums=0)
+        self.step = jax.jit(self._gathered_step, donate_argnums=0)
 
     def reset(self) -> None:
         # A copy, because the buffers are donated.
@@ -326,7 +376,7 @@ class JAX:
         self.reset()
         if self.problem.case.shuffle:
             order = self._batches(np.arange(len(self.problem.x)))
-            self.state, losses = self.epoch(self.state, self.x, self.y, order)
+            self.state, losses = self._run_epoch(self.state, self.x, self.y, order)
             return np.asarray(losses, np.float64)[:CHECKED_STEPS]
         found = []
         for _ in range(CHECKED_STEPS):
@@ -337,10 +387,22 @@ class JAX:
     def run(self, epochs: int) -> None:
         if self.problem.case.shuffle:
             for _ in range(epochs):
-                self.state, losses = self.epoch(self.state, self.x, self.y, self.shuffled)
+                self.state, losses = self._run_epoch(self.state, self.x, self.y, self.shuffled)
         else:
             self.state, losses = self.repeat(self.state, self.x, self.y, epochs)
         self.jax.block_until_ready(losses)
+
+    def _run_epoch(self, state: Any, x: Any, y: Any, order: Any) -> Any:
+        if self.problem.case.dense:
+            return self.epoch(state, x, y, order)
+        losses = []
+        for rows in order:
+            state, loss = self.step(state, x, y, rows)
+            losses.append(loss)
+        return state, losses
+
+    def _gathered_step(self, state: Any, x: Any, y: Any, rows: Any) -> Any:
+        return self._step(state, x[rows], y[rows])
 
     def _epoch(self, state: Any, x: Any, y: Any, order: Any) -> Any:
         return self.jax.lax.scan(
@@ -379,7 +441,18 @@ def jax_outputs(case: Case, params: Any, x: Any) -> Any:
     import jax
 
     activation = jax.nn.relu if case.hidden == "relu" else jax.numpy.tanh
-    *hidden, (w, b) = zip(params[::2], params[1::2], strict=True)
-    for w_hidden, b_hidden in hidden:
-        x = activation(x @ w_hidden + b_hidden)
-    return x @ w + b
+    remaining = iter(params)
+    for i, layer in enumerate(case.layers):
+        if isinstance(layer, Conv):
+            dimensions = ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(
+                *(x, next(remaining), (1, 1), layer.padding.upper()), dimension_numbers=dimensions
+            )
+            x = activation(x + next(remaining))
+        elif isinstance(layer, Dense):
+            x = x.reshape(len(x), -1) @ next(remaining) + next(remaining)
+            x = activation(x) if i < len(case.layers) - 1 else x
+        else:
+            window = (1, layer.size, layer.size, 1)
+            x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, window, window, "VALID")
+    return x

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from nnfast._engine import ACTIVATIONS, CONSTRAINTS, OPS, SLOPE_NEEDS_INPUT
+from nnfast._engine import ACTIVATIONS, BORDERS, CONSTRAINTS, OPS, RESAMPLINGS, SLOPE_NEEDS_INPUT
 
 if TYPE_CHECKING:
     from nnfast._layer import Layer
@@ -56,6 +56,33 @@ class Window(NamedTuple):
 NO_WINDOW = Window(*[0] * 15)
 
 
+class Resampling(NamedTuple):
+    """How an image is made of another; see `Resample` in ``_engine/program.pxd``.
+
+    Pairs are of height and width. `kind` is a key of `nnfast._engine.RESAMPLINGS`, `border` of
+    `nnfast._engine.BORDERS`; `seed` is the key of its random numbers, None: the model's.
+    """
+
+    kind: str
+    n_in: tuple[int, int]
+    n_out: tuple[int, int]
+    channels: int
+    low: tuple[float, float] = (0.0, 0.0)
+    high: tuple[float, float] = (0.0, 0.0)
+    border: str = "constant"
+    smooth: bool = False
+    fill: float = 0.0
+    seed: int | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return the engine's description."""
+        numbers = {"kind": RESAMPLINGS[self.kind], "border": BORDERS[self.border]}
+        return self._asdict() | numbers | {"seeded": self.seed is not None, "seed": self.seed or 0}
+
+
+NO_RESAMPLING = Resampling("pad", (0, 0), (0, 0), 0)
+
+
 @dataclass(frozen=True)
 class Op:
     """What a layer does, as it says itself.
@@ -73,6 +100,8 @@ class Op:
         Of a normalization: how many of the last axes have statistics of their own.
     epsilon, momentum : float
         Of a normalization.
+    resampling : Resampling
+        Of a resample op.
     window : Window
         Of a convolution or a pooling.
     weights : tuple of str or None
@@ -86,13 +115,19 @@ class Op:
     axes: int = 0
     epsilon: float = 0.0
     momentum: float = 0.0
+    resampling: Resampling = NO_RESAMPLING
     window: Window = NO_WINDOW
     weights: tuple[str, ...] | None = None
+
+    @property
+    def training_only(self) -> bool:
+        """Whether it does nothing in inference."""
+        return self.kind in TRAINING_ONLY or self.resampling.kind in TRAINING_ONLY
 
 
 IDENTITY = Op("affine", alpha=1.0)
 
-TRAINING_ONLY = frozenset({"dropout", "noise"})
+TRAINING_ONLY = frozenset({"dropout", "noise", "flip", "shift"})
 NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
 # Ops that apply an activation to what they have computed.
 WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution", "depthwise"})
@@ -316,7 +351,7 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
 
 def _in_inference(step: _Step) -> _Step | None:
     """Return what is left of an op outside of training; a penalty on its output is."""
-    if step.op.kind not in TRAINING_ONLY:
+    if not step.op.training_only:
         return step
     return step._replace(op=IDENTITY) if any(step.activity) else None
 
@@ -532,5 +567,6 @@ def _bound(
         "ld_s": ld_s,
         "epsilon": step.op.epsilon,
         "momentum": step.op.momentum,
+        "resampling": step.op.resampling.entry(),
         "window": step.op.window._asdict(),
     }

@@ -135,7 +135,7 @@ def plain(value: Any) -> Any:
     """Return a constructor's argument as JSON can hold it."""
     if isinstance(value, Configured):
         return describe(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def snake_case(class_name: str) -> str:

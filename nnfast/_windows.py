@@ -12,21 +12,24 @@ from nnfast._validation import Shape, entries, integer
 
 Sizes = int | Sequence[int]
 
+LARGEST = 2**31 - 1  # so that the engine's integers hold them, and a few of their products
+
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
 
 
 def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
     """Return `rank` integers, all at least 1, from one or from as many."""
     if not isinstance(value, Sequence) or isinstance(value, str):
-        return (integer(name, value, minimum=1),) * rank
+        return (integer(name, value, minimum=1, maximum=LARGEST),) * rank
     if len(value) != rank:
         raise ValueError(f"{name} must be an integer or {rank} of them; received {value!r}")
-    return tuple(integer(f"each entry of {name}", size, minimum=1) for size in entries(name, value))
+    each = f"each entry of {name}"
+    return tuple(integer(each, size, minimum=1, maximum=LARGEST) for size in entries(name, value))
 
 
 def channels_last(data_format: str | None) -> str:
     """Return the only layout of images that there is."""
-    if data_format not in (None, "channels_last"):
+    if data_format is not None and str(data_format) != "channels_last":
         raise ValueError(
             "data_format must be 'channels_last', images as (height, width, channels); received "
             f"{data_format!r}"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from gzip import GzipFile
+
 __all__ = ["load_digits", "load_idx"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_PIECE = 2**20  # bytes that are read at a time
+_MOST_AXES = 32  # of an array in NumPy 1
 
 # The third byte of an IDX file names its type; numbers are big-endian.
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
@@ -26,6 +31,9 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {
 
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an array from an IDX file, the format of MNIST.
+
+    No more memory is taken than there are data, whatever the header claims, and of a compressed
+    file no more is unpacked than the header says.
 
     Parameters
     ----------
@@ -43,35 +51,57 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         If the file is not a complete IDX file or holds more than its header says.
     """
     with open(path, "rb") as file:
-        data = file.read()
-    if data.startswith(_GZIP_MAGIC):
+        if not file.peek(2).startswith(_GZIP_MAGIC):
+            return _read_idx(path, file)
         import gzip  # not above: `import nnfast.keras` loads this module
         import zlib
 
         try:
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _read_idx(path, unpacked)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: damaged gzip data: {error}") from error
 
-    if len(data) < 4 or data[:2] != b"\0\0":
-        raise ValueError(f"{path}: expected an IDX file (two zero bytes first), got {data[:4]!r}")
-    dtype, rank = _IDX_TYPES.get(data[2]), data[3]
+
+def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArray[Any]:
+    """Read header and data, and see that nothing follows."""
+    magic = _read(file, 4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise ValueError(
+            f"{path}: expected an IDX file (two zero bytes first), got {bytes(magic)!r}"
+        )
+    dtype, rank = _IDX_TYPES.get(magic[2]), magic[3]
     if dtype is None:
         expected = ", ".join(f"0x{code:02X}" for code in _IDX_TYPES)
-        raise ValueError(f"{path}: expected an IDX type of {expected}, got 0x{data[2]:02X}")
-    header = 4 + 4 * rank
-    if rank == 0 or len(data) < header:
+        raise ValueError(f"{path}: expected an IDX type of {expected}, got 0x{magic[2]:02X}")
+    sizes = _read(file, 4 * rank)
+    if not 0 < rank <= _MOST_AXES or len(sizes) < 4 * rank:
         raise ValueError(
-            f"{path}: expected an IDX header of at least one dimension, "
-            f"got {rank} dimensions in {len(data)} bytes"
+            f"{path}: expected an IDX header of 1 to {_MOST_AXES} dimensions, "
+            f"got {rank} dimensions in {4 + len(sizes)} bytes"
         )
-    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
-    size = header + math.prod(shape) * dtype.itemsize
-    if len(data) != size:
-        raise ValueError(f"{path}: expected {size} bytes for shape {shape}, got {len(data)}")
-    values = np.frombuffer(data, dtype, offset=header).reshape(shape)
-    native: NDArray[Any] = values.astype(dtype.newbyteorder("="))
+    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+    size = math.prod(shape) * dtype.itemsize
+    data = _read(file, size)
+    if len(data) < size or file.read(1):
+        got = f"got {len(data)}" if len(data) < size else "got more"
+        raise ValueError(f"{path}: expected {size} bytes of data for shape {shape}, {got}")
+    if size == 0:
+        return np.zeros(shape, dtype.newbyteorder("="))
+    values = np.frombuffer(data, dtype).reshape(shape)
+    native: NDArray[Any] = values.astype(dtype.newbyteorder("="), copy=False)
     return native
+
+
+def _read(file: BinaryIO | GzipFile, size: int) -> bytearray:
+    """Read `size` bytes, or those that there are, in pieces."""
+    data = bytearray()
+    while len(data) < size:
+        piece = file.read(min(size - len(data), _PIECE))
+        if not piece:
+            break
+        data += piece
+    return data
 
 
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -18,6 +18,13 @@ from nnfast._convolution import (
     SeparableConv2D,
     SeparableConvolution2D,
 )
+from nnfast._images import (
+    RandomCrop,
+    RandomFlip,
+    RandomTranslation,
+    UpSampling2D,
+    ZeroPadding2D,
+)
 from nnfast._layer import Input, InputLayer, Layer, LayerOptions
 from nnfast._normalization import BatchNormalization, LayerNormalization, Normalization
 from nnfast._plan import Op, Weight
@@ -76,10 +83,15 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "Normalization",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomTranslation",
     "Rescaling",
     "Reshape",
     "SeparableConv2D",
     "SeparableConvolution2D",
+    "UpSampling2D",
+    "ZeroPadding2D",
     "deserialize",
     "serialize",
 ]
@@ -393,6 +405,7 @@ TABLE: dict[str, type[Layer]] = {
     for cls in (
         *(Dense, Activation, Dropout, GaussianNoise, ActivityRegularization),
         *(BatchNormalization, LayerNormalization, Normalization, Rescaling, Flatten, Reshape),
+        *(ZeroPadding2D, UpSampling2D, RandomFlip, RandomTranslation, RandomCrop),
         *(Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D),
         *(MaxPooling1D, MaxPooling2D, AveragePooling1D, AveragePooling2D),
         *(GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D),

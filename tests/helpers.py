@@ -15,9 +15,11 @@ from reference import (
     Network,
     activate,
     batch_norm,
+    crop,
     layer_norm,
     loss_rows,
     one_hot,
+    resize,
     standardize,
 )
 
@@ -106,6 +108,15 @@ def layer_outputs(
         return layer_norm(a, gamma, beta, layer.epsilon, len(layer.axes))
     if isinstance(layer, layers.Normalization):
         return standardize(a, w["mean"], w["variance"], layer.invert)
+    if isinstance(layer, layers.ZeroPadding2D):
+        return np.pad(a, ((0, 0), *layer.padding, (0, 0)))
+    if isinstance(layer, layers.UpSampling2D):
+        height, width = layer.infer_shape(a.shape[1:])[:2]
+        if layer.interpolation == "bilinear":
+            return resize(resize(a, 1, height), 2, width)
+        return a.repeat(layer.size[0], axis=1).repeat(layer.size[1], axis=2)
+    if isinstance(layer, layers.RandomCrop):
+        return resize(resize(crop(a, layer.height, layer.width), 1, layer.height), 2, layer.width)
     return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
 
 

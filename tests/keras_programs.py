@@ -215,6 +215,74 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.ActivityRegularization(l1=0.01),
         k.layers.Dense(n, f, activity_regularizer=k.regularizers.L2(0.05)),
     ],
+    "images": lambda k, n, f: [
+        k.layers.Reshape((1, 3, 2)),
+        k.layers.ZeroPadding2D(((1, 2), (0, 1))),
+        k.layers.UpSampling2D((2, 1)),
+        k.layers.LayerNormalization(),
+        k.layers.UpSampling2D((1, 3), interpolation="bilinear"),
+        k.layers.RandomTranslation((0.3, 0.3), (-0.2, -0.2), "nearest"),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "shifts by pixels": lambda k, n, f: [
+        k.layers.Dense(12, "tanh"),
+        k.layers.Reshape((3, 2, 2)),
+        k.layers.RandomTranslation(
+            *((0.4, 0.4), (0.6, 0.6), "constant", "nearest"), fill_value=0.5
+        ),
+        k.layers.ZeroPadding2D((0, 1)),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "convolutions": lambda k, n, f: [
+        k.layers.Dense(50, "tanh"),
+        k.layers.Reshape((5, 5, 2)),
+        k.layers.Conv2D(4, (3, 3), activation="relu", padding="same"),
+        k.layers.MaxPooling2D((2, 2)),
+        k.layers.Conv2D(3, 2, activation="tanh", kernel_regularizer=k.regularizers.L2(0.01)),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "strides, groups, dilation": lambda k, n, f: [
+        k.layers.Dense(84, "tanh"),
+        k.layers.Reshape((6, 7, 2)),
+        k.layers.Conv2D(4, (2, 3), strides=(2, 1), padding="same", groups=2, activation="elu"),
+        k.layers.Conv2D(6, 2, dilation_rate=(1, 2), use_bias=False),
+        k.layers.AveragePooling2D(2, strides=1, padding="same"),
+        k.layers.GlobalAveragePooling2D(),
+        k.layers.Dense(n, f),
+    ],
+    "depthwise, separable": lambda k, n, f: [
+        k.layers.Dense(48, "tanh"),
+        k.layers.Reshape((4, 4, 3)),
+        k.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="softplus"),
+        k.layers.SeparableConv2D(5, 2, activation="tanh"),
+        k.layers.GlobalMaxPooling2D(),
+        k.layers.Dense(n, f),
+    ],
+    "sequences": lambda k, n, f: [
+        k.layers.Dense(30, "tanh"),
+        k.layers.Reshape((10, 3)),
+        k.layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="relu"),
+        k.layers.MaxPooling1D(2),
+        k.layers.Conv1D(3, 2, strides=2),
+        k.layers.AveragePooling1D(2, strides=1, padding="same"),
+        k.layers.GlobalAveragePooling1D(),
+        k.layers.Dense(n, f),
+    ],
+    "batch normalization of channels": lambda k, n, f: [
+        k.layers.Reshape((3, 2, 1)),
+        k.layers.ZeroPadding2D(((1, 0), (2, 1))),
+        k.layers.Conv2D(4, 2, use_bias=False),
+        k.layers.BatchNormalization(momentum=0.9),
+        k.layers.Activation("relu"),
+        k.layers.MaxPooling2D(2, strides=1),
+        k.layers.UpSampling2D((2, 1)),
+        k.layers.Conv2D(2, 3, padding="same", activation="tanh"),
+        k.layers.GlobalAveragePooling2D(),
+        k.layers.Dense(n, f),
+    ],
     "nothing to drop": lambda k, n, f: [
         k.layers.Dense(8, "tanh"),
         k.layers.Dropout(0.0),
@@ -269,7 +337,9 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
             shapes = [w.shape for w in layer.get_weights()]
             layer.set_weights(
                 [
-                    rng.normal(size=s) / np.sqrt(s[0]) if len(s) > 1 else rng.uniform(0.5, 1.5, s)
+                    rng.normal(size=s) / np.sqrt(np.prod(s[:-1]))
+                    if len(s) > 1
+                    else rng.uniform(0.5, 1.5, s)
                     for s in shapes
                 ]
             )
@@ -575,7 +645,10 @@ def _main(path: str) -> None:
     import keras
 
     programs = {**TRAJECTORIES, **STACK_PROGRAMS, **PROGRAMS}
-    results = {name: program(keras) for name, program in programs.items()}
+    results = {}
+    for name, program in programs.items():
+        keras.utils.clear_session()  # or every model takes longer than the one before
+        results[name] = program(keras)
     arrays = {f"{name}/{key}": a for name, r in results.items() for key, a in r.items()}
     np.savez(path, **arrays)
 

@@ -126,6 +126,24 @@ def standardize(x: Array, mean: ArrayLike, variance: ArrayLike, invert: bool = F
     return x * root + mean if invert else (x - mean) / root
 
 
+def resize(x: Array, axis: int, n: int) -> Array:
+    """Draw straight lines between the centres of pixels along one axis, to n of them."""
+    size = x.shape[axis]
+    at = np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
+    low = np.floor(at).astype(int)
+    weight = (at - low).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    high = np.minimum(low + 1, size - 1)
+    return np.take(x, low, axis) * (1 - weight) + np.take(x, high, axis) * weight
+
+
+def crop(x: Array, height: int, width: int) -> Array:
+    """Return the largest part in the middle of images that has these proportions."""
+    h, w = x.shape[1:3]
+    rows, columns = max(1, min(h, w * height // width)), max(1, min(w, h * width // height))
+    i, j = (h - rows) // 2, (w - columns) // 2
+    return x[:, i : i + rows, j : j + columns]
+
+
 def one_hot(y: ArrayLike, n_classes: int) -> Array:
     """Return class indices as rows of the identity matrix."""
     return np.eye(n_classes)[np.asarray(y).reshape(-1).astype(int)]

@@ -145,6 +145,7 @@ NORM = {
     "beta_constraint": "non_neg",
     "gamma_constraint": constraints.MaxNorm(1.5),
 }
+IMAGE = (4, 5, 2)
 CONV: dict[str, Any] = {
     "padding": "same",
     "data_format": "channels_last",
@@ -200,6 +201,19 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Flatten": lambda: layers.Flatten(input_shape=(2, 2)),
     "Reshape": lambda: layers.Reshape((2, -1)),
     "Rescaling": lambda: layers.Rescaling(0.5, offset=1.0, dtype="float32"),
+    "ZeroPadding2D": lambda: layers.ZeroPadding2D(
+        ((1, 0), (2, 3)), "channels_last", input_shape=IMAGE
+    ),
+    "UpSampling2D": lambda: layers.UpSampling2D(
+        (2, 3), "channels_last", "bilinear", input_shape=IMAGE
+    ),
+    "RandomFlip": lambda: layers.RandomFlip(
+        "vertical", 3, data_format="channels_last", input_shape=IMAGE
+    ),
+    "RandomTranslation": lambda: layers.RandomTranslation(
+        *(0.3, (-0.2, 0.1), "nearest", "nearest", 3, 0.5, "channels_last"), input_shape=IMAGE
+    ),
+    "RandomCrop": lambda: layers.RandomCrop(2, 3, 3, "channels_last", input_shape=IMAGE),
     "Conv1D": lambda: layers.Conv1D(
         6, 3, dilation_rate=2, groups=2, strides=1, input_shape=(9, 4), **CONV, **KERNEL
     ),

@@ -8,6 +8,7 @@ import runpy
 import statistics
 import struct
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,10 @@ BAD_FILES = {
     "gzip damaged": gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:],
     "gzip of nothing": gzip.compress(b""),
     "gzip of a cut file": gzip.compress(GOOD[:-4]),
+    "gzip of more": gzip.compress(GOOD + b"\0"),
+    "garbage after gzip": gzip.compress(GOOD) + b"garbage",
+    "40 axes of 1": GOOD[:3] + b"\x28" + b"\0\0\0\1" * 40 + GOOD[-4:],
+    "nothing times too much": GOOD[:4] + b"\xff\xff\xff\xff" + b"\0\0\0\0" + b"1",
 }
 
 
@@ -82,6 +87,21 @@ def test_bad_idx_files(case: str, tmp_path: Path) -> None:
     path.write_bytes(BAD_FILES[case])
     with pytest.raises(ValueError, match="bad"):
         datasets.load_idx(path)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_header_takes_no_memory(compress: Any, tmp_path: Path) -> None:
+    """Of 16 EB that it claims, and of 64 MB that follow where it claims 6 numbers."""
+    path = tmp_path / "bomb"
+    claims = GOOD[:3] + b"\2" + b"\xff" * 8
+    for content in (claims + bytes(1000), GOOD + bytes(2**26)):
+        path.write_bytes(compress(content))
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="bomb"):
+            datasets.load_idx(path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 * 2**20
 
 
 def test_idx_file_at_every_length(tmp_path: Path) -> None:
@@ -251,8 +271,9 @@ EXPECTED = {
     "autoencoder.py": "16 principal components",
     "adult.py": "nnfast MLPClassifier         accuracy 0.8",
     "grid_search.py": "nnfast MLPClassifier         accuracy 0.9",
+    "mnist_convolution.py": "LeNet-5             61,706 weights, accuracy 0.9",
 }
-WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py"}
+WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py", "mnist_convolution.py"}
 DATA = Path("../shared/data")
 
 
@@ -264,7 +285,8 @@ def test_examples_run(
         pytest.importorskip("sklearn")
     if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
         pytest.skip(f"{DATA} with the Adult census is not there")
-    monkeypatch.setattr(sys, "argv", [str(path), "--alone"])
+    options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
+    monkeypatch.setattr(sys, "argv", [str(path), *options])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")
     assert EXPECTED[path.name] in capsys.readouterr().out

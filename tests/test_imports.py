@@ -26,7 +26,7 @@ LEVELS = [
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},
     {"layers"},
-    {"_normalization", "_convolution", "_pooling"},
+    {"_normalization", "_images", "_convolution", "_pooling"},
     {"_windows"},
     {"_layer", "metrics", "_counts", "_metric"},
     {

@@ -174,8 +174,21 @@ def peak_of(call: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+CLASSIFIERS: dict[str, Callable[[], list[layers.Layer]]] = {
+    "dense": lambda: [layers.Rescaling(1 / 255), layers.Flatten()],
+    "convolution": lambda: [
+        layers.Rescaling(1 / 255),
+        layers.Reshape((28, 28, 1)),
+        layers.RandomFlip(),
+        layers.Conv2D(2, 3, strides=3),
+        layers.Flatten(),
+    ],
+}
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
 @pytest.mark.parametrize("how", ["array", "memmap"])
-def test_images_train_without_a_float_copy(how: str, tmp_path: Path) -> None:
+def test_images_train_without_a_float_copy(how: str, classifier: str, tmp_path: Path) -> None:
     shape = (4000, 28, 28)
     x: Any = np.zeros(shape, np.uint8)
     if how == "memmap":
@@ -186,8 +199,7 @@ def test_images_train_without_a_float_copy(how: str, tmp_path: Path) -> None:
     model = nnfast.Sequential(
         [
             layers.Input((28, 28)),
-            layers.Rescaling(1 / 255),
-            layers.Flatten(),
+            *CLASSIFIERS[classifier](),
             layers.Dense(10, "softmax"),
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     elif draw(st.booleans()):
         shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
-    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpcccwwmm"), max_size=8)):
+    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmm"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # A penalty of the output keeps the layer's op apart from those around it.
         layer.activity_regularizer = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
@@ -55,7 +56,8 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         activation = draw(st.sampled_from(["linear", "relu", "tanh", "softmax"]))
         return layers.Dense(units, activation=activation, use_bias=draw(st.booleans()))
     if kind in "cwm":
-        return _image_layer(draw, kind) if len(shape) == 3 else layers.Flatten()
+        fits = len(shape) == 3 and 0 not in shape
+        return _image_layer(draw, kind) if fits else layers.Flatten()
     if kind == "a":
         return layers.Activation(draw(st.sampled_from(["linear", "relu", "sigmoid", "gelu"])))
     flags = {"center": draw(st.booleans()), "scale": draw(st.booleans())}
@@ -75,7 +77,24 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         return layers.Rescaling(draw(st.sampled_from([0.5, 2.0])), offset=draw(st.just(-1.0)))
     if kind == "o":
         return layers.Dropout(draw(st.sampled_from([0.0, 0.5])))
+    if kind == "i" and len(shape) != 3:
+        return layers.Reshape((shape[0], math.prod(shape[1:]), 1))
+    if kind == "i":
+        grows = math.prod(shape) < 600
+        return draw(st.sampled_from(IMAGES[:3] if 0 in shape or not grows else IMAGES))()
     return layers.Reshape((math.prod(shape),))
+
+
+IMAGES: list[Callable[[], layers.Layer]] = [
+    layers.RandomFlip,
+    lambda: layers.RandomTranslation(0.2, 0.3),
+    lambda: layers.UpSampling2D(1),
+    lambda: layers.RandomCrop(2, 3),
+    lambda: layers.RandomCrop(1, 20),
+    lambda: layers.ZeroPadding2D(((1, 0), (2, 3))),
+    lambda: layers.UpSampling2D((2, 1)),
+    lambda: layers.UpSampling2D((1, 3), interpolation="bilinear"),
+]
 
 
 def _image_layer(draw: st.DrawFn, kind: str) -> layers.Layer:
@@ -167,6 +186,8 @@ def test_slots(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
     assert_apart(training_slots(plan, plan.sensitivity_ops), plan.sensitivity_width)
     assert_apart(inference_slots(plan), plan.infer_width)
     assert not {KINDS[op["kind"]] for op in plan.infer_ops} & {"dropout", "noise"}
+    drawn = {op["resampling"]["kind"] for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
+    assert not drawn & {_engine.RESAMPLINGS["flip"], _engine.RESAMPLINGS["shift"]}
 
 
 @settings(max_examples=200, deadline=None)

@@ -191,6 +191,87 @@ def test_shapes_fit_or_are_named(x_shape: tuple[int, ...], y_shape: tuple[int, .
                 np.testing.assert_array_equal(a, b)
 
 
+SMALL = st.integers(1, 4)
+PAIR = st.tuples(SMALL, SMALL)
+PADDING = st.sampled_from(["valid", "same"])
+CONVOLUTION = {"strides": st.sampled_from([1, 2]), "padding": PADDING}
+SIDES = st.tuples(st.integers(0, 2), st.integers(0, 2))
+OF_IMAGES: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = [
+    (
+        layers.Conv2D,
+        {
+            "filters": st.sampled_from([4, 6]),
+            "kernel_size": PAIR,
+            "groups": st.sampled_from([1, 2]),
+            **CONVOLUTION,
+        },
+    ),
+    (layers.Conv2D, {"filters": SMALL, "kernel_size": PAIR, "dilation_rate": PAIR}),
+    (layers.Conv1D, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),
+    (layers.DepthwiseConv2D, {"kernel_size": PAIR, "depth_multiplier": SMALL, **CONVOLUTION}),
+    (layers.SeparableConv2D, {"filters": SMALL, "kernel_size": PAIR, **CONVOLUTION}),
+    (layers.MaxPooling2D, {"pool_size": PAIR, **CONVOLUTION}),
+    (layers.MaxPooling1D, {"pool_size": SMALL, **CONVOLUTION}),
+    (layers.AveragePooling2D, {"pool_size": PAIR, **CONVOLUTION}),
+    (layers.AveragePooling1D, {"pool_size": SMALL, **CONVOLUTION}),
+    (layers.GlobalAveragePooling2D, {"keepdims": st.booleans()}),
+    (layers.GlobalMaxPooling2D, {"keepdims": st.booleans()}),
+    (layers.GlobalAveragePooling1D, {}),
+    (layers.GlobalMaxPooling1D, {}),
+    (layers.ZeroPadding2D, {"padding": st.tuples(SIDES, SIDES)}),
+    (
+        layers.UpSampling2D,
+        {"size": PAIR, "interpolation": st.sampled_from(["nearest", "bilinear"])},
+    ),
+    (layers.RandomFlip, {"mode": st.sampled_from(["horizontal", "vertical"])}),
+    (
+        layers.RandomTranslation,
+        {
+            "height_factor": st.floats(-1, 1),
+            "width_factor": st.floats(-1, 1),
+            "fill_mode": st.sampled_from(["reflect", "constant", "nearest", "wrap"]),
+        },
+    ),
+    (layers.RandomCrop, {"height": SMALL, "width": SMALL}),
+]
+
+
+@property_of
+@given(st.data(), st.sampled_from(OF_IMAGES), hnp.array_shapes(min_dims=1, max_dims=4, max_side=6))
+def test_layers_of_images_fit_or_are_named(
+    data: st.DataObject, entry: tuple[Any, dict[str, Any]], shape: tuple[int, ...]
+) -> None:
+    cls, options = entry
+    layer = cls(**{key: data.draw(values, key) for key, values in options.items()}, name="mine")
+    if data.draw(st.integers(0, 9), "none of its pixels") == 0:
+        shape = (0, *shape[1:])
+    message = ""
+    try:
+        out = layer.infer_shape(shape)
+    except ValueError as error:
+        message = str(error)
+    if message:
+        assert "'mine'" in message
+        assert str(shape) in message
+        with pytest.raises(ValueError, match="'mine'"):
+            nnfast.Sequential([layers.Input(shape), layer])
+        return
+    one = nnfast.Sequential([layers.Input(shape), layer])
+    assert one.output_shape == (None, *out)
+    x = np.random.default_rng(0).normal(size=(3, *shape))
+    predicted = one.predict(x)
+    assert predicted.shape == (3, *out)
+    assert np.isfinite(predicted).all()
+    if predicted.size == 0:
+        return
+    one.compile("adam", "mse")
+    one.fit(x, np.zeros((3, *out)), verbose=0)
+    assert all(np.isfinite(w).all() for w in one.get_weights())
+    gradient = one.input_gradient(x, np.ones((3, *out)))
+    assert gradient.shape == x.shape
+    assert np.isfinite(gradient).all()
+
+
 @property_of
 @given(st.integers(0, 5), st.integers(0, 3), st.integers(1, 3), st.integers(1, 9))
 def test_few_features_rows_and_classes(rows: int, features: int, classes: int, size: int) -> None:
@@ -290,6 +371,12 @@ RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
 
 REQUIRED: dict[str, Any] = {
     "units": 3,
+    "filters": 2,
+    "kernel_size": 2,
+    "height": 2,
+    "width": 2,
+    "height_factor": 0.1,
+    "width_factor": 0.1,
     "activation": "relu",
     "rate": 0.5,
     "stddev": 0.1,
@@ -314,13 +401,23 @@ REQUIRED: dict[str, Any] = {
 }
 
 
+def fitting(layer: layers.Layer) -> tuple[int, ...]:
+    """Return the first shape of a sample that a layer takes: a row, a sequence or an image."""
+    for shape in [(3,), (6, 2), (4, 5, 2)]:
+        with suppress(ValueError):
+            layer.infer_shape(shape)
+            return shape
+    raise ValueError("none fits")
+
+
 def use(thing: Any) -> None:
     """Train with what was made, where that is possible."""
     x, y = np.ones((4, 3)), np.ones((4, 3))
     stack: list[Any] = [layers.Input((3,)), layers.Dense(3)]
     optimizer, loss, more = "sgd", "mse", {}
     if isinstance(thing, layers.Layer):
-        stack.append(thing)
+        shape = fitting(thing)
+        stack += [layers.Dense(int(np.prod(shape))), layers.Reshape(shape), thing]
     elif isinstance(thing, optimizers.Optimizer):
         optimizer = thing
     elif isinstance(thing, schedules.LearningRateSchedule):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import nnfast
-from nnfast.layers import Dense, Input
+from nnfast.layers import Conv2D, Dense, Input, MaxPooling2D, UpSampling2D
 
 XOR_X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 XOR_Y = np.array([0, 1, 1, 0])
@@ -99,3 +102,80 @@ def test_autoencoder_beats_principal_components() -> None:
     components = np.linalg.svd(train - mean, full_matrices=False)[2][:16]
     projected = (test - mean) @ components.T @ components + mean
     assert model.evaluate(test, test, verbose=0) < ((projected - test) ** 2).mean()
+
+
+# The image classifier of Keras' introductions, all but its imports and its data.
+CLASSIFIER = """
+model = models.Sequential([
+    layers.Conv2D(32, (3, 3), activation='relu', input_shape=(28, 28, 1)),
+    layers.MaxPooling2D((2, 2)),
+    layers.Conv2D(64, (3, 3), activation='relu'),
+    layers.MaxPooling2D((2, 2)),
+    layers.Conv2D(64, (3, 3), activation='relu'),
+    layers.Flatten(),
+    layers.Dense(64, activation='relu'),
+    layers.Dense(10, activation='softmax')
+])
+model.compile(optimizer='adam',
+              loss='sparse_categorical_crossentropy',
+              metrics=['accuracy'])
+model.fit(train_images, train_labels, epochs=5)
+test_loss, test_acc = model.evaluate(test_images, test_labels)
+"""
+
+
+def strokes(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return noisy images of ten kinds of stroke: five places of a bar, upright or lying."""
+    rng = np.random.default_rng(n)
+    labels = rng.integers(0, 10, n)
+    images = rng.uniform(0, 0.4, (n, 28, 28, 1))
+    for image, label in zip(images, labels, strict=True):
+        upright = image if label < 5 else image.transpose(1, 0, 2)
+        start = 3 + label % 5 * 5 + rng.integers(-1, 2)
+        upright[4:24, start : start + 3] += 0.6
+    return images, labels
+
+
+@pytest.mark.parametrize(
+    "imports", ["from nnfast import layers, models", "from nnfast.keras import layers, models"]
+)
+def test_the_image_classifier_of_keras_runs_as_it_is(
+    imports: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nnfast.set_seed(0)
+    names: dict[str, Any] = {}
+    names["train_images"], names["train_labels"] = strokes(400)
+    names["test_images"], names["test_labels"] = strokes(100)
+    exec(imports + CLASSIFIER, names)
+    assert names["model"].count_params() == 93_322  # as Keras' summary says
+    assert "Epoch 5/5" in capsys.readouterr().out
+    assert names["test_acc"] > 0.95
+    assert names["test_loss"] < 0.3
+
+
+def test_convolutional_autoencoder_beats_principal_components() -> None:
+    """From 8×8 pixels to 2×2×4 numbers and back."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    x = datasets.load_digits().images[..., None] / 16
+    x = x[np.random.default_rng(0).permutation(len(x))]
+    train, test = x[:1437], x[1437:]
+    nnfast.set_seed(0)
+    model = nnfast.Sequential(
+        [
+            Input((8, 8, 1)),
+            *(Conv2D(16, 3, padding="same", activation="gelu"), MaxPooling2D()),
+            *(Conv2D(32, 3, padding="same", activation="gelu"), MaxPooling2D()),
+            Conv2D(4, 3, padding="same", activation="tanh", name="code"),
+            *(UpSampling2D(), Conv2D(32, 3, padding="same", activation="gelu")),
+            *(UpSampling2D(), Conv2D(16, 3, padding="same", activation="gelu")),
+            Conv2D(1, 3, padding="same", activation="sigmoid"),
+        ]
+    )
+    model.compile(nnfast.optimizers.Adam(0.005), "mse")
+    model.fit(train, train, batch_size=16, epochs=20, verbose=0)
+
+    flat, others = train.reshape(-1, 64), test.reshape(-1, 64)
+    mean = flat.mean(axis=0)
+    components = np.linalg.svd(flat - mean, full_matrices=False)[2][:16]
+    projected = (others - mean) @ components.T @ components + mean
+    assert model.evaluate(test, test, verbose=0) < 0.9 * ((projected - others) ** 2).mean()

@@ -14,6 +14,7 @@ from nnfast._engine import cgroup, core, cpu
 from nnfast._engine.core import (
     ACTIVATIONS,
     AXES,
+    BORDERS,
     CONSTRAINTS,
     LOSSES,
     NONFINITE,
@@ -21,6 +22,7 @@ from nnfast._engine.core import (
     OPS,
     OPTIMIZERS,
     PRIMITIVES,
+    RESAMPLINGS,
     SLOPE_NEEDS_INPUT,
     Data,
     allocation_count,
@@ -31,6 +33,7 @@ from nnfast._engine.core import (
 __all__ = [
     "ACTIVATIONS",
     "AXES",
+    "BORDERS",
     "CONSTRAINTS",
     "LOSSES",
     "NONFINITE",
@@ -38,6 +41,7 @@ __all__ = [
     "OPS",
     "OPTIMIZERS",
     "PRIMITIVES",
+    "RESAMPLINGS",
     "SLOPE_NEEDS_INPUT",
     "Data",
     "Engine",

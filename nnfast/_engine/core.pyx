@@ -49,10 +49,25 @@ OPS = {
     "standardize": OP_STANDARDIZE,
     "batch_norm": OP_BATCH_NORM,
     "layer_norm": OP_LAYER_NORM,
+    "resample": OP_RESAMPLE,
     "convolution": OP_CONVOLUTION,
     "depthwise": OP_DEPTHWISE,
     "max_pool": OP_MAX_POOL,
     "average_pool": OP_AVERAGE_POOL,
+}
+RESAMPLINGS = {
+    "pad": RESAMPLE_PAD,
+    "repeat": RESAMPLE_REPEAT,
+    "stretch": RESAMPLE_STRETCH,
+    "flip": RESAMPLE_FLIP,
+    "shift": RESAMPLE_SHIFT,
+    "crop": RESAMPLE_CROP,
+}
+BORDERS = {
+    "constant": BORDER_CONSTANT,
+    "nearest": BORDER_NEAREST,
+    "reflect": BORDER_REFLECT,
+    "wrap": BORDER_WRAP,
 }
 ACTIVATIONS = {
     "linear": ACT_LINEAR,
@@ -123,6 +138,7 @@ cdef enum:
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
     SUM_BLOCK = 4096        # as in parameters.pxi
+    TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
     IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
     IMAGE_PASS_ROWS = 32    # as PASS_ROWS
     IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows

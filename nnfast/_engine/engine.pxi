@@ -72,6 +72,11 @@ cdef bint all_finite(Buffer buffer):
     return double_ >> 63 == 0
 
 
+cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
+    """Elements for a tap of each row and column of the output, and a row of the input."""
+    return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
+
+
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
@@ -183,6 +188,8 @@ cdef class Engine:
             if op.kind == OP_DENSE:
                 need = max(need, self.k.dense_scratch(op.n_in, op.n_out), op.n_out + 16)
                 flops += 2.0 * op.n_in * op.n_out
+            elif op.kind == OP_RESAMPLE:
+                need = max(need, resample_scratch(&op.resampling))
             if op.kind >= OP_CONVOLUTION:
                 self.images = True
                 need = max(need, self.k.window_scratch(op.kind, &op.window))

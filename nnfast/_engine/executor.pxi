@@ -155,6 +155,13 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
             block.weight[r] = run.data.weight[source_row(run.order, part.first + r)]
 
 
+cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
+    """The random stream of a flip, a shift or a crop; with a seed of its own that of any such layer."""
+    if op.resampling.seeded:
+        return mask_key(op.resampling.seed, run.epoch, 0)
+    return mask_key(run.model.seed, run.epoch, op.layer)
+
+
 cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
     cdef const Run* run = part.run
     cdef const Model* model = run.model
@@ -193,6 +200,9 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, 1, 0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, x, op.ld_x, y, op.ld_y, op.alpha, op.beta)
+        elif op.kind == OP_RESAMPLE:
+            resample(m, &op.resampling, x, op.ld_x, y, op.ld_y, run.training, image_key(run, op),
+                     run.row_offset + part.first + r0, part.scratch)
         elif op.kind >= OP_CONVOLUTION:
             window_forward(model, op, m, x, ld_x, z, activation == ACT_RELU and has_kernel(op), part.scratch)
             if has_kernel(op) and activation == ACT_RELU:
@@ -240,6 +250,9 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
                     mask_key(model.seed, run.epoch, op.layer), run.row_offset + part.first + r0)
         elif op.kind == OP_AFFINE:
             affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, op.alpha, 0)
+        elif op.kind == OP_RESAMPLE:
+            resample_back(m, &op.resampling, dy, op.ld_y, dx, op.ld_x, run.training, image_key(run, op),
+                          run.row_offset + part.first + r0, part.scratch)
         elif op.kind == OP_ACTIVATION or op.kind == OP_DROPOUT or op.kind == OP_NOISE:
             affine(m, op.n_in, dy, op.ld_y, dx, op.ld_x, 1, 0)
 

@@ -16,6 +16,7 @@ cdef enum OpKind:
     OP_STANDARDIZE
     OP_BATCH_NORM
     OP_LAYER_NORM
+    OP_RESAMPLE
     OP_CONVOLUTION      # from here on ops have a window
     OP_DEPTHWISE
     OP_MAX_POOL
@@ -74,6 +75,21 @@ cdef enum Axis:         # what a norm is taken over
     AXIS_ROWS           # each row
     AXIS_ALL
 
+cdef enum Resample:     # where each row and column of the output is in the image that is read
+    RESAMPLE_PAD        # `low` further up or left, nothing outside
+    RESAMPLE_REPEAT     # a whole number of times in a row
+    RESAMPLE_STRETCH    # anywhere between: bilinear
+    # What follows is drawn for each image, in training.
+    RESAMPLE_FLIP       # in reverse order, by the toss of a coin, where `high` is not 0
+    RESAMPLE_SHIFT      # by a part of the size between `low` and `high`; then there is a border
+    RESAMPLE_CROP       # from anywhere on; where that cannot be, and in inference, its middle stretched
+
+cdef enum Border:       # what is outside of an image that is shifted
+    BORDER_CONSTANT     # `fill`
+    BORDER_NEAREST      # the last row or column
+    BORDER_REFLECT      # d c b a | a b c d | d c b a
+    BORDER_WRAP         # a b c d | a b c d | a b c d
+
 cdef enum Status:
     STATUS_OK
     STATUS_NONFINITE
@@ -101,6 +117,21 @@ ctypedef struct Array:
     int constraint
     int axis
     double low, high, rate  # of a norm: where it has to be, how much of the way goes a step
+
+# Rows that are images of height × width × channels: how another is made of each. Arrays are
+# of height and width.
+ctypedef struct Resampling:
+    int kind
+    Py_ssize_t channels
+    Py_ssize_t n_in[2]
+    Py_ssize_t n_out[2]
+    double low[2]
+    double high[2]
+    int border
+    int smooth          # shifts by parts of a pixel; else they are rounded
+    double fill
+    int seeded          # its random numbers have a key of their own
+    uint64_t seed
 
 # What a convolution or a pooling moves over images of h × w pixels and c channels, channels last.
 ctypedef struct Window:
@@ -133,6 +164,7 @@ ctypedef struct Op:
     Py_ssize_t mean, variance   # places in the flat parameters of what is kept, not trained
     Py_ssize_t s, ld_s      # statistics: a place in run.stats, or (layer norm) a slot
     double epsilon, momentum
+    Resampling resampling
     Window window
 
 ctypedef struct Chain:

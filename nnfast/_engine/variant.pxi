@@ -6,7 +6,7 @@ an extension belong to its file. Only this file says what a variant consists of.
 
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport parallel, threadid
-from libc.math cimport INFINITY, NAN, isfinite, log, sqrt
+from libc.math cimport INFINITY, NAN, floor, isfinite, log, rint, sqrt
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -25,6 +25,7 @@ include "kernels/sparse_convolution.pxi"
 include "kernels/depthwise.pxi"
 include "kernels/pooling.pxi"
 include "kernels/normalization.pxi"
+include "kernels/images.pxi"
 include "kernels/constraints.pxi"
 include "windows.pxi"
 include "parameters.pxi"

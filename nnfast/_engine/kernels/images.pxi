@@ -1,0 +1,225 @@
+"""Images read at other places: padded, enlarged, flipped, shifted, cropped.
+
+A row is height × width × channels. All of these are linear and separable: a row of the output is
+made of at most two rows of the input, a column of at most two columns. So there is one kernel and
+its transpose, and a table for each axis that says where things come from.
+"""
+
+# wa·a + wb·b is one row or column of the output. a < 0: there is nothing; b < 0: no second one.
+ctypedef struct Tap:
+    Py_ssize_t a, b
+    Py_ssize_t run      # from here on so many places are copies of a, a + 1, …; 0: this is no copy
+    real wa, wb
+
+
+# ---- where a row or column of the output is ----------------------------------------------------
+
+cdef inline double uniform(uint64_t row, int number) noexcept nogil:
+    """One of the random numbers of a row, from 0 to below 1."""
+    return <double>(subkey(row, <uint64_t>number) >> 11) * (1.0 / 9007199254740992.0)
+
+
+cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noexcept nogil:
+    """The place, of n, that stands for one anywhere; −1 for none."""
+    cdef Py_ssize_t period = 2 * n if border == BORDER_REFLECT else n
+    if 0 <= place < n:
+        return place
+    if border == BORDER_CONSTANT:
+        return -1
+    if border == BORDER_NEAREST:
+        return 0 if place < 0 else n - 1
+    place %= period
+    if place < 0:   # division is C's
+        place += period
+    return place if place < n else period - 1 - place
+
+
+cdef inline Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcept nogil:
+    """What is at a place between pixels, or at the nearest one (halves go to the even one)."""
+    cdef Tap tap
+    cdef double lower = floor(at) if smooth else rint(at)
+    tap.run = 0
+    tap.wb = <real>(at - lower) if smooth else <real>0
+    tap.wa = 1 - tap.wb
+    tap.a = bordered(<Py_ssize_t>lower, n, border)
+    tap.b = bordered(<Py_ssize_t>lower + 1, n, border) if tap.wb > 0 else -1
+    if tap.a < 0:
+        tap.a, tap.b, tap.wa = tap.b, -1, tap.wb
+    return tap
+
+
+cdef void find_runs(Py_ssize_t n, Tap* taps) noexcept nogil:
+    """Columns that are next to each other in input and output are copied at once."""
+    cdef Py_ssize_t j
+    for j in range(n - 1, -1, -1):
+        if taps[j].a >= 0 and taps[j].b < 0 and taps[j].wa == 1:
+            taps[j].run = 1
+            if j + 1 < n and taps[j + 1].run > 0 and taps[j + 1].a == taps[j].a + 1:
+                taps[j].run += taps[j + 1].run
+
+
+cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, Tap* taps) noexcept nogil:
+    """The table of rows (axis 0) or columns (axis 1); what is drawn is drawn from the stream `row`."""
+    cdef Py_ssize_t n = s.n_in[axis], m = s.n_out[axis], size = n, i
+    cdef double low = s.low[axis], high = s.high[axis], step = 1, start = 0
+    cdef double least = -INFINITY, most = INFINITY
+    cdef int border = BORDER_CONSTANT
+    cdef bint smooth = False
+    if s.kind == RESAMPLE_PAD:
+        start = -low
+    elif s.kind == RESAMPLE_STRETCH or (s.kind == RESAMPLE_CROP and not (
+            training and s.n_in[0] >= s.n_out[0] and s.n_in[1] >= s.n_out[1])):
+        # All of the image, or the largest part in the middle that has the output's proportions.
+        if s.kind == RESAMPLE_CROP:
+            size = max(<Py_ssize_t>1, min(n, s.n_in[1 - axis] * m // s.n_out[1 - axis]))
+        least = (n - size) // 2
+        most = least + size - 1
+        # Centres of pixels are at (i + ½)·step of both.
+        step = <double>size / m
+        start = least + 0.5 * step - 0.5
+        smooth = True
+    elif s.kind == RESAMPLE_CROP:
+        start = floor(uniform(row, axis) * (n - m + 1))
+    elif s.kind == RESAMPLE_FLIP and training and high != 0 and uniform(row, axis) < 0.5:
+        start = n - 1
+        step = -1
+    elif s.kind == RESAMPLE_SHIFT and training:
+        start = -(low + uniform(row, axis) * (high - low)) * n
+        border = s.border
+        smooth = s.smooth
+    for i in range(m):
+        if s.kind == RESAMPLE_REPEAT:
+            taps[i] = tap_at(<double>(i // (m // n)), n, border, False)
+        else:
+            taps[i] = tap_at(min(max(start + i * step, least), most), n, border, smooth)
+    find_runs(m, taps)
+
+
+# ---- the kernel and its transpose ----------------------------------------------------------------
+
+cdef inline real share(const Tap* tap) noexcept nogil:
+    """How much of this row or column comes from the image."""
+    return (tap.wa if tap.a >= 0 else <real>0) + (tap.wb if tap.b >= 0 else <real>0)
+
+
+cdef inline void add_run(Py_ssize_t n, real weight, const real* x, real* y) noexcept nogil:
+    """y += weight·x"""
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] += weight * x[i]
+
+
+cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x, real* y) noexcept nogil:
+    """m pixels of c numbers from one row of pixels."""
+    cdef Py_ssize_t j = 0, k
+    cdef const Tap* t
+    cdef const real* a
+    cdef const real* b
+    while j < m:
+        t = &taps[j]
+        a = x + t.a * c
+        b = x + t.b * c
+        if t.run > 0:
+            copy_row(a, t.run * c, y + j * c)
+        elif t.a < 0:
+            memset(y + j * c, 0, c * sizeof(real))
+        elif t.b < 0:
+            for k in range(c):
+                y[j * c + k] = t.wa * a[k]
+        else:
+            for k in range(c):
+                y[j * c + k] = t.wa * a[k] + t.wb * b[k]
+        j += max(<Py_ssize_t>1, t.run)
+
+
+cdef void columns_back(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy, real* dx) noexcept nogil:
+    """dx += the transpose of `columns_of`"""
+    cdef Py_ssize_t j = 0
+    cdef const Tap* t
+    while j < m:
+        t = &taps[j]
+        if t.a >= 0:
+            add_run(max(<Py_ssize_t>1, t.run) * c, t.wa, dy + j * c, dx + t.a * c)
+        if t.b >= 0:
+            add_run(c, t.wb, dy + j * c, dx + t.b * c)
+        j += max(<Py_ssize_t>1, t.run)
+
+
+cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns, const real* x, real* y,
+                        real* line) noexcept nogil:
+    """One image; `line` holds a row of its pixels."""
+    cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i, j, k
+    cdef const real* a
+    cdef const real* b
+    cdef const Tap* t
+    cdef real* out
+    for i in range(s.n_out[0]):
+        t = &rows[i]
+        a = x + t.a * width
+        b = x + t.b * width
+        out = y + i * s.n_out[1] * c
+        if t.run > 0 and i > 0 and rows[i - 1].run > 0 and rows[i - 1].a == t.a:
+            memcpy(out, out - s.n_out[1] * c, s.n_out[1] * c * sizeof(real))    # the same once more
+            continue
+        if t.a < 0:
+            memset(out, 0, s.n_out[1] * c * sizeof(real))
+        elif t.run > 0:
+            columns_of(s.n_out[1], c, columns, a, out)
+        else:
+            for j in range(width):
+                line[j] = t.wa * a[j] + t.wb * b[j] if t.b >= 0 else t.wa * a[j]
+            columns_of(s.n_out[1], c, columns, line, out)
+        if s.fill != 0:
+            for j in range(s.n_out[1]):
+                for k in range(c):
+                    out[j * c + k] += <real>s.fill * (1 - share(t) * share(&columns[j]))
+
+
+cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
+                     real* line) noexcept nogil:
+    """dx = the transpose of `image_forward`"""
+    cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i
+    cdef const Tap* t
+    cdef const real* out
+    memset(dx, 0, s.n_in[0] * width * sizeof(real))
+    for i in range(s.n_out[0]):
+        t = &rows[i]
+        out = dy + i * s.n_out[1] * c
+        if t.run > 0:
+            columns_back(s.n_out[1], c, columns, out, dx + t.a * width)
+        elif t.a >= 0:
+            memset(line, 0, width * sizeof(real))
+            columns_back(s.n_out[1], c, columns, out, line)
+            add_run(width, t.wa, line, dx + t.a * width)
+            if t.b >= 0:
+                add_run(width, t.wb, line, dx + t.b * width)
+
+
+cdef void resample(Py_ssize_t m, const Resampling* s, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
+                   bint training, uint64_t key, Py_ssize_t first, real* scratch) noexcept nogil:
+    """y = m images made of x; row i is number first + i of its epoch, which decides what is drawn.
+
+    scratch: 8·(height + width of the output) + width·channels of the input.
+    """
+    cdef Tap* rows = <Tap*>scratch
+    cdef Tap* columns = rows + s.n_out[0]
+    cdef Py_ssize_t i
+    for i in range(m):
+        if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
+            axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
+            axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
+        image_forward(s, rows, columns, x + i * ldx, y + i * ldy, <real*>(columns + s.n_out[1]))
+
+
+cdef void resample_back(Py_ssize_t m, const Resampling* s, const real* dy, Py_ssize_t ldy, real* dx,
+                        Py_ssize_t lddx, bint training, uint64_t key, Py_ssize_t first,
+                        real* scratch) noexcept nogil:
+    """dx of the same: what was drawn is drawn again, not stored."""
+    cdef Tap* rows = <Tap*>scratch
+    cdef Tap* columns = rows + s.n_out[0]
+    cdef Py_ssize_t i
+    for i in range(m):
+        if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
+            axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
+            axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
+        image_back(s, rows, columns, dy + i * ldy, dx + i * lddx, <real*>(columns + s.n_out[1]))

@@ -312,7 +312,8 @@ class Sequential(Chain):
         RuntimeWarning
             If the loss stops being finite: training ends before that batch changes anything. If the
             weights or the optimizer's state are not finite then, or after an epoch, the last that
-            were known to be come back, with their count of steps; 1 % of the time goes into that.
+            were known to be come back, with their count of steps. At most 1 % of the time goes
+            into that, if training takes more than some milliseconds.
         UserWarning
             If the data end before `steps_per_epoch` or `epochs` are through.
 

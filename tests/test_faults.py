@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import threading
 import time
 import warnings
@@ -14,8 +12,8 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _engine, activations, callbacks, cli, demo, layers, optimizers
-from nnfast._trainer import Snapshot
+from nnfast import _engine, activations, callbacks, layers, optimizers
+from nnfast._trainer import Program, Snapshot
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
@@ -92,20 +90,64 @@ def test_a_state_that_is_finite_stays_as_before_the_batch() -> None:
     assert one._engine.iterations == 5
 
 
-def test_a_snapshot_waits_for_a_hundred_times_what_it_took() -> None:
-    engine = model(width=2000)._engine
-    assert engine is not None
-    snapshot = Snapshot(engine)
+def program_of(one: nnfast.Sequential) -> Program:
+    assert one._program is not None
+    return one._program
+
+
+def test_snapshots_and_looks_wait_for_what_they_took() -> None:
+    program = program_of(model(width=2000))
+    engine, snapshot = program.engine, Snapshot(program)
     begin = time.perf_counter()
     snapshot.take()
+    middle = time.perf_counter()
+    assert not snapshot.doubts(always=False)
     end = time.perf_counter()
-    assert end < snapshot._due <= end + 100 * (end - begin)
-    snapshot._due += 60.0
+    assert middle < snapshot._next_copy <= middle + 200 * (middle - begin)
+    assert end < snapshot._next_look <= end + 200 * (end - middle)
+    snapshot._next_copy += 60.0
+    snapshot._next_look += 60.0
     engine.weights[:] = 1.0
     snapshot.take()
     engine.weights[:] = np.inf
+    assert not snapshot.doubts(always=False)
+    assert snapshot.doubts(always=True)
     assert snapshot.put_back()
     assert not (engine.weights == 1.0).any()
+    assert np.isfinite(engine.weights).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str, dtype: str) -> None:
+    nnfast.set_seed(0)
+    one = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
+    one.compile(optimizer, "mae")
+    engine = program_of(one).engine
+    before = [*one.get_weights(), engine.slots.copy()]
+    for value in (np.nan, np.inf, -np.inf):
+        snapshot = Snapshot(program_of(one))
+        snapshot.take()
+        for array in (engine.weights, engine.slots):
+            if array.size:
+                array.flat[-1] = value
+                engine.iterations = 1
+                assert snapshot.doubts(always=True)
+                assert snapshot.put_back()
+                assert engine.iterations == 0
+                for a, b in zip(before, [*one.get_weights(), engine.slots], strict=True):
+                    np.testing.assert_array_equal(a, b)
+    engine.weights[:] = np.finfo(dtype).max  # their sum overflows, they do not
+    assert engine.is_finite()
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    one = model("adam")
+    engine = program_of(one).engine
+    kept = engine.state()
+    one.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="another optimizer"):
+        engine.set_state(kept)
 
 
 def test_training_within_a_callback_of_training() -> None:
@@ -256,58 +298,3 @@ def test_eight_threads_predict_with_one_model() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_a_large_network_returns_at_once(workers: int) -> None:
-    one = nnfast.Sequential(
-        [
-            layers.Dense(1024, activation="relu", input_dim=784),
-            layers.Dense(1024, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-    one.compile("adam", "sparse_categorical_crossentropy")
-    one.n_threads = workers
-    x, y = np.zeros((20_000, 784), np.float32), np.zeros(20_000, np.int32)
-    one.fit(x[:512], y[:512], batch_size=512, verbose=0)  # memory is taken before
-    sent = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    def send() -> None:
-        sent.append(time.perf_counter())
-        signal.raise_signal(signal.SIGALRM)
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    timer = threading.Timer(0.5, send)
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            one.fit(x, y, batch_size=512, epochs=1000, verbose=0)
-        late = time.perf_counter() - sent[0]
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGALRM, before)
-    assert late < 1.0  # 0.1 s and a step, where no other process takes the processors
-    print(f"{late:.2f} s")
-    assert one.history is not None
-    assert all(np.isfinite(w).all() for w in one.get_weights())
-    assert np.isfinite(one.train_on_batch(x[:32], y[:32]))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
-def test_sigterm_ends_the_command_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def task(epochs: int) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5.0)
-
-    monkeypatch.setattr(demo, "digits", task)
-    before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["demo"]) == 130
-    assert capsys.readouterr().err == "nnfast: interrupted\n"
-    assert signal.getsignal(signal.SIGTERM) is before

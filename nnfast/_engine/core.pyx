@@ -6,9 +6,10 @@ Nothing here computes: every number comes from the kernel table of the variant t
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN
-from libc.stdint cimport int32_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -135,7 +136,7 @@ cdef enum:
     MIN_CHUNK_ROWS = 64
     CHUNK_BATCH = 512       # batches below this are shared, not chunked
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
-    PASS_ROWS = 1024        # rows of a chunk in evaluate and forward
+    PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
     SUM_BLOCK = 4096        # as in parameters.pxi
     TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
     IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
@@ -146,6 +147,8 @@ cdef enum:
 
 cdef double GIL_FLOPS = 200000   # work that is over sooner than the GIL would be back: about 2 µs
 cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
+cdef double PASS_SECONDS = 0.05     # of a pass, until Ctrl-C is looked for
+cdef double PASS_FLOPS = 2e8        # of each thread, until it is known how long they take: 2 to 20 ms
 
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
 

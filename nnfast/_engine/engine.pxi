@@ -60,6 +60,23 @@ cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
 
 
+cdef bint all_finite(Buffer buffer):
+    """Whether no number is NaN or infinite: those alone have an exponent of ones, and with 1 more it
+    reaches the sign's bit."""
+    cdef Py_ssize_t i, n = buffer.shape[0] * buffer.shape[1]
+    cdef const uint32_t* singles = <const uint32_t*>buffer.data
+    cdef const uint64_t* doubles = <const uint64_t*>buffer.data
+    cdef uint32_t single = 0
+    cdef uint64_t double_ = 0
+    if buffer.itemsize == 4:
+        for i in range(n):
+            single |= (singles[i] & <uint32_t>0x7F800000) + <uint32_t>0x00800000
+        return single >> 31 == 0
+    for i in range(n):
+        double_ |= (doubles[i] & <uint64_t>0x7FF0000000000000) + <uint64_t>0x0010000000000000
+    return double_ >> 63 == 0
+
+
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
@@ -87,7 +104,7 @@ cdef class Engine:
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
     cdef double next_trial
-    cdef int short_trial            # how far one has come that takes several short calls
+    cdef int trial_part             # how far one has come
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public int n_threads       # at most; 0: as many as all models may use
@@ -258,6 +275,32 @@ cdef class Engine:
         """Whether the last slot is a moving average of the parameters."""
         return self.model.optimizer.ema_momentum > 0
 
+    def is_finite(self, bint slots=True):
+        """Whether weights (and slots) are."""
+        return all_finite(self._weights) and (not slots or all_finite(self._slots))
+
+    def state(self, bint slots=True, into=None):
+        """A copy of weights (and slots) for `set_state`, in the memory of an earlier one where it fits."""
+        cdef Py_ssize_t n = self._weights.shape[1], m = self.slots_size() if slots else 0
+        cdef Buffer kept = into
+        if kept is None or kept.shape[1] != n + m:
+            kept = Buffer(1, n + m, self.format)
+        memcpy(kept.data, self._weights.data, n * kept.itemsize)
+        memcpy(kept.data + n * kept.itemsize, self._slots.data, m * kept.itemsize)
+        return kept
+
+    def set_state(self, Buffer kept not None):
+        """Slots that were not copied become zeros."""
+        cdef Py_ssize_t n = self._weights.shape[1], m = kept.shape[1] - n
+        if kept.format != self.format or m != 0 and m != self.slots_size():
+            raise ValueError("the state is of another model or another optimizer")
+        memcpy(self._weights.data, kept.data, n * kept.itemsize)
+        memset(self._slots.data, 0, self.slots_size() * kept.itemsize)
+        memcpy(self._slots.data, kept.data + n * kept.itemsize, m * kept.itemsize)
+
+    cdef Py_ssize_t slots_size(self):
+        return self._slots.shape[0] * self._slots.shape[1]
+
     cdef refuse_if_busy(self):
         if self.busy:
             raise RuntimeError("this model is in use by another thread: wait for its training, or "
@@ -304,7 +347,7 @@ cdef class Engine:
             self.training = workspace
             self.team_pays = True
             self.next_trial = 0
-            self.short_trial = 0
+            self.trial_part = 0
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -378,35 +421,32 @@ cdef class Engine:
         machine a team is slower than one thread, by 100 times for small steps. Only a measurement
         tells, and it may be made at will, because results do not depend on the number of threads:
         both ways get a millisecond, ten times a second while the team wins, once while it loses.
-        Calls of few steps are a trial's parts: one with one thread, one that wakes the team, one with it.
         """
-        cdef double together
         if threads == 1 or forced_threads:
             self.segment(run, threads, deadline)
-        elif self.k.now() <= self.next_trial:
+            return
+        if self.k.now() > self.next_trial:
+            self.trial(run, threads, deadline)
+        if self.k.now() <= deadline:
             self.segment(run, threads if self.team_pays else 1, deadline)
-        elif run.n_steps > 3:
+
+    cdef trial(self, Run* run, int threads, double deadline):
+        """As much of a trial as there are steps and time for; the next call goes on with it."""
+        if self.trial_part == 0:
             self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
+            self.trial_part = 1
+        if self.trial_part == 1 and run.n_steps > 0 and self.k.now() <= deadline:
             self.segment(run, threads, 0)   # one step, that wakes the team
-            together = self.segment(run, threads, self.k.now() + TRIAL_SECONDS)
-            self.decide(together)
-            if self.k.now() <= deadline:
-                self.segment(run, threads if self.team_pays else 1, deadline)
-        elif self.short_trial == 0:
-            self.alone = self.segment(run, 1, deadline)
-            self.short_trial = 1
-        elif self.short_trial == 1:
-            self.segment(run, threads, deadline)
-            self.short_trial = 2
-        else:
-            self.decide(self.segment(run, threads, deadline))
+            self.trial_part = 2
+        if self.trial_part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
+            self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 
     cdef decide(self, double together):
         """End a trial in which a step of the team took so many seconds."""
         self.team_pays = together < self.alone
         # A trial of long steps takes long.
         self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0) + 20 * self.alone
-        self.short_trial = 0
+        self.trial_part = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
         """Some more steps; returns the seconds that one took."""
@@ -453,6 +493,7 @@ cdef class Engine:
                 return None
             n = data.n = view.shape[0]
             data.x = view.buf
+            data.starts = NULL
             data.y = NULL
             data.labels = NULL
             data.weight = NULL
@@ -521,8 +562,7 @@ cdef class Engine:
         if penalties:
             run.objective = &self.product   # without targets it is 0
         run.denominator = denominator_of(run)
-        with nogil:
-            self.k.infer(run)
+        self.go_through(run, self.k.infer, self.flops)
         return workspace
 
     def loss_and_grad(self, Data data not None, bint given=False):
@@ -564,8 +604,24 @@ cdef class Engine:
         run.data = &data.view
         run.objective = &self.product if given else &self.model.loss if targets else &self.peak
         run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
-        with nogil:
-            self.k.sensitivity(run)
+        self.go_through(run, self.k.sensitivity, 3 * self.flops)
+
+    cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops) except -1:
+        """All chunks, some at a time: in between Python's signal handlers run."""
+        cdef Py_ssize_t threads = run.n_threads
+        cdef double begin, seconds, chunk_flops = flops * run.data.n / run.n_chunks
+        cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / chunk_flops, 1e9)
+        while run.first_chunk < run.n_chunks:
+            run.end_chunk = min(run.n_chunks, run.first_chunk + together * threads)
+            begin = self.k.now()
+            with nogil:
+                some(run)
+            run.first_chunk = run.end_chunk
+            if run.end_chunk < run.n_chunks:
+                PyErr_CheckSignals()
+                seconds = max(self.k.now() - begin, 1e-6)
+                together = 1 + <Py_ssize_t>min(together * PASS_SECONDS / seconds, 1e9)
+        return 0
 
     cdef refuse_function(self):
         if self.function is not None:
@@ -574,11 +630,12 @@ cdef class Engine:
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
         """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
         cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
-        cdef Py_ssize_t chunk = MIN_CHUNK_ROWS if gradient else PASS_ROWS
-        if self.images:
-            chunk = IMAGE_CHUNK_ROWS if gradient else IMAGE_PASS_ROWS
+        cdef Py_ssize_t chunk = (MIN_CHUNK_ROWS if gradient else
+                                 PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
         cdef Py_ssize_t chunks
         cdef int threads
+        if self.images:
+            chunk = IMAGE_CHUNK_ROWS if gradient else IMAGE_PASS_ROWS
         chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
         threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()

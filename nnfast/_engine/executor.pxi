@@ -140,20 +140,19 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     cdef const Block* block = part.block
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
-    cdef Py_ssize_t r, row, size = row_bytes(run.data, model.n_in)
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
-    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
-    for r in range(part.r0, part.r1):
-        row = source_row(run.order, part.first + r)
-        if run.order != NULL and r + ahead < part.r1:
-            prefetch_bytes(<const char*>run.data.x + run.order[part.first + r + ahead] * size, size)
-        gather_row(run.data, row, model.n_in, model.in_scale, model.in_offset,
-                   slot(block, 0, r, model.ld_in))
-        if targets:
-            gather_targets(run.data, row, model.n_out, objective.target_scale,
-                           objective.target_offset, <real*>block.y + r * model.ld_out)
-            block.weight[r] = 1 if run.data.weight == NULL else run.data.weight[row]
-            block.activity[r] = 0
+    cdef Py_ssize_t r, r0 = part.r0, first = part.first + part.r0, m = part.r1 - part.r0
+    gather_inputs(run.data, run.order, first, m, model.n_in, model.in_scale, model.in_offset,
+                  slot(block, 0, r0, model.ld_in), model.ld_in)
+    if not targets:
+        return
+    gather_targets(run.data, run.order, first, m, model.n_out, objective.target_scale,
+                   objective.target_offset, <real*>block.y + r0 * model.ld_out, model.ld_out)
+    for r in range(r0, part.r1):
+        block.weight[r] = 1
+        block.activity[r] = 0
+    if run.data.weight != NULL:
+        for r in range(r0, part.r1):
+            block.weight[r] = run.data.weight[source_row(run.order, part.first + r)]
 
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
@@ -508,17 +507,17 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]
-    cdef Py_ssize_t c = t, r, end, m
+    cdef Py_ssize_t c = run.first_chunk + t, r, end, m
     cdef double penalty
     cdef Part part
     cdef bint direct = (run.chain.ops[0].kind == OP_DENSE
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     given_statistics(run, t)
-    if run.losses_too and run.model.regularized:
+    if run.losses_too and run.model.regularized and run.first_chunk == 0:
         penalty = sum_blocks(run, True, t, share_of_penalties(run, run.denominator))
         if t == 0:
             run.penalty = penalty
-    while c < run.n_chunks:
+    while c < run.end_chunk:
         if run.losses_too:
             chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
         else:
@@ -563,9 +562,9 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
 cdef void sensitivity_worker(Run* run, int t) noexcept nogil:
     """∂loss/∂x of every row to run.sensitivity."""
     cdef uint64_t mode = flush_subnormals()
-    cdef Py_ssize_t c = t
+    cdef Py_ssize_t c = run.first_chunk + t
     given_statistics(run, t)
-    while c < run.n_chunks:
+    while c < run.end_chunk:
         sensitivity_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
         c += run.n_threads
     restore_float_mode(mode)

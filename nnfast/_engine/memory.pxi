@@ -62,13 +62,17 @@ cdef class Buffer:
 cdef class Data:
     """Rows to train on or to predict, read in place.
 
-    x: (n, n_in) float32, float64 or uint8; y: (n, n_out) of the engine's type, or (n,) int32
+    x: (n, n_in) float32, float64 or uint8, or sparse rows of float32 or float64 in SciPy's CSR form; y: (n, n_out) of the engine's type, or (n,) int32
     class indices, or None; sample_weight: (n,) float64 or None. All C-contiguous. targets: anything
     that a loss of the caller's is to be given; the engine does not look at it.
     """
     cdef DataView view
     cdef Py_ssize_t n_in, n_out
     cdef int y_bytes            # of one target; 0: none or class indices
+    cdef const int64_t[::1] starts
+    cdef const int32_t[::1] columns
+    cdef const float[::1] values32
+    cdef const double[::1] values64
     cdef const float[:, ::1] x32
     cdef const double[:, ::1] x64
     cdef const uint8_t[:, ::1] x8
@@ -83,7 +87,10 @@ cdef class Data:
         self.view.n = rows
         self.targets = targets
         self.n_in = x.shape[1]
-        self._take_x(x)
+        if hasattr(x, "indptr"):
+            self._take_sparse(x.indptr, x.indices, x.data)
+        else:
+            self._take_x(x)
         if y is not None:
             self._take_y(y)
         if sample_weight is not None:
@@ -91,6 +98,26 @@ cdef class Data:
             if self.weight.shape[0] != rows:
                 raise ValueError("sample_weight and x differ in length")
             self.view.weight = &self.weight[0] if rows else NULL
+
+    cdef _take_sparse(self, starts, columns, values):
+        cdef Py_ssize_t i, n = columns.shape[0]
+        self.starts = starts.astype("int64")    # a copy: nobody else may write to it
+        self.columns = columns.astype("int32", copy=False)
+        if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.view.n + 1 or values.shape[0] != n:
+            raise ValueError("sparse rows: the arrays do not fit each other")
+        for i in range(self.view.n):
+            if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
+                raise ValueError(f"sparse rows: row {i} is not within the {n} numbers")
+        self.view.starts = &self.starts[0]
+        self.view.columns = &self.columns[0] if n > 0 else NULL
+        if values.dtype.char == "f":
+            self.values32 = values
+            self.view.x_type = INPUT_FLOAT32
+            self.view.x = <const void*>&self.values32[0] if n > 0 else NULL
+        else:
+            self.values64 = values
+            self.view.x_type = INPUT_FLOAT64
+            self.view.x = <const void*>&self.values64[0] if n > 0 else NULL
 
     cdef _take_x(self, x):
         cdef bint some = x.shape[0] > 0 and x.shape[1] > 0
@@ -191,7 +218,7 @@ cdef class Workspace:
         self.run.chain = chain
         self.run.objective = &engine.model.loss
         self.run.n_threads = n_threads
-        self.run.n_chunks = n_chunks
+        self.run.n_chunks = self.run.end_chunk = n_chunks
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
         blocks = <Block*>self.take(n_blocks, sizeof(Block), b"f")

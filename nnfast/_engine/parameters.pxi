@@ -154,6 +154,8 @@ cdef void norm_gradient(const Run* run, const Block* block, const Op* op, Py_ssi
     cdef const real* x = slot(block, op.x, 0, op.ld_x)
     cdef const real* dy = slot(block, op.dy, 0, op.ld_y)
     cdef Py_ssize_t groups = op.n_in // op.channels
+    if dgamma == NULL and dbeta == NULL:
+        return      # and of the first layer there is no dy
     if op.kind == OP_BATCH_NORM and run.training:
         # The way back has them already.
         if dgamma != NULL:
@@ -234,7 +236,7 @@ cdef void update_filters(const Part* part, const Op* op, const Step* step) noexc
         step_range(model, op.b, 0, cols, step)
 
 
-cdef void update_kernel(const Part* part, const Op* op, const Step* step) noexcept nogil:
+cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcept nogil:
     """dW and the optimizer's step for the rows of W that belong to thread t.
 
     The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
@@ -285,7 +287,7 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             update_filters(part, op, step)
         if op.kind != OP_DENSE:
             continue
-        update_kernel(part, op, step)
+        update_dense(part, op, step)
         if op.b >= 0 and t == run.n_threads - 1:
             dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 part.scratch, False)
@@ -295,8 +297,8 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
                         <real*>model.slots + p, model.n_params)
 
 
-cdef void kernel_gradient(const Part* part, const Op* op, Py_ssize_t begin, Py_ssize_t end, real* dw,
-                          bint accumulate) noexcept nogil:
+cdef void dense_gradient(const Part* part, const Op* op, Py_ssize_t begin, Py_ssize_t end, real* dw,
+                         bint accumulate) noexcept nogil:
     """Rows begin … end of dW = (dW +) xᵀ · dz, written out."""
     cdef Py_ssize_t i = begin, rows
     while i < end:
@@ -321,9 +323,9 @@ cdef void write_gradients(const Part* part) noexcept nogil:
             write_filter_gradient(part, op, grads)
         if op.kind != OP_DENSE:
             continue
-        kernel_gradient(part, op, cut(op.n_in, TILE_M, t, run.n_threads),
-                        cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads),
-                        False)
+        dense_gradient(part, op, cut(op.n_in, TILE_M, t, run.n_threads),
+                       cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads),
+                       False)
         if op.b >= 0 and t == run.n_threads - 1:
             dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 gradient_of(run.model, op.b, grads), False)
@@ -344,7 +346,7 @@ cdef void add_gradients(const Part* part, real* grads, bint accumulate) noexcept
             filter_gradient(part, op, 0, filter_rows(run.model, op), True, grads, accumulate)
         if op.kind != OP_DENSE:
             continue
-        kernel_gradient(part, op, 0, op.n_in, gradient_of(run.model, op.w, grads), accumulate)
+        dense_gradient(part, op, 0, op.n_in, gradient_of(run.model, op.w, grads), accumulate)
         if op.b >= 0:
             dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 gradient_of(run.model, op.b, grads), accumulate)

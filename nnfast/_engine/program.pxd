@@ -4,7 +4,7 @@ Plain structs of integers and untyped pointers. `void*` stands for the variant's
 (float or double); places and strides are in elements of it.
 """
 
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef enum OpKind:
@@ -218,7 +218,9 @@ ctypedef struct Model:
 ctypedef struct DataView:
     Py_ssize_t n
     int x_type
-    const void* x               # n × n_in
+    const void* x               # n × n_in, or where there are `starts` the numbers that are not 0
+    const int64_t* starts       # n + 1, where each sparse row begins in x and columns; NULL: x is dense
+    const int32_t* columns      # of each number in x
     const void* y               # n × n_out, or NULL
     const int32_t* labels       # n class indices, or NULL
     const double* weight        # n, or NULL: ones
@@ -266,6 +268,7 @@ ctypedef struct Run:
     int status
     # passes over fixed chunks of rows
     Py_ssize_t n_chunks
+    Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
     void* partials              # n_chunks × n_params
     double* chunk_loss          # n_chunks
     int losses_too              # not only predictions, in a pass over the inference chain

@@ -311,49 +311,40 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                 product_rows(min(rows, m - i), width, &t)
 
 
-cdef inline void row_tile(int nv, Py_ssize_t k, const real* x, const real* w, Py_ssize_t ldw,
-                          const real* b, bint relu, real* y) noexcept nogil:
-    """nv vectors of one row; nv is a constant in every call."""
-    cdef vreal acc[8]
-    cdef vreal xp
-    cdef Py_ssize_t p
-    cdef int j
-    for j in range(nv):
-        acc[j] = vsplat(0) if b == NULL else vload(b + j * VLEN)
-    for p in range(k):
-        xp = vsplat(x[p])
-        for j in range(nv):
-            acc[j] = acc[j] + xp * vload(w + j * VLEN)
-        w += ldw
-    for j in range(nv):
-        vstore(y + j * VLEN, vmax(vsplat(0), acc[j]) if relu else acc[j])
+cdef inline void add_row_products(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
+                                  real* y) noexcept nogil:
+    """y[n] += x[depth] · w[depth, n]; depth is a constant in every call."""
+    cdef vreal xp[8]
+    cdef vreal sum
+    cdef Py_ssize_t q, j
+    cdef int p
+    for p in range(depth):
+        xp[p] = vsplat(x[p])
+    for q in range(blocks(n, VLEN)):
+        j = q * VLEN
+        sum = vload(y + j)
+        for p in range(depth):
+            sum = sum + xp[p] * vload(w + p * ldw + j)
+        vstore(y + j, sum)
 
 
 cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, const real* b, real* y,
                       bint relu) noexcept nogil:
-    """dense_forward of a single row: as many columns at a time as there are accumulators, so that W is
-    read in the order in which it lies in memory."""
-    cdef Py_ssize_t j = 0, left = blocks(n, VLEN)
-    cdef const real* bj
-    cdef int step
-    while left > 0:
-        bj = b
-        if b != NULL:
-            bj = b + j
-        if left >= 8:
-            step = 8
-            row_tile(8, k, x, w + j, n, bj, relu, y + j)
-        elif left >= 4:
-            step = 4
-            row_tile(4, k, x, w + j, n, bj, relu, y + j)
-        elif left >= 2:
-            step = 2
-            row_tile(2, k, x, w + j, n, bj, relu, y + j)
-        else:
-            step = 1
-            row_tile(1, k, x, w + j, n, bj, relu, y + j)
-        left -= step
-        j += step * VLEN
+    """dense_forward of a single row. W is read once, eight rows at a time, as it lies in memory; the row
+    of sums stays in the first-level cache."""
+    cdef Py_ssize_t p = 0, q, j
+    for q in range(blocks(n, VLEN)):
+        j = q * VLEN
+        vstore(y + j, vsplat(0) if b == NULL else vload(b + j))
+    while p + 8 <= k:
+        add_row_products(8, n, x + p, w + p * n, n, y)
+        p += 8
+    while p < k:
+        add_row_products(1, n, x + p, w + p * n, n, y)
+        p += 1
+    if relu:
+        for q in range(blocks(n, VLEN)):
+            vstore(y + q * VLEN, vmax(vsplat(0), vload(y + q * VLEN)))
 
 
 cdef void dense_forward_one(Py_ssize_t m, Py_ssize_t k, const real* x, Py_ssize_t ldx, const real* w,

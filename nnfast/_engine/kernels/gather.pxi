@@ -51,48 +51,95 @@ cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noe
     return position if order == NULL else order[position]
 
 
-cdef inline Py_ssize_t row_bytes(const DataView* data, Py_ssize_t n_in) noexcept nogil:
-    if data.x_type == INPUT_FLOAT32:
-        return n_in * sizeof(float)
-    return n_in * sizeof(double) if data.x_type == INPUT_FLOAT64 else n_in
-
-
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
     """Whether the rows are numbers of our type, as they are to be."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
-    return data.x_type == own and scale == 1 and offset == 0
+    return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
-cdef void gather_row(const DataView* data, Py_ssize_t row, Py_ssize_t n_in, double scale, double offset,
-                     real* out) noexcept nogil:
-    """out = scale·x[row] + offset"""
-    cdef bint plain = scale == 1 and offset == 0
-    if data.x_type == INPUT_FLOAT32:
-        if plain and sizeof(real) == sizeof(float):
-            copy_row(<const real*>data.x + row * n_in, n_in, out)
-        else:
-            convert_row(<float*>data.x + row * n_in, n_in, scale, offset, out)
-    elif data.x_type == INPUT_FLOAT64:
-        if plain and sizeof(real) == sizeof(double):
-            copy_row(<const real*>data.x + row * n_in, n_in, out)
-        else:
-            convert_row(<double*>data.x + row * n_in, n_in, scale, offset, out)
-    else:
-        convert_row(<uint8_t*>data.x + row * n_in, n_in, scale, offset, out)
-
-
-cdef void gather_targets(const DataView* data, Py_ssize_t row, Py_ssize_t n_out, double scale,
-                         double offset, real* y) noexcept nogil:
-    """y = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
-    cdef bint plain = scale == 1 and offset == 0
+cdef inline void scatter_row(input_real* x, const int32_t* columns, Py_ssize_t count, Py_ssize_t n_in,
+                             double scale, double offset, real* out) noexcept nogil:
+    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
     cdef Py_ssize_t j
-    if data.y != NULL:
-        copy_row(<const real*>data.y + row * n_out, n_out, y)
+    for j in range(n_in):
+        out[j] = <real>offset
+    for j in range(count):
+        # Looked at here, because another thread may write to them.
+        if <uint32_t>columns[j] < <uint64_t>n_in:
+            out[columns[j]] += <real>x[j] * <real>scale
+
+
+# The rows first … first + m of an order, or of the data's own, in three forms.
+
+cdef inline void copy_rows(const real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
+                           real* out, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r, size = n * sizeof(real)
+    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
+    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
+    if n <= VLEN:   # apart, for the mask is made once then
+        for r in range(m):
+            store_cols(out + r * ld, load_cols(x + source_row(order, first + r) * n, <int>n), <int>n)
+        return
+    for r in range(m):
+        if order != NULL and r + ahead < m:
+            prefetch_bytes(x + order[first + r + ahead] * n, size)
+        copy_row(x + source_row(order, first + r) * n, n, out + r * ld)
+
+
+cdef inline void convert_rows(input_real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first,
+                              Py_ssize_t m, double scale, double offset, real* out,
+                              Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r, size = n * sizeof(x[0])
+    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
+    for r in range(m):
+        if order != NULL and r + ahead < m:
+            prefetch_bytes(x + order[first + r + ahead] * n, size)
+        convert_row(x + source_row(order, first + r) * n, n, scale, offset, out + r * ld)
+
+
+cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t n,
+                              const int32_t* order, Py_ssize_t first, Py_ssize_t m, double scale,
+                              double offset, real* out, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r, row, start
+    for r in range(m):
+        row = source_row(order, first + r)
+        start = starts[row]
+        scatter_row(x + start, columns + start, starts[row + 1] - start, n, scale, offset, out + r * ld)
+
+
+cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
+                        Py_ssize_t n_in, double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
+    """out[m, n_in] = scale·x + offset"""
+    if in_place(data, scale, offset):
+        copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
+    elif data.starts != NULL and data.x_type == INPUT_FLOAT32:
+        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+    elif data.starts != NULL:
+        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out, ld)
+    elif data.x_type == INPUT_FLOAT32:
+        convert_rows(<float*>data.x, n_in, order, first, m, scale, offset, out, ld)
+    elif data.x_type == INPUT_FLOAT64:
+        convert_rows(<double*>data.x, n_in, order, first, m, scale, offset, out, ld)
     else:
-        memset(y, 0, n_out * sizeof(real))
-        # Checked again, because another thread may write to the labels.
-        if data.labels != NULL and <uint32_t>data.labels[row] < <uint32_t>n_out:
-            y[data.labels[row]] = 1
-    if not plain:
-        for j in range(n_out):
-            y[j] = <real>scale * y[j] + <real>offset
+        convert_rows(<uint8_t*>data.x, n_in, order, first, m, scale, offset, out, ld)
+
+
+cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
+                         Py_ssize_t n_out, double scale, double offset, real* y, Py_ssize_t ld) noexcept nogil:
+    """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
+    cdef Py_ssize_t r, j
+    cdef int32_t label
+    if data.y != NULL:
+        copy_rows(<const real*>data.y, n_out, order, first, m, y, ld)
+    else:
+        memset(y, 0, m * ld * sizeof(real))
+    if data.labels != NULL:
+        for r in range(m):
+            label = data.labels[source_row(order, first + r)]
+            # Checked again, because another thread may write to the labels.
+            if <uint32_t>label < <uint32_t>n_out:
+                y[r * ld + label] = 1
+    if scale != 1 or offset != 0:
+        for r in range(m):
+            for j in range(n_out):
+                y[r * ld + j] = <real>scale * y[r * ld + j] + <real>offset

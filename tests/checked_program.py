@@ -1,0 +1,76 @@
+"""A little of everything that is compiled, for tools that are too slow for the tests: Valgrind.
+
+valgrind --error-exitcode=9 python tests/checked_program.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+
+import numpy as np
+
+import nnfast
+from nnfast import _engine, layers, optimizers
+
+RNG = np.random.default_rng(0)
+
+
+def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
+    """Return chains with every kind of layer, of sizes that do not fill their vectors."""
+    return [
+        [layers.Dense(19, activation="relu", input_dim=n_in), layers.Dense(n_out)],
+        [
+            layers.Rescaling(0.5, input_shape=(n_in,)),
+            layers.BatchNormalization(center=False, scale=False),
+            layers.Dense(35, activation="gelu", kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.2),
+            layers.Dense(7, activation="tanh", use_bias=False),
+            layers.LayerNormalization(),
+            layers.GaussianNoise(0.1),
+            layers.Activation("mish"),
+            layers.Dense(n_out, kernel_constraint="unit_norm"),
+        ],
+    ]
+
+
+def work(model: nnfast.Sequential, n: int, n_in: int, n_out: int) -> None:
+    """Train, measure, differentiate, save and load."""
+    x, y = RNG.normal(size=(n, n_in)), RNG.normal(size=(n, n_out))
+    for rows in (x, x.astype(np.float32), (x > 0).astype(np.uint8)):
+        model.fit(rows, y, epochs=2, batch_size=17, verbose=0, validation_split=0.2)
+        model.evaluate(rows, y, verbose=0)
+        for some in (1, 3, 4, n):
+            model.predict(rows[:some])
+    model.loss_and_grad(x, y)
+    model.input_gradient(x, y)
+    model.train_on_gradient(x, y)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(f"{folder}/model")
+        nnfast.load_model(f"{folder}/model").fit(x, y, verbose=0)
+
+
+def main() -> None:
+    """Do it for every variant of types and threads."""
+    warnings.simplefilter("ignore")
+    for threads in (1, 3):
+        _engine.force_threads(threads)
+        for dtype in ("float32", "float64"):
+            for i, stack in enumerate(stacks(13, 3)):
+                model = nnfast.Sequential(stack, dtype=dtype)
+                adam = optimizers.Adam(amsgrad=True, clipnorm=1.0)
+                model.compile(adam if i else optimizers.SGD(0.1, momentum=0.9), "mse", ["mae"])
+                work(model, 53, 13, 3)
+            classes = nnfast.Sequential(
+                [layers.Dense(9, input_dim=3), layers.Dense(5, activation="softmax")], dtype=dtype
+            )
+            classes.compile("rmsprop", "sparse_categorical_crossentropy", ["accuracy"])
+            x, y = RNG.normal(size=(1100, 3)), RNG.integers(0, 5, 1100)
+            classes.fit(x, y, batch_size=1000, verbose=0)  # in chunks
+            classes.evaluate(x, y, verbose=0)
+    nnfast.show_config()
+
+
+if __name__ == "__main__":
+    main()

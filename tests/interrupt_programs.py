@@ -1,0 +1,83 @@
+"""Programs that are interrupted while they work; the tests run them in a process of their own.
+
+They print, for every interrupt, the seconds from the signal to the return as the wall has them and
+as the processor has them: on a machine that is shared only the second are the program's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import nnfast
+from nnfast import layers
+
+TIMES = 2
+
+
+def largest(threads: int) -> nnfast.Sequential:
+    """Return the largest network of the benchmarks."""
+    model = nnfast.Sequential(
+        [
+            layers.Dense(2048, activation="relu", input_dim=1024),
+            layers.Dense(2048, activation="relu"),
+            layers.Dense(1000, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.n_threads = threads
+    return model
+
+
+def interrupted(work: Callable[[], object], after: float) -> tuple[float, float]:
+    """Do `work`, with a SIGINT after so many seconds; return how long it went on (wall, CPU)."""
+    sent: list[float] = []
+
+    def send() -> None:
+        time.sleep(after)
+        sent.extend((time.perf_counter(), time.process_time()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        work()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        now = (time.perf_counter(), time.process_time())
+    sender.join()
+    return now[0] - sent[0], now[1] - sent[1]
+
+
+def main(call: str, threads: int) -> None:
+    """Interrupt a call several times, each a little later; look at the model in between."""
+    x, y = np.zeros((32_768, 1024), np.float32), np.zeros(32_768, np.int32)
+    model = largest(threads)
+    few = slice(0, 256)  # a step an epoch
+    model.fit(x[few], y[few], batch_size=256, epochs=2, verbose=0)  # memory is taken before
+    begin, wall = time.process_time(), time.perf_counter()
+    model.train_on_batch(x[few], y[few])
+    print(time.process_time() - begin)
+    some_steps = 4 * (time.perf_counter() - wall)  # of which one at least is over by then
+    work: dict[str, Callable[[], object]] = {
+        "fit": lambda: model.fit(x[few], y[few], batch_size=256, epochs=10_000, verbose=0),
+        "evaluate": lambda: model.evaluate(x, y, verbose=0),
+        "predict": lambda: model.predict(x),
+    }
+    for i in range(TIMES):
+        print(*interrupted(work[call], 0.4 + some_steps + 0.037 * i))
+        assert model.history is not None
+        epochs = len(model.history.history["loss"])
+        assert epochs > 0  # what was done before the signal is in the history
+        assert np.isfinite(model.predict(x[:64])).all()
+        assert np.isfinite(model.train_on_batch(x[:32], y[:32]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,127 @@
+"""Ctrl-C and SIGTERM are heard within 0.3 s, and leave a model that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import interrupt_programs
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast import _engine, cli, demo, layers
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals")
+LIMIT = 0.3
+
+
+def environment() -> dict[str, str]:
+    """Return what makes a program import the package under test, which need not be installed."""
+    package = os.path.dirname(os.path.dirname(nnfast.__file__))
+    paths = [package, os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.mark.skipif(
+    _engine.core.describe(_engine._tables[0])["vector_bytes"] < 16,
+    reason="a build without vectors takes seconds for a step of that network",
+)
+@pytest.mark.parametrize(
+    ("call", "threads"), [("fit", 1), ("fit", 2), ("evaluate", 1), ("predict", 2)]
+)
+def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) -> None:
+    program = [sys.executable, interrupt_programs.__file__, call, str(threads)]
+    done = subprocess.run(
+        program, capture_output=True, text=True, timeout=120, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    step, *late = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    assert len(late) == interrupt_programs.TIMES
+    # A step is not cut; the baseline's takes longer than the limit.
+    limit = max(LIMIT, 0.1 + 1.5 * step[0] / threads)
+    print(f"a step takes {step[0] / threads:.3f} s; late:", late)
+    for wall, processor in late:
+        assert processor / threads < limit
+        assert wall < 10 * limit  # it did not wait for anything, however busy the machine
+
+
+def test_where_a_pass_looks_for_ctrl_c_changes_nothing() -> None:
+    """A large network's chunks are gone through few at a time, as many as there are threads."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1500, 700), np.float32)
+    y = rng.integers(0, 3, len(x))
+    model = nnfast.Sequential(
+        [layers.Dense(1100, activation="tanh", input_dim=700, kernel_regularizer="l2")]
+    )
+    model.add(layers.Dense(3, activation="softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            _engine.force_threads(threads)
+            found.append(
+                [model.evaluate(x, y, verbose=0), model.predict(x), model.input_gradient(x, y)]
+            )
+    finally:
+        _engine.force_threads(0)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    (w1, b1), (w2, b2) = (layer.get_weights() for layer in model.layers)
+    z = np.tanh(x @ w1 + b1) @ w2 + b2
+    expected = np.exp(z - z.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[0][1], expected, atol=1e-5)
+    loss = -np.log(expected[np.arange(len(x)), y]).mean() + 0.01 * (w1**2).sum()
+    assert found[0][0] == pytest.approx(loss, rel=1e-4)
+
+
+def test_sigterm_ends_the_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def task(epochs: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5.0)
+
+    monkeypatch.setattr(demo, "digits", task)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "nnfast: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+COMMAND = """
+import sys
+from nnfast import cli, demo
+
+train = demo._train
+demo._train = lambda task: (print("trains", flush=True), train(task))[1]
+sys.exit(cli.main(["demo", "--epochs", "1000000"]))
+"""
+
+
+def test_sigterm_ends_the_command_while_it_trains() -> None:
+    for extra in ("sklearn", "matplotlib", "rich"):
+        pytest.importorskip(extra)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", COMMAND],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "trains\n"
+        time.sleep(0.3)
+        sent = time.perf_counter()
+        command.terminate()
+        _, errors = command.communicate(timeout=60)
+        late = time.perf_counter() - sent
+    assert errors.endswith("nnfast: interrupted\n")
+    assert command.returncode == 130
+    print(f"{late:.2f} s")
+    assert late < 10 * LIMIT  # with the end of the interpreter, on a machine that may be busy

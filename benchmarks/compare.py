@@ -32,7 +32,7 @@ from cases import CASES, CLASSIC, Case, Problem
 from peers import PEERS, Contender, installed, versions
 from pin import pin, threads
 from predictors import NumPyAdd
-from timing import AGREEMENT, disagreements, interleaved, medians
+from timing import AGREEMENT, AGREEMENT_OF_IMAGES, disagreements, interleaved, medians
 from trainers import LeftOut
 from verdicts import verdicts, word
 
@@ -65,11 +65,12 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
     entered = contenders(case, names)
     differences = disagreements(entered)
     result: dict[str, Any] = {"case": case.name, "flops": case.flops, "disagreement": differences}
+    allowed = AGREEMENT if case.dense else AGREEMENT_OF_IMAGES
     for name, difference in differences.items():
-        if not difference <= AGREEMENT:  # also true for NaN
+        if not difference <= allowed:  # also true for NaN
             result["error"] = (
                 f"{case.name}: {name} disagrees with {names[0]}, "
-                f"by {difference:.2g} where {AGREEMENT:g} is allowed"
+                f"by {difference:.2g} where {allowed:g} is allowed"
             )
             return result
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROUND_SECONDS = 0.15
 # float32 rounding, and two placements of Adam's epsilon, move a loss by less than this.
 AGREEMENT = 2e-4
+# Which of two nearly equal pixels a pooling takes, rounding decides: that moves one by 3e-4.
+AGREEMENT_OF_IMAGES = 5e-4
 
 
 def seconds(contender: Contender, times: int) -> float:

@@ -66,7 +66,7 @@ def test_reference(optimizer: str, activations: tuple[str, ...], loss: str, weig
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_reference_in_blocks(optimizer: str) -> None:
-    """A kernel of several blocks of rows and columns, from more rows than are summed up at a time."""
+    """A kernel of several blocks of rows and columns; more rows than are summed up at a time."""
     rng = np.random.default_rng(4)
     sizes, batch, loss = (110, 1040, 5), 300, "categorical_crossentropy"
     network = Network(random_weights(rng, sizes), ("tanh", "softmax"), loss)

@@ -122,7 +122,8 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
 
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                         Py_ssize_t n_out, double scale, double offset, real* y, Py_ssize_t ld) noexcept nogil:
+                         Py_ssize_t n_out, double scale, double offset, real* y,
+                         Py_ssize_t ld) noexcept nogil:
     """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from nnfast._validation import Shape, entries, integer
 
 Sizes = int | Sequence[int]
 
+LARGEST_IMAGE = 2**30  # of which the engine counts the numbers in 32 bits
 LARGEST = 2**31 - 1  # so that the engine's integers hold them, and a few of their products
 
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
@@ -77,7 +79,7 @@ class Windowed(Layer):
     def _window(self, shape: Shape, channels: int, groups: int = 1) -> Window:
         """Return the window over samples of `shape` that makes outputs of so many channels."""
         self._check_images(shape)
-        out, before = [], []
+        out, before, reached = [], [], []
         for size, kernel, stride, rate in zip(
             shape, self._kernel, self.strides, self.dilation_rate, strict=False
         ):
@@ -91,11 +93,18 @@ class Windowed(Layer):
             else:
                 out.append((size - 1) // stride + 1)
                 before.append(max(0, (out[-1] - 1) * stride + reach - size) // 2)
+            reached.append(max(before[-1] + size, (out[-1] - 1) * stride + reach))
         if min(out) < 1:
             dilated = f" with dilation {self.dilation_rate}" if max(self.dilation_rate) > 1 else ""
             raise ValueError(
                 f"{self._label()} has a window of {self._kernel}{dilated}, larger than its input "
                 f"of shape {shape}: take a smaller one or padding='same'"
+            )
+        if max(math.prod(reached) * shape[-1], math.prod(out) * channels) > LARGEST_IMAGE:
+            raise ValueError(
+                f"{self._label()} makes samples of shape {(*out, channels)} from padded ones of "
+                f"shape {(*reached, shape[-1])}; the engine takes up to {LARGEST_IMAGE} numbers "
+                "in one"
             )
 
         def two(values: Sequence[int], missing: int = 1) -> tuple[int, int]:

@@ -438,6 +438,13 @@ def test_arguments_that_are_wrong(
         make()
 
 
+def test_samples_of_more_numbers_than_the_engine_counts() -> None:
+    layer = layers.Conv2D(2**20, 3, padding="same")
+    with pytest.raises(ValueError, match=r"Conv2D.*\(64, 64, 1048576\).*1073741824"):
+        layer.infer_shape((64, 64, 1))
+    assert layer.infer_shape((32, 32, 1)) == (32, 32, 2**20)
+
+
 def test_constraints_of_axes_that_are_not_side_by_side() -> None:
     with pytest.raises(ValueError, match=r"axis=\(0, 2\).*\(3, 3, 1, 4\)"):
         nnfast.Sequential(

@@ -56,7 +56,9 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     high = max(rows, win.top + win.h)
     wide = max(cols, win.left + win.w)
     l.pixels = win.out_h * win.out_w
-    l.images = max(<Py_ssize_t>1, BUNDLE_PIXELS // l.pixels)
+    # Places in a bundle are 32-bit integers.
+    l.images = (1 << 30) // (max(high * wide * win.c, l.pixels * win.out_c) + 32)
+    l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
     l.c = win.c // win.groups
     l.f = win.out_c // win.groups
     l.k = win.kernel_h * win.kernel_w * l.c

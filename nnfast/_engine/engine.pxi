@@ -104,6 +104,7 @@ cdef class Engine:
     cdef uint64_t order_epoch
     cdef bint team_pays             # what the last trial found
     cdef double next_trial
+    cdef double pause               # from one trial to the next
     cdef int trial_part             # how far one has come
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
@@ -347,6 +348,7 @@ cdef class Engine:
             self.training = workspace
             self.team_pays = True
             self.next_trial = 0
+            self.pause = 0.05
             self.trial_part = 0
         return self.training
 
@@ -420,7 +422,7 @@ cdef class Engine:
         A thread that waits for one which the system has put aside waits for milliseconds: on a busy
         machine a team is slower than one thread, by 100 times for small steps. Only a measurement
         tells, and it may be made at will, because results do not depend on the number of threads:
-        both ways get a millisecond, ten times a second while the team wins, once while it loses.
+        both ways get a millisecond, ten times a second while the team wins, at last once while it loses.
         """
         if threads == 1 or forced_threads:
             self.segment(run, threads, deadline)
@@ -449,8 +451,10 @@ cdef class Engine:
     cdef decide(self, double together):
         """End a trial in which a step of the team took so many seconds."""
         self.team_pays = together < self.alone
+        # One lost trial may be bad luck: the next comes as soon as after one that was won.
+        self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)
         # A trial of long steps takes long.
-        self.next_trial = self.k.now() + (0.1 if self.team_pays else 1.0) + 20 * self.alone
+        self.next_trial = self.k.now() + self.pause + 20 * self.alone
         self.trial_part = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):

@@ -4,10 +4,10 @@
     python benchmarks/estimators.py --update-docs
     python benchmarks/estimators.py --data ../shared/data --sets digits,adult --seeds 2
 
-The two take turns, round by round, so that a slow moment of the machine hits both; times of an epoch
-are the shortest of all rounds, because other programs only add to them; scores are means ± standard
-deviations over seeds on a quarter of the rows (R² or accuracy). California housing and Adult are read from CSV files, and left out
-where they are not found.
+The two take turns, round by round, so that a slow moment of the machine hits both; the time of an
+epoch is that of the fastest round, because other programs only add to it; scores are means ±
+standard deviations over seeds on a quarter of the rows (R² or accuracy). California housing and
+Adult are read from CSV files, and left out where they are not found.
 """
 
 from __future__ import annotations

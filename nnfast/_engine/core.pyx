@@ -259,4 +259,5 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
 
 include "memory.pxi"
 include "engine.pxi"
+include "snapshot.pxi"
 include "functions.pxi"

@@ -549,9 +549,16 @@ cdef class Engine:
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
         self.busy = True
-        with nogil:
-            self.k.gradient(run)
-        self.busy = False
+        try:
+            run.stop = True
+            while run.stop:
+                run.deadline = self.k.now() + pass_seconds
+                with nogil:
+                    self.k.gradient(run)
+                if run.stop:
+                    PyErr_CheckSignals()
+        finally:
+            self.busy = False
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint given=False):
@@ -587,7 +594,7 @@ cdef class Engine:
             if run.end_chunk < run.n_chunks:
                 PyErr_CheckSignals()
                 seconds = max(self.k.now() - begin, 1e-6)
-                together = 1 + <Py_ssize_t>min(together * PASS_SECONDS / seconds, 1e9)
+                together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
         return 0
 
     cdef refuse_function(self):

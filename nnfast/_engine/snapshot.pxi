@@ -125,4 +125,3 @@ cdef class Snapshot:
         if self.has_slots:
             memcpy(self.kept.data + n, engine._slots.data, m)
         self.iterations = engine.iterations
-

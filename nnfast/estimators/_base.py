@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from nnfast import _validation as check
 from nnfast import activations, optimizers
 from nnfast.estimators import _lbfgs
 from nnfast.estimators._compat import (
@@ -239,6 +241,35 @@ class BaseMLP(BaseEstimator, ABC):
             # Pickled were copies of the views.
             network.take(self.coefs_, self.intercepts_)
             self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
+
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+        """Write a fitted estimator to a file for `nnfast.load_model`; nothing in it is pickled.
+
+        The file holds parameters, weights, attributes, the optimizer's state and the place in the
+        random streams, so that `partial_fit` goes on exactly. It replaces an older one at once, or
+        not at all. Callbacks are left out, with a warning.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Any file name.
+        include_optimizer : bool, default True
+            Without it the file is for predictions.
+
+        Raises
+        ------
+        ValueError
+            If random_state is neither None nor an integer, or classes are neither texts nor
+            numbers.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast import saving
+        from nnfast.estimators._saving import contents
+
+        path = check.file_name("path", path)
+        check_is_fitted(self)
+        saving.write(path, *contents(self, check.flag("include_optimizer", include_optimizer)))
 
     # ---- training --------------------------------------------------------------------------------
 

@@ -190,6 +190,7 @@ RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "method": (("attributes", "predict"), 1.0, "predict is not what estimators have"),
     "curve": (("attributes", "loss_curve_"), ["a"], "not a list of numbers"),
     "count": (("attributes", "n_iter_"), -1, "n_iter_"),
+    "attribute": (("attributes",), {"n_iter_": 1, "loss_curve_": []}, "attributes are missing"),
     "order": (("classes", "values"), [1, 0, 2], "not in order"),
     "number of classes": (("classes", "values"), [0, 1, 2, 3], "need 4 outputs, it has 3"),
     "type of classes": (("classes", "values"), ["a", "b", "c"], "not of type int64"),

@@ -299,7 +299,7 @@ class BaseMLP(BaseEstimator, ABC):
                     f"{list(network.architecture.sizes)}: they cannot go on from there"
                 )
         self._objective(network.dtype).configure(network.engine)
-        network.engine.n_threads = self.n_threads or 0
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
         if self.solver in STOCHASTIC:
             self._fit_stochastic(network, X, y, weight, incremental, validation)
         else:
@@ -470,7 +470,7 @@ class BaseMLP(BaseEstimator, ABC):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._fitted()
-        network.engine.n_threads = self.n_threads or 0
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
         return predict(network, X)
 
     def __sklearn_tags__(self) -> Any:

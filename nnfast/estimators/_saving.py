@@ -108,6 +108,10 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     estimator = cls(**_given(description["params"]))
     estimator._validate_params()
     _take_attributes(estimator, description["attributes"])
+    if description["training"] is not None or "loss_curve_" in description["attributes"]:
+        missing = {*COUNTS, *NUMBERS, *CURVES[:2]} - description["attributes"].keys()
+        if missing:
+            raise ValueError(f"attributes are missing: {sorted(missing)}")
     coefs = _coefs(arrays)
     sizes = sizes_of(coefs)
     if estimator._hidden() != list(sizes[1:-1]):

@@ -139,11 +139,12 @@ def test_names_of_features_and_sizes_of_files(tmp_path: Path) -> None:
     assert two.feature_names_in_.tolist() == list("abcd")
     np.testing.assert_array_equal(one.predict(frame), two.predict(frame))
     one.save(tmp_path / "small", include_optimizer=False)
-    np.testing.assert_array_equal(one.predict(X), nnfast.load_model(tmp_path / "small").predict(X))
+    small = nnfast.load_model(tmp_path / "small")
+    np.testing.assert_array_equal(one.predict(frame), small.predict(frame))
     arrays, description = saving.read(tmp_path / "small")
     assert set(arrays) == {"coefs/0", "coefs/1", "intercepts/0", "intercepts/1"}
     assert description["estimator"]["training"] is None
-    nnfast.load_model(tmp_path / "small").partial_fit(X, X[:, 1])  # with a new optimizer
+    small.partial_fit(frame, X[:, 1])  # with a new optimizer
 
 
 def test_what_is_not_saved_is_told_of(tmp_path: Path) -> None:
@@ -232,4 +233,23 @@ def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Pat
         saving.write(path, {**arrays, name: array}, description)
         with pytest.raises(ValueError, match="is not a model saved by nnfast"):
             nnfast.load_model(path)
-    assert json.dumps(description)  # it is JSON, and holds no code
+
+
+@pytest.mark.parametrize("name", ["format1-classifier", "format1-regressor"])
+def test_files_of_every_format_load(name: str) -> None:
+    """They are never written again: what a version has saved, all later ones read."""
+    path = Path(__file__).parent / "formats" / name
+    one = nnfast.load_model(path.with_suffix(".safetensors"))
+    x = np.linspace(-1, 1, 10).reshape(5, 2)
+    expected = np.array(json.loads(path.with_suffix(".json").read_text()))
+    predict = getattr(one, "predict_proba", one.predict)
+    np.testing.assert_allclose(predict(x), expected, rtol=1e-4, atol=1e-6)
+    assert one.n_iter_ == 3
+    many = np.linspace(-1, 1, 60).reshape(30, 2)
+    y = np.resize(one.classes_, 30) if hasattr(one, "classes_") else many[:, 0]
+    one.set_params(warm_start=True, max_iter=2).fit(many, y)
+    assert np.isfinite(predict(x)).all()
+
+
+def test_threads_beyond_any_machine() -> None:
+    assert nnfast.MLPRegressor(max_iter=1, n_threads=2**70).fit(X, X[:, 0]).n_iter_ == 1

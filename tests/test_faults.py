@@ -220,6 +220,90 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
         snapshot.put_back()
 
 
+# Where a callback fails in the second of three epochs, and the steps of four an epoch before that.
+HOOKS = {
+    "on_train_begin": 0,
+    "on_epoch_begin": 4,
+    "on_train_batch_begin": 4,
+    "on_train_batch_end": 5,
+    "on_test_begin": 8,
+    "on_test_batch_begin": 8,
+    "on_test_batch_end": 8,
+    "on_test_end": 8,
+    "on_epoch_end": 8,
+    "on_train_end": 12,
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_exception_in_a_callback_leaves_what_was_trained(hook: str) -> None:
+    class Failing(callbacks.Callback):
+        epoch = 0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+    def fail(self: Failing, *arguments: Any, **logs: Any) -> None:
+        if hook == "on_epoch_begin":
+            self.epoch = arguments[0]
+        if self.epoch == 1 or hook in ("on_train_begin", "on_train_end"):
+            raise OSError("the disk is gone")
+
+    setattr(Failing, hook, fail)
+    one, other = model(), model()
+    fit: dict[str, Any] = {"x": X, "y": Y, "batch_size": 16, "verbose": 0, "shuffle": False}
+    with pytest.raises(OSError, match="the disk is gone"):
+        one.fit(**fit, epochs=3, validation_data=(X, Y), callbacks=[Failing()])
+    assert one._engine is not None
+    assert one._engine.iterations == HOOKS[hook]
+    for _ in range(HOOKS[hook] // 4):
+        other.fit(**fit)
+    if HOOKS[hook] % 4:
+        other.train_on_batch(X[:16], Y[:16])
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for each in (one, other):
+        each.fit(**fit)  # and it goes on
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_exception_in_a_metric_leaves_what_was_trained() -> None:
+    one, other = model(), model()
+
+    def failing(y_true: Any, y_pred: Any) -> Any:
+        raise ZeroDivisionError("no mean of nothing")
+
+    one.compile("adam", "mse", metrics=[failing])
+    with pytest.raises(ZeroDivisionError):
+        one.fit(X, Y, batch_size=16, epochs=3, verbose=0, shuffle=False)
+    other.fit(X, Y, batch_size=16, verbose=0, shuffle=False)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    one.compile("adam", "mse")
+    assert np.isfinite(one.fit(X, Y, verbose=0).history["loss"]).all()
+
+
+def test_different_models_train_at_once() -> None:
+    x = np.random.default_rng(0).normal(size=(2000, 5)).astype("f")
+    models = [model(width=8 + 8 * i) for i in range(4)]
+    histories: dict[int, Any] = {}
+
+    def work(i: int) -> None:
+        histories[i] = models[i].fit(x, x[:, 0], epochs=5, verbose=0).history
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        alone = model(width=8 + 8 * i)
+        assert histories[i] == alone.fit(x, x[:, 0], epochs=5, verbose=0).history
+        for a, b in zip(alone.get_weights(), models[i].get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_training_within_a_callback_of_training() -> None:
     class Inner(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from nnfast import _engine, _progress
 from nnfast._callback import CallbackList, History, Logs
-from nnfast._engine.core import Buffer
 from nnfast._metric import Metric
 from nnfast._plan import Plan
 from nnfast._progress import Progress
@@ -177,57 +176,6 @@ class Program:
         return float(values.mean()) + penalties, gradient
 
 
-class Snapshot:
-    """The last state of an engine in training that is known to be finite.
-
-    A step whose loss is finite may still give weights that are not: the gradient, or what an
-    optimizer adds up, overflows earlier than the loss does.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self.engine = program.engine
-        self.optimizer = program.optimizer
-        self.kept: Buffer | None = None
-        self.iterations = 0
-        self._next_copy = self._next_look = 0.0
-
-    def take(self) -> None:
-        """Keep the present state if it is finite; at most 1/2 % of the time goes into this."""
-        begin = time.perf_counter()
-        if begin < self._next_copy:
-            return
-        # The slots are as they were made before the first step: there is nothing to keep.
-        slots = self.engine.iterations > 0
-        if self.engine.is_finite(slots):
-            self.kept = self.engine.state(slots, into=self.kept)
-            self.iterations = self.engine.iterations
-        end = time.perf_counter()
-        self._next_copy = end + 200 * (end - begin)
-
-    def doubts(self, always: bool) -> bool:
-        """Return whether the present state is not finite.
-
-        Unless it must be known, it is only looked at where that takes at most 1/2 % of the time.
-        """
-        begin = time.perf_counter()
-        if begin < self._next_look and not always:
-            return False
-        finite = self.engine.is_finite()
-        end = time.perf_counter()
-        self._next_look = end + 200 * (end - begin)
-        return not finite
-
-    def put_back(self) -> bool:
-        """Return to the state that was kept unless the present one is finite; say whether."""
-        if self.kept is None or self.engine.is_finite():
-            return False
-        self.engine.set_state(self.kept)
-        self.engine.iterations = self.iterations
-        if self.iterations == 0:
-            self.optimizer.start(self.engine.slots)
-        return True
-
-
 class Running:
     """The loss and the metrics of the batches so far."""
 
@@ -370,7 +318,7 @@ class Fit:
         self.diverged_at: tuple[int, int] | None = None
         self.diverged_loss = np.nan
         self.diverged_what = "loss is"
-        self.snapshot = Snapshot(program)
+        self.snapshot = _engine.Snapshot(program.engine)
         self._take(train)
 
     def _take(self, train: Samples | None) -> None:
@@ -422,7 +370,8 @@ class Fit:
         finally:
             self.progress.close()
             self._next_epoch_of_the_streams()
-        back = self.diverged_at is not None and self.snapshot.put_back()
+        back = self.diverged_at is not None and self._put_back()
+        self.snapshot.release()
         if self.diverged_at is not None:
             epoch, batch = self.diverged_at
             self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
@@ -467,6 +416,13 @@ class Fit:
         if self.diverged_at is None and self.snapshot.doubts(always):
             self.diverged_at, self.diverged_loss = (epoch, steps - 1), loss
             self.diverged_what = "weights or the optimizer's state are"
+
+    def _put_back(self) -> bool:
+        """Return to the last state that was finite unless the present one is; say whether."""
+        back = self.snapshot.put_back()
+        if back and self.snapshot.iterations == 0:
+            self.program.optimizer.start(self.engine.slots)
+        return back
 
     def _many_epochs(self, epoch: int, left: int) -> int:
         """Train epochs that nobody watches; return how many."""

@@ -515,8 +515,8 @@ class Sequential(Gradients, Files):
         return out.reshape(len(rows), *plan.output_shape)
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
-    """Return the model that `Sequential.save` wrote; training goes on where it was.
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """Return the Sequential or the estimator that `save` wrote; training goes on where it was.
 
     Parameters
     ----------
@@ -544,10 +544,14 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
 
     arrays, description = saving.read(check.file_name("path", path))
     try:
+        if "estimator" in description:
+            from nnfast.estimators._saving import restored
+
+            return restored(arrays, description["estimator"])
         saving.check_shapes(arrays, *Sequential._plan_of(description["model"]))
         model = Sequential.from_config(description["model"])
         model._restore(arrays, description)
-    except MemoryError:
+    except (MemoryError, ImportError):
         raise
     except Exception as error:  # whatever comes of a description that somebody has made up
         raise saving.malformed(path, f"{type(error).__name__}: {error}") from error

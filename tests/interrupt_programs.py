@@ -11,7 +11,9 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +37,18 @@ def largest(threads: int) -> nnfast.Sequential:
     return model
 
 
-def interrupted(work: Callable[[], object], after: float) -> tuple[float, float]:
-    """Do `work`, with a SIGINT after so many seconds; return how long it went on (wall, CPU)."""
+def interrupted(
+    work: Callable[[], object], after: float, begun: threading.Event | None = None
+) -> tuple[float, float]:
+    """Do `work`, with a SIGINT so many seconds after it has begun; return how long it went on.
+
+    Both on the wall and of the processor.
+    """
     sent: list[float] = []
 
     def send() -> None:
+        if begun:
+            begun.wait(60)
         time.sleep(after)
         sent.extend((time.perf_counter(), time.process_time()))
         os.kill(os.getpid(), signal.SIGINT)
@@ -55,7 +64,7 @@ def interrupted(work: Callable[[], object], after: float) -> tuple[float, float]
     return now[0] - sent[0], now[1] - sent[1]
 
 
-def main(call: str, threads: int) -> None:
+def network(call: str, threads: int) -> None:
     """Interrupt a call several times, each a little later; look at the model in between."""
     x, y = np.zeros((32_768, 1024), np.float32), np.zeros(32_768, np.int32)
     model = largest(threads)
@@ -69,6 +78,7 @@ def main(call: str, threads: int) -> None:
         "fit": lambda: model.fit(x[few], y[few], batch_size=256, epochs=10_000, verbose=0),
         "evaluate": lambda: model.evaluate(x, y, verbose=0),
         "predict": lambda: model.predict(x),
+        "loss_and_grad": lambda: model.loss_and_grad(x, y),
     }
     for i in range(TIMES):
         print(*interrupted(work[call], 0.4 + some_steps + 0.037 * i))
@@ -79,5 +89,46 @@ def main(call: str, threads: int) -> None:
         assert np.isfinite(model.train_on_batch(x[:32], y[:32]))
 
 
+def lbfgs(threads: int) -> None:
+    """Interrupt an estimator's first evaluation of all rows, and its fourth."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((12_288, 1024), np.float32), rng.integers(0, 10, 12_288)
+    nnfast.set_num_threads(threads)
+    model = nnfast.MLPClassifier((512, 512), solver="lbfgs")
+    plain = nnfast.estimators._rows.Rows.loss_and_grad
+    evaluations: list[int] = []
+    begun = threading.Event()
+    wanted = 0
+
+    def evaluate(rows: Any, engine: Any) -> Any:
+        evaluations.append(1)
+        if len(evaluations) == wanted:
+            begun.set()
+        return plain(rows, engine)
+
+    nnfast.estimators._rows.Rows.loss_and_grad = evaluate
+
+    def fit() -> None:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model.fit(x, y)
+        assert [str(each.message) for each in said] == ["Training interrupted by user."]
+        raise KeyboardInterrupt
+
+    print(0.0)
+    for wanted in (1, 4):
+        evaluations.clear()
+        begun.clear()
+        print(*interrupted(fit, 0.05, begun))
+        assert len(evaluations) == wanted
+        assert np.isnan(model.loss_) == (wanted == 1)
+        assert (model.n_iter_ > 0) == (wanted > 1)
+        assert np.isfinite(model.predict_proba(x[:64])).all()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    call, threads = sys.argv[1], int(sys.argv[2])
+    if call == "lbfgs":
+        lbfgs(threads)
+    else:
+        network(call, threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,30 @@ def test_only_temporaries_of_dead_processes_are_swept(tmp_path: Path) -> None:
         path.touch()
     model().save(tmp_path / "model")
     assert set(tmp_path.iterdir()) == {*kept, tmp_path / "model"}
+
+
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test can cut the power; the order of what the system is asked for is what helps then."""
+    asked: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        asked.append("folder" if folder else f"{os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def note_replace(old: Path, new: Path) -> None:
+        asked.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    for save in (model().save, model().save_weights):
+        asked.clear()
+        save(tmp_path / "model")
+        assert asked == [f"{(tmp_path / 'model').stat().st_size} bytes", "rename", "folder"]
 
 
 @contextlib.contextmanager

@@ -756,7 +756,12 @@ def test_ctrl_c_keeps_the_model(solver, monkeypatch):
             x, y
         )
     assert 1 <= model.n_iter_ <= 4
-    assert np.isfinite(model.predict_proba(x)).all()
+    proba = model.predict_proba(x)
+    assert np.isfinite(proba).all()
+    if solver == "lbfgs":  # the loss is that of the parameters
+        loss = -np.log(proba[np.arange(len(x)), np.searchsorted(model.classes_, y)]).mean()
+        penalty = 0.5 * model.alpha * sum((w**2).sum() for w in model.coefs_) / len(x)
+        assert model.loss_ == pytest.approx(loss + penalty, rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_is_told_of():

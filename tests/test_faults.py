@@ -15,7 +15,8 @@ import pytest
 
 import nnfast
 from nnfast import _engine, activations, callbacks, layers, optimizers
-from nnfast._trainer import Program, Snapshot
+from nnfast._engine import Snapshot
+from nnfast._trainer import Program
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
@@ -98,17 +99,19 @@ def program_of(one: nnfast.Sequential) -> Program:
 
 
 def test_snapshots_and_looks_wait_for_what_they_took() -> None:
-    program = program_of(model(width=2000))
-    engine, snapshot = program.engine, Snapshot(program)
+    engine = program_of(model(width=2000)).engine
+    snapshot = Snapshot(engine)
     begin = time.perf_counter()
     snapshot.take()
     middle = time.perf_counter()
-    assert not snapshot.doubts(always=False)
+    assert middle < snapshot.next_copy <= middle + 500 * (middle - begin)
+    assert middle < snapshot.next_look <= middle + 500 * (middle - begin)
+    begin = time.perf_counter()
+    assert not snapshot.doubts(always=True)
     end = time.perf_counter()
-    assert middle < snapshot._next_copy <= middle + 200 * (middle - begin)
-    assert end < snapshot._next_look <= end + 200 * (end - middle)
-    snapshot._next_copy += 60.0
-    snapshot._next_look += 60.0
+    assert end < snapshot.next_look <= end + 500 * (end - begin)
+    snapshot.next_copy += 60.0
+    snapshot.next_look += 60.0
     engine.weights[:] = 1.0
     snapshot.take()
     engine.weights[:] = np.inf
@@ -119,37 +122,186 @@ def test_snapshots_and_looks_wait_for_what_they_took() -> None:
     assert np.isfinite(engine.weights).all()
 
 
+def states(one: nnfast.Sequential) -> list[np.ndarray]:
+    return [*one.get_weights(), program_of(one).engine.slots.copy()]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
-def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str, dtype: str) -> None:
-    nnfast.set_seed(0)
+def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> None:
+    """Wherever it is: numbers are looked at some at a time."""
+    one = nnfast.Sequential([layers.Dense(11, input_dim=3)], dtype=dtype)
+    one.compile(optimizer, "mae")
+    engine = program_of(one).engine
+    snapshot = Snapshot(engine)
+    for array in (engine.weights, engine.slots.reshape(-1)):
+        for i in range(array.size):
+            number = array[i]
+            for value in (np.nan, np.inf, -np.inf):
+                array[i] = value
+                assert snapshot.doubts(always=True)
+            array[i] = number
+            assert not snapshot.doubts(always=True)
+        array[:] = np.finfo(dtype).max  # their sum overflows, they do not
+        assert not snapshot.doubts(always=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_last_of_several_snapshots_comes_back(optimizer: str, dtype: str) -> None:
     one = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
     one.compile(optimizer, "mae")
     engine = program_of(one).engine
-    before = [*one.get_weights(), engine.slots.copy()]
-    for value in (np.nan, np.inf, -np.inf):
-        snapshot = Snapshot(program_of(one))
+    snapshot = Snapshot(engine)
+    for step in range(3):
+        engine.weights[:], engine.slots[:], engine.iterations = step, 2 * step, step
+        snapshot.next_copy = 0.0
         snapshot.take()
-        for array in (engine.weights, engine.slots):
-            if array.size:
-                array.flat[-1] = value
-                engine.iterations = 1
-                assert snapshot.doubts(always=True)
-                assert snapshot.put_back()
-                assert engine.iterations == 0
-                for a, b in zip(before, [*one.get_weights(), engine.slots], strict=True):
-                    np.testing.assert_array_equal(a, b)
-    engine.weights[:] = np.finfo(dtype).max  # their sum overflows, they do not
-    assert engine.is_finite()
+    engine.weights[0], engine.iterations = np.nan, 9
+    snapshot.next_copy = 0.0
+    snapshot.take()  # of what is not finite there is none
+    assert snapshot.put_back()
+    assert (snapshot.iterations, engine.iterations) == (2, 2)
+    assert (engine.weights == 2).all()
+    assert (engine.slots == 4).all()
+    assert not snapshot.put_back()  # it is finite now
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str) -> None:
+    """Of slots as they are made nothing is copied: they are made again."""
+    one = nnfast.Sequential([layers.Dense(1, input_dim=1, kernel_initializer="ones")])
+    one.compile(optimizer, "mae")
+    if optimizer == "sgd":
+        one.optimizer.learning_rate = 1e30
+    before = states(one)
+    x, y = np.array([[1e20], [np.nan]], np.float32), np.zeros(2, np.float32)
+    with pytest.warns(RuntimeWarning, match="as after step 0, the last known to be finite"):
+        one.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0)
+    assert program_of(one).engine.iterations == 0
+    for a, b in zip(before, states(one), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_that_were_not_finite_at_the_start_do_not_come_back() -> None:
+    """The first copy is looked at when it is needed."""
+    one = model()
+    engine = program_of(one).engine
+    engine.weights[0] = np.nan
+    with pytest.warns(RuntimeWarning, match="as before that batch"):
+        one.fit(X, Y, verbose=0)
+    assert np.isnan(engine.weights).sum() == 1
+
+
+def test_the_memory_of_snapshots_is_kept_for_the_next_training() -> None:
+    one = model()
+    one.fit(X, Y, verbose=0)
+    snapshots = [Snapshot(program_of(one).engine) for _ in range(2)]
+    counts = [_engine.allocation_count()]
+    for snapshot in snapshots:  # of two at a time, one within the other, the second has its own
+        snapshot.take()
+        counts.append(_engine.allocation_count() - counts[0])
+    assert counts[1:] == [0, 1]
+    for snapshot in snapshots:
+        snapshot.release()
+    before = _engine.allocation_count()
+    Snapshot(program_of(one).engine).take()
+    assert _engine.allocation_count() == before
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:
     one = model("adam")
     engine = program_of(one).engine
-    kept = engine.state()
+    snapshot = Snapshot(engine)
+    snapshot.take()
     one.compile("sgd", "mse")
+    engine.weights[0] = np.nan
     with pytest.raises(ValueError, match="another optimizer"):
-        engine.set_state(kept)
+        snapshot.put_back()
+
+
+# Where a callback fails in the second of three epochs, and the steps of four an epoch before that.
+HOOKS = {
+    "on_train_begin": 0,
+    "on_epoch_begin": 4,
+    "on_train_batch_begin": 4,
+    "on_train_batch_end": 5,
+    "on_test_begin": 8,
+    "on_test_batch_begin": 8,
+    "on_test_batch_end": 8,
+    "on_test_end": 8,
+    "on_epoch_end": 8,
+    "on_train_end": 12,
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_exception_in_a_callback_leaves_what_was_trained(hook: str) -> None:
+    class Failing(callbacks.Callback):
+        epoch = 0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+    def fail(self: Failing, *arguments: Any, **logs: Any) -> None:
+        if hook == "on_epoch_begin":
+            self.epoch = arguments[0]
+        if self.epoch == 1 or hook in ("on_train_begin", "on_train_end"):
+            raise OSError("the disk is gone")
+
+    setattr(Failing, hook, fail)
+    one, other = model(), model()
+    fit: dict[str, Any] = {"x": X, "y": Y, "batch_size": 16, "verbose": 0, "shuffle": False}
+    with pytest.raises(OSError, match="the disk is gone"):
+        one.fit(**fit, epochs=3, validation_data=(X, Y), callbacks=[Failing()])
+    assert one._engine is not None
+    assert one._engine.iterations == HOOKS[hook]
+    for _ in range(HOOKS[hook] // 4):
+        other.fit(**fit)
+    if HOOKS[hook] % 4:
+        other.train_on_batch(X[:16], Y[:16])
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for each in (one, other):
+        each.fit(**fit)  # and it goes on
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_exception_in_a_metric_leaves_what_was_trained() -> None:
+    one, other = model(), model()
+
+    def failing(y_true: Any, y_pred: Any) -> Any:
+        raise ZeroDivisionError("no mean of nothing")
+
+    one.compile("adam", "mse", metrics=[failing])
+    with pytest.raises(ZeroDivisionError):
+        one.fit(X, Y, batch_size=16, epochs=3, verbose=0, shuffle=False)
+    other.fit(X, Y, batch_size=16, verbose=0, shuffle=False)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    one.compile("adam", "mse")
+    assert np.isfinite(one.fit(X, Y, verbose=0).history["loss"]).all()
+
+
+def test_different_models_train_at_once() -> None:
+    x = np.random.default_rng(0).normal(size=(2000, 5)).astype("f")
+    models = [model(width=8 + 8 * i) for i in range(4)]
+    histories: dict[int, Any] = {}
+
+    def work(i: int) -> None:
+        histories[i] = models[i].fit(x, x[:, 0], epochs=5, verbose=0).history
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        alone = model(width=8 + 8 * i)
+        assert histories[i] == alone.fit(x, x[:, 0], epochs=5, verbose=0).history
+        for a, b in zip(alone.get_weights(), models[i].get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_training_within_a_callback_of_training() -> None:

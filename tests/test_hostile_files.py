@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib  # what loading may import late is imported before imports are watched  # noqa: F401
+import importlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from formats.make import models
 
 import nnfast
 from nnfast import layers, optimizers, saving, schedules
+
+SKLEARN = find_spec("sklearn") is not None
+if SKLEARN:  # before imports are watched, and memory is limited
+    importlib.import_module("nnfast.estimators._saving")
 
 FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
 SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
@@ -72,7 +78,27 @@ def watched() -> Iterator[None]:
         _watching = False
 
 
-def seeds() -> list[nnfast.Sequential]:
+def estimators() -> list[Any]:
+    """Return small estimators, none without scikit-learn."""
+    if not SKLEARN:
+        return []
+    x = np.linspace(-1, 1, 24).reshape(12, 2)
+    texts = np.array(["a", "b", "c"] * 4)
+    classifier = nnfast.MLPClassifier(3, ["tanh"], normalization="batch", class_weight={"a": 2.0})
+    regressor = nnfast.MLPRegressor(
+        hidden_layer_sizes=(2, 3),
+        activation="gelu",
+        early_stopping=True,
+        optimizer=optimizers.SGD(),
+    )
+    with warnings.catch_warnings(action="ignore"):
+        return [
+            each.set_params(max_iter=2, batch_size=5).fit(x, y)
+            for each, y in ((classifier, texts), (regressor, x[:, 0]))
+        ]
+
+
+def seeds() -> list[Any]:
     """Return small models whose files are the ones that are changed."""
     small = nnfast.Sequential([layers.Dense(2, input_dim=3)])
     shapes = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), layers.Reshape((4, 1))])
@@ -86,7 +112,7 @@ def seeds() -> list[nnfast.Sequential]:
     )
     rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
     normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
-    return [*models().values(), small, shapes, nothing, normal]
+    return [*models().values(), small, shapes, nothing, normal, *estimators()]
 
 
 class File:
@@ -224,8 +250,26 @@ def limited_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def check_sound(model: nnfast.Sequential, content: bytes) -> None:
+def check_sound_estimator(estimator: Any, content: bytes) -> None:
+    """Use an estimator that was loaded: its shapes fit each other and the file."""
+    stored = File(content).header
+    for i, (w, b) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
+        assert [*w.shape] == stored[f"coefs/{i}"]["shape"]
+        assert [*b.shape] == stored[f"intercepts/{i}"]["shape"]
+    x = np.zeros((3, estimator.n_features_in_))
+    y = estimator.predict(x)
+    assert len(y) == 3
+    if estimator.solver != "lbfgs":
+        # Parameters may not suit training, or each other.
+        with suppress(ValueError, TypeError, OverflowError):
+            estimator.partial_fit(x, y)
+
+
+def check_sound(model: Any, content: bytes) -> None:
     """Use a model that was loaded: its shapes fit each other and the file."""
+    if not isinstance(model, nnfast.Sequential):
+        check_sound_estimator(model, content)
+        return
     stored = File(content).header
     for layer in model.layers:
         for name, view in layer.named_weights.items():

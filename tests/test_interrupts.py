@@ -31,9 +31,12 @@ def environment() -> dict[str, str]:
     reason="a build without vectors takes seconds for a step of that network",
 )
 @pytest.mark.parametrize(
-    ("call", "threads"), [("fit", 1), ("fit", 2), ("evaluate", 1), ("predict", 2)]
+    ("call", "threads"),
+    [("fit", 1), ("fit", 2), ("evaluate", 1), ("predict", 2), ("loss_and_grad", 2), ("lbfgs", 1)],
 )
 def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) -> None:
+    if call == "lbfgs":
+        pytest.importorskip("sklearn")
     program = [sys.executable, interrupt_programs.__file__, call, str(threads)]
     done = subprocess.run(
         program, capture_output=True, text=True, timeout=120, env=environment(), check=False
@@ -50,9 +53,12 @@ def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) 
 
 
 def test_where_a_pass_looks_for_ctrl_c_changes_nothing() -> None:
-    """A large network's chunks are gone through few at a time, as many as there are threads."""
+    """A large network's chunks are gone through few at a time, as many as there are threads.
+
+    So are the blocks of a gradient's chunks, which have 212 rows here: two blocks each.
+    """
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((1500, 700), np.float32)
+    x = rng.standard_normal((1700, 700), np.float32)
     y = rng.integers(0, 3, len(x))
     model = nnfast.Sequential(
         [layers.Dense(1100, activation="tanh", input_dim=700, kernel_regularizer="l2")]
@@ -60,24 +66,34 @@ def test_where_a_pass_looks_for_ctrl_c_changes_nothing() -> None:
     model.add(layers.Dense(3, activation="softmax"))
     model.compile("sgd", "sparse_categorical_crossentropy")
     found = []
+    before = _engine.core.set_pass_seconds(0.0)
     try:
-        for threads in (1, 2, 3):
-            _engine.force_threads(threads)
-            found.append(
-                [model.evaluate(x, y, verbose=0), model.predict(x), model.input_gradient(x, y)]
-            )
+        for seconds in (0.0, np.inf):
+            _engine.core.set_pass_seconds(seconds)
+            for threads in (1, 2, 3):
+                _engine.force_threads(threads)
+                loss, gradients = model.loss_and_grad(x, y)
+                outputs = model.predict(x), model.input_gradient(x, y), *gradients
+                found.append([model.evaluate(x, y, verbose=0), loss, *outputs])
     finally:
         _engine.force_threads(0)
+        _engine.core.set_pass_seconds(before)
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+    evaluated, loss, predicted, _, _, _, dw2, db2 = found[0]
     (w1, b1), (w2, b2) = (layer.get_weights() for layer in model.layers)
-    z = np.tanh(x @ w1 + b1) @ w2 + b2
+    h = np.tanh(x @ w1 + b1)
+    z = h @ w2 + b2
     expected = np.exp(z - z.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found[0][1], expected, atol=1e-5)
-    loss = -np.log(expected[np.arange(len(x)), y]).mean() + 0.01 * (w1**2).sum()
-    assert found[0][0] == pytest.approx(loss, rel=1e-4)
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    value = -np.log(expected[np.arange(len(x)), y]).mean() + 0.01 * (w1**2).sum()
+    assert evaluated == pytest.approx(value, rel=1e-4)
+    assert loss == pytest.approx(value, rel=1e-4)
+    dz = (expected - np.eye(3)[y]) / len(x)
+    np.testing.assert_allclose(dw2, h.T @ dz, atol=1e-5)
+    np.testing.assert_allclose(db2, dz.sum(axis=0), atol=1e-5)
 
 
 def test_sigterm_ends_the_command_as_ctrl_c_does(

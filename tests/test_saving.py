@@ -169,7 +169,9 @@ def test_saved_within_an_epoch_it_goes_on_with_the_next_one(tmp_path: Path) -> N
     assert_same_weights(model, loaded)
 
 
-FORMATS = sorted((Path(__file__).parent / "formats").glob("*.json"))
+ESTIMATORS = ("format1-classifier", "format1-regressor")
+ALL_FORMATS = sorted((Path(__file__).parent / "formats").glob("*.json"))
+FORMATS = [path for path in ALL_FORMATS if path.stem not in ESTIMATORS]
 
 
 @pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.stem)

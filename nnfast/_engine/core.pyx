@@ -147,7 +147,7 @@ cdef enum:
 
 cdef double GIL_FLOPS = 200000   # work that is over sooner than the GIL would be back: about 2 µs
 cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
-cdef double PASS_SECONDS = 0.05     # of a pass, until Ctrl-C is looked for
+cdef double pass_seconds = 0.05     # of a pass, until Ctrl-C is looked for
 cdef double PASS_FLOPS = 2e8        # of each thread, until it is known how long they take: 2 to 20 ms
 
 LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
@@ -225,6 +225,14 @@ def fail_allocation(Py_ssize_t n):
     failing = n
 
 
+def set_pass_seconds(double seconds):
+    """Test hook: look for Ctrl-C when a pass has taken so long; returns what was set before."""
+    global pass_seconds
+    cdef double before = pass_seconds
+    pass_seconds = seconds
+    return before
+
+
 def poison(bint on):
     """Test hook: let working memory begin as NaN, not as zeros; nothing may be read before it is
     written."""
@@ -259,4 +267,5 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
 
 include "memory.pxi"
 include "engine.pxi"
+include "snapshot.pxi"
 include "functions.pxi"

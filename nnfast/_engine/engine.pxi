@@ -55,23 +55,6 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     return buffer
 
 
-cdef bint all_finite(Buffer buffer):
-    """Whether no number is NaN or infinite: those alone have an exponent of ones, and with 1 more it
-    reaches the sign's bit."""
-    cdef Py_ssize_t i, n = buffer.shape[0] * buffer.shape[1]
-    cdef const uint32_t* singles = <const uint32_t*>buffer.data
-    cdef const uint64_t* doubles = <const uint64_t*>buffer.data
-    cdef uint32_t single = 0
-    cdef uint64_t double_ = 0
-    if buffer.itemsize == 4:
-        for i in range(n):
-            single |= (singles[i] & <uint32_t>0x7F800000) + <uint32_t>0x00800000
-        return single >> 31 == 0
-    for i in range(n):
-        double_ |= (doubles[i] & <uint64_t>0x7FF0000000000000) + <uint64_t>0x0010000000000000
-    return double_ >> 63 == 0
-
-
 cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
     """Elements for a tap of each row and column of the output, and a row of the input."""
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
@@ -91,6 +74,7 @@ cdef class Engine:
     cdef Py_ssize_t n_stats
     cdef Objective product, peak    # in the place of model.loss where the caller wants it
     cdef Buffer _weights, _grads, _slots, _levels, order
+    cdef Buffer spare               # of the last training's Snapshot
     cdef Workspace training, idle
     cdef list tables_memory
     cdef object function            # the loss where it is one of the caller's
@@ -275,32 +259,6 @@ cdef class Engine:
     def has_average(self):
         """Whether the last slot is a moving average of the parameters."""
         return self.model.optimizer.ema_momentum > 0
-
-    def is_finite(self, bint slots=True):
-        """Whether weights (and slots) are."""
-        return all_finite(self._weights) and (not slots or all_finite(self._slots))
-
-    def state(self, bint slots=True, into=None):
-        """A copy of weights (and slots) for `set_state`, in the memory of an earlier one where it fits."""
-        cdef Py_ssize_t n = self._weights.shape[1], m = self.slots_size() if slots else 0
-        cdef Buffer kept = into
-        if kept is None or kept.shape[1] != n + m:
-            kept = Buffer(1, n + m, self.format)
-        memcpy(kept.data, self._weights.data, n * kept.itemsize)
-        memcpy(kept.data + n * kept.itemsize, self._slots.data, m * kept.itemsize)
-        return kept
-
-    def set_state(self, Buffer kept not None):
-        """Slots that were not copied become zeros."""
-        cdef Py_ssize_t n = self._weights.shape[1], m = kept.shape[1] - n
-        if kept.format != self.format or m != 0 and m != self.slots_size():
-            raise ValueError("the state is of another model or another optimizer")
-        memcpy(self._weights.data, kept.data, n * kept.itemsize)
-        memset(self._slots.data, 0, self.slots_size() * kept.itemsize)
-        memcpy(self._slots.data, kept.data + n * kept.itemsize, m * kept.itemsize)
-
-    cdef Py_ssize_t slots_size(self):
-        return self._slots.shape[0] * self._slots.shape[1]
 
     cdef refuse_if_busy(self):
         if self.busy:
@@ -595,9 +553,16 @@ cdef class Engine:
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
         self.busy = True
-        with nogil:
-            self.k.gradient(run)
-        self.busy = False
+        try:
+            run.stop = True
+            while run.stop:
+                run.deadline = self.k.now() + pass_seconds
+                with nogil:
+                    self.k.gradient(run)
+                if run.stop:
+                    PyErr_CheckSignals()
+        finally:
+            self.busy = False
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint given=False):
@@ -633,7 +598,7 @@ cdef class Engine:
             if run.end_chunk < run.n_chunks:
                 PyErr_CheckSignals()
                 seconds = max(self.k.now() - begin, 1e-6)
-                together = 1 + <Py_ssize_t>min(together * PASS_SECONDS / seconds, 1e9)
+                together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
         return 0
 
     cdef refuse_function(self):

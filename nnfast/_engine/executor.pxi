@@ -359,25 +359,31 @@ cdef double batch_loss(const Block* block, Py_ssize_t m) noexcept nogil:
     return (a + b) + (c + d)
 
 
+cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t begin,
+                                  Py_ssize_t r, Py_ssize_t end, double scale, bint gradient,
+                                  const Block* block, real* scratch) noexcept nogil:
+    """A block of chunk c from row r on: its loss and gradient are added to the chunk's. Returns the next
+    block's row."""
+    cdef Py_ssize_t m = min(block.rows, end - r)
+    cdef Part part = block_part(run, block, first + r, m, scratch)
+    rows_phase(&part, scale, gradient)
+    run.chunk_loss[c] = batch_loss(block, m) + (run.chunk_loss[c] if r > begin else 0)
+    if gradient:
+        add_gradients(&part, <real*>run.partials + c * run.model.n_params, r > begin)
+    return r + m
+
+
 cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
                      bint gradient, const Block* block, real* scratch) noexcept nogil:
     """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
     cdef Py_ssize_t begin = cut(rows, 4, c, run.n_chunks), end = cut(rows, 4, c + 1, run.n_chunks)
-    cdef Py_ssize_t r = begin, m
-    cdef real* partial = <real*>run.partials + c * run.model.n_params
-    cdef double loss = 0
-    cdef Part part
+    cdef Py_ssize_t r = begin
     while r < end:
-        m = min(block.rows, end - r)
-        part = block_part(run, block, first + r, m, scratch)
-        rows_phase(&part, scale, gradient)
-        loss += batch_loss(block, m)
+        r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
+    if begin == end:
+        run.chunk_loss[c] = 0
         if gradient:
-            add_gradients(&part, partial, r > begin)
-        r += m
-    run.chunk_loss[c] = loss
-    if gradient and begin == end:
-        memset(partial, 0, run.model.n_params * sizeof(real))
+            memset(<real*>run.partials + c * run.model.n_params, 0, run.model.n_params * sizeof(real))
 
 
 cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
@@ -539,23 +545,33 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void gradient_worker(Run* run, int t) noexcept nogil:
-    """Loss to chunk_loss and the gradient of Σ weight·loss / denominator to model.grads."""
+    """Loss to chunk_loss and the gradient of Σ weight·loss / denominator to model.grads, or as much of
+    it as there is time for: `stop` says that there is more to do."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    cdef Py_ssize_t c = t
+    cdef Py_ssize_t n = run.data.n, c = t, begin, end
     cdef double penalty, share = share_of_penalties(run, run.denominator)
+    cdef bint late = False, complete = True
     given_statistics(run, t)
-    if run.model.regularized:
-        penalty = sum_blocks(run, True, t, share)
-        if t == 0:
-            run.penalty = penalty
-    while c < run.n_chunks:
-        chunk_pass(run, c, 0, run.data.n, 1.0 / run.denominator, True, &run.blocks[t], scratch)
+    while c < run.n_chunks and not late:
+        begin, end = cut(n, 4, c, run.n_chunks), cut(n, 4, c + 1, run.n_chunks)
+        while begin + run.chunk_rows[c] < end and not late:
+            run.chunk_rows[c] = block_pass(run, c, 0, begin, begin + run.chunk_rows[c], end,
+                                           1.0 / run.denominator, True, &run.blocks[t], scratch) - begin
+            late = seconds_now() > run.deadline
         c += run.n_threads
     team_wait(run)
-    sum_partials(run, t)
-    if run.model.regularized:
-        regularize_gradients(run, t, share)
+    for c in range(run.n_chunks):
+        complete &= run.chunk_rows[c] == cut(n, 4, c + 1, run.n_chunks) - cut(n, 4, c, run.n_chunks)
+    if complete:
+        sum_partials(run, t)
+        if run.model.regularized:
+            penalty = sum_blocks(run, True, t, share)
+            if t == 0:
+                run.penalty = penalty
+            regularize_gradients(run, t, share)
+    if t == 0:
+        run.stop = not complete
     restore_float_mode(mode)
 
 

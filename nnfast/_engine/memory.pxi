@@ -240,4 +240,5 @@ cdef class Workspace:
         if engine.n_stats > 0:
             self.run.stats = self.take(1, engine.n_stats, format)
         if partials:
+            self.run.chunk_rows = <Py_ssize_t*>self.take(n_chunks, 1, b"d")
             self.run.partials = self.take(n_chunks, engine.model.n_params, format)

@@ -271,6 +271,7 @@ ctypedef struct Run:
     Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
     void* partials              # n_chunks × n_params
     double* chunk_loss          # n_chunks
+    Py_ssize_t* chunk_rows      # n_chunks: rows that calls of gradient have gone through so far
     int losses_too              # not only predictions, in a pass over the inference chain
     double penalty              # of the regularizers, in a pass with targets
     double denominator          # of the rows' losses, in a pass with targets

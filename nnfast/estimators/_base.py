@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from nnfast import _validation as check
 from nnfast import activations, optimizers
 from nnfast.estimators import _lbfgs
 from nnfast.estimators._compat import (
@@ -240,6 +242,35 @@ class BaseMLP(BaseEstimator, ABC):
             network.take(self.coefs_, self.intercepts_)
             self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
 
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+        """Write a fitted estimator to a file for `nnfast.load_model`; nothing in it is pickled.
+
+        The file holds parameters, weights, attributes, the optimizer's state and the place in the
+        random streams, so that `partial_fit` goes on exactly. It replaces an older one at once, or
+        not at all. Callbacks are left out, with a warning.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Any file name.
+        include_optimizer : bool, default True
+            Without it the file is for predictions.
+
+        Raises
+        ------
+        ValueError
+            If random_state is neither None nor an integer, or classes are neither texts nor
+            numbers.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast import saving
+        from nnfast.estimators._saving import contents
+
+        path = check.file_name("path", path)
+        check_is_fitted(self)
+        saving.write(path, *contents(self, check.flag("include_optimizer", include_optimizer)))
+
     # ---- training --------------------------------------------------------------------------------
 
     def _fit(
@@ -268,7 +299,7 @@ class BaseMLP(BaseEstimator, ABC):
                     f"{list(network.architecture.sizes)}: they cannot go on from there"
                 )
         self._objective(network.dtype).configure(network.engine)
-        network.engine.n_threads = self.n_threads or 0
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
         if self.solver in STOCHASTIC:
             self._fit_stochastic(network, X, y, weight, incremental, validation)
         else:
@@ -439,7 +470,7 @@ class BaseMLP(BaseEstimator, ABC):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._fitted()
-        network.engine.n_threads = self.n_threads or 0
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
         return predict(network, X)
 
     def __sklearn_tags__(self) -> Any:

@@ -88,20 +88,29 @@ def minimize(
 ) -> tuple[float, int]:
     """Minimize the objective over all rows; return (loss, iterations).
 
-    After Ctrl-C the parameters are those of the last iteration, and a warning says so.
+    After Ctrl-C parameters and loss are those of the last iteration, and a warning says so; the
+    loss is NaN if there was no time to compute one.
     """
     function = objective(network, rows, alpha)
     start = network.engine.params.astype(np.float64)
     last: dict[str, Any] = {"x": start, "nit": 0}
+    loss = np.nan
+
+    def evaluate(theta: Floats) -> tuple[float, Floats]:
+        nonlocal loss
+        loss, gradient = function(theta)
+        last.setdefault("loss", loss)  # of the start
+        return loss, gradient
 
     def remember(intermediate: Floats) -> None:
         last["x"] = intermediate.copy()
+        last["loss"] = loss  # an iteration ends with the evaluation of what it came to
         last["nit"] += 1
 
     try:
         with one_blas_thread():
             result = scipy.optimize.minimize(
-                function,
+                evaluate,
                 start,
                 method="L-BFGS-B",
                 jac=True,
@@ -115,7 +124,8 @@ def minimize(
             )
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-        return function(last["x"])[0], last["nit"]
+        network.engine.params[:] = last["x"]
+        return last.get("loss", np.nan), last["nit"]
     network.engine.params[:] = result.x
     if result.status != 0:
         message = result.message

@@ -6,6 +6,7 @@ Beside each ``.safetensors`` there is a ``.json`` with what its model gives for 
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,42 @@ def models() -> dict[str, nnfast.Sequential]:
     return {"classes": classes, "values": values}
 
 
+def estimators() -> dict[str, Any]:
+    """Return fitted estimators with parameters and attributes of every kind."""
+    x = np.linspace(-1, 1, 40).reshape(20, 2)
+    classifier = nnfast.MLPClassifier(
+        (4, 3),
+        ["tanh", "gelu"],
+        batch_size=6,
+        random_state=1,
+        class_weight={"b": 2.0},
+        normalization="batch",
+        dropout=0.1,
+        optimizer=optimizers.AdamW(schedules.CosineDecay(0.01, 50), use_ema=True),
+    )
+    regressor = nnfast.MLPRegressor(
+        hidden_layer_sizes=3,
+        batch_size=6,
+        random_state=1,
+        early_stopping=True,
+        n_iter_no_change=np.inf,
+        loss="quantile",
+        quantile=(0.2, 0.8),
+    )
+    with warnings.catch_warnings(action="ignore"):
+        classifier.set_params(max_iter=3).fit(x, np.array(["a", "b", "c", "b"] * 5))
+        regressor.set_params(max_iter=3).fit(x.astype(np.float32), x[:, 0])
+    return {"classifier": classifier, "regressor": regressor}
+
+
 def main() -> None:
     """Write them."""
+    for name, estimator in estimators().items():
+        stem = FOLDER / f"format{saving.FORMAT}-{name}"
+        estimator.save(stem.with_suffix(".safetensors"))
+        x = np.linspace(-1, 1, 10).reshape(5, 2)
+        predict = getattr(estimator, "predict_proba", estimator.predict)
+        stem.with_suffix(".json").write_text(json.dumps(predict(x).tolist()))
     for name, model in models().items():
         y: Any = [0, 1, 2, 0, 1] if name == "classes" else np.ones((5, 2, 1))
         model.fit(inputs(model), y, epochs=2, verbose=0)

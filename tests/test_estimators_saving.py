@@ -1,0 +1,255 @@
+"""Estimators in files: what is loaded goes on as what was saved."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+import nnfast
+from nnfast import activations, callbacks, optimizers, saving, schedules
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(90, 4))
+THIRDS = (X[:, 0] * 2).round().clip(-1, 1).astype(int)
+TEXTS = np.array(["low", "middle", "high"])[THIRDS + 1]
+LABELS = (X[:, :3] > 0).astype(int)
+SCHEDULE = schedules.CosineDecay(0.01, 100)
+
+# (class, parameters, targets)
+CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "numbers": ("MLPClassifier", {}, THIRDS),
+    "texts": ("MLPClassifier", {"class_weight": {"low": 2.0}, "label_smoothing": 0.1}, TEXTS),
+    "objects": ("MLPClassifier", {"activation": "logistic"}, TEXTS.astype(object)),
+    "two": ("MLPClassifier", {"class_weight": {1: 3.0}}, THIRDS > 0),
+    "float classes": ("MLPClassifier", {"n_iter_no_change": np.inf}, THIRDS.astype(float)),
+    "small integers": ("MLPClassifier", {"batch_size": np.int64(20)}, THIRDS.astype(np.int8)),
+    "labels": ("MLPClassifier", {"hidden_layer_sizes": [5, 4]}, LABELS),
+    "lbfgs": ("MLPClassifier", {"solver": "lbfgs"}, THIRDS),
+    "early": ("MLPClassifier", {"early_stopping": True, "hidden_layer_sizes": 7}, THIRDS),
+    "deep": (
+        "MLPClassifier",
+        {
+            "hidden_layer_sizes": (6, 5),
+            "activation": ["tanh", activations.Activation("leaky_relu", 0.3)],
+            "dropout": [0.1, 0.2],
+            "normalization": "batch",
+            "optimizer": optimizers.AdamW(SCHEDULE, use_ema=True),
+        },
+        THIRDS,
+    ),
+    "decay": (
+        "MLPRegressor",
+        {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},
+        X[:, 1],
+    ),
+    "adaptive": ("MLPRegressor", {"solver": "sgd", "learning_rate": "adaptive"}, X[:, :2]),
+    "quantiles": ("MLPRegressor", {"loss": "quantile", "quantile": [0.1, 0.9]}, X[:, 1]),
+    "poisson": ("MLPRegressor", {"loss": "poisson", "optimizer": "rmsprop"}, np.abs(X[:, 1])),
+    "no hidden layers": ("MLPRegressor", {"hidden_layer_sizes": ()}, X[:, 1]),
+    "layer normalization": ("MLPRegressor", {"normalization": "layer"}, X[:, 1]),
+}
+
+
+def fitted(case: str, dtype: str = "float64") -> Any:
+    kind, params, y = CASES[case]
+    params = {"hidden_layer_sizes": (8,), "max_iter": 4, "random_state": 3, **params}
+    return getattr(nnfast, kind)(**params).fit(X.astype(dtype), y)
+
+
+def attributes(estimator: Any) -> dict[str, Any]:
+    public = {k: v for k, v in vars(estimator).items() if k.endswith("_") and k[0] != "_"}
+    return {k: public[k] for k in sorted(public)}
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert type(a) is type(b)
+    assert {k: repr(v) for k, v in a.get_params().items() if k not in ("batch_size",)} == {
+        k: repr(v) for k, v in b.get_params().items() if k not in ("batch_size",)
+    }
+    one, two = attributes(a), attributes(b)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        values = zip(value, two[name], strict=True) if isinstance(value, list) else None
+        for p, q in values or [(value, two[name])]:
+            np.testing.assert_array_equal(p, q, err_msg=name, strict=isinstance(p, np.ndarray))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_loaded_is_what_was_saved(case: str, dtype: str, tmp_path: Path) -> None:
+    one = fitted(case, dtype)
+    if isinstance(one.hidden_layer_sizes, list):
+        one.hidden_layer_sizes = tuple(one.hidden_layer_sizes)
+    one.save(tmp_path / "model")
+    two = nnfast.load_model(tmp_path / "model")
+    assert_same(one, two)
+    x, y = X.astype(dtype), CASES[case][2]
+    np.testing.assert_array_equal(one.predict(x), two.predict(x))
+    assert one.predict(x).dtype.kind == two.predict(x).dtype.kind
+    if hasattr(one, "partial_fit") and case != "early":
+        for _ in range(3):
+            for each in (one, two):
+                each.partial_fit(x, y)
+    else:
+        for each in (one, two):
+            each.set_params(warm_start=True, max_iter=6).fit(x, y)
+    assert_same(one, two)
+
+
+CONTINUE = """
+import sys, warnings
+import numpy as np, nnfast
+warnings.simplefilter("ignore")
+path, data = sys.argv[1:]
+arrays = np.load(data)
+model = nnfast.load_model(path)
+for _ in range(5):
+    model.partial_fit(arrays["x"], arrays["y"])
+model.save(path)
+"""
+
+
+def test_training_goes_on_in_another_process(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X, y=THIRDS)
+    one = fitted("deep")
+    one.save(tmp_path / "model")
+    words = [sys.executable, "-c", CONTINUE, str(tmp_path / "model"), str(tmp_path / "data.npz")]
+    subprocess.run(words, check=True, timeout=120)
+    for _ in range(5):
+        one.partial_fit(X, THIRDS)
+    assert_same(one, nnfast.load_model(tmp_path / "model"))
+
+
+def test_names_of_features_and_sizes_of_files(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    one = nnfast.MLPRegressor(hidden_layer_sizes=(8,), max_iter=3).fit(frame, X[:, 1])
+    one.save(tmp_path / "model")
+    two = nnfast.load_model(tmp_path / "model")
+    assert two.feature_names_in_.tolist() == list("abcd")
+    np.testing.assert_array_equal(one.predict(frame), two.predict(frame))
+    one.save(tmp_path / "small", include_optimizer=False)
+    small = nnfast.load_model(tmp_path / "small")
+    np.testing.assert_array_equal(one.predict(frame), small.predict(frame))
+    arrays, description = saving.read(tmp_path / "small")
+    assert set(arrays) == {"coefs/0", "coefs/1", "intercepts/0", "intercepts/1"}
+    assert description["estimator"]["training"] is None
+    small.partial_fit(frame, X[:, 1])  # with a new optimizer
+
+
+def test_what_is_not_saved_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with pytest.raises(ValueError, match="not fitted yet"):
+        nnfast.MLPRegressor().save(path)
+    one = fitted("numbers")
+    one.callbacks = [callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)]
+    with pytest.warns(UserWarning, match="callbacks of an estimator are not saved"):
+        one.save(path)
+    assert nnfast.load_model(path).callbacks is None
+    path.unlink()
+    one.callbacks = None
+    for params, message in (
+        ({"random_state": np.random.RandomState(0)}, "random_state: .* None or an integer"),
+        ({"random_state": 0, "activation": "tanh"}, "not those of the last fit"),
+        ({"activation": "relu", "hidden_layer_sizes": (9,)}, "not those of the last fit"),
+        ({"hidden_layer_sizes": (8,), "class_weight": {b"a": 1.0}}, "texts or numbers"),
+    ):
+        one.set_params(**params)
+        with pytest.raises(ValueError, match=message):
+            one.save(path)
+    assert not path.exists()
+
+
+def change(path: Path, *keys: Any, to: Any) -> None:
+    arrays, description = saving.read(path)
+    place = description["estimator"]
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = to
+    del description["format"]
+    saving.write(path, arrays, description)
+
+
+RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "class": (("class_name",), "BaseEstimator", "Unknown estimator"),
+    "unknown parameter": (("params", "colour"), 1, "colour"),
+    "wrong parameter": (("params", "alpha"), -1.0, "alpha"),
+    "units": (("params", "hidden_layer_sizes"), [2**40], "hidden_layer_sizes"),
+    "activation": (("params", "activation"), "os.system", "activation"),
+    "optimizer": (("training", "optimizer", "class_name"), "os.system", "Unknown optimizer"),
+    "another optimizer": (("training", "optimizer", "class_name"), "SGD", "SGD"),
+    "method": (("attributes", "predict"), 1.0, "predict is not what estimators have"),
+    "curve": (("attributes", "loss_curve_"), ["a"], "not a list of numbers"),
+    "count": (("attributes", "n_iter_"), -1, "n_iter_"),
+    "attribute": (("attributes",), {"n_iter_": 1, "loss_curve_": []}, "attributes are missing"),
+    "order": (("classes", "values"), [1, 0, 2], "not in order"),
+    "number of classes": (("classes", "values"), [0, 1, 2, 3], "need 4 outputs, it has 3"),
+    "type of classes": (("classes", "values"), ["a", "b", "c"], "not of type int64"),
+    "large classes": (("classes", "dtype"), "U1000000000", "Unknown type of class"),
+    "kind": (("classes", "kind"), "unknown", "Unknown kind"),
+    "features": (("features",), ["a"], "not 4 names"),
+    "position": (("training", "iterations"), 2**70, "OverflowError"),
+    "no training": (("training",), None, "do not match"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_does_not_fit_is_refused(rule: str, tmp_path: Path) -> None:
+    keys, value, message = RULES[rule]
+    path = tmp_path / "model"
+    fitted("numbers").save(path)
+    change(path, *keys, to=value)
+    with pytest.raises(ValueError, match="is not a model saved by nnfast") as caught:
+        nnfast.load_model(path)
+    assert message in str(caught.value)
+
+
+def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    one = fitted("numbers")
+    one.save(path)
+    arrays, description = saving.read(path)
+    del description["format"]
+    empty = np.empty((0, 2**40), np.float64)
+    for name, array in (
+        ("coefs/0", np.ones((4, 9))),
+        ("coefs/0", empty),
+        ("intercepts/1", np.ones(4)),
+        ("intercepts/1", np.ones((3, 1))),
+        ("optimizer/0", np.ones(3)),
+        ("optimizer/9", np.ones(3)),
+        ("coefs/1", np.ones((8, 3), np.float32)),
+    ):
+        saving.write(path, {**arrays, name: array}, description)
+        with pytest.raises(ValueError, match="is not a model saved by nnfast"):
+            nnfast.load_model(path)
+
+
+@pytest.mark.parametrize("name", ["format1-classifier", "format1-regressor"])
+def test_files_of_every_format_load(name: str) -> None:
+    """They are never written again: what a version has saved, all later ones read."""
+    path = Path(__file__).parent / "formats" / name
+    one = nnfast.load_model(path.with_suffix(".safetensors"))
+    x = np.linspace(-1, 1, 10).reshape(5, 2)
+    expected = np.array(json.loads(path.with_suffix(".json").read_text()))
+    predict = getattr(one, "predict_proba", one.predict)
+    np.testing.assert_allclose(predict(x), expected, rtol=1e-4, atol=1e-6)
+    assert one.n_iter_ == 3
+    many = np.linspace(-1, 1, 60).reshape(30, 2)
+    y = np.resize(one.classes_, 30) if hasattr(one, "classes_") else many[:, 0]
+    one.set_params(warm_start=True, max_iter=2).fit(many, y)
+    assert np.isfinite(predict(x)).all()
+
+
+def test_threads_beyond_any_machine() -> None:
+    assert nnfast.MLPRegressor(max_iter=1, n_threads=2**70).fit(X, X[:, 0]).n_iter_ == 1

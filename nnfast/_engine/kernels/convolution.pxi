@@ -16,7 +16,8 @@ column), whatever tile computes it, so results do not depend on the number of im
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 96      # output pixels of a bundle, at least, if there are so many
+    BUNDLE_PIXELS = 192     # output pixels of a bundle, at least, if there are so many
+    SUM_PIXELS = 192        # pixels that dw is a sum over at a time
     BAND = 65536            # elements of packed weights that are used before the next are packed
 
 
@@ -28,13 +29,16 @@ ctypedef struct Layout:
     Py_ssize_t k                    # elements of a patch
     Py_ssize_t segments, length     # which are so many runs of so many
     bint padded
-    Py_ssize_t pitch                # elements from one row of pixels to the next
-    Py_ssize_t image                # elements from one image to the next, in the border's copy
+    bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
+    Py_ssize_t pixel                # elements from one pixel to the next
+    Py_ssize_t pitch                # … from one row of pixels to the next
+    Py_ssize_t image                # … from one image to the next, in the copy
+    Py_ssize_t slice                # … from VLEN channels to the next, in a sliced copy
     int32_t* patch                  # by pixel of a bundle: where its patch begins
     int32_t* place                  # … and where its outputs are
     int32_t* offset                 # by k, in a patch
     int32_t* segment                # by segment
-    real* border                    # a bundle with its zeros
+    real* border                    # the copy: a bundle with its zeros
     real* work                      # what is left of scratch
 
 
@@ -43,7 +47,7 @@ cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
     return integers * 4 // <Py_ssize_t>sizeof(real) + 16
 
 
-cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first,
+cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first, bint sliced,
                       real* scratch) noexcept nogil:
     """The tables; scratch may be NULL: then sizes only.
 
@@ -57,14 +61,17 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     wide = max(cols, win.left + win.w)
     l.pixels = win.out_h * win.out_w
     # Places in a bundle are 32-bit integers.
-    l.images = (1 << 30) // (max(high * wide * win.c, l.pixels * win.out_c) + 32)
+    l.images = (1 << 30) // (max(high * wide * (win.c + VLEN), l.pixels * win.out_c) + 32)
     l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
     l.c = win.c // win.groups
     l.f = win.out_c // win.groups
     l.k = win.kernel_h * win.kernel_w * l.c
     l.padded = high > win.h or wide > win.w
-    l.pitch = (wide if l.padded else win.w) * win.c
+    l.sliced = sliced
+    l.pixel = VLEN if sliced else win.c
+    l.pitch = (wide if l.padded else win.w) * l.pixel
     l.image = (high if l.padded else win.h) * l.pitch
+    l.slice = l.images * l.image if sliced else 0
     if win.dilation_w == 1 and win.groups == 1:
         l.segments = win.kernel_h
         l.length = win.kernel_w * l.c
@@ -76,24 +83,29 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     l.offset = l.place + l.images * l.pixels
     l.segment = l.offset + l.k
     l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
-    l.work = l.border + (l.images * l.image + 16 if l.padded else 0)
+    l.work = l.border
+    if sliced:
+        l.work += blocks(win.c, VLEN) * l.slice
+    elif l.padded:
+        l.work += l.images * l.image + 16
     if scratch == NULL:
         return l
-    step = l.image if l.padded else ldx
+    step = l.image if l.padded or sliced else ldx
     p = 0
     for i in range(l.images):
         for outer in range(win.out_w if columns_first else win.out_h):
             for inner in range(win.out_h if columns_first else win.out_w):
                 r = inner if columns_first else outer
                 c = outer if columns_first else inner
-                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * win.c)
+                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * l.pixel)
                 l.place[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
                 p += 1
     p = 0
     for r in range(win.kernel_h):
         for c in range(win.kernel_w):
+            step = r * win.dilation_h * l.pitch + c * win.dilation_w * l.pixel
             for i in range(l.c):
-                l.offset[p] = <int32_t>(r * win.dilation_h * l.pitch + c * win.dilation_w * win.c + i)
+                l.offset[p] = <int32_t>(step + (i // VLEN * l.slice + i % VLEN if sliced else i))
                 p += 1
     for i in range(l.segments):
         l.segment[i] = l.offset[i * l.length]
@@ -110,6 +122,25 @@ cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* 
         to = l.border + i * l.image + win.top * l.pitch + win.left * win.c
         for r in range(win.h):
             memcpy(to + r * l.pitch, x + i * ldx + r * win.w * win.c, win.w * win.c * sizeof(real))
+
+
+cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
+                   Py_ssize_t ldx) noexcept nogil:
+    """The same, sliced."""
+    cdef Py_ssize_t i, r, q, p
+    cdef const real* row
+    cdef real* to
+    for q in range(blocks(win.c, VLEN) if l.padded else 0):
+        memset(l.border + q * l.slice, 0, n * l.image * sizeof(real))
+    for i in range(n):
+        for r in range(win.h):
+            row = x + i * ldx + r * win.w * win.c
+            to = l.border + i * l.image + (win.top + r) * l.pitch + win.left * VLEN
+            for q in range(blocks(win.c, VLEN)):
+                for p in range(win.w):
+                    vstore(to + p * VLEN, load_cols(row + p * win.c, <int>(win.c - q * VLEN)))
+                row += VLEN
+                to += l.slice
 
 
 cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
@@ -357,7 +388,7 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
                    const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
     """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
-    cdef Layout l = layout_of(win, ldx, ldy, False, scratch)
+    cdef Layout l = layout_of(win, ldx, ldy, False, False, scratch)
     cdef Py_ssize_t per = blocks(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
     cdef Py_ssize_t q0 = 0, q, first, n, g, j
@@ -400,7 +431,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
 cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """dx of m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, True, False, scratch)
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
         return
@@ -448,59 +479,72 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         q0 += band
 
 
+cdef inline bint worth_slicing(const Window* win) noexcept nogil:
+    """dw reads x in slices of VLEN channels: six elements of each pixel, far apart, would have few cache sets."""
+    return win.groups == 1 and win.c >= VLEN
+
+
 cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
                           Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
                           real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, False, worth_slicing(win), scratch)
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
         return
-    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, q, n, g, j, p, k
+    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
     cdef const real* a
     cdef Tile t
-    t.patch = l.patch
     t.ld_out = win.out_c
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
     cdef bint packed = k1 - k0 > 4 * TILE_M
     cdef int32_t* packed_place = <int32_t*>l.work
-    cdef real* panel = l.work + reals_of(l.images * l.pixels)
-    t.place = packed_place if packed else l.place
-    for p in range(l.images * l.pixels):
+    cdef real* panel = l.work + reals_of(SUM_PIXELS)
+    for p in range(SUM_PIXELS):
         packed_place[p] = <int32_t>(p * PANEL)
     while first < m:
         n = min(l.images, m - first)
         images = x + first * ldx
-        if l.padded:
+        if l.sliced:
+            slice_in(win, &l, n, images, ldx)
+            images = l.border
+        elif l.padded:
             copy_in(win, &l, n, images, ldx)
             images = l.border
-        t.pixels = n * l.pixels
-        for q in range(win.groups * per):
-            g = q // per
-            j = g * l.f + q % per * PANEL
-            t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
-            t.x = images + g * l.c
-            t.b = dz + first * ldz + j
-            if packed:
-                t.b = panel
-                for p in range(t.pixels):
-                    a = dz + first * ldz + l.place[p] + j
-                    vstore(panel + p * PANEL, vload(a))
-                    vstore(panel + p * PANEL + VLEN, load_cols(a + VLEN, t.cols - VLEN))
-            t.start = ZEROS
-            if accumulate or first > 0:
-                t.start = NULL
-            k = k0
-            while k < k1:
-                t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
-                t.tiles = 1
-                if t.cols % VLEN == 0 and t.rows == TILE_M:
-                    t.tiles = (k1 - k) // TILE_M
-                t.offset = l.offset + k
-                t.out = dw + k * win.out_c + j
-                run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
-                k += t.tiles * t.rows
+        part = even_part(n * l.pixels, SUM_PIXELS, 1)
+        p0 = 0
+        while p0 < n * l.pixels:
+            t.pixels = min(part, n * l.pixels - p0)
+            t.patch = l.patch + p0
+            for q in range(win.groups * per):
+                g = q // per
+                j = g * l.f + q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+                t.x = images + g * l.c
+                t.b = dz + first * ldz + j
+                t.place = l.place + p0
+                if packed:
+                    for p in range(t.pixels):
+                        a = t.b + t.place[p]
+                        vstore(panel + p * PANEL, vload(a))
+                        vstore(panel + p * PANEL + VLEN, load_cols(a + VLEN, t.cols - VLEN))
+                    t.b = panel
+                    t.place = packed_place
+                t.start = ZEROS
+                if accumulate or first > 0 or p0 > 0:
+                    t.start = NULL
+                k = k0
+                while k < k1:
+                    t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                    t.tiles = 1
+                    if t.cols % VLEN == 0 and t.rows == TILE_M:
+                        t.tiles = (k1 - k) // TILE_M
+                    t.offset = l.offset + k
+                    t.out = dw + k * win.out_c + j
+                    run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
+                    k += t.tiles * t.rows
+            p0 += t.pixels
         first += n
 
 
@@ -515,8 +559,9 @@ cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssiz
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
-    cdef Layout l = layout_of(win, 0, 0, False, NULL)
-    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN, pixels = l.images * l.pixels
+    cdef Layout l = layout_of(win, 0, 0, False, False, NULL)
+    cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
+    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
-    dense = max(dense, reals_of(pixels) + pixels * PANEL)
-    return (l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)) + 32
+    cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + reals_of(SUM_PIXELS) + SUM_PIXELS * PANEL
+    return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

@@ -227,7 +227,7 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
 cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz,
                                 const real* w, real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """convolve_input where dz is sparse."""
-    cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, True, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
     cdef real* weights = l.work + reals_of(l.pixels + 2 + l.pixels * l.f)
@@ -268,7 +268,7 @@ cdef void sparse_convolve_weight(const Window* win, Py_ssize_t m, const real* x,
                                  const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
                                  bint accumulate, real* scratch) noexcept nogil:
     """convolve_weight where dz is sparse."""
-    cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, False, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
     cdef int32_t* start_of = entry + l.pixels * l.f + 1

@@ -166,7 +166,8 @@ ctypedef struct Tile:
     const int32_t* place
     const int32_t* offset   # by k; of dw's rows
     Py_ssize_t depth        # of the inner index, forward and for dx
-    const real* b           # packed panel; for dw gradients, where `place` says
+    const real* b           # packed panel; for dw gradients, a row for each pixel,
+    Py_ssize_t ldb          # … so far apart
     const real* start       # forward: a row to start from
     real floor              # forward: results are at least this
     real* out               # where to write: y, dx at the panel's first element, or dw
@@ -267,15 +268,14 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
-    cdef Py_ssize_t offset[12]
+    cdef const real* a[12]
     cdef real edge[12 * 32]
     cdef bint whole = t.rows == mr and t.cols == nv * VLEN
     cdef real* c = t.out if whole else edge
     cdef Py_ssize_t ldc = t.ld_out if whole else nv * VLEN, lds = 0
     cdef const real* start = t.start
-    cdef const real* a
     cdef const real* b
-    cdef Py_ssize_t p, q
+    cdef Py_ssize_t ldb = t.ldb, p, q, pixel
     cdef int i, j
     if start == NULL:
         start = c
@@ -285,18 +285,19 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
                 memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
     for q in range(t.tiles):
         for i in range(mr):
-            offset[i] = t.offset[q * mr + min(i, t.rows - 1)]
+            a[i] = t.x + t.offset[q * mr + min(i, t.rows - 1)]
             for j in range(nv):
                 acc[i][j] = vload(start + i * lds + j * VLEN)
+        b = t.b
         for p in range(t.pixels):
-            a = t.x + t.patch[p]
-            b = t.b + t.place[p]
+            pixel = t.patch[p]
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
             for i in range(mr):
-                ap = vsplat(a[offset[i]])
+                ap = vsplat(a[i][pixel])
                 for j in range(nv):
                     acc[i][j] = acc[i][j] + ap * bp[j]
+            b += ldb
         for i in range(mr):
             for j in range(nv):
                 vstore(c + i * ldc + j * VLEN, acc[i][j])
@@ -494,15 +495,12 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
         return
     cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
-    cdef const real* a
+    cdef const real* z
     cdef Tile t
     t.ld_out = win.out_c
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
-    cdef bint packed = k1 - k0 > 4 * TILE_M
-    cdef int32_t* packed_place = <int32_t*>l.work
-    cdef real* panel = l.work + reals_of(SUM_PIXELS)
-    for p in range(SUM_PIXELS):
-        packed_place[p] = <int32_t>(p * PANEL)
+    cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
+    t.ldb = PANEL if packed else win.out_c
     while first < m:
         n = min(l.images, m - first)
         images = x + first * ldx
@@ -522,15 +520,13 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                 j = g * l.f + q % per * PANEL
                 t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
                 t.x = images + g * l.c
-                t.b = dz + first * ldz + j
-                t.place = l.place + p0
+                z = dz + first * ldz + j
+                t.b = z + l.place[p0]
                 if packed:
                     for p in range(t.pixels):
-                        a = t.b + t.place[p]
-                        vstore(panel + p * PANEL, vload(a))
-                        vstore(panel + p * PANEL + VLEN, load_cols(a + VLEN, t.cols - VLEN))
-                    t.b = panel
-                    t.place = packed_place
+                        vstore(l.work + p * PANEL, vload(z + l.place[p0 + p]))
+                        vstore(l.work + p * PANEL + VLEN, load_cols(z + l.place[p0 + p] + VLEN, t.cols - VLEN))
+                    t.b = l.work
                 t.start = ZEROS
                 if accumulate or first > 0 or p0 > 0:
                     t.start = NULL
@@ -563,5 +559,5 @@ cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
-    cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + reals_of(SUM_PIXELS) + SUM_PIXELS * PANEL
+    cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + SUM_PIXELS * PANEL
     return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

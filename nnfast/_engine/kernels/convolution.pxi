@@ -168,7 +168,7 @@ ctypedef struct Tile:
     Py_ssize_t depth        # of the inner index, forward and for dx
     const real* b           # packed panel; for dw gradients, a row for each pixel,
     Py_ssize_t ldb          # … so far apart
-    const real* start       # forward: a row to start from
+    const real* start       # forward: a row to start from; dx: zeros to write results, NULL to add them
     real floor              # forward: results are at least this
     real* out               # where to write: y, dx at the panel's first element, or dw
     Py_ssize_t ld_out       # of dw
@@ -224,6 +224,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
     cdef const real* a[12]
     cdef real edge[12 * 32]
     cdef real* out
+    cdef const real* old
     cdef const real* b
     cdef Py_ssize_t q, p, last = t.pixels - 1, pixel
     cdef bint whole
@@ -249,16 +250,22 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
             # One row after the other: patches may overlap.
             for i in range(mr):
                 out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
                 for j in range(nv):
-                    vstore(out + j * VLEN, vload(out + j * VLEN) + acc[i][j])
+                    vstore(out + j * VLEN, vload(old + j * VLEN) + acc[i][j])
         else:
             for i in range(mr):
                 for j in range(nv):
                     vstore(edge + (i * nv + j) * VLEN, acc[i][j])
             for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
                 out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
                 for j in range(nv):
-                    store_cols(out + j * VLEN, load_cols(out + j * VLEN, t.cols - j * VLEN)
+                    store_cols(out + j * VLEN, load_cols(old + j * VLEN, t.cols - j * VLEN)
                                + vload(edge + (i * nv + j) * VLEN), t.cols - j * VLEN)
 
 
@@ -443,9 +450,15 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
     cdef Tile t
+    # Each element of x is in one patch: nothing is added up.
+    cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
+                           and not l.padded)
     t.patch = l.patch
     t.place = l.place
     t.depth = l.f
+    t.start = NULL
+    if pointwise:
+        t.start = ZEROS
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
             g = q // (l.segments * per)
@@ -458,7 +471,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         while first < m:
             n = min(l.images, m - first)
             images = dx + first * ldx
-            if q0 == 0:
+            if q0 == 0 and not pointwise:
                 for i in range(n):
                     memset(images + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
             if l.padded:

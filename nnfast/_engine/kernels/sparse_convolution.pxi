@@ -156,7 +156,9 @@ cdef bint is_sparse(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz) 
         for q in range(n // VLEN):
             some = some + vselect(vgt(vabs(vload(dz + i * ldz + q * VLEN)), zero), one, zero)
         count += vsum(some)
-    return count <= SPARSE * <double>m * <double>n
+        if count > SPARSE * <double>m * <double>n:
+            return False
+    return True
 
 
 cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* place, int32_t* start,

@@ -42,9 +42,14 @@ ctypedef struct Layout:
     real* work                      # what is left of scratch
 
 
+cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
+    """Of so many elements: vectors that begin a cache line never lie in two."""
+    return blocks(n, 16) * 16
+
+
 cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
     """Room for 32-bit integers, in elements, a cache line more at least."""
-    return integers * 4 // <Py_ssize_t>sizeof(real) + 16
+    return whole_lines(integers * 4 // <Py_ssize_t>sizeof(real) + 16)
 
 
 cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first, bint sliced,
@@ -85,9 +90,9 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
     l.work = l.border
     if sliced:
-        l.work += blocks(win.c, VLEN) * l.slice
+        l.work += whole_lines(blocks(win.c, VLEN) * l.slice)
     elif l.padded:
-        l.work += l.images * l.image + 16
+        l.work += whole_lines(l.images * l.image + 16)
     if scratch == NULL:
         return l
     step = l.image if l.padded or sliced else ldx

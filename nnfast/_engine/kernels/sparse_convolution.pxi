@@ -284,7 +284,7 @@ cdef void sparse_convolve_weight(const Window* win, Py_ssize_t m, const real* x,
     cdef int32_t* start_of = entry + l.pixels * l.f + 4
     cdef int32_t* entry_of = start_of + l.f + 2
     cdef real* value = l.work + reals_of(l.pixels + l.f + 8 + 2 * l.pixels * l.f)
-    cdef real* weights = value + l.pixels * l.f
+    cdef real* weights = value + whole_lines(l.pixels * l.f)
     cdef Py_ssize_t i, k, end
     cdef const real* image
     cdef Sparse s
@@ -324,5 +324,5 @@ cdef Py_ssize_t sparse_scratch(const Window* win, const Layout* l) noexcept nogi
     """Elements that these need behind the layout's own; a thread's rows may begin anywhere in a segment."""
     if not can_be_sparse(win, l):
         return 0
-    return (reals_of(l.pixels + l.f + 8 + 2 * l.pixels * l.f) + l.pixels * l.f
+    return (reals_of(l.pixels + l.f + 8 + 2 * l.pixels * l.f) + whole_lines(l.pixels * l.f)
             + l.segments * (l.length + 2 * VLEN) * l.f + 32)

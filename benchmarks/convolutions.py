@@ -4,8 +4,9 @@
     python benchmarks/convolutions.py --check           # fails below 60 % for 64 channels
 
 A model of one layer predicts; takes the gradient of its input, which is forward and dX; takes that
-of its weights, forward and dW. Differences of the times are those of dX and dW; reading inputs and
-writing outputs is counted. The calls and the peak's multiply-adds take turns, in short rounds, and
+of its weights, forward and dW. Differences of the times are those of dX and dW. Reading inputs and
+writing outputs is counted; what it takes to read the outputs' gradients is not: a model that does
+nothing is timed for that. The calls and the peak's multiply-adds take turns, in short rounds, and
 each has its best round: a neighbour on the machine only takes speed away, for seconds at a time.
 """
 
@@ -98,17 +99,23 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
         *(layer.conv.filters, layer.conv.size), padding=layer.conv.padding, input_shape=shape
     )
     model = nnfast.Sequential([conv], dtype=dtype)
-    engine = model._built_engine()
+    nothing = nnfast.Sequential(
+        [nnfast.layers.Input(model.output_shape[1:]), nnfast.layers.Flatten()], dtype=dtype
+    )
+    engine, idle = model._built_engine(), nothing._built_engine()
     real = np.dtype(dtype)
     x = rng.standard_normal((layer.rows, int(np.prod(shape)))).astype(real)
     out = np.empty((layer.rows, int(np.prod(model.output_shape[1:]))), real)
     dy = rng.standard_normal(out.shape).astype(real)
     dx = np.empty_like(x)
     forward, both = _engine.Data(x), _engine.Data(x, dy)
+    idle_forward, idle_both = _engine.Data(dy), _engine.Data(dy, dy)
     calls: list[Callable[[], object]] = [
         lambda: engine.forward(forward, out),
         lambda: engine.input_gradient(both, dx, given=True),
         lambda: engine.loss_and_grad(both, given=True),
+        lambda: idle.forward(idle_forward, out),
+        lambda: idle.loss_and_grad(idle_both, given=True),
     ]
     repeats = [max(1, round(ROUND_SECONDS / _seconds(call, 3))) for call in calls]
     best = [float("inf")] * len(calls)
@@ -117,7 +124,9 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
         peak = max(peak, *(machine.multiply_adds(dtype) for _ in range(PEAK_ATTEMPTS)))
         times = [_seconds(call, n) for call, n in zip(calls, repeats, strict=True)]
         best = [min(pair) for pair in zip(best, times, strict=True)]
-    return Times(best[0], best[1] - best[0], best[2] - best[0], peak)
+    first, with_dx, with_dw, idle_first, with_loss = best
+    before = first + max(0.0, with_loss - idle_first)
+    return Times(first, with_dx - before, with_dw - before, peak)
 
 
 def _seconds(call: Callable[[], object], n: int) -> float:

@@ -327,13 +327,13 @@ cdef class Engine:
         """Images of a chunk, at least: more where partial gradients are large beside their arithmetic."""
         return IMAGE_CHUNK_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_CHUNK_ROWS
 
-    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows):
-        """Rows that a chunk is gone through at a time: as many as stay in cache."""
+    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows, Py_ssize_t chunks):
+        """Rows that a chunk is gone through at a time: as many as stay in cache, or all of them."""
         cdef Py_ssize_t most = BLOCK_ROWS
         cdef Py_ssize_t size = TRAIN_BLOCK if chain == &self.model.train else IMAGE_BLOCK
         if self.images:
             most = max(<Py_ssize_t>4, min(most, size // chain.width // 4 * 4))
-        return min(rows, most)
+        return min(((rows + 3) // 4 + chunks - 1) // chunks * 4, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
@@ -344,8 +344,8 @@ cdef class Engine:
             self.training = None
             workspace = Workspace()
             if chunks:
-                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows), threads,
-                                  threads, chunks, True)
+                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows, chunks),
+                                  threads, threads, chunks, True)
             else:
                 workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
             workspace.key = key
@@ -653,7 +653,7 @@ cdef class Engine:
         chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
         threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, self.block_rows(chain, n), threads, threads, chunks, gradient)
+        workspace.prepare(self, chain, self.block_rows(chain, n, chunks), threads, threads, chunks, gradient)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

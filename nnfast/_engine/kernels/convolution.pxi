@@ -9,7 +9,8 @@ kernels lie in memory), patch(p) the k inputs that output pixel p sees, and dz[p
 
 No patch is ever copied. Element k of pixel p's patch is x[patch[p] + offset[k]], two tables of integers that
 are made once a call; runs of k that lie side by side in x are `segments`. Images with padding are copied
-into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels.
+into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
+bundles are copied into slices of VLEN channels, with the border where there is one.
 
 Every element of a result is one chain of multiply-adds in the order of k, f or p (dx: of f, then p column by
 column), whatever tile computes it, so results do not depend on the number of images or threads.
@@ -499,7 +500,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
 
 
 cdef inline bint worth_slicing(const Window* win) noexcept nogil:
-    """dw reads x in slices of VLEN channels: six elements of each pixel, far apart, would have few cache sets."""
+    """dw reads x in slices of VLEN channels: six elements of each pixel would have few cache sets."""
     return win.groups == 1 and win.c >= VLEN
 
 
@@ -514,6 +515,7 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
     cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
     cdef const real* z
+    cdef const real* row
     cdef Tile t
     t.ld_out = win.out_c
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
@@ -542,8 +544,9 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                 t.b = z + l.place[p0]
                 if packed:
                     for p in range(t.pixels):
-                        vstore(l.work + p * PANEL, vload(z + l.place[p0 + p]))
-                        vstore(l.work + p * PANEL + VLEN, load_cols(z + l.place[p0 + p] + VLEN, t.cols - VLEN))
+                        row = z + l.place[p0 + p]
+                        vstore(l.work + p * PANEL, vload(row))
+                        vstore(l.work + p * PANEL + VLEN, load_cols(row + VLEN, t.cols - VLEN))
                     t.b = l.work
                 t.start = ZEROS
                 if accumulate or first > 0 or p0 > 0:

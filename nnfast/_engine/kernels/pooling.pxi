@@ -110,7 +110,8 @@ cdef inline vreal give(const real* x, vreal y, vreal d, real* dx) noexcept nogil
     return vselect(below, d, zero)
 
 
-cdef inline void square_back(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d, real* dx) noexcept nogil:
+cdef inline void square_back(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d,
+                             real* dx) noexcept nogil:
     """The same of 2 × 2, the usual window, whole vectors, nothing to add to."""
     d = give(x, y, d, dx)
     d = give(x + c, y, d, dx + c)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import _engine, _streams, losses, optimizers
+from nnfast import _engine, _streams
 from nnfast import _validation as check
-from nnfast import metrics as _metrics
-from nnfast._chain import Chain
-from nnfast._layer import InputLayer, Layer, assign
-from nnfast._plan import Plan
+from nnfast._files import Files
+from nnfast._gradients import Gradients
+from nnfast._layer import InputLayer, Layer
 from nnfast._progress import line
-from nnfast._resolve import describe
 from nnfast._streams import Stream
-from nnfast._trainer import BEFORE, Evaluation, Fit, Options, Program, warn_diverged
+from nnfast._trainer import Evaluation, Fit, Options
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 
@@ -30,7 +28,7 @@ _ANY_ROWS = 2**31
 _VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
 
-class Sequential(Chain):
+class Sequential(Gradients, Files):
     """A chain of layers.
 
     It is built (has weights) once the shape of a sample is known: from an `Input` or a first
@@ -86,147 +84,9 @@ class Sequential(Chain):
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | None = None
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self._program: Program | None = None
-        self._metric_entries: list[str | _metrics.Metric] = []
-        self._weighted_entries: list[str | _metrics.Metric] = []
-        self._step_lr = np.empty(1)
-        self._step_loss = np.empty(1)
         super().__init__(layers, name=name, dtype=dtype)
-
-    # Compiling
-
-    def compile(
-        self,
-        optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str | losses.Loss | Callable[..., Any] | None = None,
-        metrics: Sequence[_metrics.Identifier] | None = None,
-        weighted_metrics: Sequence[_metrics.Identifier] | None = None,
-        *,
-        loss_weights: None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Choose how the model is trained. The weights stay; the optimizer starts anew.
-
-        Parameters
-        ----------
-        optimizer : str or Optimizer
-        loss : str, Loss or callable
-            A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
-            `nnfast.losses.FunctionLoss`. Without a loss only `train_on_gradient` trains.
-        metrics : list of str, Metric or callable, optional
-            Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
-            shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
-            `nnfast.metrics.FunctionMetric`.
-        weighted_metrics : list of str, Metric or callable, optional
-            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
-            too is called ``"weighted_…"`` in History.
-        loss_weights : None
-            A model has one output, and so one loss: anything else is refused.
-        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
-            time in any case, and callbacks of batches see every batch.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a name is unknown, or a loss or metric does not fit the model's output.
-            What was compiled before stays then.
-
-        Examples
-        --------
-        >>> model = Sequential()
-        >>> model.compile("sgd", "mse", metrics=["mae"])
-        >>> model.optimizer
-        SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
-        """
-        if loss_weights is not None:
-            raise ValueError(
-                f"loss_weights are for models of several outputs; received {loss_weights!r}"
-            )
-        new = (
-            optimizers.resolve(optimizer),
-            None if loss is None else losses.resolve(loss),
-            _metrics.check_names(metrics),
-            _metrics.check_names(weighted_metrics, "weighted_metrics"),
-        )
-        if self._plan is not None and self._engine is not None:
-            self._program = Program.make(self._plan, self._engine, *new)
-        self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
-
-    def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
-        if self.optimizer is not None:
-            self._program = Program.make(
-                plan,
-                engine,
-                self.optimizer,
-                self.loss,
-                self._metric_entries,
-                self._weighted_entries,
-            )
-
-    def _unbuild(self) -> None:
-        super()._unbuild()
-        self._program = None
-
-    def _prepare(
-        self,
-        method: str,
-        x: object,
-        y: object,
-        sample_weight: object = None,
-        names: tuple[str, str, str] = ("x", "y", "sample_weight"),
-    ) -> tuple[Program, Samples]:
-        """Check data against the built and compiled model."""
-        if self.loss is None:
-            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
-        program = self._compiled(method, x)
-        plan = program.plan
-        rows = check.features(names[0], x, plan.input_shape, self._np_dtype)
-        n = len(rows)
-        if n == 0:
-            raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
-        targets = check.targets(names[1], y, n, plan.output_shape, self.loss, self._np_dtype)
-        weights = check.sample_weights(names[2], sample_weight, n)
-        if self.loss.is_function:
-            for metric in program.metrics.values():
-                metric.fitted(targets, plan.n_out)
-        self._pull()
-        return program, Samples(rows, targets, weights, self.loss.is_function)
-
-    def _compiled(self, method: str, x: object) -> Program:
-        """Return the program of the compiled model, built for `x` if need be."""
-        if self.optimizer is None:
-            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
-        if self._program is None:
-            self._built_for(x)
-        assert self._program is not None
-        return self._program
-
-    def _batch(
-        self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
-    ) -> Samples:
-        """Check a batch of a stream."""
-        x, y, weight = check.batch_parts(item, where, targets=True)
-        check.check_single_weighting(class_weight, weight)
-        names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
-        _, samples = self._prepare(method, x, y, weight, names)
-        return samples if class_weight is None else samples.with_class_weight(class_weight)
-
-    def _order(self, batches: int) -> NDArray[np.int64]:
-        """Return the order of a dataset's batches in the epoch that begins."""
-        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
-        key: Any = (2 << 64) | self._seed
-        epoch = 0 if self._engine is None else self._engine.epoch
-        return np.random.Generator(np.random.Philox(key=key, counter=[epoch, 0, 0, 0])).permutation(
-            batches
-        )
 
     # Training
 
@@ -446,26 +306,24 @@ class Sequential(Chain):
         values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)
         return _result(values, return_dict)
 
-    def _step(
-        self,
-        program: Program,
-        data: _engine.Data,
-        rows: int,
-        outputs: Array | None,
-        given: bool = False,
-    ) -> None:
-        """Take one optimizer step; the loss goes to `_step_loss`. given: as in the engine."""
-        engine = program.engine
-        self._claim()
-        self._step_lr[:] = program.optimizer.rates(engine.iterations, 1)
-        status, _ = engine.run(
-            *(data, rows, False, self._step_lr, self._step_loss, outputs), first_row=0, given=given
+    def _batch(
+        self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
+    ) -> Samples:
+        """Check a batch of a stream."""
+        x, y, weight = check.batch_parts(item, where, targets=True)
+        check.check_single_weighting(class_weight, weight)
+        names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
+        _, samples = self._prepare(method, x, y, weight, names)
+        return samples if class_weight is None else samples.with_class_weight(class_weight)
+
+    def _order(self, batches: int) -> NDArray[np.int64]:
+        """Return the order of a dataset's batches in the epoch that begins."""
+        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
+        key: Any = (2 << 64) | self._seed
+        epoch = 0 if self._engine is None else self._engine.epoch
+        return np.random.Generator(np.random.Philox(key=key, counter=[epoch, 0, 0, 0])).permutation(
+            batches
         )
-        if engine.batch == 0:  # else this is a callback's call within an epoch of fit
-            engine.epoch += 1
-        if status == _engine.NONFINITE:
-            method = "train_on_gradient" if given else "train_on_batch"
-            warn_diverged(method, BEFORE, stacklevel=4)
 
     # Measuring and predicting
 
@@ -655,320 +513,6 @@ class Sequential(Chain):
         if len(plan.output_shape) == 1:
             return out
         return out.reshape(len(rows), *plan.output_shape)
-
-    # Gradients
-
-    def loss_and_grad(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, list[Array]]:
-        """Return the loss and its gradient, in inference mode.
-
-        Parameters
-        ----------
-        x, y, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        loss : float
-            Σ wᵢ·lᵢ / n.
-        gradients : list of ndarray
-            One for each array of `trainable_weights`, in that order.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not as described.
-
-        Examples
-        --------
-        >>> from nnfast.layers import Dense
-        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
-        >>> model.compile("sgd", "mse")
-        >>> model.loss_and_grad([[2.0]], [1.0])
-        (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
-        """
-        program, samples = self._prepare("loss_and_grad", x, y, sample_weight)
-        loss = self._loss_and_grad(program, samples)
-        return loss, list(program.plan.views(program.engine.grads.copy()))
-
-    @staticmethod
-    def _loss_and_grad(program: Program, samples: Samples) -> float:
-        """Return the loss; its gradient is in the engine."""
-        if not samples.for_function:
-            return program.engine.loss_and_grad(samples.data())
-        loss, gradient = program.function_loss(samples)
-        program.engine.loss_and_grad(_engine.Data(samples.x, gradient), given=True)
-        return loss
-
-    def loss_and_grad_flat(
-        self,
-        theta: ArrayLike,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Set all weights to `theta`; return the loss and its gradient as one vector.
-
-        In this form ``scipy.optimize.minimize(model.loss_and_grad_flat,
-        model.get_flat_weights(), args=(x, y), jac=True)`` takes it; pass its result to
-        `set_flat_weights`.
-
-        Parameters
-        ----------
-        theta : array_like (n_params,)
-            As `get_flat_weights` gives it.
-        x, y, sample_weight
-            As in `fit`.
-
-        Returns
-        -------
-        loss : float
-        gradient : ndarray (n_params,) float64
-        """
-        program, samples = self._prepare("loss_and_grad_flat", x, y, sample_weight)
-        self.set_flat_weights(theta)
-        loss = self._loss_and_grad(program, samples)
-        return loss, program.engine.grads.astype(np.float64)
-
-    def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
-        """Return how the loss, or the output, of each sample changes with its input.
-
-        In inference mode. As a picture, the absolute values are a saliency map (Simonyan,
-        Vedaldi and Zisserman, 2013).
-
-        Parameters
-        ----------
-        x : array_like (n, ...)
-        y : array_like, optional
-            As in `fit`: row i of the result is then ∂lᵢ/∂xᵢ. Without, it is the gradient of the
-            output where the model has one, and of each sample's largest output where it has
-            several: the score of the class that it predicts.
-
-        Returns
-        -------
-        ndarray
-            Of the shape of `x` and of the model's dtype.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not as described; with `y`, if the model has no loss.
-
-        Examples
-        --------
-        >>> from nnfast.layers import Dense
-        >>> model = Sequential([Dense(1, input_dim=2)])
-        >>> model.layers[0].set_weights([[[3.0], [-1.0]], [0.0]])
-        >>> model.input_gradient([[0.0, 5.0]])
-        array([[ 3., -1.]], dtype=float32)
-        """
-        given = False
-        if y is not None:
-            program, samples = self._prepare("input_gradient", x, y)
-            rows, data, given = samples.x, samples.data(), samples.for_function
-            if given:
-                _, gradient = program.function_loss(samples)
-                data = _engine.Data(rows, gradient * len(rows))
-        else:
-            x = self._built_for(x)
-            assert self._one is not None
-            rows = check.features("x", x, self._one, self._np_dtype)
-            data = _engine.Data(rows)
-            self._pull()
-        out = np.empty(rows.shape, self._np_dtype)
-        self._built_engine().input_gradient(data, out, given)
-        return out.reshape(len(rows), *(self._one or ()))
-
-    def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
-        """Take one optimizer step along a gradient of your own, as reinforcement learning needs.
-
-        Parameters
-        ----------
-        x : array_like (n, ...)
-        dout : array_like
-            ∂L/∂outputs, of the outputs' shape: the weights' gradient is the sum over the rows.
-            L is what you minimize; a mean over rows has its 1/n in `dout`. Regularizers add
-            their own.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not as described, or the model is not compiled.
-
-        Warns
-        -----
-        RuntimeWarning
-            If the gradient is not finite; the weights are as before then.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from nnfast.layers import Dense
-        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
-        >>> model.compile("sgd")
-        >>> x = np.ones((4, 1))
-        >>> for _ in range(500):
-        ...     model.train_on_gradient(x, model(x) - 3.0)
-        >>> model(x[:1]).round(2)
-        array([[3.]], dtype=float32)
-        """
-        program = self._compiled("train_on_gradient", x)
-        plan = program.plan
-        rows = check.features("x", x, plan.input_shape, self._np_dtype)
-        if len(rows) == 0:
-            raise ValueError("x must have at least one row in train_on_gradient(); received none")
-        gradient = check.output_gradient("dout", dout, len(rows), plan.output_shape, self._np_dtype)
-        self._step(program, _engine.Data(rows, gradient), len(rows), None, given=True)
-
-    # Saving
-
-    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write the model to a file from which `load_model` continues it exactly.
-
-        The file holds architecture, weights, what was compiled, the optimizer's state and the
-        place in the random streams. It replaces an older one at once, or not at all. Metrics
-        that are functions of the caller's are left out, with a warning.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Any file name.
-        include_optimizer : bool, default True
-            Without it what was compiled and the optimizer's state are left out: the file is for
-            predictions, or for another `compile`.
-
-        Raises
-        ------
-        ValueError
-            If the model is not built.
-        OSError
-            If the file cannot be written.
-        """
-        from nnfast import saving
-
-        path = check.file_name("path", path)
-        engine = self._built_engine()
-        arrays = dict(self._named_weights())
-        description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        compiled = check.flag("include_optimizer", include_optimizer) and self.optimizer is not None
-        if compiled and not isinstance(self.loss, losses.FunctionLoss):
-            description["compile"] = {
-                "optimizer": describe(self.optimizer),
-                "loss": None if self.loss is None else describe(self.loss),
-                "metrics": _metrics.describe_all(self._metric_entries),
-                "weighted_metrics": _metrics.describe_all(self._weighted_entries),
-            }
-            arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        if compiled and isinstance(self.loss, losses.FunctionLoss):
-            check.warn(
-                f"Loss {self.loss.name} is a function and is not saved, nor is the optimizer: "
-                "compile the loaded model with them"
-            )
-        description["state"] = {
-            "seed": self._seed,
-            # An epoch under way is not gone on with: the next `fit` begins the one after.
-            "epoch": engine.epoch + (engine.batch > 0),
-            "iterations": engine.iterations,
-        }
-        saving.write(path, arrays, description)
-
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights, and nothing else, to a file for `load_weights`.
-
-        Parameters
-        ----------
-        path : str or path-like
-
-        Raises
-        ------
-        ValueError
-            If the model is not built.
-        OSError
-            If the file cannot be written.
-        """
-        from nnfast import saving
-
-        path = check.file_name("path", path)
-        self._built_engine()
-        arrays = {
-            f"layers/{i}/{name}": view
-            for i, layer in enumerate(self._layers)
-            for name, view in layer.named_weights.items()
-        }
-        saving.write(path, arrays, {"layers": [layer.name for layer in self._layers]})
-
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Set the weights from a file of `save_weights` or `save`, of the same architecture.
-
-        The optimizer's state and the random streams stay as they are.
-
-        Parameters
-        ----------
-        path : str or path-like
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it holds no weights saved by nnfast, or they do not fit; nothing is set then.
-
-        Examples
-        --------
-        >>> import tempfile, nnfast
-        >>> a, b = (Sequential([nnfast.layers.Dense(2, input_dim=3)]) for _ in range(2))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     a.save_weights(folder + "/a.weights.safetensors")
-        ...     b.load_weights(folder + "/a.weights.safetensors")
-        >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
-        True
-        """
-        from nnfast import saving
-
-        self._built_engine()
-        arrays = saving.weights_by_layer(path)
-        places = {
-            (i, name): view
-            for i, layer in enumerate(self._layers)
-            for name, view in layer.named_weights.items()
-        }
-        if arrays.keys() != places.keys():
-            layer, name = min(arrays.keys() ^ places.keys())
-            raise ValueError(
-                f"{os.fspath(path)!r} is of another architecture: {name} of layer {layer} is only "
-                f"in {'the file' if (layer, name) in arrays else f'model {self.name!r}'}"
-            )
-        assign(f"{os.fspath(path)!r}", list(places.values()), [arrays[key] for key in places])
-
-    def _direction(self, key: str) -> str | None:
-        """Return whether more ("up") or less ("down") of a metric of History is better."""
-        if key == "loss":
-            return "down"
-        metric = None if self._program is None else self._program.metrics.get(key)
-        return None if metric is None else metric.direction
-
-    def _restore(self, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
-        """Take the state that `save` wrote."""
-        engine = self._built_engine()
-        places = dict(self._named_weights())
-        if description["compile"] is not None:
-            self.compile(**description["compile"])
-            places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        if places.keys() != arrays.keys():
-            raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
-        wrong = [name for name, place in places.items() if arrays[name].dtype != place.dtype]
-        if wrong:
-            raise ValueError(f"arrays {wrong} are not {self.dtype}")
-        assign("the saved model", list(places.values()), [arrays[name] for name in places])
-        state = {
-            key: check.integer(key, description["state"][key], minimum=0)
-            for key in ("seed", "epoch", "iterations")
-        }
-        self._seed = state["seed"]
-        engine.set_seed(self._seed)
-        engine.epoch = state["epoch"]
-        engine.iterations = state["iterations"]
 
 
 def load_model(path: str | os.PathLike[str]) -> Sequential:

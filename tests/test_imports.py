@@ -22,6 +22,8 @@ LEVELS = [
     {"keras"},
     {"__init__"},
     {"models", "estimators"},
+    {"_gradients", "_files"},
+    {"_compiled"},
     {"_streams"},
     {"_chain", "_trainer", "saving", "datasets", "_summary"},
     {"kernels", "callbacks", "_callback", "_progress", "plotting"},

@@ -442,14 +442,18 @@ cdef class Engine:
 
         A call that is over soon wakes the team each time: there the waking counts, and a call is a part.
         """
-        cdef bint short
+        cdef double until, waking
         if self.trial_part == 0:
             self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
             self.trial_part = 1
         if self.trial_part == 1 and run.n_steps > 0 and self.k.now() <= deadline:
-            short = self.alone * run.n_steps < 2 * TRIAL_SECONDS
-            self.segment(run, threads, deadline if short else 0)    # otherwise a step wakes the team
+            until = self.k.now()    # one step wakes the team, in a short call all steps
+            if self.alone * run.n_steps < 2 * TRIAL_SECONDS:
+                until = min(until + TRIAL_SECONDS, deadline)
+            waking = self.segment(run, threads, until)
             self.trial_part = 2
+            if waking > self.alone + 2 * TRIAL_SECONDS:     # a processor is not there: waking is faster
+                self.decide(waking)
         if self.trial_part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 

@@ -194,8 +194,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # ---- targets ---------------------------------------------------------------------------------
 
-    def _learn_classes(self, y: Any) -> None:
-        self._label_binarizer = LabelBinarizer().fit(y)
+    def _learn_classes(self, y: Array) -> None:
+        self._label_binarizer = LabelBinarizer()
+        kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
+        if kind in ("binary", "multiclass"):
+            # What its fit would learn in 0.3 ms, which is much of a fit on a few rows.
+            self._label_binarizer.y_type_ = kind
+            self._label_binarizer.sparse_input_ = False
+            self._label_binarizer.classes_ = np.unique(y)
+        else:
+            self._label_binarizer.fit(y)
         self.classes_ = self._label_binarizer.classes_
 
     def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:

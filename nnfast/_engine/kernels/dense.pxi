@@ -271,7 +271,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
     """
     cdef bint packed = transposed or worth_packing(m, depth, n)
     cdef Py_ssize_t rows = even_part(m, ROWS, TILE_M)
-    cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN) if packed else depth
+    cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
     cdef Product t
     t.lda = lda

@@ -1,0 +1,179 @@
+"""What a model is compiled with, and data checked against it: the base of `Sequential`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast import _engine, losses, optimizers
+from nnfast import _validation as check
+from nnfast import metrics as _metrics
+from nnfast._chain import Chain
+from nnfast._layer import Layer
+from nnfast._plan import Plan
+from nnfast._trainer import BEFORE, Program, warn_diverged
+from nnfast._validation import Samples
+
+Array = NDArray[Any]
+
+
+class Compiled(Chain):
+    """A chain with an optimizer, a loss and metrics."""
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: losses.Loss | None = None
+        self._program: Program | None = None
+        self._metric_entries: list[str | _metrics.Metric] = []
+        self._weighted_entries: list[str | _metrics.Metric] = []
+        self._step_lr = np.empty(1)
+        self._step_loss = np.empty(1)
+        super().__init__(layers, name=name, dtype=dtype)
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | Callable[..., Any] | None = None,
+        metrics: Sequence[_metrics.Identifier] | None = None,
+        weighted_metrics: Sequence[_metrics.Identifier] | None = None,
+        *,
+        loss_weights: None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose how the model is trained. The weights stay; the optimizer starts anew.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str, Loss or callable
+            A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
+            `nnfast.losses.FunctionLoss`. Without a loss only `train_on_gradient` trains.
+        metrics : list of str, Metric or callable, optional
+            Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
+            shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
+            `nnfast.metrics.FunctionMetric`.
+        weighted_metrics : list of str, Metric or callable, optional
+            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
+            too is called ``"weighted_…"`` in History.
+        loss_weights : None
+            A model has one output, and so one loss: anything else is refused.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
+            time in any case, and callbacks of batches see every batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, or a loss or metric does not fit the model's output.
+            What was compiled before stays then.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> model = Sequential()
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> model.optimizer
+        SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
+        """
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights are for models of several outputs; received {loss_weights!r}"
+            )
+        new = (
+            optimizers.resolve(optimizer),
+            None if loss is None else losses.resolve(loss),
+            _metrics.check_names(metrics),
+            _metrics.check_names(weighted_metrics, "weighted_metrics"),
+        )
+        if self._plan is not None and self._engine is not None:
+            self._program = Program.make(self._plan, self._engine, *new)
+        self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
+
+    def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
+        if self.optimizer is not None:
+            self._program = Program.make(
+                plan,
+                engine,
+                self.optimizer,
+                self.loss,
+                self._metric_entries,
+                self._weighted_entries,
+            )
+
+    def _unbuild(self) -> None:
+        super()._unbuild()
+        self._program = None
+
+    def _prepare(
+        self,
+        method: str,
+        x: object,
+        y: object,
+        sample_weight: object = None,
+        names: tuple[str, str, str] = ("x", "y", "sample_weight"),
+    ) -> tuple[Program, Samples]:
+        """Check data against the built and compiled model."""
+        if self.loss is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        program = self._compiled(method, x)
+        plan = program.plan
+        rows = check.features(names[0], x, plan.input_shape, self._np_dtype)
+        n = len(rows)
+        if n == 0:
+            raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
+        targets = check.targets(names[1], y, n, plan.output_shape, self.loss, self._np_dtype)
+        weights = check.sample_weights(names[2], sample_weight, n)
+        if self.loss.is_function:
+            for metric in program.metrics.values():
+                metric.fitted(targets, plan.n_out)
+        self._pull()
+        return program, Samples(rows, targets, weights, self.loss.is_function)
+
+    def _compiled(self, method: str, x: object) -> Program:
+        """Return the program of the compiled model, built for `x` if need be."""
+        if self.optimizer is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        if self._program is None:
+            self._built_for(x)
+        assert self._program is not None
+        return self._program
+
+    def _step(
+        self,
+        program: Program,
+        data: _engine.Data,
+        rows: int,
+        outputs: Array | None,
+        given: bool = False,
+    ) -> None:
+        """Take one optimizer step; the loss goes to `_step_loss`. given: as in the engine."""
+        engine = program.engine
+        self._claim()
+        self._step_lr[:] = program.optimizer.rates(engine.iterations, 1)
+        status, _ = engine.run(
+            *(data, rows, False, self._step_lr, self._step_loss, outputs), first_row=0, given=given
+        )
+        if engine.batch == 0:  # else this is a callback's call within an epoch of fit
+            engine.epoch += 1
+        if status == _engine.NONFINITE:
+            method = "train_on_gradient" if given else "train_on_batch"
+            warn_diverged(method, BEFORE, stacklevel=4)
+
+    def _direction(self, key: str) -> str | None:
+        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        if key == "loss":
+            return "down"
+        metric = None if self._program is None else self._program.metrics.get(key)
+        return None if metric is None else metric.direction

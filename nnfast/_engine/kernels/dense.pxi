@@ -297,7 +297,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                                     panel)
                     t.b = panel + q % PANELS * PANEL * t.depth
                 else:
-                    t.b = w + j
+                    t.b = w + p * ldw + j
                     t.ldb = ldw
                 t.c = c + i * ldc + j
                 t.start = ZEROS

@@ -183,6 +183,26 @@ def test_pytorch(share: float) -> None:
         assert_allclose(model.input_gradient(x, y), dx * len(x), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.2])
+@pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (1, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_large_images(kernel: int, groups: int, padding: str, share: float) -> None:
+    """More pixels than dW is summed over at a time; channels and filters end within vectors."""
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(4)
+    shape = (19, 23, 10 * groups)
+    layer = layers.Conv2D(17 * groups, kernel, padding=padding, groups=groups)
+    model = nnfast.Sequential([layers.Input(shape), layer, layers.Flatten()], dtype="float64")
+    model.compile("sgd", "mse")
+    x = rng.normal(size=(3, *shape))
+    outputs = model.predict(x)
+    y = np.where(rng.random(outputs.shape) < share, rng.normal(size=outputs.shape), outputs)
+    *expected, dx = torch_gradients(layer, model.get_weights(), x, y)
+    for actual, wanted in zip(model.loss_and_grad(x, y)[1], expected, strict=True):
+        assert_allclose(actual, wanted, rtol=0, atol=1e-13)
+    assert_allclose(model.input_gradient(x, y), dx * len(x), rtol=0, atol=1e-13)
+
+
 def classifier(dtype: str = "float32", norm: bool = False) -> nnfast.Sequential:
     """Return a small image classifier with everything in it."""
     nnfast.set_seed(5)

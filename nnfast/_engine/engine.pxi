@@ -276,17 +276,22 @@ cdef class Engine:
         if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
             return 0    # they look at the batch as a whole
         if self.images:
-            return min(<Py_ssize_t>MAX_CHUNKS, (rows + IMAGE_CHUNK_ROWS - 1) // IMAGE_CHUNK_ROWS)
+            return min(<Py_ssize_t>MAX_CHUNKS, (rows + self.image_chunk() - 1) // self.image_chunk())
         if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
             return 0
         return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
 
-    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows):
-        """Rows that a chunk is gone through at a time: as many as stay in cache."""
+    cdef Py_ssize_t image_chunk(self):
+        """Images of a chunk, at least: more where partial gradients are large beside their arithmetic."""
+        return IMAGE_CHUNK_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_CHUNK_ROWS
+
+    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows, Py_ssize_t chunks):
+        """Rows that a chunk is gone through at a time: as many as stay in cache, or all of them."""
         cdef Py_ssize_t most = BLOCK_ROWS
+        cdef Py_ssize_t size = TRAIN_BLOCK if chain == &self.model.train else IMAGE_BLOCK
         if self.images:
-            most = max(<Py_ssize_t>4, min(most, IMAGE_BLOCK // chain.width // 4 * 4))
-        return min(rows, most)
+            most = max(<Py_ssize_t>4, min(most, size // chain.width // 4 * 4))
+        return min(((rows + 3) // 4 + chunks - 1) // chunks * 4, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
@@ -297,8 +302,8 @@ cdef class Engine:
             self.training = None
             workspace = Workspace()
             if chunks:
-                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows), threads,
-                                  threads, chunks, True)
+                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows, chunks),
+                                  threads, threads, chunks, True)
             else:
                 workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
             workspace.key = key
@@ -613,11 +618,11 @@ cdef class Engine:
         cdef Py_ssize_t chunks
         cdef int threads
         if self.images:
-            chunk = IMAGE_CHUNK_ROWS if gradient else IMAGE_PASS_ROWS
+            chunk = self.image_chunk() if gradient else IMAGE_PASS_ROWS
         chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
         threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, self.block_rows(chain, n), threads, threads, chunks, gradient)
+        workspace.prepare(self, chain, self.block_rows(chain, n, chunks), threads, threads, chunks, gradient)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

@@ -231,6 +231,31 @@ INLINE real vpeak(vreal v)
 }
 #endif
 
+/* ---- which lanes are not zero -----------------------------------------------------------
+ * As bits; then the places of the bits among four, in order, and how many there are. */
+
+#if VBYTES == 64 && !defined(NNFAST_DOUBLE)
+INLINE unsigned vnonzero(vreal v) { return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ); }
+#elif VBYTES == 64
+INLINE unsigned vnonzero(vreal v) { return _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ); }
+#elif SCALAR
+INLINE unsigned vnonzero(vreal v) { return v != 0; }
+#elif VBYTES == 32 && !defined(NNFAST_DOUBLE)
+INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm256_movemask_ps((__m256)(v != vsplat(0))); }
+#elif VBYTES == 32
+INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm256_movemask_pd((__m256d)(v != vsplat(0))); }
+#elif defined(__SSE2__) && !defined(NNFAST_DOUBLE)
+INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm_movemask_ps((__m128)(v != vsplat(0))); }
+#elif defined(__SSE2__)
+INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm_movemask_pd((__m128d)(v != vsplat(0))); }
+#else
+INLINE unsigned vnonzero(vreal v) { unsigned b = 0; for (int i = 0; i < VLEN; i++) b |= (unsigned)(v[i] != 0) << i; return b; }
+#endif
+static const int32_t BITS_SET[16][4] = {
+    {0}, {0}, {1}, {0, 1}, {2}, {0, 2}, {1, 2}, {0, 1, 2},
+    {3}, {0, 3}, {1, 3}, {0, 1, 3}, {2, 3}, {0, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}};
+static const int32_t BITS_COUNT[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
+
 /* ---- exponent bits: what exp and log need ----------------------------------------------- */
 
 #define EXPONENT_SHIFT REAL(23, 52)

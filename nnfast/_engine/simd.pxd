@@ -1,6 +1,6 @@
 """What simd.h offers, as Cython sees it: `vreal` is a vector, ordinary + − * work on it."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint64_t
 
 cdef extern from "simd.h" nogil:
     ctypedef float real
@@ -33,6 +33,9 @@ cdef extern from "simd.h" nogil:
     vreal vcopysign(vreal size, vreal sign)
     real vsum(vreal v)
     real vpeak(vreal v)
+    unsigned int vnonzero(vreal v)
+    const int32_t[16][4] BITS_SET
+    const int32_t[16] BITS_COUNT
     vreal vscale(vreal a, vreal t)
     vreal vfrexp(vreal x, vreal* e)
     vreal vrecip(vreal a)

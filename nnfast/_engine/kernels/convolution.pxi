@@ -9,14 +9,16 @@ kernels lie in memory), patch(p) the k inputs that output pixel p sees, and dz[p
 
 No patch is ever copied. Element k of pixel p's patch is x[patch[p] + offset[k]], two tables of integers that
 are made once a call; runs of k that lie side by side in x are `segments`. Images with padding are copied
-into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels.
+into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
+bundles are copied into slices of VLEN channels, with the border where there is one.
 
 Every element of a result is one chain of multiply-adds in the order of k, f or p (dx: of f, then p column by
 column), whatever tile computes it, so results do not depend on the number of images or threads.
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 96      # output pixels of a bundle, at least, if there are so many
+    BUNDLE_PIXELS = 192     # output pixels of a bundle, at least, if there are so many
+    SUM_PIXELS = 192        # pixels that dw is a sum over at a time
     BAND = 65536            # elements of packed weights that are used before the next are packed
 
 
@@ -28,22 +30,30 @@ ctypedef struct Layout:
     Py_ssize_t k                    # elements of a patch
     Py_ssize_t segments, length     # which are so many runs of so many
     bint padded
-    Py_ssize_t pitch                # elements from one row of pixels to the next
-    Py_ssize_t image                # elements from one image to the next, in the border's copy
+    bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
+    Py_ssize_t pixel                # elements from one pixel to the next
+    Py_ssize_t pitch                # … from one row of pixels to the next
+    Py_ssize_t image                # … from one image to the next, in the copy
+    Py_ssize_t slice                # … from VLEN channels to the next, in a sliced copy
     int32_t* patch                  # by pixel of a bundle: where its patch begins
     int32_t* place                  # … and where its outputs are
     int32_t* offset                 # by k, in a patch
     int32_t* segment                # by segment
-    real* border                    # a bundle with its zeros
+    real* border                    # the copy: a bundle with its zeros
     real* work                      # what is left of scratch
+
+
+cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
+    """Of so many elements: vectors that begin a cache line never lie in two."""
+    return blocks(n, 16) * 16
 
 
 cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
     """Room for 32-bit integers, in elements, a cache line more at least."""
-    return integers * 4 // <Py_ssize_t>sizeof(real) + 16
+    return whole_lines(integers * 4 // <Py_ssize_t>sizeof(real) + 16)
 
 
-cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first,
+cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first, bint sliced,
                       real* scratch) noexcept nogil:
     """The tables; scratch may be NULL: then sizes only.
 
@@ -57,14 +67,17 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     wide = max(cols, win.left + win.w)
     l.pixels = win.out_h * win.out_w
     # Places in a bundle are 32-bit integers.
-    l.images = (1 << 30) // (max(high * wide * win.c, l.pixels * win.out_c) + 32)
+    l.images = (1 << 30) // (max(high * wide * (win.c + VLEN), l.pixels * win.out_c) + 32)
     l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
     l.c = win.c // win.groups
     l.f = win.out_c // win.groups
     l.k = win.kernel_h * win.kernel_w * l.c
     l.padded = high > win.h or wide > win.w
-    l.pitch = (wide if l.padded else win.w) * win.c
+    l.sliced = sliced
+    l.pixel = VLEN if sliced else win.c
+    l.pitch = (wide if l.padded else win.w) * l.pixel
     l.image = (high if l.padded else win.h) * l.pitch
+    l.slice = l.images * l.image if sliced else 0
     if win.dilation_w == 1 and win.groups == 1:
         l.segments = win.kernel_h
         l.length = win.kernel_w * l.c
@@ -76,24 +89,29 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     l.offset = l.place + l.images * l.pixels
     l.segment = l.offset + l.k
     l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
-    l.work = l.border + (l.images * l.image + 16 if l.padded else 0)
+    l.work = l.border
+    if sliced:
+        l.work += whole_lines(blocks(win.c, VLEN) * l.slice)
+    elif l.padded:
+        l.work += whole_lines(l.images * l.image + 16)
     if scratch == NULL:
         return l
-    step = l.image if l.padded else ldx
+    step = l.image if l.padded or sliced else ldx
     p = 0
     for i in range(l.images):
         for outer in range(win.out_w if columns_first else win.out_h):
             for inner in range(win.out_h if columns_first else win.out_w):
                 r = inner if columns_first else outer
                 c = outer if columns_first else inner
-                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * win.c)
+                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * l.pixel)
                 l.place[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
                 p += 1
     p = 0
     for r in range(win.kernel_h):
         for c in range(win.kernel_w):
+            step = r * win.dilation_h * l.pitch + c * win.dilation_w * l.pixel
             for i in range(l.c):
-                l.offset[p] = <int32_t>(r * win.dilation_h * l.pitch + c * win.dilation_w * win.c + i)
+                l.offset[p] = <int32_t>(step + (i // VLEN * l.slice + i % VLEN if sliced else i))
                 p += 1
     for i in range(l.segments):
         l.segment[i] = l.offset[i * l.length]
@@ -110,6 +128,25 @@ cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* 
         to = l.border + i * l.image + win.top * l.pitch + win.left * win.c
         for r in range(win.h):
             memcpy(to + r * l.pitch, x + i * ldx + r * win.w * win.c, win.w * win.c * sizeof(real))
+
+
+cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
+                   Py_ssize_t ldx) noexcept nogil:
+    """The same, sliced."""
+    cdef Py_ssize_t i, r, q, p
+    cdef const real* row
+    cdef real* to
+    for q in range(blocks(win.c, VLEN) if l.padded else 0):
+        memset(l.border + q * l.slice, 0, n * l.image * sizeof(real))
+    for i in range(n):
+        for r in range(win.h):
+            row = x + i * ldx + r * win.w * win.c
+            to = l.border + i * l.image + (win.top + r) * l.pitch + win.left * VLEN
+            for q in range(blocks(win.c, VLEN)):
+                for p in range(win.w):
+                    vstore(to + p * VLEN, load_cols(row + p * win.c, <int>(win.c - q * VLEN)))
+                row += VLEN
+                to += l.slice
 
 
 cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
@@ -135,8 +172,9 @@ ctypedef struct Tile:
     const int32_t* place
     const int32_t* offset   # by k; of dw's rows
     Py_ssize_t depth        # of the inner index, forward and for dx
-    const real* b           # packed panel; for dw gradients, where `place` says
-    const real* start       # forward: a row to start from
+    const real* b           # packed panel; for dw gradients, a row for each pixel,
+    Py_ssize_t ldb          # … so far apart
+    const real* start       # forward: a row to start from; dx: zeros to write results, NULL to add them
     real floor              # forward: results are at least this
     real* out               # where to write: y, dx at the panel's first element, or dw
     Py_ssize_t ld_out       # of dw
@@ -192,6 +230,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
     cdef const real* a[12]
     cdef real edge[12 * 32]
     cdef real* out
+    cdef const real* old
     cdef const real* b
     cdef Py_ssize_t q, p, last = t.pixels - 1, pixel
     cdef bint whole
@@ -217,16 +256,22 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
             # One row after the other: patches may overlap.
             for i in range(mr):
                 out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
                 for j in range(nv):
-                    vstore(out + j * VLEN, vload(out + j * VLEN) + acc[i][j])
+                    vstore(out + j * VLEN, vload(old + j * VLEN) + acc[i][j])
         else:
             for i in range(mr):
                 for j in range(nv):
                     vstore(edge + (i * nv + j) * VLEN, acc[i][j])
             for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
                 out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
                 for j in range(nv):
-                    store_cols(out + j * VLEN, load_cols(out + j * VLEN, t.cols - j * VLEN)
+                    store_cols(out + j * VLEN, load_cols(old + j * VLEN, t.cols - j * VLEN)
                                + vload(edge + (i * nv + j) * VLEN), t.cols - j * VLEN)
 
 
@@ -236,15 +281,14 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
-    cdef Py_ssize_t offset[12]
+    cdef const real* a[12]
     cdef real edge[12 * 32]
     cdef bint whole = t.rows == mr and t.cols == nv * VLEN
     cdef real* c = t.out if whole else edge
     cdef Py_ssize_t ldc = t.ld_out if whole else nv * VLEN, lds = 0
     cdef const real* start = t.start
-    cdef const real* a
     cdef const real* b
-    cdef Py_ssize_t p, q
+    cdef Py_ssize_t ldb = t.ldb, p, q, pixel
     cdef int i, j
     if start == NULL:
         start = c
@@ -254,18 +298,19 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
                 memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
     for q in range(t.tiles):
         for i in range(mr):
-            offset[i] = t.offset[q * mr + min(i, t.rows - 1)]
+            a[i] = t.x + t.offset[q * mr + min(i, t.rows - 1)]
             for j in range(nv):
                 acc[i][j] = vload(start + i * lds + j * VLEN)
+        b = t.b
         for p in range(t.pixels):
-            a = t.x + t.patch[p]
-            b = t.b + t.place[p]
+            pixel = t.patch[p]
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
             for i in range(mr):
-                ap = vsplat(a[offset[i]])
+                ap = vsplat(a[i][pixel])
                 for j in range(nv):
                     acc[i][j] = acc[i][j] + ap * bp[j]
+            b += ldb
         for i in range(mr):
             for j in range(nv):
                 vstore(c + i * ldc + j * VLEN, acc[i][j])
@@ -357,7 +402,7 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
                    const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
     """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
-    cdef Layout l = layout_of(win, ldx, ldy, False, scratch)
+    cdef Layout l = layout_of(win, ldx, ldy, False, False, scratch)
     cdef Py_ssize_t per = blocks(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
     cdef Py_ssize_t q0 = 0, q, first, n, g, j
@@ -400,7 +445,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
 cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
     """dx of m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, True, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, True, False, scratch)
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
         return
@@ -411,9 +456,15 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
     cdef Tile t
+    # Each element of x is in one patch: nothing is added up.
+    cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
+                           and not l.padded)
     t.patch = l.patch
     t.place = l.place
     t.depth = l.f
+    t.start = NULL
+    if pointwise:
+        t.start = ZEROS
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
             g = q // (l.segments * per)
@@ -426,7 +477,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         while first < m:
             n = min(l.images, m - first)
             images = dx + first * ldx
-            if q0 == 0:
+            if q0 == 0 and not pointwise:
                 for i in range(n):
                     memset(images + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
             if l.padded:
@@ -448,59 +499,69 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         q0 += band
 
 
+cdef inline bint worth_slicing(const Window* win) noexcept nogil:
+    """dw reads x in slices of VLEN channels: six elements of each pixel would have few cache sets."""
+    return win.groups == 1 and win.c >= VLEN
+
+
 cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
                           Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
                           real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, False, scratch)
+    cdef Layout l = layout_of(win, ldx, ldz, False, worth_slicing(win), scratch)
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
         return
-    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, q, n, g, j, p, k
+    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
-    cdef const real* a
+    cdef const real* z
+    cdef const real* row
     cdef Tile t
-    t.patch = l.patch
     t.ld_out = win.out_c
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
-    cdef bint packed = k1 - k0 > 4 * TILE_M
-    cdef int32_t* packed_place = <int32_t*>l.work
-    cdef real* panel = l.work + reals_of(l.images * l.pixels)
-    t.place = packed_place if packed else l.place
-    for p in range(l.images * l.pixels):
-        packed_place[p] = <int32_t>(p * PANEL)
+    cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
+    t.ldb = PANEL if packed else win.out_c
     while first < m:
         n = min(l.images, m - first)
         images = x + first * ldx
-        if l.padded:
+        if l.sliced:
+            slice_in(win, &l, n, images, ldx)
+            images = l.border
+        elif l.padded:
             copy_in(win, &l, n, images, ldx)
             images = l.border
-        t.pixels = n * l.pixels
-        for q in range(win.groups * per):
-            g = q // per
-            j = g * l.f + q % per * PANEL
-            t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
-            t.x = images + g * l.c
-            t.b = dz + first * ldz + j
-            if packed:
-                t.b = panel
-                for p in range(t.pixels):
-                    a = dz + first * ldz + l.place[p] + j
-                    vstore(panel + p * PANEL, vload(a))
-                    vstore(panel + p * PANEL + VLEN, load_cols(a + VLEN, t.cols - VLEN))
-            t.start = ZEROS
-            if accumulate or first > 0:
-                t.start = NULL
-            k = k0
-            while k < k1:
-                t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
-                t.tiles = 1
-                if t.cols % VLEN == 0 and t.rows == TILE_M:
-                    t.tiles = (k1 - k) // TILE_M
-                t.offset = l.offset + k
-                t.out = dw + k * win.out_c + j
-                run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
-                k += t.tiles * t.rows
+        part = even_part(n * l.pixels, SUM_PIXELS, 1)
+        p0 = 0
+        while p0 < n * l.pixels:
+            t.pixels = min(part, n * l.pixels - p0)
+            t.patch = l.patch + p0
+            for q in range(win.groups * per):
+                g = q // per
+                j = g * l.f + q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+                t.x = images + g * l.c
+                z = dz + first * ldz + j
+                t.b = z + l.place[p0]
+                if packed:
+                    for p in range(t.pixels):
+                        row = z + l.place[p0 + p]
+                        vstore(l.work + p * PANEL, vload(row))
+                        vstore(l.work + p * PANEL + VLEN, load_cols(row + VLEN, t.cols - VLEN))
+                    t.b = l.work
+                t.start = ZEROS
+                if accumulate or first > 0 or p0 > 0:
+                    t.start = NULL
+                k = k0
+                while k < k1:
+                    t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                    t.tiles = 1
+                    if t.cols % VLEN == 0 and t.rows == TILE_M:
+                        t.tiles = (k1 - k) // TILE_M
+                    t.offset = l.offset + k
+                    t.out = dw + k * win.out_c + j
+                    run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
+                    k += t.tiles * t.rows
+            p0 += t.pixels
         first += n
 
 
@@ -515,8 +576,9 @@ cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssiz
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
-    cdef Layout l = layout_of(win, 0, 0, False, NULL)
-    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN, pixels = l.images * l.pixels
+    cdef Layout l = layout_of(win, 0, 0, False, False, NULL)
+    cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
+    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
-    dense = max(dense, reals_of(pixels) + pixels * PANEL)
-    return (l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)) + 32
+    cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + SUM_PIXELS * PANEL
+    return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

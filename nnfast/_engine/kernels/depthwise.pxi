@@ -20,7 +20,7 @@ cdef Window repeated(const Window* win) noexcept nogil:
 cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) noexcept nogil:
     """Images one by one in the border's copy, which is there without padding, too, where it is wider."""
     cdef Window wide = repeated(win)
-    cdef Layout l = layout_of(&wide, 0, ldy, False, scratch)
+    cdef Layout l = layout_of(&wide, 0, ldy, False, False, scratch)
     if not l.padded:
         l.work = l.border + l.image + 16
     return l

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from nnfast import activations
 from nnfast._engine import Engine
 from nnfast._layer import Layer
 from nnfast._normalization import BatchNormalization, LayerNormalization
-from nnfast._plan import compile_plan
+from nnfast._plan import Plan, compile_plan
 from nnfast.layers import Activation as ActivationLayer
 from nnfast.layers import Dense, Dropout
 from nnfast.optimizers import Optimizer
@@ -77,6 +78,12 @@ class Architecture:
         return chain
 
 
+@functools.lru_cache(maxsize=32)
+def plan_of(architecture: Architecture) -> Plan:
+    """Return its plan; searches over hyper-parameters and ensembles ask for the same many times."""
+    return compile_plan(architecture.layers(), architecture.sizes[:1])
+
+
 class Network:
     """An engine with its weights under scikit-learn's names.
 
@@ -101,7 +108,7 @@ class Network:
         self.dtype = dtype
         self.optimizer: Optimizer | None = None
         self.seed = 0
-        plan = compile_plan(architecture.layers(), architecture.sizes[:1])
+        plan = plan_of(architecture)
         self.n_out = plan.n_out
         self.engine = Engine(plan, dtype.name)
         self.coefs: list[Array] = []

@@ -28,6 +28,7 @@ include "kernels/normalization.pxi"
 include "kernels/images.pxi"
 include "kernels/constraints.pxi"
 include "windows.pxi"
+include "rows.pxi"
 include "parameters.pxi"
 include "executor.pxi"
 

@@ -123,7 +123,13 @@ def test_training_goes_on_in_another_process(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=X, y=THIRDS)
     one = fitted("deep")
     one.save(tmp_path / "model")
-    words = [sys.executable, "-c", CONTINUE, str(tmp_path / "model"), str(tmp_path / "data.npz")]
+    words = [
+        sys.executable,
+        "-P",
+        "-c",
+        CONTINUE,
+        *(str(tmp_path / name) for name in ("model", "data.npz")),
+    ]
     subprocess.run(words, check=True, timeout=120)
     for _ in range(5):
         one.partial_fit(X, THIRDS)

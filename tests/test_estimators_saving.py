@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+import scipy.sparse
+
 import nnfast
 from nnfast import activations, callbacks, optimizers, saving, schedules
 
@@ -35,6 +37,18 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "small integers": ("MLPClassifier", {"batch_size": np.int64(20)}, THIRDS.astype(np.int8)),
     "labels": ("MLPClassifier", {"hidden_layer_sizes": [5, 4]}, LABELS),
     "lbfgs": ("MLPClassifier", {"solver": "lbfgs"}, THIRDS),
+    "adam has no policy": ("MLPClassifier", {"learning_rate": "invscaling"}, THIRDS),
+    "policy": ("MLPClassifier", {"solver": "sgd", "learning_rate": "invscaling"}, THIRDS),
+    "given, without policy": (
+        "MLPClassifier",
+        {"solver": "sgd", "learning_rate": "adaptive", "optimizer": optimizers.Adam(0.01)},
+        THIRDS,
+    ),
+    "schedule, without policy": (
+        "MLPClassifier",
+        {"solver": "sgd", "learning_rate": "invscaling", "optimizer": optimizers.Adam(SCHEDULE)},
+        THIRDS,
+    ),
     "early": ("MLPClassifier", {"early_stopping": True, "hidden_layer_sizes": 7}, THIRDS),
     "deep": (
         "MLPClassifier",
@@ -203,6 +217,8 @@ RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "type of classes": (("classes", "values"), ["a", "b", "c"], "not of type int64"),
     "large classes": (("classes", "dtype"), "U1000000000", "Unknown type of class"),
     "kind": (("classes", "kind"), "unknown", "Unknown kind"),
+    "curve without numbers": (("attributes", "loss_curve_"), None, "not a list of numbers"),
+    "sparse": (("classes", "sparse"), "yes", "sparse must be True or False"),
     "features": (("features",), ["a"], "not 4 names"),
     "position": (("training", "iterations"), 2**70, "OverflowError"),
     "no training": (("training",), None, "do not match"),
@@ -259,3 +275,43 @@ def test_files_of_every_format_load(name: str) -> None:
 
 def test_threads_beyond_any_machine() -> None:
     assert nnfast.MLPRegressor(max_iter=1, n_threads=2**70).fit(X, X[:, 0]).n_iter_ == 1
+
+
+def test_long_classes_take_no_more_memory_than_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    fitted("texts").save(path)
+    change(path, "classes", "values", to=["a", "b", *(f"c{i}" for i in range(2000)), "d" * 20_000])
+    with pytest.raises(ValueError, match="the texts of its classes are too long"):
+        nnfast.load_model(path)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    class Mine(nnfast.MLPRegressor):
+        pass
+
+    small = {"hidden_layer_sizes": (3,), "max_iter": 1}
+    with pytest.raises(ValueError, match="of their subclass Mine"):
+        Mine(**small).fit(X, THIRDS).save(tmp_path / "model")
+    halves = nnfast.MLPClassifier(**small).fit(X, THIRDS.astype(np.float16))
+    with pytest.raises(ValueError, match="received float16"):
+        halves.save(tmp_path / "model")
+    changed = fitted("lbfgs").set_params(solver="adam")
+    with pytest.raises(ValueError, match="solver is not that of the last fit"):
+        changed.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_early_stopping_goes_on_without_the_optimizer(tmp_path: Path) -> None:
+    one = fitted("early").set_params(warm_start=True)
+    one.save(tmp_path / "model", include_optimizer=False)
+    two = nnfast.load_model(tmp_path / "model").fit(X, THIRDS)
+    assert len(two.validation_scores_) > len(one.validation_scores_)
+
+
+def test_sparse_labels_stay_sparse(tmp_path: Path) -> None:
+    one = nnfast.MLPClassifier((5,), max_iter=2).fit(X, scipy.sparse.csr_matrix(LABELS))
+    one.save(tmp_path / "model")
+    two = nnfast.load_model(tmp_path / "model")
+    assert scipy.sparse.issparse(one.predict(X))
+    assert scipy.sparse.issparse(two.predict(X))
+    assert (one.predict(X) != two.predict(X)).nnz == 0

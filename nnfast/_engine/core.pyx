@@ -141,8 +141,8 @@ cdef enum:
     TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
     IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
     IMAGE_PASS_ROWS = 32    # as PASS_ROWS
-    IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows;
-    TRAIN_BLOCK = 655360    # in training packing W and adding to dW weigh more than the second-level cache
+    IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
+    TRAIN_BLOCK = 655360    # the same in training: packing W and adding to dW weigh more than the cache
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
     THREAD_FLOPS = 2000000  # work that pays a thread: about 10 µs
 

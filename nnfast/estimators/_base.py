@@ -260,7 +260,8 @@ class BaseMLP(BaseEstimator, ABC):
         ------
         ValueError
             If random_state is neither None nor an integer, or classes are neither texts nor
-            numbers.
+            numbers, or parameters of the network (also `alpha` and `dropout`) or the solver have
+            been changed since `fit`, or the estimator is of a subclass.
         OSError
             If the file cannot be written.
         """

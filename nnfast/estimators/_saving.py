@@ -17,11 +17,12 @@ from sklearn.preprocessing import LabelBinarizer
 from nnfast import activations, optimizers
 from nnfast._layer import assign
 from nnfast._resolve import choose, describe
-from nnfast._validation import integer, warn
+from nnfast._validation import flag, integer, warn
+from nnfast.estimators._base import STOCHASTIC
 from nnfast.estimators._classifier import MLPClassifier
 from nnfast.estimators._network import Network, sizes_of
 from nnfast.estimators._regressor import MLPRegressor
-from nnfast.estimators._training import LearningRate
+from nnfast.estimators._training import with_policy
 
 if TYPE_CHECKING:
     from nnfast.estimators._base import BaseMLP
@@ -37,25 +38,26 @@ COUNTS = ("n_iter_", "t_", "_no_improvement_count")
 NUMBERS = ("loss_", "best_loss_", "best_validation_score_")
 CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
 KINDS = ("binary", "multiclass", "multilabel-indicator")
-CLASS_TYPES: tuple[str, ...] = (
-    "bool",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
+CLASS_TYPES = (
+    *("bool", "float32", "float64", "str", "object"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-CLASS_TYPES += ("float32", "float64", "str", "object")
+# Bytes of the classes' texts, each as long as the longest: as many as a file's header may have.
+LARGEST_CLASSES = 1 << 24
 
 
 def contents(
     estimator: BaseMLP, include_optimizer: bool
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the arrays and the description of a fitted estimator."""
+    if type(estimator) not in CLASSES.values():
+        raise ValueError(
+            f"estimators that are saved are {' and '.join(CLASSES)} themselves; received an object "
+            f"of their subclass {type(estimator).__name__}"
+        )
     network = estimator._fitted()
+    if estimator.solver in STOCHASTIC and not hasattr(estimator, "loss_curve_"):
+        raise ValueError("solver is not that of the last fit: fit again")
     if estimator._hidden() != list(network.architecture.sizes[1:-1]) or (
         estimator._architecture(network.architecture.sizes) != network.architecture
     ):
@@ -75,9 +77,16 @@ def contents(
     }
     if isinstance(estimator, MLPClassifier):
         kept = estimator.classes_
+        dtype = "str" if kept.dtype.kind == "U" else kept.dtype.name
+        if dtype not in CLASS_TYPES or (dtype == "str" and kept.nbytes > LARGEST_CLASSES):
+            raise ValueError(
+                f"classes that are saved are of {', '.join(CLASS_TYPES)}, texts of up to "
+                f"{LARGEST_CLASSES} bytes; received {kept.dtype} and {kept.nbytes} bytes"
+            )
         description["classes"] = {
             "kind": estimator._kind,
-            "dtype": "str" if kept.dtype.kind == "U" else kept.dtype.name,
+            "sparse": bool(estimator._label_binarizer.sparse_input_),
+            "dtype": dtype,
             "values": [_label(label) for label in kept.tolist()],
         }
     if include_optimizer and network.optimizer is not None:
@@ -108,7 +117,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     estimator = cls(**_given(description["params"]))
     estimator._validate_params()
     _take_attributes(estimator, description["attributes"])
-    if description["training"] is not None or "loss_curve_" in description["attributes"]:
+    if estimator.solver in STOCHASTIC or description["training"] is not None:
         missing = {*COUNTS, *NUMBERS, *CURVES[:2]} - description["attributes"].keys()
         if missing:
             raise ValueError(f"attributes are missing: {sorted(missing)}")
@@ -140,6 +149,8 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     # The coefficients are parts of the weights: those come first.
     order = sorted(places, key=lambda name: name != "weights")
     assign("the saved estimator", [places[n] for n in order], [arrays[n] for n in order])
+    if estimator.early_stopping and "best" not in arrays:
+        estimator._best_weights = network.engine.weights.copy()
     estimator._network = network
     estimator.coefs_, estimator.intercepts_ = list(network.coefs), list(network.intercepts)
     return estimator
@@ -229,7 +240,8 @@ def _take_attributes(estimator: BaseMLP, attributes: Mapping[str, Any]) -> None:
         if name in COUNTS:
             value = integer(name, value, minimum=0)
         elif name in CURVES:
-            if value is not None and not (isinstance(value, list) and all(map(_is_float, value))):
+            scores = name == "validation_scores_" and value is None
+            if not scores and not (isinstance(value, list) and all(map(_is_float, value))):
                 raise ValueError(f"{name} is not a list of numbers")
         elif name not in NUMBERS or not (value is None or _is_float(value)):
             raise ValueError(f"{name} is not what estimators have")
@@ -256,6 +268,8 @@ def _take_classes(estimator: MLPClassifier, described: Mapping[str, Any]) -> Non
     of = {"str": str, "bool": bool, "float32": float, "float64": float, "object": object}
     if not values or not all(isinstance(v, of.get(dtype, int)) for v in map(_label, values)):
         raise ValueError(f"its classes are not of type {dtype}")
+    if dtype == "str" and 4 * len(values) * max(map(len, values)) > LARGEST_CLASSES:
+        raise ValueError("the texts of its classes are too long")
     classes = np.array(values, dtype=dtype)
     if not (classes[1:] > classes[:-1]).all():
         raise ValueError("its classes are not in order")
@@ -265,7 +279,7 @@ def _take_classes(estimator: MLPClassifier, described: Mapping[str, Any]) -> Non
         raise ValueError("its labels are not numbered")
     if binarizer.y_type_ == "binary" and len(classes) > 2:
         raise ValueError("it has more than two classes")
-    binarizer.sparse_input_ = False
+    binarizer.sparse_input_ = flag("sparse", described.get("sparse", False))
     binarizer.classes_ = estimator.classes_ = classes
     estimator._label_binarizer = binarizer
 
@@ -303,7 +317,7 @@ def _take_training(
     if not shapes <= {(network.engine.params.size,)}:
         raise ValueError(f"slots of shapes {shapes}")
     network.start(optimizer)
-    rate = LearningRate(optimizer, estimator.learning_rate, estimator.power_t)
+    rate = with_policy(estimator, optimizer)
     if training["first_rate"] is not None:
         rate.first = float(training["first_rate"])
     estimator._optimizer = rate

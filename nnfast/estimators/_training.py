@@ -73,14 +73,21 @@ class LearningRate:
 
 def optimizer_of(estimator: BaseMLP) -> LearningRate:
     """Return the optimizer that an estimator's parameters describe, with its policy."""
-    given = estimator._given_optimizer()
-    if given is not None:
-        return LearningRate(given)
-    rate = float(estimator.learning_rate_init)
-    if estimator.solver == "adam":
-        return LearningRate(Adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon))
-    sgd = SGD(rate, estimator.momentum, bool(estimator.nesterovs_momentum))
-    return LearningRate(sgd, estimator.learning_rate, estimator.power_t)
+    optimizer = estimator._given_optimizer()
+    if optimizer is None:
+        rate = float(estimator.learning_rate_init)
+        if estimator.solver == "adam":
+            optimizer = Adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon)
+        else:
+            optimizer = SGD(rate, estimator.momentum, bool(estimator.nesterovs_momentum))
+    return with_policy(estimator, optimizer)
+
+
+def with_policy(estimator: BaseMLP, optimizer: Optimizer) -> LearningRate:
+    """Return an optimizer with the estimator's policy, which only the SGD of its own has."""
+    if estimator.optimizer is not None or estimator.solver != "sgd":
+        return LearningRate(optimizer)
+    return LearningRate(optimizer, estimator.learning_rate, estimator.power_t)
 
 
 class Watched:

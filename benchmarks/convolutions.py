@@ -6,8 +6,7 @@
 A model of one layer predicts; takes the gradient of its input, which is forward and dX; takes that
 of its weights, forward and dW. Differences of the times are those of dX and dW. Reading inputs and
 writing outputs is counted, reading the outputs' gradients is not: a model that only copies is timed
-for that. A pointwise convolution does so little with each number that the copies are what is seen:
-it is shown, not checked.
+for that. A pointwise convolution does so little with each number that the copies are half of it.
 
 The calls and the peak's multiply-adds take turns, in short rounds, and each has its best round: a
 neighbour on the machine only takes speed away, for seconds at a time. Rounds that do not reach the
@@ -53,8 +52,7 @@ class Layer:
 
     @property
     def required(self) -> bool:
-        wide = self.channels % 64 == 0 and self.conv.filters % 64 == 0
-        return wide and self.conv.size > 1
+        return self.channels % 64 == 0 and self.conv.filters % 64 == 0
 
     @property
     def flops(self) -> int:

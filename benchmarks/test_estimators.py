@@ -21,8 +21,7 @@ def test_fit_on_150_rows_costs_under_2_ms(
 ) -> None:
     """Checks, weights, the plan, an epoch in Python: the best of several, of the processor's time.
 
-    On a machine so busy that all takes longer it is at most what scikit-learn's fit of one epoch
-    takes, give or take a fifth.
+    On a machine so busy that all takes longer it is less than scikit-learn's fit of one epoch.
     """
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(150, 4)), np.repeat([0, 1, 2], 50)
@@ -52,4 +51,4 @@ def test_fit_on_150_rows_costs_under_2_ms(
         f"{kind}, {solver}: {1e3 * min(beyond):.2f} ms beyond the training, "
         f"scikit-learn takes {1e3 * min(theirs):.2f} ms"
     )
-    assert min(beyond) < max(0.002, 1.2 * min(theirs))
+    assert min(beyond) < max(0.002, min(theirs))

@@ -12,7 +12,7 @@ from nnfast import _validation as check
 from nnfast import losses
 from nnfast import metrics as _metrics
 from nnfast._compiled import Compiled
-from nnfast._layer import assign
+from nnfast._layer import assign, assign_named
 from nnfast._resolve import describe
 
 Array = NDArray[Any]
@@ -146,12 +146,7 @@ class Files(Compiled):
         if description["compile"] is not None:
             self.compile(**description["compile"])
             places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        if places.keys() != arrays.keys():
-            raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
-        wrong = [name for name, place in places.items() if arrays[name].dtype != place.dtype]
-        if wrong:
-            raise ValueError(f"arrays {wrong} are not {self.dtype}")
-        assign("the saved model", list(places.values()), [arrays[name] for name in places])
+        assign_named("the saved model", places, arrays)
         state = {
             key: check.integer(key, description["state"][key], minimum=0)
             for key in ("seed", "epoch", "iterations")

@@ -264,6 +264,24 @@ def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLik
         view[...] = array
 
 
+def assign_named(
+    what: str, places: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Copy the arrays of a file into the places of their names, in the places' order.
+
+    Raises
+    ------
+    ValueError
+        If names, dtypes or shapes do not match; nothing is set then.
+    """
+    if places.keys() != arrays.keys():
+        raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
+    wrong = [name for name, place in places.items() if arrays[name].dtype != place.dtype]
+    if wrong:
+        raise ValueError(f"arrays {wrong} are not {places[wrong[0]].dtype.name}")
+    assign(what, list(places.values()), [arrays[name] for name in places])
+
+
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelBinarizer
 
 from nnfast import activations, optimizers
-from nnfast._layer import assign
+from nnfast._layer import assign_named
 from nnfast._resolve import choose, describe
 from nnfast._validation import flag, integer, warn
 from nnfast.estimators._base import STOCHASTIC
@@ -141,14 +141,9 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     places = _named(network)
     if description["training"] is not None:
         places |= _take_training(estimator, network, arrays, description["training"])
-    if places.keys() != arrays.keys():
-        raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
-    wrong = [name for name, array in arrays.items() if array.dtype != network.dtype]
-    if wrong:
-        raise ValueError(f"arrays {wrong} are not {network.dtype.name}")
     # The coefficients are parts of the weights: those come first.
     order = sorted(places, key=lambda name: name != "weights")
-    assign("the saved estimator", [places[n] for n in order], [arrays[n] for n in order])
+    assign_named("the saved estimator", {name: places[name] for name in order}, arrays)
     if estimator.early_stopping and "best" not in arrays:
         estimator._best_weights = network.engine.weights.copy()
     estimator._network = network

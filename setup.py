@@ -37,9 +37,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 SCALAR = MSVC or bool(os.environ.get("NNFAST_SCALAR"))
 VARIANTS = {"base": []}
 if X86 and not SCALAR:
-    VARIANTS["avx2"] = ["-mavx2", "-mfma", "-mbmi2", "-mtune=haswell"]
+    VARIANTS["avx2"] = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mtune=haswell"]
     VARIANTS["avx512"] = [
-        *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd", "-mfma", "-mbmi2"],
+        *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd", "-mfma", "-mbmi", "-mbmi2"],
         *["-mprefer-vector-width=512", "-mtune=skylake-avx512"],
     ]
 

@@ -68,6 +68,16 @@ typedef ireal vint;
 #define TILE_N 2
 #define PANEL (TILE_N * VLEN)
 
+/* The products that skip zeros: rows and vectors of a tile. A row's sums are as many chains of multiply-adds
+ * as there are vectors, and it takes eight to keep two units busy. */
+#if VBYTES == 64
+#define SPARSE_M 2
+#define SPARSE_N 4
+#else
+#define SPARSE_M 1
+#define SPARSE_N 8
+#endif
+
 /* 1 where the name's instructions are really there: asserted by the tests. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define ISA_IS_REAL (VBYTES == 64)
@@ -250,6 +260,35 @@ INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm_movemask_ps((__m128)(v 
 INLINE unsigned vnonzero(vreal v) { return (unsigned)_mm_movemask_pd((__m128d)(v != vsplat(0))); }
 #else
 INLINE unsigned vnonzero(vreal v) { unsigned b = 0; for (int i = 0; i < VLEN; i++) b |= (unsigned)(v[i] != 0) << i; return b; }
+#endif
+#if SCALAR
+#define NONZERO(v) (-(vint)((v) != 0))
+#else
+#define NONZERO(v) (vint)((v) != vsplat(0))
+#endif
+/* The bits of VLEN columns of x, of which there are `cols`: bit r of words[i] is set where x[r, i] is
+ * not zero, for at most 64 rows. */
+INLINE void mark_columns(const real *x, ptrdiff_t ld, int rows, int cols, uint64_t *words)
+{
+    const int bits = 8 * (int)sizeof(real);
+    for (int i = 0; i < VLEN; i++) words[i] = 0;
+    for (int first = 0; first < rows; first += bits) {
+        vint marks = visplat(0);
+        ireal lane[VLEN];
+        for (int r = first; r < rows && r < first + bits; r++) {
+            vreal v = cols >= VLEN ? vload(x + r * ld) : vload_n(x + r * ld, cols);
+            marks |= NONZERO(v) & visplat((ireal)((uint64_t)1 << (r - first)));
+        }
+        memcpy(lane, &marks, sizeof marks);
+        for (int i = 0; i < VLEN; i++) words[i] |= (uint64_t)(REAL(uint32_t, uint64_t))lane[i] << first;
+    }
+}
+#if defined(__GNUC__)
+#define first_bit(word) __builtin_ctzll(word)
+#define count_bits(word) __builtin_popcountll(word)
+#else
+INLINE int count_bits(uint64_t word) { int n = 0; for (; word; word &= word - 1) n++; return n; }
+INLINE int first_bit(uint64_t word) { return count_bits((word & (0 - word)) - 1); }
 #endif
 static const int32_t BITS_SET[16][4] = {
     {0}, {0}, {1}, {0, 1}, {2}, {0, 2}, {1, 2}, {0, 1, 2},

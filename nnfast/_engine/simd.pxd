@@ -8,7 +8,7 @@ cdef extern from "simd.h" nogil:
     ctypedef int vmask
     const char* ISA_NAME
     const int ISA_IS_REAL
-    const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL
+    const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL, SPARSE_M, SPARSE_N
     const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS
     const real ROUND_MAGIC, LN2_HIGH, LN2_LOW, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, TANH_LIMIT
     const real REAL_TINY, REAL_HUGE, SUBNORMAL_SCALE, SUBNORMAL_EXPONENT
@@ -34,6 +34,9 @@ cdef extern from "simd.h" nogil:
     real vsum(vreal v)
     real vpeak(vreal v)
     unsigned int vnonzero(vreal v)
+    void mark_columns(const real* x, Py_ssize_t ld, int rows, int cols, uint64_t* words)
+    int first_bit(uint64_t word)
+    int count_bits(uint64_t word)
     const int32_t[16][4] BITS_SET
     const int32_t[16] BITS_COUNT
     vreal vscale(vreal a, vreal t)

@@ -472,7 +472,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
             j = q % per * PANEL
             pack_transposed(min(<Py_ssize_t>PANEL, l.length - j), l.f,
                             w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
-                            l.work + (q - q0) * height * PANEL)
+                            l.work + (q - q0) * height * PANEL, PANEL)
         first = 0
         while first < m:
             n = min(l.images, m - first)

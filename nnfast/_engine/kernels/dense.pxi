@@ -16,7 +16,7 @@ cdef enum:
     GRADIENT_ROWS = 96      # of dW that go to the optimizer at a time, and
     GRADIENT_COLS = 512     # columns of it
 
-cdef real ZEROS[32]     # a row to start from; static memory is zero
+cdef real ZEROS[64]     # a row to start from; static memory is zero
 
 # Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `floor` or `gate`.
 ctypedef struct Product:
@@ -199,9 +199,9 @@ cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw,
             vstore(panels + j * k + p * PANEL + VLEN, load_cols(w + p * ldw + j + VLEN, <int>(n - j) - VLEN))
 
 
-cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw,
-                          real* panel) noexcept nogil:
-    """panel[n, PANEL] = w[:rows, :n]ᵀ for rows ≤ PANEL; what lies past `rows` is not defined.
+cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
+                          Py_ssize_t ldp) noexcept nogil:
+    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; what lies past `rows` is not defined.
 
     Reads and writes whole squares: up to VLEN − 1 elements past the end of a row of w, and the
     panel up to the next multiple of VLEN rows.
@@ -213,11 +213,18 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
         for cq in range(blocks(n, VLEN)):
             c = cq * VLEN
             for i in range(VLEN):
-                prefetch(w + (r + i + PANEL) * ldw + c)     # of the panel that comes next
+                prefetch(w + (r + i + ldp) * ldw + c)     # of the panel that comes next
                 square[i] = vload(w + min(r + i, rows - 1) * ldw + c)
             vtranspose(square)
             for i in range(VLEN):
-                vstore(panel + (c + i) * PANEL + r, square[i])
+                vstore(panel + (c + i) * ldp + r, square[i])
+
+
+cdef inline void copy_cols(const real* x, Py_ssize_t n, real* y) noexcept nogil:
+    """y[:n] = x[:n], zeros up to a whole vector."""
+    cdef Py_ssize_t q
+    for q in range(blocks(n, VLEN)):
+        vstore(y + q * VLEN, load_cols(x + q * VLEN, <int>(n - q * VLEN)))
 
 
 cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* panel) noexcept nogil:
@@ -251,7 +258,8 @@ cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
-    return max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
+    return max(max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
+                   <Py_ssize_t>(WORD * SPARSE_N * VLEN)),
                columns_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS))
 
 
@@ -274,6 +282,9 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
     cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
     cdef Product t
+    if can_skip(m, n, depth) and worth_skipping(m, depth, a, lda):
+        sparse_multiply(m, n, depth, a, lda, w, ldw, transposed, start, c, ldc, floor, gate, panel)
+        return
     t.lda = lda
     t.ldc = ldc
     t.ldg = ldc
@@ -290,7 +301,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                 t.b = panel
                 t.ldb = PANEL
                 if transposed:
-                    pack_transposed(width, t.depth, w + j * ldw + p, ldw, panel)
+                    pack_transposed(width, t.depth, w + j * ldw + p, ldw, panel, PANEL)
                 elif packed:
                     if q % PANELS == 0:
                         pack_panels(t.depth, min(n - j, <Py_ssize_t>(PANELS * PANEL)), w + p * ldw + j, ldw,
@@ -417,6 +428,9 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
     cdef bint packed = worth_packing_columns(m, n)
     cdef Py_ssize_t part = even_part(m, DEPTH, 1) if packed else m
     cdef Py_ssize_t d, q, i, j, p
+    if can_skip(k, n, m) and worth_skipping(m, k, x, ldx):
+        sparse_weight_gradient(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
+        return
     t.ldb = ldz
     t.ldc = lddw
     t.floor = -INFINITY

@@ -1,0 +1,236 @@
+"""The dense layer's products where much of a is zero, as behind a relu.
+
+    c[m, n] = start + Σ_p a(m, p) · b[p, n]
+
+A word of 64 bits says which of a row's next 64 factors are not zero, and only their rows of b are multiplied.
+The sums have the order of those in dense.pxi, and a product with zero adds nothing: results have the same
+bits, so that the choice between the two may look at the data. (They differ where b holds infinities or NaN,
+which a zero hides here.)
+"""
+
+cdef enum:
+    WORD = 64               # of the inner index at a time
+
+cdef double FEW = 0.62      # the share of a that is not zero, at most
+
+
+cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
+    """Bit p is set where x[p] is not zero, for n ≤ WORD elements."""
+    cdef uint64_t word = 0
+    cdef Py_ssize_t q, whole = n // VLEN
+    for q in range(whole):
+        word |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
+    if n > whole * VLEN:
+        word |= <uint64_t>vnonzero(vload_n(x + whole * VLEN, <int>(n - whole * VLEN))) << (whole * VLEN)
+    return word
+
+
+cdef bint worth_skipping(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda) noexcept nogil:
+    """Whether few of a[m, k] are not zero, by eight of its rows."""
+    cdef Py_ssize_t s, q, count = 0
+    for s in range(8):
+        for q in range(blocks(k, WORD)):
+            count += count_bits(nonzero_word(a + s * (m - 1) // 7 * lda + q * WORD,
+                                             min(<Py_ssize_t>WORD, k - q * WORD)))
+    return count <= FEW * <double>(8 * k)
+
+
+cdef inline bint can_skip(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
+    return m >= 16 and n > 2 * VLEN and depth >= 32
+
+
+cdef inline void sparse_tile(int mr, int nv, bint columns, const Product* t, const uint64_t* words) noexcept nogil:
+    """c[rows, cols] = start + Σ_p a(:, p)·b[p, :] for depth ≤ WORD, mr rows at a time; of the `columns`
+    tiles the words are given."""
+    cdef vreal acc[2][8]
+    cdef uint64_t word[2]
+    cdef const real* a[2]
+    cdef const real* b
+    cdef real* c
+    cdef Py_ssize_t at[2]
+    cdef Py_ssize_t step = t.lda if columns else 1, next_row = 1 if columns else t.lda
+    cdef Py_ssize_t lds = 0, q, p
+    cdef const real* start = t.start
+    cdef vreal ap, floor = vsplat(t.floor), zero = vsplat(0)
+    cdef bint whole = t.cols == nv * VLEN
+    cdef int r, j, last = t.cols - (nv - 1) * VLEN
+    if start == NULL:
+        start = t.c
+        lds = t.ldc
+    for q in range(blocks(t.rows, mr)):
+        for r in range(mr):
+            at[r] = min(q * mr + r, <Py_ssize_t>t.rows - 1)      # the last row twice, of an odd number
+            a[r] = t.a + at[r] * next_row
+            word[r] = words[at[r]] if columns else nonzero_word(a[r], t.depth)
+            for j in range(nv - 1):
+                acc[r][j] = vload(start + at[r] * lds + j * VLEN)
+            acc[r][nv - 1] = load_cols(start + at[r] * lds + (nv - 1) * VLEN, VLEN if whole else last)
+        if mr == 2:
+            while word[0] != 0 and word[1] != 0:
+                for r in range(mr):
+                    p = first_bit(word[r])
+                    word[r] &= word[r] - 1
+                    ap = vsplat(a[r][p * step])
+                    b = t.b + p * t.ldb
+                    for j in range(nv):
+                        acc[r][j] = acc[r][j] + ap * vload(b + j * VLEN)
+        for r in range(mr):
+            while word[r] != 0:
+                p = first_bit(word[r])
+                word[r] &= word[r] - 1
+                ap = vsplat(a[r][p * step])
+                b = t.b + p * t.ldb
+                for j in range(nv):
+                    acc[r][j] = acc[r][j] + ap * vload(b + j * VLEN)
+        for r in range(mr):
+            c = t.c + at[r] * t.ldc
+            if t.gate != NULL:
+                for j in range(nv):
+                    vstore(c + j * VLEN,
+                           vselect(vgt(vload(t.gate + at[r] * t.ldg + j * VLEN), zero), acc[r][j], zero))
+            elif whole:
+                for j in range(nv):
+                    vstore(c + j * VLEN, vmax(floor, acc[r][j]))
+            else:
+                for j in range(nv - 1):
+                    vstore(c + j * VLEN, vmax(floor, acc[r][j]))
+                store_cols(c + (nv - 1) * VLEN, vmax(floor, acc[r][nv - 1]), last)
+
+
+cdef void sparse_rows_1(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 1, False, t, NULL)
+cdef void sparse_rows_2(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 2, False, t, NULL)
+cdef void sparse_rows_3(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 3, False, t, NULL)
+cdef void sparse_rows_4(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 4, False, t, NULL)
+cdef void sparse_rows_5(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 5, False, t, NULL)
+cdef void sparse_rows_6(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 6, False, t, NULL)
+cdef void sparse_rows_7(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 7, False, t, NULL)
+cdef void sparse_rows_8(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 8, False, t, NULL)
+cdef void sparse_cols_1(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 1, True, t, words)
+cdef void sparse_cols_2(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 2, True, t, words)
+cdef void sparse_cols_3(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 3, True, t, words)
+cdef void sparse_cols_4(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 4, True, t, words)
+cdef void sparse_cols_5(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 5, True, t, words)
+cdef void sparse_cols_6(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 6, True, t, words)
+cdef void sparse_cols_7(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 7, True, t, words)
+cdef void sparse_cols_8(const Product* t, const uint64_t* words) noexcept nogil:
+    sparse_tile(SPARSE_M, 8, True, t, words)
+
+
+cdef void sparse_rows(const Product* t) noexcept nogil:
+    cdef Py_ssize_t nv = blocks(t.cols, VLEN)
+    if nv == 1:
+        sparse_rows_1(t)
+    elif nv == 2:
+        sparse_rows_2(t)
+    elif nv == 3:
+        sparse_rows_3(t)
+    elif nv == 4:
+        sparse_rows_4(t)
+    elif nv == 5:
+        sparse_rows_5(t)
+    elif nv == 6:
+        sparse_rows_6(t)
+    elif nv == 7:
+        sparse_rows_7(t)
+    else:
+        sparse_rows_8(t)
+
+
+cdef void sparse_cols(const Product* t, const uint64_t* words) noexcept nogil:
+    cdef Py_ssize_t nv = blocks(t.cols, VLEN)
+    if nv == 1:
+        sparse_cols_1(t, words)
+    elif nv == 2:
+        sparse_cols_2(t, words)
+    elif nv == 3:
+        sparse_cols_3(t, words)
+    elif nv == 4:
+        sparse_cols_4(t, words)
+    elif nv == 5:
+        sparse_cols_5(t, words)
+    elif nv == 6:
+        sparse_cols_6(t, words)
+    elif nv == 7:
+        sparse_cols_7(t, words)
+    else:
+        sparse_cols_8(t, words)
+
+
+cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
+                          const real* w, Py_ssize_t ldw, bint transposed, const real* start, real* c,
+                          Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
+    """`multiply` where a is sparse: WORD rows of w, as wide as a tile, stay in the first-level cache while
+    all rows of a pass."""
+    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, 1)
+    cdef Py_ssize_t d, q, i, j, p
+    cdef bint packed = transposed or n > 2 * SPARSE_N * VLEN
+    cdef Product t
+    t.rows = <int>m
+    t.lda = lda
+    t.ldc = ldc
+    t.ldg = ldc
+    for d in range(blocks(depth, part)):
+        p = d * part
+        t.depth = min(part, depth - p)
+        t.floor = floor if p + t.depth == depth else -INFINITY
+        t.a = a + p
+        for q in range(blocks(n, cols)):
+            j = q * cols
+            t.cols = <int>blocks(min(cols, n - j), VLEN) * VLEN
+            t.b = panel if packed else w + p * ldw + j
+            t.ldb = t.cols if packed else ldw
+            if transposed:
+                pack_transposed(min(cols, n - j), t.depth, w + j * ldw + p, ldw, panel, t.cols)
+            elif packed:
+                for i in range(t.depth):
+                    copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
+            t.c = c + j
+            t.start = ZEROS
+            if p > 0:
+                t.start = NULL
+            elif start != NULL:
+                t.start = start + j
+            t.gate = NULL
+            if gate != NULL and p + t.depth == depth:
+                t.gate = gate + j
+            sparse_rows(&t)
+
+
+cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
+                                 const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
+                                 bint accumulate) noexcept nogil:
+    """dense_weight_gradient where x is sparse, WORD rows at a time."""
+    cdef uint64_t words[GRADIENT_ROWS + 16]
+    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(m, WORD, 1)
+    cdef Py_ssize_t d, q, i, j
+    cdef Product t
+    t.rows = <int>k
+    t.lda = ldx
+    t.ldb = ldz
+    t.ldc = lddw
+    t.floor = -INFINITY
+    t.gate = NULL
+    t.ldg = 0
+    for d in range(blocks(m, part)):
+        i = d * part
+        t.depth = min(part, m - i)
+        t.a = x + i * ldx
+        for q in range(blocks(k, VLEN)):
+            j = q * VLEN
+            mark_columns(t.a + j, ldx, <int>t.depth, <int>(k - j), words + j)
+        for q in range(blocks(n, cols)):
+            j = q * cols
+            t.cols = <int>min(cols, n - j)
+            t.b = dz + i * ldz + j
+            t.c = dw + j
+            t.start = ZEROS
+            if accumulate or i > 0:
+                t.start = NULL
+            sparse_cols(&t, words)

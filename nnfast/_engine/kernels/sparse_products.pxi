@@ -18,6 +18,10 @@ cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
     """Bit p is set where x[p] is not zero, for n ≤ WORD elements."""
     cdef uint64_t word = 0
     cdef Py_ssize_t q, whole = n // VLEN
+    if n == WORD:
+        for q in range(WORD // VLEN):
+            word |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
+        return word
     for q in range(whole):
         word |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
     if n > whole * VLEN:
@@ -39,21 +43,31 @@ cdef inline bint can_skip(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth) noexcept
     return m >= 16 and n > 2 * VLEN and depth >= 32
 
 
+cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step, const real* b,
+                          Py_ssize_t ldb, vreal* acc) noexcept nogil:
+    """acc += a[p]·b[p, :] for the first p of the word, which leaves it."""
+    cdef Py_ssize_t p = first_bit(word[0])
+    cdef vreal ap = vsplat(a[p * step])
+    cdef int j
+    word[0] &= word[0] - 1
+    for j in range(nv):
+        acc[j] = acc[j] + ap * vload(b + p * ldb + j * VLEN)
+
+
 cdef inline void sparse_tile(int mr, int nv, bint columns, const Product* t, const uint64_t* words) noexcept nogil:
     """c[rows, cols] = start + Σ_p a(:, p)·b[p, :] for depth ≤ WORD, mr rows at a time; of the `columns`
     tiles the words are given."""
     cdef vreal acc[2][8]
     cdef uint64_t word[2]
     cdef const real* a[2]
-    cdef const real* b
     cdef real* c
     cdef Py_ssize_t at[2]
     cdef Py_ssize_t step = t.lda if columns else 1, next_row = 1 if columns else t.lda
-    cdef Py_ssize_t lds = 0, q, p
+    cdef Py_ssize_t lds = 0, q
     cdef const real* start = t.start
-    cdef vreal ap, floor = vsplat(t.floor), zero = vsplat(0)
+    cdef vreal floor = vsplat(t.floor), zero = vsplat(0)
     cdef bint whole = t.cols == nv * VLEN
-    cdef int r, j, last = t.cols - (nv - 1) * VLEN
+    cdef int r, j, e, last = t.cols - (nv - 1) * VLEN
     if start == NULL:
         start = t.c
         lds = t.ldc
@@ -66,22 +80,13 @@ cdef inline void sparse_tile(int mr, int nv, bint columns, const Product* t, con
                 acc[r][j] = vload(start + at[r] * lds + j * VLEN)
             acc[r][nv - 1] = load_cols(start + at[r] * lds + (nv - 1) * VLEN, VLEN if whole else last)
         if mr == 2:
-            while word[0] != 0 and word[1] != 0:
-                for r in range(mr):
-                    p = first_bit(word[r])
-                    word[r] &= word[r] - 1
-                    ap = vsplat(a[r][p * step])
-                    b = t.b + p * t.ldb
-                    for j in range(nv):
-                        acc[r][j] = acc[r][j] + ap * vload(b + j * VLEN)
-        for r in range(mr):
-            while word[r] != 0:
-                p = first_bit(word[r])
-                word[r] &= word[r] - 1
-                ap = vsplat(a[r][p * step])
-                b = t.b + p * t.ldb
-                for j in range(nv):
-                    acc[r][j] = acc[r][j] + ap * vload(b + j * VLEN)
+            for e in range(min(count_bits(word[0]), count_bits(word[1]))):
+                add_next(nv, &word[0], a[0], step, t.b, t.ldb, acc[0])
+                add_next(nv, &word[1], a[1], step, t.b, t.ldb, acc[1])
+            while word[1] != 0:
+                add_next(nv, &word[1], a[1], step, t.b, t.ldb, acc[1])
+        while word[0] != 0:
+            add_next(nv, &word[0], a[0], step, t.b, t.ldb, acc[0])
         for r in range(mr):
             c = t.c + at[r] * t.ldc
             if t.gate != NULL:

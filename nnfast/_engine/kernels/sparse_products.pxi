@@ -10,6 +10,7 @@ which a zero hides here.)
 
 cdef enum:
     WORD = 64               # of the inner index at a time
+    SPARSE_ROWS = 512       # of a
 
 cdef double FEW = 0.62      # the share of a that is not zero, at most
 
@@ -54,15 +55,14 @@ cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step
         acc[j] = acc[j] + ap * vload(b + p * ldb + j * VLEN)
 
 
-cdef inline void sparse_tile(int mr, int nv, bint columns, const Product* t, const uint64_t* words) noexcept nogil:
-    """c[rows, cols] = start + Σ_p a(:, p)·b[p, :] for depth ≤ WORD, mr rows at a time; of the `columns`
-    tiles the words are given."""
+cdef inline void sparse_tile(int nv, const Product* t, const uint64_t* words) noexcept nogil:
+    """c[rows, cols] = start + Σ_p a(:, p)·b[p, :], a(i, p) = a[i·next_a + p·lda], for depth ≤ WORD; words: which
+    of a row's factors are not zero."""
     cdef vreal acc[2][8]
     cdef uint64_t word[2]
     cdef const real* a[2]
     cdef real* c
-    cdef Py_ssize_t at[2]
-    cdef Py_ssize_t step = t.lda if columns else 1, next_row = 1 if columns else t.lda
+    cdef Py_ssize_t row[2]
     cdef Py_ssize_t lds = 0, q
     cdef const real* start = t.start
     cdef vreal floor = vsplat(t.floor), zero = vsplat(0)
@@ -71,101 +71,62 @@ cdef inline void sparse_tile(int mr, int nv, bint columns, const Product* t, con
     if start == NULL:
         start = t.c
         lds = t.ldc
-    for q in range(blocks(t.rows, mr)):
-        for r in range(mr):
-            at[r] = min(q * mr + r, <Py_ssize_t>t.rows - 1)      # the last row twice, of an odd number
-            a[r] = t.a + at[r] * next_row
-            word[r] = words[at[r]] if columns else nonzero_word(a[r], t.depth)
+    for q in range(blocks(t.rows, SPARSE_M)):
+        for r in range(SPARSE_M):
+            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)      # the last row twice, of an odd number
+            a[r] = t.a + row[r] * t.next_a
+            word[r] = words[row[r]]
             for j in range(nv - 1):
-                acc[r][j] = vload(start + at[r] * lds + j * VLEN)
-            acc[r][nv - 1] = load_cols(start + at[r] * lds + (nv - 1) * VLEN, VLEN if whole else last)
-        if mr == 2:
+                acc[r][j] = vload(start + row[r] * lds + j * VLEN)
+            acc[r][nv - 1] = load_cols(start + row[r] * lds + (nv - 1) * VLEN, VLEN if whole else last)
+        if SPARSE_M == 2:
             for e in range(min(count_bits(word[0]), count_bits(word[1]))):
-                add_next(nv, &word[0], a[0], step, t.b, t.ldb, acc[0])
-                add_next(nv, &word[1], a[1], step, t.b, t.ldb, acc[1])
+                add_next(nv, &word[0], a[0], t.lda, t.b, t.ldb, acc[0])
+                add_next(nv, &word[1], a[1], t.lda, t.b, t.ldb, acc[1])
             while word[1] != 0:
-                add_next(nv, &word[1], a[1], step, t.b, t.ldb, acc[1])
+                add_next(nv, &word[1], a[1], t.lda, t.b, t.ldb, acc[1])
         while word[0] != 0:
-            add_next(nv, &word[0], a[0], step, t.b, t.ldb, acc[0])
-        for r in range(mr):
-            c = t.c + at[r] * t.ldc
+            add_next(nv, &word[0], a[0], t.lda, t.b, t.ldb, acc[0])
+        for r in range(SPARSE_M):
+            c = t.c + row[r] * t.ldc
             if t.gate != NULL:
                 for j in range(nv):
                     vstore(c + j * VLEN,
-                           vselect(vgt(vload(t.gate + at[r] * t.ldg + j * VLEN), zero), acc[r][j], zero))
-            elif whole:
-                for j in range(nv):
-                    vstore(c + j * VLEN, vmax(floor, acc[r][j]))
+                           vselect(vgt(vload(t.gate + row[r] * t.ldg + j * VLEN), zero), acc[r][j], zero))
             else:
                 for j in range(nv - 1):
                     vstore(c + j * VLEN, vmax(floor, acc[r][j]))
-                store_cols(c + (nv - 1) * VLEN, vmax(floor, acc[r][nv - 1]), last)
+                store_cols(c + (nv - 1) * VLEN, vmax(floor, acc[r][nv - 1]), VLEN if whole else last)
 
 
-cdef void sparse_rows_1(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 1, False, t, NULL)
-cdef void sparse_rows_2(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 2, False, t, NULL)
-cdef void sparse_rows_3(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 3, False, t, NULL)
-cdef void sparse_rows_4(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 4, False, t, NULL)
-cdef void sparse_rows_5(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 5, False, t, NULL)
-cdef void sparse_rows_6(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 6, False, t, NULL)
-cdef void sparse_rows_7(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 7, False, t, NULL)
-cdef void sparse_rows_8(const Product* t) noexcept nogil: sparse_tile(SPARSE_M, 8, False, t, NULL)
-cdef void sparse_cols_1(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 1, True, t, words)
-cdef void sparse_cols_2(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 2, True, t, words)
-cdef void sparse_cols_3(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 3, True, t, words)
-cdef void sparse_cols_4(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 4, True, t, words)
-cdef void sparse_cols_5(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 5, True, t, words)
-cdef void sparse_cols_6(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 6, True, t, words)
-cdef void sparse_cols_7(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 7, True, t, words)
-cdef void sparse_cols_8(const Product* t, const uint64_t* words) noexcept nogil:
-    sparse_tile(SPARSE_M, 8, True, t, words)
+cdef void sparse_1(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(1, t, words)
+cdef void sparse_2(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(2, t, words)
+cdef void sparse_3(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(3, t, words)
+cdef void sparse_4(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(4, t, words)
+cdef void sparse_5(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(5, t, words)
+cdef void sparse_6(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(6, t, words)
+cdef void sparse_7(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(7, t, words)
+cdef void sparse_8(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(8, t, words)
 
 
-cdef void sparse_rows(const Product* t) noexcept nogil:
+cdef void sparse_rows(const Product* t, const uint64_t* words) noexcept nogil:
     cdef Py_ssize_t nv = blocks(t.cols, VLEN)
     if nv == 1:
-        sparse_rows_1(t)
+        sparse_1(t, words)
     elif nv == 2:
-        sparse_rows_2(t)
+        sparse_2(t, words)
     elif nv == 3:
-        sparse_rows_3(t)
+        sparse_3(t, words)
     elif nv == 4:
-        sparse_rows_4(t)
+        sparse_4(t, words)
     elif nv == 5:
-        sparse_rows_5(t)
+        sparse_5(t, words)
     elif nv == 6:
-        sparse_rows_6(t)
+        sparse_6(t, words)
     elif nv == 7:
-        sparse_rows_7(t)
+        sparse_7(t, words)
     else:
-        sparse_rows_8(t)
-
-
-cdef void sparse_cols(const Product* t, const uint64_t* words) noexcept nogil:
-    cdef Py_ssize_t nv = blocks(t.cols, VLEN)
-    if nv == 1:
-        sparse_cols_1(t, words)
-    elif nv == 2:
-        sparse_cols_2(t, words)
-    elif nv == 3:
-        sparse_cols_3(t, words)
-    elif nv == 4:
-        sparse_cols_4(t, words)
-    elif nv == 5:
-        sparse_cols_5(t, words)
-    elif nv == 6:
-        sparse_cols_6(t, words)
-    elif nv == 7:
-        sparse_cols_7(t, words)
-    else:
-        sparse_cols_8(t, words)
+        sparse_8(t, words)
 
 
 cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
@@ -173,19 +134,25 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
                           Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
     """`multiply` where a is sparse: WORD rows of w, as wide as a tile, stay in the first-level cache while
     all rows of a pass."""
+    cdef uint64_t words[SPARSE_ROWS]
     cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, 1)
-    cdef Py_ssize_t d, q, i, j, p
+    cdef Py_ssize_t rows = even_part(m, SPARSE_ROWS, SPARSE_M)
+    cdef Py_ssize_t d, q, r, i, j, p
     cdef bint packed = transposed or n > 2 * SPARSE_N * VLEN
     cdef Product t
-    t.rows = <int>m
-    t.lda = lda
+    t.lda = 1
+    t.next_a = lda
     t.ldc = ldc
     t.ldg = ldc
-    for d in range(blocks(depth, part)):
+    for r in range(blocks(m, rows)):
+      t.rows = <int>min(rows, m - r * rows)
+      for d in range(blocks(depth, part)):
         p = d * part
         t.depth = min(part, depth - p)
         t.floor = floor if p + t.depth == depth else -INFINITY
-        t.a = a + p
+        t.a = a + r * rows * lda + p
+        for i in range(t.rows):
+            words[i] = nonzero_word(t.a + i * lda, t.depth)
         for q in range(blocks(n, cols)):
             j = q * cols
             t.cols = <int>blocks(min(cols, n - j), VLEN) * VLEN
@@ -196,7 +163,7 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
             elif packed:
                 for i in range(t.depth):
                     copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
-            t.c = c + j
+            t.c = c + r * rows * ldc + j
             t.start = ZEROS
             if p > 0:
                 t.start = NULL
@@ -204,8 +171,8 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
                 t.start = start + j
             t.gate = NULL
             if gate != NULL and p + t.depth == depth:
-                t.gate = gate + j
-            sparse_rows(&t)
+                t.gate = gate + r * rows * ldc + j
+            sparse_rows(&t, words)
 
 
 cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
@@ -218,6 +185,7 @@ cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const
     cdef Product t
     t.rows = <int>k
     t.lda = ldx
+    t.next_a = 1
     t.ldb = ldz
     t.ldc = lddw
     t.floor = -INFINITY
@@ -238,4 +206,4 @@ cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const
             t.start = ZEROS
             if accumulate or i > 0:
                 t.start = NULL
-            sparse_cols(&t, words)
+            sparse_rows(&t, words)

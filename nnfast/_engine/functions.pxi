@@ -108,7 +108,7 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
         raise ValueError("dense_backward: the shapes do not fit")
     doutp = Padded().take(start[real](dout), m, n, 4, 16, format, True)
     dz = Buffer(padded(m), doutp.ld, format)
-    xp = Padded().take(start[real](x), m, k, 4, 4, format, True)
+    xp = Padded().take(start[real](x), m, k, 4, 16, format, True)
     outp = Padded().take(start[real](out), m, n, 4, 16, format, True)
     zp = Padded().take(start[real](z), m, n, 4, 16, format, True)
     dxp = Padded().take(start[real](dx), m, k, 4, 16, format, False)

@@ -253,7 +253,8 @@ cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogi
 
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements of scratch of dense_weight_gradient, for any number of rows."""
-    return blocks(min(k, <Py_ssize_t>GRADIENT_ROWS), TILE_M) * TILE_M * DEPTH + 16 if n > 4 * PANEL else 0
+    cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS)
+    return blocks(rows, TILE_M) * TILE_M * DEPTH + 16 if n > 4 * PANEL else WORD * (rows + VLEN)
 
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
@@ -430,6 +431,9 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
     cdef Py_ssize_t d, q, i, j, p
     if can_skip(k, n, m) and worth_skipping(m, k, x, ldx):
         sparse_weight_gradient(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
+        return
+    if can_skip(n, k, m) and m >= WORD and worth_skipping(m, n, dz, ldz):
+        sparse_weight_gradient_back(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
         return
     t.ldb = ldz
     t.ldc = lddw

@@ -13,7 +13,7 @@ cdef enum:
     ROWS = 192              # of a, and
     DEPTH = 256             # of the inner index, that are multiplied at a time
     PANELS = 8              # of w that are packed at a time
-    GRADIENT_ROWS = 96      # of dW that go to the optimizer at a time, and
+    GRADIENT_ROWS = 128      # of dW that go to the optimizer at a time, and
     GRADIENT_COLS = 512     # columns of it
 
 cdef real ZEROS[64]     # a row to start from; static memory is zero
@@ -417,24 +417,15 @@ cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const r
     multiply(m, k, n, dz, ldz, w, n, True, NULL, dx, ldx, -INFINITY, gate, scratch)
 
 
-cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
-                                Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
-                                bint accumulate, real* scratch) noexcept nogil:
-    """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
-
-    x: readable up to the next multiple of 4 columns; dz: columns padded to whole vectors. scratch:
-    columns_scratch(k, n) elements, where the columns of x come to lie side by side.
-    """
+cdef void column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
+                          const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw, bint accumulate,
+                          real* scratch) noexcept nogil:
+    """dw[k,n] = (dw +) xᵀ · dz. scratch: columns_scratch(k, n) elements, where the columns of x come to lie
+    side by side if that is worth it; NULL: it is not."""
     cdef Product t
-    cdef bint packed = worth_packing_columns(m, n)
+    cdef bint packed = scratch != NULL and worth_packing_columns(m, n)
     cdef Py_ssize_t part = even_part(m, DEPTH, 1) if packed else m
     cdef Py_ssize_t d, q, i, j, p
-    if can_skip(k, n, m) and worth_skipping(m, k, x, ldx):
-        sparse_weight_gradient(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
-        return
-    if can_skip(n, k, m) and m >= WORD and worth_skipping(m, n, dz, ldz):
-        sparse_weight_gradient_back(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
-        return
     t.ldb = ldz
     t.ldc = lddw
     t.floor = -INFINITY
@@ -461,6 +452,46 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
             if accumulate or i > 0:
                 t.start = NULL
             product_columns(k, min(n - j, <Py_ssize_t>PANEL), &t)
+
+
+cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """Whether tiles of dzᵀ · x have clearly fewer idle lanes than those of xᵀ · dz, as for a few outputs."""
+    return m >= 32 and k >= 2 * VLEN and (5 * blocks(n, TILE_Q) * TILE_Q * blocks(k, VLEN) * VLEN
+                                          <= 4 * blocks(k, TILE_Q) * TILE_Q * blocks(n, VLEN) * VLEN)
+
+
+cdef void transposed_column_products(bint sparse, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
+                                     Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw,
+                                     Py_ssize_t lddw, bint accumulate, real* scratch) noexcept nogil:
+    """`column_products` by way of the transpose dzᵀ · x, of WORD columns of dz at a time."""
+    cdef Py_ssize_t ld = blocks(k, VLEN) * VLEN, q, j, cols
+    for q in range(blocks(n, WORD)):
+        j = q * WORD
+        cols = min(<Py_ssize_t>WORD, n - j)
+        if accumulate:
+            transpose(k, cols, dw + j, lddw, scratch, ld)
+        if sparse:
+            sparse_column_products(cols, m, k, dz + j, ldz, x, ldx, scratch, ld, accumulate)
+        else:
+            column_products(cols, m, k, dz + j, ldz, x, ldx, scratch, ld, accumulate, NULL)
+        transpose_back(cols, k, scratch, ld, dw + j, lddw)
+
+
+cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
+                                Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
+                                bint accumulate, real* scratch) noexcept nogil:
+    """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
+
+    x, dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements.
+    """
+    cdef bint sparse_x = can_skip(k, n, m) and worth_skipping(m, k, x, ldx)
+    cdef bint sparse_dz = not sparse_x and m >= WORD and can_skip(n, k, m) and worth_skipping(m, n, dz, ldz)
+    if sparse_x:
+        sparse_column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
+    elif sparse_dz or better_transposed(k, m, n):
+        transposed_column_products(sparse_dz, k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
+    else:
+        column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
 
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,

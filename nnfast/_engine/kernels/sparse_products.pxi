@@ -175,10 +175,10 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
             sparse_rows(&t, words)
 
 
-cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
+cdef void sparse_column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
                                  const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
                                  bint accumulate) noexcept nogil:
-    """dense_weight_gradient where x is sparse, WORD rows at a time."""
+    """`column_products` where x is sparse, WORD rows at a time."""
     cdef uint64_t words[GRADIENT_ROWS + 16]
     cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(m, WORD, 1)
     cdef Py_ssize_t d, q, i, j
@@ -207,17 +207,3 @@ cdef void sparse_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const
             if accumulate or i > 0:
                 t.start = NULL
             sparse_rows(&t, words)
-
-
-cdef void sparse_weight_gradient_back(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
-                                      const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
-                                      bint accumulate, real* scratch) noexcept nogil:
-    """dense_weight_gradient where dz is sparse: its transpose dzᵀ · x, of WORD columns of dz at a time."""
-    cdef Py_ssize_t ld = blocks(k, VLEN) * VLEN, q, j, cols
-    for q in range(blocks(n, WORD)):
-        j = q * WORD
-        cols = min(<Py_ssize_t>WORD, n - j)
-        if accumulate:
-            transpose(k, cols, dw + j, lddw, scratch, ld)
-        sparse_weight_gradient(cols, m, k, dz + j, ldz, x, ldx, scratch, ld, accumulate)
-        transpose_back(cols, k, scratch, ld, dw + j, lddw)

@@ -456,7 +456,7 @@ cdef void column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """Whether tiles of dzᵀ · x have clearly fewer idle lanes than those of xᵀ · dz, as for a few outputs."""
-    return m >= 32 and k >= 2 * VLEN and (5 * blocks(n, TILE_Q) * TILE_Q * blocks(k, VLEN) * VLEN
+    return m >= 32 and k >= VLEN and (5 * blocks(n, TILE_Q) * TILE_Q * blocks(k, VLEN) * VLEN
                                           <= 4 * blocks(k, TILE_Q) * TILE_Q * blocks(n, VLEN) * VLEN)
 
 

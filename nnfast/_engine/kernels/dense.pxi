@@ -13,7 +13,7 @@ cdef enum:
     ROWS = 192              # of a, and
     DEPTH = 256             # of the inner index, that are multiplied at a time
     PANELS = 8              # of w that are packed at a time
-    GRADIENT_ROWS = 128      # of dW that go to the optimizer at a time, and
+    GRADIENT_ROWS = 96      # of dW that go to the optimizer at a time, and
     GRADIENT_COLS = 512     # columns of it
 
 cdef real ZEROS[64]     # a row to start from; static memory is zero
@@ -283,7 +283,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
     cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
     cdef Product t
-    if can_skip(m, n, depth) and worth_skipping(m, depth, a, lda):
+    if m >= 16 and mostly_zero(m, depth, a, lda, most_nonzero(n, depth)):
         sparse_multiply(m, n, depth, a, lda, w, ldw, transposed, start, c, ldc, floor, gate, panel)
         return
     t.lda = lda
@@ -484,8 +484,10 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
 
     x, dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements.
     """
-    cdef bint sparse_x = can_skip(k, n, m) and worth_skipping(m, k, x, ldx)
-    cdef bint sparse_dz = not sparse_x and m >= WORD and can_skip(n, k, m) and worth_skipping(m, n, dz, ldz)
+    cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m))
+    # A transpose takes as long as a twentieth of the arithmetic, or less.
+    cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= WORD
+                           and mostly_zero(m, n, dz, ldz, 0.95 * most_nonzero(k, m)))
     if sparse_x:
         sparse_column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
     elif sparse_dz or better_transposed(k, m, n):

@@ -12,8 +12,6 @@ cdef enum:
     WORD = 64               # of the inner index at a time
     SPARSE_ROWS = 512       # of a
 
-cdef double FEW = 0.62      # the share of a that is not zero, at most
-
 
 cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
     """Bit p is set where x[p] is not zero, for n ≤ WORD elements."""
@@ -30,18 +28,28 @@ cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
     return word
 
 
-cdef bint worth_skipping(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda) noexcept nogil:
-    """Whether few of a[m, k] are not zero, by eight of its rows."""
+cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
+    """The share of a up to which it is worth it to look for zeros, of a product with n columns.
+
+    In vectors: a factor takes those of its row of b and a load of its own, or the latency of a multiply-add
+    where few sums are under way; a row of a word takes as long as 32 of them besides.
+    """
+    cdef Py_ssize_t vectors = blocks(n, VLEN), parts = blocks(vectors, SPARSE_N)
+    cdef Py_ssize_t of_a_factor = max(vectors + parts, parts * 7 // SPARSE_M)
+    cdef double gain = 0.9 * <double>(depth * vectors) - <double>(32 * parts * blocks(depth, WORD))
+    return gain / <double>(depth * of_a_factor)
+
+
+cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda, double most) noexcept nogil:
+    """Whether at most such a share of a[m, k] is not zero, by eight of its rows."""
     cdef Py_ssize_t s, q, count = 0
+    if most < 0.1:
+        return False
     for s in range(8):
         for q in range(blocks(k, WORD)):
             count += count_bits(nonzero_word(a + s * (m - 1) // 7 * lda + q * WORD,
                                              min(<Py_ssize_t>WORD, k - q * WORD)))
-    return count <= FEW * <double>(8 * k)
-
-
-cdef inline bint can_skip(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
-    return m >= 16 and n > 2 * VLEN and depth >= 32
+    return <double>count <= most * <double>(8 * k)
 
 
 cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step, const real* b,
@@ -138,41 +146,43 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
     cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, 1)
     cdef Py_ssize_t rows = even_part(m, SPARSE_ROWS, SPARSE_M)
     cdef Py_ssize_t d, q, r, i, j, p
-    cdef bint packed = transposed or n > 2 * SPARSE_N * VLEN
     cdef Product t
     t.lda = 1
     t.next_a = lda
     t.ldc = ldc
     t.ldg = ldc
     for r in range(blocks(m, rows)):
-      t.rows = <int>min(rows, m - r * rows)
-      for d in range(blocks(depth, part)):
-        p = d * part
-        t.depth = min(part, depth - p)
-        t.floor = floor if p + t.depth == depth else -INFINITY
-        t.a = a + r * rows * lda + p
-        for i in range(t.rows):
-            words[i] = nonzero_word(t.a + i * lda, t.depth)
-        for q in range(blocks(n, cols)):
-            j = q * cols
-            t.cols = <int>blocks(min(cols, n - j), VLEN) * VLEN
-            t.b = panel if packed else w + p * ldw + j
-            t.ldb = t.cols if packed else ldw
-            if transposed:
-                pack_transposed(min(cols, n - j), t.depth, w + j * ldw + p, ldw, panel, t.cols)
-            elif packed:
-                for i in range(t.depth):
-                    copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
-            t.c = c + r * rows * ldc + j
-            t.start = ZEROS
-            if p > 0:
-                t.start = NULL
-            elif start != NULL:
-                t.start = start + j
-            t.gate = NULL
-            if gate != NULL and p + t.depth == depth:
-                t.gate = gate + r * rows * ldc + j
-            sparse_rows(&t, words)
+        t.rows = <int>min(rows, m - r * rows)
+        for d in range(blocks(depth, part)):
+            p = d * part
+            t.depth = min(part, depth - p)
+            t.floor = floor if p + t.depth == depth else -INFINITY
+            t.a = a + r * rows * lda + p
+            for i in range(t.rows):
+                words[i] = nonzero_word(t.a + i * lda, t.depth)
+            for q in range(blocks(n, cols)):
+                j = q * cols
+                t.cols = <int>blocks(min(cols, n - j), VLEN) * VLEN
+                t.b = panel
+                t.ldb = t.cols
+                if transposed:
+                    pack_transposed(min(cols, n - j), t.depth, w + j * ldw + p, ldw, panel, t.cols)
+                elif n <= SPARSE_N * VLEN:
+                    t.b = w + p * ldw
+                    t.ldb = ldw
+                else:
+                    for i in range(t.depth):
+                        copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
+                t.c = c + r * rows * ldc + j
+                t.start = ZEROS
+                if p > 0:
+                    t.start = NULL
+                elif start != NULL:
+                    t.start = start + j
+                t.gate = NULL
+                if gate != NULL and p + t.depth == depth:
+                    t.gate = gate + r * rows * ldc + j
+                sparse_rows(&t, words)
 
 
 cdef void sparse_column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,

@@ -39,8 +39,8 @@ VARIANTS = {"base": []}
 if X86 and not SCALAR:
     VARIANTS["avx2"] = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mtune=haswell"]
     VARIANTS["avx512"] = [
-        *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd", "-mfma", "-mbmi", "-mbmi2"],
-        *["-mprefer-vector-width=512", "-mtune=skylake-avx512"],
+        *["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512cd"],
+        *["-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512", "-mtune=skylake-avx512"],
     ]
 
 # Never -ffast-math: gcc would then switch the whole process to flush-to-zero at import.

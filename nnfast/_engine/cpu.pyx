@@ -6,7 +6,8 @@ cdef extern from *:
     static int cpu_has_avx2(void)
     {
         __builtin_cpu_init();
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     }
     static int cpu_has_avx512(void)
     {

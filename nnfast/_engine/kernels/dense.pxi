@@ -22,7 +22,7 @@ cdef real ZEROS[64]     # a row to start from; static memory is zero
 ctypedef struct Product:
     Py_ssize_t tiles        # one below the other; 1 where fewer rows or columns are stored than a tile has
     Py_ssize_t depth        # of the inner index p
-    const real* a           # a(i, p) = a[i·lda + p], or a[p·lda + i] in the `columns` tiles
+    const real* a           # a(i, p) = a[i·lda + p], a[p·lda + i] in `columns` tiles, or as in sparse_tile
     Py_ssize_t lda
     Py_ssize_t next_a       # from one tile's a to that of the tile below
     const real* b           # rows of whole vectors
@@ -238,6 +238,38 @@ cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx
                 vstore(panel + p * TILE_M + v * VLEN,
                        load_cols(x + p * ldx + i + v * VLEN, <int>min(k - i - v * VLEN, <Py_ssize_t>VLEN)))
         panel += m * TILE_M
+
+
+cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                    Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ; b's rows are written up to a whole vector, with a's last row again."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for cq in range(blocks(cols, VLEN)):
+        c = cq * VLEN
+        for rq in range(blocks(rows, VLEN)):
+            r = rq * VLEN
+            for i in range(VLEN):
+                square[i] = load_cols(a + min(r + i, rows - 1) * lda + c, <int>(cols - c))
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                vstore(b + (c + i) * ldb + r, square[i])
+
+
+cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                         Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ, and nothing else of b; a's rows are readable up to a whole vector."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for rq in range(blocks(rows, VLEN)):
+        r = rq * VLEN
+        for cq in range(blocks(cols, VLEN)):
+            c = cq * VLEN
+            for i in range(VLEN):
+                square[i] = vload(a + min(r + i, rows - 1) * lda + c)
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
 
 
 cdef inline Py_ssize_t even_part(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
@@ -456,8 +488,9 @@ cdef void column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """Whether tiles of dzᵀ · x have clearly fewer idle lanes than those of xᵀ · dz, as for a few outputs."""
-    return m >= 32 and k >= VLEN and (5 * blocks(n, TILE_Q) * TILE_Q * blocks(k, VLEN) * VLEN
-                                          <= 4 * blocks(k, TILE_Q) * TILE_Q * blocks(n, VLEN) * VLEN)
+    cdef Py_ssize_t as_is = blocks(k, TILE_Q) * TILE_Q * blocks(n, VLEN) * VLEN
+    cdef Py_ssize_t transposed = blocks(n, TILE_Q) * TILE_Q * blocks(k, VLEN) * VLEN
+    return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
 cdef void transposed_column_products(bint sparse, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,

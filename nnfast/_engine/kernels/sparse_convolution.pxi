@@ -200,38 +200,6 @@ cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start,
             value[to] = z[j]
 
 
-cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
-                    Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ; b's rows are written up to a whole vector, with a's last row again."""
-    cdef vreal square[16]
-    cdef Py_ssize_t rq, cq, r, c, i
-    for cq in range(blocks(cols, VLEN)):
-        c = cq * VLEN
-        for rq in range(blocks(rows, VLEN)):
-            r = rq * VLEN
-            for i in range(VLEN):
-                square[i] = load_cols(a + min(r + i, rows - 1) * lda + c, <int>(cols - c))
-            vtranspose(square)
-            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
-                vstore(b + (c + i) * ldb + r, square[i])
-
-
-cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
-                         Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ, and nothing else of b; a's rows are readable up to a whole vector."""
-    cdef vreal square[16]
-    cdef Py_ssize_t rq, cq, r, c, i
-    for rq in range(blocks(rows, VLEN)):
-        r = rq * VLEN
-        for cq in range(blocks(cols, VLEN)):
-            c = cq * VLEN
-            for i in range(VLEN):
-                square[i] = vload(a + min(r + i, rows - 1) * lda + c)
-            vtranspose(square)
-            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
-                store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
-
-
 # ---- the two gradients ---------------------------------------------------------------------------
 
 cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz,

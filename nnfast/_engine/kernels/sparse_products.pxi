@@ -64,8 +64,8 @@ cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step
 
 
 cdef inline void sparse_tile(int nv, const Product* t, const uint64_t* words) noexcept nogil:
-    """c[rows, cols] = start + Σ_p a(:, p)·b[p, :], a(i, p) = a[i·next_a + p·lda], for depth ≤ WORD; words: which
-    of a row's factors are not zero."""
+    """t.rows rows of c = start + Σ_p a(:, p)·b[p, :] for depth ≤ WORD, where a(i, p) = a[i·next_a + p·lda];
+    words[i] says for which p that is not zero."""
     cdef vreal acc[2][8]
     cdef uint64_t word[2]
     cdef const real* a[2]
@@ -81,7 +81,7 @@ cdef inline void sparse_tile(int nv, const Product* t, const uint64_t* words) no
         lds = t.ldc
     for q in range(blocks(t.rows, SPARSE_M)):
         for r in range(SPARSE_M):
-            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)      # the last row twice, of an odd number
+            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # the last one twice, if it is alone
             a[r] = t.a + row[r] * t.next_a
             word[r] = words[row[r]]
             for j in range(nv - 1):

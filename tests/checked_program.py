@@ -21,6 +21,11 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
     return [
         [layers.Dense(19, activation="relu", input_dim=n_in), layers.Dense(n_out)],
         [
+            layers.Dense(75, activation="relu", input_dim=n_in),
+            layers.Dense(83, activation="relu"),  # zeros are skipped
+            layers.Dense(n_out),
+        ],
+        [
             layers.Rescaling(0.5, input_shape=(n_in,)),
             layers.BatchNormalization(center=False, scale=False),
             layers.Dense(35, activation="gelu", kernel_regularizer="l2"),

@@ -43,7 +43,7 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
 cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda, double most) noexcept nogil:
     """Whether at most such a share of a[m, k] is not zero, by eight of its rows."""
     cdef Py_ssize_t s, q, count = 0
-    if most < 0.1:
+    if m < 8 or k < 8 or most < 0.1:
         return False
     for s in range(8):
         for q in range(blocks(k, WORD)):

@@ -270,16 +270,18 @@ cdef class Engine:
     cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
         """Chunks of a step of this many rows; 0: the threads share the batch. By shape alone.
 
-        Partial gradients are added up by memory traffic: they pay where activations outweigh
-        parameters.
+        Threads that share a batch read each other's activations, those with chunks of their own each other's
+        partial gradients: chunks pay where activations outweigh parameters.
         """
+        cdef Py_ssize_t chunks = MAX_CHUNKS
         if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
             return 0    # they look at the batch as a whole
         if self.images:
             return min(<Py_ssize_t>MAX_CHUNKS, (rows + self.image_chunk() - 1) // self.image_chunk())
-        if rows < CHUNK_BATCH or rows * self.model.train.width < 8 * MAX_CHUNKS * self.model.n_params:
-            return 0
-        return min(<Py_ssize_t>MAX_CHUNKS, rows // MIN_CHUNK_ROWS)
+        while chunks > 1 and (rows < MIN_CHUNK_ROWS * chunks
+                              or rows * self.model.train.width < 3 * chunks * self.model.n_params):
+            chunks //= 2
+        return chunks if chunks > 1 else 0
 
     cdef Py_ssize_t image_chunk(self):
         """Images of a chunk, at least: more where partial gradients are large beside their arithmetic."""

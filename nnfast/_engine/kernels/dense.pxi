@@ -519,7 +519,7 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
     """
     cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m))
     # A transpose takes as long as a twentieth of the arithmetic, or less.
-    cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= WORD
+    cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
                            and mostly_zero(m, n, dz, ldz, 0.95 * most_nonzero(k, m)))
     if sparse_x:
         sparse_column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)

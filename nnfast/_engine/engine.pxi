@@ -271,7 +271,8 @@ cdef class Engine:
         """Chunks of a step of this many rows; 0: the threads share the batch. By shape alone.
 
         Threads that share a batch read each other's activations, those with chunks of their own each other's
-        partial gradients: chunks pay where activations outweigh parameters.
+        partial gradients: chunks pay where activations outweigh parameters. But there is no work for more
+        threads than chunks, so that less than all of them are made of little work only.
         """
         cdef Py_ssize_t chunks = MAX_CHUNKS
         if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
@@ -281,6 +282,8 @@ cdef class Engine:
         while chunks > 1 and (rows < MIN_CHUNK_ROWS * chunks
                               or rows * self.model.train.width < 3 * chunks * self.model.n_params):
             chunks //= 2
+        if chunks < MAX_CHUNKS and 3 * self.flops * rows > 4.0 * chunks * THREAD_FLOPS:
+            return 0
         return chunks if chunks > 1 else 0
 
     cdef Py_ssize_t image_chunk(self):

@@ -5,7 +5,7 @@ changes a result:
 
   shared batch   all threads work on one batch in two phases with a barrier after each:
                  rows (gather, forward, loss, dX), then parameters (dW, db, update).
-  chunks         many rows and few parameters: fixed chunks of rows, each gone through in
+  chunks         activations outweigh parameters: fixed chunks of rows, each gone through in
                  blocks that stay in cache, each with its own partial gradient; after a
                  barrier the partials are added in chunk order.
 

@@ -1,4 +1,4 @@
-"""The dense layer's three products, all through one register tile.
+"""The dense layer's three products, through one register tile (with many zeros: sparse_products.pxi).
 
     forward   y[m,n]  = x[m,k] · w[k,n] + b
     backward  dx[m,k] = dz[m,n] · wᵀ          (panels of wᵀ are packed by a register transpose)
@@ -301,6 +301,21 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
+cdef inline void set_ends(Product* t, bint first, bint last, const real* start, Py_ssize_t col, real floor,
+                          const real* gate, Py_ssize_t place) noexcept nogil:
+    """What a product's sums start from in the first part of the inner index, and what is done with them after
+    the last: in between c holds them."""
+    t.start = NULL
+    if first:
+        t.start = ZEROS
+    if first and start != NULL:
+        t.start = start + col
+    t.floor = floor if last else -INFINITY
+    t.gate = NULL
+    if last and gate != NULL:
+        t.gate = gate + place
+
+
 cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
                    const real* w, Py_ssize_t ldw, bint transposed, const real* start, real* c,
                    Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
@@ -310,7 +325,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
     all panels of w pass, and a panel stays in the first-level cache while these rows pass. c holds the sums
     between the blocks: each is one chain still.
     """
-    cdef bint packed = transposed or worth_packing(m, depth, n)
+    cdef bint packed = transposed or worth_packing(m, depth, n), last
     cdef Py_ssize_t rows = even_part(m, ROWS, TILE_M)
     cdef Py_ssize_t part = even_part(depth, DEPTH, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
@@ -326,7 +341,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
         for d in range(blocks(depth, part) if depth > 0 else 1):
             p = d * part
             t.depth = min(part, depth - p)
-            t.floor = floor if p + t.depth == depth else -INFINITY
+            last = p + t.depth == depth
             for q in range(blocks(n, PANEL)):
                 j = q * PANEL
                 width = min(n - j, <Py_ssize_t>PANEL)
@@ -344,14 +359,7 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                     t.b = w + p * ldw + j
                     t.ldb = ldw
                 t.c = c + i * ldc + j
-                t.start = ZEROS
-                if p > 0:
-                    t.start = NULL
-                elif start != NULL:
-                    t.start = start + j
-                t.gate = NULL
-                if gate != NULL and p + t.depth == depth:
-                    t.gate = gate + i * ldc + j
+                set_ends(&t, p == 0, last, start, j, floor, gate, i * ldc + j)
                 product_rows(min(rows, m - i), width, &t)
 
 
@@ -452,8 +460,8 @@ cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const r
 cdef void column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
                           const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw, bint accumulate,
                           real* scratch) noexcept nogil:
-    """dw[k,n] = (dw +) xᵀ · dz. scratch: columns_scratch(k, n) elements, where the columns of x come to lie
-    side by side if that is worth it; NULL: it is not."""
+    """dw[k,n] = (dw +) xᵀ · dz. dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements,
+    where the columns of x come to lie side by side if that is worth it; NULL: it is not."""
     cdef Product t
     cdef bint packed = scratch != NULL and worth_packing_columns(m, n)
     cdef Py_ssize_t part = even_part(m, DEPTH, 1) if packed else m
@@ -515,7 +523,8 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const 
                                 bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
-    x, dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements.
+    dz: columns padded to whole vectors. x: readable for whole vectors from its first column on, which may
+    end in the next row, or behind the last one. scratch: columns_scratch(k, n) elements.
     """
     cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m))
     # A transpose takes as long as a twentieth of the arithmetic, or less.

@@ -4,8 +4,8 @@
 
 A word of 64 bits says which of a row's next 64 factors are not zero, and only their rows of b are multiplied.
 The sums have the order of those in dense.pxi, and a product with zero adds nothing: results have the same
-bits, so that the choice between the two may look at the data. (They differ where b holds infinities or NaN,
-which a zero hides here.)
+bits, so that the choice between the two may look at the data. They differ in two cases: where b holds
+infinities or NaN, which a zero hides here, and where a sum is −0, which stays that if nothing is added.
 """
 
 cdef enum:
@@ -29,15 +29,18 @@ cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
-    """The share of a up to which it is worth it to look for zeros, of a product with n columns.
+    """The share of a up to which skipping zeros is faster, of a product with n columns.
 
-    In vectors: a factor takes those of its row of b and a load of its own, or the latency of a multiply-add
-    where few sums are under way; a row of a word takes as long as 32 of them besides.
+    Counted in multiply-adds of a vector, as measured. The register tile takes 1/0.9 for each of a row's
+    depth · vectors. Here a factor takes as many as there are vectors and one more for its own load in each
+    part of the columns, or 7 for the latency of a sum where a part has few; each word of a part takes 32
+    besides. So the share s at which both take the same is that of
+
+        0.9 · depth · vectors = s · depth · factor + 32 · parts · words
     """
-    cdef Py_ssize_t vectors = blocks(n, VLEN), parts = blocks(vectors, SPARSE_N)
-    cdef Py_ssize_t of_a_factor = max(vectors + parts, parts * 7 // SPARSE_M)
-    cdef double gain = 0.9 * <double>(depth * vectors) - <double>(32 * parts * blocks(depth, WORD))
-    return gain / <double>(depth * of_a_factor)
+    cdef Py_ssize_t vectors = blocks(n, VLEN), parts = blocks(vectors, SPARSE_N), words = blocks(depth, WORD)
+    cdef Py_ssize_t factor = max(vectors + parts, parts * 7 // SPARSE_M)
+    return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / <double>(depth * factor)
 
 
 cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda, double most) noexcept nogil:
@@ -143,8 +146,9 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
     """`multiply` where a is sparse: WORD rows of w, as wide as a tile, stay in the first-level cache while
     all rows of a pass."""
     cdef uint64_t words[SPARSE_ROWS]
-    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, 1)
+    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, VLEN)
     cdef Py_ssize_t rows = even_part(m, SPARSE_ROWS, SPARSE_M)
+    cdef bint last
     cdef Py_ssize_t d, q, r, i, j, p
     cdef Product t
     t.lda = 1
@@ -156,7 +160,7 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
         for d in range(blocks(depth, part)):
             p = d * part
             t.depth = min(part, depth - p)
-            t.floor = floor if p + t.depth == depth else -INFINITY
+            last = p + t.depth == depth
             t.a = a + r * rows * lda + p
             for i in range(t.rows):
                 words[i] = nonzero_word(t.a + i * lda, t.depth)
@@ -174,14 +178,7 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
                     for i in range(t.depth):
                         copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
                 t.c = c + r * rows * ldc + j
-                t.start = ZEROS
-                if p > 0:
-                    t.start = NULL
-                elif start != NULL:
-                    t.start = start + j
-                t.gate = NULL
-                if gate != NULL and p + t.depth == depth:
-                    t.gate = gate + r * rows * ldc + j
+                set_ends(&t, p == 0, last, start, j, floor, gate, r * rows * ldc + j)
                 sparse_rows(&t, words)
 
 
@@ -189,7 +186,7 @@ cdef void sparse_column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const
                                  const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
                                  bint accumulate) noexcept nogil:
     """`column_products` where x is sparse, WORD rows at a time."""
-    cdef uint64_t words[GRADIENT_ROWS + 16]
+    cdef uint64_t words[GRADIENT_ROWS]
     cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(m, WORD, 1)
     cdef Py_ssize_t d, q, i, j
     cdef Product t

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from numpy import empty, ndarray
+from numpy import dtype as numpy_dtype, empty, ndarray
 
 from nnfast._engine.program cimport *
 

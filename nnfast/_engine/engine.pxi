@@ -69,6 +69,7 @@ cdef class Engine:
     cdef Model model
     cdef const Kernels* k
     cdef bytes format
+    cdef object dtype               # NumPy's: it makes arrays sooner from one than from a name
     cdef Py_ssize_t scratch_size
     cdef double flops               # of one row's forward pass
     cdef Py_ssize_t n_stats
@@ -98,6 +99,7 @@ cdef class Engine:
     def __init__(self, plan, dtype):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
+        self.dtype = numpy_dtype(dtype)
         self.tables_memory = []
         if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
@@ -478,7 +480,7 @@ cdef class Engine:
             data.y = NULL
             data.labels = NULL
             data.weight = NULL
-            out = empty((n, self.model.n_out), self.format)
+            out = empty((n, self.model.n_out), self.dtype)
             workspace, self.idle = self.idle, None
             if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
                 workspace = self.short_workspace(n)

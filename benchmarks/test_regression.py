@@ -1,8 +1,8 @@
 """Training and prediction stay as far ahead of tuned NumPy as they were: ratios within one run.
 
 The least ratios are about three quarters of what was measured on the slowest of three AMD EPYC:
-with AVX-512 one that takes its vectors in two halves, where NumPy is closer to the peak; for the second
-row NumPy was told to do without AVX-512 on one of them, too:
+with AVX-512 one that takes its vectors in two halves, where NumPy is closer to the peak. For the
+second row NumPy was told to do without AVX-512 on one of them, too:
 ``NNFAST_ISA=avx2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL"``.
 Machines are noisy, so a case has several attempts.
 """

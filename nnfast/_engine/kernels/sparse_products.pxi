@@ -17,7 +17,7 @@ cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
     """Bit p is set where x[p] is not zero, for n ≤ WORD elements."""
     cdef uint64_t word = 0
     cdef Py_ssize_t q, whole = n // VLEN
-    if n == WORD:
+    if n == WORD:       # nearly always: a loop of constants, which is unrolled
         for q in range(WORD // VLEN):
             word |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
         return word
@@ -31,10 +31,10 @@ cdef inline uint64_t nonzero_word(const real* x, Py_ssize_t n) noexcept nogil:
 cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     """The share of a up to which skipping zeros is faster, of a product with n columns.
 
-    Counted in multiply-adds of a vector, as measured. The register tile takes 1/0.9 for each of a row's
-    depth · vectors. Here a factor takes as many as there are vectors and one more for its own load in each
-    part of the columns, or 7 for the latency of a sum where a part has few; each word of a part takes 32
-    besides. So the share s at which both take the same is that of
+    Counted in multiply-adds of a vector, as measured; the register tile takes depth · vectors of them for a
+    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and one more for its own
+    load in each part of the columns, or 7 for the latency of a sum where a part has few; each word of a part
+    takes 32 besides. So the share s is that of
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · words
     """
@@ -121,6 +121,7 @@ cdef void sparse_8(const Product* t, const uint64_t* words) noexcept nogil: spar
 
 
 cdef void sparse_rows(const Product* t, const uint64_t* words) noexcept nogil:
+    """The tile that is as wide as t.cols."""
     cdef Py_ssize_t nv = blocks(t.cols, VLEN)
     if nv == 1:
         sparse_1(t, words)

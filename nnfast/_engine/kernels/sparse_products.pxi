@@ -32,9 +32,9 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     """The share of a up to which skipping zeros is faster, of a product with n columns.
 
     Counted in multiply-adds of a vector, as measured; the register tile takes depth · vectors of them for a
-    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and one more for its own
-    load in each part of the columns, or 7 for the latency of a sum where a part has few; each word of a part
-    takes 32 besides. So the share s is that of
+    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and one more for
+    its own load in each part of the columns, or 7 for the latency of a sum where a part has few; each word
+    of a part takes 32 besides. So the share s is that of
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · words
     """

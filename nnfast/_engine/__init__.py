@@ -111,7 +111,8 @@ class Engine(core.Engine):
     @property
     def slots(self) -> np.ndarray:
         """Optimizer slots, shape (n_slots, n_params), writable."""
-        return np.asarray(super().slots)
+        slots: np.ndarray = np.asarray(super().slots)[:, : self.grads.size]
+        return slots
 
 
 def set_num_threads(n: int | None) -> None:

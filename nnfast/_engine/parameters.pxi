@@ -120,7 +120,7 @@ cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogi
         if update.clip_norm > 0:
             adjust.factor = clip_factor(array_norm(run, k), update.clip_norm)
         update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
-                    <const real*>model.grads + begin, <real*>model.slots + begin, model.n_params)
+                    <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
 
 
 cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
@@ -188,7 +188,7 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
     cdef Py_ssize_t p = model.arrays[which].begin + i
     cdef Adjust adjust = adjust_of(model, which, step.share)
     update_step(&model.optimizer, step, &adjust, n, <real*>model.params + p, <const real*>model.grads + p,
-                <real*>model.slots + p, model.n_params)
+                <real*>model.slots + p, model.slot_stride)
 
 
 cdef void update_channels(const Part* part, const Op* op, const Step* step, int which) noexcept nogil:
@@ -261,11 +261,11 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
                                   part.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
-                            model.n_params)
+                            model.slot_stride)
             else:
                 for r in range(rows):
                     update_step(&model.optimizer, step, &adjust, cols, params + (i + r) * n + j,
-                                dw + r * cols, slots + (i + r) * n + j, model.n_params)
+                                dw + r * cols, slots + (i + r) * n + j, model.slot_stride)
         i += rows
 
 
@@ -294,7 +294,7 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
             adjust = adjust_of(model, op.b, step.share)
             p = model.arrays[op.b].begin
             update_step(&model.optimizer, step, &adjust, op.n_out, <real*>model.params + p, part.scratch,
-                        <real*>model.slots + p, model.n_params)
+                        <real*>model.slots + p, model.slot_stride)
 
 
 cdef void dense_gradient(const Part* part, const Op* op, Py_ssize_t begin, Py_ssize_t end, real* dw,
@@ -372,7 +372,7 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
     memcpy(<real*>model.params + p0,
-           <real*>model.slots + (model.optimizer.n_slots - 1) * model.n_params + p0,
+           <real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride + p0,
            (p1 - p0) * sizeof(real))
 
 

@@ -212,7 +212,8 @@ ctypedef struct Model:
     Update optimizer
     void* params
     void* grads
-    void* slots         # n_slots × n_params
+    void* slots         # n_slots × slot_stride
+    Py_ssize_t slot_stride  # n_params and the rest of a cache line
     uint64_t seed
 
 ctypedef struct DataView:

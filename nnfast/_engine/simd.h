@@ -69,13 +69,15 @@ typedef ireal vint;
 #define PANEL (TILE_N * VLEN)
 
 /* The products that skip zeros: rows and vectors of a tile. A row's sums are as many chains of multiply-adds
- * as there are vectors, and it takes eight to keep two units busy. */
+ * as there are vectors, and it takes eight to keep two units busy. SPLAT: what vsplat_at takes, in multiply-adds. */
 #if VBYTES == 64
 #define SPARSE_M 2
 #define SPARSE_N 4
+#define SPARSE_SPLAT 0.7
 #else
 #define SPARSE_M 1
 #define SPARSE_N 8
+#define SPARSE_SPLAT 1.0
 #endif
 
 /* 1 where the name's instructions are really there: asserted by the tests. */
@@ -99,6 +101,19 @@ INLINE void vstore(real *p, vreal v) { *p = v; }
 INLINE vreal vsplat(real s) { return s; }
 INLINE vint visplat(ireal s) { return s; }
 #endif
+/* *p in all lanes. Where a register takes a whole load of the first-level cache, there is one such load a
+ * cycle: *p then comes through a general register, whose loads are others. */
+INLINE vreal vsplat_at(const real *p)
+{
+#if VBYTES == 64
+    REAL(uint32_t, uint64_t) bits;
+    memcpy(&bits, p, sizeof bits);
+    __asm__("" : "+r"(bits)); /* or gcc makes it a load of a vector register again */
+    return (vreal)REAL(_mm512_set1_epi32((int)bits), _mm512_set1_epi64((long long)bits));
+#else
+    return vsplat(*p);
+#endif
+}
 INLINE vint as_bits(vreal v) { vint b; memcpy(&b, &v, sizeof b); return b; }
 INLINE vreal from_bits(vint b) { vreal v; memcpy(&v, &b, sizeof v); return v; }
 

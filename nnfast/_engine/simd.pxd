@@ -9,6 +9,7 @@ cdef extern from "simd.h" nogil:
     const char* ISA_NAME
     const int ISA_IS_REAL
     const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL, SPARSE_M, SPARSE_N
+    const double SPARSE_SPLAT
     const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS
     const real ROUND_MAGIC, LN2_HIGH, LN2_LOW, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, TANH_LIMIT
     const real REAL_TINY, REAL_HUGE, SUBNORMAL_SCALE, SUBNORMAL_EXPONENT
@@ -21,6 +22,7 @@ cdef extern from "simd.h" nogil:
     vreal vload(const real* p)
     void vstore(real* p, vreal v)
     vreal vsplat(real s)
+    vreal vsplat_at(const real* p)
     vreal vload_n(const real* p, int n)
     void vstore_n(real* p, vreal v, int n)
     vreal vkeep_n(vreal v, int n)

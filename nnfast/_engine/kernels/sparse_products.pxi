@@ -32,15 +32,15 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     """The share of a up to which skipping zeros is faster, of a product with n columns.
 
     Counted in multiply-adds of a vector, as measured; the register tile takes depth · vectors of them for a
-    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and one more for
-    its own load in each part of the columns, or 7 for the latency of a sum where a part has few; each word
-    of a part takes 32 besides. So the share s is that of
+    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and SPARSE_SPLAT
+    for its own load in each part of the columns, or 7 for the latency of a sum where a part has few; each
+    word of a part takes 32 besides. So the share s is that of
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · words
     """
     cdef Py_ssize_t vectors = blocks(n, VLEN), parts = blocks(vectors, SPARSE_N), words = blocks(depth, WORD)
-    cdef Py_ssize_t factor = max(vectors + parts, parts * 7 // SPARSE_M)
-    return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / <double>(depth * factor)
+    cdef double factor = max(<double>vectors + SPARSE_SPLAT * parts, 7.0 * parts / SPARSE_M)
+    return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / (<double>depth * factor)
 
 
 cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda, double most) noexcept nogil:
@@ -59,7 +59,7 @@ cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step
                           Py_ssize_t ldb, vreal* acc) noexcept nogil:
     """acc += a[p]·b[p, :] for the first p of the word, which leaves it."""
     cdef Py_ssize_t p = first_bit(word[0])
-    cdef vreal ap = vsplat(a[p * step])
+    cdef vreal ap = vsplat_at(a + p * step)
     cdef int j
     word[0] &= word[0] - 1
     for j in range(nv):

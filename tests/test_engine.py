@@ -187,11 +187,14 @@ def test_position_may_be_set(threads: int, free_threads: None) -> None:
         assert_same_state(state(one), state(other))
 
 
-# (sizes, batch, rows, steps): shared batches, chunks with partial gradients, odd shapes
+# (sizes, batch, rows, steps): shared batches (with kernels that outweigh them, too), chunks with
+# partial gradients, odd shapes
 THREAD_CASES = [
     ((20, 64, 64, 10), 32, 200, 14),
     ((33, 17, 5), 7, 30, 10),
     ((3, 4, 2), 1, 5, 10),
+    ((300, 150, 230, 5), 24, 100, 9),
+    ((515, 70, 3), 130, 300, 5),
     ((100, 130, 10), 256, 600, 6),
     ((20, 64, 64, 10), 256, 600, 6),
     ((64, 100, 3), 200, 450, 5),
@@ -245,6 +248,30 @@ def test_chunks_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
     for p, g in zip(plan_order, gradients, strict=True):
         actual = e.grads[p.offset : p.offset + p.size].reshape(p.shape)
         np.testing.assert_allclose(actual, g, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("form", ["float64", "float32", "uint8", "sparse"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_kernels_that_outweigh_the_batch(
+    form: str, activation: str, threads: int, free_threads: None
+) -> None:
+    """Their threads divide the kernel instead of the rows: a step is that of the gradient, which
+    goes through chunks of rows."""
+    rng = np.random.default_rng(3)
+    x: Any = rng.integers(0, 4, (26, 300)).astype("float32" if form == "sparse" else form)
+    if form == "sparse":
+        x = pytest.importorskip("scipy.sparse").csr_array(x)
+    data = _engine.Data(x, rng.integers(0, 5, 26).astype(INT))
+    e = classifier((300, 150, 230, 5), "float64", activation, dropout=0.0)
+    start = e.params.copy()
+    value = e.loss_and_grad(data)
+    gradient = e.grads.copy()
+    e.set_optimizer(_engine.OPTIMIZERS["sgd"], 0, (0.0, 0.0))
+    _engine.force_threads(threads)
+    step_losses = run(e, data, 1, 26, lr=0.25)
+    assert step_losses[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose((start - e.params) / 0.25, gradient, rtol=0, atol=1e-12)
 
 
 def test_predictions_from_several_python_threads() -> None:

@@ -134,7 +134,7 @@ def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> N
     one.compile(optimizer, "mae")
     engine = program_of(one).engine
     snapshot = Snapshot(engine)
-    for array in (engine.weights, engine.slots.reshape(-1)):
+    for array in (engine.weights, *engine.slots):
         for i in range(array.size):
             number = array[i]
             for value in (np.nan, np.inf, -np.inf):

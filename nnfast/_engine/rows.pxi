@@ -4,6 +4,10 @@ Where something looks at the whole batch (batch normalization, a loss of the cal
 each other within.
 """
 
+cdef enum:
+    LARGE_KERNEL = 32768    # numbers of W, so many that it is worth two barriers to leave them where they are
+
+
 cdef inline real* slot(const Block* block, Py_ssize_t place, Py_ssize_t row, Py_ssize_t ld) noexcept nogil:
     return <real*>block.arena + place * block.rows + row * ld
 
@@ -123,6 +127,69 @@ cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
                              <double>(part.rows * groups), dy, op.ld_y, dx)
 
 
+# ---- dense layers whose W outweighs the batch ------------------------------------------------
+
+cdef inline bint outweighs(const Part* part, const Op* op) noexcept nogil:
+    """Whether threads that share a batch divide this dense layer's W among them instead of its rows, each
+    taking what it will update: so that W stays in their caches. By shape alone."""
+    return (op.kind == OP_DENSE and part.run.n_chunks == 0 and op.dy >= 0 and op.n_in >= 2 * part.rows and op.n_out >= VLEN
+            and op.n_in * op.n_out >= LARGE_KERNEL)
+
+
+# What a thread does of the product with one half of such a W.
+ctypedef struct Share:
+    Py_ssize_t row, rows    # of the batch; none: rows = 0
+    Py_ssize_t begin, n     # of the inner index
+
+
+cdef inline Share share_of(const Part* part, const Op* op, int half) noexcept nogil:
+    """The rows of both halves' products, one below the other, are divided among the threads: two have a half
+    each, of more several have rows of the same."""
+    cdef Share s
+    cdef Py_ssize_t rows = blocks(part.rows, 4) * 4, middle = blocks(op.n_in, 2 * TILE_M) * TILE_M
+    cdef Py_ssize_t above = half * rows
+    s.row = min(max(cut(2 * rows, 4, part.t, part.run.n_threads) - above, 0), part.rows)
+    s.rows = min(max(cut(2 * rows, 4, part.t + 1, part.run.n_threads) - above, 0), part.rows) - s.row
+    s.begin = half * middle
+    s.n = op.n_in - middle if half else middle
+    return s
+
+
+cdef void forward_by_halves(const Part* part, const Op* op, bint relu) noexcept nogil:
+    """z = x·W + b as the sum of two products, of either half of the inner index; relu fused where asked for.
+    The second product waits where the gradient will be."""
+    cdef const Block* block = part.block
+    cdef const real* w = array(part.run.model, op.w)
+    cdef Share s
+    cdef int half
+    if op != part.run.chain.ops:    # the first one's inputs each thread has gathered for itself
+        team_wait(part.run)
+    for half in range(2):
+        s = share_of(part, op, half)
+        if s.rows > 0:
+            multiply(s.rows, op.n_out, s.n, slot(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
+                     w + s.begin * op.n_out, op.n_out, False,
+                     NULL if half else array(part.run.model, op.b),
+                     slot(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, -INFINITY, NULL,
+                     part.scratch)
+    team_wait(part.run)
+    add_rows(part.r1 - part.r0, op.n_out, slot(block, op.dy, part.r0, op.ld_y),
+             slot(block, op.z, part.r0, op.ld_y), op.ld_y, 0 if relu else -INFINITY)
+
+
+cdef void input_gradient_by_columns(const Part* part, const Op* op) noexcept nogil:
+    """dX of the columns that belong to thread t, for all rows of the batch."""
+    cdef const Block* block = part.block
+    cdef Py_ssize_t j = cut(op.n_in, PANEL, part.t, part.run.n_threads)
+    cdef Py_ssize_t end = cut(op.n_in, PANEL, part.t + 1, part.run.n_threads)
+    team_wait(part.run)
+    if j < end:
+        dense_input_gradient(part.rows, end - j, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,
+                             array(part.run.model, op.w) + j * op.n_out, slot(block, op.dx, 0, op.ld_x) + j,
+                             op.ld_x, slot(block, op.x, 0, op.ld_x) + j if op.dx_relu else NULL, part.scratch)
+    team_wait(part.run)
+
+
 # ---- rows: gather, forward, loss, backward ---------------------------------------------------
 
 cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
@@ -132,8 +199,17 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
     cdef Py_ssize_t r, r0 = part.r0, first = part.first + part.r0, m = part.r1 - part.r0
-    gather_inputs(run.data, run.order, first, m, model.n_in, model.in_scale, model.in_offset,
-                  slot(block, 0, r0, model.ld_in), model.ld_in)
+    cdef Share s
+    cdef int half
+    if outweighs(part, run.chain.ops):  # the columns that this thread multiplies
+        for half in range(2):
+            s = share_of(part, run.chain.ops, half)
+            gather_inputs(run.data, run.order, part.first + s.row, s.rows, model.n_in, s.begin, s.n,
+                          model.in_scale, model.in_offset, slot(block, 0, s.row, model.ld_in) + s.begin,
+                          model.ld_in)
+    else:
+        gather_inputs(run.data, run.order, first, m, model.n_in, 0, model.n_in, model.in_scale,
+                      model.in_offset, slot(block, 0, r0, model.ld_in), model.ld_in)
     if not targets:
         return
     gather_targets(run.data, run.order, first, m, model.n_out, objective.target_scale,
@@ -177,8 +253,11 @@ cdef void forward_rows(const Part* part, bint keep_logits) noexcept nogil:
         if keep_logits and i == run.chain.n_ops - 1:
             activation = ACT_LINEAR
         if op.kind == OP_DENSE:
-            dense_forward(m, op.n_in, op.n_out, x, ld_x, array(model, op.w), array(model, op.b), z,
-                          op.ld_y, activation == ACT_RELU, part.scratch)
+            if outweighs(part, op):
+                forward_by_halves(part, op, activation == ACT_RELU)
+            else:
+                dense_forward(m, op.n_in, op.n_out, x, ld_x, array(model, op.w), array(model, op.b), z,
+                              op.ld_y, activation == ACT_RELU, part.scratch)
             if activation == ACT_RELU:
                 activation = ACT_LINEAR
         elif op.kind == OP_DROPOUT and run.training:
@@ -231,7 +310,9 @@ cdef void backward_rows(const Part* part, double scale) noexcept nogil:
             normalize_rows_back(part, op)
         if op.dx < 0:
             return
-        if op.kind == OP_DENSE:
+        if outweighs(part, op):
+            input_gradient_by_columns(part, op)
+        elif op.kind == OP_DENSE:
             dense_input_gradient(m, op.n_in, op.n_out, dy, op.ld_y, array(model, op.w), dx, op.ld_x,
                                  x if op.dx_relu else NULL, part.scratch)
         elif op.kind >= OP_CONVOLUTION:

@@ -363,6 +363,15 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                 product_rows(min(rows, m - i), width, &t)
 
 
+cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld, real floor) noexcept nogil:
+    """y[m, n] = max(floor, y + x); columns padded to whole vectors."""
+    cdef Py_ssize_t i, q
+    cdef vreal low = vsplat(floor)
+    for i in range(m):
+        for q in range(blocks(n, VLEN)):
+            vstore(y + i * ld + q * VLEN, vmax(low, vload(y + i * ld + q * VLEN) + vload(x + i * ld + q * VLEN)))
+
+
 cdef inline void add_row_products(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
                                   real* y) noexcept nogil:
     """y[n] += x[depth] · w[depth, n]; depth is a constant in every call."""

@@ -55,68 +55,67 @@ cdef inline bint in_place(const DataView* data, double scale, double offset) noe
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
-# The rows first … first + m of an order, or of the data's own.
-cdef inline void copy_rows(const real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                           real* out, Py_ssize_t ld) noexcept nogil:
+# n numbers of each of the rows first … first + m of an order, or of the data's own; x: those of row 0.
+cdef inline void copy_rows(const real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,
+                           Py_ssize_t first, Py_ssize_t m, real* out, Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t r, size = n * sizeof(real)
     # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
     cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
     if n <= VLEN:   # apart, for the mask is made once then
         for r in range(m):
-            store_cols(out + r * ld, load_cols(x + source_row(order, first + r) * n, <int>n), <int>n)
+            store_cols(out + r * ld, load_cols(x + source_row(order, first + r) * ldx, <int>n), <int>n)
         return
     for r in range(m):
         if order != NULL and r + ahead < m:
-            prefetch_bytes(x + order[first + r + ahead] * n, size)
-        copy_row(x + source_row(order, first + r) * n, n, out + r * ld)
+            prefetch_bytes(x + order[first + r + ahead] * ldx, size)
+        copy_row(x + source_row(order, first + r) * ldx, n, out + r * ld)
 
 
-cdef inline void convert_rows(input_real* x, Py_ssize_t n, const int32_t* order, Py_ssize_t first,
-                              Py_ssize_t m, double scale, double offset, real* out,
+cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,
+                              Py_ssize_t first, Py_ssize_t m, double scale, double offset, real* out,
                               Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t r, size = n * sizeof(x[0])
     cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
     for r in range(m):
         if order != NULL and r + ahead < m:
-            prefetch_bytes(x + order[first + r + ahead] * n, size)
-        convert_row(x + source_row(order, first + r) * n, n, scale, offset, out + r * ld)
+            prefetch_bytes(x + order[first + r + ahead] * ldx, size)
+        convert_row(x + source_row(order, first + r) * ldx, n, scale, offset, out + r * ld)
 
 
-cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t n,
-                              const int32_t* order, Py_ssize_t first, Py_ssize_t m, double scale,
-                              double offset, real* out, Py_ssize_t ld) noexcept nogil:
-    """out[columns] += scale·x on a ground of `offset`; a column may come twice."""
-    cdef Py_ssize_t r, j, row
-    cdef int32_t column
+cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t begin,
+                              Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
+                              double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
+    """out[column − begin] += scale·x on a ground of `offset`; a column may come twice."""
+    cdef Py_ssize_t r, j, row, column
     for r in range(m):
         row = source_row(order, first + r)
         for j in range(n):
             out[r * ld + j] = <real>offset
         for j in range(starts[row], starts[row + 1]):
-            column = columns[j]
+            column = columns[j] - begin
             # Looked at here, because another thread may write to the columns.
             if 0 <= column < n:
                 out[r * ld + column] += <real>x[j] * <real>scale
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                        Py_ssize_t n_in, double scale, double offset, real* out,
-                        Py_ssize_t ld) noexcept nogil:
-    """out[m, n_in] = scale·x + offset"""
+                        Py_ssize_t n_in, Py_ssize_t begin, Py_ssize_t n, double scale, double offset,
+                        real* out, Py_ssize_t ld) noexcept nogil:
+    """out[m, n] = scale·x + offset, of columns begin … begin + n of x, which has n_in"""
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
-                     ld)
+        scatter_rows(<float*>data.x, data.starts, data.columns, begin, n, order, first, m, scale, offset,
+                     out, ld)
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data.starts, data.columns, n_in, order, first, m, scale, offset, out,
-                     ld)
+        scatter_rows(<double*>data.x, data.starts, data.columns, begin, n, order, first, m, scale, offset,
+                     out, ld)
     elif in_place(data, scale, offset):
-        copy_rows(<const real*>data.x, n_in, order, first, m, out, ld)
+        copy_rows(<const real*>data.x + begin, n_in, n, order, first, m, out, ld)
     elif data.x_type == INPUT_FLOAT32:
-        convert_rows(<float*>data.x, n_in, order, first, m, scale, offset, out, ld)
+        convert_rows(<float*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
     elif data.x_type == INPUT_FLOAT64:
-        convert_rows(<double*>data.x, n_in, order, first, m, scale, offset, out, ld)
+        convert_rows(<double*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
     else:
-        convert_rows(<uint8_t*>data.x, n_in, order, first, m, scale, offset, out, ld)
+        convert_rows(<uint8_t*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
 
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
@@ -126,7 +125,7 @@ cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t 
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:
-        copy_rows(<const real*>data.y, n_out, order, first, m, y, ld)
+        copy_rows(<const real*>data.y, n_out, n_out, order, first, m, y, ld)
     else:
         memset(y, 0, m * ld * sizeof(real))
     if data.labels != NULL:

@@ -134,6 +134,7 @@ cdef enum:
     HUGE_PAGE = 1 << 21     # bytes; memory of this much and more begins at one and is made of them
     MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
     MIN_CHUNK_ROWS = 96
+    CHUNK_GAIN = 2          # activations per parameter and chunk for which chunks pay
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
     SUM_BLOCK = 4096        # as in parameters.pxi

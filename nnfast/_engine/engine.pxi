@@ -272,24 +272,25 @@ cdef class Engine:
 
     # -- training
 
+    cdef bint wants_whole(self):
+        """Whether something looks at the batch as a whole."""
+        return self.model.batch_norms or self.model.loss.kind == LOSS_CALL
+
     cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
-        """Chunks of a step of this many rows; 0: the threads share the batch. By shape alone.
+        """Chunks of a step of this many rows, whose gradients are added up. By shape alone.
 
         Threads that share a batch read each other's activations, those with chunks of their own each other's
-        partial gradients: chunks pay where activations outweigh parameters. But there is no work for more
-        threads than chunks, so that less than all of them are made of little work only.
+        partial gradients: chunks pay where activations outweigh parameters.
         """
         cdef Py_ssize_t chunks = MAX_CHUNKS
-        if self.model.batch_norms or self.model.loss.kind == LOSS_CALL:
-            return 0    # they look at the batch as a whole
+        if self.wants_whole():
+            return 1
         if self.images:
             return min(<Py_ssize_t>MAX_CHUNKS, (rows + self.image_chunk() - 1) // self.image_chunk())
         while chunks > 1 and (rows < MIN_CHUNK_ROWS * chunks
-                              or rows * self.model.train.width < 3 * chunks * self.model.n_params):
+                              or rows * self.model.train.width < CHUNK_GAIN * chunks * self.model.n_params):
             chunks //= 2
-        if chunks < MAX_CHUNKS and 3 * self.flops * rows > 4.0 * chunks * THREAD_FLOPS:
-            return 0
-        return chunks if chunks > 1 else 0
+        return chunks
 
     cdef Py_ssize_t image_chunk(self):
         """Images of a chunk, at least: more where partial gradients are large beside their arithmetic."""
@@ -305,19 +306,23 @@ cdef class Engine:
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
-        cdef int threads = threads_for(3 * self.flops * rows, chunks if chunks else (rows + 3) // 4,
+        # Activations of more chunks than that do not stay in cache together, images not even those of one.
+        cdef bint whole = self.wants_whole() or (chunks < MAX_CHUNKS and not self.images)
+        cdef bint apart = chunks > 1 or not whole
+        cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
                                        self.n_threads)
-        key = (rows, threads, chunks)
+        cdef Chain* chain = &self.model.train
+        key = (rows, threads, chunks, whole)
         if self.training is None or self.training.key != key:
             self.training = None
             workspace = Workspace()
-            if chunks:
-                workspace.prepare(self, &self.model.train, self.block_rows(&self.model.train, rows, chunks),
-                                  threads, threads, chunks, True)
-            else:
-                workspace.prepare(self, &self.model.train, rows, 1, threads, 0, False)
+            workspace.prepare(self, chain, threads, chunks, True)
+            if whole:
+                workspace.run.whole = workspace.take_blocks(self, chain, rows, 1)
+            if apart:
+                workspace.run.blocks = workspace.take_blocks(self, chain, self.block_rows(chain, rows, chunks),
+                                                             <int>min(threads, chunks))
             workspace.key = key
-            workspace.threads = threads
             self.training = workspace
             self.team_pays = True
             self.next_trial = 0
@@ -513,7 +518,8 @@ cdef class Engine:
     cdef Workspace short_workspace(self, Py_ssize_t n):
         cdef Workspace workspace = Workspace()
         workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
-        workspace.prepare(self, &self.model.infer, workspace.rows, 1, 1, 1, False)
+        workspace.prepare(self, &self.model.infer, 1, 1, False)
+        workspace.run.blocks = workspace.take_blocks(self, &self.model.infer, workspace.rows, 1)
         return workspace
 
     def forward(self, Data data not None, out):
@@ -632,7 +638,8 @@ cdef class Engine:
         chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
         threads = threads_for(flops * n, chunks, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, self.block_rows(chain, n, chunks), threads, threads, chunks, gradient)
+        workspace.prepare(self, chain, threads, chunks, gradient)
+        workspace.run.blocks = workspace.take_blocks(self, chain, self.block_rows(chain, n, chunks), threads)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

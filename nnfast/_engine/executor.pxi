@@ -1,13 +1,12 @@
 """The mini-batch loop: gather → forward → loss → backward → update, switches only.
 
-Two ways of cutting a step into work, chosen by shape alone, so that the thread count never
-changes a result:
+A batch has chunks of rows, one or more by its shape alone. The gradient is the sum of theirs, in
+their order, so that the thread count never changes a result. Two ways of cutting a step into work:
 
-  shared batch   all threads work on one batch in two phases with a barrier after each:
-                 rows (gather, forward, loss, dX), then parameters (dW, db, update).
-  chunks         activations outweigh parameters: fixed chunks of rows, each gone through in
-                 blocks that stay in cache, each with its own partial gradient; after a
-                 barrier the partials are added in chunk order.
+  whole batch    all threads share one batch in two phases with a barrier after each: rows
+                 (gather, forward, loss, dX), then parameters (dW, db, update).
+  chunks         each thread has chunks of its own, gone through in blocks that stay in cache;
+                 after a barrier their gradients are added up.
 
 Loops over threads are written as worker functions (run, t); the parallel region only calls
 them, and opens once per call from Python.
@@ -25,22 +24,34 @@ cdef inline Part block_part(const Run* run, const Block* block, Py_ssize_t first
     part.rows = part.r1 = rows
     part.r0 = 0
     part.t = 0
+    part.team = 1
     part.x = NULL
     part.scratch = scratch
     return part
 
 
-cdef double batch_loss(const Block* block, Py_ssize_t m) noexcept nogil:
-    """Σ of the rows' losses in four fixed strands: every thread comes to the same bits."""
+cdef inline Part whole_part(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t,
+                            real* scratch) noexcept nogil:
+    """Thread t's part of a batch that all share."""
+    cdef Part part = block_part(run, run.whole, first, rows, scratch)
+    part.r0 = cut(rows, 4, t, run.n_threads)
+    part.r1 = cut(rows, 4, t + 1, run.n_threads)
+    part.t = t
+    part.team = run.n_threads
+    return part
+
+
+cdef double sum_of_losses(const double* loss, Py_ssize_t m) noexcept nogil:
+    """In four fixed strands: every thread comes to the same bits."""
     cdef double a = 0, b = 0, c = 0, d = 0
     cdef Py_ssize_t i
     for i in range(0, m - m % 4, 4):
-        a += block.loss[i]
-        b += block.loss[i + 1]
-        c += block.loss[i + 2]
-        d += block.loss[i + 3]
+        a += loss[i]
+        b += loss[i + 1]
+        c += loss[i + 2]
+        d += loss[i + 3]
     for i in range(m - m % 4, m):
-        a += block.loss[i]
+        a += loss[i]
     return (a + b) + (c + d)
 
 
@@ -52,9 +63,9 @@ cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first
     cdef Py_ssize_t m = min(block.rows, end - r)
     cdef Part part = block_part(run, block, first + r, m, scratch)
     rows_phase(&part, scale, gradient)
-    run.chunk_loss[c] = batch_loss(block, m) + (run.chunk_loss[c] if r > begin else 0)
+    run.chunk_loss[c] = sum_of_losses(block.loss, m) + (run.chunk_loss[c] if r > begin else 0)
     if gradient:
-        add_gradients(&part, <real*>run.partials + c * run.model.n_params, r > begin)
+        add_gradients(&part, Range(0, m), partial(run, c), r > begin)
     return r + m
 
 
@@ -68,7 +79,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
     if begin == end:
         run.chunk_loss[c] = 0
         if gradient:
-            memset(<real*>run.partials + c * run.model.n_params, 0, run.model.n_params * sizeof(real))
+            memset(partial(run, c), 0, run.model.n_params * sizeof(real))
 
 
 cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
@@ -96,6 +107,17 @@ cdef double chunks_loss(const Run* run) noexcept nogil:
     return total
 
 
+cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
+    """The same, of a batch that all share."""
+    cdef double total = 0
+    cdef Range chunk
+    cdef Py_ssize_t c
+    for c in range(run.n_chunks):
+        chunk = chunk_of(run, c, rows)
+        total += sum_of_losses(run.whole.loss + chunk.first, chunk.m)
+    return total
+
+
 # ---- workers: what each thread of the team runs ------------------------------------------------
 
 cdef void team_wait(const Run* run) noexcept nogil:
@@ -113,7 +135,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    cdef const Block* block = &run.blocks[t if run.n_chunks > 0 else 0]
+    # Threads that do not share the chunks evenly share the batch.
+    cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Part part
     cdef Step step
@@ -135,18 +158,15 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         scale = 1.0 / divisor
         step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
         step.share = share_of_penalties(run, divisor)
-        if run.n_chunks == 0:
-            part = block_part(run, block, first, rows, scratch)
-            part.r0 = cut(rows, 4, t, run.n_threads)
-            part.r1 = cut(rows, 4, t + 1, run.n_threads)
-            part.t = t
+        if whole:
+            part = whole_part(run, first, rows, t, scratch)
             rows_phase(&part, scale, True)
             team_wait(run)
-            loss = batch_loss(block, rows) / divisor
+            loss = whole_loss(run, rows) / divisor
         else:
             c = t
             while c < run.n_chunks:
-                chunk_pass(run, c, first, rows, scale, True, block, scratch)
+                chunk_pass(run, c, first, rows, scale, True, &run.blocks[t], scratch)
                 c += run.n_threads
             team_wait(run)
             loss = chunks_loss(run) / divisor
@@ -163,13 +183,13 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                     or rows * run.chain.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
-            if run.n_chunks == 0 and not norms:
+            if whole and run.n_chunks == 1 and not norms:
                 update_parameters(&part, &step)
             else:
-                if run.n_chunks == 0:
-                    write_gradients(&part)
-                else:
-                    sum_partials(run, t)
+                if whole:
+                    whole_gradients(&part)
+                    team_wait(run)
+                sum_partials(run, t)
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
                 keep_averages(run)

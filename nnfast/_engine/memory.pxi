@@ -208,13 +208,26 @@ cdef class Workspace:
         self.memory.append(buffer)
         return (<Buffer>buffer).data
 
-    cdef prepare(self, Engine engine, Chain* chain, Py_ssize_t rows, int n_blocks, int n_threads,
-                 Py_ssize_t n_chunks, bint partials):
+    cdef Block* take_blocks(self, Engine engine, Chain* chain, Py_ssize_t rows, int n):
+        cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
         cdef int i
-        cdef Block* blocks
+        rows = max(4, (rows + 3) // 4 * 4)
+        for i in range(n):
+            blocks[i].rows = rows
+            blocks[i].arena = self.take(rows, chain.width, engine.format)
+            if poisoned:
+                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
+            blocks[i].y = self.take(rows, engine.model.ld_out, engine.format)
+            blocks[i].weight = <double*>self.take(rows, 1, b"d")
+            blocks[i].loss = <double*>self.take(rows, 1, b"d")
+            blocks[i].activity = <double*>self.take(rows, 1, b"d")
+        return blocks
+
+    cdef prepare(self, Engine engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
+        """All but the blocks; partials: with gradients of the chunks."""
         cdef bytes format = engine.format
         self.memory = []
-        rows = max(4, (rows + 3) // 4 * 4)
+        self.threads = n_threads
         self.run.model = &engine.model
         self.run.chain = chain
         self.run.objective = &engine.model.loss
@@ -222,23 +235,13 @@ cdef class Workspace:
         self.run.n_chunks = self.run.end_chunk = n_chunks
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
-        blocks = <Block*>self.take(n_blocks, sizeof(Block), b"f")
-        for i in range(n_blocks):
-            blocks[i].rows = rows
-            blocks[i].arena = self.take(rows, chain.width, format)
-            if poisoned:
-                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
-            blocks[i].y = self.take(rows, engine.model.ld_out, format)
-            blocks[i].weight = <double*>self.take(rows, 1, b"d")
-            blocks[i].loss = <double*>self.take(rows, 1, b"d")
-            blocks[i].activity = <double*>self.take(rows, 1, b"d")
-        self.run.blocks = blocks
-        if n_chunks > 0:
-            self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
+        self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
         self.run.sums = <double*>self.take(
             engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
         if engine.n_stats > 0:
             self.run.stats = self.take(1, engine.n_stats, format)
         if partials:
             self.run.chunk_rows = <Py_ssize_t*>self.take(n_chunks, 1, b"d")
-            self.run.partials = self.take(n_chunks, engine.model.n_params, format)
+            self.run.partials = engine.model.grads
+            if n_chunks > 1:
+                self.run.partials = self.take(n_chunks, engine.model.n_params, format)

@@ -2,7 +2,7 @@
 
 Part of the executor. Two ways: `update_parameters` sends the gradient of a few rows of W straight
 into the optimizer's step; where a norm of the gradients, or a sum of partial ones, is needed first,
-they are written to model.grads and `apply_gradients` follows.
+`add_gradients` writes them and `apply_gradients` follows.
 """
 
 cdef enum:
@@ -148,12 +148,27 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
 
 # ---- dW, db; dgamma, dbeta -----------------------------------------------------------------------
 
-cdef void norm_gradient(const Run* run, const Block* block, const Op* op, Py_ssize_t m, Py_ssize_t c0,
-                        Py_ssize_t c1, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
-    """Gradients of gamma and beta (either may be NULL) of the channels c0 … c1."""
-    cdef const real* x = slot(block, op.x, 0, op.ld_x)
-    cdef const real* dy = slot(block, op.dy, 0, op.ld_y)
+cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
+    """An array's part of flat gradients, NULL where there is none."""
+    return NULL if which < 0 else grads + model.arrays[which].begin
+
+
+# Rows of a block whose gradients are added up.
+ctypedef struct Range:
+    Py_ssize_t first, m
+
+
+cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads, bint accumulate) noexcept nogil:
+    """Thread t's channels of dgamma and dbeta to flat gradients."""
+    cdef const Run* run = part.run
+    cdef const Block* block = part.block
+    cdef const real* x = slot(block, op.x, rows.first, op.ld_x)
+    cdef const real* dy = slot(block, op.dy, rows.first, op.ld_y)
+    cdef real* dgamma = gradient_of(run.model, op.w, grads)
+    cdef real* dbeta = gradient_of(run.model, op.b, grads)
     cdef Py_ssize_t groups = op.n_in // op.channels
+    cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.team)
+    cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.team)
     if dgamma == NULL and dbeta == NULL:
         return      # and of the first layer there is no dy
     if op.kind == OP_BATCH_NORM and run.training:
@@ -163,23 +178,12 @@ cdef void norm_gradient(const Run* run, const Block* block, const Op* op, Py_ssi
         if dbeta != NULL:
             memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
     elif op.kind == OP_LAYER_NORM:
-        layer_gradient_sums(m, groups, op.channels, c0, c1, x, op.ld_x, slot(block, op.s, 0, op.ld_s),
-                            op.ld_s, dy, op.ld_y, dgamma, dbeta, accumulate)
+        layer_gradient_sums(rows.m, groups, op.channels, c0, c1, x, op.ld_x,
+                            slot(block, op.s, rows.first, op.ld_s), op.ld_s, dy, op.ld_y, dgamma, dbeta,
+                            accumulate)
     else:
-        batch_gradient_sums(m, groups, op.channels, c0, c1, x, op.ld_x, stat(run, op, STAT_MEAN),
+        batch_gradient_sums(rows.m, groups, op.channels, c0, c1, x, op.ld_x, stat(run, op, STAT_MEAN),
                             stat(run, op, STAT_RSTD), dy, op.ld_y, dgamma, dbeta, accumulate)
-
-
-cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
-    """An array's part of flat gradients, NULL where there is none."""
-    return NULL if which < 0 else grads + model.arrays[which].begin
-
-
-cdef void write_norm_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
-    """Thread t's channels of dgamma and dbeta to flat gradients."""
-    norm_gradient(part.run, part.block, op, part.rows, cut(op.channels, 16, part.t, part.run.n_threads),
-                  cut(op.channels, 16, part.t + 1, part.run.n_threads),
-                  gradient_of(part.run.model, op.w, grads), gradient_of(part.run.model, op.b, grads), False)
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
@@ -194,8 +198,8 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
 cdef void update_channels(const Part* part, const Op* op, const Step* step, int which) noexcept nogil:
     """The optimizer's step for thread t's channels of gamma or beta, whose gradient is in model.grads."""
     cdef const Model* model = part.run.model
-    cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.run.n_threads)
-    cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.run.n_threads)
+    cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.team)
+    cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.team)
     if which >= 0 and c0 < c1:
         step_range(model, which, c0, c1 - c0, step)
 
@@ -205,34 +209,29 @@ cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept no
     return array_size(&model.arrays[op.w]) // op.window.out_c
 
 
-cdef void filter_gradient(const Part* part, const Op* op, Py_ssize_t k0, Py_ssize_t k1, bint bias,
-                          real* grads, bint accumulate) noexcept nogil:
-    """Rows k0 … k1 of a convolution's dW and, with bias, its db to flat gradients."""
+cdef void filter_gradient(const Part* part, const Op* op, Range rows, real* grads,
+                          bint accumulate) noexcept nogil:
+    """Thread t's rows of a convolution's dW, db by the last thread, to flat gradients."""
     cdef const Model* model = part.run.model
-    cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
-    window_weight_gradient(op, part.rows, slot(part.block, op.x, 0, op.ld_x), dz, k0, k1,
-                           gradient_of(model, op.w, grads), accumulate, part.scratch)
-    if bias and op.b >= 0:
-        convolve_bias(&op.window, part.rows, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+    cdef const real* x = slot(part.block, op.x, rows.first, op.ld_x)
+    cdef const real* dz = slot(part.block, op.dy, rows.first, op.ld_y)
+    cdef Py_ssize_t k = filter_rows(model, op)
+    window_weight_gradient(op, rows.m, x, dz, cut(k, TILE_M, part.t, part.team),
+                           cut(k, TILE_M, part.t + 1, part.team), gradient_of(model, op.w, grads), accumulate,
+                           part.scratch)
+    if op.b >= 0 and part.t == part.team - 1:
+        convolve_bias(&op.window, rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
-cdef void write_filter_gradient(const Part* part, const Op* op, real* grads) noexcept nogil:
-    """Thread t's rows of a convolution's dW to flat gradients, db by the last thread."""
-    cdef Py_ssize_t rows = filter_rows(part.run.model, op)
-    cdef int n = part.run.n_threads
-    filter_gradient(part, op, cut(rows, TILE_M, part.t, n), cut(rows, TILE_M, part.t + 1, n),
-                    part.t == n - 1, grads, False)
-
-
-cdef void update_filters(const Part* part, const Op* op, const Step* step) noexcept nogil:
+cdef void update_filters(const Part* part, const Op* op, Range rows, const Step* step) noexcept nogil:
     """Gradient and step of thread t's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = part.run.model
-    cdef Py_ssize_t rows = filter_rows(model, op), cols = op.window.out_c
-    cdef Py_ssize_t k0 = cut(rows, TILE_M, part.t, part.run.n_threads)
-    cdef Py_ssize_t k1 = cut(rows, TILE_M, part.t + 1, part.run.n_threads)
-    write_filter_gradient(part, op, <real*>model.grads)
+    cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
+    cdef Py_ssize_t k0 = cut(k, TILE_M, part.t, part.team)
+    cdef Py_ssize_t k1 = cut(k, TILE_M, part.t + 1, part.team)
+    filter_gradient(part, op, rows, <real*>model.grads, False)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
-    if op.b >= 0 and part.t == part.run.n_threads - 1:
+    if op.b >= 0 and part.t == part.team - 1:
         step_range(model, op.b, 0, cols, step)
 
 
@@ -248,8 +247,8 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
     cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
     cdef real* dw = part.scratch + columns_scratch(op.n_in, n)
-    cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.run.n_threads)
-    cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.run.n_threads)
+    cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.team)
+    cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.team)
     cdef Py_ssize_t rows, cols, q, j, r
     cdef Adjust adjust = adjust_of(model, op.w, step.share)
     while i < end:
@@ -274,21 +273,22 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
     cdef const Run* run = part.run
     cdef const Model* model = run.model
     cdef const Op* op
+    cdef Range rows = Range(0, part.rows)
     cdef Py_ssize_t p
     cdef Adjust adjust
-    cdef int o, t = part.t
+    cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
-            write_norm_gradient(part, op, <real*>model.grads)
+            norm_gradient(part, op, rows, <real*>model.grads, False)
             update_channels(part, op, step, op.w)
             update_channels(part, op, step, op.b)
         if has_kernel(op):
-            update_filters(part, op, step)
+            update_filters(part, op, rows, step)
         if op.kind != OP_DENSE:
             continue
         update_dense(part, op, step)
-        if op.b >= 0 and t == run.n_threads - 1:
+        if op.b >= 0 and part.t == part.team - 1:
             dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
                                 part.scratch, False)
             adjust = adjust_of(model, op.b, step.share)
@@ -297,59 +297,54 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
                         <real*>model.slots + p, model.slot_stride)
 
 
-cdef void dense_gradient(const Part* part, const Op* op, Py_ssize_t begin, Py_ssize_t end, real* dw,
+cdef void dense_gradient(const Part* part, const Op* op, Range rows, real* grads,
                          bint accumulate) noexcept nogil:
-    """Rows begin … end of dW = (dW +) xᵀ · dz, written out."""
-    cdef Py_ssize_t i = begin, rows
+    """Thread t's rows of a dense layer's dW, db by the last thread, to flat gradients."""
+    cdef const real* x = slot(part.block, op.x, rows.first, op.ld_x)
+    cdef const real* dz = slot(part.block, op.dy, rows.first, op.ld_y)
+    cdef real* dw = gradient_of(part.run.model, op.w, grads)
+    cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.team)
+    cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.team)
+    cdef Py_ssize_t k
     while i < end:
-        rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
-        dense_weight_gradient(rows, part.rows, op.n_out, slot(part.block, op.x, 0, op.ld_x) + i, op.ld_x,
-                              slot(part.block, op.dy, 0, op.ld_y), op.ld_y, dw + i * op.n_out, op.n_out,
+        k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        dense_weight_gradient(k, rows.m, op.n_out, x + i, op.ld_x, dz, op.ld_y, dw + i * op.n_out, op.n_out,
                               accumulate, part.scratch)
-        i += rows
+        i += k
+    if op.b >= 0 and part.t == part.team - 1:
+        dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(part.run.model, op.b, grads), accumulate)
 
 
-cdef void write_gradients(const Part* part) noexcept nogil:
-    """All gradients to model.grads, the rows of W that belong to thread t."""
-    cdef const Run* run = part.run
-    cdef const Op* op
-    cdef real* grads = <real*>run.model.grads
-    cdef int o, t = part.t
-    for o in range(run.chain.n_ops):
-        op = &run.chain.ops[o]
-        if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
-            write_norm_gradient(part, op, grads)
-        if has_kernel(op):
-            write_filter_gradient(part, op, grads)
-        if op.kind != OP_DENSE:
-            continue
-        dense_gradient(part, op, cut(op.n_in, TILE_M, t, run.n_threads),
-                       cut(op.n_in, TILE_M, t + 1, run.n_threads), gradient_of(run.model, op.w, grads),
-                       False)
-        if op.b >= 0 and t == run.n_threads - 1:
-            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
-                                gradient_of(run.model, op.b, grads), False)
-
-
-cdef void add_gradients(const Part* part, real* grads, bint accumulate) noexcept nogil:
-    """grads = (grads +) the gradients of all ops, from the rows of a block."""
-    cdef const Run* run = part.run
+cdef void add_gradients(const Part* part, Range rows, real* grads, bint accumulate) noexcept nogil:
+    """grads = (grads +) the gradients of all ops, from these rows of the block: what belongs to thread t."""
     cdef const Op* op
     cdef int o
-    for o in range(run.chain.n_ops):
-        op = &run.chain.ops[o]
+    for o in range(part.run.chain.n_ops):
+        op = &part.run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
-            norm_gradient(run, part.block, op, part.rows, 0, op.channels,
-                          gradient_of(run.model, op.w, grads), gradient_of(run.model, op.b, grads),
-                          accumulate)
-        if has_kernel(op):
-            filter_gradient(part, op, 0, filter_rows(run.model, op), True, grads, accumulate)
-        if op.kind != OP_DENSE:
-            continue
-        dense_gradient(part, op, 0, op.n_in, gradient_of(run.model, op.w, grads), accumulate)
-        if op.b >= 0:
-            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
-                                gradient_of(run.model, op.b, grads), accumulate)
+            norm_gradient(part, op, rows, grads, accumulate)
+        elif has_kernel(op):
+            filter_gradient(part, op, rows, grads, accumulate)
+        elif op.kind == OP_DENSE:
+            dense_gradient(part, op, rows, grads, accumulate)
+
+
+cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
+    """Chunk c's gradient."""
+    return <real*>run.partials + c * run.model.n_params
+
+
+cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
+    """Chunk c of a batch of so many rows."""
+    cdef Py_ssize_t first = cut(rows, 4, c, run.n_chunks)
+    return Range(first, cut(rows, 4, c + 1, run.n_chunks) - first)
+
+
+cdef void whole_gradients(const Part* part) noexcept nogil:
+    """The gradients of a whole batch's chunks, as far as they belong to thread t."""
+    cdef Py_ssize_t c
+    for c in range(part.run.n_chunks):
+        add_gradients(part, chunk_of(part.run, c, part.rows), partial(part.run, c), False)
 
 
 # ---- averages ------------------------------------------------------------------------------------
@@ -377,7 +372,7 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
 
 
 cdef void sum_partials(const Run* run, int t) noexcept nogil:
-    """grads = Σ over chunks, in chunk order, in thread t's range."""
+    """grads = Σ over chunks, in chunk order, in thread t's range; those of a single one are there already."""
     cdef Py_ssize_t p0 = cut(run.model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(run.model.n_params, 16, t + 1, run.n_threads)
     cdef real* grads = <real*>run.model.grads
@@ -385,6 +380,8 @@ cdef void sum_partials(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t c, p, q
     cdef int cols
     cdef vreal total
+    if run.n_chunks == 1:
+        return
     for q in range(blocks(p1 - p0, VLEN)):
         p = p0 + q * VLEN
         cols = <int>min(<Py_ssize_t>VLEN, p1 - p)

@@ -226,7 +226,7 @@ ctypedef struct DataView:
     const int32_t* labels       # n class indices, or NULL
     const double* weight        # n, or NULL: ones
 
-# Rows in work: a whole batch that the threads share, or one thread's part of it.
+# Rows in work: a whole batch that the threads share, or what one thread has of it.
 ctypedef struct Block:
     Py_ssize_t rows     # that the arena holds, a multiple of 4
     void* arena         # rows × width
@@ -241,7 +241,8 @@ ctypedef struct Run:
     Chain* chain
     const Objective* objective
     int n_threads
-    Block* blocks               # one, or one a thread
+    Block* whole                # all rows of a step, which the threads share; NULL: there are chunks only
+    Block* blocks               # one a thread, for chunks; NULL: there are none
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size
     void* stats                 # means, variances, … of the normalizations; NULL: there are none
@@ -270,7 +271,7 @@ ctypedef struct Run:
     # passes over fixed chunks of rows
     Py_ssize_t n_chunks
     Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
-    void* partials              # n_chunks × n_params
+    void* partials              # n_chunks × n_params; of one chunk model.grads
     double* chunk_loss          # n_chunks
     Py_ssize_t* chunk_rows      # n_chunks: rows that calls of gradient have gone through so far
     int losses_too              # not only predictions, in a pass over the inference chain

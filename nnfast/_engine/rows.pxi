@@ -24,7 +24,7 @@ ctypedef struct Part:
     Py_ssize_t first    # position in the epoch of the block's first row
     Py_ssize_t rows     # of the block
     Py_ssize_t r0, r1   # this thread's rows
-    int t
+    int t, team         # its number among the threads that share the block
     real* scratch
     const real* x       # the first op reads these rows, n_in apart; NULL: what was gathered
 
@@ -84,8 +84,8 @@ cdef void normalize_rows(const Part* part, const Op* op) noexcept nogil:
         return
     if run.training:
         team_wait(run)
-        batch_statistics(part.rows, groups, op.channels, cut(op.channels, 16, part.t, run.n_threads),
-                         cut(op.channels, 16, part.t + 1, run.n_threads), slot(block, op.x, 0, op.ld_x),
+        batch_statistics(part.rows, groups, op.channels, cut(op.channels, 16, part.t, part.team),
+                         cut(op.channels, 16, part.t + 1, part.team), slot(block, op.x, 0, op.ld_x),
                          op.ld_x, op.epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
                          stat(run, op, STAT_RSTD))
         team_wait(run)
@@ -105,8 +105,8 @@ cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
     cdef bint batch = op.kind == OP_BATCH_NORM and run.training
     if batch:
         team_wait(run)
-        batch_gradient_sums(part.rows, groups, op.channels, cut(op.channels, 16, part.t, run.n_threads),
-                            cut(op.channels, 16, part.t + 1, run.n_threads),
+        batch_gradient_sums(part.rows, groups, op.channels, cut(op.channels, 16, part.t, part.team),
+                            cut(op.channels, 16, part.t + 1, part.team),
                             slot(block, op.x, 0, op.ld_x), op.ld_x, stat(run, op, STAT_MEAN),
                             stat(run, op, STAT_RSTD), slot(block, op.dy, 0, op.ld_y), op.ld_y,
                             stat(run, op, STAT_DGAMMA), stat(run, op, STAT_DBETA), False)
@@ -132,8 +132,8 @@ cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
 cdef inline bint outweighs(const Part* part, const Op* op) noexcept nogil:
     """Whether threads that share a batch divide this dense layer's W among them instead of its rows, each
     taking what it will update: so that W stays in their caches. By shape alone."""
-    return (op.kind == OP_DENSE and part.run.n_chunks == 0 and op.dy >= 0 and op.n_in >= 2 * part.rows and op.n_out >= VLEN
-            and op.n_in * op.n_out >= LARGE_KERNEL)
+    return (op.kind == OP_DENSE and part.run.whole != NULL and part.run.n_chunks == 1 and op.dy >= 0
+            and op.n_in >= 2 * part.rows and op.n_out >= VLEN and op.n_in * op.n_out >= LARGE_KERNEL)
 
 
 # What a thread does of the product with one half of such a W.
@@ -148,8 +148,8 @@ cdef inline Share share_of(const Part* part, const Op* op, int half) noexcept no
     cdef Share s
     cdef Py_ssize_t rows = blocks(part.rows, 4) * 4, middle = blocks(op.n_in, 2 * TILE_M) * TILE_M
     cdef Py_ssize_t above = half * rows
-    s.row = min(max(cut(2 * rows, 4, part.t, part.run.n_threads) - above, 0), part.rows)
-    s.rows = min(max(cut(2 * rows, 4, part.t + 1, part.run.n_threads) - above, 0), part.rows) - s.row
+    s.row = min(max(cut(2 * rows, 4, part.t, part.team) - above, 0), part.rows)
+    s.rows = min(max(cut(2 * rows, 4, part.t + 1, part.team) - above, 0), part.rows) - s.row
     s.begin = half * middle
     s.n = op.n_in - middle if half else middle
     return s
@@ -180,8 +180,8 @@ cdef void forward_by_halves(const Part* part, const Op* op, bint relu) noexcept 
 cdef void input_gradient_by_columns(const Part* part, const Op* op) noexcept nogil:
     """dX of the columns that belong to thread t, for all rows of the batch."""
     cdef const Block* block = part.block
-    cdef Py_ssize_t j = cut(op.n_in, PANEL, part.t, part.run.n_threads)
-    cdef Py_ssize_t end = cut(op.n_in, PANEL, part.t + 1, part.run.n_threads)
+    cdef Py_ssize_t j = cut(op.n_in, PANEL, part.t, part.team)
+    cdef Py_ssize_t end = cut(op.n_in, PANEL, part.t + 1, part.team)
     team_wait(part.run)
     if j < end:
         dense_input_gradient(part.rows, end - j, op.n_out, slot(block, op.dy, 0, op.ld_y), op.ld_y,

@@ -183,13 +183,14 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                     or rows * run.chain.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
-            if whole and run.n_chunks == 1 and not norms:
+            if whole and not norms:
                 update_parameters(&part, &step)
             else:
                 if whole:
                     whole_gradients(&part)
                     team_wait(run)
-                sum_partials(run, t)
+                sum_partials(run, cut(model.n_params, 16, t, run.n_threads),
+                             cut(model.n_params, 16, t + 1, run.n_threads))
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
                 keep_averages(run)
@@ -269,7 +270,8 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     for c in range(run.n_chunks):
         complete &= run.chunk_rows[c] == cut(n, 4, c + 1, run.n_chunks) - cut(n, 4, c, run.n_chunks)
     if complete:
-        sum_partials(run, t)
+        sum_partials(run, cut(run.model.n_params, 16, t, run.n_threads),
+                     cut(run.model.n_params, 16, t + 1, run.n_threads))
         if run.model.regularized:
             penalty = sum_blocks(run, True, t, share)
             if t == 0:

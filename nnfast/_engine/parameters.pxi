@@ -146,16 +146,49 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
             constrain_run(a, w, array_size(a))
 
 
+# ---- chunks of a batch ---------------------------------------------------------------------------
+
+# Rows of a block whose gradients are added up.
+ctypedef struct Range:
+    Py_ssize_t first, m
+
+
+cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
+    """Chunk c's gradient."""
+    return <real*>run.partials + c * run.model.n_params
+
+
+cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
+    """Chunk c of a batch of so many rows."""
+    cdef Py_ssize_t first = cut(rows, 4, c, run.n_chunks)
+    return Range(first, cut(rows, 4, c + 1, run.n_chunks) - first)
+
+
+cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
+    """grads = Σ over chunks, in chunk order, from p0 to p1; those of a single one are there already."""
+    cdef real* grads = <real*>run.model.grads
+    cdef const real* part
+    cdef Py_ssize_t c, p, q
+    cdef int cols
+    cdef vreal total
+    if run.n_chunks == 1:
+        return
+    for q in range(blocks(p1 - p0, VLEN)):
+        p = p0 + q * VLEN
+        cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
+        part = <const real*>run.partials + p
+        total = load_cols(part, cols)
+        for c in range(1, run.n_chunks):
+            part += run.model.n_params
+            total = total + load_cols(part, cols)
+        store_cols(grads + p, total, cols)
+
+
 # ---- dW, db; dgamma, dbeta -----------------------------------------------------------------------
 
 cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
     """An array's part of flat gradients, NULL where there is none."""
     return NULL if which < 0 else grads + model.arrays[which].begin
-
-
-# Rows of a block whose gradients are added up.
-ctypedef struct Range:
-    Py_ssize_t first, m
 
 
 cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads, bint accumulate) noexcept nogil:
@@ -196,11 +229,12 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
 
 
 cdef void update_channels(const Part* part, const Op* op, const Step* step, int which) noexcept nogil:
-    """The optimizer's step for thread t's channels of gamma or beta, whose gradient is in model.grads."""
+    """The optimizer's step for thread t's channels of gamma or beta, whose partial gradients are there."""
     cdef const Model* model = part.run.model
     cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.team)
     cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.team)
     if which >= 0 and c0 < c1:
+        sum_partials(part.run, model.arrays[which].begin + c0, model.arrays[which].begin + c1)
         step_range(model, which, c0, c1 - c0, step)
 
 
@@ -223,16 +257,43 @@ cdef void filter_gradient(const Part* part, const Op* op, Range rows, real* grad
         convolve_bias(&op.window, rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
-cdef void update_filters(const Part* part, const Op* op, Range rows, const Step* step) noexcept nogil:
+cdef void update_filters(const Part* part, const Op* op, const Step* step) noexcept nogil:
     """Gradient and step of thread t's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = part.run.model
     cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
     cdef Py_ssize_t k0 = cut(k, TILE_M, part.t, part.team)
     cdef Py_ssize_t k1 = cut(k, TILE_M, part.t + 1, part.team)
-    filter_gradient(part, op, rows, <real*>model.grads, False)
+    filter_gradient(part, op, Range(0, part.rows), <real*>model.grads, False)    # images share no chunks
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and part.t == part.team - 1:
         step_range(model, op.b, 0, cols, step)
+
+
+cdef void add_chunks(const Part* part, const Op* op, Py_ssize_t i, Py_ssize_t k, Py_ssize_t j, Py_ssize_t n,
+                     real* dw) noexcept nogil:
+    """dw[k, n]: rows from i and columns from j on of dW, added up from the batch's chunks. As much memory again
+    behind it is used."""
+    cdef Range rows
+    cdef Py_ssize_t c
+    for c in range(part.run.n_chunks):
+        rows = chunk_of(part.run, c, part.rows)
+        dense_weight_gradient(k, rows.m, n, slot(part.block, op.x, rows.first, op.ld_x) + i, op.ld_x,
+                              slot(part.block, op.dy, rows.first, op.ld_y) + j, op.ld_y,
+                              dw + k * n if c > 0 else dw, n, False, part.scratch)
+        if c > 0:
+            add_rows(1, k * n, dw + k * n, dw, 0, -INFINITY)
+
+
+cdef void update_bias(const Part* part, const Op* op, const Step* step) noexcept nogil:
+    cdef const Model* model = part.run.model
+    cdef Range rows
+    cdef Py_ssize_t c
+    for c in range(part.run.n_chunks):
+        rows = chunk_of(part.run, c, part.rows)
+        dense_bias_gradient(rows.m, op.n_out, slot(part.block, op.dy, rows.first, op.ld_y), op.ld_y,
+                            gradient_of(model, op.b, partial(part.run, c)), False)
+    sum_partials(part.run, model.arrays[op.b].begin, model.arrays[op.b].begin + op.n_out)
+    step_range(model, op.b, 0, op.n_out, step)
 
 
 cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcept nogil:
@@ -243,8 +304,6 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
     cdef const Model* model = part.run.model
     cdef real* params = <real*>model.params + model.arrays[op.w].begin
     cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
-    cdef const real* x = slot(part.block, op.x, 0, op.ld_x)
-    cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
     cdef real* dw = part.scratch + columns_scratch(op.n_in, n)
     cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.team)
@@ -256,8 +315,7 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
         for q in range(blocks(n, step_cols)):
             j = q * step_cols
             cols = min(step_cols, n - j)
-            dense_weight_gradient(rows, part.rows, cols, x + i, op.ld_x, dz + j, op.ld_y, dw, cols, False,
-                                  part.scratch)
+            add_chunks(part, op, i, rows, j, cols, dw)
             if cols == n:
                 update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)
@@ -271,30 +329,22 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
 cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
     """Gradients and the optimizer's step for the rows of W, and the channels, that belong to thread t."""
     cdef const Run* run = part.run
-    cdef const Model* model = run.model
     cdef const Op* op
-    cdef Range rows = Range(0, part.rows)
-    cdef Py_ssize_t p
-    cdef Adjust adjust
+    cdef Py_ssize_t c
     cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
-            norm_gradient(part, op, rows, <real*>model.grads, False)
+            for c in range(run.n_chunks):
+                norm_gradient(part, op, chunk_of(run, c, part.rows), partial(run, c), False)
             update_channels(part, op, step, op.w)
             update_channels(part, op, step, op.b)
-        if has_kernel(op):
-            update_filters(part, op, rows, step)
-        if op.kind != OP_DENSE:
-            continue
-        update_dense(part, op, step)
-        if op.b >= 0 and part.t == part.team - 1:
-            dense_bias_gradient(part.rows, op.n_out, slot(part.block, op.dy, 0, op.ld_y), op.ld_y,
-                                part.scratch, False)
-            adjust = adjust_of(model, op.b, step.share)
-            p = model.arrays[op.b].begin
-            update_step(&model.optimizer, step, &adjust, op.n_out, <real*>model.params + p, part.scratch,
-                        <real*>model.slots + p, model.slot_stride)
+        elif has_kernel(op):
+            update_filters(part, op, step)
+        elif op.kind == OP_DENSE:
+            update_dense(part, op, step)
+            if op.b >= 0 and part.t == part.team - 1:
+                update_bias(part, op, step)
 
 
 cdef void dense_gradient(const Part* part, const Op* op, Range rows, real* grads,
@@ -329,17 +379,6 @@ cdef void add_gradients(const Part* part, Range rows, real* grads, bint accumula
             dense_gradient(part, op, rows, grads, accumulate)
 
 
-cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
-    """Chunk c's gradient."""
-    return <real*>run.partials + c * run.model.n_params
-
-
-cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
-    """Chunk c of a batch of so many rows."""
-    cdef Py_ssize_t first = cut(rows, 4, c, run.n_chunks)
-    return Range(first, cut(rows, 4, c + 1, run.n_chunks) - first)
-
-
 cdef void whole_gradients(const Part* part) noexcept nogil:
     """The gradients of a whole batch's chunks, as far as they belong to thread t."""
     cdef Py_ssize_t c
@@ -369,25 +408,3 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
     memcpy(<real*>model.params + p0,
            <real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride + p0,
            (p1 - p0) * sizeof(real))
-
-
-cdef void sum_partials(const Run* run, int t) noexcept nogil:
-    """grads = Σ over chunks, in chunk order, in thread t's range; those of a single one are there already."""
-    cdef Py_ssize_t p0 = cut(run.model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = cut(run.model.n_params, 16, t + 1, run.n_threads)
-    cdef real* grads = <real*>run.model.grads
-    cdef const real* part
-    cdef Py_ssize_t c, p, q
-    cdef int cols
-    cdef vreal total
-    if run.n_chunks == 1:
-        return
-    for q in range(blocks(p1 - p0, VLEN)):
-        p = p0 + q * VLEN
-        cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
-        part = <const real*>run.partials + p
-        total = load_cols(part, cols)
-        for c in range(1, run.n_chunks):
-            part += run.model.n_params
-            total = total + load_cols(part, cols)
-        store_cols(grads + p, total, cols)

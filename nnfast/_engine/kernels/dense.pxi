@@ -290,10 +290,10 @@ cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
+    """Elements of scratch that the products of a layer (k, n) need, two blocks of dW among them."""
     return max(max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
                    <Py_ssize_t>(WORD * SPARSE_N * VLEN)),
-               columns_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS))
+               columns_scratch(k, n) + 2 * min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS))
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:

@@ -167,11 +167,9 @@ cdef void forward_by_halves(const Part* part, const Op* op, bint relu) noexcept 
     for half in range(2):
         s = share_of(part, op, half)
         if s.rows > 0:
-            multiply(s.rows, op.n_out, s.n, slot(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
-                     w + s.begin * op.n_out, op.n_out, False,
-                     NULL if half else array(part.run.model, op.b),
-                     slot(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, -INFINITY, NULL,
-                     part.scratch)
+            dense_forward(s.rows, s.n, op.n_out, slot(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
+                          w + s.begin * op.n_out, NULL if half else array(part.run.model, op.b),
+                          slot(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, False, part.scratch)
     team_wait(part.run)
     add_rows(part.r1 - part.r0, op.n_out, slot(block, op.dy, part.r0, op.ld_y),
              slot(block, op.z, part.r0, op.ld_y), op.ld_y, 0 if relu else -INFINITY)

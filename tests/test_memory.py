@@ -137,9 +137,12 @@ def test_training_in_which_memory_runs_out(call: str) -> None:
 
     split = 0.5 if call == "validation" else 0.0
     fit = {"batch_size": 16, "validation_split": split, "verbose": 0}
+    model.fit(X, Y, **fit)  # the engine keeps what training works on: less fails before it begins
+    assert model._engine is not None
+    begin = model._engine.iterations
     assert failures(lambda: model.fit(X, Y, **fit), check) > 0
     assert steps == sorted(steps)
-    assert steps[-1] > 2  # some failed when training was under way
+    assert steps[-1] > begin  # some failed when training was under way
 
 
 def test_building_and_loading_when_memory_runs_out(tmp_path: Path) -> None:

@@ -320,8 +320,8 @@ cdef class Engine:
             if whole:
                 workspace.run.whole = workspace.take_blocks(self, chain, rows, 1)
             if apart:
-                workspace.run.blocks = workspace.take_blocks(self, chain, self.block_rows(chain, rows, chunks),
-                                                             <int>min(threads, chunks))
+                workspace.run.blocks = workspace.take_blocks(
+                    self, chain, self.block_rows(chain, rows, chunks), <int>min(threads, chunks))
             workspace.key = key
             self.training = workspace
             self.team_pays = True

@@ -191,7 +191,8 @@ cdef inline real* gradient_of(const Model* model, int which, real* grads) noexce
     return NULL if which < 0 else grads + model.arrays[which].begin
 
 
-cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads, bint accumulate) noexcept nogil:
+cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads,
+                        bint accumulate) noexcept nogil:
     """Thread t's channels of dgamma and dbeta to flat gradients."""
     cdef const Run* run = part.run
     cdef const Block* block = part.block
@@ -271,8 +272,8 @@ cdef void update_filters(const Part* part, const Op* op, const Step* step) noexc
 
 cdef void add_chunks(const Part* part, const Op* op, Py_ssize_t i, Py_ssize_t k, Py_ssize_t j, Py_ssize_t n,
                      real* dw) noexcept nogil:
-    """dw[k, n]: rows from i and columns from j on of dW, added up from the batch's chunks. As much memory again
-    behind it is used."""
+    """dw[k, n]: rows from i and columns from j on of dW, added up from the batch's chunks. As much memory
+    behind it is used, too."""
     cdef Range rows
     cdef Py_ssize_t c
     for c in range(part.run.n_chunks):
@@ -306,11 +307,12 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
     cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
     cdef real* dw = part.scratch + columns_scratch(op.n_in, n)
-    cdef Py_ssize_t i = cut(op.n_in, TILE_M, part.t, part.team)
+    cdef Py_ssize_t begin = cut(op.n_in, TILE_M, part.t, part.team)
     cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.team)
-    cdef Py_ssize_t rows, cols, q, j, r
+    cdef Py_ssize_t n_blocks = blocks(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
     cdef Adjust adjust = adjust_of(model, op.w, step.share)
-    while i < end:
+    for block in range(n_blocks):
+        i = begin + block * GRADIENT_ROWS
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
         for q in range(blocks(n, step_cols)):
             j = q * step_cols
@@ -323,7 +325,6 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
                 for r in range(rows):
                     update_step(&model.optimizer, step, &adjust, cols, params + (i + r) * n + j,
                                 dw + r * cols, slots + (i + r) * n + j, model.slot_stride)
-        i += rows
 
 
 cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
@@ -362,7 +363,8 @@ cdef void dense_gradient(const Part* part, const Op* op, Range rows, real* grads
                               accumulate, part.scratch)
         i += k
     if op.b >= 0 and part.t == part.team - 1:
-        dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(part.run.model, op.b, grads), accumulate)
+        dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(part.run.model, op.b, grads),
+                            accumulate)
 
 
 cdef void add_gradients(const Part* part, Range rows, real* grads, bint accumulate) noexcept nogil:

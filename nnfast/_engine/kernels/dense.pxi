@@ -291,9 +291,10 @@ cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements of scratch that the products of a layer (k, n) need, two blocks of dW among them."""
+    cdef Py_ssize_t block = min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS)
     return max(max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
                    <Py_ssize_t>(WORD * SPARSE_N * VLEN)),
-               columns_scratch(k, n) + 2 * min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS))
+               columns_scratch(k, n) + 2 * block)
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
@@ -363,13 +364,15 @@ cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, 
                 product_rows(min(rows, m - i), width, &t)
 
 
-cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld, real floor) noexcept nogil:
+cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld,
+                   real floor) noexcept nogil:
     """y[m, n] = max(floor, y + x); columns padded to whole vectors."""
-    cdef Py_ssize_t i, q
+    cdef Py_ssize_t i, q, at
     cdef vreal low = vsplat(floor)
     for i in range(m):
         for q in range(blocks(n, VLEN)):
-            vstore(y + i * ld + q * VLEN, vmax(low, vload(y + i * ld + q * VLEN) + vload(x + i * ld + q * VLEN)))
+            at = i * ld + q * VLEN
+            vstore(y + at, vmax(low, vload(y + at) + vload(x + at)))
 
 
 cdef inline void add_row_products(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,

@@ -270,21 +270,6 @@ cdef void update_filters(const Part* part, const Op* op, const Step* step) noexc
         step_range(model, op.b, 0, cols, step)
 
 
-cdef void add_chunks(const Part* part, const Op* op, Py_ssize_t i, Py_ssize_t k, Py_ssize_t j, Py_ssize_t n,
-                     real* dw) noexcept nogil:
-    """dw[k, n]: rows from i and columns from j on of dW, added up from the batch's chunks. As much memory
-    behind it is used, too."""
-    cdef Range rows
-    cdef Py_ssize_t c
-    for c in range(part.run.n_chunks):
-        rows = chunk_of(part.run, c, part.rows)
-        dense_weight_gradient(k, rows.m, n, slot(part.block, op.x, rows.first, op.ld_x) + i, op.ld_x,
-                              slot(part.block, op.dy, rows.first, op.ld_y) + j, op.ld_y,
-                              dw + k * n if c > 0 else dw, n, False, part.scratch)
-        if c > 0:
-            add_rows(1, k * n, dw + k * n, dw, 0, -INFINITY)
-
-
 cdef void update_bias(const Part* part, const Op* op, const Step* step) noexcept nogil:
     cdef const Model* model = part.run.model
     cdef Range rows
@@ -306,7 +291,9 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
     cdef real* params = <real*>model.params + model.arrays[op.w].begin
     cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
-    cdef real* dw = part.scratch + columns_scratch(op.n_in, n)
+    cdef const real* x = slot(part.block, op.x, 0, op.ld_x)
+    cdef const real* dz = slot(part.block, op.dy, 0, op.ld_y)
+    cdef real* dw = part.scratch + gradient_scratch(op.n_in, n)
     cdef Py_ssize_t begin = cut(op.n_in, TILE_M, part.t, part.team)
     cdef Py_ssize_t end = cut(op.n_in, TILE_M, part.t + 1, part.team)
     cdef Py_ssize_t n_blocks = blocks(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
@@ -317,7 +304,8 @@ cdef void update_dense(const Part* part, const Op* op, const Step* step) noexcep
         for q in range(blocks(n, step_cols)):
             j = q * step_cols
             cols = min(step_cols, n - j)
-            add_chunks(part, op, i, rows, j, cols, dw)
+            dense_weight_gradient(rows, part.rows, cols, part.run.n_chunks, x + i, op.ld_x, dz + j, op.ld_y,
+                                  dw, cols, False, part.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)
@@ -359,8 +347,8 @@ cdef void dense_gradient(const Part* part, const Op* op, Range rows, real* grads
     cdef Py_ssize_t k
     while i < end:
         k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
-        dense_weight_gradient(k, rows.m, op.n_out, x + i, op.ld_x, dz, op.ld_y, dw + i * op.n_out, op.n_out,
-                              accumulate, part.scratch)
+        dense_weight_gradient(k, rows.m, op.n_out, 1, x + i, op.ld_x, dz, op.ld_y, dw + i * op.n_out,
+                              op.n_out, accumulate, part.scratch)
         i += k
     if op.b >= 0 and part.t == part.team - 1:
         dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(part.run.model, op.b, grads),

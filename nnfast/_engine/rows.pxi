@@ -12,11 +12,6 @@ cdef inline real* slot(const Block* block, Py_ssize_t place, Py_ssize_t row, Py_
     return <real*>block.arena + place * block.rows + row * ld
 
 
-cdef inline Py_ssize_t cut(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t, Py_ssize_t parts) noexcept nogil:
-    """Where part t of n begins, in whole steps."""
-    return min(n, blocks(n, step) * t // parts * step)
-
-
 # What one thread does of a block of rows.
 ctypedef struct Part:
     const Run* run

@@ -52,7 +52,7 @@ cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const 
                          <real*>scratch)
     for q in range(blocks(k, GRADIENT_ROWS)):
         i = q * GRADIENT_ROWS
-        dense_weight_gradient(min(<Py_ssize_t>GRADIENT_ROWS, k - i), m, n, <const real*>x + i, ldx,
+        dense_weight_gradient(min(<Py_ssize_t>GRADIENT_ROWS, k - i), m, n, 1, <const real*>x + i, ldx,
                               <const real*>dz, ldz, <real*>dw + i * n, n, False, <real*>scratch)
     dense_bias_gradient(m, n, <const real*>dz, ldz, <real*>db, False)
 

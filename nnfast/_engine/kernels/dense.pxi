@@ -272,6 +272,11 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
                 store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
 
 
+cdef inline Py_ssize_t cut(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t, Py_ssize_t parts) noexcept nogil:
+    """Where part t of n begins, in whole steps."""
+    return min(n, blocks(n, step) * t // parts * step)
+
+
 cdef inline Py_ssize_t even_part(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
     """Whole steps of which so many go through n that none is larger than `most`, and all but the last
     are equal; `most` is a multiple of `step`."""
@@ -284,17 +289,23 @@ cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogi
 
 
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements of scratch of dense_weight_gradient, for any number of rows."""
+    """Elements where dense_weight_gradient packs columns or has its transpose, for any number of rows."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS)
     return blocks(rows, TILE_M) * TILE_M * DEPTH + 16 if n > 4 * PANEL else WORD * (rows + VLEN)
 
 
+cdef Py_ssize_t gradient_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Elements of scratch of dense_weight_gradient: for columns, and for the sums of a part."""
+    cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS), cols = min(n, <Py_ssize_t>GRADIENT_COLS)
+    return columns_scratch(k, n) + max(rows * cols + VLEN, WORD * (rows + VLEN))
+
+
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements of scratch that the products of a layer (k, n) need, two blocks of dW among them."""
-    cdef Py_ssize_t block = min(k, <Py_ssize_t>GRADIENT_ROWS) * min(n, <Py_ssize_t>GRADIENT_COLS)
+    """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
+    cdef Py_ssize_t cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return max(max(min(<Py_ssize_t>DEPTH, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
                    <Py_ssize_t>(WORD * SPARSE_N * VLEN)),
-               columns_scratch(k, n) + 2 * block)
+               gradient_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * cols)
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
@@ -513,41 +524,64 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void transposed_column_products(bint sparse, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
-                                     Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw,
-                                     Py_ssize_t lddw, bint accumulate, real* scratch) noexcept nogil:
+cdef void transposed_column_products(bint sparse, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parts,
+                                     const real* x, Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw,
+                                     Py_ssize_t lddw, bint accumulate, real* scratch,
+                                     real* spare) noexcept nogil:
     """`column_products` by way of the transpose dzᵀ · x, of WORD columns of dz at a time."""
-    cdef Py_ssize_t ld = blocks(k, VLEN) * VLEN, q, j, cols
+    cdef Py_ssize_t ld = blocks(k, VLEN) * VLEN, q, j, cols, c, r, rows
+    cdef real* sums
     for q in range(blocks(n, WORD)):
         j = q * WORD
         cols = min(<Py_ssize_t>WORD, n - j)
         if accumulate:
             transpose(k, cols, dw + j, lddw, scratch, ld)
-        if sparse:
-            sparse_column_products(cols, m, k, dz + j, ldz, x, ldx, scratch, ld, accumulate)
-        else:
-            column_products(cols, m, k, dz + j, ldz, x, ldx, scratch, ld, accumulate, NULL)
+        for c in range(parts):
+            r = cut(m, 4, c, parts)
+            rows = cut(m, 4, c + 1, parts) - r
+            sums = spare if c > 0 else scratch
+            if sparse:
+                sparse_column_products(cols, rows, k, dz + r * ldz + j, ldz, x + r * ldx, ldx, sums, ld,
+                                       accumulate)
+            else:
+                column_products(cols, rows, k, dz + r * ldz + j, ldz, x + r * ldx, ldx, sums, ld, accumulate,
+                                NULL)
+            if c > 0:
+                add_rows(1, cols * ld, spare, scratch, 0, -INFINITY)
         transpose_back(cols, k, scratch, ld, dw + j, lddw)
 
 
-cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x,
+cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parts, const real* x,
                                 Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
                                 bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
     dz: columns padded to whole vectors. x: readable for whole vectors from its first column on, which may
-    end in the next row, or behind the last one. scratch: columns_scratch(k, n) elements.
+    end in the next row, or behind the last one. scratch: gradient_scratch(k, n) elements. parts: of the
+    rows, each summed up by itself, and then all; with several, n ≤ GRADIENT_COLS, dw is new and in one piece,
+    and up to a vector is written behind it.
     """
-    cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m))
+    cdef real* spare = scratch + columns_scratch(k, n)
+    cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m // parts))
     # A transpose takes as long as a twentieth of the arithmetic, or less.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
-                           and mostly_zero(m, n, dz, ldz, 0.95 * most_nonzero(k, m)))
-    if sparse_x:
-        sparse_column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate)
-    elif sparse_dz or better_transposed(k, m, n):
-        transposed_column_products(sparse_dz, k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
-    else:
-        column_products(k, m, n, x, ldx, dz, ldz, dw, lddw, accumulate, scratch)
+                           and mostly_zero(m, n, dz, ldz, 0.95 * most_nonzero(k, m // parts)))
+    cdef Py_ssize_t c, r, rows
+    if not sparse_x and (sparse_dz or better_transposed(k, m, n)):
+        transposed_column_products(sparse_dz, k, m, n, parts, x, ldx, dz, ldz, dw, lddw, accumulate, scratch,
+                                   spare)
+        return
+    for c in range(parts):
+        r = cut(m, 4, c, parts)
+        rows = cut(m, 4, c + 1, parts) - r
+        if sparse_x:
+            sparse_column_products(k, rows, n, x + r * ldx, ldx, dz + r * ldz, ldz, spare if c > 0 else dw,
+                                   n if c > 0 else lddw, accumulate)
+        else:
+            column_products(k, rows, n, x + r * ldx, ldx, dz + r * ldz, ldz, spare if c > 0 else dw,
+                            n if c > 0 else lddw, accumulate, scratch)
+        if c > 0:
+            add_rows(1, k * n, spare, dw, 0, -INFINITY)
 
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,

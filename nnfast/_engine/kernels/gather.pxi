@@ -28,7 +28,8 @@ cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil
     else:
         for q in range(n // VLEN):
             vstore(out + q * VLEN, vload(x + q * VLEN))
-        vstore(out + n - VLEN, vload(x + n - VLEN))
+        if n % VLEN != 0:
+            vstore(out + n - VLEN, vload(x + n - VLEN))
 
 
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
@@ -43,6 +44,7 @@ cdef inline void prefetch_bytes(const void* start, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range((n + 63) // 64):
         prefetch(<const char*>start + 64 * i)
+    prefetch(<const char*>start + n - 1)    # in a line more, where the rows do not begin lines
 
 
 cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noexcept nogil:

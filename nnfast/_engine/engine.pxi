@@ -646,7 +646,7 @@ cdef class Engine:
         cdef double total = 0
         cdef Py_ssize_t c
         for c in range(workspace.run.n_chunks):
-            total += workspace.run.chunk_loss[c]
+            total += sum_of(&workspace.run.chunk_loss[c])
         return total / workspace.run.denominator + workspace.run.penalty
 
     cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:

@@ -41,9 +41,9 @@ cdef inline Part whole_part(const Run* run, Py_ssize_t first, Py_ssize_t rows, i
     return part
 
 
-cdef double sum_of_losses(const double* loss, Py_ssize_t m) noexcept nogil:
-    """In four fixed strands: every thread comes to the same bits."""
-    cdef double a = 0, b = 0, c = 0, d = 0
+cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept nogil:
+    """sum += Σ of m losses, of all pieces but the last a multiple of four."""
+    cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
     cdef Py_ssize_t i
     for i in range(0, m - m % 4, 4):
         a += loss[i]
@@ -52,7 +52,7 @@ cdef double sum_of_losses(const double* loss, Py_ssize_t m) noexcept nogil:
         d += loss[i + 3]
     for i in range(m - m % 4, m):
         a += loss[i]
-    return (a + b) + (c + d)
+    sum[0] = Strands(a, b, c, d)
 
 
 cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t begin,
@@ -63,7 +63,9 @@ cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first
     cdef Py_ssize_t m = min(block.rows, end - r)
     cdef Part part = block_part(run, block, first + r, m, scratch)
     rows_phase(&part, scale, gradient)
-    run.chunk_loss[c] = sum_of_losses(block.loss, m) + (run.chunk_loss[c] if r > begin else 0)
+    if r == begin:
+        run.chunk_loss[c] = Strands(0, 0, 0, 0)
+    add_losses(&run.chunk_loss[c], block.loss, m)
     if gradient:
         add_gradients(&part, Range(0, m), partial(run, c), r > begin)
     return r + m
@@ -77,7 +79,7 @@ cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t 
     while r < end:
         r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
     if begin == end:
-        run.chunk_loss[c] = 0
+        run.chunk_loss[c] = Strands(0, 0, 0, 0)
         if gradient:
             memset(partial(run, c), 0, run.model.n_params * sizeof(real))
 
@@ -103,18 +105,21 @@ cdef double chunks_loss(const Run* run) noexcept nogil:
     cdef double total = 0
     cdef Py_ssize_t c
     for c in range(run.n_chunks):
-        total += run.chunk_loss[c]
+        total += sum_of(&run.chunk_loss[c])
     return total
 
 
 cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
-    """The same, of a batch that all share."""
+    """The same, of a batch that all share: every thread comes to the same bits."""
     cdef double total = 0
+    cdef Strands sum
     cdef Range chunk
     cdef Py_ssize_t c
     for c in range(run.n_chunks):
         chunk = chunk_of(run, c, rows)
-        total += sum_of_losses(run.whole.loss + chunk.first, chunk.m)
+        sum = Strands(0, 0, 0, 0)
+        add_losses(&sum, run.whole.loss + chunk.first, chunk.m)
+        total += sum_of(&sum)
     return total
 
 

@@ -235,7 +235,7 @@ cdef class Workspace:
         self.run.n_chunks = self.run.end_chunk = n_chunks
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
-        self.run.chunk_loss = <double*>self.take(n_chunks, 1, b"d")
+        self.run.chunk_loss = <Strands*>self.take(n_chunks, 4, b"d")
         self.run.sums = <double*>self.take(
             engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
         if engine.n_stats > 0:

@@ -226,6 +226,13 @@ ctypedef struct DataView:
     const int32_t* labels       # n class indices, or NULL
     const double* weight        # n, or NULL: ones
 
+# A sum in four strands: its bits do not depend on the pieces in which the numbers come.
+ctypedef struct Strands:
+    double a, b, c, d
+
+cdef inline double sum_of(const Strands* s) noexcept nogil:
+    return (s.a + s.b) + (s.c + s.d)
+
 # Rows in work: a whole batch that the threads share, or what one thread has of it.
 ctypedef struct Block:
     Py_ssize_t rows     # that the arena holds, a multiple of 4
@@ -272,7 +279,7 @@ ctypedef struct Run:
     Py_ssize_t n_chunks
     Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
     void* partials              # n_chunks × n_params; of one chunk model.grads
-    double* chunk_loss          # n_chunks
+    Strands* chunk_loss         # n_chunks
     Py_ssize_t* chunk_rows      # n_chunks: rows that calls of gradient have gone through so far
     int losses_too              # not only predictions, in a pass over the inference chain
     double penalty              # of the regularizers, in a pass with targets

@@ -197,6 +197,9 @@ THREAD_CASES = [
     ((515, 70, 3), 130, 300, 5),
     ((260, 130, 5), 1, 7, 9),
     ((260, 130, 5), 3, 8, 9),
+    ((8, 4200, 3), 4, 10, 5),
+    ((12, 2800, 3), 6, 15, 5),
+    ((24, 1400, 3), 6, 15, 5),
     ((100, 130, 10), 256, 600, 6),
     ((20, 64, 64, 10), 256, 600, 6),
     ((260, 300, 10), 400, 809, 9),
@@ -223,6 +226,26 @@ def test_any_number_of_threads_gives_the_same_bits(
         loss = e.loss_and_grad(data)
         results.append([step_losses, outputs, *state(e), value, predictions, loss, e.grads.copy()])
         assert np.isfinite(results[-1][0]).all()
+    for result in results[1:]:
+        assert_same_state(result, results[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"global_norm": 0.5}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_of_a_chunk_change_nothing(
+    dtype: str, options: dict[str, float], free_threads: None
+) -> None:
+    """Two threads have a chunk of 200 rows each, in two blocks; others share the batch."""
+    sizes, results = (260, 300, 10), []
+    for threads in THREADS:
+        _engine.force_threads(threads)
+        hidden = [layers.Dense(300), layers.LayerNormalization(), layers.Dense(300)]
+        loss = "sparse_categorical_crossentropy"
+        e = engine([*hidden, layers.Dense(10, activation="softmax")], 260, dtype, loss)
+        kind = _engine.OPTIMIZERS["adam"]
+        e.set_optimizer(kind, 2, (0.9, 0.999, 1e-7, 0.0), **options)
+        step_losses = run(e, class_data(809, sizes, weighted=True), 9, 400)
+        results.append([step_losses, *state(e)])
     for result in results[1:]:
         assert_same_state(result, results[0])
 
@@ -275,6 +298,18 @@ def test_kernels_that_outweigh_the_batch(
     step_losses = run(e, data, 1, 26, lr=0.25)
     assert step_losses[0] == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose((start - e.params) / 0.25, gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_in", [2, 8, 12, 13, 24, 25])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_wide_kernels_of_few_rows(n_in: int, threads: int, free_threads: None) -> None:
+    """They are as large, but there is little to divide."""
+    x = np.random.default_rng(3).standard_normal((1, n_in))
+    data = _engine.Data(x, np.array([2], INT))
+    e = classifier((n_in, 33_000 // n_in + 1, 3), "float64", dropout=0.0)
+    value = e.loss_and_grad(data)
+    _engine.force_threads(threads)
+    assert run(e, data, 1, 1)[0] == pytest.approx(value, rel=1e-12)
 
 
 def test_predictions_from_several_python_threads() -> None:

@@ -119,8 +119,8 @@ cdef class Engine:
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
-        # Slots that begin cache lines: a vector that is in two takes twice as long. As many lines as are odd,
-        # or places of the same number in two slots might be a page apart, and wait for each other.
+        # Slots that begin cache lines: a vector that is in two takes twice as long. Never pages apart: the
+        # places of a number in two slots would wait for each other.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
         self.model.params = self._weights.data
@@ -176,7 +176,7 @@ cdef class Engine:
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= op.kind == OP_BATCH_NORM
             if op.kind == OP_DENSE:
-                need = max(need, self.k.dense_scratch(op.n_in, op.n_out), op.n_out + 16)
+                need = max(need, self.k.dense_scratch(op.n_in, op.n_out))
                 flops += 2.0 * op.n_in * op.n_out
             elif op.kind == OP_RESAMPLE:
                 need = max(need, resample_scratch(&op.resampling))
@@ -308,9 +308,9 @@ cdef class Engine:
         cdef Py_ssize_t chunks = self.chunks_of(rows)
         # Activations of more chunks than that do not stay in cache together, images not even those of one.
         cdef bint whole = self.wants_whole() or (chunks < MAX_CHUNKS and not self.images)
-        cdef bint apart = chunks > 1 or not whole
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
                                        self.n_threads)
+        cdef bint apart = not whole or (chunks > 1 and threads > 1)
         cdef Chain* chain = &self.model.train
         key = (rows, threads, chunks, whole)
         if self.training is None or self.training.key != key:

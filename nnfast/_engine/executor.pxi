@@ -140,7 +140,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    # Threads that do not share the chunks evenly share the batch.
+    # A thread alone has the whole batch, and so have threads that cannot share out the chunks evenly.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Part part

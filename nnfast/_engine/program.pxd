@@ -213,7 +213,7 @@ ctypedef struct Model:
     void* params
     void* grads
     void* slots         # n_slots × slot_stride
-    Py_ssize_t slot_stride  # n_params and the rest of a cache line
+    Py_ssize_t slot_stride  # n_params and what is left free behind them
     uint64_t seed
 
 ctypedef struct DataView:

@@ -1,7 +1,7 @@
 """What a thread does with its rows of a step: gather → forward → loss → backward, switches only.
 
-Where something looks at the whole batch (batch normalization, a loss of the caller's) threads wait for
-each other within.
+Where something looks at the whole batch (batch normalization, a loss of the caller's) or divides a large W
+threads wait for each other within.
 """
 
 cdef enum:
@@ -125,10 +125,11 @@ cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
 # ---- dense layers whose W outweighs the batch ------------------------------------------------
 
 cdef inline bint outweighs(const Part* part, const Op* op) noexcept nogil:
-    """Whether threads that share a batch divide this dense layer's W among them instead of its rows, each
-    taking what it will update: so that W stays in their caches. By shape alone."""
+    """Whether threads that share a batch divide this dense layer's W among them instead of its rows: two take
+    what they will update, so that W stays in their caches. By shape alone."""
     return (op.kind == OP_DENSE and part.run.whole != NULL and part.run.n_chunks == 1 and op.dy >= 0
-            and op.n_in >= 2 * part.rows and op.n_out >= VLEN and op.n_in * op.n_out >= LARGE_KERNEL)
+            and op.n_in >= max(2 * part.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
+            and op.n_in * op.n_out >= LARGE_KERNEL)
 
 
 # What a thread does of the product with one half of such a W.
@@ -141,7 +142,7 @@ cdef inline Share share_of(const Part* part, const Op* op, int half) noexcept no
     """The rows of both halves' products, one below the other, are divided among the threads: two have a half
     each, of more several have rows of the same."""
     cdef Share s
-    cdef Py_ssize_t rows = blocks(part.rows, 4) * 4, middle = blocks(op.n_in, 2 * TILE_M) * TILE_M
+    cdef Py_ssize_t rows = blocks(part.rows, 4) * 4, middle = cut(op.n_in, TILE_M, 1, 2)
     cdef Py_ssize_t above = half * rows
     s.row = min(max(cut(2 * rows, 4, part.t, part.team) - above, 0), part.rows)
     s.rows = min(max(cut(2 * rows, 4, part.t + 1, part.team) - above, 0), part.rows) - s.row
@@ -186,7 +187,8 @@ cdef void input_gradient_by_columns(const Part* part, const Op* op) noexcept nog
 # ---- rows: gather, forward, loss, backward ---------------------------------------------------
 
 cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
-    """Rows first + r0 … first + r1 of the epoch into rows r0 … r1 of the block."""
+    """Rows first + r0 … first + r1 of the epoch into rows r0 … r1 of the block; where the first W is divided,
+    the columns that this thread multiplies with its part."""
     cdef const Run* run = part.run
     cdef const Block* block = part.block
     cdef const Model* model = run.model
@@ -194,7 +196,7 @@ cdef void gather_rows(const Part* part, bint targets) noexcept nogil:
     cdef Py_ssize_t r, r0 = part.r0, first = part.first + part.r0, m = part.r1 - part.r0
     cdef Share s
     cdef int half
-    if outweighs(part, run.chain.ops):  # the columns that this thread multiplies
+    if part.team > 1 and outweighs(part, run.chain.ops):
         for half in range(2):
             s = share_of(part, run.chain.ops, half)
             gather_inputs(run.data, run.order, part.first + s.row, s.rows, model.n_in, s.begin, s.n,
@@ -365,8 +367,8 @@ cdef void losses_of(const Part* part, double scale, real* dy) noexcept nogil:
 
 
 cdef void rows_phase(const Part* part, double scale, bint gradient) noexcept nogil:
-    """Gather, forward, loss and (with `gradient`) backward of rows r0 … r1. Where a whole batch is
-    looked at (batch normalization, a loss of the caller's) threads wait for each other within."""
+    """Gather, forward, loss and (with `gradient`) backward of rows r0 … r1. Threads may wait for each other
+    within."""
     cdef const Run* run = part.run
     cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
     gather_rows(part, True)

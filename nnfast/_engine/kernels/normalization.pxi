@@ -171,14 +171,15 @@ cdef void layer_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
                               Py_ssize_t c1, const real* x, Py_ssize_t ldx, const real* s,
                               Py_ssize_t ld_s, const real* dy, Py_ssize_t ldy, real* dgamma, real* dbeta,
                               bint accumulate) noexcept nogil:
-    """dgamma and dbeta as in batch_gradient_sums."""
+    """dgamma and dbeta as in batch_gradient_sums, each one chain over all rows, however many at a time."""
     cdef Py_ssize_t i, g, q, c, p
     cdef int width
     cdef vreal d, xhat, total, product
     for q in range(blocks(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        total = product = vsplat(0)
+        total = load_cols(dbeta + c, width) if accumulate and dbeta != NULL else vsplat(0)
+        product = load_cols(dgamma + c, width) if accumulate and dgamma != NULL else vsplat(0)
         for i in range(m):
             for g in range(groups):
                 p = g * channels + c
@@ -188,9 +189,9 @@ cdef void layer_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
                 total = total + d
                 product = product + d * xhat
         if dgamma != NULL:
-            store_cols(dgamma + c, product + load_cols(dgamma + c, width) if accumulate else product, width)
+            store_cols(dgamma + c, product, width)
         if dbeta != NULL:
-            store_cols(dbeta + c, total + load_cols(dbeta + c, width) if accumulate else total, width)
+            store_cols(dbeta + c, total, width)
 
 
 cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,

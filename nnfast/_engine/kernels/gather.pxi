@@ -60,17 +60,25 @@ cdef inline bint in_place(const DataView* data, double scale, double offset) noe
 # n numbers of each of the rows first … first + m of an order, or of the data's own; x: those of row 0.
 cdef inline void copy_rows(const real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,
                            Py_ssize_t first, Py_ssize_t m, real* out, Py_ssize_t ld) noexcept nogil:
-    cdef Py_ssize_t r, size = n * sizeof(real)
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead.
-    cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
+    cdef Py_ssize_t r, q
+    cdef const real* row
+    cdef const real* later
+    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead, line by line while others are copied.
+    cdef Py_ssize_t ahead = 1 + 2048 // (n * <Py_ssize_t>sizeof(real) + 1)
     if n <= VLEN:   # apart, for the mask is made once then
         for r in range(m):
             store_cols(out + r * ld, load_cols(x + source_row(order, first + r) * ldx, <int>n), <int>n)
         return
     for r in range(m):
-        if order != NULL and r + ahead < m:
-            prefetch_bytes(x + order[first + r + ahead] * ldx, size)
-        copy_row(x + source_row(order, first + r) * ldx, n, out + r * ld)
+        row = later = x + source_row(order, first + r) * ldx
+        if order != NULL:
+            later = x + order[first + min(r + ahead, m - 1)] * ldx
+        for q in range(n // VLEN):
+            prefetch(later + q * VLEN)
+            vstore(out + r * ld + q * VLEN, vload(row + q * VLEN))
+        prefetch(later + n - 1)     # in a line more, where rows do not begin lines
+        if n % VLEN != 0:
+            vstore(out + r * ld + n - VLEN, vload(row + n - VLEN))
 
 
 cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,

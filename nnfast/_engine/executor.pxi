@@ -243,8 +243,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             while r < end:
                 m = min(block.rows, end - r)
                 part = block_part(run, block, r, m, scratch)
-                # Products read rows in fours: the last ones might lie behind the data.
-                if direct and m % 4 == 0:
+                # Products read rows in fours, of which the last might lie behind the data, or a single one.
+                if direct and (m % 4 == 0 or m == 1):
                     part.x = <const real*>run.data.x + r * run.model.n_in
                 else:
                     gather_rows(&part, False)

@@ -63,7 +63,7 @@ cdef inline void copy_rows(const real* x, Py_ssize_t ldx, Py_ssize_t n, const in
     cdef Py_ssize_t r, q
     cdef const real* row
     cdef const real* later
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead, line by line while others are copied.
+    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead, line by line between copies.
     cdef Py_ssize_t ahead = 1 + 2048 // (n * <Py_ssize_t>sizeof(real) + 1)
     if n <= VLEN:   # apart, for the mask is made once then
         for r in range(m):

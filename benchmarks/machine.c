@@ -1,5 +1,5 @@
-/* What one core can do at most: multiply-adds, bytes updated in place, bytes read. Compiled by
-   machine.py for the processor it runs on. REAL is float or double. */
+/* What one core can do at most: multiply-adds, bytes updated in place, bytes read; and how long two are
+   apart. Compiled by machine.py for the processor it runs on. REAL is float or double. */
 #ifndef REAL
 #define REAL float
 #endif
@@ -55,4 +55,13 @@ void read(const vec *p, long vectors, long repeats, REAL *out) {
     }
     for (int j = 0; j < 8; j++) sum += s[j];
     *out = sum[0];
+}
+
+/* Two threads take turns: one writes odd numbers up to 2·turns, the other even ones, each when it sees
+   what the other has written. */
+void take_turns(long *shared, long odd, long turns) {
+    for (long i = 2 - odd; i <= 2 * turns; i += 2) {
+        while (__atomic_load_n(shared, __ATOMIC_ACQUIRE) != i - 1) {}
+        __atomic_store_n(shared, i, __ATOMIC_RELEASE);
+    }
 }

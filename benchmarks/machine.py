@@ -1,4 +1,4 @@
-"""What the machine can do at most: multiply-adds and bytes a second, of the core it runs on.
+"""What the machine can do at most: multiply-adds and bytes a second of a core, the way to another.
 
     python benchmarks/machine.py
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ ATTEMPTS = 50
 ATTEMPT_SECONDS = 2e-3
 FMA_REPEATS = 100_000
 ALIGNMENT = 4096
+TURNS = 50_000
 
 
 class NoCompiler(RuntimeError):
@@ -73,6 +76,25 @@ def read_seconds(size: int) -> float:
     return _pass_seconds(_library("float32").read, _memory(size), ctypes.byref(out))
 
 
+def exchange_seconds() -> float:
+    """Return the time in which a cache line goes to another core and back; NaN if there is none.
+
+    Cores of a virtual machine may share a cache at one time and not at another.
+    """
+    if len(os.sched_getaffinity(0)) < 2:
+        return float("nan")
+    library, shared = _library("float32"), _memory(512).view(np.int64)
+
+    def exchange() -> None:
+        shared[0] = 0
+        other = threading.Thread(target=library.take_turns, args=(shared.ctypes.data, 0, TURNS))
+        other.start()
+        library.take_turns(shared.ctypes.data, 1, TURNS)
+        other.join()
+
+    return _best(exchange, 5) / TURNS
+
+
 def cache_levels() -> dict[str, int]:
     """Return the bytes of each level of data cache, as Linux knows them."""
     levels = {}
@@ -106,6 +128,8 @@ def _library(dtype: str) -> ctypes.CDLL:
     library.multiply_adds.restype = ctypes.c_double
     library.multiply_adds.argtypes = [ctypes.c_long, ctypes.c_void_p]
     library.update.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    library.take_turns.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    library.take_turns.restype = None
     library.read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_void_p]
     return library
 
@@ -131,10 +155,10 @@ def _pass_seconds(function: Any, data: NDArray[Any], *arguments: Any) -> float:
     return _best(lambda: passes(repeats)) / repeats
 
 
-def _best(function: Callable[[], Any]) -> float:
+def _best(function: Callable[[], Any], attempts: int = ATTEMPTS) -> float:
     """Return the shortest time: a limit is what the core can do when nothing disturbs it."""
     times = []
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
@@ -148,6 +172,7 @@ def main() -> None:
     for size in (16 << 10, 32 << 10, 256 << 10, 512 << 10, 4 << 20, 16 << 20, 256 << 20):
         update, read = bandwidth(size) / 1e9, size / read_seconds(size) / 1e9
         print(f"{size >> 10:8} KiB ({level_of(size)}): updates {update:.0f}, reads {read:.0f} GB/s")
+    print(f"a cache line to another core and back: {exchange_seconds() * 1e9:.0f} ns")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import machine
 from cases import Case, Problem
 from numpy.typing import NDArray
 from peers import PEERS, Contender
@@ -34,10 +35,19 @@ class WithThreads:
         self.contender.run(times)
 
 
+def exchange() -> float:
+    """Return the ns in which a cache line goes to another core and back; NaN without a compiler."""
+    try:
+        return machine.exchange_seconds() * 1e9
+    except machine.NoCompiler:
+        return float("nan")
+
+
 def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
     contender_of = PEERS["nnfast"].of(case)
     assert contender_of is not None
     contender = contender_of(Problem(case))
+    before = exchange()
     found = interleaved({str(n): WithThreads(contender, n) for n in (1, threads)}, rounds)
     one, several = (seconds / case.steps * 1e6 for seconds in medians(found).values())
     required = next(factor for least, factor in GOALS if one >= least)
@@ -46,6 +56,7 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
         "case": case.name,
         "one": one,
         "several": several,
+        "exchange": [before, exchange()],
         "ratio": one / several,
         "required": required,
         "verdict": "met" if one / several >= required - slack else "missed",
@@ -55,7 +66,10 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
 def rows(results: Sequence[dict[str, Any]], threads: int) -> list[list[str]]:
     """Return the cells of a table, its header first."""
     return [
-        ["network, batch", "one thread, µs", f"{threads} threads, µs", "ratio", "required"],
+        [
+            *("network, batch", "one thread, µs", f"{threads} threads, µs", "ratio", "required"),
+            "to another core and back, ns",
+        ],
         *(
             [
                 r["case"],
@@ -63,6 +77,7 @@ def rows(results: Sequence[dict[str, Any]], threads: int) -> list[list[str]]:
                 f"{r['several']:.1f}",
                 f"{r['ratio']:.2f}×",
                 f"{r['required']:.2f}×: {r['verdict']}",
+                " … ".join(f"{ns:.0f}" for ns in r["exchange"]),
             ]
             for r in results
         ),

@@ -104,7 +104,7 @@ class Engine(core.Engine):
 
     @property
     def grads(self) -> np.ndarray:
-        """Gradients of the last `loss_and_grad`, shape (n_params,); `run` and the next one write over them."""
+        """Gradients, shape (n_params,), until the next `loss_and_grad` or `run`."""
         grads: np.ndarray = np.asarray(super().grads)[0]
         return grads
 

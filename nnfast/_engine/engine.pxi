@@ -311,6 +311,7 @@ cdef class Engine:
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
                                        self.n_threads)
         cdef bint apart = not whole or (chunks > 1 and threads > 1)
+        cdef double expected
         cdef Chain* chain = &self.model.train
         key = (rows, threads, chunks, whole)
         if self.training is None or self.training.key != key:
@@ -325,7 +326,10 @@ cdef class Engine:
             workspace.key = key
             self.training = workspace
             self.team_pays = True
-            self.next_trial = 0
+            # To a step that takes 10 ms alone it matters little that a team is held up for a moment: there the
+            # first trial waits for ten of them.
+            expected = 3 * self.flops * rows * THREAD_SECONDS / THREAD_FLOPS
+            self.next_trial = self.k.now() + 10 * expected if expected > 0.01 else 0
             self.pause = 0.05
             self.trial_part = 0
         return self.training

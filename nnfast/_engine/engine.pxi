@@ -326,7 +326,7 @@ cdef class Engine:
             workspace.key = key
             self.training = workspace
             self.team_pays = True
-            # To a step that takes 10 ms alone it matters little that a team is held up for a moment: there the
+            # To a step that takes 10 ms alone it matters little that a team is held up for a moment: the
             # first trial waits for ten of them.
             expected = 3 * self.flops * rows * THREAD_SECONDS / THREAD_FLOPS
             self.next_trial = self.k.now() + 10 * expected if expected > 0.01 else 0

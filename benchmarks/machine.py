@@ -81,7 +81,8 @@ def exchange_seconds() -> float:
 
     Cores of a virtual machine may share a cache at one time and not at another.
     """
-    if len(os.sched_getaffinity(0)) < 2:
+    known = hasattr(os, "sched_getaffinity")
+    if (len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1) < 2:
         return float("nan")
     library, shared = _library("float32"), _memory(512).view(np.int64)
 
@@ -128,9 +129,8 @@ def _library(dtype: str) -> ctypes.CDLL:
     library.multiply_adds.restype = ctypes.c_double
     library.multiply_adds.argtypes = [ctypes.c_long, ctypes.c_void_p]
     library.update.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
-    library.take_turns.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
-    library.take_turns.restype = None
     library.read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long, ctypes.c_void_p]
+    library.take_turns.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     return library
 
 

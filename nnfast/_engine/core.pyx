@@ -144,9 +144,9 @@ cdef enum:
     IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
     TRAIN_BLOCK = 655360    # the same in training: packing W and adding to dW weigh more than the cache
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
-    THREAD_FLOPS = 2000000  # work that pays a thread; it takes
+    THREAD_FLOPS = 2000000  # work that pays a thread
 
-cdef double THREAD_SECONDS = 1e-5
+cdef double THREAD_SECONDS = 1e-5   # that such work takes, about
 cdef double GIL_FLOPS = 200000   # work that is over sooner than the GIL would be back: about 2 µs
 cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
 cdef double pass_seconds = 0.05     # of a pass, until Ctrl-C is looked for

@@ -306,7 +306,7 @@ cdef class Engine:
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t chunks = self.chunks_of(rows)
-        # Activations of more chunks than that do not stay in cache together, images not even those of one.
+        # Activations of eight chunks do not stay in cache together, those of images not even of one.
         cdef bint whole = self.wants_whole() or (chunks < MAX_CHUNKS and not self.images)
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
                                        self.n_threads)

@@ -264,13 +264,15 @@ cdef void update_filters(const Part* part, const Op* op, const Step* step) noexc
     cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
     cdef Py_ssize_t k0 = cut(k, TILE_M, part.t, part.team)
     cdef Py_ssize_t k1 = cut(k, TILE_M, part.t + 1, part.team)
-    filter_gradient(part, op, Range(0, part.rows), <real*>model.grads, False)    # images share no chunks
+    # A batch of images that threads share is one chunk.
+    filter_gradient(part, op, Range(0, part.rows), <real*>model.grads, False)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and part.t == part.team - 1:
         step_range(model, op.b, 0, cols, step)
 
 
 cdef void update_bias(const Part* part, const Op* op, const Step* step) noexcept nogil:
+    """db and the optimizer's step: one thread's work."""
     cdef const Model* model = part.run.model
     cdef Range rows
     cdef Py_ssize_t c

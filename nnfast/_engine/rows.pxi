@@ -19,7 +19,7 @@ ctypedef struct Part:
     Py_ssize_t first    # position in the epoch of the block's first row
     Py_ssize_t rows     # of the block
     Py_ssize_t r0, r1   # this thread's rows
-    int t, team         # its number among the threads that share the block
+    int t, team         # its number, and how many threads share the block
     real* scratch
     const real* x       # the first op reads these rows, n_in apart; NULL: what was gathered
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _config, _engine
 from nnfast import _validation as check
-from nnfast._layer import InputLayer, Layer, assign, auto_name
+from nnfast._layer import InputLayer, Layer, assign, auto_name, check_name
 from nnfast._plan import Plan, compile_plan
 from nnfast._resolve import choose
-from nnfast._summary import summary_html, summary_lines
+from nnfast._summary import Summary, summary_html, summary_lines
 from nnfast._validation import Shape
 from nnfast.initializers import parameter_generator
 from nnfast.layers import deserialize
@@ -44,10 +46,18 @@ class Chain:
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.name = auto_name(type(self).__name__) if name is None else name
-        self.dtype = _config.default_dtype() if dtype is None else _config.check_dtype(dtype)
-        self._np_dtype = np.dtype(self.dtype)
+        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+        self._np_dtype = np.dtype(
+            _config.default_dtype() if dtype is None else _config.check_dtype(dtype)
+        )
         self._seed = _config.next_seed()
+        self._trainable = True
+        # Whether `trainable` of the model or of a layer has been set since the plan was made.
+        self._trainable_set = False
+        # Held by what trains the model or changes how it is trained.
+        self._lock = threading.Lock()
+        self._lock_holder: int | None = None
+        self._build_lock = threading.Lock()
         self._layers: list[Layer] = []
         self._one: Shape | None = None
         self._plan: Plan | None = None
@@ -76,8 +86,73 @@ class Chain:
             self._engine.n_threads = min(self._n_threads or 0, 2**15)
 
     @property
+    def dtype(self) -> str:
+        """The dtype of weights and outputs."""
+        return self._np_dtype.name
+
+    @dtype.setter
+    def dtype(self, value: object) -> None:
+        raise AttributeError(
+            f"dtype of model {self.name!r} cannot be changed: give it to a new model, and that one "
+            "the weights of this with set_weights"
+        )
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes weights. Setting it sets that of every layer, too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = check.flag("trainable", value)
+        for layer in self._layers:
+            layer.trainable = self._trainable
+        self.note_trainable()
+
+    def note_trainable(self) -> None:
+        """Note that `trainable` of this model or of one of its layers was set."""
+        self._trainable_set = True
+
+    @contextmanager
+    def _alone(self, method: str) -> Iterator[None]:
+        """Keep others from training or changing the model meanwhile.
+
+        Raises
+        ------
+        RuntimeError
+            If it is being trained or changed already.
+        """
+        self._hold(method)
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    def _hold(self, method: str) -> None:
+        if not self._lock.acquire(blocking=False):
+            if self._lock_holder == threading.get_ident():
+                raise RuntimeError(
+                    f"{method}() of model {self.name!r} was called within its own training: "
+                    "callbacks and losses may evaluate and predict, but neither train the model "
+                    "nor change its layers or what it is compiled with"
+                )
+            raise RuntimeError(
+                f"{method}() of model {self.name!r} was called while another thread trains it: "
+                "wait for that, or give each thread a model of its own"
+            )
+        self._lock_holder = threading.get_ident()
+
+    def _let_go(self) -> None:
+        self._lock_holder = None
+        self._lock.release()
+
+    @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
+
+    @layers.setter
+    def layers(self, value: object) -> None:
+        raise AttributeError(f"layers of model {self.name!r} cannot be set: use add and pop")
 
     @property
     def built(self) -> bool:
@@ -110,14 +185,15 @@ class Chain:
         >>> model.output_shape
         (None, 1)
         """
-        one = self._one
-        self._append(layer)
-        try:
-            self._build()
-        except BaseException:
-            self._one = one
-            self._layers.remove(layer)
-            raise
+        with self._alone("add"):
+            one = self._one
+            self._append(layer)
+            try:
+                self._build()
+            except BaseException:
+                self._one = one
+                self._layers.remove(layer)
+                raise
 
     def pop(self) -> Layer:
         """Remove the last layer and return it; the others keep their weights.
@@ -141,15 +217,16 @@ class Chain:
         """
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to pop")
-        layer = self._layers.pop()
-        if not self._layers:
-            self._unbuild()
-            return layer
-        try:
-            self._build()
-        except BaseException:
-            self._layers.append(layer)
-            raise
+        with self._alone("pop"):
+            layer = self._layers.pop()
+            if not self._layers:
+                self._unbuild()
+                return layer
+            try:
+                self._build()
+            except BaseException:
+                self._layers.append(layer)
+                raise
         return layer
 
     def _unbuild(self) -> None:
@@ -196,13 +273,14 @@ class Chain:
             )
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
-        if not self.built:
-            self._one = one
-            try:
-                self._build()
-            except BaseException:
-                self._one = None
-                raise
+        with self._build_lock:  # two threads may be the first to predict
+            if not self.built:
+                self._one = one
+                try:
+                    self._build()
+                except BaseException:
+                    self._one = None
+                    raise
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
@@ -236,7 +314,7 @@ class Chain:
     def _build(self) -> None:
         """Make plan, engine and weights if the input's shape is known."""
         if self._one is not None and self._layers:
-            plan = compile_plan(self._layers, self._one)
+            plan = compile_plan(self._layers, self._one, self.trainable)
             self._check_built_layers(plan)
             engine = _engine.Engine(plan, self.dtype)
             engine.set_seed(self._seed)
@@ -245,6 +323,7 @@ class Chain:
                 engine.epoch = self._engine.epoch
             self._configure(plan, engine)
             self._plan, self._engine = plan, engine
+            self._trainable_set = False
             self._plain_rows = len(plan.output_shape) == 1
             self._fill(plan, engine)
 
@@ -280,8 +359,8 @@ class Chain:
             views[p.layer][p.name] = view
         self._views = views
         for i, (layer, own) in enumerate(zip(self._layers, views, strict=True)):
-            kept = {p.name for p in plan.parameters if p.layer == i and not p.weight.trainable}
-            layer.bind(own, engine, frozenset(kept))
+            fixed = {p.name for p in plan.parameters if p.layer == i and not p.weight.trainable}
+            layer.bind(own, engine, frozenset(fixed))
 
     def _pull(self) -> None:
         """Copy in the weights that another model has written last."""
@@ -294,13 +373,60 @@ class Chain:
                     view[...] = layer.named_weights[name]
 
     def _claim(self) -> None:
-        """Make this model the one that writes the weights of its layers."""
+        """Make this model the one that writes the weights of its layers, those that are trainable.
+
+        Raises
+        ------
+        ValueError
+            If a layer is trainable whose weights the optimizer does not know.
+        """
+        if self._trainable_set:
+            self._follow_trainable()
+            missing = self._missing()
+            if missing:
+                raise ValueError(
+                    f"Layer {missing[0]!r} became trainable after model {self.name!r} was compiled: "
+                    "call compile() before training it"
+                )
         if not self._shares:
             return
         self._pull()
         for layer, own in zip(self._layers, self._views, strict=False):
             if layer.home is not self._engine:
-                layer.bind(own, self._engine, layer.frozen)
+                layer.bind(own, self._engine, layer.fixed_weights)
+
+    def _follow_trainable(self) -> None:
+        """Make plan and engine train what `trainable` says, as far as they can.
+
+        Before the first step of an optimizer they are made again. After it weights stay where they
+        are, those that are frozen with their optimizer slots. Weights that were frozen until
+        then have neither gradients nor slots; `_missing` names their layers.
+        """
+        if not self._trainable_set or self._plan is None or self._engine is None:
+            return
+        assert self._one is not None
+        if self._engine.iterations == 0 and not self._lock.locked():
+            with self._alone("compile"):
+                self._build()
+            return
+        plan = compile_plan(self._layers, self._one, self.trainable, like=self._plan)
+        self._engine.replan(plan)
+        self._take_plan(plan)
+        self._trainable_set = bool(self._missing())
+
+    def _take_plan(self, plan: Plan) -> None:
+        """Go on with a plan of the same weights, of which others are trained."""
+        self._plan = plan
+
+    def _missing(self) -> list[str]:
+        """Return the names of the layers that are trainable and have no memory to be trained."""
+        if self._plan is None or not self.trainable:
+            return []
+        return [
+            self._layers[p.layer].name
+            for p in self._plan.parameters
+            if not p.trained and p.weight.trainable and self._layers[p.layer].trainable
+        ]
 
     def _built_for(self, x: object) -> Any:
         """Build for samples like those of `x` unless built; return `x`, converted if so."""
@@ -311,15 +437,34 @@ class Chain:
 
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
-        engine = self._built_engine()
-        self._pull()
-        return engine.params.astype(np.float64)
+        return self._flat(self._built_engine().params)
 
     def set_flat_weights(self, theta: ArrayLike) -> None:
         """Set all trainable weights from one vector, as `get_flat_weights` gives it."""
         engine = self._built_engine()
         self._claim()
-        assign(f"model {self.name!r}", [engine.params], [theta])
+        parts = self._flat_parts(engine.params)
+        flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
+        assign(f"model {self.name!r}", [flat], [theta])
+        if len(parts) != 1:
+            for part, numbers in zip(
+                parts, np.split(flat, np.cumsum([p.size for p in parts])[:-1])
+            ):
+                part[...] = numbers
+
+    def _flat(self, flat: Array) -> NDArray[np.float64]:
+        """Return a copy of the numbers of trainable weights among parameters or gradients."""
+        parts = [part.astype(np.float64) for part in self._flat_parts(flat)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
+
+    def _flat_parts(self, flat: Array) -> list[Array]:
+        """Return the parts of flat parameters or gradients whose weights are trainable."""
+        assert self._plan is not None
+        if not self._plan.has_untrained_slots:
+            return [flat]
+        trained = sorted(p.offset for p in self._plan.parameters if p.trained)
+        sizes = {p.offset: p.size for p in self._plan.parameters if p.trained}
+        return [flat[begin : begin + sizes[begin]] for begin in trained]
 
     @property
     def weights(self) -> list[Array]:
@@ -329,11 +474,15 @@ class Chain:
     @property
     def trainable_weights(self) -> list[Array]:
         """Those of them that the optimizer changes."""
+        if not self.trainable:
+            return []
         return [view for layer in self._layers for view in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
-        """The others: moving averages, the statistics of a data set."""
+        """The others: moving averages, the statistics of a data set, frozen layers."""
+        if not self.trainable:
+            return self.weights
         return [view for layer in self._layers for view in layer.non_trainable_weights]
 
     def get_weights(self) -> list[Array]:
@@ -389,18 +538,24 @@ class Chain:
         print_fn : callable, default print
             Called with each line.
         """
-        for text in summary_lines(self.name, self._layers, self._one, self._np_dtype.itemsize):
+        for text in summary_lines(self._summary()):
             print_fn(text)
 
     def _repr_html_(self) -> str:
         """Return `summary`'s table for notebooks."""
-        return summary_html(self.name, self._layers, self._one, self._np_dtype.itemsize)
+        return summary_html(self._summary())
+
+    def _summary(self) -> Summary:
+        fixed = sum(view.size for view in self.non_trainable_weights)
+        return Summary(self.name, self._layers, self._one, self._np_dtype.itemsize, fixed)
 
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as plain Python values (JSON)."""
+        frozen = {} if self.trainable else {"trainable": False}
         return {
             "name": self.name,
             "dtype": self.dtype,
+            **frozen,
             "input_shape": None if self._one is None else list(self._one),
             "layers": [
                 {"class_name": type(layer).__name__, "config": layer.get_config()}
@@ -427,7 +582,8 @@ class Chain:
         Nothing is allocated.
         """
         chain = [deserialize(entry) for entry in config["layers"]]
-        plan = compile_plan(chain, check.shape("input_shape", config["input_shape"]))
+        shape = check.shape("input_shape", config["input_shape"])
+        plan = compile_plan(chain, shape, config.get("trainable", True))
         shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
         return shapes, plan.n_out
 
@@ -437,7 +593,12 @@ class Chain:
         chain: list[Layer] = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
             chain.insert(0, InputLayer(config["input_shape"]))
-        return cls(chain, name=config["name"], dtype=config["dtype"])
+        model = cls(name=config["name"], dtype=config["dtype"])
+        model._trainable = check.flag("trainable", config.get("trainable", True))
+        for layer in chain:
+            model._append(layer)
+        model._build()
+        return model
 
     def _named_weights(self) -> Iterator[tuple[str, Array]]:
         """Yield every weight under a name that is unique in the model."""

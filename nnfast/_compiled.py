@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,15 @@ from nnfast._validation import Samples
 Array = NDArray[Any]
 
 
+class Settings(NamedTuple):
+    """What a model is compiled with."""
+
+    optimizer: optimizers.Optimizer
+    loss: losses.Loss | None
+    metrics: list[str | _metrics.Metric]
+    weighted_metrics: list[str | _metrics.Metric]
+
+
 class Compiled(Chain):
     """A chain with an optimizer, a loss and metrics."""
 
@@ -30,14 +39,33 @@ class Compiled(Chain):
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | None = None
+        self._settings: Settings | None = None
         self._program: Program | None = None
-        self._metric_entries: list[str | _metrics.Metric] = []
-        self._weighted_entries: list[str | _metrics.Metric] = []
         self._step_lr = np.empty(1)
         self._step_loss = np.empty(1)
         super().__init__(layers, name=name, dtype=dtype)
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer | None:
+        return None if self._settings is None else self._settings.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: object) -> None:
+        self._refuse_setting("optimizer")
+
+    @property
+    def loss(self) -> losses.Loss | None:
+        return None if self._settings is None else self._settings.loss
+
+    @loss.setter
+    def loss(self, value: object) -> None:
+        self._refuse_setting("loss")
+
+    def _refuse_setting(self, name: str) -> None:
+        raise AttributeError(
+            f"{name} of model {self.name!r} cannot be set, because what trains it is compiled: call "
+            f"compile({name}=…)"
+        )
 
     def compile(
         self,
@@ -91,26 +119,36 @@ class Compiled(Chain):
             raise ValueError(
                 f"loss_weights are for models of several outputs; received {loss_weights!r}"
             )
-        new = (
+        new = Settings(
             optimizers.resolve(optimizer),
             None if loss is None else losses.resolve(loss),
             _metrics.check_names(metrics),
             _metrics.check_names(weighted_metrics, "weighted_metrics"),
         )
-        if self._plan is not None and self._engine is not None:
-            self._program = Program.make(self._plan, self._engine, *new)
-        self.optimizer, self.loss, self._metric_entries, self._weighted_entries = new
+        self._compile(new)
+
+    def _compile(self, new: Settings) -> None:
+        with self._alone("compile"):
+            before, self._settings = self._settings, new
+            try:
+                if self._plan is None or self._engine is None:
+                    pass
+                elif self._trainable_set or self._plan.has_untrained_slots:
+                    self._build()
+                else:
+                    self._configure(self._plan, self._engine)
+            except BaseException:
+                self._settings = before
+                raise
 
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
-        if self.optimizer is not None:
-            self._program = Program.make(
-                plan,
-                engine,
-                self.optimizer,
-                self.loss,
-                self._metric_entries,
-                self._weighted_entries,
-            )
+        if self._settings is not None:
+            self._program = Program.make(plan, engine, *self._settings)
+
+    def _take_plan(self, plan: Plan) -> None:
+        super()._take_plan(plan)
+        if self._program is not None:
+            self._program.plan = plan
 
     def _unbuild(self) -> None:
         super()._unbuild()
@@ -125,7 +163,8 @@ class Compiled(Chain):
         names: tuple[str, str, str] = ("x", "y", "sample_weight"),
     ) -> tuple[Program, Samples]:
         """Check data against the built and compiled model."""
-        if self.loss is None:
+        loss = self.loss
+        if loss is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         program = self._compiled(method, x)
         plan = program.plan
@@ -133,20 +172,22 @@ class Compiled(Chain):
         n = len(rows)
         if n == 0:
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
-        targets = check.targets(names[1], y, n, plan.output_shape, self.loss, self._np_dtype)
+        targets = check.targets(names[1], y, n, plan.output_shape, loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
-        if self.loss.is_function:
+        if loss.is_function:
             for metric in program.metrics.values():
                 metric.fitted(targets, plan.n_out)
         self._pull()
-        return program, Samples(rows, targets, weights, self.loss.is_function)
+        return program, Samples(rows, targets, weights, loss.is_function)
 
     def _compiled(self, method: str, x: object) -> Program:
         """Return the program of the compiled model, built for `x` if need be."""
-        if self.optimizer is None:
+        if self._settings is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         if self._program is None:
             self._built_for(x)
+        if self._trainable_set:
+            self._follow_trainable()
         assert self._program is not None
         return self._program
 
@@ -160,15 +201,22 @@ class Compiled(Chain):
     ) -> None:
         """Take one optimizer step; the loss goes to `_step_loss`. given: as in the engine."""
         engine = program.engine
-        self._claim()
-        self._step_lr[:] = program.optimizer.rates(engine.iterations, 1)
-        status, _ = engine.run(
-            *(data, rows, False, self._step_lr, self._step_loss, outputs), first_row=0, given=given
-        )
-        if engine.batch == 0:  # else this is a callback's call within an epoch of fit
+        method = "train_on_gradient" if given else "train_on_batch"
+        self._hold(method)
+        try:
+            if program is not self._program:
+                raise RuntimeError(f"Another thread has compiled model {self.name!r} in {method}()")
+            self._claim()
+            self._step_lr[:] = program.optimizer.next_rates(engine, 1)
+            status, _ = engine.run(
+                *(data, rows, False, self._step_lr, self._step_loss, outputs),
+                first_row=0,
+                given=given,
+            )
             engine.epoch += 1
+        finally:
+            self._let_go()
         if status == _engine.NONFINITE:
-            method = "train_on_gradient" if given else "train_on_batch"
             warn_diverged(method, BEFORE, stacklevel=4)
 
     def _direction(self, key: str) -> str | None:

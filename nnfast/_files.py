@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import _validation as check
-from nnfast import losses
+from nnfast import losses, optimizers
 from nnfast import metrics as _metrics
 from nnfast._compiled import Compiled
 from nnfast._layer import assign, assign_named
+from nnfast._plan import compile_plan
 from nnfast._resolve import describe
 
 Array = NDArray[Any]
@@ -46,30 +49,85 @@ class Files(Compiled):
         from nnfast import saving
 
         path = check.file_name("path", path)
-        engine = self._built_engine()
-        arrays = dict(self._named_weights())
+        self._built_engine()
+        include = check.flag("include_optimizer", include_optimizer)
+        arrays, state = self._contents()
         description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        compiled = check.flag("include_optimizer", include_optimizer) and self.optimizer is not None
-        if compiled and not isinstance(self.loss, losses.FunctionLoss):
-            description["compile"] = {
-                "optimizer": describe(self.optimizer),
-                "loss": None if self.loss is None else describe(self.loss),
-                "metrics": _metrics.describe_all(self._metric_entries),
-                "weighted_metrics": _metrics.describe_all(self._weighted_entries),
-            }
-            arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        if compiled and isinstance(self.loss, losses.FunctionLoss):
-            check.warn(
-                f"Loss {self.loss.name} is a function and is not saved, nor is the optimizer: "
-                "compile the loaded model with them"
-            )
-        description["state"] = {
-            "seed": self._seed,
-            # An epoch under way is not gone on with: the next `fit` begins the one after.
-            "epoch": engine.epoch + (engine.batch > 0),
-            "iterations": engine.iterations,
+        if self._settings is not None and include:
+            optimizer, loss, metrics, weighted_metrics = self._settings
+            include = not isinstance(loss, losses.FunctionLoss)
+            if isinstance(loss, losses.FunctionLoss):
+                check.warn(
+                    f"Loss {loss.name} is a function and is not saved, nor is the optimizer: "
+                    "compile the loaded model with them"
+                )
+            else:
+                description["compile"] = {
+                    "optimizer": describe(optimizer),
+                    "loss": None if loss is None else describe(loss),
+                    "metrics": _metrics.describe_all(metrics),
+                    "weighted_metrics": _metrics.describe_all(weighted_metrics),
+                }
+        if not include:
+            arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
+        saving.write(path, arrays, description | {"state": state})
+
+    def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
+        """Return weights and optimizer slots by name, not copied, and the counters."""
+        self._follow_trainable()
+        engine = self._built_engine()
+        arrays, iterations = dict(self._named_weights()), engine.iterations
+        if self._settings is not None:
+            slots, iterations = self._optimizer_state(self._settings.optimizer)
+            arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(slots)}
+        # An epoch under way is not gone on with: the next `fit` begins the one after.
+        epoch = engine.epoch + (engine.batch > 0)
+        return arrays, {"seed": self._seed, "epoch": epoch, "iterations": iterations}
+
+    def _optimizer_state(self, optimizer: optimizers.Optimizer) -> tuple[Array, int]:
+        """Return the slots as a new model of the same configuration has them, and the steps taken.
+
+        That one has slots for the weights that are trained now, and no others. The optimizer starts
+        anew if it does not know some of them.
+        """
+        engine, plan = self._built_engine(), self._plan
+        assert plan is not None
+        assert self._one is not None
+        missing = bool(self._missing())
+        if not (missing or plan.has_untrained_slots):
+            return engine.slots, engine.iterations
+        new = compile_plan(self._layers, self._one, self.trainable)
+        slots = np.zeros((len(engine.slots), new.n_params), self._np_dtype)
+        optimizer.start(slots)
+        if missing:
+            return slots, 0
+        for slot, old in zip(slots, engine.slots, strict=True):
+            for to, source in zip(new.trained_views(slot), plan.trained_views(old), strict=True):
+                to[...] = source
+        return slots, engine.iterations
+
+    def _state(self) -> dict[str, Any]:
+        """Return what `_take_state` makes of a new model of the same configuration."""
+        arrays, counters = self._contents() if self.built else ({}, {"seed": self._seed})
+        return {
+            "model": self.get_config(),
+            "settings": self._settings,
+            "arrays": {name: array.copy() for name, array in arrays.items()},
+            "counters": counters,
+            "n_threads": self.n_threads,
         }
-        saving.write(path, arrays, description)
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
+        """Go on like the model of which `_state` gave this."""
+        if state["settings"] is not None:
+            self._compile(state["settings"])
+        self.n_threads = state["n_threads"]
+        if self.built:
+            self._take_contents(state["arrays"], state["counters"])
+        self._seed = state["counters"]["seed"]
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights, and nothing else, to a file for `load_weights`.
@@ -140,17 +198,22 @@ class Files(Compiled):
         assign(f"{os.fspath(path)!r}", list(places.values()), [arrays[key] for key in places])
 
     def _restore(self, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
-        """Take the state that `save` wrote."""
-        engine = self._built_engine()
-        places = dict(self._named_weights())
+        """Take what `save` wrote."""
         if description["compile"] is not None:
             self.compile(**description["compile"])
-            places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        assign_named("the saved model", places, arrays)
-        state = {
+        counters = {
             key: check.integer(key, description["state"][key], minimum=0)
             for key in ("seed", "epoch", "iterations")
         }
+        self._take_contents(arrays, counters)
+
+    def _take_contents(self, arrays: Mapping[str, Array], state: Mapping[str, int]) -> None:
+        """Take what `_contents` gave."""
+        engine = self._built_engine()
+        places = dict(self._named_weights())
+        if self._settings is not None:
+            places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+        assign_named("the saved model", places, arrays)
         self._seed = state["seed"]
         engine.set_seed(self._seed)
         engine.epoch = state["epoch"]

@@ -52,7 +52,7 @@ class Gradients(Compiled):
         """
         program, samples = self._prepare("loss_and_grad", x, y, sample_weight)
         loss = self._loss_and_grad(program, samples)
-        return loss, list(program.plan.views(program.engine.grads.copy()))
+        return loss, list(program.plan.trained_views(program.engine.grads.copy()))
 
     @staticmethod
     def _loss_and_grad(program: Program, samples: Samples) -> float:
@@ -91,7 +91,7 @@ class Gradients(Compiled):
         program, samples = self._prepare("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
         loss = self._loss_and_grad(program, samples)
-        return loss, program.engine.grads.astype(np.float64)
+        return loss, self._flat(program.engine.grads)
 
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Return how the loss, or the output, of each sample changes with its input.

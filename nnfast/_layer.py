@@ -14,9 +14,10 @@ from typing import Any, ClassVar, TypedDict
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import activations, regularizers
+from nnfast._config import check_dtype
 from nnfast._plan import Op, Weight
 from nnfast._resolve import plain, snake_case
-from nnfast._validation import Shape, integer, real_array, shape
+from nnfast._validation import Shape, flag, integer, real_array, shape
 
 _names_given: Counter[str] = Counter()
 
@@ -37,10 +38,14 @@ class LayerOptions(TypedDict, total=False):
     name: str | None
     dtype: str | None
     activity_regularizer: str | regularizers.L1L2 | None
+    trainable: bool
 
 
 class Layer:
     """Base of the layers.
+
+    What a layer was made with can be read but not set, since models are compiled from it; only
+    `trainable` may change.
 
     Parameters
     ----------
@@ -55,10 +60,17 @@ class Layer:
         Must be the model's dtype where given.
     activity_regularizer : str, Regularizer or None, default None
         Penalty on the layer's output that is added to the loss, a mean over the batch's rows.
+    trainable : bool, default True
+        False freezes the layer: training does not change its weights.
 
     Attributes
     ----------
     name : str
+    trainable : bool
+        May be set at any time; training follows from its next step on. Frozen weights have no
+        gradient and no regularization penalty. A frozen BatchNormalization also uses its moving
+        averages in training and keeps them. Weights that were frozen when the model was compiled
+        can be trained after the next `compile`.
     built : bool
         True once the layer's model is built.
     named_weights : dict of str to ndarray
@@ -66,7 +78,8 @@ class Layer:
     weights : list of ndarray
         The same without names, in the order of `get_weights`.
     trainable_weights, non_trainable_weights : list of ndarray
-        Those that the optimizer changes, and the others, in the same order.
+        Those that the optimizer changes, and the others, in the same order. All are of the
+        second kind if the layer is frozen.
     """
 
     # Whether the layer does something else in training than in inference.
@@ -74,6 +87,9 @@ class Layer:
 
     # Constructor arguments of the subclass that `get_config` writes.
     _fields: ClassVar[tuple[str, ...]] = ()
+
+    # Attributes of every layer that are set once.
+    _fixed: ClassVar[tuple[str, ...]] = ("name", "dtype", "feature_shape", "activity_regularizer")
 
     def __init__(
         self,
@@ -83,22 +99,48 @@ class Layer:
         name: str | None = None,
         dtype: str | None = None,
         activity_regularizer: str | regularizers.L1L2 | None = None,
+        trainable: bool = True,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(f"{type(self).__name__} got an unexpected argument {min(unknown)!r}")
         if input_dim is not None:
             if input_shape is not None:
                 raise ValueError("Give input_shape or input_dim, not both")
             input_shape = (integer("input_dim", input_dim, minimum=0),)
         self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
-        self.name = auto_name(type(self).__name__) if name is None else _check_name(name)
-        self.dtype = dtype
+        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+        self.dtype = None if dtype is None else check_dtype(dtype)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
+        self._trainable = flag("trainable", trainable)
         # The engine whose memory `named_weights` are in: of the model that last wrote them.
         self.home: object = None
         # References to the models that the layer is or was in.
         self.models: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
-        self.frozen: frozenset[str] = frozenset()
+        # Names of the weights that no optimizer changes, for example moving averages.
+        self.fixed_weights: frozenset[str] = frozenset()
         self.built = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in (*self._fixed, *self._fields) and hasattr(self, name):
+            raise AttributeError(
+                f"{name} of layer {self.name!r} cannot be changed, because models are compiled from "
+                f"it: make a new {type(self).__name__} in a new model"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def trainable(self) -> bool:
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = flag("trainable", value)
+        for ref in self.models:
+            model = ref()
+            if model is not None:
+                model.note_trainable()
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one sample's output (without the batch axis)."""
@@ -117,13 +159,13 @@ class Layer:
         """Return what each weight is, in the order of `get_weights`."""
         return []
 
-    def bind(self, views: dict[str, NDArray[Any]], home: object, frozen: frozenset[str]) -> None:
+    def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
         """Take views of the weights in a built model, whose engine is `home`.
 
-        `frozen` are the names of those that the optimizer does not change.
+        `fixed` are the names of those that no optimizer changes.
         """
         self.named_weights = views
-        self.frozen = frozen
+        self.fixed_weights = fixed
         self.home = home
         self.built = True
 
@@ -133,11 +175,14 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if name not in self.frozen]
+        return [view for name, view in self.named_weights.items() if self._is_trained(name)]
 
     @property
     def non_trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if name in self.frozen]
+        return [view for name, view in self.named_weights.items() if not self._is_trained(name)]
+
+    def _is_trained(self, name: str) -> bool:
+        return self.trainable and name not in self.fixed_weights
 
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of the weights: kernel, then bias; [] before the model is built."""
@@ -182,12 +227,22 @@ class Layer:
             config["dtype"] = self.dtype
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = plain(self.activity_regularizer)
+        if not self.trainable:
+            config["trainable"] = False
         return config | {field: _plain(getattr(self, field)) for field in self._fields}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """Return a new layer made from what `get_config` gave."""
         return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The copy has weights of its own and is in no model.
+        copies = {name: view.copy() for name, view in self.named_weights.items()}
+        return vars(self) | {"named_weights": copies, "home": None, "models": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def _view(self, name: str) -> NDArray[Any]:
         """Return one weight, a view into the built model."""
@@ -282,7 +337,8 @@ def assign_named(
     assign(what, list(places.values()), [arrays[name] for name in places])
 
 
-def _check_name(name: object) -> str:
+def check_name(name: object) -> str:
+    """Return the name of a layer or a model if files can hold it."""
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
     return name

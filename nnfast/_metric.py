@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _resolve
-from nnfast._validation import sample_weights
+from nnfast._validation import optional_text, sample_weights
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -57,7 +57,7 @@ class Metric(_resolve.Configured):
     _sums: Floats | None = None
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name
+        self.name = optional_text("name", name)
 
     def fitted(self, y: Array, n_out: int) -> Array:
         """Return targets for a loss of the caller's, of any shape, as `totals` takes them.

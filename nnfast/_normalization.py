@@ -59,8 +59,8 @@ class _Scaled(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.axis = axis
         self.axes = _axes(axis)
+        self.axis = self.axes if len(self.axes) > 1 else self.axes[0]
         self.epsilon = real("epsilon", epsilon, low=0.0)
         self.center = flag("center", center)
         self.scale = flag("scale", scale)
@@ -102,7 +102,8 @@ class BatchNormalization(_Scaled):
 
     In training, mean and variance are those of the batch, for each entry of the last axis
     over all the others (the variance divided by the count); in inference their moving
-    averages, moving ← momentum·moving + (1 − momentum)·batch.
+    averages, moving ← momentum·moving + (1 − momentum)·batch. A frozen layer (`trainable` False)
+    is in inference mode in training, too.
 
     Parameters
     ----------
@@ -171,7 +172,8 @@ class BatchNormalization(_Scaled):
         self.moving_variance_initializer = initializers.resolve(moving_variance_initializer)
 
     def op(self) -> Op:
-        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)
+        frozen = not self.trainable
+        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1, frozen=frozen)
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]
@@ -289,8 +291,8 @@ class Normalization(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.axis = axis
         self.axes = () if axis is None else _axes(axis)
+        self.axis = None if axis is None else self.axes if len(self.axes) > 1 else self.axes[0]
         self.invert = flag("invert", invert)
         if (mean is None) != (variance is None):
             raise ValueError(

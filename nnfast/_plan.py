@@ -106,6 +106,8 @@ class Op:
         Of a convolution or a pooling.
     weights : tuple of str or None
         Names of the layer's weights that the op has; None: all of them.
+    frozen : bool
+        Of a batch normalization: it uses its moving averages in training, too.
     """
 
     kind: str
@@ -118,6 +120,7 @@ class Op:
     resampling: Resampling = NO_RESAMPLING
     window: Window = NO_WINDOW
     weights: tuple[str, ...] | None = None
+    frozen: bool = False
 
     @property
     def training_only(self) -> bool:
@@ -165,7 +168,7 @@ class Weight:
     regularizer : L1L2 or None
     constraint : Constraint or None
     trainable : bool
-        Whether the optimizer changes it.
+        Whether the optimizer changes it while its layer is trainable.
     """
 
     name: str
@@ -178,11 +181,12 @@ class Weight:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights and its place in the flat range."""
+    """One array of weights, its place in the flat range, and whether the optimizer changes it."""
 
     layer: int
     weight: Weight
     offset: int
+    trained: bool
 
     @property
     def name(self) -> str:
@@ -208,7 +212,8 @@ class Plan:
     n_in, n_out : int
         Features and outputs, flat.
     n_params, n_weights : int
-        Trainable numbers; all numbers of the weights: the others come last.
+        Numbers that have gradients and optimizer slots; all numbers of the weights: the others
+        come last.
     in_scale, in_offset : float
         The gather computes x·in_scale + in_offset.
     ops, infer_ops : list of dict
@@ -222,7 +227,7 @@ class Plan:
     n_stats : int
         Numbers that the normalizations work with.
     arrays : list of dict
-        The engine's descriptions of the trainable parameters.
+        The engine's descriptions of the parameters that an optimizer may change.
     parameters : tuple of Parameter
         In the order of `get_weights`.
     final_activation : str
@@ -250,13 +255,20 @@ class Plan:
     parameters: tuple[Parameter, ...]
     final_activation: str
 
-    def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield the parts of a flat array, in the order of `parameters`.
+    @property
+    def has_untrained_slots(self) -> bool:
+        """Whether weights that have gradients and slots are not trained now."""
+        return sum(p.size for p in self.parameters if p.trained) < self.n_params
 
-        Of all weights if there are n_weights numbers; of the trainable ones if n_params.
-        """
+    def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Yield each array of weights as a part of a flat array, in the order of `parameters`."""
         for p in self.parameters:
-            if p.offset + p.size <= len(flat):
+            yield flat[p.offset : p.offset + p.size].reshape(p.shape)
+
+    def trained_views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Yield the arrays among them that the optimizer changes."""
+        for p in self.parameters:
+            if p.trained:
                 yield flat[p.offset : p.offset + p.size].reshape(p.shape)
 
 
@@ -283,7 +295,9 @@ def stride(n: int) -> int:
     return LINE * (lines | 1 if lines >= ODD_LINES else lines)
 
 
-def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
+def compile_plan(
+    layers: Sequence[Layer], input_shape: Shape, trainable: bool = True, like: Plan | None = None
+) -> Plan:
     """Compile a chain of layers.
 
     Parameters
@@ -291,6 +305,11 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     layers : sequence of Layer
     input_shape : tuple of int
         Shape of one sample.
+    trainable : bool
+        Whether layers that are trainable are trained.
+    like : Plan, optional
+        A plan of these layers, in which other layers may have been trained. Every weight stays in
+        its place, so that those which have no gradients there are not trained.
 
     Returns
     -------
@@ -316,21 +335,22 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     nothing = [_Step(IDENTITY, 0, n_in, n_out)]
     training = steps or nothing
     inference = [step for step in map(_in_inference, steps) if step is not None] or nothing
-    parameters = _parameters(layers, shapes)
-    trained = [p for p in parameters if p.weight.trainable]
+    parameters, n_params = _parameters(layers, shapes, trainable, like)
+    arrays = [p for p in parameters if p.weight.trainable]
     statistics, n_stats = _statistics(training)
-    bound = [_bound(step, parameters, trained, statistics) for step in training]
-    ops, width = _training_ops(bound, to_input=False)
-    sensitivity_ops, sensitivity_width = _training_ops(bound, to_input=True)
+    bound = [_bound(step, parameters, arrays, statistics) for step in training]
+    trained = frozenset(i for i, p in enumerate(arrays) if p.trained)
+    ops, width = _training_ops(bound, trained, to_input=False)
+    sensitivity_ops, sensitivity_width = _training_ops(bound, trained, to_input=True)
     infer_ops, infer_width = _inference_ops(
-        [_bound(step, parameters, trained, statistics) for step in inference]
+        [_bound(step, parameters, arrays, statistics) for step in inference]
     )
     return Plan(
         input_shape=input_shape,
         output_shape=shapes[-1],
         n_in=n_in,
         n_out=n_out,
-        n_params=sum(p.size for p in trained),
+        n_params=n_params,
         n_weights=sum(p.size for p in parameters),
         in_scale=scale,
         in_offset=offset,
@@ -343,7 +363,7 @@ def compile_plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
         sensitivity_ops=sensitivity_ops,
         sensitivity_width=sensitivity_width,
         n_stats=n_stats,
-        arrays=[_array(p) for p in trained],
+        arrays=[_array(p) for p in arrays],
         parameters=parameters,
         final_activation=_final_activation(training[-1]),
     )
@@ -413,30 +433,41 @@ def _takes_activation(step: _Step) -> bool:
     )
 
 
-def _parameters(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[Parameter, ...]:
+def _parameters(
+    layers: Sequence[Layer], shapes: list[Shape], trainable: bool, like: Plan | None
+) -> tuple[tuple[Parameter, ...], int]:
     """Lay out all kernels, then all vectors, then what is not trained, in one range.
 
-    They are returned in the order of the layers.
+    They are returned in the order of the layers, with the number of those before the last.
     """
     weights = [
-        (index, weight)
+        Parameter(index, weight, 0, trainable and layer.trainable and weight.trainable)
         for index, layer in enumerate(layers)
         for weight in layer.weight_specs(shapes[index])
     ]
+    if like is not None:
+        pairs = zip(weights, like.parameters, strict=True)
+        kept = [
+            replace(p, offset=old.offset, trained=p.trained and old.offset < like.n_params)
+            for p, old in pairs
+        ]
+        return tuple(kept), like.n_params
     offsets = {}
     end = 0
-    for index, weight in sorted(weights, key=lambda w: (not w[1].trainable, len(w[1].shape) < 2)):
-        offsets[index, weight.name] = end
-        end += math.prod(weight.shape)
-    return tuple(Parameter(index, weight, offsets[index, weight.name]) for index, weight in weights)
+    for p in sorted(weights, key=lambda p: (not p.trained, len(p.shape) < 2)):
+        offsets[p.layer, p.name] = end
+        end += p.size
+    placed = [replace(p, offset=offsets[p.layer, p.name]) for p in weights]
+    return tuple(placed), sum(p.size for p in placed if p.trained)
 
 
 def _array(parameter: Parameter) -> dict[str, Any]:
-    """Return the engine's description of trainable parameters; a vector is one row."""
+    """Return the engine's description of an array of parameters; a vector is one row."""
     weight = parameter.weight
     rows = 1 if len(weight.shape) < 2 else weight.shape[0]
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
     entry = {
+        "trained": parameter.trained,
         "begin": parameter.offset,
         "outer": 1,
         "rows": rows,
@@ -474,11 +505,11 @@ def _statistics(steps: list[_Step]) -> tuple[dict[int, tuple[int, int]], int]:
 
 
 def _training_ops(
-    ops: Sequence[Mapping[str, Any]], *, to_input: bool
+    ops: Sequence[Mapping[str, Any]], trained: frozenset[int], *, to_input: bool
 ) -> tuple[list[dict[str, Any]], int]:
     """Place every output and every gradient in a slot of its own.
 
-    Gradients are needed down to the first op with parameters, or down to the input.
+    Gradients are needed down to the first op with an array that is trained, or down to the input.
     """
     end = ops[0]["ld_x"]
     x, placed = 0, []
@@ -490,14 +521,14 @@ def _training_ops(
         if op["kind"] == OPS["layer_norm"]:
             op["s"], end = end, end + op["ld_s"]
         placed.append(op)
-    trainable, dx = to_input, -1
+    needed, dx = to_input, -1
     for op, producer in zip(placed, [None, *placed], strict=False):
-        if trainable:
+        if needed:
             dx, end = end, end + op["ld_x"]
         op["dx"] = dx
         if producer:
             producer["dy"] = dx
-        trainable = trainable or op["w"] >= 0 or op["b"] >= 0
+        needed = needed or op["w"] in trained or op["b"] in trained
     placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
     for producer, op in pairwise(placed):
         if op["kind"] in WITH_GATE and producer["w"] >= 0 and not _has_activity(producer):
@@ -527,14 +558,14 @@ def _inference_ops(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any
 def _bound(
     step: _Step,
     parameters: tuple[Parameter, ...],
-    trained: list[Parameter],
+    arrays: Sequence[Parameter],
     statistics: Mapping[int, tuple[int, int]],
 ) -> dict[str, Any]:
     """Return the engine's op, still without the places of its slots."""
     numbers = {PLACE_FIELDS.get(p.name): p.offset for p in parameters if p.layer == step.layer}
-    arrays = {
+    indices = {
         ARRAY_FIELDS[p.name]: i
-        for i, p in enumerate(trained)
+        for i, p in enumerate(arrays)
         if p.layer == step.layer and p.name in (step.op.weights or ARRAY_FIELDS)
     }
     groups = step.n_in // step.channels if step.channels else 0
@@ -551,11 +582,12 @@ def _bound(
         "ld_y": stride(step.n_out),
         "dx": -1,
         "dy": -1,
-        "w": arrays.get("w", -1),
-        "b": arrays.get("b", -1),
+        "w": indices.get("w", -1),
+        "b": indices.get("b", -1),
         "layer": step.layer,
         "dx_relu": 0,
         "dz_ready": 0,
+        "frozen": step.op.frozen,
         "alpha": step.op.alpha,
         "beta": step.op.beta,
         "y_l1": step.activity[0],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import FunctionType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -23,6 +24,11 @@ class Configured:
     >>> Point.from_config(Point(1, 2).get_config()) == Point(1, 2)
     True
     """
+
+    def _keep(self, **values: Any) -> None:
+        """Set attributes while the object is made, frozen or not."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain Python values (JSON)."""
@@ -57,6 +63,33 @@ class Configured:
 
 
 C = TypeVar("C", bound=Configured)
+
+
+def name_constructors(classes: Iterable[type]) -> None:
+    """Let errors of wrong arguments name these classes, not the bases whose `__init__` they have.
+
+    Examples
+    --------
+    >>> class Base:
+    ...     def __init__(self, x):
+    ...         self.x = x
+    >>> class Point(Base):
+    ...     pass
+    >>> name_constructors([Point])
+    >>> Point(y=1)
+    Traceback (most recent call last):
+        ...
+    TypeError: Point.__init__() got an unexpected keyword argument 'y'
+    """
+    for cls in classes:
+        own: Any = cls.__init__
+        if "__init__" not in vars(cls) and isinstance(own, FunctionType):
+            copy = FunctionType(
+                own.__code__, own.__globals__, "__init__", own.__defaults__, own.__closure__
+            )
+            copy.__kwdefaults__, copy.__annotations__ = own.__kwdefaults__, own.__annotations__
+            copy.__qualname__ = f"{cls.__qualname__}.__init__"
+            cls.__init__ = copy  # type: ignore[misc]
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:

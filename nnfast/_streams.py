@@ -231,7 +231,7 @@ class FitStream(Fit):
     def _step(self, epoch: int, step: int, batch: Samples, running: Running) -> None:
         """Take one optimizer step; add its loss and metrics to `running`."""
         outputs = self.program.outputs(batch)
-        lr, losses = self.program.optimizer.rates(self.engine.iterations, 1), np.empty(1)
+        lr, losses = self.program.optimizer.next_rates(self.engine, 1), np.empty(1)
         self.model._claim()
         self.snapshot.take()
         self.largest = max(self.largest, len(batch))

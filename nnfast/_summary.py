@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nnfast._validation import Shape
 
@@ -14,56 +14,10 @@ if TYPE_CHECKING:
 Row = tuple[str, str, str]
 
 
-def _table(
-    layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
-) -> tuple[list[Row], str]:
-    """Return the cells, headings first, and the line below them."""
-    rows = [("Layer (type)", "Output shape", "Param #")]
-    total, kept, one = 0, 0, input_shape
-    for layer in layers:
-        one = None if one is None else layer.infer_shape(one)
-        shape = "?" if one is None else str((None, *one))
-        count = sum(view.size for view in layer.weights)
-        total += count
-        kept += sum(view.size for view in layer.non_trainable_weights)
-        label = f"{count:,}" if input_shape is not None else "not built"
-        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
-    below = f"Total params: {total:,} ({_size(total * itemsize)})"
-    return rows, below + (f", of which {kept:,} are not trained" if kept else "")
+class Summary(NamedTuple):
+    """What the table is made of.
 
-
-def summary_html(
-    name: str, layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
-) -> str:
-    """Return the table as HTML.
-
-    Parameters
-    ----------
-    name, layers, input_shape, itemsize
-        As in `summary_lines`.
-
-    Examples
-    --------
-    >>> summary_html("<m>", [], (2,), 4)[:30]
-    '<p>Model: <b>&lt;m&gt;</b></p>'
-    """
-    import html
-
-    rows, total = _table(layers, input_shape, itemsize)
-    tags = ["th"] + ["td"] * (len(rows) - 1)
-    body = "".join(
-        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-        for tag, row in zip(tags, rows, strict=True)
-    )
-    return f"<p>Model: <b>{html.escape(name)}</b></p><table>{body}</table><p>{total}</p>"
-
-
-def summary_lines(
-    name: str, layers: Sequence[Layer], input_shape: Shape | None, itemsize: int
-) -> Iterator[str]:
-    r"""Return the lines of the table.
-
-    Parameters
+    Attributes
     ----------
     name : str
         Of the model.
@@ -72,11 +26,59 @@ def summary_lines(
         Shape of one sample, None if it is not known yet.
     itemsize : int
         Bytes of one parameter.
+    non_trainable : int
+        Parameters that training does not change.
+    """
+
+    name: str
+    layers: Sequence[Layer]
+    input_shape: Shape | None
+    itemsize: int
+    non_trainable: int
+
+
+def _table(summary: Summary) -> tuple[list[Row], str]:
+    """Return the cells, headings first, and the line below them."""
+    rows = [("Layer (type)", "Output shape", "Param #")]
+    total, one = 0, summary.input_shape
+    for layer in summary.layers:
+        one = None if one is None else layer.infer_shape(one)
+        shape = "?" if one is None else str((None, *one))
+        count = sum(view.size for view in layer.weights)
+        total += count
+        label = f"{count:,}" if summary.input_shape is not None else "not built"
+        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
+    below = f"Total params: {total:,} ({_size(total * summary.itemsize)})"
+    fixed = summary.non_trainable
+    return rows, below + (f", of which {fixed:,} are not trained" if fixed else "")
+
+
+def summary_html(summary: Summary) -> str:
+    """Return the table as HTML.
+
+    Examples
+    --------
+    >>> summary_html(Summary("<m>", [], (2,), 4, 0))[:30]
+    '<p>Model: <b>&lt;m&gt;</b></p>'
+    """
+    import html
+
+    rows, total = _table(summary)
+    tags = ["th"] + ["td"] * (len(rows) - 1)
+    body = "".join(
+        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        for tag, row in zip(tags, rows, strict=True)
+    )
+    return f"<p>Model: <b>{html.escape(summary.name)}</b></p><table>{body}</table><p>{total}</p>"
+
+
+def summary_lines(summary: Summary) -> Iterator[str]:
+    r"""Return the lines of the table.
 
     Examples
     --------
     >>> from nnfast.layers import Flatten
-    >>> print(*summary_lines("m", [Flatten(name="flat")], (2, 3), 4), sep="\n")
+    >>> print(*summary_lines(Summary("m", [Flatten(name="flat")], (2, 3), 4, 0)), sep="\n")
     Model: "m"
     Layer (type)    Output shape  Param #
     -------------------------------------
@@ -84,11 +86,11 @@ def summary_lines(
     -------------------------------------
     Total params: 0 (0 B)
     """
-    rows, total = _table(layers, input_shape, itemsize)
+    rows, total = _table(summary)
     first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
     rule = "-" * len(lines[0])
-    yield f'Model: "{name}"'
+    yield f'Model: "{summary.name}"'
     yield from (lines[0], rule, *lines[1:], rule)
     yield total
 

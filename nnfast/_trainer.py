@@ -59,7 +59,7 @@ class Options:
         return epoch + 1 in self.validation_freq
 
 
-@dataclass(frozen=True)
+@dataclass
 class Program:
     """What a built and compiled model runs.
 
@@ -119,16 +119,18 @@ class Program:
         # What may fail comes first: the loss is set when nothing can go wrong any more.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
         levels, smoothing = engine.new_levels(known.levels), known.smoothing(plan.n_out)
-        engine.set_optimizer(optimizer.id, optimizer.n_slots, optimizer.hyper, **optimizer.options)
-        optimizer.start(engine.slots)
+        optimizer.configure(engine)
         if loss is not None:
             engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
         return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
 
     def finish(self) -> None:
         """End training: a moving average replaces the weights."""
-        if self.engine.has_average and self.engine.iterations:
-            self.engine.params[:] = self.engine.slots[-1]
+        engine, plan = self.engine, self.plan
+        if engine.has_average and engine.iterations:
+            averages = plan.trained_views(engine.slots[-1])
+            for view, average in zip(plan.trained_views(engine.params), averages, strict=True):
+                view[...] = average
 
     def outputs(self, samples: Samples) -> NDArray[Any] | None:
         """Return a buffer for the predictions of every row, if a metric needs them."""
@@ -472,7 +474,7 @@ class Fit:
 
     def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
         """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
-        lr = self.program.optimizer.rates(self.engine.iterations, len(losses))
+        lr = self.program.optimizer.next_rates(self.engine, len(losses))
         done = 0
         while done < len(losses) and self.diverged_at is None:
             done += self._chunk(epoch, done, lr[done:], losses[done:])
@@ -493,7 +495,7 @@ class Fit:
         for step, rows in enumerate(self.rows.tolist()):
             self.callbacks.call("on_train_batch_begin", step)
             first = self.engine.batch * self.options.batch_size
-            lr = self.program.optimizer.rates(self.engine.iterations, 1)
+            lr = self.program.optimizer.next_rates(self.engine, 1)
             self._chunk(epoch, step, lr, losses[step : step + 1])
             totals = self._totals(slice(first, first + rows), seen)
             running.add(rows, float(losses[step]), totals)

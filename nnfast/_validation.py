@@ -144,6 +144,13 @@ def flag(name: str, value: object) -> bool:
     raise TypeError(f"{name} must be True or False; received {value!r}")
 
 
+def optional_text(name: str, value: object) -> str | None:
+    """Return `value` as text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be text or None; received {value!r}")
+    return None if value is None else str(value)
+
+
 def file_name(name: str, value: object) -> str:
     """Return `value`, a path, as text."""
     if not isinstance(value, (str, os.PathLike)):

@@ -42,7 +42,7 @@ class Activation:
 
     def __post_init__(self) -> None:
         # The slope is told from the sign of f(x), which must be that of x.
-        _validation.real("alpha", self.alpha, low=0.0)
+        object.__setattr__(self, "alpha", _validation.real("alpha", self.alpha, low=0.0))
 
     @property
     def id(self) -> int:

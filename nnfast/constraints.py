@@ -17,7 +17,7 @@ Axis = int | Sequence[int]
 
 
 class Constraint(_resolve.Configured):
-    """Base of the constraints.
+    """Base of the constraints. They are set once, because models are compiled from them.
 
     Attributes
     ----------
@@ -31,6 +31,14 @@ class Constraint(_resolve.Configured):
     low: float = 0.0
     high: float = 0.0
     rate: float = 1.0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in vars(self):
+            raise AttributeError(
+                f"{name} of {self!r} cannot be changed, because models are compiled from it: make a "
+                "new one in a new layer"
+            )
+        super().__setattr__(name, value)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
         """Return how an array is cut for norms: "columns", "rows" or "all" of which matrices.
@@ -78,10 +86,11 @@ class _Norm(Constraint):
 
     def __init__(self, axis: Axis = 0) -> None:
         if isinstance(axis, Sequence):  # a list, as it comes back from JSON
-            axis = tuple(axis)
-        for entry in axis if isinstance(axis, tuple) else (axis,):
-            integer("axis", entry, minimum=-64)
-        self.axis = axis
+            self.axis: int | tuple[int, ...] = tuple(
+                integer("axis", entry, minimum=-64) for entry in axis
+            )
+        else:
+            self.axis = integer("axis", axis, minimum=-64)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)
@@ -123,8 +132,7 @@ class MaxNorm(_Norm):
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
         super().__init__(axis)
-        self.max_value = max_value
-        self.high = real("max_value", max_value, low=0.0)
+        self.max_value = self.high = real("max_value", max_value, low=0.0)
 
 
 class UnitNorm(_Norm):
@@ -171,9 +179,8 @@ class MinMaxNorm(_Norm):
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0
     ) -> None:
         super().__init__(axis)
-        self.min_value, self.max_value = min_value, max_value
-        self.low = real("min_value", min_value, low=0.0)
-        self.high = real("max_value", max_value, low=self.low)
+        self.min_value = self.low = real("min_value", min_value, low=0.0)
+        self.max_value = self.high = real("max_value", max_value, low=self.low)
         self.rate = real("rate", rate, low=0.0, high=1.0)
 
 
@@ -183,6 +190,7 @@ TABLE: dict[str, type[Constraint]] = {
     "unit_norm": UnitNorm,
     "min_max_norm": MinMaxNorm,
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Constraint | None:
@@ -198,7 +206,7 @@ def resolve(identifier: object) -> Constraint | None:
     Examples
     --------
     >>> resolve("max_norm")
-    MaxNorm(max_value=2, axis=0)
+    MaxNorm(max_value=2.0, axis=0)
     """
     if identifier is None:
         return None

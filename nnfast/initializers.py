@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import _resolve
-from nnfast._validation import real
+from nnfast._validation import integer, real
 
 Floats = NDArray[np.float64]
 
@@ -29,8 +29,12 @@ class Initializer(_resolve.Configured):
 
     def __post_init__(self) -> None:
         for f in fields(self):
+            value = getattr(self, f.name)
             if isinstance(f.default, float):
-                real(f.name, getattr(self, f.name), low=0.0 if f.name == "stddev" else -math.inf)
+                low = 0.0 if f.name == "stddev" else -math.inf
+                self._keep(**{f.name: real(f.name, value, low=low)})
+            elif f.name == "seed" and value is not None:
+                self._keep(seed=integer("seed", value, minimum=0))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         """Return an array of `shape`, drawn with `rng` unless the initializer has a seed."""
@@ -232,12 +236,13 @@ class VarianceScaling(Initializer):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        real("scale", self.scale, above=0.0)
+        super().__post_init__()
+        self._keep(scale=real("scale", self.scale, above=0.0))
         _resolve.choose("mode", self.mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
         kinds = {kind: kind for kind in ("truncated_normal", "untruncated_normal", "uniform")}
         kinds["normal"] = "truncated_normal"
         kind = _resolve.choose("distribution", str(self.distribution).lower(), kinds)
-        object.__setattr__(self, "distribution", kind)
+        self._keep(distribution=kind)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         n_in, n_out = _fans(shape)
@@ -333,6 +338,7 @@ TABLE: dict[str, type[Initializer]] = {
     "zero": Zeros,
     "one": Ones,
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Initializer:

@@ -46,7 +46,7 @@ from nnfast._pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
-from nnfast._resolve import choose, describe
+from nnfast._resolve import choose, describe, name_constructors
 from nnfast._validation import Shape, entries, flag, integer, real, shape
 
 __all__ = [
@@ -311,9 +311,9 @@ class ActivityRegularization(Layer):
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Unpack[LayerOptions]) -> None:
         if "activity_regularizer" in options:
             raise TypeError("ActivityRegularization takes l1 and l2, not activity_regularizer")
-        super().__init__(**options)
-        self.l1, self.l2 = l1, l2
-        self.activity_regularizer = regularizers.L1L2(l1, l2)
+        super().__init__(**options, activity_regularizer=regularizers.L1L2(l1, l2))
+        self.l1 = real("l1", l1, low=0.0)
+        self.l2 = real("l2", l2, low=0.0)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -411,6 +411,7 @@ TABLE: dict[str, type[Layer]] = {
         *(GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D),
     )
 }
+name_constructors(TABLE.values())
 
 
 # Keras' name.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnfast import _resolve
 from nnfast._engine import LOSSES
-from nnfast._validation import Shape, real, real_array
+from nnfast._validation import Shape, entries, flag, real, real_array
 
 Array = NDArray[Any]
 
@@ -67,6 +67,9 @@ class _Crossentropy(Loss):
     """What the cross-entropies have in common."""
 
     from_logits: bool = False
+
+    def __post_init__(self) -> None:
+        self._keep(from_logits=flag("from_logits", self.from_logits))
 
     def engine_loss(self, final_activation: str) -> tuple[int, bool]:
         if self.from_logits:
@@ -124,11 +127,11 @@ class Huber(Loss):
     kind = "huber"
 
     def __post_init__(self) -> None:
-        real("delta", self.delta, above=0.0)
+        self._keep(delta=real("delta", self.delta, above=0.0))
 
     @property
     def levels(self) -> tuple[float, ...]:
-        return (float(self.delta),)
+        return (self.delta,)
 
 
 class LogCosh(Loss):
@@ -170,12 +173,12 @@ class Quantile(Loss):
     kind = "quantile"
 
     def __post_init__(self) -> None:
-        if isinstance(self.level, Sequence):  # a list, as it comes back from JSON
-            object.__setattr__(self, "level", tuple(self.level))
-        if not self.levels:
+        many = isinstance(self.level, (Sequence, np.ndarray))
+        given = entries("level", self.level) if many else [self.level]
+        if not given:
             raise ValueError("level must have at least one number; received ()")
-        for level in self.levels:
-            real("level", level, above=0.0, below=1.0)
+        levels = tuple(real("level", level, above=0.0, below=1.0) for level in given)
+        self._keep(level=levels if many else levels[0])
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -230,7 +233,9 @@ class BinaryCrossentropy(_Crossentropy):
     canonical = "sigmoid"
 
     def __post_init__(self) -> None:
-        real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
+        super().__post_init__()
+        smoothing = real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
+        self._keep(label_smoothing=smoothing)
 
     def smoothing(self, n_out: int) -> tuple[float, float]:
         return 1.0 - self.label_smoothing, 0.5 * self.label_smoothing
@@ -260,7 +265,9 @@ class CategoricalCrossentropy(_Crossentropy):
     rowwise = True
 
     def __post_init__(self) -> None:
-        real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
+        super().__post_init__()
+        smoothing = real("label_smoothing", self.label_smoothing, low=0.0, high=1.0)
+        self._keep(label_smoothing=smoothing)
 
     def smoothing(self, n_out: int) -> tuple[float, float]:
         return 1.0 - self.label_smoothing, self.label_smoothing / n_out
@@ -419,6 +426,7 @@ TABLE: dict[str, type[Loss]] = {
     "cce": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Loss:

@@ -374,6 +374,7 @@ TABLE: dict[str, type[Metric]] = {
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def deserialize(identifier: object) -> Metric:

@@ -166,6 +166,9 @@ class Sequential(Gradients, Files):
         ------
         TypeError, ValueError
             If an argument is not as described, before training starts.
+        RuntimeError
+            If the model is in training already: in another thread, or in the `fit` whose callback
+            calls this. Predictions and evaluations are allowed at any time.
 
         Warns
         -----
@@ -188,52 +191,57 @@ class Sequential(Gradients, Files):
         >>> sorted(history.history)
         ['loss', 'val_loss']
         """
-        callback_list = CallbackList(callbacks)
-        validation_split = check.real("validation_split", validation_split, low=0.0, below=1.0)
-        shuffle = check.flag("shuffle", shuffle)
-        check.check_single_weighting(class_weight, sample_weight)
-        steps = check.optional_integer("steps_per_epoch", steps_per_epoch)
-        stream = train = validation = None
-        if check.is_stream(x):
-            check.check_alone("x", y=y, sample_weight=sample_weight, split=validation_split or None)
-            stream = Stream(x, steps, self._order if shuffle else None)
-            prepare = functools.partial(self._batch, "fit", class_weight)
-            prepare(stream.begin_first(), "batch 1 of epoch 1")
-        else:
-            _, train = self._prepare("fit", x, y, sample_weight)
-        if validation_data is None and validation_split and train is not None:
-            train, validation = check.split(train, validation_split)
-        if class_weight is not None and train is not None:
-            train = train.with_class_weight(class_weight)
-        size = check.batch_size(batch_size, len(train) if train else _ANY_ROWS, steps)
-        test = self._validation(
-            validation if validation_data is None else validation_data,
-            check.optional_integer("validation_steps", validation_steps),
-            check.optional_integer("validation_batch_size", validation_batch_size) or batch_size,
-            callback_list,
-        )
-        options = Options(
-            epochs=check.integer("epochs", epochs, minimum=0),
-            initial_epoch=check.integer("initial_epoch", initial_epoch, minimum=0),
-            batch_size=size,
-            shuffle=shuffle,
-            verbose=check.verbosity(verbose),
-            steps_per_epoch=steps,
-            validation_freq=check.frequency("validation_freq", validation_freq),
-        )
-        assert self._program is not None
-        self.history = callback_list.history
-        common: dict[str, Any] = {
-            "model": self,
-            "program": self._program,
-            "validation": test,
-            "options": options,
-            "callbacks": callback_list,
-            "history": self.history,
-        }
-        if stream is not None:
-            return _streams.FitStream(stream, prepare, **common).run()
-        return Fit(train=train, **common).run()
+        self._follow_trainable()
+        with self._alone("fit"):
+            callback_list = CallbackList(callbacks)
+            validation_split = check.real("validation_split", validation_split, low=0.0, below=1.0)
+            shuffle = check.flag("shuffle", shuffle)
+            check.check_single_weighting(class_weight, sample_weight)
+            steps = check.optional_integer("steps_per_epoch", steps_per_epoch)
+            stream = train = validation = None
+            if check.is_stream(x):
+                check.check_alone(
+                    "x", y=y, sample_weight=sample_weight, split=validation_split or None
+                )
+                stream = Stream(x, steps, self._order if shuffle else None)
+                prepare = functools.partial(self._batch, "fit", class_weight)
+                prepare(stream.begin_first(), "batch 1 of epoch 1")
+            else:
+                _, train = self._prepare("fit", x, y, sample_weight)
+            if validation_data is None and validation_split and train is not None:
+                train, validation = check.split(train, validation_split)
+            if class_weight is not None and train is not None:
+                train = train.with_class_weight(class_weight)
+            size = check.batch_size(batch_size, len(train) if train else _ANY_ROWS, steps)
+            test = self._validation(
+                validation if validation_data is None else validation_data,
+                check.optional_integer("validation_steps", validation_steps),
+                check.optional_integer("validation_batch_size", validation_batch_size)
+                or batch_size,
+                callback_list,
+            )
+            options = Options(
+                epochs=check.integer("epochs", epochs, minimum=0),
+                initial_epoch=check.integer("initial_epoch", initial_epoch, minimum=0),
+                batch_size=size,
+                shuffle=shuffle,
+                verbose=check.verbosity(verbose),
+                steps_per_epoch=steps,
+                validation_freq=check.frequency("validation_freq", validation_freq),
+            )
+            assert self._program is not None
+            self.history = callback_list.history
+            common: dict[str, Any] = {
+                "model": self,
+                "program": self._program,
+                "validation": test,
+                "options": options,
+                "callbacks": callback_list,
+                "history": self.history,
+            }
+            if stream is not None:
+                return _streams.FitStream(stream, prepare, **common).run()
+            return Fit(train=train, **common).run()
 
     def _validation(
         self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
@@ -391,6 +399,10 @@ class Sequential(Gradients, Files):
         return_dict = check.flag("return_dict", return_dict)
         program, samples = self._prepare("test_on_batch", x, y, sample_weight)
         return _result(program.evaluate(samples), return_dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What `save` writes, with functions of the caller's as pickle has them.
+        return _unpickled, (self._state(),)
 
     def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
         """Return the model's outputs for `x`, as `predict` does.
@@ -558,6 +570,13 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     return model
 
 
+def _unpickled(state: dict[str, Any]) -> Sequential:
+    """Return the model of which `Sequential.__reduce__` gave the state."""
+    model = Sequential.from_config(state["model"])
+    model._take_state(state)
+    return model
+
+
 def model_from_json(text: str) -> Sequential:
     """Return a new model, with new weights, made from what `Sequential.to_json` gave.
 
@@ -604,7 +623,11 @@ def clone_model(
     chain = [clone(layer) for layer in model.layers]
     if model._one is not None:
         chain.insert(0, InputLayer(model._one))
-    return Sequential(chain, name=model.name, dtype=model.dtype)
+    copy = Sequential(chain, name=model.name, dtype=model.dtype)
+    if not model.trainable:
+        copy._trainable = False
+        copy.note_trainable()
+    return copy
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import _resolve, schedules
-from nnfast._engine import OPTIMIZERS
+from nnfast._engine import OPTIMIZERS, Engine
 from nnfast._validation import flag, integer, real
 
 # So that `from nnfast.optimizers.schedules import …` finds the module that is there already.
@@ -36,12 +36,27 @@ _RANGES = {
 }
 
 
+def _checked(made: Field[Any], value: Any) -> Any:
+    """Return the value of a hyper-parameter as a plain one of Python."""
+    if made.name == "learning_rate":
+        scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
+        return schedules.resolve(value) if scheduled else real(made.name, value, low=0.0)
+    if isinstance(made.default, bool):
+        return flag(made.name, value)
+    if made.kw_only and value is None:
+        return None
+    if made.name == "ema_overwrite_frequency":
+        return integer(made.name, value, minimum=1)
+    return real(made.name, value, **_RANGES[made.name])
+
+
 @dataclass(repr=False, eq=False)
 class Optimizer(_resolve.Configured):
     """Base of the optimizers, with the options that all of them have.
 
-    `learning_rate` is a number or a schedule (of `nnfast.schedules`). It may be set at any
-    time, between two epochs too; the other hyper-parameters are read by `Sequential.compile`.
+    `learning_rate` is a number or a schedule (of `nnfast.schedules`). Hyper-parameters may be set
+    at any time, between two epochs too, and hold from the next step on. In use only those cannot be
+    set that change what an optimizer keeps for each weight, such as `use_ema`.
 
     Parameters
     ----------
@@ -76,6 +91,8 @@ class Optimizer(_resolve.Configured):
     ------
     TypeError, ValueError
         If a hyper-parameter is not a number or out of range, or two ways of clipping are given.
+    AttributeError
+        If one is set in use that then cannot be set.
     """
 
     learning_rate: float | schedules.LearningRateSchedule
@@ -89,25 +106,46 @@ class Optimizer(_resolve.Configured):
 
     kind: ClassVar[str]
 
+    # Hyper-parameters that only count before the first step.
+    initial: ClassVar[tuple[str, ...]] = ()
+
+    # How often one has been set: an engine that knows another number reads them anew.
+    version: ClassVar[int] = 0
+
+    # Whether an engine has slots for it.
+    in_use: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name in _RANGES and not (f.kw_only and value is None):
-                setattr(self, f.name, real(f.name, value, **_RANGES[f.name]))
-            elif isinstance(f.default, bool):
-                setattr(self, f.name, flag(f.name, value))
+        self._check_clipping()
+
+    def _check_clipping(self) -> None:
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
         given = [name for name in clips if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"Give only one way of clipping; received {' and '.join(given)}")
-        if self.ema_overwrite_frequency is not None:
-            integer("ema_overwrite_frequency", self.ema_overwrite_frequency, minimum=1)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "learning_rate":
-            scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
-            value = schedules.resolve(value) if scheduled else real(name, value, low=0.0)
+        made = self.__dataclass_fields__.get(name)
+        if made is None:
+            super().__setattr__(name, value)
+            return
+        value = _checked(made, value)
+        if name not in vars(self) or name == "learning_rate":
+            super().__setattr__(name, value)
+            return
+        before, n_slots = getattr(self, name), self.n_slots
         super().__setattr__(name, value)
+        try:
+            self._check_clipping()
+            if self.in_use and (self.n_slots != n_slots or name in self.initial):
+                raise AttributeError(
+                    f"{name} of {type(self).__name__} cannot change from {before} to {value} in "
+                    "use, because it says what is kept for each weight: compile with a new optimizer"
+                )
+        except BaseException:
+            super().__setattr__(name, before)
+            raise
+        vars(self)["version"] = self.version + 1
 
     def __repr__(self) -> str:
         shown = [f for f in fields(self) if not f.kw_only or getattr(self, f.name) != f.default]
@@ -125,6 +163,25 @@ class Optimizer(_resolve.Configured):
         if isinstance(self.learning_rate, schedules.LearningRateSchedule):
             return self.learning_rate.over(first, count)
         return np.full(count, self.learning_rate)
+
+    def configure(self, engine: Engine) -> None:
+        """Make an engine take the steps of this optimizer, from its initial state."""
+        self._tell(engine, goes_on=False)
+        self.start(engine.slots)
+        vars(self)["in_use"] = True
+
+    def next_rates(self, engine: Engine, count: int) -> NDArray[np.float64]:
+        """Return the learning rates of an engine's next steps.
+
+        It takes over the other hyper-parameters if they have been set.
+        """
+        if engine.optimizer_version != self.version:
+            self._tell(engine, goes_on=True)
+        return self.rates(engine.iterations, count)
+
+    def _tell(self, engine: Engine, goes_on: bool) -> None:
+        engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, goes_on=goes_on)
+        engine.optimizer_version = self.version
 
     @property
     def id(self) -> int:
@@ -375,6 +432,7 @@ class Adagrad(Optimizer):
     initial_accumulator_value: float = 0.1
     epsilon: float = 1e-7
     kind = "adagrad"
+    initial = ("initial_accumulator_value",)
 
     @property
     def hyper(self) -> tuple[float, ...]:
@@ -421,6 +479,7 @@ TABLE: dict[str, type[Optimizer]] = {
     "adagrad": Adagrad,
     "lion": Lion,
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Optimizer:

@@ -32,13 +32,12 @@ class L1L2(_resolve.Configured):
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, factor in vars(self).items():
-            real(name, factor, low=0.0)
+        self._keep(l1=real("l1", self.l1, low=0.0), l2=real("l2", self.l2, low=0.0))
 
     @property
     def penalty(self) -> tuple[float, float]:
         """The two factors, (l1, l2)."""
-        return float(self.l1), float(self.l2)
+        return self.l1, self.l2
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,12 @@ class L2(L1L2):
     """
 
     def __init__(self, l2: float = 0.01, l1: float = 0.0) -> None:
-        object.__setattr__(self, "l1", l1)
-        object.__setattr__(self, "l2", l2)
+        self._keep(l1=l1, l2=l2)
         self.__post_init__()
 
 
 TABLE: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> L1L2 | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import _resolve
-from nnfast._validation import entries, flag, real
+from nnfast._validation import entries, flag, optional_text, real
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ class _Decay(_Vectorized):
         self.decay_steps = real("decay_steps", decay_steps, above=0.0)
         self.decay_rate = real("decay_rate", decay_rate, low=0.0)
         self.staircase = flag("staircase", staircase)
-        self.name = name
+        self.name = optional_text("name", name)
 
     def _periods(self, t: Floats) -> Floats:
         p = t / self.decay_steps
@@ -191,7 +191,7 @@ class PolynomialDecay(_Vectorized):
         self.end_learning_rate = _rate("end_learning_rate", end_learning_rate)
         self.power = real("power", power)
         self.cycle = flag("cycle", cycle)
-        self.name = name
+        self.name = optional_text("name", name)
 
     def _at(self, t: Floats) -> Floats:
         if self.cycle:
@@ -241,7 +241,7 @@ class CosineDecay(_Vectorized):
         self.initial_learning_rate = _rate("initial_learning_rate", initial_learning_rate)
         self.decay_steps = real("decay_steps", decay_steps, above=0.0)
         self.alpha = real("alpha", alpha, low=0.0, high=1.0)
-        self.name = name
+        self.name = optional_text("name", name)
         self.warmup_target = (
             None if warmup_target is None else _rate("warmup_target", warmup_target)
         )
@@ -301,7 +301,7 @@ class CosineDecayRestarts(_Vectorized):
         self.t_mul = real("t_mul", t_mul, low=1.0)
         self.m_mul = real("m_mul", m_mul, low=0.0)
         self.alpha = real("alpha", alpha, low=0.0, high=1.0)
-        self.name = name
+        self.name = optional_text("name", name)
 
     def _at(self, t: Floats) -> Floats:
         p = t / self.first_decay_steps
@@ -344,7 +344,7 @@ class PiecewiseConstantDecay(_Vectorized):
         steps, rates = entries("boundaries", boundaries), entries("values", values)
         self.boundaries = tuple(real("each of boundaries", step) for step in steps)
         self.values = tuple(_rate("each of values", rate) for rate in rates)
-        self.name = name
+        self.name = optional_text("name", name)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 "values must have one entry more than boundaries; received "
@@ -399,7 +399,7 @@ class OneCycle(_Vectorized):
         self.div_factor = real("div_factor", div_factor, above=0.0)
         self.final_div_factor = real("final_div_factor", final_div_factor, above=0.0)
         self.shape = _resolve.choose("shape", shape, {"cosine": "cosine", "linear": "linear"})
-        self.name = name
+        self.name = optional_text("name", name)
 
     def _at(self, t: Floats) -> Floats:
         first = self.max_learning_rate / self.div_factor
@@ -427,6 +427,7 @@ TABLE: dict[str, type[LearningRateSchedule]] = {
         OneCycle,
     )
 }
+_resolve.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> LearningRateSchedule:

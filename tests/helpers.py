@@ -225,4 +225,6 @@ def randomize(model: nnfast.Sequential, seed: int = 0) -> list[NDArray[Any]]:
 def trainable(model: nnfast.Sequential, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return those of `values`, one for each weight, that belong to a weight that is trained."""
     names = [(layer, name) for layer in model.layers for name in layer.named_weights]
-    return [v for (layer, name), v in zip(names, values, strict=True) if name not in layer.frozen]
+    return [
+        v for (layer, name), v in zip(names, values, strict=True) if name not in layer.fixed_weights
+    ]

@@ -420,3 +420,130 @@ def test_weighted_metrics_are_saved(tmp_path: Any) -> None:
     assert list(values) == ["loss", "mae", "weighted_mae", "binary_accuracy"]
     one.save(tmp_path / "model")
     assert nnfast.load_model(tmp_path / "model").evaluate(X, X[:, :2], **options) == values
+
+
+def numpy_values(value: Any) -> Any:
+    """Return an argument with every number and flag in it as one of NumPy's."""
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if isinstance(value, int):
+        return np.int64(value)
+    if isinstance(value, float):
+        return np.float32(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(numpy_values(entry) for entry in value)
+    if isinstance(value, dict):
+        return {key: numpy_values(entry) for key, entry in value.items()}
+    return value
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether something is made of values that JSON has, not of their subclasses."""
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    return type(value) in (bool, int, float, str, type(None))
+
+
+# Arguments that have no default.
+REQUIRED: dict[str, dict[str, Any]] = {
+    "ExponentialDecay": {"initial_learning_rate": 0.5, "decay_steps": 3, "decay_rate": 0.25},
+    "InverseTimeDecay": {"initial_learning_rate": 0.5, "decay_steps": 3, "decay_rate": 0.25},
+    "PolynomialDecay": {"initial_learning_rate": 0.5, "decay_steps": 3},
+    "CosineDecay": {"initial_learning_rate": 0.5, "decay_steps": 3, "warmup_target": 1.5},
+    "CosineDecayRestarts": {"initial_learning_rate": 0.5, "first_decay_steps": 3},
+    "PiecewiseConstantDecay": {"boundaries": [2], "values": [0.5, 0.25]},
+    "OneCycle": {"max_learning_rate": 0.5, "total_steps": 9},
+}
+# Others than the defaults, which are None.
+OPTIONAL: dict[str, dict[str, Any]] = {
+    "Precision": {"thresholds": (0.25, 0.5), "top_k": 2, "class_id": 1},
+    "Recall": {"thresholds": 0.25, "top_k": 2, "class_id": 1},
+    "AUC": {"thresholds": [0.25, 0.5]},
+    "Quantile": {"level": (0.25, 0.5)},
+    "MaxNorm": {"axis": [0, 1]},
+    "SGD": {"clipnorm": 0.5, "weight_decay": 0.25, "ema_overwrite_frequency": 3},
+    "Adam": {"clipvalue": 0.5},
+    "Lion": {"global_clipnorm": 0.5},
+}
+DESCRIBED = {
+    f"{module.__name__.rpartition('.')[2]}.{cls.__name__}": cls
+    for module in (*(m for m, _, _ in FAMILIES), schedules)
+    for cls in module.TABLE.values()
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_values_are_kept_as_plain_ones(name: str) -> None:
+    """A float32 or a bool of NumPy as an argument gives what the number of Python gives."""
+    cls = DESCRIBED[name]
+    arguments = {
+        key: p.default
+        for key, p in inspect.signature(cls).parameters.items()
+        if p.default is not p.empty
+    }
+    arguments |= {"seed": 3} if "seed" in arguments else {}
+    arguments |= REQUIRED.get(cls.__name__, {}) | OPTIONAL.get(cls.__name__, {})
+    config = cls(**{key: numpy_values(value) for key, value in arguments.items()}).get_config()
+    assert is_plain(config)
+    for key, value in arguments.items():
+        assert config[key] == json.loads(json.dumps(value)) or config[key] == np.float32(value)
+
+
+@pytest.mark.parametrize("name", layers.TABLE)
+def test_values_of_layers_are_kept_as_plain_ones(name: str) -> None:
+    expected = LAYERS[name]().get_config()
+    layer = type(LAYERS[name]()).from_config(
+        numpy_values(expected) | {"trainable": np.bool_(False)}
+    )
+    config = layer.get_config()
+    assert is_plain(config)
+    assert config.pop("trainable") is False
+    assert json.dumps(config) == json.dumps(_rounded(expected))
+
+
+def _rounded(value: Any) -> Any:
+    """Return a configuration with its numbers as float32 has them."""
+    if isinstance(value, float):
+        return float(np.float32(value))
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def test_models_of_such_values_are_saved(tmp_path: Any) -> None:
+    model = nnfast.Sequential(
+        [
+            layers.Dense(
+                np.int64(2), kernel_regularizer=regularizers.L2(np.float32(0.1)), input_dim=4
+            )
+        ]
+    )
+    loss = losses.BinaryCrossentropy(np.bool_(True), label_smoothing=np.float32(0.25))
+    model.compile(optimizers.SGD(np.float32(0.5), ema_overwrite_frequency=np.int64(3)), loss)
+    model.save(tmp_path / "model.safetensors")
+    twin = nnfast.load_model(tmp_path / "model.safetensors")
+    assert twin.get_config() == model.get_config()
+    assert (twin.loss, twin.optimizer) == (model.loss, model.optimizer)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: layers.Dense(2, foo=1), "Dense"),
+        (lambda: layers.MaxPooling2D(foo=1), "MaxPooling2D"),
+        (lambda: layers.Conv2D(), "Conv2D"),  # type: ignore[call-arg]
+        (lambda: losses.MeanSquaredError(foo=1), "MeanSquaredError"),  # type: ignore[call-arg]
+        (lambda: metrics.MeanAbsoluteError(foo=1), "MeanAbsoluteError"),  # type: ignore[call-arg]
+        (lambda: constraints.UnitNorm(foo=1), "UnitNorm"),  # type: ignore[call-arg]
+        (lambda: initializers.HeNormal(foo=1), "HeNormal"),  # type: ignore[call-arg]
+        (lambda: schedules.ExponentialDecay(), "ExponentialDecay"),  # type: ignore[call-arg]
+        (lambda: regularizers.L1(foo=1), "L1"),  # type: ignore[call-arg]
+        (lambda: optimizers.AdamW(foo=1), "AdamW"),  # type: ignore[call-arg]
+    ],
+)
+def test_errors_of_arguments_name_the_class(make: Callable[[], Any], name: str) -> None:
+    """Not the base whose constructor it has."""
+    with pytest.raises(TypeError, match=rf"^{name}(\.__init__\(\))? (got an unexp|missing)"):
+        make()

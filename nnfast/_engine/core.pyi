@@ -51,6 +51,7 @@ class Engine:
     batch: int
     epoch: int
     n_threads: int
+    optimizer_version: int
     def __init__(self, plan: Plan, dtype: str) -> None: ...
     @property
     def weights(self) -> Any: ...
@@ -89,7 +90,10 @@ class Engine:
         global_norm: float = ...,
         ema_momentum: float = ...,
         ema_period: float = ...,
+        *,
+        goes_on: bool = ...,
     ) -> None: ...
+    def replan(self, plan: Plan) -> None: ...
     def run(
         self,
         data: Data,

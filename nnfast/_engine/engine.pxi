@@ -55,6 +55,21 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     return buffer
 
 
+cdef Chain chain_of(list ops, width, out, list memory) except *:
+    """An op table in memory of its own, which is added to the list."""
+    cdef Chain chain
+    cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
+    cdef int i
+    chain.ops = <Op*>table.data
+    for i, op in enumerate(ops):
+        chain.ops[i] = op
+    memory.append(table)
+    chain.n_ops = len(ops)
+    chain.width = width
+    chain.out = out
+    return chain
+
+
 cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
     """Elements for a tap of each row and column of the output, and a row of the input."""
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
@@ -77,7 +92,7 @@ cdef class Engine:
     cdef Buffer _weights, _grads, _slots, _levels, order
     cdef Buffer spare               # of the last training's Snapshot
     cdef Workspace training, idle
-    cdef list tables_memory
+    cdef list tables_memory         # of chains and arrays; a new list where they are replaced
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
     cdef object targets             # what it is given of Data
@@ -93,6 +108,7 @@ cdef class Engine:
     cdef int trial_part             # how far one has come
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
+    cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
     cdef public int n_threads       # at most; 0: as many as all models may use
     cdef public uint64_t epoch
 
@@ -100,7 +116,6 @@ cdef class Engine:
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
-        self.tables_memory = []
         if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
@@ -110,10 +125,7 @@ cdef class Engine:
         self.model.n_params = plan.n_params
         self.model.in_scale = plan.in_scale
         self.model.in_offset = plan.in_offset
-        self._take_chain(&self.model.train, plan.ops, plan.width, plan.out)
-        self._take_chain(&self.model.infer, plan.infer_ops, plan.infer_width, plan.infer_out)
-        self._take_chain(&self.model.sensitivity, plan.sensitivity_ops, plan.sensitivity_width, plan.out)
-        self._take_arrays(plan.arrays)
+        self._take_tables(plan)
         self.model.ld_in = plan.ops[0]["ld_x"]
         self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
         self.n_stats = plan.n_stats
@@ -126,7 +138,6 @@ cdef class Engine:
         self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
-        self._measure()
         self.product.kind = LOSS_PRODUCT
         self.product.target_scale = 1
         self.peak.kind = LOSS_PEAK
@@ -141,29 +152,36 @@ cdef class Engine:
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
 
-    cdef _take_chain(self, Chain* chain, list ops, width, out):
-        cdef Buffer memory = Buffer(len(ops), sizeof(Op), b"f")
-        cdef Op* table = <Op*>memory.data
-        cdef int i
-        for i, op in enumerate(ops):
-            table[i] = op
-        self.tables_memory.append(memory)
-        chain.ops = table
-        chain.n_ops = len(ops)
-        chain.width = width
-        chain.out = out
-
-    cdef _take_arrays(self, list arrays):
-        cdef Buffer memory = Buffer(len(arrays), sizeof(Array), b"f")
-        cdef Array* table = <Array*>memory.data
+    cdef _take_tables(self, plan):
+        """The plan's chains and arrays. Nothing is changed where there is no memory for them."""
+        cdef list memory = []
+        cdef Chain train = chain_of(plan.ops, plan.width, plan.out, memory)
+        cdef Chain infer = chain_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
+        cdef Chain sensitivity = chain_of(plan.sensitivity_ops, plan.sensitivity_width, plan.out, memory)
+        cdef Buffer table = Buffer(len(plan.arrays), sizeof(Array), b"f")
+        cdef Array* arrays = <Array*>table.data
         cdef int k
-        for k, array in enumerate(arrays):
-            table[k] = array
-            self.model.regularized |= table[k].l1 != 0 or table[k].l2 != 0
-            self.model.constrained |= table[k].constraint != CONSTRAINT_NONE
-        self.tables_memory.append(memory)
-        self.model.arrays = table
-        self.model.n_arrays = len(arrays)
+        memory.append(table)
+        self.model.regularized = self.model.constrained = False
+        for k, array in enumerate(plan.arrays):
+            arrays[k] = array
+            self.model.regularized |= arrays[k].trained and (arrays[k].l1 != 0 or arrays[k].l2 != 0)
+            self.model.constrained |= arrays[k].trained and arrays[k].constraint != CONSTRAINT_NONE
+        self.model.train = train
+        self.model.infer = infer
+        self.model.sensitivity = sensitivity
+        self.model.arrays = arrays
+        self.model.n_arrays = len(plan.arrays)
+        self.tables_memory = memory
+        self._measure()
+
+    def replan(self, plan):
+        """Take a plan with the same weights in the same places, of which others are trained."""
+        self.refuse_if_busy()
+        if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
+            raise ValueError("the plan has other weights than the engine")
+        self._take_tables(plan)
+        self.training = self.idle = None
 
     cdef _measure(self):
         """Scratch and work of the widest ops."""
@@ -171,10 +189,11 @@ cdef class Engine:
         cdef Op* op
         cdef Py_ssize_t need = self.model.ld_out
         cdef double flops = 0
+        self.model.active = self.model.batch_norms = False
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
-            self.model.batch_norms |= op.kind == OP_BATCH_NORM
+            self.model.batch_norms |= op.kind == OP_BATCH_NORM and not op.frozen
             if op.kind == OP_DENSE:
                 need = max(need, self.k.dense_scratch(op.n_in, op.n_out))
                 flops += 2.0 * op.n_in * op.n_out
@@ -243,13 +262,20 @@ cdef class Engine:
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
-                      double ema_momentum=0, Py_ssize_t ema_period=0):
+                      double ema_momentum=0, Py_ssize_t ema_period=0, *, bint goes_on=False):
+        """goes_on: these are other numbers of the same optimizer, whose slots and steps stay."""
         cdef Update update = update_of(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
-        cdef Buffer slots = Buffer(n_slots, self.model.slot_stride, self.format)
+        cdef Buffer slots
         self.refuse_if_busy()
         update.clip_norm = clip_norm
         update.global_norm = global_norm
         update.ema_period = ema_period
+        if goes_on:
+            if kind != self.model.optimizer.kind or n_slots != self.model.optimizer.n_slots:
+                raise ValueError("the optimizer is another one, or has other slots")
+            self.model.optimizer = update
+            return
+        slots = Buffer(n_slots, self.model.slot_stride, self.format)
         self.model.optimizer = update
         self._slots = slots
         self.model.slots = self._slots.data
@@ -346,6 +372,7 @@ cdef class Engine:
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
+        cdef Workspace workspace
         cdef Run* run
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, given or self.function is None)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
@@ -359,7 +386,9 @@ cdef class Engine:
         if lr.shape[0] == 0:
             return STATUS_OK, 0
         self.refuse_if_busy()
-        run = &self.training_workspace(batch_size).run
+        workspace = self.training_workspace(batch_size)
+        workspace.take_model(self)
+        run = &workspace.run
         if shuffle and (self.order is None or self.order.shape[1] != n):
             self.order = Buffer(1, n, b"i")
             self.mid_epoch = False
@@ -370,7 +399,7 @@ cdef class Engine:
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.training = True
-        run.objective = &self.product if given else &self.model.loss
+        run.objective = &self.product if given else &workspace.model.loss
         self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
@@ -537,8 +566,6 @@ cdef class Engine:
         """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given; or, of the loss,
         only the regularizers' penalties."""
         cdef Workspace workspace
-        if not penalties:
-            self.refuse_function()
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
         workspace = self.infer(data, outputs, penalties)
         return 0.0 if workspace is None else self.mean_loss(workspace)
@@ -550,7 +577,8 @@ cdef class Engine:
         if n == 0:
             return None
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
-        workspace.memory.append(self._levels)   # set_loss may replace it meanwhile
+        if not penalties:
+            workspace.refuse_function()
         run = &workspace.run
         run.data = &data.view
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
@@ -565,8 +593,6 @@ cdef class Engine:
         """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
         cdef Workspace workspace
         cdef Run* run
-        if not given:
-            self.refuse_function()
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
@@ -575,6 +601,8 @@ cdef class Engine:
         run.data = &data.view
         if given:
             run.objective = &self.product
+        else:
+            workspace.refuse_function()
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
         self.busy = True
@@ -596,16 +624,16 @@ cdef class Engine:
         cdef Workspace workspace
         cdef Run* run
         cdef bint targets = data.view.y != NULL or data.view.labels != NULL
-        if targets and not given:
-            self.refuse_function()
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
         if data.view.n == 0:
             return
         workspace = self.pass_workspace(&self.model.sensitivity, data.view.n, 2 * self.flops, False)
-        workspace.memory.append(self._levels)   # as in infer
         run = &workspace.run
         run.data = &data.view
-        run.objective = &self.product if given else &self.model.loss if targets else &self.peak
+        if given or not targets:
+            run.objective = &self.product if given else &self.peak
+        else:
+            workspace.refuse_function()
         run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
         self.go_through(run, self.k.sensitivity, 3 * self.flops)
 
@@ -625,10 +653,6 @@ cdef class Engine:
                 seconds = max(self.k.now() - begin, 1e-6)
                 together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
         return 0
-
-    cdef refuse_function(self):
-        if self.function is not None:
-            raise RuntimeError("a loss that is a function is called by whoever wants its value")
 
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
         """For one pass over n rows in chunks; partial gradients bound the number of chunks."""

@@ -196,8 +196,14 @@ cdef void* start_of(array) except? NULL:
 # ---- working memory ------------------------------------------------------------------------------
 
 cdef class Workspace:
-    """Everything that a run needs besides model and data: arenas, scratch, partial sums."""
+    """Everything that a run needs besides weights and data: arenas, scratch, partial sums.
+
+    It has the engine's model as it was when the run began: another thread may compile meanwhile.
+    """
     cdef Run run
+    cdef Model model
+    cdef list tables                # the memory of the model's chains and arrays …
+    cdef Buffer levels              # … and of its loss
     cdef int threads
     cdef list memory
     cdef object key
@@ -224,14 +230,24 @@ cdef class Workspace:
             blocks[i].activity = <double*>self.take(rows, 1, b"d")
         return blocks
 
+    cdef take_model(self, Engine engine):
+        self.model = engine.model
+        self.tables = engine.tables_memory
+        self.levels = engine._levels
+
+    cdef refuse_function(self):
+        if self.model.loss.kind == LOSS_CALL:
+            raise RuntimeError("a loss that is a function is called by whoever wants its value")
+
     cdef prepare(self, Engine engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
         """All but the blocks; partials: with gradients of the chunks."""
         cdef bytes format = engine.format
         self.memory = []
         self.threads = n_threads
-        self.run.model = &engine.model
-        self.run.chain = chain
-        self.run.objective = &engine.model.loss
+        self.take_model(engine)
+        self.run.model = &self.model
+        self.run.chain = <Chain*>(<char*>&self.model + (<char*>chain - <char*>&engine.model))
+        self.run.objective = &self.model.loss
         self.run.n_threads = n_threads
         self.run.n_chunks = self.run.end_chunk = n_chunks
         self.run.scratch_size = engine.scratch_size

@@ -16,6 +16,11 @@ cdef inline real* array(const Model* model, int which) noexcept nogil:
     return NULL if which < 0 else <real*>model.params + model.arrays[which].begin
 
 
+cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
+    """Whether an op has this array, and the optimizer changes it."""
+    return which >= 0 and model.arrays[which].trained
+
+
 cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
     return a.outer * a.rows * a.cols
 
@@ -44,6 +49,8 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
     cdef double total = 0
     cdef int k
     for k in range(model.n_arrays):
+        if not model.arrays[k].trained:
+            continue
         adjust = adjust_of(model, k, share)
         for i in range(blocks(array_size(&model.arrays[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
@@ -66,6 +73,8 @@ cdef double array_norm(const Run* run, int which) noexcept nogil:
     cdef double total = 0
     cdef int k
     for k in range(which + 1):
+        if not run.model.arrays[k].trained:
+            continue
         for i in range(blocks(array_size(&run.model.arrays[k]), SUM_BLOCK)):
             if k == which:
                 total += run.sums[block]
@@ -89,6 +98,8 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
     cdef int k
     for k in range(model.n_arrays):
         a = &model.arrays[k]
+        if not a.trained:
+            continue
         for p in range(max(p0, a.begin), min(p1, a.begin + array_size(a))):
             w = (<const real*>model.params)[p]
             grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
@@ -113,7 +124,7 @@ cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogi
     for k in range(model.n_arrays):
         begin = max(p0, model.arrays[k].begin)
         end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
-        if begin >= end:
+        if begin >= end or not model.arrays[k].trained:
             continue
         adjust = adjust_of(model, k, step.share)
         adjust.factor = factor
@@ -132,6 +143,8 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
     for k in range(run.model.n_arrays):
         a = &run.model.arrays[k]
         w = array(run.model, k)
+        if not a.trained:
+            continue
         if a.constraint == CONSTRAINT_NON_NEG:
             begin = cut(array_size(a), 16, t, n)
             constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
@@ -188,7 +201,7 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
 
 cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
     """An array's part of flat gradients, NULL where there is none."""
-    return NULL if which < 0 else grads + model.arrays[which].begin
+    return grads + model.arrays[which].begin if is_trained(model, which) else NULL
 
 
 cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads,
@@ -205,7 +218,7 @@ cdef void norm_gradient(const Part* part, const Op* op, Range rows, real* grads,
     cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.team)
     if dgamma == NULL and dbeta == NULL:
         return      # and of the first layer there is no dy
-    if op.kind == OP_BATCH_NORM and run.training:
+    if normalizes_batch(run, op):
         # The way back has them already.
         if dgamma != NULL:
             memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
@@ -234,7 +247,7 @@ cdef void update_channels(const Part* part, const Op* op, const Step* step, int 
     cdef const Model* model = part.run.model
     cdef Py_ssize_t c0 = cut(op.channels, 16, part.t, part.team)
     cdef Py_ssize_t c1 = cut(op.channels, 16, part.t + 1, part.team)
-    if which >= 0 and c0 < c1:
+    if is_trained(model, which) and c0 < c1:
         sum_partials(part.run, model.arrays[which].begin + c0, model.arrays[which].begin + c1)
         step_range(model, which, c0, c1 - c0, step)
 
@@ -330,9 +343,9 @@ cdef void update_parameters(const Part* part, const Step* step) noexcept nogil:
                 norm_gradient(part, op, chunk_of(run, c, part.rows), partial(run, c), False)
             update_channels(part, op, step, op.w)
             update_channels(part, op, step, op.b)
-        elif has_kernel(op):
+        elif has_kernel(op) and is_trained(run.model, op.w):
             update_filters(part, op, step)
-        elif op.kind == OP_DENSE:
+        elif op.kind == OP_DENSE and is_trained(run.model, op.w):
             update_dense(part, op, step)
             if op.b >= 0 and part.t == part.team - 1:
                 update_bias(part, op, step)
@@ -365,9 +378,9 @@ cdef void add_gradients(const Part* part, Range rows, real* grads, bint accumula
         op = &part.run.chain.ops[o]
         if op.kind == OP_BATCH_NORM or op.kind == OP_LAYER_NORM:
             norm_gradient(part, op, rows, grads, accumulate)
-        elif has_kernel(op):
+        elif has_kernel(op) and is_trained(part.run.model, op.w):
             filter_gradient(part, op, rows, grads, accumulate)
-        elif op.kind == OP_DENSE:
+        elif op.kind == OP_DENSE and is_trained(part.run.model, op.w):
             dense_gradient(part, op, rows, grads, accumulate)
 
 
@@ -387,16 +400,21 @@ cdef void keep_averages(const Run* run) noexcept nogil:
     cdef int o
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
-        if op.kind == OP_BATCH_NORM:
+        if op.kind == OP_BATCH_NORM and not op.frozen:
             keep_average(op.channels, stat(run, op, STAT_MEAN), op.momentum, kept + op.mean)
             keep_average(op.channels, stat(run, op, STAT_VARIANCE), op.momentum, kept + op.variance)
 
 
 cdef void take_average(const Run* run, int t) noexcept nogil:
-    """params = their moving average, in thread t's range."""
+    """Trained params = their moving average, in thread t's range."""
     cdef const Model* model = run.model
+    cdef const real* averages = <const real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride
     cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
-    memcpy(<real*>model.params + p0,
-           <real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride + p0,
-           (p1 - p0) * sizeof(real))
+    cdef Py_ssize_t begin, end
+    cdef int k
+    for k in range(model.n_arrays):
+        begin = max(p0, model.arrays[k].begin)
+        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
+        if begin < end and model.arrays[k].trained:
+            memcpy(<real*>model.params + begin, averages + begin, (end - begin) * sizeof(real))

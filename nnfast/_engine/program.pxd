@@ -109,8 +109,9 @@ cdef enum InputType:
     INPUT_UINT8
 
 
-# Trainable parameters of one kind: `outer` matrices of rows × cols in the flat range.
+# Parameters of one kind: `outer` matrices of rows × cols in the flat range.
 ctypedef struct Array:
+    int trained         # the optimizer changes them; else they have no gradient
     Py_ssize_t begin
     Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
@@ -149,6 +150,7 @@ ctypedef struct Op:
     int layer           # key of the op's random stream
     int dx_relu         # dX leaves multiplied by relu'(x): x is the output of a relu
     int dz_ready        # dy already holds dZ, because the next op did just that
+    int frozen          # a batch normalization that uses its moving averages in training, too
     Py_ssize_t n_in, n_out
     Py_ssize_t x, y     # slots, in elements per row of the arena
     Py_ssize_t z        # slot of what the activation is applied to; y where it works in place
@@ -197,7 +199,7 @@ ctypedef struct Objective:
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out
-    Py_ssize_t n_params     # trainable ones; after them come kept means and variances
+    Py_ssize_t n_params     # those with gradients and slots; after them come all that are never trained
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     Chain train, infer

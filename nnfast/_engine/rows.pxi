@@ -37,6 +37,11 @@ cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
     return <real*>run.stats + op.s + which * op.ld_s
 
 
+cdef inline bint normalizes_batch(const Run* run, const Op* op) noexcept nogil:
+    """Whether an op takes its mean and variance from the batch."""
+    return op.kind == OP_BATCH_NORM and run.training and not op.frozen
+
+
 cdef void given_statistics(const Run* run, int t) noexcept nogil:
     """The means and variances that do not come from the batch, ready for use."""
     cdef const real* kept = <const real*>run.model.params
@@ -49,7 +54,8 @@ cdef void given_statistics(const Run* run, int t) noexcept nogil:
         return
     for o in range(run.chain.n_ops):
         op = &run.chain.ops[o]
-        if t == 0 and (op.kind == OP_STANDARDIZE or op.kind == OP_BATCH_NORM and not run.training):
+        if t == 0 and (op.kind == OP_STANDARDIZE
+                       or op.kind == OP_BATCH_NORM and not normalizes_batch(run, op)):
             for j in range(op.ld_s):    # again and again, where a row has several groups
                 mean = kept[op.mean + j % op.channels]
                 rstd = reciprocal_root(kept[op.variance + j % op.channels], op.epsilon)
@@ -77,7 +83,7 @@ cdef void normalize_rows(const Part* part, const Op* op) noexcept nogil:
         normalize(m, 1, op.n_in, x, op.ld_x, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), NULL,
                   stat(run, op, STAT_SHIFT), y, op.ld_y)
         return
-    if run.training:
+    if normalizes_batch(run, op):
         team_wait(run)
         batch_statistics(part.rows, groups, op.channels, cut(op.channels, 16, part.t, part.team),
                          cut(op.channels, 16, part.t + 1, part.team), slot(block, op.x, 0, op.ld_x),
@@ -97,7 +103,7 @@ cdef void normalize_rows_back(const Part* part, const Op* op) noexcept nogil:
     cdef const real* x = slot(block, op.x, part.r0, op.ld_x)
     cdef const real* dy = slot(block, op.dy, part.r0, op.ld_y)
     cdef real* dx = slot(block, op.dx, part.r0, op.ld_x)
-    cdef bint batch = op.kind == OP_BATCH_NORM and run.training
+    cdef bint batch = normalizes_batch(run, op)
     if batch:
         team_wait(run)
         batch_gradient_sums(part.rows, groups, op.channels, cut(op.channels, 16, part.t, part.team),

@@ -137,10 +137,7 @@ class Network:
     def start(self, optimizer: Optimizer) -> None:
         """Take an optimizer, in its initial state."""
         self.optimizer = optimizer
-        self.engine.set_optimizer(
-            optimizer.id, optimizer.n_slots, optimizer.hyper, **optimizer.options
-        )
-        optimizer.start(self.engine.slots)
+        optimizer.configure(self.engine)
 
     def set_seed(self, seed: int) -> None:
         """Set the seed of shuffles and of dropout."""

@@ -181,7 +181,7 @@ class Training:
         """Train one epoch; return whether it was the last."""
         estimator, engine = self.estimator, self.network.engine
         self.callbacks.call("on_epoch_begin", estimator.n_iter_)
-        rates = estimator._optimizer.optimizer.rates(engine.iterations, len(self.losses))
+        rates = estimator._optimizer.optimizer.next_rates(engine, len(self.losses))
         finite = self.train.epoch(
             self.network, self.batch_size, estimator.shuffle, rates, self.losses
         )

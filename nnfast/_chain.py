@@ -385,8 +385,8 @@ class Chain:
             missing = self._missing()
             if missing:
                 raise ValueError(
-                    f"Layer {missing[0]!r} became trainable after model {self.name!r} was compiled: "
-                    "call compile() before training it"
+                    f"Layer {missing[0]!r} became trainable after model {self.name!r} was "
+                    "compiled: call compile() before training it"
                 )
         if not self._shares:
             return
@@ -447,10 +447,9 @@ class Chain:
         flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
         assign(f"model {self.name!r}", [flat], [theta])
         if len(parts) != 1:
-            for part, numbers in zip(
-                parts, np.split(flat, np.cumsum([p.size for p in parts])[:-1])
-            ):
-                part[...] = numbers
+            ends = np.cumsum([part.size for part in parts])
+            for part, end in zip(parts, ends, strict=True):
+                part[...] = flat[end - part.size : end]
 
     def _flat(self, flat: Array) -> NDArray[np.float64]:
         """Return a copy of the numbers of trainable weights among parameters or gradients."""

@@ -63,8 +63,8 @@ class Compiled(Chain):
 
     def _refuse_setting(self, name: str) -> None:
         raise AttributeError(
-            f"{name} of model {self.name!r} cannot be set, because what trains it is compiled: call "
-            f"compile({name}=…)"
+            f"{name} of model {self.name!r} cannot be set, because what trains it is compiled: "
+            f"call compile({name}=…)"
         )
 
     def compile(

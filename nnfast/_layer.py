@@ -125,8 +125,8 @@ class Layer:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in (*self._fixed, *self._fields) and hasattr(self, name):
             raise AttributeError(
-                f"{name} of layer {self.name!r} cannot be changed, because models are compiled from "
-                f"it: make a new {type(self).__name__} in a new model"
+                f"{name} of layer {self.name!r} cannot be changed, because models are compiled "
+                f"from it: make a new {type(self).__name__} in a new model"
             )
         super().__setattr__(name, value)
 

@@ -82,7 +82,7 @@ def name_constructors(classes: Iterable[type]) -> None:
     TypeError: Point.__init__() got an unexpected keyword argument 'y'
     """
     for cls in classes:
-        own: Any = cls.__init__
+        own: Any = cls.__init__  # type: ignore[misc]
         if "__init__" not in vars(cls) and isinstance(own, FunctionType):
             copy = FunctionType(
                 own.__code__, own.__globals__, "__init__", own.__defaults__, own.__closure__

@@ -35,8 +35,8 @@ class Constraint(_resolve.Configured):
     def __setattr__(self, name: str, value: object) -> None:
         if name in vars(self):
             raise AttributeError(
-                f"{name} of {self!r} cannot be changed, because models are compiled from it: make a "
-                "new one in a new layer"
+                f"{name} of {self!r} cannot be changed, because models are compiled from it: make "
+                "a new one in a new layer"
             )
         super().__setattr__(name, value)
 

@@ -311,7 +311,8 @@ class ActivityRegularization(Layer):
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Unpack[LayerOptions]) -> None:
         if "activity_regularizer" in options:
             raise TypeError("ActivityRegularization takes l1 and l2, not activity_regularizer")
-        super().__init__(**options, activity_regularizer=regularizers.L1L2(l1, l2))
+        options["activity_regularizer"] = regularizers.L1L2(l1, l2)
+        super().__init__(**options)
         self.l1 = real("l1", l1, low=0.0)
         self.l2 = real("l2", l2, low=0.0)
 

@@ -41,13 +41,18 @@ class Sequential(Gradients, Files):
         ``"sequential"``, ``"sequential_1"``, … by default.
     dtype : {"float32", "float64"}, optional
         Of weights and outputs; `nnfast.set_default_dtype`'s by default.
+    trainable : bool, default True
+        False freezes the model: see `trainable` below.
 
     Attributes
     ----------
     layers : list of Layer
         Without the `Input`.
+    trainable : bool
+        Setting it sets that of every layer, too: see `nnfast.layers.Layer`. A frozen model trains
+        nothing, whatever its layers say.
     optimizer, loss : Optimizer, Loss or None
-        None before `compile`. ``optimizer.learning_rate`` may be changed at any time.
+        None before `compile`. The optimizer's hyper-parameters may be set at any time.
     history : History or None
         Of the last `fit`, as far as it came.
     n_threads : int or None
@@ -83,10 +88,13 @@ class Sequential(Gradients, Files):
         *,
         name: str | None = None,
         dtype: str | None = None,
+        trainable: bool = True,
     ) -> None:
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         super().__init__(layers, name=name, dtype=dtype)
+        if not check.flag("trainable", trainable):
+            self.trainable = False
 
     # Training
 

@@ -140,7 +140,7 @@ class Optimizer(_resolve.Configured):
             if self.in_use and (self.n_slots != n_slots or name in self.initial):
                 raise AttributeError(
                     f"{name} of {type(self).__name__} cannot change from {before} to {value} in "
-                    "use, because it says what is kept for each weight: compile with a new optimizer"
+                    "use, because it says what is kept for each weight: compile with a new one"
                 )
         except BaseException:
             super().__setattr__(name, before)

@@ -157,6 +157,13 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Activation("relu"),
         k.layers.Dense(n, f),
     ],
+    "frozen layers": lambda k, n, f: [
+        k.layers.Dense(8, "tanh", kernel_regularizer=k.regularizers.L2(0.01), trainable=False),
+        k.layers.Dense(8, kernel_regularizer=k.regularizers.L1(0.01)),
+        k.layers.BatchNormalization(gamma_regularizer=k.regularizers.L2(0.1), trainable=False),
+        k.layers.Activation("relu"),
+        k.layers.Dense(n, f),
+    ],
     "batch normalization, first": lambda k, n, f: [
         k.layers.BatchNormalization(
             momentum=0.9, gamma_regularizer=k.regularizers.L2(0.01), center=False
@@ -604,9 +611,42 @@ def steps_of_arrays(keras: Any) -> Results:
     )
 
 
+def fine_tuning(keras: Any) -> Results:
+    """A network is trained, frozen but for its last layer, and trained as a whole again."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(48, 6)), rng.normal(size=(48, 2))
+    model = keras.Sequential(
+        [
+            keras.layers.Input((6,)),
+            keras.layers.Dense(8, activation="tanh", kernel_regularizer="l2"),
+            keras.layers.BatchNormalization(momentum=0.8),
+            keras.layers.Dense(2),
+        ]
+    )
+    kernel, bias, head, head_bias = _weights(6, 8, 2)
+    ones, zeros = np.ones(8), np.zeros(8)
+    model.set_weights([kernel, bias, ones, zeros, zeros, ones, head, head_bias])
+    results: Results = {}
+    for step, frozen in enumerate(((), (0, 1), (), (0, 1, 2))):
+        model.trainable = True
+        for index in frozen:
+            model.layers[index].trainable = False
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        history = model.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0)
+        found = _results(
+            model,
+            history,
+            evaluate=model.evaluate(x, y, verbose=0),
+            counts=[len(model.trainable_weights), len(model.non_trainable_weights)],
+        )
+        results |= {f"{step}/{key}": value for key, value in found.items()}
+    return results
+
+
 PROGRAMS: dict[str, Program] = {
     program.__name__: program
     for program in (
+        fine_tuning,
         regression,
         classification,
         imbalanced,

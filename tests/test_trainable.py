@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,7 @@ def test_freezing_in_a_callback() -> None:
     model.compile("sgd", "mse")
     fit(model, 3, callbacks=Freeze())
     kernels.append(model.layers[0].kernel.copy())
-    same = [bool((a == b).all()) for a, b in zip(kernels, kernels[1:], strict=False)]
+    same = [bool((a == b).all()) for a, b in pairwise(kernels)]
     assert same == [False, True, True]
     model = network(trainable=False)
     model.compile("sgd", "mse")

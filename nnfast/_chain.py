@@ -59,6 +59,7 @@ class Chain:
         self._lock_holder: int | None = None
         self._build_lock = threading.Lock()
         self._layers: list[Layer] = []
+        self._names: set[str] = set()
         self._one: Shape | None = None
         self._plan: Plan | None = None
         self._engine: _engine.Engine | None = None
@@ -192,7 +193,7 @@ class Chain:
                 self._build()
             except BaseException:
                 self._one = one
-                self._layers.remove(layer)
+                self._remove_last()
                 raise
 
     def pop(self) -> Layer:
@@ -218,14 +219,14 @@ class Chain:
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to pop")
         with self._alone("pop"):
-            layer = self._layers.pop()
+            layer = self._remove_last()
             if not self._layers:
                 self._unbuild()
                 return layer
             try:
                 self._build()
             except BaseException:
-                self._layers.append(layer)
+                self._place(layer)
                 raise
         return layer
 
@@ -292,24 +293,29 @@ class Chain:
                 f"Layer {layer.name!r} has dtype {layer.dtype!r} and model {self.name!r} has "
                 f"{self.dtype!r}: give the dtype to Sequential"
             )
-        if any(layer.name == other.name for other in self._layers):
+        if layer.name in self._names:
             raise ValueError(
                 f"Model {self.name!r} has a layer {layer.name!r} already; names must be unique"
             )
         if not self._layers and layer.feature_shape is not None and self._one is None:
             self._one = layer.feature_shape
         if not isinstance(layer, InputLayer):
-            self._layers.append(layer)
-            self._register(layer)
+            self._place(layer)
 
-    def _register(self, layer: Layer) -> None:
-        """Note that the layer is in this model, and that models share it where it is in several."""
-        others = [chain for ref in layer.models if (chain := ref()) is not self]
-        layer.models.append(weakref.ref(self))
-        self._shares = self._shares or bool(others)
-        for chain in others:
-            if chain is not None:
-                chain._shares = True
+    def _place(self, layer: Layer) -> None:
+        """Append a layer that has been checked; models share it where it is in several."""
+        self._layers.append(layer)
+        self._names.add(layer.name)
+        others = _other_models(layer, self)
+        layer.models = [weakref.ref(model) for model in (*others, self)]
+        for model in others:
+            self._shares = model._shares = True
+
+    def _remove_last(self) -> Layer:
+        layer = self._layers.pop()
+        self._names.remove(layer.name)
+        layer.models = [weakref.ref(model) for model in _other_models(layer, self)]
+        return layer
 
     def _build(self) -> None:
         """Make plan, engine and weights if the input's shape is known."""
@@ -329,8 +335,10 @@ class Chain:
 
     def _check_built_layers(self, plan: Plan) -> None:
         """Refuse a layer that has weights of another shape or dtype already."""
-        for index, layer in enumerate(self._layers):
-            needed = [p.shape for p in plan.parameters if p.layer == index]
+        shapes: list[list[Shape]] = [[] for _ in self._layers]
+        for p in plan.parameters:
+            shapes[p.layer].append(p.shape)
+        for layer, needed in zip(self._layers, shapes, strict=True):
             if layer.built and needed != [view.shape for view in layer.weights]:
                 raise ValueError(
                     f"Layer {layer.name!r} has weights of shapes "
@@ -358,9 +366,12 @@ class Chain:
                 view[...] = p.weight.initializer.draw(p.shape, generator)
             views[p.layer][p.name] = view
         self._views = views
-        for i, (layer, own) in enumerate(zip(self._layers, views, strict=True)):
-            fixed = {p.name for p in plan.parameters if p.layer == i and not p.weight.trainable}
-            layer.bind(own, engine, frozenset(fixed))
+        fixed: list[set[str]] = [set() for _ in self._layers]
+        for p in plan.parameters:
+            if not p.weight.trainable:
+                fixed[p.layer].add(p.name)
+        for layer, own, names in zip(self._layers, views, fixed, strict=True):
+            layer.bind(own, engine, frozenset(names))
 
     def _pull(self) -> None:
         """Copy in the weights that another model has written last."""
@@ -371,6 +382,11 @@ class Chain:
             if layer.home is not engine:
                 for name, view in own.items():
                     view[...] = layer.named_weights[name]
+        if engine is not None and not any(_other_models(layer, self) for layer in self._layers):
+            # The others are gone: the weights need not be in their memory any longer.
+            for layer, own in zip(self._layers, self._views, strict=False):
+                layer.bind(own, engine, layer.fixed_weights)
+            self._shares = False
 
     def _claim(self) -> None:
         """Make this model the one that writes the weights of its layers, those that are trainable.
@@ -604,3 +620,9 @@ class Chain:
         for layer in self._layers:
             for name, view in layer.named_weights.items():
                 yield f"layers/{layer.name}/{name}", view
+
+
+def _other_models(layer: Layer, model: Chain) -> list[Chain]:
+    """Return the other models that a layer is in, as far as they still are."""
+    models = [ref() for ref in layer.models]
+    return [other for other in models if other is not None and other is not model]

@@ -338,12 +338,13 @@ def compile_plan(
     parameters, n_params = _parameters(layers, shapes, trainable, like)
     arrays = [p for p in parameters if p.weight.trainable]
     statistics, n_stats = _statistics(training)
-    bound = [_bound(step, parameters, arrays, statistics) for step in training]
+    places = _places(parameters, arrays)
+    bound = [_bound(step, places, statistics) for step in training]
     trained = frozenset(i for i, p in enumerate(arrays) if p.trained)
     ops, width = _training_ops(bound, trained, to_input=False)
     sensitivity_ops, sensitivity_width = _training_ops(bound, trained, to_input=True)
     infer_ops, infer_width = _inference_ops(
-        [_bound(step, parameters, arrays, statistics) for step in inference]
+        [_bound(step, places, statistics) for step in inference]
     )
     return Plan(
         input_shape=input_shape,
@@ -555,18 +556,31 @@ def _inference_ops(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any
     return placed, 2 * widest
 
 
+def _places(
+    parameters: Sequence[Parameter], arrays: Sequence[Parameter]
+) -> dict[int, dict[str, int]]:
+    """Return by layer where each weight is: its array's number, or its place in the flat range."""
+    places: dict[int, dict[str, int]] = {}
+    for p in parameters:
+        if p.name in PLACE_FIELDS:
+            places.setdefault(p.layer, {})[p.name] = p.offset
+    for i, p in enumerate(arrays):
+        places.setdefault(p.layer, {})[p.name] = i
+    return places
+
+
 def _bound(
     step: _Step,
-    parameters: tuple[Parameter, ...],
-    arrays: Sequence[Parameter],
+    places: Mapping[int, Mapping[str, int]],
     statistics: Mapping[int, tuple[int, int]],
 ) -> dict[str, Any]:
     """Return the engine's op, still without the places of its slots."""
-    numbers = {PLACE_FIELDS.get(p.name): p.offset for p in parameters if p.layer == step.layer}
+    own = places.get(step.layer, {})
+    numbers = {PLACE_FIELDS[name]: place for name, place in own.items() if name in PLACE_FIELDS}
     indices = {
-        ARRAY_FIELDS[p.name]: i
-        for i, p in enumerate(arrays)
-        if p.layer == step.layer and p.name in (step.op.weights or ARRAY_FIELDS)
+        ARRAY_FIELDS[name]: place
+        for name, place in own.items()
+        if name in (step.op.weights or ARRAY_FIELDS) and name in ARRAY_FIELDS
     }
     groups = step.n_in // step.channels if step.channels else 0
     s, ld_s = statistics.get(step.layer, (-1, stride(2 * groups)))

@@ -75,6 +75,37 @@ cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
 
 
+cdef class PassTrial:
+    """Whether a team pays for passes over rows, by the seconds of whole passes: results are the same.
+
+    A team that waits for a thread which the system has put aside is slower than one thread, and so is one
+    that is woken for each short pass. The slower way is tried again now and then: rarely while it loses.
+    """
+    cdef double alone, together     # seconds of a flop, of the last pass with one thread and with a team; 0: unknown
+    cdef double next_trial, pause
+
+    cdef int choose(self, int threads, double now) noexcept:
+        """Threads for a pass that may have so many."""
+        cdef bint team = self.alone == 0 or self.together < self.alone
+        if threads == 1 or forced_threads:
+            return threads
+        if self.together > 0 and now > self.next_trial:
+            team = not team
+        return threads if team else 1
+
+    cdef void note(self, int threads, double seconds, double flops, double now) noexcept:
+        """A pass took so many seconds."""
+        cdef bint paid = self.alone == 0 or self.together < self.alone
+        cdef bint trial = now > self.next_trial
+        if threads > 1:
+            self.together = seconds / flops
+        else:
+            self.alone = seconds / flops
+        if trial or (self.together < self.alone) != paid:
+            self.pause = min(1.0, 2 * self.pause) if trial and (self.together < self.alone) == paid else 0.1
+            self.next_trial = now + self.pause + 50 * seconds
+
+
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
@@ -106,6 +137,7 @@ cdef class Engine:
     cdef double next_trial
     cdef double pause               # from one trial to the next
     cdef int trial_part             # how far one has come
+    cdef PassTrial passes
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
@@ -138,6 +170,7 @@ cdef class Engine:
         self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
+        self.passes = PassTrial()
         self.product.kind = LOSS_PRODUCT
         self.product.target_scale = 1
         self.peak.kind = LOSS_PEAK
@@ -593,6 +626,8 @@ cdef class Engine:
         """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
         cdef Workspace workspace
         cdef Run* run
+        cdef double begin
+        cdef int threads
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
@@ -605,6 +640,8 @@ cdef class Engine:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
+        begin = self.k.now()
+        threads, run.n_threads = run.n_threads, self.passes.choose(run.n_threads, begin)
         self.busy = True
         try:
             run.stop = True
@@ -616,6 +653,8 @@ cdef class Engine:
                     PyErr_CheckSignals()
         finally:
             self.busy = False
+        if threads > 1:
+            self.passes.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint given=False):
@@ -639,9 +678,12 @@ cdef class Engine:
 
     cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops) except -1:
         """All chunks, some at a time: in between Python's signal handlers run."""
-        cdef Py_ssize_t threads = run.n_threads
+        cdef double first = self.k.now()
+        cdef int most = run.n_threads
+        cdef Py_ssize_t threads = self.passes.choose(most, first)
         cdef double begin, seconds, chunk_flops = flops * run.data.n / run.n_chunks
         cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / chunk_flops, 1e9)
+        run.n_threads = <int>threads
         while run.first_chunk < run.n_chunks:
             run.end_chunk = min(run.n_chunks, run.first_chunk + together * threads)
             begin = self.k.now()
@@ -652,6 +694,8 @@ cdef class Engine:
                 PyErr_CheckSignals()
                 seconds = max(self.k.now() - begin, 1e-6)
                 together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
+        if most > 1:
+            self.passes.note(<int>threads, self.k.now() - first, flops * run.data.n, first)
         return 0
 
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):

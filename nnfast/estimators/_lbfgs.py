@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,48 +10,12 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from nnfast._engine import Engine, core
 from nnfast._validation import warn
 from nnfast.estimators._compat import lbfgs_verbosity, one_blas_thread
 from nnfast.estimators._network import Network
 from nnfast.estimators._rows import Rows
 
 Floats = NDArray[np.float64]
-
-
-class Team:
-    """Chooses between one thread and all of them, by how long each takes: results are the same.
-
-    A team that is woken for each evaluation costs more than it gives where they are short, or
-    where the machine is busy; only a measurement tells.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.allowed = engine.n_threads
-        self.most = min(core.get_threads(), self.allowed or core.get_threads())
-        self.seconds = {1: 0.0, self.most: 0.0}
-        # Evaluations until the slower way gets another chance: more each time that it loses.
-        self.wait = self.left = 10
-
-    @contextmanager
-    def chosen(self) -> Iterator[None]:
-        """Run what is inside with the threads that were faster."""
-        quick = min(self.seconds, key=lambda n: self.seconds[n])
-        slow = 1 + self.most - quick
-        self.left -= 1
-        threads = quick
-        if self.left == 0:
-            threads = slow
-            self.wait *= 2
-            self.left = self.wait
-        self.engine.n_threads = threads
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.engine.n_threads = self.allowed
-            self.seconds[threads] = time.perf_counter() - started
 
 
 def objective(
@@ -63,12 +25,10 @@ def objective(
     engine = network.engine
     kernels = network.kernels
     share = alpha / (rows.denominator or np.inf)
-    team = Team(engine)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
         engine.params[:] = theta
-        with team.chosen():
-            loss, gradient = rows.loss_and_grad(engine)
+        loss, gradient = rows.loss_and_grad(engine)
         loss += 0.5 * share * float(kernels @ kernels)
         gradient[: kernels.size] += share * kernels
         return loss, gradient

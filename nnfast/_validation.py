@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._engine import Data
+from nnfast._engine import Data, in_range
 
 if TYPE_CHECKING:
     from nnfast.losses import Loss
@@ -29,6 +29,8 @@ Array = NDArray[Any]
 # What the engine's gather reads as it is.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
 _REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
+# How far targets may be outside a loss's range: what computing them in float16 rounds by.
+TARGET_TOLERANCE = 1e-3
 _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
 
 
@@ -370,7 +372,8 @@ def targets(
     TypeError
         If `y` is not numeric.
     ValueError
-        If its shape does not fit, or a class index is not an integer in range.
+        If its shape does not fit, a class index is not an integer in range, or a number is further
+        outside the loss's range than `TARGET_TOLERANCE`. NaN is not.
     """
     if loss.sparse:
         return _class_indices(name, y, rows, one[-1])
@@ -384,9 +387,23 @@ def targets(
         column = _real_targets(name, y, rows, loss, (1,), dtype)
         return np.repeat(column, len(loss.levels), axis=1)
     targets = _real_targets(name, y, rows, loss, one, dtype)
+    if loss.target_range is not None:
+        _check_range(name, targets, loss)
     if loss.signed and ((targets == 0) | (targets == 1)).all():
         return 2 * targets - 1
     return targets
+
+
+def _check_range(name: str, targets: Array, loss: Loss) -> None:
+    assert loss.target_range is not None
+    low, high = loss.target_range
+    if in_range(targets, low - TARGET_TOLERANCE, high + TARGET_TOLERANCE):
+        return
+    bounds = f"from {low:g} to {high:g}" if high < math.inf else f">= {low:g}"
+    raise ValueError(
+        f"{name} must hold numbers {bounds} for {type(loss).__name__}; received values from "
+        f"{np.nanmin(targets):g} to {np.nanmax(targets):g}: {loss.target_advice}"
+    )
 
 
 def output_gradient(

@@ -5,6 +5,7 @@ The loss of a batch is Σᵢ wᵢ·lᵢ / rows (Keras' ``sum_over_batch_size``),
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,6 +37,10 @@ class Loss(_resolve.Configured):
         True if one row of outputs is one distribution, so that outputs must be (n, classes).
     signed : bool
         True if targets are −1 and 1; targets that are all 0 or 1 are mapped to them.
+    target_range : tuple of float or None
+        The smallest and the largest target, None if any number is one.
+    target_advice : str
+        What to do about targets outside of it.
     is_function : bool
         True if it is a function of the caller's, which the engine calls.
     levels : tuple of float
@@ -47,6 +52,8 @@ class Loss(_resolve.Configured):
     sparse: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     signed: ClassVar[bool] = False
+    target_range: ClassVar[tuple[float, float] | None] = None
+    target_advice: ClassVar[str] = ""
     is_function: ClassVar[bool] = False
 
     @property
@@ -195,6 +202,8 @@ class Poisson(Loss):
     """
 
     kind = "poisson"
+    target_range = (0.0, math.inf)
+    target_advice = "counts are not negative; for other numbers use mean_squared_error or huber"
 
 
 class Hinge(Loss):
@@ -208,6 +217,11 @@ class Hinge(Loss):
 
     kind = "hinge"
     signed = True
+    target_range = (-1.0, 1.0)
+    target_advice = (
+        "give the two classes as -1 and 1, or as 0 and 1; for more classes use "
+        "sparse_categorical_crossentropy"
+    )
 
 
 @dataclass(frozen=True)
@@ -231,6 +245,11 @@ class BinaryCrossentropy(_Crossentropy):
     label_smoothing: float = 0.0
     kind = "binary_crossentropy"
     canonical = "sigmoid"
+    target_range = (0.0, 1.0)
+    target_advice = (
+        "give the two classes as 0 and 1, such as (y == y.max()), and images as y / 255; for more "
+        "classes use sparse_categorical_crossentropy"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -263,6 +282,10 @@ class CategoricalCrossentropy(_Crossentropy):
     kind = "categorical_crossentropy"
     canonical = "softmax"
     rowwise = True
+    target_range = (0.0, 1.0)
+    target_advice = (
+        "give one-hot rows or probabilities; for class indices use sparse_categorical_crossentropy"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

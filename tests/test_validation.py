@@ -311,3 +311,100 @@ def test_error_in_a_callback_leaves_a_model_that_works() -> None:
     with pytest.raises(RuntimeError, match="own mistake"):
         model.fit(X, Y, epochs=3, callbacks=[Fails()], verbose=0)
     assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
+
+
+# ---- targets outside of what a loss is defined for ---------------------------------------------
+
+OUTSIDE: dict[str, tuple[str, Any, list[str]]] = {
+    "-1 and 1": ("binary_crossentropy", [-1, 1], ["from 0 to 1", "from -1 to 1", "0 and 1"]),
+    "1 and 2": ("binary_crossentropy", [1, 2], ["from 0 to 1", "from 1 to 2"]),
+    "bytes": ("binary_crossentropy", np.array([0, 255], np.uint8), ["0 to 255", "y / 255"]),
+    "an infinite one": ("binary_crossentropy", [0, np.inf], ["from 0 to inf"]),
+    "one beside NaN": ("binary_crossentropy", [np.nan, -1], ["from -1 to -1"]),
+    "three classes": ("hinge", [0, 1, 2], ["from -1 to 1", "from 0 to 2"]),
+    "negative counts": ("poisson", [3, -1], [">= 0", "from -1 to 3"]),
+    "signs, not one-hot": (
+        "categorical_crossentropy",
+        [[-1, 1], [1, -1]],
+        ["from 0 to 1", "from -1 to 1", "sparse_categorical_crossentropy"],
+    ),
+}
+
+
+def of_loss(loss: Any, n_out: int = 1, dtype: str = "float32") -> Any:
+    final = "exponential" if loss == "poisson" else "sigmoid" if n_out == 1 else "softmax"
+    model = nnfast.Sequential([layers.Dense(n_out, final, input_dim=1)], dtype=dtype)
+    model.compile("sgd", loss)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_targets_outside_of_the_range(case: str, dtype: str) -> None:
+    loss, targets, words = OUTSIDE[case]
+    wrong = np.asarray(targets)
+    good = np.zeros(wrong.shape)
+    x, rows = np.ones((len(wrong), 1)), wrong.reshape(len(wrong), -1)
+    model = of_loss(loss, rows.shape[1], dtype)
+    calls: list[Callable[[], Any]] = [
+        lambda: model.fit(x, wrong, verbose=0),
+        lambda: model.fit(x, good, validation_data=(x, wrong), verbose=0),
+        lambda: model.fit(iter([(x, wrong)]), verbose=0),
+        lambda: model.fit(iter([(x, good), (x, wrong)]), steps_per_epoch=2, verbose=0),
+        lambda: model.fit(x, good, validation_data=iter([(x, wrong)]), verbose=0),
+        lambda: model.evaluate(x, wrong, verbose=0),
+        lambda: model.train_on_batch(x, wrong),
+        lambda: model.test_on_batch(x, wrong),
+        lambda: model.loss_and_grad(x, wrong),
+        lambda: model.input_gradient(x, wrong),
+        lambda: kernels.loss(rows, np.full(rows.shape, 0.5), loss),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=nnfast.losses.resolve(loss).__class__.__name__) as e:
+            call()
+        assert not [word for word in words if word not in str(e.value)], str(e.value)
+
+
+INSIDE: dict[str, tuple[Any, int, Any]] = {
+    "soft": ("binary_crossentropy", 1, [0.0, 0.3, 1.0]),
+    "rounded in float32": ("binary_crossentropy", 1, [1 + 1e-6, -1e-6]),
+    "rounded in float16": ("binary_crossentropy", 1, np.array([1.001, -0.0005], np.float16)),
+    "logits": (losses.BinaryCrossentropy(from_logits=True), 1, [0.0, 1.0]),
+    "smoothed": (losses.BinaryCrossentropy(label_smoothing=0.2), 1, [0.0, 1.0]),
+    "booleans": ("binary_crossentropy", 1, [True, False]),
+    "probabilities": ("categorical_crossentropy", 2, [[0.25, 0.75], [1.0, 0.0]]),
+    "smoothed rows": (losses.CategoricalCrossentropy(label_smoothing=0.1), 2, [[0, 1], [1, 0]]),
+    "signs": ("hinge", 1, [-1, 1]),
+    "large counts": ("poisson", 1, [0, 0.5, 1e6]),
+    "anything": ("mean_squared_error", 1, [-1e6, 1e6]),
+}
+
+
+@pytest.mark.parametrize("case", INSIDE)
+def test_targets_within_the_range(case: str) -> None:
+    loss, n_out, targets = INSIDE[case]
+    y = np.asarray(targets)
+    model = of_loss(loss, n_out)
+    assert np.isfinite(model.evaluate(np.ones((len(y), 1)), y, verbose=0))
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "hinge", "poisson"])
+def test_targets_that_are_nan_are_in_no_range(loss: str) -> None:
+    """Training stops at them, as it does for every loss."""
+    with pytest.warns(RuntimeWarning, match="loss is not finite"):
+        of_loss(loss).fit(np.ones((2, 1)), [0.0, np.nan], verbose=0)
+
+
+def test_every_number_of_the_targets_is_looked_at() -> None:
+    for size in (1, 7, 16, 33):
+        for at in range(size):
+            for dtype in (np.float32, np.float64):
+                array = np.full(size, 0.5, dtype)
+                assert nnfast._engine.in_range(array, 0.0, 1.0)
+                array[at] = 1.5
+                assert not nnfast._engine.in_range(array, 0.0, 1.0)
+                array[at] = -0.5
+                assert not nnfast._engine.in_range(array, 0.0, 1.0)
+    assert nnfast._engine.in_range(np.empty((0, 3)), 0.0, 1.0)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        nnfast._engine.in_range(np.ones(2, np.int32), 0.0, 1.0)

@@ -29,6 +29,7 @@ from nnfast._engine.core import (
     allocation_count,
     fail_allocation,
     force_threads,
+    in_range,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "fail_allocation",
     "force_threads",
     "get_num_threads",
+    "in_range",
     "set_num_threads",
     "show_config",
 ]

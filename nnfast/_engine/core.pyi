@@ -152,6 +152,7 @@ def loss(
     weight: Doubles,
     gradient: Array,
 ) -> float: ...
+def in_range(array: Array, low: float, high: float) -> bool: ...
 def optimizer_step(
     kind: int,
     n_slots: int,

@@ -489,9 +489,7 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
             f"class_weight must be a dict of class index to weight; received {class_weight!r}"
         )
     table = {
-        integer("each class of class_weight", key, minimum=0): real(
-            f"class_weight[{key!r}]", weight, low=0.0
-        )
+        _class_index(key): real(f"class_weight[{key!r}]", weight, low=0.0)
         for key, weight in class_weight.items()
     }
     if y.ndim > 2:
@@ -500,12 +498,21 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
         classes = y
     elif y.shape[1] == 1:
         classes = np.round(y[:, 0])
+        classes[classes == -1] = 0  # what hinge makes of it
     else:
         classes = y.argmax(axis=1)
     weights = np.ones(len(y))
     for key, weight in table.items():
         weights[classes == key] = weight
     return weights
+
+
+def _class_index(key: object) -> int:
+    """Return a key of `class_weight` as an int: labels may be 1.0 or True, too, as in Keras."""
+    whole = isinstance(key, (float, np.floating)) and key.is_integer()
+    if whole or isinstance(key, (bool, np.bool_)):
+        key = int(key)  # type: ignore[call-overload]
+    return integer("each class of class_weight", key, minimum=0)
 
 
 def check_single_weighting(class_weight: object, sample_weight: object) -> None:

@@ -90,6 +90,11 @@ FIT_CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], list[str]]] = {
         {"y": [0, 1] * 3, "class_weight": {0: -1.0}},
         ["class_weight", ">= 0", "-1.0"],
     ),
+    "a class weight of no class": (
+        classifier,
+        {"y": [0, 1] * 3, "class_weight": {0.5: 1.0}},
+        ["class_weight", "integer", "0.5"],
+    ),
     "both weights": (
         classifier,
         {"y": [0, 1] * 3, "class_weight": {0: 1.0}, "sample_weight": np.ones(6)},
@@ -408,3 +413,42 @@ def test_every_number_of_the_targets_is_looked_at() -> None:
     assert nnfast._engine.in_range(np.empty((0, 3)), 0.0, 1.0)
     with pytest.raises(TypeError, match="float32 or float64"):
         nnfast._engine.in_range(np.ones(2, np.int32), 0.0, 1.0)
+
+
+# ---- class weights -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (0.0, 1.0),
+        (np.float64(0), np.float32(1)),
+        (False, True),
+        (np.bool_(0), np.bool_(1)),
+        (np.int8(0), np.uint64(1)),
+    ],
+)
+def test_keys_of_class_weight(keys: tuple[Any, Any]) -> None:
+    y = np.array([0, 1, 1, 0, 0, 1])
+    for k in ((0, 1), keys):
+        model = classifier()
+        model.set_weights([np.zeros((3, 2)), np.zeros(2)])
+        loss = model.train_on_batch(
+            np.ones((6, 3)), y, class_weight=dict(zip(k, (1.0, 4.0), strict=True))
+        )
+        assert loss == pytest.approx((3 * 1.0 + 3 * 4.0) * np.log(2) / 6, rel=1e-6)
+
+
+@pytest.mark.parametrize("key", [0.5, np.float32(1.5), np.nan, np.inf, -1, -1.0, "0", None])
+def test_keys_that_are_no_class(key: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="each class of class_weight"):
+        classifier().train_on_batch(X, [0, 1] * 3, class_weight={key: 1.0})
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (-1, 1)])
+def test_class_weight_of_hinge(labels: tuple[int, int]) -> None:
+    model = of_loss("hinge")
+    model.set_weights([[[0.0]], [0.0]])  # puts out 1/2: the loss is 3/2 of class 0, 1/2 of class 1
+    y = np.array(labels)[[0, 0, 1, 1]]
+    loss = model.train_on_batch(np.ones((4, 1)), y, class_weight={0: 3.0, 1: 5.0})
+    assert loss == pytest.approx((2 * 3.0 * 1.5 + 2 * 5.0 * 0.5) / 4)

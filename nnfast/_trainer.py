@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nnfast import _engine, _progress
 from nnfast._callback import CallbackList, History, Logs
+from nnfast._engine import ACTIVATIONS
 from nnfast._metric import Metric
 from nnfast._plan import Plan
 from nnfast._progress import Progress
@@ -116,6 +117,7 @@ class Program:
                 f"{loss!r} has {len(known.levels)} levels, so the model must have as many outputs; "
                 f"it has {plan.n_out}"
             )
+        _warn_of_one_class(plan, known)
         # What may fail comes first: the loss is set when nothing can go wrong any more.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
         levels, smoothing = engine.new_levels(known.levels), known.smoothing(plan.n_out)
@@ -176,6 +178,20 @@ class Program:
         values, gradient = self.loss.rows(samples.y, y_pred, samples.weight)
         gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.dtype)
         return float(values.mean()) + penalties, gradient
+
+
+def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
+    """Warn of what is the same whatever the weights are: nothing is learned then."""
+    if any(op["activation"] == ACTIVATIONS["softmax"] and op["n_out"] == 1 for op in plan.ops):
+        warn(
+            "softmax over one output is always 1, so nothing before it is learned; did you mean "
+            "sigmoid?"
+        )
+    if loss.rowwise and plan.n_out == 1:
+        warn(
+            f"{type(loss).__name__} of one output is always 0, so nothing is learned: give the "
+            "model an output for each class, or one with sigmoid and binary_crossentropy"
+        )
 
 
 class Running:

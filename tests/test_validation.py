@@ -452,3 +452,78 @@ def test_class_weight_of_hinge(labels: tuple[int, int]) -> None:
     y = np.array(labels)[[0, 0, 1, 1]]
     loss = model.train_on_batch(np.ones((4, 1)), y, class_weight={0: 3.0, 1: 5.0})
     assert loss == pytest.approx((2 * 3.0 * 1.5 + 2 * 5.0 * 0.5) / 4)
+
+
+# ---- what cannot be learned --------------------------------------------------------------------
+
+USELESS: dict[str, tuple[list[Any], Any, str]] = {
+    "softmax": ([layers.Dense(1, activation="softmax")], "mse", "softmax over one output"),
+    "a layer of its own": (
+        [layers.Dense(1), layers.Activation("softmax")],
+        "binary_crossentropy",
+        "softmax over one output",
+    ),
+    "within": (
+        [layers.Dense(1, activation="softmax"), layers.Dense(2)],
+        "mse",
+        "softmax over one output",
+    ),
+    "categorical": (
+        [layers.Dense(1, activation="sigmoid")],
+        "categorical_crossentropy",
+        "CategoricalCrossentropy of one output",
+    ),
+    "categorical logits": (
+        [layers.Dense(1)],
+        losses.CategoricalCrossentropy(from_logits=True),
+        "CategoricalCrossentropy of one output",
+    ),
+    "sparse": (
+        [layers.Dense(1, activation="sigmoid")],
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy of one output",
+    ),
+}
+
+
+def again(stack: list[Any]) -> Any:
+    return nnfast.Sequential([type(layer).from_config(layer.get_config()) for layer in stack])
+
+
+@pytest.mark.parametrize("case", USELESS)
+@pytest.mark.parametrize("late", [False, True])
+def test_models_that_learn_nothing_are_warned_of(case: str, late: bool) -> None:
+    stack, loss, message = USELESS[case]
+    model = again(stack)
+
+    def compile_it() -> None:
+        model.compile("sgd", loss)
+
+    def build_it() -> None:
+        model.build((None, 3))
+
+    first, second = (compile_it, build_it) if late else (build_it, compile_it)
+    first()
+    with pytest.warns(UserWarning, match=message) as caught:
+        second()
+    assert {w.filename for w in caught} == {__file__}
+    first = model.layers[0].get_weights()
+    y = np.zeros(6) if model.loss.sparse else np.ones((6, *model.output_shape[1:]))
+    model.fit(np.ones((6, 3)), y, verbose=0)
+    for w, v in zip(model.layers[0].get_weights(), first, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("stack", "loss"),
+    [
+        ([layers.Dense(2, activation="softmax")], "categorical_crossentropy"),
+        ([layers.Dense(2, activation="softmax")], "binary_crossentropy"),
+        ([layers.Dense(1, activation="sigmoid")], "binary_crossentropy"),
+    ],
+)
+def test_other_models_are_not(stack: list[Any], loss: str) -> None:
+    model = again(stack)
+    model.build((None, 3))
+    model.compile("sgd", loss)

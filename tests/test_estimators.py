@@ -459,15 +459,67 @@ def test_the_engine_refuses_sparse_rows_that_point_elsewhere():
         setattr(broken, name, np.array(value))
         with pytest.raises(ValueError, match="sparse rows"):
             _engine.Data(broken)
-    model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(rows, np.ones(3))
+
+
+def with_indices(rows, name, value, dtype=None):
+    """Return rows of which one index, or one start of a row, is another."""
+    broken = rows.copy()
+    changed = getattr(broken, name).astype(dtype or getattr(broken, name).dtype)
+    changed[1] = value
+    setattr(broken, name, changed)
+    return broken
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
+@pytest.mark.parametrize(
+    ("name", "value", "dtype"),
+    [
+        ("indices", 4, None),
+        ("indices", -1, None),
+        ("indices", 2**31 - 1, None),
+        ("indices", -(2**31), None),
+        ("indices", 2**32, np.int64),  # 0 in 32 bits
+        ("indptr", 3, None),  # and 2 after it
+        ("indptr", -1, None),
+        ("indptr", 2**32 + 1, np.int64),
+    ],
+)
+def test_sparse_indices_outside_of_the_matrix_are_refused(form, name, value, dtype):
+    rows, y = sparse.csr_array(np.eye(4)), np.arange(4.0)
+    model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(rows, y)
+    before = [coef.copy() for coef in model.coefs_]
+    for call in (
+        lambda x: model.fit(x, y),
+        lambda x: model.partial_fit(x, y),
+        lambda x: model.fit(rows, y, X_val=x, y_val=y),
+        lambda x: clone(model).set_params(solver="lbfgs").fit(x, y),
+        model.predict,
+        lambda x: model.score(x, y),
+    ):
+        model.set_params(warm_start=True)
+        broken = with_indices(form(rows), name, value, dtype)
+        given = getattr(broken, name).copy()
+        with pytest.raises(ValueError, match=r"ind(ex|ices|ptr)|sparse rows"):
+            call(broken)
+        np.testing.assert_array_equal(getattr(broken, name), given)
+    for coef, old in zip(model.coefs_, before, strict=True):
+        np.testing.assert_array_equal(coef, old)
+
+
+def test_the_message_says_which_columns_came():
+    broken = with_indices(sparse.csr_array(np.eye(4)), "indices", 7)
+    with pytest.raises(ValueError, match=r"column indices must be from 0 to 3; .* from 0 to 7"):
+        _engine.Data(broken)
+
+
+def test_indices_behind_the_last_row_are_no_matter():
+    """SciPy lets the arrays be longer than the rows are."""
+    longer = sparse.csr_array(np.eye(3))
+    longer.indices, longer.data = np.r_[longer.indices, 99], np.r_[longer.data, 5.0]
+    model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(np.eye(3), np.ones(3))
     out = np.empty((3, 1))
-    for column in (3, -1, 2**31 - 1, -(2**31)):
-        broken = rows.copy()
-        broken.indices[0] = column
-        model._network.engine.forward(_engine.Data(broken), out)  # it is left out
-        broken.data[0] = 0
-        broken.indices[0] = 0
-        np.testing.assert_array_equal(out, model.predict(broken)[:, None])
+    model._network.engine.forward(_engine.Data(longer), out)
+    np.testing.assert_array_equal(out[:, 0], model.predict(np.eye(3)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -100,15 +100,27 @@ cdef class Data:
                 raise ValueError("sample_weight and x differ in length")
             self.view.weight = &self.weight[0] if rows else NULL
 
+    cdef _refuse_columns(self, columns):
+        raise ValueError(f"sparse rows: column indices must be from 0 to {self.n_in - 1}; received values "
+                         f"from {columns.min()} to {columns.max()}")
+
     cdef _take_sparse(self, starts, columns, values):
         cdef Py_ssize_t i, n = columns.shape[0]
+        cdef int outside = 0
         self.starts = starts.astype("int64")    # a copy: nobody else may write to it
-        self.columns = columns.astype("int32", copy=False)
+        narrow = columns.astype("int32", copy=False)
+        if narrow is not columns and (narrow != columns).any():
+            self._refuse_columns(columns)
+        self.columns = narrow
         if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.view.n + 1 or values.shape[0] != n:
             raise ValueError("sparse rows: the arrays do not fit each other")
         for i in range(self.view.n):
             if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
                 raise ValueError(f"sparse rows: row {i} is not within the {n} numbers")
+        for i in range(self.starts[0], self.starts[self.view.n]):   # what comes behind is no row's
+            outside |= <uint32_t>self.columns[i] >= <uint32_t>self.n_in
+        if outside:
+            self._refuse_columns(columns[self.starts[0]:self.starts[self.view.n]])
         self.view.starts = &self.starts[0]
         self.view.columns = &self.columns[0] if n > 0 else NULL
         if values.dtype.char == "f":

@@ -33,7 +33,10 @@ def readable(x: Any, dtype: np.dtype[Any]) -> Any:
         x = x.astype(dtype)
     if not sparse.issparse(x):
         return np.require(x, requirements=("C", "A"))
-    rows = sparse.csr_array(x)  # a view where it is one already
+    if x.format != "csr":
+        x = sparse.csc_array(x)
+        x.check_format(full_check=True)  # SciPy's conversion trusts the indices, and would crash
+    rows = sparse.csr_array(x)  # a view where it is one already; the engine looks at its indices
     rows.indices, rows.data = (
         np.require(part, requirements=("C", "A")) for part in (rows.indices, rows.data)
     )

@@ -96,15 +96,29 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
     )
 
 
+def chosen_variants() -> list[str]:
+    """The variants that NNFAST_BUILD asks for, or all."""
+    known = [f"{isa}_{real}" for isa in VARIANTS for real in ("f32", "f64")]
+    if "NNFAST_BUILD" not in os.environ:
+        return known
+    chosen = os.environ["NNFAST_BUILD"].split(",")
+    if not set(chosen) <= set(known):
+        sys.exit(
+            f"NNFAST_BUILD={os.environ['NNFAST_BUILD']!r} must be one or several of "
+            f"{','.join(known)}, with commas between; unset it to build all of them"
+        )
+    return chosen
+
+
 def extensions() -> list[Extension]:
+    only = chosen_variants()
     openmp = [] if os.environ.get("NNFAST_NO_OPENMP") else openmp_flags()
-    only = os.environ.get("NNFAST_BUILD")
     scalar = {"NNFAST_SCALAR": "1"} if SCALAR else {}
     chosen = [
         extension(f"_{isa}_{real}", [*ENGINE_FLAGS, *openmp, *flags], openmp, macros)
         for isa, flags in VARIANTS.items()
         for real, macros in (("f32", scalar), ("f64", {**scalar, "NNFAST_DOUBLE": "1"}))
-        if only is None or f"{isa}_{real}" in only.split(",")
+        if f"{isa}_{real}" in only
     ]
     plain = [extension(name, [], [], {}) for name in ("cpu", "core", "_shared")]
     return [*plain, *chosen]

@@ -10,6 +10,13 @@ import sys
 
 import numpy as np
 
+if importlib.util.find_spec(f"{__name__}.core") is None:
+    raise ImportError(
+        f"nnfast was imported from {os.path.dirname(os.path.dirname(__file__))}, where its "
+        "compiled modules are not. If that is a checkout, start Python in another folder to use "
+        "the nnfast that is installed, or build here: python setup.py build_ext --inplace"
+    )
+
 from nnfast._engine import cgroup, core, cpu
 from nnfast._engine.core import (
     ACTIVATIONS,
@@ -62,12 +69,20 @@ ISAS = ("avx512", "avx2", "base")  # the widest first
 
 
 def _is_built(isa: str) -> bool:
-    return importlib.util.find_spec(f"{__name__}._{isa}_f32") is not None
+    """Return whether both variants of an instruction set are there."""
+    names = (f"{__name__}._{isa}_{real}" for real in ("f32", "f64"))
+    return all(importlib.util.find_spec(name) is not None for name in names)
 
 
 def _choose() -> str:
     """Return the widest instruction set that is built and supported, or the one asked for."""
     usable = [isa for isa in cpu.supported() if _is_built(isa)]
+    if not usable:
+        raise ImportError(
+            f"This build of nnfast has no variant for this processor, which supports "
+            f"{', '.join(cpu.supported())}; built for float32 and float64 is "
+            f"{', '.join(filter(_is_built, ISAS)) or 'none'}: build it again without NNFAST_BUILD"
+        )
     wanted = os.environ.get("NNFAST_ISA")
     if not wanted:
         return usable[0]

@@ -1,0 +1,109 @@
+"""Building: what is refused before anything is compiled, and what flags may not bring in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnfast
+
+ROOT = Path(__file__).parent.parent
+
+# Small modules under the names of the engine's: the flags are those of the real ones.
+STUB = """
+def survives(double tiny):
+    return tiny * 0.5 > 0
+
+def is_nan(double x):
+    return x != x
+
+def view(double[::1] numbers):
+    return numbers.shape[0]
+"""
+MODULES = ("cpu", "core", "_base_f32", "_base_f64")
+
+
+def setup(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "setup.py", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a checkout whose engine is compiled in seconds."""
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    engine = tmp_path / "nnfast" / "_engine"
+    engine.mkdir(parents=True)
+    (tmp_path / "nnfast" / "_version.py").write_text('__version__ = "0"')
+    for folder in (engine, engine.parent):
+        (folder / "__init__.py").touch()
+    for name in MODULES:
+        (engine / f"{name}.pyx").write_text(STUB)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "chosen", ["", ",", "avx512", "base_f32,avx1024_f32", "base_f32, base_f64"]
+)
+def test_variants_that_there_are_not_are_refused(checkout: Path, chosen: str) -> None:
+    run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD=chosen)
+    assert run.returncode != 0
+    assert f"NNFAST_BUILD={chosen!r} must be one or several of base_f32,base_f64" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list(checkout.rglob("*.c"))
+
+
+def test_a_checkout_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:
+    """As NumPy does: who starts Python in the checkout's folder has not what is installed."""
+    source = Path(nnfast.__file__).parent
+    compiled = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    shutil.copytree(source, tmp_path / "nnfast", ignore=compiled)
+    run = imported(tmp_path)
+    assert run.returncode != 0
+    assert f"ImportError: nnfast was imported from {tmp_path / 'nnfast'}" in run.stderr
+    assert "start Python in another folder" in run.stderr
+    assert "setup.py build_ext --inplace" in run.stderr
+    assert "circular" not in run.stderr
+
+
+@pytest.mark.parametrize("real", ["f32", "f64", ""])
+def test_a_build_without_a_variant_that_runs_says_so(tmp_path: Path, real: str) -> None:
+    """Only one type of number, or nothing, was built."""
+    source = Path(nnfast.__file__).parent
+    others = [f"*_{r}.*.so" for r in ("f32", "f64") if r != real]
+    shutil.copytree(
+        source, tmp_path / "nnfast", ignore=shutil.ignore_patterns(*others, "__pycache__")
+    )
+    run = imported(tmp_path)
+    assert run.returncode != 0
+    assert "ImportError: This build of nnfast has no variant for this processor" in run.stderr
+    assert "built for float32 and float64 is none" in run.stderr
+    assert "IndexError" not in run.stderr
+
+
+def imported(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Import nnfast where it is in the folder that Python is started in."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "NNFAST_ISA")}
+    return subprocess.run(
+        [sys.executable, "-c", "import nnfast"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -43,7 +43,20 @@ if X86 and not SCALAR:
         *["-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512", "-mtune=skylake-avx512"],
     ]
 
-# Never -ffast-math: gcc would then switch the whole process to flush-to-zero at import.
+# Never -ffast-math, which CFLAGS, LDFLAGS or CC may say: gcc would then switch the whole process
+# to flush-to-zero at import, and NaN would not be seen. Of two flags the later one holds, and the
+# extension's come last.
+STRICT = (
+    []
+    if MSVC
+    else [
+        *["-fno-fast-math", "-fno-unsafe-math-optimizations", "-fno-finite-math-only"],
+        *["-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros"],
+    ]
+)
+NAMES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")
+if "-mdaz-ftz" in " ".join(os.environ.get(name, "") for name in NAMES).split():
+    STRICT += ["-mno-daz-ftz"]  # which older compilers do not know
 OPTIMIZE = ["/O2"] if MSVC else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 SANITIZE = []
 if os.environ.get("NNFAST_SANITIZE"):
@@ -52,6 +65,7 @@ if os.environ.get("NNFAST_SANITIZE"):
         "-fno-sanitize-recover=undefined",
     ]
     OPTIMIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-math-errno", "-fno-trapping-math"]
+LINK = [] if MSVC else [*STRICT, OPTIMIZE[0]]  # the level takes back -Ofast
 ENGINE_FLAGS = (
     []
     if MSVC
@@ -87,8 +101,8 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
         [f"nnfast/_engine/{name}.{'c' if name == '_shared' else 'pyx'}"],
         include_dirs=["nnfast/_engine"],
         define_macros=list(macros.items()),
-        extra_compile_args=[*OPTIMIZE, *SANITIZE, *flags],
-        extra_link_args=[*SANITIZE, *link],
+        extra_compile_args=[*STRICT, *OPTIMIZE, *SANITIZE, *flags],
+        extra_link_args=[*LINK, *SANITIZE, *link],
         depends=[
             str(p) for p in Path("nnfast/_engine").rglob("*") if p.suffix in (".h", ".pxi", ".pxd")
         ],

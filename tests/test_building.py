@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,73 @@ def test_variants_that_there_are_not_are_refused(checkout: Path, chosen: str) ->
     assert f"NNFAST_BUILD={chosen!r} must be one or several of base_f32,base_f64" in run.stderr
     assert "Traceback" not in run.stderr
     assert not list(checkout.rglob("*.c"))
+
+
+# Each makes gcc end subnormal numbers, or NaN, in what it compiles or in the whole process.
+FLAGS: dict[str, dict[str, str]] = {
+    "CFLAGS": {"CFLAGS": "-ffast-math"},
+    "CFLAGS of a level": {"CFLAGS": "-Ofast"},
+    "parts": {"CFLAGS": "-funsafe-math-optimizations -ffinite-math-only"},
+    "CPPFLAGS": {"CPPFLAGS": "-ffast-math -ffinite-math-only"},
+    "LDFLAGS": {"LDFLAGS": "-Ofast -ffast-math -funsafe-math-optimizations"},
+    "CC": {"CC": "gcc -Ofast -ffast-math", "LDSHARED": "gcc -shared -Ofast"},
+}
+PROGRAM = f"""
+import math
+from importlib import import_module
+
+modules = [import_module("nnfast._engine." + name) for name in {MODULES}]
+for module in modules:
+    assert module.survives(5e-309), module
+    assert module.is_nan(math.nan), module
+assert 5e-309 * 0.5 > 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("gcc") is None, reason="these are flags of gcc"
+)
+@pytest.mark.parametrize("case", FLAGS)
+def test_fast_math_of_the_machine_does_not_come_in(checkout: Path, case: str) -> None:
+    flags = FLAGS[case]
+    run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD="base_f32,base_f64", **flags)
+    assert run.returncode == 0, run.stderr
+    given = [word for value in flags.values() for word in shlex.split(value)[-1:]]
+    assert all(word in run.stdout for word in given)  # they did come to the compiler
+    program = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert program.returncode == 0, program.stderr
+
+
+# A compiler that writes down what it is told, and knows a flag that older ones do not.
+COMPILER = """#!/bin/sh
+echo "$@" >> {log}
+for word do
+    shift
+    case $word in -m*daz-ftz) ;; *) set -- "$@" "$word" ;; esac
+done
+exec gcc "$@"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("gcc") is None, reason="this is a flag of gcc"
+)
+def test_the_flag_that_ends_subnormals_is_taken_back(checkout: Path) -> None:
+    log, compiler = checkout / "log", checkout / "compiler"
+    compiler.write_text(COMPILER.format(log=log))
+    compiler.chmod(0o755)
+    flags = {"CC": str(compiler), "CFLAGS": "-mdaz-ftz", "LDSHARED": f"{compiler} -shared"}
+    run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD="base_f32", **flags)
+    assert run.returncode == 0, run.stderr
+    lines = [line.split() for line in log.read_text().splitlines() if "-mdaz-ftz" in line]
+    assert sum("-c" in line for line in lines) >= 3
+    assert sum("-shared" in line for line in lines) >= 3
+    for line in lines:
+        assert line[::-1].index("-mno-daz-ftz") < line[::-1].index("-mdaz-ftz")
 
 
 def test_a_checkout_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ class Chain:
                 view[...] = layer.weights[len(views[p.layer])]
             else:
                 generator = parameter_generator(self._seed, p.layer, len(views[p.layer]))
-                view[...] = p.weight.initializer.draw(p.shape, generator)
+                p.weight.initializer.fill(view, generator)
             views[p.layer][p.name] = view
         self._views = views
         fixed: list[set[str]] = [set() for _ in self._layers]

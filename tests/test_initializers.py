@@ -182,3 +182,73 @@ def test_in_a_layer(name: str) -> None:
     assert model.get_weights()[0].any()
     copy = nnfast.Sequential.from_config(model.get_config())
     assert copy.layers[0].kernel_initializer == layer.kernel_initializer
+
+
+LONG = (300, 500)  # more than two blocks
+
+
+def at_once(rng: np.random.Generator) -> Any:
+    """Return normal numbers of which those beyond ±2 are redrawn until there are none."""
+    z = rng.standard_normal(LONG)
+    while (np.abs(z) > 2).any():
+        z[np.abs(z) > 2] = rng.standard_normal(np.count_nonzero(np.abs(z) > 2))
+    return z
+
+
+IN_BLOCKS: dict[str, tuple[Any, Any]] = {
+    "uniform": (initializers.RandomUniform(-1.0, 3.0), lambda rng: rng.uniform(-1.0, 3.0, LONG)),
+    "normal": (initializers.RandomNormal(0.5, 2.0), lambda rng: rng.normal(0.5, 2.0, LONG)),
+    "truncated": (initializers.TruncatedNormal(0.5, 2.0), lambda rng: 0.5 + 2.0 * at_once(rng)),
+    "scaled uniform": (
+        initializers.VarianceScaling(3.0, "fan_out", "uniform"),
+        lambda rng: rng.uniform(-3 / math.sqrt(500), 3 / math.sqrt(500), LONG),
+    ),
+    "scaled normal": (
+        initializers.VarianceScaling(1.0, "fan_out", "untruncated_normal"),
+        lambda rng: rng.normal(0.0, 1 / math.sqrt(500), LONG),
+    ),
+    "scaled truncated": (
+        initializers.VarianceScaling(1.0, "fan_out"),
+        lambda rng: at_once(rng) / (math.sqrt(500) * CUT),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", IN_BLOCKS)
+def test_blocks_are_the_numbers_that_one_call_draws(case: str, dtype: Any) -> None:
+    initializer, draw = IN_BLOCKS[case]
+    expected = draw(np.random.Generator(np.random.Philox(7))).astype(dtype)
+    found = np.empty(LONG, dtype)
+    rng = np.random.Generator(np.random.Philox(7))
+    initializer.fill(found, rng)
+    np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype == np.float32 else 1e-15)
+    after = np.random.Generator(np.random.Philox(7))
+    np.testing.assert_array_equal(initializer.draw(LONG, after).astype(dtype), found)
+    assert rng.random() == after.random()
+
+
+def test_arrays_that_are_not_contiguous_are_not_filled_in_a_copy() -> None:
+    with pytest.raises(ValueError, match="C-contiguous"):
+        initializers.RandomNormal().fill(np.zeros((4, 4))[:, ::2], np.random.default_rng(0))
+
+
+def test_empty_arrays_are_filled() -> None:
+    for name in initializers.TABLE:
+        if name not in ("orthogonal", "identity"):
+            initializers.resolve(name).fill(np.empty((0, 3)), np.random.default_rng(0))
+
+
+class Doubled(initializers.RandomNormal):
+    """A caller's own, which only says how it is drawn."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return 2 * super().draw(shape, rng)
+
+
+def test_a_subclass_that_draws_otherwise() -> None:
+    plain, doubled = (
+        nnfast.Sequential([layers.Dense(4, kernel_initializer=cls(seed=1), input_dim=3)])
+        for cls in (initializers.RandomNormal, Doubled)
+    )
+    np.testing.assert_array_equal(doubled.get_weights()[0], 2 * plain.get_weights()[0])

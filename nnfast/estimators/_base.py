@@ -32,6 +32,7 @@ from nnfast.estimators._losses import Objective
 from nnfast.estimators._network import Architecture, Network, sizes_of
 from nnfast.estimators._rows import Rows, predict
 from nnfast.estimators._training import Training, optimizer_of
+from nnfast.initializers import blocks
 
 Array = NDArray[Any]
 
@@ -183,7 +184,8 @@ class BaseMLP(BaseEstimator, ABC):
         for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
             logistic = bool(names) and names[min(i, len(names) - 1)].name == "sigmoid"
             bound = np.sqrt((2.0 if logistic else 6.0) / (sizes[i] + sizes[i + 1]))
-            coef[...] = self._random_state.uniform(-bound, bound, coef.shape)
+            for block in blocks(coef):
+                block[...] = self._random_state.uniform(-bound, bound, block.size)
             intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
 
     def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Network:

@@ -120,7 +120,7 @@ class Network:
             elif p.name == "bias":
                 self.intercepts.append(view)
             else:
-                view[...] = p.weight.initializer.draw(p.shape, generator)
+                p.weight.initializer.fill(view, generator)
 
     @property
     def kernels(self) -> Array:

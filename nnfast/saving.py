@@ -3,13 +3,15 @@
 A file holds arrays, and one JSON object under the metadata key ``"nnfast"``. Nothing in it is
 ever executed; names in the description are looked up in closed tables.
 
-What a file says of itself is checked here before safetensors is given it, whose own reader
-takes the last of several arrays of one name, allows headers of 100 MB and maps the file:
-another process that cuts it short would then end this one.
+Arrays are written from where they are and read to where they stay. The format's own library
+makes copies of all of them, and where there is no memory for these it ends the process, or
+raises what is no Exception. Its reader takes the last of several arrays of one name, allows
+headers of 100 MB and maps the file: another process that cuts it short would then end this one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -17,13 +19,19 @@ import os
 import platform
 import re
 import stat
+import sys
+import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+if sys.platform != "win32":
+    import fcntl
 
 FORMAT = 1
 _KEY = "nnfast"
@@ -33,12 +41,18 @@ HEADER_LIMIT = 2**24
 # Elements of a sample that a model may put out whose file has no weights to show for it.
 OUTPUT_LIMIT = 2**22
 
-_ITEM_SIZES = {"F32": 4, "F64": 8}
+# Of steps and epochs in a file. A file says no more and a model that has more says this, so that
+# what was loaded can be trained, saved and loaded; and floats count no further.
+COUNT_LIMIT = 2**53
+
+_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _MOST_AXES = 32
 
 # Names of temporary files: the machine (folders may be shared), the process, chance.
 _MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
-_TEMPORARY = re.compile(rf"\.nnfast-{_MACHINE}-([1-9][0-9]{{0,9}})-[0-9a-f]{{8}}\.tmp")
+_TEMPORARY = re.compile(r"\.nnfast-([0-9a-f]{8})-[1-9][0-9]{0,9}-[0-9a-f]{8}\.tmp")
+# Nobody writes to a temporary file that has not changed for a day.
+_STALE_SECONDS = 86400.0
 
 
 def write(
@@ -48,7 +62,8 @@ def write(
 ) -> None:
     """Write a file so that `path` holds either the whole of it or what was there before.
 
-    Temporary files that dead processes left in the folder are removed.
+    Temporary files that dead processes left in the folder are removed. The arrays must not change
+    meanwhile; they are not copied.
 
     Parameters
     ----------
@@ -74,26 +89,42 @@ def write(
     (array([1., 1.]), 'a')
     >>> folder.cleanup()
     """
-    from safetensors.numpy import save
-
     text = json.dumps({"format": FORMAT, **description}, allow_nan=False)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    content = save(contiguous, metadata={_KEY: text})
-    header = int.from_bytes(content[:8], "little")
-    if header > HEADER_LIMIT:
-        raise ValueError(f"the description of the model has {header} bytes, {HEADER_LIMIT} at most")
+    # In the order of the format's own library: the larger numbers first, then by name.
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    stored = {
+        name: np.require(arrays[name], arrays[name].dtype.newbyteorder("<"), "C") for name in order
+    }
+    header = _header_of(stored, text)
+    if len(header) > HEADER_LIMIT:
+        raise ValueError(
+            f"the description of the model has {len(header)} bytes, {HEADER_LIMIT} at most"
+        )
+    views = [array.data for array in stored.values()]
+    content: list[bytes | memoryview] = [len(header).to_bytes(8, "little"), header, *views]
     target = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     try:
         mode = _mode(target)
         _sweep(target.parent)
-        name = f".nnfast-{_MACHINE}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
-        _replace(target, target.with_name(name), content, mode)
+        _replace(target, content, mode)
         _sync_folder(target.parent)
     except OSError as error:
         if error.errno is None:
             raise
         # Writing to an open file does not say which, opening names the temporary one.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _header_of(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    """Return the part of a file that says where each array is, and `text`."""
+    names = {dtype: name for name, dtype in _TYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {_KEY: text}}
+    end = 0
+    for name, array in arrays.items():
+        place = [end, end := end + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": place}
+    written = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    return written + b" " * (-len(written) % 8)  # the arrays begin at a multiple of 8
 
 
 def _mode(target: Path) -> int | None:
@@ -107,39 +138,81 @@ def _mode(target: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _replace(target: Path, temporary: Path, content: bytes, mode: int | None) -> None:
-    """Put `content` in the place of `target`, by way of `temporary`."""
+def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | None) -> None:
+    """Put `content` in the place of `target`, by way of a temporary file."""
+    file, temporary = _temporary(target.parent)
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
+        with file:
+            for part in content:
+                file.write(part)
             file.flush()
             if mode is not None:
                 os.chmod(temporary, mode)
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if os.name != "nt":  # where no open file is renamed
+                os.replace(temporary, target)
+        if os.name == "nt":
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that are no more."""
-    if os.name == "nt":  # where asking for a process by signal 0 would end it
-        return
-    for entry in os.listdir(folder):
-        match = _TEMPORARY.fullmatch(entry)
-        if match and not _is_alive(int(match[1])):
-            (folder / entry).unlink(missing_ok=True)
+def _temporary(folder: Path) -> tuple[BinaryIO, Path]:
+    """Create a file that is locked while it is open: others see by that that its writer lives."""
+    while True:
+        path = folder / f".nnfast-{_MACHINE}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+        file = open(path, "xb")  # noqa: SIM115
+        # Before it is locked, whoever sweeps the folder takes it for a dead process's.
+        if _lock(file.fileno()) is not False and path.exists():
+            return file, path
+        file.close()
 
 
-def _is_alive(process: int) -> bool:
+def _lock(descriptor: int) -> bool | None:
+    """Return whether a file could be locked, None where there are no locks."""
+    if sys.platform == "win32":
+        return None
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:  # another user's
-        return True
+    except OSError:
+        return None
     return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that are no more; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if match := _TEMPORARY.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_stale(folder / name, match[1] == _MACHINE)
+
+
+def _remove_stale(path: Path, here: bool) -> None:
+    """Remove a temporary file that nobody has locked, or can be writing to any more.
+
+    The number of a process is no sign of its life: containers of one machine and one name do not
+    see each other's. Where a file system has no locks, or its machines may not see each other's,
+    age decides.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return
+    old = time.time() - status.st_mtime > _STALE_SECONDS
+    if sys.platform == "win32":  # an open file cannot be removed
+        if old:
+            path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        free = _lock(descriptor)
+        if free is not False and (old or (free and here)):
+            path.unlink()  # while it is locked: its writer looks whether it is there
+    finally:
+        os.close(descriptor)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -157,18 +230,16 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     ValueError
         If it is not such a file, or of a format that this version does not know.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"No such file: {os.fspath(path)!r}")
     try:
         with open(path, "rb") as file:
-            header, rest = _header(file)
-        arrays = load(rest)
-        description = _json(header["__metadata__"][_KEY])
-        version = description["format"]
-    except (SafetensorError, ValueError) as error:
+            header = _header(file)
+            description = _json(header.pop("__metadata__")[_KEY])
+            version = description["format"]
+            start = file.tell()
+            arrays = {name: _array(file, start, entry) for name, entry in header.items()}
+    except ValueError as error:
         raise malformed(path, str(error)) from None
     except (KeyError, TypeError):
         raise malformed(path, "it holds no description of a model") from None
@@ -177,20 +248,27 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     return arrays, description
 
 
-def _header(file: BinaryIO) -> tuple[Mapping[str, Any], bytes]:
-    """Return a file's header and its whole content, read once the header is known to fit it."""
+def _header(file: BufferedReader) -> dict[str, Any]:
+    """Return a file's header, once it is known to fit what comes after it."""
     size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
+    length = int.from_bytes(file.read(8), "little")
     if length > min(HEADER_LIMIT, size - 8):
         raise ValueError(f"it has no header of {length} bytes")
-    text = file.read(length)
-    header = _json(text.decode())
+    header = _json(file.read(length).decode())
     if not isinstance(header, dict):
         raise ValueError("its header is not an object")
     entries = [entry for name, entry in header.items() if name != "__metadata__"]
     _check_layout(entries, size - 8 - length)
-    return header, start + text + file.read(size - 8 - length)
+    return header
+
+
+def _array(file: BufferedReader, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
+    """Return an array of a file whose layout is checked."""
+    array: NDArray[Any] = np.empty(entry["shape"], _TYPES[entry["dtype"]])
+    file.seek(start + entry["data_offsets"][0])
+    if array.size and file.readinto(array.data) != array.nbytes:
+        raise ValueError("it was cut short while it was read")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_layout(entries: Sequence[Any], size: int) -> None:
@@ -200,13 +278,13 @@ def _check_layout(entries: Sequence[Any], size: int) -> None:
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError("its header describes something that is not an array")
         dtype, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in _ITEM_SIZES:
+        if not isinstance(dtype, str) or dtype not in _TYPES:
             raise ValueError(f"it holds an array of type {dtype!r}")
         if not _sizes(shape) or len(shape) > _MOST_AXES:
             raise ValueError(f"it holds an array of shape {str(shape)[:100]}")
         if not _sizes(place) or len(place) != 2:
             raise ValueError("its header does not say where an array is")
-        if place[1] - place[0] != math.prod(shape) * _ITEM_SIZES[dtype]:
+        if place[1] - place[0] != math.prod(shape) * _TYPES[dtype].itemsize:
             raise ValueError(f"an array of shape {shape} has {place[1] - place[0]} bytes")
         places.append(place)
     end = 0

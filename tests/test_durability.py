@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,26 +54,131 @@ def test_training_that_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path
     assert digest == kill_programs.digest(nnfast.load_model(last))
 
 
-def dead_process() -> int:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
+def temporary(folder: Path, machine: str = saving._MACHINE, process: int = 12) -> Path:
+    """Return the name of a temporary file of some process."""
+    return folder / f".nnfast-{machine}-{process}-0123abcd.tmp"
 
 
-def test_only_temporaries_of_dead_processes_are_swept(tmp_path: Path) -> None:
-    dead = dead_process()
-    stale = tmp_path / f".nnfast-{saving._MACHINE}-{dead}-0123abcd.tmp"
-    kept = [
-        tmp_path / f".nnfast-{saving._MACHINE}-{os.getppid()}-0123abcd.tmp",
-        tmp_path / f".nnfast-{'0' * 8}-{dead}-0123abcd.tmp",  # of another machine
-        tmp_path / f".nnfast-{saving._MACHINE}-0-0123abcd.tmp",  # of no process
-        tmp_path / f"nnfast-{saving._MACHINE}-{dead}-0123abcd.tmp",
-        tmp_path / f".nnfast-{saving._MACHINE}-{dead}-mine.tmp",
+def made_old(path: Path) -> Path:
+    path.touch()
+    os.utime(path, times=(0, time.time() - 2 * 86400))
+    return path
+
+
+def test_only_temporaries_that_nobody_writes_to_are_swept(tmp_path: Path) -> None:
+    """Whatever the number of the process says: in another container it is another's."""
+    fcntl = pytest.importorskip("fcntl")
+    stale = [
+        temporary(tmp_path),
+        temporary(tmp_path, process=os.getpid()),
+        made_old(temporary(tmp_path, "0" * 8)),  # of another machine, where locks may not reach
     ]
-    for path in (stale, *kept):
-        path.touch()
+    kept = [
+        temporary(tmp_path, process=13),
+        made_old(temporary(tmp_path, process=14)),
+        temporary(tmp_path, "0" * 8, process=13),
+        temporary(tmp_path, process=0),
+        tmp_path / f"nnfast-{saving._MACHINE}-12-0123abcd.tmp",
+        tmp_path / f".nnfast-{saving._MACHINE}-12-mine.tmp",
+    ]
+    for path in (stale[0], stale[1], *kept):
+        path.touch(exist_ok=True)
+    made_old(kept[1])
+    pipe = temporary(tmp_path, process=15)  # opening it would wait for ever
+    os.mkfifo(pipe)
+    with open(kept[0]) as one, open(kept[1]) as other:
+        for file in (one, other):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        model().save(tmp_path / "model")
+    assert set(tmp_path.iterdir()) == {*kept, pipe, tmp_path / "model"}
+    model().save(tmp_path / "model")  # their writers have gone
+    assert set(tmp_path.iterdir()) == {*kept[2:], pipe, tmp_path / "model"}
+
+
+def test_age_decides_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    fresh, old = temporary(tmp_path), made_old(temporary(tmp_path, process=13))
+    fresh.touch()
     model().save(tmp_path / "model")
-    assert set(tmp_path.iterdir()) == {*kept, tmp_path / "model"}
+    assert old.exists() is False
+    assert set(tmp_path.iterdir()) == {fresh, tmp_path / "model"}
+
+
+# Saves for a second; it sees no other process, as in a container of its own.
+WRITER = """
+import os, sys, time
+import nnfast
+from nnfast import layers
+
+def unknown(process, signal):
+    raise ProcessLookupError
+
+os.kill = unknown
+model = nnfast.Sequential([layers.Dense(300, input_dim=300)])
+print("ready", flush=True)
+sys.stdin.readline()
+end = time.monotonic() + 1
+saves = 0
+while time.monotonic() < end:
+    model.save(os.path.join(sys.argv[1], f"model{sys.argv[2]}"))
+    saves += 1
+print(saves)
+"""
+
+
+def test_processes_that_do_not_see_each_other_save_into_one_folder(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(i)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        out, error = writer.communicate(timeout=60)
+        assert writer.returncode == 0, error
+        assert int(out) > 0
+    assert sorted(os.listdir(tmp_path)) == ["model0", "model1", "model2"]
+    for i in range(3):
+        assert nnfast.load_model(tmp_path / f"model{i}").output_shape == (None, 300)
+
+
+def test_a_temporary_that_another_process_has_swept_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its creation and its lock whoever sweeps takes it for a dead process's."""
+    pytest.importorskip("fcntl")
+    lock, seen = saving._lock, []
+
+    def swept_first(descriptor: int) -> bool | None:
+        if len(seen) < 2:
+            (path,) = tmp_path.glob(".nnfast-*.tmp")
+            seen.append(path)
+            path.unlink()
+            return lock(descriptor) if len(seen) == 1 else False  # it is gone; it is being removed
+        return lock(descriptor)
+
+    monkeypatch.setattr(saving, "_lock", swept_first)
+    model().save(tmp_path / "model")
+    assert len(seen) == 2
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
 def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(

@@ -274,3 +274,90 @@ def test_data_are_not_copied(kind: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 64 * MB
     print(f"{kind}: {int(result.stdout) / MB:.1f} MB")
+
+
+FILES = """
+import re, resource, sys
+import numpy as np
+import nnfast
+from nnfast import layers
+
+what, folder = sys.argv[1:]
+UNITS = 2048
+SIZE = 4 * UNITS**2  # bytes of the weights
+
+
+def status(key):
+    return int(re.search(key + r":\\s*(\\d+)", open("/proc/self/status").read())[1]) * 1024
+
+
+def extra(call):
+    open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+    before = status("VmRSS")
+    result = call()
+    print((status("VmHWM") - before) / SIZE)
+    return result
+
+
+def build(initializer="glorot_uniform"):
+    layer = layers.Dense(UNITS, input_dim=UNITS, kernel_initializer=initializer)
+    return nnfast.Sequential([layer])
+
+
+small = nnfast.Sequential([layers.Dense(3, input_dim=3)])
+small.save(folder + "/small")
+nnfast.load_model(folder + "/small")  # what is imported late is there
+if what in ("save", "save_weights", "load", "load_weights"):
+    model = build()
+    model.save(folder + "/model")
+    model.save_weights(folder + "/weights")
+if what == "load":
+    del model
+    extra(lambda: nnfast.load_model(folder + "/model"))
+elif what == "load_weights":
+    extra(lambda: model.load_weights(folder + "/weights"))
+elif what in ("save", "save_weights"):
+    extra(lambda: getattr(model, what)(folder + "/again"))
+    before = open(folder + "/again", "rb").read()
+    room = status("VmSize") + SIZE // 4
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+    getattr(model, what)(folder + "/again")  # with less memory than a copy would take
+    try:
+        nnfast.load_model(folder + "/model")
+    except Exception as error:
+        assert isinstance(error, MemoryError), error
+    else:
+        raise AssertionError("there was memory to load it")
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert open(folder + "/again", "rb").read() == before
+else:
+    extra(lambda: build(what))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("what", "most"),
+    [
+        ("save", 0.1),
+        ("save_weights", 0.1),
+        ("load", 2.2),
+        ("load_weights", 1.1),
+        ("glorot_uniform", 1.3),
+        ("he_normal", 1.5),
+        ("random_normal", 1.3),
+        ("ones", 1.3),
+        ("identity", 1.3),
+    ],
+)
+def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_path: Path) -> None:
+    """In weights: a model that is built has 1, one that is loaded reads as much besides."""
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", FILES, what, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < most

@@ -412,3 +412,33 @@ def test_another_safetensors_file(tmp_path: Path) -> None:
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "other")
     with pytest.raises(ValueError, match="not a model saved by nnfast"):
         nnfast.load_model(tmp_path / "other")
+
+
+def test_files_are_those_of_the_formats_own_library(tmp_path: Path) -> None:
+    """Byte for byte: order and padding, names that JSON escapes, arrays of any layout."""
+    from safetensors.numpy import load_file, save
+
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "b": rng.normal(size=(3, 2)),
+        "a": rng.normal(size=5).astype(np.float32),
+        'ü"\\\n\x01\x7f層/\u2028': np.zeros((0, 3)),
+        "one": np.array(3.0),
+        "Fortran": np.asfortranarray(rng.normal(size=(4, 3))),
+        "transposed": rng.normal(size=(4, 3)).T.astype(np.float32),
+        "strided": rng.normal(size=(4, 6))[:, ::2],
+        "reversed bytes": rng.normal(size=3).astype(">f8"),
+    }
+    for count in range(len(arrays) + 1):
+        some = dict(list(arrays.items())[:count])
+        text = json.dumps({"format": 1, "a": 'é"\u2028' * count})
+        plain = {k: np.require(v, v.dtype.newbyteorder("="), "C") for k, v in some.items()}
+        saving.write(tmp_path / "file", some, {"a": 'é"\u2028' * count})
+        content = (tmp_path / "file").read_bytes()
+        assert content == save(plain, metadata={"nnfast": text})
+        read, description = saving.read(tmp_path / "file")
+        assert description == {"format": 1, "a": 'é"\u2028' * count}
+        assert read.keys() == some.keys() == load_file(tmp_path / "file").keys()
+        for name, array in read.items():
+            np.testing.assert_array_equal(array, some[name])
+            assert (array.shape, array.dtype) == (some[name].shape, plain[name].dtype)

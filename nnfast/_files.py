@@ -74,15 +74,21 @@ class Files(Compiled):
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
         """Return weights and optimizer slots by name, not copied, and the counters."""
+        from nnfast import saving
+
         self._follow_trainable()
         engine = self._built_engine()
         arrays, iterations = dict(self._named_weights()), engine.iterations
         if self._settings is not None:
             slots, iterations = self._optimizer_state(self._settings.optimizer)
             arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(slots)}
-        # An epoch under way is not gone on with: the next `fit` begins the one after.
-        epoch = engine.epoch + (engine.batch > 0)
-        return arrays, {"seed": self._seed, "epoch": epoch, "iterations": iterations}
+        counters = {
+            "seed": self._seed,
+            # An epoch under way is not gone on with: the next `fit` begins the one after.
+            "epoch": min(engine.epoch + (engine.batch > 0), saving.COUNT_LIMIT),
+            "iterations": min(iterations, saving.COUNT_LIMIT),
+        }
+        return arrays, counters
 
     def _optimizer_state(self, optimizer: optimizers.Optimizer) -> tuple[Array, int]:
         """Return the slots as a new model of the same configuration has them, and the steps taken.
@@ -199,11 +205,14 @@ class Files(Compiled):
 
     def _restore(self, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
         """Take what `save` wrote."""
+        from nnfast import saving
+
         if description["compile"] is not None:
             self.compile(**description["compile"])
+        limits = {"seed": 2**64 - 1, "epoch": saving.COUNT_LIMIT, "iterations": saving.COUNT_LIMIT}
         counters = {
-            key: check.integer(key, description["state"][key], minimum=0)
-            for key in ("seed", "epoch", "iterations")
+            key: check.integer(key, description["state"][key], minimum=0, maximum=limit)
+            for key, limit in limits.items()
         }
         self._take_contents(arrays, counters)
 

@@ -220,7 +220,7 @@ RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "curve without numbers": (("attributes", "loss_curve_"), None, "not a list of numbers"),
     "sparse": (("classes", "sparse"), "yes", "sparse must be True or False"),
     "features": (("features",), ["a"], "not 4 names"),
-    "position": (("training", "iterations"), 2**70, "OverflowError"),
+    "position": (("training", "iterations"), 2**70, "<= 9007199254740992"),
     "no training": (("training",), None, "do not match"),
 }
 

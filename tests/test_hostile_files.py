@@ -286,6 +286,16 @@ def check_sound(model: Any, content: bytes) -> None:
             model.fit(np.ones(shape), y, verbose=0)
 
 
+def check_saved_again(model: Any, path: Path) -> None:
+    """Whatever was loaded, and trained where it could be, can be saved and loaded again."""
+    path = path.with_name("again")
+    model.save(path)
+    again = nnfast.load_model(path)
+    for name in ("weights", "coefs_"):
+        for w, v in zip(getattr(model, name, []), getattr(again, name, []), strict=True):
+            np.testing.assert_array_equal(w, v)
+
+
 def loaded(read: Callable[[Path], Any], path: Path) -> Any:
     """Return what `read` makes of a file, None if it refuses it as it should."""
     try:
@@ -321,6 +331,7 @@ def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None
                 refused += 1
             else:
                 check_sound(model, content)
+                check_saved_again(model, path)
                 sound += 1
             loaded(saving.weights_by_layer, path)
         assert time.process_time() - started < SECONDS, case
@@ -394,6 +405,78 @@ RULES = {
         "os.system",
     ),
 }
+
+
+COUNTED = 2**53  # as far as floats count, too
+
+
+def counts(path: Path) -> dict[str, int]:
+    description = File(path.read_bytes()).description
+    if "estimator" in description:
+        estimator = description["estimator"]
+        return {**estimator["attributes"], **estimator["training"]}
+    return description["state"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "value", [COUNTED, COUNTED - 1, COUNTED + 1, 2**63 - 1, 2**63, 2**64, 10**400]
+)
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        *[("Sequential", key) for key in ("iterations", "epoch")],
+        *[("MLPRegressor", key) for key in ("iterations", "epoch", "n_iter_", "t_")],
+        ("MLPRegressor", "_no_improvement_count"),
+    ],
+)
+def test_counts(kind: str, key: str, value: int, tmp_path: Path) -> None:
+    """A file counts to a limit; what has come there can be trained, saved and loaded again."""
+    path = tmp_path / "model"
+    if kind == "Sequential":
+        model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
+        model.compile(optimizers.Nadam(schedules.ExponentialDecay(0.1, 10, 0.9)), "mse")
+    elif not SKLEARN:
+        pytest.skip("needs scikit-learn")
+    else:
+        model = nnfast.MLPRegressor(hidden_layer_sizes=3, max_iter=2)
+        with warnings.catch_warnings(action="ignore"):
+            model.fit(np.ones((8, 2)), np.ones(8))
+    model.save(path)
+    file = File(path.read_bytes())
+    if kind == "Sequential":
+        file.description["state"][key] = value
+    else:
+        part = "training" if key in ("iterations", "epoch") else "attributes"
+        file.description["estimator"][part][key] = value
+    path.write_bytes(file.content())
+    if value > COUNTED:
+        with pytest.raises(ValueError, match=f"{key} must be an integer >= 0 and <= {COUNTED}"):
+            nnfast.load_model(path)
+        return
+    for _ in range(3):
+        model = nnfast.load_model(path)
+        if kind == "Sequential":
+            model.fit(np.ones((8, 2)), np.ones(8), batch_size=4, epochs=2, verbose=0)
+        else:
+            model.partial_fit(np.ones((8, 2)), np.ones(8))
+        assert all(np.isfinite(w).all() for w in getattr(model, "weights", []))
+        model.save(path)
+        anew = key in ("n_iter_", "_no_improvement_count")  # which each partial_fit counts
+        assert (0 if anew else value) <= counts(path)[key] <= COUNTED
+
+
+@pytest.mark.parametrize("seed", [2**64 - 1, 2**64])
+def test_seeds(seed: int, saved: Path) -> None:
+    file = File(saved.read_bytes())
+    file.description["state"]["seed"] = seed
+    saved.write_bytes(file.content())
+    if seed >= 2**64:
+        with pytest.raises(ValueError, match="seed must be an integer >= 0"):
+            nnfast.load_model(saved)
+        return
+    nnfast.load_model(saved).save(saved)
+    assert counts(saved)["seed"] == seed
+    nnfast.load_model(saved)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -23,6 +23,7 @@ from nnfast.estimators._classifier import MLPClassifier
 from nnfast.estimators._network import Network, sizes_of
 from nnfast.estimators._regressor import MLPRegressor
 from nnfast.estimators._training import with_policy
+from nnfast.saving import COUNT_LIMIT
 
 if TYPE_CHECKING:
     from nnfast.estimators._base import BaseMLP
@@ -67,7 +68,7 @@ def contents(
         "class_name": type(estimator).__name__,
         "params": _params(estimator),
         "attributes": {
-            name: _to_json(getattr(estimator, name))
+            name: _attribute(name, getattr(estimator, name))
             for name in (*COUNTS, *NUMBERS, *CURVES)
             if hasattr(estimator, name)
         },
@@ -99,8 +100,8 @@ def contents(
             "optimizer": describe(network.optimizer),
             "first_rate": None if _is_schedule(network) else estimator._optimizer.first,
             "seed": network.seed,
-            "iterations": engine.iterations,
-            "epoch": engine.epoch,
+            "iterations": min(engine.iterations, COUNT_LIMIT),
+            "epoch": min(engine.epoch, COUNT_LIMIT),
         }
     return arrays, {"estimator": description}
 
@@ -229,11 +230,15 @@ def _label(label: Any) -> Any:
 # ---- attributes ----------------------------------------------------------------------------------
 
 
+def _attribute(name: str, value: Any) -> Any:
+    return min(int(value), COUNT_LIMIT) if name in COUNTS else _to_json(value)
+
+
 def _take_attributes(estimator: BaseMLP, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         value = _from_json(value)
         if name in COUNTS:
-            value = integer(name, value, minimum=0)
+            value = integer(name, value, minimum=0, maximum=COUNT_LIMIT)
         elif name in CURVES:
             scores = name == "validation_scores_" and value is None
             if not scores and not (isinstance(value, list) and all(map(_is_float, value))):
@@ -316,8 +321,10 @@ def _take_training(
     if training["first_rate"] is not None:
         rate.first = float(training["first_rate"])
     estimator._optimizer = rate
-    seed, iterations, epoch = (
-        integer(key, training[key], minimum=0) for key in ("seed", "iterations", "epoch")
+    seed = integer("seed", training["seed"], minimum=0, maximum=2**64 - 1)
+    iterations, epoch = (
+        integer(key, training[key], minimum=0, maximum=COUNT_LIMIT)
+        for key in ("iterations", "epoch")
     )
     network.set_seed(seed)
     network.engine.iterations, network.engine.epoch = iterations, epoch

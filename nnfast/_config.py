@@ -84,5 +84,8 @@ def default_dtype() -> str:
 
 def check_dtype(dtype: object) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}; received {dtype!r}") from None
     return choose("dtype", name, dict.fromkeys(DTYPES, name))

@@ -272,8 +272,10 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 def test_dropout_and_noise_have_penalties_in_inference() -> None:
     """Their outputs are then their inputs."""
-    for layer in (layers.Dropout(0.5, activity_regularizer=L2), layers.GaussianNoise(1.0)):
-        layer.activity_regularizer = L2
+    for layer in (
+        layers.Dropout(0.5, activity_regularizer=L2),
+        layers.GaussianNoise(1.0, activity_regularizer=L2),
+    ):
         model = nnfast.Sequential([layers.Input((N_IN,)), layer], dtype="float64")
         model.compile("sgd", "mse")
         x = np.random.default_rng(0).normal(size=(M, N_IN))

@@ -538,7 +538,7 @@ def test_the_model_may_be_looked_at_but_not_trained_meanwhile() -> None:
     one.fit(X, Y, batch_size=N, epochs=2, verbose=0)
     assert len(seen) == 2
     one = model(trains)
-    with pytest.raises(RuntimeError, match="in use"):
+    with pytest.raises(RuntimeError, match="within its own training"):
         one.fit(X, Y, verbose=0)
     one.compile("adam", mse_rows)
     one.fit(X, Y, verbose=0)

@@ -309,9 +309,10 @@ def test_training_within_a_callback_of_training() -> None:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.losses = [*getattr(self, "losses", []), self.model.train_on_batch(X[:4], Y[:4])]
 
-    inner = Inner()
-    history = model().fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[inner])
-    assert len(inner.losses) == 12
+    one = model()
+    with pytest.raises(RuntimeError, match="within its own training"):
+        one.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=[Inner()])
+    history = one.fit(X, Y, batch_size=16, epochs=3, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 
@@ -473,17 +474,6 @@ def test_the_order_of_an_epoch_follows_a_position_that_is_set() -> None:
         engine.run(data, 16, True, lr, losses)
         weights.append(one.get_weights())
     for a, b in zip(*weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_changing_the_optimizer_object_after_compile_changes_no_weights() -> None:
-    one = model("adam")
-    assert one.optimizer is not None
-    one.optimizer.use_ema = True
-    one.optimizer.learning_rate = 0.0
-    before = one.get_weights()
-    one.fit(X, Y, verbose=0)
-    for a, b in zip(before, one.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

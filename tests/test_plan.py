@@ -42,7 +42,11 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmm"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # A penalty of the output keeps the layer's op apart from those around it.
-        layer.activity_regularizer = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
+        penalty = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
+        options: dict[str, Any] = {"trainable": draw(st.sampled_from([1, 1, 0]))}
+        if not isinstance(layer, layers.ActivityRegularization):
+            options["activity_regularizer"] = penalty
+        layer = type(layer).from_config(layer.get_config() | options)
         shape = layer.infer_shape(shape)
         chain.append(layer)
     return chain, first
@@ -201,7 +205,7 @@ def test_gradients_flow_to_every_parameter_and_no_further(
         assert (op["dx"] >= 0) == trained, "dx is there if and only if somebody before learns"
         if i > 0:
             assert op["dx"] == plan.ops[i - 1]["dy"]
-        own = op["w"] >= 0 or op["b"] >= 0
+        own = any(op[field] >= 0 and plan.arrays[op[field]]["trained"] for field in ("w", "b"))
         trained = trained or own
         if own:
             assert op["dy"] >= 0
@@ -224,19 +228,44 @@ def test_parameters_tile_the_flat_range(
     assert end == plan.n_weights
 
     # Matrices, then vectors, then what is not trained.
-    classes = [(not p.weight.trainable, len(p.shape) < 2) for p in plan.parameters if p.size]
+    classes = [(not p.trained, len(p.shape) < 2) for p in plan.parameters if p.size]
     places = [p.offset for p in plan.parameters if p.size]
     in_place = [c for _, c in sorted(zip(places, classes, strict=True))]
     assert in_place == sorted(in_place)
     for p in plan.parameters:
-        assert p.offset + p.size <= plan.n_params or not p.weight.trainable
-        assert p.offset >= plan.n_params or p.weight.trainable
+        assert p.trained == (p.weight.trainable and chain[0][p.layer].trainable)
+        assert p.offset + p.size <= plan.n_params or not p.trained
+        assert p.offset >= plan.n_params or p.trained
 
     end = 0
-    for array in sorted(plan.arrays, key=lambda a: (a["begin"], a["rows"] * a["cols"])):
+    trained = [array for array in plan.arrays if array["trained"]]
+    for array in sorted(trained, key=lambda a: (a["begin"], a["rows"] * a["cols"])):
         assert array["begin"] == end
         end += array["outer"] * array["rows"] * array["cols"]
     assert end == plan.n_params
+
+
+@settings(max_examples=100, deadline=None)
+@given(chains(), st.randoms())
+def test_a_plan_like_another_keeps_its_places(
+    chain: tuple[list[layers.Layer], tuple[int, ...]], random: Any
+) -> None:
+    """Whatever is trained now; what has no gradients in the first plan cannot be."""
+    first = compile_plan(*chain)
+    for layer in chain[0]:
+        layer.trainable = random.random() < 0.5
+    plan = compile_plan(*chain, like=first)
+    assert [p.offset for p in plan.parameters] == [p.offset for p in first.parameters]
+    assert (plan.n_params, plan.n_weights) == (first.n_params, first.n_weights)
+    for p in plan.parameters:
+        wanted = p.weight.trainable and chain[0][p.layer].trainable
+        assert p.trained == (wanted and p.offset < first.n_params)
+    ours, theirs = ([op | {"frozen": 0} for op in p.infer_ops] for p in (plan, first))
+    assert ours == theirs
+    assert_apart(training_slots(plan, plan.ops), plan.width)
+    assert plan.has_untrained_slots == (
+        sum(p.size for p in plan.parameters if p.trained) < first.n_params
+    )
 
 
 @settings(max_examples=200, deadline=None)

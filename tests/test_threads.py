@@ -90,3 +90,49 @@ def groups(root: Path, lines: str, files: dict[str, str]) -> Path:
 )
 def test_quotas(tmp_path: Path, lines: str, files: dict[str, str], expected: int | None) -> None:
     assert cgroup.cpu_limit(str(groups(tmp_path, lines, files))) == expected
+
+
+def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int]:
+    """Return the threads of passes that take so many seconds with one thread, and with two."""
+    trial, now, chosen = core.PassTrial(), 100.0, []
+    for seconds in together:
+        threads = trial.choose(2, now)
+        took = seconds if threads == 2 else alone
+        trial.note(threads, took, 1e6, now)
+        chosen.append(threads)
+        now += took + gap
+    return chosen
+
+
+def test_a_team_that_pays_is_used() -> None:
+    """One thread is tried now and then: within 2 % of the time."""
+    chosen = simulate(0.01, [0.006] * 3000)
+    assert chosen[:2] == [2, 1]
+    assert sum(n == 1 for n in chosen) * 0.004 < 0.02 * 3000 * 0.006
+
+
+def test_a_team_that_does_not_pay_is_tried_again() -> None:
+    """Another program uses the machine for a while, and then no longer."""
+    chosen = simulate(0.01, [0.006] * 100 + [0.02] * 1000 + [0.006] * 1000)
+    assert chosen[100:102] == [2, 1]
+    busy, free = chosen[102:1100], chosen[1100:]
+    assert 0 < sum(n == 2 for n in busy) < 30
+    assert sum(n == 1 for n in free[100:]) < 30
+
+
+def test_one_pass_that_is_held_up_costs_little() -> None:
+    chosen = simulate(0.01, [0.006] * 500 + [0.1] + [0.006] * 500)
+    assert sum(n == 1 for n in chosen[501:]) < 60
+
+
+def test_settings_of_threads_come_before_trials() -> None:
+    trial = core.PassTrial()
+    assert trial.choose(1, 0.0) == 1
+    trial.note(2, 9.0, 1e6, 1.0)
+    trial.note(1, 1.0, 1e6, 2.0)
+    assert trial.choose(3, 3.0) == 1
+    core.force_threads(3)
+    try:
+        assert trial.choose(3, 3.0) == 3
+    finally:
+        core.force_threads(0)

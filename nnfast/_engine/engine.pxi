@@ -81,29 +81,34 @@ cdef class PassTrial:
     A team that waits for a thread which the system has put aside is slower than one thread, and so is one
     that is woken for each short pass. The slower way is tried again now and then: rarely while it loses.
     """
-    cdef double alone, together     # seconds of a flop, of the last pass with one thread and with a team; 0: unknown
+    cdef double alone, together     # seconds of a flop, of the last pass of one thread, of a team; 0: unknown
     cdef double next_trial, pause
 
-    cdef int choose(self, int threads, double now) noexcept:
-        """Threads for a pass that may have so many."""
-        cdef bint team = self.alone == 0 or self.together < self.alone
+    cpdef int choose(self, int threads, double now) noexcept:
+        """Threads for a pass that begins now and may have this many."""
         if threads == 1 or forced_threads:
             return threads
-        if self.together > 0 and now > self.next_trial:
-            team = not team
-        return threads if team else 1
+        return threads if self.team_pays() != self.is_trial(now) else 1
 
-    cdef void note(self, int threads, double seconds, double flops, double now) noexcept:
-        """A pass took so many seconds."""
-        cdef bint paid = self.alone == 0 or self.together < self.alone
-        cdef bint trial = now > self.next_trial
+    cpdef note(self, int threads, double seconds, double flops, double now):
+        """The pass that began at `now` with these threads took so many seconds."""
+        cdef bint trial = self.is_trial(now), paid = self.team_pays()
         if threads > 1:
             self.together = seconds / flops
         else:
             self.alone = seconds / flops
-        if trial or (self.together < self.alone) != paid:
-            self.pause = min(1.0, 2 * self.pause) if trial and (self.together < self.alone) == paid else 0.1
-            self.next_trial = now + self.pause + 50 * seconds
+        if self.team_pays() != paid:    # perhaps by bad luck
+            self.pause = 0.1
+            self.next_trial = now + seconds + self.pause
+        elif trial:                     # of long passes it takes long
+            self.pause = min(1.0, max(0.1, 2 * self.pause))
+            self.next_trial = now + 50 * seconds + self.pause
+
+    cdef bint team_pays(self) noexcept:
+        return self.alone == 0 or self.together < self.alone
+
+    cdef bint is_trial(self, double now) noexcept:
+        return self.together > 0 and now > self.next_trial
 
 
 cdef class Engine:
@@ -610,14 +615,14 @@ cdef class Engine:
         if n == 0:
             return None
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
-        if not penalties:
-            workspace.refuse_function()
         run = &workspace.run
         run.data = &data.view
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.losses_too = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
             run.objective = &self.product   # without targets it is 0
+        elif run.losses_too:
+            workspace.refuse_function()
         run.denominator = denominator_of(run)
         self.go_through(run, self.k.infer, self.flops)
         return workspace

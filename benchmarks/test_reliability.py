@@ -116,3 +116,26 @@ def test_the_last_finite_state_costs_one_hundredth(
     print(f"{epochs} epochs: {statistics.median(shares):.2%}, the first fit {shares[0]:.2%}")
     assert spent > 0
     assert statistics.median(shares) <= 0.01
+
+
+@pytest.mark.parametrize("what", ["build", "save", "load"])
+def test_many_layers(what: str, tmp_path: Any) -> None:
+    """Four times as many layers take about four times as long, not sixteen times."""
+    path = tmp_path / "model.safetensors"
+
+    def take(n: int) -> float:
+        chain = [layers.Input((1,)), *(layers.Dense(1) for _ in range(n))]
+        model = None if what == "build" else nnfast.Sequential(chain)
+        if model is not None:
+            model.save(path)
+        begin = time.perf_counter()
+        if model is None:
+            nnfast.Sequential(chain)
+        elif what == "save":
+            model.save(path)
+        else:
+            nnfast.load_model(path)
+        return time.perf_counter() - begin
+
+    few, many = (min(take(n) for _ in range(3)) for n in (500, 2000))
+    assert many < 8 * few

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import pickle
 from collections.abc import Callable
@@ -163,3 +164,34 @@ def test_a_layer_in_two_models() -> None:
     two.compile("sgd", "mse")
     fit(two)
     np.testing.assert_array_equal(copy.deepcopy(one).get_weights()[0], two.get_weights()[0])
+
+
+def test_models_of_a_layer_that_are_no_more() -> None:
+    """They leave nothing behind: the model writes its own weights again, and copies nothing."""
+    model = network()
+    model.compile("sgd", "mse")
+    x = X.astype(np.float32)
+    for _ in range(3):
+        part = Sequential(model.layers[:1])
+        part.compile("sgd", "mse")
+        part.train_on_batch(x, part.predict(x) + 1)
+        expected = part.get_weights()
+        del part
+    gc.collect()
+    assert model._shares
+    np.testing.assert_array_equal(model.get_weights()[0], expected[0])
+    before = model.predict(x)
+    assert not model._shares
+    assert len(model.layers[0].models) <= 2
+    np.testing.assert_array_equal(model.get_weights()[0], expected[0])
+    np.testing.assert_array_equal(model.predict(x), before)
+    twin = Sequential([layers.Input((4,)), *(copy.copy(layer) for layer in model.layers)])
+    np.testing.assert_array_equal(twin.predict(x), before)
+
+
+def test_a_popped_layer_is_in_no_model() -> None:
+    model = network()
+    layer = model.pop()
+    other = Sequential([layers.Input((8,)), layer])
+    assert not model._shares
+    assert not other._shares

@@ -6,7 +6,6 @@ import json
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -55,8 +54,7 @@ class Chain:
         # Whether `trainable` of the model or of a layer has been set since the plan was made.
         self._trainable_set = False
         # Held by what trains the model or changes how it is trained.
-        self._lock = threading.Lock()
-        self._lock_holder: int | None = None
+        self._guard = _engine.Guard()
         self._build_lock = threading.Lock()
         self._layers: list[Layer] = []
         self._names: set[str] = set()
@@ -114,39 +112,6 @@ class Chain:
         """Note that `trainable` of this model or of one of its layers was set."""
         self._trainable_set = True
 
-    @contextmanager
-    def _alone(self, method: str) -> Iterator[None]:
-        """Keep others from training or changing the model meanwhile.
-
-        Raises
-        ------
-        RuntimeError
-            If it is being trained or changed already.
-        """
-        self._hold(method)
-        try:
-            yield
-        finally:
-            self._let_go()
-
-    def _hold(self, method: str) -> None:
-        if not self._lock.acquire(blocking=False):
-            if self._lock_holder == threading.get_ident():
-                raise RuntimeError(
-                    f"{method}() of model {self.name!r} was called within its own training: "
-                    "callbacks and losses may evaluate and predict, but neither train the model "
-                    "nor change its layers or what it is compiled with"
-                )
-            raise RuntimeError(
-                f"{method}() of model {self.name!r} was called while another thread trains it: "
-                "wait for that, or give each thread a model of its own"
-            )
-        self._lock_holder = threading.get_ident()
-
-    def _let_go(self) -> None:
-        self._lock_holder = None
-        self._lock.release()
-
     @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
@@ -186,7 +151,7 @@ class Chain:
         >>> model.output_shape
         (None, 1)
         """
-        with self._alone("add"):
+        with self._guard:
             one = self._one
             self._append(layer)
             try:
@@ -218,7 +183,7 @@ class Chain:
         """
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to pop")
-        with self._alone("pop"):
+        with self._guard:
             layer = self._remove_last()
             if not self._layers:
                 self._unbuild()
@@ -421,8 +386,8 @@ class Chain:
         if not self._trainable_set or self._plan is None or self._engine is None:
             return
         assert self._one is not None
-        if self._engine.iterations == 0 and not self._lock.locked():
-            with self._alone("compile"):
+        if self._engine.iterations == 0 and not self._guard.held:
+            with self._guard:
                 self._build()
             return
         plan = compile_plan(self._layers, self._one, self.trainable, like=self._plan)

@@ -128,7 +128,7 @@ class Compiled(Chain):
         self._compile(new)
 
     def _compile(self, new: Settings) -> None:
-        with self._alone("compile"):
+        with self._guard:
             before, self._settings = self._settings, new
             try:
                 if self._plan is None or self._engine is None:
@@ -201,11 +201,9 @@ class Compiled(Chain):
     ) -> None:
         """Take one optimizer step; the loss goes to `_step_loss`. given: as in the engine."""
         engine = program.engine
-        method = "train_on_gradient" if given else "train_on_batch"
-        self._hold(method)
-        try:
+        with self._guard:
             if program is not self._program:
-                raise RuntimeError(f"Another thread has compiled model {self.name!r} in {method}()")
+                raise RuntimeError(f"Another thread has compiled model {self.name!r} meanwhile")
             self._claim()
             self._step_lr[:] = program.optimizer.next_rates(engine, 1)
             status, _ = engine.run(
@@ -214,9 +212,8 @@ class Compiled(Chain):
                 given=given,
             )
             engine.epoch += 1
-        finally:
-            self._let_go()
         if status == _engine.NONFINITE:
+            method = "train_on_gradient" if given else "train_on_batch"
             warn_diverged(method, BEFORE, stacklevel=4)
 
     def _direction(self, key: str) -> str | None:

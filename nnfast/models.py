@@ -200,7 +200,7 @@ class Sequential(Gradients, Files):
         ['loss', 'val_loss']
         """
         self._follow_trainable()
-        with self._alone("fit"):
+        with self._guard:
             callback_list = CallbackList(callbacks)
             validation_split = check.real("validation_split", validation_split, low=0.0, below=1.0)
             shuffle = check.flag("shuffle", shuffle)

@@ -38,6 +38,9 @@ cdef extern from *:
     """
     int ask_for_huge_pages(void* start, size_t size) nogil
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
 COMPILER = NNFAST_COMPILER.decode()
 
 OPS = {
@@ -265,6 +268,35 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
         if most > 0:
             n = min(n, <Py_ssize_t>most)
     return <int>max(1, min(n, parts))
+
+
+cdef class Guard:
+    """Held by what trains a model or changes how it is trained. It is never waited for: others are refused.
+
+    In C, because `with` runs nothing of Python's between taking it and the block: Ctrl-C cannot come there
+    and leave it held.
+    """
+    cdef bint taken
+    cdef unsigned long thread
+
+    @property
+    def held(self):
+        return self.taken
+
+    def __enter__(self):
+        if not self.taken:
+            self.taken = True
+            self.thread = PyThread_get_thread_ident()
+        elif self.thread == PyThread_get_thread_ident():
+            raise RuntimeError("a model was called within its own training: callbacks and losses may evaluate "
+                               "and predict, but neither train it nor change its layers or what it is "
+                               "compiled with")
+        else:
+            raise RuntimeError("this model is being trained or compiled by another thread: wait for that, or "
+                               "give each thread a model of its own")
+
+    def __exit__(self, kind, error, traceback):
+        self.taken = False
 
 
 include "memory.pxi"

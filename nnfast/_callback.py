@@ -24,6 +24,7 @@ class Callback:
     Attributes
     ----------
     model : Sequential
+        Left out of pickles and copies.
     params : dict
         ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if that is not known).
 
@@ -47,6 +48,9 @@ class Callback:
 
     def set_params(self, params: dict[str, Any]) -> None:
         self.params = params
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "model"}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Called before the first epoch."""
@@ -115,16 +119,50 @@ class History(Callback):
     history : dict of str to list of float
         ``loss``, each metric under its name as passed, and ``val_…`` of each with validation. A
         metric of several values gives an array in the place of each number.
+    epochs : dict of str to list of int
+        For each key of `history` the epochs (counted from 0) that its values are of: not every
+        epoch has a validation. Not in Keras.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = [[1.0], [2.0]], [1.0, 2.0]
+    >>> history = model.fit(x, y, epochs=4, validation_split=0.5, validation_freq=2, verbose=0)
+    >>> history.epochs
+    {'loss': [0, 1, 2, 3], 'val_loss': [1, 3]}
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[Any]] = {}
+        # For each key the places in `epoch` of its values: a second fit may count from 0 again.
+        self._places: dict[str, list[int]] = {}
+
+    @property
+    def epochs(self) -> dict[str, list[int]]:
+        return {key: [self.epoch[at] for at in self._places_of(key)] for key in self.history}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self._places.setdefault(name, []).append(len(self.epoch))
+        self.epoch.append(epoch)
+
+    def add_losses(self, first: int, losses: Sequence[float]) -> None:
+        """Take epochs first, first + 1, … of which nothing but the loss is known."""
+        place = len(self.epoch)
+        self.epoch.extend(range(first, first + len(losses)))
+        self.history.setdefault("loss", []).extend(losses)
+        self._places.setdefault("loss", []).extend(range(place, place + len(losses)))
+
+    def _places_of(self, key: str) -> Sequence[int]:
+        """Return where in `epoch` a key's values are: the last places, if others put them there."""
+        count = len(self.history[key])
+        places = self._places.get(key, ())
+        end = len(self.epoch)
+        return places if len(places) == count else range(max(0, end - count), end)
 
     def plot(self, keys: Sequence[str] | None = None, axes: Any = None) -> Any:
         """Draw learning curves with matplotlib: see `nnfast.plotting.learning_curves`."""
@@ -138,16 +176,22 @@ class History(Callback):
 
         from nnfast._progress import numbers
 
-        names = list(self.history)
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *names))
-        rows = list(zip(self.epoch, *self.history.values(), strict=False))
-        cells = [
-            "".join(f"<td>{numbers(value, '.4g')}</td>" for value in (epoch + 1, *values))
-            for epoch, *values in rows
+        columns = [
+            dict(zip(self._places_of(key), values, strict=False))
+            for key, values in self.history.items()
         ]
-        if len(cells) > 2 * _SHOWN:
-            cells[_SHOWN:-_SHOWN] = [f'<td colspan="{len(names) + 1}">…</td>']
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ("epoch", *self.history))
+        places: list[int | None] = [*range(len(self.epoch))]
+        if len(places) > 2 * _SHOWN:
+            places[_SHOWN:-_SHOWN] = [None]
+        body = ""
+        for place in places:
+            if place is None:
+                body += f'<tr><td colspan="{len(columns) + 1}">…</td></tr>'
+                continue
+            values = [numbers(c[place], ".4g") if place in c else "" for c in columns]
+            cells = (str(self.epoch[place] + 1), *map(html.escape, values))
+            body += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -453,9 +453,8 @@ class Fit:
         finally:
             # From the engine's own count: an interrupt may have lost the return value of `run`.
             complete = (self.engine.iterations - before) // steps
-            means = self._means(losses[: complete * steps])
-            for i, loss in enumerate(means):
-                self.history.on_epoch_end(epoch + i, {"loss": loss})
+            if complete:
+                self.history.add_losses(epoch, self._means(losses[: complete * steps]))
         self._check_state(epoch + count - 1, steps, float(losses[-1]))
         return count
 

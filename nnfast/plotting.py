@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfast._resolve import choose
 
@@ -27,9 +28,10 @@ def learning_curves(
     Parameters
     ----------
     history : History or mapping of str to sequence of float
-        What `fit` returns, or its ``history``.
+        What `fit` returns. Its ``history`` alone does not say which epochs a key was measured in:
+        its values are then drawn from epoch 1 on.
     keys : sequence of str, optional
-        What to draw, without ``val_``; everything but the learning rate by default.
+        What to draw, without ``val_``; all numbers but the learning rate by default.
     axes : matplotlib Axes or sequence of them, optional
         One for each key; a new figure by default.
 
@@ -43,7 +45,8 @@ def learning_curves(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If a key is not in the history, or the number of axes is another.
+        If a key is not in the history or its values are not numbers, or the number of axes is
+        another.
 
     Examples
     --------
@@ -60,13 +63,16 @@ def learning_curves(
             "Plots need matplotlib, which is not installed: pip install 'nnfast[plot]'"
         ) from None
     if isinstance(history, Mapping):
-        values, epochs = dict(history), None
+        values, epochs = dict(history), {}
     else:
-        values, epochs = dict(history.history), history.epoch
-    known = {key: key for key in values if not key.startswith("val_") and key != "learning_rate"}
+        values, epochs = dict(history.history), history.epochs
+    curves = {key: curve for key in values if (curve := _numbers(values[key])) is not None}
     if keys is None:
-        keys = list(known)
-    keys = [choose("key", key, known | {k: k for k in values}) for key in keys]
+        keys = [key for key in curves if not key.startswith("val_") and key != "learning_rate"]
+    keys = [choose("key", key, {k: k for k in values}) for key in keys]
+    for key in keys:
+        if key not in curves:
+            raise ValueError(f"key {key!r} cannot be drawn: its values must be numbers")
     if not keys:
         raise ValueError("There is nothing to draw: the history is empty")
     if axes is None:
@@ -77,20 +83,28 @@ def learning_curves(
     if len(panels) != len(keys):
         raise ValueError(f"axes must be {len(keys)}, one for each key; received {len(panels)}")
     for key, panel in zip(keys, panels, strict=True):
-        _draw(panel, key, values, epochs)
+        _draw(panel, key, curves, epochs)
     return panels[0].figure
 
 
+def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
+    """Return values as an array, None where there are none as NaN; None if they are no numbers."""
+    try:
+        array = np.array([np.nan if value is None else value for value in values])
+    except ValueError:  # lists of several lengths
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
 def _draw(
-    panel: Any, key: str, values: Mapping[str, Sequence[float]], epochs: Sequence[int] | None
+    panel: Any, key: str, curves: Mapping[str, NDArray[Any]], epochs: Mapping[str, Sequence[int]]
 ) -> None:
     """Draw one key, and its validation, into a panel."""
     for name, style, label in ((key, "-", "training"), (f"val_{key}", "--", "validation")):
-        curve = values.get(name)
-        if curve is None:
+        if name not in curves:
             continue
-        # The last epochs, where there are fewer values: metrics may come later.
-        x = np.arange(len(curve)) if epochs is None else np.asarray(epochs[-len(curve) :])
+        curve = curves[name]
+        x = np.asarray(epochs.get(name, range(len(curve))))
         panel.plot(x + 1, curve, style, color="C0" if style == "-" else "C1", label=label)
     panel.set_xlabel("epoch")
     panel.set_ylabel(key)

@@ -275,6 +275,28 @@ def test_learning_curves(pyplot: Any, tmp_path: Path) -> None:
     figure.savefig(tmp_path / "curves.png")
 
 
+def test_learning_curves_beside_their_epochs(pyplot: Any) -> None:
+    """Also of several fits with one History."""
+    own, net = callbacks.History(), model()
+    options = {"verbose": 0, "callbacks": own, "validation_split": 0.5}
+    net.fit(X, Y, epochs=4, validation_freq=3, **options)
+    net.fit(X, Y, epochs=6, initial_epoch=4, validation_freq=[5], **options)
+    training, validation = own.plot(["loss"]).axes[0].lines
+    assert training.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    assert validation.get_xdata().tolist() == [3, 5]
+    assert validation.get_ydata().tolist() == own.history["val_loss"]
+
+
+def test_learning_curves_of_what_is_no_number(pyplot: Any) -> None:
+    history = {"loss": [2.0, None, 1.0], "note": ["a", "b", "c"], "rows": [[1.0], [1.0, 2.0], []]}
+    figure = plotting.learning_curves(history)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss"]
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [2.0, np.nan, 1.0])
+    for key in ("note", "rows"):
+        with pytest.raises(ValueError, match=f"'{key}' cannot be drawn.*numbers"):
+            plotting.learning_curves(history, [key])
+
+
 def test_learning_curves_on_given_axes(pyplot: Any) -> None:
     _, axes = pyplot.subplots()
     figure = plotting.learning_curves({"loss": [1, 2], "mae": [3, 4]}, keys=["mae"], axes=axes)

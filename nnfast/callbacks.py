@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import string
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import IO, Any
+
+import numpy as np
 
 from nnfast._callback import Callback, CallbackList, History, Logs
 from nnfast._validation import file_name, flag, integer, real
@@ -42,7 +47,7 @@ class _Monitor(Callback):
     min_delta : float
         What counts as no improvement.
     best : float or None
-        To be improved on; None: anything is better.
+        To be improved on; None: anything but NaN is better.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float, best: float | None) -> None:
@@ -69,28 +74,35 @@ class _Monitor(Callback):
         return direction == "down"
 
     def _improves(self, value: float, reference: float | None) -> bool:
-        if reference is None:
+        """Return whether `value` is better; NaN never is, and any number is better than NaN."""
+        if np.isnan(value):
+            return False
+        if reference is None or np.isnan(reference):
             return True
         if self._less():
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
-    def _value(self, logs: Logs) -> Any:
+    def _value(self, logs: Logs) -> float | None:
         """Return what is monitored, a number; warn if it is not there."""
-        if self.monitor not in logs:
+        value = logs.get(self.monitor)
+        if value is None:
             warnings.warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not available; there "
-                f"are: {', '.join(logs)}",
+                f"are: {', '.join(map(str, logs))}",
                 UserWarning,
                 stacklevel=2,
             )
-        value: Any = logs.get(self.monitor)
-        if hasattr(value, "__len__"):
+            return None
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "fiub":
+            came = f"{len(array)}: {value}" if array.ndim else repr(value)
             raise ValueError(
                 f"{type(self).__name__} monitors {self.monitor!r}, which must be one number; it is "
-                f"{len(value)}: {value}"
+                f"{came}"
             )
-        return value
+        number: float = array.item()
+        return number
 
 
 class EarlyStopping(_Monitor):
@@ -102,14 +114,17 @@ class EarlyStopping(_Monitor):
     min_delta : float, default 0
         Only a change of more than this is an improvement.
     patience : int, default 0
-        Epochs without improvement after which training stops.
+        Epochs without improvement after which training stops; never after the first epoch.
     verbose : int, default 0
         Anything but 0 prints when it stops.
     mode : {"auto", "min", "max"}, default "auto"
     baseline : float, optional
-        Improvements do not count until they are better than this, too.
+        Only what is also better than this counts as an improvement for `patience`: if no epoch
+        is, training runs for `patience` epochs. So Keras documents it; its code goes on for as
+        long as each epoch is better than the ones before.
     restore_best_weights : bool, default False
-        At the end of training, set the weights to those of the best epoch.
+        At the end of training, set the weights to those of the best epoch, whether or not it is
+        better than `baseline`.
     start_from_epoch : int, default 0
         Epochs before it are not looked at.
 
@@ -164,13 +179,14 @@ class EarlyStopping(_Monitor):
         if self.restore_best_weights and (better or self.best_weights is None):
             self.best_weights = self.model.get_weights()
             self.best_epoch = epoch
-        self.wait += 1
         if better:
             self.best = value
             self.best_epoch = epoch
-            if self.baseline is None or self._improves(value, self.baseline):
-                self.wait = 0
-        elif self.wait >= self.patience and epoch > 0:
+        if better and (self.baseline is None or self._improves(value, self.baseline)):
+            self.wait = 0
+            return
+        self.wait += 1
+        if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
@@ -232,6 +248,9 @@ class ModelCheckpoint(_Monitor):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
+        threshold: object = initial_value_threshold
+        if not (threshold is None or isinstance(threshold, Real)):
+            raise TypeError(f"initial_value_threshold must be a number; received {threshold!r}")
         super().__init__(monitor, mode, 0.0, initial_value_threshold)
         self.filepath = file_name("filepath", filepath)
         self.verbose = verbose
@@ -244,6 +263,25 @@ class ModelCheckpoint(_Monitor):
             self.save_freq = integer("save_freq", save_freq, minimum=1)
             # On the object alone: overridden in the class it would cost every training its batches.
             self.on_train_batch_end = self._on_batch  # type: ignore[method-assign]
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse a `filepath` that could not be filled in whatever is measured."""
+        known: dict[str, int | float] = {"epoch": 1, "loss": 0.5, "val_loss": 0.5}
+        if self.save_freq != "epoch":
+            known["batch"] = 1
+        try:
+            for name, field in _fields(self.filepath):
+                if name in known:
+                    field.format(**known)
+                elif name == "batch" or not name or name.isdigit():
+                    raise ValueError(f"{field} names nothing that there is")
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            names = ", ".join(f"{{{name}}}" for name in known if name not in ("loss", "val_loss"))
+            raise ValueError(
+                f"filepath cannot be filled in: {error}. It may name {names} and what is logged, "
+                f"such as {{loss:.2f}}; received {self.filepath!r}"
+            ) from None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.save_best_only:
@@ -264,12 +302,17 @@ class ModelCheckpoint(_Monitor):
             self._save(path, logs or {})
 
     def _path(self, logs: Logs, **numbers: int) -> str:
+        names = logs | numbers
         try:
-            return self.filepath.format(**(logs | numbers))
+            return self.filepath.format(**names)
         except KeyError as error:
             raise KeyError(
-                f"filepath {self.filepath!r} names {error}, and there are: "
-                f"{', '.join(numbers | logs)}"
+                f"filepath {self.filepath!r} names {error}, and there are: {', '.join(names)}"
+            ) from None
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            values = ", ".join(f"{name}={value!r}" for name, value in names.items())
+            raise ValueError(
+                f"filepath {self.filepath!r} cannot be filled in: {error}; there are: {values}"
             ) from None
 
     def _save(self, path: str, logs: Logs) -> None:
@@ -313,7 +356,8 @@ class ReduceLROnPlateau(_Monitor):
     min_delta : float, default 1e-4
         Only a change of more than this is an improvement.
     cooldown : int, default 0
-        Epochs after a reduction in which none is counted.
+        So many epochs after a reduction do not count for `patience`. So Keras documents it; its
+        code counts the last of them.
     min_lr : float, default 0.0
         The learning rate is not reduced below it.
 
@@ -358,13 +402,13 @@ class ReduceLROnPlateau(_Monitor):
         value = self._value(logs)
         if value is None:
             return
-        if self.cooldown_counter:
+        cooling = self.cooldown_counter > 0
+        if cooling:
             self.cooldown_counter -= 1
-            self.wait = 0
         if self._improves(value, self.best):
             self.best = value
             self.wait = 0
-        elif not self.cooldown_counter:
+        elif not cooling:
             self.wait += 1
             if self.wait >= self.patience and rate > self.min_lr:
                 _set_rate(self, max(rate * self.factor, self.min_lr), epoch)
@@ -430,7 +474,7 @@ class CSVLogger(Callback):
     filename : str or path-like
     separator : str, default ","
     append : bool, default False
-        Go on after what the file holds; else it is overwritten.
+        Go on after what the file holds, with its columns; else it is overwritten.
 
     Examples
     --------
@@ -455,10 +499,18 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         path = self.filename
-        self._header = not (self.append and os.path.isfile(path) and os.path.getsize(path))
-        self._keys = []
         self._close()
+        self._header = not (self.append and os.path.isfile(path) and os.path.getsize(path))
+        self._keys = [] if self._header else self._columns(path)
         self._file = open(path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
+
+    def _columns(self, path: str) -> list[str]:
+        """Return the columns of a file that is gone on with, [] if it has no header."""
+        import csv
+
+        with open(path, newline="", encoding="utf-8") as file:
+            head = next(csv.reader(file, delimiter=self.separator), [])
+        return head[1:] if head[:1] == ["epoch"] else []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         import csv
@@ -472,9 +524,9 @@ class CSVLogger(Callback):
                 self._keys += [f"val_{key}" for key in self._keys]
             if self._header:
                 writer.writerow(["epoch", *self._keys])
-        values = [logs.get(key, "NA") for key in self._keys]
+        values: list[Any] = [logs.get(key) for key in self._keys]
         cells = [value.tolist() if hasattr(value, "tolist") else value for value in values]
-        writer.writerow([epoch, *cells])
+        writer.writerow([epoch, *("NA" if cell is None else cell for cell in cells)])
         self._file.flush()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -484,6 +536,9 @@ class CSVLogger(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_file": None}
 
 
 class TerminateOnNaN(Callback):
@@ -566,6 +621,26 @@ class LambdaCallback(Callback):
         if unknown:
             raise TypeError(f"LambdaCallback knows no {unknown[0]!r}; it is no method of Callback")
         vars(self).update({name: f for name, f in methods.items() if f is not None})
+
+
+def _fields(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the name in each replacement field of a format string, and the field itself.
+
+    Examples
+    --------
+    >>> list(_fields("m{epoch:02d}-{auc[0]!s:>{epoch}}"))
+    [('epoch', '{epoch:02d}'), ('auc', '{auc[0]!s:>{epoch}}'), ('epoch', '{epoch}')]
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    for _, field, form, conversion in string.Formatter().parse(text):
+        if field is not None:
+            convert = f"!{conversion}" if conversion else ""
+            yield re.split(r"[.[]", field)[0], f"{{{field}{convert}{form and ':' + form}}}"
+            yield from _fields(form or "")
 
 
 def _fixed_rate(callback: Callback) -> float:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import csv
+import math
+import pickle
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -231,6 +236,163 @@ def test_early_stopping_restores_the_best_weights() -> None:
         assert (w != last).any()
 
 
+class Settable:
+    """Stands in for a model where a callback is only told of logs."""
+
+    def __init__(self) -> None:
+        self.stop_training = False
+        self.optimizer = optimizers.SGD(1.0)
+        self.epoch = -1
+        self.restored: int | None = None
+        self.saved: list[int] = []
+
+    def get_weights(self) -> Any:
+        return self.epoch
+
+    def set_weights(self, weights: Any) -> None:
+        self.restored = weights
+
+    def save(self, path: str) -> None:
+        self.saved.append(self.epoch)
+
+
+def told(callback: Any, *values: float) -> tuple[Settable, list[float]]:
+    """Tell a callback of the values of epochs; return its model and the learning rates after."""
+    net, rates = Settable(), []
+    callback.set_model(net)
+    callback.on_train_begin()
+    for value in values:
+        net.epoch += 1
+        callback.on_epoch_begin(net.epoch, {})
+        callback.on_epoch_end(net.epoch, {"scripted": value})
+        rates.append(net.optimizer.learning_rate)
+        if net.stop_training:
+            break
+    callback.on_train_end()
+    return net, rates
+
+
+def better(value: float, reference: float, mode: str) -> bool:
+    """Return whether a value is better, as it is said of NaN."""
+    if math.isnan(value) or math.isnan(reference):
+        return not math.isnan(value)
+    return value < reference if mode == "min" else value > reference
+
+
+def test_nan_is_never_the_best() -> None:
+    nan = math.nan
+    for mode, values in (("min", (nan, 3.0, 2.0, nan, 4.0)), ("max", (nan, 3.0, 4.0, nan, 2.0))):
+        stop = callbacks.EarlyStopping(
+            "scripted", mode=mode, patience=2, restore_best_weights=True, baseline=None
+        )
+        net, _ = told(stop, *values)
+        assert (net.epoch, net.restored, stop.best, stop.best_epoch) == (4, 2, values[2], 2)
+        save = callbacks.ModelCheckpoint("m", "scripted", mode=mode, save_best_only=True)
+        assert told(save, *values)[0].saved == [1, 2]
+        reduce = callbacks.ReduceLROnPlateau("scripted", mode=mode, patience=2, factor=0.5)
+        assert told(reduce, *values)[1] == [1.0, 1.0, 1.0, 1.0, 0.5]
+    save = callbacks.ModelCheckpoint(
+        "m", "scripted", mode="min", save_best_only=True, initial_value_threshold=nan
+    )
+    assert told(save, nan, math.inf, 5.0, -math.inf)[0].saved == [1, 2, 3]
+
+
+def test_only_nan_is_no_improvement_either() -> None:
+    stop = callbacks.EarlyStopping("scripted", mode="min", patience=3, restore_best_weights=True)
+    net, _ = told(stop, *[math.nan] * 9)
+    assert (net.epoch, stop.best, net.restored) == (2, None, 0)
+    stop = callbacks.EarlyStopping("scripted", mode="min")
+    assert told(stop, math.nan, 1.0, 2.0)[0].epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "last", "restored"),
+    [
+        # "If no epoch improves on baseline, training will run for patience epochs and restore
+        # weights from the best epoch in that set", says Keras.
+        (3, [9.0, 8.0, 7.0, 6.0, 5.5], 2, 2),
+        (3, [7.0, 8.0, 9.0, 6.0, 5.5], 2, 0),
+        (3, [9.0, 4.0, 8.0, 7.0, 3.0, 6.0, 6.0, 6.0], 7, 4),
+        (2, [4.0, 4.5, 4.5, 1.0], 2, 0),
+        (2, [6.0, 5.5, 1.0], 1, 1),
+        # The first epoch never ends training.
+        (1, [6.0, 4.0, 6.0], 2, 1),
+        (0, [6.0, 5.5, 1.0], 1, 1),
+    ],
+)
+def test_a_baseline_has_to_be_improved_on(
+    patience: int, values: list[float], last: int, restored: int
+) -> None:
+    stop = callbacks.EarlyStopping(
+        "scripted", mode="min", patience=patience, baseline=5.0, restore_best_weights=True
+    )
+    net, _ = told(stop, *values)
+    assert (net.epoch, stop.stopped_epoch, net.restored) == (last, last, restored)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_early_stopping_stops_where_it_is_documented_to(mode: str) -> None:
+    """Over random scores, some of them NaN: an epoch counts if it is the best and beats what is
+    asked for, and training stops after `patience` others."""
+    sign = 1 if mode == "min" else -1
+    draw = np.random.default_rng(3)
+    stops = 0
+    for _ in range(500):
+        values = draw.choice([1.0, 2.0, 3.0, 4.0, 5.0, math.nan], 12).tolist()
+        patience, start = int(draw.integers(0, 9)), int(draw.integers(0, 3))
+        baseline = draw.choice([None, 2.5])
+        delta = float(draw.choice([0.0, 1.5]))
+        stop = callbacks.EarlyStopping(
+            "scripted",
+            mode=mode,
+            patience=patience,
+            baseline=baseline,
+            min_delta=delta,
+            start_from_epoch=start,
+            restore_best_weights=True,
+        )
+        net, _ = told(stop, *values)
+        best, best_epoch, counted, end = math.nan, start, start - 1, 11
+        for epoch in range(start, 12):
+            value = values[epoch]
+            if better(value + sign * delta, best, mode):
+                best, best_epoch = value, epoch
+                if baseline is None or better(value + sign * delta, baseline, mode):
+                    counted = epoch
+                    continue
+            if epoch - counted >= patience and epoch > 0:
+                end = epoch
+                break
+        assert (net.epoch, net.restored) == (end, best_epoch), (values, vars(stop))
+        stops += net.stop_training
+    assert 100 < stops < 500
+
+
+@pytest.mark.parametrize(
+    ("patience", "cooldown", "expected"),
+    [
+        # What torch.optim.lr_scheduler.ReduceLROnPlateau gives, which counts patience from 0 and
+        # says the same of cooldown: "number of epochs to wait before resuming normal operation".
+        (1, 0, [1, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6, 2**-7]),
+        (1, 1, [1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 2**-4]),
+        (1, 2, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
+        (2, 0, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]),
+        (2, 1, [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+        (2, 3, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]),
+    ],
+)
+def test_epochs_of_cooldown_do_not_count(
+    patience: int, cooldown: int, expected: list[float]
+) -> None:
+    reduce = callbacks.ReduceLROnPlateau(
+        "scripted", factor=0.5, patience=patience, cooldown=cooldown, mode="min"
+    )
+    assert told(reduce, *[1.0] * 8)[1] == expected
+    if cooldown:  # what is better meanwhile is the best all the same
+        told(reduce, *[1.0] * (1 + patience), 0.5, 0.6, 0.6)
+        assert reduce.best == 0.5
+
+
 @pytest.mark.parametrize(
     ("metric", "down"), [("mae", True), ("r2_score", False), ("accuracy", False)]
 )
@@ -372,6 +534,281 @@ def test_history_as_html() -> None:
     assert "<th>mae</th>" in text
     assert f"{history.history['mae'][2]:.4g}" in text
     assert fit(model(), epochs=50)._repr_html_().count("<tr>") == 12
+
+
+# Epochs that a key of the history is of
+
+
+def by_epoch(history: callbacks.History, key: str) -> dict[int, float]:
+    return dict(zip(history.epochs[key], history.history[key], strict=True))
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the rows of a table, without its head."""
+    rows = re.findall(r"<tr>(.*?)</tr>", text)[1:]
+    return [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+
+
+def test_history_knows_the_epochs_of_each_key() -> None:
+    scores = {}
+
+    class Score(callbacks.Callback):
+        def on_test_end(self, logs: Any = None) -> None:
+            scores[len(scores)] = logs["loss"]
+
+    history = fit(model(), Score(), epochs=7, validation_split=0.5, validation_freq=[2, 3, 7])
+    assert history.epochs == {"loss": [*range(7)], "val_loss": [1, 2, 6]}
+    assert by_epoch(history, "val_loss") == {1: scores[0], 2: scores[1], 6: scores[2]}
+    shown = [f"{value:.4g}" for value in scores.values()]
+    rows = cells(history._repr_html_())
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert [row[2] for row in rows] == ["", shown[0], shown[1], "", "", "", shown[2]]
+    assert [row[1] for row in rows] == [f"{value:.4g}" for value in history.history["loss"]]
+
+
+def test_history_of_validation_batches_that_end_early() -> None:
+    batches = ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 24, 8))
+    with pytest.warns(UserWarning, match="ran out of data"):
+        history = fit(model(), epochs=5, validation_data=batches, validation_steps=1)
+    assert history.epochs == {"loss": [0, 1, 2, 3, 4], "val_loss": [0, 1, 2]}
+    rows = cells(history._repr_html_())
+    assert [row[2] != "" for row in rows] == [True, True, True, False, False]
+
+
+def test_history_of_two_fits() -> None:
+    """The second counts from 0 again, and has other keys."""
+    own, net = callbacks.History(), model()
+    fit(net, own, epochs=3)
+    fit(net, own, epochs=2, validation_split=0.5)
+    fit(net, own, epochs=4, initial_epoch=2)
+    assert own.epoch == [0, 1, 2, 0, 1, 2, 3]
+    assert own.epochs == {"loss": own.epoch, "val_loss": [0, 1]}
+    rows = cells(own._repr_html_())
+    assert [row[0] for row in rows] == ["1", "2", "3", "1", "2", "3", "4"]
+    shown = [f"{value:.4g}" for value in own.history["val_loss"]]
+    assert [row[2] for row in rows] == ["", "", "", *shown, "", ""]
+
+
+def test_history_as_html_of_many_epochs_and_many_fits() -> None:
+    own, net = callbacks.History(), model()
+    for _ in range(3):
+        fit(net, own, epochs=20)
+    own.on_epoch_end(20, {"note": 1.0})
+    rows = cells(own._repr_html_())
+    assert [row[0] for row in rows if row] == [*"12345", "17", "18", "19", "20", "21"]
+    assert [row[2] for row in rows if row] == [*[""] * 9, "1"]
+
+
+def test_history_that_others_have_filled() -> None:
+    history = callbacks.History()
+    history.epoch = [3, 4, 5]
+    history.history = {"loss": [3.0, 2.0, 1.0], "late": [0.5]}
+    assert history.epochs == {"loss": [3, 4, 5], "late": [5]}
+
+
+# Logs that hold anything
+
+ODD_LOGS = {
+    "note": "<good>",
+    "nothing": None,
+    "zero_d": np.array(0.25),
+    "list": [0.5, None],
+    "flag": True,
+    "mapping": {"a": 1},
+    "bytes": b"x",
+    "complex": 1j,
+}
+
+
+class Odd(callbacks.Callback):
+    """Puts anything into the logs, also of what is not looked at otherwise."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs |= ODD_LOGS
+
+    def on_test_end(self, logs: Any = None) -> None:
+        logs |= ODD_LOGS
+
+
+def test_logs_may_hold_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = model()
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    history = fit(net, Odd(), log, epochs=2, verbose=2, validation_split=0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "note: <good> - nothing: None - zero_d: 0.2500 - list: [0.5000, None]" in lines[1]
+    assert history.history["note"] == ["<good>"] * 2
+    assert "&lt;good&gt;" in history._repr_html_()
+    assert "<good>" not in history._repr_html_()
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["note"] for row in rows] == ["<good>"] * 2
+    assert [row["nothing"] for row in rows] == ["NA"] * 2
+    assert [row["list"] for row in rows] == ["[0.5, None]"] * 2
+    net.evaluate(X, Y, callbacks=Odd())
+    assert "note: <good> - nothing: None" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["<good>", {"a": 1}, [0.5, 1.0], 1j], ids=str)
+def test_what_is_monitored_has_to_be_a_number(value: Any) -> None:
+    for callback in (
+        callbacks.EarlyStopping("scripted", mode="min"),
+        callbacks.ReduceLROnPlateau("scripted", mode="min"),
+        callbacks.ModelCheckpoint("m", "scripted", mode="min", save_best_only=True),
+    ):
+        with pytest.raises(ValueError, match="monitors 'scripted', which must be one number"):
+            fit(model(), Script(value), callback, epochs=1)
+
+
+def test_what_is_monitored_may_be_an_array_without_axes() -> None:
+    stop = callbacks.EarlyStopping("scripted", mode="min", patience=1)
+    history = fit(model(), Script(*np.array([[2.0], [1.0], [3.0], [0.0]])[:, 0]), stop)
+    assert len(history.epoch) == 3
+    history = fit(model(), Script(*map(np.array, (2.0, 1.0, 3.0, 0.0))), stop)
+    assert (len(history.epoch), stop.best) == (3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("m{}", "{} names nothing"),
+        ("m{0}", "{0} names nothing"),
+        ("m{epoch", "expected '}'"),
+        ("m}", "Single '}'"),
+        ("m{epoch.x}", "no attribute 'x'"),
+        ("m{epoch[0]}", "not subscriptable"),
+        ("m{epoch:q}", "Unknown format code 'q'"),
+        ("m{epoch!q}", "conversion specifier"),
+        ("m{loss:d}", "Unknown format code 'd'"),
+        ("m{val_loss.x}", "no attribute 'x'"),
+        ("m{auc:{}}", "{} names nothing"),
+        ("m{batch}", "{batch} names nothing"),
+    ],
+)
+def test_file_names_that_cannot_be_filled_in(path: str, words: str) -> None:
+    with pytest.raises(ValueError, match="filepath cannot be filled in") as caught:
+        callbacks.ModelCheckpoint(path)
+    assert words in str(caught.value)
+    assert f"{{epoch}} and what is logged, such as {{loss:.2f}}; received {path!r}" in str(
+        caught.value
+    )
+    assert caught.value.__suppress_context__
+
+
+def test_file_names_are_filled_in_with_all_there_is(tmp_path: Path) -> None:
+    net = model(metrics=["mae", nnfast.metrics.MeanSquaredError("my mse")])
+    path = str(tmp_path / "{{x}}{epoch:0{epoch}d}-{mae!s:.3}-{my mse:.0f}")
+    logs = fit(net, callbacks.ModelCheckpoint(path), epochs=1).history
+    (found,) = tmp_path.iterdir()
+    assert found.name == f"{{x}}1-{str(logs['mae'][0])[:3]}-{logs['my mse'][0]:.0f}"
+    callbacks.ModelCheckpoint("m{batch}", save_freq=2)
+    for name, words in (("m{note:.2f}", "Unknown format code"), ("m{note[a]}", "indices")):
+        with pytest.raises(ValueError, match=rf"m\{{note.*{words}.*note='good'"):
+            fit(net, Script("good"), Renamed(), callbacks.ModelCheckpoint(tmp_path / name))
+
+
+class Renamed(callbacks.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["note"] = logs["scripted"]
+
+
+# Copies and pickles
+
+
+def zero_rate(epoch: int) -> float:
+    return 0.0
+
+
+COPIED: dict[str, Any] = ON_EPOCHS | {
+    "ModelCheckpoint of batches": lambda: callbacks.ModelCheckpoint("b{batch}", save_freq=2),
+    "ModelCheckpoint of the best": lambda: callbacks.ModelCheckpoint(
+        "best", "loss", save_best_only=True
+    ),
+    "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(zero_rate),
+    "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=nothing),
+    "Callback": callbacks.Callback,
+}
+
+
+@pytest.mark.parametrize("kind", ["pickle", "deepcopy", "copy"])
+@pytest.mark.parametrize("name", COPIED)
+def test_copies_leave_the_model_out(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are callbacks of their own, before a fit, after one, and in the middle."""
+    monkeypatch.chdir(tmp_path)
+    copied = {
+        "pickle": lambda one: pickle.loads(pickle.dumps(one)),
+        "deepcopy": copy.deepcopy,
+        "copy": copy.copy,
+    }[kind]
+    made: list[Any] = []
+    one, net = COPIED[name](), model()
+    take = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: made.append(copied(one)))
+    made.append(copied(one))
+    fit(net, one, take, epochs=2)
+    made.append(copied(one))
+    for two in made:
+        assert type(two) is type(one)
+        assert not hasattr(two, "model")
+        assert callbacks.CallbackList(two).per_batch == callbacks.CallbackList(one).per_batch
+        fresh = model()
+        fit(fresh, two, epochs=2)
+        if name != "History":
+            assert two.model is fresh
+    assert vars(copied(one)).keys() == vars(one).keys() - {"model"}
+    assert one.model is net
+
+
+def test_a_copied_checkpoint_of_batches_saves_its_own_model(tmp_path: Path) -> None:
+    one = callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=4)
+    for two in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        net = model(seed=9)
+        fit(net, two, epochs=1, batch_size=10)
+        saved = nnfast.load_model(tmp_path / "1-4")
+        np.testing.assert_array_equal(saved.get_weights()[0], net.get_weights()[0])
+        assert one._batches == 0
+        (tmp_path / "1-4").unlink()
+
+
+def test_a_copied_history_holds_its_lists(tmp_path: Path) -> None:
+    history = fit(model(metrics=["mae"]), epochs=4, validation_split=0.5, validation_freq=2)
+    for two in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+        assert (two.epoch, two.history, two.epochs) == (
+            history.epoch,
+            history.history,
+            history.epochs,
+        )
+        assert two._repr_html_() == history._repr_html_()
+        two.history["loss"].clear()
+        assert len(history.history["loss"]) == 4
+    assert len(pickle.dumps(history)) < 2000
+
+
+def test_csv_logger_goes_on_with_the_files_columns(tmp_path: Path) -> None:
+    path, net = tmp_path / "log.csv", model()
+    scheduler = callbacks.LearningRateScheduler(lambda epoch: 0.01)
+    first = fit(net, scheduler, callbacks.CSVLogger(path), epochs=1).history
+    second = fit(
+        net, scheduler, callbacks.CSVLogger(path, append=True), epochs=2, validation_split=0.5,
+        validation_freq=2,
+    ).history  # fmt: skip
+    head, *rows = (line.split(",") for line in path.read_text().splitlines())
+    assert head == ["epoch", "learning_rate", "loss", "val_learning_rate", "val_loss"]
+    assert [dict(zip(head, row, strict=True)) for row in rows] == [
+        {
+            "epoch": str(epoch),
+            "learning_rate": "0.01",
+            "loss": str(loss),
+            "val_learning_rate": "NA",
+            "val_loss": str(score),
+        }
+        for epoch, loss, score in (
+            (0, first["loss"][0], "NA"),
+            (0, second["loss"][0], "NA"),
+            (1, second["loss"][1], second["val_loss"][0]),
+        )
+    ]
 
 
 def test_model_as_html() -> None:

@@ -188,7 +188,8 @@ class FunctionMetric(Metric):
         return y
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        values = np.asarray(self.function(y, outputs))
+        # Copies: it may work in place, and others read the same rows.
+        values = np.asarray(self.function(y.copy(), outputs.copy()))
         if values.dtype.kind not in "fiub" or (values.ndim and len(values) != len(y)):
             raise TypeError(
                 f"Metric {self.name!r} must return a number, or one for each row; received "

@@ -25,7 +25,7 @@ from nnfast._plan import Plan
 from nnfast._progress import Progress
 from nnfast._validation import Samples, warn
 from nnfast.losses import FunctionLoss, Loss
-from nnfast.metrics import resolve_all
+from nnfast.metrics import BUILT_IN, resolve_all
 from nnfast.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -152,7 +152,11 @@ class Program:
                 y = samples.y
                 if samples.for_function:
                     y = metric.fitted(y, self.plan.n_out)
-                yield name, metric.totals(y, outputs, weight)
+                if type(metric) in BUILT_IN:
+                    yield name, metric.totals(y, outputs, weight)
+                else:  # a class of the caller's, which may work in place
+                    own = None if weight is None else weight.copy()
+                    yield name, metric.totals(y.copy(), outputs.copy(), own)
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
@@ -168,14 +172,18 @@ class Program:
     def function_loss(
         self, samples: Samples, outputs: NDArray[Any] | None = None
     ) -> tuple[float, NDArray[Any]]:
-        """Return a loss that is a function, and its gradient with respect to the outputs, flat."""
+        """Return a loss that is a function, and its gradient with respect to the outputs, flat.
+
+        The function is given copies, as in training: it may work in place.
+        """
         assert isinstance(self.loss, FunctionLoss)
         n = len(samples)
-        if outputs is None:
-            outputs = np.empty((n, self.plan.n_out), self.dtype)
-        penalties = self.engine.evaluate(samples.data(), outputs, penalties=True)
-        y_pred = outputs.reshape(n, *self.plan.output_shape)
-        values, gradient = self.loss.rows(samples.y, y_pred, samples.weight)
+        y_pred = np.empty((n, self.plan.n_out), self.dtype)
+        penalties = self.engine.evaluate(samples.data(), y_pred, penalties=True)
+        if outputs is not None:
+            outputs[:] = y_pred
+        y_pred = y_pred.reshape(n, *self.plan.output_shape)
+        values, gradient = self.loss.rows(samples.y.copy(), y_pred, samples.weight)
         gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.dtype)
         return float(values.mean()) + penalties, gradient
 

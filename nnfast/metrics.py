@@ -376,6 +376,9 @@ TABLE: dict[str, type[Metric]] = {
 }
 _resolve.name_constructors(TABLE.values())
 
+# Those that leave the rows that they are given as they are; a class of the caller's may not.
+BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
+
 
 def deserialize(identifier: object) -> Metric:
     """Return the metric that `identifier` stands for.

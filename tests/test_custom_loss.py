@@ -333,6 +333,94 @@ def test_what_it_does_to_its_arguments_is_its_own() -> None:
         assert_array_equal(v, w)
 
 
+def in_place(y: Array, p: Array) -> tuple[Array, Array]:
+    """`mse_rows`, by a program that needs no memory of its own."""
+    p -= y
+    y *= 0
+    value = (p**2).mean(axis=1)
+    p *= 2 / p.shape[1]
+    return value, p
+
+
+def worst_in_place(y: Array, p: Array) -> float:
+    p -= y
+    y[:] = 7
+    return float(np.abs(p, out=p).max())
+
+
+class WorstInPlace(nnfast.metrics.Metric):
+    """A class of the caller's that does the same, and spoils the weights."""
+
+    def totals(self, y: Array, outputs: Array, weight: Any) -> Any:
+        if weight is not None:
+            weight *= 0
+        return np.array([worst_in_place(y, outputs)])
+
+    def value(self, totals: Any) -> float:
+        return float(totals[0])
+
+
+class WorstOnCopies(WorstInPlace):
+    def totals(self, y: Array, outputs: Array, weight: Any) -> Any:
+        return super().totals(y.copy(), outputs.copy(), None)
+
+
+def on_copies(function: Callable[[Array, Array], Any]) -> Callable[[Array, Array], Any]:
+    return functools.wraps(function)(lambda y, p: function(y.copy(), p.copy()))
+
+
+USES: dict[str, Callable[[Any, Array, Array, Array], Any]] = {
+    "evaluate": lambda m, x, y, w: m.evaluate(x, y, sample_weight=w, verbose=0),
+    "evaluate batches": lambda m, x, y, w: m.evaluate(
+        x, y, 10, sample_weight=w, verbose=0, callbacks=LOOK
+    ),
+    "evaluate stream": lambda m, x, y, w: m.evaluate(iter([(x, y, w)]), verbose=0),
+    "test_on_batch": lambda m, x, y, w: m.test_on_batch(x, y, w),
+    "train_on_batch": lambda m, x, y, w: m.train_on_batch(x, y, w),
+    "loss_and_grad": lambda m, x, y, w: m.loss_and_grad(x, y, w),
+    "input_gradient": lambda m, x, y, w: m.input_gradient(x, y),
+    "fit": lambda m, x, y, w: (
+        m.fit(x, y, 10, 2, 0, sample_weight=w, validation_data=(x, y, w)).history
+    ),
+    "fit batches": lambda m, x, y, w: (
+        m.fit(x, y, 10, 2, 0, sample_weight=w, validation_data=(x, y, w), callbacks=LOOK).history
+    ),
+    "fit stream": lambda m, x, y, w: m.fit(iter([(x, y, w)] * 2), verbose=0, epochs=1).history,
+}
+LOOK = callbacks.LambdaCallback(
+    on_test_batch_end=lambda batch, logs: None, on_train_batch_end=lambda batch, logs: None
+)
+
+
+@pytest.mark.parametrize("loss", ["function", "built-in"])
+@pytest.mark.parametrize("use", USES)
+def test_functions_may_work_in_place(use: str, loss: str) -> None:
+    """What they see is theirs: not the caller's arrays, nor what other metrics see."""
+    results = []
+    for wrap, kind in ((on_copies, WorstOnCopies), (lambda function: function, WorstInPlace)):
+        x, y, w = X.copy(), Y.copy(), W.copy()
+        own = ["mae", wrap(worst_in_place), kind(name="worst"), "mse"]
+        net = model(
+            wrap(in_place) if loss == "function" else "mse", metrics=own, weighted_metrics=own
+        )
+        results.append((USES[use](net, x, y, w), net.get_weights()))
+        assert_array_equal(x, X)
+        assert_array_equal(y, Y)
+        assert_array_equal(w, W)
+    np.testing.assert_equal(results[1], results[0])
+
+
+def test_every_metric_of_ours_is_given_the_rows_themselves() -> None:
+    ours = {getattr(nnfast.metrics, name) for name in nnfast.metrics.__all__}
+    assert ours - {nnfast.metrics.Metric} == nnfast.metrics.BUILT_IN
+    one = nnfast.metrics.FunctionMetric(worst_in_place)
+    y, p = Y.copy(), Y + 1
+    one.update_state(y, p)
+    assert (one.result(), one(y, p)) == (pytest.approx(1), pytest.approx(1))
+    assert_array_equal(p, Y + 1)
+    assert_array_equal(y, Y)
+
+
 @pytest.mark.parametrize("name", BY_ROW)
 def test_class_weight(name: str) -> None:
     one, two, y = pair(name)

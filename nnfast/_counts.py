@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import _resolve
-from nnfast._metric import EPSILON, Array, Floats, Metric, ratio
+from nnfast._metric import EPSILON, Array, Floats, Metric, quiet, ratio
 from nnfast._validation import entries, flag, integer, real
 
 
@@ -187,6 +187,7 @@ class AUC(Metric):
 
     def _buckets(self, p: Array) -> tuple[NDArray[np.intp], int]:
         """Return how many thresholds each of `p` exceeds, and how many there are."""
+        p = np.where(np.isnan(p), p.dtype.type(0), p)  # no prediction: as low as there is
         if self.thresholds is not None:
             ends = [-EPSILON, *self.thresholds, 1.0 + EPSILON]
             return np.searchsorted(np.array(ends, p.dtype), p), len(ends)
@@ -199,7 +200,8 @@ class AUC(Metric):
         """Return weights of (negatives, positives) by thresholds exceeded and by label."""
         p = outputs if outputs.dtype.kind == "f" else outputs.astype(np.float64)
         if self.from_logits:
-            p = np.exp(-np.logaddexp(0.0, -p))
+            with quiet():
+                p = np.exp(-np.logaddexp(0.0, -p))
         bucket, n = self._buckets(p)
         w = np.ones(y.shape) if weight is None else np.broadcast_to(weight[:, None], y.shape)
         labels = y.shape[1] if self.multi_label else 1

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nnfast import _engine, _progress
 from nnfast._callback import CallbackList, History, Logs
 from nnfast._engine import ACTIVATIONS
-from nnfast._metric import Metric
+from nnfast._metric import Metric, quiet
 from nnfast._plan import Plan
 from nnfast._progress import Progress
 from nnfast._validation import Samples, warn
@@ -215,8 +215,12 @@ class Running:
         """Take a batch: its number of rows, its loss, and what its metrics sum."""
         self.rows += rows
         self.total += loss * rows
-        for name, sums in totals:
-            self.sums[name] = self.sums[name] + sums if name in self.sums else sums
+        # All of them first: functions of the caller's run as they do elsewhere.
+        found = dict(totals)
+        if found and self.sums:
+            with quiet():
+                found = {name: self.sums[name] + sums for name, sums in found.items()}
+        self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:
         """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
@@ -568,9 +572,9 @@ class Fit:
         return done
 
     def _means(self, losses: NDArray[np.float64]) -> list[float]:
-        """Return Σ batch loss · batch rows / rows of each complete epoch."""
+        """Return Σ batch loss · (batch rows / rows) of each complete epoch."""
         by_epoch = losses.reshape(-1, len(self.rows))
-        means: list[float] = ((by_epoch * self.rows).sum(axis=1) / self.rows.sum()).tolist()
+        means: list[float] = (by_epoch * (self.rows / self.rows.sum())).sum(axis=1).tolist()
         return means
 
     def _training_logs(self, losses: NDArray[np.float64], metrics: bool = True) -> Logs:
@@ -578,7 +582,7 @@ class Fit:
             logs = {"loss": self._means(losses)[0]}
         else:
             rows = self.rows[: len(losses)]
-            logs = {"loss": float((losses * rows).sum() / rows.sum())}
+            logs = {"loss": float((losses * (rows / rows.sum())).sum())}
         if metrics and self.outputs is not None:
             met: Any = slice(None)
             if len(losses) < len(self.rows_of_pass):

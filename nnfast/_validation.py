@@ -220,6 +220,8 @@ def verbosity(value: object) -> int:
 
 def real_array(name: str, value: object) -> Array:
     """Return `value` as an array of real, integer or boolean dtype, not copied if it is one."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     if value is None:
         raise TypeError(f"{name} is missing: expected an array or nested lists of numbers")
     if hasattr(value, "toarray"):
@@ -245,6 +247,20 @@ def real_array(name: str, value: object) -> Array:
             f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
         )
     return array
+
+
+def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
+    """Return `array` as C-contiguous and aligned `dtype`; what is too large for it is infinite.
+
+    Examples
+    --------
+    >>> converted(np.array([1.0, 1e39]), "float32")
+    array([ 1., inf], dtype=float32)
+    """
+    if array.dtype == dtype:
+        return np.require(array, requirements=["C", "A"])
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, order="C")
 
 
 def _with_dlpack(value: object) -> object:
@@ -338,7 +354,7 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
     if array.dtype == bool:
         array = array.view(np.uint8)
     # A strided view is copied in its own dtype: bytes stay bytes.
-    array = np.require(array, array.dtype if array.dtype in _IN_PLACE else dtype, ["C", "A"])
+    array = converted(array, array.dtype if array.dtype in _IN_PLACE else dtype)
     return array.reshape(len(array), math.prod(one))
 
 
@@ -418,7 +434,7 @@ def output_gradient(
             f"{name} must have the shape of the model's output, {(rows, *one)}; received shape "
             f"{array.shape}"
         )
-    return np.require(array, dtype, ["C", "A"]).reshape(rows, math.prod(one))
+    return converted(array, dtype).reshape(rows, math.prod(one))
 
 
 def _real_targets(
@@ -438,7 +454,7 @@ def _real_targets(
             f"received shape {array.shape}{hint}"
         )
     _check_rows(name, array, rows)
-    return np.require(array, dtype, ["C", "A"]).reshape(rows, math.prod(one))
+    return converted(array, dtype).reshape(rows, math.prod(one))
 
 
 def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[np.int32]:
@@ -589,7 +605,7 @@ def kernel_array(
         dtype = array.dtype if array.dtype in _REAL else np.dtype(np.float32)
     if ready and array.dtype == dtype:
         return array
-    return np.require(array, dtype, ["C", "A"])
+    return converted(array, dtype)
 
 
 def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:

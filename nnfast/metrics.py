@@ -24,6 +24,7 @@ from nnfast._metric import (
     MeanDown,
     MeanUp,
     Metric,
+    quiet,
 )
 from nnfast._validation import Shape, flag, integer, real
 from nnfast.losses import Loss
@@ -241,14 +242,15 @@ class R2Score(Metric):
         targets = y.astype(np.float64)
         w = np.ones(len(y)) if weight is None else weight
         count = np.full(y.shape[1], y.size)
-        residual = w @ np.square(outputs - targets)
-        return np.stack(
-            [w @ targets, w @ targets**2, residual, np.full_like(residual, w.sum()), count]
-        )
+        with quiet():
+            residual = w @ np.square(outputs - targets)
+            return np.stack(
+                [w @ targets, w @ targets**2, residual, np.full_like(residual, w.sum()), count]
+            )
 
     def value(self, totals: Floats) -> float:
         first, second, residual, weight, count = totals
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             total = second - first * first / weight
             scores = 1.0 - residual / total
             scores[np.isinf(scores)] = 0.0

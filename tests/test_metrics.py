@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +254,95 @@ def test_errors(make: Any, words: list[str]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+# Outputs and targets that are not finite, or whose squares are not
+
+WILD = (math.nan, math.inf, -math.inf, 1e30, -1e38, 1e200, -1e300)
+QUIET_CASES = {
+    "float32, outputs": (np.float32, "outputs"),
+    "float64, outputs": (np.float64, "outputs"),
+    "float64, targets": (np.float64, "targets"),
+    "float64, both": (np.float64, "both"),
+}
+
+
+@pytest.mark.parametrize("case", QUIET_CASES)
+@pytest.mark.parametrize("key", keras_tools_programs.METRICS)
+def test_numbers_of_all_sizes_pass_in_silence(key: str, case: str) -> None:
+    metric, (y, p, w) = made(key)
+    dtype, where = QUIET_CASES[case]
+    with np.errstate(over="ignore"):
+        wild = np.array(WILD).astype(dtype)
+    for value in wild:
+        targets, outputs = np.array(y), np.array(p, dtype)
+        if where != "targets":
+            outputs[::2] = value
+        if where != "outputs" and not metric.sparse and targets.ndim > 1:
+            targets = targets.astype(dtype)
+            targets[::3] = value
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for weight in (None, w):
+                metric(targets, outputs, weight)
+            metric.update_state(targets, outputs)
+            metric.update_state(targets, outputs)
+            metric.result()
+            metric.reset_state()
+
+
+def test_what_metrics_are_of_numbers_that_are_not_finite() -> None:
+    nan, inf = math.nan, math.inf
+    y = np.array([[0.0], [1.0], [1.0]])
+    for value, squared, absolute in ((inf, inf, inf), (nan, nan, nan), (1e200, inf, 1e200 / 3)):
+        p = np.array([[0.0], [value], [1.0]])
+        mse, mae = metrics.MeanSquaredError()(y, p), metrics.MeanAbsoluteError()(y, p)
+        np.testing.assert_allclose([mse, mae], [squared, absolute], rtol=1e-12)
+        assert metrics.RootMeanSquaredError()(y, p) == pytest.approx(squared, nan_ok=True)
+    p = np.array([[0.0], [nan], [1.0]])
+    assert metrics.BinaryAccuracy()(y, p) == pytest.approx(2 / 3)
+    assert (metrics.Precision()(y, p), metrics.Recall()(y, p)) == (1.0, 0.5)
+    # Of an area NaN is the lowest, as it is above no threshold.
+    labels = np.array([[0.0], [1.0], [0.0], [1.0]])
+    scores = np.array([[0.2], [nan], [0.4], [0.9]])
+    for options in ({}, {"thresholds": [0.1, 0.3, 0.5]}, {"curve": "PR"}):
+        area = metrics.AUC(**options)
+        assert area(labels, scores) == area(labels, np.nan_to_num(scores))
+    assert metrics.AUC()(labels, scores) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [*WILD, 3e153])
+def test_measuring_is_silent_whatever_the_numbers(dtype: str, value: float) -> None:
+    """Also where batches, or the epochs of a fit, are added up; divergence is told of by us."""
+    every = [
+        entry
+        for entry in (*metrics.TABLE, metrics.AUC(thresholds=[0.5]))
+        if not (isinstance(entry, str) and metrics.TABLE[entry].sparse)
+    ]
+    x, y = np.ones((40, 2)), np.zeros((40, 3))
+    y[:, 0] = value
+    net = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
+    net.compile(nnfast.optimizers.SGD(0.0), "mse", metrics=every, weighted_metrics=every)
+    look = callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: None, on_train_batch_end=lambda batch, logs: None
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Training stopped")
+        for used in (None, look):
+            net.evaluate(x, y, 8, verbose=0, callbacks=used)
+            net.fit(x, y, 8, epochs=2, verbose=0, callbacks=used, validation_split=0.2)
+            batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 40, 8)]
+            net.fit(iter(batches), verbose=0, callbacks=used)
+            net.evaluate(iter(batches), verbose=0, callbacks=used)
+        net.train_on_batch(x, y)
+
+
+def test_the_loss_of_an_epoch_is_finite_where_those_of_its_batches_are() -> None:
+    net = nnfast.Sequential([layers.Dense(1, input_dim=1)], dtype="float64")
+    net.compile(nnfast.optimizers.SGD(0.0), "mse")
+    x, y = np.zeros((40, 1)), np.full(40, 4e153)
+    for options in ({}, {"validation_split": 0.5}, {"steps_per_epoch": 2}):
+        history = net.fit(x, y, 8, epochs=2, verbose=0, **options).history
+        assert history["loss"] == pytest.approx([1.6e307] * 2, rel=1e-12)

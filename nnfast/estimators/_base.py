@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from nnfast import _validation as check
 from nnfast import activations, optimizers
+from nnfast._callback import CallbackList
 from nnfast.estimators import _lbfgs
 from nnfast.estimators._compat import (
     Interval,
@@ -31,7 +32,7 @@ from nnfast.estimators._convert import adopt
 from nnfast.estimators._losses import Objective
 from nnfast.estimators._network import Architecture, Network, sizes_of
 from nnfast.estimators._rows import Rows, predict
-from nnfast.estimators._training import Training, optimizer_of
+from nnfast.estimators._training import Training, callbacks_of, optimizer_kind, optimizer_of
 from nnfast.initializers import blocks
 
 Array = NDArray[Any]
@@ -39,6 +40,13 @@ Array = NDArray[Any]
 # scikit-learn's names where they differ from the engine's.
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
 STOCHASTIC = ("adam", "sgd")
+
+
+def entries(given: Any) -> list[Any] | None:
+    """Return the entries of a list, a tuple or an array, None of a single value."""
+    if isinstance(given, (str, Mapping)) or not hasattr(given, "__len__"):
+        return None
+    return None if isinstance(given, np.ndarray) and not given.ndim else list(given)
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -114,16 +122,18 @@ class BaseMLP(BaseEstimator, ABC):
     # ---- parameters ------------------------------------------------------------------------------
 
     def _hidden(self) -> list[int]:
-        given = self.hidden_layer_sizes
-        hidden = list(given) if hasattr(given, "__iter__") else [given]
-        if any(units <= 0 for units in hidden):
+        several = entries(self.hidden_layer_sizes)
+        hidden = [self.hidden_layer_sizes] if several is None else several
+        if any(isinstance(units, Integral) and units <= 0 for units in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        return [int(units) for units in hidden]
+        return [
+            check.integer("each entry of hidden_layer_sizes", units, minimum=1) for units in hidden
+        ]
 
     def _activations(self, hidden: int) -> tuple[activations.Activation, ...]:
         given = self.activation
-        many = isinstance(given, Sequence) and not isinstance(given, str)
-        names = list(given) if many else [given] * hidden
+        several = entries(given)
+        names = [given] * hidden if several is None else several
         if len(names) != hidden:
             raise ValueError(
                 f"activation must be one, or one for each of the {hidden} hidden layers; received "
@@ -136,13 +146,17 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _dropout(self, hidden: int) -> tuple[float, ...]:
         given = self.dropout
-        rates = [float(rate) for rate in given] if np.ndim(given) else [float(given)] * hidden
-        if len(rates) != hidden or not all(0.0 <= rate < 1.0 for rate in rates):
+        several = entries(given)
+        if several is None:
+            return (float(given),) * hidden
+        if len(several) != hidden:
             raise ValueError(
-                f"dropout must be one rate in [0, 1), or one for each of the {hidden} hidden "
-                f"layers; received {given!r}"
+                f"dropout must be one rate, or one for each of the {hidden} hidden layers; "
+                f"received {given!r}"
             )
-        return tuple(rates)
+        return tuple(
+            check.real("each entry of dropout", rate, low=0.0, below=1.0) for rate in several
+        )
 
     def _given_optimizer(self) -> optimizers.Optimizer | None:
         """Return a new optimizer as `optimizer` says, None where `solver` decides."""
@@ -201,12 +215,37 @@ class BaseMLP(BaseEstimator, ABC):
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
         if self.solver in STOCHASTIC:
             self.loss_curve_: list[float] = []
-            self._no_improvement_count = 0
-            self._best_weights = network.engine.weights.copy() if self.early_stopping else None
-            self.validation_scores_: Any = [] if self.early_stopping else None
-            self.best_validation_score_: Any = -np.inf if self.early_stopping else None
-            self.best_loss_: Any = None if self.early_stopping else np.inf
+            self._begin_record(network)
         return network
+
+    def _begin_record(self, network: Network) -> None:
+        """Begin to look for the best epoch, from the present weights on."""
+        early = self.early_stopping
+        self._no_improvement_count = 0
+        self._best_weights = network.engine.weights.copy() if early else None
+        self.validation_scores_: Any = [] if early else None
+        self.best_validation_score_: Any = -np.inf if early else None
+        self.best_loss_: Any = None if early else np.inf
+
+    def _resume(self, network: Network, incremental: bool) -> None:
+        """Go on with the optimizer and the record of the best epoch, where they are still right.
+
+        They are not after another solver, nor the record where `early_stopping` has changed.
+        """
+        kept = self.__dict__.get("_optimizer")
+        if not incremental or kept is None or type(kept.optimizer) is not optimizer_kind(self):
+            self._optimizer = optimizer_of(self)
+            network.start(self._optimizer.optimizer)
+        if not hasattr(self, "loss_curve_"):
+            self.loss_curve_ = []
+        early = self.__dict__.get("validation_scores_") is not None
+        if not hasattr(self, "_no_improvement_count") or early != bool(self.early_stopping):
+            self._begin_record(network)
+
+    def _forget(self) -> None:
+        """Leave what stochastic training goes on from, which is of another solver or network."""
+        for name in ("_optimizer", "_no_improvement_count", "_best_weights"):
+            self.__dict__.pop(name, None)
 
     def _trainable(self) -> Network:
         """Return the network of a fitted estimator as its parameters are now, for more training.
@@ -222,7 +261,10 @@ class BaseMLP(BaseEstimator, ABC):
                 dtype = np.dtype(np.float64)
             network = Network(architecture, dtype)
             if before is not None and before.architecture.sizes == architecture.sizes:
-                network.restore(before.state())
+                if before.architecture.normalization == architecture.normalization:
+                    network.restore(before.state())
+                else:
+                    self._forget()
             self._network = network
         network.take(coefs, intercepts)
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
@@ -267,12 +309,18 @@ class BaseMLP(BaseEstimator, ABC):
         OSError
             If the file cannot be written.
         """
+        path = check.file_name("path", path)
+        include_optimizer = check.flag("include_optimizer", include_optimizer)
+        check_is_fitted(self)
+        self._write(path, include_optimizer)
+        if self.callbacks:
+            check.warn("The callbacks of an estimator are not saved")
+
+    def _write(self, path: str, include_optimizer: bool) -> None:
         from nnfast import saving
         from nnfast.estimators._saving import contents
 
-        path = check.file_name("path", path)
-        check_is_fitted(self)
-        saving.write(path, *contents(self, check.flag("include_optimizer", include_optimizer)))
+        saving.write(path, *contents(self, include_optimizer))
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -285,6 +333,7 @@ class BaseMLP(BaseEstimator, ABC):
         validation: tuple[Any, Any, Any] = (None, None, None),
     ) -> Self:
         hidden = self._hidden()
+        callbacks = callbacks_of(self)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._check_data(X, y, incremental, first)
         weight = self._checked_weight(sample_weight, X)
@@ -295,6 +344,7 @@ class BaseMLP(BaseEstimator, ABC):
         if first:
             network = self._initialize(sizes, X.dtype)
         else:
+            self.out_activation_ = self._output_activation()
             network = self._trainable()
             if list(network.architecture.sizes) != sizes:
                 raise ValueError(
@@ -304,7 +354,7 @@ class BaseMLP(BaseEstimator, ABC):
         self._objective(network.dtype).configure(network.engine)
         network.engine.n_threads = min(self.n_threads or 0, 2**15)
         if self.solver in STOCHASTIC:
-            self._fit_stochastic(network, X, y, weight, incremental, validation)
+            self._fit_stochastic(network, X, y, weight, incremental, validation, callbacks)
         else:
             self._fit_lbfgs(network, X, y, weight)
         if not np.isfinite(network.engine.weights).all():
@@ -321,6 +371,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _fit_lbfgs(self, network: Network, X: Any, y: Any, weight: Any) -> None:
         rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
+        self._forget()
+        network.optimizer = None
         self.loss_, self.n_iter_ = _lbfgs.minimize(
             network,
             rows,
@@ -349,12 +401,11 @@ class BaseMLP(BaseEstimator, ABC):
         weight: NDArray[np.float64] | None,
         incremental: bool,
         validation: tuple[Any, Any, Any],
+        callbacks: CallbackList,
     ) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = optimizer_of(self)
-            network.start(self._optimizer.optimizer)
+        self._resume(network, incremental)
         rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
         aside = self._given_rows(network, *validation)
         given = aside is not None
@@ -364,7 +415,7 @@ class BaseMLP(BaseEstimator, ABC):
             self.validation_loss_curve_: list[float] = []
         if self.shuffle or any(network.architecture.dropout):
             network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
-        Training(self, network, rows, aside, given, incremental).run()
+        Training(self, network, rows, aside, given, incremental, callbacks).run()
 
     def _given_rows(self, network: Network, X_val: Any, y_val: Any, weight: Any) -> Rows | None:
         """Return the caller's validation data, checked like the training data."""

@@ -13,6 +13,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from nnfast import _validation as check
 from nnfast.estimators import _losses
 from nnfast.estimators._base import BaseMLP
 from nnfast.estimators._compat import (
@@ -257,6 +258,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return weight
         if np.ndim(y) != 1:
             raise ValueError("class_weight is for one label a sample; y has several")
+        if isinstance(self.class_weight, dict):
+            for label, value in self.class_weight.items():
+                check.real(f"class_weight[{label!r}]", value, low=0.0)
         present = np.unique(y) if self.class_weight == "balanced" else self.classes_
         factors = compute_class_weight(self.class_weight, classes=present, y=y)
         found: NDArray[np.float64] = factors[np.searchsorted(present, y)].astype(np.float64)

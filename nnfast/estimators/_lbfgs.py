@@ -27,9 +27,10 @@ def objective(
     share = alpha / (rows.denominator or np.inf)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
-        engine.params[:] = theta
+        with np.errstate(over="ignore"):  # a step too far: the loss there is infinite, too
+            engine.params[:] = theta
         loss, gradient = rows.loss_and_grad(engine)
-        loss += 0.5 * share * float(kernels @ kernels)
+        loss += 0.5 * share * network.sum_of_squares()
         gradient[: kernels.size] += share * kernels
         return loss, gradient
 

@@ -98,6 +98,8 @@ class Network:
     engine : nnfast._engine.Engine
     coefs, intercepts : list of ndarray
         Views of the engine's weights.
+    weights : list of ndarray
+        Views of all of them, layer by layer.
     optimizer : Optimizer or None
         What the engine's slots are for.
     seed : int
@@ -114,7 +116,9 @@ class Network:
         self.coefs: list[Array] = []
         self.intercepts: list[Array] = []
         generator = np.random.default_rng(0)
-        for p, view in zip(plan.parameters, plan.views(self.engine.weights), strict=True):
+        views = list(zip(plan.parameters, plan.views(self.engine.weights), strict=True))
+        self.weights = [view for _, view in sorted(views, key=lambda pair: pair[0].layer)]
+        for p, view in views:
             if p.name == "kernel":
                 self.coefs.append(view)
             elif p.name == "bias":
@@ -127,6 +131,11 @@ class Network:
         """All coefficients, flat: they come first in the engine's memory."""
         size = sum(view.size for view in self.coefs)
         return self.engine.params[:size]
+
+    def sum_of_squares(self) -> float:
+        """Return Σ W² of all coefficients; infinite where it is too large for their type."""
+        with np.errstate(over="ignore"):
+            return float(self.kernels @ self.kernels)
 
     def take(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
         """Copy in what is not a view of this network already."""

@@ -11,8 +11,9 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
+from nnfast import _validation as check
 from nnfast.estimators import _losses
-from nnfast.estimators._base import BaseMLP
+from nnfast.estimators._base import BaseMLP, entries
 from nnfast.estimators._compat import Interval, StrOptions, fit_context, validate_data
 
 Array = NDArray[Any]
@@ -149,13 +150,13 @@ n_layers_, n_outputs_, out_activation_
         """Return the quantiles to predict, [] for other losses."""
         if self.loss != "quantile":
             return np.empty(0)
-        levels = np.atleast_1d(np.asarray(self.quantile, np.float64))
-        if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
-            raise ValueError(
-                f"quantile must be one or several numbers between 0 and 1; received "
-                f"{self.quantile!r}"
-            )
-        return levels
+        several = entries(self.quantile)
+        levels = [self.quantile] if several is None else several
+        if not levels:
+            raise ValueError(f"quantile must be one or several numbers; received {self.quantile!r}")
+        return np.array(
+            [check.real("each quantile", level, above=0.0, below=1.0) for level in levels]
+        )
 
     def _count_outputs(self, y: Any) -> int:
         columns = 1 if y.ndim == 1 else int(y.shape[1])
@@ -170,13 +171,14 @@ n_layers_, n_outputs_, out_activation_
             columns = np.repeat(columns, self.n_outputs_, axis=1)
         if self.loss == "poisson" and len(y) and columns.min() < 0:
             raise ValueError("loss='poisson' needs y >= 0; some values are negative")
-        return np.require(columns, dtype, ("C", "A"))
+        return check.converted(columns, dtype)
 
     def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
     def _objective(self, dtype: np.dtype[Any]) -> _losses.Objective:
-        return _losses.regression(self.loss, self.n_outputs_, self.huber_delta, self.quantile)
+        levels = self._quantiles().tolist()
+        return _losses.regression(self.loss, self.n_outputs_, self.huber_delta, levels)
 
     def _score_outputs(
         self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
@@ -187,14 +189,14 @@ n_layers_, n_outputs_, out_activation_
             outputs, targets = outputs[:, [middle]], targets[:, [middle]]
         outputs, targets = outputs.astype(np.float64), targets.astype(np.float64)
         factors = np.ones(len(outputs)) if weight is None else weight
-        mean = np.average(targets, axis=0, weights=factors)
-        residual = factors @ (targets - outputs) ** 2
-        total = factors @ (targets - mean) ** 2
-        # A constant column counts 1 where it is met exactly, else 0.
-        constant = np.where(residual == 0, 1.0, 0.0)
-        return float(
-            np.where(total == 0, constant, 1 - residual / np.where(total, total, 1)).mean()
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # outputs that are finite, but far off
+            mean = np.average(targets, axis=0, weights=factors)
+            residual = factors @ (targets - outputs) ** 2
+            total = factors @ (targets - mean) ** 2
+            # A constant column counts 1 where it is met exactly, else 0.
+            constant = np.where(residual == 0, 1.0, 0.0)
+            scores = np.where(total == 0, constant, 1 - residual / np.where(total, total, 1))
+            return float(scores.mean())
 
     def _middle(self) -> int | None:
         """Return which of several quantiles is nearest to the median; None where there is one."""

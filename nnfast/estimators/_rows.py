@@ -85,8 +85,8 @@ class Rows:
         shuffle: bool,
         lr: NDArray[np.float64],
         losses: NDArray[np.float64],
-    ) -> bool:
-        """Train one epoch, a step for each of `lr`; return whether all losses were finite."""
+    ) -> int | None:
+        """Train one epoch, a step for each of `lr`; return the batch whose loss is not finite."""
         done = 0
         while done < len(lr):
             status, steps = network.engine.run(
@@ -94,8 +94,8 @@ class Rows:
             )
             done += steps
             if status == _engine.NONFINITE:
-                return False
-        return True
+                return done - 1
+        return None
 
     def loss_and_grad(self, engine: Engine) -> tuple[float, NDArray[np.float64]]:
         """Return Σ w·l / Σ w and its gradient."""

@@ -17,8 +17,8 @@ from sklearn.preprocessing import LabelBinarizer
 from nnfast import activations, optimizers
 from nnfast._layer import assign_named
 from nnfast._resolve import choose, describe
-from nnfast._validation import flag, integer, warn
-from nnfast.estimators._base import STOCHASTIC
+from nnfast._validation import flag, integer
+from nnfast.estimators._base import STOCHASTIC, entries
 from nnfast.estimators._classifier import MLPClassifier
 from nnfast.estimators._network import Network, sizes_of
 from nnfast.estimators._regressor import MLPRegressor
@@ -57,10 +57,11 @@ def contents(
             f"of their subclass {type(estimator).__name__}"
         )
     network = estimator._fitted()
-    if estimator.solver in STOCHASTIC and not hasattr(estimator, "loss_curve_"):
+    if estimator.solver in STOCHASTIC and not hasattr(estimator, "_no_improvement_count"):
         raise ValueError("solver is not that of the last fit: fit again")
     if estimator._hidden() != list(network.architecture.sizes[1:-1]) or (
         estimator._architecture(network.architecture.sizes) != network.architecture
+        or estimator._output_activation() != estimator.out_activation_
     ):
         raise ValueError("parameters of the network are not those of the last fit: fit again")
     arrays = _named(network)
@@ -156,10 +157,9 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
 
 
 def _params(estimator: BaseMLP) -> dict[str, Any]:
-    """Return the parameters as JSON can hold them; callbacks are left out, with a warning."""
+    """Return the parameters as JSON can hold them; callbacks are left out."""
     params = estimator.get_params(deep=False)
-    if params.pop("callbacks"):
-        warn("The callbacks of an estimator are not saved")
+    del params["callbacks"]
     seed = params["random_state"]
     if seed is not None and not isinstance(seed, (int, np.integer)):
         raise ValueError(
@@ -168,9 +168,9 @@ def _params(estimator: BaseMLP) -> dict[str, Any]:
     if isinstance(estimator.optimizer, (optimizers.Optimizer, type)):
         params["optimizer"] = describe(optimizers.resolve(estimator.optimizer))
     given = params["activation"]
-    many = isinstance(given, (list, tuple))
-    names = [_activation(entry) for entry in (given if many else [given])]
-    params["activation"] = names if many else names[0]
+    several = entries(given)
+    names = [_activation(entry) for entry in ([given] if several is None else several)]
+    params["activation"] = names[0] if several is None else names
     if isinstance(params.get("class_weight"), dict):
         pairs = params["class_weight"].items()
         params["class_weight"] = [[_label(label), _to_json(w)] for label, w in pairs]

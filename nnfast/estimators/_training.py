@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from nnfast._callback import CallbackList
+from nnfast._callback import CallbackList, Logs
+from nnfast._layer import assign
 from nnfast._validation import warn
+from nnfast.callbacks import LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau
 from nnfast.estimators._network import Network
 from nnfast.estimators._rows import Rows
-from nnfast.optimizers import SGD, Adam, Optimizer
+from nnfast.optimizers import SGD, Adam, Optimizer, resolve
 
 if TYPE_CHECKING:
     from nnfast.estimators._base import BaseMLP
@@ -83,6 +85,40 @@ def optimizer_of(estimator: BaseMLP) -> LearningRate:
     return with_policy(estimator, optimizer)
 
 
+def optimizer_kind(estimator: BaseMLP) -> type[Optimizer]:
+    """Return the class of the optimizer that an estimator's parameters describe."""
+    if estimator.optimizer is not None:
+        return type(resolve(estimator.optimizer))
+    return Adam if estimator.solver == "adam" else SGD
+
+
+def callbacks_of(estimator: BaseMLP) -> CallbackList:
+    """Return an estimator's callbacks, once it is sure that they can be called as it trains.
+
+    Raises
+    ------
+    TypeError
+        If they are none.
+    ValueError
+        If they want to be called for each batch, or set the learning rate that a policy sets, or
+        the solver has no epochs.
+    """
+    callbacks = CallbackList(estimator.callbacks)
+    if estimator.callbacks and estimator.solver == "lbfgs":
+        raise ValueError("callbacks are called once an epoch, and solver='lbfgs' has none")
+    if callbacks.per_batch or callbacks.per_test_batch:
+        raise ValueError("callbacks of estimators are called once an epoch, not once a batch")
+    policy = estimator.learning_rate if estimator.solver == "sgd" else "constant"
+    for callback in callbacks.callbacks:
+        sets_rate = isinstance(callback, (LearningRateScheduler, ReduceLROnPlateau))
+        if sets_rate and policy == "invscaling" and estimator.optimizer is None:
+            raise ValueError(
+                f"{type(callback).__name__} cannot set the learning rate, as "
+                "learning_rate='invscaling' does after every epoch: use one of them"
+            )
+    return callbacks
+
+
 def with_policy(estimator: BaseMLP, optimizer: Optimizer) -> LearningRate:
     """Return an optimizer with the estimator's policy, which only the SGD of its own has."""
     if estimator.optimizer is not None or estimator.solver != "sgd":
@@ -91,7 +127,14 @@ def with_policy(estimator: BaseMLP, optimizer: Optimizer) -> LearningRate:
 
 
 class Watched:
-    """What callbacks know as their model."""
+    """What callbacks know as their model.
+
+    Attributes
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    optimizer : Optimizer
+    stop_training : bool
+    """
 
     def __init__(self, estimator: BaseMLP, network: Network) -> None:
         self.estimator = estimator
@@ -103,13 +146,26 @@ class Watched:
         return self.network.optimizer
 
     def get_weights(self) -> list[NDArray[Any]]:
-        """Return copies of the coefficients and intercepts, layer by layer."""
-        pairs = zip(self.network.coefs, self.network.intercepts, strict=True)
-        return [view.copy() for pair in pairs for view in pair]
+        """Return copies of all weights, layer by layer."""
+        return [view.copy() for view in self.network.weights]
 
     def set_weights(self, weights: list[NDArray[Any]]) -> None:
         """Set what `get_weights` gave."""
-        self.network.take(weights[::2], weights[1::2])
+        assign("the estimator", self.network.weights, weights)
+
+    def save(self, path: str) -> None:
+        """Save the estimator, without its callbacks."""
+        self.estimator._write(path, include_optimizer=True)
+
+    def save_weights(self, path: str) -> None:
+        """Save the estimator for predictions, without the optimizer's state."""
+        self.estimator._write(path, include_optimizer=False)
+
+    def check_saving(self) -> None:
+        """Raise what `save` would."""
+        from nnfast.estimators._saving import contents
+
+        contents(self.estimator, include_optimizer=True)
 
     def _direction(self, monitor: str) -> str | None:
         return {"loss": "down", "score": "up"}.get(monitor)
@@ -129,6 +185,7 @@ class Training:
         Whether `validation` is the caller's: then its loss is recorded, too.
     incremental : bool
         One epoch of `partial_fit`.
+    callbacks : CallbackList
     """
 
     def __init__(
@@ -139,6 +196,7 @@ class Training:
         validation: Rows | None,
         given: bool,
         incremental: bool,
+        callbacks: CallbackList,
     ) -> None:
         self.estimator = estimator
         self.network = network
@@ -152,17 +210,25 @@ class Training:
         self.shares = np.full(steps, self.batch_size / len(train))
         self.shares[-1] = 1 - (steps - 1) * self.batch_size / len(train)
         self.losses = np.empty(steps)
-        self.callbacks = CallbackList(estimator.callbacks)
-        if self.callbacks.per_batch:
-            raise ValueError("callbacks of estimators are called once an epoch, not once a batch")
+        self.callbacks = callbacks
         self.watched = Watched(estimator, network)
+        self.logs: Logs = {}
 
     def run(self) -> None:
         """Train until a stopping rule, max_iter or Ctrl-C."""
         estimator, network = self.estimator, self.network
         estimator.n_iter_ = 0
-        params = {"verbose": 0, "epochs": estimator.max_iter, "steps": len(self.losses)}
-        self.callbacks.attach(self.watched, params)  # type: ignore[arg-type]
+        params = {
+            "verbose": int(estimator.verbose),
+            "epochs": 1 if self.incremental else estimator.max_iter,
+            "steps": len(self.losses),
+        }
+        if any(isinstance(callback, ModelCheckpoint) for callback in self.callbacks.callbacks):
+            self.watched.check_saving()
+        model: Any = self.watched
+        self.callbacks.attach(model, params)
+        self.callbacks.history.set_model(model)
+        self.callbacks.history.set_params(params)
         self.callbacks.call("on_train_begin")
         try:
             while estimator.n_iter_ < estimator.max_iter and not self._epoch():
@@ -171,68 +237,88 @@ class Training:
             warn("Training interrupted by user.")
         finally:
             network.next_epoch()
-        self.callbacks.call("on_train_end")
         if self.early:
             network.engine.weights[:] = estimator._best_weights
         else:
             network.finish()
+        self.callbacks.call("on_train_end", logs=self.logs)
 
     def _epoch(self) -> bool:
         """Train one epoch; return whether it was the last."""
-        estimator, engine = self.estimator, self.network.engine
-        self.callbacks.call("on_epoch_begin", estimator.n_iter_)
-        rates = estimator._optimizer.optimizer.next_rates(engine, len(self.losses))
-        finite = self.train.epoch(
-            self.network, self.batch_size, estimator.shuffle, rates, self.losses
-        )
+        estimator, epoch = self.estimator, self.estimator.n_iter_
+        self.callbacks.call("on_epoch_begin", epoch)
+        rates = estimator._optimizer.optimizer.next_rates(self.network.engine, len(self.losses))
+        bad = self.train.epoch(self.network, self.batch_size, estimator.shuffle, rates, self.losses)
         estimator.n_iter_ += 1
         estimator.t_ += len(self.train)
-        if not finite:
-            engine.weights[:] = np.nan
-        estimator.loss_ = float(self.losses @ self.shares) if finite else np.nan
+        estimator.loss_ = float(self.losses @ self.shares) if bad is None else np.nan
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        logs = {"loss": estimator.loss_, **self._validate()}
+        if bad is not None:
+            self._diverge(bad)
+            return True
+        self.logs = {"loss": estimator.loss_, **self._validate()}
         self._count_improvements()
-        self.callbacks.call("on_epoch_end", estimator.n_iter_ - 1, logs=logs)
-        if not finite:
+        # Before the callbacks: what they save is what the next epoch begins with.
+        stalled = self._stalls()
+        self.callbacks.call("on_epoch_end", epoch, logs=self.logs)
+        self.callbacks.history.on_epoch_end(epoch, self.logs)
+        if stalled or self.incremental or self.watched.stop_training:
+            return True
+        if estimator.n_iter_ == estimator.max_iter:
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+            )
+        return False
+
+    def _diverge(self, batch: int) -> None:
+        """End training at a batch whose loss is not finite."""
+        estimator, self.logs = self.estimator, {}
+        if self.given:
+            estimator.validation_loss_curve_.append(np.nan)
+        if self.early:
+            estimator.validation_scores_.append(np.nan)
+        self.callbacks.call("on_divergence", batch, logs={"loss": float(self.losses[batch])})
+        self.network.engine.weights[:] = np.nan
+        if not self.watched.stop_training:
             warn(
                 f"Training stopped in iteration {estimator.n_iter_}: the loss is not finite. Scale "
                 "the data, or lower learning_rate_init",
                 ConvergenceWarning,
             )
-            return True
-        return self._stops()
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> Logs:
         """Score and measure the rows set aside; return what callbacks are told."""
         estimator, rows = self.estimator, self.validation
-        logs: dict[str, float] = {}
         if rows is None:
-            return logs
+            return {}
+        logs: Logs = {}
+        self.callbacks.call("on_test_begin")
         if self.given:
-            logs["val_loss"] = rows.loss(self.network.engine) - self._penalty(rows)
-            estimator.validation_loss_curve_.append(logs["val_loss"])
+            logs["loss"] = rows.loss(self.network.engine) - self._penalty(rows)
+            estimator.validation_loss_curve_.append(logs["loss"])
         if self.early:
-            logs["val_score"] = estimator._score_rows(self.network, rows)
-            estimator.validation_scores_.append(logs["val_score"])
+            logs["score"] = estimator._score_rows(self.network, rows)
+            estimator.validation_scores_.append(logs["score"])
             if estimator.verbose:
-                print(f"Validation score: {logs['val_score']:f}")
-        return logs
+                print(f"Validation score: {logs['score']:f}")
+        self.callbacks.call("on_test_end", logs=logs)
+        return {f"val_{name}": value for name, value in logs.items()}
 
     def _penalty(self, rows: Rows) -> float:
-        kernels = self.network.kernels
-        return float(
-            0.5 * self.network.architecture.alpha * (kernels @ kernels) / (rows.denominator or 1)
-        )
+        squares = self.network.sum_of_squares()
+        return 0.5 * self.network.architecture.alpha * squares / (rows.denominator or 1)
 
     def _count_improvements(self) -> None:
         """Count the epochs without improvement, of the score or else of the loss."""
         estimator = self.estimator
         if self.early:
             score = estimator.validation_scores_[-1]
-            stalled = score < estimator.best_validation_score_ + estimator.tol
+            # NaN is no improvement.
+            stalled = not score >= estimator.best_validation_score_ + estimator.tol
             if score > estimator.best_validation_score_:
                 estimator.best_validation_score_ = score
                 estimator._best_weights = self.network.engine.weights.copy()
@@ -241,27 +327,20 @@ class Training:
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
         estimator._no_improvement_count = estimator._no_improvement_count + 1 if stalled else 0
 
-    def _stops(self) -> bool:
-        """Apply the stopping rules after an epoch."""
+    def _stalls(self) -> bool:
+        """Return whether training ends after an epoch, because nothing improves any more."""
         estimator = self.estimator
         estimator._optimizer.epoch_ends(estimator.t_)
-        if estimator._no_improvement_count > estimator.n_iter_no_change:
-            what = "Validation score" if self.early else "Training loss"
-            reason = (
-                f"{what} did not improve more than tol={estimator.tol:f} for "
-                f"{estimator.n_iter_no_change} consecutive epochs."
-            )
-            if estimator._optimizer.stalls(reason, estimator.verbose):
-                return True
-            estimator._no_improvement_count = 0
-        if self.incremental or self.watched.stop_training:
+        if estimator._no_improvement_count <= estimator.n_iter_no_change:
+            return False
+        what = "Validation score" if self.early else "Training loss"
+        reason = (
+            f"{what} did not improve more than tol={estimator.tol:f} for "
+            f"{estimator.n_iter_no_change} consecutive epochs."
+        )
+        if estimator._optimizer.stalls(reason, estimator.verbose):
             return True
-        if estimator.n_iter_ == estimator.max_iter:
-            warn(
-                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
-                "optimization hasn't converged yet.",
-                ConvergenceWarning,
-            )
+        estimator._no_improvement_count = 0
         return False
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -66,6 +67,8 @@ class Chain:
         # Whether a row of outputs is one sample's: nothing has to be reshaped.
         self._plain_rows = False
         self._n_threads: int | None = None
+        if not (layers is None or hasattr(layers, "__iter__")):
+            raise TypeError(f"layers must be a list of layers; received {layers!r}")
         for layer in layers or ():
             self._append(layer)
         self._build()
@@ -211,12 +214,14 @@ class Chain:
             raise ValueError("Give get_layer a name or an index, one of them")
         if name is not None:
             return choose("layer", name, {layer.name: layer for layer in self._layers})
-        assert index is not None
-        if not -len(self._layers) <= index < len(self._layers):
+        at: Any = index
+        if isinstance(at, bool) or not isinstance(at, Integral):
+            raise TypeError(f"index must be an integer; received {at!r}")
+        if not -len(self._layers) <= int(at) < len(self._layers):
             raise ValueError(
-                f"Model {self.name!r} has {len(self._layers)} layers; received index {index}"
+                f"Model {self.name!r} has {len(self._layers)} layers; received index {at}"
             )
-        return self._layers[index]
+        return self._layers[int(at)]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights.
@@ -423,8 +428,15 @@ class Chain:
     def set_flat_weights(self, theta: ArrayLike) -> None:
         """Set all trainable weights from one vector, as `get_flat_weights` gives it."""
         engine = self._built_engine()
-        self._claim()
+        theta = check.real_array("theta", theta)
         parts = self._flat_parts(engine.params)
+        size = sum(part.size for part in parts)
+        if theta.shape != (size,):
+            raise ValueError(
+                f"theta must have shape ({size},), as get_flat_weights gives it; received shape "
+                f"{theta.shape}"
+            )
+        self._claim()
         flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
         assign(f"model {self.name!r}", [flat], [theta])
         if len(parts) != 1:
@@ -510,16 +522,19 @@ class Chain:
             raise AttributeError(f"Model {self.name!r} has no output shape yet")
         return (None, *self._plan.output_shape)
 
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Print a table of the layers, their output shapes and numbers of parameters.
 
         Parameters
         ----------
-        print_fn : callable, default print
-            Called with each line.
+        print_fn : callable, optional
+            Called with each line; `print` by default.
         """
+        write: Callable[[str], object] = print if print_fn is None else print_fn
+        if not callable(write):
+            raise TypeError(f"print_fn must be callable; received {print_fn!r}")
         for text in summary_lines(self._summary()):
-            print_fn(text)
+            write(text)
 
     def _repr_html_(self) -> str:
         """Return `summary`'s table for notebooks."""
@@ -569,7 +584,19 @@ class Chain:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, made from what `get_config` gave."""
+        """Return a new model, with new weights, made from what `get_config` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is not what `get_config` gave.
+        """
+        needed = ("name", "dtype", "input_shape", "layers")
+        if not isinstance(config, Mapping) or not config.keys() >= set(needed):
+            raise ValueError(
+                f"config must be a dict with {', '.join(needed)}, as get_config gives it; received "
+                f"{config!r}"
+            )
         chain: list[Layer] = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
             chain.insert(0, InputLayer(config["input_shape"]))

@@ -172,6 +172,8 @@ class Compiled(Chain):
         n = len(rows)
         if n == 0:
             raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
+        if method in ("fit", "train_on_batch"):
+            check.check_order(names[0], n)
         targets = check.targets(names[1], y, n, plan.output_shape, loss, self._np_dtype)
         weights = check.sample_weights(names[2], sample_weight, n)
         if loss.is_function:

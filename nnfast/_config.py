@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +86,8 @@ def default_dtype() -> str:
 
 def check_dtype(dtype: object) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
-    try:
-        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # type: ignore[call-overload]
-    except TypeError:
-        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}; received {dtype!r}") from None
-    return choose("dtype", name, dict.fromkeys(DTYPES, name))
+    name: Any = dtype
+    if not isinstance(dtype, str) and dtype is not None:  # which is float64 to NumPy
+        with contextlib.suppress(TypeError):
+            name = np.dtype(dtype).name  # type: ignore[call-overload]
+    return choose("dtype", name, {known: known for known in DTYPES})

@@ -188,6 +188,7 @@ class Files(Compiled):
         """
         from nnfast import saving
 
+        path = check.file_name("path", path)
         self._built_engine()
         arrays = saving.weights_by_layer(path)
         places = {

@@ -182,5 +182,6 @@ class Gradients(Compiled):
         rows = check.features("x", x, plan.input_shape, self._np_dtype)
         if len(rows) == 0:
             raise ValueError("x must have at least one row in train_on_gradient(); received none")
+        check.check_order("x", len(rows))
         gradient = check.output_gradient("dout", dout, len(rows), plan.output_shape, self._np_dtype)
         self._step(program, _engine.Data(rows, gradient), len(rows), None, given=True)

@@ -17,7 +17,7 @@ from nnfast import activations, regularizers
 from nnfast._config import check_dtype
 from nnfast._plan import Op, Weight
 from nnfast._resolve import plain, snake_case
-from nnfast._validation import Shape, flag, integer, real_array, shape
+from nnfast._validation import Shape, entries, flag, integer, real_array, shape
 
 _names_given: Counter[str] = Counter()
 
@@ -304,6 +304,7 @@ def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = 
 
 def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLike]) -> None:
     """Copy `weights` into `views` after checking their number and every shape."""
+    weights = entries("weights", weights)
     if len(weights) != len(views):
         raise ValueError(
             f"set_weights of {whose} expects {len(views)} arrays; received {len(weights)}"

@@ -28,6 +28,8 @@ Array = NDArray[Any]
 
 # What the engine's gather reads as it is.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
+# Rows are numbered by 32 bits.
+MOST_ROWS = 2**31 - 1
 _REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
 # How far targets may be outside a loss's range: what computing them in float16 rounds by.
 TARGET_TOLERANCE = 1e-3
@@ -622,6 +624,15 @@ def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[An
     if not out.flags.carray:
         raise ValueError(f"{name} must be C-contiguous, aligned and writable")
     return out
+
+
+def check_order(name: str, rows: int) -> None:
+    """Refuse more rows than training can put into an order."""
+    if rows > MOST_ROWS:
+        raise ValueError(
+            f"{name} must have at most {MOST_ROWS} rows for training; received {rows}: train on "
+            "parts of it, or on batches"
+        )
 
 
 def _check_rows(name: str, array: Array, rows: int) -> None:

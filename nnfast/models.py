@@ -562,7 +562,11 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """
     from nnfast import saving
 
-    arrays, description = saving.read(check.file_name("path", path))
+    arrays, description = saving.read(path)
+    if "layers" in description:
+        raise saving.malformed(
+            path, "it holds weights alone; make the model, and call its load_weights"
+        )
     try:
         if "estimator" in description:
             from nnfast.estimators._saving import restored
@@ -574,7 +578,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     except (MemoryError, ImportError):
         raise
     except Exception as error:  # whatever comes of a description that somebody has made up
-        raise saving.malformed(path, f"{type(error).__name__}: {error}") from error
+        raise saving.malformed(path, saving.reason(error)) from error
     return model
 
 
@@ -600,10 +604,15 @@ def model_from_json(text: str) -> Sequential:
     >>> model_from_json(model.to_json()).count_params()
     8
     """
-    description = json.loads(text)
+    try:
+        description = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"text must be the JSON of a Sequential, as Sequential.to_json gives it: {error}"
+        ) from None
     if not isinstance(description, dict) or description.get("class_name") != "Sequential":
-        raise ValueError("Expected the JSON of a Sequential, as Sequential.to_json gives it")
-    return Sequential.from_config(description["config"])
+        raise ValueError("text must be the JSON of a Sequential, as Sequential.to_json gives it")
+    return Sequential.from_config(description.get("config", {}))
 
 
 def clone_model(
@@ -627,6 +636,8 @@ def clone_model(
     >>> copy.layers[0] is model.layers[0]
     False
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a Sequential; received {model!r}")
     clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
     chain = [clone(layer) for layer in model.layers]
     if model._one is not None:

@@ -30,6 +30,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._validation import file_name
+
 if sys.platform != "win32":
     import fcntl
 
@@ -230,6 +232,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     ValueError
         If it is not such a file, or of a format that this version does not know.
     """
+    path = file_name("path", path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"No such file: {os.fspath(path)!r}")
     try:
@@ -371,6 +374,8 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
         If it is not such a file.
     """
     arrays, description = read(path)
+    if "estimator" in description:
+        raise malformed(path, "it holds an estimator, which nnfast.load_model reads")
     try:
         if "model" in description:
             names = [layer["config"]["name"] for layer in description["model"]["layers"]]
@@ -380,12 +385,25 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
         parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
         return {(places[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise malformed(path, f"{type(error).__name__}: {error}") from None
+        raise malformed(path, reason(error)) from None
 
 
 def malformed(path: str | os.PathLike[str], why: str) -> ValueError:
     """Return the error for a file that is not what it should be."""
     return ValueError(f"{os.fspath(path)!r} is not a model saved by nnfast: {why}")
+
+
+def reason(error: Exception) -> str:
+    """Say what is wrong with a description that is not understood.
+
+    Examples
+    --------
+    >>> reason(KeyError("layers")), reason(ValueError("units must be positive"))
+    ("its description lacks 'layers'", 'ValueError: units must be positive')
+    """
+    if isinstance(error, KeyError):
+        return f"its description lacks {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _sync_folder(folder: Path) -> None:

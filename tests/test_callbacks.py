@@ -899,5 +899,5 @@ def test_weights_files_that_do_not_fit(tmp_path: Path) -> None:
         net.load_weights(tmp_path / "bad")
     with pytest.raises(ValueError, match="no weights yet"):
         nnfast.Sequential([layers.Dense(1)]).save_weights(tmp_path / "x")
-    with pytest.raises(ValueError, match="KeyError"):
+    with pytest.raises(ValueError, match=r"holds weights alone; .* load_weights"):
         nnfast.load_model(tmp_path / "w")

@@ -335,7 +335,7 @@ def test_flat_weights_after_freezing() -> None:
     numbers = [theta]
     expected = differences(lambda: model.loss_and_grad_flat(numbers[0], X, Y)[0], numbers)
     np.testing.assert_allclose(gradient, expected[0], rtol=1e-6, atol=1e-9)
-    with pytest.raises(ValueError, match="expects shape"):
+    with pytest.raises(ValueError, match="theta must have shape"):
         model.set_flat_weights(np.zeros(3))
     model.set_flat_weights(np.zeros_like(theta))
     assert not any(part.any() for part in parts)

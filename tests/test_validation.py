@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import nnfast
-from nnfast import callbacks, kernels, layers, losses, optimizers
+from nnfast import _validation, callbacks, kernels, layers, losses, optimizers, saving
 
 X, Y = np.zeros((6, 3)), np.zeros((6, 2))
 
@@ -527,3 +528,114 @@ def test_other_models_are_not(stack: list[Any], loss: str) -> None:
     model = again(stack)
     model.build((None, 3))
     model.compile("sgd", loss)
+
+
+# Errors that say what the caller wrote, not what came of it inside
+
+JUNK: tuple[Any, ...] = (5, -1, "x", b"x", 1.5, np.nan, [], {}, object(), (1, 2), np.array("a"))
+PATHS = (5, None, 1.5, [], b"x", object())
+
+# The call, what it is called with, and what the message has to say.
+JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
+    "load_model": (nnfast.load_model, PATHS, "path must be a path"),
+    "load_weights": (lambda j: regression().load_weights(j), PATHS, "path must be a path"),
+    "saving.read": (saving.read, PATHS, "path must be a path"),
+    "save": (lambda j: regression().save(j), PATHS, "path must be a path"),
+    "model_from_json": (nnfast.models.model_from_json, (*JUNK, None), "text must be the JSON"),
+    "clone_model": (nnfast.models.clone_model, (*JUNK, None), "model must be a Sequential"),
+    "from_config": (
+        nnfast.Sequential.from_config,
+        (*JUNK, None, {"layers": []}),
+        "config must be a dict with name, dtype, input_shape, layers",
+    ),
+    "get_layer": (
+        lambda j: regression().get_layer(index=j),
+        ("x", b"x", 1.5, [], {}, True, np.array("a")),
+        "index must be an integer",
+    ),
+    "set_weights": (
+        lambda j: regression().set_weights(j),
+        (5, None, 1.5, {}, object(), "x", b"x", np.array("a")),
+        "weights must be a list or a tuple",
+    ),
+    "Layer.set_weights": (
+        lambda j: regression().layers[0].set_weights(j),
+        (5, None, 1.5, {}, object(), "x"),
+        "weights must be a list or a tuple",
+    ),
+    "set_flat_weights": (
+        lambda j: regression().set_flat_weights(j),
+        (5, 1.5, [], (1, 2), np.zeros((26, 1))),
+        "theta must have shape \\(26,\\), as get_flat_weights gives it",
+    ),
+    "loss_and_grad_flat": (
+        lambda j: regression().loss_and_grad_flat(j, X, Y),
+        (None, "x", {}),
+        "theta ",
+    ),
+    "Sequential": (nnfast.Sequential, (5, 1.5, object(), True), "layers must be a list of layers"),
+    "set_default_dtype": (
+        nnfast.set_default_dtype,
+        (*JUNK, None, int, np.float16),
+        "Unknown dtype .* Valid: 'float32', 'float64'",
+    ),
+    "summary": (lambda j: regression().summary(j), JUNK, "print_fn must be callable"),
+}
+
+
+@pytest.mark.parametrize("case", JUNK_CASES)
+def test_errors_name_the_argument(case: str) -> None:
+    call, junk, words = JUNK_CASES[case]
+    for value in junk:
+        with pytest.raises((TypeError, ValueError), match=words):
+            call(value)
+
+
+def test_summary_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    model = regression()
+    model.summary()
+    model.summary(lines.append)
+    assert capsys.readouterr().out.splitlines() == "\n".join(lines).splitlines()
+
+
+def test_files_of_another_kind_say_what_they_hold(tmp_path: Path) -> None:
+    model = regression()
+    model.save_weights(tmp_path / "weights")
+    with pytest.raises(ValueError, match=r"it holds weights alone; .* call its load_weights"):
+        nnfast.load_model(tmp_path / "weights")
+    saving.write(tmp_path / "other", {}, {"name": "a"})
+    with pytest.raises(ValueError, match=r"not a model saved by nnfast: .* lacks 'model'"):
+        nnfast.load_model(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"not a model saved by nnfast: .* lacks 'layers'"):
+        model.load_weights(tmp_path / "other")
+    pytest.importorskip("sklearn")
+    estimator = nnfast.MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs").fit(X, X[:, 0])
+    estimator.save(tmp_path / "estimator")
+    with pytest.raises(ValueError, match=r"it holds an estimator, which nnfast\.load_model reads"):
+        model.load_weights(tmp_path / "estimator")
+
+
+def test_more_rows_than_training_can_order(tmp_path: Path) -> None:
+    """A file with a hole, of which nothing is read."""
+    x = np.memmap(tmp_path / "x", np.uint8, "w+", shape=(2**31, 1))
+    model = nnfast.Sequential([layers.Dense(1)])
+    model.compile("adam", "mse")
+    for call in (
+        lambda: model.fit(x, np.zeros(1)),
+        lambda: model.train_on_batch(x, np.zeros(1)),
+        lambda: model.fit(iter([(x, np.zeros(1))])),
+        lambda: model.train_on_gradient(x, np.zeros(1)),
+    ):
+        with pytest.raises(ValueError, match="must have at most 2147483647 rows for training"):
+            call()
+
+
+def test_more_rows_than_an_estimator_can_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(_validation, "MOST_ROWS", 5)
+    one = nnfast.MLPRegressor(hidden_layer_sizes=(3,))
+    for call in (one.fit, one.partial_fit):
+        with pytest.raises(ValueError, match="X must have at most 5 rows for training; received 6"):
+            call(X, X[:, 0])
+    assert not hasattr(one, "coefs_")

@@ -336,6 +336,8 @@ class BaseMLP(BaseEstimator, ABC):
         callbacks = callbacks_of(self)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._check_data(X, y, incremental, first)
+        if self.solver in STOCHASTIC:
+            check.check_order("X", X.shape[0])
         weight = self._checked_weight(sample_weight, X)
         weight = self._weights(y, weight)
         self.n_outputs_ = self._count_outputs(y)

@@ -29,12 +29,11 @@ class _Counts(Metric):
         self.thresholds: float | tuple[float, ...] | None
         if thresholds is None:
             self.thresholds = None
-        elif isinstance(thresholds, (list, tuple, np.ndarray)) and np.ndim(thresholds):
-            if len(thresholds) == 0:
+        elif isinstance(thresholds, (list, tuple)) or np.shape(thresholds):
+            given = entries("thresholds", thresholds)
+            if not given:
                 raise ValueError(f"thresholds must have at least one entry; received {thresholds}")
-            self.thresholds = tuple(
-                real("each of thresholds", t, low=0.0, high=1.0) for t in thresholds
-            )
+            self.thresholds = tuple(real("each of thresholds", t, low=0.0, high=1.0) for t in given)
         else:
             self.thresholds = real("thresholds", thresholds, low=0.0, high=1.0)
         self.top_k = None if top_k is None else integer("top_k", top_k, minimum=1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._resolve import choose
+from nnfast._validation import entries
 
 if TYPE_CHECKING:
     from nnfast.callbacks import History
@@ -64,12 +65,14 @@ def learning_curves(
         ) from None
     if isinstance(history, Mapping):
         values, epochs = dict(history), {}
+    elif not hasattr(history, "history"):
+        raise TypeError(f"history must be what fit returns; received {history!r}")
     else:
         values, epochs = dict(history.history), history.epochs
     curves = {key: curve for key in values if (curve := _numbers(values[key])) is not None}
     if keys is None:
         keys = [key for key in curves if not key.startswith("val_") and key != "learning_rate"]
-    keys = [choose("key", key, {k: k for k in values}) for key in keys]
+    keys = [choose("key", key, {k: k for k in values}) for key in entries("keys", keys)]
     for key in keys:
         if key not in curves:
             raise ValueError(f"key {key!r} cannot be drawn: its values must be numbers")

@@ -346,3 +346,10 @@ def test_the_loss_of_an_epoch_is_finite_where_those_of_its_batches_are() -> None
     for options in ({}, {"validation_split": 0.5}, {"steps_per_epoch": 2}):
         history = net.fit(x, y, 8, epochs=2, verbose=0, **options).history
         assert history["loss"] == pytest.approx([1.6e307] * 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("cls", [metrics.Precision, metrics.Recall])
+def test_each_threshold_is_a_number(cls: Any) -> None:
+    for wrong in ([[1, 2], [3]], [[0.5]], [None], ["0.5"]):
+        with pytest.raises(TypeError, match="each of thresholds must be a finite number"):
+            cls(wrong)

@@ -297,6 +297,15 @@ def test_learning_curves_of_what_is_no_number(pyplot: Any) -> None:
             plotting.learning_curves(history, [key])
 
 
+def test_learning_curves_of_what_is_no_history(pyplot: Any) -> None:
+    for wrong in (5, None, "x", [1.0], [[1.0]]):
+        with pytest.raises(TypeError, match="history must be what fit returns"):
+            plotting.learning_curves(wrong)  # type: ignore[arg-type]
+    for wrong in (5, "loss", 1.5):
+        with pytest.raises(TypeError, match="keys must be a list"):
+            plotting.learning_curves({"loss": [1.0]}, wrong)  # type: ignore[arg-type]
+
+
 def test_learning_curves_on_given_axes(pyplot: Any) -> None:
     _, axes = pyplot.subplots()
     figure = plotting.learning_curves({"loss": [1, 2], "mae": [3, 4]}, keys=["mae"], axes=axes)

@@ -1,4 +1,4 @@
-"""What a metric is: sums over rows, and a value made of them."""
+"""What a metric is: totals of rows, such as sums, and a value made of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ EPSILON = 1e-7
 class Metric(_resolve.Configured):
     """Base of the metrics.
 
-    A subclass says what it sums over rows (`totals`) and what it makes of the sums (`value`).
+    A subclass says what it sums over rows (`totals`), what it makes of the sums (`value`), and, if
+    its totals are not merely added, how those of two sets of rows are put together (`merge`).
 
     Parameters
     ----------
@@ -88,6 +89,10 @@ class Metric(_resolve.Configured):
         """
         raise NotImplementedError
 
+    def merge(self, totals: Floats, others: Floats) -> Floats:
+        """Return the totals of some rows and of others, from those of each."""
+        return totals + others
+
     def value(self, totals: Floats) -> float | Floats:
         """Return the metric from the sums: a number, or an array of them."""
         raise NotImplementedError
@@ -113,7 +118,7 @@ class Metric(_resolve.Configured):
             )
         sums = self.totals(y, outputs, sample_weights("sample_weight", sample_weight, len(y)))
         with quiet():
-            self._sums = sums if self._sums is None else self._sums + sums
+            self._sums = sums if self._sums is None else self.merge(self._sums, sums)
 
     def result(self) -> float | Floats:
         """Return the metric of all rows since the last `reset_state`; 0 if there are none."""
@@ -203,7 +208,7 @@ class FunctionMetric(Metric):
             )
         w = np.ones(len(y)) if weight is None else weight
         if values.ndim:
-            values = values.reshape(len(y), -1).mean(axis=1)
+            values = values.reshape(len(y), -1).mean(axis=1, dtype=np.float64)
         return np.array([(w * values).sum(), w.sum()])
 
     def value(self, totals: Floats) -> float:

@@ -218,8 +218,9 @@ class Running:
         # All of them first: functions of the caller's run as they do elsewhere.
         found = dict(totals)
         if found and self.sums:
+            metrics = self.program.metrics
             with quiet():
-                found = {name: self.sums[name] + sums for name, sums in found.items()}
+                found = {key: metrics[key].merge(self.sums[key], own) for key, own in found.items()}
         self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:

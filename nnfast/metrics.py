@@ -1,8 +1,8 @@
 """Metrics, computed by NumPy from targets and outputs.
 
-Every metric is a function of sums over rows (`totals`), so its value over many batches is that
-of all their rows at once, and equals Keras' running value. Sample weights enter those of
-``weighted_metrics=`` only, as in Keras.
+Every metric is a function of totals of rows, sums for the most part, and those of batches are put
+together (`merge`), so its value over many batches is that of all their rows at once, and equals
+Keras' running value. Sample weights enter those of ``weighted_metrics=`` only, as in Keras.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nnfast._metric import (
     MeanUp,
     Metric,
     quiet,
+    ratio,
 )
 from nnfast._validation import Shape, flag, integer, real
 from nnfast.losses import Loss
@@ -239,19 +240,34 @@ class R2Score(Metric):
         self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)², n.
+
+        Targets are measured from an origin of theirs, the first one, because the squares of
+        what is far from zero would cancel.
+        """
         targets = y.astype(np.float64)
         w = np.ones(len(y)) if weight is None else weight
-        count = np.full(y.shape[1], y.size)
+        origin = targets[0] if len(y) else np.zeros(y.shape[1])
         with quiet():
+            shifted = targets - origin
+            mean = ratio(w @ shifted, w.sum())
+            spread = w @ np.square(shifted - mean)
             residual = w @ np.square(outputs - targets)
-            return np.stack(
-                [w @ targets, w @ targets**2, residual, np.full_like(residual, w.sum()), count]
-            )
+        count = np.full_like(residual, y.size)
+        return np.stack([np.full_like(residual, w.sum()), origin, mean, spread, residual, count])
+
+    def merge(self, totals: Floats, others: Floats) -> Floats:
+        """Return the totals of both (Chan, Golub and LeVeque, 1979)."""
+        origin, further = totals[1], others[2] + (others[1] - totals[1]) - totals[2]
+        both = totals + others
+        share = ratio(others[0], both[0])
+        both[1], both[2] = origin, totals[2] + share * further
+        both[3] += totals[0] * share * np.square(further)
+        return both
 
     def value(self, totals: Floats) -> float:
-        first, second, residual, weight, count = totals
+        _, _, _, total, residual, count = totals
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            total = second - first * first / weight
             scores = 1.0 - residual / total
             scores[np.isinf(scores)] = 0.0
             if self.class_aggregation == "uniform_average":

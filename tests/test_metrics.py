@@ -143,6 +143,46 @@ def test_r2_agrees_with_scikit_learn() -> None:
     assert metrics.R2Score()(y, p) == pytest.approx(sklearn.r2_score(y, p), rel=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.7e9, -1e13])
+@pytest.mark.parametrize("aggregation", ["uniform_average", "variance_weighted_average"])
+def test_r2_far_from_zero(offset: float, aggregation: str) -> None:
+    """Residuals are whole numbers, so the score is that of the same targets near zero."""
+    y = np.array([[0.0, 7.0], [10.0, 7.0], [20.0, 3.0], [16.0, 8.0]])
+    p = y + np.array([[5.0, 1.0], [5.0, -1.0], [5.0, 0.0], [-1.0, 2.0]])
+    weight = np.array([1.0, 2.0, 0.0, 3.0])
+    metric = metrics.R2Score(aggregation)
+    for w in (None, weight):
+        factors = np.ones(4) if w is None else w
+        total = factors @ (y - np.average(y, axis=0, weights=factors)) ** 2
+        scores = 1.0 - factors @ (p - y) ** 2 / total
+        share = total / total.sum() if "variance" in aggregation else 0.5
+        expected = pytest.approx((scores * share).sum(), rel=1e-12)
+        assert metric(offset + y, offset + p, w) == expected
+        for size in (1, 2, 3):
+            metric.reset_state()
+            for first in range(0, 4, size):
+                rows = slice(first, first + size)
+                metric.update_state(offset + y[rows], offset + p[rows], factors[rows])
+            assert metric.result() == expected
+        # No rows add nothing.
+        nothing, some = metric.totals(y[:0], p[:0], None), metric.totals(offset + y, offset + p, w)
+        assert metric.value(metric.merge(nothing, some)) == expected
+        assert metric.value(metric.merge(some, nothing)) == expected
+
+
+def test_r2_of_batches_that_come_one_at_a_time() -> None:
+    """In the logs of an epoch, too; in float32 such targets are one number."""
+    net = nnfast.Sequential([layers.Dense(1, input_dim=1)], dtype="float64")
+    net.compile(nnfast.optimizers.SGD(0.0), "mse", metrics=["r2_score"])
+    net.set_weights([[[1.0]], [5.0]])
+    x = 1.7e9 + np.array([[0.0], [10.0], [20.0]])
+    batches = [(x[i : i + 1], x[i : i + 1]) for i in range(3)]
+    assert metrics.R2Score()(x, x + 5.0) == pytest.approx(0.625, rel=1e-12)
+    assert net.evaluate(iter(batches), verbose=0)[1] == pytest.approx(0.625, rel=1e-12)
+    history = net.fit(iter(batches), verbose=0).history
+    assert history["r2_score"] == [pytest.approx(0.625, rel=1e-12)]
+
+
 def test_weighted_metrics_take_the_weights() -> None:
     y = rng.normal(size=(60, 1))
     net = model(metrics=["mse"], weighted_metrics=["mse", "mae"])

@@ -256,6 +256,59 @@ def test_any_number_of_threads_gives_the_same_bits(norm: bool) -> None:
             assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_skipping_zeros_changes_no_bit(dtype: str) -> None:
+    """Whether zeros are looked for depends on all images of a block: more without zeros end it."""
+    rng = np.random.default_rng(3)
+    wanted: Array = np.empty(0)
+
+    def loss(y: Array, p: Array) -> tuple[float, Array]:
+        return 0.0, wanted[: len(p)]
+
+    for _ in range(60):
+        layer, shape = draw_conv(rng)
+        layer.activation = nnfast.activations.linear  # type: ignore[attr-defined]
+        model = nnfast.Sequential([layers.Input(shape), layer, layers.Flatten()], dtype=dtype)
+        randomize(model)
+        model.compile("sgd", loss)
+        x = rng.normal(size=(16, *shape))
+        wanted = rng.normal(size=model.predict(x).shape)
+        wanted[:4][rng.random(wanted[:4].shape) < 0.7] = 0.0
+        few, many = (model.input_gradient(x[:n], np.zeros(n)) for n in (4, 16))
+        assert few.any()
+        assert_array_equal(few, many[:4] / 4)  # as a mean's, they are multiplied by the images
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("free_threads")
+def test_threads_may_find_zeros_apart_from_each_other(dtype: str) -> None:
+    """A batch normalization makes threads share the batch, whose halves differ in their zeros."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(160, 8, 8, 32)).astype(dtype)
+    x[:80] -= 0.2
+    x[80:] += 0.2
+    y = rng.normal(size=(160, 3))
+    results = []
+    for threads in (1, 2, 3, 4, 7):
+        _engine.force_threads(threads)
+        nnfast.set_seed(0)
+        uneven = nnfast.initializers.RandomUniform(-0.05, 0.1)
+        model = nnfast.Sequential(
+            [
+                *(layers.Input((8, 8, 32)), layers.BatchNormalization()),
+                layers.Conv2D(8, 3, activation="relu", kernel_initializer=uneven),
+                *(layers.Flatten(), layers.Dense(3)),
+            ],
+            dtype=dtype,
+        )
+        model.compile("adam", "mse")
+        model.fit(x, y, batch_size=160, shuffle=False, epochs=3, verbose=0)
+        results.append(model.get_weights())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert_array_equal(a, b)
+
+
 def test_a_prediction_does_not_depend_on_the_rows_beside_it() -> None:
     x, _ = data(21)
     model = classifier()

@@ -12,8 +12,9 @@ are made once a call; runs of k that lie side by side in x are `segments`. Image
 into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
 bundles are copied into slices of VLEN channels, with the border where there is one.
 
-Every element of a result is one chain of multiply-adds in the order of k, f or p (dx: of f, then p column by
-column), whatever tile computes it, so results do not depend on the number of images or threads.
+Every element of a result is one chain of multiply-adds in the order of k, f or p, whatever tile computes it,
+so results do not depend on the number of images or threads. An element of dx is a sum of such chains over f:
+in the order of the kernel's rows, and of one row in that of the columns of p, however segments are cut.
 """
 
 cdef enum:
@@ -449,7 +450,8 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
         return
-    # A panel is up to PANEL elements of one segment of one group.
+    # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
+    # an element of x gets through several panels then comes in the order of the columns, too.
     cdef Py_ssize_t per = blocks(l.length, PANEL), panels = win.groups * l.segments * per
     cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
@@ -469,7 +471,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         for q in range(q0, min(panels, q0 + band)):
             g = q // (l.segments * per)
             s = q // per % l.segments
-            j = q % per * PANEL
+            j = (per - 1 - q % per) * PANEL
             pack_transposed(min(<Py_ssize_t>PANEL, l.length - j), l.f,
                             w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
                             l.work + (q - q0) * height * PANEL, PANEL)
@@ -487,7 +489,7 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
             for q in range(q0, min(panels, q0 + band)):
                 g = q // (l.segments * per)
                 s = q // per % l.segments
-                j = q % per * PANEL
+                j = (per - 1 - q % per) * PANEL
                 t.cols = <int>min(<Py_ssize_t>PANEL, l.length - j)
                 t.z = dz + first * ldz + g * l.f
                 t.b = l.work + (q - q0) * height * PANEL

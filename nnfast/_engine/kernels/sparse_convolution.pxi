@@ -228,16 +228,16 @@ cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz,
         list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
         s.w = weights
         for seg in range(l.segments):
-            j = 0
-            while j < l.length:
-                s.width = vectors_of(l.length - j) * VLEN
-                s.cols = min(s.width, l.length - j)
+            j = l.length
+            while j > 0:    # from the last part to the first, as convolve_input takes its panels
+                s.width = vectors_of(j) * VLEN
+                s.cols = min(s.width, j)
+                j -= s.cols
                 s.dx = image + l.segment[seg] + j
                 if i == 0:
                     transpose(s.cols, l.f, w + (seg * l.length + j) * l.f, l.f, s.w, s.width)
                 sparse_part(False, &s)
                 s.w += l.f * s.width
-                j += s.width
         if l.padded:
             copy_out(win, &l, 1, dx + i * ldx, ldx)
 

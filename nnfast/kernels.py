@@ -297,7 +297,7 @@ def optimizer_step(
     iteration = _validation.integer("iteration", iteration, minimum=0)
     largest = chosen.clipnorm or chosen.global_clipnorm  # the same for a single array
     if largest is not None:
-        norm = float(np.linalg.norm(g))
+        norm = float(np.linalg.norm(g.astype(np.float64)))
         g = g * g.dtype.type(min(1.0, largest / norm) if norm else 1.0)
     options = chosen.options
     core.optimizer_step(

@@ -14,6 +14,7 @@ from nnfast._engine.program cimport *
 from nnfast._engine.simd cimport *
 
 include "kernels/math.pxi"
+include "kernels/sums.pxi"
 include "kernels/activations.pxi"
 include "kernels/losses.pxi"
 include "kernels/optimizers.pxi"

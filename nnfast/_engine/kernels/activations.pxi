@@ -140,14 +140,15 @@ cdef inline real row_max(const real* row, Py_ssize_t n) noexcept nogil:
 
 cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexcept nogil:
     """e = exp(z − peak), returns Σ e."""
-    cdef vreal total = vsplat(0)
-    cdef vreal v
+    cdef double sum = 0
+    cdef vreal v, run = vsplat(0)
     cdef Py_ssize_t j
     for j in range(blocks(n, VLEN)):
         v = v_exp(row_part(z, j, n, -INFINITY) - vsplat(peak))
         vstore(e + j * VLEN, v)
-        total = total + v
-    return vsum(total)
+        run = run + v
+        end_run(j, &run, &sum)
+    return <real>(sum + vsum(run))
 
 
 cdef void softmax_forward(Py_ssize_t m, Py_ssize_t n, const real* z, real* y,
@@ -165,12 +166,9 @@ cdef void softmax_backward(Py_ssize_t m, Py_ssize_t n, const real* y, const real
                            Py_ssize_t ld) noexcept nogil:
     """dz = y ⊙ (dy − Σ dy ⊙ y), row by row"""
     cdef Py_ssize_t i, j, p
-    cdef vreal dot, mean
+    cdef vreal mean
     for i in range(m):
-        dot = vsplat(0)
-        for j in range(blocks(n, VLEN)):
-            dot = dot + row_part(y + i * ld, j, n, 0) * row_part(dy + i * ld, j, n, 0)
-        mean = vsplat(vsum(dot))
+        mean = vsplat(<real>row_dot(n, y + i * ld, dy + i * ld))
         for j in range(blocks(n, VLEN)):
             p = i * ld + j * VLEN
             vstore(dz + p, vload(y + p) * (vload(dy + p) - mean))

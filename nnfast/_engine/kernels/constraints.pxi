@@ -11,34 +11,27 @@ cdef inline real norm_factor(const Array* a, double norm) noexcept nogil:
 
 cdef void constrain_columns(const Array* a, real* w, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
     """The norm of each of the columns c0 … c1."""
+    cdef Grid grid = grid_of(1, a.rows, 0, a.cols)
     cdef Py_ssize_t i, q, c
     cdef int width, k
-    cdef vreal v, total
-    cdef real factor[16]
+    cdef double squares[16]
+    cdef vreal factor
     for q in range(blocks(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        total = vsplat(0)
-        for i in range(a.rows):
-            v = load_cols(w + i * a.cols + c, width)
-            total = total + v * v
-        vstore(factor, total)
+        grid_sum(&grid, w + c, width, True, vsplat(0), squares)
         for k in range(VLEN):
-            factor[k] = norm_factor(a, sqrt(factor[k]))
-        total = vload(factor)
+            squares[k] = norm_factor(a, sqrt(squares[k]))
+        factor = rounded(squares)
         for i in range(a.rows):
-            store_cols(w + i * a.cols + c, load_cols(w + i * a.cols + c, width) * total, width)
+            store_cols(w + i * a.cols + c, load_cols(w + i * a.cols + c, width) * factor, width)
 
 
 cdef void constrain_run(const Array* a, real* w, Py_ssize_t n) noexcept nogil:
     """The norm of n elements in a row."""
     cdef Py_ssize_t q
     cdef int width
-    cdef vreal v, factor, total = vsplat(0)
-    for q in range(blocks(n, VLEN)):
-        v = load_cols(w + q * VLEN, <int>min(n - q * VLEN, <Py_ssize_t>VLEN))
-        total = total + v * v
-    factor = vsplat(norm_factor(a, sqrt(vsum(total))))
+    cdef vreal factor = vsplat(norm_factor(a, sqrt(row_penalty(n, w, 0, 1))))
     for q in range(blocks(n, VLEN)):
         width = <int>min(n - q * VLEN, <Py_ssize_t>VLEN)
         store_cols(w + q * VLEN, load_cols(w + q * VLEN, width) * factor, width)

@@ -569,11 +569,18 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
 
 cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
                         bint accumulate) noexcept nogil:
-    """db = (db +) the gradient from m images."""
-    cdef Py_ssize_t i
-    for i in range(m):
-        dense_bias_gradient(win.out_h * win.out_w, win.out_c, dz + i * ldz, win.out_c, db,
-                            accumulate or i > 0)
+    """db = (db +) the gradient from m images. dz: readable for whole vectors behind the last pixel."""
+    cdef Grid grid = grid_of(m, win.out_h * win.out_w, ldz, win.out_c)
+    cdef double total[16]
+    cdef vreal v
+    cdef Py_ssize_t q, f
+    cdef int cols
+    for q in range(blocks(win.out_c, VLEN)):
+        f = q * VLEN
+        cols = <int>min(win.out_c - f, <Py_ssize_t>VLEN)
+        grid_sum(&grid, dz + f, VLEN, False, vsplat(0), total)
+        v = rounded(total)
+        store_cols(db + f, load_cols(db + f, cols) + v if accumulate else v, cols)
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:

@@ -586,18 +586,25 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssi
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
                              bint accumulate) noexcept nogil:
-    """nv vectors of columns, a chain each, of which the last one has `last` columns; nv is a constant in
-    every call."""
+    """nv vectors of columns, of which the last one has `last` columns; nv is a constant in every call. TERMS
+    rows are added up by themselves, then to those before. Blocks of BLOCK_ROWS rows end where TERMS of them
+    do, so that sums are the same for all rows at once."""
     cdef vreal total[4]
-    cdef Py_ssize_t i
+    cdef vreal part[4]
+    cdef Py_ssize_t q, i
     cdef int j
     for j in range(nv):
         total[j] = vsplat(0)
         if accumulate:
             total[j] = load_cols(db + j * VLEN, last if j == nv - 1 else VLEN)
-    for i in range(m):
+    for q in range(blocks(m, TERMS)):
         for j in range(nv):
-            total[j] = total[j] + vload(dz + i * ldz + j * VLEN)
+            part[j] = vsplat(0)
+        for i in range(q * TERMS, min((q + 1) * TERMS, m)):
+            for j in range(nv):
+                part[j] = part[j] + vload(dz + i * ldz + j * VLEN)
+        for j in range(nv):
+            total[j] = total[j] + part[j]
     for j in range(nv):
         store_cols(db + j * VLEN, total[j], last if j == nv - 1 else VLEN)
 

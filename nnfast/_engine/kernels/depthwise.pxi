@@ -102,8 +102,8 @@ cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ss
                            real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
     cdef Layout l = depthwise_layout(win, ldz, scratch)
-    cdef Py_ssize_t i, p, q, k, o
-    cdef vreal total
+    cdef Py_ssize_t i, p, q, k, o, r
+    cdef vreal image, run
     cdef const real* a
     cdef int cols
     for i in range(m):
@@ -112,12 +112,17 @@ cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ss
             o = q * VLEN
             cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
             for k in range(k0, k1):
-                total = load_cols(dw + k * win.out_c + o, cols) if accumulate or i > 0 else vsplat(0)
+                image = vsplat(0)
                 a = l.border + l.offset[k] + o
-                for p in range(l.pixels):
-                    total = total + (load_cols(a + l.patch[p], cols)
+                for r in range(blocks(l.pixels, TERMS)):
+                    run = vsplat(0)
+                    for p in range(r * TERMS, min((r + 1) * TERMS, l.pixels)):
+                        run = run + (load_cols(a + l.patch[p], cols)
                                      * load_cols(dz + i * ldz + l.place[p] + o, cols))
-                store_cols(dw + k * win.out_c + o, total, cols)
+                    image = image + run
+                if accumulate or i > 0:
+                    image = image + load_cols(dw + k * win.out_c + o, cols)
+                store_cols(dw + k * win.out_c + o, image, cols)
 
 
 cdef Py_ssize_t depthwise_scratch(const Window* win) noexcept nogil:

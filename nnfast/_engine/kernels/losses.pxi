@@ -78,10 +78,11 @@ cdef inline void mean_loss(int kind, const real* levels, Py_ssize_t m, Py_ssize_
                            real* da, double* value) noexcept nogil:
     """Σ_j pair_value(a_j, y_j) / n"""
     cdef Py_ssize_t i, j, p
-    cdef double w
+    cdef double w, sum
     cdef vreal total, part, factor, level
     for i in range(m):
         w = 1 if weight == NULL else weight[i]
+        sum = 0
         total = vsplat(0)
         factor = vsplat(<real>(w * scale / n))
         for j in range(blocks(n, VLEN)):
@@ -91,7 +92,8 @@ cdef inline void mean_loss(int kind, const real* levels, Py_ssize_t m, Py_ssize_
             total = total + row_part(<const real*>&part, 0, n - j * VLEN, 0)
             if da != NULL:
                 vstore(da + p, factor * pair_slope(kind, vload(a + p), vload(y + p), level))
-        value[i] = w * vsum(total) / n
+            end_run(j, &total, &sum)
+        value[i] = w * (sum + vsum(total)) / n
 
 
 cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e, real* total,
@@ -100,6 +102,7 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
     cdef real peak = row_max(z, n)
     cdef vreal total_v = vsplat(0), mass_v = vsplat(0), dot_v = vsplat(0)
     cdef vreal d, ej, yj
+    cdef double total_sum = 0, mass_sum = 0, dot_sum = 0
     cdef Py_ssize_t j
     for j in range(blocks(n, VLEN)):
         d = row_part(z, j, n, -INFINITY) - vsplat(peak)
@@ -110,9 +113,12 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
         mass_v = mass_v + yj
         # A logit of −inf counts 0 where its target is 0.
         dot_v = dot_v + yj * vmax(vsplat(-REAL_HUGE), d)
-    total[0] = vsum(total_v)
-    mass[0] = vsum(mass_v)
-    dot[0] = vsum(dot_v)
+        end_run(j, &total_v, &total_sum)
+        end_run(j, &mass_v, &mass_sum)
+        end_run(j, &dot_v, &dot_sum)
+    total[0] = <real>(total_sum + vsum(total_v))
+    mass[0] = <real>(mass_sum + vsum(mass_v))
+    dot[0] = <real>(dot_sum + vsum(dot_v))
 
 
 cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double factor,
@@ -229,27 +235,26 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
     ∂/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a with g_k = −y_k / q_k where the clip leaves q_k alone.
     """
     cdef Py_ssize_t i, j, p
-    cdef double w
+    cdef double w, loss_sum, dot_sum
     cdef real total
-    cdef vreal sums, loss, dot, q, yj, over, factor
+    cdef vreal loss, dot, q, yj, over, factor
     for i in range(m):
         w = 1 if weight == NULL else weight[i]
-        sums = vsplat(0)
-        for j in range(blocks(n, VLEN)):
-            sums = sums + row_part(a + i * ld, j, n, 0)
-        total = vsum(sums)
+        total = <real>row_total(n, a + i * ld)
         over = vsplat((<real>1) / total)
-        loss = vsplat(0)
-        dot = vsplat(0)
+        loss_sum = dot_sum = 0
+        loss = dot = vsplat(0)
         for j in range(blocks(n, VLEN)):
             q = row_part(a + i * ld, j, n, 0) * over
             yj = row_part(y + i * ld, j, n, 0)
             loss = loss - yj * v_log(clip_probability(q))
             dot = dot + inside_clip(q, yj)
-        value[i] = w * vsum(loss)
+            end_run(j, &loss, &loss_sum)
+            end_run(j, &dot, &dot_sum)
+        value[i] = w * (loss_sum + vsum(loss))
         if da != NULL:
             factor = over * vsplat(<real>(w * scale))
-            dot = vsplat(vsum(dot))
+            dot = vsplat(<real>(dot_sum + vsum(dot)))
             for j in range(blocks(n, VLEN)):
                 p = i * ld + j * VLEN
                 q = vload(a + p) * over
@@ -260,14 +265,10 @@ cdef void given_gradient(Py_ssize_t m, Py_ssize_t n, const real* a, const real* 
                          real* da, double* value) noexcept nogil:
     """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
     cdef Py_ssize_t i, j
-    cdef vreal total
     for i in range(m):
-        total = vsplat(0)
-        for j in range(blocks(n, VLEN)):
-            total = total + row_part(y + i * ld, j, n, 0) * row_part(a + i * ld, j, n, 0)
-            if da != NULL:
-                vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
-        value[i] = vsum(total)
+        value[i] = row_dot(n, y + i * ld, a + i * ld)
+        for j in range(blocks(n, VLEN) if da != NULL else 0):
+            vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
 
 
 cdef void peak(Py_ssize_t m, Py_ssize_t n, const real* a, Py_ssize_t ld, double scale, real* da,
@@ -330,15 +331,9 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
 cdef void add_activity(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1, double l2,
                        double* value) noexcept nogil:
     """value[i] += l1·Σ|y| + l2·Σy²"""
-    cdef Py_ssize_t i, j
-    cdef vreal size, square, v
+    cdef Py_ssize_t i
     for i in range(m):
-        size = square = vsplat(0)
-        for j in range(blocks(n, VLEN)):
-            v = row_part(y + i * ld, j, n, 0)
-            size = size + vabs(v)
-            square = square + v * v
-        value[i] += l1 * vsum(size) + l2 * vsum(square)
+        value[i] += row_penalty(n, y + i * ld, l1, l2)
 
 
 cdef void add_activity_gradient(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1,

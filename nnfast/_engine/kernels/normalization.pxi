@@ -35,37 +35,116 @@ cdef void normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const 
 
 # ---- over the batch ------------------------------------------------------------------------------
 
-cdef inline vreal column_sum(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
-                             Py_ssize_t ldx, int width, bint squares, vreal mean) noexcept nogil:
-    """Σ x, or Σ (x − mean)², over all rows and groups, in four strands of rows."""
-    cdef vreal strand[4]
-    cdef vreal v
-    cdef Py_ssize_t i, g
-    for i in range(4):
-        strand[i] = vsplat(0)
-    for i in range(m):
-        for g in range(groups):
-            v = load_cols(x + i * ldx + g * channels, width) - mean
-            strand[i & 3] = strand[i & 3] + (v * v if squares else v)
-    return (strand[0] + strand[1]) + (strand[2] + strand[3])
+cdef inline void moments(const Grid* grid, const real* x, int width, double count, real* mean,
+                         real* variance) noexcept nogil:
+    """Mean and variance of a vector of channels. Differences from the first row are summed up, so that the
+    mean is right far from zero, too; what it loses as it is rounded does not go into the variance."""
+    cdef double total[16]
+    cdef double lost[16]
+    cdef real origin[16]
+    cdef real centre[16]
+    cdef int k
+    vstore(origin, load_cols(x, width))
+    grid_sum(grid, x, width, False, vload(origin), total)
+    for k in range(VLEN):
+        total[k] /= count
+        centre[k] = <real>(origin[k] + total[k])
+        lost[k] = total[k] - (<double>centre[k] - origin[k])
+    store_cols(mean, vload(centre), width)
+    grid_sum(grid, x, width, True, vload(centre), total)
+    for k in range(VLEN):
+        total[k] = max(0.0, total[k] / count - lost[k] * lost[k])
+    store_cols(variance, rounded(total), width)
 
 
 cdef void batch_statistics(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t c0,
                            Py_ssize_t c1, const real* x, Py_ssize_t ldx, double epsilon, real* mean,
                            real* variance, real* rstd) noexcept nogil:
     """The variance is that of the batch itself (divided by the count), as in Keras."""
+    cdef Grid grid = grid_of(m, groups, ldx, channels)
     cdef Py_ssize_t q, c
     cdef int width, k
-    cdef vreal v, count = vsplat(<real>(m * groups))
     for q in range(blocks(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        v = column_sum(m, groups, channels, x + c, ldx, width, False, vsplat(0)) / count
-        store_cols(mean + c, v, width)
-        v = column_sum(m, groups, channels, x + c, ldx, width, True, v) / count
-        store_cols(variance + c, v, width)
+        moments(&grid, x + c, width, <double>(m * groups), mean + c, variance + c)
         for k in range(width):
             rstd[c + k] = reciprocal_root(variance[c + k], epsilon)
+
+
+cdef inline Py_ssize_t unit_rows(Py_ssize_t groups) noexcept nogil:
+    """Rows whose gradients are summed up by themselves, then added to those before. Blocks of BLOCK_ROWS rows
+    end where such a unit does."""
+    cdef Py_ssize_t rows = TERMS
+    while rows > 1 and rows * groups > TERMS:
+        rows //= 2
+    return rows
+
+
+cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint batch, vreal mean, int width,
+                              vreal* total, vreal* product) noexcept nogil:
+    """total += dy, product += dy·(x − mean); unless `batch` x̂ from s = mean, rstd instead of x − mean."""
+    cdef vreal d = load_cols(dy, width), v = load_cols(x, width)
+    v = v - mean if batch else (v - vsplat(s[0])) * vsplat(s[1])
+    total[0] = total[0] + d
+    product[0] = product[0] + d * v
+
+
+cdef inline void gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
+                               Py_ssize_t ldx, const real* s, Py_ssize_t ld_s, vreal mean, vreal rstd,
+                               const real* dy, Py_ssize_t ldy, int width, real* dgamma, real* dbeta,
+                               bint accumulate) noexcept nogil:
+    """A vector of dgamma = (dgamma +) Σ dy·x̂ and of dbeta = (dbeta +) Σ dy, the same for all rows, however
+    many at a time; either may be NULL. Statistics are s of each group, or mean and rstd. width, and whether s
+    is NULL, are constants in every call that is to be fast."""
+    cdef Py_ssize_t unit = unit_rows(groups), run = even_part(groups, TERMS, 2), u, q, i, g, n, rows
+    # Where a row has one group, rows are what is gone through.
+    cdef Py_ssize_t step_x = channels, step_y = channels, step_s = 2
+    cdef const real* xi
+    cdef const real* yi
+    cdef const real* si = x
+    cdef double totals[16]
+    cdef double products[16]
+    cdef vreal a = vsplat(0), b = vsplat(0), c = vsplat(0), d = vsplat(0)
+    cdef vreal total = load_cols(dbeta, width) if accumulate and dbeta != NULL else vsplat(0)
+    cdef vreal product = load_cols(dgamma, width) if accumulate and dgamma != NULL else vsplat(0)
+    if groups == 1:
+        step_x, step_y, step_s = ldx, ldy, ld_s
+    for u in range(blocks(m, unit)):
+        rows = min(unit, m - u * unit)
+        if groups > run:
+            memset(totals, 0, sizeof(totals))
+            memset(products, 0, sizeof(products))
+        for q in range(blocks(groups, run)):
+            a = b = c = d = vsplat(0)
+            n = rows if groups == 1 else min(run, groups - q * run)
+            for i in range(u * unit, u * unit + (1 if groups == 1 else rows)):
+                xi = x + i * ldx + q * run * step_x
+                yi = dy + i * ldy + q * run * step_y
+                if s != NULL:
+                    si = s + i * ld_s + q * run * step_s
+                for g in range(n // 2):
+                    add_gradient(xi, yi, si, s == NULL, mean, width, &a, &b)
+                    add_gradient(xi + step_x, yi + step_y, si + step_s, s == NULL, mean, width, &c, &d)
+                    xi += 2 * step_x
+                    yi += 2 * step_y
+                    si += 2 * step_s
+                if n % 2 == 1:
+                    add_gradient(xi, yi, si, s == NULL, mean, width, &a, &b)
+            a = a + c
+            b = b + d
+            if groups > run:
+                add_lanes(a, totals)
+                add_lanes(b, products)
+        if groups > run:
+            a = rounded(totals)
+            b = rounded(products)
+        total = total + a
+        product = product + b * rstd
+    if dgamma != NULL:
+        store_cols(dgamma, product, width)
+    if dbeta != NULL:
+        store_cols(dbeta, total, width)
 
 
 cdef void batch_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t c0,
@@ -73,25 +152,21 @@ cdef void batch_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
                               const real* rstd, const real* dy, Py_ssize_t ldy, real* dgamma,
                               real* dbeta, bint accumulate) noexcept nogil:
     """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy; either may be NULL."""
-    cdef Py_ssize_t i, g, q, c, p
+    cdef Py_ssize_t q, c
     cdef int width
-    cdef vreal d, xm, total, product
+    cdef real* gamma
+    cdef real* beta
     for q in range(blocks(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        total = product = vsplat(0)
-        for i in range(m):
-            for g in range(groups):
-                p = g * channels + c
-                d = load_cols(dy + i * ldy + p, width)
-                xm = load_cols(x + i * ldx + p, width) - load_cols(mean + c, width)
-                total = total + d
-                product = product + d * xm
-        product = product * load_cols(rstd + c, width)
-        if dgamma != NULL:
-            store_cols(dgamma + c, product + load_cols(dgamma + c, width) if accumulate else product, width)
-        if dbeta != NULL:
-            store_cols(dbeta + c, total + load_cols(dbeta + c, width) if accumulate else total, width)
+        gamma = NULL if dgamma == NULL else dgamma + c
+        beta = NULL if dbeta == NULL else dbeta + c
+        if width == VLEN:
+            gradient_sums(m, groups, channels, x + c, ldx, NULL, 0, vload(mean + c), vload(rstd + c), dy + c,
+                          ldy, VLEN, gamma, beta, accumulate)
+        else:
+            gradient_sums(m, groups, channels, x + c, ldx, NULL, 0, load_cols(mean + c, width),
+                          load_cols(rstd + c, width), dy + c, ldy, width, gamma, beta, accumulate)
 
 
 cdef void batch_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
@@ -127,34 +202,45 @@ cdef void keep_average(Py_ssize_t n, const real* batch, double momentum, real* k
 
 # ---- within a row --------------------------------------------------------------------------------
 
+cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* first,
+                                double* second) noexcept nogil:
+    """Σ (x − mean) and Σ (x − mean)²"""
+    cdef Py_ssize_t j
+    cdef int width
+    cdef vreal v, total = vsplat(0), squares = vsplat(0)
+    first[0] = second[0] = 0
+    for j in range(blocks(n, VLEN)):
+        width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
+        v = load_cols(x + j * VLEN, width) - vsplat(mean)
+        if width < VLEN:
+            v = vkeep_n(v, width)
+        total = total + v
+        squares = squares + v * v
+        end_run(j, &total, first)
+        end_run(j, &squares, second)
+    first[0] += vsum(total)
+    second[0] += vsum(squares)
+
+
 cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
                           Py_ssize_t ldx, double epsilon, const real* gamma, const real* beta, real* y,
                           Py_ssize_t ldy, real* s, Py_ssize_t ld_s) noexcept nogil:
     """y from each group's own mean and variance; s[i, 2g] = mean, s[i, 2g + 1] = rstd unless NULL."""
     cdef Py_ssize_t i, g, j, c
     cdef int width
-    cdef real mean, rest, rstd
-    cdef vreal total, squares, v
+    cdef real mean, rstd
+    cdef double rest, square
+    cdef vreal v
     cdef const real* xg
     for i in range(m):
         for g in range(groups):
             xg = x + i * ldx + g * channels
-            total = vsplat(0)
-            for j in range(blocks(channels, VLEN)):
-                total = total + load_cols(xg + j * VLEN, <int>min(channels - j * VLEN, <Py_ssize_t>VLEN))
             # The sum of large numbers is rough: what is left of it mends mean and variance.
-            mean = vsum(total) / <real>channels
-            total = squares = vsplat(0)
-            for j in range(blocks(channels, VLEN)):
-                width = <int>min(channels - j * VLEN, <Py_ssize_t>VLEN)
-                v = load_cols(xg + j * VLEN, width) - vsplat(mean)
-                if width < VLEN:
-                    v = vkeep_n(v, width)
-                total = total + v
-                squares = squares + v * v
-            rest = vsum(total) / <real>channels
-            mean = mean + rest
-            rstd = reciprocal_root(max(<real>0, vsum(squares) / <real>channels - rest * rest), epsilon)
+            mean = <real>(row_total(channels, xg) / channels)
+            row_deviations(channels, xg, mean, &rest, &square)
+            rest /= channels
+            mean = <real>(mean + rest)
+            rstd = reciprocal_root(max(0.0, square / channels - rest * rest), epsilon)
             for j in range(blocks(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
@@ -171,27 +257,22 @@ cdef void layer_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
                               Py_ssize_t c1, const real* x, Py_ssize_t ldx, const real* s,
                               Py_ssize_t ld_s, const real* dy, Py_ssize_t ldy, real* dgamma, real* dbeta,
                               bint accumulate) noexcept nogil:
-    """dgamma and dbeta as in batch_gradient_sums, each one chain over all rows, however many at a time."""
-    cdef Py_ssize_t i, g, q, c, p
+    """dgamma and dbeta as in batch_gradient_sums."""
+    cdef Py_ssize_t q, c
     cdef int width
-    cdef vreal d, xhat, total, product
+    cdef real* gamma
+    cdef real* beta
     for q in range(blocks(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        total = load_cols(dbeta + c, width) if accumulate and dbeta != NULL else vsplat(0)
-        product = load_cols(dgamma + c, width) if accumulate and dgamma != NULL else vsplat(0)
-        for i in range(m):
-            for g in range(groups):
-                p = g * channels + c
-                d = load_cols(dy + i * ldy + p, width)
-                xhat = ((load_cols(x + i * ldx + p, width) - vsplat(s[i * ld_s + 2 * g]))
-                        * vsplat(s[i * ld_s + 2 * g + 1]))
-                total = total + d
-                product = product + d * xhat
-        if dgamma != NULL:
-            store_cols(dgamma + c, product, width)
-        if dbeta != NULL:
-            store_cols(dbeta + c, total, width)
+        gamma = NULL if dgamma == NULL else dgamma + c
+        beta = NULL if dbeta == NULL else dbeta + c
+        if width == VLEN:
+            gradient_sums(m, groups, channels, x + c, ldx, s, ld_s, vsplat(0), vsplat(1), dy + c, ldy, VLEN,
+                          gamma, beta, accumulate)
+        else:
+            gradient_sums(m, groups, channels, x + c, ldx, s, ld_s, vsplat(0), vsplat(1), dy + c, ldy, width,
+                          gamma, beta, accumulate)
 
 
 cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
@@ -200,6 +281,7 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
     """dx = rstd·(h − mean of h − x̂ · mean of h·x̂) with h = gamma·dy, within each group."""
     cdef Py_ssize_t i, g, j, c
     cdef int width
+    cdef double sum, dot
     cdef vreal h, xhat, total, product, mean, rstd
     cdef const real* xg
     cdef const real* dyg
@@ -209,6 +291,7 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
             dyg = dy + i * ldy + g * channels
             mean = vsplat(s[i * ld_s + 2 * g])
             rstd = vsplat(s[i * ld_s + 2 * g + 1])
+            sum = dot = 0
             total = product = vsplat(0)
             for j in range(blocks(channels, VLEN)):
                 c = j * VLEN
@@ -217,8 +300,10 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
                 xhat = (load_cols(xg + c, width) - mean) * rstd
                 total = total + h
                 product = product + h * xhat
-            total = vsplat(vsum(total) / <real>channels)
-            product = vsplat(vsum(product) / <real>channels)
+                end_run(j, &total, &sum)
+                end_run(j, &product, &dot)
+            total = vsplat(<real>((sum + vsum(total)) / channels))
+            product = vsplat(<real>((dot + vsum(product)) / channels))
             for j in range(blocks(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)

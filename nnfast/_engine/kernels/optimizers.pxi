@@ -252,32 +252,21 @@ cdef void update_step(const Update* o, const Step* s, const Adjust* adjust, Py_s
 
 cdef double penalty_of(const Adjust* adjust, Py_ssize_t n, const real* w) noexcept nogil:
     """l1·Σ|w| + l2·Σw²"""
-    cdef vreal size = vsplat(0), square = vsplat(0), wi
-    cdef Py_ssize_t q
-    cdef int left = <int>(n % VLEN)
-    for q in range(n // VLEN):
-        wi = vload(w + q * VLEN)
-        size = size + vabs(wi)
-        square = square + wi * wi
-    if left:
-        wi = vload_n(w + n - left, left)
-        size = size + vabs(wi)
-        square = square + wi * wi
-    return adjust.l1 * vsum(size) + adjust.l2 * vsum(square)
+    return row_penalty(n, w, adjust.l1, adjust.l2)
 
 
 cdef double sum_of_squares(const Adjust* adjust, Py_ssize_t n, const real* g, const real* w) noexcept nogil:
     """Σ g² of the regularized gradient: what clipping by norm measures."""
-    cdef vreal total = vsplat(0), gi
-    cdef Py_ssize_t q
-    cdef int left = <int>(n % VLEN)
-    for q in range(n // VLEN):
-        gi = adjusted(adjust, vload(g + q * VLEN), vload(w + q * VLEN))
-        total = total + gi * gi
-    if left:
-        gi = adjusted(adjust, vload_n(g + n - left, left), vload_n(w + n - left, left))
-        total = total + gi * gi
-    return vsum(total)
+    cdef Py_ssize_t j
+    cdef double sum = 0
+    cdef vreal gi, run = vsplat(0)
+    cdef int width
+    for j in range(blocks(n, VLEN)):
+        width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
+        gi = adjusted(adjust, load_cols(g + j * VLEN, width), load_cols(w + j * VLEN, width))
+        run = run + gi * gi
+        end_run(j, &run, &sum)
+    return sum + vsum(run)
 
 
 cdef void update(const Update* o, Py_ssize_t n, double lr, Py_ssize_t iteration, void* w,

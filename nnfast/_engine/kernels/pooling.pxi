@@ -43,6 +43,21 @@ cdef inline vreal box_value(bint whole, bint largest, const Box* box, const real
     return total
 
 
+cdef void mean_of_many(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c, real* y) noexcept nogil:
+    """The mean of a window of more than TERMS pixels, all channels."""
+    cdef Grid grid = grid_of(box.y1 - box.y0, box.x1 - box.x0, w * c, c)
+    cdef const real* first = x + (box.y0 * w + box.x0) * c
+    cdef Py_ssize_t q
+    cdef int k, cols
+    cdef double total[16]
+    for q in range(blocks(c, VLEN)):
+        cols = <int>min(c - q * VLEN, <Py_ssize_t>VLEN)
+        grid_sum(&grid, first + q * VLEN, cols, False, vsplat(0), total)
+        for k in range(VLEN):
+            total[k] /= box_count(box)
+        store_cols(y + q * VLEN, rounded(total), cols)
+
+
 cdef inline vreal square_max(const real* x, Py_ssize_t w, Py_ssize_t c) noexcept nogil:
     """The largest of 2 × 2, the usual window."""
     cdef const real* below = x + w * c
@@ -59,6 +74,9 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
     cdef int cols = <int>(c - whole * VLEN)
     cdef vreal v
+    if not largest and box_count(box) > TERMS:
+        mean_of_many(box, x, win.w, c, y)
+        return
     if largest and box.y1 - box.y0 == 2 and box.x1 - box.x0 == 2:
         for q in range(whole):
             vstore(y + q * VLEN, square_max(x + (box.y0 * win.w + box.x0) * c + q * VLEN, win.w, c))

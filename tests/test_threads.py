@@ -1,15 +1,18 @@
-"""How many threads a model may use: settings, quotas of control groups."""
+"""How many threads a model may use: settings, quotas of control groups; it matters to no result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 import nnfast
-from nnfast import layers
+from nnfast import _engine, layers
 from nnfast._engine import cgroup, core
 
 X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
@@ -136,3 +139,65 @@ def test_settings_of_threads_come_before_trials() -> None:
         assert trial.choose(3, 3.0) == 3
     finally:
         core.force_threads(0)
+
+
+# Zeros that are not spread evenly over the rows: skipping them must change no bit, because threads
+# that share a batch, as for a batch normalization or the caller's loss, decide by their own rows.
+
+
+def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
+    """Return a stack in which a gradient goes through layers that skip zeros."""
+    made: list[layers.Layer] = [layers.BatchNormalization()] if rng.random() < 0.5 else []
+    if rng.random() < 0.7:
+        made.insert(0, layers.Input((int(rng.integers(4, 9)), 7, int(rng.choice([3, 16, 33])))))
+        for _ in range(2):
+            kernel = (int(rng.integers(1, 4)), int(rng.integers(2, 4)))
+            filters, activation = int(rng.choice([8, 17, 32])), str(rng.choice(["relu", "linear"]))
+            made.append(layers.Conv2D(filters, kernel, padding="same", activation=activation))
+            beside: list[Any] = [
+                *(layers.MaxPooling2D, layers.AveragePooling2D, layers.BatchNormalization),
+                *(layers.LayerNormalization, lambda: layers.DepthwiseConv2D(2)),
+            ]
+            if rng.random() < 0.5:
+                made.append(beside[rng.integers(len(beside))]())
+        made.append(layers.Flatten())
+    else:
+        made.insert(0, layers.Input((int(rng.choice([20, 64, 300])),)))
+        made.append(layers.Dense(int(rng.choice([17, 130])), "relu"))
+        made.append(layers.LayerNormalization())
+    return [*made, layers.Dense(int(rng.choice([16, 100])), "relu"), layers.Dense(5)]
+
+
+def squares(y: NDArray[Any], p: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return ((p - y) ** 2).mean(axis=1), 2 * (p - y) / p.shape[1]
+
+
+def trained_with(threads: int, seed: int, dtype: str) -> list[NDArray[Any]]:
+    """Return what training gives where a stretch of the rows has no weight, another few numbers."""
+    rng = np.random.default_rng(seed)
+    nnfast.set_seed(seed)
+    model = nnfast.Sequential(draw_layers(rng), dtype=dtype)
+    rows = int(rng.choice([20, 61, 200]))
+    x = rng.normal(size=(rows, *model.input_shape[1:]))
+    few = slice(*sorted(rng.integers(0, rows + 1, 2)))
+    x[few][rng.random(x[few].shape) < 0.8] = 0.0
+    weight = np.ones(rows)
+    weight[slice(*sorted(rng.integers(0, rows + 1, 2)))] = 0.0
+    model.compile("adam", squares if rng.random() < 0.5 else "mse")
+    _engine.force_threads(threads)
+    y = rng.normal(size=(rows, 5))
+    history = model.fit(x, y, rows, 2, sample_weight=weight, shuffle=False, verbose=0)
+    return [np.array(history.history["loss"]), *model.get_weights(), model.input_gradient(x, y)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zeros_in_some_rows_change_no_bit(dtype: str) -> None:
+    try:
+        for seed in range(12):
+            first = trained_with(1, seed, dtype)
+            assert all(np.isfinite(a).all() for a in first)
+            for threads in (2, 3, 4, 7):
+                for a, b in zip(first, trained_with(threads, seed, dtype), strict=True):
+                    assert_array_equal(a, b, err_msg=f"seed {seed}, {threads} threads")
+    finally:
+        _engine.force_threads(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -90,13 +91,31 @@ class Sequential(Gradients, Files):
         dtype: str | None = None,
         trainable: bool = True,
     ) -> None:
-        self.history: History | None = None
+        # Held without its model, which would keep itself alive.
+        self._history: tuple[weakref.ref[History], dict[str, Any]] | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         super().__init__(layers, name=name, dtype=dtype)
         if not check.flag("trainable", trainable):
             self.trainable = False
 
     # Training
+
+    @property
+    def history(self) -> History | None:
+        if self._history is None:
+            return None
+        history = self._history[0]()
+        if history is None:
+            history = History()
+            vars(history).update(self._history[1])
+            self._keep_history(history)
+            history.set_model(self)
+        return history
+
+    def _keep_history(self, history: History) -> None:
+        """Let `history` give this one while it lives, and then one with the same lists."""
+        content = {name: value for name, value in vars(history).items() if name != "model"}
+        self._history = weakref.ref(history), content
 
     def fit(
         self,
@@ -238,14 +257,14 @@ class Sequential(Gradients, Files):
                 validation_freq=check.frequency("validation_freq", validation_freq),
             )
             assert self._program is not None
-            self.history = callback_list.history
+            self._keep_history(callback_list.history)
             common: dict[str, Any] = {
                 "model": self,
                 "program": self._program,
                 "validation": test,
                 "options": options,
                 "callbacks": callback_list,
-                "history": self.history,
+                "history": callback_list.history,
             }
             if stream is not None:
                 return _streams.FitStream(stream, prepare, **common).run()

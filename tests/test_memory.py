@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import _engine, kernels, layers, optimizers
+from nnfast import _engine, callbacks, kernels, layers, optimizers
 
 Array = NDArray[Any]
 CALLS = int(os.environ.get("NNFAST_TEST_CALLS", "10000"))
@@ -361,3 +363,53 @@ def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_p
     )
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < most
+
+
+@pytest.mark.parametrize("train", ["fit", "stream", "callbacks", "function", "evaluate"])
+def test_a_model_that_nobody_holds_is_freed_at_once(train: str) -> None:
+    """Without waiting for the collector of cycles: a large one would keep its memory."""
+
+    def squared_error(y: Any, p: Any) -> Any:
+        return ((p - y) ** 2).mean(axis=1), 2 * (p - y)
+
+    x, y = np.ones((8, 2)), np.ones((8, 1))
+    model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
+    model.compile("sgd", squared_error if train == "function" else "mse", metrics=["mae"])
+    gc.collect()
+    gc.disable()
+    try:
+        if train == "stream":
+            model.fit(iter([(x, y)] * 4), steps_per_epoch=2, epochs=2, verbose=0)
+        elif train == "callbacks":
+            model.fit(x, y, verbose=0, callbacks=[callbacks.EarlyStopping("loss")])
+        elif train == "evaluate":
+            model.evaluate(x, y, verbose=0)
+        else:
+            model.fit(x, y, epochs=2, verbose=0, validation_split=0.25)
+        alive = weakref.ref(model)
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_the_history_of_a_model() -> None:
+    """It is what `fit` returned while that lives, and says the same after it."""
+    x, y = np.ones((8, 2)), np.ones((8, 1))
+    model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
+    assert model.history is None
+    model.compile("sgd", "mse")
+    history = model.fit(x, y, epochs=3, verbose=0)
+    assert model.history is history
+    expected = history.history
+    del history
+    gc.collect()
+    assert model.history.history is expected
+    assert model.history.epoch == [0, 1, 2]
+    assert model.history.model is model
+    assert model.history.params["epochs"] == 3
+    held = model.history
+    alive = weakref.ref(model)
+    del model
+    assert held.model is alive()
+    assert held.model.predict(x).shape == (8, 1)

@@ -266,9 +266,12 @@ class Sequential(Gradients, Files):
                 "callbacks": callback_list,
                 "history": callback_list.history,
             }
-            if stream is not None:
-                return _streams.FitStream(stream, prepare, **common).run()
-            return Fit(train=train, **common).run()
+            try:
+                if stream is not None:
+                    return _streams.FitStream(stream, prepare, **common).run()
+                return Fit(train=train, **common).run()
+            finally:
+                self._keep_history(callback_list.history)
 
     def _validation(
         self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList

@@ -162,9 +162,9 @@ cdef class Engine:
         self.model.n_params = plan.n_params
         self.model.in_scale = plan.in_scale
         self.model.in_offset = plan.in_offset
-        self._take_tables(plan)
         self.model.ld_in = plan.ops[0]["ld_x"]
         self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
+        self._take_tables(plan)
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)

@@ -137,7 +137,8 @@ class Engine(core.Engine):
 def set_num_threads(n: int | None) -> None:
     """Use at most `n` threads per call; None: as many as OpenMP and the machine allow.
 
-    Results do not depend on it. A model may have fewer: `Sequential.n_threads`.
+    Results do not depend on it. A model may have fewer: `Sequential.n_threads`. Where the system
+    starts fewer (a limit of processes, of a container, of memory), a call uses those.
 
     Parameters
     ----------

@@ -299,6 +299,11 @@ cdef class Guard:
         self.taken = False
 
 
+cdef int threads_of_team(int n) noexcept:
+    """Threads that a team of n, which is opened next, can have: fewer where the system starts no more."""
+    return tables[0].threads_of_team(n) if n > 1 else n
+
+
 include "memory.pxi"
 include "engine.pxi"
 include "snapshot.pxi"

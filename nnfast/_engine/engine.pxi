@@ -512,10 +512,11 @@ cdef class Engine:
 
     cdef double segment(self, Run* run, int threads, double deadline):
         """Some more steps; returns the seconds that one took."""
-        cdef double begin = self.k.now()
+        cdef double begin
         if run.n_steps == 0 or run.status != STATUS_OK:
             return INFINITY
-        run.n_threads = threads
+        run.n_threads = threads_of_team(threads)
+        begin = self.k.now()
         run.steps_done = 0
         run.deadline = deadline
         run.stop = False
@@ -645,8 +646,9 @@ cdef class Engine:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
+        threads = run.n_threads
+        run.n_threads = threads_of_team(self.passes.choose(threads, self.k.now()))
         begin = self.k.now()
-        threads, run.n_threads = run.n_threads, self.passes.choose(run.n_threads, begin)
         self.busy = True
         try:
             run.stop = True
@@ -683,9 +685,9 @@ cdef class Engine:
 
     cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops) except -1:
         """All chunks, some at a time: in between Python's signal handlers run."""
-        cdef double first = self.k.now()
         cdef int most = run.n_threads
-        cdef Py_ssize_t threads = self.passes.choose(most, first)
+        cdef Py_ssize_t threads = threads_of_team(self.passes.choose(most, self.k.now()))
+        cdef double first = self.k.now()
         cdef double begin, seconds, chunk_flops = flops * run.data.n / run.n_chunks
         cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / chunk_flops, 1e9)
         run.n_threads = <int>threads

@@ -298,6 +298,7 @@ ctypedef struct Kernels:
     int has_openmp
     double (*now)() noexcept nogil
     int (*thread_limit)() noexcept nogil
+    int (*threads_of_team)(int n) noexcept nogil
     int (*end_team)() noexcept nogil
     Py_ssize_t (*window_scratch)(int kind, const Window* window) noexcept nogil
     void (*train)(Run* run) noexcept nogil

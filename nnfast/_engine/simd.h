@@ -1,4 +1,5 @@
-/* simd.h: one vector type and its primitives per instruction set; the only C of the engine.
+/* simd.h: one vector type and its primitives per instruction set; with team.h the only C of
+ * the engine.
  *
  * Included once per variant. NNFAST_DOUBLE chooses the real type, the compiler's own macros
  * (__AVX512F__, __AVX2__) the width. A compiler without vector extensions, or NNFAST_SCALAR, gets
@@ -11,9 +12,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -502,28 +500,6 @@ INLINE double seconds_now(void)
 #define prefetch(p) __builtin_prefetch(p)
 #else
 #define prefetch(p) ((void)(p))
-#endif
-
-#ifdef _OPENMP
-#define team_barrier() _Pragma("omp barrier")
-INLINE int team_size(void) { return omp_get_num_threads(); }
-INLINE int thread_limit(void) { return omp_get_max_threads(); }
-#define HAS_OPENMP 1
-#else
-#define team_barrier()
-INLINE int team_size(void) { return 1; }
-INLINE int thread_limit(void) { return 1; }
-#define HAS_OPENMP 0
-#endif
-
-/* Ends the calling thread's team before a fork; 1 if the child may make a new one. In a child gcc's
- * libgomp would wait for threads that did not come along; LLVM's libomp recovers by itself. */
-#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
-INLINE int end_team(void) { return omp_pause_resource_all(omp_pause_hard) == 0; }
-#elif defined(_OPENMP) && !defined(__clang__)
-INLINE int end_team(void) { return 0; }
-#else
-INLINE int end_team(void) { return 1; }
 #endif
 
 #endif

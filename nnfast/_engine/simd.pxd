@@ -1,4 +1,4 @@
-"""What simd.h offers, as Cython sees it: `vreal` is a vector, ordinary + − * work on it."""
+"""What simd.h and team.h offer, as Cython sees it: `vreal` is a vector, ordinary + − * work on it."""
 
 from libc.stdint cimport int32_t, uint64_t
 
@@ -51,8 +51,11 @@ cdef extern from "simd.h" nogil:
     void restore_float_mode(uint64_t old)
     double seconds_now()
     void prefetch(const void* p)
+
+cdef extern from "team.h" nogil:
     void team_barrier()
     int team_size()
     int thread_limit()
+    int threads_of_team(int n)
     int end_team()
     const int HAS_OPENMP

@@ -67,6 +67,7 @@ kernels.has_openmp = HAS_OPENMP
 kernels.dense_scratch = dense_scratch
 kernels.now = seconds_now
 kernels.thread_limit = thread_limit
+kernels.threads_of_team = threads_of_team
 kernels.end_team = end_team
 kernels.window_scratch = window_scratch
 kernels.train = train

@@ -1,0 +1,170 @@
+/* team.h: teams of OpenMP's threads, and how many threads the system lets a team have.
+ *
+ * gcc's libgomp keeps the threads of a caller's last team for its next one. A smaller team ends the
+ * surplus, a larger one starts more, and where a thread cannot be started the process ends. A team
+ * that is larger than the caller's last one is therefore tried out first.
+ */
+#ifndef NNFAST_TEAM_H
+#define NNFAST_TEAM_H
+
+#include "simd.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#define HAS_OPENMP 1
+#define team_barrier() _Pragma("omp barrier")
+INLINE int team_size(void) { return omp_get_num_threads(); }
+INLINE int thread_limit(void) { return omp_get_max_threads(); }
+#else
+#define HAS_OPENMP 0
+#define team_barrier()
+INLINE int team_size(void) { return 1; }
+INLINE int thread_limit(void) { return 1; }
+#endif
+
+#if defined(_OPENMP) && !defined(_WIN32)
+#include <ctype.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define REFUSAL_SECONDS 1.0  /* until it is tried again whether more threads can be started */
+#define RELEASE_SECONDS 0.01 /* at most, until the system has released what a thread took */
+
+/* What the calling thread knows of its teams. */
+static _Thread_local struct {
+    int size;      /* of the last one */
+    int most;      /* threads that could be started ... */
+    double until;  /* ... which holds until then */
+} own_team;
+
+typedef struct {
+    pthread_t thread;
+    long id;
+} Trial;
+
+/* Held while trials are started, so that they all live at once. */
+static pthread_mutex_t trial_gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void* try_thread(void* trial)
+{
+#ifdef __linux__
+    ((Trial*)trial)->id = syscall(SYS_gettid);
+#else
+    (void)trial;
+#endif
+    pthread_mutex_lock(&trial_gate);
+    pthread_mutex_unlock(&trial_gate);
+    return NULL;
+}
+
+/* Waits for the end of a trial. A thread that was joined still counts for limits for some µs. */
+static void end_trial(const Trial* trial)
+{
+    pthread_join(trial->thread, NULL);
+#ifdef __linux__
+    double deadline = seconds_now() + RELEASE_SECONDS;
+    while (syscall(SYS_tgkill, (long)getpid(), trial->id, 0L) == 0 && seconds_now() < deadline)
+        sched_yield();
+#endif
+}
+
+/* Gives trials the stack that OpenMP's threads have; without the variable it is the default. */
+static void set_stack_size(pthread_attr_t* attributes)
+{
+    const char* text = getenv("OMP_STACKSIZE");
+    char* end;
+    size_t size;
+    if (text == NULL)
+        return;
+    size = strtoull(text, &end, 10);
+    while (isspace((unsigned char)*end))
+        end++;
+    switch (tolower((unsigned char)*end)) {
+    case 'b': break;
+    case 'm': size <<= 20; break;
+    case 'g': size <<= 30; break;
+    default: size <<= 10;
+    }
+    pthread_attr_setstacksize(attributes, size); /* refuses what is too small */
+}
+
+/* Starts and ends n threads that do nothing, or as many as the system allows: returns how many. */
+static int try_threads(int n)
+{
+    Trial* trials = calloc((size_t)n, sizeof(Trial));
+    pthread_attr_t attributes;
+    int i, started = 0;
+    if (trials == NULL)
+        return 0;
+    pthread_attr_init(&attributes);
+    set_stack_size(&attributes);
+    pthread_mutex_lock(&trial_gate);
+    while (started < n
+           && pthread_create(&trials[started].thread, &attributes, try_thread, &trials[started]) == 0)
+        started++;
+    pthread_mutex_unlock(&trial_gate);
+    for (i = 0; i < started; i++)
+        end_trial(&trials[i]);
+    pthread_attr_destroy(&attributes);
+    free(trials);
+    return started;
+}
+
+static void start_team(int n)
+{
+    #pragma omp parallel num_threads(n)
+    {
+        team_barrier();
+    }
+}
+
+/* Threads for the calling thread's next team, which may have n: fewer where the system allows no
+ * more. What is larger than its last team is started here. Callers hold the GIL, so that none tries
+ * while another tries or starts a team. */
+static int threads_of_team(int n)
+{
+    int running = own_team.size > 1 ? own_team.size : 1;
+    if (omp_in_parallel()) /* a loss of the caller's, within a team */
+        return 1;
+    if (n > running && n > own_team.most && seconds_now() < own_team.until)
+        n = own_team.most;
+    if (n > running) {
+        int possible = running + try_threads(n - running);
+        if (possible < n) {
+            own_team.most = n = possible;
+            own_team.until = seconds_now() + REFUSAL_SECONDS;
+        }
+        if (n > running)
+            start_team(n);
+    }
+    own_team.size = n;
+    return n;
+}
+#define forget_team() (own_team.size = 0)
+#else
+static int threads_of_team(int n) { return n; }
+#define forget_team()
+#endif
+
+/* Ends the calling thread's team before a fork; 1 if the child may make a new one. In a child gcc's
+ * libgomp would wait for threads that did not come along; LLVM's libomp recovers by itself. */
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+INLINE int end_team(void)
+{
+    if (omp_pause_resource_all(omp_pause_hard) != 0)
+        return 0;
+    forget_team();
+    return 1;
+}
+#elif defined(_OPENMP) && !defined(__clang__)
+INLINE int end_team(void) { return 0; }
+#else
+INLINE int end_team(void) { return 1; }
+#endif
+
+#endif

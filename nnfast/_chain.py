@@ -571,8 +571,8 @@ class Chain:
         )
 
     @staticmethod
-    def _plan_of(config: Mapping[str, Any]) -> tuple[dict[str, Shape], int]:
-        """Return the shapes of a model's weights, named as by `_named_weights`, and its outputs.
+    def _plan_of(config: Mapping[str, Any]) -> tuple[dict[str, Shape], Plan]:
+        """Return the shapes of a model's weights, named as by `_named_weights`, and its plan.
 
         Nothing is allocated.
         """
@@ -580,7 +580,7 @@ class Chain:
         shape = check.shape("input_shape", config["input_shape"])
         plan = compile_plan(chain, shape, config.get("trainable", True))
         shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
-        return shapes, plan.n_out
+        return shapes, plan
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

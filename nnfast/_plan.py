@@ -137,6 +137,11 @@ WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution",
 # Ops that can multiply their dX by the slope of a relu before them.
 WITH_GATE = frozenset(OPS[kind] for kind in ("dense", "max_pool"))
 
+# Ops that copy images into a border of zeros.
+WITH_BORDER = frozenset(OPS[kind] for kind in ("convolution", "depthwise"))
+# That a resampling keeps for each row and column: TAP_SIZE of ``_engine/core.pyx``.
+NUMBERS_OF_TAP = 8
+
 # The field of an engine's op that knows a weight of this name: by the array's number, or by its
 # place in the flat range.
 ARRAY_FIELDS = {
@@ -256,6 +261,14 @@ class Plan:
     final_activation: str
 
     @property
+    def most_numbers(self) -> int:
+        """The most numbers that a prediction of one sample keeps of one kind.
+
+        Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
+        """
+        return max(self.n_stats, *(_numbers(op) for op in self.infer_ops))
+
+    @property
     def has_untrained_slots(self) -> bool:
         """Whether weights that have gradients and slots are not trained now."""
         return sum(p.size for p in self.parameters if p.trained) < self.n_params
@@ -270,6 +283,21 @@ class Plan:
         for p in self.parameters:
             if p.trained:
                 yield flat[p.offset : p.offset + p.size].reshape(p.shape)
+
+
+def _numbers(op: Mapping[str, Any]) -> int:
+    """Return the most numbers that an op keeps of one kind for a sample."""
+    numbers: int = max(op["n_in"], op["n_out"])
+    if op["kind"] == OPS["resample"]:
+        numbers = max(numbers, NUMBERS_OF_TAP * sum(op["resampling"]["n_out"]))
+    elif op["kind"] in WITH_BORDER:
+        win = Window(**op["window"])
+        rows = (win.out_h - 1) * win.stride_h + (win.kernel_h - 1) * win.dilation_h + 1
+        cols = (win.out_w - 1) * win.stride_w + (win.kernel_w - 1) * win.dilation_w + 1
+        channels = win.out_c if op["kind"] == OPS["depthwise"] else win.c
+        bordered = max(rows, win.top + win.h) * max(cols, win.left + win.w) * channels
+        numbers = max(numbers, bordered)
+    return numbers
 
 
 class _Step(NamedTuple):

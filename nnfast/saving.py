@@ -25,12 +25,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._validation import file_name
+
+if TYPE_CHECKING:
+    from nnfast._plan import Plan
 
 if sys.platform != "win32":
     import fcntl
@@ -40,8 +43,15 @@ _KEY = "nnfast"
 
 # Bytes of the part of a file that describes the arrays. Python's objects take up to 30 times it.
 HEADER_LIMIT = 2**24
-# Elements of a sample that a model may put out whose file has no weights to show for it.
+# Numbers of a sample that a model may put out, and that it may have in between, where neither its
+# inputs nor its file are large: the outputs of all samples stay, in between are those of one.
+# 64 filters on images of 512 × 512 make as many as are allowed; training on such takes gigabytes.
 OUTPUT_LIMIT = 2**22
+BETWEEN_LIMIT = 2**24
+# Times as many as its inputs or the numbers in its file may be made, as 64 filters make of gray
+# images. Whoever predicts brings the inputs, but nobody brings as many as a file may claim.
+GROWTH = 64
+GROWTH_LIMIT = 2**28
 
 # Of steps and epochs in a file. A file says no more and a model that has more says this, so that
 # what was loaded can be trained, saved and loaded; and floats count no further.
@@ -331,9 +341,11 @@ def _finite(text: str) -> float:
 
 
 def check_shapes(
-    arrays: Mapping[str, NDArray[Any]], weights: Mapping[str, tuple[int, ...]], n_out: int
+    arrays: Mapping[str, NDArray[Any]], weights: Mapping[str, tuple[int, ...]], plan: Plan
 ) -> None:
     """Check that a file has the weights that its model needs, before memory is taken for it.
+
+    And that predictions of a sample do not take much memory for which nothing is to show.
 
     Parameters
     ----------
@@ -341,13 +353,14 @@ def check_shapes(
         Of the file.
     weights : dict of str to tuple of int
         The shapes of the model's.
-    n_out : int
-        Elements of a sample that the model puts out.
+    plan : Plan
+        The model's.
 
     Raises
     ------
     ValueError
-        If one is missing or has another shape, or the size of the outputs follows from none.
+        If one is missing or has another shape, or inputs and weights are too few for the numbers
+        that the model makes of a sample.
     """
     shapes = {name: array.shape for name, array in arrays.items()}
     wrong = [name for name, shape in weights.items() if shapes.get(name) != shape]
@@ -355,8 +368,12 @@ def check_shapes(
         name = wrong[0]
         has = f"of shape {shapes[name]}" if name in shapes else "missing"
         raise ValueError(f"array {name} is {has}, the model needs {weights[name]}")
-    if n_out > max(OUTPUT_LIMIT, sum(array.size for array in arrays.values())):
-        raise ValueError(f"its model puts out {n_out} numbers for a sample")
+    stored = sum(array.size for array in arrays.values())
+    grown = max(GROWTH * stored, min(GROWTH * plan.n_in, GROWTH_LIMIT))
+    if plan.n_out > max(OUTPUT_LIMIT, grown):
+        raise ValueError(f"its model puts out {plan.n_out} numbers for a sample")
+    if plan.most_numbers > max(BETWEEN_LIMIT, grown):
+        raise ValueError(f"its model makes {plan.most_numbers} numbers of a sample in between")
 
 
 def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDArray[Any]]:

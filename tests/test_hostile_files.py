@@ -13,6 +13,7 @@ import math
 import os
 import random
 import struct
+import subprocess
 import sys
 import time
 import warnings
@@ -495,6 +496,192 @@ def test_outputs_are_no_larger_than_the_file_justifies(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(file.content())
     with pytest.raises(ValueError, match=f"puts out {2**31} numbers"):
         nnfast.load_model(tmp_path / "model")
+    enlarged = nnfast.Sequential([layers.Input((4, 4, 1)), layers.UpSampling2D(600)])
+    enlarged.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"puts out {2400**2} numbers"):
+        nnfast.load_model(tmp_path / "model")
+
+
+def pooled(shape: tuple[int, ...], *chain: layers.Layer) -> nnfast.Sequential:
+    """Return a model of a small file that makes one number of a sample."""
+    return nnfast.Sequential([layers.Input(shape), *chain, layers.GlobalAveragePooling2D()])
+
+
+# Models of a few weights that take much memory for what they make of a sample on the way to few
+# outputs. Building and saving them takes none.
+TAKING_MUCH: dict[str, Callable[[], nnfast.Sequential]] = {
+    "upsampling": lambda: pooled((4, 4, 1), layers.UpSampling2D(2500)),
+    "upsampling smoothly": lambda: pooled(
+        (4, 4, 1), layers.UpSampling2D(2500, interpolation="bilinear")
+    ),
+    "a chain of upsampling": lambda: pooled(
+        (2, 2, 1), *(layers.UpSampling2D(7) for _ in range(4)), layers.MaxPooling2D(2401)
+    ),
+    "padding": lambda: pooled((4, 4, 1), layers.ZeroPadding2D(5000)),
+    "padding of no channels": lambda: nnfast.Sequential(
+        [
+            layers.Input((4, 4, 0)),
+            layers.ZeroPadding2D(2**26),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    ),
+    "padding of one column": lambda: pooled(
+        (1, 1, 1), layers.ZeroPadding2D(((0, 2**24 - 1), (0, 0)))
+    ),
+    "a crop larger than the image": lambda: pooled((4, 4, 1), layers.RandomCrop(10000, 10000)),
+    "another shape": lambda: pooled(
+        (2,), layers.Dense(2), layers.Reshape((1, 2, 1)), layers.UpSampling2D((10000, 5000))
+    ),
+    "filters": lambda: pooled(
+        (4, 4, 1), layers.UpSampling2D(500), layers.Conv2D(32, 1), layers.MaxPooling2D(2)
+    ),
+    "filters for each channel": lambda: pooled(
+        (4, 4, 1), layers.UpSampling2D(500), layers.DepthwiseConv2D(1, depth_multiplier=32)
+    ),
+    "separable filters": lambda: pooled(
+        (4, 4, 1), layers.UpSampling2D(500), layers.SeparableConv2D(1, 1, depth_multiplier=32)
+    ),
+    "dilation": lambda: pooled((4, 4, 1), layers.Conv2D(1, 3, dilation_rate=5000, padding="same")),
+    "dilation for each channel": lambda: pooled(
+        (4, 4, 1), layers.DepthwiseConv2D(3, dilation_rate=5000, padding="same")
+    ),
+    "causal dilation": lambda: nnfast.Sequential(
+        [
+            layers.Input((4, 1)),
+            layers.Conv1D(1, 2, dilation_rate=10**8, padding="causal"),
+            layers.GlobalMaxPooling1D(),
+        ]
+    ),
+    "a layer without inputs": lambda: nnfast.Sequential(
+        [
+            layers.Input((0,)),
+            layers.Dense(10**8, use_bias=False),
+            layers.Reshape((10**8, 1)),
+            layers.GlobalMaxPooling1D(),
+        ]
+    ),
+    "statistics of many layers": lambda: pooled(
+        (4, 4, 1),
+        layers.UpSampling2D(250),
+        *(layers.Normalization(mean=[0.0], variance=[1.0]) for _ in range(34)),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TAKING_MUCH)
+def test_what_is_in_between_is_no_larger_than_the_file_justifies(how: str, tmp_path: Path) -> None:
+    model = TAKING_MUCH[how]()
+    model.save(tmp_path / "model")
+    assert (tmp_path / "model").stat().st_size < 20000
+    with pytest.raises(ValueError, match="numbers of a sample in between"):
+        nnfast.load_model(tmp_path / "model")
+
+
+# Models that their makers trained, which takes several times the memory.
+LARGE: dict[str, Callable[[], nnfast.Sequential]] = {
+    "many filters on large images": lambda: pooled(
+        (512, 512, 3), layers.Conv2D(64, 3, padding="same"), layers.MaxPooling2D(4)
+    ),
+    "many filters on gray images": lambda: pooled((1024, 1024, 1), layers.Conv2D(64, 3)),
+    "classes of every pixel": lambda: nnfast.Sequential(
+        [
+            layers.Input((512, 512, 3)),
+            layers.Conv2D(8, 3, padding="same", activation="relu"),
+            layers.Conv2D(21, 1, activation="sigmoid"),
+        ]
+    ),
+    "large images to large images": lambda: nnfast.Sequential(
+        [layers.Input((1500, 1500, 3)), layers.Conv2D(3, 3, padding="same")]
+    ),
+    "images from noise": lambda: nnfast.Sequential(
+        [
+            layers.Input((16, 16, 8)),
+            *(
+                layer
+                for _ in range(5)
+                for layer in (layers.Conv2D(64, 1, activation="relu"), layers.UpSampling2D())
+            ),
+            layers.Conv2D(3, 1, activation="sigmoid"),
+        ]
+    ),
+    "images from codes": lambda: nnfast.Sequential(
+        [
+            layers.Input((100,)),
+            layers.Dense(8 * 8 * 64),
+            layers.Reshape((8, 8, 64)),
+            *(
+                layer
+                for _ in range(6)
+                for layer in (layers.UpSampling2D(), layers.Conv2D(32, 3, padding="same"))
+            ),
+            layers.Conv2D(3, 3, padding="same"),
+        ]
+    ),
+    "dilation as in WaveNet": lambda: nnfast.Sequential(
+        [
+            layers.Input((16000, 1)),
+            *(
+                layers.Conv1D(32, 2, dilation_rate=2**i, padding="causal", activation="tanh")
+                for i in range(10)
+            ),
+            layers.Conv1D(256, 1),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("which", LARGE)
+def test_models_that_were_trained_load_whatever_is_in_between(which: str, tmp_path: Path) -> None:
+    model = LARGE[which]()
+    model.save(tmp_path / "model")
+    assert nnfast.load_model(tmp_path / "model").output_shape == model.output_shape
+
+
+MEASURED = """
+import sys, numpy as np, nnfast
+from pathlib import Path
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+before = peak()
+model = nnfast.load_model(sys.argv[1])
+model.predict(np.zeros((1, *model.input_shape[1:]), "f4"))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "model",
+    [
+        pooled((4, 4, 1), layers.UpSampling2D(1024)),
+        pooled((4, 4, 1), layers.UpSampling2D(512), layers.UpSampling2D(2), layers.MaxPooling2D()),
+        pooled((4, 4, 1), layers.Conv2D(1, 3, dilation_rate=2045, padding="same")),
+        pooled((4, 4, 1), layers.UpSampling2D(511), layers.Conv2D(4, 3, padding="same")),
+        pooled((1, 1, 1), layers.ZeroPadding2D(((0, 2**21 - 9), (0, 0)))),
+    ],
+)
+def test_what_may_be_in_between_takes_little_memory(
+    model: nnfast.Sequential, tmp_path: Path
+) -> None:
+    """Two or three times 64 MB, of models that are as large as they may be."""
+    model.save(tmp_path / "model")
+    program = [sys.executable, "-c", MEASURED, str(tmp_path / "model")]
+    package = os.path.dirname(os.path.dirname(nnfast.__file__))
+    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    print(f"{float(done.stdout):.0f} MB")
+    assert float(done.stdout) < 220
 
 
 def test_a_large_sparse_file_is_not_read(tmp_path: Path) -> None:

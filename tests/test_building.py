@@ -90,7 +90,7 @@ assert 5e-309 * 0.5 > 0
 """
 
 
-@pytest.mark.slow
+@pytest.mark.build
 @pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("gcc") is None, reason="these are flags of gcc"
 )
@@ -118,7 +118,7 @@ exec gcc "$@"
 """
 
 
-@pytest.mark.slow
+@pytest.mark.build
 @pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("gcc") is None, reason="this is a flag of gcc"
 )

@@ -56,6 +56,7 @@ class Chain:
         self._trainable_set = False
         # Held by what trains the model or changes how it is trained.
         self._guard = _engine.Guard()
+        # Held while it is built: two threads may be the first to predict, another may compile.
         self._build_lock = threading.Lock()
         self._layers: list[Layer] = []
         self._names: set[str] = set()
@@ -64,8 +65,6 @@ class Chain:
         self._engine: _engine.Engine | None = None
         self._views: list[dict[str, Array]] = []
         self._shares = False
-        # Whether a row of outputs is one sample's: nothing has to be reshaped.
-        self._plain_rows = False
         self._n_threads: int | None = None
         if not (layers is None or hasattr(layers, "__iter__")):
             raise TypeError(f"layers must be a list of layers; received {layers!r}")
@@ -154,7 +153,7 @@ class Chain:
         >>> model.output_shape
         (None, 1)
         """
-        with self._guard:
+        with self._guard, self._build_lock:
             one = self._one
             self._append(layer)
             try:
@@ -186,7 +185,7 @@ class Chain:
         """
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to pop")
-        with self._guard:
+        with self._guard, self._build_lock:
             layer = self._remove_last()
             if not self._layers:
                 self._unbuild()
@@ -244,7 +243,7 @@ class Chain:
             )
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
-        with self._build_lock:  # two threads may be the first to predict
+        with self._build_lock:
             if not self.built:
                 self._one = one
                 try:
@@ -288,8 +287,14 @@ class Chain:
         return layer
 
     def _build(self) -> None:
-        """Make plan, engine and weights if the input's shape is known."""
-        if self._one is not None and self._layers:
+        """Make plan, engine and weights if the input's shape is known.
+
+        Other threads may predict meanwhile: they see the new engine when it has its weights.
+        """
+        if self._one is None or not self._layers:
+            return
+        before, self._trainable_set = self._trainable_set, False
+        try:
             plan = compile_plan(self._layers, self._one, self.trainable)
             self._check_built_layers(plan)
             engine = _engine.Engine(plan, self.dtype)
@@ -297,11 +302,13 @@ class Chain:
             engine.n_threads = min(self._n_threads or 0, 2**15)
             if self._engine is not None:
                 engine.epoch = self._engine.epoch
+            views = self._filled(plan, engine)
             self._configure(plan, engine)
-            self._plan, self._engine = plan, engine
-            self._trainable_set = False
-            self._plain_rows = len(plan.output_shape) == 1
-            self._fill(plan, engine)
+        except BaseException:
+            self._trainable_set |= before
+            raise
+        self._plan, self._engine = plan, engine
+        self._bind(plan, engine, views)
 
     def _check_built_layers(self, plan: Plan) -> None:
         """Refuse a layer that has weights of another shape or dtype already."""
@@ -324,8 +331,8 @@ class Chain:
     def _configure(self, plan: Plan, engine: _engine.Engine) -> None:
         """Prepare a new engine for what the model is compiled for; may refuse the plan."""
 
-    def _fill(self, plan: Plan, engine: _engine.Engine) -> None:
-        """Give every layer views of its parameters; draw those that are new."""
+    def _filled(self, plan: Plan, engine: _engine.Engine) -> list[dict[str, Array]]:
+        """Fill an engine with the layers' weights, new ones drawn; return views by layer."""
         views: list[dict[str, Array]] = [{} for _ in self._layers]
         for p, view in zip(plan.parameters, plan.views(engine.weights), strict=True):
             layer = self._layers[p.layer]
@@ -335,6 +342,10 @@ class Chain:
                 generator = parameter_generator(self._seed, p.layer, len(views[p.layer]))
                 p.weight.initializer.fill(view, generator)
             views[p.layer][p.name] = view
+        return views
+
+    def _bind(self, plan: Plan, engine: _engine.Engine, views: list[dict[str, Array]]) -> None:
+        """Give every layer its views."""
         self._views = views
         fixed: list[set[str]] = [set() for _ in self._layers]
         for p in plan.parameters:
@@ -388,17 +399,25 @@ class Chain:
         are, those that are frozen with their optimizer slots. Weights that were frozen until
         then have neither gradients nor slots; `_missing` names their layers.
         """
-        if not self._trainable_set or self._plan is None or self._engine is None:
-            return
-        assert self._one is not None
-        if self._engine.iterations == 0 and not self._guard.held:
-            with self._guard:
-                self._build()
-            return
-        plan = compile_plan(self._layers, self._one, self.trainable, like=self._plan)
-        self._engine.replan(plan)
-        self._take_plan(plan)
-        self._trainable_set = bool(self._missing())
+        with self._build_lock:
+            if not self._trainable_set or self._plan is None or self._engine is None:
+                return
+            if self._guard.held_elsewhere:  # what trains the model there follows by itself
+                return
+            assert self._one is not None
+            if self._engine.iterations == 0 and not self._guard.held:
+                with self._guard:
+                    self._build()
+                return
+            self._trainable_set = False
+            try:
+                plan = compile_plan(self._layers, self._one, self.trainable, like=self._plan)
+                self._engine.replan(plan)
+                self._take_plan(plan)
+            except BaseException:
+                self._trainable_set = True
+                raise
+            self._trainable_set |= bool(self._missing())
 
     def _take_plan(self, plan: Plan) -> None:
         """Go on with a plan of the same weights, of which others are trained."""

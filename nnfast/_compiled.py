@@ -128,7 +128,7 @@ class Compiled(Chain):
         self._compile(new)
 
     def _compile(self, new: Settings) -> None:
-        with self._guard:
+        with self._guard, self._build_lock:
             before, self._settings = self._settings, new
             try:
                 if self._plan is None or self._engine is None:
@@ -148,7 +148,7 @@ class Compiled(Chain):
     def _take_plan(self, plan: Plan) -> None:
         super()._take_plan(plan)
         if self._program is not None:
-            self._program.plan = plan
+            self._program.plan, self._program.version = plan, self._program.engine.version
 
     def _unbuild(self) -> None:
         super()._unbuild()
@@ -163,11 +163,10 @@ class Compiled(Chain):
         names: tuple[str, str, str] = ("x", "y", "sample_weight"),
     ) -> tuple[Program, Samples]:
         """Check data against the built and compiled model."""
-        loss = self.loss
+        program = self._compiled(method, x)
+        loss, plan = program.loss, program.plan
         if loss is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
-        program = self._compiled(method, x)
-        plan = program.plan
         rows = check.features(names[0], x, plan.input_shape, self._np_dtype)
         n = len(rows)
         if n == 0:
@@ -190,8 +189,9 @@ class Compiled(Chain):
             self._built_for(x)
         if self._trainable_set:
             self._follow_trainable()
-        assert self._program is not None
-        return self._program
+        program = self._program
+        assert program is not None
+        return program
 
     def _step(
         self,

@@ -51,17 +51,18 @@ class Gradients(Compiled):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         program, samples = self._prepare("loss_and_grad", x, y, sample_weight)
-        loss = self._loss_and_grad(program, samples)
-        return loss, list(program.plan.trained_views(program.engine.grads.copy()))
+        version, plan = program.version, program.plan  # in the other order than they are set
+        loss, gradient = self._loss_and_grad(program, samples, version)
+        return loss, list(plan.trained_views(gradient))
 
     @staticmethod
-    def _loss_and_grad(program: Program, samples: Samples) -> float:
-        """Return the loss; its gradient is in the engine."""
+    def _loss_and_grad(program: Program, samples: Samples, version: int) -> tuple[float, Array]:
+        """Return the loss and its gradient, flat."""
         if not samples.for_function:
-            return program.engine.loss_and_grad(samples.data())
-        loss, gradient = program.function_loss(samples)
-        program.engine.loss_and_grad(_engine.Data(samples.x, gradient), given=True)
-        return loss
+            return program.engine.loss_and_gradient(samples.data(), False, version)
+        loss, dout = program.function_loss(samples)
+        data = _engine.Data(samples.x, dout)
+        return loss, program.engine.loss_and_gradient(data, True, version)[1]
 
     def loss_and_grad_flat(
         self,
@@ -90,8 +91,8 @@ class Gradients(Compiled):
         """
         program, samples = self._prepare("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
-        loss = self._loss_and_grad(program, samples)
-        return loss, self._flat(program.engine.grads)
+        loss, gradient = self._loss_and_grad(program, samples, program.version)
+        return loss, self._flat(gradient)
 
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Return how the loss, or the output, of each sample changes with its input.
@@ -126,9 +127,10 @@ class Gradients(Compiled):
         >>> model.input_gradient([[0.0, 5.0]])
         array([[ 3., -1.]], dtype=float32)
         """
-        given = False
+        given, version = False, -1
         if y is not None:
             program, samples = self._prepare("input_gradient", x, y)
+            engine, version = program.engine, program.version
             rows, data, given = samples.x, samples.data(), samples.for_function
             if given:
                 _, gradient = program.function_loss(samples)
@@ -137,10 +139,10 @@ class Gradients(Compiled):
             x = self._built_for(x)
             assert self._one is not None
             rows = check.features("x", x, self._one, self._np_dtype)
-            data = _engine.Data(rows)
+            data, engine = _engine.Data(rows), self._built_engine()
             self._pull()
         out = np.empty(rows.shape, self._np_dtype)
-        self._built_engine().input_gradient(data, out, given)
+        engine.input_gradient(data, out, given, version)
         return out.reshape(len(rows), *(self._one or ()))
 
     def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:

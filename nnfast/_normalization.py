@@ -172,8 +172,7 @@ class BatchNormalization(_Scaled):
         self.moving_variance_initializer = initializers.resolve(moving_variance_initializer)
 
     def op(self) -> Op:
-        frozen = not self.trainable
-        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1, frozen=frozen)
+        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]

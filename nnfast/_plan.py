@@ -358,12 +358,16 @@ def compile_plan(
     shapes = [input_shape]
     for layer in layers:
         shapes.append(layer.infer_shape(shapes[-1]))
-    steps, scale, offset = _steps(layers, shapes)
+    # Read once: another thread may freeze a layer meanwhile, and not a part of it may be trained.
+    trained_layers = [layer.trainable for layer in layers]
+    steps, scale, offset = _steps(layers, shapes, trained_layers)
     n_in, n_out = math.prod(input_shape), math.prod(shapes[-1])
     nothing = [_Step(IDENTITY, 0, n_in, n_out)]
     training = steps or nothing
     inference = [step for step in map(_in_inference, steps) if step is not None] or nothing
-    parameters, n_params = _parameters(layers, shapes, trainable, like)
+    if not trainable:
+        trained_layers = [False] * len(layers)
+    parameters, n_params = _parameters(layers, shapes, trained_layers, like)
     arrays = [p for p in parameters if p.weight.trainable]
     statistics, n_stats = _statistics(training)
     places = _places(parameters, arrays)
@@ -410,8 +414,12 @@ def _final_activation(last: _Step) -> str:
     return "linear" if any(last.activity) else last.op.activation
 
 
-def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], float, float]:
+def _steps(
+    layers: Sequence[Layer], shapes: list[Shape], trained: Sequence[bool]
+) -> tuple[list[_Step], float, float]:
     """Return the ops of the chain, and the scale and offset folded into the gather.
+
+    trained: whether each layer is trainable; a batch normalization that is not is frozen.
 
     Folded are a Rescaling before any other op, and an Activation into a linear op before it.
     """
@@ -432,6 +440,8 @@ def _steps(layers: Sequence[Layer], shapes: list[Shape]) -> tuple[list[_Step], f
             if not any(activity):
                 continue
             op = IDENTITY
+        if op.kind == "batch_norm":
+            op = replace(op, frozen=not trained[index])
         if op.kind == "affine" and not steps and not any(activity):
             scale, offset = op.alpha * scale, op.alpha * offset + op.beta
             continue
@@ -463,14 +473,14 @@ def _takes_activation(step: _Step) -> bool:
 
 
 def _parameters(
-    layers: Sequence[Layer], shapes: list[Shape], trainable: bool, like: Plan | None
+    layers: Sequence[Layer], shapes: list[Shape], trained: Sequence[bool], like: Plan | None
 ) -> tuple[tuple[Parameter, ...], int]:
     """Lay out all kernels, then all vectors, then what is not trained, in one range.
 
     They are returned in the order of the layers, with the number of those before the last.
     """
     weights = [
-        Parameter(index, weight, 0, trainable and layer.trainable and weight.trainable)
+        Parameter(index, weight, 0, trained[index] and weight.trainable)
         for index, layer in enumerate(layers)
         for weight in layer.weight_specs(shapes[index])
     ]

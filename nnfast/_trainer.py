@@ -76,6 +76,8 @@ class Program:
     weighted : frozenset of str
         The keys of metrics that sample weights enter.
     dtype : numpy.dtype
+    version : int
+        Of the engine. Another thread may compile while data are prepared: then it is another.
     """
 
     plan: Plan
@@ -85,6 +87,7 @@ class Program:
     metrics: Mapping[str, Metric]
     weighted: frozenset[str]
     dtype: np.dtype[Any]
+    version: int
 
     @classmethod
     def make(
@@ -124,7 +127,8 @@ class Program:
         optimizer.configure(engine)
         if loss is not None:
             engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
-        return cls(plan, engine, optimizer, loss, metrics, weighted, engine.params.dtype)
+        dtype = engine.params.dtype
+        return cls(plan, engine, optimizer, loss, metrics, weighted, dtype, engine.version)
 
     def finish(self) -> None:
         """End training: a moving average replaces the weights."""
@@ -167,7 +171,7 @@ class Program:
         """Return the loss in inference mode; the predictions go to `outputs`."""
         if isinstance(self.loss, FunctionLoss):
             return self.function_loss(samples, outputs)[0]
-        return self.engine.evaluate(samples.data(), outputs)
+        return self.engine.evaluate(samples.data(), outputs, version=self.version)
 
     def function_loss(
         self, samples: Samples, outputs: NDArray[Any] | None = None
@@ -179,7 +183,8 @@ class Program:
         assert isinstance(self.loss, FunctionLoss)
         n = len(samples)
         y_pred = np.empty((n, self.plan.n_out), self.dtype)
-        penalties = self.engine.evaluate(samples.data(), y_pred, penalties=True)
+        data = samples.data()
+        penalties = self.engine.evaluate(data, y_pred, penalties=True, version=self.version)
         if outputs is not None:
             outputs[:] = y_pred
         y_pred = y_pred.reshape(n, *self.plan.output_shape)

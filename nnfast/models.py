@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,7 @@ from nnfast._gradients import Gradients
 from nnfast._layer import InputLayer, Layer
 from nnfast._progress import line
 from nnfast._streams import Stream
-from nnfast._trainer import Evaluation, Fit, Options
+from nnfast._trainer import Evaluation, Fit, Options, Program
 from nnfast._validation import Samples
 from nnfast.callbacks import Callback, CallbackList, History
 
@@ -292,13 +293,18 @@ class Sequential(Gradients, Files):
         steps: int | None,
         batch_size: int | None,
         callbacks: CallbackList,
+        program: Program | None = None,
     ) -> Evaluation:
-        """Return what measures the model on samples or on batches."""
+        """Return what measures the model on samples or on batches.
+
+        program: what samples were prepared for, if the model may have another one meanwhile.
+        """
         if isinstance(data, Samples):
-            assert self._program is not None
+            program = program or self._program
+            assert program is not None
             size = check.batch_size(batch_size, len(data), steps)
             samples = data.first_batches(what, steps, size)
-            return Evaluation(self, self._program, callbacks, samples, size)
+            return Evaluation(self, program, callbacks, samples, size)
         stream = Stream(data, steps, what=what)
         prepare = functools.partial(self._batch, method, None)
         prepare(stream.begin_first(), f"batch 1 of {what}")
@@ -406,11 +412,12 @@ class Sequential(Gradients, Files):
         return_dict = check.flag("return_dict", return_dict)
         steps = check.optional_integer("steps", steps)
         callback_list = CallbackList(callbacks)
+        program = None
         if check.is_stream(x):
             check.check_alone("x", y=y, sample_weight=sample_weight)
         else:
-            _, x = self._prepare("evaluate", x, y, sample_weight)
-        test = self._evaluation("evaluate", "x", x, steps, batch_size, callback_list)
+            program, x = self._prepare("evaluate", x, y, sample_weight)
+        test = self._evaluation("evaluate", "x", x, steps, batch_size, callback_list, program)
         params = {"verbose": loud, "epochs": 1, "steps": steps or test.steps}
         callback_list.attach(self, params)
         values = test.run()
@@ -541,20 +548,20 @@ class Sequential(Gradients, Files):
 
     def predict_on_batch(self, x: ArrayLike) -> Array:
         """Return the model's outputs, as `predict` does."""
-        plan, engine = self._plan, self._engine
-        if engine is not None and self._plain_rows and not self._shares:
+        engine = self._engine
+        if engine is None:
+            return self.predict_on_batch(self._built_for(x))
+        if engine.plain_rows and not self._shares:
             out = engine.predict(x)  # None: not what it reads in place
             if out is not None:
                 return out
-        if plan is None or engine is None:
-            return self.predict_on_batch(self._built_for(x))
-        rows = check.features("x", x, plan.input_shape, self._np_dtype)
-        out = np.empty((len(rows), plan.n_out), self._np_dtype)
+        rows = check.features("x", x, engine.input_shape, self._np_dtype)
+        out = np.empty((len(rows), math.prod(engine.output_shape)), self._np_dtype)
         self._pull()
         engine.forward(_engine.Data(rows), out)
-        if len(plan.output_shape) == 1:
+        if engine.plain_rows:
             return out
-        return out.reshape(len(rows), *plan.output_shape)
+        return out.reshape(len(rows), *engine.output_shape)
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:

@@ -237,9 +237,8 @@ def most(extra: int) -> int:
     [
         ("limited", 0),
         ("limited", 1),
-        ("limited", 3),
+        ("limited", 2),
         ("growing", 1),
-        ("growing", 2),
         ("again", 2),
         ("own_choice", 0),
         ("own_choice", 1),
@@ -251,10 +250,11 @@ def test_a_team_has_the_threads_that_can_be_started(program: str, extra: int) ->
     assert threads_left(program, extra) == most(extra)
 
 
+# Where a team has ended its surplus, which takes a moment, the next one may find fewer free.
 @few_threads
 @pytest.mark.parametrize("extra", [0, 2, 5])
-@pytest.mark.parametrize("program", ["several", "forks"])
-def test_callers_and_forked_children_share_the_threads_there_are(program: str, extra: int) -> None:
+@pytest.mark.parametrize("program", ["growing", "several", "forks"])
+def test_teams_callers_and_forked_children_share_what_there_is(program: str, extra: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("other processes of this user count for its limit")
     assert 1 <= threads_left(program, extra) <= most(1 + extra)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,6 +40,9 @@ from nnfast._engine.core import (
     force_threads,
     in_range,
 )
+
+if TYPE_CHECKING:
+    from nnfast._plan import Plan
 
 __all__ = [
     "ACTIVATIONS",
@@ -109,6 +113,13 @@ if hasattr(os, "register_at_fork"):
 
 class Engine(core.Engine):
     """One compiled model; see docs/design.md for what its methods promise."""
+
+    def __init__(self, plan: Plan, dtype: str) -> None:
+        super().__init__(plan, dtype)
+        # Of a sample; whoever predicts has them from the engine, which another thread may replace.
+        self.input_shape, self.output_shape = plan.input_shape, plan.output_shape
+        # Whether a row of outputs is one sample's: nothing has to be reshaped.
+        self.plain_rows = len(plan.output_shape) == 1
 
     @property
     def weights(self) -> np.ndarray:

@@ -283,14 +283,19 @@ cdef class Guard:
     def held(self):
         return self.taken
 
+    @property
+    def held_elsewhere(self):
+        """Whether another thread holds it."""
+        return self.taken and self.thread != PyThread_get_thread_ident()
+
     def __enter__(self):
         if not self.taken:
             self.taken = True
             self.thread = PyThread_get_thread_ident()
         elif self.thread == PyThread_get_thread_ident():
-            raise RuntimeError("a model was called within its own training: callbacks and losses may evaluate "
-                               "and predict, but neither train it nor change its layers or what it is "
-                               "compiled with")
+            raise RuntimeError("a model was called within its own training: callbacks and losses may "
+                               "evaluate and predict, but neither train it nor change its layers or what "
+                               "it is compiled with")
         else:
             raise RuntimeError("this model is being trained or compiled by another thread: wait for that, or "
                                "give each thread a model of its own")

@@ -146,6 +146,7 @@ cdef class Engine:
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
+    cdef readonly Py_ssize_t version    # how often it has taken another loss or plan
     cdef public int n_threads       # at most; 0: as many as all models may use
     cdef public uint64_t epoch
 
@@ -220,6 +221,7 @@ cdef class Engine:
             raise ValueError("the plan has other weights than the engine")
         self._take_tables(plan)
         self.training = self.idle = None
+        self.version += 1
 
     cdef _measure(self):
         """Scratch and work of the widest ops."""
@@ -297,6 +299,7 @@ cdef class Engine:
         self.model.loss.slope_scale = slope_scale
         self.model.loss.limit = limit
         self.model.loss.weighted_mean = weighted_mean
+        self.version += 1
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
@@ -332,6 +335,12 @@ cdef class Engine:
     cdef refuse_if_busy(self):
         if self.busy:
             raise RuntimeError("this model is in use by another thread: wait for its training, or "
+                               "give each thread a model of its own")
+
+    cdef refuse_if_changed(self, Py_ssize_t version):
+        """Refuse data that were prepared for another loss; -1: for any."""
+        if version != -1 and version != self.version:
+            raise RuntimeError("another thread has compiled or frozen this model meanwhile: call again, or "
                                "give each thread a model of its own")
 
     # -- training
@@ -601,10 +610,11 @@ cdef class Engine:
             raise ValueError("forward takes an array to write to and no targets")
         self.infer(data, out, False)
 
-    def evaluate(self, Data data not None, outputs=None, bint penalties=False):
+    def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1):
         """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given; or, of the loss,
-        only the regularizers' penalties."""
+        only the regularizers' penalties. version: that of the engine when data were prepared."""
         cdef Workspace workspace
+        self.refuse_if_changed(version)
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
         workspace = self.infer(data, outputs, penalties)
         return 0.0 if workspace is None else self.mean_loss(workspace)
@@ -630,6 +640,16 @@ cdef class Engine:
 
     def loss_and_grad(self, Data data not None, bint given=False):
         """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
+        return self.gradient_pass(data, given, NULL)
+
+    def loss_and_gradient(self, Data data not None, bint given=False, Py_ssize_t version=-1):
+        """The same with a copy of the gradient, which no other caller changes. version: as in `evaluate`."""
+        self.refuse_if_changed(version)
+        gradient = empty(self.model.n_params, self.dtype)
+        return self.gradient_pass(data, given, start_of(gradient)), gradient
+
+    cdef double gradient_pass(self, Data data, bint given, void* copy) except? -1:
+        """The loss; its gradient goes to `grads`, and from there to `copy` unless that is NULL."""
         cdef Workspace workspace
         cdef Run* run
         cdef double begin
@@ -658,18 +678,21 @@ cdef class Engine:
                     self.k.gradient(run)
                 if run.stop:
                     PyErr_CheckSignals()
+            if copy != NULL:
+                memcpy(copy, self.model.grads, <size_t>(self.model.n_params * self.k.real_bytes))
         finally:
             self.busy = False
         if threads > 1:
             self.passes.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return self.mean_loss(workspace)
 
-    def input_gradient(self, Data data not None, out, bint given=False):
+    def input_gradient(self, Data data not None, out, bint given=False, Py_ssize_t version=-1):
         """The gradient of each row's loss with respect to its input, into out (n, n_in); without
-        targets that of its largest output. given: as in `run`."""
+        targets that of its largest output. given: as in `run`; version: as in `evaluate`."""
         cdef Workspace workspace
         cdef Run* run
         cdef bint targets = data.view.y != NULL or data.view.labels != NULL
+        self.refuse_if_changed(version)
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
         if data.view.n == 0:
             return

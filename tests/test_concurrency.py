@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 import nnfast
 from nnfast import callbacks, layers
+from nnfast._plan import compile_plan
 
 Array = NDArray[Any]
 SECONDS = 2.0
@@ -333,3 +335,38 @@ def test_two_threads_are_the_first_to_use_a_model(first: str, second: str) -> No
     finally:
         sys.setswitchinterval(before)
     assert all("another thread" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("kind", [layers.Dense, layers.BatchNormalization])
+def test_a_layer_frozen_while_its_plan_is_made_is_trained_or_not(kind: Any) -> None:
+    """As a whole: the engine has no gradient for a part of it."""
+    flags = itertools.cycle((True, False))
+
+    class Flickering(kind):
+        trainable = property(lambda self: next(flags), lambda self, value: None)
+
+    for _ in range(8):
+        chain = [Flickering(5), layers.Dense(2)] if kind is layers.Dense else [Flickering()]
+        plan = compile_plan(chain, (5,))
+        trained = {p.trained for p in plan.parameters if p.layer == 0 and p.weight.trainable}
+        assert len(trained) == 1
+        assert {op["frozen"] for op in plan.ops} <= {False, not trained.pop()}
+        next(flags)
+
+
+def test_evaluating_what_another_thread_trains_after_a_layer_was_frozen() -> None:
+    model = network()
+    model.train_on_batch(X, Y)
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(model.fit, X, Y, epochs=10**9, verbose=0)
+        try:
+            while not model._guard.held:
+                assert not training.done()
+            for i in range(60):
+                model.layers[0].trainable = i % 2 == 0
+                assert np.isfinite(model.evaluate(X, Y, verbose=0)).all()
+                assert np.isfinite(model.input_gradient(X, Y)).all()
+        finally:
+            while not training.done():  # its beginning takes the flag back
+                model.stop_training = True
+        assert np.isfinite(training.result().history["loss"]).all()

@@ -25,7 +25,8 @@ import nnfast
 from nnfast import _engine, layers
 
 WANTED = 6
-NOBODY = 54321  # a user without other processes, whose threads would count
+# A user without other processes, whose threads would count: those of other test runs are others.
+NOBODY = 50_000 + os.getpid() % 10_000
 X = np.random.default_rng(0).standard_normal((3000, 16))
 SKLEARN = find_spec("sklearn") is not None
 

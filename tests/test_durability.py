@@ -136,7 +136,7 @@ print(saves)
 def test_processes_that_do_not_see_each_other_save_into_one_folder(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(i)],
+            [sys.executable, "-P", "-c", WRITER, str(tmp_path), str(i)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -669,7 +669,7 @@ def test_what_may_be_in_between_takes_little_memory(
 ) -> None:
     """Two or three times 64 MB, of models that are as large as they may be."""
     model.save(tmp_path / "model")
-    program = [sys.executable, "-c", MEASURED, str(tmp_path / "model")]
+    program = [sys.executable, "-P", "-c", MEASURED, str(tmp_path / "model")]
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(

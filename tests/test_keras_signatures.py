@@ -113,7 +113,11 @@ def test_every_argument_of_an_installed_keras() -> None:
         pytest.skip("needs Keras and JAX or PyTorch")
     environment = os.environ | {"KERAS_BACKEND": backend}
     done = subprocess.run(
-        [sys.executable, "-c", KERAS], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", KERAS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     theirs = json.loads(done.stdout.splitlines()[-1])
     compared = 0
@@ -242,6 +246,10 @@ def test_an_installed_keras_takes_what_is_refused() -> None:
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(keras.__file__).parents[1])])
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": paths}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == ""

@@ -56,7 +56,7 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
 
 
 cdef Chain chain_of(list ops, width, out, list memory) except *:
-    """An op table in memory of its own, which is added to the list."""
+    """Return a chain whose op table has its own memory, which is appended to the list."""
     cdef Chain chain
     cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
     cdef int i
@@ -91,7 +91,7 @@ cdef class PassTrial:
         return threads if self.team_pays() != self.is_trial(now) else 1
 
     cpdef note(self, int threads, double seconds, double flops, double now):
-        """The pass that began at `now` with these threads took so many seconds."""
+        """Record how long the pass took that began at `now` with these threads."""
         cdef bint trial = self.is_trial(now), paid = self.team_pays()
         if threads > 1:
             self.together = seconds / flops
@@ -142,7 +142,7 @@ cdef class Engine:
     cdef double next_trial
     cdef double pause               # from one trial to the next
     cdef int trial_part             # how far one has come
-    cdef PassTrial passes
+    cdef PassTrial infer_trial, gradient_trial, sensitivity_trial   # one each: they cost differently
     cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
@@ -176,7 +176,9 @@ cdef class Engine:
         self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
-        self.passes = PassTrial()
+        self.infer_trial = PassTrial()
+        self.gradient_trial = PassTrial()
+        self.sensitivity_trial = PassTrial()
         self.product.kind = LOSS_PRODUCT
         self.product.target_scale = 1
         self.peak.kind = LOSS_PEAK
@@ -635,7 +637,7 @@ cdef class Engine:
         elif run.losses_too:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
-        self.go_through(run, self.k.infer, self.flops)
+        self.go_through(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
     def loss_and_grad(self, Data data not None, bint given=False):
@@ -667,7 +669,7 @@ cdef class Engine:
         run.denominator = denominator_of(run)
         self.refuse_if_busy()
         threads = run.n_threads
-        run.n_threads = threads_of_team(self.passes.choose(threads, self.k.now()))
+        run.n_threads = threads_of_team(self.gradient_trial.choose(threads, self.k.now()))
         begin = self.k.now()
         self.busy = True
         try:
@@ -683,7 +685,7 @@ cdef class Engine:
         finally:
             self.busy = False
         if threads > 1:
-            self.passes.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
+            self.gradient_trial.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint given=False, Py_ssize_t version=-1):
@@ -704,12 +706,13 @@ cdef class Engine:
         else:
             workspace.refuse_function()
         run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
-        self.go_through(run, self.k.sensitivity, 3 * self.flops)
+        self.go_through(run, self.k.sensitivity, 3 * self.flops, self.sensitivity_trial)
 
-    cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops) except -1:
+    cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
+                        PassTrial trial) except -1:
         """All chunks, some at a time: in between Python's signal handlers run."""
         cdef int most = run.n_threads
-        cdef Py_ssize_t threads = threads_of_team(self.passes.choose(most, self.k.now()))
+        cdef Py_ssize_t threads = threads_of_team(trial.choose(most, self.k.now()))
         cdef double first = self.k.now()
         cdef double begin, seconds, chunk_flops = flops * run.data.n / run.n_chunks
         cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / chunk_flops, 1e9)
@@ -725,7 +728,7 @@ cdef class Engine:
                 seconds = max(self.k.now() - begin, 1e-6)
                 together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
         if most > 1:
-            self.passes.note(<int>threads, self.k.now() - first, flops * run.data.n, first)
+            trial.note(<int>threads, self.k.now() - first, flops * run.data.n, first)
         return 0
 
     cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):

@@ -237,7 +237,7 @@ class Layer:
         return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The copy has weights of its own and is in no model.
+        # A copy owns its weights and belongs to no model.
         copies = {name: view.copy() for name, view in self.named_weights.items()}
         return vars(self) | {"named_weights": copies, "home": None, "models": []}
 

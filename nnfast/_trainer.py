@@ -158,7 +158,7 @@ class Program:
                     y = metric.fitted(y, self.plan.n_out)
                 if type(metric) in BUILT_IN:
                     yield name, metric.totals(y, outputs, weight)
-                else:  # a class of the caller's, which may work in place
+                else:  # a user-defined class may modify its arguments in place
                     own = None if weight is None else weight.copy()
                     yield name, metric.totals(y.copy(), outputs.copy(), own)
 
@@ -220,7 +220,7 @@ class Running:
         """Take a batch: its number of rows, its loss, and what its metrics sum."""
         self.rows += rows
         self.total += loss * rows
-        # All of them first: functions of the caller's run as they do elsewhere.
+        # User-defined metrics run first, outside of `quiet`, so that their warnings are shown.
         found = dict(totals)
         if found and self.sums:
             metrics = self.program.metrics

@@ -60,7 +60,7 @@ class _InPlace(Initializer):
     def fill(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         if type(self).draw is _InPlace.draw:
             self._write(view, rng)
-        else:  # a subclass of the caller's draws something else
+        else:  # a user-defined subclass may draw something else
             super().fill(view, rng)
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:

@@ -242,8 +242,8 @@ class R2Score(Metric):
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)², n.
 
-        Targets are measured from an origin of theirs, the first one, because the squares of
-        what is far from zero would cancel.
+        The first target is subtracted from all of them: the squares of numbers far from zero
+        would cancel.
         """
         targets = y.astype(np.float64)
         w = np.ones(len(y)) if weight is None else weight
@@ -394,7 +394,7 @@ TABLE: dict[str, type[Metric]] = {
 }
 _resolve.name_constructors(TABLE.values())
 
-# Those that leave the rows that they are given as they are; a class of the caller's may not.
+# These classes do not modify their arguments; a user-defined class may.
 BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
 
 

@@ -438,7 +438,7 @@ class Sequential(Gradients, Files):
         return _result(program.evaluate(samples), return_dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What `save` writes, with functions of the caller's as pickle has them.
+        # A pickle holds what `save` writes, and user-defined functions by reference.
         return _unpickled, (self._state(),)
 
     def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:

@@ -49,7 +49,7 @@ HEADER_LIMIT = 2**24
 OUTPUT_LIMIT = 2**22
 BETWEEN_LIMIT = 2**24
 # Times as many as its inputs or the numbers in its file may be made, as 64 filters make of gray
-# images. Whoever predicts brings the inputs, but nobody brings as many as a file may claim.
+# images. The caller's inputs exist, but a file may claim any number of them.
 GROWTH = 64
 GROWTH_LIMIT = 2**28
 
@@ -151,7 +151,7 @@ def _mode(target: Path) -> int | None:
 
 
 def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | None) -> None:
-    """Put `content` in the place of `target`, by way of a temporary file."""
+    """Replace `target` with `content` through a temporary file."""
     file, temporary = _temporary(target.parent)
     try:
         with file:
@@ -204,11 +204,11 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove_stale(path: Path, here: bool) -> None:
-    """Remove a temporary file that nobody has locked, or can be writing to any more.
+    """Remove a temporary file that has no lock and no living writer.
 
-    The number of a process is no sign of its life: containers of one machine and one name do not
-    see each other's. Where a file system has no locks, or its machines may not see each other's,
-    age decides.
+    A process number does not tell whether the writer lives: containers with one host name do not
+    see each other's processes. Where a file system has no locks, or its machines may not see each
+    other's, age decides.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):

@@ -32,7 +32,7 @@ SKLEARN = find_spec("sklearn") is not None
 
 
 def results(threads: int) -> list[Any]:
-    """Return what a model and an estimator compute with teams of so many threads."""
+    """Return what a model and an estimator compute with teams of `threads` threads."""
     _engine.force_threads(threads)
     nnfast.set_seed(0)
     model = nnfast.Sequential([layers.Dense(32, "tanh", input_dim=16), layers.Dense(16)])
@@ -50,7 +50,7 @@ def results(threads: int) -> list[Any]:
 
 
 def allow(threads: int) -> None:
-    """Let this user have so many threads."""
+    """Limit the number of threads that this user may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_NPROC, (threads, hard))
 
@@ -96,7 +96,7 @@ def again(expected: list[Any], extra: int) -> int:
 
 
 def several(expected: list[Any], extra: int) -> int:
-    """Threads of the caller's share what there is; none takes what another has found free."""
+    """Several Python threads open teams at once; none takes threads that another has reserved."""
     callers = 3
     allow(1 + callers + extra)
     together = threading.Barrier(callers)

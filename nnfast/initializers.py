@@ -22,6 +22,7 @@ from nnfast._validation import integer, real
 Floats = NDArray[np.float64]
 
 _BLOCK = 1 << 16  # elements that are drawn at a time
+_PANEL = 1 << 17  # elements of a matrix whose columns are made orthonormal at a time
 
 # Standard deviation of a standard normal truncated to [-2, 2].
 _TRUNCATED_STD = 0.87962566103423978
@@ -173,12 +174,11 @@ class TruncatedNormal(RandomNormal):
 
 
 @dataclass(frozen=True)
-class Orthogonal(Initializer):
+class Orthogonal(_InPlace):
     """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014).
 
     Q of the QR decomposition of a normal matrix, signs of R's diagonal taken into Q, so that
-    every such Q is equally likely. Needs at least two axes; all but the last count as one. The
-    decomposition takes four to five times the memory of the matrix in float64.
+    every such Q is equally likely. Needs at least two axes; all but the last count as one.
 
     Parameters
     ----------
@@ -196,17 +196,16 @@ class Orthogonal(Initializer):
     gain: float = 1.0
     seed: int | None = None
 
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        if len(shape) < 2:
+    def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
+        if view.ndim < 2:
             raise ValueError(
-                f"Orthogonal needs at least two axes; received shape {shape}: biases cannot have it"
+                f"Orthogonal needs at least two axes; received shape {view.shape}: "
+                "biases cannot have it"
             )
-        rows, columns = math.prod(shape[:-1]), shape[-1]
-        tall = (max(rows, columns), min(rows, columns))
-        q, r = np.linalg.qr(_generator(self.seed, rng).standard_normal(tall))
-        q *= np.where(np.diag(r) < 0.0, -1.0, 1.0)
-        q *= self.gain
-        return (q if rows >= columns else q.T).reshape(shape)
+        matrix = view.reshape(-1, view.shape[-1])
+        tall = matrix if len(matrix) >= matrix.shape[1] else matrix.T
+        _write_orthonormal(tall, _generator(self.seed, rng))
+        view *= self.gain
 
 
 @dataclass(frozen=True)
@@ -453,6 +452,26 @@ def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     flat = array.reshape(-1)
     for begin in range(0, flat.size, _BLOCK):
         yield flat[begin : begin + _BLOCK]
+
+
+def _write_orthonormal(tall: NDArray[Any], rng: np.random.Generator) -> None:
+    """Write orthonormal columns, a panel of columns at a time.
+
+    NumPy's QR decomposition of the whole matrix would take three copies of it in float64. A panel
+    is decomposed after what lies along the panels before it has been subtracted, twice, because
+    the first time leaves rounding errors of what it subtracts (Gram-Schmidt; "twice is enough",
+    Giraud et al., 2005). A small matrix is one panel.
+    """
+    rows, columns = tall.shape
+    width = max(1, _PANEL // rows, columns // 32)
+    panels = [tall[:, begin : begin + width] for begin in range(0, columns, width)]
+    for number, panel in enumerate(panels):
+        z = rng.standard_normal(panel.shape)
+        for before in 2 * panels[:number]:
+            q = before.astype(np.float64)
+            z -= q @ (q.T @ z)
+        q, r = np.linalg.qr(z)
+        panel[...] = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
 
 
 def _write_truncated(

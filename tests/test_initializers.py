@@ -67,6 +67,27 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(product, 9.0 * np.eye(len(product)), atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(600, 600), (300, 3000), (3, 500, 401)])
+def test_orthogonal_in_panels(
+    shape: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the panels, it is the Q of NumPy that has a positive diagonal in R."""
+    monkeypatch.setattr(initializers, "_PANEL", 0)
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    tall, few = max(rows, columns), min(rows, columns)
+    width = few // 32
+    rng = np.random.default_rng(1)
+    drawn = [rng.standard_normal((tall, min(width, few - i))) for i in range(0, few, width)]
+    q, r = np.linalg.qr(np.concatenate(drawn, axis=1))
+    expected = q * np.sign(np.diag(r))
+    found = np.empty(shape, dtype)
+    initializers.Orthogonal().fill(found, np.random.default_rng(1))
+    matrix = found.reshape(rows, columns)
+    tolerance = 1e-11 if dtype == np.float64 else 2e-5
+    np.testing.assert_allclose(matrix if rows >= columns else matrix.T, expected, atol=tolerance)
+
+
 def test_orthogonal_has_no_preferred_sign() -> None:
     w = initializers.Orthogonal().draw((2000, 1), np.random.default_rng(0))
     assert abs((w > 0).mean() - 0.5) < 0.05

@@ -351,6 +351,7 @@ else:
         ("random_normal", 1.3),
         ("ones", 1.3),
         ("identity", 1.3),
+        ("orthogonal", 1.8),
     ],
 )
 def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_path: Path) -> None:
@@ -362,7 +363,7 @@ def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_p
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < most
+    assert float(result.stdout) < most, result.stdout
 
 
 @pytest.mark.parametrize("train", ["fit", "stream", "callbacks", "function", "evaluate"])

@@ -5,12 +5,13 @@ A test compares the pages with what this makes, so that they cannot go stale.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import nnfast
 
 FAMILIES = (
     "models",
@@ -82,7 +83,7 @@ def names(module: ModuleType, thing: Any) -> str:
 
 def page(family: str) -> str:
     """Return one page as Markdown."""
-    module = importlib.import_module(f"nnfast.{family}")
+    module = getattr(nnfast, family)
     rows = [
         (f"`{name}`", names(module, thing), summary(module, name, thing))
         for name, thing in entries(module)

@@ -4,20 +4,22 @@
 ``import nnfast as tf``.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nnfast._engine import get_num_threads, set_num_threads, show_config
 from nnfast._version import __version__
 
 if TYPE_CHECKING:
+    import nnfast as keras
     from nnfast import (
         activations,
         callbacks,
         constraints,
         datasets,
         initializers,
-        keras,
         kernels,
         layers,
         losses,
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
         optimizers,
         plotting,
         regularizers,
-        schedules,
     )
-    from nnfast._config import set_default_dtype, set_seed
+    from nnfast._utils.config import set_default_dtype, set_seed
     from nnfast.estimators import MLPClassifier as MLPClassifier
     from nnfast.estimators import MLPRegressor as MLPRegressor
     from nnfast.layers import Input
     from nnfast.models import Sequential, load_model
+    from nnfast.optimizers import schedules
 
 __all__ = [
     "Input",
@@ -71,9 +73,20 @@ _HOMES = {
     "Input": "layers",
     "Sequential": "models",
     "load_model": "models",
-    "set_default_dtype": "_config",
-    "set_seed": "_config",
+    "schedules": "optimizers",
+    "set_default_dtype": "_utils.config",
+    "set_seed": "_utils.config",
 }
+
+
+class _Schedules(ModuleType):
+    """`nnfast.schedules`, which is `nnfast.optimizers.schedules`, loaded at its first use."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("nnfast.optimizers.schedules"), name)
+
+
+sys.modules[f"{__name__}.schedules"] = _Schedules(f"{__name__}.schedules")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import _validation
 from nnfast._engine import ACTIVATIONS, SLOPE_NEEDS_INPUT, core
-from nnfast._resolve import choose
+from nnfast._utils import checks
+from nnfast._utils.registry import choose
 
 Array = NDArray[Any]
 
@@ -42,7 +42,7 @@ class Activation:
 
     def __post_init__(self) -> None:
         # The slope is told from the sign of f(x), which must be that of x.
-        object.__setattr__(self, "alpha", _validation.real("alpha", self.alpha, low=0.0))
+        object.__setattr__(self, "alpha", checks.real("alpha", self.alpha, low=0.0))
 
     @property
     def id(self) -> int:
@@ -71,9 +71,9 @@ class Activation:
         """
         if approximate:
             return self.form(approximate)(x, out)
-        array = _validation.kernel_array("x", x, None)
-        out = _validation.kernel_output("out", out, array.shape, array.dtype)
-        rows = _validation.as_rows(array), self.id, self.alpha, _validation.as_rows(out)
+        array = checks.kernel_array("x", x, None)
+        out = checks.kernel_output("out", out, array.shape, array.dtype)
+        rows = checks.as_rows(array), self.id, self.alpha, checks.as_rows(out)
         core.activation_forward(*rows)
         return out
 

@@ -9,14 +9,14 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from nnfast import _resolve
 from nnfast._engine import AXES, CONSTRAINTS
-from nnfast._validation import Shape, integer, real
+from nnfast._utils import registry
+from nnfast._utils.checks import Shape, integer, real
 
 Axis = int | Sequence[int]
 
 
-class Constraint(_resolve.Configured):
+class Constraint(registry.Configured):
     """Base of the constraints. They are set once, because models are compiled from them.
 
     Attributes
@@ -190,7 +190,7 @@ TABLE: dict[str, type[Constraint]] = {
     "unit_norm": UnitNorm,
     "min_max_norm": MinMaxNorm,
 }
-_resolve.name_constructors(TABLE.values())
+registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Constraint | None:
@@ -210,10 +210,10 @@ def resolve(identifier: object) -> Constraint | None:
     """
     if identifier is None:
         return None
-    return _resolve.resolve("constraint", identifier, Constraint, TABLE)
+    return registry.resolve("constraint", identifier, Constraint, TABLE)
 
 
 # Keras' names.
 get = deserialize = resolve
-serialize = _resolve.describe
+serialize = registry.describe
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

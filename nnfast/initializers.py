@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import _resolve
-from nnfast._validation import integer, real
+from nnfast._utils import registry
+from nnfast._utils.checks import integer, real
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ _TRUNCATED_STD = 0.87962566103423978
 
 
 @dataclass(frozen=True)
-class Initializer(_resolve.Configured):
+class Initializer(registry.Configured):
     """Base of the initializers."""
 
     def __post_init__(self) -> None:
@@ -269,10 +269,10 @@ class VarianceScaling(_InPlace):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._keep(scale=real("scale", self.scale, above=0.0))
-        _resolve.choose("mode", self.mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
+        registry.choose("mode", self.mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
         kinds = {kind: kind for kind in ("truncated_normal", "untruncated_normal", "uniform")}
         kinds["normal"] = "truncated_normal"
-        kind = _resolve.choose("distribution", str(self.distribution).lower(), kinds)
+        kind = registry.choose("distribution", str(self.distribution).lower(), kinds)
         self._keep(distribution=kind)
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
@@ -299,7 +299,7 @@ class _Scaling(VarianceScaling):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(*self.case, seed)
 
-    __repr__ = _resolve.Configured.__repr__
+    __repr__ = registry.Configured.__repr__
 
 
 class GlorotUniform(_Scaling):
@@ -372,7 +372,7 @@ TABLE: dict[str, type[Initializer]] = {
     "zero": Zeros,
     "one": Ones,
 }
-_resolve.name_constructors(TABLE.values())
+registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Initializer:
@@ -392,7 +392,7 @@ def resolve(identifier: object) -> Initializer:
     >>> resolve("he_normal")
     HeNormal(seed=None)
     """
-    return _resolve.resolve("initializer", identifier, Initializer, TABLE)
+    return registry.resolve("initializer", identifier, Initializer, TABLE)
 
 
 def get(identifier: object) -> Initializer | None:
@@ -408,7 +408,7 @@ def get(identifier: object) -> Initializer | None:
 
 # Keras' names.
 deserialize = resolve
-serialize = _resolve.describe
+serialize = registry.describe
 
 
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:

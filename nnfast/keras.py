@@ -17,8 +17,8 @@ from nnfast import (
     optimizers,
     plotting,
     regularizers,
-    schedules,
 )
+from nnfast.optimizers import schedules
 
 # Without these entries `from nnfast.keras.layers import Dense` would load a second copy.
 for _module in (
@@ -26,4 +26,5 @@ for _module in (
     *(layers, losses, metrics, models, optimizers, plotting, regularizers, schedules),
 ):
     sys.modules[_module.__name__.replace("nnfast", __name__)] = _module
+sys.modules[f"{__name__}.schedules"] = schedules
 sys.modules[__name__] = nnfast  # what the import statement then returns

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import _validation, activations, losses, optimizers
+from nnfast import activations, losses, optimizers
+from nnfast._data import arrays
 from nnfast._engine import core
+from nnfast._utils import checks
 
 Array = NDArray[Any]
 
@@ -69,10 +71,10 @@ def dense_forward(
     array([[0.]])
     """
     f = activations.resolve(activation)
-    x = _validation.kernel_array("x", x, 2)
-    w = _validation.kernel_array("w", w, 2, x.dtype, shape=(x.shape[1], None))
-    b = _validation.kernel_array("b", b, 1, x.dtype, shape=(w.shape[1],))
-    out = _validation.kernel_output("out", out, (len(x), w.shape[1]), x.dtype)
+    x = checks.kernel_array("x", x, 2)
+    w = checks.kernel_array("w", w, 2, x.dtype, shape=(x.shape[1], None))
+    b = checks.kernel_array("b", b, 1, x.dtype, shape=(w.shape[1],))
+    out = checks.kernel_output("out", out, (len(x), w.shape[1]), x.dtype)
     core.dense_forward(x, w, b, f.id, f.alpha, out)
     return out
 
@@ -120,11 +122,11 @@ def dense_backward(
     (array([[3., 4.]]), array([1., 2.]), array([1.]))
     """
     f = activations.resolve(activation)
-    dout = _validation.kernel_array("dout", dout, 2)
+    dout = checks.kernel_array("dout", dout, 2)
     m, n_out = dout.shape
-    x = _validation.kernel_array("x", x, 2, dout.dtype, shape=(m, None))
-    w = _validation.kernel_array("w", w, 2, dout.dtype, shape=(x.shape[1], n_out))
-    out = _validation.kernel_array("out", out, 2, dout.dtype, shape=(m, n_out))
+    x = checks.kernel_array("x", x, 2, dout.dtype, shape=(m, None))
+    w = checks.kernel_array("w", w, 2, dout.dtype, shape=(x.shape[1], n_out))
+    out = checks.kernel_array("out", out, 2, dout.dtype, shape=(m, n_out))
     dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, dout.dtype)
     z = _before(f, "z", z, out)
     core.dense_backward(dout, x, w, out, z, f.id, f.alpha, dx, dw, db)
@@ -195,11 +197,11 @@ def activation_backward(
     array([[0., 2.]])
     """
     f = activations.resolve(activation)
-    dout = _validation.kernel_array("dout", dout, None)
-    out = _validation.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
+    dout = checks.kernel_array("dout", dout, None)
+    out = checks.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
     dx = np.empty_like(dout)
     x = _before(f, "x", x, out)
-    rows = _validation.as_rows
+    rows = checks.as_rows
     core.activation_backward(rows(dout), rows(out), rows(x), f.id, f.alpha, rows(dx))
     return dx
 
@@ -237,14 +239,14 @@ def loss(
     (0.6931, array([[ 0.5, -0.5]]))
     """
     chosen = losses.resolve(loss)
-    y_pred = _validation.kernel_array("y_pred", y_pred, 2)
+    y_pred = checks.kernel_array("y_pred", y_pred, 2)
     m, n = y_pred.shape
     if y_pred.size == 0:
         raise ValueError(f"y_pred: expected at least one row and one column, got shape {(m, n)}")
-    target = _validation.targets("y_true", y_true, m, (n,), chosen, y_pred.dtype.name)
+    target = arrays.targets("y_true", y_true, m, (n,), chosen, y_pred.dtype.name)
     if chosen.sparse:
         target = np.eye(n, dtype=y_pred.dtype)[target]
-    weight = _validation.sample_weights("sample_weight", sample_weight, m)
+    weight = arrays.sample_weights("sample_weight", sample_weight, m)
     gradient = np.empty_like(y_pred)
     kind, _ = chosen.engine_loss("linear")
     ones = np.ones(m) if weight is None else weight
@@ -291,10 +293,10 @@ def optimizer_step(
     if not isinstance(params, np.ndarray):
         raise TypeError(f"params: expected an array to update, got {type(params).__name__}")
     n = params.size
-    params = _validation.kernel_output("params", params, (n,), params.dtype)
-    g = _validation.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
-    slots = _validation.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
-    iteration = _validation.integer("iteration", iteration, minimum=0)
+    params = checks.kernel_output("params", params, (n,), params.dtype)
+    g = checks.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
+    slots = checks.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
+    iteration = checks.integer("iteration", iteration, minimum=0)
     largest = chosen.clipnorm or chosen.global_clipnorm  # the same for a single array
     if largest is not None:
         norm = float(np.linalg.norm(g.astype(np.float64)))
@@ -323,4 +325,4 @@ def _before(f: activations.Activation, name: str, value: ArrayLike | None, out: 
         return out
     if value is None:
         raise ValueError(f"{name} is needed for the derivative of {f.name!r}; received None")
-    return _validation.kernel_array(name, value, out.ndim, out.dtype, shape=out.shape)
+    return checks.kernel_array(name, value, out.ndim, out.dtype, shape=out.shape)

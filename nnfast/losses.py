@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import _resolve
 from nnfast._engine import LOSSES
-from nnfast._validation import Shape, entries, flag, real, real_array
+from nnfast._utils import registry
+from nnfast._utils.checks import Shape, entries, flag, real, real_array
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Loss(_resolve.Configured):
+class Loss(registry.Configured):
     """Base of the losses.
 
     Attributes
@@ -449,7 +449,7 @@ TABLE: dict[str, type[Loss]] = {
     "cce": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }
-_resolve.name_constructors(TABLE.values())
+registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Loss:
@@ -469,7 +469,7 @@ def resolve(identifier: object) -> Loss:
     """
     if callable(identifier) and not isinstance(identifier, (type, Loss)):
         return FunctionLoss(identifier)
-    return _resolve.resolve("loss", identifier, Loss, TABLE)
+    return registry.resolve("loss", identifier, Loss, TABLE)
 
 
 def get(identifier: object) -> Loss | None:
@@ -485,4 +485,4 @@ def get(identifier: object) -> Loss | None:
 
 # Keras' names.
 deserialize = resolve
-serialize = _resolve.describe
+serialize = registry.describe

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._resolve import choose
-from nnfast._validation import entries
-
-if TYPE_CHECKING:
-    from nnfast.callbacks import History
+from nnfast._utils.checks import entries
+from nnfast._utils.registry import choose
 
 __all__ = ["learning_curves"]
 
 
+class _Recorded(Protocol):
+    """What is drawn of a History."""
+
+    @property
+    def history(self) -> Mapping[str, Sequence[float]]:
+        """The values of every key."""
+
+    @property
+    def epochs(self) -> Mapping[str, Sequence[int]]:
+        """The epochs that they are of."""
+
+
 def learning_curves(
-    history: History | Mapping[str, Sequence[float]],
+    history: _Recorded | Mapping[str, Sequence[float]],
     keys: Sequence[str] | None = None,
     axes: Any = None,
 ) -> Any:
@@ -63,8 +72,9 @@ def learning_curves(
         raise ImportError(
             "Plots need matplotlib, which is not installed: pip install 'nnfast[plot]'"
         ) from None
+    epochs: Mapping[str, Sequence[int]] = {}
     if isinstance(history, Mapping):
-        values, epochs = dict(history), {}
+        values = dict(history)
     elif not hasattr(history, "history"):
         raise TypeError(f"history must be what fit returns; received {history!r}")
     else:

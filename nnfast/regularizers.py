@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nnfast import _resolve
-from nnfast._validation import real
+from nnfast._utils import registry
+from nnfast._utils.checks import real
 
 
 @dataclass(frozen=True)
-class L1L2(_resolve.Configured):
+class L1L2(registry.Configured):
     """The penalty l1·Σ|w| + l2·Σw², as in Keras.
 
     Parameters
@@ -73,7 +73,7 @@ class L2(L1L2):
 
 
 TABLE: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
-_resolve.name_constructors(TABLE.values())
+registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> L1L2 | None:
@@ -93,10 +93,10 @@ def resolve(identifier: object) -> L1L2 | None:
     """
     if identifier is None:
         return None
-    return _resolve.resolve("regularizer", identifier, L1L2, TABLE)
+    return registry.resolve("regularizer", identifier, L1L2, TABLE)
 
 
 # Keras' names.
 get = deserialize = resolve
-serialize = _resolve.describe
+serialize = registry.describe
 l1, l2, l1_l2 = L1, L2, L1L2

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import nnfast
-from nnfast import Sequential, callbacks, layers, losses, optimizers, regularizers, schedules
+from nnfast import Sequential, callbacks, layers, losses, optimizers, regularizers
+from nnfast.optimizers import schedules
 
 Results = dict[str, Any]
 

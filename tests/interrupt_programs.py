@@ -96,7 +96,7 @@ def lbfgs(threads: int) -> None:
     nnfast.set_num_threads(threads)
     # From these weights the first iteration takes three evaluations (others may take four).
     model = nnfast.MLPClassifier((512, 512), solver="lbfgs", random_state=0)
-    plain = nnfast.estimators._rows.Rows.loss_and_grad
+    plain = nnfast.estimators.rows.Rows.loss_and_grad
     evaluations: list[int] = []
     begun = threading.Event()
     wanted = 0
@@ -107,7 +107,7 @@ def lbfgs(threads: int) -> None:
             begun.set()
         return plain(rows, engine)
 
-    nnfast.estimators._rows.Rows.loss_and_grad = evaluate
+    nnfast.estimators.rows.Rows.loss_and_grad = evaluate
 
     def fit() -> None:
         with warnings.catch_warnings(record=True) as said:

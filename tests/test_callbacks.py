@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import callbacks, layers, optimizers, schedules
+from nnfast import callbacks, layers, optimizers
+from nnfast.optimizers import schedules
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3))

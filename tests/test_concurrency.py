@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import nnfast
 from nnfast import callbacks, layers
-from nnfast._plan import compile_plan
+from nnfast._plan.plan import compile_plan
 
 Array = NDArray[Any]
 SECONDS = 2.0

@@ -23,8 +23,8 @@ from nnfast import (
     models,
     optimizers,
     regularizers,
-    schedules,
 )
+from nnfast.optimizers import schedules
 
 X = np.random.default_rng(0).normal(size=(12, 4))
 

@@ -14,7 +14,8 @@ import pytest
 from test_config import LAYERS
 
 import nnfast
-from nnfast import Sequential, layers, optimizers, schedules
+from nnfast import Sequential, layers, optimizers
+from nnfast.optimizers import schedules
 
 X = np.random.default_rng(0).normal(size=(50, 4))
 Y = np.random.default_rng(1).normal(size=(50, 1))

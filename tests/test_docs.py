@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 import re
 import runpy
 from pathlib import Path
@@ -15,17 +14,18 @@ import pytest
 import nnfast
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = Path(nnfast.__file__).parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(
-    module.name
-    for module in pkgutil.iter_modules(nnfast.__path__, "nnfast.")
-    if module.name not in ("nnfast.keras",)
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "keras.py"
 )
 
 
-@pytest.mark.parametrize("name", [*MODULES, "nnfast._engine"])
+@pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name, tmp_path, monkeypatch):
-    if name == "nnfast.estimators":
+    if name.startswith("nnfast.estimators"):
         pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     with np.printoptions():

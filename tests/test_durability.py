@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import layers, saving
+from nnfast import layers
+from nnfast._utils import container
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -54,7 +55,7 @@ def test_training_that_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path
     assert digest == kill_programs.digest(nnfast.load_model(last))
 
 
-def temporary(folder: Path, machine: str = saving._MACHINE, process: int = 12) -> Path:
+def temporary(folder: Path, machine: str = container._MACHINE, process: int = 12) -> Path:
     """Return the name of a temporary file of some process."""
     return folder / f".nnfast-{machine}-{process}-0123abcd.tmp"
 
@@ -78,8 +79,8 @@ def test_only_temporaries_that_nobody_writes_to_are_swept(tmp_path: Path) -> Non
         made_old(temporary(tmp_path, process=14)),
         temporary(tmp_path, "0" * 8, process=13),
         temporary(tmp_path, process=0),
-        tmp_path / f"nnfast-{saving._MACHINE}-12-0123abcd.tmp",
-        tmp_path / f".nnfast-{saving._MACHINE}-12-mine.tmp",
+        tmp_path / f"nnfast-{container._MACHINE}-12-0123abcd.tmp",
+        tmp_path / f".nnfast-{container._MACHINE}-12-mine.tmp",
     ]
     for path in (stale[0], stale[1], *kept):
         path.touch(exist_ok=True)
@@ -165,7 +166,7 @@ def test_a_temporary_that_another_process_has_swept_is_made_again(
 ) -> None:
     """Between its creation and its lock whoever sweeps takes it for a dead process's."""
     pytest.importorskip("fcntl")
-    lock, seen = saving._lock, []
+    lock, seen = container._lock, []
 
     def swept_first(descriptor: int) -> bool | None:
         if len(seen) < 2:
@@ -175,7 +176,7 @@ def test_a_temporary_that_another_process_has_swept_is_made_again(
             return lock(descriptor) if len(seen) == 1 else False  # it is gone; it is being removed
         return lock(descriptor)
 
-    monkeypatch.setattr(saving, "_lock", swept_first)
+    monkeypatch.setattr(container, "_lock", swept_first)
     model().save(tmp_path / "model")
     assert len(seen) == 2
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import nnfast
 from nnfast import _engine, kernels, layers, losses, optimizers
-from nnfast._plan import compile_plan
+from nnfast._plan.plan import compile_plan
 
 INT = np.int32
 THREADS = (1, 2, 3, 4, 7)

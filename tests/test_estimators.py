@@ -42,7 +42,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nnfast
-from nnfast import MLPClassifier, MLPRegressor, _engine, callbacks, optimizers, schedules
+from nnfast import MLPClassifier, MLPRegressor, _engine, callbacks, optimizers
+from nnfast.optimizers import schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -794,7 +795,7 @@ def test_ctrl_c_keeps_the_model(solver, monkeypatch):
     kind, x, y, _ = DATA["multiclass"]
     calls = []
     name, method = ("epoch", "epoch") if solver == "adam" else ("lbfgs", "loss_and_grad")
-    plain = getattr(nnfast.estimators._rows.Rows, method)
+    plain = getattr(nnfast.estimators.rows.Rows, method)
 
     def interrupted(*args):
         calls.append(name)
@@ -802,7 +803,7 @@ def test_ctrl_c_keeps_the_model(solver, monkeypatch):
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(nnfast.estimators._rows.Rows, method, interrupted)
+    monkeypatch.setattr(nnfast.estimators.rows.Rows, method, interrupted)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = getattr(nnfast, kind)(hidden_layer_sizes=20, solver=solver, random_state=0).fit(
             x, y

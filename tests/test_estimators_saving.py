@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 pytest.importorskip("sklearn")
 
 import scipy.sparse
+from formats.pickles import make
 
 import nnfast
-from nnfast import activations, callbacks, optimizers, saving, schedules
+from nnfast import activations, callbacks, optimizers
+from nnfast._utils import container
+from nnfast.optimizers import schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -161,7 +165,7 @@ def test_names_of_features_and_sizes_of_files(tmp_path: Path) -> None:
     one.save(tmp_path / "small", include_optimizer=False)
     small = nnfast.load_model(tmp_path / "small")
     np.testing.assert_array_equal(one.predict(frame), small.predict(frame))
-    arrays, description = saving.read(tmp_path / "small")
+    arrays, description = container.read(tmp_path / "small")
     assert set(arrays) == {"coefs/0", "coefs/1", "intercepts/0", "intercepts/1"}
     assert description["estimator"]["training"] is None
     small.partial_fit(frame, X[:, 1])  # with a new optimizer
@@ -191,13 +195,13 @@ def test_what_is_not_saved_is_told_of(tmp_path: Path) -> None:
 
 
 def change(path: Path, *keys: Any, to: Any) -> None:
-    arrays, description = saving.read(path)
+    arrays, description = container.read(path)
     place = description["estimator"]
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = to
     del description["format"]
-    saving.write(path, arrays, description)
+    container.write(path, arrays, description)
 
 
 RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
@@ -240,7 +244,7 @@ def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Pat
     path = tmp_path / "model"
     one = fitted("numbers")
     one.save(path)
-    arrays, description = saving.read(path)
+    arrays, description = container.read(path)
     del description["format"]
     empty = np.empty((0, 2**40), np.float64)
     for name, array in (
@@ -252,7 +256,7 @@ def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Pat
         ("optimizer/9", np.ones(3)),
         ("coefs/1", np.ones((8, 3), np.float32)),
     ):
-        saving.write(path, {**arrays, name: array}, description)
+        container.write(path, {**arrays, name: array}, description)
         with pytest.raises(ValueError, match="is not a model saved by nnfast"):
             nnfast.load_model(path)
 
@@ -315,3 +319,17 @@ def test_sparse_labels_stay_sparse(tmp_path: Path) -> None:
     assert scipy.sparse.issparse(one.predict(X))
     assert scipy.sparse.issparse(two.predict(X))
     assert (one.predict(X) != two.predict(X)).nnz == 0
+
+
+PICKLES = Path(__file__).parent / "formats" / "pickles"
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+@pytest.mark.parametrize("name", ["classifier", "sgd", "regressor", "lbfgs"])
+def test_pickles_of_earlier_versions_load(name: str) -> None:
+    """Their modules had other names."""
+    values = json.loads((PICKLES / "values.json").read_text("utf-8"))[name]
+    estimator = pickle.loads((PICKLES / f"{name}.pickle").read_bytes())
+    tolerance = 1e-6 if estimator.coefs_[0].dtype == np.float64 else 1e-4
+    for found, key in ((make.outputs, "outputs"), (make.continued, "continued")):
+        np.testing.assert_allclose(found(estimator), values[key], rtol=tolerance, atol=tolerance)

@@ -23,7 +23,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import nnfast
-from nnfast import callbacks, optimizers, schedules
+from nnfast import callbacks, optimizers
+from nnfast.optimizers import schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -16,7 +16,7 @@ import pytest
 import nnfast
 from nnfast import _engine, activations, callbacks, layers, optimizers
 from nnfast._engine import Snapshot
-from nnfast._trainer import Program
+from nnfast._runtime.trainer import Program
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")

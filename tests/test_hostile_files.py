@@ -28,11 +28,13 @@ import pytest
 from formats.make import models
 
 import nnfast
-from nnfast import layers, optimizers, saving, schedules
+from nnfast import layers, optimizers
+from nnfast._utils import container
+from nnfast.optimizers import schedules
 
 SKLEARN = find_spec("sklearn") is not None
 if SKLEARN:  # before imports are watched, and memory is limited
-    importlib.import_module("nnfast.estimators._saving")
+    importlib.import_module("nnfast.estimators.files")
 
 FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
 SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
@@ -43,7 +45,15 @@ VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 0.5, -0.0, 1.5, 1e308, -1e308, 5e-324),
     *(2**31 - 1, 2**31, 2**32, 2**40, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30, 10**400),
     *("", "relu", "Dense", "adam", "F32", "F64", "I8", "BF16", "os.system", "builtins.eval"),
-    *("__class__", "nnfast.saving", "../../etc/passwd", "a/b", "\ud800", "\0", "x" * 5000),
+    *(
+        "__class__",
+        "nnfast._utils.container",
+        "../../etc/passwd",
+        "a/b",
+        "\ud800",
+        "\0",
+        "x" * 5000,
+    ),
     *([], {}, [[]], [None], [0], [1], [2, 3], [2**40, 2**40], [2**63], [-1], [0] * 40, [1] * 2000),
     {"class_name": "Dense", "config": {"units": 2**40}},
     {"class_name": "Dense", "config": {"units": 3}, "module": "os", "registered_name": "system"},
@@ -334,7 +344,7 @@ def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None
                 check_sound(model, content)
                 check_saved_again(model, path)
                 sound += 1
-            loaded(saving.weights_by_layer, path)
+            loaded(container.weights_by_layer, path)
         assert time.process_time() - started < SECONDS, case
         assert not _seen, (case, _seen)
     # Both happen: bits of a weight may be any, most of a description may not.
@@ -393,7 +403,7 @@ RULES = {
     "sizes below 0": (replaced("[3, 2]", "[-3, -2]"), "of shape"),
     "another type": (replaced('"F32"', '"I32"'), "type 'I32'"),
     "a header beyond the limit": (
-        change_header(lambda text: text + " " * saving.HEADER_LIMIT),
+        change_header(lambda text: text + " " * container.HEADER_LIMIT),
         "no header of",
     ),
     "a header beyond the file": (

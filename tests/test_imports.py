@@ -8,6 +8,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,59 +17,35 @@ import nnfast
 
 PACKAGE = Path(nnfast.__file__).parent
 
-# From the top down, as docs/design.md has it: a module imports from lower levels or its own.
-LEVELS = [
-    {"__main__", "cli", "demo"},
-    {"keras"},
-    {"__init__"},
-    {"models", "estimators"},
-    {"_gradients", "_files"},
-    {"_compiled"},
-    {"_streams"},
-    {"_chain", "_trainer", "saving", "datasets", "_summary"},
-    {"kernels", "callbacks", "_callback", "_progress", "plotting"},
-    {"layers"},
-    {"_normalization", "_images", "_convolution", "_pooling"},
-    {"_windows"},
-    {"_layer", "metrics", "_counts", "_metric"},
-    {
-        *("losses", "optimizers", "schedules", "initializers", "regularizers", "activations"),
-        "constraints",
-        *("_config", "_plan"),
-    },
-    {"_validation", "_resolve"},
+# From the bottom up, as docs/design.md has it: a module imports from lower floors or its own.
+FLOORS = [
+    {"_version", "_utils"},
     {"_engine"},
-    {"_version"},
+    {"activations", "losses", "optimizers", "initializers", "regularizers", "constraints"}
+    | {"plotting", "datasets"},
+    {"_plan", "_data", "callbacks"},
+    {"layers", "metrics", "kernels"},
+    {"_runtime"},
+    {"models", "estimators"},
+    {"__init__"},
+    {"keras", "demo", "cli"},
 ]
-LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
+FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the modules of the package that a file imports when it runs.
-
-    Names under TYPE_CHECKING are left out: they do not run.
-    """
+    """Return the modules of the package that a file imports: in functions and for types, too."""
     found = set()
-    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            pending += node.orelse
-            continue
-        pending += ast.iter_child_nodes(node)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("nnfast")}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            if (node.module or "") == "nnfast":
-                found |= {
-                    f"nnfast.{alias.name}"
-                    for alias in node.names
-                    if f"nnfast.{alias.name}" in MODULES
-                } or {"nnfast"}
-            elif (node.module or "").startswith("nnfast."):
-                found.add(str(node.module))
-    return {_top(name) for name in found}
+            module = node.module or ""
+            for alias in node.names if module.partition(".")[0] == "nnfast" else ():
+                name = f"{module}.{alias.name}"
+                found.add(name if name in MODULES else module)
+    return found
 
 
 def _top(name: str) -> str:
@@ -84,19 +61,32 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {_module(path) for path in FILES}
 
 
-def test_every_module_has_a_level() -> None:
-    assert {_top(module) for module in MODULES} == set(LEVEL) & {_top(m) for m in MODULES}
+def test_every_module_has_a_floor() -> None:
+    assert len(FLOORS) <= 9
+    assert {_top(module) for module in MODULES} == FLOOR.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
-def test_imports_go_downwards(path: Path) -> None:
+def test_imports_go_down(path: Path) -> None:
     own = _top(_module(path))
-    upwards = {name for name in imported(path) if LEVEL[name] < LEVEL[own]}
+    upwards = {name for name in imported(path) if FLOOR[_top(name)] > FLOOR[own]}
     assert not upwards, f"{_module(path)} imports from above: {sorted(upwards)}"
 
 
-def test_levels_see_an_import_from_above(tmp_path: Path) -> None:
-    """The parser finds the imports that the test above is about."""
+def test_no_circle_of_modules_or_of_folders() -> None:
+    modules = {_module(path): imported(path) - {_module(path)} for path in FILES}
+    # The estimators have one still, between their base and their files.
+    inner = {name: names for name, names in modules.items() if "estimators" not in name}
+    list(TopologicalSorter(inner).static_order())  # raises a CycleError that names the circle
+    folders: dict[str, set[str]] = {}
+    for module, names in modules.items():
+        own = _top(module)
+        folders.setdefault(own, set()).update({_top(name) for name in names} - {own})
+    list(TopologicalSorter(folders).static_order())
+
+
+def test_floors_see_every_import(tmp_path: Path) -> None:
+    """The parser finds the imports that the tests above are about."""
     source = tmp_path / "some.py"
     source.write_text(
         "import nnfast.demo\n"
@@ -105,7 +95,15 @@ def test_levels_see_an_import_from_above(tmp_path: Path) -> None:
         "if TYPE_CHECKING:\n    from nnfast import cli\n"
         "import numpy\n"
     )
-    assert imported(source) == {"demo", "models", "layers"}
+    expected = {"nnfast", "nnfast.demo", "nnfast.models", "nnfast.layers", "nnfast.cli"}
+    assert imported(source) == expected
+
+
+def test_the_root_has_the_public_modules() -> None:
+    files = [path for path in PACKAGE.iterdir() if path.is_file() and path.suffix != ".pyc"]
+    assert len(files) <= 14, sorted(path.name for path in files)
+    underscored = {path.name for path in files if path.name.startswith("_")}
+    assert underscored == {"__init__.py", "_version.py"}
 
 
 def test_only_the_estimators_are_built_on_scikit_learn() -> None:

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import _validation, layers
+from nnfast import layers
+from nnfast._data import arrays
 
 SINGLE = np.dtype(np.float32)
 
@@ -153,16 +154,16 @@ IN_PLACE: dict[str, Callable[[NDArray[Any]], Any]] = {
 @pytest.mark.parametrize("form", IN_PLACE)
 def test_read_in_place(form: str) -> None:
     given = IN_PLACE[form](numbers().astype(np.float32))
-    checked = _validation.features("x", given, (3,), SINGLE)
-    again = _validation.features("x", given, (3,), SINGLE)
+    checked = arrays.features("x", given, (3,), SINGLE)
+    again = arrays.features("x", given, (3,), SINGLE)
     assert np.shares_memory(checked, again)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool])
 def test_bytes_stay_bytes(dtype: Any) -> None:
     x = numbers().astype(dtype)
-    assert np.shares_memory(_validation.features("x", x, (3,), SINGLE), x)
-    assert _validation.features("x", x[::2], (3,), SINGLE).dtype == np.uint8
+    assert np.shares_memory(arrays.features("x", x, (3,), SINGLE), x)
+    assert arrays.features("x", x[::2], (3,), SINGLE).dtype == np.uint8
 
 
 def peak_of(call: Callable[[], Any]) -> int:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnfast import _engine, layers, regularizers
-from nnfast._plan import LINE, ODD_LINES, Plan, compile_plan, stride
+from nnfast._plan.memory import LINE, ODD_LINES, stride
+from nnfast._plan.plan import Plan, compile_plan
 
 KINDS = {number: name for name, number in _engine.OPS.items()}
 

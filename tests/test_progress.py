@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _progress, callbacks, layers, plotting
+from nnfast import callbacks, layers, plotting
+from nnfast._runtime import progress
 
 X, Y = np.random.default_rng(0).normal(size=(64, 3)), np.ones(64)
 
@@ -92,7 +93,7 @@ def test_live(
     pytest.importorskip(bar)
     if bar == "tqdm":
         without(monkeypatch, "rich")
-    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     used = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(f"said {epoch}"))
     if by_batch:
         used = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
@@ -133,10 +134,10 @@ def test_the_bar_is_closed_after_an_error(terminal: Terminal) -> None:
     assert terminal.getvalue().rindex(show) > terminal.getvalue().rindex(hide)
 
 
-class Drawn(_progress.Live):
+class Drawn(progress.Live):
     """Keeps what it is to draw."""
 
-    def __init__(self, extent: _progress.Extent, clock: Any) -> None:
+    def __init__(self, extent: progress.Extent, clock: Any) -> None:
         super().__init__(extent, clock)
         self.drawings: list[tuple[int, int, str, str]] = []
         self.lines: list[str] = []
@@ -157,7 +158,7 @@ class Clock:
 
 def test_the_clock_decides_what_is_drawn() -> None:
     clock = Clock()
-    bar = Drawn(_progress.Extent(0, 1000, 10, 320), clock)
+    bar = Drawn(progress.Extent(0, 1000, 10, 320), clock)
     for epoch in range(1000):
         for step in range(1, 11):
             clock.now += 0.0005
@@ -175,7 +176,7 @@ def test_the_clock_decides_what_is_drawn() -> None:
 
 def test_batches_that_are_not_known_before() -> None:
     clock = Clock()
-    extent = _progress.Extent(0, 2, None, None)
+    extent = progress.Extent(0, 2, None, None)
     bar = Drawn(extent, clock)
     for step in range(1, 4):
         clock.now += 1.0
@@ -188,15 +189,15 @@ def test_batches_that_are_not_known_before() -> None:
 @pytest.mark.parametrize("bar", ["rich", "tqdm"])
 @pytest.mark.parametrize("steps", [None, 3])
 def test_bars_of_a_generator(bar: str, steps: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     terminal = Terminal()
-    extent = _progress.Extent(0, 1, steps, None)
+    extent = progress.Extent(0, 1, steps, None)
     if bar == "rich":
         console = pytest.importorskip("rich.console").Console(file=terminal, force_terminal=True)
-        drawn: Any = _progress.RichBar(extent, console)
+        drawn: Any = progress.RichBar(extent, console)
     else:
         pytest.importorskip("tqdm")
-        drawn = _progress.TqdmBar(extent, terminal)
+        drawn = progress.TqdmBar(extent, terminal)
     for step in range(1, 4):
         drawn.update(0, step, lambda metrics: {"loss": 1.5})
     drawn.epoch_end(0, {"loss": 0.5}, 0.1)
@@ -208,7 +209,7 @@ def test_bars_of_a_generator(bar: str, steps: int | None, monkeypatch: pytest.Mo
 
 def test_metrics_of_an_unfinished_epoch_take_a_small_share_of_the_time() -> None:
     clock = Clock()
-    bar = Drawn(_progress.Extent(0, 1, 1000, 1000), clock)
+    bar = Drawn(progress.Extent(0, 1, 1000, 1000), clock)
     asked = []
 
     def measure(metrics: bool) -> dict[str, float]:
@@ -226,18 +227,18 @@ def test_metrics_of_an_unfinished_epoch_take_a_small_share_of_the_time() -> None
 
 
 def test_metrics_of_an_unfinished_epoch_are_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnfast import _trainer
+    from nnfast._runtime import fit as fitting
 
     seen: list[tuple[int, dict[str, float]]] = []
 
-    class Seen(_progress.Progress):
+    class Seen(progress.Progress):
         live = True
 
         def update(self, epoch: int, step: int, measure: Any) -> None:
             seen.append((step, dict(measure(True))))
 
-    monkeypatch.setattr(_progress, "make", lambda verbose, extent: Seen())
-    monkeypatch.setattr(_trainer, "CHUNK_SECONDS", 0.002)
+    monkeypatch.setattr(progress, "make", lambda verbose, extent: Seen())
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 0.002)
     x, y = np.random.default_rng(0).normal(size=(100_000, 3)), np.zeros(100_000)
     net = model()
     net.optimizer.learning_rate = 0.0

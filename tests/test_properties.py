@@ -34,8 +34,8 @@ from nnfast import (
     metrics,
     optimizers,
     regularizers,
-    schedules,
 )
+from nnfast.optimizers import schedules
 
 Array = NDArray[Any]
 EXAMPLES = int(os.environ.get("NNFAST_TEST_EXAMPLES", "200"))

@@ -15,7 +15,9 @@ from formats.make import inputs
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import callbacks, layers, optimizers, saving, schedules
+from nnfast import callbacks, layers, optimizers
+from nnfast._utils import container
+from nnfast.optimizers import schedules
 
 
 def data() -> tuple[NDArray[Any], NDArray[Any]]:
@@ -191,7 +193,7 @@ def test_files_of_every_format_load(path: Path) -> None:
 
 
 def test_there_are_files_of_the_present_format() -> None:
-    assert any(path.name.startswith(f"format{saving.FORMAT}-") for path in FORMATS)
+    assert any(path.name.startswith(f"format{container.FORMAT}-") for path in FORMATS)
 
 
 def test_round_trip_keeps_the_description(tmp_path: Path) -> None:
@@ -433,10 +435,10 @@ def test_files_are_those_of_the_formats_own_library(tmp_path: Path) -> None:
         some = dict(list(arrays.items())[:count])
         text = json.dumps({"format": 1, "a": 'é"\u2028' * count})
         plain = {k: np.require(v, v.dtype.newbyteorder("="), "C") for k, v in some.items()}
-        saving.write(tmp_path / "file", some, {"a": 'é"\u2028' * count})
+        container.write(tmp_path / "file", some, {"a": 'é"\u2028' * count})
         content = (tmp_path / "file").read_bytes()
         assert content == save(plain, metadata={"nnfast": text})
-        read, description = saving.read(tmp_path / "file")
+        read, description = container.read(tmp_path / "file")
         assert description == {"format": 1, "a": 'é"\u2028' * count}
         assert read.keys() == some.keys() == load_file(tmp_path / "file").keys()
         for name, array in read.items():

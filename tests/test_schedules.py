@@ -181,6 +181,9 @@ def test_a_negative_rate_is_refused_with_its_step() -> None:
 
 def test_import_paths() -> None:
     from nnfast.keras.optimizers.schedules import CosineDecay as b
+    from nnfast.schedules import CosineDecay as c
+
     from nnfast.optimizers.schedules import CosineDecay as a
 
-    assert a is b is schedules.CosineDecay is nnfast.keras.optimizers.schedules.CosineDecay
+    assert a is b is c is schedules.CosineDecay is nnfast.keras.optimizers.schedules.CosineDecay
+    assert nnfast.schedules is nnfast.optimizers.schedules is nnfast.keras.schedules

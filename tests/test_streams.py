@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import _validation as check
-from nnfast import callbacks, layers, optimizers, schedules
+from nnfast import callbacks, layers, optimizers
+from nnfast._data.batches import is_stream
+from nnfast.optimizers import schedules
 
 RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(45, 3)), RNG.integers(0, 2, 45), RNG.uniform(size=45)
@@ -506,7 +507,7 @@ def test_batches_are_let_go() -> None:
     "thing", [X, X.tolist(), (1, 2), range(3), array.array("d"), memoryview(b""), {}, "x", 3, None]
 )
 def test_no_stream(thing: Any) -> None:
-    assert not check.is_stream(thing)
+    assert not is_stream(thing)
 
 
 def test_steps_of_the_array_shuffled() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _validation, callbacks, kernels, layers, losses, optimizers, saving
+from nnfast import callbacks, kernels, layers, losses, optimizers
+from nnfast._data import arrays as checked
+from nnfast._utils import container
 
 X, Y = np.zeros((6, 3)), np.zeros((6, 2))
 
@@ -539,7 +541,7 @@ PATHS = (5, None, 1.5, [], b"x", object())
 JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
     "load_model": (nnfast.load_model, PATHS, "path must be a path"),
     "load_weights": (lambda j: regression().load_weights(j), PATHS, "path must be a path"),
-    "saving.read": (saving.read, PATHS, "path must be a path"),
+    "saving.read": (container.read, PATHS, "path must be a path"),
     "save": (lambda j: regression().save(j), PATHS, "path must be a path"),
     "model_from_json": (nnfast.models.model_from_json, (*JUNK, None), "text must be the JSON"),
     "clone_model": (nnfast.models.clone_model, (*JUNK, None), "model must be a Sequential"),
@@ -604,7 +606,7 @@ def test_files_of_another_kind_say_what_they_hold(tmp_path: Path) -> None:
     model.save_weights(tmp_path / "weights")
     with pytest.raises(ValueError, match=r"it holds weights alone; .* call its load_weights"):
         nnfast.load_model(tmp_path / "weights")
-    saving.write(tmp_path / "other", {}, {"name": "a"})
+    container.write(tmp_path / "other", {}, {"name": "a"})
     with pytest.raises(ValueError, match=r"not a model saved by nnfast: .* lacks 'model'"):
         nnfast.load_model(tmp_path / "other")
     with pytest.raises(ValueError, match=r"not a model saved by nnfast: .* lacks 'layers'"):
@@ -633,7 +635,7 @@ def test_more_rows_than_training_can_order(tmp_path: Path) -> None:
 
 def test_more_rows_than_an_estimator_can_order(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(_validation, "MOST_ROWS", 5)
+    monkeypatch.setattr(checked, "MOST_ROWS", 5)
     one = nnfast.MLPRegressor(hidden_layer_sizes=(3,))
     for call in (one.fit, one.partial_fit):
         with pytest.raises(ValueError, match="X must have at most 5 rows for training; received 6"):

@@ -42,7 +42,7 @@ from nnfast._engine.core import (
 )
 
 if TYPE_CHECKING:
-    from nnfast._plan import Plan
+    from nnfast._engine.core import Tables
 
 __all__ = [
     "ACTIVATIONS",
@@ -114,7 +114,7 @@ if hasattr(os, "register_at_fork"):
 class Engine(core.Engine):
     """One compiled model; see docs/design.md for what its methods promise."""
 
-    def __init__(self, plan: Plan, dtype: str) -> None:
+    def __init__(self, plan: Tables, dtype: str) -> None:
         super().__init__(plan, dtype)
         # Of a sample; whoever predicts has them from the engine, which another thread may replace.
         self.input_shape, self.output_shape = plan.input_shape, plan.output_shape

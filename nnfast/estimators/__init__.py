@@ -12,7 +12,19 @@ except ImportError as error:
         'pip install "nnfast[sklearn]"'
     ) from error
 
-from nnfast.estimators._classifier import MLPClassifier
-from nnfast.estimators._regressor import MLPRegressor
+import sys
+
+from nnfast.estimators import architecture, classifier, regressor, stopping
+from nnfast.estimators.classifier import MLPClassifier
+from nnfast.estimators.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
+
+# The modules' names in pickles of earlier versions.
+for _name, _module in {
+    "_classifier": classifier,
+    "_regressor": regressor,
+    "_network": architecture,
+    "_training": stopping,
+}.items():
+    sys.modules[f"{__name__}.{_name}"] = _module

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import constraints, layers, losses, metrics, optimizers, regularizers, saving, schedules
+from nnfast import constraints, layers, losses, metrics, optimizers, regularizers
+from nnfast._utils import container
+from nnfast.optimizers import schedules
 
 FOLDER = Path(__file__).parent
 
@@ -97,7 +99,7 @@ def estimators() -> dict[str, Any]:
 def main() -> None:
     """Write them."""
     for name, estimator in estimators().items():
-        stem = FOLDER / f"format{saving.FORMAT}-{name}"
+        stem = FOLDER / f"format{container.FORMAT}-{name}"
         estimator.save(stem.with_suffix(".safetensors"))
         x = np.linspace(-1, 1, 10).reshape(5, 2)
         predict = getattr(estimator, "predict_proba", estimator.predict)
@@ -105,9 +107,9 @@ def main() -> None:
     for name, model in models().items():
         y: Any = [0, 1, 2, 0, 1] if name == "classes" else np.ones((5, 2, 1))
         model.fit(inputs(model), y, epochs=2, verbose=0)
-        stem = FOLDER / f"format{saving.FORMAT}-{name}"
+        stem = FOLDER / f"format{container.FORMAT}-{name}"
         model.save(stem.with_suffix(".safetensors"))
-        model.save_weights(FOLDER / f"format{saving.FORMAT}-{name}.weights")
+        model.save_weights(FOLDER / f"format{container.FORMAT}-{name}.weights")
         stem.with_suffix(".json").write_text(json.dumps(model.predict(inputs(model)).tolist()))
 
 

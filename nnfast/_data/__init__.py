@@ -1,0 +1,1 @@
+"""Data: checked once, at the door."""

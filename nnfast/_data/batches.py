@@ -1,0 +1,198 @@
+"""Batches that come one at a time: generators, iterables, datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnfast._data.samples import Samples
+from nnfast._utils import checks
+
+_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
+
+
+def is_stream(x: object) -> bool:
+    """Return whether `x` gives batches, rather than being an array or nothing that is known.
+
+    Examples
+    --------
+    >>> is_stream(iter([])), is_stream([[1.0]]), is_stream(np.ones(3))
+    (True, False, False)
+    """
+    if isinstance(x, (np.ndarray, Sequence, Mapping, memoryview)):
+        return False
+    if any(hasattr(x, protocol) for protocol in _ARRAY_PROTOCOLS):
+        return False
+    return hasattr(x, "__iter__") or is_dataset(x)
+
+
+def is_dataset(x: object) -> bool:
+    """Return whether `x` is like ``keras.utils.PyDataset``: batches by their numbers."""
+    counted = hasattr(x, "__len__") or hasattr(x, "num_batches")
+    return hasattr(x, "__getitem__") and counted
+
+
+def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) of a batch as a stream gave it.
+
+    Parameters
+    ----------
+    batch : tuple or list of up to three parts, or x alone
+    where : str
+        Names the batch in messages.
+    targets : bool
+        Whether there has to be a y.
+    """
+    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if not (1 + targets <= len(parts) <= 3):
+        expected = "(x, y) or (x, y, sample_weight)" if targets else "x, (x, y) or (x, y, weight)"
+        raise ValueError(
+            f"{where[0].upper()}{where[1:]} must be {expected}; received {type(batch).__name__}"
+            + (f" of length {len(parts)}" if isinstance(batch, (tuple, list)) else "")
+        )
+    x, y, weight = (*parts, None, None)[:3]
+    return x, y, weight
+
+
+def check_alone(name: str, **others: object) -> None:
+    """Refuse arguments that do not go with batches, which bring their own targets and weights."""
+    for other, value in others.items():
+        if value is not None:
+            argument = "validation_split" if other == "split" else other
+            raise ValueError(f"{argument} cannot be given if {name} gives batches of (x, y)")
+
+
+def validation_parts(value: object) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) of `validation_data`."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise ValueError(
+            "validation_data must be a tuple (x, y) or (x, y, sample_weight), or give such "
+            "batches; received "
+            f"{type(value).__name__}"
+            + (f" of length {len(value)}" if isinstance(value, (tuple, list)) else "")
+        )
+    x, y, *weight = value
+    return x, y, weight[0] if weight else None
+
+
+# Called with a batch as it came and the words that name it in messages.
+Prepare = Callable[[object, str], Samples]
+Order = Callable[[int], Iterable[int]]
+
+_END = object()
+
+
+class Stream:
+    """The batches of one fit, evaluate or predict, epoch after epoch.
+
+    With `steps` an iterator goes on in the next epoch where it stopped; at its end, or without
+    `steps`, ``iter(source)`` starts anew, which for a generator gives nothing more.
+
+    Parameters
+    ----------
+    source : generator, iterable or dataset
+        The ``on_epoch_begin`` and ``on_epoch_end`` of a dataset are called.
+    steps : int, optional
+        Batches of an epoch.
+    order : callable, optional
+        Gives the order in which a dataset's batches are taken from their number.
+    what : str
+        What `source` is, for messages.
+    """
+
+    def __init__(
+        self, source: Any, steps: int | None = None, order: Order | None = None, what: str = "x"
+    ) -> None:
+        self.source = source
+        self.steps = steps
+        self.order = order
+        self.what = what
+        self.first: object = _END
+        self._dataset = is_dataset(source)
+        self._iterator: Iterator[object] | None = None
+        self._warned = False
+
+    @property
+    def length(self) -> int | None:
+        """Batches of an epoch, None if that is not known."""
+        return self._size() if self.steps is None else self.steps
+
+    def begin(self) -> bool:
+        """Begin an epoch, once, by fetching its first batch; return whether there is one."""
+        if self.first is _END:
+            if self._dataset:
+                getattr(self.source, "on_epoch_begin", _nothing)()
+            fresh = self._iterator is None
+            self.first = self._fetch()
+            if self.first is _END and not fresh:
+                self.first = self._fetch()
+        return self.first is not _END
+
+    def begin_first(self) -> object:
+        """Begin the first epoch; return its first batch.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self.begin():
+            raise ValueError(f"{self.what} must give at least one batch; received none")
+        return self.first
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield the batches of the epoch that `begin` began."""
+        batch, self.first, taken = self.first, _END, 0
+        while batch is not _END:
+            taken += 1
+            yield batch
+            if taken == self.steps:
+                break
+            batch = self._fetch()
+        if self.steps is not None and taken < self.steps:
+            self.warn(f"it gave {taken} of the {self.steps} batches of an epoch")
+        if self._dataset:
+            getattr(self.source, "on_epoch_end", _nothing)()
+
+    def leave(self) -> None:
+        """End an epoch early: without `steps` the next one starts anew."""
+        if self.steps is None:
+            self._iterator = None
+
+    def warn(self, why: str) -> None:
+        """Say that the data ended too early, once."""
+        if not self._warned:
+            checks.warn(f"{self.what} ran out of data: {why}")
+        self._warned = True
+
+    def _fetch(self) -> object:
+        if self._iterator is None:
+            self._iterator = self._indexed() if self._dataset else iter(self.source)
+        batch = next(self._iterator, _END)
+        if batch is _END:
+            self._iterator = None
+        return batch
+
+    def _indexed(self) -> Iterator[object]:
+        size = self._size()
+        if size is None:
+            if self.steps is None:
+                raise ValueError(f"{self.what} has no end: give the number of steps")
+            number = 0
+            while True:
+                yield self.source[number]
+                number += 1
+        for number in range(size) if self.order is None else self.order(size):
+            yield self.source[int(number)]
+
+    def _size(self) -> int | None:
+        if hasattr(self.source, "num_batches"):
+            size: int | None = self.source.num_batches
+            return size
+        return len(self.source) if hasattr(self.source, "__len__") else None
+
+
+def _nothing() -> None:
+    """Stand in for a method that a dataset does not have."""

@@ -1,0 +1,116 @@
+"""Rows that have been checked: what training, evaluation and prediction work on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._engine import Data
+from nnfast._utils.checks import Array, integer, real, warn
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Checked rows, in the form that `nnfast._engine.Data` takes.
+
+    Attributes
+    ----------
+    x : ndarray (n, n_in), float32, float64 or uint8
+    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) where
+        a function of the caller's is the loss
+    weight : ndarray (n,) float64, or None
+    """
+
+    x: Array
+    y: Array
+    weight: NDArray[np.float64] | None = None
+    for_function: bool = False
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def data(self) -> Data:
+        """Return the engine's view of these rows."""
+        if self.for_function:
+            return Data(self.x, None, self.weight, self.y)
+        return Data(self.x, self.y, self.weight)
+
+    def first_batches(self, name: str, steps: int | None, size: int) -> Samples:
+        """Return a view of the rows of the first `steps` batches; all without `steps`."""
+        if steps is None:
+            return self
+        if (steps - 1) * size >= len(self):
+            warn(
+                f"{name} ran out of data: it has {-(-len(self) // size)} batches of {size} rows, "
+                f"{steps} were asked for"
+            )
+        return self.part(slice(0, steps * size))
+
+    def places(self, size: int) -> Iterator[slice]:
+        """Yield where the batches of `size` rows are; the last one may have fewer."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
+
+    def part(self, rows: Any) -> Samples:
+        """Return some rows: a view where `rows` is a slice, a copy where it is indices."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
+
+    def with_class_weight(self, class_weight: object) -> Samples:
+        """Return these samples, each weighted by its class (1 if the class has no weight)."""
+        return replace(self, weight=_class_weights(class_weight, self.y))
+
+
+def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight must be a dict of class index to weight; received {class_weight!r}"
+        )
+    table = {
+        _class_index(key): real(f"class_weight[{key!r}]", weight, low=0.0)
+        for key, weight in class_weight.items()
+    }
+    if y.ndim > 2:
+        y = y.reshape(len(y), -1)
+    if y.ndim == 1:
+        classes = y
+    elif y.shape[1] == 1:
+        classes = np.round(y[:, 0])
+        classes[classes == -1] = 0  # what hinge makes of it
+    else:
+        classes = y.argmax(axis=1)
+    weights = np.ones(len(y))
+    for key, weight in table.items():
+        weights[classes == key] = weight
+    return weights
+
+
+def _class_index(key: object) -> int:
+    """Return a key of `class_weight` as an int: labels may be 1.0 or True, too, as in Keras."""
+    whole = isinstance(key, (float, np.floating)) and key.is_integer()
+    if whole or isinstance(key, (bool, np.bool_)):
+        key = int(key)  # type: ignore[call-overload]
+    return integer("each class of class_weight", key, minimum=0)
+
+
+def check_single_weighting(class_weight: object, sample_weight: object) -> None:
+    """Refuse both weights at once, as Keras does."""
+    if class_weight is not None and sample_weight is not None:
+        raise ValueError("class_weight and sample_weight cannot be given at the same time")
+
+
+def split(samples: Samples, fraction: object) -> tuple[Samples, Samples]:
+    """Return (training, validation) samples: validation is the last `fraction` of the rows."""
+    share = real("validation_split", fraction, low=0.0, below=1.0)
+    at = math.floor(len(samples) * (1.0 - share))
+    if at in (0, len(samples)):
+        raise ValueError(
+            f"validation_split={fraction} of {len(samples)} rows leaves no rows for "
+            f"{'training' if at == 0 else 'validation'}"
+        )
+    return samples.part(slice(0, at)), samples.part(slice(at, None))

@@ -1,0 +1,127 @@
+"""Where each array of weights is in the flat range, and what the engine is told of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nnfast._engine import CONSTRAINTS
+from nnfast._plan.spec import LayerSpec, Shape, Weight
+
+# The field of an engine's op that knows a weight of this name: by the array's number, or by its
+# place in the flat range.
+ARRAY_FIELDS = {
+    "kernel": "w",
+    "depthwise_kernel": "w",
+    "pointwise_kernel": "w",
+    "gamma": "w",
+    "bias": "b",
+    "beta": "b",
+}
+PLACE_FIELDS = {
+    "mean": "mean",
+    "moving_mean": "mean",
+    "variance": "variance",
+    "moving_variance": "variance",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of weights, its place in the flat range, and whether the optimizer changes it."""
+
+    layer: int
+    weight: Weight
+    offset: int
+    trained: bool
+
+    @property
+    def name(self) -> str:
+        return self.weight.name
+
+    @property
+    def shape(self) -> Shape:
+        return self.weight.shape
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.weight.shape)
+
+
+def describe_parameters(
+    layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]
+) -> list[Parameter]:
+    """Return the layers' weights in their order, without offsets."""
+    return [
+        Parameter(index, weight, 0, trained[index] and weight.trainable)
+        for index, layer in enumerate(layers)
+        for weight in layer.weight_specs(shapes[index])
+    ]
+
+
+def keep_places(
+    weights: Sequence[Parameter], before: Sequence[Parameter], n_params: int
+) -> tuple[Parameter, ...]:
+    """Return the weights with the offsets of an earlier plan, whose gradients end at `n_params`.
+
+    What has no gradient there is not trained.
+    """
+    return tuple(
+        replace(p, offset=old.offset, trained=p.trained and old.offset < n_params)
+        for p, old in zip(weights, before, strict=True)
+    )
+
+
+def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
+    """Lay out all kernels, then all vectors, then what is not trained, in one range.
+
+    Return the weights in their order, with offsets, and the number of trained elements.
+    """
+    offsets = {}
+    end = 0
+    for p in sorted(weights, key=lambda p: (not p.trained, len(p.shape) < 2)):
+        offsets[p.layer, p.name] = end
+        end += p.size
+    placed = [replace(p, offset=offsets[p.layer, p.name]) for p in weights]
+    return tuple(placed), sum(p.size for p in placed if p.trained)
+
+
+def describe_array(parameter: Parameter) -> dict[str, Any]:
+    """Return the engine's description of an array of parameters; a vector is one row."""
+    weight = parameter.weight
+    rows = 1 if len(weight.shape) < 2 else weight.shape[0]
+    l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
+    entry = {
+        "trained": parameter.trained,
+        "begin": parameter.offset,
+        "outer": 1,
+        "rows": rows,
+        "l1": l1,
+        "l2": l2,
+        "constraint": CONSTRAINTS["none"],
+        "axis": 0,
+        "low": 0.0,
+        "high": 0.0,
+        "rate": 0.0,
+    }
+    if weight.constraint is not None and len(weight.shape) > 1:
+        entry |= weight.constraint.entry(weight.shape)
+    elif weight.constraint is not None:
+        entry |= weight.constraint.entry(weight.shape) | {"outer": 1, "rows": 1}
+    matrices = entry["outer"] * entry["rows"]
+    return entry | {"cols": parameter.size // matrices if matrices else 0}
+
+
+def weight_places(
+    parameters: Sequence[Parameter], arrays: Sequence[Parameter]
+) -> dict[int, dict[str, int]]:
+    """Return by layer where each weight is: its array's number, or its place in the flat range."""
+    places: dict[int, dict[str, int]] = {}
+    for p in parameters:
+        if p.name in PLACE_FIELDS:
+            places.setdefault(p.layer, {})[p.name] = p.offset
+    for i, p in enumerate(arrays):
+        places.setdefault(p.layer, {})[p.name] = i
+    return places

@@ -1,0 +1,267 @@
+"""Checks of arguments that several modules share.
+
+A message says which argument, what was expected and what came. Nothing here changes an array
+of the user's.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+Array = NDArray[Any]
+_REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, naming the line of the user's own code that called."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and _package(frame.f_globals) in ("nnfast", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(names: Mapping[str, Any]) -> str:
+    return (names.get("__package__") or "").partition(".")[0]
+
+
+def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int that is at least `minimum`, and at most `maximum`."""
+    expected = f"{name} must be an integer >= {minimum}"
+    if maximum is not None:
+        expected += f" and <= {maximum}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{expected}; received {value!r}")
+    return number
+
+
+def real(
+    name: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Return `value` as a finite float with low <= value <= high and above < value < below."""
+    expected = " and ".join(
+        [f"{name} must be a finite number"]
+        + [f">= {low}"] * (low > -math.inf)
+        + [f"> {above}"] * (above > -math.inf)
+        + [f"<= {high}"] * (high < math.inf)
+        + [f"< {below}"] * (below < math.inf)
+    )
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
+    if not (math.isfinite(number) and low <= number <= high and above < number < below):
+        raise ValueError(f"{expected}; received {value!r}")
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value`, which is true or false, or 1 or 0, as a bool."""
+    if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False; received {value!r}")
+
+
+def optional_text(name: str, value: object) -> str | None:
+    """Return `value` as text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be text or None; received {value!r}")
+    return None if value is None else str(value)
+
+
+def file_name(name: str, value: object) -> str:
+    """Return `value`, a path, as text."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path; received {value!r}")
+    return os.fspath(value)
+
+
+def entries(name: str, value: object) -> list[Any]:
+    """Return the entries of a tuple, list or array."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return list(value)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a list or a tuple; received {value!r}")
+    return list(value)
+
+
+def shape(name: str, value: object) -> Shape:
+    """Return `value` as the shape of one sample, without the batch axis."""
+    if (
+        isinstance(value, (str, bytes))
+        or not isinstance(value, (Sequence, np.ndarray))
+        or (isinstance(value, np.ndarray) and not value.ndim)
+    ):
+        raise TypeError(
+            f"{name} must be a tuple of integers, the shape of one sample without the batch "
+            f"axis, such as (784,); received {value!r}"
+        )
+    if len(value) == 0:
+        raise ValueError(f"{name} must have at least one axis, such as (1,); received ()")
+    return tuple(integer(f"each entry of {name}", size, minimum=0) for size in value)
+
+
+def batch_size(value: object, rows: int, steps: int | None = None, name: str = "batch_size") -> int:
+    """Return the rows of a batch, at least 1 and never more than there are.
+
+    None is 32, or what makes `steps` batches of all rows.
+    """
+    if value is not None:
+        size = integer(name, value, minimum=1)
+    else:
+        size = 32 if steps is None else -(-rows // steps)
+    return max(1, min(size, rows))
+
+
+def optional_integer(name: str, value: object) -> int | None:
+    """Return `value` as an int that is at least 1, or None."""
+    return None if value is None else integer(name, value, minimum=1)
+
+
+def frequency(name: str, value: object) -> int | frozenset[int]:
+    """Return `value`, "every so many epochs" or the epochs themselves, counted from 1."""
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return frozenset(integer(f"each entry of {name}", entry, minimum=1) for entry in value)
+    return integer(name, value, minimum=1)
+
+
+def verbosity(value: object) -> int:
+    """Return 0, 1 or 2; "auto" is 1."""
+    if isinstance(value, str) and value == "auto":
+        return 1
+    if isinstance(value, (int, np.integer)) and value in (0, 1, 2):
+        return int(value)
+    raise ValueError(f'verbose must be "auto", 0, 1 or 2; received {value!r}')
+
+
+def real_array(name: str, value: object) -> Array:
+    """Return `value` as an array of real, integer or boolean dtype, not copied if it is one."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
+    if value is None:
+        raise TypeError(f"{name} is missing: expected an array or nested lists of numbers")
+    if hasattr(value, "toarray"):
+        raise TypeError(
+            f"{name} must be a dense array; received a sparse {type(value).__name__}: "
+            f"pass {name}.toarray()"
+        )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: pass {name}.filled(…)")
+    try:
+        array = np.asarray(_with_dlpack(value))
+        if array.dtype == object:
+            if any(entry is None or isinstance(entry, (str, bytes)) for entry in array.flat):
+                raise TypeError("it holds text or None")
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"{name} must be an array or nested lists of numbers, all rows alike; received "
+            f"{type(value).__name__} that NumPy cannot convert: {error}"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
+        )
+    return array
+
+
+def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
+    """Return `array` as C-contiguous and aligned `dtype`; what is too large for it is infinite.
+
+    Examples
+    --------
+    >>> converted(np.array([1.0, 1e39]), "float32")
+    array([ 1., inf], dtype=float32)
+    """
+    if array.dtype == dtype:
+        return np.require(array, requirements=["C", "A"])
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, order="C")
+
+
+def _with_dlpack(value: object) -> object:
+    """Return `value`, or what DLPack gives of it if that is all it offers."""
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    return value
+
+
+def kernel_array(
+    name: str,
+    value: object,
+    ndim: int | None,
+    dtype: np.dtype[Any] | None = None,
+    shape: Sequence[int | None] | None = None,
+) -> Array:
+    """Return `value` as an argument of a kernel, C-contiguous float32 or float64.
+
+    Parameters
+    ----------
+    name : str
+    value : array_like
+    ndim : int or None
+        None: at least 1.
+    dtype : numpy.dtype, optional
+        By default that of `value` if it is float32 or float64, else float32.
+    shape : sequence of (int or None), optional
+        What is expected; None fits any size.
+    """
+    ready = isinstance(value, np.ndarray) and value.dtype in _REAL and value.flags.carray
+    array: Array = np.asarray(value) if ready else real_array(name, value)
+    if array.ndim != ndim if ndim is not None else array.ndim == 0:
+        expected = "at least 1" if ndim is None else ndim
+        raise ValueError(f"{name} must have {expected} axes; received shape {array.shape}")
+    if shape is not None and any(
+        want not in (None, size) for want, size in zip(shape, array.shape, strict=True)
+    ):
+        want = ", ".join("any" if size is None else str(size) for size in shape)
+        comma = "," if len(shape) == 1 else ""
+        raise ValueError(f"{name} must have shape ({want}{comma}); received {array.shape}")
+    if dtype is None:
+        dtype = array.dtype if array.dtype in _REAL else np.dtype(np.float32)
+    if ready and array.dtype == dtype:
+        return array
+    return converted(array, dtype)
+
+
+def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return `out` if a kernel can write to it, a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be an array to write to; received {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype or dtype not in _REAL:
+        raise ValueError(
+            f"{name} must have shape {shape} and dtype {dtype if dtype in _REAL else 'float'}; "
+            f"received shape {out.shape} and dtype {out.dtype}"
+        )
+    if not out.flags.carray:
+        raise ValueError(f"{name} must be C-contiguous, aligned and writable")
+    return out
+
+
+def as_rows(array: Array) -> Array:
+    """Return a view of `array` as a matrix of its last axis."""
+    if array.ndim == 2 and array.size:
+        return array
+    return array.reshape(-1, array.shape[-1]) if array.size else array.reshape(0, 1)

@@ -1,0 +1,93 @@
+"""Process-wide settings: the default dtype and the stream of model seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+import numpy as np
+
+from nnfast._utils.checks import integer
+from nnfast._utils.registry import choose
+
+DTYPES = ("float32", "float64")
+
+_settings: dict[str, str] = {"dtype": "float32"}
+_seed_stream: list[np.random.Generator] = []
+
+
+def set_seed(seed: int) -> None:
+    """Make every model created from now on reproducible.
+
+    Each model takes the next 64-bit number of the stream that `seed` starts; its initial
+    weights, shuffles and dropout masks depend on that number alone. Models that exist
+    already are not touched. Without `set_seed` each model's seed comes from the operating
+    system.
+
+    Parameters
+    ----------
+    seed : int, >= 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is not an integer, or negative.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.set_seed(7)
+    >>> a = nnfast.Sequential([nnfast.Input((2,)), nnfast.layers.Dense(1)]).get_weights()
+    >>> nnfast.set_seed(7)
+    >>> b = nnfast.Sequential([nnfast.Input((2,)), nnfast.layers.Dense(1)]).get_weights()
+    >>> bool((a[0] == b[0]).all())
+    True
+    """
+    seed = integer("seed", seed, minimum=0)
+    _seed_stream[:] = [np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))]
+
+
+def next_seed() -> int:
+    """Return the 64-bit seed of the next model."""
+    if _seed_stream:
+        return int(_seed_stream[0].integers(0, 2**64, dtype=np.uint64))
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def set_default_dtype(dtype: str) -> None:
+    """Set the dtype of models that are created without `dtype=`.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+        ``"float32"`` until this is called.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is neither.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.set_default_dtype("float64")
+    >>> nnfast.Sequential().dtype
+    'float64'
+    >>> nnfast.set_default_dtype("float32")
+    """
+    _settings["dtype"] = check_dtype(dtype)
+
+
+def default_dtype() -> str:
+    """Return the dtype of models that are created without `dtype=`."""
+    return _settings["dtype"]
+
+
+def check_dtype(dtype: object) -> str:
+    """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
+    name: Any = dtype
+    if not isinstance(dtype, str) and dtype is not None:  # which is float64 to NumPy
+        with contextlib.suppress(TypeError):
+            name = np.dtype(dtype).name  # type: ignore[call-overload]
+    return choose("dtype", name, {known: known for known in DTYPES})

@@ -1,0 +1,389 @@
+"""The file format: safetensors, with a JSON description in its metadata.
+
+A file holds arrays, and one JSON object under the metadata key ``"nnfast"``. Nothing in it is
+ever executed; names in the description are looked up in closed tables.
+
+Arrays are written from where they are and read to where they stay. The format's own library
+makes copies of all of them, and where there is no memory for these it ends the process, or
+raises what is no Exception. Its reader takes the last of several arrays of one name, allows
+headers of 100 MB and maps the file: another process that cuts it short would then end this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import platform
+import re
+import stat
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._utils.checks import file_name
+
+if sys.platform != "win32":
+    import fcntl
+
+FORMAT = 1
+_KEY = "nnfast"
+
+# The module whose `restored(arrays, description)` makes the object again, by the key of its
+# description.
+KINDS = {"model": "nnfast.models.loading", "estimator": "nnfast.estimators.files"}
+
+# Bytes of the part of a file that describes the arrays. Python's objects take up to 30 times it.
+HEADER_LIMIT = 2**24
+# Of steps and epochs in a file. A file says no more and a model that has more says this, so that
+# what was loaded can be trained, saved and loaded; and floats count no further.
+COUNT_LIMIT = 2**53
+
+_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_MOST_AXES = 32
+
+# Names of temporary files: the machine (folders may be shared), the process, chance.
+_MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+_TEMPORARY = re.compile(r"\.nnfast-([0-9a-f]{8})-[1-9][0-9]{0,9}-[0-9a-f]{8}\.tmp")
+# Nobody writes to a temporary file that has not changed for a day.
+_STALE_SECONDS = 86400.0
+
+
+def write(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, NDArray[Any]],
+    description: Mapping[str, Any],
+) -> None:
+    """Write a file so that `path` holds either the whole of it or what was there before.
+
+    Temporary files that dead processes left in the folder are removed. The arrays must not change
+    meanwhile; they are not copied.
+
+    Parameters
+    ----------
+    path : str or path-like
+    arrays : dict of str to ndarray
+    description : dict
+        Values that JSON can hold.
+
+    Raises
+    ------
+    ValueError
+        If the description is too long.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> write(folder.name + "/a.safetensors", {"w": np.ones(2)}, {"name": "a"})
+    >>> arrays, description = read(folder.name + "/a.safetensors")
+    >>> arrays["w"], description["name"]
+    (array([1., 1.]), 'a')
+    >>> folder.cleanup()
+    """
+    text = json.dumps({"format": FORMAT, **description}, allow_nan=False)
+    # In the order of the format's own library: the larger numbers first, then by name.
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    stored = {
+        name: np.require(arrays[name], arrays[name].dtype.newbyteorder("<"), "C") for name in order
+    }
+    header = _header_of(stored, text)
+    if len(header) > HEADER_LIMIT:
+        raise ValueError(
+            f"the description of the model has {len(header)} bytes, {HEADER_LIMIT} at most"
+        )
+    views = [array.data for array in stored.values()]
+    content: list[bytes | memoryview] = [len(header).to_bytes(8, "little"), header, *views]
+    target = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
+    try:
+        mode = _mode(target)
+        _sweep(target.parent)
+        _replace(target, content, mode)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Writing to an open file does not say which, opening names the temporary one.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _header_of(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    """Return the part of a file that says where each array is, and `text`."""
+    names = {dtype: name for name, dtype in _TYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {_KEY: text}}
+    end = 0
+    for name, array in arrays.items():
+        place = [end, end := end + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": place}
+    written = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    return written + b" " * (-len(written) % 8)  # the arrays begin at a multiple of 8
+
+
+def _mode(target: Path) -> int | None:
+    """Return the permissions of the file that is to be replaced, None if there is none."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(errno.EEXIST, "Not a file, which a model could replace")
+    return stat.S_IMODE(mode)
+
+
+def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | None) -> None:
+    """Replace `target` with `content` through a temporary file."""
+    file, temporary = _temporary(target.parent)
+    try:
+        with file:
+            for part in content:
+                file.write(part)
+            file.flush()
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.fsync(file.fileno())
+            if os.name != "nt":  # where no open file is renamed
+                os.replace(temporary, target)
+        if os.name == "nt":
+            os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(folder: Path) -> tuple[BinaryIO, Path]:
+    """Create a file that is locked while it is open: others see by that that its writer lives."""
+    while True:
+        path = folder / f".nnfast-{_MACHINE}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+        file = open(path, "xb")  # noqa: SIM115
+        # Before it is locked, whoever sweeps the folder takes it for a dead process's.
+        if _lock(file.fileno()) is not False and path.exists():
+            return file, path
+        file.close()
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Return whether a file could be locked, None where there are no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that are no more; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if match := _TEMPORARY.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_stale(folder / name, match[1] == _MACHINE)
+
+
+def _remove_stale(path: Path, here: bool) -> None:
+    """Remove a temporary file that has no lock and no living writer.
+
+    A process number does not tell whether the writer lives: containers with one host name do not
+    see each other's processes. Where a file system has no locks, or its machines may not see each
+    other's, age decides.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return
+    old = time.time() - status.st_mtime > _STALE_SECONDS
+    if sys.platform == "win32":  # an open file cannot be removed
+        if old:
+            path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        free = _lock(descriptor)
+        if free is not False and (old or (free and here)):
+            path.unlink()  # while it is locked: its writer looks whether it is there
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a file that `write` wrote.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    description : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file, or of a format that this version does not know.
+    """
+    path = file_name("path", path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No such file: {os.fspath(path)!r}")
+    try:
+        with open(path, "rb") as file:
+            header = _header(file)
+            description = _json(header.pop("__metadata__")[_KEY])
+            version = description["format"]
+            start = file.tell()
+            arrays = {name: _array(file, start, entry) for name, entry in header.items()}
+    except ValueError as error:
+        raise malformed(path, str(error)) from None
+    except (KeyError, TypeError):
+        raise malformed(path, "it holds no description of a model") from None
+    if type(version) is not int or version != FORMAT:
+        raise malformed(path, f"its format is {version!r}; this version reads {FORMAT}")
+    return arrays, description
+
+
+def _header(file: BufferedReader) -> dict[str, Any]:
+    """Return a file's header, once it is known to fit what comes after it."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(HEADER_LIMIT, size - 8):
+        raise ValueError(f"it has no header of {length} bytes")
+    header = _json(file.read(length).decode())
+    if not isinstance(header, dict):
+        raise ValueError("its header is not an object")
+    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    _check_layout(entries, size - 8 - length)
+    return header
+
+
+def _array(file: BufferedReader, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
+    """Return an array of a file whose layout is checked."""
+    array: NDArray[Any] = np.empty(entry["shape"], _TYPES[entry["dtype"]])
+    file.seek(start + entry["data_offsets"][0])
+    if array.size and file.readinto(array.data) != array.nbytes:
+        raise ValueError("it was cut short while it was read")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_layout(entries: Sequence[Any], size: int) -> None:
+    """Check that arrays fill `size` bytes, without gaps, overlaps or anything behind them."""
+    places = []
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise ValueError("its header describes something that is not an array")
+        dtype, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in _TYPES:
+            raise ValueError(f"it holds an array of type {dtype!r}")
+        if not _sizes(shape) or len(shape) > _MOST_AXES:
+            raise ValueError(f"it holds an array of shape {str(shape)[:100]}")
+        if not _sizes(place) or len(place) != 2:
+            raise ValueError("its header does not say where an array is")
+        if place[1] - place[0] != math.prod(shape) * _TYPES[dtype].itemsize:
+            raise ValueError(f"an array of shape {shape} has {place[1] - place[0]} bytes")
+        places.append(place)
+    end = 0
+    for place in sorted(places):
+        if place[0] != end:
+            raise ValueError(f"nothing, or two arrays, are at byte {end} of its arrays")
+        end = place[1]
+    if end != size:
+        raise ValueError(f"its arrays have {end} bytes, and there are {size}")
+
+
+def _sizes(value: object) -> bool:
+    """Return whether `value` is a list of sizes."""
+    return isinstance(value, list) and all(
+        type(size) is int and 0 <= size < 2**63 for size in value
+    )
+
+
+def _json(text: str) -> Any:
+    """Return what JSON says that says nothing twice and only knows finite numbers."""
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
+        )
+    except RecursionError:
+        raise ValueError("its description is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise ValueError("its description says something twice")
+    return unique
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"its description has the number {text}")
+    return number
+
+
+def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDArray[Any]]:
+    """Read the weights in a file of `save_weights` or `save`.
+
+    Returns
+    -------
+    dict of (place of the layer, name) to ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file.
+    """
+    arrays, description = read(path)
+    if "estimator" in description:
+        raise malformed(path, "it holds an estimator, which nnfast.load_model reads")
+    try:
+        if "model" in description:
+            names = [layer["config"]["name"] for layer in description["model"]["layers"]]
+            places = {name: i for i, name in enumerate(names)}
+        else:
+            places = {str(i): i for i in range(len(description["layers"]))}
+        parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
+        return {(places[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise malformed(path, reason(error)) from None
+
+
+def malformed(path: str | os.PathLike[str], why: str) -> ValueError:
+    """Return the error for a file that is not what it should be."""
+    return ValueError(f"{os.fspath(path)!r} is not a model saved by nnfast: {why}")
+
+
+def reason(error: Exception) -> str:
+    """Say what is wrong with a description that is not understood.
+
+    Examples
+    --------
+    >>> reason(KeyError("layers")), reason(ValueError("units must be positive"))
+    ("its description lacks 'layers'", 'ValueError: units must be positive')
+    """
+    if isinstance(error, KeyError):
+        return f"its description lacks {error}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where folders can be opened (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

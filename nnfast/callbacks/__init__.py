@@ -1,0 +1,46 @@
+"""Callbacks of training, testing and prediction, called as Keras calls them.
+
+Callbacks of epochs cost nothing per batch; one that overrides a method of batches makes
+training, or testing, or prediction run one batch at a time.
+"""
+
+from nnfast.callbacks.callback import (
+    Callback,
+)
+from nnfast.callbacks.callback import (
+    Logs as Logs,
+)
+from nnfast.callbacks.callback_list import (
+    CallbackList,
+)
+from nnfast.callbacks.checkpoint import (
+    ModelCheckpoint,
+)
+from nnfast.callbacks.early_stopping import (
+    EarlyStopping,
+)
+from nnfast.callbacks.history import (
+    History,
+)
+from nnfast.callbacks.learning_rate import (
+    LearningRateScheduler,
+    ReduceLROnPlateau,
+)
+from nnfast.callbacks.logging import (
+    CSVLogger,
+    LambdaCallback,
+    TerminateOnNaN,
+)
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

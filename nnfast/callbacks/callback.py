@@ -1,0 +1,108 @@
+"""What a callback is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnfast.callbacks.protocol import WatchedModel
+
+# Numbers, or arrays: of a metric that has several values, and the outputs of a prediction.
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Base of the callbacks: override what is needed.
+
+    A callback that overrides a batch-level method of training, testing or prediction makes that
+    run one batch at a time, with Python in between; the others cost nothing per batch. Setting
+    ``self.model.stop_training = True`` ends training after the present batch or epoch;
+    ``stop_evaluating`` and ``stop_predicting`` end the present evaluation or prediction after the
+    present batch.
+
+    Attributes
+    ----------
+    model : Sequential, or the stand-in of an estimator
+        Left out of pickles and copies.
+    params : dict
+        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if that is not known).
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> class Report(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         print(epoch, sorted(logs))
+    >>> model = nnfast.Sequential([nnfast.Input((1,)), nnfast.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> _ = model.fit(np.ones((4, 1)), np.ones(4), verbose=0, callbacks=[Report()])
+    0 ['loss']
+    """
+
+    model: Any
+    params: dict[str, Any]
+
+    def set_model(self, model: WatchedModel) -> None:
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "model"}
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called after the last epoch, with its logs."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before each epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after each epoch and its validation, with ``loss``, metrics and ``val_…``."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch; calls `on_batch_begin`."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch with the epoch's ``loss`` and metrics so far."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Older name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before each validation, and by `evaluate`."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after each validation, and by `evaluate`, with its ``loss`` and metrics."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of a validation or an `evaluate`."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of these, with the ``loss`` and metrics of the batches so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before the first batch of a `predict`."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after the last batch of a `predict`."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before each batch of a `predict`."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after each batch of a `predict`, with its ``outputs``."""
+
+    def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
+        """Called where the loss stops being finite, with that ``loss``; not in Keras.
+
+        Training ends there in any case, without `on_epoch_end`, and with a RuntimeWarning unless
+        a callback sets ``self.model.stop_training``.
+        """

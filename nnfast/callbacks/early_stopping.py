@@ -1,0 +1,103 @@
+"""Training ends when it no longer improves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnfast._utils.checks import flag, integer, real
+from nnfast.callbacks.callback import Logs
+from nnfast.callbacks.monitor import Monitor
+
+
+class EarlyStopping(Monitor):
+    """Stop training when what is monitored has stopped improving.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    min_delta : float, default 0
+        Only a change of more than this is an improvement.
+    patience : int, default 0
+        Epochs without improvement after which training stops; never after the first epoch.
+    verbose : int, default 0
+        Anything but 0 prints when it stops.
+    mode : {"auto", "min", "max"}, default "auto"
+    baseline : float, optional
+        Only what is also better than this counts as an improvement for `patience`: if no epoch
+        is, training runs for `patience` epochs. So Keras documents it; its code goes on for as
+        long as each epoch is better than the ones before.
+    restore_best_weights : bool, default False
+        At the end of training, set the weights to those of the best epoch, whether or not it is
+        better than `baseline`.
+    start_from_epoch : int, default 0
+        Epochs before it are not looked at.
+
+    Attributes
+    ----------
+    best : float or None
+    best_epoch, stopped_epoch, wait : int
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile(nnfast.optimizers.SGD(0.0), "mse")
+    >>> stop = EarlyStopping("loss", patience=3)
+    >>> len(model.fit([[1.0]], [1.0], epochs=99, verbose=0, callbacks=stop).epoch)
+    4
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta, None)
+        self.patience = integer("patience", patience, minimum=0)
+        self.verbose = verbose
+        self.baseline = None if baseline is None else real("baseline", baseline)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
+        self.start_from_epoch = integer("start_from_epoch", start_from_epoch, minimum=0)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best = None
+        self.best_weights: list[Any] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin()
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self._value(logs or {})
+        if value is None or epoch < self.start_from_epoch:
+            return
+        better = self._improves(value, self.best)
+        if self.restore_best_weights and (better or self.best_weights is None):
+            self.best_weights = self.model.get_weights()
+            self.best_epoch = epoch
+        if better:
+            self.best = value
+            self.best_epoch = epoch
+        if better and (self.baseline is None or self._improves(value, self.baseline)):
+            self.wait = 0
+            return
+        self.wait += 1
+        if self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch and self.verbose:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                print(f"Restoring the weights of the best epoch: {self.best_epoch + 1}")
+            self.model.set_weights(self.best_weights)

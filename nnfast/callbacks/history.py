@@ -1,0 +1,97 @@
+"""The logs of every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnfast.callbacks.callback import Callback, Logs
+
+
+class History(Callback):
+    """What `fit` returns: the logs of every epoch.
+
+    Attributes
+    ----------
+    epoch : list of int
+    history : dict of str to list of float
+        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation. A
+        metric of several values gives an array in the place of each number.
+    epochs : dict of str to list of int
+        For each key of `history` the epochs (counted from 0) that its values are of: not every
+        epoch has a validation. Not in Keras.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = [[1.0], [2.0]], [1.0, 2.0]
+    >>> history = model.fit(x, y, epochs=4, validation_split=0.5, validation_freq=2, verbose=0)
+    >>> history.epochs
+    {'loss': [0, 1, 2, 3], 'val_loss': [1, 3]}
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[Any]] = {}
+        # For each key the places in `epoch` of its values: a second fit may count from 0 again.
+        self._places: dict[str, list[int]] = {}
+
+    @property
+    def epochs(self) -> dict[str, list[int]]:
+        return {key: [self.epoch[at] for at in self._places_of(key)] for key in self.history}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+            self._places.setdefault(name, []).append(len(self.epoch))
+        self.epoch.append(epoch)
+
+    def add_losses(self, first: int, losses: Sequence[float]) -> None:
+        """Take epochs first, first + 1, … of which nothing but the loss is known."""
+        place = len(self.epoch)
+        self.epoch.extend(range(first, first + len(losses)))
+        self.history.setdefault("loss", []).extend(losses)
+        self._places.setdefault("loss", []).extend(range(place, place + len(losses)))
+
+    def _places_of(self, key: str) -> Sequence[int]:
+        """Return where in `epoch` a key's values are: the last places, if others put them there."""
+        count = len(self.history[key])
+        places = self._places.get(key, ())
+        end = len(self.epoch)
+        return places if len(places) == count else range(max(0, end - count), end)
+
+    def plot(self, keys: Sequence[str] | None = None, axes: Any = None) -> Any:
+        """Draw learning curves with matplotlib: see `nnfast.plotting.learning_curves`."""
+        from nnfast import plotting
+
+        return plotting.learning_curves(self, keys, axes)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first and the last epochs, for notebooks."""
+        import html
+
+        from nnfast._utils.formatting import numbers
+
+        columns = [
+            dict(zip(self._places_of(key), values, strict=False))
+            for key, values in self.history.items()
+        ]
+        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ("epoch", *self.history))
+        places: list[int | None] = [*range(len(self.epoch))]
+        if len(places) > 2 * _SHOWN:
+            places[_SHOWN:-_SHOWN] = [None]
+        body = ""
+        for place in places:
+            if place is None:
+                body += f'<tr><td colspan="{len(columns) + 1}">…</td></tr>'
+                continue
+            values = [numbers(c[place], ".4g") if place in c else "" for c in columns]
+            cells = (str(self.epoch[place] + 1), *map(html.escape, values))
+            body += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+# Epochs at either end of a history's table.
+_SHOWN = 5

@@ -1,0 +1,151 @@
+"""Learning rates that change from epoch to epoch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from nnfast._utils.checks import integer, real
+from nnfast.callbacks.callback import Callback, Logs
+from nnfast.callbacks.monitor import Monitor
+from nnfast.optimizers.schedules import LearningRateSchedule
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiply the learning rate by `factor` when what is monitored has stopped improving.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    factor : float, default 0.1
+        Below 1.
+    patience : int, default 10
+        Epochs without improvement after which the learning rate is reduced.
+    verbose : int, default 0
+        Anything but 0 prints the new learning rate.
+    mode : {"auto", "min", "max"}, default "auto"
+    min_delta : float, default 1e-4
+        Only a change of more than this is an improvement.
+    cooldown : int, default 0
+        So many epochs after a reduction do not count for `patience`. So Keras documents it; its
+        code counts the last of them.
+    min_lr : float, default 0.0
+        The learning rate is not reduced below it.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile(nnfast.optimizers.SGD(1e-9), "mse")
+    >>> reduce = ReduceLROnPlateau("loss", factor=0.5, patience=2)
+    >>> model.fit([[1.0]], [1.0], epochs=5, verbose=0, callbacks=reduce).history["learning_rate"]
+    [1e-09, 1e-09, 1e-09, 5e-10, 5e-10]
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta, None)
+        self.factor = real("factor", factor, low=0.0, below=1.0)
+        self.patience = integer("patience", patience, minimum=0)
+        self.verbose = verbose
+        self.cooldown = integer("cooldown", cooldown, minimum=0)
+        self.min_lr = real("min_lr", min_lr, low=0.0)
+        self.wait = self.cooldown_counter = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin()
+        _fixed_rate(self)
+        self.best = None
+        self.wait = self.cooldown_counter = 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = {} if logs is None else logs
+        logs["learning_rate"] = rate = _fixed_rate(self)
+        value = self._value(logs)
+        if value is None:
+            return
+        cooling = self.cooldown_counter > 0
+        if cooling:
+            self.cooldown_counter -= 1
+        if self._improves(value, self.best):
+            self.best = value
+            self.wait = 0
+        elif not cooling:
+            self.wait += 1
+            if self.wait >= self.patience and rate > self.min_lr:
+                _set_rate(self, max(rate * self.factor, self.min_lr), epoch)
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate before each epoch.
+
+    For a learning rate that changes from step to step pass a schedule of `nnfast.schedules` to
+    the optimizer instead.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``schedule(epoch, learning_rate)`` or ``schedule(epoch)``, epochs from 0.
+    verbose : int, default 0
+        Anything but 0 prints the learning rate.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile(nnfast.optimizers.SGD(0.5), "mse")
+    >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2)
+    >>> model.fit([[1.0]], [1.0], epochs=3, verbose=0, callbacks=halve).history["learning_rate"]
+    [0.25, 0.125, 0.0625]
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule must be callable; received {schedule!r}")
+        self.schedule = schedule
+        self.verbose = verbose
+        try:
+            inspect.signature(schedule).bind(0, 0.1)
+            self._takes_rate = True
+        except TypeError:
+            self._takes_rate = False
+        except ValueError:  # A builtin without a signature.
+            self._takes_rate = True
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        rate = _fixed_rate(self)
+        value = self.schedule(epoch, rate) if self._takes_rate else self.schedule(epoch)
+        _set_rate(self, real("the learning rate of schedule", value, low=0.0), epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = _fixed_rate(self)
+
+
+def _fixed_rate(callback: Callback) -> float:
+    """Return the optimizer's learning rate, if a callback may set it."""
+    rate = callback.model.optimizer.learning_rate
+    if isinstance(rate, LearningRateSchedule):
+        raise TypeError(
+            f"{type(callback).__name__} cannot set the learning rate of an optimizer that has a "
+            f"schedule, {rate!r}: give the optimizer a number"
+        )
+    return float(rate)
+
+
+def _set_rate(callback: Any, rate: float, epoch: int) -> None:
+    callback.model.optimizer.learning_rate = rate
+    if callback.verbose:
+        print(f"Epoch {epoch + 1}: {type(callback).__name__} sets the learning rate to {rate}")

@@ -1,0 +1,171 @@
+"""What happened, for files, the terminal and functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import IO, Any
+
+from nnfast._utils.checks import file_name, flag
+from nnfast.callbacks.callback import Callback, Logs
+
+
+class CSVLogger(Callback):
+    """Write the logs of each epoch to a file, one line each.
+
+    Columns: ``epoch`` and the logs in alphabetical order, then ``val_…`` of each if the first
+    epoch has no validation; ``NA`` where there is no value, and ``[a, b, …]`` where there are
+    several.
+
+    Parameters
+    ----------
+    filename : str or path-like
+    separator : str, default ","
+    append : bool, default False
+        Go on after what the file holds, with its columns; else it is overwritten.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile(nnfast.optimizers.SGD(0.0), "mse")
+    >>> _ = model.fit([[0.0]], [1.0], verbose=0, callbacks=CSVLogger("log.csv"))
+    >>> print(open("log.csv").read())
+    epoch,loss,val_loss
+    0,1.0,NA
+    """
+
+    def __init__(
+        self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
+    ) -> None:
+        self.filename = file_name("filename", filename)
+        self.separator = separator
+        self.append = flag("append", append)
+        self._file: IO[str] | None = None
+        self._keys: list[str] = []
+        self._header = True
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        path = self.filename
+        self._close()
+        self._header = not (self.append and os.path.isfile(path) and os.path.getsize(path))
+        self._keys = [] if self._header else self._columns(path)
+        self._file = open(path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
+
+    def _columns(self, path: str) -> list[str]:
+        """Return the columns of a file that is gone on with, [] if it has no header."""
+        import csv
+
+        with open(path, newline="", encoding="utf-8") as file:
+            head = next(csv.reader(file, delimiter=self.separator), [])
+        return head[1:] if head[:1] == ["epoch"] else []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        import csv
+
+        assert self._file is not None
+        logs = logs or {}
+        writer = csv.writer(self._file, delimiter=self.separator)
+        if not self._keys:
+            self._keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self._keys):
+                self._keys += [f"val_{key}" for key in self._keys]
+            if self._header:
+                writer.writerow(["epoch", *self._keys])
+        values: list[Any] = [logs.get(key) for key in self._keys]
+        cells = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+        writer.writerow([epoch, *("NA" if cell is None else cell for cell in cells)])
+        self._file.flush()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_file": None}
+
+
+class TerminateOnNaN(Callback):
+    """Say where the loss stopped being finite.
+
+    Training ends there with or without it; with it, by a printed line or an error instead of a
+    warning. It costs nothing per batch.
+
+    Parameters
+    ----------
+    raise_error : bool, default False
+        Raise a RuntimeError.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("sgd", "mse")
+    >>> _ = model.fit([[1.0]], [float("nan")], verbose=0, callbacks=TerminateOnNaN())
+    Batch 0: Invalid loss, terminating training
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = flag("raise_error", raise_error)
+
+    def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
+        self.model.stop_training = True
+        if self.raise_error:
+            raise RuntimeError(
+                f"NaN or Inf loss encountered at batch {batch}. Loss value: "
+                f"{(logs or {}).get('loss')}. Terminating training immediately."
+            )
+        print(f"Batch {batch}: Invalid loss, terminating training")
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions.
+
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end : callable, optional
+        Called with (epoch, logs).
+    on_train_begin, on_train_end : callable, optional
+        Called with (logs).
+    on_train_batch_begin, on_train_batch_end : callable, optional
+        Called with (batch, logs); these make training run one step at a time.
+    **others : callable
+        Any other method of `Callback`.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("sgd", "mse")
+    >>> say = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, list(logs)))
+    >>> _ = model.fit([[1.0]], [1.0], verbose=0, callbacks=say)
+    0 ['loss']
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., object] | None = None,
+        on_epoch_end: Callable[..., object] | None = None,
+        on_train_begin: Callable[..., object] | None = None,
+        on_train_end: Callable[..., object] | None = None,
+        on_train_batch_begin: Callable[..., object] | None = None,
+        on_train_batch_end: Callable[..., object] | None = None,
+        **others: Any,
+    ) -> None:
+        methods = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **others,
+        }
+        unknown = [name for name in others if not hasattr(Callback, name)]
+        if unknown:
+            raise TypeError(f"LambdaCallback knows no {unknown[0]!r}; it is no method of Callback")
+        vars(self).update({name: f for name, f in methods.items() if f is not None})

@@ -1,0 +1,80 @@
+"""What callbacks that watch one entry of the logs have in common."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from nnfast._utils.checks import real
+from nnfast.callbacks.callback import Callback, Logs
+
+
+class Monitor(Callback):
+    """What callbacks that watch one entry of the logs have in common.
+
+    Parameters
+    ----------
+    monitor : str
+        ``"val_loss"``, a metric's key in History, …
+    mode : {"auto", "min", "max"}
+        Whether less or more is better; "auto" asks the metric.
+    min_delta : float
+        What counts as no improvement.
+    best : float or None
+        To be improved on; None: anything but NaN is better.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float, best: float | None) -> None:
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise ValueError(f'mode must be "auto", "min" or "max"; received {mode!r}')
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = abs(real("min_delta", min_delta))
+        self.best = best
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._less()
+
+    def _less(self) -> bool:
+        """Return whether less is better."""
+        if self.mode != "auto":
+            return self.mode == "min"
+        direction = self.model.metric_direction(self.monitor.removeprefix("val_"))
+        if direction is None:
+            raise ValueError(
+                f"{type(self).__name__} does not know whether less or more of {self.monitor!r} is "
+                'better: pass mode="min" or mode="max"'
+            )
+        return bool(direction == "down")
+
+    def _improves(self, value: float, reference: float | None) -> bool:
+        """Return whether `value` is better; NaN never is, and any number is better than NaN."""
+        if np.isnan(value):
+            return False
+        if reference is None or np.isnan(reference):
+            return True
+        if self._less():
+            return value + self.min_delta < reference
+        return value - self.min_delta > reference
+
+    def _value(self, logs: Logs) -> float | None:
+        """Return what is monitored, a number; warn if it is not there."""
+        value = logs.get(self.monitor)
+        if value is None:
+            warnings.warn(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not available; there "
+                f"are: {', '.join(map(str, logs))}",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "fiub":
+            came = f"{len(array)}: {value}" if array.ndim else repr(value)
+            raise ValueError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which must be one number; it is "
+                f"{came}"
+            )
+        number: float = array.item()
+        return number

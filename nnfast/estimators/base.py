@@ -1,0 +1,536 @@
+"""What the estimators have in common: parameters, initial weights, fit and outputs."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from nnfast import activations, optimizers
+from nnfast._data import arrays
+from nnfast._utils import checks
+from nnfast.callbacks.callback_list import CallbackList
+from nnfast.estimators import lbfgs
+from nnfast.estimators.architecture import Architecture, Network, sizes_of
+from nnfast.estimators.compat import (
+    Interval,
+    Options,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+    validate_data,
+)
+from nnfast.estimators.convert import adopt
+from nnfast.estimators.objective import Objective
+from nnfast.estimators.rows import Rows, predict
+from nnfast.estimators.stopping import Training, callbacks_of, optimizer_kind, optimizer_of
+from nnfast.initializers import blocks
+
+Array = NDArray[Any]
+
+# scikit-learn's names where they differ from the engine's.
+ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
+STOCHASTIC = ("adam", "sgd")
+
+
+def entries(given: Any) -> list[Any] | None:
+    """Return the entries of a list, a tuple or an array, None of a single value."""
+    if isinstance(given, (str, Mapping)) or not hasattr(given, "__len__"):
+        return None
+    return None if isinstance(given, np.ndarray) and not given.ndim else list(given)
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """Base of MLPClassifier and MLPRegressor."""
+
+    # The checks are scikit-learn's own: what they refuse, and how, is the same.
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*activations.TABLE, *ACTIVATIONS}), "array-like", callable],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "optimizer": [StrOptions(set(optimizers.TABLE)), optimizers.Optimizer, None],
+        "callbacks": "no_validation",
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    # ---- what the two differ in ------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        """Return X and y checked, y as `_targets` takes it."""
+
+    @abstractmethod
+    def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
+        """Return targets as the engine reads them, (n, outputs) or (n,) class indices."""
+
+    @abstractmethod
+    def _count_outputs(self, y: Any) -> int:
+        """Return how many outputs the targets need."""
+
+    @abstractmethod
+    def _output_activation(self) -> str:
+        """Return scikit-learn's name of the outputs' activation."""
+
+    @abstractmethod
+    def _objective(self, dtype: np.dtype[Any]) -> Objective:
+        """Return the loss for outputs of `out_activation_`."""
+
+    @abstractmethod
+    def _score_outputs(
+        self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
+    ) -> float:
+        """Return the score that early stopping looks at."""
+
+    def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """Return the samples' weights with those of their classes."""
+        return weight
+
+    # ---- parameters ------------------------------------------------------------------------------
+
+    def _hidden(self) -> list[int]:
+        several = entries(self.hidden_layer_sizes)
+        hidden = [self.hidden_layer_sizes] if several is None else several
+        if any(isinstance(units, Integral) and units <= 0 for units in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        return [
+            checks.integer("each entry of hidden_layer_sizes", units, minimum=1) for units in hidden
+        ]
+
+    def _activations(self, hidden: int) -> tuple[activations.Activation, ...]:
+        given = self.activation
+        several = entries(given)
+        names = [given] * hidden if several is None else several
+        if len(names) != hidden:
+            raise ValueError(
+                f"activation must be one, or one for each of the {hidden} hidden layers; received "
+                f"{given!r}"
+            )
+        return tuple(
+            activations.resolve(ACTIVATIONS.get(name, name) if isinstance(name, str) else name)
+            for name in names
+        )
+
+    def _dropout(self, hidden: int) -> tuple[float, ...]:
+        given = self.dropout
+        several = entries(given)
+        if several is None:
+            return (float(given),) * hidden
+        if len(several) != hidden:
+            raise ValueError(
+                f"dropout must be one rate, or one for each of the {hidden} hidden layers; "
+                f"received {given!r}"
+            )
+        return tuple(
+            checks.real("each entry of dropout", rate, low=0.0, below=1.0) for rate in several
+        )
+
+    def _given_optimizer(self) -> optimizers.Optimizer | None:
+        """Return a new optimizer as `optimizer` says, None where `solver` decides."""
+        if self.optimizer is None:
+            return None
+        if isinstance(self.optimizer, str):
+            made = optimizers.resolve(self.optimizer)
+            made.learning_rate = float(self.learning_rate_init)
+            return made
+        return deepcopy(optimizers.resolve(self.optimizer))
+
+    def _architecture(self, sizes: Sequence[int]) -> Architecture:
+        hidden = len(sizes) - 2
+        stochastic = self.solver in STOCHASTIC
+        dropout = self._dropout(hidden)
+        if not stochastic and (any(dropout) or self.normalization == "batch"):
+            raise ValueError(
+                "solver='lbfgs' sees all rows at once: it goes with neither dropout nor "
+                "normalization='batch'"
+            )
+        return Architecture(
+            sizes=tuple(sizes),
+            activations=self._activations(hidden),
+            output=ACTIVATIONS.get(self.out_activation_, self.out_activation_),
+            # L-BFGS adds the penalty itself, once for all rows.
+            alpha=float(self.alpha) if stochastic else 0.0,
+            dropout=dropout,
+            normalization=self.normalization,
+        )
+
+    # ---- the network -----------------------------------------------------------------------------
+
+    def _draw(self, sizes: Sequence[int], network: Network) -> None:
+        """Draw initial weights, in scikit-learn's order and within its bounds."""
+        # scikit-learn looks at the hidden layers' activation for the output's weights, too.
+        names = network.architecture.activations
+        if not names and isinstance(self.activation, str):
+            names = self._activations(1)
+        for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
+            logistic = bool(names) and names[min(i, len(names) - 1)].name == "sigmoid"
+            bound = np.sqrt((2.0 if logistic else 6.0) / (sizes[i] + sizes[i + 1]))
+            for block in blocks(coef):
+                block[...] = self._random_state.uniform(-bound, bound, block.size)
+            intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
+
+    def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Network:
+        """Set everything that a first fit sets."""
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._output_activation()
+        self.__dict__.pop("_optimizer", None)
+        network = Network(self._architecture(sizes), dtype)
+        self._draw(sizes, network)
+        self._network = network
+        self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
+        if self.solver in STOCHASTIC:
+            self.loss_curve_: list[float] = []
+            self._begin_record(network)
+        return network
+
+    def _begin_record(self, network: Network) -> None:
+        """Begin to look for the best epoch, from the present weights on."""
+        early = self.early_stopping
+        self._no_improvement_count = 0
+        self._best_weights = network.engine.weights.copy() if early else None
+        self.validation_scores_: Any = [] if early else None
+        self.best_validation_score_: Any = -np.inf if early else None
+        self.best_loss_: Any = None if early else np.inf
+
+    def _resume(self, network: Network, incremental: bool) -> None:
+        """Go on with the optimizer and the record of the best epoch, where they are still right.
+
+        They are not after another solver, nor the record where `early_stopping` has changed.
+        """
+        kept = self.__dict__.get("_optimizer")
+        if not incremental or kept is None or type(kept.optimizer) is not optimizer_kind(self):
+            self._optimizer = optimizer_of(self)
+            network.start(self._optimizer.optimizer)
+        if not hasattr(self, "loss_curve_"):
+            self.loss_curve_ = []
+        early = self.__dict__.get("validation_scores_") is not None
+        if not hasattr(self, "_no_improvement_count") or early != bool(self.early_stopping):
+            self._begin_record(network)
+
+    def _forget(self) -> None:
+        """Leave what stochastic training goes on from, which is of another solver or network."""
+        for name in ("_optimizer", "_no_improvement_count", "_best_weights"):
+            self.__dict__.pop(name, None)
+
+    def _trainable(self) -> Network:
+        """Return the network of a fitted estimator as its parameters are now, for more training.
+
+        `coefs_` and `intercepts_` may have been set element by element since.
+        """
+        coefs, intercepts = self.coefs_, self.intercepts_
+        architecture = self._architecture(sizes_of(coefs))
+        network: Network | None = self.__dict__.get("_network")
+        if network is None or network.architecture != architecture:
+            before, dtype = network, np.dtype(np.asarray(coefs[0]).dtype)
+            if dtype.char not in "fd":
+                dtype = np.dtype(np.float64)
+            network = Network(architecture, dtype)
+            if before is not None and before.architecture.sizes == architecture.sizes:
+                if before.architecture.normalization == architecture.normalization:
+                    network.restore(before.state())
+                else:
+                    self._forget()
+            self._network = network
+        network.take(coefs, intercepts)
+        self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
+        return network
+
+    def _fitted(self) -> Network:
+        """Return the network for predictions, with what `coefs_` and `intercepts_` hold now."""
+        network: Network | None = self.__dict__.get("_network")
+        if network is None or network.architecture.sizes != sizes_of(self.coefs_):
+            return self._trainable()
+        network.take(self.coefs_, self.intercepts_)
+        return network
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        network = self.__dict__.get("_network")
+        if network is not None:
+            # Pickled were copies of the views.
+            network.take(self.coefs_, self.intercepts_)
+            self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
+
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+        """Write a fitted estimator to a file for `nnfast.load_model`; nothing in it is pickled.
+
+        The file holds parameters, weights, attributes, the optimizer's state and the place in the
+        random streams, so that `partial_fit` goes on exactly. It replaces an older one at once, or
+        not at all. Callbacks are left out, with a warning.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Any file name.
+        include_optimizer : bool, default True
+            Without it the file is for predictions.
+
+        Raises
+        ------
+        ValueError
+            If random_state is neither None nor an integer, or classes are neither texts nor
+            numbers, or parameters of the network (also `alpha` and `dropout`) or the solver have
+            been changed since `fit`, or the estimator is of a subclass.
+        OSError
+            If the file cannot be written.
+        """
+        path = checks.file_name("path", path)
+        include_optimizer = checks.flag("include_optimizer", include_optimizer)
+        check_is_fitted(self)
+        self._write(path, include_optimizer)
+        if self.callbacks:
+            checks.warn("The callbacks of an estimator are not saved")
+
+    def _write(self, path: str, include_optimizer: bool) -> None:
+        from nnfast._utils import container
+        from nnfast.estimators.files import contents
+
+        container.write(path, *contents(self, include_optimizer))
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        incremental: bool = False,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+    ) -> Self:
+        hidden = self._hidden()
+        callbacks = callbacks_of(self)
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._check_data(X, y, incremental, first)
+        if self.solver in STOCHASTIC:
+            arrays.check_order("X", X.shape[0])
+        weight = self._checked_weight(sample_weight, X)
+        weight = self._weights(y, weight)
+        self.n_outputs_ = self._count_outputs(y)
+        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            network = self._initialize(sizes, X.dtype)
+        else:
+            self.out_activation_ = self._output_activation()
+            network = self._trainable()
+            if list(network.architecture.sizes) != sizes:
+                raise ValueError(
+                    f"hidden_layer_sizes gives layers of {sizes} units; the fitted ones have "
+                    f"{list(network.architecture.sizes)}: they cannot go on from there"
+                )
+        self._objective(network.dtype).configure(network.engine)
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
+        if self.solver in STOCHASTIC:
+            self._fit_stochastic(network, X, y, weight, incremental, validation, callbacks)
+        else:
+            self._fit_lbfgs(network, X, y, weight)
+        if not np.isfinite(network.engine.weights).all():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed."
+            )
+        return self
+
+    def _checked_weight(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        return np.require(check_sample_weight(sample_weight, X), np.float64, ("C", "A"))
+
+    def _fit_lbfgs(self, network: Network, X: Any, y: Any, weight: Any) -> None:
+        rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
+        self._forget()
+        network.optimizer = None
+        self.loss_, self.n_iter_ = lbfgs.minimize(
+            network,
+            rows,
+            alpha=self.alpha,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            verbose=int(self.verbose),
+        )
+
+    def _loss_grad_lbfgs(
+        self, packed: Array, X: Any, y: Any, sample_weight: Any = None, *_: Any
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return the objective and its gradient at the parameters `packed`, for targets (n, k)."""
+        network = self._fitted()
+        if isinstance(sample_weight, list):  # scikit-learn 1.6 has its activations here
+            sample_weight = None
+        rows = Rows(X, np.require(y, network.dtype, ("C", "A")), sample_weight, network.dtype)
+        return lbfgs.objective(network, rows, self.alpha)(packed)
+
+    def _fit_stochastic(
+        self,
+        network: Network,
+        X: Any,
+        y: Any,
+        weight: NDArray[np.float64] | None,
+        incremental: bool,
+        validation: tuple[Any, Any, Any],
+        callbacks: CallbackList,
+    ) -> None:
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        self._resume(network, incremental)
+        rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
+        aside = self._given_rows(network, *validation)
+        given = aside is not None
+        if self.early_stopping and aside is None:
+            rows, aside = self._split(rows)
+        if given:
+            self.validation_loss_curve_: list[float] = []
+        if self.shuffle or any(network.architecture.dropout):
+            network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
+        Training(self, network, rows, aside, given, incremental, callbacks).run()
+
+    def _given_rows(self, network: Network, X_val: Any, y_val: Any, weight: Any) -> Rows | None:
+        """Return the caller's validation data, checked like the training data."""
+        if X_val is None:
+            if y_val is not None or weight is not None:
+                raise ValueError("y_val and sample_weight_val need X_val")
+            return None
+        if y_val is None:
+            raise ValueError("X_val needs y_val")
+        X_val, y_val = self._check_data(X_val, y_val, True, False)
+        weight = self._weights(y_val, self._checked_weight(weight, X_val))
+        return Rows(X_val, self._targets(y_val, network.dtype), weight, network.dtype)
+
+    def _split(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Set rows aside for early stopping: the same rows as scikit-learn."""
+        train, aside = train_test_split(
+            np.arange(len(rows)),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._strata(rows.y),
+        )
+        if len(aside) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        return rows.part(train), rows.part(aside)
+
+    def _strata(self, targets: Array) -> Array | None:
+        """Return what the split keeps the proportions of."""
+        return None
+
+    def _score_rows(self, network: Network, rows: Rows) -> float:
+        outputs = rows.predict(network)
+        if not np.isfinite(outputs).all():
+            return float("nan")
+        return self._score_outputs(outputs, rows.y, rows.weight)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (n_samples, n_features)
+        y : array-like, (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like, (n_samples,), optional
+        X_val, y_val, sample_weight_val : optional
+            Validation data: their loss after each epoch is in `validation_loss_curve_`, and early
+            stopping looks at them instead of setting rows of X aside.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any) -> Self:
+        """Return an estimator like one of scikit-learn that is fitted.
+
+        Its predictions are the same, and `partial_fit` goes on where it was.
+
+        Parameters
+        ----------
+        fitted : sklearn.neural_network.MLPClassifier or MLPRegressor
+            Of the same kind as this class.
+
+        Raises
+        ------
+        TypeError
+            If it is of the other kind.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        if type(fitted).__name__ != cls.__name__:
+            raise TypeError(
+                f"{cls.__name__}.from_sklearn takes scikit-learn's {cls.__name__}; received "
+                f"{type(fitted).__name__}"
+            )
+        estimator = cls(**fitted.get_params(deep=False))
+        adopt(estimator, fitted)
+        return estimator
+
+    def _check_solver(self) -> bool:
+        if self.solver not in STOCHASTIC:
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    # ---- prediction ------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> Array:
+        """Return the network's outputs for checked rows."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        network = self._fitted()
+        network.engine.n_threads = min(self.n_threads or 0, 2**15)
+        return predict(network, X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

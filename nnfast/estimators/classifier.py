@@ -1,0 +1,354 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from nnfast._utils import checks
+from nnfast.estimators import objective
+from nnfast.estimators.base import BaseMLP
+from nnfast.estimators.compat import (
+    Interval,
+    StrOptions,
+    first_call_of_partial_fit,
+    fit_context,
+    validate_data,
+)
+
+Array = NDArray[Any]
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multi-layer perceptron for classes, in the place of scikit-learn's.
+
+    The parameters up to `max_fun` are scikit-learn's; the same `random_state` draws the same
+    initial weights.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default (100,)
+        Units of each hidden layer.
+    activation : str, function of `nnfast.activations`, or a list of them, default "relu"
+        Of the hidden layers; scikit-learn's "identity", "logistic", "tanh" and "relu", or any of
+        `nnfast.activations`; a list has one for each hidden layer.
+    solver : {"lbfgs", "sgd", "adam"}, default "adam"
+    alpha : float, default 0.0001
+        The penalty α/2·Σ W² is divided by the number of samples (of the batch), like the loss.
+    batch_size : int or "auto", default "auto"
+        "auto" is 200, or all samples where they are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        Of the solver "sgd".
+    learning_rate_init : float, default 0.001
+    power_t : float, default 0.5
+        Of "invscaling".
+    max_iter : int, default 200
+        Epochs at most; of "lbfgs", iterations.
+    shuffle : bool, default True
+    random_state : int, RandomState or None, default None
+    tol : float, default 1e-4
+        Training stops when loss or validation score have not improved by more for
+        `n_iter_no_change` epochs.
+    verbose : bool or int, default False
+    warm_start : bool, default False
+        Whether `fit` goes on from the weights of the last one.
+    momentum : float, default 0.9
+    nesterovs_momentum : bool, default True
+        Both of the solver "sgd".
+    early_stopping : bool, default False
+        Set `validation_fraction` of the samples aside, stop when their score improves no more and
+        keep the best weights.
+    validation_fraction : float, default 0.1
+    beta_1, beta_2 : float, default 0.9 and 0.999
+    epsilon : float, default 1e-8
+        These of the solver "adam".
+    n_iter_no_change : int, default 10
+    max_fun : int, default 15000
+        Evaluations of the solver "lbfgs" at most.
+    class_weight : dict, "balanced" or None, default None
+        Multiplies the samples' weights; in a dict, classes that are not there have 1.
+    label_smoothing : float, default 0.0
+        s: targets become (1 − s)·y + s/classes.
+    dropout : float or list of float, default 0.0
+        The rate after each hidden layer, or one for each of them.
+    normalization : {"batch", "layer"} or None, default None
+        Before the activation of each hidden layer.
+    optimizer : str, Optimizer or None, default None
+        Of `nnfast.optimizers`, in the place of the solver's own: a name with
+        `learning_rate_init`, or an object with its own learning rate or schedule, weight decay
+        and clipping.
+    callbacks : list of Callback, optional
+        Of `nnfast.callbacks`, called after each epoch with ``loss``, and ``val_loss`` or
+        ``val_score`` where they are measured.
+    n_threads : int, optional
+        At most; None: as many as `nnfast.set_num_threads` allows. Results do not depend on it.
+
+    Attributes
+    ----------
+    classes_ : ndarray or list of ndarray
+    loss_ : float
+    best_loss_ : float or None
+    loss_curve_ : list of float
+    validation_scores_ : list of float or None
+        Accuracies, with `early_stopping`.
+    best_validation_score_ : float or None
+    validation_loss_curve_ : list of float
+        Without the penalty; where `fit` was given X_val.
+    t_ : int
+        Samples seen.
+    coefs_, intercepts_ : list of ndarray
+        The weights of each layer: views of the engine's memory, which may be written to.
+    n_features_in_, n_iter_, n_layers_, n_outputs_ : int
+    feature_names_in_ : ndarray of str
+    out_activation_ : str
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(n_samples=100, random_state=1)
+    >>> clf = MLPClassifier(random_state=1, max_iter=300).fit(X, y)
+    >>> clf.predict_proba(X[:1]).shape
+    (1, 2)
+    >>> clf.score(X, y) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        dropout: Any = 0.0,
+        normalization: str | None = None,
+        optimizer: Any = None,
+        callbacks: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.dropout = dropout
+        self.normalization = normalization
+        self.optimizer = optimizer
+        self.callbacks = callbacks
+        self.n_threads = n_threads
+
+    # ---- targets ---------------------------------------------------------------------------------
+
+    def _learn_classes(self, y: Array) -> None:
+        self._label_binarizer = LabelBinarizer()
+        kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
+        if kind in ("binary", "multiclass"):
+            # What its fit would learn in 0.3 ms, which is much of a fit on a few rows.
+            self._label_binarizer.y_type_ = kind
+            self._label_binarizer.sparse_input_ = False
+            self._label_binarizer.classes_ = np.unique(y)
+        else:
+            self._label_binarizer.fit(y)
+        self.classes_ = self._label_binarizer.classes_
+
+    def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._learn_classes(y)
+            return X, y
+        classes = unique_labels(y)
+        if incremental:
+            unknown = np.setdiff1d(classes, self.classes_, assume_unique=True)
+            if len(unknown) and not self.warm_start:
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                    f"{self.classes_}. 'y' has {classes}."
+                )
+        if self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+        return X, y
+
+    @property
+    def _kind(self) -> str:
+        """What the targets were when the classes became known, for example "binary"."""
+        kind: str = self._label_binarizer.y_type_
+        return kind
+
+    def _count_outputs(self, y: Any) -> int:
+        classes = len(self.classes_)
+        return 1 if self._kind == "binary" and classes <= 2 else classes
+
+    def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
+        if self._kind == "multiclass" and np.ndim(y) == 1:
+            indices: Array = np.searchsorted(self.classes_, y).astype(np.int32)
+            return indices
+        return np.require(self._label_binarizer.transform(y), dtype, ("C", "A"))
+
+    def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        if self.class_weight is None:
+            return weight
+        if np.ndim(y) != 1:
+            raise ValueError("class_weight is for one label a sample; y has several")
+        if isinstance(self.class_weight, dict):
+            for label, value in self.class_weight.items():
+                checks.real(f"class_weight[{label!r}]", value, low=0.0)
+        present = np.unique(y) if self.class_weight == "balanced" else self.classes_
+        factors = compute_class_weight(self.class_weight, classes=present, y=y)
+        found: NDArray[np.float64] = factors[np.searchsorted(present, y)].astype(np.float64)
+        return found if weight is None else found * weight
+
+    def _output_activation(self) -> str:
+        return "softmax" if self._kind == "multiclass" else "logistic"
+
+    def _objective(self, dtype: np.dtype[Any]) -> objective.Objective:
+        return objective.classification(
+            self.out_activation_, self.n_outputs_, dtype, self.label_smoothing
+        )
+
+    def _strata(self, targets: Array) -> Array | None:
+        if self.n_outputs_ > 1:
+            return None
+        return np.where(targets[:, 0] > 0, "True", "False")
+
+    def _score_outputs(
+        self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
+    ) -> float:
+        if targets.ndim == 1:
+            right = outputs.argmax(axis=1) == targets
+        else:
+            right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
+        return float(np.average(right, weights=weight))
+
+    # ---- public ----------------------------------------------------------------------------------
+
+    @available_if(lambda self: self._check_solver())
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train one epoch more.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (n_samples, n_features)
+        y : array-like, (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like, (n_samples,), optional
+        classes : array-like, optional
+            All classes; needed in the first call, where y may have fewer.
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples at once; give partial_fit a dict, for "
+                "example of sklearn.utils.compute_class_weight"
+            )
+        if first_call_of_partial_fit(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable classes, (n_samples,), or of several labels an indicator."""
+        outputs = self._outputs(X)
+        labels: Array
+        if outputs.shape[1] == 1 and len(self.classes_) == 2:
+            labels = self.classes_[(outputs[:, 0] > 0.5).astype(np.intp)]
+        elif self._kind == "multiclass":
+            labels = self.classes_[outputs.argmax(axis=1)]
+        else:
+            one = outputs.shape[1] == 1
+            labels = self._label_binarizer.inverse_transform(outputs.ravel() if one else outputs)
+        return labels
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, (n_samples, n_classes), in their order."""
+        outputs = self._outputs(X)
+        if outputs.shape[1] == 1:
+            return np.hstack([1 - outputs, outputs])
+        if self.out_activation_ == "logistic":
+            # Several labels: strictly between 0 and 1, where the sigmoid rounds to them.
+            limits = np.finfo(outputs.dtype)
+            np.clip(outputs, limits.tiny, 1 - limits.epsneg, out=outputs)
+        return outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of `predict_proba`."""
+        probabilities = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            logarithms: Array = np.log(probabilities, out=probabilities)
+        return logarithms
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

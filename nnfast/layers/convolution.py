@@ -1,0 +1,408 @@
+"""The convolutional layers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Unpack
+
+from numpy.typing import NDArray
+
+from nnfast import activations, constraints, initializers, regularizers
+from nnfast._plan.spec import Op, Weight
+from nnfast._utils.checks import Shape, flag, integer
+from nnfast.layers.layer import LayerOptions
+from nnfast.layers.window import Sizes, Windowed
+
+
+class _Convolution(Windowed):
+    """What convolutions with a bias and an activation have in common."""
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        return self._kernel
+
+    def _set_outputs(
+        self,
+        activation: str | activations.Activation | None,
+        use_bias: bool,
+        bias_initializer: str | initializers.Initializer,
+        bias_regularizer: str | regularizers.L1L2 | None,
+        bias_constraint: str | constraints.Constraint | None,
+    ) -> None:
+        self.activation = activations.resolve(activation)
+        if not self.activation.elementwise:
+            raise ValueError(
+                f"activation of {type(self).__name__} must work element by element; received "
+                f"{self.activation.name!r}"
+            )
+        self.use_bias = flag("use_bias", use_bias)
+        self.bias_initializer = initializers.resolve(bias_initializer)
+        self.bias_regularizer = regularizers.resolve(bias_regularizer)
+        self.bias_constraint = constraints.resolve(bias_constraint)
+
+    def _bias(self, channels: int) -> list[Weight]:
+        if not self.use_bias:
+            return []
+        return [
+            Weight(
+                *("bias", (channels,), self.bias_initializer),
+                *(self.bias_regularizer, self.bias_constraint),
+            )
+        ]
+
+    @property
+    def bias(self) -> NDArray[Any] | None:
+        """The bias (channels,), a view into the built model; None without bias."""
+        return self._view("bias") if self.use_bias else None
+
+
+class _Conv(_Convolution):
+    """Conv1D and Conv2D."""
+
+    _fields = (
+        *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
+        *("groups", "activation", "use_bias", "kernel_initializer", "bias_initializer"),
+        *("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"),
+    )
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        groups: int = 1,
+        activation: str | activations.Activation | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.filters = integer("filters", filters, minimum=1)
+        self.groups = integer("groups", groups, minimum=1)
+        self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
+        self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
+        self.kernel_initializer = initializers.resolve(kernel_initializer)
+        self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
+        self.kernel_constraint = constraints.resolve(kernel_constraint)
+        if self.filters % self.groups:
+            raise ValueError(
+                f"filters must be divisible by groups; received filters={filters} and "
+                f"groups={groups}"
+            )
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        self._check_images(input_shape)
+        if input_shape[-1] % self.groups:
+            raise ValueError(
+                f"{self._label()} has {self.groups} groups, which do not divide the "
+                f"{input_shape[-1]} channels of its input of shape {input_shape}"
+            )
+        return self._outputs(self._window(input_shape, self.filters, self.groups))
+
+    def ops(self, input_shape: Shape) -> list[Op]:
+        win = self._window(input_shape, self.filters, self.groups)
+        return [Op("convolution", self.activation.name, self.activation.alpha, window=win)]
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        kernel = Weight(
+            "kernel",
+            (*self._kernel, input_shape[-1] // self.groups, self.filters),
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+        )
+        return [kernel, *self._bias(self.filters)]
+
+    @property
+    def kernel(self) -> NDArray[Any]:
+        """The kernel (*kernel_size, channels / groups, filters), a view into the built model."""
+        return self._view("kernel")
+
+
+class Conv2D(_Conv):
+    """A convolution of images: activation(x * w + b), x (height, width, channels).
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels.
+    kernel_size : int or tuple of int
+        Height and width of the window.
+    strides : int or tuple of int, default 1
+    padding : {"valid", "same"}, default "valid"
+        "same" puts zeros around the image, so that its size is only divided by the strides.
+    data_format : {None, "channels_last"}
+        There is no other.
+    dilation_rate : int or tuple of int, default 1
+        Distance between the elements of the window; not together with strides.
+    groups : int, default 1
+        Groups of channels with filters of their own.
+    activation : str or activation, default None
+        A function of `nnfast.activations` or its name; None is linear.
+    use_bias : bool, default True
+    kernel_initializer : str or Initializer, default "glorot_uniform"
+    bias_initializer : str or Initializer, default "zeros"
+    kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
+    kernel_constraint, bias_constraint : str, Constraint or None, default None
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> Conv2D(32, (3, 3), activation="relu").infer_shape((28, 28, 1))
+    (26, 26, 32)
+    >>> Conv2D(8, 3, strides=2, padding="same").infer_shape((28, 28, 1))
+    (14, 14, 8)
+    """
+
+
+class Conv1D(_Conv):
+    """A convolution of sequences: activation(x * w + b), x (steps, channels).
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels.
+    kernel_size : int
+        Length of the window.
+    strides : int, default 1
+    padding : {"valid", "same", "causal"}, default "valid"
+        "causal" puts all zeros before the first step: no output depends on later inputs.
+    data_format, dilation_rate, groups, activation, use_bias
+        As in `Conv2D`.
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
+        As in `Conv2D`.
+    kernel_constraint, bias_constraint
+        As in `Conv2D`.
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> Conv1D(8, 3, padding="causal").infer_shape((100, 4))
+    (100, 8)
+    """
+
+    rank = 1
+    _paddings: ClassVar[tuple[str, ...]] = ("valid", "same", "causal")
+
+
+class DepthwiseConv2D(_Convolution):
+    """A convolution of every channel by filters of its own.
+
+    Output channel c·depth_multiplier + i is filter i of channel c.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of int
+        Height and width of the window.
+    strides : int or tuple of int, default 1
+    padding : {"valid", "same"}, default "valid"
+    depth_multiplier : int, default 1
+        Filters of a channel.
+    data_format, dilation_rate, activation, use_bias
+        As in `Conv2D`.
+    depthwise_initializer : str or Initializer, default "glorot_uniform"
+    bias_initializer : str or Initializer, default "zeros"
+    depthwise_regularizer, bias_regularizer : str, Regularizer or None, default None
+    depthwise_constraint, bias_constraint : str, Constraint or None, default None
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> DepthwiseConv2D(3, depth_multiplier=2).infer_shape((8, 8, 3))
+    (6, 6, 6)
+    """
+
+    _fields = (
+        *("kernel_size", "strides", "padding", "depth_multiplier", "data_format", "dilation_rate"),
+        *("activation", "use_bias", "depthwise_initializer", "bias_initializer"),
+        *("depthwise_regularizer", "bias_regularizer", "depthwise_constraint", "bias_constraint"),
+    )
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        activation: str | activations.Activation | None = None,
+        use_bias: bool = True,
+        depthwise_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        depthwise_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        depthwise_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.depth_multiplier = integer("depth_multiplier", depth_multiplier, minimum=1)
+        self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
+        self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
+        self.depthwise_initializer = initializers.resolve(depthwise_initializer)
+        self.depthwise_regularizer = regularizers.resolve(depthwise_regularizer)
+        self.depthwise_constraint = constraints.resolve(depthwise_constraint)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        self._check_images(input_shape)
+        return self._outputs(self._window(input_shape, input_shape[-1] * self.depth_multiplier))
+
+    def ops(self, input_shape: Shape) -> list[Op]:
+        win = self._window(input_shape, input_shape[-1] * self.depth_multiplier)
+        return [Op("depthwise", self.activation.name, self.activation.alpha, window=win)]
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        channels = input_shape[-1]
+        kernel = Weight(
+            "kernel",
+            (*self._kernel, channels, self.depth_multiplier),
+            self.depthwise_initializer,
+            self.depthwise_regularizer,
+            self.depthwise_constraint,
+        )
+        return [kernel, *self._bias(channels * self.depth_multiplier)]
+
+    @property
+    def kernel(self) -> NDArray[Any]:
+        """The kernel (*kernel_size, channels, depth_multiplier), a view into the built model."""
+        return self._view("kernel")
+
+
+class SeparableConv2D(_Convolution):
+    """A depthwise convolution, then a mixing of its channels at each pixel.
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels.
+    kernel_size : int or tuple of int
+        Height and width of the depthwise window.
+    strides : int or tuple of int, default 1
+    padding : {"valid", "same"}, default "valid"
+    data_format, dilation_rate
+        As in `Conv2D`.
+    depth_multiplier : int, default 1
+        Depthwise filters of a channel.
+    activation, use_bias
+        As in `Conv2D`, after the mixing.
+    depthwise_initializer, pointwise_initializer : str or Initializer, default "glorot_uniform"
+    bias_initializer : str or Initializer, default "zeros"
+    depthwise_regularizer, pointwise_regularizer, bias_regularizer : optional
+    depthwise_constraint, pointwise_constraint, bias_constraint : optional
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> SeparableConv2D(16, 3).infer_shape((8, 8, 3))
+    (6, 6, 16)
+    """
+
+    _fields = (
+        *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
+        *("depth_multiplier", "activation", "use_bias", "depthwise_initializer"),
+        *("pointwise_initializer", "bias_initializer", "depthwise_regularizer"),
+        *("pointwise_regularizer", "bias_regularizer", "depthwise_constraint"),
+        *("pointwise_constraint", "bias_constraint"),
+    )
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        depth_multiplier: int = 1,
+        activation: str | activations.Activation | None = None,
+        use_bias: bool = True,
+        depthwise_initializer: str | initializers.Initializer = "glorot_uniform",
+        pointwise_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        depthwise_regularizer: str | regularizers.L1L2 | None = None,
+        pointwise_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        depthwise_constraint: str | constraints.Constraint | None = None,
+        pointwise_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.filters = integer("filters", filters, minimum=1)
+        self.depth_multiplier = integer("depth_multiplier", depth_multiplier, minimum=1)
+        self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
+        self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
+        self.depthwise_initializer = initializers.resolve(depthwise_initializer)
+        self.pointwise_initializer = initializers.resolve(pointwise_initializer)
+        self.depthwise_regularizer = regularizers.resolve(depthwise_regularizer)
+        self.pointwise_regularizer = regularizers.resolve(pointwise_regularizer)
+        self.depthwise_constraint = constraints.resolve(depthwise_constraint)
+        self.pointwise_constraint = constraints.resolve(pointwise_constraint)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return self._outputs(self._window(input_shape, self.filters))
+
+    def ops(self, input_shape: Shape) -> list[Op]:
+        depthwise = self._window(input_shape, input_shape[-1] * self.depth_multiplier)
+        _, _, _, h, w, c, *_ = depthwise
+        pointwise = type(depthwise)(h, w, c, h, w, self.filters, 1, 1)
+        return [
+            Op("depthwise", window=depthwise, weights=("depthwise_kernel",)),
+            Op(
+                "convolution",
+                self.activation.name,
+                self.activation.alpha,
+                window=pointwise,
+                weights=("pointwise_kernel", "bias"),
+            ),
+        ]
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        channels = input_shape[-1]
+        depthwise = Weight(
+            "depthwise_kernel",
+            (*self._kernel, channels, self.depth_multiplier),
+            self.depthwise_initializer,
+            self.depthwise_regularizer,
+            self.depthwise_constraint,
+        )
+        pointwise = Weight(
+            "pointwise_kernel",
+            (*[1] * self.rank, channels * self.depth_multiplier, self.filters),
+            self.pointwise_initializer,
+            self.pointwise_regularizer,
+            self.pointwise_constraint,
+        )
+        return [depthwise, pointwise, *self._bias(self.filters)]
+
+    @property
+    def depthwise_kernel(self) -> NDArray[Any]:
+        """The kernel (*kernel_size, channels, depth_multiplier), a view into the built model."""
+        return self._view("depthwise_kernel")
+
+    @property
+    def pointwise_kernel(self) -> NDArray[Any]:
+        """The mixing (1, 1, channels·depth_multiplier, filters), a view into the built model."""
+        return self._view("pointwise_kernel")
+
+
+# Keras' other names.
+Convolution1D, Convolution2D = Conv1D, Conv2D
+SeparableConvolution2D = SeparableConv2D

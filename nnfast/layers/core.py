@@ -1,0 +1,194 @@
+"""Dense layers, activations, and the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+from numpy.typing import NDArray
+
+from nnfast import activations, constraints, initializers, regularizers
+from nnfast._plan.spec import Op, Weight
+from nnfast._utils.checks import Shape, flag, integer
+from nnfast.layers.layer import Layer, LayerOptions
+
+
+class InputLayer(Layer):
+    """The shape of a model's input; it is not listed in ``model.layers``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one sample, without the batch axis.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        input_shape: Sequence[int] | None = None,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if (shape is None) == (input_shape is None):
+            raise ValueError("Give the shape of one sample as shape=, such as shape=(784,)")
+        one = shape if input_shape is None else input_shape
+        super().__init__(input_shape=one, name=name, dtype=dtype)
+
+
+def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
+    """Return an `InputLayer`: a model that starts with one is built at once.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one sample, without the batch axis.
+    name, dtype : str, optional
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `shape` is not a non-empty tuple of integers.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.Sequential([Input((4,)), nnfast.layers.Dense(3)]).count_params()
+    15
+    """
+    return InputLayer(shape, name=name, dtype=dtype)
+
+
+class Dense(Layer):
+    """A fully connected layer: activation(x·w + b), w (n_in, units), b (units,).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or activation, default None
+        A function of `nnfast.activations` or its name; None is linear.
+    use_bias : bool, default True
+    kernel_initializer : str or Initializer, default "glorot_uniform"
+    bias_initializer : str or Initializer, default "zeros"
+    kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
+        Penalties of `nnfast.regularizers` that are added to the loss.
+    kernel_constraint, bias_constraint : str, Constraint or None, default None
+        What `nnfast.constraints` does to the weights after each step.
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> Dense(64, activation="relu").infer_shape((10,))
+    (64,)
+    """
+
+    _fields = (
+        *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer"),
+        *("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"),
+    )
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | activations.Activation | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.units = integer("units", units, minimum=1)
+        self.activation = activations.resolve(activation)
+        self.use_bias = flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.resolve(kernel_initializer)
+        self.bias_initializer = initializers.resolve(bias_initializer)
+        self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
+        self.bias_regularizer = regularizers.resolve(bias_regularizer)
+        self.kernel_constraint = constraints.resolve(kernel_constraint)
+        self.bias_constraint = constraints.resolve(bias_constraint)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"Dense layer {self.name!r} expects samples with one axis; received shape "
+                f"{input_shape}: put Flatten() before it"
+            )
+        return (self.units,)
+
+    def op(self) -> Op:
+        return Op("dense", self.activation.name, self.activation.alpha)
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        kernel = Weight(
+            "kernel",
+            (input_shape[0], self.units),
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+        )
+        bias = Weight(
+            "bias",
+            (self.units,),
+            self.bias_initializer,
+            self.bias_regularizer,
+            self.bias_constraint,
+        )
+        return [kernel, bias] if self.use_bias else [kernel]
+
+    @property
+    def kernel(self) -> NDArray[Any]:
+        """The kernel (n_in, units), a view into the built model."""
+        return self._view("kernel")
+
+    @property
+    def bias(self) -> NDArray[Any] | None:
+        """The bias (units,), a view into the built model; None without bias."""
+        return self._view("bias") if self.use_bias else None
+
+
+class Activation(Layer):
+    """Apply an activation; directly after a linear `Dense` it costs no pass of its own.
+
+    Parameters
+    ----------
+    activation : str or activation
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> Activation("softmax", name="probabilities")
+    Activation(name='probabilities', activation='softmax')
+    """
+
+    _fields = ("activation",)
+
+    def __init__(
+        self, activation: str | activations.Activation, **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(**options)
+        self.activation = activations.resolve(activation)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1 and not self.activation.elementwise:
+            raise ValueError(
+                f"Activation {self.activation.name!r} of layer {self.name!r} expects samples "
+                f"with one axis; received shape {input_shape}"
+            )
+        return input_shape
+
+    def op(self) -> Op | None:
+        name = self.activation.name
+        return None if name == "linear" else Op("activation", name, self.activation.alpha)

@@ -1,0 +1,427 @@
+"""The layers that normalize: over the batch, within a row, by the statistics of a data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import constraints, initializers, regularizers
+from nnfast._data import batches
+from nnfast._plan.spec import Op, Weight
+from nnfast._utils import checks
+from nnfast._utils.checks import Shape, flag, integer, real
+from nnfast.layers.layer import Layer, LayerOptions
+
+Floats = NDArray[np.float64]
+
+# Rows of a data set that `Normalization.adapt` works on at a time.
+_ADAPT_ROWS = 4096
+
+
+def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
+    """Return the sizes of `axes`, which must be the last ones of samples of `shape`.
+
+    Axes are counted as in Keras: 0 is the batch's.
+    """
+    ndim = len(shape) + 1
+    kept = sorted(axis % ndim if -ndim <= axis < ndim else 0 for axis in axes)
+    if kept != list(range(ndim - len(kept), ndim)) or 0 in kept:
+        raise ValueError(
+            f"axis of layer {layer.name!r} must be the last axis, or several last ones, of batches "
+            f"of shape {(None, *shape)}; received {axes if len(axes) != 1 else axes[0]}"
+        )
+    return shape[len(shape) - len(kept) :]
+
+
+class _Scaled(Layer):
+    """What normalizations with a trained scale gamma and offset beta have in common."""
+
+    _fields: ClassVar[tuple[str, ...]] = (
+        *("axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer"),
+        *("beta_regularizer", "gamma_regularizer", "beta_constraint", "gamma_constraint"),
+    )
+
+    def __init__(
+        self,
+        axis: int | Sequence[int],
+        epsilon: float,
+        center: bool,
+        scale: bool,
+        beta_initializer: str | initializers.Initializer,
+        gamma_initializer: str | initializers.Initializer,
+        beta_regularizer: str | regularizers.L1L2 | None,
+        gamma_regularizer: str | regularizers.L1L2 | None,
+        beta_constraint: str | constraints.Constraint | None,
+        gamma_constraint: str | constraints.Constraint | None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.axes = _axes(axis)
+        self.axis = self.axes if len(self.axes) > 1 else self.axes[0]
+        self.epsilon = real("epsilon", epsilon, low=0.0)
+        self.center = flag("center", center)
+        self.scale = flag("scale", scale)
+        self.beta_initializer = initializers.resolve(beta_initializer)
+        self.gamma_initializer = initializers.resolve(gamma_initializer)
+        self.beta_regularizer = regularizers.resolve(beta_regularizer)
+        self.gamma_regularizer = regularizers.resolve(gamma_regularizer)
+        self.beta_constraint = constraints.resolve(beta_constraint)
+        self.gamma_constraint = constraints.resolve(gamma_constraint)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        _last_axes(self, self.axes, input_shape)
+        return input_shape
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        shape = _last_axes(self, self.axes, input_shape)
+        gamma = Weight(
+            *("gamma", shape, self.gamma_initializer),
+            *(self.gamma_regularizer, self.gamma_constraint),
+        )
+        beta = Weight(
+            *("beta", shape, self.beta_initializer), *(self.beta_regularizer, self.beta_constraint)
+        )
+        return [gamma] * self.scale + [beta] * self.center
+
+    @property
+    def gamma(self) -> NDArray[Any] | None:
+        """The scale, a view into the built model; None without."""
+        return self._view("gamma") if self.scale else None
+
+    @property
+    def beta(self) -> NDArray[Any] | None:
+        """The offset, a view into the built model; None without."""
+        return self._view("beta") if self.center else None
+
+
+class BatchNormalization(_Scaled):
+    """y = gamma·(x − mean) / √(variance + epsilon) + beta (Ioffe and Szegedy, 2015).
+
+    In training, mean and variance are those of the batch, for each entry of the last axis
+    over all the others (the variance divided by the count); in inference their moving
+    averages, moving ← momentum·moving + (1 − momentum)·batch. A frozen layer (`trainable` False)
+    is in inference mode in training, too.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The axis with a mean and a variance of its own for each entry; it must be the last.
+    momentum : float, default 0.99
+        Of the moving averages, from 0 to 1.
+    epsilon : float, default 0.001
+    center, scale : bool, default True
+        Whether there are a beta and a gamma.
+    beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
+    moving_mean_initializer : str or Initializer, default "zeros"
+    moving_variance_initializer : str or Initializer, default "ones"
+    beta_regularizer, gamma_regularizer : str, Regularizer or None, default None
+    beta_constraint, gamma_constraint : str, Constraint or None, default None
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> layer = BatchNormalization(input_dim=3)
+    >>> model = nnfast.Sequential([layer])
+    >>> [w.shape for w in layer.trainable_weights], len(layer.non_trainable_weights)
+    ([(3,), (3,)], 2)
+    """
+
+    _fields = (
+        *_Scaled._fields,
+        "momentum",
+        "moving_mean_initializer",
+        "moving_variance_initializer",
+    )
+    training_differs = True
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        moving_mean_initializer: str | initializers.Initializer = "zeros",
+        moving_variance_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: str | regularizers.L1L2 | None = None,
+        gamma_regularizer: str | regularizers.L1L2 | None = None,
+        beta_constraint: str | constraints.Constraint | None = None,
+        gamma_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(
+            integer("axis", axis, minimum=-64),
+            *(epsilon, center, scale, beta_initializer, gamma_initializer),
+            *(beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint),
+            **options,
+        )
+        self.momentum = real("momentum", momentum, low=0.0, high=1.0)
+        self.moving_mean_initializer = initializers.resolve(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.resolve(moving_variance_initializer)
+
+    def op(self) -> Op:
+        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        shape = input_shape[-1:]
+        mean = Weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
+        variance = Weight(
+            "moving_variance", shape, self.moving_variance_initializer, trainable=False
+        )
+        return [*super().weight_specs(input_shape), mean, variance]
+
+    @property
+    def moving_mean(self) -> NDArray[Any]:
+        """The moving average of the batches' means, a view into the built model."""
+        return self._view("moving_mean")
+
+    @property
+    def moving_variance(self) -> NDArray[Any]:
+        """The moving average of the batches' variances, a view into the built model."""
+        return self._view("moving_variance")
+
+
+class LayerNormalization(_Scaled):
+    """y = gamma·(x − mean) / √(variance + epsilon) + beta within each sample.
+
+    Mean and variance are taken over the last axis, or over the last ones in `axis`
+    (Ba, Kiros and Hinton, 2016).
+
+    Parameters
+    ----------
+    axis : int or sequence of int, default -1
+        The last axis, or several last ones.
+    epsilon : float, default 0.001
+    center, scale : bool, default True
+        Whether there are a beta and a gamma.
+    beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
+    beta_regularizer, gamma_regularizer : str, Regularizer or None, default None
+    beta_constraint, gamma_constraint : str, Constraint or None, default None
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([LayerNormalization(epsilon=0.0, input_dim=2)])
+    >>> model.predict([[1.0, 3.0]])
+    array([[-1.,  1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: str | regularizers.L1L2 | None = None,
+        gamma_regularizer: str | regularizers.L1L2 | None = None,
+        beta_constraint: str | constraints.Constraint | None = None,
+        gamma_constraint: str | constraints.Constraint | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(
+            *(axis, epsilon, center, scale, beta_initializer, gamma_initializer),
+            *(beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint),
+            **options,
+        )
+
+    def op(self) -> Op:
+        return Op("layer_norm", epsilon=self.epsilon, axes=len(self.axes))
+
+
+class Normalization(Layer):
+    """y = (x − mean) / √variance, with the mean and variance of a data set.
+
+    Parameters
+    ----------
+    axis : int, sequence of int or None, default -1
+        The last axis, or several last ones: every entry has a mean and a variance of its own.
+        None is one of each for all.
+    mean, variance : float or array_like, optional
+        Given together; otherwise they come from `adapt`, and are 0 and 1 before.
+    invert : bool, default False
+        Do the reverse, y = x·√variance + mean.
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> layer = Normalization()
+    >>> layer.adapt([[0.0, 5.0], [2.0, 5.0]])
+    >>> nnfast.Sequential([layer]).predict([[0.0, 5.0], [4.0, 5.0]])
+    array([[-1.,  0.],
+           [ 3.,  0.]], dtype=float32)
+    """
+
+    _fields = ("axis", "invert")
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] | None = -1,
+        mean: float | ArrayLike | None = None,
+        variance: float | ArrayLike | None = None,
+        invert: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.axes = () if axis is None else _axes(axis)
+        self.axis = None if axis is None else self.axes if len(self.axes) > 1 else self.axes[0]
+        self.invert = flag("invert", invert)
+        if (mean is None) != (variance is None):
+            raise ValueError(
+                f"mean and variance must be given together; received mean={mean!r} and "
+                f"variance={variance!r}"
+            )
+        self.input_mean = None if mean is None else checks.real_array("mean", mean).tolist()
+        self.input_variance = (
+            None if variance is None else checks.real_array("variance", variance).tolist()
+        )
+        self._moments = np.zeros(()), np.ones(())
+        if mean is not None:
+            self._moments = np.array(self.input_mean, float), np.array(self.input_variance, float)
+        if not (self._moments[1] >= 0).all():
+            raise ValueError(f"variance must be at least 0; received {variance!r}")
+
+    @property
+    def mean(self) -> Floats:
+        """The means: 0 before they are given or `adapt` is called."""
+        return self.named_weights.get("mean", self._moments[0])
+
+    @property
+    def variance(self) -> Floats:
+        """The variances: 1 before they are given or `adapt` is called."""
+        return self.named_weights.get("variance", self._moments[1])
+
+    def adapt(self, data: Any) -> None:
+        """Set mean and variance to those of a data set.
+
+        Parameters
+        ----------
+        data : array_like (n, ...), or batches
+            All the data, or an iterable of such arrays; of a batch ``(x, y)`` x is taken.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If mean and variance were given, there are no data, or they do not fit.
+        """
+        if self.input_mean is not None:
+            raise ValueError(
+                f"Layer {self.name!r} was given its mean and variance: nothing to adapt"
+            )
+        count, mean, square = 0, np.zeros(()), np.zeros(())
+        for block in _blocks(data):
+            sizes = _last_axes(self, self.axes, block.shape[1:])
+            over = tuple(range(block.ndim - len(sizes)))
+            n = math.prod(block.shape[: len(over)])
+            if n == 0:
+                continue
+            if count and sizes != mean.shape:
+                raise ValueError(
+                    f"data must be batches of one shape; received {sizes} after {mean.shape}"
+                )
+            # Chan, Golub and LeVeque, 1979
+            own = block.mean(axis=over, dtype=np.float64)
+            delta = own - mean
+            square = (
+                square + ((block - own) ** 2).sum(axis=over) + delta**2 * (n * count / (n + count))
+            )
+            mean = mean + delta * (n / (n + count))
+            count += n
+        if count == 0:
+            raise ValueError("data must have at least one row; received none")
+        if self.built and mean.shape != self.mean.shape:
+            raise ValueError(
+                f"Layer {self.name!r} has means of shape {self.mean.shape}; data give {mean.shape}"
+            )
+        self._moments = mean, square / count
+        for name, values in zip(self.named_weights, self._moments, strict=False):
+            self.named_weights[name][...] = values
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        sizes = _last_axes(self, self.axes, input_shape)
+        for values in self._moments:
+            try:
+                np.broadcast_to(values, sizes)
+            except ValueError:
+                raise ValueError(
+                    f"Layer {self.name!r} has a mean or variance of shape {values.shape}; samples "
+                    f"of shape {input_shape} need {sizes}"
+                ) from None
+        return input_shape
+
+    def op(self) -> Op:
+        return Op("standardize", axes=len(self.axes), beta=float(self.invert))
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        sizes = _last_axes(self, self.axes, input_shape)
+        return [
+            Weight("mean", sizes, _Given(self._moments[0]), trainable=False),
+            Weight("variance", sizes, _Given(self._moments[1]), trainable=False),
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        given = {"mean": self.input_mean, "variance": self.input_variance}
+        return super().get_config() | given
+
+
+class _Given(initializers.Initializer):
+    """Values that are there already."""
+
+    def __init__(self, values: Floats) -> None:
+        object.__setattr__(self, "values", values)
+
+    def draw(self, shape: Shape, rng: np.random.Generator) -> Floats:
+        values: Floats = self.values  # type: ignore[attr-defined]
+        return np.broadcast_to(values, shape)
+
+
+def _axes(axis: object) -> tuple[int, ...]:
+    entries = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    axes = tuple(integer("axis", entry, minimum=-64) for entry in entries)
+    if not axes or len(set(axes)) < len(axes):
+        raise ValueError(f"axis must be an axis or several different ones; received {axis!r}")
+    return axes
+
+
+def _blocks(data: Any) -> Iterable[Floats]:
+    """Yield the data in float64, some rows at a time."""
+    parts: Iterable[Any] = [data]
+    if batches.is_stream(data):
+        items = data if hasattr(data, "__iter__") else (data[i] for i in range(len(data)))
+        parts = (batches.batch_parts(item, "a batch of data", targets=False)[0] for item in items)
+    for batch in parts:
+        array = checks.real_array("data", batch)
+        if array.ndim < 2:
+            raise ValueError(
+                f"data must have shape (n, ...), a row a sample; received {array.shape}"
+            )
+        for first in range(0, len(array), _ADAPT_ROWS):
+            yield array[first : first + _ADAPT_ROWS].astype(np.float64)

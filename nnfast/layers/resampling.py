@@ -1,0 +1,60 @@
+"""What layers that make an image of another have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnfast._plan.spec import Op, Resampling
+from nnfast._utils.checks import Shape, integer
+from nnfast.layers.layer import Layer
+
+INTERPOLATIONS = {"nearest": False, "bilinear": True}
+MODES = {
+    "horizontal": (0.0, 1.0),
+    "vertical": (1.0, 0.0),
+    "horizontal_and_vertical": (1.0, 1.0),
+}
+
+
+class Resampled(Layer):
+    """Base of the layers that make an image of another."""
+
+    data_format: str
+
+    def _image(self, shape: Shape) -> tuple[int, int, int]:
+        """Return height, width and channels of the input."""
+        if len(shape) != 3:
+            raise ValueError(
+                f"{type(self).__name__} layer {self.name!r} expects samples of shape (height, "
+                f"width, channels); received shape {shape}"
+            )
+        return shape[0], shape[1], shape[2]
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return self._image(input_shape)
+
+    def _resample(self, kind: str, shape: Shape, **numbers: Any) -> list[Op]:
+        """Return the op of inputs of a shape."""
+        height, width, channels = self._image(shape)
+        after = self.infer_shape(shape)
+        sizes = (height, width), (after[0], after[1]), channels
+        return [Op("resample", resampling=Resampling(kind, *sizes, **numbers))]
+
+
+def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
+    """Return an integer for height and width, or one each."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if len(value) != 2:
+            raise ValueError(f"{name} must be an integer or a pair of them; received {value!r}")
+        return (
+            integer(f"{name}[0]", value[0], minimum=minimum),
+            integer(f"{name}[1]", value[1], minimum=minimum),
+        )
+    size = integer(name, value, minimum=minimum)
+    return size, size
+
+
+def check_seed(seed: int | None) -> int | None:
+    """Return the seed of a layer, 64 bits, or None."""
+    return None if seed is None else integer("seed", seed, minimum=0, maximum=2**64 - 1)

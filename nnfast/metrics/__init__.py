@@ -1,0 +1,89 @@
+"""Metrics, computed by NumPy from targets and outputs.
+
+Every metric is a function of totals of rows, sums for the most part, and those of batches are put
+together (`merge`), so its value over many batches is that of all their rows at once, and equals
+Keras' running value. Sample weights enter those of ``weighted_metrics=`` only, as in Keras.
+"""
+
+from nnfast.metrics.accuracy import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
+from nnfast.metrics.confusion import (
+    AUC,
+    Precision,
+    Recall,
+)
+from nnfast.metrics.metric import (
+    FunctionMetric,
+    Metric,
+)
+from nnfast.metrics.probabilistic import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
+from nnfast.metrics.registry import (
+    BUILT_IN as BUILT_IN,
+)
+from nnfast.metrics.registry import (
+    TABLE as TABLE,
+)
+from nnfast.metrics.registry import (
+    Identifier as Identifier,
+)
+from nnfast.metrics.registry import (
+    check_names as check_names,
+)
+from nnfast.metrics.registry import (
+    describe_all as describe_all,
+)
+from nnfast.metrics.registry import (
+    deserialize as deserialize,
+)
+from nnfast.metrics.registry import (
+    get as get,
+)
+from nnfast.metrics.registry import (
+    name_of as name_of,
+)
+from nnfast.metrics.registry import (
+    resolve as resolve,
+)
+from nnfast.metrics.registry import (
+    resolve_all as resolve_all,
+)
+from nnfast.metrics.registry import (
+    serialize as serialize,
+)
+from nnfast.metrics.regression import (
+    MeanAbsoluteError,
+    MeanSquaredError,
+    R2Score,
+    RootMeanSquaredError,
+)
+
+__all__ = [
+    "AUC",
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "FunctionMetric",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "Precision",
+    "R2Score",
+    "Recall",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+]

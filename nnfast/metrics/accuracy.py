@@ -1,0 +1,124 @@
+"""Accuracies: the share of rows or outputs that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnfast._utils.checks import integer, real
+from nnfast.metrics.metric import Array, MeanUp
+
+
+class Accuracy(MeanUp):
+    """Share of outputs that equal the target exactly.
+
+    The name ``"accuracy"`` is not this: see `resolve`.
+
+    Examples
+    --------
+    >>> Accuracy()(np.array([[1.0], [2.0]]), np.array([[1.0], [2.5]]))
+    0.5
+    """
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs == y
+
+
+class BinaryAccuracy(MeanUp):
+    """Share of outputs on the right side of `threshold`, targets being 0 or 1.
+
+    Parameters
+    ----------
+    name : str, optional
+    threshold : float, default 0.5
+
+    Examples
+    --------
+    >>> BinaryAccuracy()(np.array([[1.0], [0.0]]), np.array([[0.7], [0.6]]))
+    0.5
+    """
+
+    def __init__(self, name: str | None = None, *, threshold: float = 0.5) -> None:
+        super().__init__(name)
+        self.threshold = real("threshold", threshold)
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return (outputs > self.threshold) == y
+
+
+class CategoricalAccuracy(MeanUp):
+    """Share of rows whose largest output is where the target's largest entry is.
+
+    Examples
+    --------
+    >>> CategoricalAccuracy()(np.eye(2), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    0.5
+    """
+
+    rowwise = True
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs.argmax(axis=1) == y.argmax(axis=1)
+
+
+class SparseCategoricalAccuracy(MeanUp):
+    """Share of rows whose largest output is at the target's class index.
+
+    Examples
+    --------
+    >>> SparseCategoricalAccuracy()(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    0.5
+    """
+
+    sparse = True
+    rowwise = True
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return outputs.argmax(axis=1) == y
+
+
+class SparseTopKCategoricalAccuracy(MeanUp):
+    """Share of rows with fewer than `k` outputs above that at the target's class index.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, optional
+
+    Examples
+    --------
+    >>> SparseTopKCategoricalAccuracy(k=2)(np.array([1, 2]), np.array([[0.5, 0.4, 0.1]] * 2))
+    0.5
+    """
+
+    sparse = True
+    rowwise = True
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(name)
+        self.k = integer("k", k, minimum=1)
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        own = np.take_along_axis(outputs, y[:, None], axis=1)
+        return (outputs > own).sum(axis=1) < self.k
+
+
+class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
+    """Share of rows with fewer than `k` outputs above that at the target's largest entry.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, optional
+
+    Examples
+    --------
+    >>> TopKCategoricalAccuracy(k=2)(np.eye(3)[[1, 2]], np.array([[0.5, 0.4, 0.1]] * 2))
+    0.5
+    """
+
+    sparse = False
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return super().rows(y.argmax(axis=1), outputs)

@@ -1,0 +1,217 @@
+"""Metrics by their names: what `compile` takes, and the keys in History."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nnfast._utils import registry
+from nnfast._utils.checks import Shape
+from nnfast.losses import Loss
+from nnfast.metrics.accuracy import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
+from nnfast.metrics.confusion import AUC, Precision, Recall
+from nnfast.metrics.metric import FunctionMetric, Metric
+from nnfast.metrics.probabilistic import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
+from nnfast.metrics.regression import (
+    MeanAbsoluteError,
+    MeanSquaredError,
+    R2Score,
+    RootMeanSquaredError,
+)
+
+# What `compile` takes for one metric.
+Identifier = str | Metric | type[Metric] | Callable[[Any, Any], Any] | Mapping[str, Any]
+
+
+TABLE: dict[str, type[Metric]] = {
+    # "accuracy" and "acc" depend on the targets and the output's shape: see `resolve`.
+    "accuracy": Accuracy,
+    "acc": Accuracy,
+    "binary_accuracy": BinaryAccuracy,
+    "categorical_accuracy": CategoricalAccuracy,
+    "sparse_categorical_accuracy": SparseCategoricalAccuracy,
+    "top_k_categorical_accuracy": TopKCategoricalAccuracy,
+    "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
+    "precision": Precision,
+    "recall": Recall,
+    "auc": AUC,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+    "root_mean_squared_error": RootMeanSquaredError,
+    "rmse": RootMeanSquaredError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "mae": MeanAbsoluteError,
+    "r2_score": R2Score,
+    "binary_crossentropy": BinaryCrossentropy,
+    "bce": BinaryCrossentropy,
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+}
+registry.name_constructors(TABLE.values())
+
+# These classes do not modify their arguments; a user-defined class may.
+BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
+
+
+def deserialize(identifier: object) -> Metric:
+    """Return the metric that `identifier` stands for.
+
+    Parameters
+    ----------
+    identifier : str, Metric, subclass of Metric, callable or dict
+        A callable is called as ``f(y_true, y_pred)``; a dict is what `serialize` gave.
+        ``"accuracy"`` is `Accuracy` here: which other one it means depends on model and loss.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is none of these.
+
+    Examples
+    --------
+    >>> deserialize("mae")
+    MeanAbsoluteError(name=None)
+    """
+    if callable(identifier) and not isinstance(identifier, (Metric, type)):
+        return FunctionMetric(identifier)
+    return registry.resolve("metric", identifier, Metric, TABLE)
+
+
+def get(identifier: object) -> Metric | None:
+    """Return what `deserialize` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("mae"), get(None)
+    (MeanAbsoluteError(name=None), None)
+    """
+    return None if identifier is None else deserialize(identifier)
+
+
+# Keras' name.
+serialize = registry.describe
+
+
+def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:
+    """Check `compile`'s argument as far as it goes without knowing the model's output."""
+    if metrics is None:
+        return []
+    if not isinstance(metrics, (list, tuple)):
+        raise TypeError(f'{argument} must be a list, such as ["accuracy"]; received {metrics!r}')
+    found = [deserialize(entry) for entry in metrics]
+    return [e if isinstance(e, str) else metric for e, metric in zip(metrics, found, strict=True)]
+
+
+def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
+    """Return JSON descriptions, without functions of the caller's, which cannot be written."""
+    own = [name_of(entry) for entry in entries if isinstance(entry, FunctionMetric)]
+    if own:
+        warnings.warn(
+            f"Metrics {own} are functions and are not saved: compile the loaded model with them",
+            UserWarning,
+            stacklevel=3,
+        )
+    return [
+        entry if isinstance(entry, str) else registry.describe(entry)
+        for entry in entries
+        if not isinstance(entry, FunctionMetric)
+    ]
+
+
+def name_of(entry: str | Metric) -> str:
+    """Return a metric's key in History: the name as passed, or its own, or its class's."""
+    if isinstance(entry, str):
+        return entry
+    return entry.name or registry.snake_case(type(entry).__name__)
+
+
+def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
+    """Return the metric that `entry` means for a loss and the shape of one sample's output.
+
+    "accuracy" and "acc" are sparse categorical accuracy where the targets are class indices, else
+    binary accuracy for one output, else categorical accuracy: Keras' rule.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the metric does not fit the targets or the output.
+
+    Examples
+    --------
+    >>> from nnfast import losses
+    >>> resolve("accuracy", losses.resolve("mse"), (1,))
+    BinaryAccuracy(name=None, threshold=0.5)
+    """
+    metric: Metric
+    if isinstance(entry, str) and entry.lower() in ("accuracy", "acc"):
+        if loss.sparse:
+            metric = SparseCategoricalAccuracy()
+        else:
+            metric = BinaryAccuracy() if output_shape[-1] == 1 else CategoricalAccuracy()
+    else:
+        metric = deserialize(entry)
+    if not loss.is_function and metric.sparse not in (None, loss.sparse):
+        expected = "class indices" if metric.sparse else "one target per output"
+        raise ValueError(
+            f"Metric {name_of(entry)!r} needs {expected}, and the targets of "
+            f"{type(loss).__name__} are {'class indices' if loss.sparse else 'one per output'}"
+        )
+    if metric.rowwise and len(output_shape) != 1:
+        raise ValueError(
+            f"Metric {name_of(entry)!r} needs outputs of shape (n, classes); the model gives "
+            f"samples of shape {output_shape}"
+        )
+    return metric
+
+
+def resolve_all(
+    entries: Sequence[str | Metric],
+    weighted: Sequence[str | Metric],
+    loss: Loss,
+    output_shape: Shape,
+) -> tuple[dict[str, Metric], frozenset[str]]:
+    """Return each metric under its key in History, and which of the keys are weighted.
+
+    A key that is taken gets a number; a weighted one is called ``weighted_…`` before: Keras'
+    rule.
+
+    Examples
+    --------
+    >>> from nnfast import losses
+    >>> metrics, _ = resolve_all(["mse", "mse"], ["mse"], losses.resolve("mse"), (1,))
+    >>> list(metrics)
+    ['mse', 'mse_1', 'weighted_mse']
+    """
+    metrics: dict[str, Metric] = {}
+    weighted_keys = set()
+    for entry in entries:
+        metrics[_free(name_of(entry), metrics)] = resolve(entry, loss, output_shape)
+    for entry in weighted:
+        name = name_of(entry)
+        key = _free(f"weighted_{name}" if name in metrics else name, metrics)
+        metrics[key] = resolve(entry, loss, output_shape)
+        weighted_keys.add(key)
+    return metrics, frozenset(weighted_keys)
+
+
+def _free(name: str, taken: dict[str, Metric]) -> str:
+    number = 0
+    key = name
+    while key in taken:
+        number += 1
+        key = f"{name}_{number}"
+    return key

@@ -1,0 +1,123 @@
+"""Errors of numbers, and R²."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nnfast._utils import registry
+from nnfast._utils.checks import integer
+from nnfast.metrics.metric import Array, Floats, MeanDown, Metric, quiet, ratio
+
+
+class MeanSquaredError(MeanDown):
+    """Mean of (ŷ − y)².
+
+    Examples
+    --------
+    >>> MeanSquaredError()(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    2.0
+    """
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return np.square(outputs - y)
+
+
+class RootMeanSquaredError(MeanSquaredError):
+    """Square root of the mean of (ŷ − y)² over all rows.
+
+    Examples
+    --------
+    >>> RootMeanSquaredError()(np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]]))
+    2.0
+    """
+
+    def value(self, totals: Floats) -> float:
+        return math.sqrt(super().value(totals))
+
+
+class MeanAbsoluteError(MeanDown):
+    """Mean of abs(ŷ − y).
+
+    Examples
+    --------
+    >>> MeanAbsoluteError()(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    1.0
+    """
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        return np.abs(outputs - y)
+
+
+class R2Score(Metric):
+    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², of each output, then averaged.
+
+    Parameters
+    ----------
+    class_aggregation : {"uniform_average", "variance_weighted_average"}
+        How the outputs are averaged.
+    num_regressors : int, default 0
+        p of the adjusted 1 − (1 − R²)·(n − 1)/(n − p − 1), n the number of targets; 0: not
+        adjusted.
+    name : str, optional
+
+    Examples
+    --------
+    >>> R2Score()(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [4.0]]))
+    0.5
+    """
+
+    direction = "up"
+
+    def __init__(
+        self,
+        class_aggregation: str = "uniform_average",
+        num_regressors: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"), class_aggregation)
+        self.class_aggregation = registry.choose("class_aggregation", class_aggregation, kinds)
+        self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
+
+    def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)², n.
+
+        The first target is subtracted from all of them: the squares of numbers far from zero
+        would cancel.
+        """
+        targets = y.astype(np.float64)
+        w = np.ones(len(y)) if weight is None else weight
+        origin = targets[0] if len(y) else np.zeros(y.shape[1])
+        with quiet():
+            shifted = targets - origin
+            mean = ratio(w @ shifted, w.sum())
+            spread = w @ np.square(shifted - mean)
+            residual = w @ np.square(outputs - targets)
+        count = np.full_like(residual, y.size)
+        return np.stack([np.full_like(residual, w.sum()), origin, mean, spread, residual, count])
+
+    def merge(self, totals: Floats, others: Floats) -> Floats:
+        """Return the totals of both (Chan, Golub and LeVeque, 1979)."""
+        origin, further = totals[1], others[2] + (others[1] - totals[1]) - totals[2]
+        both = totals + others
+        share = ratio(others[0], both[0])
+        both[1], both[2] = origin, totals[2] + share * further
+        both[3] += totals[0] * share * np.square(further)
+        return both
+
+    def value(self, totals: Floats) -> float:
+        _, _, _, total, residual, count = totals
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            scores = 1.0 - residual / total
+            scores[np.isinf(scores)] = 0.0
+            if self.class_aggregation == "uniform_average":
+                score = scores.mean()
+            else:
+                score = (total * scores).sum() / total.sum()
+        n, p = count[0], self.num_regressors
+        if 0 < p < n - 1:
+            score = 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0)
+        return float(score)

@@ -1,0 +1,131 @@
+"""Models made from files, from JSON and from other models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nnfast._runtime.state import check_shapes
+from nnfast.layers.core import InputLayer
+from nnfast.layers.layer import Layer
+from nnfast.models.sequential import Sequential
+
+
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """Return the Sequential or the estimator that `save` wrote; training goes on where it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it does not hold a model saved by nnfast. Whatever it holds, nothing of it is run, and
+        memory is only taken for what it really has.
+
+    Examples
+    --------
+    >>> import tempfile, nnfast
+    >>> model = Sequential([nnfast.layers.Dense(2, input_dim=3)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(folder + "/model.safetensors")
+    ...     copy = load_model(folder + "/model.safetensors")
+    >>> bool((copy.get_weights()[0] == model.get_weights()[0]).all())
+    True
+    """
+    from nnfast._utils import container
+
+    arrays, description = container.read(path)
+    if "layers" in description:
+        raise container.malformed(
+            path, "it holds weights alone; make the model, and call its load_weights"
+        )
+    kind = "estimator" if "estimator" in description else "model"
+    try:
+        return import_module(container.KINDS[kind]).restored(arrays, description)
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # whatever comes of a description that somebody has made up
+        raise container.malformed(path, container.reason(error)) from error
+
+
+def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
+    """Return the Sequential that `save` described; whatever a file may hold, nothing is run.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If something is missing or does not fit.
+    """
+    check_shapes(arrays, *Sequential._plan_of(description["model"]))
+    model = Sequential.from_config(description["model"])
+    model._restore(arrays, description)
+    return model
+
+
+def model_from_json(text: str) -> Sequential:
+    """Return a new model, with new weights, made from what `Sequential.to_json` gave.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not the JSON of a Sequential.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> model_from_json(model.to_json()).count_params()
+    8
+    """
+    try:
+        description = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"text must be the JSON of a Sequential, as Sequential.to_json gives it: {error}"
+        ) from None
+    if not isinstance(description, dict) or description.get("class_name") != "Sequential":
+        raise ValueError("text must be the JSON of a Sequential, as Sequential.to_json gives it")
+    return Sequential.from_config(description.get("config", {}))
+
+
+def clone_model(
+    model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
+) -> Sequential:
+    """Return a model of the same architecture with layers and weights of its own.
+
+    Parameters
+    ----------
+    model : Sequential
+    clone_function : callable, optional
+        Called with each layer, returns its clone; a layer that it returns as it is will be
+        in both models. By default the layer is made again from its configuration.
+
+    Examples
+    --------
+    >>> from nnfast.layers import Dense
+    >>> model = Sequential([Dense(2, input_dim=3)])
+    >>> copy = clone_model(model)
+    >>> copy.set_weights(model.get_weights())
+    >>> copy.layers[0] is model.layers[0]
+    False
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a Sequential; received {model!r}")
+    clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
+    chain = [clone(layer) for layer in model.layers]
+    if model._one is not None:
+        chain.insert(0, InputLayer(model._one))
+    copy = Sequential(chain, name=model.name, dtype=model.dtype)
+    if not model.trainable:
+        copy._trainable = False
+        copy.note_trainable()
+    return copy

@@ -1,0 +1,212 @@
+"""What all optimizers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._engine import OPTIMIZERS, Engine
+from nnfast._utils import registry
+from nnfast._utils.checks import flag, integer, real
+from nnfast.optimizers import schedules
+
+# What the hyper-parameters may be, by their names.
+_RANGES = {
+    "beta_1": {"low": 0.0, "below": 1.0},
+    "beta_2": {"low": 0.0, "below": 1.0},
+    "rho": {"low": 0.0, "below": 1.0},
+    "momentum": {"low": 0.0, "high": 1.0},
+    "epsilon": {"above": 0.0},
+    "initial_accumulator_value": {"low": 0.0},
+    "weight_decay": {"low": 0.0},
+    "clipnorm": {"above": 0.0},
+    "clipvalue": {"above": 0.0},
+    "global_clipnorm": {"above": 0.0},
+    "ema_momentum": {"above": 0.0, "below": 1.0},
+}
+
+
+def _checked(made: Field[Any], value: Any) -> Any:
+    """Return the value of a hyper-parameter as a plain one of Python."""
+    if made.name == "learning_rate":
+        scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
+        return schedules.resolve(value) if scheduled else real(made.name, value, low=0.0)
+    if isinstance(made.default, bool):
+        return flag(made.name, value)
+    if made.kw_only and value is None:
+        return None
+    if made.name == "ema_overwrite_frequency":
+        return integer(made.name, value, minimum=1)
+    return real(made.name, value, **_RANGES[made.name])
+
+
+@dataclass(repr=False, eq=False)
+class Optimizer(registry.Configured):
+    """Base of the optimizers, with the options that all of them have.
+
+    `learning_rate` is a number or a schedule (of `nnfast.schedules`). Hyper-parameters may be set
+    at any time, between two epochs too, and hold from the next step on. In use only those cannot be
+    set that change what an optimizer keeps for each weight, such as `use_ema`.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+        η, ≥ 0.
+    weight_decay : float, optional
+        λ ≥ 0: before its step every parameter becomes w − η·λ·w.
+    clipvalue : float, optional
+        Every element of the gradient is put between −clipvalue and clipvalue.
+    clipnorm : float, optional
+        The gradient of each array is scaled so that its norm is at most clipnorm.
+    global_clipnorm : float, optional
+        All gradients are scaled together so that their common norm is at most global_clipnorm.
+    use_ema : bool, default False
+        Keep the moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step);
+        it replaces them at the end of `fit`.
+    ema_momentum : float, default 0.99
+        μ, between 0 and 1.
+    ema_overwrite_frequency : int, optional
+        The average replaces the parameters after each so many steps, too.
+
+    Attributes
+    ----------
+    kind : str
+        The engine's name of the optimizer.
+    n_slots : int
+        Numbers of state kept for each parameter, the average included.
+    hyper : tuple of float
+        Hyper-parameters in the engine's order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyper-parameter is not a number or out of range, or two ways of clipping are given.
+    AttributeError
+        If one is set in use that then cannot be set.
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule
+    weight_decay: float | None = field(default=None, kw_only=True)
+    clipnorm: float | None = field(default=None, kw_only=True)
+    clipvalue: float | None = field(default=None, kw_only=True)
+    global_clipnorm: float | None = field(default=None, kw_only=True)
+    use_ema: bool = field(default=False, kw_only=True)
+    ema_momentum: float = field(default=0.99, kw_only=True)
+    ema_overwrite_frequency: int | None = field(default=None, kw_only=True)
+
+    kind: ClassVar[str]
+
+    # Hyper-parameters that only count before the first step.
+    initial: ClassVar[tuple[str, ...]] = ()
+
+    # How often one has been set: an engine that knows another number reads them anew.
+    version: ClassVar[int] = 0
+
+    # Whether an engine has slots for it.
+    in_use: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._check_clipping()
+
+    def _check_clipping(self) -> None:
+        clips = ("clipnorm", "clipvalue", "global_clipnorm")
+        given = [name for name in clips if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"Give only one way of clipping; received {' and '.join(given)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        made = self.__dataclass_fields__.get(name)
+        if made is None:
+            super().__setattr__(name, value)
+            return
+        value = _checked(made, value)
+        if name not in vars(self) or name == "learning_rate":
+            super().__setattr__(name, value)
+            return
+        before, n_slots = getattr(self, name), self.n_slots
+        super().__setattr__(name, value)
+        try:
+            self._check_clipping()
+            if self.in_use and (self.n_slots != n_slots or name in self.initial):
+                raise AttributeError(
+                    f"{name} of {type(self).__name__} cannot change from {before} to {value} in "
+                    "use, because it says what is kept for each weight: compile with a new one"
+                )
+        except BaseException:
+            super().__setattr__(name, before)
+            raise
+        vars(self)["version"] = self.version + 1
+
+    def __repr__(self) -> str:
+        shown = [f for f in fields(self) if not f.kw_only or getattr(self, f.name) != f.default]
+        arguments = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
+        return f"{type(self).__name__}({arguments})"
+
+    def rates(self, first: int, count: int) -> NDArray[np.float64]:
+        """Return the learning rates of `count` steps from step `first` on.
+
+        Examples
+        --------
+        >>> from nnfast.optimizers import SGD
+        >>> SGD(schedules.ExponentialDecay(0.1, 1, 0.5)).rates(1, 2)
+        array([0.05 , 0.025])
+        """
+        if isinstance(self.learning_rate, schedules.LearningRateSchedule):
+            return self.learning_rate.over(first, count)
+        return np.full(count, self.learning_rate)
+
+    def configure(self, engine: Engine) -> None:
+        """Make an engine take the steps of this optimizer, from its initial state."""
+        self._tell(engine, goes_on=False)
+        self.start(engine.slots)
+        vars(self)["in_use"] = True
+
+    def next_rates(self, engine: Engine, count: int) -> NDArray[np.float64]:
+        """Return the learning rates of an engine's next steps.
+
+        It takes over the other hyper-parameters if they have been set.
+        """
+        if engine.optimizer_version != self.version:
+            self._tell(engine, goes_on=True)
+        return self.rates(engine.iterations, count)
+
+    def _tell(self, engine: Engine, goes_on: bool) -> None:
+        engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, goes_on=goes_on)
+        engine.optimizer_version = self.version
+
+    @property
+    def id(self) -> int:
+        """The engine's number of this optimizer."""
+        return OPTIMIZERS[self.kind]
+
+    @property
+    def n_slots(self) -> int:
+        return self.rule_slots + self.use_ema
+
+    @property
+    def rule_slots(self) -> int:
+        """Numbers of state that the rule itself keeps for each parameter."""
+        return 1
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    @property
+    def options(self) -> dict[str, float]:
+        """What `Engine.set_optimizer` is told besides kind, slots and hyper-parameters."""
+        return {
+            "weight_decay": self.weight_decay or 0.0,
+            "clip_value": self.clipvalue or 0.0,
+            "clip_norm": self.clipnorm or 0.0,
+            "global_norm": self.global_clipnorm or 0.0,
+            "ema_momentum": self.ema_momentum if self.use_ema else 0.0,
+            "ema_period": (self.ema_overwrite_frequency or 0) if self.use_ema else 0,
+        }
+
+    def start(self, slots: NDArray[Any]) -> None:
+        """Give new slots, which are zeros, their first values."""

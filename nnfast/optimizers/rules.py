@@ -1,0 +1,311 @@
+"""Optimizers: hyper-parameters only. The steps are the engine's, the state is the model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nnfast._utils import registry
+from nnfast.optimizers import schedules
+from nnfast.optimizers.optimizer import Optimizer
+
+
+@dataclass(repr=False, eq=False)
+class SGD(Optimizer):
+    """Gradient descent, with momentum where asked for.
+
+    As in Keras: without momentum w ← w − η·g; with it v ← μ·v − η·g, and w ← w + v, or
+    w ← w + μ·v − η·g where `nesterov`.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.01
+        η, ≥ 0.
+    momentum : float, default 0.0
+        μ, from 0 to 1.
+    nesterov : bool, default False
+    **options
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyper-parameter is not a number or out of range.
+
+    Examples
+    --------
+    >>> SGD(0.1, momentum=0.9)
+    SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    kind = "sgd"
+
+    @property
+    def rule_slots(self) -> int:
+        return 1 if self.momentum else 0
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.momentum, float(self.nesterov))
+
+
+@dataclass(repr=False, eq=False)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), in Keras' form.
+
+    m ← m + (1 − β₁)(g − m), v ← v + (1 − β₂)(g² − v),
+    w ← w − η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+        η, ≥ 0.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        In [0, 1).
+    epsilon : float, default 1e-7
+        > 0; added to √v, not to √v̂ ("epsilon hat" of the paper).
+    amsgrad : bool, default False
+        Divide by the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
+    **options
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyper-parameter is not a number or out of range.
+
+    Examples
+    --------
+    >>> Adam()
+    Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, amsgrad=False)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    amsgrad: bool = False
+    kind = "adam"
+
+    @property
+    def rule_slots(self) -> int:
+        return 3 if self.amsgrad else 2
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2, self.epsilon, float(self.amsgrad))
+
+
+@dataclass(repr=False, eq=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon, amsgrad
+        As in `Adam`.
+    weight_decay : float, default 0.004
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> AdamW().weight_decay
+    0.004
+    """
+
+    weight_decay: float | None = field(default=0.004, kw_only=True)
+
+
+@dataclass(repr=False, eq=False)
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat, 2016), in Keras' form.
+
+    With uₜ = β₁(1 − 0.5·0.96ᵗ), m and v as in Adam:
+    m̂ = uₜ₊₁·m/(1 − Π u up to t + 1) + (1 − uₜ)·g/(1 − Π u up to t), v̂ = v/(1 − β₂ᵗ),
+    w ← w − η·m̂/(√v̂ + ε).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        In [0, 1).
+    epsilon : float, default 1e-7
+        > 0.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Nadam(0.01)
+    Nadam(learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    kind = "nadam"
+
+    @property
+    def rule_slots(self) -> int:
+        return 2
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2, self.epsilon)
+
+
+@dataclass(repr=False, eq=False)
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012), in Keras' form.
+
+    v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε); centred: v − ḡ² for v, with ḡ ← ρ·ḡ + (1 − ρ)·g;
+    w ← w − d, or with momentum b ← μ·b + d, w ← w − b.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    rho : float, default 0.9
+        ρ, in [0, 1).
+    momentum : float, default 0.0
+        μ, from 0 to 1.
+    epsilon : float, default 1e-7
+        > 0.
+    centered : bool, default False
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> RMSprop(momentum=0.9).n_slots
+    3
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    rho: float = 0.9
+    momentum: float = 0.0
+    epsilon: float = 1e-7
+    centered: bool = False
+    kind = "rmsprop"
+
+    @property
+    def rule_slots(self) -> int:
+        return 3 if self.momentum or self.centered else 1
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.rho, self.momentum, self.epsilon, float(self.centered))
+
+
+@dataclass(repr=False, eq=False)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer, 2011): v ← v + g², w ← w − η·g/√(v + ε).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    initial_accumulator_value : float, default 0.1
+        The first v, at least 0.
+    epsilon : float, default 1e-7
+        > 0.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Adagrad(0.1)
+    Adagrad(learning_rate=0.1, initial_accumulator_value=0.1, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    initial_accumulator_value: float = 0.1
+    epsilon: float = 1e-7
+    kind = "adagrad"
+    initial = ("initial_accumulator_value",)
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.epsilon,)
+
+    def start(self, slots: NDArray[Any]) -> None:
+        slots[0] = self.initial_accumulator_value
+
+
+@dataclass(repr=False, eq=False)
+class Lion(Optimizer):
+    """Lion (Chen et al., 2023): w ← w − η·sign(β₁·m + (1 − β₁)·g), m ← β₂·m + (1 − β₂)·g.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.99
+        In [0, 1).
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Lion(1e-4)
+    Lion(learning_rate=0.0001, beta_1=0.9, beta_2=0.99)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    kind = "lion"
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2)
+
+
+TABLE: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "nadam": Nadam,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "lion": Lion,
+}
+registry.name_constructors(TABLE.values())
+
+
+def resolve(identifier: object) -> Optimizer:
+    """Return the optimizer that `identifier` (a name, a class or an object) stands for.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `identifier` is neither a name nor an optimizer.
+
+    Examples
+    --------
+    >>> resolve("adam").learning_rate
+    0.001
+    """
+    return registry.resolve("optimizer", identifier, Optimizer, TABLE)
+
+
+def get(identifier: object) -> Optimizer | None:
+    """Return what `resolve` returns, and None for None.
+
+    Examples
+    --------
+    >>> get("sgd") == resolve("sgd"), get(None)
+    (True, None)
+    """
+    return None if identifier is None else resolve(identifier)
+
+
+# Keras' names.
+deserialize = resolve
+serialize = registry.describe

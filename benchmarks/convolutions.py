@@ -107,7 +107,7 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
     nothing = nnfast.Sequential(
         [nnfast.layers.Input(model.output_shape[1:]), nnfast.layers.Flatten()], dtype=dtype
     )
-    engine, idle = model._built_engine(), nothing._built_engine()
+    engine, idle = model._built().engine, nothing._built().engine
     real = np.dtype(dtype)
     x = rng.standard_normal((layer.rows, int(np.prod(shape)))).astype(real)
     out = np.empty((layer.rows, int(np.prod(model.output_shape[1:]))), real)

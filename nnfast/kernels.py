@@ -243,7 +243,7 @@ def loss(
     m, n = y_pred.shape
     if y_pred.size == 0:
         raise ValueError(f"y_pred: expected at least one row and one column, got shape {(m, n)}")
-    target = arrays.targets("y_true", y_true, m, (n,), chosen, y_pred.dtype.name)
+    target = arrays.targets("y_true", y_true, m, chosen.target_spec((n,)), y_pred.dtype.name)
     if chosen.sparse:
         target = np.eye(n, dtype=y_pred.dtype)[target]
     weight = arrays.sample_weights("sample_weight", sample_weight, m)

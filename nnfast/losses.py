@@ -21,6 +21,43 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class TargetSpec:
+    """What targets a loss takes for samples of one output shape.
+
+    Attributes
+    ----------
+    loss : str
+        The loss's class, for messages.
+    shape : tuple of int
+        Shape of one sample's target; of class indices, the shape of the output.
+    classes : bool
+        The targets are class indices, one a sample.
+    free : bool
+        They are what a user-defined function wants: numbers of any shape, a row a sample.
+    copies : int
+        The outputs that share one target.
+    range : tuple of float or None
+        The smallest and the largest target, None if any number is one.
+    advice : str
+        What to do about targets outside of it.
+    signed : bool
+        Targets that are all 0 or 1 become −1 and 1.
+    one_hot : bool
+        A sample's targets are one distribution.
+    """
+
+    loss: str
+    shape: Shape
+    classes: bool = False
+    free: bool = False
+    copies: int = 1
+    range: tuple[float, float] | None = None
+    advice: str = ""
+    signed: bool = False
+    one_hot: bool = False
+
+
+@dataclass(frozen=True)
 class Loss(registry.Configured):
     """Base of the losses.
 
@@ -59,6 +96,21 @@ class Loss(registry.Configured):
     @property
     def levels(self) -> tuple[float, ...]:
         return (0.0,)
+
+    def target_spec(self, output_shape: Shape) -> TargetSpec:
+        """Return what the targets have to be for samples of an output shape."""
+        copies = len(self.levels)
+        return TargetSpec(
+            type(self).__name__,
+            output_shape if copies == 1 else (1,),
+            classes=self.sparse,
+            free=self.is_function,
+            copies=copies,
+            range=self.target_range,
+            advice=self.target_advice,
+            signed=self.signed,
+            one_hot=self.rowwise,
+        )
 
     def smoothing(self, n_out: int) -> tuple[float, float]:
         """Return (scale, offset) of label smoothing: targets become scale·y + offset."""

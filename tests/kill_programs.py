@@ -119,8 +119,12 @@ def last(folder: Path) -> Path:
 
 def digest(model: nnfast.Sequential) -> str:
     """Return the hash of the weights, the optimizer's state and its count of steps."""
-    assert model._engine is not None
-    arrays = [*model.get_weights(), model._engine.slots, np.array(model._engine.iterations)]
+    assert model._network is not None
+    arrays = [
+        *model.get_weights(),
+        model._network.engine.slots,
+        np.array(model._network.engine.iterations),
+    ]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 

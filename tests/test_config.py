@@ -289,7 +289,7 @@ def test_a_copy_of_every_layer_trains_alike(name: str) -> None:
     two = models.model_from_json(one.to_json())
     two.set_weights(one.get_weights())
     two._seed = one._seed
-    two._built_engine().set_seed(one._seed)
+    two._built().engine.set_seed(one._seed)
     x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
     y = np.random.default_rng(1).normal(size=(6, 2))
     losses_of = []

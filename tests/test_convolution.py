@@ -378,7 +378,7 @@ def test_images_of_bytes_are_scaled_as_they_are_read() -> None:
     model = nnfast.Sequential(
         [layers.Rescaling(1 / 255, input_shape=(9, 9, 1)), layers.Conv2D(4, 3), layers.Flatten()]
     )
-    plan = model._plan
+    plan = model._network.plan
     assert plan is not None
     assert (len(plan.ops), plan.in_scale) == (1, 1 / 255)
     assert_allclose(model.predict(x), model.predict(x.astype(np.float64)), rtol=1e-6)

@@ -179,11 +179,11 @@ def test_models_of_a_layer_that_are_no_more() -> None:
         expected = part.get_weights()
         del part
     gc.collect()
-    assert model._shares
+    assert model._network.shared
     np.testing.assert_array_equal(model.get_weights()[0], expected[0])
     before = model.predict(x)
-    assert not model._shares
-    assert len(model.layers[0].models) <= 2
+    assert not model._network.shared
+    assert len(model.layers[0].networks) <= 2
     np.testing.assert_array_equal(model.get_weights()[0], expected[0])
     np.testing.assert_array_equal(model.predict(x), before)
     twin = Sequential([layers.Input((4,)), *(copy.copy(layer) for layer in model.layers)])
@@ -194,5 +194,5 @@ def test_a_popped_layer_is_in_no_model() -> None:
     model = network()
     layer = model.pop()
     other = Sequential([layers.Input((8,)), layer])
-    assert not model._shares
-    assert not other._shares
+    assert not model._network.shared
+    assert not other._network.shared

@@ -568,8 +568,8 @@ def test_what_it_raises_comes_out(
     two.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
     two.fit(X[:16], Y[:16], batch_size=8, shuffle=False, verbose=0)
     assert_same_weights(one, two, 0.0)
-    assert one._built_engine().iterations == 8
-    assert one._built_engine().batch == 0
+    assert one._built().engine.iterations == 8
+    assert one._built().engine.batch == 0
     # It goes on with an epoch of its own.
     for each in (one, two):
         each.fit(X, Y, batch_size=8, epochs=2, verbose=0)
@@ -702,7 +702,7 @@ def test_going_back_to_a_built_in_loss() -> None:
     one, two = model(mse_rows), model("mse")
     one.fit(X, Y, verbose=0)
     one.set_weights(two.get_weights())
-    one._built_engine().epoch = 0
+    one._built().engine.epoch = 0
     one.compile("adam", "mse")
     for each in (one, two):
         each.fit(X, Y, verbose=0)

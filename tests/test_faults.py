@@ -16,7 +16,7 @@ import pytest
 import nnfast
 from nnfast import _engine, activations, callbacks, layers, optimizers
 from nnfast._engine import Snapshot
-from nnfast._runtime.trainer import Program
+from nnfast._runtime.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 5)).astype("float32"), RNG.normal(size=64).astype("float32")
@@ -65,8 +65,8 @@ def test_a_state_that_overflows_with_a_finite_loss_comes_back(how: str, optimize
     one.compile(optimizer, "mae")
     x, y = np.ones((40, 1), np.float32), np.full(40, 2.0, np.float32)
     one.fit(x, y, batch_size=1, epochs=2, verbose=0)
-    assert one._engine is not None
-    engine = one._engine
+    assert one._network is not None
+    engine = one._network.engine
     before = [*one.get_weights(), engine.slots.copy(), engine.iterations]
     x[0], x[1:] = 1e20, np.nan
     fit: dict[str, Any] = {"x": x, "y": y, "batch_size": 1}
@@ -89,17 +89,17 @@ def test_a_state_that_is_finite_stays_as_before_the_batch() -> None:
     x[40] = np.nan
     with pytest.warns(RuntimeWarning, match="as before that batch"):
         one.fit(x, Y, batch_size=8, shuffle=False, verbose=0)
-    assert one._engine is not None
-    assert one._engine.iterations == 5
+    assert one._network is not None
+    assert one._network.engine.iterations == 5
 
 
-def program_of(one: nnfast.Sequential) -> Program:
-    assert one._program is not None
-    return one._program
+def trainer_of(one: nnfast.Sequential) -> Trainer:
+    assert one._trainer is not None
+    return one._trainer
 
 
 def test_snapshots_and_looks_wait_for_what_they_took() -> None:
-    engine = program_of(model(width=2000)).engine
+    engine = trainer_of(model(width=2000)).engine
     snapshot = Snapshot(engine)
     begin = time.perf_counter()
     snapshot.take()
@@ -123,7 +123,7 @@ def test_snapshots_and_looks_wait_for_what_they_took() -> None:
 
 
 def states(one: nnfast.Sequential) -> list[np.ndarray]:
-    return [*one.get_weights(), program_of(one).engine.slots.copy()]
+    return [*one.get_weights(), trainer_of(one).engine.slots.copy()]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -132,7 +132,7 @@ def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> N
     """Wherever it is: numbers are looked at some at a time."""
     one = nnfast.Sequential([layers.Dense(11, input_dim=3)], dtype=dtype)
     one.compile(optimizer, "mae")
-    engine = program_of(one).engine
+    engine = trainer_of(one).engine
     snapshot = Snapshot(engine)
     for array in (engine.weights, *engine.slots):
         for i in range(array.size):
@@ -151,7 +151,7 @@ def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> N
 def test_the_last_of_several_snapshots_comes_back(optimizer: str, dtype: str) -> None:
     one = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
     one.compile(optimizer, "mae")
-    engine = program_of(one).engine
+    engine = trainer_of(one).engine
     snapshot = Snapshot(engine)
     for step in range(3):
         engine.weights[:], engine.slots[:], engine.iterations = step, 2 * step, step
@@ -178,7 +178,7 @@ def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str) -> No
     x, y = np.array([[1e20], [np.nan]], np.float32), np.zeros(2, np.float32)
     with pytest.warns(RuntimeWarning, match="as after step 0, the last known to be finite"):
         one.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0)
-    assert program_of(one).engine.iterations == 0
+    assert trainer_of(one).engine.iterations == 0
     for a, b in zip(before, states(one), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -186,7 +186,7 @@ def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str) -> No
 def test_weights_that_were_not_finite_at_the_start_do_not_come_back() -> None:
     """The first copy is looked at when it is needed."""
     one = model()
-    engine = program_of(one).engine
+    engine = trainer_of(one).engine
     engine.weights[0] = np.nan
     with pytest.warns(RuntimeWarning, match="as before that batch"):
         one.fit(X, Y, verbose=0)
@@ -196,7 +196,7 @@ def test_weights_that_were_not_finite_at_the_start_do_not_come_back() -> None:
 def test_the_memory_of_snapshots_is_kept_for_the_next_training() -> None:
     one = model()
     one.fit(X, Y, verbose=0)
-    snapshots = [Snapshot(program_of(one).engine) for _ in range(2)]
+    snapshots = [Snapshot(trainer_of(one).engine) for _ in range(2)]
     counts = [_engine.allocation_count()]
     for snapshot in snapshots:  # of two at a time, one within the other, the second has its own
         snapshot.take()
@@ -205,13 +205,13 @@ def test_the_memory_of_snapshots_is_kept_for_the_next_training() -> None:
     for snapshot in snapshots:
         snapshot.release()
     before = _engine.allocation_count()
-    Snapshot(program_of(one).engine).take()
+    Snapshot(trainer_of(one).engine).take()
     assert _engine.allocation_count() == before
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:
     one = model("adam")
-    engine = program_of(one).engine
+    engine = trainer_of(one).engine
     snapshot = Snapshot(engine)
     snapshot.take()
     one.compile("sgd", "mse")
@@ -254,8 +254,8 @@ def test_an_exception_in_a_callback_leaves_what_was_trained(hook: str) -> None:
     fit: dict[str, Any] = {"x": X, "y": Y, "batch_size": 16, "verbose": 0, "shuffle": False}
     with pytest.raises(OSError, match="the disk is gone"):
         one.fit(**fit, epochs=3, validation_data=(X, Y), callbacks=[Failing()])
-    assert one._engine is not None
-    assert one._engine.iterations == HOOKS[hook]
+    assert one._network is not None
+    assert one._network.engine.iterations == HOOKS[hook]
     for _ in range(HOOKS[hook] // 4):
         other.fit(**fit)
     if HOOKS[hook] % 4:
@@ -318,7 +318,7 @@ def test_training_within_a_callback_of_training() -> None:
 
 def test_a_second_thread_is_refused_while_the_first_trains() -> None:
     one = model()
-    engine = one._engine
+    engine = one._network.engine
     assert engine is not None
     data = _engine.Data(X, Y[:, None])
     steps = 2_000_000  # more than 2 seconds hold
@@ -349,8 +349,8 @@ def test_a_second_thread_is_refused_while_the_first_trains() -> None:
 def _fit_in_child(queue: Any) -> None:
     one = model()
     history = one.fit(X, Y, epochs=2, verbose=0)
-    assert one._engine is not None
-    queue.put((history.history["loss"], one._engine.team))
+    assert one._network is not None
+    queue.put((history.history["loss"], one._network.engine.team))
 
 
 @pytest.mark.skipif(
@@ -435,7 +435,7 @@ def test_rows_beyond_2_to_the_31_elements(tmp_path: Path) -> None:
         nnfast.set_seed(0)
         one = nnfast.Sequential([layers.Dense(1, input_dim=1000)])
         one.compile("sgd", "mse")
-        engine = one._engine
+        engine = one._network.engine
         assert engine is not None
         engine.batch = len(x) // batch - 1
         status, steps = engine.run(
@@ -449,7 +449,7 @@ def test_rows_beyond_2_to_the_31_elements(tmp_path: Path) -> None:
 
 def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:
     one = model("sgd")
-    engine = one._engine
+    engine = one._network.engine
     assert engine is not None
     with pytest.raises(MemoryError):
         engine.set_optimizer(_engine.OPTIMIZERS["adam"], 2**31 - 1, (0.9, 0.999, 1e-7, 0.0))
@@ -464,7 +464,7 @@ def test_the_order_of_an_epoch_follows_a_position_that_is_set() -> None:
     weights = []
     for detour in (False, True):
         one = model("sgd")
-        engine = one._engine
+        engine = one._network.engine
         assert engine is not None
         data = _engine.Data(X, Y[:, None])
         lr, losses = np.full(1, 0.01), np.empty(1)

@@ -121,8 +121,11 @@ def test_hyper_parameters_hold_from_the_next_step(
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 1:
                 twin.set_weights(model.get_weights())
-                twin._engine.slots[...] = model._engine.slots
-                twin._engine.iterations, twin._engine.epoch = model._engine.iterations, 1
+                twin._network.engine.slots[...] = model._network.engine.slots
+                twin._network.engine.iterations, twin._network.engine.epoch = (
+                    model._network.engine.iterations,
+                    1,
+                )
                 change()
 
     if way == "callback":
@@ -130,10 +133,10 @@ def test_hyper_parameters_hold_from_the_next_step(
         fit(twin)
     else:
         fit(model)
-        state = copy.deepcopy(model._engine.slots), model._engine.iterations
+        state = copy.deepcopy(model._network.engine.slots), model._network.engine.iterations
         twin.set_weights(model.get_weights())
-        twin._engine.slots[...], twin._engine.iterations = state
-        twin._engine.epoch = model._engine.epoch
+        twin._network.engine.slots[...], twin._network.engine.iterations = state
+        twin._network.engine.epoch = model._network.engine.epoch
         change()
         for each in (model, twin):
             if way == "fit":

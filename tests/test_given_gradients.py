@@ -74,7 +74,7 @@ def test_a_step_is_that_of_the_built_in_loss(name: str, rows: int) -> None:
         two.train_on_gradient(x, dout)
     # A gradient near 0 has any sign, and Adam's steps are signs at first.
     assert_same_weights(one, two, 1e-9)
-    assert two._built_engine().iterations == 5
+    assert two._built().engine.iterations == 5
 
 
 def test_the_loss_that_is_compiled_does_not_matter() -> None:
@@ -147,7 +147,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 def test_a_gradient_that_is_not_finite(value: float) -> None:
     one = model("adam")
     one.train_on_gradient(X, Y)
-    before, slots = one.get_weights(), one._built_engine().slots.copy()
+    before, slots = one.get_weights(), one._built().engine.slots.copy()
     dout = Y.copy()
     dout[4, 1] = value
     with pytest.warns(RuntimeWarning, match="train_on_gradient.*not finite") as caught:
@@ -155,10 +155,10 @@ def test_a_gradient_that_is_not_finite(value: float) -> None:
     assert caught[0].filename == __file__
     for a, b in zip(one.get_weights(), before, strict=True):
         assert_array_equal(a, b)
-    assert_array_equal(one._built_engine().slots, slots)
-    assert one._built_engine().iterations == 1
+    assert_array_equal(one._built().engine.slots, slots)
+    assert one._built().engine.iterations == 1
     one.train_on_gradient(X, Y)
-    assert one._built_engine().iterations == 2
+    assert one._built().engine.iterations == 2
 
 
 def test_shapes() -> None:
@@ -326,10 +326,10 @@ def test_dropout_is_off_and_nothing_changes() -> None:
     one = model("adam", "mse", dropout=0.5)
     before = one.get_weights()
     assert_array_equal(one.input_gradient(X, Y), one.input_gradient(X, Y))
-    epoch, grads = one._built_engine().epoch, one._built_engine().grads.copy()
+    epoch, grads = one._built().engine.epoch, one._built().engine.grads.copy()
     one.input_gradient(X, Y)
-    assert one._built_engine().epoch == epoch
-    assert_array_equal(one._built_engine().grads, grads)
+    assert one._built().engine.epoch == epoch
+    assert_array_equal(one._built().engine.grads, grads)
     for a, b in zip(one.get_weights(), before, strict=True):
         assert_array_equal(a, b)
 
@@ -399,7 +399,7 @@ def test_a_loss_later_or_no_more() -> None:
     # Whatever loss was there before: the outputs' gradient is what is given.
     two = model("adam")
     two.set_weights(one.get_weights())
-    one._built_engine().epoch = two._built_engine().epoch
+    one._built().engine.epoch = two._built().engine.epoch
     for each in (one, two):
         each.compile("adam")
         each.train_on_gradient(X, Y)

@@ -65,7 +65,7 @@ class Trained:
             ],
             dtype=dtype,
         )
-        model._built_engine().set_seed(seed)
+        model._built().engine.set_seed(seed)
         self.model = model
         shape = (n, *model.output_shape[1:])
         self.slopes = np.random.default_rng(1).normal(size=shape)
@@ -483,7 +483,7 @@ def test_bytes_are_scaled_on_the_way_in() -> None:
         )
         model.layers[-1].set_weights([rng.normal(size=(192, 4)) * 0, np.zeros(4)])
         model.compile("adam", nnfast.losses.SparseCategoricalCrossentropy(from_logits=True))
-        model._built_engine().set_seed(7)
+        model._built().engine.set_seed(7)
         model.fit(x, y, epochs=3, batch_size=16, verbose=0)
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):

@@ -75,7 +75,7 @@ UNCHANGED: dict[str, Callable[[nnfast.Sequential], Any]] = {
 
 def state(model: nnfast.Sequential) -> list[Any]:
     """Return all that a call which fails must leave as it was."""
-    engine = model._engine
+    engine = model._network.engine
     assert engine is not None
     numbers = [engine.iterations, engine.epoch, engine.batch, len(model.layers)]
     return [*model.get_weights(), engine.slots.copy(), *numbers, model.evaluate(X, Y, verbose=0)]
@@ -133,15 +133,15 @@ def test_training_in_which_memory_runs_out(call: str) -> None:
     steps = []
 
     def check() -> None:
-        assert model._engine is not None
-        steps.append(model._engine.iterations)
+        assert model._network is not None
+        steps.append(model._network.engine.iterations)
         assert all(np.isfinite(value).all() for value in state(model))
 
     split = 0.5 if call == "validation" else 0.0
     fit = {"batch_size": 16, "validation_split": split, "verbose": 0}
     model.fit(X, Y, **fit)  # the engine keeps what training works on: less fails before it begins
-    assert model._engine is not None
-    begin = model._engine.iterations
+    assert model._network is not None
+    begin = model._network.engine.iterations
     assert failures(lambda: model.fit(X, Y, **fit), check) > 0
     assert steps == sorted(steps)
     assert steps[-1] > begin  # some failed when training was under way

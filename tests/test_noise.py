@@ -38,7 +38,7 @@ def noise(
         ],
         dtype=dtype,
     )
-    model._built_engine().set_seed(seed)
+    model._built().engine.set_seed(seed)
     results = []
     # l = Σ a·y / 1 with y = −I: the gradient with respect to a is y.
     model.compile(optimizers.SGD(1.0), lambda y, a: ((a * y).sum(axis=1), y))
@@ -136,7 +136,7 @@ def test_the_way_back_leaves_it_out() -> None:
         [layers.Input((3,)), layers.Dense(3, use_bias=False), layers.GaussianNoise(1.0)],
         dtype="float64",
     )
-    model._built_engine().set_seed(0)
+    model._built().engine.set_seed(0)
     model.layers[0].set_weights([np.eye(3)])
     model.compile(optimizers.SGD(1.0), "mse")
     x, y = RNG.normal(size=(rows, 3)), RNG.normal(size=(rows, 3))
@@ -155,7 +155,7 @@ def noise_of_layer(layer: int, of_layer_0: NDArray[Any], rows: int) -> NDArray[A
         ],
         dtype="float64",
     )
-    model._built_engine().set_seed(0)
+    model._built().engine.set_seed(0)
     model.layers[-1].set_weights([np.zeros((3, rows))])
     model.compile(optimizers.SGD(1.0), lambda y, a: ((a * y).sum(axis=1), y))
     model.fit(np.zeros((rows, 3)), -np.eye(rows), batch_size=rows, shuffle=False, verbose=0)

@@ -227,7 +227,7 @@ def test_metrics_of_an_unfinished_epoch_take_a_small_share_of_the_time() -> None
 
 
 def test_metrics_of_an_unfinished_epoch_are_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnfast._runtime import fit as fitting
+    from nnfast._runtime import steps
 
     seen: list[tuple[int, dict[str, float]]] = []
 
@@ -238,7 +238,7 @@ def test_metrics_of_an_unfinished_epoch_are_of_its_rows(monkeypatch: pytest.Monk
             seen.append((step, dict(measure(True))))
 
     monkeypatch.setattr(progress, "make", lambda verbose, extent: Seen())
-    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 0.002)
+    monkeypatch.setattr(steps, "RUN_SECONDS", 0.002)
     x, y = np.random.default_rng(0).normal(size=(100_000, 3)), np.zeros(100_000)
     net = model()
     net.optimizer.learning_rate = 0.0

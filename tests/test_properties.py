@@ -124,7 +124,7 @@ def fresh(**options: Any) -> Any:
     one.set_weights(model(**options).get_weights())
     one.compile("sgd", model(**options).loss)
     one._seed = 7
-    one._engine.set_seed(7)
+    one._network.engine.set_seed(7)
     return one
 
 

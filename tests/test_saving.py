@@ -103,7 +103,7 @@ def deep(optimizer: str) -> Any:
 
 
 def state(model: Any) -> list[Any]:
-    engine = model._engine
+    engine = model._network.engine
     return [engine.weights.copy(), engine.slots.copy(), engine.iterations, engine.epoch]
 
 
@@ -188,8 +188,8 @@ def test_files_of_every_format_load(path: Path) -> None:
     np.testing.assert_array_equal(copy.predict(x), model.predict(x))
     y: Any = [0, 1, 2, 0, 1] if model.loss.sparse else np.zeros_like(expected)
     assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
-    assert model._engine is not None
-    assert model._engine.iterations == 3  # two were in the file
+    assert model._network is not None
+    assert model._network.engine.iterations == 3  # two were in the file
 
 
 def test_there_are_files_of_the_present_format() -> None:

@@ -36,8 +36,8 @@ def team(model: nnfast.Sequential) -> int:
     """Return the threads that a big enough fit may use."""
     model.compile("sgd", "mse")
     model.fit(X, X, batch_size=len(X), verbose=0)
-    assert model._engine is not None
-    return model._engine.team
+    assert model._network is not None
+    return model._network.engine.team
 
 
 def wide() -> nnfast.Sequential:

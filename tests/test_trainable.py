@@ -205,9 +205,9 @@ def test_no_gradient_below_the_lowest_trained_layer() -> None:
     model = network()
     model.layers[0].trainable = model.layers[1].trainable = False
     model.compile("sgd", "mse")
-    places = [(op["layer"], op["dx"] >= 0, op["dy"] >= 0) for op in model._plan.ops]
+    places = [(op["layer"], op["dx"] >= 0, op["dy"] >= 0) for op in model._network.plan.ops]
     assert places == [(0, False, False), (1, False, False), (2, False, True), (3, True, True)]
-    assert model._plan.n_params == 2 * 7 + 7 * 2 + 2
+    assert model._network.plan.n_params == 2 * 7 + 7 * 2 + 2
 
 
 def test_before_compile_after_compile_and_after_steps() -> None:
@@ -238,7 +238,7 @@ def test_weights_that_the_optimizer_does_not_know() -> None:
     model.evaluate(X, Y, verbose=0)
     model.compile("adam", "mse")
     assert changed(model) == [True, True, False, False] + [True] * 6
-    assert model._plan.n_params == 5 * 6 + 6 + 7 + 7 + 7 * 2 + 2
+    assert model._network.plan.n_params == 5 * 6 + 6 + 7 + 7 + 7 * 2 + 2
 
 
 def test_unfreezing_before_the_first_step() -> None:
@@ -385,7 +385,7 @@ def test_configurations() -> None:
         nnfast.models.clone_model(model),
     ):
         assert [layer.trainable for layer in twin.layers] == [True, False, False, True]
-        assert twin._plan.n_params == model._plan.n_params
+        assert twin._network.plan.n_params == model._network.plan.n_params
     model.trainable = False
     model.layers[0].trainable = True
     for twin in (

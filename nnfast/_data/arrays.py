@@ -7,16 +7,14 @@ without a copy.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._engine import in_range
 from nnfast._utils.checks import Array, Shape, converted, real_array
-
-if TYPE_CHECKING:
-    from nnfast.losses import Loss
+from nnfast.losses import TargetSpec
 
 # What the engine's gather reads as it is.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
@@ -71,9 +69,7 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
     return array.reshape(len(array), math.prod(one))
 
 
-def targets(
-    name: str, y: object, rows: int, one: Shape, loss: Loss, dtype: np.dtype[Any] | str
-) -> Array:
+def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str) -> Array:
     """Return the targets of `rows` samples as the engine takes them.
 
     Parameters
@@ -81,20 +77,18 @@ def targets(
     name : str
         Of the argument, for messages.
     y : array_like
-        Class indices (n,) or (n, 1) for a sparse loss; otherwise (n, *one), or (n,) where the
-        model has one output.
+        Class indices (n,) or (n, 1), or (n, *shape), or (n,) for a target of one number.
     rows : int
-    one : tuple of int
-        Shape of one sample's output.
-    loss : Loss
+    spec : TargetSpec
+        Of the loss.
     dtype : numpy.dtype or str
         The model's dtype.
 
     Returns
     -------
     ndarray
-        (n,) int32 for a sparse loss; `y` as it is, but with two axes where it is one number a
-        row and so is the output, for a function of the caller's; else (n, prod(one)) of `dtype`.
+        (n,) int32 class indices; `y` as it is for a user-defined function, but with two axes
+        where target and output are one number; else (n, outputs) of `dtype`.
 
     Raises
     ------
@@ -104,34 +98,32 @@ def targets(
         If its shape does not fit, a class index is not an integer in range, or a number is further
         outside the loss's range than `TARGET_TOLERANCE`. NaN is not.
     """
-    if loss.sparse:
-        return _class_indices(name, y, rows, one[-1])
-    if loss.is_function:
+    if spec.classes:
+        return _class_indices(name, y, rows, spec.shape[-1])
+    if spec.free:
         array = real_array(name, y)
         if array.ndim == 0:
             raise ValueError(f"{name} must have a row for each sample; received {array}")
         _check_rows(name, array, rows)
-        return array[:, None] if array.ndim == 1 and one == (1,) else array
-    if len(loss.levels) > 1:  # every output is a level of the same target
-        column = _real_targets(name, y, rows, loss, (1,), dtype)
-        return np.repeat(column, len(loss.levels), axis=1)
-    targets = _real_targets(name, y, rows, loss, one, dtype)
-    if loss.target_range is not None:
-        _check_range(name, targets, loss)
-    if loss.signed and ((targets == 0) | (targets == 1)).all():
+        return array[:, None] if array.ndim == 1 and spec.shape == (1,) else array
+    targets = _real_targets(name, y, rows, spec, dtype)
+    if spec.copies > 1:  # every output is a level of the same target
+        return np.repeat(targets, spec.copies, axis=1)
+    if spec.range is not None:
+        _check_range(name, targets, spec.range, spec)
+    if spec.signed and ((targets == 0) | (targets == 1)).all():
         return 2 * targets - 1
     return targets
 
 
-def _check_range(name: str, targets: Array, loss: Loss) -> None:
-    assert loss.target_range is not None
-    low, high = loss.target_range
+def _check_range(name: str, targets: Array, bounds: tuple[float, float], spec: TargetSpec) -> None:
+    low, high = bounds
     if in_range(targets, low - TARGET_TOLERANCE, high + TARGET_TOLERANCE):
         return
-    bounds = f"from {low:g} to {high:g}" if high < math.inf else f">= {low:g}"
+    allowed = f"from {low:g} to {high:g}" if high < math.inf else f">= {low:g}"
     raise ValueError(
-        f"{name} must hold numbers {bounds} for {type(loss).__name__}; received values from "
-        f"{np.nanmin(targets):g} to {np.nanmax(targets):g}: {loss.target_advice}"
+        f"{name} must hold numbers {allowed} for {spec.loss}; received values from "
+        f"{np.nanmin(targets):g} to {np.nanmax(targets):g}: {spec.advice}"
     )
 
 
@@ -151,16 +143,17 @@ def output_gradient(
 
 
 def _real_targets(
-    name: str, y: object, rows: int, loss: Loss, one: Shape, dtype: np.dtype[Any] | str
+    name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str
 ) -> Array:
-    """Return targets that are numbers as (n, prod(one)), in place where they are so already."""
+    """Return targets that are numbers as (n, prod(shape)), in place where they are so already."""
+    one = spec.shape
     if type(y) is np.ndarray and y.shape == (rows, *one) and y.dtype == dtype and y.flags.carray:
         return y if y.ndim == 2 else y.reshape(rows, math.prod(one))
     array = real_array(name, y)
     if array.ndim == 1 and one == (1,):
         array = array[:, None]
     if array.ndim == 0 or array.shape[1:] != one:
-        indices = loss.rowwise and array.shape[1:] in ((), (1,))
+        indices = spec.one_hot and array.shape[1:] in ((), (1,))
         hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""
         raise ValueError(
             f"{name} must have shape {_batch_of(one)} to match the model's output; "

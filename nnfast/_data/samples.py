@@ -10,11 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._data.arrays import check_order, features, sample_weights, targets
 from nnfast._engine import Data
-from nnfast._utils.checks import Array, integer, real, warn
+from nnfast._utils.checks import Array, Shape, integer, real, warn
+from nnfast.losses import TargetSpec
+
+# The arguments' names in messages.
+NAMES = ("x", "y", "sample_weight")
 
 
 @dataclass(frozen=True)
+class SampleSpec:
+    """What the samples of a model have to be.
+
+    Attributes
+    ----------
+    input_shape : tuple of int
+        Of one sample.
+    targets : TargetSpec
+    dtype : numpy.dtype
+        The model's.
+    """
+
+    input_shape: Shape
+    targets: TargetSpec
+    dtype: np.dtype[Any]
+
+
+@dataclass
 class Samples:
     """Checked rows, in the form that `nnfast._engine.Data` takes.
 
@@ -22,8 +45,10 @@ class Samples:
     ----------
     x : ndarray (n, n_in), float32, float64 or uint8
     y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) where
-        a function of the caller's is the loss
+        the loss is a user-defined function
     weight : ndarray (n,) float64, or None
+    for_function : bool
+        Whether the loss is a user-defined function.
     """
 
     x: Array
@@ -64,6 +89,42 @@ class Samples:
     def with_class_weight(self, class_weight: object) -> Samples:
         """Return these samples, each weighted by its class (1 if the class has no weight)."""
         return replace(self, weight=_class_weights(class_weight, self.y))
+
+
+def checked(
+    spec: SampleSpec,
+    x: object,
+    y: object,
+    sample_weight: object,
+    method: str,
+    names: tuple[str, str, str] = NAMES,
+) -> Samples:
+    """Return x, y and weights as samples of a model.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+    x, y, sample_weight
+        As `fit` takes them.
+    method : str
+        The method that was called, for messages; those that train put the rows in an order.
+    names : tuple of str
+        What the three are called in messages.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one does not fit.
+    """
+    rows = features(names[0], x, spec.input_shape, spec.dtype)
+    n = len(rows)
+    if n == 0:
+        raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
+    if method in ("fit", "train_on_batch"):
+        check_order(names[0], n)
+    y = targets(names[1], y, n, spec.targets, spec.dtype)
+    weight = sample_weights(names[2], sample_weight, n)
+    return Samples(rows, y, weight, spec.targets.free)
 
 
 def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:

@@ -1,26 +1,32 @@
-"""Losses and metrics, of arrays and of batches."""
+"""Losses and metrics in inference mode, of arrays and of batches that come one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.batches import Prepare, Stream
+from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples
-from nnfast._runtime.trainer import Program, Totals
-from nnfast.callbacks.callback import Logs
-from nnfast.callbacks.callback_list import CallbackList
+from nnfast._runtime.trainer import Totals, Trainer
+from nnfast.callbacks import CallbackList, Logs
+from nnfast.callbacks.protocol import WatchedModel
 from nnfast.metrics.metric import quiet
 
+# Checks a batch as it came; the words name it in messages.
+CheckBatch = Callable[[object, str], Samples]
+# A batch, and the place for its outputs if a metric needs them.
+Measured = tuple[Samples, NDArray[Any] | None]
 
-class Running:
+
+class EpochTotals:
     """The loss and the metrics of the batches so far."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
         self.rows = 0
         self.total = 0.0
         self.sums: dict[str, NDArray[np.float64]] = {}
@@ -32,7 +38,7 @@ class Running:
         # User-defined metrics run first, outside of `quiet`, so that their warnings are shown.
         found = dict(totals)
         if found and self.sums:
-            metrics = self.program.metrics
+            metrics = self.trainer.metrics
             with quiet():
                 found = {key: metrics[key].merge(self.sums[key], own) for key, own in found.items()}
         self.sums |= found
@@ -41,100 +47,126 @@ class Running:
         """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
         logs: Logs = {"loss": self.total / self.rows}
         if metrics:
-            logs |= {name: self.program.metrics[name].value(t) for name, t in self.sums.items()}
+            logs |= {name: self.trainer.metrics[name].value(t) for name, t in self.sums.items()}
         return logs
 
 
-class Evaluation:
+class Evaluation(ABC):
     """One call of `evaluate`, or the validations of one `fit`.
 
     Parameters
     ----------
-    model : Sequential
-        Told of by callbacks; its `stop_evaluating` is read.
-    program : Program
+    model : WatchedModel
+        The model that callbacks see; setting its `stop_evaluating` ends the run.
+    trainer : Trainer
     callbacks : CallbackList
-    samples : Samples
-    batch_size : int
-        Rows of the batches that callbacks see; without such callbacks all rows are one batch.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        program: Program,
-        callbacks: CallbackList,
-        samples: Samples | None,
-        batch_size: int,
-    ) -> None:
+    def __init__(self, model: WatchedModel, trainer: Trainer, callbacks: CallbackList) -> None:
         self.model = model
-        self.program = program
+        self.trainer = trainer
         self.callbacks = callbacks
-        self.samples = samples
-        self.batch_size = batch_size
 
     @property
+    @abstractmethod
     def steps(self) -> int | None:
         """Batches, None if that is not known."""
-        assert self.samples is not None
-        return -(-len(self.samples) // self.batch_size)
 
     def run(self) -> Logs:
-        """Return ``loss`` and every metric, in inference mode."""
+        """Return ``loss`` and every metric."""
         self.model.stop_evaluating = False
         self.callbacks.call("on_test_begin")
-        self.model._pull()
+        self.trainer.network.pull()
         logs = self._measure()
         self.callbacks.call("on_test_end", logs=logs)
         return logs
 
+    @abstractmethod
     def _measure(self) -> Logs:
-        assert self.samples is not None
-        if not self.callbacks.per_test_batch:
-            return self.program.evaluate(self.samples)
-        samples, outputs = self.samples, self.program.outputs(self.samples)
-        running = self._by_batches(
-            (samples.part(place), None if outputs is None else outputs[place])
-            for place in samples.places(self.batch_size)
-        )
-        # Of all rows at once, which for the caller's own functions is not the mean over batches:
-        # callbacks that look on do not change what comes out.
-        done = slice(running.rows)
-        whole = self.program.measure(samples.part(done), None if outputs is None else outputs[done])
-        return running.logs(metrics=False) | whole
+        """Return what `run` does, without the callbacks of its begin and end."""
 
-    def _by_batches(self, batches: Iterable[tuple[Samples, NDArray[Any] | None]]) -> Running:
-        """Measure batches, each with the place for its outputs if a metric needs them."""
-        running = Running(self.program)
+    def _by_batches(self, batches: Iterable[Measured]) -> EpochTotals:
+        """Measure batches with their callbacks."""
+        totals = EpochTotals(self.trainer)
         for step, (batch, outputs) in enumerate(batches):
             if self.callbacks.per_test_batch:
                 self.callbacks.call("on_test_batch_begin", step)
-            loss = self.program.mean_loss(batch, outputs)
-            running.add(len(batch), loss, self.program.totals(batch, outputs))
+            loss = self.trainer.mean_loss(batch, outputs)
+            totals.add(len(batch), loss, self.trainer.totals(batch, outputs))
             if self.callbacks.per_test_batch:
-                self.callbacks.call("on_test_batch_end", step, logs=running.logs())
+                self.callbacks.call("on_test_batch_end", step, logs=totals.logs())
             if self.model.stop_evaluating:
                 break
-        return running
+        return totals
 
 
-class EvaluationStream(Evaluation):
-    """One call of `evaluate`, or the validations of one `fit`, on a stream of batches.
+class ArrayEvaluation(Evaluation):
+    """An evaluation of arrays.
+
+    Parameters
+    ----------
+    samples : Samples
+    batch_size : int
+        Rows of the batches that callbacks see; without such callbacks all rows are one batch.
+    model, trainer, callbacks
+        As in `Evaluation`.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        model: WatchedModel,
+        trainer: Trainer,
+        callbacks: CallbackList,
+    ) -> None:
+        super().__init__(model, trainer, callbacks)
+        self.samples = samples
+        self.batch_size = batch_size
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.samples) // self.batch_size)
+
+    def _measure(self) -> Logs:
+        samples, trainer = self.samples, self.trainer
+        if not self.callbacks.per_test_batch:
+            return trainer.evaluate(samples)
+        outputs = trainer.outputs(samples)
+        totals = self._by_batches(
+            (samples.part(place), None if outputs is None else outputs[place])
+            for place in samples.places(self.batch_size)
+        )
+        # Of all rows at once, which for user-defined functions is not the mean over batches:
+        # callbacks that look on do not change what comes out.
+        done = slice(totals.rows)
+        whole = trainer.measure(samples.part(done), None if outputs is None else outputs[done])
+        return totals.logs(metrics=False) | whole
+
+
+class StreamEvaluation(Evaluation):
+    """An evaluation of batches that come one at a time.
 
     Parameters
     ----------
     stream : Stream
         Its first epoch has begun.
-    prepare : callable
-        Checks a batch.
-    **options
-        The other arguments of `Evaluation`.
+    check : callable
+    model, trainer, callbacks
+        As in `Evaluation`.
     """
 
-    def __init__(self, stream: Stream, prepare: Prepare, **options: Any) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        check: CheckBatch,
+        model: WatchedModel,
+        trainer: Trainer,
+        callbacks: CallbackList,
+    ) -> None:
+        super().__init__(model, trainer, callbacks)
         self.stream = stream
-        self.prepare = prepare
-        super().__init__(samples=None, batch_size=0, **options)
+        self.check = check
 
     @property
     def steps(self) -> int | None:
@@ -150,7 +182,8 @@ class EvaluationStream(Evaluation):
             self.stream.leave()
         return logs
 
-    def _batches(self) -> Iterator[tuple[Samples, Any]]:
+    def _batches(self) -> Iterator[Measured]:
         for step, item in enumerate(self.stream):
-            batch = self.prepare(item, f"batch {step + 1} of {self.stream.what}")
-            yield batch, self.program.outputs(batch)
+            batch = self.check(item, f"batch {step + 1} of {self.stream.what}")
+            self.trainer.network.pull()
+            yield batch, self.trainer.outputs(batch)

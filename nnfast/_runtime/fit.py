@@ -1,14 +1,14 @@
-"""Policy of training: epochs, chunks, validation, callbacks, History, divergence.
+"""The loop of `fit`: epochs, validation, callbacks, History, and what follows from divergence.
 
-The engine runs steps; this decides how many it is given at a time. A chunk ends at an epoch's
-end while anybody looks at epochs (a callback, progress lines, validation, a metric);
-otherwise it spans as many epochs as fit. The engine also returns every `CHUNK_SECONDS`, so
-that Ctrl-C works. Where a chunk ends never changes a result.
+A run of steps ends at an epoch's end while anybody looks at epochs (a callback, progress lines,
+validation, a metric); otherwise it spans as many epochs as fit. Where a run ends never changes a
+result. Batches in an array's order train bit for bit like the array.
 """
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import _engine
-from nnfast._data.batches import Prepare, Stream
+from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples
 from nnfast._runtime import progress
-from nnfast._runtime.divergence import BEFORE, warn_diverged
-from nnfast._runtime.evaluate import Evaluation, Running
-from nnfast._runtime.progress import Progress
-from nnfast._runtime.trainer import Program, Totals
+from nnfast._runtime.divergence import BEFORE, Divergence, warn_diverged
+from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation
+from nnfast._runtime.steps import Steps
+from nnfast._runtime.trainer import Totals, Trainer
 from nnfast._utils.checks import warn
-from nnfast.callbacks.callback import Logs
-from nnfast.callbacks.callback_list import CallbackList
-from nnfast.callbacks.history import History
+from nnfast.callbacks import CallbackList, History, Logs
+from nnfast.callbacks.protocol import WatchedModel
 
-CHUNK_SECONDS = 0.05
-MAX_CHUNK_STEPS = 1 << 16
+Floats = NDArray[np.float64]
+
+MOST_STEPS_UNSEEN = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ class Options:
 
     epochs: int
     initial_epoch: int
-    batch_size: int
     shuffle: bool
     verbose: int
     steps_per_epoch: int | None = None
@@ -52,181 +50,113 @@ class Options:
         return epoch + 1 in self.validation_freq
 
 
-class Fit:
-    """One call of `fit`.
+@dataclass(frozen=True)
+class FitContext:
+    """What `fit` has besides its data.
 
-    Parameters
+    Attributes
     ----------
-    model : Sequential
-        Told of by callbacks; its `stop_training` is read.
-    program : Program
-    train : Samples
-    validation : Evaluation or None
+    model : WatchedModel
+        The model that callbacks see; setting its `stop_training` ends the fit.
+    trainer : Trainer
     options : Options
     callbacks : CallbackList
-    history : History
-        Filled as epochs are completed.
+        Its history is filled as epochs are completed.
+    validation : Evaluation or None
     """
 
-    def __init__(
-        self,
-        model: Any,
-        program: Program,
-        train: Samples | None,
-        validation: Evaluation | None,
-        options: Options,
-        callbacks: CallbackList,
-        history: History,
-    ) -> None:
-        self.model = model
-        self.program = program
-        self.engine = program.engine
-        self.validation = validation
-        self.options = options
-        self.callbacks = callbacks
-        self.history = history
-        self.watched = bool(
-            options.verbose
-            or validation
-            or options.steps_per_epoch
-            or program.metrics
-            or callbacks.per_epoch
-            or callbacks.per_batch
-        )
-        self.progress = Progress()
-        self.diverged_at: tuple[int, int] | None = None
-        self.diverged_loss = np.nan
-        self.diverged_what = "loss is"
-        self.snapshot = _engine.Snapshot(program.engine)
-        self._take(train)
+    model: WatchedModel
+    trainer: Trainer
+    options: Options
+    callbacks: CallbackList
+    validation: Evaluation | None
 
-    def _take(self, train: Samples | None) -> None:
-        """Prepare the data for the engine."""
-        assert train is not None
-        self.train = train
-        self.data = train.data()
-        self.rows_of_pass = _rows_per_batch(len(train), self.options.batch_size)
-        self.rows = self.rows_of_pass
-        self.outputs = self.program.outputs(train)
+
+class FitLoop(ABC):
+    """One call of `fit`: what does not depend on where the batches come from."""
+
+    def __init__(self, context: FitContext) -> None:
+        self.model = context.model
+        self.trainer = context.trainer
+        self.options = context.options
+        self.callbacks = context.callbacks
+        self.history = context.callbacks.history
+        self.validation = context.validation
+        self.progress = progress.Progress()
+        self.steps = Steps(context.trainer)
+        self.divergence: Divergence | None = None
+
+    # ---- what a source of batches is asked -------------------------------------------------------
 
     @property
-    def steps(self) -> int | None:
+    @abstractmethod
+    def steps_per_epoch(self) -> int | None:
         """Batches of an epoch, None if that is not known."""
-        return self.options.steps_per_epoch or len(self.rows_of_pass)
 
     @property
-    def samples(self) -> int | None:
+    @abstractmethod
+    def rows_per_epoch(self) -> int | None:
         """Rows of an epoch, None if that is not known."""
-        return int(self.rows_of_pass[: self.steps].sum())
+
+    @abstractmethod
+    def _ready(self, epoch: int) -> bool:
+        """Return whether there are batches for another epoch."""
+
+    @abstractmethod
+    def _train_epoch(self, epoch: int) -> Logs:
+        """Train an epoch; return its ``loss`` and metrics."""
+
+    def _train_epochs(self, epoch: int) -> tuple[int, Logs]:
+        """Train from `epoch` on; return the next epoch and the logs of the last."""
+        return epoch + 1, self._one_epoch(epoch)
+
+    # ---- the loop --------------------------------------------------------------------------------
 
     def run(self) -> History:
         """Train; return the history."""
+        logs = self._begin()
+        epoch = self.options.initial_epoch
+        try:
+            while self._goes_on(epoch) and self._ready(epoch):
+                epoch, logs = self._train_epochs(epoch)
+        finally:
+            self.progress.close()
+            self.trainer.network.next_epoch()
+        self._end(logs)
+        return self.history
+
+    def _begin(self) -> Logs:
+        """Tell callbacks and the terminal that training begins."""
         options = self.options
         params = {
             "verbose": options.verbose,
             "epochs": options.epochs,
-            "steps": self.steps,
+            "steps": self.steps_per_epoch,
         }
         self.callbacks.attach(self.model, params)
         self.history.set_model(self.model)
         self.history.set_params(params)
         self.model.stop_training = False
-        self._next_epoch_of_the_streams()
-        logs: Logs = {}
-        epoch = options.initial_epoch
+        self.trainer.network.next_epoch()
         self.callbacks.call("on_train_begin")
-        extent = progress.Extent(epoch, options.epochs, self.steps, self.samples)
+        extent = progress.Extent(
+            options.initial_epoch, options.epochs, self.steps_per_epoch, self.rows_per_epoch
+        )
         self.progress = progress.make(options.verbose, extent)
-        try:
-            while epoch < options.epochs and not self.model.stop_training and self._ready(epoch):
-                if self.watched:
-                    logs = self._one_epoch(epoch)
-                    epoch += 1
-                else:
-                    epoch += self._many_epochs(epoch, options.epochs - epoch)
-                if self.diverged_at is not None:
-                    break
-        finally:
-            self.progress.close()
-            self._next_epoch_of_the_streams()
-        back = self.diverged_at is not None and self._put_back()
-        self.snapshot.release()
-        if self.diverged_at is not None:
-            epoch, batch = self.diverged_at
-            self.callbacks.call("on_divergence", batch, logs={"loss": self.diverged_loss})
-        else:
-            self.model._claim()
-            self.program.finish()
-        self.callbacks.call("on_train_end", logs=logs)
-        if self.diverged_at is not None and not self.model.stop_training:
-            where = f"epoch {epoch + 1}/{options.epochs}, batch {batch + 1}"
-            state = f"after step {self.snapshot.iterations}, the last known to be finite"
-            warn_diverged(where, state if back else BEFORE, stacklevel=4, what=self.diverged_what)
-        return self.history
+        return {}
 
-    def _ready(self, epoch: int) -> bool:
-        """Return whether there is data for another epoch.
-
-        With `steps_per_epoch` an epoch goes on where the last one stopped, up to the end of
-        the rows; the next one starts a new pass over them.
-        """
-        steps = self.options.steps_per_epoch
-        if steps is not None:
-            self.rows = self.rows_of_pass[self.engine.batch :][:steps]
-            if len(self.rows) < steps:
-                warn(
-                    f"x ran out of data: it gave {len(self.rows)} of the {steps} batches of epoch "
-                    f"{epoch + 1}"
-                )
-        return True
-
-    def _next_epoch_of_the_streams(self) -> None:
-        """Leave an epoch that was cut short: the next one starts at its first batch."""
-        if self.engine.batch:
-            self.engine.epoch += 1
-            self.engine.batch = 0
-
-    def _check_state(self, epoch: int, steps: int, loss: float) -> None:
-        """End training after `epoch` if its last step has left what no later loss may tell.
-
-        Callbacks may keep what they see, and of the last epoch no later one tells.
-        """
-        always = bool(self.callbacks.per_epoch) or epoch + 1 == self.options.epochs
-        if self.diverged_at is None and self.snapshot.doubts(always):
-            self.diverged_at, self.diverged_loss = (epoch, steps - 1), loss
-            self.diverged_what = "weights or the optimizer's state are"
-
-    def _put_back(self) -> bool:
-        """Return to the last state that was finite unless the present one is; say whether."""
-        back = self.snapshot.put_back()
-        if back and self.snapshot.iterations == 0:
-            self.program.optimizer.start(self.engine.slots)
-        return back
-
-    def _many_epochs(self, epoch: int, left: int) -> int:
-        """Train epochs that nobody watches; return how many."""
-        steps = len(self.rows)
-        count = min(left, max(1, MAX_CHUNK_STEPS // steps))
-        losses = np.empty(count * steps)
-        before = self.engine.iterations
-        try:
-            self._advance(epoch, losses)
-        finally:
-            # From the engine's own count: an interrupt may have lost the return value of `run`.
-            complete = (self.engine.iterations - before) // steps
-            if complete:
-                self.history.add_losses(epoch, self._means(losses[: complete * steps]))
-        self._check_state(epoch + count - 1, steps, float(losses[-1]))
-        return count
+    def _goes_on(self, epoch: int) -> bool:
+        ended = self.model.stop_training or self.divergence is not None
+        return epoch < self.options.epochs and not ended
 
     def _one_epoch(self, epoch: int) -> Logs:
         """Train an epoch with all that belongs to it; return its logs."""
         started = time.perf_counter()
         self.callbacks.call("on_epoch_begin", epoch)
-        before = self.engine.iterations
+        before = self.steps.taken
         logs = self._train_epoch(epoch)
-        self._check_state(epoch, self.engine.iterations - before, logs.get("loss", np.nan))
-        if self.diverged_at is not None:
+        self._check_state(epoch, self.steps.taken - before, logs.get("loss", np.nan))
+        if self.divergence is not None:
             return {}
         if self.validation is not None and self.options.validates(epoch):
             values = self.validation.run()
@@ -236,8 +166,100 @@ class Fit:
         self.progress.epoch_end(epoch, logs, time.perf_counter() - started)
         return logs
 
+    def _check_state(self, epoch: int, steps: int, loss: float) -> None:
+        """End training after `epoch` if its last step has left what no later loss may tell.
+
+        Callbacks may keep what they see, and of the last epoch no later one tells.
+        """
+        always = bool(self.callbacks.per_epoch) or epoch + 1 == self.options.epochs
+        if self.divergence is None and self.steps.is_suspect(always):
+            what = "weights or the optimizer's state are"
+            self.divergence = Divergence(epoch, steps - 1, loss, what)
+
+    def _end(self, logs: Logs) -> None:
+        """Leave the last good state, and say so if training has diverged."""
+        divergence = self.divergence
+        restored = divergence is not None and self.steps.restore()
+        self.steps.release()
+        if divergence is not None:
+            self.callbacks.call("on_divergence", divergence.batch, logs={"loss": divergence.loss})
+        else:
+            self.trainer.claim()
+            self.trainer.network.finish()
+        self.callbacks.call("on_train_end", logs=logs)
+        if divergence is not None and not self.model.stop_training:
+            where = (
+                f"epoch {divergence.epoch + 1}/{self.options.epochs}, batch {divergence.batch + 1}"
+            )
+            state = f"after step {self.steps.restored}, the last known to be finite"
+            warn_diverged(where, state if restored else BEFORE, divergence.what)
+
+
+class ArrayFit(FitLoop):
+    """A fit on arrays: the engine runs many steps at a time.
+
+    With `steps_per_epoch` an epoch goes on where the last one stopped, up to the end of the rows;
+    the next one starts a new pass over them.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int, context: FitContext) -> None:
+        super().__init__(context)
+        self.samples = samples
+        self.batch_size = batch_size
+        self.data = samples.data()
+        self.rows_of_pass = _rows_per_batch(len(samples), batch_size)
+        self.rows = self.rows_of_pass  # of each batch of the present epoch
+        self.outputs = self.trainer.outputs(samples)
+        self.watched = bool(
+            self.options.verbose
+            or self.validation
+            or self.options.steps_per_epoch
+            or self.trainer.metrics
+            or self.callbacks.per_epoch
+            or self.callbacks.per_batch
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.options.steps_per_epoch or len(self.rows_of_pass)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return int(self.rows_of_pass[: self.steps_per_epoch].sum())
+
+    def _ready(self, epoch: int) -> bool:
+        steps = self.options.steps_per_epoch
+        if steps is not None:
+            self.rows = self.rows_of_pass[self.steps.engine.batch :][:steps]
+            if len(self.rows) < steps:
+                warn(
+                    f"x ran out of data: it gave {len(self.rows)} of the {steps} batches of epoch "
+                    f"{epoch + 1}"
+                )
+        return True
+
+    def _train_epochs(self, epoch: int) -> tuple[int, Logs]:
+        if self.watched:
+            return super()._train_epochs(epoch)
+        return epoch + self._many_epochs(epoch, self.options.epochs - epoch), {}
+
+    def _many_epochs(self, epoch: int, left: int) -> int:
+        """Train epochs that nobody watches; return how many."""
+        steps = len(self.rows)
+        count = min(left, max(1, MOST_STEPS_UNSEEN // steps))
+        losses = np.empty(count * steps)
+        before = self.steps.taken
+        try:
+            self._take_steps(epoch, losses)
+        finally:
+            # From the engine's own count: an interrupt may have lost what a run returned.
+            complete = (self.steps.taken - before) // steps
+            if complete:
+                self.history.add_losses(epoch, self._means(losses[: complete * steps]))
+        self._check_state(epoch + count - 1, steps, float(losses[-1]))
+        return count
+
     def _train_epoch(self, epoch: int) -> Logs:
-        """Train an epoch; return its ``loss`` and metrics."""
         losses = np.empty(len(self.rows))
         looked_at = self.callbacks.per_batch or self.progress.live
         if self.outputs is not None and (looked_at or len(losses) < len(self.rows_of_pass)):
@@ -245,41 +267,44 @@ class Fit:
         if self.callbacks.per_batch:
             done = self._step_by_step(epoch, losses)
         else:
-            done = self._advance(epoch, losses)
-        return {} if self.diverged_at is not None else self._training_logs(losses[:done])
+            done = self._take_steps(epoch, losses)
+        return {} if self.divergence is not None else self._logs(losses[:done])
 
-    def _advance(self, epoch: int, losses: NDArray[np.float64]) -> int:
-        """Train ``len(losses)`` steps from the start of `epoch` on; return how many were done."""
-        lr = self.program.optimizer.next_rates(self.engine, len(losses))
-        done = 0
-        while done < len(losses) and self.diverged_at is None:
-            done += self._chunk(epoch, done, lr[done:], losses[done:])
+    def _take_steps(self, epoch: int, losses: Floats) -> int:
+        """Take ``len(losses)`` steps from the start of `epoch` on; return how many were taken."""
+
+        def show(done: int) -> None:
             self._show(epoch, losses[:done])
+
+        shuffle = self.options.shuffle
+        done = self.steps.take(self.data, self.batch_size, shuffle, losses, self.outputs, show)
+        self._note_divergence(epoch, done, losses)
         return done
 
-    def _show(self, epoch: int, losses: NDArray[np.float64]) -> None:
-        """Let the progress show an epoch in which ``len(losses)`` steps are done."""
-        if self.progress.live and self.diverged_at is None:
-            self.progress.update(
-                epoch, len(losses), lambda metrics: self._training_logs(losses, metrics)
-            )
-
-    def _step_by_step(self, epoch: int, losses: NDArray[np.float64]) -> int:
-        """Train one epoch with the callbacks of every batch; return the steps done."""
-        running = Running(self.program)
-        seen = np.zeros(len(self.train), bool)
+    def _step_by_step(self, epoch: int, losses: Floats) -> int:
+        """Train one epoch with the callbacks of every batch; return the steps taken."""
+        totals = EpochTotals(self.trainer)
+        seen = np.zeros(len(self.samples), bool)
+        step = -1
         for step, rows in enumerate(self.rows.tolist()):
             self.callbacks.call("on_train_batch_begin", step)
-            first = self.engine.batch * self.options.batch_size
-            lr = self.program.optimizer.next_rates(self.engine, 1)
-            self._chunk(epoch, step, lr, losses[step : step + 1])
-            totals = self._totals(slice(first, first + rows), seen)
-            running.add(rows, float(losses[step]), totals)
-            self.callbacks.call("on_train_batch_end", step, logs=running.logs())
+            first = self.steps.engine.batch * self.batch_size
+            own = losses[step : step + 1]
+            self.steps.take(self.data, self.batch_size, self.options.shuffle, own, self.outputs)
+            self._note_divergence(epoch, step + 1, losses)
+            found = self._totals(slice(first, first + rows), seen)
+            totals.add(rows, float(losses[step]), found)
+            self.callbacks.call("on_train_batch_end", step, logs=totals.logs())
             self._show(epoch, losses[: step + 1])
-            if self.model.stop_training or self.diverged_at is not None:
+            if self.model.stop_training or self.divergence is not None:
                 break
         return step + 1
+
+    def _note_divergence(self, epoch: int, done: int, losses: Floats) -> None:
+        """Note where training stopped, if the last of the steps from `epoch` on says so."""
+        if not self.steps.finite:
+            epochs, batch = divmod(done - 1, len(self.rows))
+            self.divergence = Divergence(epoch + epochs, batch, float(losses[done - 1]))
 
     def _totals(self, place: slice, seen: NDArray[np.bool_]) -> Iterable[Totals]:
         """Return what the metrics sum over the batch just trained.
@@ -291,42 +316,27 @@ class Fit:
         seen : ndarray of bool
             The rows of the batches before; where they are shuffled, this batch's are added.
         """
-        if self.outputs is None or self.diverged_at is not None:
+        if self.outputs is None or self.divergence is not None:
             return ()
         at: Any = place
         if self.options.shuffle:
             at = np.flatnonzero(_met(self.outputs) & ~seen)
             seen[at] = True
-        return self.program.totals(self.train.part(at), self.outputs[at])
+        return self.trainer.totals(self.samples.part(at), self.outputs[at])
 
-    def _chunk(
-        self, epoch: int, first: int, lr: NDArray[np.float64], losses: NDArray[np.float64]
-    ) -> int:
-        """Run the engine once; `first` is the number of steps since the start of `epoch`."""
-        self.model._claim()
-        self.snapshot.take()
-        status, done = self.engine.run(
-            self.data,
-            self.options.batch_size,
-            self.options.shuffle,
-            lr,
-            losses,
-            self.outputs,
-            CHUNK_SECONDS,
-        )
-        if status == _engine.NONFINITE:
-            epochs, batch = divmod(first + done - 1, len(self.rows))
-            self.diverged_at = (epoch + epochs, batch)
-            self.diverged_loss = float(losses[done - 1])
-        return done
+    def _show(self, epoch: int, losses: Floats) -> None:
+        """Let the progress show an epoch in which ``len(losses)`` steps were taken."""
+        if self.progress.live and self.steps.finite:
+            self.progress.update(epoch, len(losses), lambda metrics: self._logs(losses, metrics))
 
-    def _means(self, losses: NDArray[np.float64]) -> list[float]:
+    def _means(self, losses: Floats) -> list[float]:
         """Return Σ batch loss · (batch rows / rows) of each complete epoch."""
         by_epoch = losses.reshape(-1, len(self.rows))
         means: list[float] = (by_epoch * (self.rows / self.rows.sum())).sum(axis=1).tolist()
         return means
 
-    def _training_logs(self, losses: NDArray[np.float64], metrics: bool = True) -> Logs:
+    def _logs(self, losses: Floats, metrics: bool = True) -> Logs:
+        """Return ``loss`` and metrics of the steps taken in the present epoch."""
         if len(losses) == len(self.rows):
             logs = {"loss": self._means(losses)[0]}
         else:
@@ -336,8 +346,64 @@ class Fit:
             met: Any = slice(None)
             if len(losses) < len(self.rows_of_pass):
                 met = np.flatnonzero(_met(self.outputs))
-            logs |= self.program.measure(self.train.part(met), self.outputs[met])
+            logs |= self.trainer.measure(self.samples.part(met), self.outputs[met])
         return logs
+
+
+class StreamFit(FitLoop):
+    """A fit on batches that come one at a time: the engine runs one step at a time.
+
+    What makes the batches one epoch (the loss, the metrics, the place in the random streams) is
+    kept here.
+    """
+
+    def __init__(self, stream: Stream, check: CheckBatch, context: FitContext) -> None:
+        super().__init__(context)
+        self.stream = stream
+        self.check = check
+        self.largest = 0  # rows of a batch so far
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        return self.stream.length
+
+    @property
+    def rows_per_epoch(self) -> None:
+        return None
+
+    def _ready(self, epoch: int) -> bool:
+        if self.stream.begin():
+            return True
+        self.stream.warn(f"training stops after {epoch} of {self.options.epochs} epochs")
+        return False
+
+    def _train_epoch(self, epoch: int) -> Logs:
+        totals = EpochTotals(self.trainer)
+        start = self.steps.engine.epoch
+        try:
+            for step, item in enumerate(self.stream):
+                batch = self.check(item, f"batch {step + 1} of epoch {epoch + 1}")
+                if self.callbacks.per_batch:
+                    self.callbacks.call("on_train_batch_begin", step)
+                self._step(epoch, step, batch, totals)
+                if self.callbacks.per_batch:
+                    self.callbacks.call("on_train_batch_end", step, logs=totals.logs())
+                if self.divergence is not None or self.model.stop_training:
+                    break
+                self.progress.update(epoch, step + 1, totals.logs)
+        finally:
+            self.steps.engine.epoch = start + 1
+        return totals.logs()
+
+    def _step(self, epoch: int, step: int, batch: Samples, totals: EpochTotals) -> None:
+        """Take one optimizer step; add its loss and metrics to `totals`."""
+        outputs = self.trainer.outputs(batch)
+        self.largest = max(self.largest, len(batch))
+        loss = self.steps.take_one(batch, self.largest, totals.rows, outputs)
+        if not self.steps.finite:
+            self.divergence = Divergence(epoch, step, loss)
+            outputs = None
+        totals.add(len(batch), loss, self.trainer.totals(batch, outputs))
 
 
 def _met(outputs: NDArray[Any]) -> NDArray[np.bool_]:
@@ -351,75 +417,3 @@ def _rows_per_batch(rows: int, batch_size: int) -> NDArray[np.int64]:
     per_batch = np.full(steps, batch_size)
     per_batch[-1] = rows - batch_size * (steps - 1)
     return per_batch
-
-
-class FitStream(Fit):
-    """One call of `fit` on a stream of batches.
-
-    Parameters
-    ----------
-    stream : Stream
-        Its first epoch has begun.
-    prepare : callable
-        Checks a batch.
-    **options
-        The other arguments of `Fit`.
-    """
-
-    def __init__(self, stream: Stream, prepare: Prepare, **options: Any) -> None:
-        self.stream = stream
-        self.prepare = prepare
-        super().__init__(train=None, **options)
-        self.watched = True
-        self.largest = 0  # rows of a batch so far: how a short last one is cut into chunks
-
-    def _take(self, train: Samples | None) -> None:
-        """There is nothing to prepare before the batches come."""
-
-    @property
-    def steps(self) -> int | None:
-        return self.stream.length
-
-    @property
-    def samples(self) -> int | None:
-        return None
-
-    def _ready(self, epoch: int) -> bool:
-        if self.stream.begin():
-            return True
-        self.stream.warn(f"training stops after {epoch} of {self.options.epochs} epochs")
-        return False
-
-    def _train_epoch(self, epoch: int) -> Logs:
-        running = Running(self.program)
-        start = self.engine.epoch
-        try:
-            for step, item in enumerate(self.stream):
-                batch = self.prepare(item, f"batch {step + 1} of epoch {epoch + 1}")
-                if self.callbacks.per_batch:
-                    self.callbacks.call("on_train_batch_begin", step)
-                self._step(epoch, step, batch, running)
-                if self.callbacks.per_batch:
-                    self.callbacks.call("on_train_batch_end", step, logs=running.logs())
-                if self.diverged_at is not None or self.model.stop_training:
-                    break
-                self.progress.update(epoch, step + 1, running.logs)
-        finally:
-            self.engine.epoch = start + 1
-        return running.logs()
-
-    def _step(self, epoch: int, step: int, batch: Samples, running: Running) -> None:
-        """Take one optimizer step; add its loss and metrics to `running`."""
-        outputs = self.program.outputs(batch)
-        lr, losses = self.program.optimizer.next_rates(self.engine, 1), np.empty(1)
-        self.model._claim()
-        self.snapshot.take()
-        self.largest = max(self.largest, len(batch))
-        status, _ = self.engine.run(
-            batch.data(), self.largest, False, lr, losses, outputs, first_row=running.rows
-        )
-        loss = float(losses[0])
-        if status == _engine.NONFINITE:
-            self.diverged_at, self.diverged_loss = (epoch, step), loss
-            outputs = None
-        running.add(len(batch), loss, self.program.totals(batch, outputs))

@@ -1,13 +1,23 @@
-"""What files hold of a model: checked before memory is taken for it."""
+"""What files and pickles hold of a network and its training, and how it is taken back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._plan.plan import Plan
+from nnfast._plan.plan import Plan, compile_plan
+from nnfast._runtime.network import Network
+from nnfast._utils.assign import assign_named
+from nnfast.optimizers import Optimizer
+
+Array = NDArray[Any]
+
+# Of steps and epochs in a file. A file says no more and a model that has more says this, so that
+# what was loaded can be trained, saved and loaded; and floats count no further.
+COUNT_LIMIT = 2**53
 
 # Numbers of a sample that a model may put out, and that it may have in between, where neither its
 # inputs nor its file are large: the outputs of all samples stay, in between are those of one.
@@ -54,3 +64,65 @@ def check_shapes(
         raise ValueError(f"its model puts out {plan.n_out} numbers for a sample")
     if plan.most_numbers > max(BETWEEN_LIMIT, grown):
         raise ValueError(f"its model makes {plan.most_numbers} numbers of a sample in between")
+
+
+def contents(
+    network: Network, optimizer: Optimizer | None
+) -> tuple[dict[str, Array], dict[str, int]]:
+    """Return weights and optimizer slots by name, not copied, and the counters."""
+    engine = network.engine
+    arrays, iterations = dict(network.named_weights()), engine.iterations
+    if optimizer is not None:
+        slots, iterations = _optimizer_state(network, optimizer)
+        arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(slots)}
+    counters = {
+        "seed": network.seed,
+        # An epoch under way is not gone on with: the next `fit` begins the one after.
+        "epoch": min(engine.epoch + (engine.batch > 0), COUNT_LIMIT),
+        "iterations": min(iterations, COUNT_LIMIT),
+    }
+    return arrays, counters
+
+
+def take_contents(
+    network: Network,
+    optimizer: Optimizer | None,
+    arrays: Mapping[str, Array],
+    counters: Mapping[str, int],
+) -> None:
+    """Take what `contents` gave.
+
+    Raises
+    ------
+    ValueError
+        If names, dtypes or shapes do not match.
+    """
+    engine = network.engine
+    places = dict(network.named_weights())
+    if optimizer is not None:
+        places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+    assign_named("the saved model", places, arrays)
+    network.set_seed(counters["seed"])
+    engine.epoch = counters["epoch"]
+    engine.iterations = counters["iterations"]
+
+
+def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:
+    """Return the slots as a new network of the same layers has them, and the steps taken.
+
+    That one has slots for the weights that are trained now, and no others. The optimizer starts
+    anew if it does not know some of them.
+    """
+    engine, plan = network.engine, network.plan
+    missing = bool(network.missing())
+    if not (missing or plan.has_untrained_slots):
+        return engine.slots, engine.iterations
+    new = compile_plan(network.layers, plan.input_shape, network.trainable)
+    slots = np.zeros((len(engine.slots), new.n_params), network.dtype)
+    optimizer.start(slots)
+    if missing:
+        return slots, 0
+    for slot, old in zip(slots, engine.slots, strict=True):
+        for to, source in zip(new.trained_views(slot), plan.trained_views(old), strict=True):
+            to[...] = source
+    return slots, engine.iterations

@@ -1,89 +1,88 @@
-"""What a built and compiled model runs: a plan, an engine, an optimizer, a loss and metrics."""
+"""A network with what trains and measures it: an optimizer, a loss and metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import _engine
-from nnfast._data.samples import Samples
-from nnfast._engine import ACTIVATIONS
+from nnfast._data import batches, samples
+from nnfast._data.samples import NAMES, Samples, SampleSpec
+from nnfast._engine import ACTIVATIONS, NONFINITE, Data, Engine
 from nnfast._plan.plan import Plan
+from nnfast._runtime.network import Network
 from nnfast._utils.checks import warn
-from nnfast.callbacks.callback import Logs
+from nnfast.callbacks import Logs
 from nnfast.losses import FunctionLoss, Loss
 from nnfast.metrics.metric import Metric
 from nnfast.metrics.registry import BUILT_IN, resolve_all
-from nnfast.optimizers.optimizer import Optimizer
+from nnfast.optimizers import Optimizer
+
+Array = NDArray[Any]
 
 # A metric's key in History and its sums over rows.
 Totals = tuple[str, NDArray[np.float64]]
 
 
+class Settings(NamedTuple):
+    """What a model is compiled with."""
+
+    optimizer: Optimizer
+    loss: Loss | None
+    metrics: list[str | Metric]
+    weighted_metrics: list[str | Metric]
+
+
 @dataclass
-class Program:
-    """What a built and compiled model runs.
+class Trainer:
+    """A network, and what it is compiled with.
 
     Attributes
     ----------
-    plan : Plan
-    engine : nnfast._engine.Engine
+    network : Network
     optimizer : Optimizer
-        Its learning rate is read before every chunk.
+        Its learning rate is read before every run of the engine.
     loss : Loss or None
     metrics : dict of str to Metric
         By their keys in History.
     weighted : frozenset of str
         The keys of metrics that sample weights enter.
-    dtype : numpy.dtype
     version : int
-        Of the engine. Another thread may compile while data are prepared: then it is another.
+        Of the engine. Another thread may compile while data are checked: then it is another.
     """
 
-    plan: Plan
-    engine: _engine.Engine
+    network: Network
     optimizer: Optimizer
     loss: Loss | None
     metrics: Mapping[str, Metric]
     weighted: frozenset[str]
-    dtype: np.dtype[Any]
     version: int
+    spec: SampleSpec = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan = self.network.plan
+        targets = (self.loss or Loss()).target_spec(plan.output_shape)
+        self.spec = SampleSpec(plan.input_shape, targets, self.network.dtype)
 
     @classmethod
-    def make(
-        cls,
-        plan: Plan,
-        engine: _engine.Engine,
-        optimizer: Optimizer,
-        loss: Loss | None,
-        entries: Sequence[str | Metric],
-        weighted_entries: Sequence[str | Metric] = (),
-    ) -> Program:
-        """Configure the engine, with the optimizer in its initial state.
+    def make(cls, network: Network, settings: Settings) -> Trainer:
+        """Configure a network's engine, with the optimizer in its initial state.
 
         Raises
         ------
         ValueError
-            If the loss or a metric does not fit the plan's output; the engine is as before.
+            If the loss or a metric does not fit the outputs; the engine is as before.
         MemoryError
             The engine is as before, too.
         """
+        optimizer, loss, entries, weighted_entries = settings
+        engine, plan = network.engine, network.plan
         known = loss or Loss()
-        if known.rowwise and len(plan.output_shape) != 1:
-            raise ValueError(
-                f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
-                f"samples of shape {plan.output_shape}"
-            )
+        _check_loss(known, plan)
         metrics, weighted = resolve_all(entries, weighted_entries, known, plan.output_shape)
-        if len(known.levels) not in (1, plan.n_out):
-            raise ValueError(
-                f"{loss!r} has {len(known.levels)} levels, so the model must have as many outputs; "
-                f"it has {plan.n_out}"
-            )
         _warn_of_one_class(plan, known)
         # What may fail comes first: the loss is set when nothing can go wrong any more.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
@@ -91,35 +90,104 @@ class Program:
         optimizer.configure(engine)
         if loss is not None:
             engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
-        dtype = engine.params.dtype
-        return cls(plan, engine, optimizer, loss, metrics, weighted, dtype, engine.version)
+        return cls(network, optimizer, loss, metrics, weighted, engine.version)
 
-    def finish(self) -> None:
-        """End training: a moving average replaces the weights."""
-        engine, plan = self.engine, self.plan
-        if engine.has_average and engine.iterations:
-            averages = plan.trained_views(engine.slots[-1])
-            for view, average in zip(plan.trained_views(engine.params), averages, strict=True):
-                view[...] = average
+    @property
+    def engine(self) -> Engine:
+        return self.network.engine
 
-    def outputs(self, samples: Samples) -> NDArray[Any] | None:
+    @property
+    def n_out(self) -> int:
+        """Outputs of a sample."""
+        return self.network.plan.n_out
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    def samples(
+        self,
+        method: str,
+        x: object,
+        y: object,
+        sample_weight: object = None,
+        names: tuple[str, str, str] = NAMES,
+    ) -> Samples:
+        """Check the data of a method that needs a loss.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit, or there is no loss.
+        """
+        if self.loss is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        found = samples.checked(self.spec, x, y, sample_weight, method, names)
+        if found.for_function:
+            for metric in self.metrics.values():
+                metric.fitted(found.y, self.n_out)
+        return found
+
+    def batch(self, method: str, class_weight: Any, item: object, where: str) -> Samples:
+        """Check a batch as a stream gave it; `where` names it in messages."""
+        x, y, weight = batches.batch_parts(item, where, targets=True)
+        samples.check_single_weighting(class_weight, weight)
+        names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
+        found = self.samples(method, x, y, weight, names)
+        return found if class_weight is None else found.with_class_weight(class_weight)
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Make the network the one that writes the weights of its layers, those that are trainable.
+
+        Raises
+        ------
+        ValueError
+            If a layer is trainable whose weights the optimizer does not know.
+        """
+        network = self.network
+        if network.trainable_set:
+            network.follow_trainable()
+            self.version = network.engine.version
+            missing = network.missing()
+            if missing:
+                raise ValueError(
+                    f"Layer {missing[0]!r} became trainable after its model was compiled: call "
+                    "compile() before training it"
+                )
+        network.claim()
+
+    def step(self, data: Data, rows: int, outputs: Array | None, given: bool) -> tuple[float, bool]:
+        """Take one optimizer step; return the loss, and whether it is finite.
+
+        given: the data have the gradient with respect to the outputs in the place of targets.
+        """
+        self.claim()
+        engine, loss = self.network.engine, np.empty(1)
+        rates = self.optimizer.next_rates(engine, 1)
+        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, given=given)
+        engine.epoch += 1
+        return float(loss[0]), status != NONFINITE
+
+    # ---- measuring -------------------------------------------------------------------------------
+
+    def outputs(self, samples: Samples) -> Array | None:
         """Return a buffer for the predictions of every row, if a metric needs them."""
         if not self.metrics:
             return None
-        return np.empty((len(samples), self.plan.n_out), self.dtype)
+        return np.empty((len(samples), self.n_out), self.network.dtype)
 
-    def measure(self, samples: Samples, outputs: NDArray[Any] | None) -> Logs:
+    def measure(self, samples: Samples, outputs: Array | None) -> Logs:
         """Return every metric."""
         return {name: self.metrics[name].value(t) for name, t in self.totals(samples, outputs)}
 
-    def totals(self, samples: Samples, outputs: NDArray[Any] | None) -> Iterator[Totals]:
+    def totals(self, samples: Samples, outputs: Array | None) -> Iterator[Totals]:
         """Yield the key of every metric and its sums over rows."""
         if outputs is not None:
             for name, metric in self.metrics.items():
                 weight = samples.weight if name in self.weighted else None
                 y = samples.y
                 if samples.for_function:
-                    y = metric.fitted(y, self.plan.n_out)
+                    y = metric.fitted(y, self.n_out)
                 if type(metric) in BUILT_IN:
                     yield name, metric.totals(y, outputs, weight)
                 else:  # a user-defined class may modify its arguments in place
@@ -131,30 +199,48 @@ class Program:
         outputs = self.outputs(samples)
         return {"loss": self.mean_loss(samples, outputs)} | self.measure(samples, outputs)
 
-    def mean_loss(self, samples: Samples, outputs: NDArray[Any] | None) -> float:
+    def mean_loss(self, samples: Samples, outputs: Array | None) -> float:
         """Return the loss in inference mode; the predictions go to `outputs`."""
         if isinstance(self.loss, FunctionLoss):
-            return self.function_loss(samples, outputs)[0]
+            return self.function_loss(self.loss, samples, outputs)[0]
         return self.engine.evaluate(samples.data(), outputs, version=self.version)
 
     def function_loss(
-        self, samples: Samples, outputs: NDArray[Any] | None = None
-    ) -> tuple[float, NDArray[Any]]:
+        self, loss: FunctionLoss, samples: Samples, outputs: Array | None = None
+    ) -> tuple[float, Array]:
         """Return a loss that is a function, and its gradient with respect to the outputs, flat.
 
         The function is given copies, as in training: it may work in place.
         """
-        assert isinstance(self.loss, FunctionLoss)
-        n = len(samples)
-        y_pred = np.empty((n, self.plan.n_out), self.dtype)
+        n, plan = len(samples), self.network.plan
+        y_pred = np.empty((n, plan.n_out), self.network.dtype)
         data = samples.data()
         penalties = self.engine.evaluate(data, y_pred, penalties=True, version=self.version)
         if outputs is not None:
             outputs[:] = y_pred
-        y_pred = y_pred.reshape(n, *self.plan.output_shape)
-        values, gradient = self.loss.rows(samples.y.copy(), y_pred, samples.weight)
-        gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.dtype)
+        y_pred = y_pred.reshape(n, *plan.output_shape)
+        values, gradient = loss.rows(samples.y.copy(), y_pred, samples.weight)
+        gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.network.dtype)
         return float(values.mean()) + penalties, gradient
+
+    def metric_direction(self, key: str) -> str | None:
+        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        metric = self.metrics.get(key)
+        return None if metric is None else metric.direction
+
+
+def _check_loss(loss: Loss, plan: Plan) -> None:
+    """Refuse a loss that does not fit the outputs' shape."""
+    if loss.rowwise and len(plan.output_shape) != 1:
+        raise ValueError(
+            f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
+            f"samples of shape {plan.output_shape}"
+        )
+    if len(loss.levels) not in (1, plan.n_out):
+        raise ValueError(
+            f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
+            f"it has {plan.n_out}"
+        )
 
 
 def _warn_of_one_class(plan: Plan, loss: Loss) -> None:

@@ -40,14 +40,10 @@ _KEY = "nnfast"
 
 # The module whose `restored(arrays, description)` makes the object again, by the key of its
 # description.
-KINDS = {"model": "nnfast.models.loading", "estimator": "nnfast.estimators.files"}
+KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
 
 # Bytes of the part of a file that describes the arrays. Python's objects take up to 30 times it.
 HEADER_LIMIT = 2**24
-# Of steps and epochs in a file. A file says no more and a model that has more says this, so that
-# what was loaded can be trained, saved and loaded; and floats count no further.
-COUNT_LIMIT = 2**53
-
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _MOST_AXES = 32
 

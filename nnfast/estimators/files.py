@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelBinarizer
 
 from nnfast import activations, optimizers
+from nnfast._runtime.state import COUNT_LIMIT
 from nnfast._utils.assign import assign_named
 from nnfast._utils.checks import flag, integer
-from nnfast._utils.container import COUNT_LIMIT
 from nnfast._utils.registry import choose, describe
 from nnfast.estimators.architecture import Network, sizes_of
 from nnfast.estimators.base import STOCHASTIC, entries

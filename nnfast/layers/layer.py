@@ -114,10 +114,10 @@ class Layer:
         self.dtype = None if dtype is None else check_dtype(dtype)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
         self._trainable = flag("trainable", trainable)
-        # The engine whose memory `named_weights` are in: of the model that last wrote them.
+        # The engine whose memory `named_weights` are in: of the network that last wrote them.
         self.home: object = None
-        # References to the models that the layer is or was in.
-        self.models: list[Callable[[], Any]] = []
+        # References to the networks that the layer is or was in.
+        self.networks: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
         # Names of the weights that no optimizer changes, for example moving averages.
         self.fixed_weights: frozenset[str] = frozenset()
@@ -138,10 +138,10 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = flag("trainable", value)
-        for ref in self.models:
-            model = ref()
-            if model is not None:
-                model.note_trainable()
+        for ref in self.networks:
+            network = ref()
+            if network is not None:
+                network.note_trainable()
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one sample's output (without the batch axis)."""
@@ -240,7 +240,7 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         # A copy owns its weights and belongs to no model.
         copies = {name: view.copy() for name, view in self.named_weights.items()}
-        return vars(self) | {"named_weights": copies, "home": None, "models": []}
+        return vars(self) | {"named_weights": copies, "home": None, "networks": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from numpy.typing import NDArray
-
-from nnfast._runtime.state import check_shapes
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
 from nnfast.models.sequential import Sequential
@@ -55,20 +52,6 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         raise
     except Exception as error:  # whatever comes of a description that somebody has made up
         raise container.malformed(path, container.reason(error)) from error
-
-
-def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
-    """Return the Sequential that `save` described; whatever a file may hold, nothing is run.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If something is missing or does not fit.
-    """
-    check_shapes(arrays, *Sequential._plan_of(description["model"]))
-    model = Sequential.from_config(description["model"])
-    model._restore(arrays, description)
-    return model
 
 
 def model_from_json(text: str) -> Sequential:
@@ -122,10 +105,12 @@ def clone_model(
         raise TypeError(f"model must be a Sequential; received {model!r}")
     clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
     chain = [clone(layer) for layer in model.layers]
-    if model._one is not None:
-        chain.insert(0, InputLayer(model._one))
-    copy = Sequential(chain, name=model.name, dtype=model.dtype)
+    shape = model.get_config()["input_shape"]
+    inputs = [] if shape is None else [InputLayer(shape)]
+    copy = Sequential([*inputs, *chain], name=model.name, dtype=model.dtype)
     if not model.trainable:
-        copy._trainable = False
-        copy.note_trainable()
+        flags = [layer.trainable for layer in chain]
+        copy.trainable = False  # which sets that of every layer, too
+        for layer, flag in zip(chain, flags, strict=True):
+            layer.trainable = flag
     return copy

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from nnfast import _engine
-from nnfast._data import arrays, batches, samples
-from nnfast._data.batches import Stream
-from nnfast._data.samples import Samples
-from nnfast._runtime import evaluate, fit
-from nnfast._runtime.evaluate import Evaluation
-from nnfast._runtime.fit import Fit, Options
-from nnfast._runtime.trainer import Program
+from nnfast._plan.plan import compile_plan
+from nnfast._runtime.state import check_shapes
 from nnfast._utils import checks
-from nnfast._utils.formatting import line
-from nnfast.callbacks.callback import Callback
-from nnfast.callbacks.callback_list import CallbackList
-from nnfast.callbacks.history import History
+from nnfast._utils.registry import choose
+from nnfast.layers import deserialize
+from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
-from nnfast.models.files import Files
-from nnfast.models.gradients import Gradients
-
-Array = NDArray[Any]
-
-_ANY_ROWS = 2**31
-_VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+from nnfast.models.model import Model
 
 
-class Sequential(Gradients, Files):
+class Sequential(Model):
     """A chain of layers.
 
     It is built (has weights) once the shape of a sample is known: from an `Input` or a first
@@ -96,486 +80,229 @@ class Sequential(Gradients, Files):
         dtype: str | None = None,
         trainable: bool = True,
     ) -> None:
-        # Held without its model, which would keep itself alive.
-        self._history: tuple[weakref.ref[History], dict[str, Any]] | None = None
-        self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        super().__init__(layers, name=name, dtype=dtype)
+        super().__init__(name, dtype)
+        self._names: set[str] = set()
+        if not (layers is None or hasattr(layers, "__iter__")):
+            raise TypeError(f"layers must be a list of layers; received {layers!r}")
+        for layer in layers or ():
+            self._append(layer)
+        self._build()
         if not checks.flag("trainable", trainable):
             self.trainable = False
 
-    # Training
+    def add(self, layer: Layer) -> None:
+        """Append a layer.
 
-    @property
-    def history(self) -> History | None:
-        if self._history is None:
-            return None
-        history = self._history[0]()
-        if history is None:
-            history = History()
-            vars(history).update(self._history[1])
-            self._keep_history(history)
-            history.set_model(self)
-        return history
-
-    def _keep_history(self, history: History) -> None:
-        """Let `history` give this one while it lives, and then one with the same lists."""
-        content = {name: value for name, value in vars(history).items() if name != "model"}
-        self._history = weakref.ref(history), content
-
-    def fit(
-        self,
-        x: Any,
-        y: ArrayLike | None = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: str | int = "auto",
-        callbacks: Callback | Iterable[Callback] | None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-        sample_weight: ArrayLike | None = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_steps: int | None = None,
-        validation_batch_size: int | None = None,
-        validation_freq: int | Iterable[int] = 1,
-    ) -> History:
-        """Train.
-
-        A second `fit` goes on from the weights, the optimizer's state and the place in the
-        random streams that the first one left.
+        A built model is built again: the layers it has keep their weights, the optimizer
+        starts anew.
 
         Parameters
         ----------
-        x : array_like (n, ...), or batches
-            An array of any real, integer or boolean dtype: aligned C-contiguous float32,
-            float64, uint8 and bool (a memmap, too) are read in place; anything else is
-            converted once. Or what gives batches ``(x, y)`` or ``(x, y, sample_weight)``: a
-            generator, an iterable, or a dataset with ``__len__`` and ``__getitem__`` like
-            ``keras.utils.PyDataset``; their sizes may vary.
-        y : array_like
-            (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
-            sparse categorical cross-entropy.
-        batch_size : int, optional
-            32 by default; not used if `x` gives batches.
-        epochs : int, default 1
-            The epoch to stop before; `initial_epoch` counts.
-        verbose : {"auto", 0, 1, 2}, default "auto"
-            1 and "auto" show a bar in a terminal where rich or tqdm is installed; otherwise, as
-            2, they print a line per epoch. 0 shows nothing.
-        callbacks : Callback or list of Callback, optional
-        validation_split : float, default 0.0
-            Share of the rows, the last ones, that are kept for validation.
-        validation_data : tuple (x, y) or (x, y, sample_weight), or batches, optional
-            Takes precedence over `validation_split`.
-        shuffle : bool, default True
-            Take the rows, or the batches of a dataset, in a new order each epoch. The batches
-            of generators and iterables come in their own order.
-        class_weight : dict of int to float, optional
-            Weight of each class, 1 for a class without; not together with `sample_weight`.
-        sample_weight : array_like (n,), optional
-            wᵢ >= 0; the loss is Σ wᵢ·lᵢ / rows.
-        initial_epoch : int, default 0
-        steps_per_epoch : int, optional
-            Batches of an epoch; the next epoch goes on where it stopped. By default all there
-            are.
-        validation_steps : int, optional
-            Batches of a validation: the first ones of arrays, the next ones of a generator.
-        validation_batch_size : int, optional
-            Rows of such a batch of arrays, and of those that callbacks see; `batch_size` by
-            default.
-        validation_freq : int or collection of int, default 1
-            Validate after every so many epochs, or after the epochs given (counted from 1).
-
-        Returns
-        -------
-        History
-            ``history["loss"]`` is Σ batch loss · batch rows / n of each epoch. Also in
-            `self.history`, as far as it came, if training is interrupted.
+        layer : Layer
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, before training starts.
-        RuntimeError
-            If the model is in training already: in another thread, or in the `fit` whose callback
-            calls this. Predictions and evaluations are allowed at any time.
-
-        Warns
-        -----
-        RuntimeWarning
-            If the loss stops being finite: training ends before that batch changes anything. If the
-            weights or the optimizer's state are not finite then, or after an epoch, the last that
-            were known to be come back, with their count of steps. At most 1 % of the time goes
-            into that, if training takes more than some milliseconds.
-        UserWarning
-            If the data end before `steps_per_epoch` or `epochs` are through.
+            If it is not a layer, is in another model, has a name that is taken, or does not
+            fit the model's output. The model stays as it was.
 
         Examples
         --------
-        >>> import numpy as np
+        >>> from nnfast import Sequential
         >>> from nnfast.layers import Dense
-        >>> model = Sequential([Dense(1, input_dim=1)])
-        >>> model.compile("sgd", "mse")
-        >>> x = np.arange(8.0).reshape(8, 1) / 8
-        >>> history = model.fit(x, 3 * x, epochs=2, verbose=0, validation_split=0.25)
-        >>> sorted(history.history)
-        ['loss', 'val_loss']
+        >>> model = Sequential()
+        >>> model.add(Dense(3, input_shape=(2,)))
+        >>> model.add(Dense(1))
+        >>> model.output_shape
+        (None, 1)
         """
-        self._follow_trainable()
-        with self._guard:
-            callback_list = CallbackList(callbacks)
-            validation_split = checks.real("validation_split", validation_split, low=0.0, below=1.0)
-            shuffle = checks.flag("shuffle", shuffle)
-            samples.check_single_weighting(class_weight, sample_weight)
-            steps = checks.optional_integer("steps_per_epoch", steps_per_epoch)
-            stream = train = validation = None
-            if batches.is_stream(x):
-                batches.check_alone(
-                    "x", y=y, sample_weight=sample_weight, split=validation_split or None
-                )
-                stream = Stream(x, steps, self._order if shuffle else None)
-                prepare = functools.partial(self._batch, "fit", class_weight)
-                prepare(stream.begin_first(), "batch 1 of epoch 1")
-            else:
-                _, train = self._prepare("fit", x, y, sample_weight)
-            if validation_data is None and validation_split and train is not None:
-                train, validation = samples.split(train, validation_split)
-            if class_weight is not None and train is not None:
-                train = train.with_class_weight(class_weight)
-            size = checks.batch_size(batch_size, len(train) if train else _ANY_ROWS, steps)
-            test = self._validation(
-                validation if validation_data is None else validation_data,
-                checks.optional_integer("validation_steps", validation_steps),
-                checks.optional_integer("validation_batch_size", validation_batch_size)
-                or batch_size,
-                callback_list,
-            )
-            options = Options(
-                epochs=checks.integer("epochs", epochs, minimum=0),
-                initial_epoch=checks.integer("initial_epoch", initial_epoch, minimum=0),
-                batch_size=size,
-                shuffle=shuffle,
-                verbose=checks.verbosity(verbose),
-                steps_per_epoch=steps,
-                validation_freq=checks.frequency("validation_freq", validation_freq),
-            )
-            assert self._program is not None
-            self._keep_history(callback_list.history)
-            common: dict[str, Any] = {
-                "model": self,
-                "program": self._program,
-                "validation": test,
-                "options": options,
-                "callbacks": callback_list,
-                "history": callback_list.history,
-            }
+        with self._guard, self._build_lock:
+            input_shape, n_layers = self._input_shape, len(self._layers)
+            self._append(layer)
             try:
-                if stream is not None:
-                    return fit.FitStream(stream, prepare, **common).run()
-                return Fit(train=train, **common).run()
-            finally:
-                self._keep_history(callback_list.history)
+                self._build()
+            except BaseException:
+                self._input_shape = input_shape
+                if len(self._layers) > n_layers:
+                    self._remove_last()
+                raise
 
-    def _validation(
-        self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
-    ) -> Evaluation | None:
-        """Return what measures the model on the validation data, if there are any."""
-        if data is None:
-            return None
-        if not isinstance(data, Samples) and not batches.is_stream(data):
-            parts = batches.validation_parts(data)
-            _, data = self._prepare("fit", *parts, names=_VALIDATION_NAMES)
-        return self._evaluation("fit", "validation_data", data, steps, batch_size, callbacks)
+    def pop(self) -> Layer:
+        """Remove the last layer and return it; the others keep their weights.
 
-    def _evaluation(
-        self,
-        method: str,
-        what: str,
-        data: Any,
-        steps: int | None,
-        batch_size: int | None,
-        callbacks: CallbackList,
-        program: Program | None = None,
-    ) -> Evaluation:
-        """Return what measures the model on samples or on batches.
+        The optimizer starts anew.
 
-        program: what samples were prepared for, if the model may have another one meanwhile.
+        Raises
+        ------
+        ValueError
+            If there is none, or what is compiled does not fit the rest.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(3, input_shape=(2,)), Dense(1, name="head")])
+        >>> model.pop().name
+        'head'
+        >>> model.output_shape
+        (None, 3)
         """
-        if isinstance(data, Samples):
-            program = program or self._program
-            assert program is not None
-            size = checks.batch_size(batch_size, len(data), steps)
-            samples = data.first_batches(what, steps, size)
-            return Evaluation(self, program, callbacks, samples, size)
-        stream = Stream(data, steps, what=what)
-        prepare = functools.partial(self._batch, method, None)
-        prepare(stream.begin_first(), f"batch 1 of {what}")
-        assert self._program is not None
-        return evaluate.EvaluationStream(
-            stream, prepare, model=self, program=self._program, callbacks=callbacks
-        )
+        if not self._layers:
+            raise ValueError(f"Model {self.name!r} has no layers to pop")
+        with self._guard, self._build_lock:
+            layer = self._remove_last()
+            try:
+                self._build()
+            except BaseException:
+                self._place(layer)
+                raise
+        return layer
 
-    def train_on_batch(
-        self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        class_weight: Mapping[int, float] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Take one optimizer step on one batch.
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return one layer, by its name or by its place in `layers`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or not one of `name` and `index` is given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("Give get_layer a name or an index, one of them")
+        if name is not None:
+            return choose("layer", name, {layer.name: layer for layer in self._layers})
+        at: Any = index
+        if isinstance(at, bool) or not isinstance(at, Integral):
+            raise TypeError(f"index must be an integer; received {at!r}")
+        if not -len(self._layers) <= int(at) < len(self._layers):
+            raise ValueError(
+                f"Model {self.name!r} has {len(self._layers)} layers; received index {at}"
+            )
+        return self._layers[int(at)]
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights.
 
         Parameters
         ----------
-        x, y, sample_weight, class_weight
-            As in `fit`.
-        return_dict : bool, default False
-
-        Returns
-        -------
-        float, list or dict
-            This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
-            `return_dict`.
+        input_shape : tuple
+            Of a batch, as in Keras: ``(None, 784)``.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If it is not such a tuple, or another input shape is known already.
         """
-        return_dict = checks.flag("return_dict", return_dict)
-        samples.check_single_weighting(class_weight, sample_weight)
-        program, batch = self._prepare("train_on_batch", x, y, sample_weight)
-        if class_weight is not None:
-            batch = batch.with_class_weight(class_weight)
-        outputs = program.outputs(batch)
-        self._step(program, batch.data(), len(batch), outputs)
-        values = {"loss": float(self._step_loss[0])} | program.measure(batch, outputs)
-        return _result(values, return_dict)
+        shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
+        if self._input_shape is not None and shape != self._input_shape:
+            raise ValueError(
+                f"Model {self.name!r} has input shape {self.input_shape}; build received "
+                f"{tuple(input_shape)}"
+            )
+        if not self._layers:
+            raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
+        with self._build_lock:
+            if not self.built:
+                self._input_shape = shape
+                try:
+                    self._build()
+                except BaseException:
+                    self._input_shape = None
+                    raise
 
-    def _batch(
-        self, method: str, class_weight: Mapping[int, float] | None, item: object, where: str
-    ) -> Samples:
-        """Check a batch of a stream."""
-        x, y, weight = batches.batch_parts(item, where, targets=True)
-        samples.check_single_weighting(class_weight, weight)
-        names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
-        _, batch = self._prepare(method, x, y, weight, names)
-        return batch if class_weight is None else batch.with_class_weight(class_weight)
+    def _append(self, layer: Layer) -> None:
+        """Append a layer once it is known to fit; an `Input` gives its shape only."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
+        if isinstance(layer, InputLayer) and (self._layers or self._input_shape is not None):
+            raise ValueError(f"An Input must come first, and once, in model {self.name!r}")
+        if layer.dtype not in (None, self.dtype):
+            raise ValueError(
+                f"Layer {layer.name!r} has dtype {layer.dtype!r} and model {self.name!r} has "
+                f"{self.dtype!r}: give the dtype to Sequential"
+            )
+        if layer.name in self._names:
+            raise ValueError(
+                f"Model {self.name!r} has a layer {layer.name!r} already; names must be unique"
+            )
+        if not self._layers and layer.feature_shape is not None and self._input_shape is None:
+            self._input_shape = layer.feature_shape
+        if not isinstance(layer, InputLayer):
+            self._place(layer)
 
-    def _order(self, batches: int) -> NDArray[np.int64]:
-        """Return the order of a dataset's batches in the epoch that begins."""
-        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
-        key: Any = (2 << 64) | self._seed
-        epoch = 0 if self._engine is None else self._engine.epoch
-        return np.random.Generator(np.random.Philox(key=key, counter=[epoch, 0, 0, 0])).permutation(
-            batches
-        )
+    def _place(self, layer: Layer) -> None:
+        self._layers.append(layer)
+        self._names.add(layer.name)
 
-    # Measuring and predicting
+    def _remove_last(self) -> Layer:
+        layer = self._layers.pop()
+        self._names.remove(layer.name)
+        return layer
 
-    def evaluate(
-        self,
-        x: Any,
-        y: ArrayLike | None = None,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        sample_weight: ArrayLike | None = None,
-        steps: int | None = None,
-        callbacks: Callback | Iterable[Callback] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Measure the model, in inference mode.
+    def get_config(self) -> dict[str, Any]:
+        """Return the architecture as plain Python values (JSON)."""
+        frozen = {} if self.trainable else {"trainable": False}
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            **frozen,
+            "input_shape": None if self._input_shape is None else list(self._input_shape),
+            "layers": [
+                {"class_name": type(layer).__name__, "config": layer.get_config()}
+                for layer in self._layers
+            ],
+        }
 
-        Parameters
-        ----------
-        x, y, sample_weight
-            As in `fit`.
-        batch_size : int, optional
-            Rows of a step; without `steps` the result does not depend on it.
-        verbose : {"auto", 0, 1, 2}, default "auto"
-            Anything but 0 prints the result.
-        steps : int, optional
-            Use this many batches, not all.
-        callbacks : Callback or list of Callback, optional
-            Their ``on_test_…`` methods are called; one of batches makes this run batch by batch.
-        return_dict : bool, default False
-
-        Returns
-        -------
-        float, list or dict
-            The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` with metrics; a dict if `return_dict`.
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new model, with new weights, made from what `get_config` gave.
 
         Raises
         ------
-        TypeError, ValueError
-            If an argument is not as described.
+        ValueError
+            If it is not what `get_config` gave.
         """
-        loud = checks.verbosity(verbose)
-        return_dict = checks.flag("return_dict", return_dict)
-        steps = checks.optional_integer("steps", steps)
-        callback_list = CallbackList(callbacks)
-        program = None
-        if batches.is_stream(x):
-            batches.check_alone("x", y=y, sample_weight=sample_weight)
-        else:
-            program, x = self._prepare("evaluate", x, y, sample_weight)
-        test = self._evaluation("evaluate", "x", x, steps, batch_size, callback_list, program)
-        params = {"verbose": loud, "epochs": 1, "steps": steps or test.steps}
-        callback_list.attach(self, params)
-        values = test.run()
-        if loud:
-            print(line(values), flush=True)
-        return _result(values, return_dict)
-
-    def test_on_batch(
-        self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """Measure the model on one batch: `evaluate`, without printing."""
-        return_dict = checks.flag("return_dict", return_dict)
-        program, samples = self._prepare("test_on_batch", x, y, sample_weight)
-        return _result(program.evaluate(samples), return_dict)
+        needed = ("name", "dtype", "input_shape", "layers")
+        if not isinstance(config, Mapping) or not config.keys() >= set(needed):
+            raise ValueError(
+                f"config must be a dict with {', '.join(needed)}, as get_config gives it; received "
+                f"{config!r}"
+            )
+        chain: list[Layer] = [deserialize(entry) for entry in config["layers"]]
+        if config["input_shape"] is not None:
+            chain.insert(0, InputLayer(config["input_shape"]))
+        model = cls(name=config["name"], dtype=config["dtype"])
+        model._trainable = checks.flag("trainable", config.get("trainable", True))
+        for layer in chain:
+            model._append(layer)
+        model._build()
+        return model
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle holds what `save` writes, and user-defined functions by reference.
-        return _unpickled, (self._state(),)
-
-    def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
-        """Return the model's outputs for `x`, as `predict` does.
-
-        Parameters
-        ----------
-        x : array_like (n, ...)
-        training : bool, optional
-            True is refused if the model has a Dropout.
-
-        Returns
-        -------
-        ndarray (n, outputs) of the model's dtype
-        """
-        if training and any(layer.training_differs for layer in self._layers):
-            raise ValueError(
-                "A model with layers that do something else in training can only be called with "
-                "training=False"
-            )
-        return self.predict_on_batch(x)
-
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        steps: int | None = None,
-        callbacks: Callback | Iterable[Callback] | None = None,
-    ) -> Array:
-        """Return the model's outputs.
-
-        Parameters
-        ----------
-        x : array_like (n, ...), or batches
-            As in `fit`; a batch may be x alone or a tuple that starts with it.
-        batch_size : int, optional
-            Rows of a step; without `steps` the result does not depend on it.
-        verbose : {"auto", 0, 1, 2}, default "auto"
-            Accepted for Keras' sake; nothing is printed.
-        steps : int, optional
-            Use this many batches, not all.
-        callbacks : Callback or list of Callback, optional
-            Their ``on_predict_…`` methods are called; one of batches makes this run batch by
-            batch.
-
-        Returns
-        -------
-        ndarray (n, outputs) of the model's dtype
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not as described.
-
-        Examples
-        --------
-        >>> from nnfast.layers import Dense
-        >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1, 2, 3]])
-        array([[0., 0.]], dtype=float32)
-        """
-        loud = checks.verbosity(verbose)
-        if steps is not None:
-            steps = checks.integer("steps", steps, minimum=1)
-        if type(x) is not np.ndarray and batches.is_stream(x):
-            stream = Stream(x, steps)
-            stream.begin_first()
-            parts = (batches.batch_parts(item, "a batch", targets=False) for item in stream)
-            params = {"verbose": loud, "epochs": 1, "steps": stream.length}
-            return self._predict((part for part, _, _ in parts), CallbackList(callbacks), params)
-        if steps is not None:
-            x = checks.real_array("x", x)
-            x = x[: steps * checks.batch_size(batch_size, len(x), steps)]
-        elif batch_size is not None:
-            checks.batch_size(batch_size, 1)
-        if callbacks is None:
-            return self.predict_on_batch(x)
-        callback_list = CallbackList(callbacks)
-        x = self._built_for(x)
-        assert self._plan is not None
-        rows = arrays.features("x", x, self._plan.input_shape, self._np_dtype)
-        size = checks.batch_size(batch_size, len(rows), steps)
-        params = {"verbose": loud, "epochs": 1, "steps": steps or -(-len(rows) // size)}
-        if not callback_list.per_predict_batch:
-            size = len(rows)
-        rows = rows.reshape(len(rows), *self._plan.input_shape)
-        # An array without rows is one batch without rows.
-        starts = range(0, max(1, len(rows)), max(1, size))
-        return self._predict((rows[i : i + size] for i in starts), callback_list, params)
-
-    def _predict(
-        self, batches: Iterable[Any], callbacks: CallbackList, params: dict[str, Any]
-    ) -> Array:
-        """Return the model's outputs for batches, with the callbacks of a prediction."""
-        callbacks.attach(self, params)
-        self.stop_predicting = False
-        callbacks.call("on_predict_begin")
-        outputs = []
-        for step, batch in enumerate(batches):
-            callbacks.call("on_predict_batch_begin", step)
-            outputs.append(self.predict_on_batch(batch))
-            callbacks.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
-            if self.stop_predicting:
-                break
-        callbacks.call("on_predict_end")
-        return np.concatenate(outputs)
-
-    def predict_on_batch(self, x: ArrayLike) -> Array:
-        """Return the model's outputs, as `predict` does."""
-        engine = self._engine
-        if engine is None:
-            return self.predict_on_batch(self._built_for(x))
-        if engine.plain_rows and not self._shares:
-            out = engine.predict(x)  # None: not what it reads in place
-            if out is not None:
-                return out
-        rows = arrays.features("x", x, engine.input_shape, self._np_dtype)
-        out = np.empty((len(rows), math.prod(engine.output_shape)), self._np_dtype)
-        self._pull()
-        engine.forward(_engine.Data(rows), out)
-        if engine.plain_rows:
-            return out
-        return out.reshape(len(rows), *engine.output_shape)
+        return unpickled, (self._state(),)
 
 
-def _unpickled(state: dict[str, Any]) -> Sequential:
+def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
+    """Return the Sequential that `save` described; whatever a file may hold, nothing is run.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If something is missing or does not fit.
+    """
+    config = description["model"]
+    chain = [deserialize(entry) for entry in config["layers"]]
+    shape = checks.shape("input_shape", config["input_shape"])
+    plan = compile_plan(chain, shape, config.get("trainable", True))
+    shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
+    check_shapes(arrays, shapes, plan)  # before memory is taken for them
+    model = Sequential.from_config(config)
+    model._restore(arrays, description)
+    return model
+
+
+def unpickled(state: dict[str, Any]) -> Sequential:
     """Return the model of which `Sequential.__reduce__` gave the state."""
     model = Sequential.from_config(state["model"])
     model._take_state(state)
     return model
-
-
-def _result(values: dict[str, Any], return_dict: bool) -> Any:
-    if return_dict:
-        return values
-    return values["loss"] if len(values) == 1 else list(values.values())

@@ -1,0 +1,258 @@
+"""Layers compiled into a plan, with an engine that has their weights."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast._engine import Engine
+from nnfast._plan.plan import Plan, compile_plan
+from nnfast._utils.assign import assign
+from nnfast._utils.checks import Shape, real_array
+from nnfast.initializers import parameter_generator
+from nnfast.layers.layer import Layer
+
+Array = NDArray[Any]
+
+
+class Network:
+    """A plan, its engine and, for a model, the layers whose weights are in the engine's memory.
+
+    A layer may be in several networks; its weights are one. Each engine has memory of its own, so
+    the layer remembers the engine that wrote its weights last (`Layer.home`): a network copies
+    from there before it reads (`pull`), and moves the layer to itself before it trains (`claim`).
+    A network alone with its layers copies nothing.
+
+    Parameters
+    ----------
+    plan : Plan
+    dtype : numpy.dtype
+        float32 or float64.
+    layers : sequence of Layer
+        Those that the plan was compiled from; none for a network whose weights nobody shares.
+    trainable : bool
+        False freezes all layers.
+
+    Attributes
+    ----------
+    engine : nnfast._engine.Engine
+    seed : int
+        Of initial weights, shuffles and dropout.
+    trainable_set : bool
+        Whether `trainable`, of the network or of a layer, was set since the plan was made.
+    shared : bool
+        Whether a layer may be in another network, too.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        dtype: np.dtype[Any],
+        layers: Sequence[Layer] = (),
+        trainable: bool = True,
+    ) -> None:
+        self.plan = plan
+        self.dtype = dtype
+        self.layers = list(layers)
+        self.trainable = trainable
+        self.trainable_set = False
+        self.shared = False
+        self.seed = 0
+        self.engine = Engine(plan, dtype.name)
+        self._views: list[dict[str, Array]] = [{} for _ in self.layers]
+
+    @classmethod
+    def of_layers(
+        cls,
+        layers: Sequence[Layer],
+        input_shape: Shape,
+        dtype: np.dtype[Any],
+        seed: int,
+        trainable: bool,
+    ) -> Network:
+        """Return a network of layers, which are not told yet: see `bind`.
+
+        Layers that have weights keep them, the others draw theirs.
+
+        Raises
+        ------
+        ValueError
+            If layers do not fit each other, or have weights that do not fit.
+        """
+        plan = compile_plan(layers, input_shape, trainable)
+        _check_built_layers(layers, plan, dtype)
+        network = cls(plan, dtype, layers, trainable)
+        network.set_seed(seed)
+        network._fill()
+        return network
+
+    def set_seed(self, seed: int) -> None:
+        """Set the seed of shuffles and of dropout."""
+        self.seed = seed
+        self.engine.set_seed(seed)
+
+    def set_n_threads(self, n: int | None) -> None:
+        """Use at most `n` threads; None: as many as `nnfast.get_num_threads` says."""
+        self.engine.n_threads = min(n or 0, 2**15)
+
+    # ---- layers ----------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Give the engine the layers' weights, or new ones."""
+        views = self.plan.views(self.engine.weights)
+        for p, view in zip(self.plan.parameters, views, strict=True):
+            layer, own = self.layers[p.layer], self._views[p.layer]
+            if layer.built:
+                view[...] = layer.weights[len(own)]
+            else:
+                generator = parameter_generator(self.seed, p.layer, len(own))
+                p.weight.initializer.fill(view, generator)
+            own[p.name] = view
+
+    def bind(self, replaced: Network | None = None) -> None:
+        """Let the layers see their weights here, no longer in the network that is replaced."""
+        fixed: list[set[str]] = [set() for _ in self.layers]
+        for p in self.plan.parameters:
+            if not p.weight.trainable:
+                fixed[p.layer].add(p.name)
+        for layer, own, names in zip(self.layers, self._views, fixed, strict=True):
+            others = [other for other in self._others(layer) if other is not replaced]
+            layer.networks = [weakref.ref(network) for network in (*others, self)]
+            for other in others:
+                self.shared = other.shared = True
+            layer.bind(own, self.engine, frozenset(names))
+
+    def _others(self, layer: Layer) -> list[Network]:
+        """Return the other networks that a layer is in, as far as they still are."""
+        networks = [ref() for ref in layer.networks]
+        return [other for other in networks if other is not None and other is not self]
+
+    def pull(self) -> None:
+        """Copy in the weights that another network has written last."""
+        if not self.shared:
+            return
+        for layer, own in zip(self.layers, self._views, strict=True):
+            if layer.home is not self.engine:
+                for name, view in own.items():
+                    view[...] = layer.named_weights[name]
+        if not any(self._others(layer) for layer in self.layers):
+            # The others are gone: the weights need not be in their memory any longer.
+            self._move_layers()
+            self.shared = False
+
+    def claim(self) -> None:
+        """Make this the network that writes the weights of its layers."""
+        if self.shared:
+            self.pull()
+            self._move_layers()
+
+    def _move_layers(self) -> None:
+        for layer, own in zip(self.layers, self._views, strict=True):
+            if layer.home is not self.engine:
+                layer.bind(own, self.engine, layer.fixed_weights)
+
+    def note_trainable(self) -> None:
+        """Note that `trainable`, of the network or of one of its layers, was set."""
+        self.trainable_set = True
+
+    def follow_trainable(self) -> None:
+        """Train what `trainable` says, as far as there is memory for it.
+
+        Weights stay where they are, those that are frozen with their optimizer slots. Weights that
+        were frozen until now have neither gradients nor slots; `missing` names their layers.
+        """
+        self.trainable_set = False
+        try:
+            plan = compile_plan(self.layers, self.plan.input_shape, self.trainable, like=self.plan)
+            self.engine.replan(plan)
+            self.plan = plan
+        except BaseException:
+            self.trainable_set = True
+            raise
+        self.trainable_set |= bool(self.missing())
+
+    def missing(self) -> list[str]:
+        """Return the names of the layers that are trainable and have no memory to be trained."""
+        if not self.trainable:
+            return []
+        return [
+            self.layers[p.layer].name
+            for p in self.plan.parameters
+            if not p.trained and p.weight.trainable and self.layers[p.layer].trainable
+        ]
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    def named_weights(self) -> Iterator[tuple[str, Array]]:
+        """Yield the weights of every layer under a name that is unique in the network."""
+        for layer in self.layers:
+            for name, view in layer.named_weights.items():
+                yield f"layers/{layer.name}/{name}", view
+
+    def flat(self, values: Array) -> NDArray[np.float64]:
+        """Return a copy of the numbers of trainable weights among parameters or gradients."""
+        parts = [part.astype(np.float64) for part in self._flat_parts(values)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
+
+    def set_flat(self, whose: str, theta: ArrayLike) -> None:
+        """Set all trainable weights from one vector, as ``flat(engine.params)`` gives it."""
+        theta = real_array("theta", theta)
+        parts = self._flat_parts(self.engine.params)
+        size = sum(part.size for part in parts)
+        if theta.shape != (size,):
+            raise ValueError(
+                f"theta must have shape ({size},), as get_flat_weights gives it; received shape "
+                f"{theta.shape}"
+            )
+        flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
+        assign(whose, [flat], [theta])
+        if len(parts) != 1:
+            ends = np.cumsum([part.size for part in parts])
+            for part, end in zip(parts, ends, strict=True):
+                part[...] = flat[end - part.size : end]
+
+    def _flat_parts(self, values: Array) -> list[Array]:
+        """Return the parts of flat parameters or gradients whose weights are trainable."""
+        if not self.plan.has_untrained_slots:
+            return [values]
+        trained = {p.offset: p.size for p in self.plan.parameters if p.trained}
+        return [values[begin : begin + trained[begin]] for begin in sorted(trained)]
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def next_epoch(self) -> None:
+        """Leave an epoch that was cut short: the next one starts at its first batch."""
+        if self.engine.batch:
+            self.engine.epoch += 1
+            self.engine.batch = 0
+
+    def finish(self) -> None:
+        """End training: a moving average replaces the weights."""
+        engine, plan = self.engine, self.plan
+        if engine.has_average and engine.iterations:
+            averages = plan.trained_views(engine.slots[-1])
+            for view, average in zip(plan.trained_views(engine.params), averages, strict=True):
+                view[...] = average
+
+
+def _check_built_layers(layers: Sequence[Layer], plan: Plan, dtype: np.dtype[Any]) -> None:
+    """Refuse a layer that has weights of another shape or dtype already."""
+    shapes: list[list[Shape]] = [[] for _ in layers]
+    for p in plan.parameters:
+        shapes[p.layer].append(p.shape)
+    for layer, needed in zip(layers, shapes, strict=True):
+        if layer.built and needed != [view.shape for view in layer.weights]:
+            raise ValueError(
+                f"Layer {layer.name!r} has weights of shapes "
+                f"{[view.shape for view in layer.weights]} from another model; this one needs "
+                f"{needed}"
+            )
+        if any(view.dtype != dtype for view in layer.weights):
+            raise ValueError(
+                f"Layer {layer.name!r} has {layer.weights[0].dtype} weights from another model; "
+                f"this one is {dtype.name}: give it that dtype"
+            )

@@ -1,0 +1,73 @@
+"""Predictions: of rows that have been checked, and batch by batch with callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._data.arrays import features
+from nnfast._engine import Data, Engine
+from nnfast._runtime.network import Network
+from nnfast.callbacks import CallbackList
+from nnfast.callbacks.protocol import WatchedModel
+
+Array = NDArray[Any]
+
+
+def predict(network: Network, x: object) -> Array:
+    """Return the outputs for `x`, which is checked here."""
+    engine = network.engine
+    if engine.plain_rows and not network.shared:
+        out = engine.predict(x)  # None: not what it reads in place
+        if out is not None:
+            return out
+    return forward(network, features("x", x, engine.input_shape, network.dtype))
+
+
+def forward(network: Network, rows: Array) -> Array:
+    """Return the outputs for rows that have been checked."""
+    engine: Engine = network.engine
+    out = np.empty((len(rows), math.prod(engine.output_shape)), network.dtype)
+    network.pull()
+    engine.forward(Data(rows), out)
+    if engine.plain_rows:
+        return out
+    return out.reshape(len(rows), *engine.output_shape)
+
+
+def predict_batches(
+    model: WatchedModel,
+    network: Network,
+    batches: Iterable[Array],
+    callbacks: CallbackList,
+    params: dict[str, Any],
+) -> Array:
+    """Return the outputs of batches, with the callbacks of a prediction.
+
+    Parameters
+    ----------
+    model : WatchedModel
+        The model that callbacks see; setting its `stop_predicting` ends the prediction.
+    network : Network
+    batches : iterable of ndarray
+        Rows that have been checked.
+    callbacks : CallbackList
+    params : dict
+        What callbacks are told.
+    """
+    callbacks.attach(model, params)
+    model.stop_predicting = False
+    callbacks.call("on_predict_begin")
+    outputs = []
+    for step, rows in enumerate(batches):
+        callbacks.call("on_predict_batch_begin", step)
+        outputs.append(forward(network, rows))
+        callbacks.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
+        if model.stop_predicting:
+            break
+    callbacks.call("on_predict_end")
+    return np.concatenate(outputs)

@@ -1,0 +1,124 @@
+"""Optimizer steps, in runs of the engine that are short enough for Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._data.samples import Samples
+from nnfast._engine import NONFINITE, Data, Snapshot
+from nnfast._runtime.trainer import Trainer
+
+Floats = NDArray[np.float64]
+
+RUN_SECONDS = 0.05
+
+
+class Steps:
+    """The optimizer steps of one fit, and the last state that is known to be finite.
+
+    Parameters
+    ----------
+    trainer : Trainer
+
+    Attributes
+    ----------
+    finite : bool
+        Whether the loss of every step was finite. The step whose loss is not changes nothing.
+    restored : int
+        The steps that the state had taken to which `restore` returned.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.engine = trainer.network.engine
+        self.finite = True
+        self._snapshot = Snapshot(self.engine)
+
+    @property
+    def taken(self) -> int:
+        """Steps of the optimizer since it was compiled."""
+        return self.engine.iterations
+
+    @property
+    def restored(self) -> int:
+        return self._snapshot.iterations
+
+    def take(
+        self,
+        data: Data,
+        batch_size: int,
+        shuffle: bool,
+        losses: Floats,
+        outputs: NDArray[Any] | None = None,
+        after_run: Callable[[int], None] | None = None,
+    ) -> int:
+        """Take a step for each of `losses`, as long as they are finite; return how many were taken.
+
+        Parameters
+        ----------
+        data : Data
+        batch_size : int
+        shuffle : bool
+        losses : ndarray
+            The loss of each step is written to it.
+        outputs : ndarray, optional
+            The predictions of the rows are written to it.
+        after_run : callable, optional
+            Called after each run with the number of steps taken.
+        """
+        rates = self.trainer.optimizer.next_rates(self.engine, len(losses))
+        done = 0
+        while done < len(losses) and self.finite:
+            self.trainer.claim()
+            self._snapshot.take()
+            status, steps = self.engine.run(
+                data, batch_size, shuffle, rates[done:], losses[done:], outputs, RUN_SECONDS
+            )
+            self.finite = status != NONFINITE
+            done += steps
+            if after_run is not None:
+                after_run(done)
+        return done
+
+    def take_one(
+        self, batch: Samples, largest: int, first_row: int, outputs: NDArray[Any] | None
+    ) -> float:
+        """Take a step on a batch of a stream; return its loss.
+
+        Parameters
+        ----------
+        batch : Samples
+        largest : int
+            Rows of the largest batch so far, which say how a batch is divided.
+        first_row : int
+            Rows of the epoch before the batch: the place in the random streams.
+        outputs : ndarray or None
+            The predictions of the rows are written to it.
+        """
+        rates, loss = self.trainer.optimizer.next_rates(self.engine, 1), np.empty(1)
+        self.trainer.claim()
+        self._snapshot.take()
+        status, _ = self.engine.run(
+            batch.data(), largest, False, rates, loss, outputs, first_row=first_row
+        )
+        self.finite = status != NONFINITE
+        return float(loss[0])
+
+    def is_suspect(self, always: bool) -> bool:
+        """Return whether weights or slots are not finite; looked at now and then, or `always`."""
+        return self._snapshot.doubts(always)
+
+    def restore(self) -> bool:
+        """Return to the last state that was finite, unless the present one is; say whether."""
+        back = self._snapshot.put_back()
+        if back and self._snapshot.iterations == 0:
+            self.trainer.optimizer.start(self.engine.slots)
+        return back
+
+    def release(self) -> None:
+        """Let the engine have the copy's memory for the next fit."""
+        self._snapshot.release()

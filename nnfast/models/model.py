@@ -1,0 +1,1202 @@
+"""Models: everything that can be done with layers that make a network."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast import losses, optimizers
+from nnfast import metrics as _metrics
+from nnfast._data import arrays, batches
+from nnfast._data.batches import Stream
+from nnfast._data.samples import Samples, check_single_weighting, split
+from nnfast._engine import Data, Guard
+from nnfast._runtime import gradients, state
+from nnfast._runtime.divergence import BEFORE, warn_diverged
+from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluation
+from nnfast._runtime.fit import ArrayFit, FitContext, FitLoop, Options, StreamFit
+from nnfast._runtime.network import Network
+from nnfast._runtime.predict import predict, predict_batches
+from nnfast._runtime.trainer import Settings, Trainer
+from nnfast._utils import checks, config
+from nnfast._utils.assign import assign
+from nnfast._utils.checks import Shape
+from nnfast._utils.formatting import line
+from nnfast._utils.registry import describe
+from nnfast.callbacks import Callback, CallbackList, History
+from nnfast.layers.layer import Layer, auto_name, check_name
+from nnfast.models.summary import Summary, summary_html, summary_lines
+
+Array = NDArray[Any]
+
+_ANY_ROWS = 2**31
+_VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+
+
+class Model(ABC):
+    """Layers, a network once the shape of a sample is known, a trainer once it is compiled.
+
+    A subclass has the layers and says when they make a network. What models can do is here; how it
+    is done, in ``_runtime``.
+
+    Parameters
+    ----------
+    name, dtype
+        See `nnfast.Sequential`.
+    """
+
+    def __init__(self, name: str | None, dtype: str | None) -> None:
+        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+        self._dtype = np.dtype(
+            config.default_dtype() if dtype is None else config.check_dtype(dtype)
+        )
+        self._seed = config.next_seed()
+        self._trainable = True
+        self._n_threads: int | None = None
+        self._layers: list[Layer] = []
+        # Of one sample.
+        self._input_shape: Shape | None = None
+        self._network: Network | None = None
+        self._settings: Settings | None = None
+        self._trainer: Trainer | None = None
+        # Held by what trains the model or changes how it is trained.
+        self._guard = Guard()
+        # Held while it is built: two threads may be the first to predict, another may compile.
+        self._build_lock = threading.Lock()
+        # Held without its model, which would keep itself alive.
+        self._history: tuple[weakref.ref[History], dict[str, Any]] | None = None
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of weights and outputs."""
+        return self._dtype.name
+
+    @dtype.setter
+    def dtype(self, value: object) -> None:
+        raise AttributeError(
+            f"dtype of model {self.name!r} cannot be changed: give it to a new model, and that one "
+            "the weights of this with set_weights"
+        )
+
+    @property
+    def n_threads(self) -> int | None:
+        """The most threads that this model uses; None: as many as `nnfast.get_num_threads` says.
+
+        Results do not depend on it. It may be set at any time and is not saved.
+        """
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, n: int | None) -> None:
+        self._n_threads = checks.optional_integer("n_threads", n)
+        if self._network is not None:
+            self._network.set_n_threads(self._n_threads)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes weights. Setting it sets that of every layer, too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = checks.flag("trainable", value)
+        for layer in self._layers:
+            layer.trainable = self._trainable
+        network = self._network
+        if network is not None:
+            network.trainable = self._trainable
+            network.note_trainable()
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    @layers.setter
+    def layers(self, value: object) -> None:
+        raise AttributeError(f"layers of model {self.name!r} cannot be set: use add and pop")
+
+    @property
+    def built(self) -> bool:
+        """Whether the model has its weights."""
+        return self._network is not None
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of inputs, its first entry None."""
+        if self._input_shape is None:
+            raise AttributeError(f"Model {self.name!r} has no input shape yet")
+        return (None, *self._input_shape)
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of outputs, its first entry None."""
+        if self._network is None:
+            raise AttributeError(f"Model {self.name!r} has no output shape yet")
+        return (None, *self._network.plan.output_shape)
+
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print a table of the layers, their output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Called with each line; `print` by default.
+        """
+        write: Callable[[str], object] = print if print_fn is None else print_fn
+        if not callable(write):
+            raise TypeError(f"print_fn must be callable; received {print_fn!r}")
+        for text in summary_lines(self._summary()):
+            write(text)
+
+    def _repr_html_(self) -> str:
+        """Return `summary`'s table for notebooks."""
+        return summary_html(self._summary())
+
+    def _summary(self) -> Summary:
+        fixed = sum(view.size for view in self.non_trainable_weights)
+        return Summary(self.name, self._layers, self._input_shape, self._dtype.itemsize, fixed)
+
+    @abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """Return the architecture as plain Python values (JSON)."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new model, with new weights, made from what `get_config` gave."""
+
+    def to_json(self, **options: Any) -> str:
+        """Return the architecture as JSON, for `nnfast.models.model_from_json`.
+
+        Parameters
+        ----------
+        **options
+            Of `json.dumps`, for example ``indent=2``.
+        """
+        return json.dumps(
+            {"class_name": type(self).__name__, "config": self.get_config()}, **options
+        )
+
+    # ---- building --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights."""
+
+    def _build(self) -> None:
+        """Make the network, and its trainer, if the input's shape is known.
+
+        Other threads may predict meanwhile: they see the new network when it has its weights.
+        """
+        if self._input_shape is None or not self._layers:
+            self._network = self._trainer = None
+            return
+        before = self._network
+        network = Network.of_layers(
+            self._layers, self._input_shape, self._dtype, self._seed, self._trainable
+        )
+        network.set_n_threads(self._n_threads)
+        if before is not None:
+            network.engine.epoch = before.engine.epoch
+        trainer = None if self._settings is None else Trainer.make(network, self._settings)
+        network.bind(before)
+        self._network, self._trainer = network, trainer
+
+    def _built_for(self, x: object) -> tuple[Network, Any]:
+        """Return the network, built for samples like those of `x` if need be, and `x` as an array.
+
+        A model that is built leaves `x` as it is.
+        """
+        network = self._network
+        if network is not None:
+            return network, x
+        x = checks.real_array("x", x)
+        self.build((None, *arrays.feature_shape(x)))
+        return self._built(), x
+
+    def _built(self) -> Network:
+        if self._network is None:
+            raise ValueError(
+                f"Model {self.name!r} has no weights yet: give it an Input or an input_shape, or "
+                "call build() or fit() first"
+            )
+        return self._network
+
+    def _follow_trainable(self) -> None:
+        """Make the network train what `trainable` says, as far as it can.
+
+        Before the first step of an optimizer it is made again.
+        """
+        with self._build_lock:
+            network = self._network
+            if network is None or not network.trainable_set:
+                return
+            if self._guard.held_elsewhere:  # what trains the model there follows by itself
+                return
+            if network.engine.iterations == 0 and not self._guard.held:
+                with self._guard:
+                    self._build()
+                return
+            network.follow_trainable()
+            if self._trainer is not None:
+                self._trainer.version = network.engine.version
+
+    # ---- compiling -------------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer | None:
+        return None if self._settings is None else self._settings.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: object) -> None:
+        self._refuse_setting("optimizer")
+
+    @property
+    def loss(self) -> losses.Loss | None:
+        return None if self._settings is None else self._settings.loss
+
+    @loss.setter
+    def loss(self, value: object) -> None:
+        self._refuse_setting("loss")
+
+    def _refuse_setting(self, name: str) -> None:
+        raise AttributeError(
+            f"{name} of model {self.name!r} cannot be set, because what trains it is compiled: "
+            f"call compile({name}=…)"
+        )
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | Callable[..., Any] | None = None,
+        metrics: Sequence[_metrics.Identifier] | None = None,
+        weighted_metrics: Sequence[_metrics.Identifier] | None = None,
+        *,
+        loss_weights: None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose how the model is trained. The weights stay; the optimizer starts anew.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str, Loss or callable
+            A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
+            `nnfast.losses.FunctionLoss`. Without a loss only `train_on_gradient` trains.
+        metrics : list of str, Metric or callable, optional
+            Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
+            shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
+            `nnfast.metrics.FunctionMetric`.
+        weighted_metrics : list of str, Metric or callable, optional
+            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
+            too is called ``"weighted_…"`` in History.
+        loss_weights : None
+            A model has one output, and so one loss: anything else is refused.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
+            time in any case, and callbacks of batches see every batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, or a loss or metric does not fit the model's output.
+            What was compiled before stays then.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> model = Sequential()
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> model.optimizer
+        SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
+        """
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights are for models of several outputs; received {loss_weights!r}"
+            )
+        new = Settings(
+            optimizers.resolve(optimizer),
+            None if loss is None else losses.resolve(loss),
+            _metrics.check_names(metrics),
+            _metrics.check_names(weighted_metrics, "weighted_metrics"),
+        )
+        self._compile(new)
+
+    def _compile(self, new: Settings) -> None:
+        with self._guard, self._build_lock:
+            before, self._settings = self._settings, new
+            network = self._network
+            try:
+                if network is None:
+                    pass
+                elif network.trainable_set or network.plan.has_untrained_slots:
+                    self._build()
+                else:
+                    self._trainer = Trainer.make(network, new)
+            except BaseException:
+                self._settings = before
+                raise
+
+    def _compiled(self, method: str, x: object) -> tuple[Trainer, Any]:
+        """Return the trainer, built for `x` if need be, and `x` as `_built_for` gives it."""
+        if self._settings is None:
+            raise ValueError(f"Call compile(optimizer, loss) before {method}()")
+        if self._trainer is None:
+            _, x = self._built_for(x)
+        network = self._network
+        if network is not None and network.trainable_set:
+            self._follow_trainable()
+        trainer = self._trainer
+        if trainer is None:  # another thread has taken the last layer away
+            raise ValueError(f"Model {self.name!r} has no layers")
+        return trainer, x
+
+    def metric_direction(self, key: str) -> str | None:
+        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        if key == "loss":
+            return "down"
+        return None if self._trainer is None else self._trainer.metric_direction(key)
+
+    def _samples(
+        self, method: str, x: object, y: object, sample_weight: object = None
+    ) -> tuple[Trainer, Samples]:
+        """Return the trainer of the compiled model, and checked data."""
+        trainer, x = self._compiled(method, x)
+        found = trainer.samples(method, x, y, sample_weight)
+        trainer.network.pull()
+        return trainer, found
+
+    # ---- training --------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> History | None:
+        if self._history is None:
+            return None
+        history = self._history[0]()
+        if history is None:
+            history = History()
+            vars(history).update(self._history[1])
+            self._keep_history(history)
+            history.set_model(self)
+        return history
+
+    def _keep_history(self, history: History) -> None:
+        """Let `history` give this one while it lives, and then one with the same lists."""
+        content = {name: value for name, value in vars(history).items() if name != "model"}
+        self._history = weakref.ref(history), content
+
+    def fit(
+        self,
+        x: Any,
+        y: ArrayLike | None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Callback | Iterable[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: ArrayLike | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
+    ) -> History:
+        """Train.
+
+        A second `fit` goes on from the weights, the optimizer's state and the place in the
+        random streams that the first one left.
+
+        Parameters
+        ----------
+        x : array_like (n, ...), or batches
+            An array of any real, integer or boolean dtype: aligned C-contiguous float32,
+            float64, uint8 and bool (a memmap, too) are read in place; anything else is
+            converted once. Or what gives batches ``(x, y)`` or ``(x, y, sample_weight)``: a
+            generator, an iterable, or a dataset with ``__len__`` and ``__getitem__`` like
+            ``keras.utils.PyDataset``; their sizes may vary.
+        y : array_like
+            (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
+            sparse categorical cross-entropy.
+        batch_size : int, optional
+            32 by default; not used if `x` gives batches.
+        epochs : int, default 1
+            The epoch to stop before; `initial_epoch` counts.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            1 and "auto" show a bar in a terminal where rich or tqdm is installed; otherwise, as
+            2, they print a line per epoch. 0 shows nothing.
+        callbacks : Callback or list of Callback, optional
+        validation_split : float, default 0.0
+            Share of the rows, the last ones, that are kept for validation.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or batches, optional
+            Takes precedence over `validation_split`.
+        shuffle : bool, default True
+            Take the rows, or the batches of a dataset, in a new order each epoch. The batches
+            of generators and iterables come in their own order.
+        class_weight : dict of int to float, optional
+            Weight of each class, 1 for a class without; not together with `sample_weight`.
+        sample_weight : array_like (n,), optional
+            wᵢ >= 0; the loss is Σ wᵢ·lᵢ / rows.
+        initial_epoch : int, default 0
+        steps_per_epoch : int, optional
+            Batches of an epoch; the next epoch goes on where it stopped. By default all there
+            are.
+        validation_steps : int, optional
+            Batches of a validation: the first ones of arrays, the next ones of a generator.
+        validation_batch_size : int, optional
+            Rows of such a batch of arrays, and of those that callbacks see; `batch_size` by
+            default.
+        validation_freq : int or collection of int, default 1
+            Validate after every so many epochs, or after the epochs given (counted from 1).
+
+        Returns
+        -------
+        History
+            ``history["loss"]`` is Σ batch loss · batch rows / n of each epoch. Also in
+            `self.history`, as far as it came, if training is interrupted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, before training starts.
+        RuntimeError
+            If the model is in training already: in another thread, or in the `fit` whose callback
+            calls this. Predictions and evaluations are allowed at any time.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss stops being finite: training ends before that batch changes anything. If the
+            weights or the optimizer's state are not finite then, or after an epoch, the last that
+            were known to be come back, with their count of steps. At most 1 % of the time goes
+            into that, if training takes more than some milliseconds.
+        UserWarning
+            If the data end before `steps_per_epoch` or `epochs` are through.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1)])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.arange(8.0).reshape(8, 1) / 8
+        >>> history = model.fit(x, 3 * x, epochs=2, verbose=0, validation_split=0.25)
+        >>> sorted(history.history)
+        ['loss', 'val_loss']
+        """
+        self._follow_trainable()
+        with self._guard:
+            callback_list = CallbackList(callbacks)
+            steps = checks.optional_integer("steps_per_epoch", steps_per_epoch)
+            options = Options(
+                epochs=checks.integer("epochs", epochs, minimum=0),
+                initial_epoch=checks.integer("initial_epoch", initial_epoch, minimum=0),
+                shuffle=checks.flag("shuffle", shuffle),
+                verbose=checks.verbosity(verbose),
+                steps_per_epoch=steps,
+                validation_freq=checks.frequency("validation_freq", validation_freq),
+            )
+            share = checks.real("validation_split", validation_split, low=0.0, below=1.0)
+            check_single_weighting(class_weight, sample_weight)
+            validation = partial(
+                self._validation,
+                steps=checks.optional_integer("validation_steps", validation_steps),
+                batch_size=checks.optional_integer("validation_batch_size", validation_batch_size)
+                or batch_size,
+                callbacks=callback_list,
+            )
+            loop: FitLoop
+            if batches.is_stream(x):
+                batches.check_alone("x", y=y, sample_weight=sample_weight, split=share or None)
+                checks.batch_size(batch_size, _ANY_ROWS)
+                stream = Stream(x, steps, self._order if options.shuffle else None)
+                trainer, check = self._stream("fit", class_weight, stream, "epoch 1")
+                context = FitContext(
+                    self, trainer, options, callback_list, validation(validation_data)
+                )
+                loop = StreamFit(stream, check, context)
+            else:
+                trainer, train = self._samples("fit", x, y, sample_weight)
+                if validation_data is None and share:
+                    train, validation_data = split(train, share)
+                if class_weight is not None:
+                    train = train.with_class_weight(class_weight)
+                size = checks.batch_size(batch_size, len(train), steps)
+                context = FitContext(
+                    self, trainer, options, callback_list, validation(validation_data)
+                )
+                loop = ArrayFit(train, size, context)
+            self._keep_history(callback_list.history)
+            try:
+                return loop.run()
+            finally:
+                self._keep_history(callback_list.history)
+
+    def _stream(
+        self, method: str, class_weight: Any, stream: Stream, what: str
+    ) -> tuple[Trainer, Callable[[object, str], Samples]]:
+        """Return the trainer for the batches of a stream, whose first is checked, and the check."""
+        first = stream.begin_first()
+        x, _, _ = batches.batch_parts(first, f"batch 1 of {what}", targets=True)
+        trainer, _ = self._compiled(method, x)
+        check = partial(trainer.batch, method, class_weight)
+        check(first, f"batch 1 of {what}")
+        return trainer, check
+
+    def _validation(
+        self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
+    ) -> Evaluation | None:
+        """Return what measures the model on the validation data, if there are any."""
+        if data is None:
+            return None
+        if batches.is_stream(data):
+            return self._stream_evaluation(
+                "fit", Stream(data, steps, what="validation_data"), callbacks
+            )
+        trainer, _ = self._compiled("fit", None)
+        if not isinstance(data, Samples):
+            parts = batches.validation_parts(data)
+            data = trainer.samples("fit", *parts, names=_VALIDATION_NAMES)
+        size = checks.batch_size(batch_size, len(data), steps)
+        first = data.first_batches("validation_data", steps, size)
+        return ArrayEvaluation(first, size, self, trainer, callbacks)
+
+    def _order(self, batches: int) -> NDArray[np.int64]:
+        """Return the order of a dataset's batches in the epoch that begins."""
+        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
+        key: Any = (2 << 64) | self._seed
+        epoch = 0 if self._network is None else self._network.engine.epoch
+        stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
+        return np.random.Generator(stream).permutation(batches)
+
+    def train_on_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Take one optimizer step on one batch.
+
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight
+            As in `fit`.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list or dict
+            This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
+            `return_dict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        return_dict = checks.flag("return_dict", return_dict)
+        check_single_weighting(class_weight, sample_weight)
+        trainer, batch = self._samples("train_on_batch", x, y, sample_weight)
+        if class_weight is not None:
+            batch = batch.with_class_weight(class_weight)
+        outputs = trainer.outputs(batch)
+        loss = self._step(trainer, batch.data(), len(batch), outputs)
+        if outputs is None and not return_dict:
+            return loss
+        return _result({"loss": loss} | trainer.measure(batch, outputs), return_dict)
+
+    def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
+        """Take one optimizer step along a gradient of your own, as reinforcement learning needs.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        dout : array_like
+            ∂L/∂outputs, of the outputs' shape: the weights' gradient is the sum over the rows.
+            L is what you minimize; a mean over rows has its 1/n in `dout`. Regularizers add
+            their own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, or the model is not compiled.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the gradient is not finite; the weights are as before then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
+        >>> model.compile("sgd")
+        >>> x = np.ones((4, 1))
+        >>> for _ in range(500):
+        ...     model.train_on_gradient(x, model(x) - 3.0)
+        >>> model(x[:1]).round(2)
+        array([[3.]], dtype=float32)
+        """
+        trainer, x = self._compiled("train_on_gradient", x)
+        spec = trainer.spec
+        rows = arrays.features("x", x, spec.input_shape, spec.dtype)
+        n, output_shape = len(rows), trainer.network.plan.output_shape
+        if n == 0:
+            raise ValueError("x must have at least one row in train_on_gradient(); received none")
+        arrays.check_order("x", n)
+        gradient = arrays.output_gradient("dout", dout, n, output_shape, spec.dtype)
+        self._step(trainer, Data(rows, gradient), n, None, given=True)
+
+    def _step(
+        self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, given: bool = False
+    ) -> float:
+        """Take one optimizer step; return its loss. given: as in `Trainer.step`."""
+        with self._guard:
+            if trainer is not self._trainer:
+                raise RuntimeError(f"Another thread has compiled model {self.name!r} meanwhile")
+            loss, finite = trainer.step(data, rows, outputs, given)
+        if not finite:
+            warn_diverged("train_on_gradient" if given else "train_on_batch", BEFORE)
+        return loss
+
+    # ---- measuring and predicting ----------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any,
+        y: ArrayLike | None = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: ArrayLike | None = None,
+        steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Measure the model, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int, optional
+            Rows of a step; without `steps` the result does not depend on it.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            Anything but 0 prints the result.
+        steps : int, optional
+            Use this many batches, not all.
+        callbacks : Callback or list of Callback, optional
+            Their ``on_test_…`` methods are called; one of batches makes this run batch by batch.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list or dict
+            The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` with metrics; a dict if `return_dict`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        loud = checks.verbosity(verbose)
+        return_dict = checks.flag("return_dict", return_dict)
+        steps = checks.optional_integer("steps", steps)
+        callback_list = CallbackList(callbacks)
+        test: Evaluation
+        if batches.is_stream(x):
+            batches.check_alone("x", y=y, sample_weight=sample_weight)
+            test = self._stream_evaluation("evaluate", Stream(x, steps), callback_list)
+        else:
+            trainer, found = self._samples("evaluate", x, y, sample_weight)
+            size = checks.batch_size(batch_size, len(found), steps)
+            first = found.first_batches("x", steps, size)
+            test = ArrayEvaluation(first, size, self, trainer, callback_list)
+        callback_list.attach(self, {"verbose": loud, "epochs": 1, "steps": steps or test.steps})
+        values = test.run()
+        if loud:
+            print(line(values), flush=True)
+        return _result(values, return_dict)
+
+    def _stream_evaluation(
+        self, method: str, stream: Stream, callbacks: CallbackList
+    ) -> Evaluation:
+        """Return what measures the model on batches that come one at a time."""
+        trainer, check = self._stream(method, None, stream, stream.what)
+        return StreamEvaluation(stream, check, self, trainer, callbacks)
+
+    def test_on_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Measure the model on one batch: `evaluate`, without printing."""
+        return_dict = checks.flag("return_dict", return_dict)
+        trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
+        return _result(trainer.evaluate(batch), return_dict)
+
+    def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
+        """Return the model's outputs for `x`, as `predict` does.
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        training : bool, optional
+            True is refused if the model has a Dropout.
+
+        Returns
+        -------
+        ndarray (n, outputs) of the model's dtype
+        """
+        if training and any(layer.training_differs for layer in self._layers):
+            raise ValueError(
+                "A model with layers that do something else in training can only be called with "
+                "training=False"
+            )
+        return self.predict_on_batch(x)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
+    ) -> Array:
+        """Return the model's outputs.
+
+        Parameters
+        ----------
+        x : array_like (n, ...), or batches
+            As in `fit`; a batch may be x alone or a tuple that starts with it.
+        batch_size : int, optional
+            Rows of a step; without `steps` the result does not depend on it.
+        verbose : {"auto", 0, 1, 2}, default "auto"
+            Accepted for Keras' sake; nothing is printed.
+        steps : int, optional
+            Use this many batches, not all.
+        callbacks : Callback or list of Callback, optional
+            Their ``on_predict_…`` methods are called; one of batches makes this run batch by
+            batch.
+
+        Returns
+        -------
+        ndarray (n, outputs) of the model's dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1, 2, 3]])
+        array([[0., 0.]], dtype=float32)
+        """
+        loud = checks.verbosity(verbose)
+        if steps is not None:
+            steps = checks.integer("steps", steps, minimum=1)
+        if type(x) is not np.ndarray and batches.is_stream(x):
+            return self._predict_stream(Stream(x, steps), loud, CallbackList(callbacks))
+        if steps is not None:
+            x = checks.real_array("x", x)
+            x = x[: steps * checks.batch_size(batch_size, len(x), steps)]
+        elif batch_size is not None:
+            checks.batch_size(batch_size, 1)
+        if callbacks is None:
+            return self.predict_on_batch(x)
+        callback_list = CallbackList(callbacks)
+        network, x = self._built_for(x)
+        rows = arrays.features("x", x, network.plan.input_shape, self._dtype)
+        size = checks.batch_size(batch_size, len(rows), steps)
+        params = {"verbose": loud, "epochs": 1, "steps": steps or -(-len(rows) // size)}
+        if not callback_list.per_predict_batch:
+            size = len(rows)
+        # An array without rows is one batch without rows.
+        starts = range(0, max(1, len(rows)), max(1, size))
+        parts = (rows[i : i + size] for i in starts)
+        return predict_batches(self, network, parts, callback_list, params)
+
+    def _predict_stream(self, stream: Stream, loud: int, callbacks: CallbackList) -> Array:
+        first, _, _ = batches.batch_parts(stream.begin_first(), "a batch", targets=False)
+        network, _ = self._built_for(first)
+        shape = network.plan.input_shape
+        parts = (batches.batch_parts(item, "a batch", targets=False)[0] for item in stream)
+        rows = (arrays.features("x", part, shape, self._dtype) for part in parts)
+        params = {"verbose": loud, "epochs": 1, "steps": stream.length}
+        return predict_batches(self, network, rows, callbacks, params)
+
+    def predict_on_batch(self, x: ArrayLike) -> Array:
+        """Return the model's outputs, as `predict` does."""
+        network = self._network
+        if network is None:
+            network, x = self._built_for(x)
+        return predict(network, x)
+
+    # ---- gradients -------------------------------------------------------------------------------
+
+    def loss_and_grad(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[Array]]:
+        """Return the loss and its gradient, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        loss : float
+            Σ wᵢ·lᵢ / n.
+        gradients : list of ndarray
+            One for each array of `trainable_weights`, in that order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> model.loss_and_grad([[2.0]], [1.0])
+        (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
+        """
+        trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
+        version, plan = (
+            trainer.version,
+            trainer.network.plan,
+        )  # in the other order than they are set
+        loss, gradient = gradients.loss_and_gradient(trainer, found, version)
+        return loss, list(plan.trained_views(gradient))
+
+    def loss_and_grad_flat(
+        self,
+        theta: ArrayLike,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Set all weights to `theta`; return the loss and its gradient as one vector.
+
+        In this form ``scipy.optimize.minimize(model.loss_and_grad_flat,
+        model.get_flat_weights(), args=(x, y), jac=True)`` takes it; pass its result to
+        `set_flat_weights`.
+
+        Parameters
+        ----------
+        theta : array_like (n_params,)
+            As `get_flat_weights` gives it.
+        x, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray (n_params,) float64
+        """
+        trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
+        self.set_flat_weights(theta)
+        loss, gradient = gradients.loss_and_gradient(trainer, found, trainer.version)
+        return loss, trainer.network.flat(gradient)
+
+    def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
+        """Return how the loss, or the output, of each sample changes with its input.
+
+        In inference mode. As a picture, the absolute values are a saliency map (Simonyan,
+        Vedaldi and Zisserman, 2013).
+
+        Parameters
+        ----------
+        x : array_like (n, ...)
+        y : array_like, optional
+            As in `fit`: row i of the result is then ∂lᵢ/∂xᵢ. Without, it is the gradient of the
+            output where the model has one, and of each sample's largest output where it has
+            several: the score of the class that it predicts.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of `x` and of the model's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; with `y`, if the model has no loss.
+
+        Examples
+        --------
+        >>> from nnfast import Sequential
+        >>> from nnfast.layers import Dense
+        >>> model = Sequential([Dense(1, input_dim=2)])
+        >>> model.layers[0].set_weights([[[3.0], [-1.0]], [0.0]])
+        >>> model.input_gradient([[0.0, 5.0]])
+        array([[ 3., -1.]], dtype=float32)
+        """
+        if y is not None:
+            return gradients.loss_input_gradient(*self._samples("input_gradient", x, y))
+        network, rows = self._built_for(x)
+        rows = arrays.features("x", rows, network.plan.input_shape, self._dtype)
+        return gradients.output_input_gradient(network, rows)
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> list[Array]:
+        """Views of all weights, layer by layer; [] before the model is built."""
+        return [view for layer in self._layers for view in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Those of them that the optimizer changes."""
+        if not self.trainable:
+            return []
+        return [view for layer in self._layers for view in layer.trainable_weights]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The others: moving averages, the statistics of a data set, frozen layers."""
+        if not self.trainable:
+            return self.weights
+        return [view for layer in self._layers for view in layer.non_trainable_weights]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights: kernel, bias, kernel, …; [] before it is built."""
+        return [view.copy() for view in self.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Set all weights.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            In the order and of the shapes of `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape differs; nothing is set then.
+        """
+        assign(f"model {self.name!r}", self.weights, weights)
+
+    def count_params(self) -> int:
+        """Return the number of parameters of the built model."""
+        return self._built().engine.weights.size
+
+    def get_flat_weights(self) -> NDArray[np.float64]:
+        """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
+        network = self._built()
+        return network.flat(network.engine.params)
+
+    def set_flat_weights(self, theta: ArrayLike) -> None:
+        """Set all trainable weights from one vector, as `get_flat_weights` gives it."""
+        network = self._built()
+        if network.trainable_set:
+            self._follow_trainable()
+            network = self._built()
+        network.claim()
+        network.set_flat(f"model {self.name!r}", theta)
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+        """Write the model to a file from which `load_model` continues it exactly.
+
+        The file holds architecture, weights, what was compiled, the optimizer's state and the
+        place in the random streams. It replaces an older one at once, or not at all. Metrics
+        that are functions of the caller's are left out, with a warning.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Any file name.
+        include_optimizer : bool, default True
+            Without it what was compiled and the optimizer's state are left out: the file is for
+            predictions, or for another `compile`.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast._utils import container
+
+        path = checks.file_name("path", path)
+        self._built()
+        include = checks.flag("include_optimizer", include_optimizer)
+        contents, counters = self._contents()
+        description: dict[str, Any] = {"model": self.get_config(), "compile": None}
+        if self._settings is not None and include:
+            loss = self._settings.loss
+            include = not isinstance(loss, losses.FunctionLoss)
+            if isinstance(loss, losses.FunctionLoss):
+                checks.warn(
+                    f"Loss {loss.name} is a function and is not saved, nor is the optimizer: "
+                    "compile the loaded model with them"
+                )
+            else:
+                description["compile"] = _describe(self._settings)
+        if not include:
+            contents = {key: a for key, a in contents.items() if not key.startswith("optimizer/")}
+        container.write(path, contents, description | {"state": counters})
+
+    def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
+        """Return weights and optimizer slots by name, not copied, and the counters."""
+        self._follow_trainable()
+        return state.contents(self._built(), self.optimizer)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights, and nothing else, to a file for `load_weights`.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        OSError
+            If the file cannot be written.
+        """
+        from nnfast._utils import container
+
+        path = checks.file_name("path", path)
+        self._built()
+        own = {f"layers/{i}/{name}": view for (i, name), view in self._weights_by_layer().items()}
+        container.write(path, own, {"layers": [layer.name for layer in self._layers]})
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Set the weights from a file of `save_weights` or `save`, of the same architecture.
+
+        The optimizer's state and the random streams stay as they are.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds no weights saved by nnfast, or they do not fit; nothing is set then.
+
+        Examples
+        --------
+        >>> import tempfile, nnfast
+        >>> a, b = (nnfast.Sequential([nnfast.layers.Dense(2, input_dim=3)]) for _ in range(2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     a.save_weights(folder + "/a.weights.safetensors")
+        ...     b.load_weights(folder + "/a.weights.safetensors")
+        >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
+        True
+        """
+        from nnfast._utils import container
+
+        path = checks.file_name("path", path)
+        self._built()
+        found = container.weights_by_layer(path)
+        own = self._weights_by_layer()
+        if found.keys() != own.keys():
+            layer, name = min(found.keys() ^ own.keys())
+            raise ValueError(
+                f"{os.fspath(path)!r} is of another architecture: {name} of layer {layer} is only "
+                f"in {'the file' if (layer, name) in found else f'model {self.name!r}'}"
+            )
+        assign(f"{os.fspath(path)!r}", list(own.values()), [found[key] for key in own])
+
+    def _weights_by_layer(self) -> dict[tuple[int, str], Array]:
+        """Return the weights by their layer's number and their name."""
+        return {
+            (i, name): view
+            for i, layer in enumerate(self._layers)
+            for name, view in layer.named_weights.items()
+        }
+
+    def _restore(self, found: Mapping[str, Array], description: Mapping[str, Any]) -> None:
+        """Take what `save` wrote."""
+        if description["compile"] is not None:
+            self.compile(**description["compile"])
+        limits = {"seed": 2**64 - 1} | dict.fromkeys(("epoch", "iterations"), state.COUNT_LIMIT)
+        counters = {
+            key: checks.integer(key, description["state"][key], minimum=0, maximum=limit)
+            for key, limit in limits.items()
+        }
+        self._take_contents(found, counters)
+
+    def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
+        """Take what `_contents` gave."""
+        state.take_contents(self._built(), self.optimizer, found, counters)
+        self._seed = counters["seed"]
+
+    def _state(self) -> dict[str, Any]:
+        """Return what `_take_state` makes of a new model of the same configuration."""
+        own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
+        return {
+            "model": self.get_config(),
+            "settings": self._settings,
+            "arrays": {name: array.copy() for name, array in own.items()},
+            "counters": counters,
+            "n_threads": self.n_threads,
+        }
+
+    def _take_state(self, given: Mapping[str, Any]) -> None:
+        """Go on like the model of which `_state` gave this."""
+        if given["settings"] is not None:
+            self._compile(given["settings"])
+        self.n_threads = given["n_threads"]
+        if self.built:
+            self._take_contents(given["arrays"], given["counters"])
+        self._seed = given["counters"]["seed"]
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+
+def _describe(settings: Settings) -> dict[str, Any]:
+    """Return what `compile` makes of a file again."""
+    return {
+        "optimizer": describe(settings.optimizer),
+        "loss": None if settings.loss is None else describe(settings.loss),
+        "metrics": _metrics.describe_all(settings.metrics),
+        "weighted_metrics": _metrics.describe_all(settings.weighted_metrics),
+    }
+
+
+def _result(values: dict[str, Any], return_dict: bool) -> Any:
+    if return_dict:
+        return values
+    return values["loss"] if len(values) == 1 else list(values.values())

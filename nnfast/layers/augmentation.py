@@ -37,8 +37,8 @@ class Rescaling(Layer):
         self.scale = real("scale", scale)
         self.offset = real("offset", offset)
 
-    def op(self) -> Op:
-        return Op("affine", alpha=self.scale, beta=self.offset)
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("affine", alpha=self.scale, beta=self.offset)]
 
 
 class RandomFlip(Resampled):

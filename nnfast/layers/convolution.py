@@ -16,6 +16,10 @@ from nnfast.layers.window import Sizes, Windowed
 class _Convolution(Windowed):
     """What convolutions with a bias and an activation have in common."""
 
+    bias_initializer: initializers.Initializer
+    bias_regularizer: regularizers.L1L2 | None
+    bias_constraint: constraints.Constraint | None
+
     @property
     def kernel_size(self) -> tuple[int, ...]:
         return self._kernel
@@ -35,19 +39,10 @@ class _Convolution(Windowed):
                 f"{self.activation.name!r}"
             )
         self.use_bias = flag("use_bias", use_bias)
-        self.bias_initializer = initializers.resolve(bias_initializer)
-        self.bias_regularizer = regularizers.resolve(bias_regularizer)
-        self.bias_constraint = constraints.resolve(bias_constraint)
+        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def _bias(self, channels: int) -> list[Weight]:
-        if not self.use_bias:
-            return []
-        return [
-            Weight(
-                *("bias", (channels,), self.bias_initializer),
-                *(self.bias_regularizer, self.bias_constraint),
-            )
-        ]
+        return [self._weight("bias", (channels,))] if self.use_bias else []
 
     @property
     def bias(self) -> NDArray[Any] | None:
@@ -57,6 +52,10 @@ class _Convolution(Windowed):
 
 class _Conv(_Convolution):
     """Conv1D and Conv2D."""
+
+    kernel_initializer: initializers.Initializer
+    kernel_regularizer: regularizers.L1L2 | None
+    kernel_constraint: constraints.Constraint | None
 
     _fields = (
         *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
@@ -88,9 +87,7 @@ class _Conv(_Convolution):
         self.groups = integer("groups", groups, minimum=1)
         self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
         self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
-        self.kernel_initializer = initializers.resolve(kernel_initializer)
-        self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
-        self.kernel_constraint = constraints.resolve(kernel_constraint)
+        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         if self.filters % self.groups:
             raise ValueError(
                 f"filters must be divisible by groups; received filters={filters} and "
@@ -111,14 +108,8 @@ class _Conv(_Convolution):
         return [Op("convolution", self.activation.name, self.activation.alpha, window=win)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        kernel = Weight(
-            "kernel",
-            (*self._kernel, input_shape[-1] // self.groups, self.filters),
-            self.kernel_initializer,
-            self.kernel_regularizer,
-            self.kernel_constraint,
-        )
-        return [kernel, *self._bias(self.filters)]
+        shape = (*self._kernel, input_shape[-1] // self.groups, self.filters)
+        return [self._weight("kernel", shape), *self._bias(self.filters)]
 
     @property
     def kernel(self) -> NDArray[Any]:
@@ -227,6 +218,10 @@ class DepthwiseConv2D(_Convolution):
     (6, 6, 6)
     """
 
+    depthwise_initializer: initializers.Initializer
+    depthwise_regularizer: regularizers.L1L2 | None
+    depthwise_constraint: constraints.Constraint | None
+
     _fields = (
         *("kernel_size", "strides", "padding", "depth_multiplier", "data_format", "dilation_rate"),
         *("activation", "use_bias", "depthwise_initializer", "bias_initializer"),
@@ -255,9 +250,9 @@ class DepthwiseConv2D(_Convolution):
         self.depth_multiplier = integer("depth_multiplier", depth_multiplier, minimum=1)
         self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
         self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
-        self.depthwise_initializer = initializers.resolve(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.resolve(depthwise_regularizer)
-        self.depthwise_constraint = constraints.resolve(depthwise_constraint)
+        self._configure_weight(
+            "depthwise", depthwise_initializer, depthwise_regularizer, depthwise_constraint
+        )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         self._check_images(input_shape)
@@ -269,12 +264,8 @@ class DepthwiseConv2D(_Convolution):
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         channels = input_shape[-1]
-        kernel = Weight(
-            "kernel",
-            (*self._kernel, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            self.depthwise_regularizer,
-            self.depthwise_constraint,
+        kernel = self._weight(
+            "kernel", (*self._kernel, channels, self.depth_multiplier), "depthwise"
         )
         return [kernel, *self._bias(channels * self.depth_multiplier)]
 
@@ -314,6 +305,13 @@ class SeparableConv2D(_Convolution):
     (6, 6, 16)
     """
 
+    depthwise_initializer: initializers.Initializer
+    depthwise_regularizer: regularizers.L1L2 | None
+    depthwise_constraint: constraints.Constraint | None
+    pointwise_initializer: initializers.Initializer
+    pointwise_regularizer: regularizers.L1L2 | None
+    pointwise_constraint: constraints.Constraint | None
+
     _fields = (
         *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
         *("depth_multiplier", "activation", "use_bias", "depthwise_initializer"),
@@ -349,12 +347,12 @@ class SeparableConv2D(_Convolution):
         self.depth_multiplier = integer("depth_multiplier", depth_multiplier, minimum=1)
         self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
         self._set_outputs(activation, use_bias, bias_initializer, bias_regularizer, bias_constraint)
-        self.depthwise_initializer = initializers.resolve(depthwise_initializer)
-        self.pointwise_initializer = initializers.resolve(pointwise_initializer)
-        self.depthwise_regularizer = regularizers.resolve(depthwise_regularizer)
-        self.pointwise_regularizer = regularizers.resolve(pointwise_regularizer)
-        self.depthwise_constraint = constraints.resolve(depthwise_constraint)
-        self.pointwise_constraint = constraints.resolve(pointwise_constraint)
+        self._configure_weight(
+            "depthwise", depthwise_initializer, depthwise_regularizer, depthwise_constraint
+        )
+        self._configure_weight(
+            "pointwise", pointwise_initializer, pointwise_regularizer, pointwise_constraint
+        )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         return self._outputs(self._window(input_shape, self.filters))
@@ -376,21 +374,13 @@ class SeparableConv2D(_Convolution):
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         channels = input_shape[-1]
-        depthwise = Weight(
-            "depthwise_kernel",
-            (*self._kernel, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            self.depthwise_regularizer,
-            self.depthwise_constraint,
-        )
-        pointwise = Weight(
-            "pointwise_kernel",
-            (*[1] * self.rank, channels * self.depth_multiplier, self.filters),
-            self.pointwise_initializer,
-            self.pointwise_regularizer,
-            self.pointwise_constraint,
-        )
-        return [depthwise, pointwise, *self._bias(self.filters)]
+        depthwise = (*self._kernel, channels, self.depth_multiplier)
+        pointwise = (*[1] * self.rank, channels * self.depth_multiplier, self.filters)
+        return [
+            self._weight("depthwise_kernel", depthwise, "depthwise"),
+            self._weight("pointwise_kernel", pointwise, "pointwise"),
+            *self._bias(self.filters),
+        ]
 
     @property
     def depthwise_kernel(self) -> NDArray[Any]:

@@ -90,6 +90,13 @@ class Dense(Layer):
     (64,)
     """
 
+    kernel_initializer: initializers.Initializer
+    kernel_regularizer: regularizers.L1L2 | None
+    kernel_constraint: constraints.Constraint | None
+    bias_initializer: initializers.Initializer
+    bias_regularizer: regularizers.L1L2 | None
+    bias_constraint: constraints.Constraint | None
+
     _fields = (
         *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer"),
         *("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"),
@@ -112,12 +119,8 @@ class Dense(Layer):
         self.units = integer("units", units, minimum=1)
         self.activation = activations.resolve(activation)
         self.use_bias = flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.resolve(kernel_initializer)
-        self.bias_initializer = initializers.resolve(bias_initializer)
-        self.kernel_regularizer = regularizers.resolve(kernel_regularizer)
-        self.bias_regularizer = regularizers.resolve(bias_regularizer)
-        self.kernel_constraint = constraints.resolve(kernel_constraint)
-        self.bias_constraint = constraints.resolve(bias_constraint)
+        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
@@ -127,25 +130,12 @@ class Dense(Layer):
             )
         return (self.units,)
 
-    def op(self) -> Op:
-        return Op("dense", self.activation.name, self.activation.alpha)
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("dense", self.activation.name, self.activation.alpha)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        kernel = Weight(
-            "kernel",
-            (input_shape[0], self.units),
-            self.kernel_initializer,
-            self.kernel_regularizer,
-            self.kernel_constraint,
-        )
-        bias = Weight(
-            "bias",
-            (self.units,),
-            self.bias_initializer,
-            self.bias_regularizer,
-            self.bias_constraint,
-        )
-        return [kernel, bias] if self.use_bias else [kernel]
+        kernel = self._weight("kernel", (input_shape[0], self.units))
+        return [kernel, self._weight("bias", (self.units,))] if self.use_bias else [kernel]
 
     @property
     def kernel(self) -> NDArray[Any]:
@@ -189,6 +179,6 @@ class Activation(Layer):
             )
         return input_shape
 
-    def op(self) -> Op | None:
+    def ops(self, input_shape: Shape) -> list[Op]:
         name = self.activation.name
-        return None if name == "linear" else Op("activation", name, self.activation.alpha)
+        return [] if name == "linear" else [Op("activation", name, self.activation.alpha)]

@@ -1,8 +1,8 @@
 """What a layer is: configuration and shape inference, no maths.
 
-A layer describes its op (`op`), its weights (`weight_specs`) and its output's shape
-(`infer_shape`); a model compiles these into a plan and, once built, lends each layer views of
-its weights.
+A layer describes itself in four methods: its output's shape (`infer_shape`), its operations
+(`ops`), its weights (`weight_specs`) and its arguments (`get_config`). A model compiles these into
+a plan and, once built, lends each layer views of its weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypedDict
 
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import activations, regularizers
+from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
@@ -147,18 +147,60 @@ class Layer:
         """Return the shape of one sample's output (without the batch axis)."""
         return input_shape
 
-    def op(self) -> Op | None:
-        """Return what the layer does to a row, None if nothing (a change of shape)."""
-        return None
-
     def ops(self, input_shape: Shape) -> list[Op]:
-        """Return what it does to samples of a shape, one op after the other."""
-        op = self.op()
-        return [] if op is None else [op]
+        """Return what it does to samples of a shape, one op after the other.
+
+        There are none if it only changes the shape.
+        """
+        return []
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         """Return what each weight is, in the order of `get_weights`."""
         return []
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain Python values (JSON)."""
+        config: dict[str, Any] = {"name": self.name}
+        if self.feature_shape is not None:
+            config["input_shape"] = list(self.feature_shape)
+        if self.dtype is not None:
+            config["dtype"] = self.dtype
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = plain(self.activity_regularizer)
+        if not self.trainable:
+            config["trainable"] = False
+        return config | {field: _plain(getattr(self, field)) for field in self._fields}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Return a new layer made from what `get_config` gave."""
+        return cls(**config)
+
+    def _configure_weight(
+        self,
+        name: str,
+        initializer: str | initializers.Initializer,
+        regularizer: str | regularizers.L1L2 | None,
+        constraint: str | constraints.Constraint | None,
+    ) -> None:
+        """Set ``{name}_initializer``, ``{name}_regularizer`` and ``{name}_constraint``."""
+        setattr(self, f"{name}_initializer", initializers.resolve(initializer))
+        setattr(self, f"{name}_regularizer", regularizers.resolve(regularizer))
+        setattr(self, f"{name}_constraint", constraints.resolve(constraint))
+
+    def _weight(self, name: str, shape: Shape, configured: str | None = None) -> Weight:
+        """Return a weight with the options that `_configure_weight` has set.
+
+        They begin with `configured`, or with the weight's own name.
+        """
+        prefix = configured or name
+        return Weight(
+            name,
+            shape,
+            getattr(self, f"{prefix}_initializer"),
+            getattr(self, f"{prefix}_regularizer"),
+            getattr(self, f"{prefix}_constraint"),
+        )
 
     def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
         """Take views of the weights in a built model, whose engine is `home`.
@@ -218,24 +260,6 @@ class Layer:
                 "an Input, an input_shape, build() or the first fit or predict"
             )
         return sum(view.size for view in self.weights)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as plain Python values (JSON)."""
-        config: dict[str, Any] = {"name": self.name}
-        if self.feature_shape is not None:
-            config["input_shape"] = list(self.feature_shape)
-        if self.dtype is not None:
-            config["dtype"] = self.dtype
-        if self.activity_regularizer is not None:
-            config["activity_regularizer"] = plain(self.activity_regularizer)
-        if not self.trainable:
-            config["trainable"] = False
-        return config | {field: _plain(getattr(self, field)) for field in self._fields}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Return a new layer made from what `get_config` gave."""
-        return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy owns its weights and belongs to no model.

@@ -45,32 +45,21 @@ class _Scaled(Layer):
         *("beta_regularizer", "gamma_regularizer", "beta_constraint", "gamma_constraint"),
     )
 
-    def __init__(
-        self,
-        axis: int | Sequence[int],
-        epsilon: float,
-        center: bool,
-        scale: bool,
-        beta_initializer: str | initializers.Initializer,
-        gamma_initializer: str | initializers.Initializer,
-        beta_regularizer: str | regularizers.L1L2 | None,
-        gamma_regularizer: str | regularizers.L1L2 | None,
-        beta_constraint: str | constraints.Constraint | None,
-        gamma_constraint: str | constraints.Constraint | None,
-        **options: Unpack[LayerOptions],
+    gamma_initializer: initializers.Initializer
+    gamma_regularizer: regularizers.L1L2 | None
+    gamma_constraint: constraints.Constraint | None
+    beta_initializer: initializers.Initializer
+    beta_regularizer: regularizers.L1L2 | None
+    beta_constraint: constraints.Constraint | None
+
+    def _configure_scaling(
+        self, axis: int | Sequence[int], epsilon: float, center: bool, scale: bool
     ) -> None:
-        super().__init__(**options)
         self.axes = _axes(axis)
         self.axis = self.axes if len(self.axes) > 1 else self.axes[0]
         self.epsilon = real("epsilon", epsilon, low=0.0)
         self.center = flag("center", center)
         self.scale = flag("scale", scale)
-        self.beta_initializer = initializers.resolve(beta_initializer)
-        self.gamma_initializer = initializers.resolve(gamma_initializer)
-        self.beta_regularizer = regularizers.resolve(beta_regularizer)
-        self.gamma_regularizer = regularizers.resolve(gamma_regularizer)
-        self.beta_constraint = constraints.resolve(beta_constraint)
-        self.gamma_constraint = constraints.resolve(gamma_constraint)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         _last_axes(self, self.axes, input_shape)
@@ -78,14 +67,8 @@ class _Scaled(Layer):
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = _last_axes(self, self.axes, input_shape)
-        gamma = Weight(
-            *("gamma", shape, self.gamma_initializer),
-            *(self.gamma_regularizer, self.gamma_constraint),
-        )
-        beta = Weight(
-            *("beta", shape, self.beta_initializer), *(self.beta_regularizer, self.beta_constraint)
-        )
-        return [gamma] * self.scale + [beta] * self.center
+        wanted = {"gamma": self.scale, "beta": self.center}
+        return [self._weight(name, shape) for name, there in wanted.items() if there]
 
     @property
     def gamma(self) -> NDArray[Any] | None:
@@ -162,18 +145,17 @@ class BatchNormalization(_Scaled):
         gamma_constraint: str | constraints.Constraint | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(
-            integer("axis", axis, minimum=-64),
-            *(epsilon, center, scale, beta_initializer, gamma_initializer),
-            *(beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint),
-            **options,
-        )
+        axis = integer("axis", axis, minimum=-64)
+        super().__init__(**options)
+        self._configure_scaling(axis, epsilon, center, scale)
+        self._configure_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+        self._configure_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
         self.momentum = real("momentum", momentum, low=0.0, high=1.0)
         self.moving_mean_initializer = initializers.resolve(moving_mean_initializer)
         self.moving_variance_initializer = initializers.resolve(moving_variance_initializer)
 
-    def op(self) -> Op:
-        return Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]
@@ -240,14 +222,13 @@ class LayerNormalization(_Scaled):
         gamma_constraint: str | constraints.Constraint | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(
-            *(axis, epsilon, center, scale, beta_initializer, gamma_initializer),
-            *(beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint),
-            **options,
-        )
+        super().__init__(**options)
+        self._configure_scaling(axis, epsilon, center, scale)
+        self._configure_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+        self._configure_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
 
-    def op(self) -> Op:
-        return Op("layer_norm", epsilon=self.epsilon, axes=len(self.axes))
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("layer_norm", epsilon=self.epsilon, axes=len(self.axes))]
 
 
 class Normalization(Layer):
@@ -377,8 +358,8 @@ class Normalization(Layer):
                 ) from None
         return input_shape
 
-    def op(self) -> Op:
-        return Op("standardize", axes=len(self.axes), beta=float(self.invert))
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("standardize", axes=len(self.axes), beta=float(self.invert))]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         sizes = _last_axes(self, self.axes, input_shape)

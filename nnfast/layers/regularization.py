@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from nnfast import regularizers
 from nnfast._plan.spec import Op
-from nnfast._utils.checks import real
+from nnfast._utils.checks import Shape, real
 from nnfast.layers.layer import Layer, LayerOptions
 
 
@@ -36,8 +36,8 @@ class Dropout(Layer):
         super().__init__(**options)
         self.rate = real("rate", rate, low=0.0, below=1.0)
 
-    def op(self) -> Op | None:
-        return Op("dropout", alpha=self.rate) if self.rate else None
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("dropout", alpha=self.rate)] if self.rate else []
 
 
 class GaussianNoise(Layer):
@@ -65,8 +65,8 @@ class GaussianNoise(Layer):
         super().__init__(**options)
         self.stddev = real("stddev", stddev, low=0.0)
 
-    def op(self) -> Op | None:
-        return Op("noise", alpha=self.stddev) if self.stddev else None
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return [Op("noise", alpha=self.stddev)] if self.stddev else []
 
 
 class ActivityRegularization(Layer):

@@ -1,4 +1,8 @@
-"""From layers to steps: operations that are folded into others."""
+"""From layers to a list of ops, some of which are folded into others.
+
+Takes the layers, the shapes between them and which of them are trained. Gives `Fused`: the ops of
+training and of inference, and what is folded into reading the input.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from nnfast._plan.spec import IDENTITY, NO_WINDOW, NORMALIZATIONS, LayerSpec, Op
 WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution", "depthwise"})
 
 
-class Step(NamedTuple):
+class SizedOp(NamedTuple):
     """An op, the index of its layer, its flat sizes, and the penalty on its output."""
 
     op: Op
@@ -24,71 +28,92 @@ class Step(NamedTuple):
     activity: tuple[float, float] = (0.0, 0.0)
 
 
-def in_inference(step: Step) -> Step | None:
-    """Return what is left of an op outside of training; a penalty on its output is."""
-    if not step.op.training_only:
-        return step
-    return step._replace(op=IDENTITY) if any(step.activity) else None
+class Fused(NamedTuple):
+    """The ops of training and of inference, at least one each.
+
+    Reading the input computes x·in_scale + in_offset.
+    """
+
+    training: list[SizedOp]
+    inference: list[SizedOp]
+    in_scale: float
+    in_offset: float
 
 
-def final_activation(last: Step) -> str:
+def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]) -> Fused:
+    """Return the ops of a chain of layers.
+
+    Folded are a Rescaling before any other op into reading the input, and an Activation into a
+    linear op before it.
+
+    Parameters
+    ----------
+    layers : sequence of LayerSpec
+    shapes : sequence of tuple of int
+        Of a sample before each layer, and after the last.
+    trained : sequence of bool
+        Whether each layer is trainable; a batch normalization that is not is frozen.
+    """
+    ops: list[SizedOp] = []
+    scale, offset = 1.0, 0.0
+    for index, layer in enumerate(layers):
+        for sized in _ops_of(layer, index, shapes[index], shapes[index + 1], trained[index]):
+            op = sized.op
+            if op.kind == "affine" and not ops and not any(sized.activity):
+                scale, offset = op.alpha * scale, op.alpha * offset + op.beta
+            elif op.kind == "activation" and ops and _takes_activation(ops[-1]):
+                folded = replace(ops[-1].op, activation=op.activation, alpha=op.alpha)
+                ops[-1] = ops[-1]._replace(op=folded, activity=sized.activity)
+            else:
+                ops.append(sized)
+    nothing = [SizedOp(IDENTITY, 0, math.prod(shapes[0]), math.prod(shapes[-1]))]
+    inference = [op for op in map(_in_inference, ops) if op is not None]
+    return Fused(ops or nothing, inference or nothing, scale, offset)
+
+
+def final_activation(last: SizedOp) -> str:
     """Return the activation that a loss may take over: not one whose output has a penalty."""
     return "linear" if any(last.activity) else last.op.activation
 
 
-def fuse(
-    layers: Sequence[LayerSpec], shapes: list[Shape], trained: Sequence[bool]
-) -> tuple[list[Step], float, float]:
-    """Return the ops of the chain, and the scale and offset folded into the gather.
-
-    trained: whether each layer is trainable; a batch normalization that is not is frozen.
-
-    Folded are a Rescaling before any other op, and an Activation into a linear op before it.
-    """
-    steps: list[Step] = []
-    scale, offset = 1.0, 0.0
-    for index, layer in enumerate(layers):
-        regularizer = layer.activity_regularizer
-        activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-        shape = shapes[index]
-        ops = layer.ops(shape)
-        for first in ops[:-1]:
-            n_in, n_out = _sizes(first, shape, shape)
-            steps.append(Step(first, index, n_in, n_out))
-        op = ops[-1] if ops else None
-        if op is not None and op.kind in NORMALIZATIONS and 0 in shape:
-            op = None  # the engine divides by the number of channels
-        if op is None:
-            if not any(activity):
-                continue
-            op = IDENTITY
+def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: bool) -> list[SizedOp]:
+    """Return the ops of one layer; the last has the penalty on the layer's output."""
+    regularizer = layer.activity_regularizer
+    activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
+    # Without channels there is nothing to normalize, and the engine divides by their number.
+    ops = [op for op in layer.ops(shape) if op.kind not in NORMALIZATIONS or 0 not in shape]
+    if not ops and any(activity):
+        ops = [IDENTITY]
+    sized = []
+    for op in ops:
         if op.kind == "batch_norm":
-            op = replace(op, frozen=not trained[index])
-        if op.kind == "affine" and not steps and not any(activity):
-            scale, offset = op.alpha * scale, op.alpha * offset + op.beta
-            continue
-        last = steps[-1] if steps else None
-        if op.kind == "activation" and last is not None and _takes_activation(last):
-            folded = replace(last.op, activation=op.activation, alpha=op.alpha)
-            steps[-1] = last._replace(op=folded, activity=activity)
-            continue
+            op = replace(op, frozen=not trained)
         channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
-        n_in, n_out = _sizes(op, shape, shapes[index + 1])
-        steps.append(Step(op, index, n_in, n_out, channels, activity))
-    return steps, scale, offset
+        sized.append(SizedOp(op, index, *_sizes(op, shape, shape), channels))
+    if sized:
+        n_in, n_out = _sizes(sized[-1].op, shape, out)
+        sized[-1] = sized[-1]._replace(n_in=n_in, n_out=n_out, activity=activity)
+    return sized
 
 
 def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
-    """Return the flat sizes of an op's input and output; a layer of several has other shapes."""
+    """Return the flat sizes of an op's input and output; its window has them if it has one."""
     win = op.window
     if win is NO_WINDOW:
         return math.prod(shape), math.prod(out)
     return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c
 
 
-def _takes_activation(step: Step) -> bool:
+def _takes_activation(sized: SizedOp) -> bool:
     return (
-        step.op.kind in WITH_ACTIVATION
-        and step.op.activation == "linear"
-        and not any(step.activity)
+        sized.op.kind in WITH_ACTIVATION
+        and sized.op.activation == "linear"
+        and not any(sized.activity)
     )
+
+
+def _in_inference(sized: SizedOp) -> SizedOp | None:
+    """Return what is left of an op outside of training; a penalty on its output is."""
+    if not sized.op.training_only:
+        return sized
+    return sized._replace(op=IDENTITY) if any(sized.activity) else None

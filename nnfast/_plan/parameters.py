@@ -1,17 +1,22 @@
-"""Where each array of weights is in the flat range, and what the engine is told of it."""
+"""Where each array of weights is in one flat range, and what the engine is told of it.
+
+Takes what the layers say of their weights. Gives `Parameter`, an array with its offset, the
+engine's description of it, and the fields by which an op refers to it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nnfast._engine import CONSTRAINTS
-from nnfast._plan.spec import LayerSpec, Shape, Weight
+from numpy.typing import NDArray
 
-# The field of an engine's op that knows a weight of this name: by the array's number, or by its
-# place in the flat range.
+from nnfast._engine import CONSTRAINTS
+from nnfast._plan.spec import LayerSpec, Op, Shape, Weight
+
+# The field of an engine's op that refers to a weight of this name, by the array's number.
 ARRAY_FIELDS = {
     "kernel": "w",
     "depthwise_kernel": "w",
@@ -20,7 +25,8 @@ ARRAY_FIELDS = {
     "bias": "b",
     "beta": "b",
 }
-PLACE_FIELDS = {
+# The same for weights that no optimizer changes, by their offset in the flat range.
+OFFSET_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
     "variance": "variance",
@@ -30,7 +36,7 @@ PLACE_FIELDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights, its place in the flat range, and whether the optimizer changes it."""
+    """One array of weights, its offset in the flat range, and whether the optimizer changes it."""
 
     layer: int
     weight: Weight
@@ -49,6 +55,10 @@ class Parameter:
     def size(self) -> int:
         return math.prod(self.weight.shape)
 
+    def view(self, flat: NDArray[Any]) -> NDArray[Any]:
+        """Return the array's part of a flat one."""
+        return flat[self.offset : self.offset + self.size].reshape(self.shape)
+
 
 def describe_parameters(
     layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]
@@ -61,7 +71,7 @@ def describe_parameters(
     ]
 
 
-def keep_places(
+def keep_offsets(
     weights: Sequence[Parameter], before: Sequence[Parameter], n_params: int
 ) -> tuple[Parameter, ...]:
     """Return the weights with the offsets of an earlier plan, whose gradients end at `n_params`.
@@ -114,14 +124,27 @@ def describe_array(parameter: Parameter) -> dict[str, Any]:
     return entry | {"cols": parameter.size // matrices if matrices else 0}
 
 
-def weight_places(
+def layer_references(
     parameters: Sequence[Parameter], arrays: Sequence[Parameter]
 ) -> dict[int, dict[str, int]]:
-    """Return by layer where each weight is: its array's number, or its place in the flat range."""
-    places: dict[int, dict[str, int]] = {}
+    """Return by layer what an op refers to each weight by: an array's number, or an offset.
+
+    arrays: those parameters that an optimizer may change, in the order of their numbers.
+    """
+    references: dict[int, dict[str, int]] = {}
     for p in parameters:
-        if p.name in PLACE_FIELDS:
-            places.setdefault(p.layer, {})[p.name] = p.offset
+        if p.name in OFFSET_FIELDS:
+            references.setdefault(p.layer, {})[p.name] = p.offset
     for i, p in enumerate(arrays):
-        places.setdefault(p.layer, {})[p.name] = i
-    return places
+        references.setdefault(p.layer, {})[p.name] = i
+    return references
+
+
+def weight_fields(op: Op, references: Mapping[str, int]) -> dict[str, int]:
+    """Return the fields of an engine's op that refer to its weights, -1 where it has none."""
+    field_of = ARRAY_FIELDS | OFFSET_FIELDS
+    fields = dict.fromkeys(field_of.values(), -1)
+    for name, reference in references.items():
+        if op.weights is None or name in op.weights:
+            fields[field_of[name]] = reference
+    return fields

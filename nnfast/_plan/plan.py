@@ -1,34 +1,29 @@
-"""From layers to a plan: the op table, the parameters' layout and the arena's layout.
+"""From layers to a plan: the op tables, the parameters' layout and the arena's layout.
 
-Plain integers, offsets in elements; see docs/design.md, "The plan".
+Takes layers and the shape of one sample. Gives a `Plan` of plain integers, offsets in elements,
+from which an engine is made; see docs/design.md, "The plan".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-from nnfast._engine import OPS
-from nnfast._plan.fusion import Step, final_activation, fuse, in_inference
-from nnfast._plan.memory import describe_op, inference_ops, place_statistics, training_ops
+from nnfast._plan.fusion import final_activation, fuse
+from nnfast._plan.memory import make_tables, most_numbers
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
     describe_parameters,
-    keep_places,
+    keep_offsets,
     lay_out,
-    weight_places,
+    layer_references,
 )
-from nnfast._plan.spec import IDENTITY, LayerSpec, Shape, Window
-
-# Ops that copy images into a border of zeros.
-WITH_BORDER = frozenset(OPS[kind] for kind in ("convolution", "depthwise"))
-# That a resampling keeps for each row and column: TAP_SIZE of ``_engine/core.pyx``.
-NUMBERS_OF_TAP = 8
+from nnfast._plan.spec import LayerSpec, Shape
 
 
 @dataclass(frozen=True)
@@ -47,13 +42,13 @@ class Plan:
     in_scale, in_offset : float
         The gather computes x·in_scale + in_offset.
     ops, infer_ops : list of dict
-        The op table for training, and for inference (without dropout, slots reused).
+        The op table for training, and for inference (without dropout, two buffers in turn).
     sensitivity_ops : list of dict
         Like `ops`, with the gradient down to the input.
     width, infer_width, sensitivity_width : int
         Elements of the arena per row of the batch.
     out, infer_out : int
-        Place of the predictions.
+        Offset of the predictions in a row of the arena.
     n_stats : int
         Numbers that the normalizations work with.
     arrays : list of dict
@@ -91,7 +86,7 @@ class Plan:
 
         Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
         """
-        return max(self.n_stats, *(_numbers(op) for op in self.infer_ops))
+        return max(self.n_stats, *map(most_numbers, self.infer_ops))
 
     @property
     def has_untrained_slots(self) -> bool:
@@ -101,28 +96,13 @@ class Plan:
     def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """Yield each array of weights as a part of a flat array, in the order of `parameters`."""
         for p in self.parameters:
-            yield flat[p.offset : p.offset + p.size].reshape(p.shape)
+            yield p.view(flat)
 
     def trained_views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """Yield the arrays among them that the optimizer changes."""
         for p in self.parameters:
             if p.trained:
-                yield flat[p.offset : p.offset + p.size].reshape(p.shape)
-
-
-def _numbers(op: Mapping[str, Any]) -> int:
-    """Return the most numbers that an op keeps of one kind for a sample."""
-    numbers: int = max(op["n_in"], op["n_out"])
-    if op["kind"] == OPS["resample"]:
-        numbers = max(numbers, NUMBERS_OF_TAP * sum(op["resampling"]["n_out"]))
-    elif op["kind"] in WITH_BORDER:
-        win = Window(**op["window"])
-        rows = (win.out_h - 1) * win.stride_h + (win.kernel_h - 1) * win.dilation_h + 1
-        cols = (win.out_w - 1) * win.stride_w + (win.kernel_w - 1) * win.dilation_w + 1
-        channels = win.out_c if op["kind"] == OPS["depthwise"] else win.c
-        bordered = max(rows, win.top + win.h) * max(cols, win.left + win.w) * channels
-        numbers = max(numbers, bordered)
-    return numbers
+                yield p.view(flat)
 
 
 def compile_plan(
@@ -141,8 +121,8 @@ def compile_plan(
     trainable : bool
         Whether layers that are trainable are trained.
     like : Plan, optional
-        A plan of these layers, in which other layers may have been trained. Every weight stays in
-        its place, so that those which have no gradients there are not trained.
+        A plan of these layers, in which other layers may have been trained. Every weight keeps
+        its offset, so that those which have no gradients there are not trained.
 
     Returns
     -------
@@ -160,53 +140,47 @@ def compile_plan(
     >>> plan.n_params, plan.width, plan.final_activation
     (15, 48, 'relu')
     """
-    shapes = [input_shape]
-    for layer in layers:
-        shapes.append(layer.infer_shape(shapes[-1]))
+    shapes = infer_shapes(layers, input_shape)
     # Read once: another thread may freeze a layer meanwhile, and not a part of it may be trained.
     trained_layers = [layer.trainable for layer in layers]
-    steps, scale, offset = fuse(layers, shapes, trained_layers)
-    n_in, n_out = math.prod(input_shape), math.prod(shapes[-1])
-    nothing = [Step(IDENTITY, 0, n_in, n_out)]
-    training = steps or nothing
-    inference = [step for step in map(in_inference, steps) if step is not None] or nothing
-    if not trainable:
-        trained_layers = [False] * len(layers)
-    weights = describe_parameters(layers, shapes, trained_layers)
+    fused = fuse(layers, shapes, trained_layers)
+    wanted = trained_layers if trainable else [False] * len(layers)
+    weights = describe_parameters(layers, shapes, wanted)
     if like is None:
         parameters, n_params = lay_out(weights)
     else:
         n_params = like.n_params
-        parameters = keep_places(weights, like.parameters, n_params)
+        parameters = keep_offsets(weights, like.parameters, n_params)
     arrays = [p for p in parameters if p.weight.trainable]
-    statistics, n_stats = place_statistics(training)
-    places = weight_places(parameters, arrays)
-    bound = [describe_op(step, places, statistics) for step in training]
     trained = frozenset(i for i, p in enumerate(arrays) if p.trained)
-    ops, width = training_ops(bound, trained, to_input=False)
-    sensitivity_ops, sensitivity_width = training_ops(bound, trained, to_input=True)
-    infer_ops, infer_width = inference_ops(
-        [describe_op(step, places, statistics) for step in inference]
-    )
+    tables = make_tables(fused, layer_references(parameters, arrays), trained)
     return Plan(
         input_shape=input_shape,
         output_shape=shapes[-1],
-        n_in=n_in,
-        n_out=n_out,
+        n_in=math.prod(input_shape),
+        n_out=math.prod(shapes[-1]),
         n_params=n_params,
         n_weights=sum(p.size for p in parameters),
-        in_scale=scale,
-        in_offset=offset,
-        ops=ops,
-        width=width,
-        out=ops[-1]["y"],
-        infer_ops=infer_ops,
-        infer_width=infer_width,
-        infer_out=infer_ops[-1]["y"],
-        sensitivity_ops=sensitivity_ops,
-        sensitivity_width=sensitivity_width,
-        n_stats=n_stats,
+        in_scale=fused.in_scale,
+        in_offset=fused.in_offset,
+        ops=tables.training.ops,
+        width=tables.training.width,
+        out=tables.training.out,
+        infer_ops=tables.inference.ops,
+        infer_width=tables.inference.width,
+        infer_out=tables.inference.out,
+        sensitivity_ops=tables.sensitivity.ops,
+        sensitivity_width=tables.sensitivity.width,
+        n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in arrays],
         parameters=parameters,
-        final_activation=final_activation(training[-1]),
+        final_activation=final_activation(fused.training[-1]),
     )
+
+
+def infer_shapes(layers: Sequence[LayerSpec], input_shape: Shape) -> list[Shape]:
+    """Return the shapes of a sample before each layer and after the last."""
+    shapes = [input_shape]
+    for layer in layers:
+        shapes.append(layer.infer_shape(shapes[-1]))
+    return shapes

@@ -1,4 +1,8 @@
-"""What a layer says of itself: its operations and its weights."""
+"""What a layer says of itself: its operations and its weights.
+
+Takes nothing but the engine's names of ops. Gives `Op` and `Weight`, which layers make and the
+other modules read, and `LayerSpec`, what they ask of a layer.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +131,7 @@ class Weight:
     Attributes
     ----------
     name : str
-        A key of `ARRAY_FIELDS` or `PLACE_FIELDS`.
+        A key of `ARRAY_FIELDS` or `OFFSET_FIELDS` of ``parameters.py``.
     shape : tuple of int
     initializer : Initializer
     regularizer : L1L2 or None

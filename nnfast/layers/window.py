@@ -29,6 +29,24 @@ def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
     return tuple(integer(each, size, minimum=1, maximum=LARGEST) for size in entries(name, value))
 
 
+def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[int, int, int]:
+    """Return how a window moves along one axis.
+
+    That is the number of outputs, the zeros before the first element, and the elements from the
+    first of those zeros to the last element that there is or that a window reaches.
+
+    Examples
+    --------
+    >>> span(10, 3, 1, 1, "valid"), span(10, 3, 2, 1, "same"), span(10, 3, 1, 2, "causal")
+    ((8, 0, 10), (5, 0, 11), (10, 4, 14))
+    """
+    reach = (kernel - 1) * rate + 1
+    out = (size - reach if padding == "valid" else size - 1) // stride + 1
+    covered = (out - 1) * stride + reach
+    before = {"valid": 0, "causal": reach - 1, "same": max(0, covered - size) // 2}[padding]
+    return out, before, max(before + size, covered)
+
+
 def channels_last(data_format: str | None) -> str:
     """Return the only layout of images that there is."""
     if data_format is not None and str(data_format) != "channels_last":
@@ -77,51 +95,41 @@ class Windowed(Layer):
             )
 
     def _window(self, shape: Shape, channels: int, groups: int = 1) -> Window:
-        """Return the window over samples of `shape` that makes outputs of so many channels."""
+        """Return the window over samples of `shape` whose outputs have `channels` channels."""
         self._check_images(shape)
-        out, before, reached = [], [], []
-        for size, kernel, stride, rate in zip(
-            shape, self._kernel, self.strides, self.dilation_rate, strict=False
-        ):
-            reach = (kernel - 1) * rate + 1
-            if self.padding == "valid":
-                out.append((size - reach) // stride + 1)
-                before.append(0)
-            elif self.padding == "causal":
-                out.append((size - 1) // stride + 1)
-                before.append(reach - 1)
-            else:
-                out.append((size - 1) // stride + 1)
-                before.append(max(0, (out[-1] - 1) * stride + reach - size) // 2)
-            reached.append(max(before[-1] + size, (out[-1] - 1) * stride + reach))
+        axes = zip(shape[:-1], self._kernel, self.strides, self.dilation_rate, strict=True)
+        out, before, padded = zip(*(span(*axis, self.padding) for axis in axes), strict=True)
+        self._check_spans(shape, (*out, channels), (*padded, shape[-1]))
+        return Window(
+            *self._two(shape[:-1]),
+            shape[-1],
+            *self._two(out),
+            channels,
+            *self._two(self._kernel),
+            *self._two(self.strides),
+            *self._two(self.dilation_rate),
+            *self._two(before, missing=0),
+            groups,
+        )
+
+    def _check_spans(self, shape: Shape, out: Shape, padded: Shape) -> None:
+        """Refuse windows that do not fit into a sample, and samples too large for the engine."""
         if min(out) < 1:
             dilated = f" with dilation {self.dilation_rate}" if max(self.dilation_rate) > 1 else ""
             raise ValueError(
                 f"{self._label()} has a window of {self._kernel}{dilated}, larger than its input "
                 f"of shape {shape}: take a smaller one or padding='same'"
             )
-        if max(math.prod(reached) * shape[-1], math.prod(out) * channels) > LARGEST_IMAGE:
+        if max(math.prod(padded), math.prod(out)) > LARGEST_IMAGE:
             raise ValueError(
-                f"{self._label()} makes samples of shape {(*out, channels)} from padded ones of "
-                f"shape {(*reached, shape[-1])}; the engine takes up to {LARGEST_IMAGE} numbers "
-                "in one"
+                f"{self._label()} makes samples of shape {out} from padded ones of shape "
+                f"{padded}; the engine takes up to {LARGEST_IMAGE} numbers in one"
             )
 
-        def two(values: Sequence[int], missing: int = 1) -> tuple[int, int]:
-            row, column = (missing,) * (2 - self.rank) + tuple(values)
-            return row, column
-
-        return Window(
-            *two(shape[:-1]),
-            shape[-1],
-            *two(out),
-            channels,
-            *two(self._kernel),
-            *two(self.strides),
-            *two(self.dilation_rate),
-            *two(before, 0),
-            groups,
-        )
+    def _two(self, values: tuple[int, ...], missing: int = 1) -> tuple[int, int]:
+        """Return a value for rows and one for columns; a sequence is an image of one row."""
+        row, column = (missing,) * (2 - self.rank) + values
+        return row, column
 
     def _outputs(self, win: Window) -> Shape:
         return (win.out_h, win.out_w, win.out_c)[2 - self.rank :]

@@ -831,6 +831,12 @@ def test_csv_logger_makes_a_file_that_can_be_read(tmp_path: Path) -> None:
     assert table["mae"].tolist() == history.history["mae"]
 
 
+def test_csv_logger_needs_the_beginning_of_training(tmp_path: Path) -> None:
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    with pytest.raises(RuntimeError, match="on_train_begin must be called before on_epoch_end"):
+        log.on_epoch_end(0, {"loss": 1.0})
+
+
 def test_epoch_callbacks_do_not_slow_the_batches() -> None:
     """Some 20 µs of an epoch, and nothing of its batches: a loop over batches takes seconds."""
     x, y = np.ones((40_000, 1), np.float32), np.ones((40_000, 1), np.float32)

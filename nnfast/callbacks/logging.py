@@ -63,7 +63,10 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         import csv
 
-        assert self._file is not None
+        if self._file is None:
+            raise RuntimeError(
+                "CSVLogger has no open file: on_train_begin must be called before on_epoch_end"
+            )
         logs = logs or {}
         writer = csv.writer(self._file, delimiter=self.separator)
         if not self._keys:

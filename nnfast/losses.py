@@ -79,7 +79,7 @@ class Loss(registry.Configured):
     target_advice : str
         What to do about targets outside of it.
     is_function : bool
-        True if it is a function of the caller's, which the engine calls.
+        True if it is a user-defined function, which the engine calls.
     levels : tuple of float
         The loss's number, or one for each output.
     """
@@ -151,7 +151,7 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """l = mean over the outputs of |ŷ − y|; the slope at 0 is 0.
+    """l = mean over the outputs of |ŷ − y|; the derivative at 0 is 0.
 
     Examples
     --------
@@ -472,14 +472,14 @@ class FunctionLoss(Loss):
             targets: Array, numbers: Any, outputs: Any, weight: Any, values: Any, gradient: Any
         ) -> None:
             y_pred = np.asarray(outputs)
-            value, slopes = self.rows(
+            value, derivatives = self.rows(
                 targets[np.asarray(numbers)[0]],
                 y_pred.reshape(len(y_pred), *one),
                 np.asarray(weight)[0],
             )
             # A value that is not finite ends training before the weights take the gradient.
-            np.asarray(values)[0] = value if np.isfinite(slopes).all() else np.nan
-            np.asarray(gradient)[:] = slopes.reshape(y_pred.shape)
+            np.asarray(values)[0] = value if np.isfinite(derivatives).all() else np.nan
+            np.asarray(gradient)[:] = derivatives.reshape(y_pred.shape)
 
         return call
 

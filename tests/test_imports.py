@@ -85,6 +85,16 @@ def test_no_circle_of_modules_or_of_folders() -> None:
     list(TopologicalSorter(folders).static_order())
 
 
+def test_names_that_cross_modules_have_no_underscore() -> None:
+    """Only modules themselves have one: `from nnfast import _engine`."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nnfast"):
+                names = {f"{node.module}.{alias.name}" for alias in node.names} - MODULES
+                private = {name for name in names if name.rpartition(".")[2][:1] == "_"}
+                assert private <= {"nnfast._version.__version__"}, f"{path}: {private}"
+
+
 def test_floors_see_every_import(tmp_path: Path) -> None:
     """The parser finds the imports that the tests above are about."""
     source = tmp_path / "some.py"

@@ -47,7 +47,7 @@ class OpTables(NamedTuple):
     """The tables of a plan, and how many numbers the normalizations work with."""
 
     training: OpTable
-    sensitivity: OpTable
+    input_gradient: OpTable
     inference: OpTable
     n_stats: int
 
@@ -74,7 +74,7 @@ def make_tables(
     training = [describe(sized) for sized in fused.training]
     return OpTables(
         training=training_table(training, trained, to_input=False),
-        sensitivity=training_table(training, trained, to_input=True),
+        input_gradient=training_table(training, trained, to_input=True),
         inference=inference_table([describe(sized) for sized in fused.inference]),
         n_stats=n_stats,
     )
@@ -202,7 +202,7 @@ def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
     return OpTable(placed, 2 * widest)
 
 
-def most_numbers(op: Mapping[str, Any]) -> int:
+def numbers_kept(op: Mapping[str, Any]) -> int:
     """Return the most numbers that an engine's op keeps of one kind for a sample.
 
     Its input, its output, an image with its border, or a resampling's rows and columns.

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._plan.fusion import final_activation, fuse
-from nnfast._plan.memory import make_tables, most_numbers
+from nnfast._plan.memory import make_tables, numbers_kept
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
@@ -86,7 +86,7 @@ class Plan:
 
         Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
         """
-        return max(self.n_stats, *map(most_numbers, self.infer_ops))
+        return max(self.n_stats, *map(numbers_kept, self.infer_ops))
 
     @property
     def has_untrained_slots(self) -> bool:
@@ -169,8 +169,8 @@ def compile_plan(
         infer_ops=tables.inference.ops,
         infer_width=tables.inference.width,
         infer_out=tables.inference.out,
-        sensitivity_ops=tables.sensitivity.ops,
-        sensitivity_width=tables.sensitivity.width,
+        sensitivity_ops=tables.input_gradient.ops,
+        sensitivity_width=tables.input_gradient.width,
         n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in arrays],
         parameters=parameters,

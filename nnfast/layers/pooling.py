@@ -48,7 +48,7 @@ class MaxPooling2D(_Pooling):
     pool_size : int or tuple of int, default 2
         Height and width of the window.
     strides : int or tuple of int, optional
-        By default the pool size: windows side by side.
+        By default the pool size: contiguous windows.
     padding : {"valid", "same"}, default "valid"
         With "same" windows may reach over the edge, where nothing counts.
     data_format : {None, "channels_last"}

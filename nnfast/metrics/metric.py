@@ -62,7 +62,7 @@ class Metric(registry.Configured):
         self.name = optional_text("name", name)
 
     def fitted(self, y: Array, n_out: int) -> Array:
-        """Return targets for a loss of the caller's, of any shape, as `totals` takes them.
+        """Return targets for a user-defined loss, of any shape, as `totals` takes them.
 
         Raises
         ------
@@ -168,13 +168,13 @@ class MeanDown(Mean):
 
 
 class FunctionMetric(Metric):
-    """A function of the caller's as a metric.
+    """A user-defined function as a metric.
 
     Parameters
     ----------
     function : callable
         ``function(y_true, y_pred)`` of all rows of an epoch, y_true (n, n_out) or (n,) class
-        indices, or what a loss of the caller's is given, y_pred (n, n_out); returns a number, or
+        indices, or what a user-defined loss is given, y_pred (n, n_out); returns a number, or
         one for each row, to be averaged. It is called for each batch, and the results are
         averaged, where batches are all there is: in `update_state`, in the logs of batches, and
         on generators and their kin.

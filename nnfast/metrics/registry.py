@@ -117,7 +117,7 @@ def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric
 
 
 def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
-    """Return JSON descriptions, without functions of the caller's, which cannot be written."""
+    """Return JSON descriptions, without user-defined functions, which cannot be written."""
     own = [name_of(entry) for entry in entries if isinstance(entry, FunctionMetric)]
     if own:
         warnings.warn(

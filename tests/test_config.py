@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_layer import LAYERS
 
 import nnfast
 from nnfast import (
@@ -130,122 +131,6 @@ def test_unknown_names(module: Any, what: str, table: Mapping[str, Any]) -> None
 def test_activations(name: str) -> None:
     thing = activations.get(name)
     assert activations.deserialize(activations.serialize(thing)) is thing
-
-
-# One of every layer, with arguments that are not the defaults, for samples of four numbers (or
-# as it says itself).
-NORM = {
-    "epsilon": 0.01,
-    "center": True,
-    "scale": True,
-    "beta_initializer": initializers.Constant(0.5),
-    "gamma_initializer": initializers.RandomUniform(0.5, 2.0, seed=1),
-    "beta_regularizer": "l1",
-    "gamma_regularizer": regularizers.L1L2(0.1, 0.2),
-    "beta_constraint": "non_neg",
-    "gamma_constraint": constraints.MaxNorm(1.5),
-}
-IMAGE = (4, 5, 2)
-CONV: dict[str, Any] = {
-    "padding": "same",
-    "data_format": "channels_last",
-    "activation": "tanh",
-    "use_bias": True,
-    "bias_initializer": initializers.Constant(0.5),
-    "bias_regularizer": "l1",
-    "bias_constraint": "non_neg",
-}
-KERNEL = {
-    "kernel_initializer": initializers.HeNormal(seed=1),
-    "kernel_regularizer": "l2",
-    "kernel_constraint": constraints.MaxNorm(1.5, axis=(0, 1)),
-}
-DEPTHWISE: dict[str, Any] = {
-    "depth_multiplier": 2,
-    "depthwise_initializer": initializers.RandomUniform(0.5, 2.0, seed=1),
-    "depthwise_regularizer": "l1",
-    "depthwise_constraint": constraints.MaxNorm(1.5, axis=(0, 1, 2)),
-}
-POOL: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
-GLOBAL: dict[str, Any] = {"data_format": "channels_last", "keepdims": True}
-LAYERS: dict[str, Callable[[], layers.Layer]] = {
-    "Dense": lambda: layers.Dense(
-        3,
-        "relu",
-        kernel_initializer=initializers.HeNormal(seed=1),
-        bias_initializer=initializers.Constant(2.0),
-        kernel_regularizer="l2",
-        bias_regularizer=regularizers.L1(0.5),
-        kernel_constraint=constraints.UnitNorm(axis=(0, 1)),
-        bias_constraint="non_neg",
-        activity_regularizer="l1",
-        input_dim=4,
-    ),
-    "Activation": lambda: layers.Activation(activations.softmax),
-    "Dropout": lambda: layers.Dropout(0.25, name="mine"),
-    "GaussianNoise": lambda: layers.GaussianNoise(0.25, activity_regularizer="l2"),
-    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1, l2=0.2),
-    "BatchNormalization": lambda: layers.BatchNormalization(
-        axis=1,
-        momentum=0.5,
-        moving_mean_initializer=initializers.Constant(0.25),
-        moving_variance_initializer=initializers.Constant(2.0),
-        **NORM,
-    ),
-    "LayerNormalization": lambda: layers.LayerNormalization(
-        axis=[1, 2], input_shape=(2, 2), **NORM
-    ),
-    "Normalization": lambda: layers.Normalization(
-        mean=[1.0, 2.0, 3.0, 4.0], variance=2.0, invert=True
-    ),
-    "Flatten": lambda: layers.Flatten(input_shape=(2, 2)),
-    "Reshape": lambda: layers.Reshape((2, -1)),
-    "Rescaling": lambda: layers.Rescaling(0.5, offset=1.0, dtype="float32"),
-    "ZeroPadding2D": lambda: layers.ZeroPadding2D(
-        ((1, 0), (2, 3)), "channels_last", input_shape=IMAGE
-    ),
-    "UpSampling2D": lambda: layers.UpSampling2D(
-        (2, 3), "channels_last", "bilinear", input_shape=IMAGE
-    ),
-    "RandomFlip": lambda: layers.RandomFlip(
-        "vertical", 3, data_format="channels_last", input_shape=IMAGE
-    ),
-    "RandomTranslation": lambda: layers.RandomTranslation(
-        *(0.3, (-0.2, 0.1), "nearest", "nearest", 3, 0.5, "channels_last"), input_shape=IMAGE
-    ),
-    "RandomCrop": lambda: layers.RandomCrop(2, 3, 3, "channels_last", input_shape=IMAGE),
-    "Conv1D": lambda: layers.Conv1D(
-        6, 3, dilation_rate=2, groups=2, strides=1, input_shape=(9, 4), **CONV, **KERNEL
-    ),
-    "Conv2D": lambda: layers.Conv2D(
-        6, (2, 3), strides=(2, 1), groups=2, input_shape=(5, 6, 4), **CONV, **KERNEL
-    ),
-    "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(
-        (2, 3), strides=2, dilation_rate=1, input_shape=(5, 6, 3), **CONV, **DEPTHWISE
-    ),
-    "SeparableConv2D": lambda: layers.SeparableConv2D(
-        5,
-        2,
-        dilation_rate=2,
-        pointwise_initializer=initializers.HeNormal(seed=1),
-        pointwise_regularizer="l2",
-        pointwise_constraint=constraints.MaxNorm(1.5, axis=2),
-        input_shape=(5, 6, 3),
-        **CONV,
-        **DEPTHWISE,
-    ),
-    "MaxPooling1D": lambda: layers.MaxPooling1D(3, 2, input_shape=(7, 2), **POOL),
-    "MaxPooling2D": lambda: layers.MaxPooling2D((3, 2), (1, 2), input_shape=(5, 6, 3), **POOL),
-    "AveragePooling1D": lambda: layers.AveragePooling1D(3, 2, input_shape=(7, 2), **POOL),
-    "AveragePooling2D": lambda: layers.AveragePooling2D(3, (1, 2), input_shape=(5, 6, 3), **POOL),
-    "GlobalMaxPooling1D": lambda: layers.GlobalMaxPooling1D(input_shape=(7, 2), **GLOBAL),
-    "GlobalMaxPooling2D": lambda: layers.GlobalMaxPooling2D(input_shape=(5, 6, 3), **GLOBAL),
-    "GlobalAveragePooling1D": lambda: layers.GlobalAveragePooling1D(input_shape=(7, 2), **GLOBAL),
-    "GlobalAveragePooling2D": lambda: layers.GlobalAveragePooling2D(
-        input_shape=(5, 6, 3), **GLOBAL
-    ),
-    "InputLayer": lambda: layers.Input((4,)),
-}
 
 
 def test_there_is_one_of_every_layer() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_config import LAYERS
+from every_layer import LAYERS
 
 import nnfast
 from nnfast import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_layer import LAYERS
 from helpers import differences, plain_loss, randomize
-from test_config import LAYERS
 
 import nnfast
 from nnfast import Sequential, callbacks, layers, optimizers

@@ -863,7 +863,7 @@ def test_docstring_examples(name):
 
 
 def test_the_code_of_the_documentation_runs(capsys):
-    text = (Path(__file__).parent.parent / "docs/estimators.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs/estimators.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     exec(compile(code, "estimators.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0.9

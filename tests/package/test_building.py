@@ -13,7 +13,7 @@ import pytest
 
 import nnfast
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # Small modules under the names of the engine's: the flags are those of the real ones.
 STUB = """

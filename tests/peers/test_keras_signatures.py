@@ -18,7 +18,7 @@ import pytest
 
 from nnfast import keras
 
-PAGE = Path(__file__).parents[1] / "docs/coming-from-keras.md"
+PAGE = Path(__file__).parents[2] / "docs/coming-from-keras.md"
 FAMILIES = (
     *("layers", "losses", "optimizers", "metrics", "initializers", "regularizers", "constraints"),
     *("callbacks", "optimizers.schedules"),

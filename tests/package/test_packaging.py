@@ -11,7 +11,7 @@ import pytest
 
 import nnfast
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXTRAS = {"sklearn", "plot", "progress", "demo", "test", "bench", "dev", "all"}
 
 

@@ -21,7 +21,7 @@ from reference import Adam, Network
 import nnfast
 from nnfast import cli, datasets
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 CODES = {
     np.dtype(np.uint8): 0x08,

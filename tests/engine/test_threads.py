@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,6 @@ from nnfast import _engine, layers
 from nnfast._engine import cgroup, core
 
 X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
-OPENMP = core.describe(_engine._tables[0])["openmp"]
-FEW_THREADS = str(Path(__file__).with_name("few_threads_programs.py"))
-few_threads = pytest.mark.skipif(sys.platform != "linux", reason="limits a process by Linux' means")
 
 
 @pytest.fixture
@@ -207,70 +201,3 @@ def test_zeros_in_some_rows_change_no_bit(dtype: str) -> None:
                     assert_array_equal(a, b, err_msg=f"seed {seed}, {threads} threads")
     finally:
         _engine.force_threads(0)
-
-
-def threads_left(program: str, extra: int, **environment: str) -> int:
-    """Run a program that may start so many threads; return how many there are at its end."""
-    package = os.path.dirname(os.path.dirname(nnfast.__file__))
-    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
-    threads = {"OMP_NUM_THREADS": "6", "OPENBLAS_NUM_THREADS": "1", **environment}
-    done = subprocess.run(
-        [sys.executable, FEW_THREADS, program, str(extra)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": paths, **threads},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return int(done.stdout)
-
-
-def most(extra: int) -> int:
-    """Return the threads of a process that may start so many: without OpenMP it starts none."""
-    return 1 + extra if OPENMP else 1
-
-
-@few_threads
-@pytest.mark.parametrize(
-    ("program", "extra"),
-    [
-        ("limited", 0),
-        ("limited", 1),
-        ("limited", 2),
-        ("growing", 1),
-        ("again", 2),
-        ("own_choice", 0),
-        ("own_choice", 1),
-    ],
-)
-def test_a_team_has_the_threads_that_can_be_started(program: str, extra: int) -> None:
-    if os.geteuid() != 0 and extra:
-        pytest.skip("other processes of this user count for its limit")
-    assert threads_left(program, extra) == most(extra)
-
-
-# Where a team has ended its surplus, which takes a moment, the next one may find fewer free.
-@few_threads
-@pytest.mark.parametrize("extra", [0, 2, 5])
-@pytest.mark.parametrize("program", ["growing", "several", "forks"])
-def test_teams_callers_and_forked_children_share_what_there_is(program: str, extra: int) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("other processes of this user count for its limit")
-    assert 1 <= threads_left(program, extra) <= most(1 + extra)
-
-
-@few_threads
-@pytest.mark.parametrize("extra", [0, 2])
-def test_a_team_has_the_threads_whose_stacks_fit_into_memory(extra: int) -> None:
-    resource = pytest.importorskip("resource")
-    assert threads_left("little_memory", extra, OMP_STACKSIZE="1G") == most(extra)
-    assert threads_left("little_memory", extra, OMP_STACKSIZE=" 1048576 ") == most(extra)
-    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    if hard not in (-1, resource.RLIM_INFINITY) and hard < 2**30:
-        return
-    resource.setrlimit(resource.RLIMIT_STACK, (2**30, hard))
-    try:
-        assert threads_left("little_memory", extra) == most(extra)
-    finally:
-        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))

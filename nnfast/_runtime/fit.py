@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 MOST_STEPS_UNSEEN = 1 << 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
     """The checked arguments of `fit` that are not data."""
 
@@ -50,7 +50,7 @@ class Options:
         return epoch + 1 in self.validation_freq
 
 
-@dataclass(frozen=True)
+@dataclass
 class FitContext:
     """What `fit` has besides its data.
 
@@ -225,7 +225,7 @@ class ArrayFit(FitLoop):
 
     @property
     def rows_per_epoch(self) -> int:
-        return int(self.rows_of_pass[: self.steps_per_epoch].sum())
+        return min(len(self.samples), self.steps_per_epoch * self.batch_size)
 
     def _ready(self, epoch: int) -> bool:
         steps = self.options.steps_per_epoch

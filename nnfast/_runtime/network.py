@@ -46,6 +46,9 @@ class Network:
         Whether `trainable`, of the network or of a layer, was set since the plan was made.
     shared : bool
         Whether a layer may be in another network, too.
+    direct : bool
+        Whether the engine can predict from what the user passes: its rows of outputs are samples,
+        and no other network has written the weights.
     """
 
     def __init__(
@@ -60,9 +63,9 @@ class Network:
         self.layers = list(layers)
         self.trainable = trainable
         self.trainable_set = False
-        self.shared = False
         self.seed = 0
         self.engine = Engine(plan, dtype.name)
+        self.share(False)
         self._views: list[dict[str, Array]] = [{} for _ in self.layers]
 
     @classmethod
@@ -123,7 +126,8 @@ class Network:
             others = [other for other in self._others(layer) if other is not replaced]
             layer.networks = [weakref.ref(network) for network in (*others, self)]
             for other in others:
-                self.shared = other.shared = True
+                self.share(True)
+                other.share(True)
             layer.bind(own, self.engine, frozenset(names))
 
     def _others(self, layer: Layer) -> list[Network]:
@@ -142,7 +146,12 @@ class Network:
         if not any(self._others(layer) for layer in self.layers):
             # The others are gone: the weights need not be in their memory any longer.
             self._move_layers()
-            self.shared = False
+            self.share(False)
+
+    def share(self, shared: bool) -> None:
+        """Note whether a layer may be in another network, too."""
+        self.shared = shared
+        self.direct = self.engine.plain_rows and not shared
 
     def claim(self) -> None:
         """Make this the network that writes the weights of its layers."""

@@ -9,23 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.arrays import features
 from nnfast._engine import Data, Engine
 from nnfast._runtime.network import Network
 from nnfast.callbacks import CallbackList
 from nnfast.callbacks.protocol import WatchedModel
 
 Array = NDArray[Any]
-
-
-def predict(network: Network, x: object) -> Array:
-    """Return the outputs for `x`, which is checked here."""
-    engine = network.engine
-    if engine.plain_rows and not network.shared:
-        out = engine.predict(x)  # None: not what it reads in place
-        if out is not None:
-            return out
-    return forward(network, features("x", x, engine.input_shape, network.dtype))
 
 
 def forward(network: Network, rows: Array) -> Array:

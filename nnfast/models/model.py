@@ -26,7 +26,7 @@ from nnfast._runtime.divergence import BEFORE, warn_diverged
 from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluation
 from nnfast._runtime.fit import ArrayFit, FitContext, FitLoop, Options, StreamFit
 from nnfast._runtime.network import Network
-from nnfast._runtime.predict import predict, predict_batches
+from nnfast._runtime.predict import forward, predict_batches
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.assign import assign
@@ -517,12 +517,11 @@ class Model(ABC):
             )
             share = checks.real("validation_split", validation_split, low=0.0, below=1.0)
             check_single_weighting(class_weight, sample_weight)
-            validation = partial(
-                self._validation,
-                steps=checks.optional_integer("validation_steps", validation_steps),
-                batch_size=checks.optional_integer("validation_batch_size", validation_batch_size)
+            test_options = (
+                checks.optional_integer("validation_steps", validation_steps),
+                checks.optional_integer("validation_batch_size", validation_batch_size)
                 or batch_size,
-                callbacks=callback_list,
+                callback_list,
             )
             loop: FitLoop
             if batches.is_stream(x):
@@ -530,9 +529,8 @@ class Model(ABC):
                 checks.batch_size(batch_size, _ANY_ROWS)
                 stream = Stream(x, steps, self._order if options.shuffle else None)
                 trainer, check = self._stream("fit", class_weight, stream, "epoch 1")
-                context = FitContext(
-                    self, trainer, options, callback_list, validation(validation_data)
-                )
+                test = self._validation(validation_data, *test_options)
+                context = FitContext(self, trainer, options, callback_list, test)
                 loop = StreamFit(stream, check, context)
             else:
                 trainer, train = self._samples("fit", x, y, sample_weight)
@@ -541,9 +539,8 @@ class Model(ABC):
                 if class_weight is not None:
                     train = train.with_class_weight(class_weight)
                 size = checks.batch_size(batch_size, len(train), steps)
-                context = FitContext(
-                    self, trainer, options, callback_list, validation(validation_data)
-                )
+                test = self._validation(validation_data, *test_options)
+                context = FitContext(self, trainer, options, callback_list, test)
                 loop = ArrayFit(train, size, context)
             self._keep_history(callback_list.history)
             try:
@@ -857,7 +854,12 @@ class Model(ABC):
         network = self._network
         if network is None:
             network, x = self._built_for(x)
-        return predict(network, x)
+        if network.direct:
+            outputs = network.engine.predict(x)  # None: not what it reads in place
+            if outputs is not None:
+                return outputs
+        rows = arrays.features("x", x, network.engine.input_shape, self._dtype)
+        return forward(network, rows)
 
     # ---- gradients -------------------------------------------------------------------------------
 

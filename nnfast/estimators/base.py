@@ -1,12 +1,10 @@
-"""What the estimators have in common: parameters, initial weights, fit and outputs."""
+"""What the estimators have in common: initial weights, fit, files and outputs."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from numbers import Integral, Real
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,77 +14,35 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast import activations, optimizers
 from nnfast._data import arrays
 from nnfast._utils import checks
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.estimators import lbfgs
-from nnfast.estimators.architecture import Architecture, Network, sizes_of
-from nnfast.estimators.compat import (
-    Interval,
-    Options,
-    StrOptions,
-    check_sample_weight,
-    fit_context,
-    validate_data,
-)
+from nnfast.estimators.architecture import Network, sizes_of
+from nnfast.estimators.compat import check_sample_weight, fit_context, validate_data
 from nnfast.estimators.convert import adopt
 from nnfast.estimators.objective import Objective
+from nnfast.estimators.parameters import (
+    CONSTRAINTS,
+    STOCHASTIC,
+    architecture_of,
+    callbacks_of,
+    hidden_activations,
+    hidden_units,
+    optimizer_kind,
+    optimizer_of,
+)
 from nnfast.estimators.rows import Rows, predict
-from nnfast.estimators.stopping import Training, callbacks_of, optimizer_kind, optimizer_of
+from nnfast.estimators.stopping import Training
 from nnfast.initializers import blocks
 
 Array = NDArray[Any]
-
-# scikit-learn's names where they differ from the engine's.
-ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
-STOCHASTIC = ("adam", "sgd")
-
-
-def entries(given: Any) -> list[Any] | None:
-    """Return the entries of a list, a tuple or an array, None of a single value."""
-    if isinstance(given, (str, Mapping)) or not hasattr(given, "__len__"):
-        return None
-    return None if isinstance(given, np.ndarray) and not given.ndim else list(given)
 
 
 class BaseMLP(BaseEstimator, ABC):
     """Base of MLPClassifier and MLPRegressor."""
 
-    # The checks are scikit-learn's own: what they refuse, and how, is the same.
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({*activations.TABLE, *ACTIVATIONS}), "array-like", callable],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
-        "normalization": [StrOptions({"batch", "layer"}), None],
-        "optimizer": [StrOptions(set(optimizers.TABLE)), optimizers.Optimizer, None],
-        "callbacks": "no_validation",
-        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-    }
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
 
     # ---- what the two differ in ------------------------------------------------------------------
 
@@ -120,74 +76,6 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the samples' weights with those of their classes."""
         return weight
 
-    # ---- parameters ------------------------------------------------------------------------------
-
-    def _hidden(self) -> list[int]:
-        several = entries(self.hidden_layer_sizes)
-        hidden = [self.hidden_layer_sizes] if several is None else several
-        if any(isinstance(units, Integral) and units <= 0 for units in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        return [
-            checks.integer("each entry of hidden_layer_sizes", units, minimum=1) for units in hidden
-        ]
-
-    def _activations(self, hidden: int) -> tuple[activations.Activation, ...]:
-        given = self.activation
-        several = entries(given)
-        names = [given] * hidden if several is None else several
-        if len(names) != hidden:
-            raise ValueError(
-                f"activation must be one, or one for each of the {hidden} hidden layers; received "
-                f"{given!r}"
-            )
-        return tuple(
-            activations.resolve(ACTIVATIONS.get(name, name) if isinstance(name, str) else name)
-            for name in names
-        )
-
-    def _dropout(self, hidden: int) -> tuple[float, ...]:
-        given = self.dropout
-        several = entries(given)
-        if several is None:
-            return (float(given),) * hidden
-        if len(several) != hidden:
-            raise ValueError(
-                f"dropout must be one rate, or one for each of the {hidden} hidden layers; "
-                f"received {given!r}"
-            )
-        return tuple(
-            checks.real("each entry of dropout", rate, low=0.0, below=1.0) for rate in several
-        )
-
-    def _given_optimizer(self) -> optimizers.Optimizer | None:
-        """Return a new optimizer as `optimizer` says, None where `solver` decides."""
-        if self.optimizer is None:
-            return None
-        if isinstance(self.optimizer, str):
-            made = optimizers.resolve(self.optimizer)
-            made.learning_rate = float(self.learning_rate_init)
-            return made
-        return deepcopy(optimizers.resolve(self.optimizer))
-
-    def _architecture(self, sizes: Sequence[int]) -> Architecture:
-        hidden = len(sizes) - 2
-        stochastic = self.solver in STOCHASTIC
-        dropout = self._dropout(hidden)
-        if not stochastic and (any(dropout) or self.normalization == "batch"):
-            raise ValueError(
-                "solver='lbfgs' sees all rows at once: it goes with neither dropout nor "
-                "normalization='batch'"
-            )
-        return Architecture(
-            sizes=tuple(sizes),
-            activations=self._activations(hidden),
-            output=ACTIVATIONS.get(self.out_activation_, self.out_activation_),
-            # L-BFGS adds the penalty itself, once for all rows.
-            alpha=float(self.alpha) if stochastic else 0.0,
-            dropout=dropout,
-            normalization=self.normalization,
-        )
-
     # ---- the network -----------------------------------------------------------------------------
 
     def _draw(self, sizes: Sequence[int], network: Network) -> None:
@@ -195,7 +83,7 @@ class BaseMLP(BaseEstimator, ABC):
         # scikit-learn looks at the hidden layers' activation for the output's weights, too.
         names = network.architecture.activations
         if not names and isinstance(self.activation, str):
-            names = self._activations(1)
+            names = hidden_activations(self, 1)
         for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
             logistic = bool(names) and names[min(i, len(names) - 1)].name == "sigmoid"
             bound = np.sqrt((2.0 if logistic else 6.0) / (sizes[i] + sizes[i + 1]))
@@ -210,7 +98,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._output_activation()
         self.__dict__.pop("_optimizer", None)
-        network = Network(self._architecture(sizes), dtype)
+        network = Network(architecture_of(self, sizes, self.out_activation_), dtype)
         self._draw(sizes, network)
         self._network = network
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
@@ -254,7 +142,7 @@ class BaseMLP(BaseEstimator, ABC):
         `coefs_` and `intercepts_` may have been set element by element since.
         """
         coefs, intercepts = self.coefs_, self.intercepts_
-        architecture = self._architecture(sizes_of(coefs))
+        architecture = architecture_of(self, sizes_of(coefs), self.out_activation_)
         network: Network | None = self.__dict__.get("_network")
         if network is None or network.architecture != architecture:
             before, dtype = network, np.dtype(np.asarray(coefs[0]).dtype)
@@ -333,7 +221,7 @@ class BaseMLP(BaseEstimator, ABC):
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
     ) -> Self:
-        hidden = self._hidden()
+        hidden = hidden_units(self)
         callbacks = callbacks_of(self)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._check_data(X, y, incremental, first)

@@ -23,6 +23,7 @@ from nnfast.estimators.compat import (
     fit_context,
     validate_data,
 )
+from nnfast.estimators.parameters import CONSTRAINTS
 
 Array = NDArray[Any]
 
@@ -122,7 +123,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast.estimators.stopping import optimizer_of
+from nnfast.estimators.parameters import optimizer_of
 
 if TYPE_CHECKING:
     from nnfast.estimators.base import BaseMLP

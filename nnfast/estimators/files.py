@@ -20,10 +20,15 @@ from nnfast._utils.assign import assign_named
 from nnfast._utils.checks import flag, integer
 from nnfast._utils.registry import choose, describe
 from nnfast.estimators.architecture import Network, sizes_of
-from nnfast.estimators.base import STOCHASTIC, entries
 from nnfast.estimators.classifier import MLPClassifier
+from nnfast.estimators.parameters import (
+    STOCHASTIC,
+    architecture_of,
+    entries,
+    hidden_units,
+    with_policy,
+)
 from nnfast.estimators.regressor import MLPRegressor
-from nnfast.estimators.stopping import with_policy
 
 if TYPE_CHECKING:
     from nnfast.estimators.base import BaseMLP
@@ -59,9 +64,10 @@ def contents(
     network = estimator._fitted()
     if estimator.solver in STOCHASTIC and not hasattr(estimator, "_no_improvement_count"):
         raise ValueError("solver is not that of the last fit: fit again")
-    if estimator._hidden() != list(network.architecture.sizes[1:-1]) or (
-        estimator._architecture(network.architecture.sizes) != network.architecture
-        or estimator._output_activation() != estimator.out_activation_
+    sizes, output = network.architecture.sizes, estimator.out_activation_
+    if hidden_units(estimator) != list(sizes[1:-1]) or (
+        architecture_of(estimator, sizes, output) != network.architecture
+        or estimator._output_activation() != output
     ):
         raise ValueError("parameters of the network are not those of the last fit: fit again")
     arrays = _named(network)
@@ -126,7 +132,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
             raise ValueError(f"attributes are missing: {sorted(missing)}")
     coefs = _coefs(arrays)
     sizes = sizes_of(coefs)
-    if estimator._hidden() != list(sizes[1:-1]):
+    if hidden_units(estimator) != list(sizes[1:-1]):
         raise ValueError(f"hidden_layer_sizes are not those of its layers, {sizes}")
     estimator.n_features_in_, estimator.n_outputs_ = sizes[0], sizes[-1]
     estimator.n_layers_ = len(sizes)
@@ -140,7 +146,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     elif len(estimator._quantiles()) not in (0, 1, sizes[-1]):
         raise ValueError(f"its quantiles are not {sizes[-1]}")
     estimator.out_activation_ = estimator._output_activation()
-    network = Network(estimator._architecture(sizes), coefs[0].dtype)
+    network = Network(architecture_of(estimator, sizes, estimator.out_activation_), coefs[0].dtype)
     places = _named(network)
     if description["training"] is not None:
         places |= _take_training(estimator, network, arrays, description["training"])

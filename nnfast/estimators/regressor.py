@@ -13,8 +13,9 @@ from sklearn.utils.metaestimators import available_if
 
 from nnfast._utils import checks
 from nnfast.estimators import objective
-from nnfast.estimators.base import BaseMLP, entries
+from nnfast.estimators.base import BaseMLP
 from nnfast.estimators.compat import Interval, StrOptions, fit_context, validate_data
+from nnfast.estimators.parameters import CONSTRAINTS, entries
 
 Array = NDArray[Any]
 
@@ -58,7 +59,7 @@ n_layers_, n_outputs_, out_activation_
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions(set(objective.REGRESSION))],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],

@@ -16,11 +16,9 @@ from nnfast._utils.checks import warn
 from nnfast.callbacks.callback import Logs
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.callbacks.checkpoint import ModelCheckpoint
-from nnfast.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from nnfast.estimators.architecture import Network
 from nnfast.estimators.rows import Rows
 from nnfast.optimizers.optimizer import Optimizer
-from nnfast.optimizers.rules import SGD, Adam, resolve
 
 if TYPE_CHECKING:
     from nnfast.estimators.base import BaseMLP
@@ -39,6 +37,7 @@ class LearningRate:
 
     Examples
     --------
+    >>> from nnfast.optimizers import SGD
     >>> rate = LearningRate(SGD(0.1), "invscaling", 0.5)
     >>> rate.epoch_ends(99)
     >>> rate.learning_rate
@@ -58,8 +57,7 @@ class LearningRate:
 
     def epoch_ends(self, samples: int) -> None:
         """Note that so many samples have been seen since the first epoch."""
-        if self.policy == "invscaling":
-            assert isinstance(self.first, float)
+        if self.policy == "invscaling" and isinstance(self.first, float):  # no schedule
             self.optimizer.learning_rate = self.first / (samples + 1) ** self.power_t
 
     def stalls(self, reason: str, verbose: int) -> bool:
@@ -74,59 +72,6 @@ class LearningRate:
             small = " Learning rate too small." if self.policy == "adaptive" else ""
             print(f"{reason}{small} Stopping.")
         return True
-
-
-def optimizer_of(estimator: BaseMLP) -> LearningRate:
-    """Return the optimizer that an estimator's parameters describe, with its policy."""
-    optimizer = estimator._given_optimizer()
-    if optimizer is None:
-        rate = float(estimator.learning_rate_init)
-        if estimator.solver == "adam":
-            optimizer = Adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon)
-        else:
-            optimizer = SGD(rate, estimator.momentum, bool(estimator.nesterovs_momentum))
-    return with_policy(estimator, optimizer)
-
-
-def optimizer_kind(estimator: BaseMLP) -> type[Optimizer]:
-    """Return the class of the optimizer that an estimator's parameters describe."""
-    if estimator.optimizer is not None:
-        return type(resolve(estimator.optimizer))
-    return Adam if estimator.solver == "adam" else SGD
-
-
-def callbacks_of(estimator: BaseMLP) -> CallbackList:
-    """Return an estimator's callbacks, once it is sure that they can be called as it trains.
-
-    Raises
-    ------
-    TypeError
-        If they are none.
-    ValueError
-        If they want to be called for each batch, or set the learning rate that a policy sets, or
-        the solver has no epochs.
-    """
-    callbacks = CallbackList(estimator.callbacks)
-    if estimator.callbacks and estimator.solver == "lbfgs":
-        raise ValueError("callbacks are called once an epoch, and solver='lbfgs' has none")
-    if callbacks.per_batch or callbacks.per_test_batch:
-        raise ValueError("callbacks of estimators are called once an epoch, not once a batch")
-    policy = estimator.learning_rate if estimator.solver == "sgd" else "constant"
-    for callback in callbacks.callbacks:
-        sets_rate = isinstance(callback, (LearningRateScheduler, ReduceLROnPlateau))
-        if sets_rate and policy == "invscaling" and estimator.optimizer is None:
-            raise ValueError(
-                f"{type(callback).__name__} cannot set the learning rate, as "
-                "learning_rate='invscaling' does after every epoch: use one of them"
-            )
-    return callbacks
-
-
-def with_policy(estimator: BaseMLP, optimizer: Optimizer) -> LearningRate:
-    """Return an optimizer with the estimator's policy, which only the SGD of its own has."""
-    if estimator.optimizer is not None or estimator.solver != "sgd":
-        return LearningRate(optimizer)
-    return LearningRate(optimizer, estimator.learning_rate, estimator.power_t)
 
 
 class Watched:

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nnfast._data import arrays
-from nnfast._utils import checks
+from nnfast._utils import checks, container
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.estimators import lbfgs
 from nnfast.estimators.architecture import Network, sizes_of
@@ -31,9 +31,11 @@ from nnfast.estimators.parameters import (
     hidden_units,
     optimizer_kind,
     optimizer_of,
+    settings_of,
 )
 from nnfast.estimators.rows import Rows, predict
-from nnfast.estimators.stopping import Training
+from nnfast.estimators.stopping import Training, Validation, begin_record
+from nnfast.estimators.watched import Contents, Watched
 from nnfast.initializers import blocks
 
 Array = NDArray[Any]
@@ -43,6 +45,18 @@ class BaseMLP(BaseEstimator, ABC):
     """Base of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+
+    # The record of stochastic training (`stopping.Record`), of which L-BFGS leaves some.
+    n_iter_: int
+    t_: int
+    loss_: float
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    validation_scores_: Any
+    best_loss_: Any
+    best_validation_score_: Any
+    _no_improvement_count: int
+    _best_weights: Array | None
 
     # ---- what the two differ in ------------------------------------------------------------------
 
@@ -103,18 +117,9 @@ class BaseMLP(BaseEstimator, ABC):
         self._network = network
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
         if self.solver in STOCHASTIC:
-            self.loss_curve_: list[float] = []
-            self._begin_record(network)
+            self.loss_curve_ = []
+            begin_record(self, network, bool(self.early_stopping))
         return network
-
-    def _begin_record(self, network: Network) -> None:
-        """Begin to look for the best epoch, from the present weights on."""
-        early = self.early_stopping
-        self._no_improvement_count = 0
-        self._best_weights = network.engine.weights.copy() if early else None
-        self.validation_scores_: Any = [] if early else None
-        self.best_validation_score_: Any = -np.inf if early else None
-        self.best_loss_: Any = None if early else np.inf
 
     def _resume(self, network: Network, incremental: bool) -> None:
         """Go on with the optimizer and the record of the best epoch, where they are still right.
@@ -129,7 +134,7 @@ class BaseMLP(BaseEstimator, ABC):
             self.loss_curve_ = []
         early = self.__dict__.get("validation_scores_") is not None
         if not hasattr(self, "_no_improvement_count") or early != bool(self.early_stopping):
-            self._begin_record(network)
+            begin_record(self, network, bool(self.early_stopping))
 
     def _forget(self) -> None:
         """Leave what stochastic training goes on from, which is of another solver or network."""
@@ -201,15 +206,15 @@ class BaseMLP(BaseEstimator, ABC):
         path = checks.file_name("path", path)
         include_optimizer = checks.flag("include_optimizer", include_optimizer)
         check_is_fitted(self)
-        self._write(path, include_optimizer)
+        container.write(path, *self._contents(include_optimizer))
         if self.callbacks:
             checks.warn("The callbacks of an estimator are not saved")
 
-    def _write(self, path: str, include_optimizer: bool) -> None:
-        from nnfast._utils import container
+    def _contents(self, include_optimizer: bool) -> Contents:
+        """Return what a file holds."""
         from nnfast.estimators.files import contents
 
-        container.write(path, *contents(self, include_optimizer))
+        return contents(self, include_optimizer)
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -303,10 +308,18 @@ class BaseMLP(BaseEstimator, ABC):
         if self.early_stopping and aside is None:
             rows, aside = self._split(rows)
         if given:
-            self.validation_loss_curve_: list[float] = []
+            self.validation_loss_curve_ = []
         if self.shuffle or any(network.architecture.dropout):
             network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
-        Training(self, network, rows, aside, given, incremental, callbacks).run()
+        Training(
+            Watched(self, network, self._contents),
+            self._optimizer,
+            rows,
+            None if aside is None else Validation(aside, self._score_rows, given),
+            settings_of(self, incremental),
+            self,
+            callbacks,
+        ).run()
 
     def _given_rows(self, network: Network, X_val: Any, y_val: Any, weight: Any) -> Rows | None:
         """Return the caller's validation data, checked like the training data."""

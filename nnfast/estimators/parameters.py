@@ -15,7 +15,7 @@ from nnfast.callbacks.callback_list import CallbackList
 from nnfast.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from nnfast.estimators.architecture import Architecture
 from nnfast.estimators.compat import Interval, Options, StrOptions
-from nnfast.estimators.stopping import LearningRate
+from nnfast.estimators.stopping import LearningRate, Settings
 from nnfast.optimizers.optimizer import Optimizer
 from nnfast.optimizers.rules import SGD, Adam
 
@@ -66,14 +66,21 @@ class Parameters(Protocol):
     activation: Any
     solver: str
     alpha: float
+    batch_size: int | str
     learning_rate: str
     learning_rate_init: float
     power_t: float
+    max_iter: int
+    shuffle: bool
+    tol: float
+    verbose: bool | int
     momentum: float
     nesterovs_momentum: bool
+    early_stopping: bool
     beta_1: float
     beta_2: float
     epsilon: float
+    n_iter_no_change: float
     dropout: Any
     normalization: str | None
     optimizer: Any
@@ -201,7 +208,21 @@ def with_policy(parameters: Parameters, optimizer: Optimizer) -> LearningRate:
     return LearningRate(optimizer, parameters.learning_rate, parameters.power_t)
 
 
-# ---- the callbacks -------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
+
+
+def settings_of(parameters: Parameters, single_epoch: bool) -> Settings:
+    """Return what training goes by."""
+    return Settings(
+        batch_size=parameters.batch_size,
+        max_iter=parameters.max_iter,
+        shuffle=parameters.shuffle,
+        tol=parameters.tol,
+        n_iter_no_change=parameters.n_iter_no_change,
+        early_stopping=bool(parameters.early_stopping),
+        verbose=parameters.verbose,
+        single_epoch=single_epoch,
+    )
 
 
 def callbacks_of(parameters: Parameters) -> CallbackList:

@@ -5,23 +5,24 @@ The engine runs an epoch at a time; what scikit-learn decides after each is deci
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from nnfast._utils.assign import assign
 from nnfast._utils.checks import warn
 from nnfast.callbacks.callback import Logs
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.callbacks.checkpoint import ModelCheckpoint
+from nnfast.callbacks.protocol import WatchedModel
 from nnfast.estimators.architecture import Network
 from nnfast.estimators.rows import Rows
 from nnfast.optimizers.optimizer import Optimizer
 
-if TYPE_CHECKING:
-    from nnfast.estimators.base import BaseMLP
+Array = NDArray[Any]
 
 SMALLEST_RATE = 1e-6  # at which "adaptive" stops
 
@@ -74,49 +75,86 @@ class LearningRate:
         return True
 
 
-class Watched:
-    """What callbacks know as their model.
+@dataclass(slots=True)
+class Settings:
+    """The parameters that training goes by, as they are when it begins.
 
     Attributes
     ----------
-    estimator : MLPClassifier or MLPRegressor
-    optimizer : Optimizer
-    stop_training : bool
+    batch_size : int or "auto"
+    max_iter : int
+    shuffle : bool
+    tol, n_iter_no_change : float
+        Training stops when nothing has improved by more than `tol` for so many epochs.
+    early_stopping : bool
+        Whether the validation score has to improve, not the loss.
+    verbose : int
+    single_epoch : bool
+        Whether one epoch is trained, as by `partial_fit`.
     """
 
-    def __init__(self, estimator: BaseMLP, network: Network) -> None:
-        self.estimator = estimator
-        self.network = network
-        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+    batch_size: int | str
+    max_iter: int
+    shuffle: bool
+    tol: float
+    n_iter_no_change: float
+    early_stopping: bool
+    verbose: int
+    single_epoch: bool
 
-    @property
-    def optimizer(self) -> Optimizer | None:
-        return self.network.optimizer
 
-    def get_weights(self) -> list[NDArray[Any]]:
-        """Return copies of all weights, layer by layer."""
-        return [view.copy() for view in self.network.weights]
+class Record(Protocol):
+    """What training writes down, under scikit-learn's names: estimators have these attributes.
 
-    def set_weights(self, weights: list[NDArray[Any]]) -> None:
-        """Set what `get_weights` gave."""
-        assign("the estimator", self.network.weights, weights)
+    They are written at once, not when training ends: callbacks read them, and Ctrl-C keeps them.
+    """
 
-    def save(self, path: str) -> None:
-        """Save the estimator, without its callbacks."""
-        self.estimator._write(path, include_optimizer=True)
+    n_iter_: int
+    t_: int
+    loss_: float
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    validation_scores_: Any
+    best_loss_: Any
+    best_validation_score_: Any
+    _no_improvement_count: int
+    _best_weights: Array | None
 
-    def save_weights(self, path: str) -> None:
-        """Save the estimator for predictions, without the optimizer's state."""
-        self.estimator._write(path, include_optimizer=False)
+
+def begin_record(record: Record, network: Network, early_stopping: bool) -> None:
+    """Begin to look for the best epoch, from the present weights on."""
+    record._no_improvement_count = 0
+    record._best_weights = network.engine.weights.copy() if early_stopping else None
+    record.validation_scores_ = [] if early_stopping else None
+    record.best_validation_score_ = -np.inf if early_stopping else None
+    record.best_loss_ = None if early_stopping else np.inf
+
+
+@dataclass(slots=True)
+class Validation:
+    """Rows that are not trained on.
+
+    Attributes
+    ----------
+    rows : Rows
+    score : callable
+        (network, rows) → the score that early stopping looks at.
+    given : bool
+        Whether they are the caller's: then their loss is recorded, too.
+    """
+
+    rows: Rows
+    score: Callable[[Network, Rows], float]
+    given: bool
+
+
+class TrainedModel(WatchedModel, Protocol):
+    """The model that callbacks know, with the network that is trained."""
+
+    network: Network
 
     def check_saving(self) -> None:
         """Raise what `save` would."""
-        from nnfast.estimators.files import contents
-
-        contents(self.estimator, include_optimizer=True)
-
-    def metric_direction(self, key: str) -> str | None:
-        return {"loss": "down", "score": "up"}.get(key)
 
 
 class Training:
@@ -124,99 +162,98 @@ class Training:
 
     Parameters
     ----------
-    estimator : BaseMLP
-    network : Network
+    model : TrainedModel
+    rate : LearningRate
     train : Rows
-    validation : Rows or None
-        Scored after each epoch if the estimator stops early.
-    given : bool
-        Whether `validation` is the caller's: then its loss is recorded, too.
-    incremental : bool
-        One epoch of `partial_fit`.
+    validation : Validation or None
+    settings : Settings
+    record : Record
     callbacks : CallbackList
     """
 
     def __init__(
         self,
-        estimator: BaseMLP,
-        network: Network,
+        model: TrainedModel,
+        rate: LearningRate,
         train: Rows,
-        validation: Rows | None,
-        given: bool,
-        incremental: bool,
+        validation: Validation | None,
+        settings: Settings,
+        record: Record,
         callbacks: CallbackList,
     ) -> None:
-        self.estimator = estimator
-        self.network = network
+        self.model = model
+        self.network = model.network
+        self.rate = rate
         self.train = train
         self.validation = validation
-        self.given = given
-        self.incremental = incremental
-        self.early = bool(estimator.early_stopping)
-        self.batch_size = _batch_size(estimator.batch_size, len(train))
+        self.settings = settings
+        self.record = record
+        self.callbacks = callbacks
+        self.batch_size = _batch_size(settings.batch_size, len(train))
         steps = -(-len(train) // self.batch_size)
         self.shares = np.full(steps, self.batch_size / len(train))
         self.shares[-1] = 1 - (steps - 1) * self.batch_size / len(train)
         self.losses = np.empty(steps)
-        self.callbacks = callbacks
-        self.watched = Watched(estimator, network)
         self.logs: Logs = {}
 
     def run(self) -> None:
         """Train until a stopping rule, max_iter or Ctrl-C."""
-        estimator, network = self.estimator, self.network
-        estimator.n_iter_ = 0
-        params = {
-            "verbose": int(estimator.verbose),
-            "epochs": 1 if self.incremental else estimator.max_iter,
-            "steps": len(self.losses),
-        }
-        if any(isinstance(callback, ModelCheckpoint) for callback in self.callbacks.callbacks):
-            self.watched.check_saving()
-        model: Any = self.watched
-        self.callbacks.attach(model, params)
-        self.callbacks.history.set_model(model)
-        self.callbacks.history.set_params(params)
+        network, record, settings = self.network, self.record, self.settings
+        record.n_iter_ = 0
+        self._attach()
         self.callbacks.call("on_train_begin")
         try:
-            while estimator.n_iter_ < estimator.max_iter and not self._epoch():
+            while record.n_iter_ < settings.max_iter and not self._epoch():
                 pass
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
         finally:
             network.next_epoch()
-        if self.early:
-            network.engine.weights[:] = estimator._best_weights
+        if settings.early_stopping:
+            network.engine.weights[:] = record._best_weights
         else:
             network.finish()
         self.callbacks.call("on_train_end", logs=self.logs)
 
+    def _attach(self) -> None:
+        """Tell the callbacks what is trained; those that save it have to be able to."""
+        params = {
+            "verbose": int(self.settings.verbose),
+            "epochs": 1 if self.settings.single_epoch else self.settings.max_iter,
+            "steps": len(self.losses),
+        }
+        if any(isinstance(callback, ModelCheckpoint) for callback in self.callbacks.callbacks):
+            self.model.check_saving()
+        self.callbacks.attach(self.model, params)
+        self.callbacks.history.set_model(self.model)
+        self.callbacks.history.set_params(params)
+
     def _epoch(self) -> bool:
         """Train one epoch; return whether it was the last."""
-        estimator, epoch = self.estimator, self.estimator.n_iter_
+        record, settings, epoch = self.record, self.settings, self.record.n_iter_
         self.callbacks.call("on_epoch_begin", epoch)
-        rates = estimator._optimizer.optimizer.next_rates(self.network.engine, len(self.losses))
-        bad = self.train.epoch(self.network, self.batch_size, estimator.shuffle, rates, self.losses)
-        estimator.n_iter_ += 1
-        estimator.t_ += len(self.train)
-        estimator.loss_ = float(self.losses @ self.shares) if bad is None else np.nan
-        estimator.loss_curve_.append(estimator.loss_)
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        rates = self.rate.optimizer.next_rates(self.network.engine, len(self.losses))
+        bad = self.train.epoch(self.network, self.batch_size, settings.shuffle, rates, self.losses)
+        record.n_iter_ += 1
+        record.t_ += len(self.train)
+        record.loss_ = float(self.losses @ self.shares) if bad is None else np.nan
+        record.loss_curve_.append(record.loss_)
+        if settings.verbose:
+            print(f"Iteration {record.n_iter_}, loss = {record.loss_:.8f}")
         if bad is not None:
             self._diverge(bad)
             return True
-        self.logs = {"loss": estimator.loss_, **self._validate()}
+        self.logs = {"loss": record.loss_, **self._validate()}
         self._count_improvements()
         # Before the callbacks: what they save is what the next epoch begins with.
         stalled = self._stalls()
         self.callbacks.call("on_epoch_end", epoch, logs=self.logs)
         self.callbacks.history.on_epoch_end(epoch, self.logs)
-        if stalled or self.incremental or self.watched.stop_training:
+        if stalled or settings.single_epoch or self.model.stop_training:
             return True
-        if estimator.n_iter_ == estimator.max_iter:
+        if record.n_iter_ == settings.max_iter:
             warn(
-                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
+                f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
             )
@@ -224,71 +261,72 @@ class Training:
 
     def _diverge(self, batch: int) -> None:
         """End training at a batch whose loss is not finite."""
-        estimator, self.logs = self.estimator, {}
-        if self.given:
-            estimator.validation_loss_curve_.append(np.nan)
-        if self.early:
-            estimator.validation_scores_.append(np.nan)
+        self.logs = {}
+        if self.validation is not None and self.validation.given:
+            self.record.validation_loss_curve_.append(np.nan)
+        if self.settings.early_stopping:
+            self.record.validation_scores_.append(np.nan)
         self.callbacks.call("on_divergence", batch, logs={"loss": float(self.losses[batch])})
         self.network.engine.weights[:] = np.nan
-        if not self.watched.stop_training:
+        if not self.model.stop_training:
             warn(
-                f"Training stopped in iteration {estimator.n_iter_}: the loss is not finite. Scale "
-                "the data, or lower learning_rate_init",
+                f"Training stopped in iteration {self.record.n_iter_}: the loss is not finite. "
+                "Scale the data, or lower learning_rate_init",
                 ConvergenceWarning,
             )
 
     def _validate(self) -> Logs:
-        """Score and measure the rows set aside; return what callbacks are told."""
-        estimator, rows = self.estimator, self.validation
-        if rows is None:
+        """Score the rows set aside, and measure their loss; return what callbacks are told."""
+        record, validation = self.record, self.validation
+        if validation is None:
             return {}
         logs: Logs = {}
         self.callbacks.call("on_test_begin")
-        if self.given:
-            logs["loss"] = rows.loss(self.network.engine) - self._penalty(rows)
-            estimator.validation_loss_curve_.append(logs["loss"])
-        if self.early:
-            logs["score"] = estimator._score_rows(self.network, rows)
-            estimator.validation_scores_.append(logs["score"])
-            if estimator.verbose:
+        if validation.given:
+            logs["loss"] = validation.rows.loss(self.network.engine) - self._penalty(validation)
+            record.validation_loss_curve_.append(logs["loss"])
+        if self.settings.early_stopping:
+            logs["score"] = validation.score(self.network, validation.rows)
+            record.validation_scores_.append(logs["score"])
+            if self.settings.verbose:
                 print(f"Validation score: {logs['score']:f}")
         self.callbacks.call("on_test_end", logs=logs)
         return {f"val_{name}": value for name, value in logs.items()}
 
-    def _penalty(self, rows: Rows) -> float:
+    def _penalty(self, validation: Validation) -> float:
+        """Return what the regularization adds to the loss of the rows set aside."""
         squares = self.network.sum_of_squares()
-        return 0.5 * self.network.architecture.alpha * squares / (rows.denominator or 1)
+        return 0.5 * self.network.architecture.alpha * squares / (validation.rows.denominator or 1)
 
     def _count_improvements(self) -> None:
         """Count the epochs without improvement, of the score or else of the loss."""
-        estimator = self.estimator
-        if self.early:
-            score = estimator.validation_scores_[-1]
+        record, tol = self.record, self.settings.tol
+        if self.settings.early_stopping:
+            score = record.validation_scores_[-1]
             # NaN is no improvement.
-            stalled = not score >= estimator.best_validation_score_ + estimator.tol
-            if score > estimator.best_validation_score_:
-                estimator.best_validation_score_ = score
-                estimator._best_weights = self.network.engine.weights.copy()
+            stalled = not score >= record.best_validation_score_ + tol
+            if score > record.best_validation_score_:
+                record.best_validation_score_ = score
+                record._best_weights = self.network.engine.weights.copy()
         else:
-            stalled = estimator.loss_ > estimator.best_loss_ - estimator.tol
-            estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
-        estimator._no_improvement_count = estimator._no_improvement_count + 1 if stalled else 0
+            stalled = record.loss_ > record.best_loss_ - tol
+            record.best_loss_ = min(record.best_loss_, record.loss_)
+        record._no_improvement_count = record._no_improvement_count + 1 if stalled else 0
 
     def _stalls(self) -> bool:
         """Return whether training ends after an epoch, because nothing improves any more."""
-        estimator = self.estimator
-        estimator._optimizer.epoch_ends(estimator.t_)
-        if estimator._no_improvement_count <= estimator.n_iter_no_change:
+        record, settings = self.record, self.settings
+        self.rate.epoch_ends(record.t_)
+        if record._no_improvement_count <= settings.n_iter_no_change:
             return False
-        what = "Validation score" if self.early else "Training loss"
+        what = "Validation score" if settings.early_stopping else "Training loss"
         reason = (
-            f"{what} did not improve more than tol={estimator.tol:f} for "
-            f"{estimator.n_iter_no_change} consecutive epochs."
+            f"{what} did not improve more than tol={settings.tol:f} for "
+            f"{settings.n_iter_no_change} consecutive epochs."
         )
-        if estimator._optimizer.stalls(reason, estimator.verbose):
+        if self.rate.stalls(reason, settings.verbose):
             return True
-        estimator._no_improvement_count = 0
+        record._no_improvement_count = 0
         return False
 
 

@@ -1,0 +1,66 @@
+"""What callbacks see of an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast._utils import container
+from nnfast._utils.assign import assign
+from nnfast.estimators.architecture import Network
+from nnfast.optimizers.optimizer import Optimizer
+
+# Arrays and description, as `container.write` takes them.
+Contents = tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]
+
+
+class Watched:
+    """What callbacks know as their model.
+
+    Attributes
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        For callbacks: nothing here reads it.
+    network : Network
+    contents : callable
+        Whether the optimizer is included → what a file of the estimator holds.
+    optimizer : Optimizer
+    stop_training : bool
+    """
+
+    def __init__(
+        self, estimator: object, network: Network, contents: Callable[[bool], Contents]
+    ) -> None:
+        self.estimator = estimator
+        self.network = network
+        self.contents = contents
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return self.network.optimizer
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        """Return copies of all weights, layer by layer."""
+        return [view.copy() for view in self.network.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Set what `get_weights` gave."""
+        assign("the estimator", self.network.weights, weights)
+
+    def save(self, path: str) -> None:
+        """Save the estimator, without its callbacks."""
+        container.write(path, *self.contents(True))
+
+    def save_weights(self, path: str) -> None:
+        """Save the estimator for predictions, without the optimizer's state."""
+        container.write(path, *self.contents(False))
+
+    def check_saving(self) -> None:
+        """Raise what `save` would."""
+        self.contents(True)
+
+    def metric_direction(self, key: str) -> str | None:
+        return {"loss": "down", "score": "up"}.get(key)

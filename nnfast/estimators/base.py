@@ -34,6 +34,15 @@ from nnfast.estimators.parameters import (
     settings_of,
 )
 from nnfast.estimators.rows import Rows, predict
+from nnfast.estimators.state import (
+    CLASS_NAMES,
+    COUNTS,
+    CURVES,
+    NUMBERS,
+    Classes,
+    State,
+    contents,
+)
 from nnfast.estimators.stopping import Training, Validation, begin_record
 from nnfast.estimators.watched import Contents, Watched
 from nnfast.initializers import blocks
@@ -45,6 +54,8 @@ class BaseMLP(BaseEstimator, ABC):
     """Base of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+    # The class's name in files, of `CLASS_NAMES`: subclasses have none of their own.
+    _saved_as: ClassVar[str]
 
     # The record of stochastic training (`stopping.Record`), of which L-BFGS leaves some.
     n_iter_: int
@@ -85,6 +96,10 @@ class BaseMLP(BaseEstimator, ABC):
         self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
     ) -> float:
         """Return the score that early stopping looks at."""
+
+    def _classes(self) -> Classes | None:
+        """Return the classes of a classifier."""
+        return None
 
     def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         """Return the samples' weights with those of their classes."""
@@ -211,10 +226,33 @@ class BaseMLP(BaseEstimator, ABC):
             checks.warn("The callbacks of an estimator are not saved")
 
     def _contents(self, include_optimizer: bool) -> Contents:
-        """Return what a file holds."""
-        from nnfast.estimators.files import contents
-
-        return contents(self, include_optimizer)
+        """Return what a file holds: only what `files.restored` can make again."""
+        if "_saved_as" not in vars(type(self)):
+            raise ValueError(
+                f"estimators that are saved are {' and '.join(CLASS_NAMES)} themselves; received "
+                f"an object of their subclass {type(self).__name__}"
+            )
+        network = self._fitted()
+        if self.solver in STOCHASTIC and not hasattr(self, "_no_improvement_count"):
+            raise ValueError("solver is not that of the last fit: fit again")
+        sizes, output = network.architecture.sizes, self.out_activation_
+        if hidden_units(self) != list(sizes[1:-1]) or (
+            architecture_of(self, sizes, output) != network.architecture
+            or self._output_activation() != output
+        ):
+            raise ValueError("parameters of the network are not those of the last fit: fit again")
+        names = [name for name in (*COUNTS, *NUMBERS, *CURVES) if hasattr(self, name)]
+        state = State(
+            class_name=self._saved_as,
+            params=self.get_params(deep=False),
+            attributes={name: getattr(self, name) for name in names},
+            features=getattr(self, "feature_names_in_", None),
+            classes=self._classes(),
+            network=network,
+            rate=self.__dict__.get("_optimizer"),
+            best=self.__dict__.get("_best_weights"),
+        )
+        return contents(state, include_optimizer)
 
     # ---- training --------------------------------------------------------------------------------
 

@@ -24,8 +24,28 @@ from nnfast.estimators.compat import (
     validate_data,
 )
 from nnfast.estimators.parameters import CONSTRAINTS
+from nnfast.estimators.state import Classes
 
 Array = NDArray[Any]
+
+
+def output_activation(kind: str) -> str:
+    """Return scikit-learn's name of the outputs' activation, for classes of a kind."""
+    return "softmax" if kind == "multiclass" else "logistic"
+
+
+def count_outputs(kind: str, classes: int) -> int:
+    """Return how many outputs so many classes of a kind have."""
+    return 1 if kind == "binary" and classes <= 2 else classes
+
+
+def binarizer_of(classes: Classes) -> LabelBinarizer:
+    """Return what `LabelBinarizer` is once it is fitted to targets of these classes."""
+    binarizer = LabelBinarizer()
+    binarizer.y_type_ = classes.kind
+    binarizer.sparse_input_ = classes.sparse
+    binarizer.classes_ = classes.values
+    return binarizer
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -127,6 +147,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
+    _saved_as = "MLPClassifier"
     loss = "log_loss"
 
     def __init__(
@@ -197,15 +218,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ---- targets ---------------------------------------------------------------------------------
 
     def _learn_classes(self, y: Array) -> None:
-        self._label_binarizer = LabelBinarizer()
         kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
         if kind in ("binary", "multiclass"):
             # What its fit would learn in 0.3 ms, which is much of a fit on a few rows.
-            self._label_binarizer.y_type_ = kind
-            self._label_binarizer.sparse_input_ = False
-            self._label_binarizer.classes_ = np.unique(y)
+            self._label_binarizer = binarizer_of(Classes(np.unique(y), kind, sparse=False))
         else:
-            self._label_binarizer.fit(y)
+            self._label_binarizer = LabelBinarizer().fit(y)
         self.classes_ = self._label_binarizer.classes_
 
     def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
@@ -245,8 +263,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return kind
 
     def _count_outputs(self, y: Any) -> int:
-        classes = len(self.classes_)
-        return 1 if self._kind == "binary" and classes <= 2 else classes
+        return count_outputs(self._kind, len(self.classes_))
 
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
         if self._kind == "multiclass" and np.ndim(y) == 1:
@@ -268,7 +285,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return found if weight is None else found * weight
 
     def _output_activation(self) -> str:
-        return "softmax" if self._kind == "multiclass" else "logistic"
+        return output_activation(self._kind)
+
+    def _classes(self) -> Classes:
+        return Classes(self.classes_, self._kind, bool(self._label_binarizer.sparse_input_))
 
     def _objective(self, dtype: np.dtype[Any]) -> objective.Objective:
         return objective.classification(

@@ -22,7 +22,13 @@ __all__ = [
     "lbfgs_verbosity",
     "one_blas_thread",
     "validate_data",
+    "validate_parameters",
 ]
+
+
+def validate_parameters(estimator: Any) -> None:
+    """Raise what scikit-learn does where a parameter is not what its constraints say."""
+    estimator._validate_params()
 
 
 def lbfgs_verbosity(verbose: int) -> dict[str, Any]:

@@ -1,37 +1,40 @@
-"""Estimators in files: the container and the rules of `nnfast.saving`; nothing is pickled.
+"""Estimators from files: from arrays and a description to an estimator; nothing is unpickled.
 
-Weights and optimizer slots are arrays; parameters and the rest of the attributes are JSON. What
-follows from something else (sizes, outputs, their activation) is not in the file.
+Whatever a file may hold is checked, and what follows from it is worked out again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import LabelBinarizer
 
 from nnfast import activations, optimizers
-from nnfast._runtime.state import COUNT_LIMIT
 from nnfast._utils.assign import assign_named
 from nnfast._utils.checks import flag, integer
-from nnfast._utils.registry import choose, describe
+from nnfast._utils.container import COUNT_LIMIT
+from nnfast._utils.registry import choose
+from nnfast.estimators import classifier, regressor
 from nnfast.estimators.architecture import Network, sizes_of
+from nnfast.estimators.base import BaseMLP
 from nnfast.estimators.classifier import MLPClassifier
-from nnfast.estimators.parameters import (
-    STOCHASTIC,
-    architecture_of,
-    entries,
-    hidden_units,
-    with_policy,
-)
+from nnfast.estimators.compat import validate_parameters
+from nnfast.estimators.parameters import STOCHASTIC, architecture_of, hidden_units, with_policy
 from nnfast.estimators.regressor import MLPRegressor
-
-if TYPE_CHECKING:
-    from nnfast.estimators.base import BaseMLP
+from nnfast.estimators.state import (
+    CLASS_TYPES,
+    COUNTS,
+    CURVES,
+    KINDS,
+    LARGEST_CLASSES,
+    NUMBERS,
+    Classes,
+    label_to_json,
+    named_arrays,
+)
+from nnfast.estimators.stopping import LearningRate
 
 Array = NDArray[Any]
 
@@ -39,82 +42,10 @@ CLASSES: dict[str, type[BaseMLP]] = {
     "MLPClassifier": MLPClassifier,
     "MLPRegressor": MLPRegressor,
 }
-# Attributes that training leaves besides weights, where it does: counts, numbers, lists of numbers.
-COUNTS = ("n_iter_", "t_", "_no_improvement_count")
-NUMBERS = ("loss_", "best_loss_", "best_validation_score_")
-CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
-KINDS = ("binary", "multiclass", "multilabel-indicator")
-CLASS_TYPES = (
-    *("bool", "float32", "float64", "str", "object"),
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
-# Bytes of the classes' texts, each as long as the longest: as many as a file's header may have.
-LARGEST_CLASSES = 1 << 24
-
-
-def contents(
-    estimator: BaseMLP, include_optimizer: bool
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays and the description of a fitted estimator."""
-    if type(estimator) not in CLASSES.values():
-        raise ValueError(
-            f"estimators that are saved are {' and '.join(CLASSES)} themselves; received an object "
-            f"of their subclass {type(estimator).__name__}"
-        )
-    network = estimator._fitted()
-    if estimator.solver in STOCHASTIC and not hasattr(estimator, "_no_improvement_count"):
-        raise ValueError("solver is not that of the last fit: fit again")
-    sizes, output = network.architecture.sizes, estimator.out_activation_
-    if hidden_units(estimator) != list(sizes[1:-1]) or (
-        architecture_of(estimator, sizes, output) != network.architecture
-        or estimator._output_activation() != output
-    ):
-        raise ValueError("parameters of the network are not those of the last fit: fit again")
-    arrays = _named(network)
-    description: dict[str, Any] = {
-        "class_name": type(estimator).__name__,
-        "params": _params(estimator),
-        "attributes": {
-            name: _attribute(name, getattr(estimator, name))
-            for name in (*COUNTS, *NUMBERS, *CURVES)
-            if hasattr(estimator, name)
-        },
-        "features": getattr(estimator, "feature_names_in_", np.empty(0)).tolist() or None,
-        "classes": None,
-        "training": None,
-    }
-    if isinstance(estimator, MLPClassifier):
-        kept = estimator.classes_
-        dtype = "str" if kept.dtype.kind == "U" else kept.dtype.name
-        if dtype not in CLASS_TYPES or (dtype == "str" and kept.nbytes > LARGEST_CLASSES):
-            raise ValueError(
-                f"classes that are saved are of {', '.join(CLASS_TYPES)}, texts of up to "
-                f"{LARGEST_CLASSES} bytes; received {kept.dtype} and {kept.nbytes} bytes"
-            )
-        description["classes"] = {
-            "kind": estimator._kind,
-            "sparse": bool(estimator._label_binarizer.sparse_input_),
-            "dtype": dtype,
-            "values": [_label(label) for label in kept.tolist()],
-        }
-    if include_optimizer and network.optimizer is not None:
-        engine = network.engine
-        arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-        best = estimator.__dict__.get("_best_weights")
-        if best is not None:
-            arrays["best"] = best
-        description["training"] = {
-            "optimizer": describe(network.optimizer),
-            "first_rate": None if _is_schedule(network) else estimator._optimizer.first,
-            "seed": network.seed,
-            "iterations": min(engine.iterations, COUNT_LIMIT),
-            "epoch": min(engine.epoch, COUNT_LIMIT),
-        }
-    return arrays, {"estimator": description}
 
 
 def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> BaseMLP:
-    """Return the estimator that `contents` described; whatever a file may hold, nothing is run.
+    """Return the estimator of a file; its attributes are set at once, like those of a pickle.
 
     Raises
     ------
@@ -123,72 +54,35 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     """
     description = description["estimator"]
     cls = choose("estimator", description["class_name"], CLASSES)
-    estimator = cls(**_given(description["params"]))
-    estimator._validate_params()
-    _take_attributes(estimator, description["attributes"])
+    estimator = cls(**_params(description["params"]))
+    validate_parameters(estimator)
+    attributes = _attributes(description["attributes"])
     if estimator.solver in STOCHASTIC or description["training"] is not None:
-        missing = {*COUNTS, *NUMBERS, *CURVES[:2]} - description["attributes"].keys()
+        missing = {*COUNTS, *NUMBERS, *CURVES[:2]} - attributes.keys()
         if missing:
             raise ValueError(f"attributes are missing: {sorted(missing)}")
     coefs = _coefs(arrays)
     sizes = sizes_of(coefs)
     if hidden_units(estimator) != list(sizes[1:-1]):
         raise ValueError(f"hidden_layer_sizes are not those of its layers, {sizes}")
-    estimator.n_features_in_, estimator.n_outputs_ = sizes[0], sizes[-1]
-    estimator.n_layers_ = len(sizes)
+    attributes |= {"n_features_in_": sizes[0], "n_outputs_": sizes[-1], "n_layers_": len(sizes)}
     if description["features"] is not None:
-        estimator.feature_names_in_ = _names(description["features"], sizes[0])
+        attributes["feature_names_in_"] = _names(description["features"], sizes[0])
     if isinstance(estimator, MLPClassifier):
-        _take_classes(estimator, description["classes"])
-        outputs = estimator._count_outputs(None)
-        if outputs != sizes[-1]:
-            raise ValueError(f"its classes need {outputs} outputs, it has {sizes[-1]}")
-    elif len(estimator._quantiles()) not in (0, 1, sizes[-1]):
-        raise ValueError(f"its quantiles are not {sizes[-1]}")
-    estimator.out_activation_ = estimator._output_activation()
-    network = Network(architecture_of(estimator, sizes, estimator.out_activation_), coefs[0].dtype)
-    places = _named(network)
-    if description["training"] is not None:
-        places |= _take_training(estimator, network, arrays, description["training"])
-    # The coefficients are parts of the weights: those come first.
-    order = sorted(places, key=lambda name: name != "weights")
-    assign_named("the saved estimator", {name: places[name] for name in order}, arrays)
-    if estimator.early_stopping and "best" not in arrays:
-        estimator._best_weights = network.engine.weights.copy()
-    estimator._network = network
-    estimator.coefs_, estimator.intercepts_ = list(network.coefs), list(network.intercepts)
+        attributes |= _of_classes(_classes(description["classes"]), sizes[-1])
+    else:
+        attributes |= _of_loss(estimator, sizes[-1])
+    architecture = architecture_of(estimator, sizes, attributes["out_activation_"])
+    network = Network(architecture, coefs[0].dtype)
+    attributes |= _trained(estimator, network, arrays, description["training"])
+    estimator.__setstate__(attributes)
     return estimator
 
 
 # ---- parameters ----------------------------------------------------------------------------------
 
 
-def _params(estimator: BaseMLP) -> dict[str, Any]:
-    """Return the parameters as JSON can hold them; callbacks are left out."""
-    params = estimator.get_params(deep=False)
-    del params["callbacks"]
-    seed = params["random_state"]
-    if seed is not None and not isinstance(seed, (int, np.integer)):
-        raise ValueError(
-            f"random_state: an estimator that is saved needs None or an integer; received {seed!r}"
-        )
-    if isinstance(estimator.optimizer, (optimizers.Optimizer, type)):
-        params["optimizer"] = describe(optimizers.resolve(estimator.optimizer))
-    given = params["activation"]
-    several = entries(given)
-    names = [_activation(entry) for entry in ([given] if several is None else several)]
-    params["activation"] = names[0] if several is None else names
-    if isinstance(params.get("class_weight"), dict):
-        pairs = params["class_weight"].items()
-        params["class_weight"] = [[_label(label), _to_json(w)] for label, w in pairs]
-    return {name: _to_json(value) for name, value in params.items()}
-
-
-def _activation(given: Any) -> Any:
-    return given if isinstance(given, str) else activations.serialize(activations.resolve(given))
-
-
-def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+def _params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a file as the constructor takes them."""
     given = {name: _from_json(value) for name, value in params.items()}
     if isinstance(given["optimizer"], dict):
@@ -207,17 +101,6 @@ def _given(params: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _to_json(value: Any) -> Any:
-    """Return a value as JSON can hold it: numbers that are not finite by their names."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_to_json(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"number": repr(value)}
-    return value
-
-
 def _from_json(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_json(entry) for entry in value]
@@ -226,23 +109,13 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-def _label(label: Any) -> Any:
-    """Return a class as JSON can hold it."""
-    label = label.item() if isinstance(label, np.generic) else label
-    if isinstance(label, (str, int)) or (isinstance(label, float) and math.isfinite(label)):
-        return label
-    raise ValueError(f"classes that are saved are texts or numbers; received {label!r}")
-
-
 # ---- attributes ----------------------------------------------------------------------------------
 
 
-def _attribute(name: str, value: Any) -> Any:
-    return min(int(value), COUNT_LIMIT) if name in COUNTS else _to_json(value)
-
-
-def _take_attributes(estimator: BaseMLP, attributes: Mapping[str, Any]) -> None:
-    for name, value in attributes.items():
+def _attributes(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that training leaves besides weights."""
+    attributes = {}
+    for name, value in described.items():
         value = _from_json(value)
         if name in COUNTS:
             value = integer(name, value, minimum=0, maximum=COUNT_LIMIT)
@@ -252,15 +125,12 @@ def _take_attributes(estimator: BaseMLP, attributes: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} is not a list of numbers")
         elif name not in NUMBERS or not (value is None or _is_float(value)):
             raise ValueError(f"{name} is not what estimators have")
-        setattr(estimator, name, value)
+        attributes[name] = value
+    return attributes
 
 
 def _is_float(value: object) -> bool:
     return type(value) is float
-
-
-def _is_schedule(network: Network) -> bool:
-    return network.optimizer is not None and not isinstance(network.optimizer.learning_rate, float)
 
 
 def _names(names: Any, count: int) -> Array:
@@ -269,39 +139,46 @@ def _names(names: Any, count: int) -> Array:
     return np.array(names, dtype=object)
 
 
-def _take_classes(estimator: MLPClassifier, described: Mapping[str, Any]) -> None:
+def _of_loss(estimator: BaseMLP, outputs: int) -> dict[str, Any]:
+    """Return the attributes that follow from a regressor's loss."""
+    if len(regressor.quantiles_of(estimator.loss, estimator.quantile)) not in (0, 1, outputs):
+        raise ValueError(f"its quantiles are not {outputs}")
+    return {"out_activation_": regressor.output_activation(estimator.loss)}
+
+
+def _of_classes(classes: Classes, outputs: int) -> dict[str, Any]:
+    """Return the attributes that follow from a classifier's classes."""
+    needed = classifier.count_outputs(classes.kind, len(classes.values))
+    if needed != outputs:
+        raise ValueError(f"its classes need {needed} outputs, it has {outputs}")
+    return {
+        "classes_": classes.values,
+        "_label_binarizer": classifier.binarizer_of(classes),
+        "out_activation_": classifier.output_activation(classes.kind),
+    }
+
+
+def _classes(described: Mapping[str, Any]) -> Classes:
     dtype = choose("type of class", described["dtype"], {t: t for t in CLASS_TYPES})
     values = described["values"]
     of = {"str": str, "bool": bool, "float32": float, "float64": float, "object": object}
-    if not values or not all(isinstance(v, of.get(dtype, int)) for v in map(_label, values)):
+    kind_of_label = of.get(dtype, int)
+    if not values or not all(isinstance(label_to_json(v), kind_of_label) for v in values):
         raise ValueError(f"its classes are not of type {dtype}")
     if dtype == "str" and 4 * len(values) * max(map(len, values)) > LARGEST_CLASSES:
         raise ValueError("the texts of its classes are too long")
     classes = np.array(values, dtype=dtype)
     if not (classes[1:] > classes[:-1]).all():
         raise ValueError("its classes are not in order")
-    binarizer = LabelBinarizer()
-    binarizer.y_type_ = choose("kind of classes", described["kind"], {k: k for k in KINDS})
-    if binarizer.y_type_ == "multilabel-indicator" and classes.tolist() != [*range(len(classes))]:
+    kind = choose("kind of classes", described["kind"], {k: k for k in KINDS})
+    if kind == "multilabel-indicator" and classes.tolist() != [*range(len(classes))]:
         raise ValueError("its labels are not numbered")
-    if binarizer.y_type_ == "binary" and len(classes) > 2:
+    if kind == "binary" and len(classes) > 2:
         raise ValueError("it has more than two classes")
-    binarizer.sparse_input_ = flag("sparse", described.get("sparse", False))
-    binarizer.classes_ = estimator.classes_ = classes
-    estimator._label_binarizer = binarizer
+    return Classes(classes, kind, flag("sparse", described.get("sparse", False)))
 
 
-# ---- weights -------------------------------------------------------------------------------------
-
-
-def _named(network: Network) -> dict[str, Array]:
-    """Return the arrays of a network by their names in the file."""
-    arrays: dict[str, Array] = {}
-    for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
-        arrays |= {f"coefs/{i}": coef, f"intercepts/{i}": intercept}
-    if network.architecture.normalization is not None:
-        arrays["weights"] = network.engine.weights
-    return arrays
+# ---- weights and optimizer -----------------------------------------------------------------------
 
 
 def _coefs(arrays: Mapping[str, Array]) -> list[Array]:
@@ -315,10 +192,36 @@ def _coefs(arrays: Mapping[str, Array]) -> list[Array]:
     return coefs
 
 
-def _take_training(
+def _trained(
+    estimator: BaseMLP,
+    network: Network,
+    arrays: Mapping[str, Array],
+    training: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Fill a network from the arrays; return it, and what training goes on from."""
+    places = named_arrays(network)
+    attributes: dict[str, Any] = {
+        "_network": network,
+        "coefs_": list(network.coefs),
+        "intercepts_": list(network.intercepts),
+    }
+    if training is not None:
+        attributes["_optimizer"] = _optimizer(estimator, network, arrays, training)
+        places |= {f"optimizer/{i}": slot for i, slot in enumerate(network.engine.slots)}
+        if "best" in arrays:
+            attributes["_best_weights"] = places["best"] = np.empty_like(network.engine.weights)
+    # The coefficients are parts of the weights: those come first.
+    order = sorted(places, key=lambda name: name != "weights")
+    assign_named("the saved estimator", {name: places[name] for name in order}, arrays)
+    if estimator.early_stopping and "best" not in arrays:
+        attributes["_best_weights"] = network.engine.weights.copy()
+    return attributes
+
+
+def _optimizer(
     estimator: BaseMLP, network: Network, arrays: Mapping[str, Array], training: Mapping[str, Any]
-) -> dict[str, Array]:
-    """Make optimizer and random streams as they were; return the places of their arrays."""
+) -> LearningRate:
+    """Make optimizer and random streams as they were, but for the optimizer's slots."""
     optimizer = optimizers.resolve(training["optimizer"])
     shapes = {arrays[f"optimizer/{i}"].shape for i in range(optimizer.n_slots)}
     if not shapes <= {(network.engine.params.size,)}:
@@ -327,7 +230,6 @@ def _take_training(
     rate = with_policy(estimator, optimizer)
     if training["first_rate"] is not None:
         rate.first = float(training["first_rate"])
-    estimator._optimizer = rate
     seed = integer("seed", training["seed"], minimum=0, maximum=2**64 - 1)
     iterations, epoch = (
         integer(key, training[key], minimum=0, maximum=COUNT_LIMIT)
@@ -335,7 +237,4 @@ def _take_training(
     )
     network.set_seed(seed)
     network.engine.iterations, network.engine.epoch = iterations, epoch
-    places = {f"optimizer/{i}": slot for i, slot in enumerate(network.engine.slots)}
-    if "best" in arrays:
-        estimator._best_weights = places["best"] = np.empty_like(network.engine.weights)
-    return places
+    return rate

@@ -20,6 +20,22 @@ from nnfast.estimators.parameters import CONSTRAINTS, entries
 Array = NDArray[Any]
 
 
+def output_activation(loss: str) -> str:
+    """Return scikit-learn's name of the outputs' activation."""
+    return "exp" if loss == "poisson" else "identity"
+
+
+def quantiles_of(loss: str, quantile: Any) -> Array:
+    """Return the quantiles to predict, [] for other losses than "quantile"."""
+    if loss != "quantile":
+        return np.empty(0)
+    several = entries(quantile)
+    levels = [quantile] if several is None else several
+    if not levels:
+        raise ValueError(f"quantile must be one or several numbers; received {quantile!r}")
+    return np.array([checks.real("each quantile", level, above=0.0, below=1.0) for level in levels])
+
+
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron for numbers, in the place of scikit-learn's.
 
@@ -64,6 +80,8 @@ n_layers_, n_outputs_, out_activation_
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
+
+    _saved_as = "MLPRegressor"
 
     def __init__(
         self,
@@ -148,16 +166,7 @@ n_layers_, n_outputs_, out_activation_
         return X, y
 
     def _quantiles(self) -> Array:
-        """Return the quantiles to predict, [] for other losses."""
-        if self.loss != "quantile":
-            return np.empty(0)
-        several = entries(self.quantile)
-        levels = [self.quantile] if several is None else several
-        if not levels:
-            raise ValueError(f"quantile must be one or several numbers; received {self.quantile!r}")
-        return np.array(
-            [checks.real("each quantile", level, above=0.0, below=1.0) for level in levels]
-        )
+        return quantiles_of(self.loss, self.quantile)
 
     def _count_outputs(self, y: Any) -> int:
         columns = 1 if y.ndim == 1 else int(y.shape[1])
@@ -175,7 +184,7 @@ n_layers_, n_outputs_, out_activation_
         return checks.converted(columns, dtype)
 
     def _output_activation(self) -> str:
-        return "exp" if self.loss == "poisson" else "identity"
+        return output_activation(self.loss)
 
     def _objective(self, dtype: np.dtype[Any]) -> objective.Objective:
         levels = self._quantiles().tolist()

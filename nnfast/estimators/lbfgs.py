@@ -37,6 +37,40 @@ def objective(
     return loss_and_grad
 
 
+class _Progress:
+    """The objective while SciPy evaluates it, and where its last iteration ended.
+
+    Attributes
+    ----------
+    theta : ndarray
+        The parameters after the last iteration.
+    loss : float
+        Their loss, NaN if there was no time to compute one.
+    iterations : int
+    """
+
+    def __init__(self, function: Callable[[Floats], tuple[float, Floats]], start: Floats) -> None:
+        self.function = function
+        self.theta = start
+        self.loss = np.nan
+        self.iterations = 0
+        self._begun = False
+        self._evaluated = np.nan  # the loss of the last evaluation
+
+    def evaluate(self, theta: Floats) -> tuple[float, Floats]:
+        """Return loss and gradient."""
+        self._evaluated, gradient = self.function(theta)
+        if not self._begun:
+            self._begun, self.loss = True, self._evaluated
+        return self._evaluated, gradient
+
+    def iteration_ends(self, theta: Floats) -> None:
+        """Note where an iteration came to: what was evaluated last."""
+        self.theta = theta.copy()
+        self.loss = self._evaluated
+        self.iterations += 1
+
+
 def minimize(
     network: Network,
     rows: Rows,
@@ -52,49 +86,35 @@ def minimize(
     After Ctrl-C parameters and loss are those of the last iteration, and a warning says so; the
     loss is NaN if there was no time to compute one.
     """
-    function = objective(network, rows, alpha)
     start = network.engine.params.astype(np.float64)
-    last: dict[str, Any] = {"x": start, "nit": 0}
-    loss = np.nan
-
-    def evaluate(theta: Floats) -> tuple[float, Floats]:
-        nonlocal loss
-        loss, gradient = function(theta)
-        last.setdefault("loss", loss)  # of the start
-        return loss, gradient
-
-    def remember(intermediate: Floats) -> None:
-        last["x"] = intermediate.copy()
-        last["loss"] = loss  # an iteration ends with the evaluation of what it came to
-        last["nit"] += 1
-
+    progress = _Progress(objective(network, rows, alpha), start)
+    options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol, **lbfgs_verbosity(verbose)}
     try:
         with one_blas_thread():
             result = scipy.optimize.minimize(
-                evaluate,
+                progress.evaluate,
                 start,
                 method="L-BFGS-B",
                 jac=True,
-                callback=remember,
-                options={
-                    "maxfun": max_fun,
-                    "maxiter": max_iter,
-                    "gtol": tol,
-                    **lbfgs_verbosity(verbose),
-                },
+                callback=progress.iteration_ends,
+                options=options,
             )
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-        network.engine.params[:] = last["x"]
-        return last.get("loss", np.nan), last["nit"]
+        network.engine.params[:] = progress.theta
+        return progress.loss, progress.iterations
     network.engine.params[:] = result.x
     if result.status != 0:
-        message = result.message
-        warn(
-            f"lbfgs failed to converge after {result.nit} iteration(s) "
-            f"(status={result.status}):\n"
-            f"{message.decode() if isinstance(message, bytes) else message}\n\n"
-            f"Increase max_iter (now {max_iter}) or max_fun (now {max_fun}), or scale the data",
-            ConvergenceWarning,
-        )
+        _warn_unconverged(result, max_iter, max_fun)
     return float(result.fun), min(int(result.nit), max_iter)
+
+
+def _warn_unconverged(result: Any, max_iter: int, max_fun: int) -> None:
+    message = result.message
+    warn(
+        f"lbfgs failed to converge after {result.nit} iteration(s) "
+        f"(status={result.status}):\n"
+        f"{message.decode() if isinstance(message, bytes) else message}\n\n"
+        f"Increase max_iter (now {max_iter}) or max_fun (now {max_fun}), or scale the data",
+        ConvergenceWarning,
+    )

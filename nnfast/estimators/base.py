@@ -17,10 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from nnfast._data import arrays
 from nnfast._utils import checks, container
 from nnfast.callbacks.callback_list import CallbackList
-from nnfast.estimators import lbfgs
+from nnfast.estimators import convert, lbfgs
 from nnfast.estimators.architecture import Network, sizes_of
 from nnfast.estimators.compat import check_sample_weight, fit_context, validate_data
-from nnfast.estimators.convert import adopt
 from nnfast.estimators.objective import Objective
 from nnfast.estimators.parameters import (
     CONSTRAINTS,
@@ -448,7 +447,14 @@ class BaseMLP(BaseEstimator, ABC):
                 f"{type(fitted).__name__}"
             )
         estimator = cls(**fitted.get_params(deep=False))
-        adopt(estimator, fitted)
+        estimator.__dict__.update(convert.learned_attributes(fitted))
+        network = estimator._trainable()
+        estimator._best_weights = network.engine.weights.copy()
+        theirs = getattr(fitted, "_optimizer", None)
+        if theirs is not None:
+            estimator._optimizer = optimizer_of(estimator)
+            network.start(estimator._optimizer.optimizer)
+            convert.take_optimizer(theirs, estimator._optimizer.optimizer, network.engine)
         return estimator
 
     def _check_solver(self) -> bool:

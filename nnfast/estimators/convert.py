@@ -1,40 +1,51 @@
-"""From a fitted estimator of scikit-learn to one of ours."""
+"""What a fitted estimator of scikit-learn has learned, as ours have it."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast.estimators.parameters import optimizer_of
-
-if TYPE_CHECKING:
-    from nnfast.estimators.base import BaseMLP
+from nnfast._engine import Engine
+from nnfast.optimizers.optimizer import Optimizer
 
 
-def adopt(estimator: BaseMLP, fitted: Any) -> None:
-    """Give a new estimator the weights, the history and the optimizer's state of `fitted`."""
+def learned_attributes(fitted: Any) -> dict[str, Any]:
+    """Return copies of the attributes that scikit-learn's fit sets: they have our names.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If there are none.
+    """
     check_is_fitted(fitted)
-    kept = ("_label_binarizer", "_no_improvement_count")
-    for name, value in vars(fitted).items():
-        if name in kept or (name.endswith("_") and not name.startswith("_")):
-            setattr(estimator, name, deepcopy(value))
-    network = estimator._trainable()
-    estimator._best_weights = network.engine.weights.copy()
-    theirs = getattr(fitted, "_optimizer", None)
-    if theirs is None:
-        return
-    estimator._optimizer = optimizer_of(estimator)
-    network.start(estimator._optimizer.optimizer)
-    slots = network.engine.slots
+    private = ("_label_binarizer", "_no_improvement_count")
+    return {
+        name: deepcopy(value)
+        for name, value in vars(fitted).items()
+        if name in private or (name.endswith("_") and not name.startswith("_"))
+    }
+
+
+def take_optimizer(theirs: Any, optimizer: Optimizer, engine: Engine) -> None:
+    """Give an optimizer and its engine the state of one of scikit-learn's.
+
+    Parameters
+    ----------
+    theirs : AdamOptimizer or SGDOptimizer
+    optimizer : Adam or SGD
+    engine : Engine
+        Configured for `optimizer`.
+    """
+    slots = engine.slots
     if hasattr(theirs, "ms"):
         slots[0], slots[1] = _flat(theirs.ms), _flat(theirs.vs)
-        network.engine.iterations = theirs.t
+        engine.iterations = theirs.t
     else:
-        estimator._optimizer.optimizer.learning_rate = float(theirs.learning_rate)
+        optimizer.learning_rate = float(theirs.learning_rate)
         if len(slots):
             slots[0] = _flat(theirs.velocities)
 

@@ -96,7 +96,7 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> float:
         """Return the score that early stopping looks at."""
 
-    def _classes(self) -> Classes | None:
+    def _saved_classes(self) -> Classes | None:
         """Return the classes of a classifier."""
         return None
 
@@ -133,6 +133,17 @@ class BaseMLP(BaseEstimator, ABC):
         if self.solver in STOCHASTIC:
             self.loss_curve_ = []
             begin_record(self, network, bool(self.early_stopping))
+        return network
+
+    def _continued(self, sizes: Sequence[int]) -> Network:
+        """Return the network of the last fit for more training, if it has layers of these sizes."""
+        self.out_activation_ = self._output_activation()
+        network = self._trainable()
+        if network.architecture.sizes != tuple(sizes):
+            raise ValueError(
+                f"hidden_layer_sizes gives layers of {sizes} units; the fitted ones have "
+                f"{list(network.architecture.sizes)}: they cannot go on from there"
+            )
         return network
 
     def _resume(self, network: Network, incremental: bool) -> None:
@@ -185,6 +196,8 @@ class BaseMLP(BaseEstimator, ABC):
             return self._trainable()
         network.take(self.coefs_, self.intercepts_)
         return network
+
+    # ---- pickles and files -----------------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -246,7 +259,7 @@ class BaseMLP(BaseEstimator, ABC):
             params=self.get_params(deep=False),
             attributes={name: getattr(self, name) for name in names},
             features=getattr(self, "feature_names_in_", None),
-            classes=self._classes(),
+            classes=self._saved_classes(),
             network=network,
             rate=self.__dict__.get("_optimizer"),
             best=self.__dict__.get("_best_weights"),
@@ -274,16 +287,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_outputs_ = self._count_outputs(y)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         self._random_state = check_random_state(self.random_state)
-        if first:
-            network = self._initialize(sizes, X.dtype)
-        else:
-            self.out_activation_ = self._output_activation()
-            network = self._trainable()
-            if list(network.architecture.sizes) != sizes:
-                raise ValueError(
-                    f"hidden_layer_sizes gives layers of {sizes} units; the fitted ones have "
-                    f"{list(network.architecture.sizes)}: they cannot go on from there"
-                )
+        network = self._initialize(sizes, X.dtype) if first else self._continued(sizes)
         self._objective(network.dtype).configure(network.engine)
         network.engine.n_threads = min(self.n_threads or 0, 2**15)
         if self.solver in STOCHASTIC:
@@ -340,19 +344,20 @@ class BaseMLP(BaseEstimator, ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         self._resume(network, incremental)
         rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
-        aside = self._given_rows(network, *validation)
-        given = aside is not None
-        if self.early_stopping and aside is None:
-            rows, aside = self._split(rows)
-        if given:
+        given, aside = self._given_rows(network, *validation), None
+        if given is not None:
+            aside = Validation(given, self._score_rows, given=True)
             self.validation_loss_curve_ = []
+        elif self.early_stopping:
+            rows, split_off = self._split(rows)
+            aside = Validation(split_off, self._score_rows, given=False)
         if self.shuffle or any(network.architecture.dropout):
             network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
         Training(
             Watched(self, network, self._contents),
             self._optimizer,
             rows,
-            None if aside is None else Validation(aside, self._score_rows, given),
+            aside,
             settings_of(self, incremental),
             self,
             callbacks,

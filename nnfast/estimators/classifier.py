@@ -287,7 +287,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _output_activation(self) -> str:
         return output_activation(self._kind)
 
-    def _classes(self) -> Classes:
+    def _saved_classes(self) -> Classes:
         return Classes(self.classes_, self._kind, bool(self._label_binarizer.sparse_input_))
 
     def _objective(self, dtype: np.dtype[Any]) -> objective.Objective:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import activations, optimizers
+from nnfast._runtime.state import COUNT_LIMIT
 from nnfast._utils.assign import assign_named
 from nnfast._utils.checks import flag, integer
-from nnfast._utils.container import COUNT_LIMIT
 from nnfast._utils.registry import choose
 from nnfast.estimators import classifier, regressor
 from nnfast.estimators.architecture import Network, sizes_of

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import activations, optimizers
-from nnfast._utils.container import COUNT_LIMIT
+from nnfast._runtime.state import COUNT_LIMIT
 from nnfast._utils.registry import describe
 from nnfast.estimators.architecture import Network
 from nnfast.estimators.parameters import entries

@@ -25,15 +25,6 @@ LONG_BY_DOCSTRINGS = {"nnfast.models.model"}
 # What may be longer, and why: "module" or "module:qualified name" to a sentence.
 EXCEPTIONS: dict[str, str] = {}
 
-# These are being divided.
-BEING_DIVIDED = {
-    "nnfast._runtime.fit:Fit.run",
-    "nnfast.estimators.files:contents",
-    "nnfast.estimators.lbfgs:minimize",
-    "nnfast.models.chain",
-    "nnfast.models.sequential:Sequential.fit",
-}
-
 
 def _module(path: Path) -> str:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -139,7 +130,7 @@ def found() -> dict[str, str]:
 
 
 def test_nothing_is_too_large(found: dict[str, str]) -> None:
-    wrong = {k: v for k, v in found.items() if k not in EXCEPTIONS and k not in BEING_DIVIDED}
+    wrong = {k: v for k, v in found.items() if k not in EXCEPTIONS}
     assert not wrong
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfast._data.samples import Samples
 from nnfast._utils import checks
+
+# What the parts of validation_data are called in messages.
+VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
 _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
 
@@ -192,6 +196,14 @@ class Stream:
             size: int | None = self.source.num_batches
             return size
         return len(self.source) if hasattr(self.source, "__len__") else None
+
+
+def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of a dataset's n batches in an epoch of the model that has a seed."""
+    # Two bits above the model's 64: apart from the engine's streams and the initial weights.
+    key: Any = (2 << 64) | seed
+    stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
+    return np.random.Generator(stream).permutation(n)
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast._data.arrays import check_order, features, sample_weights, targets
 from nnfast._engine import Data
-from nnfast._utils.checks import Array, Shape, integer, real, warn
+from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
 
 # The arguments' names in messages.
@@ -65,16 +65,22 @@ class Samples:
             return Data(self.x, None, self.weight, self.y)
         return Data(self.x, self.y, self.weight)
 
-    def first_batches(self, name: str, steps: int | None, size: int) -> Samples:
-        """Return a view of the rows of the first `steps` batches; all without `steps`."""
+    def first_batches(
+        self, name: str, steps: int | None, given_size: object
+    ) -> tuple[Samples, int]:
+        """Return a view of the rows of the first `steps` batches, and the rows of a batch.
+
+        Without `steps` these are all rows.
+        """
+        size = batch_size(given_size, len(self), steps)
         if steps is None:
-            return self
+            return self, size
         if (steps - 1) * size >= len(self):
             warn(
                 f"{name} ran out of data: it has {-(-len(self) // size)} batches of {size} rows, "
                 f"{steps} were asked for"
             )
-        return self.part(slice(0, steps * size))
+        return self.part(slice(0, steps * size)), size
 
     def places(self, size: int) -> Iterator[slice]:
         """Yield where the batches of `size` rows are; the last one may have fewer."""

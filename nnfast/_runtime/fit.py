@@ -23,7 +23,7 @@ from nnfast._runtime.divergence import BEFORE, Divergence, warn_diverged
 from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation
 from nnfast._runtime.steps import Steps
 from nnfast._runtime.trainer import Totals, Trainer
-from nnfast._utils.checks import warn
+from nnfast._utils.checks import flag, frequency, integer, optional_integer, verbosity, warn
 from nnfast.callbacks import CallbackList, History, Logs
 from nnfast.callbacks.protocol import WatchedModel
 
@@ -42,6 +42,32 @@ class Options:
     verbose: int
     steps_per_epoch: int | None = None
     validation_freq: int | frozenset[int] = 1
+
+    @classmethod
+    def checked(
+        cls,
+        epochs: object,
+        initial_epoch: object,
+        shuffle: object,
+        verbose: object,
+        steps_per_epoch: object,
+        validation_freq: object,
+    ) -> Options:
+        """Return the arguments of `fit`, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as `fit` describes it.
+        """
+        return cls(
+            epochs=integer("epochs", epochs, minimum=0),
+            initial_epoch=integer("initial_epoch", initial_epoch, minimum=0),
+            shuffle=flag("shuffle", shuffle),
+            verbose=verbosity(verbose),
+            steps_per_epoch=optional_integer("steps_per_epoch", steps_per_epoch),
+            validation_freq=frequency("validation_freq", validation_freq),
+        )
 
     def validates(self, epoch: int) -> bool:
         """Return whether validation follows this epoch (counted from 0)."""

@@ -184,6 +184,10 @@ class Network:
             raise
         self.trainable_set |= bool(self.missing())
 
+    def has_other_slots(self) -> bool:
+        """Return whether the plan may have slots for other weights than are trained now."""
+        return self.trainable_set or self.plan.has_untrained_slots
+
     def missing(self) -> list[str]:
         """Return the names of the layers that are trainable and have no memory to be trained."""
         if not self.trainable:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._data.arrays import features
+from nnfast._data.batches import Stream, batch_parts
 from nnfast._engine import Data, Engine
 from nnfast._runtime.network import Network
 from nnfast.callbacks import CallbackList
@@ -28,7 +30,36 @@ def forward(network: Network, rows: Array) -> Array:
     return out.reshape(len(rows), *engine.output_shape)
 
 
-def predict_batches(
+def predict_rows(
+    model: WatchedModel,
+    network: Network,
+    rows: Array,
+    batch_size: int,
+    verbose: int,
+    callbacks: CallbackList,
+) -> Array:
+    """Return the outputs for checked rows, in batches if callbacks look at batches."""
+    steps = -(-len(rows) // batch_size)
+    size = batch_size if callbacks.per_predict_batch else len(rows)
+    # An array without rows is one batch without rows.
+    starts = range(0, max(1, len(rows)), max(1, size))
+    parts = (rows[start : start + size] for start in starts)
+    params = {"verbose": verbose, "epochs": 1, "steps": steps}
+    return _predict_batches(model, network, parts, callbacks, params)
+
+
+def predict_stream(
+    model: WatchedModel, network: Network, stream: Stream, verbose: int, callbacks: CallbackList
+) -> Array:
+    """Return the outputs for the batches of a stream, each checked as it comes."""
+    shape = network.plan.input_shape
+    parts = (batch_parts(item, "a batch", targets=False)[0] for item in stream)
+    rows = (features("x", part, shape, network.dtype) for part in parts)
+    params = {"verbose": verbose, "epochs": 1, "steps": stream.length}
+    return _predict_batches(model, network, rows, callbacks, params)
+
+
+def _predict_batches(
     model: WatchedModel,
     network: Network,
     batches: Iterable[Array],

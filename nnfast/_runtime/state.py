@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from nnfast._plan.plan import Plan, compile_plan
 from nnfast._runtime.network import Network
-from nnfast._utils.assign import assign_named
+from nnfast._runtime.trainer import Settings
+from nnfast._utils.assign import assign, assign_named
+from nnfast._utils.checks import integer, warn
+from nnfast.layers.layer import Layer
+from nnfast.losses import FunctionLoss
 from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -105,6 +109,79 @@ def take_contents(
     network.set_seed(counters["seed"])
     engine.epoch = counters["epoch"]
     engine.iterations = counters["iterations"]
+
+
+def checked_counters(counters: Mapping[str, Any]) -> dict[str, int]:
+    """Return the counters of a file, which may hold anything."""
+    limits = {"seed": 2**64 - 1} | dict.fromkeys(("epoch", "iterations"), COUNT_LIMIT)
+    return {
+        key: integer(key, counters[key], minimum=0, maximum=limit) for key, limit in limits.items()
+    }
+
+
+def save(
+    path: str,
+    config: Mapping[str, Any],
+    settings: Settings | None,
+    arrays: Mapping[str, Array],
+    counters: Mapping[str, int],
+) -> None:
+    """Write a model's configuration, what it is compiled with, and its `contents`.
+
+    Without settings, or with a loss that is a function, the optimizer's slots are left out.
+    """
+    from nnfast._utils import container
+
+    compiled = None
+    if settings is not None and isinstance(settings.loss, FunctionLoss):
+        warn(
+            f"Loss {settings.loss.name} is a function and is not saved, nor is the optimizer: "
+            "compile the loaded model with them"
+        )
+    elif settings is not None:
+        compiled = settings.describe()
+    if compiled is None:
+        arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
+    description = {"model": dict(config), "compile": compiled, "state": dict(counters)}
+    container.write(path, arrays, description)
+
+
+def save_weights(path: str, layers: Sequence[Layer]) -> None:
+    """Write the weights of layers by their layer's number and their name."""
+    from nnfast._utils import container
+
+    arrays = {f"layers/{i}/{name}": view for (i, name), view in _by_layer(layers).items()}
+    container.write(path, arrays, {"layers": [layer.name for layer in layers]})
+
+
+def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
+    """Set the weights of layers from a file of the same architecture.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit; nothing is set then.
+    """
+    from nnfast._utils import container
+
+    arrays = container.weights_by_layer(path)
+    views = _by_layer(layers)
+    if arrays.keys() != views.keys():
+        layer, name = min(arrays.keys() ^ views.keys())
+        raise ValueError(
+            f"{path!r} is of another architecture: {name} of layer {layer} is only in "
+            f"{'the file' if (layer, name) in arrays else whose}"
+        )
+    assign(repr(path), list(views.values()), [arrays[key] for key in views])
+
+
+def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
+    """Return the weights by their layer's number and their name."""
+    return {
+        (i, name): view
+        for i, layer in enumerate(layers)
+        for name, view in layer.named_weights.items()
+    }
 
 
 def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:

@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data import batches, samples
+from nnfast import losses, optimizers
+from nnfast._data import arrays, batches, samples
 from nnfast._data.samples import NAMES, Samples, SampleSpec
 from nnfast._engine import ACTIVATIONS, NONFINITE, Data, Engine
 from nnfast._plan.plan import Plan
 from nnfast._runtime.network import Network
 from nnfast._utils.checks import warn
+from nnfast._utils.registry import describe
 from nnfast.callbacks import Logs
 from nnfast.losses import FunctionLoss, Loss
 from nnfast.metrics.metric import Metric
-from nnfast.metrics.registry import BUILT_IN, resolve_all
+from nnfast.metrics.registry import BUILT_IN, check_names, describe_all, resolve_all
 from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -34,6 +36,33 @@ class Settings(NamedTuple):
     loss: Loss | None
     metrics: list[str | Metric]
     weighted_metrics: list[str | Metric]
+
+    @classmethod
+    def checked(
+        cls, optimizer: object, loss: object, metrics: object, weighted_metrics: object
+    ) -> Settings:
+        """Return what `compile` is given as objects, as far as they can be known.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not what `compile` takes.
+        """
+        return cls(
+            optimizers.resolve(optimizer),
+            None if loss is None else losses.resolve(loss),
+            check_names(metrics),
+            check_names(weighted_metrics, "weighted_metrics"),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `compile` takes, as JSON can hold it; without user-defined functions."""
+        return {
+            "optimizer": describe(self.optimizer),
+            "loss": None if self.loss is None else describe(self.loss),
+            "metrics": describe_all(self.metrics),
+            "weighted_metrics": describe_all(self.weighted_metrics),
+        }
 
 
 @dataclass
@@ -133,6 +162,23 @@ class Trainer:
         names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
         found = self.samples(method, x, y, weight, names)
         return found if class_weight is None else found.with_class_weight(class_weight)
+
+    def gradient(self, x: object, dout: object) -> tuple[Data, int]:
+        """Check rows and the gradient with respect to their outputs; return them and their number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit.
+        """
+        spec, output_shape = self.spec, self.network.plan.output_shape
+        rows = arrays.features("x", x, spec.input_shape, spec.dtype)
+        n = len(rows)
+        if n == 0:
+            raise ValueError("x must have at least one row in train_on_gradient(); received none")
+        arrays.check_order("x", n)
+        gradient = arrays.output_gradient("dout", dout, n, output_shape, spec.dtype)
+        return Data(rows, gradient), n
 
     # ---- training --------------------------------------------------------------------------------
 

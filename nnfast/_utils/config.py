@@ -84,6 +84,11 @@ def default_dtype() -> str:
     return _settings["dtype"]
 
 
+def model_dtype(dtype: object) -> np.dtype[Any]:
+    """Return the dtype of a model that is created with ``dtype=dtype``, None being the default."""
+    return np.dtype(default_dtype() if dtype is None else check_dtype(dtype))
+
+
 def check_dtype(dtype: object) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
     name: Any = dtype

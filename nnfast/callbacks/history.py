@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from nnfast.callbacks.callback import Callback, Logs
+from nnfast.callbacks.protocol import WatchedModel
 
 
 class History(Callback):
@@ -91,6 +93,30 @@ class History(Callback):
             cells = (str(self.epoch[place] + 1), *map(html.escape, values))
             body += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class HistoryKeeper:
+    """A model's way to its history, which does not keep the history, nor so the model, alive."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[weakref.ref[History], dict[str, Any]] | None = None
+
+    def keep(self, history: History) -> None:
+        """Give this history while it lives, and then one with the same lists."""
+        content = {name: value for name, value in vars(history).items() if name != "model"}
+        self._kept = weakref.ref(history), content
+
+    def get(self, model: WatchedModel) -> History | None:
+        """Return the history that was kept last, None if there was none."""
+        if self._kept is None:
+            return None
+        history = self._kept[0]()
+        if history is None:
+            history = History()
+            vars(history).update(self._kept[1])
+            self.keep(history)
+            history.set_model(model)
+        return history
 
 
 # Epochs at either end of a history's table.

@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast import losses, optimizers
 from nnfast import metrics as _metrics
 from nnfast._data import arrays, batches
-from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
 from nnfast._runtime import gradients, state
@@ -26,21 +24,20 @@ from nnfast._runtime.divergence import BEFORE, warn_diverged
 from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluation
 from nnfast._runtime.fit import ArrayFit, FitContext, FitLoop, Options, StreamFit
 from nnfast._runtime.network import Network
-from nnfast._runtime.predict import forward, predict_batches
+from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.assign import assign
-from nnfast._utils.checks import Shape
 from nnfast._utils.formatting import line
-from nnfast._utils.registry import describe
+from nnfast._utils.read_only import read_only
 from nnfast.callbacks import Callback, CallbackList, History
+from nnfast.callbacks.history import HistoryKeeper
 from nnfast.layers.layer import Layer, auto_name, check_name
 from nnfast.models.summary import Summary, summary_html, summary_lines
 
 Array = NDArray[Any]
 
-_ANY_ROWS = 2**31
-_VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+_COMPILED = "set, because what trains it is compiled: call compile({}=…)"
 
 
 class Model(ABC):
@@ -57,15 +54,13 @@ class Model(ABC):
 
     def __init__(self, name: str | None, dtype: str | None) -> None:
         self.name = auto_name(type(self).__name__) if name is None else check_name(name)
-        self._dtype = np.dtype(
-            config.default_dtype() if dtype is None else config.check_dtype(dtype)
-        )
+        self._dtype = config.model_dtype(dtype)
         self._seed = config.next_seed()
         self._trainable = True
         self._n_threads: int | None = None
         self._layers: list[Layer] = []
         # Of one sample.
-        self._input_shape: Shape | None = None
+        self._input_shape: checks.Shape | None = None
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
@@ -73,23 +68,15 @@ class Model(ABC):
         self._guard = Guard()
         # Held while it is built: two threads may be the first to predict, another may compile.
         self._build_lock = threading.Lock()
-        # Held without its model, which would keep itself alive.
-        self._history: tuple[weakref.ref[History], dict[str, Any]] | None = None
+        self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
     # ---- what it is ------------------------------------------------------------------------------
 
-    @property
+    @read_only("changed: give it to a new model, and that one the weights of this with set_weights")
     def dtype(self) -> str:
         """The dtype of weights and outputs."""
         return self._dtype.name
-
-    @dtype.setter
-    def dtype(self, value: object) -> None:
-        raise AttributeError(
-            f"dtype of model {self.name!r} cannot be changed: give it to a new model, and that one "
-            "the weights of this with set_weights"
-        )
 
     @property
     def n_threads(self) -> int | None:
@@ -120,13 +107,9 @@ class Model(ABC):
             network.trainable = self._trainable
             network.note_trainable()
 
-    @property
+    @read_only("set: use add and pop")
     def layers(self) -> list[Layer]:
         return list(self._layers)
-
-    @layers.setter
-    def layers(self, value: object) -> None:
-        raise AttributeError(f"layers of model {self.name!r} cannot be set: use add and pop")
 
     @property
     def built(self) -> bool:
@@ -256,27 +239,13 @@ class Model(ABC):
 
     # ---- compiling -------------------------------------------------------------------------------
 
-    @property
+    @read_only(_COMPILED.format("optimizer"))
     def optimizer(self) -> optimizers.Optimizer | None:
         return None if self._settings is None else self._settings.optimizer
 
-    @optimizer.setter
-    def optimizer(self, value: object) -> None:
-        self._refuse_setting("optimizer")
-
-    @property
+    @read_only(_COMPILED.format("loss"))
     def loss(self) -> losses.Loss | None:
         return None if self._settings is None else self._settings.loss
-
-    @loss.setter
-    def loss(self, value: object) -> None:
-        self._refuse_setting("loss")
-
-    def _refuse_setting(self, name: str) -> None:
-        raise AttributeError(
-            f"{name} of model {self.name!r} cannot be set, because what trains it is compiled: "
-            f"call compile({name}=…)"
-        )
 
     def compile(
         self,
@@ -330,24 +299,16 @@ class Model(ABC):
             raise ValueError(
                 f"loss_weights are for models of several outputs; received {loss_weights!r}"
             )
-        new = Settings(
-            optimizers.resolve(optimizer),
-            None if loss is None else losses.resolve(loss),
-            _metrics.check_names(metrics),
-            _metrics.check_names(weighted_metrics, "weighted_metrics"),
-        )
-        self._compile(new)
+        self._compile(Settings.checked(optimizer, loss, metrics, weighted_metrics))
 
     def _compile(self, new: Settings) -> None:
         with self._guard, self._build_lock:
             before, self._settings = self._settings, new
             network = self._network
             try:
-                if network is None:
-                    pass
-                elif network.trainable_set or network.plan.has_untrained_slots:
+                if network is not None and network.has_other_slots():
                     self._build()
-                else:
+                elif network is not None:
                     self._trainer = Trainer.make(network, new)
             except BaseException:
                 self._settings = before
@@ -386,20 +347,7 @@ class Model(ABC):
 
     @property
     def history(self) -> History | None:
-        if self._history is None:
-            return None
-        history = self._history[0]()
-        if history is None:
-            history = History()
-            vars(history).update(self._history[1])
-            self._keep_history(history)
-            history.set_model(self)
-        return history
-
-    def _keep_history(self, history: History) -> None:
-        """Let `history` give this one while it lives, and then one with the same lists."""
-        content = {name: value for name, value in vars(history).items() if name != "model"}
-        self._history = weakref.ref(history), content
+        return self._history.get(self)
 
     def fit(
         self,
@@ -506,15 +454,10 @@ class Model(ABC):
         self._follow_trainable()
         with self._guard:
             callback_list = CallbackList(callbacks)
-            steps = checks.optional_integer("steps_per_epoch", steps_per_epoch)
-            options = Options(
-                epochs=checks.integer("epochs", epochs, minimum=0),
-                initial_epoch=checks.integer("initial_epoch", initial_epoch, minimum=0),
-                shuffle=checks.flag("shuffle", shuffle),
-                verbose=checks.verbosity(verbose),
-                steps_per_epoch=steps,
-                validation_freq=checks.frequency("validation_freq", validation_freq),
+            options = Options.checked(
+                epochs, initial_epoch, shuffle, verbose, steps_per_epoch, validation_freq
             )
+            steps = options.steps_per_epoch
             share = checks.real("validation_split", validation_split, low=0.0, below=1.0)
             check_single_weighting(class_weight, sample_weight)
             test_options = (
@@ -523,15 +466,13 @@ class Model(ABC):
                 or batch_size,
                 callback_list,
             )
-            loop: FitLoop
+            make_loop: Callable[[FitContext], FitLoop]
             if batches.is_stream(x):
                 batches.check_alone("x", y=y, sample_weight=sample_weight, split=share or None)
-                checks.batch_size(batch_size, _ANY_ROWS)
-                stream = Stream(x, steps, self._order if options.shuffle else None)
+                checks.batch_size(batch_size, 1)
+                stream = batches.Stream(x, steps, self._order if options.shuffle else None)
                 trainer, check = self._stream("fit", class_weight, stream, "epoch 1")
-                test = self._validation(validation_data, *test_options)
-                context = FitContext(self, trainer, options, callback_list, test)
-                loop = StreamFit(stream, check, context)
+                make_loop = partial(StreamFit, stream, check)
             else:
                 trainer, train = self._samples("fit", x, y, sample_weight)
                 if validation_data is None and share:
@@ -539,17 +480,17 @@ class Model(ABC):
                 if class_weight is not None:
                     train = train.with_class_weight(class_weight)
                 size = checks.batch_size(batch_size, len(train), steps)
-                test = self._validation(validation_data, *test_options)
-                context = FitContext(self, trainer, options, callback_list, test)
-                loop = ArrayFit(train, size, context)
-            self._keep_history(callback_list.history)
+                make_loop = partial(ArrayFit, train, size)
+            test = self._validation(validation_data, *test_options)
+            loop = make_loop(FitContext(self, trainer, options, callback_list, test))
+            self._history.keep(callback_list.history)
             try:
                 return loop.run()
             finally:
-                self._keep_history(callback_list.history)
+                self._history.keep(callback_list.history)
 
     def _stream(
-        self, method: str, class_weight: Any, stream: Stream, what: str
+        self, method: str, class_weight: Any, stream: batches.Stream, what: str
     ) -> tuple[Trainer, Callable[[object, str], Samples]]:
         """Return the trainer for the batches of a stream, whose first is checked, and the check."""
         first = stream.begin_first()
@@ -567,23 +508,19 @@ class Model(ABC):
             return None
         if batches.is_stream(data):
             return self._stream_evaluation(
-                "fit", Stream(data, steps, what="validation_data"), callbacks
+                "fit", batches.Stream(data, steps, what="validation_data"), callbacks
             )
         trainer, _ = self._compiled("fit", None)
         if not isinstance(data, Samples):
             parts = batches.validation_parts(data)
-            data = trainer.samples("fit", *parts, names=_VALIDATION_NAMES)
-        size = checks.batch_size(batch_size, len(data), steps)
-        first = data.first_batches("validation_data", steps, size)
-        return ArrayEvaluation(first, size, self, trainer, callbacks)
+            data = trainer.samples("fit", *parts, names=batches.VALIDATION_NAMES)
+        rows, size = data.first_batches("validation_data", steps, batch_size)
+        return ArrayEvaluation(rows, size, self, trainer, callbacks)
 
-    def _order(self, batches: int) -> NDArray[np.int64]:
+    def _order(self, n: int) -> NDArray[np.int64]:
         """Return the order of a dataset's batches in the epoch that begins."""
-        # Two bits above the model's 64: apart from the engine's streams and the initial weights.
-        key: Any = (2 << 64) | self._seed
         epoch = 0 if self._network is None else self._network.engine.epoch
-        stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
-        return np.random.Generator(stream).permutation(batches)
+        return batches.shuffled(n, self._seed, epoch)
 
     def train_on_batch(
         self,
@@ -658,14 +595,8 @@ class Model(ABC):
         array([[3.]], dtype=float32)
         """
         trainer, x = self._compiled("train_on_gradient", x)
-        spec = trainer.spec
-        rows = arrays.features("x", x, spec.input_shape, spec.dtype)
-        n, output_shape = len(rows), trainer.network.plan.output_shape
-        if n == 0:
-            raise ValueError("x must have at least one row in train_on_gradient(); received none")
-        arrays.check_order("x", n)
-        gradient = arrays.output_gradient("dout", dout, n, output_shape, spec.dtype)
-        self._step(trainer, Data(rows, gradient), n, None, given=True)
+        data, rows = trainer.gradient(x, dout)
+        self._step(trainer, data, rows, None, given=True)
 
     def _step(
         self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, given: bool = False
@@ -725,12 +656,11 @@ class Model(ABC):
         test: Evaluation
         if batches.is_stream(x):
             batches.check_alone("x", y=y, sample_weight=sample_weight)
-            test = self._stream_evaluation("evaluate", Stream(x, steps), callback_list)
+            test = self._stream_evaluation("evaluate", batches.Stream(x, steps), callback_list)
         else:
             trainer, found = self._samples("evaluate", x, y, sample_weight)
-            size = checks.batch_size(batch_size, len(found), steps)
-            first = found.first_batches("x", steps, size)
-            test = ArrayEvaluation(first, size, self, trainer, callback_list)
+            rows, size = found.first_batches("x", steps, batch_size)
+            test = ArrayEvaluation(rows, size, self, trainer, callback_list)
         callback_list.attach(self, {"verbose": loud, "epochs": 1, "steps": steps or test.steps})
         values = test.run()
         if loud:
@@ -738,7 +668,7 @@ class Model(ABC):
         return _result(values, return_dict)
 
     def _stream_evaluation(
-        self, method: str, stream: Stream, callbacks: CallbackList
+        self, method: str, stream: batches.Stream, callbacks: CallbackList
     ) -> Evaluation:
         """Return what measures the model on batches that come one at a time."""
         trainer, check = self._stream(method, None, stream, stream.what)
@@ -820,7 +750,10 @@ class Model(ABC):
         if steps is not None:
             steps = checks.integer("steps", steps, minimum=1)
         if type(x) is not np.ndarray and batches.is_stream(x):
-            return self._predict_stream(Stream(x, steps), loud, CallbackList(callbacks))
+            stream = batches.Stream(x, steps)
+            first, _, _ = batches.batch_parts(stream.begin_first(), "a batch", targets=False)
+            network, _ = self._built_for(first)
+            return predict_stream(self, network, stream, loud, CallbackList(callbacks))
         if steps is not None:
             x = checks.real_array("x", x)
             x = x[: steps * checks.batch_size(batch_size, len(x), steps)]
@@ -828,26 +761,10 @@ class Model(ABC):
             checks.batch_size(batch_size, 1)
         if callbacks is None:
             return self.predict_on_batch(x)
-        callback_list = CallbackList(callbacks)
         network, x = self._built_for(x)
         rows = arrays.features("x", x, network.plan.input_shape, self._dtype)
         size = checks.batch_size(batch_size, len(rows), steps)
-        params = {"verbose": loud, "epochs": 1, "steps": steps or -(-len(rows) // size)}
-        if not callback_list.per_predict_batch:
-            size = len(rows)
-        # An array without rows is one batch without rows.
-        starts = range(0, max(1, len(rows)), max(1, size))
-        parts = (rows[i : i + size] for i in starts)
-        return predict_batches(self, network, parts, callback_list, params)
-
-    def _predict_stream(self, stream: Stream, loud: int, callbacks: CallbackList) -> Array:
-        first, _, _ = batches.batch_parts(stream.begin_first(), "a batch", targets=False)
-        network, _ = self._built_for(first)
-        shape = network.plan.input_shape
-        parts = (batches.batch_parts(item, "a batch", targets=False)[0] for item in stream)
-        rows = (arrays.features("x", part, shape, self._dtype) for part in parts)
-        params = {"verbose": loud, "epochs": 1, "steps": stream.length}
-        return predict_batches(self, network, rows, callbacks, params)
+        return predict_rows(self, network, rows, size, loud, CallbackList(callbacks))
 
     def predict_on_batch(self, x: ArrayLike) -> Array:
         """Return the model's outputs, as `predict` does."""
@@ -895,10 +812,8 @@ class Model(ABC):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        version, plan = (
-            trainer.version,
-            trainer.network.plan,
-        )  # in the other order than they are set
+        version = trainer.version  # before the plan: they are set in the other order
+        plan = trainer.network.plan
         loss, gradient = gradients.loss_and_gradient(trainer, found, version)
         return loss, list(plan.trained_views(gradient))
 
@@ -1026,7 +941,7 @@ class Model(ABC):
         if network.trainable_set:
             self._follow_trainable()
             network = self._built()
-        network.claim()
+        (self._trainer or network).claim()
         network.set_flat(f"model {self.name!r}", theta)
 
     # ---- files -----------------------------------------------------------------------------------
@@ -1053,26 +968,11 @@ class Model(ABC):
         OSError
             If the file cannot be written.
         """
-        from nnfast._utils import container
-
         path = checks.file_name("path", path)
         self._built()
         include = checks.flag("include_optimizer", include_optimizer)
-        contents, counters = self._contents()
-        description: dict[str, Any] = {"model": self.get_config(), "compile": None}
-        if self._settings is not None and include:
-            loss = self._settings.loss
-            include = not isinstance(loss, losses.FunctionLoss)
-            if isinstance(loss, losses.FunctionLoss):
-                checks.warn(
-                    f"Loss {loss.name} is a function and is not saved, nor is the optimizer: "
-                    "compile the loaded model with them"
-                )
-            else:
-                description["compile"] = _describe(self._settings)
-        if not include:
-            contents = {key: a for key, a in contents.items() if not key.startswith("optimizer/")}
-        container.write(path, contents, description | {"state": counters})
+        settings = self._settings if include else None
+        state.save(path, self.get_config(), settings, *self._contents())
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
         """Return weights and optimizer slots by name, not copied, and the counters."""
@@ -1093,12 +993,8 @@ class Model(ABC):
         OSError
             If the file cannot be written.
         """
-        from nnfast._utils import container
-
-        path = checks.file_name("path", path)
         self._built()
-        own = {f"layers/{i}/{name}": view for (i, name), view in self._weights_by_layer().items()}
-        container.write(path, own, {"layers": [layer.name for layer in self._layers]})
+        state.save_weights(checks.file_name("path", path), self._layers)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Set the weights from a file of `save_weights` or `save`, of the same architecture.
@@ -1126,38 +1022,8 @@ class Model(ABC):
         >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
         True
         """
-        from nnfast._utils import container
-
-        path = checks.file_name("path", path)
         self._built()
-        found = container.weights_by_layer(path)
-        own = self._weights_by_layer()
-        if found.keys() != own.keys():
-            layer, name = min(found.keys() ^ own.keys())
-            raise ValueError(
-                f"{os.fspath(path)!r} is of another architecture: {name} of layer {layer} is only "
-                f"in {'the file' if (layer, name) in found else f'model {self.name!r}'}"
-            )
-        assign(f"{os.fspath(path)!r}", list(own.values()), [found[key] for key in own])
-
-    def _weights_by_layer(self) -> dict[tuple[int, str], Array]:
-        """Return the weights by their layer's number and their name."""
-        return {
-            (i, name): view
-            for i, layer in enumerate(self._layers)
-            for name, view in layer.named_weights.items()
-        }
-
-    def _restore(self, found: Mapping[str, Array], description: Mapping[str, Any]) -> None:
-        """Take what `save` wrote."""
-        if description["compile"] is not None:
-            self.compile(**description["compile"])
-        limits = {"seed": 2**64 - 1} | dict.fromkeys(("epoch", "iterations"), state.COUNT_LIMIT)
-        counters = {
-            key: checks.integer(key, description["state"][key], minimum=0, maximum=limit)
-            for key, limit in limits.items()
-        }
-        self._take_contents(found, counters)
+        state.load_weights(checks.file_name("path", path), self._layers, f"model {self.name!r}")
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
         """Take what `_contents` gave."""
@@ -1186,16 +1052,6 @@ class Model(ABC):
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
-
-
-def _describe(settings: Settings) -> dict[str, Any]:
-    """Return what `compile` makes of a file again."""
-    return {
-        "optimizer": describe(settings.optimizer),
-        "loss": None if settings.loss is None else describe(settings.loss),
-        "metrics": _metrics.describe_all(settings.metrics),
-        "weighted_metrics": _metrics.describe_all(settings.weighted_metrics),
-    }
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from nnfast._plan.plan import compile_plan
-from nnfast._runtime.state import check_shapes
+from nnfast._runtime.state import check_shapes, checked_counters
 from nnfast._utils import checks
 from nnfast._utils.registry import choose
 from nnfast.layers import deserialize
@@ -297,7 +297,9 @@ def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any])
     shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
     check_shapes(arrays, shapes, plan)  # before memory is taken for them
     model = Sequential.from_config(config)
-    model._restore(arrays, description)
+    if description["compile"] is not None:
+        model.compile(**description["compile"])
+    model._take_contents(arrays, checked_counters(description["state"]))
     return model
 
 

@@ -43,7 +43,7 @@ class Samples:
 
     Attributes
     ----------
-    x : ndarray (n, n_in), float32, float64 or uint8
+    x : ndarray (n, n_in), float32, float64 or uint8; of estimators a CSR matrix, too
     y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) where
         the loss is a user-defined function
     weight : ndarray (n,) float64, or None
@@ -57,7 +57,12 @@ class Samples:
     for_function: bool = False
 
     def __len__(self) -> int:
-        return len(self.x)
+        return int(self.x.shape[0])
+
+    @property
+    def total_weight(self) -> float:
+        """Σ w."""
+        return float(len(self)) if self.weight is None else float(self.weight.sum())
 
     def data(self) -> Data:
         """Return the engine's view of these rows."""

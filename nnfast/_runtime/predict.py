@@ -19,10 +19,10 @@ from nnfast.callbacks.protocol import WatchedModel
 Array = NDArray[Any]
 
 
-def forward(network: Network, rows: Array) -> Array:
-    """Return the outputs for rows that have been checked."""
+def forward(network: Network, rows: Any) -> Array:
+    """Return the outputs for rows that have been checked, dense or sparse."""
     engine: Engine = network.engine
-    out = np.empty((len(rows), math.prod(engine.output_shape)), network.dtype)
+    out = np.empty((rows.shape[0], math.prod(engine.output_shape)), network.dtype)
     network.pull()
     engine.forward(Data(rows), out)
     if engine.plain_rows:

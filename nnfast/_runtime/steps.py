@@ -23,6 +23,8 @@ class Steps:
     Parameters
     ----------
     trainer : Trainer
+    restores : bool, default True
+        Whether copies of the state are kept, to which `restore` returns.
 
     Attributes
     ----------
@@ -32,10 +34,11 @@ class Steps:
         The steps that the state had taken to which `restore` returned.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, restores: bool = True) -> None:
         self.trainer = trainer
         self.engine = trainer.network.engine
         self.finite = True
+        self.restores = restores
         self._snapshot = Snapshot(self.engine)
 
     @property
@@ -74,7 +77,8 @@ class Steps:
         done = 0
         while done < len(losses) and self.finite:
             self.trainer.claim()
-            self._snapshot.take()
+            if self.restores:
+                self._snapshot.take()
             status, steps = self.engine.run(
                 data, batch_size, shuffle, rates[done:], losses[done:], outputs, RUN_SECONDS
             )

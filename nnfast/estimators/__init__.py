@@ -13,18 +13,23 @@ except ImportError as error:
     ) from error
 
 import sys
+from types import ModuleType
 
-from nnfast.estimators import architecture, classifier, regressor, stopping
+from nnfast.estimators.architecture import Architecture, Perceptron
 from nnfast.estimators.classifier import MLPClassifier
 from nnfast.estimators.regressor import MLPRegressor
+from nnfast.estimators.stopping import LearningRate
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-# The modules' names in pickles of earlier versions.
-for _name, _module in {
-    "_classifier": classifier,
-    "_regressor": regressor,
-    "_network": architecture,
-    "_training": stopping,
-}.items():
-    sys.modules[f"{__name__}.{_name}"] = _module
+# What pickles of earlier versions name, by the modules in which it was.
+_EARLIER: dict[str, dict[str, type]] = {
+    "_classifier": {"MLPClassifier": MLPClassifier},
+    "_regressor": {"MLPRegressor": MLPRegressor},
+    "_network": {"Architecture": Architecture, "Network": Perceptron},
+    "_training": {"LearningRate": LearningRate},
+}
+for _name, _classes in _EARLIER.items():
+    _module = ModuleType(f"{__name__}.{_name}")
+    vars(_module).update(_classes)
+    sys.modules[_module.__name__] = _module

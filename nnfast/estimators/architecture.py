@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on the engine: its weights are views of the engine's memory."""
+"""A multi-layer perceptron: what it is, and its network with scikit-learn's names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import activations
-from nnfast._engine import Engine
 from nnfast._plan.plan import Plan, compile_plan
+from nnfast._runtime.network import Network
+from nnfast._runtime.predict import forward
+from nnfast._runtime.trainer import Trainer
 from nnfast.layers.core import Activation as ActivationLayer
 from nnfast.layers.core import Dense
 from nnfast.layers.layer import Layer
@@ -85,8 +87,8 @@ def plan_of(architecture: Architecture) -> Plan:
     return compile_plan(architecture.layers(), architecture.sizes[:1])
 
 
-class Network:
-    """An engine with its weights under scikit-learn's names.
+class Perceptron:
+    """A network with its weights under scikit-learn's names, and a trainer once it has one.
 
     Parameters
     ----------
@@ -96,24 +98,22 @@ class Network:
 
     Attributes
     ----------
-    engine : nnfast._engine.Engine
+    network : nnfast._runtime.network.Network
+    trainer : Trainer or None
+        With the optimizer that the engine's slots are for.
     coefs, intercepts : list of ndarray
         Views of the engine's weights.
     weights : list of ndarray
         Views of all of them, layer by layer.
-    optimizer : Optimizer or None
-        What the engine's slots are for.
-    seed : int
     """
 
     def __init__(self, architecture: Architecture, dtype: np.dtype[Any]) -> None:
         self.architecture = architecture
         self.dtype = dtype
-        self.optimizer: Optimizer | None = None
-        self.seed = 0
+        self.trainer: Trainer | None = None
         plan = plan_of(architecture)
-        self.n_out = plan.n_out
-        self.engine = Engine(plan, dtype.name)
+        self.network = Network(plan, dtype)
+        self.engine = self.network.engine
         self.coefs: list[Array] = []
         self.intercepts: list[Array] = []
         generator = np.random.default_rng(0)
@@ -126,6 +126,10 @@ class Network:
                 self.intercepts.append(view)
             else:
                 p.weight.initializer.fill(view, generator)
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return None if self.trainer is None else self.trainer.optimizer
 
     @property
     def kernels(self) -> Array:
@@ -144,35 +148,28 @@ class Network:
             if given is not view:
                 view[...] = given
 
-    def start(self, optimizer: Optimizer) -> None:
-        """Take an optimizer, in its initial state."""
-        self.optimizer = optimizer
+    def start(self, optimizer: Optimizer) -> Trainer:
+        """Return a trainer with an optimizer in its initial state.
+
+        It has no loss: the engine is told the estimator's objective.
+        """
         optimizer.configure(self.engine)
+        self.trainer = Trainer(self.network, optimizer, None, {}, frozenset(), self.engine.version)
+        return self.trainer
 
-    def set_seed(self, seed: int) -> None:
-        """Set the seed of shuffles and of dropout."""
-        self.seed = seed
-        self.engine.set_seed(seed)
-
-    def next_epoch(self) -> None:
-        """Leave an epoch that was cut short."""
-        if self.engine.batch:
-            self.engine.epoch += 1
-            self.engine.batch = 0
-
-    def finish(self) -> None:
-        """End training: a moving average replaces the weights."""
-        if self.engine.has_average and self.engine.iterations:
-            self.engine.params[:] = self.engine.slots[-1]
+    def outputs(self, rows: Any) -> Array:
+        """Return the outputs of rows, (n, outputs), as the engine reads them."""
+        short = self.engine.predict(rows)  # None of sparse rows, and of many
+        return forward(self.network, rows) if short is None else short
 
     def state(self) -> dict[str, Any]:
         """Return what goes on from call to call besides coefs and intercepts, as copies."""
         engine = self.engine
         state = {
             "optimizer": self.optimizer,
-            "seed": self.seed,
+            "seed": self.network.seed,
             "position": (engine.iterations, engine.epoch),
-            "slots": None if self.optimizer is None else engine.slots.copy(),
+            "slots": None if self.trainer is None else engine.slots.copy(),
         }
         if self.architecture.normalization is not None:
             state["weights"] = engine.weights.copy()
@@ -180,7 +177,7 @@ class Network:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take what `state` returned."""
-        self.set_seed(state["seed"])
+        self.network.set_seed(state["seed"])
         if state["optimizer"] is not None:
             self.start(state["optimizer"])
             self.engine.slots[...] = state["slots"]
@@ -192,7 +189,7 @@ class Network:
         return {"architecture": self.architecture, "dtype": self.dtype.name, **self.state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Network.__init__(self, state["architecture"], np.dtype(state["dtype"]))
+        Perceptron.__init__(self, state["architecture"], np.dtype(state["dtype"]))
         self.restore(state)
 
 

@@ -15,10 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nnfast._data import arrays
+from nnfast._data.samples import Samples
+from nnfast._runtime.steps import Steps
+from nnfast._runtime.trainer import Trainer
 from nnfast._utils import checks, container
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.estimators import convert, lbfgs
-from nnfast.estimators.architecture import Network, sizes_of
+from nnfast.estimators.architecture import Perceptron, sizes_of
 from nnfast.estimators.compat import check_sample_weight, fit_context, validate_data
 from nnfast.estimators.objective import Objective
 from nnfast.estimators.parameters import (
@@ -32,7 +35,6 @@ from nnfast.estimators.parameters import (
     optimizer_of,
     settings_of,
 )
-from nnfast.estimators.rows import Rows, predict
 from nnfast.estimators.state import (
     CLASS_NAMES,
     COUNTS,
@@ -106,7 +108,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     # ---- the network -----------------------------------------------------------------------------
 
-    def _draw(self, sizes: Sequence[int], network: Network) -> None:
+    def _draw(self, sizes: Sequence[int], network: Perceptron) -> None:
         """Draw initial weights, in scikit-learn's order and within its bounds."""
         # scikit-learn looks at the hidden layers' activation for the output's weights, too.
         names = network.architecture.activations
@@ -119,14 +121,14 @@ class BaseMLP(BaseEstimator, ABC):
                 block[...] = self._random_state.uniform(-bound, bound, block.size)
             intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
 
-    def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Network:
+    def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Perceptron:
         """Set everything that a first fit sets."""
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._output_activation()
         self.__dict__.pop("_optimizer", None)
-        network = Network(architecture_of(self, sizes, self.out_activation_), dtype)
+        network = Perceptron(architecture_of(self, sizes, self.out_activation_), dtype)
         self._draw(sizes, network)
         self._network = network
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
@@ -135,7 +137,7 @@ class BaseMLP(BaseEstimator, ABC):
             begin_record(self, network, bool(self.early_stopping))
         return network
 
-    def _continued(self, sizes: Sequence[int]) -> Network:
+    def _continued(self, sizes: Sequence[int]) -> Perceptron:
         """Return the network of the last fit for more training, if it has layers of these sizes."""
         self.out_activation_ = self._output_activation()
         network = self._trainable()
@@ -146,39 +148,40 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return network
 
-    def _resume(self, network: Network, incremental: bool) -> None:
-        """Go on with the optimizer and the record of the best epoch, where they are still right.
+    def _resume(self, network: Perceptron, incremental: bool) -> Trainer:
+        """Return the trainer to go on with; the record of the best epoch goes on, too.
 
         They are not after another solver, nor the record where `early_stopping` has changed.
         """
-        kept = self.__dict__.get("_optimizer")
-        if not incremental or kept is None or type(kept.optimizer) is not optimizer_kind(self):
+        trainer = network.trainer if incremental and "_optimizer" in self.__dict__ else None
+        if trainer is None or type(trainer.optimizer) is not optimizer_kind(self):
             self._optimizer = optimizer_of(self)
-            network.start(self._optimizer.optimizer)
+            trainer = network.start(self._optimizer.optimizer)
         if not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
         early = self.__dict__.get("validation_scores_") is not None
         if not hasattr(self, "_no_improvement_count") or early != bool(self.early_stopping):
             begin_record(self, network, bool(self.early_stopping))
+        return trainer
 
     def _forget(self) -> None:
         """Leave what stochastic training goes on from, which is of another solver or network."""
         for name in ("_optimizer", "_no_improvement_count", "_best_weights"):
             self.__dict__.pop(name, None)
 
-    def _trainable(self) -> Network:
+    def _trainable(self) -> Perceptron:
         """Return the network of a fitted estimator as its parameters are now, for more training.
 
         `coefs_` and `intercepts_` may have been set element by element since.
         """
         coefs, intercepts = self.coefs_, self.intercepts_
         architecture = architecture_of(self, sizes_of(coefs), self.out_activation_)
-        network: Network | None = self.__dict__.get("_network")
+        network: Perceptron | None = self.__dict__.get("_network")
         if network is None or network.architecture != architecture:
             before, dtype = network, np.dtype(np.asarray(coefs[0]).dtype)
             if dtype.char not in "fd":
                 dtype = np.dtype(np.float64)
-            network = Network(architecture, dtype)
+            network = Perceptron(architecture, dtype)
             if before is not None and before.architecture.sizes == architecture.sizes:
                 if before.architecture.normalization == architecture.normalization:
                     network.restore(before.state())
@@ -189,9 +192,9 @@ class BaseMLP(BaseEstimator, ABC):
         self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
         return network
 
-    def _fitted(self) -> Network:
+    def _fitted(self) -> Perceptron:
         """Return the network for predictions, with what `coefs_` and `intercepts_` hold now."""
-        network: Network | None = self.__dict__.get("_network")
+        network: Perceptron | None = self.__dict__.get("_network")
         if network is None or network.architecture.sizes != sizes_of(self.coefs_):
             return self._trainable()
         network.take(self.coefs_, self.intercepts_)
@@ -289,7 +292,7 @@ class BaseMLP(BaseEstimator, ABC):
         self._random_state = check_random_state(self.random_state)
         network = self._initialize(sizes, X.dtype) if first else self._continued(sizes)
         self._objective(network.dtype).configure(network.engine)
-        network.engine.n_threads = min(self.n_threads or 0, 2**15)
+        network.network.set_n_threads(self.n_threads)
         if self.solver in STOCHASTIC:
             self._fit_stochastic(network, X, y, weight, incremental, validation, callbacks)
         else:
@@ -301,15 +304,19 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return self
 
+    def _samples(self, network: Perceptron, X: Any, y: Any, weight: Any) -> Samples:
+        """Return checked data as the engine reads them."""
+        return Samples(arrays.readable(X, network.dtype), self._targets(y, network.dtype), weight)
+
     def _checked_weight(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
         return np.require(check_sample_weight(sample_weight, X), np.float64, ("C", "A"))
 
-    def _fit_lbfgs(self, network: Network, X: Any, y: Any, weight: Any) -> None:
-        rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
+    def _fit_lbfgs(self, network: Perceptron, X: Any, y: Any, weight: Any) -> None:
+        rows = self._samples(network, X, y, weight)
         self._forget()
-        network.optimizer = None
+        network.trainer = None
         self.loss_, self.n_iter_ = lbfgs.minimize(
             network,
             rows,
@@ -327,12 +334,13 @@ class BaseMLP(BaseEstimator, ABC):
         network = self._fitted()
         if isinstance(sample_weight, list):  # scikit-learn 1.6 has its activations here
             sample_weight = None
-        rows = Rows(X, np.require(y, network.dtype, ("C", "A")), sample_weight, network.dtype)
+        targets = np.require(y, network.dtype, ("C", "A"))
+        rows = Samples(arrays.readable(X, network.dtype), targets, sample_weight)
         return lbfgs.objective(network, rows, self.alpha)(packed)
 
     def _fit_stochastic(
         self,
-        network: Network,
+        network: Perceptron,
         X: Any,
         y: Any,
         weight: NDArray[np.float64] | None,
@@ -342,19 +350,20 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        self._resume(network, incremental)
-        rows = Rows(X, self._targets(y, network.dtype), weight, network.dtype)
+        trainer = self._resume(network, incremental)
+        rows = self._samples(network, X, y, weight)
         given, aside = self._given_rows(network, *validation), None
         if given is not None:
-            aside = Validation(given, self._score_rows, given=True)
+            aside = Validation(given, given.data(), self._score_rows, given=True)
             self.validation_loss_curve_ = []
         elif self.early_stopping:
             rows, split_off = self._split(rows)
-            aside = Validation(split_off, self._score_rows, given=False)
+            aside = Validation(split_off, split_off.data(), self._score_rows, given=False)
         if self.shuffle or any(network.architecture.dropout):
-            network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
+            network.network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
         Training(
             Watched(self, network, self._contents),
+            Steps(trainer, restores=False),
             self._optimizer,
             rows,
             aside,
@@ -363,7 +372,9 @@ class BaseMLP(BaseEstimator, ABC):
             callbacks,
         ).run()
 
-    def _given_rows(self, network: Network, X_val: Any, y_val: Any, weight: Any) -> Rows | None:
+    def _given_rows(
+        self, network: Perceptron, X_val: Any, y_val: Any, weight: Any
+    ) -> Samples | None:
         """Return the caller's validation data, checked like the training data."""
         if X_val is None:
             if y_val is not None or weight is not None:
@@ -373,9 +384,9 @@ class BaseMLP(BaseEstimator, ABC):
             raise ValueError("X_val needs y_val")
         X_val, y_val = self._check_data(X_val, y_val, True, False)
         weight = self._weights(y_val, self._checked_weight(weight, X_val))
-        return Rows(X_val, self._targets(y_val, network.dtype), weight, network.dtype)
+        return self._samples(network, X_val, y_val, weight)
 
-    def _split(self, rows: Rows) -> tuple[Rows, Rows]:
+    def _split(self, rows: Samples) -> tuple[Samples, Samples]:
         """Set rows aside for early stopping: the same rows as scikit-learn."""
         train, aside = train_test_split(
             np.arange(len(rows)),
@@ -394,8 +405,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return what the split keeps the proportions of."""
         return None
 
-    def _score_rows(self, network: Network, rows: Rows) -> float:
-        outputs = rows.predict(network)
+    def _score_rows(self, network: Perceptron, rows: Samples) -> float:
+        outputs = network.outputs(rows.x)
         if not np.isfinite(outputs).all():
             return float("nan")
         return self._score_outputs(outputs, rows.y, rows.weight)
@@ -477,8 +488,8 @@ class BaseMLP(BaseEstimator, ABC):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._fitted()
-        network.engine.n_threads = min(self.n_threads or 0, 2**15)
-        return predict(network, X)
+        network.network.set_n_threads(self.n_threads)
+        return network.outputs(arrays.readable(X, network.dtype))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

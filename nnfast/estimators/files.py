@@ -17,7 +17,7 @@ from nnfast._utils.assign import assign_named
 from nnfast._utils.checks import flag, integer
 from nnfast._utils.registry import choose
 from nnfast.estimators import classifier, regressor
-from nnfast.estimators.architecture import Network, sizes_of
+from nnfast.estimators.architecture import Perceptron, sizes_of
 from nnfast.estimators.base import BaseMLP
 from nnfast.estimators.classifier import MLPClassifier
 from nnfast.estimators.compat import validate_parameters
@@ -73,7 +73,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     else:
         attributes |= _of_loss(estimator, sizes[-1])
     architecture = architecture_of(estimator, sizes, attributes["out_activation_"])
-    network = Network(architecture, coefs[0].dtype)
+    network = Perceptron(architecture, coefs[0].dtype)
     attributes |= _trained(estimator, network, arrays, description["training"])
     estimator.__setstate__(attributes)
     return estimator
@@ -194,7 +194,7 @@ def _coefs(arrays: Mapping[str, Array]) -> list[Array]:
 
 def _trained(
     estimator: BaseMLP,
-    network: Network,
+    network: Perceptron,
     arrays: Mapping[str, Array],
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -219,7 +219,10 @@ def _trained(
 
 
 def _optimizer(
-    estimator: BaseMLP, network: Network, arrays: Mapping[str, Array], training: Mapping[str, Any]
+    estimator: BaseMLP,
+    network: Perceptron,
+    arrays: Mapping[str, Array],
+    training: Mapping[str, Any],
 ) -> LearningRate:
     """Make optimizer and random streams as they were, but for the optimizer's slots."""
     optimizer = optimizers.resolve(training["optimizer"])
@@ -235,6 +238,6 @@ def _optimizer(
         integer(key, training[key], minimum=0, maximum=COUNT_LIMIT)
         for key in ("iterations", "epoch")
     )
-    network.set_seed(seed)
+    network.network.set_seed(seed)
     network.engine.iterations, network.engine.epoch = iterations, epoch
     return rate

@@ -10,26 +10,32 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from nnfast._data.samples import Samples
+from nnfast._engine import Data, Engine
 from nnfast._utils.checks import warn
-from nnfast.estimators.architecture import Network
+from nnfast.estimators.architecture import Perceptron
 from nnfast.estimators.compat import lbfgs_verbosity, one_blas_thread
-from nnfast.estimators.rows import Rows
 
 Floats = NDArray[np.float64]
 
 
+def loss_and_gradient(engine: Engine, data: Data) -> tuple[float, Floats]:
+    """Return Σ w·l / Σ w and its gradient, flat."""
+    return engine.loss_and_grad(data), engine.grads.astype(np.float64)
+
+
 def objective(
-    network: Network, rows: Rows, alpha: float
+    network: Perceptron, rows: Samples, alpha: float
 ) -> Callable[[Floats], tuple[float, Floats]]:
     """Return θ → (loss, gradient), where θ is the engine's flat parameters."""
-    engine = network.engine
+    engine, data = network.engine, rows.data()
     kernels = network.kernels
-    share = alpha / (rows.denominator or np.inf)
+    share = alpha / (rows.total_weight or np.inf)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
         with np.errstate(over="ignore"):  # a step too far: the loss there is infinite, too
             engine.params[:] = theta
-        loss, gradient = rows.loss_and_grad(engine)
+        loss, gradient = loss_and_gradient(engine, data)
         loss += 0.5 * share * network.sum_of_squares()
         gradient[: kernels.size] += share * kernels
         return loss, gradient
@@ -72,8 +78,8 @@ class _Progress:
 
 
 def minimize(
-    network: Network,
-    rows: Rows,
+    network: Perceptron,
+    rows: Samples,
     *,
     alpha: float,
     tol: float,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nnfast import activations, optimizers
 from nnfast._runtime.state import COUNT_LIMIT
 from nnfast._utils.registry import describe
-from nnfast.estimators.architecture import Network
+from nnfast.estimators.architecture import Perceptron
 from nnfast.estimators.parameters import entries
 from nnfast.estimators.stopping import LearningRate
 
@@ -72,7 +72,7 @@ class State:
         The names of the features.
     classes : Classes or None
         None of a regressor.
-    network : Network
+    network : Perceptron
     rate : LearningRate or None
         The optimizer with its policy.
     best : ndarray or None
@@ -84,7 +84,7 @@ class State:
     attributes: Mapping[str, Any]
     features: Array | None
     classes: Classes | None
-    network: Network
+    network: Perceptron
     rate: LearningRate | None
     best: Array | None
 
@@ -192,7 +192,7 @@ def label_to_json(label: Any) -> Any:
 # ---- weights and optimizer -----------------------------------------------------------------------
 
 
-def named_arrays(network: Network) -> dict[str, Array]:
+def named_arrays(network: Perceptron) -> dict[str, Array]:
     """Return the arrays of a network by their names in the file."""
     arrays: dict[str, Array] = {}
     for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
@@ -203,14 +203,14 @@ def named_arrays(network: Network) -> dict[str, Array]:
 
 
 def _training(
-    network: Network, optimizer: optimizers.Optimizer, rate: LearningRate | None
+    network: Perceptron, optimizer: optimizers.Optimizer, rate: LearningRate | None
 ) -> dict[str, Any]:
     """Return the optimizer, and the place in the random streams."""
     scheduled = not isinstance(optimizer.learning_rate, float)
     return {
         "optimizer": describe(optimizer),
         "first_rate": None if scheduled or rate is None else rate.first,
-        "seed": network.seed,
+        "seed": network.network.seed,
         "iterations": min(network.engine.iterations, COUNT_LIMIT),
         "epoch": min(network.engine.epoch, COUNT_LIMIT),
     }

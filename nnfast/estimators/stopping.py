@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from nnfast._data.samples import Samples
+from nnfast._engine import Data
+from nnfast._runtime.steps import Steps
 from nnfast._utils.checks import warn
 from nnfast.callbacks.callback import Logs
 from nnfast.callbacks.callback_list import CallbackList
 from nnfast.callbacks.checkpoint import ModelCheckpoint
 from nnfast.callbacks.protocol import WatchedModel
-from nnfast.estimators.architecture import Network
-from nnfast.estimators.rows import Rows
+from nnfast.estimators.architecture import Perceptron
 from nnfast.optimizers.optimizer import Optimizer
 
 Array = NDArray[Any]
@@ -121,7 +123,7 @@ class Record(Protocol):
     _best_weights: Array | None
 
 
-def begin_record(record: Record, network: Network, early_stopping: bool) -> None:
+def begin_record(record: Record, network: Perceptron, early_stopping: bool) -> None:
     """Begin to look for the best epoch, from the present weights on."""
     record._no_improvement_count = 0
     record._best_weights = network.engine.weights.copy() if early_stopping else None
@@ -136,22 +138,25 @@ class Validation:
 
     Attributes
     ----------
-    rows : Rows
+    rows : Samples
+    data : Data
+        Of the rows: making it checks the indices of sparse ones, before training begins.
     score : callable
         (network, rows) → the score that early stopping looks at.
     given : bool
         Whether they are the caller's: then their loss is recorded, too.
     """
 
-    rows: Rows
-    score: Callable[[Network, Rows], float]
+    rows: Samples
+    data: Data
+    score: Callable[[Perceptron, Samples], float]
     given: bool
 
 
 class TrainedModel(WatchedModel, Protocol):
     """The model that callbacks know, with the network that is trained."""
 
-    network: Network
+    network: Perceptron
 
     def check_saving(self) -> None:
         """Raise what `save` would."""
@@ -163,8 +168,9 @@ class Training:
     Parameters
     ----------
     model : TrainedModel
+    steps : Steps
     rate : LearningRate
-    train : Rows
+    train : Samples
     validation : Validation or None
     settings : Settings
     record : Record
@@ -174,8 +180,9 @@ class Training:
     def __init__(
         self,
         model: TrainedModel,
+        steps: Steps,
         rate: LearningRate,
-        train: Rows,
+        train: Samples,
         validation: Validation | None,
         settings: Settings,
         record: Record,
@@ -183,17 +190,19 @@ class Training:
     ) -> None:
         self.model = model
         self.network = model.network
+        self.steps = steps
         self.rate = rate
-        self.train = train
+        self.n_rows = len(train)
+        self.data = train.data()
         self.validation = validation
         self.settings = settings
         self.record = record
         self.callbacks = callbacks
         self.batch_size = _batch_size(settings.batch_size, len(train))
-        steps = -(-len(train) // self.batch_size)
-        self.shares = np.full(steps, self.batch_size / len(train))
-        self.shares[-1] = 1 - (steps - 1) * self.batch_size / len(train)
-        self.losses = np.empty(steps)
+        n_steps = -(-len(train) // self.batch_size)
+        self.shares = np.full(n_steps, self.batch_size / len(train))
+        self.shares[-1] = 1 - (n_steps - 1) * self.batch_size / len(train)
+        self.losses = np.empty(n_steps)
         self.logs: Logs = {}
 
     def run(self) -> None:
@@ -208,11 +217,11 @@ class Training:
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
         finally:
-            network.next_epoch()
+            network.network.next_epoch()
         if settings.early_stopping:
             network.engine.weights[:] = record._best_weights
         else:
-            network.finish()
+            network.network.finish()
         self.callbacks.call("on_train_end", logs=self.logs)
 
     def _attach(self) -> None:
@@ -232,10 +241,10 @@ class Training:
         """Train one epoch; return whether it was the last."""
         record, settings, epoch = self.record, self.settings, self.record.n_iter_
         self.callbacks.call("on_epoch_begin", epoch)
-        rates = self.rate.optimizer.next_rates(self.network.engine, len(self.losses))
-        bad = self.train.epoch(self.network, self.batch_size, settings.shuffle, rates, self.losses)
+        done = self.steps.take(self.data, self.batch_size, settings.shuffle, self.losses)
+        bad = None if self.steps.finite else done - 1
         record.n_iter_ += 1
-        record.t_ += len(self.train)
+        record.t_ += self.n_rows
         record.loss_ = float(self.losses @ self.shares) if bad is None else np.nan
         record.loss_curve_.append(record.loss_)
         if settings.verbose:
@@ -283,7 +292,7 @@ class Training:
         logs: Logs = {}
         self.callbacks.call("on_test_begin")
         if validation.given:
-            logs["loss"] = validation.rows.loss(self.network.engine) - self._penalty(validation)
+            logs["loss"] = self.network.engine.evaluate(validation.data) - self._penalty(validation)
             record.validation_loss_curve_.append(logs["loss"])
         if self.settings.early_stopping:
             logs["score"] = validation.score(self.network, validation.rows)
@@ -296,7 +305,7 @@ class Training:
     def _penalty(self, validation: Validation) -> float:
         """Return what the regularization adds to the loss of the rows set aside."""
         squares = self.network.sum_of_squares()
-        return 0.5 * self.network.architecture.alpha * squares / (validation.rows.denominator or 1)
+        return 0.5 * self.network.architecture.alpha * squares / (validation.rows.total_weight or 1)
 
     def _count_improvements(self) -> None:
         """Count the epochs without improvement, of the score or else of the loss."""

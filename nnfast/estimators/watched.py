@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast._utils import container
 from nnfast._utils.assign import assign
-from nnfast.estimators.architecture import Network
+from nnfast.estimators.architecture import Perceptron
 from nnfast.optimizers.optimizer import Optimizer
 
 # Arrays and description, as `container.write` takes them.
@@ -23,7 +23,7 @@ class Watched:
     ----------
     estimator : MLPClassifier or MLPRegressor
         For callbacks: nothing here reads it.
-    network : Network
+    network : Perceptron
     contents : callable
         Whether the optimizer is included → what a file of the estimator holds.
     optimizer : Optimizer
@@ -31,7 +31,7 @@ class Watched:
     """
 
     def __init__(
-        self, estimator: object, network: Network, contents: Callable[[bool], Contents]
+        self, estimator: object, network: Perceptron, contents: Callable[[bool], Contents]
     ) -> None:
         self.estimator = estimator
         self.network = network

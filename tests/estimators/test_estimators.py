@@ -43,6 +43,8 @@ from sklearn.preprocessing import StandardScaler
 
 import nnfast
 from nnfast import MLPClassifier, MLPRegressor, _engine, callbacks, optimizers
+from nnfast._runtime.steps import Steps
+from nnfast.estimators import lbfgs
 from nnfast.optimizers import schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -794,8 +796,8 @@ def test_callbacks_are_called_once_an_epoch():
 def test_ctrl_c_keeps_the_model(solver, monkeypatch):
     kind, x, y, _ = DATA["multiclass"]
     calls = []
-    name, method = ("epoch", "epoch") if solver == "adam" else ("lbfgs", "loss_and_grad")
-    plain = getattr(nnfast.estimators.rows.Rows, method)
+    where, name = (Steps, "take") if solver == "adam" else (lbfgs, "loss_and_gradient")
+    plain = getattr(where, name)
 
     def interrupted(*args):
         calls.append(name)
@@ -803,7 +805,7 @@ def test_ctrl_c_keeps_the_model(solver, monkeypatch):
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(nnfast.estimators.rows.Rows, method, interrupted)
+    monkeypatch.setattr(where, name, interrupted)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = getattr(nnfast, kind)(hidden_layer_sizes=20, solver=solver, random_state=0).fit(
             x, y

@@ -96,18 +96,18 @@ def lbfgs(threads: int) -> None:
     nnfast.set_num_threads(threads)
     # From these weights the first iteration takes three evaluations (others may take four).
     model = nnfast.MLPClassifier((512, 512), solver="lbfgs", random_state=0)
-    plain = nnfast.estimators.rows.Rows.loss_and_grad
+    plain = nnfast.estimators.lbfgs.loss_and_gradient
     evaluations: list[int] = []
     begun = threading.Event()
     wanted = 0
 
-    def evaluate(rows: Any, engine: Any) -> Any:
+    def evaluate(engine: Any, data: Any) -> Any:
         evaluations.append(1)
         if len(evaluations) == wanted:
             begun.set()
-        return plain(rows, engine)
+        return plain(engine, data)
 
-    nnfast.estimators.rows.Rows.loss_and_grad = evaluate
+    nnfast.estimators.lbfgs.loss_and_gradient = evaluate
 
     def fit() -> None:
         with warnings.catch_warnings(record=True) as said:

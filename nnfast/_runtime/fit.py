@@ -140,7 +140,8 @@ class FitLoop(ABC):
 
     def run(self) -> History:
         """Train; return the history."""
-        logs = self._begin()
+        self._begin()
+        logs: Logs = {}
         epoch = self.options.initial_epoch
         try:
             while self._goes_on(epoch) and self._ready(epoch):
@@ -151,7 +152,7 @@ class FitLoop(ABC):
         self._end(logs)
         return self.history
 
-    def _begin(self) -> Logs:
+    def _begin(self) -> None:
         """Tell callbacks and the terminal that training begins."""
         options = self.options
         params = {
@@ -165,11 +166,11 @@ class FitLoop(ABC):
         self.model.stop_training = False
         self.trainer.network.next_epoch()
         self.callbacks.call("on_train_begin")
-        extent = progress.Extent(
-            options.initial_epoch, options.epochs, self.steps_per_epoch, self.rows_per_epoch
-        )
-        self.progress = progress.make(options.verbose, extent)
-        return {}
+        if options.verbose:
+            extent = progress.Extent(
+                options.initial_epoch, options.epochs, self.steps_per_epoch, self.rows_per_epoch
+            )
+            self.progress = progress.make(options.verbose, extent)
 
     def _goes_on(self, epoch: int) -> bool:
         ended = self.model.stop_training or self.divergence is not None

@@ -218,3 +218,28 @@ def test_public_names_are_there() -> None:
 
 def test_typing_marker_is_installed() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+def private_uses(source: str) -> set[str]:
+    """Return the private names that a module asks of what it calls a model."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and (getattr(node.value, "id", "") == "model" or getattr(node.value, "attr", "") == "model")
+    }
+
+
+def test_nobody_else_calls_private_methods_of_a_model() -> None:
+    """A model's own modules may; loops, callbacks, files and estimators have its interface."""
+    own = {"nnfast.models.model", "nnfast.models.sequential"}
+    found = {
+        name: uses
+        for path in FILES
+        if (name := _module(path)) not in own
+        and (uses := private_uses(path.read_text(encoding="utf-8")))
+    }
+    assert not found
+    assert private_uses("model._claim(); self.model._pull(); model.fit()") == {"_claim", "_pull"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ from nnfast.losses import TargetSpec
 NAMES = ("x", "y", "sample_weight")
 
 
-@dataclass(frozen=True)
-class SampleSpec:
+class SampleSpec(NamedTuple):
     """What the samples of a model have to be.
 
     Attributes

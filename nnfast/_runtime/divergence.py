@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nnfast._utils.checks import warn
 
@@ -10,8 +10,7 @@ from nnfast._utils.checks import warn
 BEFORE = "before that batch"
 
 
-@dataclass
-class Divergence:
+class Divergence(NamedTuple):
     """Where training stopped being finite.
 
     Attributes

@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,7 @@ Floats = NDArray[np.float64]
 MOST_STEPS_UNSEEN = 1 << 16
 
 
-@dataclass
-class Options:
+class Options(NamedTuple):
     """The checked arguments of `fit` that are not data."""
 
     epochs: int
@@ -76,8 +74,7 @@ class Options:
         return epoch + 1 in self.validation_freq
 
 
-@dataclass
-class FitContext:
+class FitContext(NamedTuple):
     """What `fit` has besides its data.
 
     Attributes

@@ -205,12 +205,10 @@ def make(verbose: int, extent: Extent) -> Progress:
     Parameters
     ----------
     verbose : int
-        0: nothing. 1: a bar where stdout is a terminal and rich or tqdm is installed, else as
-        2: a line per epoch.
+        1: a bar where stdout is a terminal and rich or tqdm is installed, else as 2: a line per
+        epoch.
     extent : Extent
     """
-    if verbose == 0:
-        return Progress()
     if verbose == 1 and sys.stdout is not None and sys.stdout.isatty():
         for bar in (RichBar, TqdmBar):
             try:

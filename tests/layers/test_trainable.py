@@ -425,3 +425,20 @@ def test_a_layer_in_two_models() -> None:
     shared.trainable = False
     for model in (one, two):
         assert changed(model) == [False, False, True, True]
+
+
+def test_flat_weights_follow_what_is_trainable() -> None:
+    """A layer that is frozen after steps is left out, and comes back with the next compile."""
+    model = nnfast.Sequential([layers.Dense(3, input_dim=2), layers.Dense(1)])
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 2)), np.ones(4)
+    model.fit(x, y, verbose=0)
+    kept = model.layers[0].get_weights()
+    model.layers[0].trainable = False
+    model.set_flat_weights(np.full(4, 2.0))
+    np.testing.assert_array_equal(model.get_flat_weights(), np.full(4, 2.0))
+    for array, before in zip(model.layers[0].get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+    model.layers[0].trainable = True
+    model.compile("adam", "mse")
+    assert model.get_flat_weights().shape == (13,)

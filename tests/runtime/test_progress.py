@@ -327,3 +327,12 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     without(monkeypatch, "matplotlib")
     with pytest.raises(ImportError, match=r"nnfast\[plot\]"):
         plotting.learning_curves({"loss": [1.0]})
+
+
+def test_lines_of_a_generator(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither its batches nor its rows are counted before."""
+    batches = ((X[i : i + 16], Y[i : i + 16]) for i in range(0, 48, 16))
+    model().fit(batches, epochs=1, verbose=2)
+    (text,) = capsys.readouterr().out.splitlines()
+    assert text.startswith("Epoch 1/1 - loss: ")
+    assert "samples/s" not in text

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import nnfast
-from nnfast import _engine, layers
+from nnfast import layers
+from nnfast._runtime import steps
 
 
 def large() -> nnfast.Sequential:
@@ -106,8 +107,8 @@ def test_the_last_finite_state_costs_one_hundredth(
 
             return call
 
-    Real = _engine.Snapshot
-    monkeypatch.setattr(_engine, "Snapshot", Timed)
+    Real = steps.Snapshot
+    monkeypatch.setattr(steps, "Snapshot", Timed)
     shares = []
     for _ in range(3 if epochs > 1 else 9 if rows > 4_000 else 99):
         spent, begin = 0.0, time.perf_counter()

@@ -140,8 +140,7 @@ cdef enum:
     CHUNK_GAIN = 2          # activations per parameter and chunk for which chunks pay
     BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
     PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
-    SUM_BLOCK = 4096        # as in parameters.pxi
-    TAP_SIZE = 8            # elements that a Tap of kernels/images.pxi takes at most
+    SUM_BLOCK = 4096        # as in executor/update.pxi
     IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
     IMAGE_PASS_ROWS = 32    # as PASS_ROWS
     IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows

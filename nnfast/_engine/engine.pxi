@@ -70,11 +70,6 @@ cdef Chain chain_of(list ops, width, out, list memory) except *:
     return chain
 
 
-cdef Py_ssize_t resample_scratch(const Resampling* s) noexcept:
-    """Elements for a tap of each row and column of the output, and a row of the input."""
-    return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16
-
-
 cdef class PassTrial:
     """Whether a team pays for passes over rows, by the seconds of whole passes: results are the same.
 
@@ -228,26 +223,20 @@ cdef class Engine:
     cdef _measure(self):
         """Scratch and work of the widest ops."""
         cdef int i
-        cdef Op* op
-        cdef Py_ssize_t need = self.model.ld_out
+        cdef const Op* op
+        cdef OpNeeds needs
+        cdef Py_ssize_t scratch = self.model.ld_out
         cdef double flops = 0
         self.model.active = self.model.batch_norms = False
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
+            self.k.needs_of(op, &needs)
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
-            self.model.batch_norms |= op.kind == OP_BATCH_NORM and not op.frozen
-            if op.kind == OP_DENSE:
-                need = max(need, self.k.dense_scratch(op.n_in, op.n_out))
-                flops += 2.0 * op.n_in * op.n_out
-            elif op.kind == OP_RESAMPLE:
-                need = max(need, resample_scratch(&op.resampling))
-            if op.kind >= OP_CONVOLUTION:
-                self.images = True
-                need = max(need, self.k.window_scratch(op.kind, &op.window))
-                flops += 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w \
-                    * (op.window.c // op.window.groups if op.kind == OP_CONVOLUTION else 1)
-            flops += 10.0 * op.n_out
-        self.scratch_size = (need + 31) // 16 * 16
+            self.model.batch_norms |= needs.whole_batch
+            self.images |= needs.has_window
+            scratch = max(scratch, needs.scratch)
+            flops += needs.flops
+        self.scratch_size = (scratch + 31) // 16 * 16
         self.flops = flops
 
     # -- configuration

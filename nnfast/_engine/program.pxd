@@ -17,10 +17,11 @@ cdef enum OpKind:
     OP_BATCH_NORM
     OP_LAYER_NORM
     OP_RESAMPLE
-    OP_CONVOLUTION      # from here on ops have a window
+    OP_CONVOLUTION
     OP_DEPTHWISE
     OP_MAX_POOL
     OP_AVERAGE_POOL
+    N_OPS
 
 cdef enum Activation:
     ACT_LINEAR
@@ -169,6 +170,13 @@ ctypedef struct Op:
     Resampling resampling
     Window window
 
+# What core has to know of an op.
+ctypedef struct OpNeeds:
+    Py_ssize_t scratch  # elements
+    double flops        # of a row's forward pass
+    int has_window      # its rows are images
+    int whole_batch     # it looks at the batch as a whole
+
 ctypedef struct Chain:
     int n_ops
     Op* ops
@@ -300,7 +308,7 @@ ctypedef struct Kernels:
     int (*thread_limit)() noexcept nogil
     int (*threads_of_team)(int n) noexcept nogil
     int (*end_team)() noexcept nogil
-    Py_ssize_t (*window_scratch)(int kind, const Window* window) noexcept nogil
+    void (*needs_of)(const Op* op, OpNeeds* needs) noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil

@@ -29,10 +29,21 @@ include "kernels/pooling.pxi"
 include "kernels/normalization.pxi"
 include "kernels/images.pxi"
 include "kernels/constraints.pxi"
-include "windows.pxi"
-include "rows.pxi"
-include "parameters.pxi"
-include "executor.pxi"
+include "ops/access.pxi"
+include "ops/functions.pxi"
+include "ops/dense.pxi"
+include "ops/input.pxi"
+include "ops/elementwise.pxi"
+include "ops/images.pxi"
+include "ops/convolution.pxi"
+include "ops/pooling.pxi"
+include "ops/normalization.pxi"
+include "ops/table.pxi"
+include "executor/loss.pxi"
+include "executor/passes.pxi"
+include "executor/microbatches.pxi"
+include "executor/update.pxi"
+include "executor/workers.pxi"
 
 
 cdef void public_dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
@@ -69,7 +80,7 @@ kernels.now = seconds_now
 kernels.thread_limit = thread_limit
 kernels.threads_of_team = threads_of_team
 kernels.end_team = end_team
-kernels.window_scratch = window_scratch
+kernels.needs_of = needs_of
 kernels.train = train
 kernels.infer = infer
 kernels.gradient = gradient

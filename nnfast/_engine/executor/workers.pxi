@@ -12,123 +12,7 @@ Loops over threads are written as worker functions (run, t); the parallel region
 them, and opens once per call from Python.
 """
 
-# ---- chunks ------------------------------------------------------------------------------------
-
-cdef inline Part block_part(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t rows,
-                            real* scratch) noexcept nogil:
-    """A block that one thread does alone."""
-    cdef Part part
-    part.run = run
-    part.block = block
-    part.first = first
-    part.rows = part.r1 = rows
-    part.r0 = 0
-    part.t = 0
-    part.team = 1
-    part.x = NULL
-    part.scratch = scratch
-    return part
-
-
-cdef inline Part whole_part(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t,
-                            real* scratch) noexcept nogil:
-    """Thread t's part of a batch that all share."""
-    cdef Part part = block_part(run, run.whole, first, rows, scratch)
-    part.r0 = cut(rows, 4, t, run.n_threads)
-    part.r1 = cut(rows, 4, t + 1, run.n_threads)
-    part.t = t
-    part.team = run.n_threads
-    return part
-
-
-cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept nogil:
-    """sum += Σ of m losses, of all pieces but the last a multiple of four."""
-    cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
-    cdef Py_ssize_t i
-    for i in range(0, m - m % 4, 4):
-        a += loss[i]
-        b += loss[i + 1]
-        c += loss[i + 2]
-        d += loss[i + 3]
-    for i in range(m - m % 4, m):
-        a += loss[i]
-    sum[0] = Strands(a, b, c, d)
-
-
-cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t begin,
-                                  Py_ssize_t r, Py_ssize_t end, double scale, bint gradient,
-                                  const Block* block, real* scratch) noexcept nogil:
-    """A block of chunk c from row r on: its loss and gradient are added to the chunk's. Returns the next
-    block's row."""
-    cdef Py_ssize_t m = min(block.rows, end - r)
-    cdef Part part = block_part(run, block, first + r, m, scratch)
-    rows_phase(&part, scale, gradient)
-    if r == begin:
-        run.chunk_loss[c] = Strands(0, 0, 0, 0)
-    add_losses(&run.chunk_loss[c], block.loss, m)
-    if gradient:
-        add_gradients(&part, Range(0, m), partial(run, c), r > begin)
-    return r + m
-
-
-cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
-                     bint gradient, const Block* block, real* scratch) noexcept nogil:
-    """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
-    cdef Py_ssize_t begin = cut(rows, 4, c, run.n_chunks), end = cut(rows, 4, c + 1, run.n_chunks)
-    cdef Py_ssize_t r = begin
-    while r < end:
-        r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
-    if begin == end:
-        run.chunk_loss[c] = Strands(0, 0, 0, 0)
-        if gradient:
-            memset(partial(run, c), 0, run.model.n_params * sizeof(real))
-
-
-cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
-    """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
-    cdef const Model* model = run.model
-    cdef const Op* op = &run.chain.ops[0]
-    cdef Py_ssize_t r = cut(run.data.n, 4, c, run.n_chunks), end = cut(run.data.n, 4, c + 1, run.n_chunks)
-    cdef Py_ssize_t m
-    cdef Part part
-    while r < end:
-        m = min(block.rows, end - r)
-        part = block_part(run, block, r, m, scratch)
-        rows_phase(&part, 1, True)
-        # The gather's own scale is part of the chain.
-        affine(m, model.n_in, slot(block, op.dx, 0, op.ld_x), op.ld_x,
-               <real*>run.sensitivity + r * model.n_in, model.n_in, model.in_scale, 0)
-        r += m
-
-
-cdef double chunks_loss(const Run* run) noexcept nogil:
-    cdef double total = 0
-    cdef Py_ssize_t c
-    for c in range(run.n_chunks):
-        total += sum_of(&run.chunk_loss[c])
-    return total
-
-
-cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
-    """The same, of a batch that all share: every thread comes to the same bits."""
-    cdef double total = 0
-    cdef Strands sum
-    cdef Range chunk
-    cdef Py_ssize_t c
-    for c in range(run.n_chunks):
-        chunk = chunk_of(run, c, rows)
-        sum = Strands(0, 0, 0, 0)
-        add_losses(&sum, run.whole.loss + chunk.first, chunk.m)
-        total += sum_of(&sum)
-    return total
-
-
 # ---- workers: what each thread of the team runs ------------------------------------------------
-
-cdef void team_wait(const Run* run) noexcept nogil:
-    if run.n_threads > 1:
-        team_barrier()
-
 
 cdef void train_worker(Run* run, int t) noexcept nogil:
     """Steps until n_steps, the deadline or a loss that is not finite.
@@ -143,7 +27,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     # A thread alone has the whole batch, and so have threads that cannot share out the chunks evenly.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
     cdef double loss, scale, divisor
-    cdef Part part
+    cdef Shard shard
     cdef Step step
     cdef Products products
     cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
@@ -151,7 +35,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     products.value = 1
     if t == 0:
         run.float_mode = mode
-    given_statistics(run, t)
+    prepare_ops(run, t)
     while done < run.n_steps and not run.stop:
         if run.order != NULL and (batch_index == 0 or (done == 0 and not run.order_ready)):
             if t == 0:
@@ -164,8 +48,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
         step.share = share_of_penalties(run, divisor)
         if whole:
-            part = whole_part(run, first, rows, t, scratch)
-            rows_phase(&part, scale, True)
+            shard = whole_shard(run, first, rows, t, scratch)
+            rows_phase(&shard, scale, True)
             team_wait(run)
             loss = whole_loss(run, rows) / divisor
         else:
@@ -189,16 +73,16 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if whole and not norms:
-                update_parameters(&part, &step)
+                update_parameters(&shard, &step)
             else:
                 if whole:
-                    whole_gradients(&part)
+                    whole_gradients(&shard)
                     team_wait(run)
                 sum_partials(run, cut(model.n_params, 16, t, run.n_threads),
                              cut(model.n_params, 16, t + 1, run.n_threads))
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
-                keep_averages(run)
+                finish_step(run)
             if model.optimizer.ema_period > 0 \
                     and (run.iterations + done + 1) % model.optimizer.ema_period == 0:
                 team_wait(run)
@@ -226,10 +110,10 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef const Block* block = &run.blocks[t]
     cdef Py_ssize_t c = run.first_chunk + t, r, end, m
     cdef double penalty
-    cdef Part part
-    cdef bint direct = (run.chain.ops[0].kind == OP_DENSE
+    cdef Shard shard
+    cdef bint direct = (OP_TABLE[run.chain.ops[0].kind].reads_data
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
-    given_statistics(run, t)
+    prepare_ops(run, t)
     if run.losses_too and run.model.regularized and run.first_chunk == 0:
         penalty = sum_blocks(run, True, t, share_of_penalties(run, run.denominator))
         if t == 0:
@@ -242,14 +126,14 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             end = cut(run.data.n, 4, c + 1, run.n_chunks)
             while r < end:
                 m = min(block.rows, end - r)
-                part = block_part(run, block, r, m, scratch)
+                shard = block_shard(run, block, r, m, scratch)
                 # Products read rows in fours, of which the last might lie behind the data, or a single one.
                 if direct and (m % 4 == 0 or m == 1):
-                    part.x = <const real*>run.data.x + r * run.model.n_in
+                    shard.x = <const real*>run.data.x + r * run.model.n_in
                 else:
-                    gather_rows(&part, False)
-                forward_rows(&part, False)
-                outputs_out(&part, False)
+                    gather_shard_inputs(&shard)
+                forward_pass(&shard, False)
+                write_outputs(&shard, False)
                 r += m
         c += run.n_threads
     restore_float_mode(mode)
@@ -263,7 +147,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t n = run.data.n, c = t, begin, end
     cdef double penalty, share = share_of_penalties(run, run.denominator)
     cdef bint late = False, complete = True
-    given_statistics(run, t)
+    prepare_ops(run, t)
     while c < run.n_chunks and not late:
         begin, end = cut(n, 4, c, run.n_chunks), cut(n, 4, c + 1, run.n_chunks)
         while begin + run.chunk_rows[c] < end and not late:
@@ -291,7 +175,7 @@ cdef void sensitivity_worker(Run* run, int t) noexcept nogil:
     """∂loss/∂x of every row to run.sensitivity."""
     cdef uint64_t mode = flush_subnormals()
     cdef Py_ssize_t c = run.first_chunk + t
-    given_statistics(run, t)
+    prepare_ops(run, t)
     while c < run.end_chunk:
         sensitivity_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
         c += run.n_threads

@@ -1,0 +1,57 @@
+"""Losses of a shard's rows, and what they are divided by; predictions on their way out."""
+
+cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
+    """Predictions of these rows to run.outputs, in the data's own order."""
+    cdef const Run* run = shard.run
+    cdef const Model* model = run.model
+    cdef Py_ssize_t r
+    cdef real* y = address(shard.block, run.chain.out, shard.begin, model.ld_out)
+    cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
+    if logits:
+        activation_forward(last.activation, last.alpha, shard.end - shard.begin, model.n_out, y, y, model.ld_out)
+    for r in range(shard.end - shard.begin):
+        copy_row(y + r * model.ld_out, model.n_out,
+                 <real*>run.outputs + source_row(run.order, shard.first + shard.begin + r) * model.n_out)
+
+
+cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
+    """Each row's loss with the penalties of its outputs, and its gradient into dy unless NULL."""
+    cdef const Run* run = shard.run
+    cdef const Model* model = run.model
+    cdef const Block* block = shard.block
+    cdef Py_ssize_t r, ld = model.ld_out
+    if run.objective.kind == LOSS_CALL:
+        team_wait(run)
+        if shard.thread == 0:
+            restore_float_mode(run.float_mode)
+            run.call(run.context, shard.first, shard.rows, address(block, run.chain.out, 0, ld),
+                     block.weight, dy - shard.begin * ld, block.loss)
+            flush_subnormals()
+        team_wait(run)
+    else:
+        loss_rows(run.objective, shard.end - shard.begin, model.n_out, address(block, run.chain.out, shard.begin, ld),
+                  <real*>block.y + shard.begin * ld, ld, block.weight + shard.begin,
+                  scale * run.objective.slope_scale, dy, block.loss + shard.begin, shard.scratch)
+    if run.objective.value_scale != 1 or run.objective.limit < INFINITY:
+        for r in range(shard.begin, shard.end):
+            block.loss[r] *= run.objective.value_scale
+            if block.loss[r] > block.weight[r] * run.objective.limit:
+                block.loss[r] = block.weight[r] * run.objective.limit
+    if model.active:
+        for r in range(shard.begin, shard.end):
+            block.loss[r] += block.activity[r]
+
+
+cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """What the losses of these rows of the epoch are divided by. All threads add up the same."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if not run.objective.weighted_mean or run.data.weight == NULL:
+        return <double>rows
+    for r in range(first, first + rows):
+        total += run.data.weight[source_row(run.order, r)]
+    return total if total != 0 else INFINITY
+
+
+cdef inline double share_of_penalties(const Run* run, double divisor) noexcept nogil:
+    return 1 / divisor if run.objective.weighted_mean else 1

@@ -1,0 +1,130 @@
+"""Micro-batches: a batch is split by its shape alone, and losses and gradients are added in a fixed order.
+
+Results therefore do not depend on the number of threads. A micro-batch is gone through in blocks that stay in
+cache, or all of them at once where threads share the batch.
+"""
+
+cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t rows,
+                            real* scratch) noexcept nogil:
+    """A block that one thread does alone."""
+    cdef Shard shard
+    shard.run = run
+    shard.block = block
+    shard.first = first
+    shard.rows = shard.end = rows
+    shard.begin = 0
+    shard.thread = 0
+    shard.n_threads = 1
+    shard.x = NULL
+    shard.scratch = scratch
+    return shard
+
+
+cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t,
+                            real* scratch) noexcept nogil:
+    """What thread t has of a batch that all share."""
+    cdef Shard shard = block_shard(run, run.whole, first, rows, scratch)
+    shard.begin = cut(rows, 4, t, run.n_threads)
+    shard.end = cut(rows, 4, t + 1, run.n_threads)
+    shard.thread = t
+    shard.n_threads = run.n_threads
+    return shard
+
+
+cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept nogil:
+    """sum += Σ of m losses, of all pieces but the last a multiple of four."""
+    cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
+    cdef Py_ssize_t i
+    for i in range(0, m - m % 4, 4):
+        a += loss[i]
+        b += loss[i + 1]
+        c += loss[i + 2]
+        d += loss[i + 3]
+    for i in range(m - m % 4, m):
+        a += loss[i]
+    sum[0] = Strands(a, b, c, d)
+
+
+cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumulate) noexcept nogil:
+    """grads = (grads +) the gradients of all ops, from these rows of the block: what belongs to the thread."""
+    cdef const Op* op
+    cdef int i
+    for i in range(shard.run.chain.n_ops):
+        op = &shard.run.chain.ops[i]
+        if OP_TABLE[op.kind].gradient != NULL:
+            OP_TABLE[op.kind].gradient(shard, op, rows, grads, accumulate)
+
+
+cdef void whole_gradients(const Shard* shard) noexcept nogil:
+    """The gradients of a whole batch's micro-batches, as far as they belong to thread t."""
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_chunks):
+        add_gradients(shard, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+
+
+cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t begin,
+                                  Py_ssize_t r, Py_ssize_t end, double scale, bint gradient,
+                                  const Block* block, real* scratch) noexcept nogil:
+    """A block of chunk c from row r on: its loss and gradient are added to the chunk's. Returns the next
+    block's row."""
+    cdef Py_ssize_t m = min(block.rows, end - r)
+    cdef Shard shard = block_shard(run, block, first + r, m, scratch)
+    rows_phase(&shard, scale, gradient)
+    if r == begin:
+        run.chunk_loss[c] = Strands(0, 0, 0, 0)
+    add_losses(&run.chunk_loss[c], block.loss, m)
+    if gradient:
+        add_gradients(&shard, Range(0, m), partial(run, c), r > begin)
+    return r + m
+
+
+cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
+                     bint gradient, const Block* block, real* scratch) noexcept nogil:
+    """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
+    cdef Py_ssize_t begin = cut(rows, 4, c, run.n_chunks), end = cut(rows, 4, c + 1, run.n_chunks)
+    cdef Py_ssize_t r = begin
+    while r < end:
+        r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
+    if begin == end:
+        run.chunk_loss[c] = Strands(0, 0, 0, 0)
+        if gradient:
+            memset(partial(run, c), 0, run.model.n_params * sizeof(real))
+
+
+cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
+    """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
+    cdef const Model* model = run.model
+    cdef const Op* op = &run.chain.ops[0]
+    cdef Py_ssize_t r = cut(run.data.n, 4, c, run.n_chunks), end = cut(run.data.n, 4, c + 1, run.n_chunks)
+    cdef Py_ssize_t m
+    cdef Shard shard
+    while r < end:
+        m = min(block.rows, end - r)
+        shard = block_shard(run, block, r, m, scratch)
+        rows_phase(&shard, 1, True)
+        # The gather's own scale is shard of the chain.
+        affine(m, model.n_in, address(block, op.dx, 0, op.ld_x), op.ld_x,
+               <real*>run.sensitivity + r * model.n_in, model.n_in, model.in_scale, 0)
+        r += m
+
+
+cdef double chunks_loss(const Run* run) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t c
+    for c in range(run.n_chunks):
+        total += sum_of(&run.chunk_loss[c])
+    return total
+
+
+cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
+    """The same, of a batch that all share: every thread comes to the same bits."""
+    cdef double total = 0
+    cdef Strands sum
+    cdef Range chunk
+    cdef Py_ssize_t c
+    for c in range(run.n_chunks):
+        chunk = chunk_of(run, c, rows)
+        sum = Strands(0, 0, 0, 0)
+        add_losses(&sum, run.whole.loss + chunk.first, chunk.m)
+        total += sum_of(&sum)
+    return total

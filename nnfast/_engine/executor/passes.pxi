@@ -1,0 +1,80 @@
+"""Forward and backward through the ops, for the rows of one shard. Threads may wait for each other within."""
+
+cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
+    """keep_logits: the last op's activation is left to the loss."""
+    cdef const Run* run = shard.run
+    cdef const Op* op
+    cdef const real* x
+    cdef Py_ssize_t ld_x
+    cdef int i, activation
+    for i in range(run.chain.n_ops):
+        op = &run.chain.ops[i]
+        x, ld_x = input_of(shard, op), op.ld_x
+        if i == 0 and shard.x != NULL:
+            x, ld_x = shard.x, op.n_in
+        activation = ACT_LINEAR if keep_logits and i == run.chain.n_ops - 1 else op.activation
+        activation = OP_TABLE[op.kind].forward(shard, op, x, ld_x, activation)
+        activation_forward(activation, op.alpha, n_rows(shard), op.n_out, before_activation(shard, op),
+                           output_of(shard, op), op.ld_y)
+        if op.y_l1 != 0 or op.y_l2 != 0:
+            add_activity(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y, op.y_l1, op.y_l2,
+                         shard.block.activity + shard.begin)
+
+
+cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
+    """From the gradient of the prediction to every dZ, down to the first op whose dX somebody needs; gradients of
+    parameters are left for later."""
+    cdef const Run* run = shard.run
+    cdef const Op* op
+    cdef real* dy
+    cdef int i
+    for i in range(run.chain.n_ops - 1, -1, -1):
+        op = &run.chain.ops[i]
+        dy = output_gradient(shard, op)
+        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_PEAK:
+            add_activity_gradient(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y,
+                                  scale * op.y_l1, scale * op.y_l2, dy)
+        if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):
+            activation_backward(op.activation, op.alpha, n_rows(shard), op.n_out, before_activation(shard, op),
+                                output_of(shard, op), dy, dy, op.ld_y)
+        if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
+            OP_TABLE[op.kind].backward(shard, op)
+        if op.dx < 0:
+            return
+
+
+cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept nogil:
+    """Gather, forward, loss and (with `gradient`) backward of the shard's rows."""
+    cdef const Run* run = shard.run
+    cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
+    gather_shard_inputs(shard)
+    gather_shard_targets(shard)
+    forward_pass(shard, run.objective.fused)
+    losses_of(shard, scale, output_gradient(shard, last) if gradient else NULL)
+    if gradient:
+        backward_pass(shard, scale)
+    if run.outputs != NULL:
+        write_outputs(shard, run.objective.fused)
+
+
+cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
+    """What ops do once before a run, by one thread: fixed statistics are made ready."""
+    cdef const Op* op
+    cdef int i
+    if run.stats == NULL:
+        return
+    for i in range(run.chain.n_ops):
+        op = &run.chain.ops[i]
+        if thread == 0 and OP_TABLE[op.kind].prepare != NULL:
+            OP_TABLE[op.kind].prepare(run, op)
+    team_wait(run)
+
+
+cdef void finish_step(const Run* run) noexcept nogil:
+    """What ops do after each step, by one thread: moving averages take the batch's statistics."""
+    cdef const Op* op
+    cdef int i
+    for i in range(run.chain.n_ops):
+        op = &run.chain.ops[i]
+        if OP_TABLE[op.kind].after_step != NULL:
+            OP_TABLE[op.kind].after_step(run, op)

@@ -1,0 +1,157 @@
+"""Parameters after the gradients: penalties, clipping, the optimizer's step, constraints, averages.
+
+Two ways: `update_parameters` sends the gradient of a few rows of W straight into the optimizer's step; where a norm
+of the gradients, or a sum of partial ones, is needed first, `add_gradients` writes them and `apply_gradients` follows.
+"""
+
+cdef enum:
+    SUM_BLOCK = 4096    # parameters whose penalties or squares are added by one thread
+
+
+cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexcept nogil:
+    """Σ over all arrays, in blocks of SUM_BLOCK elements that are shared out among the threads
+    and added in order: of the regularizers' penalties, or of squared gradients.
+
+    Every thread must call it; all get the same bits.
+    """
+    cdef const Model* model = run.model
+    cdef const real* w = <const real*>model.params
+    cdef const real* g = <const real*>model.grads
+    cdef Adjust adjust
+    cdef Py_ssize_t block = 0, i, j, n, p
+    cdef double total = 0
+    cdef int k
+    for k in range(model.n_arrays):
+        if not model.arrays[k].trained:
+            continue
+        adjust = adjust_of(model, k, share)
+        for i in range(blocks(array_size(&model.arrays[k]), SUM_BLOCK)):
+            if block % run.n_threads == t:
+                p = model.arrays[k].begin + i * SUM_BLOCK
+                n = min(<Py_ssize_t>SUM_BLOCK, array_size(&model.arrays[k]) - i * SUM_BLOCK)
+                if penalty:
+                    run.sums[block] = penalty_of(&adjust, n, w + p)
+                else:
+                    run.sums[block] = sum_of_squares(&adjust, n, g + p, w + p)
+            block += 1
+    team_wait(run)
+    for j in range(block):
+        total += run.sums[j]
+    return total
+
+
+cdef double array_norm(const Run* run, int which) noexcept nogil:
+    """The norm of one array's gradient, from the blocks that sum_blocks left."""
+    cdef Py_ssize_t block = 0, i
+    cdef double total = 0
+    cdef int k
+    for k in range(which + 1):
+        if not run.model.arrays[k].trained:
+            continue
+        for i in range(blocks(array_size(&run.model.arrays[k]), SUM_BLOCK)):
+            if k == which:
+                total += run.sums[block]
+            block += 1
+    return sqrt(total)
+
+
+cdef inline double clip_factor(double norm, double limit) noexcept nogil:
+    return limit / norm if norm > limit else 1
+
+
+cdef void regularize_gradients(const Run* run, int t, double share) noexcept nogil:
+    """Add the regularizers' gradients to model.grads, in thread t's range."""
+    cdef const Model* model = run.model
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t p
+    cdef const Array* a
+    cdef real w
+    cdef real* grads = <real*>model.grads
+    cdef int k
+    for k in range(model.n_arrays):
+        a = &model.arrays[k]
+        if not a.trained:
+            continue
+        for p in range(max(p0, a.begin), min(p1, a.begin + array_size(a))):
+            w = (<const real*>model.params)[p]
+            grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
+
+
+cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogil:
+    """Clip by norm where asked for, then the optimizer's step for thread t's range of the flat
+    parameters, array by array. model.grads must be complete in that range, or, with clipping by
+    norm, everywhere."""
+    cdef const Model* model = run.model
+    cdef const Update* update = &model.optimizer
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t begin, end
+    cdef Adjust adjust
+    cdef double factor = 1
+    cdef int k
+    if update.clip_norm > 0 or update.global_norm > 0:
+        team_wait(run)
+        factor = sqrt(sum_blocks(run, False, t, step.share))
+        factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
+    for k in range(model.n_arrays):
+        begin = max(p0, model.arrays[k].begin)
+        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
+        if begin >= end or not model.arrays[k].trained:
+            continue
+        adjust = adjust_of(model, k, step.share)
+        adjust.factor = factor
+        if update.clip_norm > 0:
+            adjust.factor = clip_factor(array_norm(run, k), update.clip_norm)
+        update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
+                    <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
+
+
+cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
+    """What the constraints ask for after a step; the step must be complete."""
+    cdef const Array* a
+    cdef real* w
+    cdef Py_ssize_t i, begin
+    cdef int k, n = run.n_threads
+    for k in range(run.model.n_arrays):
+        a = &run.model.arrays[k]
+        w = array(run.model, k)
+        if not a.trained:
+            continue
+        if a.constraint == CONSTRAINT_NON_NEG:
+            begin = cut(array_size(a), 16, t, n)
+            constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
+        elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
+            for i in range(a.outer):
+                constrain_columns(a, w + i * a.rows * a.cols, cut(a.cols, 16, t, n),
+                                  cut(a.cols, 16, t + 1, n))
+        elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_ROWS:
+            for i in range(cut(a.rows, 1, t, n), cut(a.rows, 1, t + 1, n)):
+                constrain_run(a, w + i * a.cols, a.cols)
+        elif a.constraint == CONSTRAINT_NORM and t == 0:
+            constrain_run(a, w, array_size(a))
+
+
+cdef void update_parameters(const Shard* shard, const Step* step) noexcept nogil:
+    """Gradients and the optimizer's step for the rows of W, and the channels, that belong to the thread."""
+    cdef const Op* op
+    cdef int i
+    for i in range(shard.run.chain.n_ops):
+        op = &shard.run.chain.ops[i]
+        if OP_TABLE[op.kind].update != NULL:
+            OP_TABLE[op.kind].update(shard, op, step)
+
+
+cdef void take_average(const Run* run, int t) noexcept nogil:
+    """Trained params = their moving average, in thread t's range."""
+    cdef const Model* model = run.model
+    cdef const real* averages = <const real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride
+    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t begin, end
+    cdef int k
+    for k in range(model.n_arrays):
+        begin = max(p0, model.arrays[k].begin)
+        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
+        if begin < end and model.arrays[k].trained:
+            memcpy(<real*>model.params + begin, averages + begin, (end - begin) * sizeof(real))

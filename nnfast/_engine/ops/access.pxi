@@ -1,0 +1,145 @@
+"""Where an op finds its rows, statistics and parameters; floor of everything in this folder."""
+
+# The rows of a block that one thread works on.
+ctypedef struct Shard:
+    const Run* run
+    const Block* block
+    Py_ssize_t first        # position in the epoch of the block's first row
+    Py_ssize_t rows         # of the block
+    Py_ssize_t begin, end   # this thread's rows
+    int thread, n_threads   # its number, and how many threads share the block
+    real* scratch
+    const real* x           # the first op reads these rows, n_in apart; NULL: what was gathered
+
+# Rows of a block whose gradients are added up.
+ctypedef struct Range:
+    Py_ssize_t first, m
+
+
+cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row, Py_ssize_t ld) noexcept nogil:
+    """A row of the tensor at an offset of the arena."""
+    return <real*>block.arena + offset * block.rows + row * ld
+
+
+cdef inline Py_ssize_t n_rows(const Shard* shard) noexcept nogil:
+    return shard.end - shard.begin
+
+
+cdef inline real* input_of(const Shard* shard, const Op* op) noexcept nogil:
+    """The shard's rows of an op's input, from its tensor."""
+    return address(shard.block, op.x, shard.begin, op.ld_x)
+
+
+cdef inline real* before_activation(const Shard* shard, const Op* op) noexcept nogil:
+    """The shard's rows of what an op's activation is applied to."""
+    return address(shard.block, op.z, shard.begin, op.ld_y)
+
+
+cdef inline real* output_of(const Shard* shard, const Op* op) noexcept nogil:
+    return address(shard.block, op.y, shard.begin, op.ld_y)
+
+
+cdef inline real* output_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    """The shard's rows of dY, and of dZ once the activation's derivative is multiplied in."""
+    return address(shard.block, op.dy, shard.begin, op.ld_y)
+
+
+cdef inline real* input_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    return address(shard.block, op.dx, shard.begin, op.ld_x)
+
+
+cdef void team_wait(const Run* run) noexcept nogil:
+    """A barrier of the threads that work on a run."""
+    if run.n_threads > 1:
+        team_barrier()
+
+
+# ---- statistics of normalizations ----------------------------------------------------------------
+
+cdef enum Statistic:
+    STAT_MEAN, STAT_RSTD
+    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA  # of a batch
+    STAT_SHIFT = 2                          # of fixed statistics
+
+
+cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
+    """One number for each channel."""
+    return <real*>run.stats + op.s + which * op.ld_s
+
+
+# ---- parameters ----------------------------------------------------------------------------------
+
+cdef inline real* array(const Model* model, int which) noexcept nogil:
+    """An op's array of parameters, NULL where it has none."""
+    return NULL if which < 0 else <real*>model.params + model.arrays[which].begin
+
+
+cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
+    """Whether an op has this array, and the optimizer changes it."""
+    return which >= 0 and model.arrays[which].trained
+
+
+cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
+    return a.outer * a.rows * a.cols
+
+
+cdef inline Adjust adjust_of(const Model* model, int which, double share) noexcept nogil:
+    """share: what the regularizers are multiplied by."""
+    cdef Adjust a
+    a.l1 = model.arrays[which].l1 * share
+    a.l2 = model.arrays[which].l2 * share
+    a.factor = 1
+    a.clip = model.optimizer.clip_value
+    return a
+
+
+cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
+    """An array's part of flat gradients, NULL where there is none."""
+    return grads + model.arrays[which].begin if is_trained(model, which) else NULL
+
+
+cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
+                     const Step* step) noexcept nogil:
+    """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
+    cdef Py_ssize_t p = model.arrays[which].begin + i
+    cdef Adjust adjust = adjust_of(model, which, step.share)
+    update_step(&model.optimizer, step, &adjust, n, <real*>model.params + p, <const real*>model.grads + p,
+                <real*>model.slots + p, model.slot_stride)
+
+
+# ---- micro-batches -------------------------------------------------------------------------------
+
+cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
+    """Micro-batch c's gradient."""
+    return <real*>run.partials + c * run.model.n_params
+
+
+cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
+    """The rows of micro-batch c in a batch of `rows`."""
+    cdef Py_ssize_t first = cut(rows, 4, c, run.n_chunks)
+    return Range(first, cut(rows, 4, c + 1, run.n_chunks) - first)
+
+
+cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
+    """grads = Σ over micro-batches, in their order, from p0 to p1; those of a single one are there already."""
+    cdef real* grads = <real*>run.model.grads
+    cdef const real* part
+    cdef Py_ssize_t c, p, q
+    cdef int cols
+    cdef vreal total
+    if run.n_chunks == 1:
+        return
+    for q in range(blocks(p1 - p0, VLEN)):
+        p = p0 + q * VLEN
+        cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
+        part = <const real*>run.partials + p
+        total = load_cols(part, cols)
+        for c in range(1, run.n_chunks):
+            part += run.model.n_params
+            total = total + load_cols(part, cols)
+        store_cols(grads + p, total, cols)
+
+
+cdef double window_flops(const Op* op) noexcept nogil:
+    """An operation for each pixel of each window, and another."""
+    return 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w

@@ -1,0 +1,104 @@
+"""Convolutions, and depthwise ones: they differ in the kernels that they call."""
+
+cdef int forward_convolution(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                             int activation) noexcept nogil:
+    """z = conv(x, W) + b; a relu is fused."""
+    cdef const Model* model = shard.run.model
+    convolve(&op.window, n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
+             before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
+    return ACT_LINEAR if activation == ACT_RELU else activation
+
+
+cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
+    convolve_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y, array(shard.run.model, op.w),
+                   input_gradient(shard, op), op.ld_x, shard.scratch)
+
+
+cdef int forward_depthwise(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                           int activation) noexcept nogil:
+    """Each channel with kernels of its own; a relu is fused."""
+    cdef const Model* model = shard.run.model
+    depthwise(&op.window, n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
+              before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
+    return ACT_LINEAR if activation == ACT_RELU else activation
+
+
+cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
+    depthwise_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y, array(shard.run.model, op.w),
+                    input_gradient(shard, op), op.ld_x, shard.scratch)
+
+
+# ---- dW and db -----------------------------------------------------------------------------------
+
+ctypedef void (*WeightGradient)(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx,
+                                const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+                                bint accumulate, real* scratch) noexcept nogil
+
+
+cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
+    """Of a convolution's kernel as a matrix with a column for each output channel."""
+    return array_size(&model.arrays[op.w]) // op.window.out_c
+
+
+cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate,
+                          WeightGradient weight_gradient) noexcept nogil:
+    """The thread's rows of dW, db by the last thread, to flat gradients."""
+    cdef const Model* model = shard.run.model
+    cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
+    cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
+    cdef Py_ssize_t k = filter_rows(model, op)
+    weight_gradient(&op.window, rows.m, x, op.ld_x, dz, op.ld_y, cut(k, TILE_M, shard.thread, shard.n_threads),
+                    cut(k, TILE_M, shard.thread + 1, shard.n_threads), gradient_of(model, op.w, grads),
+                    accumulate, shard.scratch)
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        convolve_bias(&op.window, rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+
+
+cdef void update_filters(const Shard* shard, const Op* op, const Step* step,
+                         WeightGradient weight_gradient) noexcept nogil:
+    """Gradient and step of the thread's rows of a convolution's kernel; the last one has the bias."""
+    cdef const Model* model = shard.run.model
+    cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
+    cdef Py_ssize_t k0 = cut(k, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t k1 = cut(k, TILE_M, shard.thread + 1, shard.n_threads)
+    # A batch of images that threads share is one micro-batch.
+    filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
+    step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        step_range(model, op.b, 0, cols, step)
+
+
+cdef void gradient_convolution(const Shard* shard, const Op* op, Range rows, real* grads,
+                               bint accumulate) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        filter_gradient(shard, op, rows, grads, accumulate, convolve_weight)
+
+
+cdef void update_convolution(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        update_filters(shard, op, step, convolve_weight)
+
+
+cdef void gradient_depthwise(const Shard* shard, const Op* op, Range rows, real* grads,
+                             bint accumulate) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        filter_gradient(shard, op, rows, grads, accumulate, depthwise_weight)
+
+
+cdef void update_depthwise(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        update_filters(shard, op, step, depthwise_weight)
+
+
+# ---- scratch and work ----------------------------------------------------------------------------
+
+cdef Py_ssize_t scratch_convolution(const Op* op) noexcept nogil:
+    return convolution_scratch(&op.window)
+
+
+cdef double flops_convolution(const Op* op) noexcept nogil:
+    return 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w * (op.window.c // op.window.groups)
+
+
+cdef Py_ssize_t scratch_depthwise(const Op* op) noexcept nogil:
+    return depthwise_scratch(&op.window)

@@ -1,0 +1,182 @@
+"""The dense op: y = f(x·W + b).
+
+A W that is large compared with the batch is computed split-K: threads divide the reduction dimension, and each
+keeps the rows of W that it updates in its cache.
+"""
+
+cdef enum:
+    LARGE_KERNEL = 32768    # numbers of W, so many that it is worth two barriers to leave them where they are
+
+
+# ---- split-K -------------------------------------------------------------------------------------
+
+cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
+    """Whether threads that share a batch divide this layer's W among them instead of its rows. By shape alone."""
+    return (shard.run.whole != NULL and shard.run.n_chunks == 1 and op.dy >= 0
+            and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
+            and op.n_in * op.n_out >= LARGE_KERNEL)
+
+
+# What a thread does of the product with one half of W.
+ctypedef struct HalfProduct:
+    Py_ssize_t row, rows    # of the batch; none: rows = 0
+    Py_ssize_t begin, n     # of the reduction dimension
+
+
+cdef inline HalfProduct half_product(const Shard* shard, const Op* op, int half) noexcept nogil:
+    """The rows of both halves' products, one below the other, are divided among the threads: two have a half
+    each, of more several have rows of the same."""
+    cdef HalfProduct s
+    cdef Py_ssize_t rows = blocks(shard.rows, 4) * 4, middle = cut(op.n_in, TILE_M, 1, 2)
+    cdef Py_ssize_t above = half * rows
+    s.row = min(max(cut(2 * rows, 4, shard.thread, shard.n_threads) - above, 0), shard.rows)
+    s.rows = min(max(cut(2 * rows, 4, shard.thread + 1, shard.n_threads) - above, 0), shard.rows) - s.row
+    s.begin = half * middle
+    s.n = op.n_in - middle if half else middle
+    return s
+
+
+cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept nogil:
+    """z = x·W + b as the sum of two products, of either half of the reduction dimension; relu fused where asked
+    for. The second product waits where the gradient will be."""
+    cdef const Block* block = shard.block
+    cdef const real* w = array(shard.run.model, op.w)
+    cdef HalfProduct s
+    cdef int half
+    if op != shard.run.chain.ops:    # the first one's inputs each thread has gathered for itself
+        team_wait(shard.run)
+    for half in range(2):
+        s = half_product(shard, op, half)
+        if s.rows > 0:
+            dense_forward(s.rows, s.n, op.n_out, address(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
+                          w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b),
+                          address(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, False, shard.scratch)
+    team_wait(shard.run)
+    add_rows(n_rows(shard), op.n_out, output_gradient(shard, op), before_activation(shard, op), op.ld_y,
+             0 if relu else -INFINITY)
+
+
+cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept nogil:
+    """dX of the columns that belong to the thread, for all rows of the batch."""
+    cdef const Block* block = shard.block
+    cdef Py_ssize_t j = cut(op.n_in, PANEL, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = cut(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
+    team_wait(shard.run)
+    if j < end:
+        dense_input_gradient(shard.rows, end - j, op.n_out, address(block, op.dy, 0, op.ld_y), op.ld_y,
+                             array(shard.run.model, op.w) + j * op.n_out, address(block, op.dx, 0, op.ld_x) + j,
+                             op.ld_x, address(block, op.x, 0, op.ld_x) + j if op.dx_relu else NULL,
+                             shard.scratch)
+    team_wait(shard.run)
+
+
+# ---- forward and backward ------------------------------------------------------------------------
+
+cdef int forward_dense(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                       int activation) noexcept nogil:
+    """z = x·W + b; a relu is fused."""
+    cdef const Model* model = shard.run.model
+    cdef bint relu = activation == ACT_RELU
+    if uses_split_k(shard, op):
+        forward_split_k(shard, op, relu)
+    else:
+        dense_forward(n_rows(shard), op.n_in, op.n_out, x, ld_x, array(model, op.w), array(model, op.b),
+                      before_activation(shard, op), op.ld_y, relu, shard.scratch)
+    return ACT_LINEAR if relu else activation
+
+
+cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
+    """dX = dZ·Wᵀ, multiplied by the derivative of a relu that made x."""
+    if uses_split_k(shard, op):
+        input_gradient_by_columns(shard, op)
+        return
+    dense_input_gradient(n_rows(shard), op.n_in, op.n_out, output_gradient(shard, op), op.ld_y,
+                         array(shard.run.model, op.w), input_gradient(shard, op), op.ld_x,
+                         input_of(shard, op) if op.dx_relu else NULL, shard.scratch)
+
+
+# ---- dW and db -----------------------------------------------------------------------------------
+
+cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* grads,
+                         bint accumulate) noexcept nogil:
+    """The thread's rows of dW = xᵀ·dZ, db by the last thread, to flat gradients."""
+    cdef const Model* model = shard.run.model
+    cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
+    cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
+    cdef real* dw = gradient_of(model, op.w, grads)
+    cdef Py_ssize_t i = cut(op.n_in, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = cut(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t k
+    if dw == NULL:
+        return
+    while i < end:
+        k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        dense_weight_gradient(k, rows.m, op.n_out, 1, x + i, op.ld_x, dz, op.ld_y, dw + i * op.n_out,
+                              op.n_out, accumulate, shard.scratch)
+        i += k
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+
+
+cdef void update_bias(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    """db and the optimizer's step: one thread's work."""
+    cdef const Model* model = shard.run.model
+    cdef Range rows
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_chunks):
+        rows = chunk_of(shard.run, c, shard.rows)
+        dense_bias_gradient(rows.m, op.n_out, address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y,
+                            gradient_of(model, op.b, partial(shard.run, c)), False)
+    sum_partials(shard.run, model.arrays[op.b].begin, model.arrays[op.b].begin + op.n_out)
+    step_range(model, op.b, 0, op.n_out, step)
+
+
+cdef void update_weights(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    """dW and the optimizer's step for the rows of W that belong to the thread.
+
+    The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
+    """
+    cdef const Model* model = shard.run.model
+    cdef real* params = <real*>model.params + model.arrays[op.w].begin
+    cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
+    cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
+    cdef const real* x = address(shard.block, op.x, 0, op.ld_x)
+    cdef const real* dz = address(shard.block, op.dy, 0, op.ld_y)
+    cdef real* dw = shard.scratch + gradient_scratch(op.n_in, n)
+    cdef Py_ssize_t begin = cut(op.n_in, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = cut(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t n_blocks = blocks(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
+    cdef Adjust adjust = adjust_of(model, op.w, step.share)
+    for block in range(n_blocks):
+        i = begin + block * GRADIENT_ROWS
+        rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        for q in range(blocks(n, step_cols)):
+            j = q * step_cols
+            cols = min(step_cols, n - j)
+            dense_weight_gradient(rows, shard.rows, cols, shard.run.n_chunks, x + i, op.ld_x, dz + j, op.ld_y,
+                                  dw, cols, False, shard.scratch)
+            if cols == n:
+                update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
+                            model.slot_stride)
+            else:
+                for r in range(rows):
+                    update_step(&model.optimizer, step, &adjust, cols, params + (i + r) * n + j,
+                                dw + r * cols, slots + (i + r) * n + j, model.slot_stride)
+
+
+cdef void update_dense(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    if not is_trained(shard.run.model, op.w):
+        return
+    update_weights(shard, op, step)
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        update_bias(shard, op, step)
+
+
+# ---- scratch and work ----------------------------------------------------------------------------
+
+cdef Py_ssize_t scratch_dense(const Op* op) noexcept nogil:
+    return dense_scratch(op.n_in, op.n_out)
+
+
+cdef double flops_dense(const Op* op) noexcept nogil:
+    return 2.0 * op.n_in * op.n_out

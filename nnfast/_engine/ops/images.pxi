@@ -1,0 +1,29 @@
+"""The op that makes each image of another: padding, up-sampling, flips, shifts, crops."""
+
+cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
+    """The random stream of a flip, a shift or a crop; with a seed of its own that of any such layer."""
+    if op.resampling.seeded:
+        return mask_key(op.resampling.seed, run.epoch, 0)
+    return random_key(run, op)
+
+
+cdef int forward_resample(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                          int activation) noexcept nogil:
+    resample(n_rows(shard), &op.resampling, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y,
+             shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+    return activation
+
+
+cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
+    resample_back(n_rows(shard), &op.resampling, output_gradient(shard, op), op.ld_y, input_gradient(shard, op),
+                  op.ld_x, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+
+
+cdef enum:
+    TAP_SIZE = 8    # elements that a Tap of kernels/images.pxi takes at most
+
+
+cdef Py_ssize_t scratch_resample(const Op* op) noexcept nogil:
+    """Elements for a tap of each row and column of the output, and a row of the input."""
+    cdef const Resampling* s = &op.resampling
+    return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16

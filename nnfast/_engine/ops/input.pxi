@@ -1,0 +1,37 @@
+"""Rows of the data on their way into a block: inputs, targets, weights."""
+
+cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
+    """The shard's rows of x; where the first W is computed split-K, the columns that this thread multiplies."""
+    cdef const Run* run = shard.run
+    cdef const Model* model = run.model
+    cdef const Op* op = run.chain.ops
+    cdef HalfProduct s
+    cdef int half
+    if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
+        gather_inputs(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_in, 0, model.n_in,
+                      model.in_scale, model.in_offset, address(shard.block, 0, shard.begin, model.ld_in),
+                      model.ld_in)
+        return
+    for half in range(2):
+        s = half_product(shard, op, half)
+        gather_inputs(run.data, run.order, shard.first + s.row, s.rows, model.n_in, s.begin, s.n,
+                      model.in_scale, model.in_offset, address(shard.block, 0, s.row, model.ld_in) + s.begin,
+                      model.ld_in)
+
+
+cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
+    """The shard's rows of y, and their weights; penalties of the outputs begin at 0."""
+    cdef const Run* run = shard.run
+    cdef const Block* block = shard.block
+    cdef const Model* model = run.model
+    cdef const Objective* objective = run.objective
+    cdef Py_ssize_t r
+    gather_targets(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_out,
+                   objective.target_scale, objective.target_offset,
+                   <real*>block.y + shard.begin * model.ld_out, model.ld_out)
+    for r in range(shard.begin, shard.end):
+        block.weight[r] = 1
+        block.activity[r] = 0
+    if run.data.weight != NULL:
+        for r in range(shard.begin, shard.end):
+            block.weight[r] = run.data.weight[source_row(run.order, shard.first + r)]

@@ -1,0 +1,186 @@
+"""Ops that subtract a mean and divide by a standard deviation: batch_norm, layer_norm, standardize."""
+
+cdef inline bint uses_batch(const Run* run, const Op* op) noexcept nogil:
+    """Whether a batch normalization takes its mean and variance from the batch."""
+    return run.training and not op.frozen
+
+
+cdef inline Py_ssize_t groups_of(const Op* op) noexcept nogil:
+    """How often the channels are repeated in a row."""
+    return op.n_in // op.channels
+
+
+cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noexcept nogil:
+    """The first channel of a thread."""
+    return cut(op.channels, 16, thread, shard.n_threads)
+
+
+# ---- fixed statistics ----------------------------------------------------------------------------
+
+cdef void take_fixed_statistics(const Run* run, const Op* op, bint invert) noexcept nogil:
+    """Means and reciprocal standard deviations from those that are kept among the parameters."""
+    cdef const real* kept = <const real*>run.model.params
+    cdef Py_ssize_t j
+    cdef real mean, rstd
+    for j in range(op.ld_s):    # again and again, where a row has several groups
+        mean = kept[op.mean + j % op.channels]
+        rstd = reciprocal_root(kept[op.variance + j % op.channels], op.epsilon)
+        stat(run, op, STAT_MEAN)[j] = 0 if invert else mean
+        stat(run, op, STAT_RSTD)[j] = 1 / rstd if invert else rstd
+        stat(run, op, STAT_SHIFT)[j] = mean if invert else 0
+
+
+cdef void prepare_batch_norm(const Run* run, const Op* op) noexcept nogil:
+    if not uses_batch(run, op):
+        take_fixed_statistics(run, op, False)
+
+
+cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
+    """beta = 1 inverts it."""
+    take_fixed_statistics(run, op, op.beta != 0)
+
+
+# ---- batch normalization -------------------------------------------------------------------------
+
+cdef int forward_batch_norm(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                            int activation) noexcept nogil:
+    """z = gamma·(x − mean)·rstd + beta; in training threads take the batch's statistics of their channels."""
+    cdef const Run* run = shard.run
+    if uses_batch(run, op):
+        team_wait(run)
+        batch_statistics(shard.rows, groups_of(op), op.channels, channel(shard, op, shard.thread),
+                         channel(shard, op, shard.thread + 1), address(shard.block, op.x, 0, op.ld_x),
+                         op.ld_x, op.epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
+                         stat(run, op, STAT_RSTD))
+        team_wait(run)
+    normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x, stat(run, op, STAT_MEAN),
+              stat(run, op, STAT_RSTD), array(run.model, op.w), array(run.model, op.b),
+              before_activation(shard, op), op.ld_y)
+    return activation
+
+
+cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
+    """dX; in training also dgamma and dbeta, which it needs."""
+    cdef const Run* run = shard.run
+    cdef bint batch = uses_batch(run, op)
+    if batch:
+        team_wait(run)
+        batch_gradient_sums(shard.rows, groups_of(op), op.channels, channel(shard, op, shard.thread),
+                            channel(shard, op, shard.thread + 1), address(shard.block, op.x, 0, op.ld_x),
+                            op.ld_x, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                            address(shard.block, op.dy, 0, op.ld_y), op.ld_y, stat(run, op, STAT_DGAMMA),
+                            stat(run, op, STAT_DBETA), False)
+        team_wait(run)
+    if op.dx >= 0:
+        batch_input_gradient(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
+                             stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), array(run.model, op.w),
+                             stat(run, op, STAT_DGAMMA) if batch else NULL,
+                             stat(run, op, STAT_DBETA) if batch else NULL,
+                             <double>(shard.rows * groups_of(op)), output_gradient(shard, op), op.ld_y,
+                             input_gradient(shard, op))
+
+
+cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real* grads,
+                              bint accumulate) noexcept nogil:
+    """The thread's channels of dgamma and dbeta to flat gradients."""
+    cdef const Run* run = shard.run
+    cdef real* dgamma = gradient_of(run.model, op.w, grads)
+    cdef real* dbeta = gradient_of(run.model, op.b, grads)
+    cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
+    if dgamma == NULL and dbeta == NULL:
+        return      # and of the first layer there is no dy
+    if uses_batch(run, op):
+        # The backward pass has them already.
+        if dgamma != NULL:
+            memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
+        if dbeta != NULL:
+            memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
+    else:
+        batch_gradient_sums(rows.m, groups_of(op), op.channels, c0, c1,
+                            address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
+                            stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                            address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta, accumulate)
+
+
+cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
+    """The batch's mean and variance into the moving averages that inference uses."""
+    cdef real* kept = <real*>run.model.params
+    if not op.frozen:
+        keep_average(op.channels, stat(run, op, STAT_MEAN), op.momentum, kept + op.mean)
+        keep_average(op.channels, stat(run, op, STAT_VARIANCE), op.momentum, kept + op.variance)
+
+
+# ---- layer normalization -------------------------------------------------------------------------
+
+cdef int forward_layer_norm(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                            int activation) noexcept nogil:
+    """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
+    layer_normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x, op.epsilon,
+                    array(shard.run.model, op.w), array(shard.run.model, op.b), before_activation(shard, op),
+                    op.ld_y, NULL if op.s < 0 else address(shard.block, op.s, shard.begin, op.ld_s), op.ld_s)
+    return activation
+
+
+cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
+    layer_input_gradient(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
+                         address(shard.block, op.s, shard.begin, op.ld_s), op.ld_s,
+                         array(shard.run.model, op.w), output_gradient(shard, op), op.ld_y,
+                         input_gradient(shard, op))
+
+
+cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real* grads,
+                              bint accumulate) noexcept nogil:
+    """The thread's channels of dgamma and dbeta to flat gradients."""
+    cdef real* dgamma = gradient_of(shard.run.model, op.w, grads)
+    cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
+    if dgamma == NULL and dbeta == NULL:
+        return      # and of the first layer there is no dy
+    layer_gradient_sums(rows.m, groups_of(op), op.channels, channel(shard, op, shard.thread),
+                        channel(shard, op, shard.thread + 1),
+                        address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
+                        address(shard.block, op.s, rows.first, op.ld_s), op.ld_s,
+                        address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta, accumulate)
+
+
+# ---- gamma and beta of both ----------------------------------------------------------------------
+
+cdef void update_channels(const Shard* shard, const Op* op, const Step* step, int which) noexcept nogil:
+    """The optimizer's step for the thread's channels of gamma or beta, whose partial gradients are there."""
+    cdef const Model* model = shard.run.model
+    cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
+    if is_trained(model, which) and c0 < c1:
+        sum_partials(shard.run, model.arrays[which].begin + c0, model.arrays[which].begin + c1)
+        step_range(model, which, c0, c1 - c0, step)
+
+
+cdef void update_batch_norm(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_chunks):
+        gradient_batch_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+    update_channels(shard, op, step, op.w)
+    update_channels(shard, op, step, op.b)
+
+
+cdef void update_layer_norm(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_chunks):
+        gradient_layer_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+    update_channels(shard, op, step, op.w)
+    update_channels(shard, op, step, op.b)
+
+
+# ---- standardization -----------------------------------------------------------------------------
+
+cdef int forward_standardize(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                             int activation) noexcept nogil:
+    """z = (x − mean)·rstd with fixed statistics, or its inverse."""
+    normalize(n_rows(shard), 1, op.n_in, input_of(shard, op), op.ld_x, stat(shard.run, op, STAT_MEAN),
+              stat(shard.run, op, STAT_RSTD), NULL, stat(shard.run, op, STAT_SHIFT),
+              before_activation(shard, op), op.ld_y)
+    return activation
+
+
+cdef void backward_standardize(const Shard* shard, const Op* op) noexcept nogil:
+    batch_input_gradient(n_rows(shard), 1, op.n_in, input_of(shard, op), op.ld_x, NULL,
+                         stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL, 1, output_gradient(shard, op), op.ld_y,
+                         input_gradient(shard, op))

@@ -19,6 +19,6 @@ assert "nnfast/_engine/core.pyi" in names, names
 assert not [name for name in names if name.endswith((".c", ".pyx", ".pxi", ".h"))], names
 with tarfile.open(sdist) as archive:
     sources = archive.getnames()
-assert any(name.endswith("nnfast/_engine/executor.pxi") for name in sources), sources
+assert any(name.endswith("nnfast/_engine/executor/workers.pxi") for name in sources), sources
 built = [name for name in sources if name.endswith((".c", ".so"))]
 assert [name.partition("/")[2] for name in built] == ["benchmarks/machine.c"], built

@@ -308,7 +308,12 @@ cdef int threads_of_team(int n) noexcept:
     return tables[0].threads_of_team(n) if n > 1 else n
 
 
-include "memory.pxi"
-include "engine.pxi"
-include "snapshot.pxi"
-include "functions.pxi"
+include "api/buffer.pxi"
+include "api/dataset.pxi"
+include "api/workspace.pxi"
+include "api/settings.pxi"
+include "api/team.pxi"
+include "api/inference.pxi"
+include "api/engine.pxi"
+include "api/snapshot.pxi"
+include "api/functions.pxi"

@@ -1,111 +1,5 @@
 """The Engine: one compiled model, what it is configured for, training and inference. Part of core.pyx."""
 
-cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
-                      double ema_momentum) except *:
-    """The optimizer as the kernels see it; refuses too few slots for its rule."""
-    cdef Update update
-    cdef int i, needed
-    if len(hyper) > 8:
-        raise ValueError("an optimizer has at most 8 numbers")
-    memset(&update, 0, sizeof(Update))
-    update.kind = kind
-    update.n_slots = n_slots
-    update.weight_decay = weight_decay
-    update.clip_value = clip_value
-    update.ema_momentum = ema_momentum
-    for i in range(len(hyper)):
-        update.hyper[i] = hyper[i]
-    if kind == OPT_SGD:
-        needed = update.hyper[0] != 0
-    elif kind == OPT_ADAM:
-        needed = 3 if update.hyper[3] != 0 else 2
-    elif kind == OPT_NADAM:
-        needed = 2
-    elif kind == OPT_RMSPROP:
-        needed = 3 if update.hyper[1] != 0 or update.hyper[3] != 0 else 1
-    else:
-        needed = 1
-    if n_slots < needed + (ema_momentum > 0):
-        raise ValueError(f"the optimizer needs {needed + (ema_momentum > 0)} slots, got {n_slots}")
-    return update
-
-
-cdef double denominator_of(const Run* run) noexcept:
-    """What the losses of all rows are divided by."""
-    cdef double total = 0
-    cdef Py_ssize_t r
-    if not run.objective.weighted_mean or run.data.weight == NULL:
-        return <double>run.data.n
-    for r in range(run.data.n):
-        total += run.data.weight[r]
-    return total if total != 0 else INFINITY
-
-
-cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
-    """n numbers, from one or from n."""
-    cdef Buffer buffer = Buffer(1, n + 16, format)
-    cdef Py_ssize_t j
-    if len(levels) not in (1, n):
-        raise ValueError(f"the loss has {len(levels)} levels, the model {n} outputs")
-    for j in range(n):
-        if format == b"d":
-            (<double*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
-        else:
-            (<float*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
-    return buffer
-
-
-cdef Chain chain_of(list ops, width, out, list memory) except *:
-    """Return a chain whose op table has its own memory, which is appended to the list."""
-    cdef Chain chain
-    cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
-    cdef int i
-    chain.ops = <Op*>table.data
-    for i, op in enumerate(ops):
-        chain.ops[i] = op
-    memory.append(table)
-    chain.n_ops = len(ops)
-    chain.width = width
-    chain.out = out
-    return chain
-
-
-cdef class PassTrial:
-    """Whether a team pays for passes over rows, by the seconds of whole passes: results are the same.
-
-    A team that waits for a thread which the system has put aside is slower than one thread, and so is one
-    that is woken for each short pass. The slower way is tried again now and then: rarely while it loses.
-    """
-    cdef double alone, together     # seconds of a flop, of the last pass of one thread, of a team; 0: unknown
-    cdef double next_trial, pause
-
-    cpdef int choose(self, int threads, double now) noexcept:
-        """Threads for a pass that begins now and may have this many."""
-        if threads == 1 or forced_threads:
-            return threads
-        return threads if self.team_pays() != self.is_trial(now) else 1
-
-    cpdef note(self, int threads, double seconds, double flops, double now):
-        """Record how long the pass took that began at `now` with these threads."""
-        cdef bint trial = self.is_trial(now), paid = self.team_pays()
-        if threads > 1:
-            self.together = seconds / flops
-        else:
-            self.alone = seconds / flops
-        if self.team_pays() != paid:    # perhaps by bad luck
-            self.pause = 0.1
-            self.next_trial = now + seconds + self.pause
-        elif trial:                     # of long passes it takes long
-            self.pause = min(1.0, max(0.1, 2 * self.pause))
-            self.next_trial = now + 50 * seconds + self.pause
-
-    cdef bint team_pays(self) noexcept:
-        return self.alone == 0 or self.together < self.alone
-
-    cdef bint is_trial(self, double now) noexcept:
-        return self.together > 0 and now > self.next_trial
-
-
 cdef class Engine:
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
@@ -122,23 +16,18 @@ cdef class Engine:
     cdef Objective product, peak    # in the place of model.loss where the caller wants it
     cdef Buffer _weights, _grads, _slots, _levels, order
     cdef Buffer spare               # of the last training's Snapshot
-    cdef Workspace training, idle
+    cdef Workspace training
     cdef list tables_memory         # of chains and arrays; a new list where they are replaced
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
     cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
     cdef bint images                # some op has a window
-    cdef Py_ssize_t axes[8]         # the input shape of a sample …
-    cdef int n_axes                 # … and its length; -1: it is longer than that
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
-    cdef bint team_pays             # what the last trial found
-    cdef double next_trial
-    cdef double pause               # from one trial to the next
-    cdef int trial_part             # how far one has come
+    cdef TeamTrial trial
+    cdef ShortPredictor short
     cdef PassTrial infer_trial, gradient_trial, sensitivity_trial   # one each: they cost differently
-    cdef double alone               # the seconds of a step with one thread that it found
     cdef public Py_ssize_t iterations, batch
     cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
     cdef readonly Py_ssize_t version    # how often it has taken another loss or plan
@@ -152,7 +41,8 @@ cdef class Engine:
         if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
-        self._take_shape(plan.input_shape)
+        self.trial = TeamTrial()
+        self.short = ShortPredictor(plan.input_shape)
         self.model.n_in = plan.n_in
         self.model.n_out = plan.n_out
         self.model.n_params = plan.n_params
@@ -181,12 +71,6 @@ cdef class Engine:
         self.peak.value_scale = self.peak.slope_scale = 1
         self.product.limit = self.peak.limit = INFINITY
         self.set_loss(LOSS_MSE, False)
-
-    cdef _take_shape(self, tuple shape):
-        cdef int i
-        self.n_axes = len(shape) if len(shape) <= 8 else -1
-        for i in range(self.n_axes):
-            self.axes[i] = shape[i]
 
     cdef _take_tables(self, plan):
         """The plan's chains and arrays. Nothing is changed where there is no memory for them."""
@@ -217,7 +101,7 @@ cdef class Engine:
         if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
             raise ValueError("the plan has other weights than the engine")
         self._take_tables(plan)
-        self.training = self.idle = None
+        self.training = self.short.idle = None
         self.version += 1
 
     cdef _measure(self):
@@ -375,7 +259,6 @@ cdef class Engine:
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
                                        self.n_threads)
         cdef bint apart = not whole or (chunks > 1 and threads > 1)
-        cdef double expected
         cdef Chain* chain = &self.model.train
         key = (rows, threads, chunks, whole)
         if self.training is None or self.training.key != key:
@@ -389,13 +272,7 @@ cdef class Engine:
                     self, chain, self.block_rows(chain, rows, chunks), <int>min(threads, chunks))
             workspace.key = key
             self.training = workspace
-            self.team_pays = True
-            # To a step that takes 10 ms alone it matters little that a team is held up for a moment: the
-            # first trial waits for ten of them.
-            expected = 3 * self.flops * rows * THREAD_SECONDS / THREAD_FLOPS
-            self.next_trial = self.k.now() + 10 * expected if expected > 0.01 else 0
-            self.pause = 0.05
-            self.trial_part = 0
+            self.trial.begin(self.k, 3 * self.flops * rows * THREAD_SECONDS / THREAD_FLOPS)
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -450,7 +327,7 @@ cdef class Engine:
         run.status = STATUS_OK
         self.busy = True
         try:
-            self.train(run, self.training.threads, self.k.now() + seconds)
+            self.trial.train(run, self.training.threads, self.k.now() + seconds)
         finally:
             self.busy = False
             self.targets = None
@@ -465,134 +342,13 @@ cdef class Engine:
             raise error
         return run.status, lr.shape[0] - run.n_steps
 
-    cdef train(self, Run* run, int threads, double deadline):
-        """All steps, or those until the deadline, with as many threads as serve best.
-
-        A thread that waits for one which the system has put aside waits for milliseconds: on a busy
-        machine a team is slower than one thread, by 100 times for small steps. Only a measurement
-        tells, and it may be made at will, because results do not depend on the number of threads:
-        both ways get a millisecond, ten times a second while the team wins, at last once while it loses.
-        """
-        if threads == 1 or forced_threads:
-            self.segment(run, threads, deadline)
-            return
-        if self.k.now() > self.next_trial:
-            self.trial(run, threads, deadline)
-        if self.k.now() <= deadline:
-            self.segment(run, threads if self.team_pays else 1, deadline)
-
-    cdef trial(self, Run* run, int threads, double deadline):
-        """As much of a trial as there are steps and time for; the next call goes on with it.
-
-        A call that is over soon wakes the team each time: there the waking counts, and a call is a part.
-        """
-        cdef double until, waking
-        if self.trial_part == 0:
-            self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
-            self.trial_part = 1
-        if self.trial_part == 1 and run.n_steps > 0 and self.k.now() <= deadline:
-            until = self.k.now()    # one step wakes the team, in a short call all steps
-            if self.alone * run.n_steps < 2 * TRIAL_SECONDS:
-                until = min(until + TRIAL_SECONDS, deadline)
-            waking = self.segment(run, threads, until)
-            self.trial_part = 2
-            if waking > self.alone + 2 * TRIAL_SECONDS:     # a processor is not there: waking is faster
-                self.decide(waking)
-        if self.trial_part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
-            self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
-
-    cdef decide(self, double together):
-        """End a trial in which a step of the team took so many seconds."""
-        self.team_pays = together < self.alone
-        # One lost trial may be bad luck: the next comes as soon as after one that was won.
-        self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)
-        # A trial of long steps takes long.
-        self.next_trial = self.k.now() + self.pause + 20 * self.alone
-        self.trial_part = 0
-
-    cdef double segment(self, Run* run, int threads, double deadline):
-        """Some more steps; returns the seconds that one took."""
-        cdef double begin
-        if run.n_steps == 0 or run.status != STATUS_OK:
-            return INFINITY
-        run.n_threads = threads_of_team(threads)
-        begin = self.k.now()
-        run.steps_done = 0
-        run.deadline = deadline
-        run.stop = False
-        with nogil:
-            self.k.train(run)
-        run.lr += run.steps_done
-        run.losses += run.steps_done
-        run.n_steps -= run.steps_done
-        run.iterations += run.steps_done
-        run.order_ready = run.batch_index > 0
-        return (self.k.now() - begin) / run.steps_done
-
     # -- inference mode
 
     def predict(self, x):
         """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
         but the array that is returned; None where x is not an array of such rows that can be read in
-        place.
-
-        Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
-        """
-        cdef Py_buffer view
-        cdef DataView data
-        cdef Workspace workspace
-        cdef Run* run
-        cdef Py_ssize_t n
-        if type(x) is not ndarray:
-            return None
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (ValueError, BufferError):
-            return None
-        try:
-            if not self.is_batch(&view) or not 0 < view.shape[0] <= (FEW_ROWS if self.images else BLOCK_ROWS):
-                return None
-            if not readable(&view, &data.x_type):
-                return None
-            n = data.n = view.shape[0]
-            data.x = view.buf
-            data.starts = NULL
-            data.y = NULL
-            data.labels = NULL
-            data.weight = NULL
-            out = empty((n, self.model.n_out), self.dtype)
-            workspace, self.idle = self.idle, None
-            if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
-                workspace = self.short_workspace(n)
-            run = &workspace.run
-            run.data = &data
-            run.outputs = start_of(out)
-            if self.flops * n < GIL_FLOPS:
-                self.k.infer(run)
-            else:
-                with nogil:
-                    self.k.infer(run)
-            self.idle = workspace
-            return out
-        finally:
-            PyBuffer_Release(&view)
-
-    cdef bint is_batch(self, const Py_buffer* view) noexcept:
-        """Whether an array is samples of the model's input shape."""
-        cdef int i
-        if view.ndim != 1 + self.n_axes:
-            return False
-        for i in range(self.n_axes):
-            if view.shape[1 + i] != self.axes[i]:
-                return False
-        return True
-
-    cdef Workspace short_workspace(self, Py_ssize_t n):
-        cdef Workspace workspace = Workspace()
-        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
-        workspace.prepare(self, &self.model.infer, 1, 1, False)
-        workspace.run.blocks = workspace.take_blocks(self, &self.model.infer, workspace.rows, 1)
-        return workspace
+        place."""
+        return self.short.predict(self, x)
 
     def forward(self, Data data not None, out):
         """Predictions into out (n, n_out)."""

@@ -1,0 +1,76 @@
+"""Predictions of few rows, with memory that is kept from call to call. Part of core.pyx."""
+
+cdef class ShortPredictor:
+    """Predicts what the user passes, where it is an array of samples that can be read in place."""
+    cdef Workspace idle
+    cdef Py_ssize_t axes[8]     # the input shape of a sample …
+    cdef int n_axes             # … and its length; -1: it is longer than that
+
+    def __init__(self, tuple shape):
+        cdef int i
+        self.n_axes = len(shape) if len(shape) <= 8 else -1
+        for i in range(self.n_axes):
+            self.axes[i] = shape[i]
+
+    cdef predict(self, Engine engine, x):
+        """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
+        but the array that is returned; None where x is not an array of such rows that can be read in
+        place.
+
+        Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
+        """
+        cdef Py_buffer view
+        cdef DataView data
+        cdef Workspace workspace
+        cdef Run* run
+        cdef Py_ssize_t n
+        if type(x) is not ndarray:
+            return None
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            return None
+        try:
+            if not self.is_batch(&view) or not 0 < view.shape[0] <= (FEW_ROWS if engine.images else BLOCK_ROWS):
+                return None
+            if not readable(&view, &data.x_type):
+                return None
+            n = data.n = view.shape[0]
+            data.x = view.buf
+            data.starts = NULL
+            data.y = NULL
+            data.labels = NULL
+            data.weight = NULL
+            out = empty((n, engine.model.n_out), engine.dtype)
+            workspace, self.idle = self.idle, None
+            if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
+                workspace = self.workspace(engine, n)
+            run = &workspace.run
+            run.data = &data
+            run.outputs = start_of(out)
+            if engine.flops * n < GIL_FLOPS:
+                engine.k.infer(run)
+            else:
+                with nogil:
+                    engine.k.infer(run)
+            self.idle = workspace
+            return out
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef bint is_batch(self, const Py_buffer* view) noexcept:
+        """Whether an array is samples of the model's input shape."""
+        cdef int i
+        if view.ndim != 1 + self.n_axes:
+            return False
+        for i in range(self.n_axes):
+            if view.shape[1 + i] != self.axes[i]:
+                return False
+        return True
+
+    cdef Workspace workspace(self, Engine engine, Py_ssize_t n):
+        cdef Workspace workspace = Workspace()
+        workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
+        workspace.prepare(engine, &engine.model.infer, 1, 1, False)
+        workspace.run.blocks = workspace.take_blocks(engine, &engine.model.infer, workspace.rows, 1)
+        return workspace

@@ -1,0 +1,70 @@
+"""Optimizer, loss and op tables as the kernels read them. Part of core.pyx."""
+
+cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
+                      double ema_momentum) except *:
+    """The optimizer as the kernels see it; refuses too few slots for its rule."""
+    cdef Update update
+    cdef int i, needed
+    if len(hyper) > 8:
+        raise ValueError("an optimizer has at most 8 numbers")
+    memset(&update, 0, sizeof(Update))
+    update.kind = kind
+    update.n_slots = n_slots
+    update.weight_decay = weight_decay
+    update.clip_value = clip_value
+    update.ema_momentum = ema_momentum
+    for i in range(len(hyper)):
+        update.hyper[i] = hyper[i]
+    if kind == OPT_SGD:
+        needed = update.hyper[0] != 0
+    elif kind == OPT_ADAM:
+        needed = 3 if update.hyper[3] != 0 else 2
+    elif kind == OPT_NADAM:
+        needed = 2
+    elif kind == OPT_RMSPROP:
+        needed = 3 if update.hyper[1] != 0 or update.hyper[3] != 0 else 1
+    else:
+        needed = 1
+    if n_slots < needed + (ema_momentum > 0):
+        raise ValueError(f"the optimizer needs {needed + (ema_momentum > 0)} slots, got {n_slots}")
+    return update
+
+
+cdef double denominator_of(const Run* run) noexcept:
+    """What the losses of all rows are divided by."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if not run.objective.weighted_mean or run.data.weight == NULL:
+        return <double>run.data.n
+    for r in range(run.data.n):
+        total += run.data.weight[r]
+    return total if total != 0 else INFINITY
+
+
+cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
+    """n numbers, from one or from n."""
+    cdef Buffer buffer = Buffer(1, n + 16, format)
+    cdef Py_ssize_t j
+    if len(levels) not in (1, n):
+        raise ValueError(f"the loss has {len(levels)} levels, the model {n} outputs")
+    for j in range(n):
+        if format == b"d":
+            (<double*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+        else:
+            (<float*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+    return buffer
+
+
+cdef Chain chain_of(list ops, width, out, list memory) except *:
+    """Return a chain whose op table has its own memory, which is appended to the list."""
+    cdef Chain chain
+    cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
+    cdef int i
+    chain.ops = <Op*>table.data
+    for i, op in enumerate(ops):
+        chain.ops[i] = op
+    memory.append(table)
+    chain.n_ops = len(ops)
+    chain.width = width
+    chain.out = out
+    return chain

@@ -1,0 +1,69 @@
+"""Working memory of a run: arenas, scratch, partial sums. Part of core.pyx."""
+
+cdef class Workspace:
+    """Everything that a run needs besides weights and data: arenas, scratch, partial sums.
+
+    It has the engine's model as it was when the run began: another thread may compile meanwhile.
+    """
+    cdef Run run
+    cdef Model model
+    cdef list tables                # the memory of the model's chains and arrays …
+    cdef Buffer levels              # … and of its loss
+    cdef int threads
+    cdef list memory
+    cdef object key
+    cdef Py_ssize_t rows            # that it holds, if it is for short predictions
+
+    cdef void* take(self, rows, cols, bytes format):
+        buffer = Buffer(rows, cols, format)
+        self.memory.append(buffer)
+        return (<Buffer>buffer).data
+
+    cdef Block* take_blocks(self, Engine engine, Chain* chain, Py_ssize_t rows, int n):
+        """n blocks for so many rows each."""
+        cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
+        cdef int i
+        rows = max(4, (rows + 3) // 4 * 4)
+        for i in range(n):
+            blocks[i].rows = rows
+            blocks[i].arena = self.take(rows, chain.width, engine.format)
+            if poisoned:
+                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
+            blocks[i].y = self.take(rows, engine.model.ld_out, engine.format)
+            blocks[i].weight = <double*>self.take(rows, 1, b"d")
+            blocks[i].loss = <double*>self.take(rows, 1, b"d")
+            blocks[i].activity = <double*>self.take(rows, 1, b"d")
+        return blocks
+
+    cdef take_model(self, Engine engine):
+        self.model = engine.model
+        self.tables = engine.tables_memory
+        self.levels = engine._levels
+
+    cdef refuse_function(self):
+        if self.model.loss.kind == LOSS_CALL:
+            raise RuntimeError("a loss that is a function is called by whoever wants its value")
+
+    cdef prepare(self, Engine engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
+        """All but the blocks; partials: with gradients of the chunks."""
+        cdef bytes format = engine.format
+        self.memory = []
+        self.threads = n_threads
+        self.take_model(engine)
+        self.run.model = &self.model
+        self.run.chain = <Chain*>(<char*>&self.model + (<char*>chain - <char*>&engine.model))
+        self.run.objective = &self.model.loss
+        self.run.n_threads = n_threads
+        self.run.n_chunks = self.run.end_chunk = n_chunks
+        self.run.scratch_size = engine.scratch_size
+        self.run.scratch = self.take(n_threads, engine.scratch_size, format)
+        self.run.chunk_loss = <Strands*>self.take(n_chunks, 4, b"d")
+        self.run.sums = <double*>self.take(
+            engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
+        if engine.n_stats > 0:
+            self.run.stats = self.take(1, engine.n_stats, format)
+        if partials:
+            self.run.chunk_rows = <Py_ssize_t*>self.take(n_chunks, 1, b"d")
+            self.run.partials = engine.model.grads
+            if n_chunks > 1:
+                self.run.partials = self.take(n_chunks, engine.model.n_params, format)

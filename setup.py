@@ -98,8 +98,8 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
     return Extension(
         f"{ENGINE}.{name}",
         # Cython writes the shared utility module itself
-        [f"nnfast/_engine/{name}.{'c' if name == '_shared' else 'pyx'}"],
-        include_dirs=["nnfast/_engine"],
+        [f"nnfast/_engine/{name.replace('.', '/')}.{'c' if name == '_shared' else 'pyx'}"],
+        include_dirs=["nnfast/_engine", "nnfast/_engine/simd"],
         define_macros=list(macros.items()),
         extra_compile_args=[*STRICT, *OPTIMIZE, *SANITIZE, *flags],
         extra_link_args=[*LINK, *SANITIZE, *link],
@@ -129,12 +129,12 @@ def extensions() -> list[Extension]:
     openmp = [] if os.environ.get("NNFAST_NO_OPENMP") else openmp_flags()
     scalar = {"NNFAST_SCALAR": "1"} if SCALAR else {}
     chosen = [
-        extension(f"_{isa}_{real}", [*ENGINE_FLAGS, *openmp, *flags], openmp, macros)
+        extension(f"variants.{isa}_{real}", [*ENGINE_FLAGS, *openmp, *flags], openmp, macros)
         for isa, flags in VARIANTS.items()
         for real, macros in (("f32", scalar), ("f64", {**scalar, "NNFAST_DOUBLE": "1"}))
         if f"{isa}_{real}" in only
     ]
-    plain = [extension(name, [], [], {}) for name in ("cpu", "core", "_shared")]
+    plain = [extension(name, [], [], {}) for name in ("machine.cpu", "core", "_shared")]
     return [*plain, *chosen]
 
 
@@ -142,6 +142,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         compiler_directives=DIRECTIVES,
+        include_path=["nnfast/_engine"],
         shared_utility_qualified_name=f"{ENGINE}._shared",  # one copy of Cython's memoryviews
         nthreads=os.cpu_count() or 1,
     ),

@@ -13,7 +13,7 @@ megabytes = wheel.stat().st_size / 1e6
 print(f"{wheel.name}: {megabytes:.2f} MB, {len(names)} files; {sdist.name}")
 assert "-cp311-abi3-" in wheel.name, wheel.name
 assert megabytes < 2, megabytes
-assert any("_engine/_base_f32" in name for name in names), names
+assert any("_engine/variants/base_f32" in name for name in names), names
 assert "nnfast/py.typed" in names, names
 assert "nnfast/_engine/core.pyi" in names, names
 assert not [name for name in names if name.endswith((".c", ".pyx", ".pxi", ".h"))], names

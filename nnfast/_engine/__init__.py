@@ -18,7 +18,7 @@ if importlib.util.find_spec(f"{__name__}.core") is None:
         "the nnfast that is installed, or build here: python setup.py build_ext --inplace"
     )
 
-from nnfast._engine import cgroup, core, cpu
+from nnfast._engine import core
 from nnfast._engine.core import (
     ACTIVATIONS,
     AXES,
@@ -40,6 +40,7 @@ from nnfast._engine.core import (
     force_threads,
     in_range,
 )
+from nnfast._engine.machine import cgroup, cpu
 
 if TYPE_CHECKING:
     from nnfast._engine.core import Tables
@@ -76,7 +77,7 @@ ISAS = ("avx512", "avx2", "base")  # the widest first
 
 def _is_built(isa: str) -> bool:
     """Return whether both variants of an instruction set are there."""
-    names = (f"{__name__}._{isa}_{real}" for real in ("f32", "f64"))
+    names = (f"{__name__}.variants.{isa}_{real}" for real in ("f32", "f64"))
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
@@ -103,7 +104,8 @@ def _choose() -> str:
 
 
 _isa = _choose()
-_tables = [importlib.import_module(f"{__name__}._{_isa}_{real}").table for real in ("f32", "f64")]
+_variants = [f"{__name__}.variants.{_isa}_{real}" for real in ("f32", "f64")]
+_tables = [importlib.import_module(name).table for name in _variants]
 core.install(*_tables)
 if "OMP_NUM_THREADS" not in os.environ:
     core.set_machine_threads(cgroup.cpu_limit() or 0)

@@ -1,6 +1,6 @@
 """One instruction set and one real type: kernels and executor, exported as a table.
 
-Compiled once per variant through a shim of one line (_avx2_f32.pyx, …), because the flags of
+Compiled once per variant through a shim of one line (variants/avx2_f32.pyx, …), because the flags of
 an extension belong to its file. Only this file says what a variant consists of.
 """
 
@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._engine.program cimport *
-from nnfast._engine.simd cimport *
+from nnfast._engine.simd.simd cimport *
 
 include "kernels/math.pxi"
 include "kernels/sums.pxi"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import nnfast
 from nnfast import _engine, layers
-from nnfast._engine import cgroup, core
+from nnfast._engine import core
+from nnfast._engine.machine import cgroup
 
 X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import nnfast
-from nnfast._engine import ISAS, core, cpu
+from nnfast._engine import ISAS, core
+from nnfast._engine.machine import cpu
 
 FOLDER = Path(core.__file__).parent
 BUILT = [isa for isa in ISAS if list(FOLDER.glob(f"_{isa}_f32.*"))]
@@ -40,7 +41,7 @@ def test_the_baseline_is_always_built():
 def test_each_variant_says_what_its_name_says(isa, real, size):
     if isa not in cpu.supported():
         pytest.skip(f"this processor has no {isa}")
-    table = importlib.import_module(f"nnfast._engine._{isa}_{real}").table
+    table = importlib.import_module(f"nnfast._engine.variants.{isa}_{real}").table
     built = core.describe(table)
     assert built["isa"] == isa
     assert built["isa_is_real"]

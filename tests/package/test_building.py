@@ -26,7 +26,7 @@ def is_nan(double x):
 def view(double[::1] numbers):
     return numbers.shape[0]
 """
-MODULES = ("cpu", "core", "_base_f32", "_base_f64")
+MODULES = ("machine.cpu", "core", "variants.base_f32", "variants.base_f64")
 
 
 def setup(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,12 +49,13 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     engine = tmp_path / "nnfast" / "_engine"
-    engine.mkdir(parents=True)
+    for folder in (engine / "machine", engine / "variants"):
+        folder.mkdir(parents=True)
     (tmp_path / "nnfast" / "_version.py").write_text('__version__ = "0"')
-    for folder in (engine, engine.parent):
+    for folder in (engine.parent, engine, engine / "machine", engine / "variants"):
         (folder / "__init__.py").touch()
     for name in MODULES:
-        (engine / f"{name}.pyx").write_text(STUB)
+        (engine / f"{name.replace('.', '/')}.pyx").write_text(STUB)
     return tmp_path
 
 

@@ -1,0 +1,1 @@
+"""One module per instruction set and real type: the same sources, other flags."""

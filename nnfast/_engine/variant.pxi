@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from nnfast._engine.program cimport *
 from nnfast._engine.simd.simd cimport *
 
+include "kernels/vector.pxi"
 include "kernels/math.pxi"
 include "kernels/sums.pxi"
 include "kernels/activations.pxi"
@@ -20,8 +21,9 @@ include "kernels/losses.pxi"
 include "kernels/optimizers.pxi"
 include "kernels/rng.pxi"
 include "kernels/gather.pxi"
+include "kernels/gemm.pxi"
+include "kernels/gemm_sparse.pxi"
 include "kernels/dense.pxi"
-include "kernels/sparse_products.pxi"
 include "kernels/convolution.pxi"
 include "kernels/sparse_convolution.pxi"
 include "kernels/depthwise.pxi"
@@ -62,7 +64,7 @@ cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const 
     cdef Py_ssize_t q, i
     dense_input_gradient(m, k, n, <const real*>dz, ldz, <const real*>w, <real*>dx, lddx, NULL,
                          <real*>scratch)
-    for q in range(blocks(k, GRADIENT_ROWS)):
+    for q in range(ceil_div(k, GRADIENT_ROWS)):
         i = q * GRADIENT_ROWS
         dense_weight_gradient(min(<Py_ssize_t>GRADIENT_ROWS, k - i), m, n, 1, <const real*>x + i, ldx,
                               <const real*>dz, ldz, <real*>dw + i * n, n, False, <real*>scratch)

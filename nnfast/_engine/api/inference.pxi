@@ -31,7 +31,7 @@ cdef class ShortPredictor:
         except (ValueError, BufferError):
             return None
         try:
-            if not self.is_batch(&view) or not 0 < view.shape[0] <= (FEW_ROWS if engine.images else BLOCK_ROWS):
+            if not self.is_batch(&view) or view.shape[0] == 0 or view.shape[0] > self.most_rows(engine):
                 return None
             if not readable(&view, &data.x_type):
                 return None
@@ -57,6 +57,9 @@ cdef class ShortPredictor:
             return out
         finally:
             PyBuffer_Release(&view)
+
+    cdef Py_ssize_t most_rows(self, Engine engine) noexcept:
+        return FEW_ROWS if engine.images else BLOCK_ROWS
 
     cdef bint is_batch(self, const Py_buffer* view) noexcept:
         """Whether an array is samples of the model's input shape."""

@@ -5,7 +5,7 @@ cache, or all of them at once where threads share the batch.
 """
 
 cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t rows,
-                            real* scratch) noexcept nogil:
+                              real* scratch) noexcept nogil:
     """A block that one thread does alone."""
     cdef Shard shard
     shard.run = run
@@ -21,11 +21,11 @@ cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t fir
 
 
 cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t,
-                            real* scratch) noexcept nogil:
+                              real* scratch) noexcept nogil:
     """What thread t has of a batch that all share."""
     cdef Shard shard = block_shard(run, run.whole, first, rows, scratch)
-    shard.begin = cut(rows, 4, t, run.n_threads)
-    shard.end = cut(rows, 4, t + 1, run.n_threads)
+    shard.begin = split_begin(rows, 4, t, run.n_threads)
+    shard.end = split_begin(rows, 4, t + 1, run.n_threads)
     shard.thread = t
     shard.n_threads = run.n_threads
     return shard
@@ -46,7 +46,8 @@ cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept no
 
 
 cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumulate) noexcept nogil:
-    """grads = (grads +) the gradients of all ops, from these rows of the block: what belongs to the thread."""
+    """grads = (grads +) the gradients of all ops, from these rows of the block: what belongs to the
+    thread."""
     cdef const Op* op
     cdef int i
     for i in range(shard.run.chain.n_ops):
@@ -81,7 +82,8 @@ cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first
 cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
                      bint gradient, const Block* block, real* scratch) noexcept nogil:
     """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
-    cdef Py_ssize_t begin = cut(rows, 4, c, run.n_chunks), end = cut(rows, 4, c + 1, run.n_chunks)
+    cdef Py_ssize_t begin = split_begin(rows, 4, c, run.n_chunks)
+    cdef Py_ssize_t end = split_begin(rows, 4, c + 1, run.n_chunks)
     cdef Py_ssize_t r = begin
     while r < end:
         r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
@@ -95,7 +97,8 @@ cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, rea
     """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
     cdef const Model* model = run.model
     cdef const Op* op = &run.chain.ops[0]
-    cdef Py_ssize_t r = cut(run.data.n, 4, c, run.n_chunks), end = cut(run.data.n, 4, c + 1, run.n_chunks)
+    cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_chunks)
+    cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
     cdef Py_ssize_t m
     cdef Shard shard
     while r < end:

@@ -22,8 +22,8 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
 
 
 cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
-    """From the gradient of the prediction to every dZ, down to the first op whose dX somebody needs; gradients of
-    parameters are left for later."""
+    """From the gradient of the prediction to every dZ, down to the first op whose dX somebody needs;
+    gradients of parameters are left for later."""
     cdef const Run* run = shard.run
     cdef const Op* op
     cdef real* dy
@@ -35,7 +35,8 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
             add_activity_gradient(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y,
                                   scale * op.y_l1, scale * op.y_l2, dy)
         if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):
-            activation_backward(op.activation, op.alpha, n_rows(shard), op.n_out, before_activation(shard, op),
+            activation_backward(op.activation, op.alpha, n_rows(shard), op.n_out,
+                                before_activation(shard, op),
                                 output_of(shard, op), dy, dy, op.ld_y)
         if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)

@@ -1,7 +1,8 @@
 """Parameters after the gradients: penalties, clipping, the optimizer's step, constraints, averages.
 
-Two ways: `update_parameters` sends the gradient of a few rows of W straight into the optimizer's step; where a norm
-of the gradients, or a sum of partial ones, is needed first, `add_gradients` writes them and `apply_gradients` follows.
+Two ways: `update_parameters` sends the gradient of a few rows of W straight into the optimizer's step; where
+a norm of the gradients, or a sum of partial ones, is needed first, `add_gradients` writes them and
+`apply_gradients` follows.
 """
 
 cdef enum:
@@ -25,7 +26,7 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
         if not model.arrays[k].trained:
             continue
         adjust = adjust_of(model, k, share)
-        for i in range(blocks(array_size(&model.arrays[k]), SUM_BLOCK)):
+        for i in range(ceil_div(array_size(&model.arrays[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
                 p = model.arrays[k].begin + i * SUM_BLOCK
                 n = min(<Py_ssize_t>SUM_BLOCK, array_size(&model.arrays[k]) - i * SUM_BLOCK)
@@ -48,7 +49,7 @@ cdef double array_norm(const Run* run, int which) noexcept nogil:
     for k in range(which + 1):
         if not run.model.arrays[k].trained:
             continue
-        for i in range(blocks(array_size(&run.model.arrays[k]), SUM_BLOCK)):
+        for i in range(ceil_div(array_size(&run.model.arrays[k]), SUM_BLOCK)):
             if k == which:
                 total += run.sums[block]
             block += 1
@@ -62,8 +63,8 @@ cdef inline double clip_factor(double norm, double limit) noexcept nogil:
 cdef void regularize_gradients(const Run* run, int t, double share) noexcept nogil:
     """Add the regularizers' gradients to model.grads, in thread t's range."""
     cdef const Model* model = run.model
-    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t p
     cdef const Array* a
     cdef real w
@@ -84,8 +85,8 @@ cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogi
     norm, everywhere."""
     cdef const Model* model = run.model
     cdef const Update* update = &model.optimizer
-    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
     cdef Adjust adjust
     cdef double factor = 1
@@ -119,14 +120,14 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
         if not a.trained:
             continue
         if a.constraint == CONSTRAINT_NON_NEG:
-            begin = cut(array_size(a), 16, t, n)
-            constrain_sign(w + begin, cut(array_size(a), 16, t + 1, n) - begin)
+            begin = split_begin(array_size(a), 16, t, n)
+            constrain_sign(w + begin, split_begin(array_size(a), 16, t + 1, n) - begin)
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
             for i in range(a.outer):
-                constrain_columns(a, w + i * a.rows * a.cols, cut(a.cols, 16, t, n),
-                                  cut(a.cols, 16, t + 1, n))
+                constrain_columns(a, w + i * a.rows * a.cols, split_begin(a.cols, 16, t, n),
+                                  split_begin(a.cols, 16, t + 1, n))
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_ROWS:
-            for i in range(cut(a.rows, 1, t, n), cut(a.rows, 1, t + 1, n)):
+            for i in range(split_begin(a.rows, 1, t, n), split_begin(a.rows, 1, t + 1, n)):
                 constrain_run(a, w + i * a.cols, a.cols)
         elif a.constraint == CONSTRAINT_NORM and t == 0:
             constrain_run(a, w, array_size(a))
@@ -146,8 +147,8 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
     """Trained params = their moving average, in thread t's range."""
     cdef const Model* model = run.model
     cdef const real* averages = <const real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride
-    cdef Py_ssize_t p0 = cut(model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = cut(model.n_params, 16, t + 1, run.n_threads)
+    cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
     cdef int k
     for k in range(model.n_arrays):

@@ -78,8 +78,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 if whole:
                     whole_gradients(&shard)
                     team_wait(run)
-                sum_partials(run, cut(model.n_params, 16, t, run.n_threads),
-                             cut(model.n_params, 16, t + 1, run.n_threads))
+                sum_partials(run, split_begin(model.n_params, 16, t, run.n_threads),
+                             split_begin(model.n_params, 16, t + 1, run.n_threads))
                 apply_gradients(run, &step, t)
             if model.batch_norms and t == 0:
                 finish_step(run)
@@ -122,8 +122,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
         if run.losses_too:
             chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
         else:
-            r = cut(run.data.n, 4, c, run.n_chunks)
-            end = cut(run.data.n, 4, c + 1, run.n_chunks)
+            r = split_begin(run.data.n, 4, c, run.n_chunks)
+            end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
             while r < end:
                 m = min(block.rows, end - r)
                 shard = block_shard(run, block, r, m, scratch)
@@ -149,7 +149,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef bint late = False, complete = True
     prepare_ops(run, t)
     while c < run.n_chunks and not late:
-        begin, end = cut(n, 4, c, run.n_chunks), cut(n, 4, c + 1, run.n_chunks)
+        begin, end = split_begin(n, 4, c, run.n_chunks), split_begin(n, 4, c + 1, run.n_chunks)
         while begin + run.chunk_rows[c] < end and not late:
             run.chunk_rows[c] = block_pass(run, c, 0, begin, begin + run.chunk_rows[c], end,
                                            1.0 / run.denominator, True, &run.blocks[t], scratch) - begin
@@ -157,10 +157,10 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
         c += run.n_threads
     team_wait(run)
     for c in range(run.n_chunks):
-        complete &= run.chunk_rows[c] == cut(n, 4, c + 1, run.n_chunks) - cut(n, 4, c, run.n_chunks)
+        complete &= run.chunk_rows[c] == chunk_of(run, c, n).m
     if complete:
-        sum_partials(run, cut(run.model.n_params, 16, t, run.n_threads),
-                     cut(run.model.n_params, 16, t + 1, run.n_threads))
+        sum_partials(run, split_begin(run.model.n_params, 16, t, run.n_threads),
+                     split_begin(run.model.n_params, 16, t + 1, run.n_threads))
         if run.model.regularized:
             penalty = sum_blocks(run, True, t, share)
             if t == 0:

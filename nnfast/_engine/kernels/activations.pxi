@@ -9,6 +9,7 @@ cdef extern from *:
     """
     const double SELU_SCALE, SELU_ALPHA, GELU_A, GELU_B
 
+
 cdef inline bint slope_needs_input(int activation) noexcept nogil:
     """f'(z) of these cannot be had from f(z): they have a slot for z."""
     return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
@@ -106,7 +107,7 @@ cdef inline void map_forward(int activation, vreal alpha, Py_ssize_t m, Py_ssize
                              const real* z, real* y, Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t i, j, p
     for i in range(m):
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN
             vstore(y + p, activation_value(activation, vload(z + p), alpha))
 
@@ -117,25 +118,9 @@ cdef inline void map_backward(int activation, vreal alpha, Py_ssize_t m, Py_ssiz
     cdef Py_ssize_t i, j, p
     cdef const real* v = z if slope_needs_input(activation) else y
     for i in range(m):
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN
             vstore(dz + p, vload(dy + p) * activation_slope(activation, vload(v + p), alpha))
-
-
-cdef inline vreal row_part(const real* row, Py_ssize_t j, Py_ssize_t n, real fill) noexcept nogil:
-    """Vector j of a row of n elements; the lanes past its end hold `fill`."""
-    cdef Py_ssize_t left = n - j * VLEN
-    if left >= VLEN:
-        return vload(row + j * VLEN)
-    return vselect(vgt(vkeep_n(vsplat(1), <int>left), vsplat(0)), vload(row + j * VLEN), vsplat(fill))
-
-
-cdef inline real row_max(const real* row, Py_ssize_t n) noexcept nogil:
-    cdef vreal peak = vsplat(-INFINITY)
-    cdef Py_ssize_t j
-    for j in range(blocks(n, VLEN)):
-        peak = vmax(peak, row_part(row, j, n, -INFINITY))
-    return vpeak(peak)
 
 
 cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexcept nogil:
@@ -143,7 +128,7 @@ cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexce
     cdef double sum = 0
     cdef vreal v, run = vsplat(0)
     cdef Py_ssize_t j
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         v = v_exp(row_part(z, j, n, -INFINITY) - vsplat(peak))
         vstore(e + j * VLEN, v)
         run = run + v
@@ -158,7 +143,7 @@ cdef void softmax_forward(Py_ssize_t m, Py_ssize_t n, const real* z, real* y,
     cdef vreal scale
     for i in range(m):
         scale = vsplat((<real>1) / exp_row(z + i * ld, n, row_max(z + i * ld, n), y + i * ld))
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             vstore(y + i * ld + j * VLEN, vload(y + i * ld + j * VLEN) * scale)
 
 
@@ -169,7 +154,7 @@ cdef void softmax_backward(Py_ssize_t m, Py_ssize_t n, const real* y, const real
     cdef vreal mean
     for i in range(m):
         mean = vsplat(<real>row_dot(n, y + i * ld, dy + i * ld))
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN
             vstore(dz + p, vload(y + p) * (vload(dy + p) - mean))
 

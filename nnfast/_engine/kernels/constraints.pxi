@@ -16,7 +16,7 @@ cdef void constrain_columns(const Array* a, real* w, Py_ssize_t c0, Py_ssize_t c
     cdef int width, k
     cdef double squares[16]
     cdef vreal factor
-    for q in range(blocks(c1 - c0, VLEN)):
+    for q in range(ceil_div(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
         grid_sum(&grid, w + c, width, True, vsplat(0), squares)
@@ -32,7 +32,7 @@ cdef void constrain_run(const Array* a, real* w, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t q
     cdef int width
     cdef vreal factor = vsplat(norm_factor(a, sqrt(row_penalty(n, w, 0, 1))))
-    for q in range(blocks(n, VLEN)):
+    for q in range(ceil_div(n, VLEN)):
         width = <int>min(n - q * VLEN, <Py_ssize_t>VLEN)
         store_cols(w + q * VLEN, load_cols(w + q * VLEN, width) * factor, width)
 

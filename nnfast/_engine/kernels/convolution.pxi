@@ -46,7 +46,7 @@ ctypedef struct Layout:
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
     """Of so many elements: vectors that begin a cache line never lie in two."""
-    return blocks(n, 16) * 16
+    return ceil_div(n, 16) * 16
 
 
 cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
@@ -92,7 +92,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
     l.work = l.border
     if sliced:
-        l.work += whole_lines(blocks(win.c, VLEN) * l.slice)
+        l.work += whole_lines(ceil_div(win.c, VLEN) * l.slice)
     elif l.padded:
         l.work += whole_lines(l.images * l.image + 16)
     if scratch == NULL:
@@ -137,13 +137,13 @@ cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real*
     cdef Py_ssize_t i, r, q, p
     cdef const real* row
     cdef real* to
-    for q in range(blocks(win.c, VLEN) if l.padded else 0):
+    for q in range(ceil_div(win.c, VLEN) if l.padded else 0):
         memset(l.border + q * l.slice, 0, n * l.image * sizeof(real))
     for i in range(n):
         for r in range(win.h):
             row = x + i * ldx + r * win.w * win.c
             to = l.border + i * l.image + (win.top + r) * l.pitch + win.left * VLEN
-            for q in range(blocks(win.c, VLEN)):
+            for q in range(ceil_div(win.c, VLEN)):
                 for p in range(win.w):
                     vstore(to + p * VLEN, load_cols(row + p * win.c, <int>(win.c - q * VLEN)))
                 row += VLEN
@@ -346,45 +346,21 @@ cdef enum TileProduct:
     FORWARD, INPUT, WEIGHT
 
 
-cdef void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
+ctypedef void (*ConvolutionTiles)(const Tile* t) noexcept nogil
+
+# By the product, the height in TILE_Q rows (1, 2, 3) and the vectors (1, 2).
+cdef ConvolutionTiles[18] CONVOLUTION_TILES
+
+CONVOLUTION_TILES = [
+    forward_1x1, forward_1x2, forward_2x1, forward_2x2, forward_3x1, forward_3x2,
+    input_1x1, input_1x2, input_2x1, input_2x2, input_3x1, input_3x2,
+    weight_1x1, weight_1x2, weight_2x1, weight_2x2, weight_3x1, weight_3x2,
+]
+
+
+cdef inline void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
     """Tiles of height · TILE_Q rows (height 1, 2, 3) and as many vectors as there are columns."""
-    cdef Py_ssize_t which = 6 * product + 2 * (height - 1) + (t.cols > VLEN)
-    if which == 0:
-        forward_1x1(t)
-    elif which == 1:
-        forward_1x2(t)
-    elif which == 2:
-        forward_2x1(t)
-    elif which == 3:
-        forward_2x2(t)
-    elif which == 4:
-        forward_3x1(t)
-    elif which == 5:
-        forward_3x2(t)
-    elif which == 6:
-        input_1x1(t)
-    elif which == 7:
-        input_1x2(t)
-    elif which == 8:
-        input_2x1(t)
-    elif which == 9:
-        input_2x2(t)
-    elif which == 10:
-        input_3x1(t)
-    elif which == 11:
-        input_3x2(t)
-    elif which == 12:
-        weight_1x1(t)
-    elif which == 13:
-        weight_1x2(t)
-    elif which == 14:
-        weight_2x1(t)
-    elif which == 15:
-        weight_2x2(t)
-    elif which == 16:
-        weight_3x1(t)
-    else:
-        weight_3x2(t)
+    CONVOLUTION_TILES[6 * product + 2 * (height - 1) + (t.cols > VLEN)](t)
 
 
 cdef void run_panel(int product, Tile* t) noexcept nogil:
@@ -395,7 +371,7 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
     t.first = t.tiles * TILE_M
     t.tiles = 1
     if t.first < t.pixels:
-        run_tiles(product, blocks(t.pixels - t.first, TILE_Q), t)
+        run_tiles(product, ceil_div(t.pixels - t.first, TILE_Q), t)
 
 
 # ---- the three products --------------------------------------------------------------------------
@@ -404,7 +380,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
                    const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
     """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
     cdef Layout l = layout_of(win, ldx, ldy, False, False, scratch)
-    cdef Py_ssize_t per = blocks(l.f, PANEL), panels = per * win.groups
+    cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
     cdef Py_ssize_t q0 = 0, q, first, n, g, j
     cdef const real* images
@@ -452,8 +428,8 @@ cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssi
         return
     # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
     # an element of x gets through several panels then comes in the order of the columns, too.
-    cdef Py_ssize_t per = blocks(l.length, PANEL), panels = win.groups * l.segments * per
-    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
+    cdef Py_ssize_t per = ceil_div(l.length, PANEL), panels = win.groups * l.segments * per
+    cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
@@ -514,7 +490,7 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
     if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
         sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
         return
-    cdef Py_ssize_t per = blocks(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
+    cdef Py_ssize_t per = ceil_div(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
     cdef const real* z
     cdef const real* row
@@ -561,7 +537,7 @@ cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssi
                         t.tiles = (k1 - k) // TILE_M
                     t.offset = l.offset + k
                     t.out = dw + k * win.out_c + j
-                    run_tiles(WEIGHT, blocks(t.rows, TILE_Q), &t)
+                    run_tiles(WEIGHT, ceil_div(t.rows, TILE_Q), &t)
                     k += t.tiles * t.rows
             p0 += t.pixels
         first += n
@@ -575,7 +551,7 @@ cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssiz
     cdef vreal v
     cdef Py_ssize_t q, f
     cdef int cols
-    for q in range(blocks(win.out_c, VLEN)):
+    for q in range(ceil_div(win.out_c, VLEN)):
         f = q * VLEN
         cols = <int>min(win.out_c - f, <Py_ssize_t>VLEN)
         grid_sum(&grid, dz + f, VLEN, False, vsplat(0), total)
@@ -587,7 +563,7 @@ cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     """Elements of scratch that these need."""
     cdef Layout l = layout_of(win, 0, 0, False, False, NULL)
     cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
-    cdef Py_ssize_t height = blocks(l.f, VLEN) * VLEN
+    cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
     cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + SUM_PIXELS * PANEL
     return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

@@ -65,7 +65,7 @@ cdef void depthwise(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t l
     for i in range(m):
         repeat_in(win, &l, x + i * ldx)
         for p in range(l.pixels):
-            for q in range(blocks(win.out_c, VLEN)):
+            for q in range(ceil_div(win.out_c, VLEN)):
                 o = q * VLEN
                 cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
                 patch = l.border + l.patch[p] + o
@@ -86,7 +86,7 @@ cdef void depthwise_input(const Window* win, Py_ssize_t m, const real* dz, Py_ss
     for i in range(m):
         memset(l.border, 0, l.image * sizeof(real))
         for p in range(l.pixels):
-            for q in range(blocks(win.out_c, VLEN)):
+            for q in range(ceil_div(win.out_c, VLEN)):
                 o = q * VLEN
                 cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
                 patch = l.border + l.patch[p] + o
@@ -108,13 +108,13 @@ cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ss
     cdef int cols
     for i in range(m):
         repeat_in(win, &l, x + i * ldx)
-        for q in range(blocks(win.out_c, VLEN)):
+        for q in range(ceil_div(win.out_c, VLEN)):
             o = q * VLEN
             cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
             for k in range(k0, k1):
                 image = vsplat(0)
                 a = l.border + l.offset[k] + o
-                for r in range(blocks(l.pixels, TERMS)):
+                for r in range(ceil_div(l.pixels, TERMS)):
                     run = vsplat(0)
                     for p in range(r * TERMS, min((r + 1) * TERMS, l.pixels)):
                         run = run + (load_cols(a + l.patch[p], cols)

@@ -6,32 +6,6 @@ ctypedef fused input_real:
     uint8_t
 
 
-cdef inline vreal load_cols(const real* p, int cols) noexcept nogil:
-    if cols >= VLEN:
-        return vload(p)
-    return vload_n(p, cols) if cols > 0 else vsplat(0)
-
-
-cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
-    if cols >= VLEN:
-        vstore(p, v)
-    elif cols > 0:
-        vstore_n(p, v, cols)
-
-
-cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
-    """In vectors, of which the last may overlap the one before it: short rows are not worth a call of memcpy,
-    and long ones it copies by an instruction that is slower."""
-    cdef Py_ssize_t q
-    if n <= VLEN:
-        store_cols(out, load_cols(x, <int>n), <int>n)
-    else:
-        for q in range(n // VLEN):
-            vstore(out + q * VLEN, vload(x + q * VLEN))
-        if n % VLEN != 0:
-            vstore(out + n - VLEN, vload(x + n - VLEN))
-
-
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
                              real* out) noexcept nogil:
     cdef Py_ssize_t j

@@ -85,7 +85,7 @@ cdef inline void mean_loss(int kind, const real* levels, Py_ssize_t m, Py_ssize_
         sum = 0
         total = vsplat(0)
         factor = vsplat(<real>(w * scale / n))
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN
             level = vload(levels + j * VLEN)
             part = pair_value(kind, vload(a + p), vload(y + p), level)
@@ -104,7 +104,7 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
     cdef vreal d, ej, yj
     cdef double total_sum = 0, mass_sum = 0, dot_sum = 0
     cdef Py_ssize_t j
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         d = row_part(z, j, n, -INFINITY) - vsplat(peak)
         yj = row_part(y, j, n, 0)
         ej = v_exp(d)
@@ -126,7 +126,7 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
     """da = factor·(softmax·Σ y − y) from da = exp(z − max z) and over = Σ y / Σ exp."""
     cdef Py_ssize_t j
     cdef vreal f = vsplat(<real>factor), o = vsplat(over)
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         vstore(da + j * VLEN, f * (vload(da + j * VLEN) * o - vload(y + j * VLEN)))
 
 
@@ -138,7 +138,7 @@ cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, P
                                  vreal* columns) noexcept nogil:
     """The columns of up to VLEN rows of n ≤ NARROW; lanes without a row repeat the last."""
     cdef Py_ssize_t r, c
-    for c in range(blocks(n, VLEN)):
+    for c in range(ceil_div(n, VLEN)):
         for r in range(VLEN):
             columns[c * VLEN + r] = vload(x + min(r, rows - 1) * ld + c * VLEN)
         vtranspose(columns + c * VLEN)
@@ -148,7 +148,7 @@ cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns,
                                   Py_ssize_t ld) noexcept nogil:
     """What load_transposed read, back; the columns up to a whole vector must be there."""
     cdef Py_ssize_t r, c
-    for c in range(blocks(n, VLEN)):
+    for c in range(ceil_div(n, VLEN)):
         vtranspose(columns + c * VLEN)
         for r in range(rows):
             vstore(x + r * ld + c * VLEN, columns[c * VLEN + r])
@@ -164,7 +164,7 @@ cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, 
     cdef real losses[16]
     cdef vreal peak, total, mass, dot, over, factor
     cdef Py_ssize_t q, first, rows, r, j
-    for q in range(blocks(m, VLEN)):
+    for q in range(ceil_div(m, VLEN)):
         first = q * VLEN
         rows = min(<Py_ssize_t>VLEN, m - first)
         load_transposed(rows, n, z + first * ld, ld, d)
@@ -188,7 +188,7 @@ cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, 
         if da != NULL:
             over = mass / total
             factor = vload(w) * vsplat(<real>scale)
-            for j in range(blocks(n, VLEN) * VLEN):
+            for j in range(ceil_div(n, VLEN) * VLEN):
                 d[j] = factor * (d[j] * over - t[j]) if j < n else vsplat(0)
             store_transposed(rows, n, d, da + first * ld, ld)
 
@@ -212,7 +212,7 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
         return
     for r in range(VLEN):
         total[r] = 1
-    for q in range(blocks(m, VLEN)):
+    for q in range(ceil_div(m, VLEN)):
         first = q * VLEN
         rows = <int>min(<Py_ssize_t>VLEN, m - first)
         for r in range(rows):
@@ -244,7 +244,7 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
         over = vsplat((<real>1) / total)
         loss_sum = dot_sum = 0
         loss = dot = vsplat(0)
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             q = row_part(a + i * ld, j, n, 0) * over
             yj = row_part(y + i * ld, j, n, 0)
             loss = loss - yj * v_log(clip_probability(q))
@@ -255,7 +255,7 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
         if da != NULL:
             factor = over * vsplat(<real>(w * scale))
             dot = vsplat(<real>(dot_sum + vsum(dot)))
-            for j in range(blocks(n, VLEN)):
+            for j in range(ceil_div(n, VLEN)):
                 p = i * ld + j * VLEN
                 q = vload(a + p) * over
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
@@ -267,7 +267,7 @@ cdef void given_gradient(Py_ssize_t m, Py_ssize_t n, const real* a, const real* 
     cdef Py_ssize_t i, j
     for i in range(m):
         value[i] = row_dot(n, y + i * ld, a + i * ld)
-        for j in range(blocks(n, VLEN) if da != NULL else 0):
+        for j in range(ceil_div(n, VLEN) if da != NULL else 0):
             vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
 
 
@@ -342,7 +342,7 @@ cdef void add_activity_gradient(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ss
     cdef Py_ssize_t i, j, p
     cdef vreal v
     for i in range(m):
-        for j in range(blocks(n, VLEN)):
+        for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN
             v = vload(y + p)
             vstore(dy + p, vload(dy + p) + sign(v, vsplat(<real>l1), vsplat(<real>-l1))

@@ -4,12 +4,6 @@ One source for float32 and float64: the argument is reduced until a Taylor serie
 EXP_DEGREE or LOG_TERMS terms reaches rounding. No table, no branch.
 """
 
-cdef inline Py_ssize_t blocks(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    """⌈n / step⌉. Loops count blocks: a range with an extern step needs the GIL (its sign is
-    unknown)."""
-    return (n + step - 1) // step
-
-
 cdef inline vreal taylor_exp(vreal r, int lowest) noexcept nogil:
     """Σ r^(i−lowest)/i! for i = lowest … EXP_DEGREE."""
     cdef vreal p = vsplat(INVERSE_FACTORIAL[EXP_DEGREE])

@@ -23,7 +23,7 @@ cdef void normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const 
     cdef vreal v
     for i in range(m):
         for g in range(groups):
-            for q in range(blocks(channels, VLEN)):
+            for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
                 v = load_cols(x + i * ldx + g * channels + c, width) - load_cols(mean + c, width)
@@ -64,7 +64,7 @@ cdef void batch_statistics(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels,
     cdef Grid grid = grid_of(m, groups, ldx, channels)
     cdef Py_ssize_t q, c
     cdef int width, k
-    for q in range(blocks(c1 - c0, VLEN)):
+    for q in range(ceil_div(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
         moments(&grid, x + c, width, <double>(m * groups), mean + c, variance + c)
@@ -110,12 +110,12 @@ cdef inline void gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
     cdef vreal product = load_cols(dgamma, width) if accumulate and dgamma != NULL else vsplat(0)
     if groups == 1:
         step_x, step_y, step_s = ldx, ldy, ld_s
-    for u in range(blocks(m, unit)):
+    for u in range(ceil_div(m, unit)):
         rows = min(unit, m - u * unit)
         if groups > run:
             memset(totals, 0, sizeof(totals))
             memset(products, 0, sizeof(products))
-        for q in range(blocks(groups, run)):
+        for q in range(ceil_div(groups, run)):
             a = b = c = d = vsplat(0)
             n = rows if groups == 1 else min(run, groups - q * run)
             for i in range(u * unit, u * unit + (1 if groups == 1 else rows)):
@@ -156,7 +156,7 @@ cdef void batch_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
     cdef int width
     cdef real* gamma
     cdef real* beta
-    for q in range(blocks(c1 - c0, VLEN)):
+    for q in range(ceil_div(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
         gamma = NULL if dgamma == NULL else dgamma + c
@@ -181,7 +181,7 @@ cdef void batch_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
     cdef vreal over = vsplat(<real>(1 / count))
     for i in range(m):
         for g in range(groups):
-            for q in range(blocks(channels, VLEN)):
+            for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 p = g * channels + c
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
@@ -209,7 +209,7 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
     cdef int width
     cdef vreal v, total = vsplat(0), squares = vsplat(0)
     first[0] = second[0] = 0
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
         v = load_cols(x + j * VLEN, width) - vsplat(mean)
         if width < VLEN:
@@ -241,7 +241,7 @@ cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, 
             rest /= channels
             mean = <real>(mean + rest)
             rstd = reciprocal_root(max(0.0, square / channels - rest * rest), epsilon)
-            for j in range(blocks(channels, VLEN)):
+            for j in range(ceil_div(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
                 v = (load_cols(xg + c, width) - vsplat(mean)) * vsplat(rstd) * factor_of(gamma, c, width)
@@ -262,7 +262,7 @@ cdef void layer_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channe
     cdef int width
     cdef real* gamma
     cdef real* beta
-    for q in range(blocks(c1 - c0, VLEN)):
+    for q in range(ceil_div(c1 - c0, VLEN)):
         c = c0 + q * VLEN
         width = <int>min(c1 - c, <Py_ssize_t>VLEN)
         gamma = NULL if dgamma == NULL else dgamma + c
@@ -293,7 +293,7 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
             rstd = vsplat(s[i * ld_s + 2 * g + 1])
             sum = dot = 0
             total = product = vsplat(0)
-            for j in range(blocks(channels, VLEN)):
+            for j in range(ceil_div(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
                 h = load_cols(dyg + c, width) * factor_of(gamma, c, width)
@@ -304,7 +304,7 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
                 end_run(j, &product, &dot)
             total = vsplat(<real>((sum + vsum(total)) / channels))
             product = vsplat(<real>((dot + vsum(product)) / channels))
-            for j in range(blocks(channels, VLEN)):
+            for j in range(ceil_div(channels, VLEN)):
                 c = j * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
                 h = load_cols(dyg + c, width) * factor_of(gamma, c, width)

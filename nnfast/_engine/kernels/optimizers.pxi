@@ -261,7 +261,7 @@ cdef double sum_of_squares(const Adjust* adjust, Py_ssize_t n, const real* g, co
     cdef double sum = 0
     cdef vreal gi, run = vsplat(0)
     cdef int width
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
         gi = adjusted(adjust, load_cols(g + j * VLEN, width), load_cols(w + j * VLEN, width))
         run = run + gi * gi

@@ -50,7 +50,7 @@ cdef void mean_of_many(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c
     cdef Py_ssize_t q
     cdef int k, cols
     cdef double total[16]
-    for q in range(blocks(c, VLEN)):
+    for q in range(ceil_div(c, VLEN)):
         cols = <int>min(c - q * VLEN, <Py_ssize_t>VLEN)
         grid_sum(&grid, first + q * VLEN, cols, False, vsplat(0), total)
         for k in range(VLEN):

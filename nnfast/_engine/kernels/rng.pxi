@@ -94,7 +94,7 @@ cdef void gaussian_noise(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t l
         row = subkey(key, <uint64_t>(first + i))
         low = <uint32_t>row
         high = <uint32_t>(row >> 32)
-        for q in range(blocks(n, VLEN)):
+        for q in range(ceil_div(n, VLEN)):
             for k in range(VLEN):
                 h = mix32(mix32(<uint32_t>(q * VLEN + k) * <uint32_t>0x9E3779B9 + low) ^ high)
                 tail[k] = (<real>(h >> 1) + <real>0.5) * <real>(1.0 / 4294967296.0)

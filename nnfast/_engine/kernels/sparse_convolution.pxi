@@ -99,7 +99,7 @@ cdef void sparse_weight_12(const Sparse* s) noexcept nogil: sparse_weight(12, s)
 cdef inline int vectors_of(Py_ssize_t length) noexcept nogil:
     """Of the next part of so many elements: as many as there is a function for, so that no part reaches
     further than its last vector."""
-    cdef Py_ssize_t left = blocks(length, VLEN)
+    cdef Py_ssize_t left = ceil_div(length, VLEN)
     if left >= 12:
         return 12
     if left >= 8:
@@ -169,7 +169,7 @@ cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const in
     cdef int i, r
     for p in range(pixels):
         start[p] = <int32_t>n
-        for q in range(blocks(f, VLEN)):
+        for q in range(ceil_div(f, VLEN)):
             bits = vnonzero(load_cols(dz + place[p] + q * VLEN, <int>(f - q * VLEN)))
             for r in range((VLEN + 3) // 4):
                 for i in range(4):

@@ -38,7 +38,7 @@ cdef inline double row_total(Py_ssize_t n, const real* x) noexcept nogil:
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal run = vsplat(0)
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         run = run + load_cols(x + j * VLEN, <int>min(n - j * VLEN, <Py_ssize_t>VLEN))
         end_run(j, &run, &sum)
     return sum + vsum(run)
@@ -49,7 +49,7 @@ cdef inline double row_dot(Py_ssize_t n, const real* x, const real* y) noexcept 
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal run = vsplat(0)
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         run = run + row_part(x, j, n, 0) * row_part(y, j, n, 0)
         end_run(j, &run, &sum)
     return sum + vsum(run)
@@ -60,7 +60,7 @@ cdef inline double row_penalty(Py_ssize_t n, const real* x, double l1, double l2
     cdef Py_ssize_t j
     cdef double size_sum = 0, square_sum = 0
     cdef vreal v, size = vsplat(0), square = vsplat(0)
-    for j in range(blocks(n, VLEN)):
+    for j in range(ceil_div(n, VLEN)):
         v = load_cols(x + j * VLEN, <int>min(n - j * VLEN, <Py_ssize_t>VLEN))
         size = size + vabs(v)
         square = square + v * v
@@ -95,8 +95,8 @@ cdef inline void add_runs(const Grid* grid, const real* x, int width, bint squar
     cdef Py_ssize_t wide = even_part(grid.cols, TERMS, 4), step = grid.col, r, q, i, j, n
     cdef vreal a, b, c, d
     cdef const real* p
-    for r in range(blocks(grid.rows, high)):
-        for q in range(blocks(grid.cols, wide)):
+    for r in range(ceil_div(grid.rows, high)):
+        for q in range(ceil_div(grid.cols, wide)):
             n = min(wide, grid.cols - q * wide)
             a = b = c = d = vsplat(0)
             for i in range(r * high, min((r + 1) * high, grid.rows)):

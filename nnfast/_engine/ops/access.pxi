@@ -16,7 +16,8 @@ ctypedef struct Range:
     Py_ssize_t first, m
 
 
-cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row, Py_ssize_t ld) noexcept nogil:
+cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row,
+                          Py_ssize_t ld) noexcept nogil:
     """A row of the tensor at an offset of the arena."""
     return <real*>block.arena + offset * block.rows + row * ld
 
@@ -116,12 +117,13 @@ cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
 
 cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
     """The rows of micro-batch c in a batch of `rows`."""
-    cdef Py_ssize_t first = cut(rows, 4, c, run.n_chunks)
-    return Range(first, cut(rows, 4, c + 1, run.n_chunks) - first)
+    cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_chunks)
+    return Range(first, split_begin(rows, 4, c + 1, run.n_chunks) - first)
 
 
 cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    """grads = Σ over micro-batches, in their order, from p0 to p1; those of a single one are there already."""
+    """grads = Σ over micro-batches, in their order, from p0 to p1; those of a single one are there
+    already."""
     cdef real* grads = <real*>run.model.grads
     cdef const real* part
     cdef Py_ssize_t c, p, q
@@ -129,7 +131,7 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
     cdef vreal total
     if run.n_chunks == 1:
         return
-    for q in range(blocks(p1 - p0, VLEN)):
+    for q in range(ceil_div(p1 - p0, VLEN)):
         p = p0 + q * VLEN
         cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
         part = <const real*>run.partials + p

@@ -10,7 +10,8 @@ cdef int forward_convolution(const Shard* shard, const Op* op, const real* x, Py
 
 
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
-    convolve_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y, array(shard.run.model, op.w),
+    convolve_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y,
+                   array(shard.run.model, op.w),
                    input_gradient(shard, op), op.ld_x, shard.scratch)
 
 
@@ -24,7 +25,8 @@ cdef int forward_depthwise(const Shard* shard, const Op* op, const real* x, Py_s
 
 
 cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
-    depthwise_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y, array(shard.run.model, op.w),
+    depthwise_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y,
+                    array(shard.run.model, op.w),
                     input_gradient(shard, op), op.ld_x, shard.scratch)
 
 
@@ -47,8 +49,10 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
     cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
     cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
     cdef Py_ssize_t k = filter_rows(model, op)
-    weight_gradient(&op.window, rows.m, x, op.ld_x, dz, op.ld_y, cut(k, TILE_M, shard.thread, shard.n_threads),
-                    cut(k, TILE_M, shard.thread + 1, shard.n_threads), gradient_of(model, op.w, grads),
+    weight_gradient(&op.window, rows.m, x, op.ld_x, dz, op.ld_y,
+                    split_begin(k, TILE_M, shard.thread, shard.n_threads),
+                    split_begin(k, TILE_M, shard.thread + 1, shard.n_threads),
+                    gradient_of(model, op.w, grads),
                     accumulate, shard.scratch)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
         convolve_bias(&op.window, rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
@@ -59,8 +63,8 @@ cdef void update_filters(const Shard* shard, const Op* op, const Step* step,
     """Gradient and step of the thread's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
-    cdef Py_ssize_t k0 = cut(k, TILE_M, shard.thread, shard.n_threads)
-    cdef Py_ssize_t k1 = cut(k, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t k0 = split_begin(k, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t k1 = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
     # A batch of images that threads share is one micro-batch.
     filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)

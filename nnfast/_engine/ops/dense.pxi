@@ -1,7 +1,7 @@
 """The dense op: y = f(x·W + b).
 
-A W that is large compared with the batch is computed split-K: threads divide the reduction dimension, and each
-keeps the rows of W that it updates in its cache.
+A W that is large compared with the batch is computed split-K: threads divide the reduction dimension, and
+each keeps the rows of W that it updates in its cache.
 """
 
 cdef enum:
@@ -11,7 +11,8 @@ cdef enum:
 # ---- split-K -------------------------------------------------------------------------------------
 
 cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
-    """Whether threads that share a batch divide this layer's W among them instead of its rows. By shape alone."""
+    """Whether threads that share a batch divide this layer's W among them instead of its rows. By shape
+    alone."""
     return (shard.run.whole != NULL and shard.run.n_chunks == 1 and op.dy >= 0
             and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
             and op.n_in * op.n_out >= LARGE_KERNEL)
@@ -27,18 +28,19 @@ cdef inline HalfProduct half_product(const Shard* shard, const Op* op, int half)
     """The rows of both halves' products, one below the other, are divided among the threads: two have a half
     each, of more several have rows of the same."""
     cdef HalfProduct s
-    cdef Py_ssize_t rows = blocks(shard.rows, 4) * 4, middle = cut(op.n_in, TILE_M, 1, 2)
+    cdef Py_ssize_t rows = ceil_div(shard.rows, 4) * 4, middle = split_begin(op.n_in, TILE_M, 1, 2)
     cdef Py_ssize_t above = half * rows
-    s.row = min(max(cut(2 * rows, 4, shard.thread, shard.n_threads) - above, 0), shard.rows)
-    s.rows = min(max(cut(2 * rows, 4, shard.thread + 1, shard.n_threads) - above, 0), shard.rows) - s.row
+    s.row = min(max(split_begin(2 * rows, 4, shard.thread, shard.n_threads) - above, 0), shard.rows)
+    s.rows = min(max(split_begin(2 * rows, 4, shard.thread + 1, shard.n_threads) - above, 0),
+                 shard.rows) - s.row
     s.begin = half * middle
     s.n = op.n_in - middle if half else middle
     return s
 
 
 cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept nogil:
-    """z = x·W + b as the sum of two products, of either half of the reduction dimension; relu fused where asked
-    for. The second product waits where the gradient will be."""
+    """z = x·W + b as the sum of two products, of either half of the reduction dimension; relu fused where
+    asked for. The second product waits where the gradient will be."""
     cdef const Block* block = shard.block
     cdef const real* w = array(shard.run.model, op.w)
     cdef HalfProduct s
@@ -50,7 +52,8 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
         if s.rows > 0:
             dense_forward(s.rows, s.n, op.n_out, address(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
                           w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b),
-                          address(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, False, shard.scratch)
+                          address(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, False,
+                          shard.scratch)
     team_wait(shard.run)
     add_rows(n_rows(shard), op.n_out, output_gradient(shard, op), before_activation(shard, op), op.ld_y,
              0 if relu else -INFINITY)
@@ -59,12 +62,13 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
 cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept nogil:
     """dX of the columns that belong to the thread, for all rows of the batch."""
     cdef const Block* block = shard.block
-    cdef Py_ssize_t j = cut(op.n_in, PANEL, shard.thread, shard.n_threads)
-    cdef Py_ssize_t end = cut(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t j = split_begin(op.n_in, PANEL, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = split_begin(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
     team_wait(shard.run)
     if j < end:
         dense_input_gradient(shard.rows, end - j, op.n_out, address(block, op.dy, 0, op.ld_y), op.ld_y,
-                             array(shard.run.model, op.w) + j * op.n_out, address(block, op.dx, 0, op.ld_x) + j,
+                             array(shard.run.model, op.w) + j * op.n_out,
+                             address(block, op.dx, 0, op.ld_x) + j,
                              op.ld_x, address(block, op.x, 0, op.ld_x) + j if op.dx_relu else NULL,
                              shard.scratch)
     team_wait(shard.run)
@@ -104,8 +108,8 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
     cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
     cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
     cdef real* dw = gradient_of(model, op.w, grads)
-    cdef Py_ssize_t i = cut(op.n_in, TILE_M, shard.thread, shard.n_threads)
-    cdef Py_ssize_t end = cut(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t i = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
     cdef Py_ssize_t k
     if dw == NULL:
         return
@@ -143,14 +147,14 @@ cdef void update_weights(const Shard* shard, const Op* op, const Step* step) noe
     cdef const real* x = address(shard.block, op.x, 0, op.ld_x)
     cdef const real* dz = address(shard.block, op.dy, 0, op.ld_y)
     cdef real* dw = shard.scratch + gradient_scratch(op.n_in, n)
-    cdef Py_ssize_t begin = cut(op.n_in, TILE_M, shard.thread, shard.n_threads)
-    cdef Py_ssize_t end = cut(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
-    cdef Py_ssize_t n_blocks = blocks(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
+    cdef Py_ssize_t begin = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Py_ssize_t n_blocks = ceil_div(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
     cdef Adjust adjust = adjust_of(model, op.w, step.share)
     for block in range(n_blocks):
         i = begin + block * GRADIENT_ROWS
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
-        for q in range(blocks(n, step_cols)):
+        for q in range(ceil_div(n, step_cols)):
             j = q * step_cols
             cols = min(step_cols, n - j)
             dense_weight_gradient(rows, shard.rows, cols, shard.run.n_chunks, x + i, op.ld_x, dz + j, op.ld_y,

@@ -8,13 +8,15 @@ cdef int forward_activation(const Shard* shard, const Op* op, const real* x, Py_
 
 cdef void backward_copy(const Shard* shard, const Op* op) noexcept nogil:
     """dX = dZ: of an activation, a noise, and a dropout outside of training."""
-    affine(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op), op.ld_x, 1, 0)
+    affine(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op), op.ld_x,
+           1, 0)
 
 
 cdef int forward_affine(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                         int activation) noexcept nogil:
     """y = alpha·x + beta."""
-    affine(n_rows(shard), op.n_in, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y, op.alpha, op.beta)
+    affine(n_rows(shard), op.n_in, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y, op.alpha,
+           op.beta)
     return activation
 
 
@@ -41,7 +43,8 @@ cdef int forward_dropout(const Shard* shard, const Op* op, const real* x, Py_ssi
     cdef real* rows = input_of(shard, op)
     cdef real* y = output_of(shard, op)
     if run.training:
-        dropout(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, op.alpha, random_key(run, op), epoch_row(shard))
+        dropout(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, op.alpha, random_key(run, op),
+                epoch_row(shard))
     else:
         affine(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, 1, 0)
     return activation
@@ -51,7 +54,8 @@ cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
     """The mask of the way forward is drawn again."""
     cdef const Run* run = shard.run
     if run.training:
-        dropout(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op), op.ld_x,
+        dropout(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op),
+                op.ld_x,
                 op.alpha, random_key(run, op), epoch_row(shard))
     else:
         backward_copy(shard, op)

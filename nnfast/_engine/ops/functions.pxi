@@ -1,12 +1,15 @@
 """What the executor may ask of an op; a row of the table has a function, or NULL, for each."""
 
 ctypedef struct OpFunctions:
-    # Computes z, and returns the activation that is left to apply: linear if it is fused. x: the shard's rows.
-    int (*forward)(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x, int activation) noexcept nogil
+    # Computes z, and returns the activation that is left to apply: linear if it is fused. x: the shard's
+    # rows.
+    int (*forward)(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
+                   int activation) noexcept nogil
     # Computes dX from dZ.
     void (*backward)(const Shard* shard, const Op* op) noexcept nogil
     # grads = (grads +) the parameters' gradients from some rows of the block: what belongs to the thread.
-    void (*gradient)(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate) noexcept nogil
+    void (*gradient)(const Shard* shard, const Op* op, Range rows, real* grads,
+                     bint accumulate) noexcept nogil
     # The same of a whole batch, and the optimizer's step while they are in cache.
     void (*update)(const Shard* shard, const Op* op, const Step* step) noexcept nogil
     # Called by one thread before a run, and after each step.

@@ -15,7 +15,8 @@ cdef int forward_resample(const Shard* shard, const Op* op, const real* x, Py_ss
 
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
-    resample_back(n_rows(shard), &op.resampling, output_gradient(shard, op), op.ld_y, input_gradient(shard, op),
+    resample_back(n_rows(shard), &op.resampling, output_gradient(shard, op), op.ld_y,
+                  input_gradient(shard, op),
                   op.ld_x, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
 
 

@@ -1,14 +1,16 @@
 """Rows of the data on their way into a block: inputs, targets, weights."""
 
 cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
-    """The shard's rows of x; where the first W is computed split-K, the columns that this thread multiplies."""
+    """The shard's rows of x; where the first W is computed split-K, the columns that this thread
+    multiplies."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Op* op = run.chain.ops
     cdef HalfProduct s
     cdef int half
     if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
-        gather_inputs(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_in, 0, model.n_in,
+        gather_inputs(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_in, 0,
+                      model.n_in,
                       model.in_scale, model.in_offset, address(shard.block, 0, shard.begin, model.ld_in),
                       model.ld_in)
         return

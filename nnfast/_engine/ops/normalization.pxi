@@ -12,7 +12,7 @@ cdef inline Py_ssize_t groups_of(const Op* op) noexcept nogil:
 
 cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noexcept nogil:
     """The first channel of a thread."""
-    return cut(op.channels, 16, thread, shard.n_threads)
+    return split_begin(op.channels, 16, thread, shard.n_threads)
 
 
 # ---- fixed statistics ----------------------------------------------------------------------------
@@ -53,7 +53,8 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const real* x, Py_
                          op.ld_x, op.epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
                          stat(run, op, STAT_RSTD))
         team_wait(run)
-    normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x, stat(run, op, STAT_MEAN),
+    normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
+              stat(run, op, STAT_MEAN),
               stat(run, op, STAT_RSTD), array(run.model, op.w), array(run.model, op.b),
               before_activation(shard, op), op.ld_y)
     return activation
@@ -99,7 +100,8 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
         batch_gradient_sums(rows.m, groups_of(op), op.channels, c0, c1,
                             address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
                             stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
-                            address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta, accumulate)
+                            address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta,
+                            accumulate)
 
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
@@ -182,5 +184,6 @@ cdef int forward_standardize(const Shard* shard, const Op* op, const real* x, Py
 
 cdef void backward_standardize(const Shard* shard, const Op* op) noexcept nogil:
     batch_input_gradient(n_rows(shard), 1, op.n_in, input_of(shard, op), op.ld_x, NULL,
-                         stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL, 1, output_gradient(shard, op), op.ld_y,
+                         stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL, 1, output_gradient(shard, op),
+                         op.ld_y,
                          input_gradient(shard, op))

@@ -38,7 +38,8 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · words
     """
-    cdef Py_ssize_t vectors = blocks(n, VLEN), parts = blocks(vectors, SPARSE_N), words = blocks(depth, WORD)
+    cdef Py_ssize_t vectors = ceil_div(n, VLEN), words = ceil_div(depth, WORD)
+    cdef Py_ssize_t parts = ceil_div(vectors, SPARSE_N)
     cdef double factor = max(<double>vectors + SPARSE_SPLAT * parts, 7.0 * parts / SPARSE_M)
     return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / (<double>depth * factor)
 
@@ -49,7 +50,7 @@ cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda,
     if m < 8 or k < 8 or most < 0.1:
         return False
     for s in range(8):
-        for q in range(blocks(k, WORD)):
+        for q in range(ceil_div(k, WORD)):
             count += count_bits(nonzero_word(a + s * (m - 1) // 7 * lda + q * WORD,
                                              min(<Py_ssize_t>WORD, k - q * WORD)))
     return <double>count <= most * <double>(8 * k)
@@ -82,7 +83,7 @@ cdef inline void sparse_tile(int nv, const Product* t, const uint64_t* words) no
     if start == NULL:
         start = t.c
         lds = t.ldc
-    for q in range(blocks(t.rows, SPARSE_M)):
+    for q in range(ceil_div(t.rows, SPARSE_M)):
         for r in range(SPARSE_M):
             row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # the last one twice, if it is alone
             a[r] = t.a + row[r] * t.next_a
@@ -120,25 +121,17 @@ cdef void sparse_7(const Product* t, const uint64_t* words) noexcept nogil: spar
 cdef void sparse_8(const Product* t, const uint64_t* words) noexcept nogil: sparse_tile(8, t, words)
 
 
-cdef void sparse_rows(const Product* t, const uint64_t* words) noexcept nogil:
+ctypedef void (*SparseTile)(const Product* t, const uint64_t* words) noexcept nogil
+
+# By the tile's vectors, 1 to 8.
+cdef SparseTile[8] SPARSE_TILES
+
+SPARSE_TILES = [sparse_1, sparse_2, sparse_3, sparse_4, sparse_5, sparse_6, sparse_7, sparse_8]
+
+
+cdef inline void sparse_rows(const Product* t, const uint64_t* words) noexcept nogil:
     """The tile that is as wide as t.cols."""
-    cdef Py_ssize_t nv = blocks(t.cols, VLEN)
-    if nv == 1:
-        sparse_1(t, words)
-    elif nv == 2:
-        sparse_2(t, words)
-    elif nv == 3:
-        sparse_3(t, words)
-    elif nv == 4:
-        sparse_4(t, words)
-    elif nv == 5:
-        sparse_5(t, words)
-    elif nv == 6:
-        sparse_6(t, words)
-    elif nv == 7:
-        sparse_7(t, words)
-    else:
-        sparse_8(t, words)
+    SPARSE_TILES[ceil_div(t.cols, VLEN) - 1](t, words)
 
 
 cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
@@ -156,18 +149,18 @@ cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const re
     t.next_a = lda
     t.ldc = ldc
     t.ldg = ldc
-    for r in range(blocks(m, rows)):
+    for r in range(ceil_div(m, rows)):
         t.rows = <int>min(rows, m - r * rows)
-        for d in range(blocks(depth, part)):
+        for d in range(ceil_div(depth, part)):
             p = d * part
             t.depth = min(part, depth - p)
             last = p + t.depth == depth
             t.a = a + r * rows * lda + p
             for i in range(t.rows):
                 words[i] = nonzero_word(t.a + i * lda, t.depth)
-            for q in range(blocks(n, cols)):
+            for q in range(ceil_div(n, cols)):
                 j = q * cols
-                t.cols = <int>blocks(min(cols, n - j), VLEN) * VLEN
+                t.cols = <int>ceil_div(min(cols, n - j), VLEN) * VLEN
                 t.b = panel
                 t.ldb = t.cols
                 if transposed:
@@ -199,14 +192,14 @@ cdef void sparse_column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const
     t.floor = -INFINITY
     t.gate = NULL
     t.ldg = 0
-    for d in range(blocks(m, part)):
+    for d in range(ceil_div(m, part)):
         i = d * part
         t.depth = min(part, m - i)
         t.a = x + i * ldx
-        for q in range(blocks(k, VLEN)):
+        for q in range(ceil_div(k, VLEN)):
             j = q * VLEN
             mark_columns(t.a + j, ldx, <int>t.depth, <int>(k - j), words + j)
-        for q in range(blocks(n, cols)):
+        for q in range(ceil_div(n, cols)):
             j = q * cols
             t.cols = <int>min(cols, n - j)
             t.b = dz + i * ldz + j

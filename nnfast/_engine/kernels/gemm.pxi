@@ -1,0 +1,277 @@
+"""Matrix products through one register tile.
+
+Every element of a result is one chain of multiply-adds in the order of the reduction dimension, whatever tile
+computes it: results do not depend on the batch, the tile or the thread.
+"""
+
+cdef enum:
+    BLOCK_M = 192           # rows of A per cache block
+    BLOCK_K = 256           # reduction length per cache block
+    PANELS = 8              # panels of B that are packed at a time
+
+cdef real ZEROS[64]     # a row to start from; static memory is zero
+
+# Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `floor` or `gate`.
+ctypedef struct Product:
+    Py_ssize_t tiles        # one below the other; 1 where fewer rows or columns are stored than a tile has
+    Py_ssize_t depth        # of the inner index p
+    const real* a           # a(i, p) = a[i·lda + p], a[p·lda + i] in `columns` tiles, or as in sparse_tile
+    Py_ssize_t lda
+    Py_ssize_t next_a       # from one tile's a to that of the tile below
+    const real* b           # rows of whole vectors
+    Py_ssize_t ldb
+    real* c
+    Py_ssize_t ldc
+    int rows, cols          # what is stored of the tile
+    const real* start       # one row that all rows start from; NULL: c itself
+    real floor              # the result is at least this: 0 for relu, else −inf
+    const real* gate        # the result is zero where gate ≤ 0; NULL: nowhere
+    Py_ssize_t ldg
+
+
+cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept nogil:
+    """t.tiles register tiles, one below the other.
+
+    mr, nv and columns are constants in every call, so that the loops over them are unrolled and acc
+    lives in registers. For that gcc wants them within another loop (what it unrolls later still goes
+    through memory), and no branch between the first load of acc and its stores: what differs from
+    call to call is in pointers and strides.
+    """
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap, floor = vsplat(t.floor), zero = vsplat(0)
+    cdef real edge[12 * 32]
+    cdef bint whole = t.rows >= mr and t.cols >= nv * VLEN
+    cdef const real* ar = t.a
+    cdef const real* a
+    cdef const real* b
+    # Part tiles go through `edge`: the arithmetic has no edge cases.
+    cdef real* c = t.c if whole else edge
+    cdef Py_ssize_t ldc = t.ldc if whole else nv * VLEN
+    cdef const real* start = t.start
+    cdef const real* gate = t.gate
+    cdef Py_ssize_t lda = t.lda, ldb = t.ldb, lds = 0, ldg = t.ldg, depth = t.depth, p, q
+    cdef int i, j
+    if start == NULL:
+        start = c
+        lds = ldc
+        if not whole:
+            for i in range(t.rows):
+                memcpy(edge + i * nv * VLEN, t.c + i * t.ldc, t.cols * sizeof(real))
+    for q in range(t.tiles):
+        for i in range(mr):
+            for j in range(nv):
+                acc[i][j] = vload(start + i * lds + j * VLEN)
+        a = ar
+        b = t.b
+        for i in range(mr):
+            prefetch(c + (mr + i) * ldc)    # the next tile's sums may come from far away
+        for p in range(depth):
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i] if columns else a[i * lda])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += ldb
+            a += lda if columns else 1
+        if gate == NULL:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(c + i * ldc + j * VLEN, vmax(floor, acc[i][j]))
+        else:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(c + i * ldc + j * VLEN,
+                           vselect(vgt(vload(gate + i * ldg + j * VLEN), zero), acc[i][j], zero))
+            gate += mr * ldg
+        ar += t.next_a
+        c += mr * ldc
+        start += mr * lds
+    if not whole:
+        for i in range(t.rows):
+            memcpy(t.c + i * t.ldc, edge + i * nv * VLEN, t.cols * sizeof(real))
+
+
+cdef void rows_1x1(const Product* t) noexcept nogil: tile(TILE_Q, 1, False, t)
+cdef void rows_1x2(const Product* t) noexcept nogil: tile(TILE_Q, 2, False, t)
+cdef void rows_2x1(const Product* t) noexcept nogil: tile(2 * TILE_Q, 1, False, t)
+cdef void rows_2x2(const Product* t) noexcept nogil: tile(2 * TILE_Q, 2, False, t)
+cdef void rows_3x1(const Product* t) noexcept nogil: tile(3 * TILE_Q, 1, False, t)
+cdef void rows_3x2(const Product* t) noexcept nogil: tile(3 * TILE_Q, 2, False, t)
+cdef void cols_1x1(const Product* t) noexcept nogil: tile(TILE_Q, 1, True, t)
+cdef void cols_1x2(const Product* t) noexcept nogil: tile(TILE_Q, 2, True, t)
+cdef void cols_2x1(const Product* t) noexcept nogil: tile(2 * TILE_Q, 1, True, t)
+cdef void cols_2x2(const Product* t) noexcept nogil: tile(2 * TILE_Q, 2, True, t)
+cdef void cols_3x1(const Product* t) noexcept nogil: tile(3 * TILE_Q, 1, True, t)
+cdef void cols_3x2(const Product* t) noexcept nogil: tile(3 * TILE_Q, 2, True, t)
+
+
+ctypedef void (*TileFunction)(const Product* t) noexcept nogil
+
+# By the kind of tile, its height in TILE_Q rows (1, 2, 3) and its vectors (1, 2).
+cdef TileFunction[12] TILES
+
+TILES = [
+    rows_1x1, rows_1x2, rows_2x1, rows_2x2, rows_3x1, rows_3x2,
+    cols_1x1, cols_1x2, cols_2x1, cols_2x2, cols_3x1, cols_3x2,
+]
+
+
+cdef inline void run_tile(bint columns, int height, int vectors, const Product* t) noexcept nogil:
+    """The tile of height · TILE_Q rows (height 1, 2, 3) and 1 or 2 vectors."""
+    TILES[6 * columns + 2 * (height - 1) + vectors - 1](t)
+
+
+cdef void product_rows(Py_ssize_t m, Py_ssize_t n, Product* t) noexcept nogil:
+    """c[m, n] for n ≤ PANEL; a, c and gate may be read and written up to the next multiple of 4 rows
+    and of a vector. Tiles are of one height, and of one less below them: 16 rows are 8 + 8, not 12 + 4."""
+    cdef Py_ssize_t steps = ceil_div(m, TILE_Q), tiles = ceil_div(steps, 3), high
+    cdef int height, vectors = 2 if n > VLEN else 1
+    if tiles == 0:
+        return
+    height = <int>ceil_div(steps, tiles)
+    high = steps - tiles * (height - 1)
+    t.cols = vectors * VLEN
+    t.rows = height * TILE_Q
+    t.tiles = high
+    t.next_a = t.rows * t.lda
+    run_tile(False, height, vectors, t)
+    if high < tiles:
+        t.a += high * t.next_a
+        t.c += high * t.rows * t.ldc
+        if t.gate != NULL:
+            t.gate += high * t.rows * t.ldg
+        t.rows = (height - 1) * TILE_Q
+        t.tiles = tiles - high
+        t.next_a = t.rows * t.lda
+        run_tile(False, height - 1, vectors, t)
+
+
+cdef void product_columns(Py_ssize_t k, Py_ssize_t n, Product* t) noexcept nogil:
+    """c[k, n] for n ≤ PANEL, of which no more than that is written; tiles of TILE_M rows, then one of
+    what is left."""
+    cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
+    cdef int vectors = 2 if n > VLEN else 1
+    t.cols = <int>n
+    t.rows = TILE_M
+    at_once = tiles if n == vectors * VLEN else 1
+    t.tiles = at_once
+    for q in range(tiles // at_once if tiles > 0 else 0):
+        run_tile(True, 3, vectors, t)
+        t.a += at_once * t.next_a
+        t.c += at_once * TILE_M * t.ldc
+    if left > 0:
+        t.rows = <int>left
+        t.tiles = 1
+        run_tile(True, <int>ceil_div(left, TILE_Q), vectors, t)
+
+
+cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panels) noexcept nogil:
+    """panels[n / PANEL][k, PANEL] = w[:, :n], zero-filled. Row by row, so that w is read as it lies in
+    memory."""
+    cdef Py_ssize_t p, q, j
+    for p in range(k):
+        for q in range(ceil_div(n, PANEL)):
+            j = q * PANEL
+            prefetch(w + (p + 8) * ldw + j)
+            vstore(panels + j * k + p * PANEL, load_cols(w + p * ldw + j, <int>(n - j)))
+            vstore(panels + j * k + p * PANEL + VLEN, load_cols(w + p * ldw + j + VLEN, <int>(n - j) - VLEN))
+
+
+cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
+                          Py_ssize_t ldp) noexcept nogil:
+    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; what lies past `rows` is not defined.
+
+    Reads and writes whole squares: up to VLEN − 1 elements past the end of a row of w, and the
+    panel up to the next multiple of VLEN rows.
+    """
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for rq in range(ceil_div(rows, VLEN)):
+        r = rq * VLEN
+        for cq in range(ceil_div(n, VLEN)):
+            c = cq * VLEN
+            for i in range(VLEN):
+                prefetch(w + (r + i + ldp) * ldw + c)     # of the panel that comes next
+                square[i] = vload(w + min(r + i, rows - 1) * ldw + c)
+            vtranspose(square)
+            for i in range(VLEN):
+                vstore(panel + (c + i) * ldp + r, square[i])
+
+
+cdef inline void copy_cols(const real* x, Py_ssize_t n, real* y) noexcept nogil:
+    """y[:n] = x[:n], zeros up to a whole vector."""
+    cdef Py_ssize_t q
+    for q in range(ceil_div(n, VLEN)):
+        vstore(y + q * VLEN, load_cols(x + q * VLEN, <int>(n - q * VLEN)))
+
+
+cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* panel) noexcept nogil:
+    """Columns of x as the `columns` tiles read them: TILE_M at a time, panel[m, TILE_M] each. Up to a
+    vector is written past the end."""
+    cdef Py_ssize_t q, p, i, v
+    for q in range(ceil_div(k, TILE_M)):
+        i = q * TILE_M
+        for p in range(m):
+            for v in range(ceil_div(TILE_M, VLEN)):
+                vstore(panel + p * TILE_M + v * VLEN,
+                       load_cols(x + p * ldx + i + v * VLEN, <int>min(k - i - v * VLEN, <Py_ssize_t>VLEN)))
+        panel += m * TILE_M
+
+
+cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                    Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ; b's rows are written up to a whole vector, with a's last row again."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for cq in range(ceil_div(cols, VLEN)):
+        c = cq * VLEN
+        for rq in range(ceil_div(rows, VLEN)):
+            r = rq * VLEN
+            for i in range(VLEN):
+                square[i] = load_cols(a + min(r + i, rows - 1) * lda + c, <int>(cols - c))
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                vstore(b + (c + i) * ldb + r, square[i])
+
+
+cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                         Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ, and nothing else of b; a's rows are readable up to a whole vector."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for rq in range(ceil_div(rows, VLEN)):
+        r = rq * VLEN
+        for cq in range(ceil_div(cols, VLEN)):
+            c = cq * VLEN
+            for i in range(VLEN):
+                square[i] = vload(a + min(r + i, rows - 1) * lda + c)
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
+
+
+cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """dW packs the columns of x when many rows of x are read for many panels."""
+    return m >= 16 and n > 4 * PANEL
+
+
+cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Forward packs W when many rows share the panel and its rows lie far apart."""
+    return m >= 64 and n > 2 * PANEL and k >= 128
+
+
+cdef inline void set_ends(Product* t, bint first, bint last, const real* start, Py_ssize_t col, real floor,
+                          const real* gate, Py_ssize_t place) noexcept nogil:
+    """What a product's sums start from in the first part of the inner index, and what is done with them after
+    the last: in between c holds them."""
+    t.start = NULL
+    if first:
+        t.start = ZEROS
+    if first and start != NULL:
+        t.start = start + col
+    t.floor = floor if last else -INFINITY
+    t.gate = NULL
+    if last and gate != NULL:
+        t.gate = gate + place

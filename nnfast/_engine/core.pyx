@@ -310,6 +310,7 @@ cdef int threads_of_team(int n) noexcept:
 
 include "api/buffer.pxi"
 include "api/dataset.pxi"
+include "api/model.pxi"
 include "api/workspace.pxi"
 include "api/settings.pxi"
 include "api/team.pxi"

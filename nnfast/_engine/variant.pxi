@@ -24,8 +24,9 @@ include "kernels/gather.pxi"
 include "kernels/gemm.pxi"
 include "kernels/gemm_sparse.pxi"
 include "kernels/dense.pxi"
+include "kernels/convolution_dense.pxi"
+include "kernels/convolution_sparse.pxi"
 include "kernels/convolution.pxi"
-include "kernels/sparse_convolution.pxi"
 include "kernels/depthwise.pxi"
 include "kernels/pooling.pxi"
 include "kernels/normalization.pxi"
@@ -83,10 +84,10 @@ kernels.thread_limit = thread_limit
 kernels.threads_of_team = threads_of_team
 kernels.end_team = end_team
 kernels.needs_of = needs_of
-kernels.train = train
-kernels.infer = infer
-kernels.gradient = gradient
-kernels.sensitivity = sensitivity
+kernels.train = run_train
+kernels.infer = run_infer
+kernels.gradient = run_gradient
+kernels.sensitivity = run_sensitivity
 kernels.dense_forward = public_dense_forward
 kernels.dense_backward = public_dense_backward
 kernels.activation_forward = activation_forward

@@ -1,28 +1,19 @@
 """The Engine: one compiled model, what it is configured for, training and inference. Part of core.pyx."""
 
-cdef class Engine:
+cdef class Engine(CompiledModel):
     """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
 
     The memory of `run` is kept from call to call; `forward` and `evaluate` take their own, so that
     several threads may call them at once. `run` and `loss_and_grad` refuse a second caller.
     """
-    cdef Model model
-    cdef const Kernels* k
-    cdef bytes format
-    cdef object dtype               # NumPy's: it makes arrays sooner from one than from a name
-    cdef Py_ssize_t scratch_size
-    cdef double flops               # of one row's forward pass
-    cdef Py_ssize_t n_stats
     cdef Objective product, peak    # in the place of model.loss where the caller wants it
-    cdef Buffer _weights, _grads, _slots, _levels, order
+    cdef Buffer _weights, _grads, _slots, order
     cdef Buffer spare               # of the last training's Snapshot
     cdef Workspace training
-    cdef list tables_memory         # of chains and arrays; a new list where they are replaced
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
     cdef object targets             # what it is given of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
-    cdef bint images                # some op has a window
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
     cdef TeamTrial trial

@@ -12,7 +12,7 @@ cdef class ShortPredictor:
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
 
-    cdef predict(self, Engine engine, x):
+    cdef predict(self, CompiledModel engine, x):
         """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
         but the array that is returned; None where x is not an array of such rows that can be read in
         place.
@@ -58,7 +58,7 @@ cdef class ShortPredictor:
         finally:
             PyBuffer_Release(&view)
 
-    cdef Py_ssize_t most_rows(self, Engine engine) noexcept:
+    cdef Py_ssize_t most_rows(self, CompiledModel engine) noexcept:
         return FEW_ROWS if engine.images else BLOCK_ROWS
 
     cdef bint is_batch(self, const Py_buffer* view) noexcept:
@@ -71,7 +71,7 @@ cdef class ShortPredictor:
                 return False
         return True
 
-    cdef Workspace workspace(self, Engine engine, Py_ssize_t n):
+    cdef Workspace workspace(self, CompiledModel engine, Py_ssize_t n):
         cdef Workspace workspace = Workspace()
         workspace.rows = FEW_ROWS if n <= FEW_ROWS else BLOCK_ROWS
         workspace.prepare(engine, &engine.model.infer, 1, 1, False)

@@ -19,7 +19,7 @@ cdef class Workspace:
         self.memory.append(buffer)
         return (<Buffer>buffer).data
 
-    cdef Block* take_blocks(self, Engine engine, Chain* chain, Py_ssize_t rows, int n):
+    cdef Block* take_blocks(self, CompiledModel engine, Chain* chain, Py_ssize_t rows, int n):
         """n blocks for so many rows each."""
         cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
         cdef int i
@@ -35,7 +35,7 @@ cdef class Workspace:
             blocks[i].activity = <double*>self.take(rows, 1, b"d")
         return blocks
 
-    cdef take_model(self, Engine engine):
+    cdef take_model(self, CompiledModel engine):
         self.model = engine.model
         self.tables = engine.tables_memory
         self.levels = engine._levels
@@ -44,7 +44,7 @@ cdef class Workspace:
         if self.model.loss.kind == LOSS_CALL:
             raise RuntimeError("a loss that is a function is called by whoever wants its value")
 
-    cdef prepare(self, Engine engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
+    cdef prepare(self, CompiledModel engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
         """All but the blocks; partials: with gradients of the chunks."""
         cdef bytes format = engine.format
         self.memory = []

@@ -192,7 +192,7 @@ cdef int join_team(Run* run) noexcept nogil:
     return threadid()
 
 
-cdef void train(Run* run) noexcept nogil:
+cdef void run_train(Run* run) noexcept nogil:
     if run.n_threads == 1:
         train_worker(run, 0)
     else:
@@ -200,7 +200,7 @@ cdef void train(Run* run) noexcept nogil:
             train_worker(run, join_team(run))
 
 
-cdef void infer(Run* run) noexcept nogil:
+cdef void run_infer(Run* run) noexcept nogil:
     if run.n_threads == 1:
         infer_worker(run, 0)
     else:
@@ -208,7 +208,7 @@ cdef void infer(Run* run) noexcept nogil:
             infer_worker(run, join_team(run))
 
 
-cdef void gradient(Run* run) noexcept nogil:
+cdef void run_gradient(Run* run) noexcept nogil:
     if run.n_threads == 1:
         gradient_worker(run, 0)
     else:
@@ -216,7 +216,7 @@ cdef void gradient(Run* run) noexcept nogil:
             gradient_worker(run, join_team(run))
 
 
-cdef void sensitivity(Run* run) noexcept nogil:
+cdef void run_sensitivity(Run* run) noexcept nogil:
     if run.n_threads == 1:
         sensitivity_worker(run, 0)
     else:

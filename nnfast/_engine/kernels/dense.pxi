@@ -10,8 +10,7 @@ the batch, the tile or the thread.
 """
 
 cdef enum:
-    GRADIENT_ROWS = 96      # rows of dW that go to the optimizer at a time, and
-    GRADIENT_COLS = 512     # columns of it
+    GRADIENT_COLS = 512     # columns of dW that go to the optimizer at a time
 
 
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:

@@ -8,6 +8,7 @@ cdef enum:
     BLOCK_M = 192           # rows of A per cache block
     BLOCK_K = 256           # reduction length per cache block
     PANELS = 8              # panels of B that are packed at a time
+    GRADIENT_ROWS = 96      # rows of dW that go to the optimizer at a time
 
 cdef real ZEROS[64]     # a row to start from; static memory is zero
 

@@ -97,7 +97,7 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
 
 # ---- the kernel and its transpose ----------------------------------------------------------------
 
-cdef inline real share(const Tap* tap) noexcept nogil:
+cdef inline real tap_share(const Tap* tap) noexcept nogil:
     """How much of this row or column comes from the image."""
     return (tap.wa if tap.a >= 0 else <real>0) + (tap.wb if tap.b >= 0 else <real>0)
 
@@ -172,7 +172,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
         if s.fill != 0:
             for j in range(s.n_out[1]):
                 for k in range(c):
-                    out[j * c + k] += <real>s.fill * (1 - share(t) * share(&columns[j]))
+                    out[j * c + k] += <real>s.fill * (1 - tap_share(t) * tap_share(&columns[j]))
 
 
 cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,

@@ -271,8 +271,8 @@ cdef void given_gradient(Py_ssize_t m, Py_ssize_t n, const real* a, const real* 
             vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
 
 
-cdef void peak(Py_ssize_t m, Py_ssize_t n, const real* a, Py_ssize_t ld, double scale, real* da,
-               double* value) noexcept nogil:
+cdef void maximum_output(Py_ssize_t m, Py_ssize_t n, const real* a, Py_ssize_t ld, double scale, real* da,
+                         double* value) noexcept nogil:
     """max_j a_j; the gradient is 1 at the first of the largest."""
     cdef Py_ssize_t i, j, best
     for i in range(m):
@@ -323,7 +323,7 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
     elif o.kind == LOSS_PRODUCT:
         given_gradient(m, n, ar, yr, ld, dar, value)
     elif o.kind == LOSS_PEAK:
-        peak(m, n, ar, ld, scale, dar, value)
+        maximum_output(m, n, ar, ld, scale, dar, value)
 
 
 # ---- penalties of outputs ------------------------------------------------------------------------

@@ -1,0 +1,574 @@
+"""Convolution of images (h, w, c), channels last: three products through one kind of register tile.
+
+With w as a matrix [k, f] (k over kernel rows, kernel columns and a group's input channels, as Keras'
+kernels lie in memory), patch(p) the k inputs that output pixel p sees, and dz[p, f]:
+
+    forward   y[p, f]     = Σ_k patch(p)[k] · w[k, f] + b[f]
+    backward  dpatch[p,k] = Σ_f dz[p, f] · w[k, f],  added to dx where the patch was taken
+              dw[k, f]    = Σ_p patch(p)[k] · dz[p, f],  db[f] = Σ_p dz[p, f]
+
+No patch is ever copied. Element k of pixel p's patch is x[patch[p] + offset[k]], two tables of integers that
+are made once a call; runs of k that lie side by side in x are `segments`. Images with padding are copied
+into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
+bundles are copied into slices of VLEN channels, with the border where there is one.
+
+Every element of a result is one chain of multiply-adds in the order of k, f or p, whatever tile computes it,
+so results do not depend on the number of images or threads. An element of dx is a sum of such chains over f:
+in the order of the kernel's rows, and of one row in that of the columns of p, however segments are cut.
+"""
+
+cdef enum:
+    BUNDLE_PIXELS = 192     # output pixels of a bundle, at least, if there are so many
+    SUM_PIXELS = 192        # pixels that dw is a sum over at a time
+    BAND = 65536            # elements of packed weights that are used before the next are packed
+
+
+# What follows from a window, and where its tables and copies are in scratch.
+ctypedef struct Layout:
+    Py_ssize_t pixels               # of an output image
+    Py_ssize_t images               # of a bundle
+    Py_ssize_t c, f                 # channels and filters of a group
+    Py_ssize_t k                    # elements of a patch
+    Py_ssize_t segments, length     # which are so many runs of so many
+    bint padded
+    bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
+    Py_ssize_t pixel                # elements from one pixel to the next
+    Py_ssize_t pitch                # … from one row of pixels to the next
+    Py_ssize_t image                # … from one image to the next, in the copy
+    Py_ssize_t slice                # … from VLEN channels to the next, in a sliced copy
+    int32_t* patch                  # by pixel of a bundle: where its patch begins
+    int32_t* place                  # … and where its outputs are
+    int32_t* offset                 # by k, in a patch
+    int32_t* segment                # by segment
+    real* border                    # the copy: a bundle with its zeros
+    real* work                      # what is left of scratch
+
+
+cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
+    """Of so many elements: vectors that begin a cache line never lie in two."""
+    return ceil_div(n, 16) * 16
+
+
+cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
+    """Room for 32-bit integers, in elements, a cache line more at least."""
+    return whole_lines(integers * 4 // <Py_ssize_t>sizeof(real) + 16)
+
+
+cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first, bint sliced,
+                      real* scratch) noexcept nogil:
+    """The tables; scratch may be NULL: then sizes only.
+
+    columns_first: pixels in the order of columns, then rows.
+    """
+    cdef Layout l
+    cdef Py_ssize_t i, r, c, p, high, wide, step, outer, inner
+    cdef Py_ssize_t rows = (win.out_h - 1) * win.stride_h + (win.kernel_h - 1) * win.dilation_h + 1
+    cdef Py_ssize_t cols = (win.out_w - 1) * win.stride_w + (win.kernel_w - 1) * win.dilation_w + 1
+    high = max(rows, win.top + win.h)
+    wide = max(cols, win.left + win.w)
+    l.pixels = win.out_h * win.out_w
+    # Places in a bundle are 32-bit integers.
+    l.images = (1 << 30) // (max(high * wide * (win.c + VLEN), l.pixels * win.out_c) + 32)
+    l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
+    l.c = win.c // win.groups
+    l.f = win.out_c // win.groups
+    l.k = win.kernel_h * win.kernel_w * l.c
+    l.padded = high > win.h or wide > win.w
+    l.sliced = sliced
+    l.pixel = VLEN if sliced else win.c
+    l.pitch = (wide if l.padded else win.w) * l.pixel
+    l.image = (high if l.padded else win.h) * l.pitch
+    l.slice = l.images * l.image if sliced else 0
+    if win.dilation_w == 1 and win.groups == 1:
+        l.segments = win.kernel_h
+        l.length = win.kernel_w * l.c
+    else:
+        l.segments = win.kernel_h * win.kernel_w
+        l.length = l.c
+    l.patch = <int32_t*>scratch
+    l.place = l.patch + l.images * l.pixels
+    l.offset = l.place + l.images * l.pixels
+    l.segment = l.offset + l.k
+    l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
+    l.work = l.border
+    if sliced:
+        l.work += whole_lines(ceil_div(win.c, VLEN) * l.slice)
+    elif l.padded:
+        l.work += whole_lines(l.images * l.image + 16)
+    if scratch == NULL:
+        return l
+    step = l.image if l.padded or sliced else ldx
+    p = 0
+    for i in range(l.images):
+        for outer in range(win.out_w if columns_first else win.out_h):
+            for inner in range(win.out_h if columns_first else win.out_w):
+                r = inner if columns_first else outer
+                c = outer if columns_first else inner
+                l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * l.pixel)
+                l.place[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
+                p += 1
+    p = 0
+    for r in range(win.kernel_h):
+        for c in range(win.kernel_w):
+            step = r * win.dilation_h * l.pitch + c * win.dilation_w * l.pixel
+            for i in range(l.c):
+                l.offset[p] = <int32_t>(step + (i // VLEN * l.slice + i % VLEN if sliced else i))
+                p += 1
+    for i in range(l.segments):
+        l.segment[i] = l.offset[i * l.length]
+    return l
+
+
+cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
+                  Py_ssize_t ldx) noexcept nogil:
+    """A bundle of n images into its border of zeros."""
+    cdef Py_ssize_t i, r
+    cdef real* to
+    memset(l.border, 0, n * l.image * sizeof(real))
+    for i in range(n):
+        to = l.border + i * l.image + win.top * l.pitch + win.left * win.c
+        for r in range(win.h):
+            memcpy(to + r * l.pitch, x + i * ldx + r * win.w * win.c, win.w * win.c * sizeof(real))
+
+
+cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
+                   Py_ssize_t ldx) noexcept nogil:
+    """The same, sliced."""
+    cdef Py_ssize_t i, r, q, p
+    cdef const real* row
+    cdef real* to
+    for q in range(ceil_div(win.c, VLEN) if l.padded else 0):
+        memset(l.border + q * l.slice, 0, n * l.image * sizeof(real))
+    for i in range(n):
+        for r in range(win.h):
+            row = x + i * ldx + r * win.w * win.c
+            to = l.border + i * l.image + (win.top + r) * l.pitch + win.left * VLEN
+            for q in range(ceil_div(win.c, VLEN)):
+                for p in range(win.w):
+                    vstore(to + p * VLEN, load_cols(row + p * win.c, <int>(win.c - q * VLEN)))
+                row += VLEN
+                to += l.slice
+
+
+cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
+    """The reverse."""
+    cdef Py_ssize_t i, r
+    cdef const real* inner
+    for i in range(n):
+        inner = l.border + i * l.image + win.top * l.pitch + win.left * win.c
+        for r in range(win.h):
+            memcpy(x + i * ldx + r * win.w * win.c, inner + r * l.pitch, win.w * win.c * sizeof(real))
+
+
+# ---- the tiles -----------------------------------------------------------------------------------
+# As in dense.pxi: mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
+
+ctypedef struct Tile:
+    Py_ssize_t pixels
+    Py_ssize_t tiles
+    Py_ssize_t first        # forward and dx: pixel of the first tile
+    const real* x           # the bundle, at the group's first channel
+    const real* z           # dx: gradients of the outputs, at the group's first filter
+    const int32_t* patch
+    const int32_t* place
+    const int32_t* offset   # by k; of dw's rows
+    Py_ssize_t depth        # of the inner index, forward and for dx
+    const real* b           # packed panel; for dw gradients, a row for each pixel,
+    Py_ssize_t ldb          # … so far apart
+    const real* start       # forward: a row to start from; dx: zeros to write results, NULL to add them
+    real floor              # forward: results are at least this
+    real* out               # where to write: y, dx at the panel's first element, or dw
+    Py_ssize_t ld_out       # of dw
+    int rows, cols          # dw: of the tile; cols of the panel
+
+
+cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
+    """y of so many tiles of mr pixels, or as many as are left."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap, floor = vsplat(t.floor)
+    cdef const real* a[12]
+    cdef real* out[12]
+    cdef real edge[12 * 32]
+    cdef const real* b
+    cdef Py_ssize_t q, k, p, last = t.pixels - 1, pixel
+    cdef bint whole
+    cdef int i, j
+    for q in range(t.tiles):
+        pixel = t.first + q * mr
+        whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
+        for i in range(mr):
+            a[i] = t.x + t.patch[min(pixel + i, last)]
+            out[i] = t.out + t.place[pixel + i] if whole else edge + i * nv * VLEN
+        for i in range(mr):
+            for j in range(nv):
+                acc[i][j] = vload(t.start + j * VLEN)
+        b = t.b
+        for k in range(t.depth):
+            p = t.offset[k]
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i][p])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += PANEL
+        for i in range(mr):
+            for j in range(nv):
+                vstore(out[i] + j * VLEN, vmax(floor, acc[i][j]))
+        if not whole:
+            for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
+                for j in range(nv):
+                    store_cols(t.out + t.place[pixel + i] + j * VLEN, vload(edge + (i * nv + j) * VLEN),
+                               t.cols - j * VLEN)
+
+
+cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
+    """Patches' gradients of such pixels, added to dx."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap
+    cdef const real* a[12]
+    cdef real edge[12 * 32]
+    cdef real* out
+    cdef const real* old
+    cdef const real* b
+    cdef Py_ssize_t q, p, last = t.pixels - 1, pixel
+    cdef bint whole
+    cdef int i, j
+    for q in range(t.tiles):
+        pixel = t.first + q * mr
+        whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
+        for i in range(mr):
+            a[i] = t.z + t.place[min(pixel + i, last)]
+        for i in range(mr):
+            for j in range(nv):
+                acc[i][j] = vsplat(0)
+        b = t.b
+        for p in range(t.depth):
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i][p])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += PANEL
+        if whole:
+            # One row after the other: patches may overlap.
+            for i in range(mr):
+                out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
+                for j in range(nv):
+                    vstore(out + j * VLEN, vload(old + j * VLEN) + acc[i][j])
+        else:
+            for i in range(mr):
+                for j in range(nv):
+                    vstore(edge + (i * nv + j) * VLEN, acc[i][j])
+            for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
+                out = t.out + t.patch[pixel + i]
+                old = out
+                if t.start != NULL:
+                    old = t.start
+                for j in range(nv):
+                    store_cols(out + j * VLEN, load_cols(old + j * VLEN, t.cols - j * VLEN)
+                               + vload(edge + (i * nv + j) * VLEN), t.cols - j * VLEN)
+
+
+cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
+    """dw of so many tiles of mr elements of the patch, or of a single tile that is not whole:
+    out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
+    cdef vreal acc[12][2]
+    cdef vreal bp[2]
+    cdef vreal ap
+    cdef const real* a[12]
+    cdef real edge[12 * 32]
+    cdef bint whole = t.rows == mr and t.cols == nv * VLEN
+    cdef real* c = t.out if whole else edge
+    cdef Py_ssize_t ldc = t.ld_out if whole else nv * VLEN, lds = 0
+    cdef const real* start = t.start
+    cdef const real* b
+    cdef Py_ssize_t ldb = t.ldb, p, q, pixel
+    cdef int i, j
+    if start == NULL:
+        start = c
+        lds = ldc
+        if not whole:
+            for i in range(t.rows):
+                memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
+    for q in range(t.tiles):
+        for i in range(mr):
+            a[i] = t.x + t.offset[q * mr + min(i, t.rows - 1)]
+            for j in range(nv):
+                acc[i][j] = vload(start + i * lds + j * VLEN)
+        b = t.b
+        for p in range(t.pixels):
+            pixel = t.patch[p]
+            for j in range(nv):
+                bp[j] = vload(b + j * VLEN)
+            for i in range(mr):
+                ap = vsplat(a[i][pixel])
+                for j in range(nv):
+                    acc[i][j] = acc[i][j] + ap * bp[j]
+            b += ldb
+        for i in range(mr):
+            for j in range(nv):
+                vstore(c + i * ldc + j * VLEN, acc[i][j])
+        c += mr * ldc
+        start += mr * lds
+    if not whole:
+        for i in range(t.rows):
+            memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
+
+
+cdef void forward_1x1(const Tile* t) noexcept nogil: forward_tiles(TILE_Q, 1, t)
+
+
+cdef void forward_1x2(const Tile* t) noexcept nogil: forward_tiles(TILE_Q, 2, t)
+
+
+cdef void forward_2x1(const Tile* t) noexcept nogil: forward_tiles(2 * TILE_Q, 1, t)
+
+
+cdef void forward_2x2(const Tile* t) noexcept nogil: forward_tiles(2 * TILE_Q, 2, t)
+
+
+cdef void forward_3x1(const Tile* t) noexcept nogil: forward_tiles(3 * TILE_Q, 1, t)
+
+
+cdef void forward_3x2(const Tile* t) noexcept nogil: forward_tiles(3 * TILE_Q, 2, t)
+
+
+cdef void input_1x1(const Tile* t) noexcept nogil: input_tiles(TILE_Q, 1, t)
+
+
+cdef void input_1x2(const Tile* t) noexcept nogil: input_tiles(TILE_Q, 2, t)
+
+
+cdef void input_2x1(const Tile* t) noexcept nogil: input_tiles(2 * TILE_Q, 1, t)
+
+
+cdef void input_2x2(const Tile* t) noexcept nogil: input_tiles(2 * TILE_Q, 2, t)
+
+
+cdef void input_3x1(const Tile* t) noexcept nogil: input_tiles(3 * TILE_Q, 1, t)
+
+
+cdef void input_3x2(const Tile* t) noexcept nogil: input_tiles(3 * TILE_Q, 2, t)
+
+
+cdef void weight_1x1(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 1, t)
+
+
+cdef void weight_1x2(const Tile* t) noexcept nogil: weight_tile(TILE_Q, 2, t)
+
+
+cdef void weight_2x1(const Tile* t) noexcept nogil: weight_tile(2 * TILE_Q, 1, t)
+
+
+cdef void weight_2x2(const Tile* t) noexcept nogil: weight_tile(2 * TILE_Q, 2, t)
+
+
+cdef void weight_3x1(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 1, t)
+
+
+cdef void weight_3x2(const Tile* t) noexcept nogil: weight_tile(3 * TILE_Q, 2, t)
+
+
+cdef enum TileProduct:
+    FORWARD, INPUT, WEIGHT
+
+
+ctypedef void (*ConvolutionTiles)(const Tile* t) noexcept nogil
+
+
+# By the product, the height in TILE_Q rows (1, 2, 3) and the vectors (1, 2).
+cdef ConvolutionTiles[18] CONVOLUTION_TILES
+
+CONVOLUTION_TILES = [
+    forward_1x1, forward_1x2, forward_2x1, forward_2x2, forward_3x1, forward_3x2,
+    input_1x1, input_1x2, input_2x1, input_2x2, input_3x1, input_3x2,
+    weight_1x1, weight_1x2, weight_2x1, weight_2x2, weight_3x1, weight_3x2,
+]
+
+
+cdef inline void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
+    """Tiles of height · TILE_Q rows (height 1, 2, 3) and as many vectors as there are columns."""
+    CONVOLUTION_TILES[6 * product + 2 * (height - 1) + (t.cols > VLEN)](t)
+
+
+cdef void run_panel(int product, Tile* t) noexcept nogil:
+    """All pixels of a bundle: tiles of full height, then a lower one."""
+    t.first = 0
+    t.tiles = t.pixels // TILE_M
+    run_tiles(product, 3, t)
+    t.first = t.tiles * TILE_M
+    t.tiles = 1
+    if t.first < t.pixels:
+        run_tiles(product, ceil_div(t.pixels - t.first, TILE_Q), t)
+
+
+# ---- the three products --------------------------------------------------------------------------
+
+cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
+                   const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
+    """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
+    cdef Layout l = layout_of(win, ldx, ldy, False, False, scratch)
+    cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
+    cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
+    cdef Py_ssize_t q0 = 0, q, first, n, g, j
+    cdef const real* images
+    cdef Tile t
+    t.patch = l.patch
+    t.place = l.place
+    t.offset = l.offset
+    t.depth = l.k
+    t.floor = 0 if relu else -INFINITY
+    while q0 < panels:
+        for q in range(q0, min(panels, q0 + band)):
+            g = q // per
+            j = g * l.f + q % per * PANEL
+            pack_panels(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
+                        l.work + (q - q0) * l.k * PANEL)
+        first = 0
+        while first < m:
+            n = min(l.images, m - first)
+            images = x + first * ldx
+            if l.padded:
+                copy_in(win, &l, n, images, ldx)
+                images = l.border
+            t.pixels = n * l.pixels
+            for q in range(q0, min(panels, q0 + band)):
+                g = q // per
+                j = g * l.f + q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+                t.x = images + g * l.c
+                t.out = y + first * ldy + j
+                t.b = l.work + (q - q0) * l.k * PANEL
+                t.start = ZEROS
+                if b != NULL:
+                    t.start = b + j
+                run_panel(FORWARD, &t)
+            first += n
+        q0 += band
+
+
+cdef void dense_convolve_input(const Window* win, const Layout* layout, Py_ssize_t m, const real* dz,
+                               Py_ssize_t ldz,
+                               const real* w, real* dx, Py_ssize_t ldx) noexcept nogil:
+    """dx of m images, every product taken."""
+    cdef Layout l = layout[0]
+    # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
+    # an element of x gets through several panels then comes in the order of the columns, too.
+    cdef Py_ssize_t per = ceil_div(l.length, PANEL), panels = win.groups * l.segments * per
+    cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
+    cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
+    cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
+    cdef real* images
+    cdef Tile t
+    # Each element of x is in one patch: nothing is added up.
+    cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
+                           and not l.padded)
+    t.patch = l.patch
+    t.place = l.place
+    t.depth = l.f
+    t.start = NULL
+    if pointwise:
+        t.start = ZEROS
+    while q0 < panels:
+        for q in range(q0, min(panels, q0 + band)):
+            g = q // (l.segments * per)
+            s = q // per % l.segments
+            j = (per - 1 - q % per) * PANEL
+            pack_transposed(min(<Py_ssize_t>PANEL, l.length - j), l.f,
+                            w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
+                            l.work + (q - q0) * height * PANEL, PANEL)
+        first = 0
+        while first < m:
+            n = min(l.images, m - first)
+            images = dx + first * ldx
+            if q0 == 0 and not pointwise:
+                for i in range(n):
+                    memset(images + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
+            if l.padded:
+                copy_in(win, &l, n, images, ldx)
+                images = l.border
+            t.pixels = n * l.pixels
+            for q in range(q0, min(panels, q0 + band)):
+                g = q // (l.segments * per)
+                s = q // per % l.segments
+                j = (per - 1 - q % per) * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, l.length - j)
+                t.z = dz + first * ldz + g * l.f
+                t.b = l.work + (q - q0) * height * PANEL
+                t.out = images + g * l.c + l.segment[s] + j
+                run_panel(INPUT, &t)
+            if l.padded:
+                copy_out(win, &l, n, dx + first * ldx, ldx)
+            first += n
+        q0 += band
+
+
+cdef inline bint worth_slicing(const Window* win) noexcept nogil:
+    """dw reads x in slices of VLEN channels: six elements of each pixel would have few cache sets."""
+    return win.groups == 1 and win.c >= VLEN
+
+
+cdef void dense_convolve_weight(const Window* win, const Layout* layout, Py_ssize_t m, const real* x,
+                                Py_ssize_t ldx,
+                                const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+                                bint accumulate) noexcept nogil:
+    """Rows k0 … k1 of dw = (dw +) the gradient from m images, every product taken."""
+    cdef Layout l = layout[0]
+    cdef Py_ssize_t per = ceil_div(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
+    cdef const real* images
+    cdef const real* z
+    cdef const real* row
+    cdef Tile t
+    t.ld_out = win.out_c
+    # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
+    cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
+    t.ldb = PANEL if packed else win.out_c
+    while first < m:
+        n = min(l.images, m - first)
+        images = x + first * ldx
+        if l.sliced:
+            slice_in(win, &l, n, images, ldx)
+            images = l.border
+        elif l.padded:
+            copy_in(win, &l, n, images, ldx)
+            images = l.border
+        part = even_part(n * l.pixels, SUM_PIXELS, 1)
+        p0 = 0
+        while p0 < n * l.pixels:
+            t.pixels = min(part, n * l.pixels - p0)
+            t.patch = l.patch + p0
+            for q in range(win.groups * per):
+                g = q // per
+                j = g * l.f + q % per * PANEL
+                t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
+                t.x = images + g * l.c
+                z = dz + first * ldz + j
+                t.b = z + l.place[p0]
+                if packed:
+                    for p in range(t.pixels):
+                        row = z + l.place[p0 + p]
+                        vstore(l.work + p * PANEL, vload(row))
+                        vstore(l.work + p * PANEL + VLEN, load_cols(row + VLEN, t.cols - VLEN))
+                    t.b = l.work
+                t.start = ZEROS
+                if accumulate or first > 0 or p0 > 0:
+                    t.start = NULL
+                k = k0
+                while k < k1:
+                    t.rows = <int>min(<Py_ssize_t>TILE_M, k1 - k)
+                    t.tiles = 1
+                    if t.cols % VLEN == 0 and t.rows == TILE_M:
+                        t.tiles = (k1 - k) // TILE_M
+                    t.offset = l.offset + k
+                    t.out = dw + k * win.out_c + j
+                    run_tiles(WEIGHT, ceil_div(t.rows, TILE_Q), &t)
+                    k += t.tiles * t.rows
+            p0 += t.pixels
+        first += n

@@ -196,7 +196,8 @@ class Model(ABC):
             network.engine.epoch = before.engine.epoch
         trainer = None if self._settings is None else Trainer.make(network, self._settings)
         network.bind(before)
-        self._network, self._trainer = network, trainer
+        self._trainer = trainer  # first: a thread that sees the network finds its trainer, too
+        self._network = network
 
     def _built_for(self, x: object) -> tuple[Network, Any]:
         """Return the network, built for samples like those of `x` if need be, and `x` as an array.
@@ -320,12 +321,11 @@ class Model(ABC):
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         if self._trainer is None:
             _, x = self._built_for(x)
-        network = self._network
-        if network is not None and network.trainable_set:
+        if (network := self._network) is not None and network.trainable_set:
             self._follow_trainable()
         trainer = self._trainer
-        if trainer is None:  # another thread has taken the last layer away
-            raise ValueError(f"Model {self.name!r} has no layers")
+        if trainer is None:
+            raise RuntimeError(f"Another thread is changing model {self.name!r}: call again")
         return trainer, x
 
     def metric_direction(self, key: str) -> str | None:

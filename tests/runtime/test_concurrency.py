@@ -337,6 +337,24 @@ def test_two_threads_are_the_first_to_use_a_model(first: str, second: str) -> No
     assert all("another thread" in refusal for refusal in refusals)
 
 
+class Looked(nnfast.Sequential):
+    """A model at which another thread looks whenever an attribute is set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if getattr(self, "_settings", None) is not None and self.built:
+            assert self._trainer is not None
+
+
+def test_who_sees_the_network_finds_the_trainer() -> None:
+    model = Looked([layers.Dense(8, "tanh"), layers.Dense(2)])
+    model.compile("adam", "mse")
+    model.predict(X)
+    model.add(layers.Dense(2))
+    model.pop()
+    assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
+
+
 @pytest.mark.parametrize("kind", [layers.Dense, layers.BatchNormalization])
 def test_a_layer_frozen_while_its_plan_is_made_is_trained_or_not(kind: Any) -> None:
     """As a whole: the engine has no gradient for a part of it."""

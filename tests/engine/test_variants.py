@@ -15,8 +15,8 @@ import nnfast
 from nnfast._engine import ISAS, core
 from nnfast._engine.machine import cpu
 
-FOLDER = Path(core.__file__).parent
-BUILT = [isa for isa in ISAS if list(FOLDER.glob(f"_{isa}_f32.*"))]
+FOLDER = Path(core.__file__).parent / "variants"
+BUILT = [isa for isa in ISAS if list(FOLDER.glob(f"{isa}_f32.*.so"))]
 REGISTER = {"avx2": "%ymm", "avx512": "%zmm"}
 
 
@@ -24,7 +24,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
-        cwd=FOLDER.parent.parent,  # `-c` imports from here: the package under test, built
+        cwd=FOLDER.parents[2],  # `-c` imports from here: the package under test, built
         capture_output=True,
         text=True,
         check=False,
@@ -53,7 +53,7 @@ def test_each_variant_says_what_its_name_says(isa, real, size):
 @pytest.mark.parametrize("isa", BUILT)
 @pytest.mark.parametrize(("real", "suffix"), [("f32", "ps"), ("f64", "pd")])
 def test_each_variant_has_the_instructions_of_its_name(isa, real, suffix):
-    (path,) = FOLDER.glob(f"_{isa}_{real}.*.so")
+    (path,) = FOLDER.glob(f"{isa}_{real}.*.so")
     code = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", str(path)],
         capture_output=True,

@@ -154,7 +154,7 @@ def describe_op(
 def training_table(
     ops: Sequence[Mapping[str, Any]], trained: frozenset[int], *, to_input: bool
 ) -> OpTable:
-    """Give every output and every gradient an offset of its own.
+    """Assign a separate offset to every output and every gradient.
 
     Gradients are needed down to the first op with an array that is trained, or down to the input.
     """

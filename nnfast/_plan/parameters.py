@@ -1,7 +1,7 @@
-"""Where each array of weights is in one flat range, and what the engine is told of it.
+"""The layout of all weights in one flat array, and the engine's description of each.
 
-Takes what the layers say of their weights. Gives `Parameter`, an array with its offset, the
-engine's description of it, and the fields by which an op refers to it.
+Layers describe their weights. From that come `Parameter`, an array with its offset, the engine's
+description of it, and the fields by which an op refers to it.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ class ArrayFit(FitLoop):
         return epoch + self._many_epochs(epoch, self.options.epochs - epoch), {}
 
     def _many_epochs(self, epoch: int, left: int) -> int:
-        """Train epochs that nobody watches; return how many."""
+        """Train several epochs without callbacks, progress or validation; return how many."""
         steps = len(self.rows)
         count = min(left, max(1, MOST_STEPS_UNSEEN // steps))
         losses = np.empty(count * steps)

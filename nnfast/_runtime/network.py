@@ -22,8 +22,8 @@ Array = NDArray[Any]
 class Network:
     """A plan, its engine and, for a model, the layers whose weights are in the engine's memory.
 
-    A layer may be in several networks; its weights are one. Each engine has memory of its own, so
-    the layer remembers the engine that wrote its weights last (`Layer.home`): a network copies
+    A layer may belong to several networks, which share its weights. Each engine has its own memory,
+    so the layer remembers the engine that wrote its weights last (`Layer.home`): a network copies
     from there before it reads (`pull`), and moves the layer to itself before it trains (`claim`).
     A network alone with its layers copies nothing.
 
@@ -33,7 +33,7 @@ class Network:
     dtype : numpy.dtype
         float32 or float64.
     layers : sequence of Layer
-        Those that the plan was compiled from; none for a network whose weights nobody shares.
+        The layers that the plan was compiled from; empty if the weights belong to no layer.
     trainable : bool
         False freezes all layers.
 

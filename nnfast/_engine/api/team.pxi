@@ -46,7 +46,7 @@ cdef class TeamTrial:
     cdef double alone           # the seconds of a step with one thread that it found
 
     cdef begin(self, const Kernels* k, double expected):
-        """Forget what was found, for steps that are expected to take so many seconds with one thread."""
+        """Forget earlier trials. expected: an estimate of the seconds that a step takes with one thread."""
         self.k = k
         self.team_pays = True
         # To a step that takes 10 ms alone it matters little that a team is held up for a moment: the
@@ -92,7 +92,7 @@ cdef class TeamTrial:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 
     cdef decide(self, double together):
-        """End a trial in which a step of the team took so many seconds."""
+        """End a trial. together: the seconds that a step of the team took."""
         self.team_pays = together < self.alone
         # One lost trial may be bad luck: the next comes as soon as after one that was won.
         self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)
@@ -101,7 +101,7 @@ cdef class TeamTrial:
         self.part = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
-        """Some more steps; returns the seconds that one took."""
+        """Run more steps until the deadline; return the mean seconds of a step."""
         cdef double begin
         if run.n_steps == 0 or run.status != STATUS_OK:
             return INFINITY

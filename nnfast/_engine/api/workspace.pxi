@@ -20,7 +20,7 @@ cdef class Workspace:
         return (<Buffer>buffer).data
 
     cdef Block* take_blocks(self, CompiledModel engine, Chain* chain, Py_ssize_t rows, int n):
-        """n blocks for so many rows each."""
+        """Allocate n blocks that hold `rows` rows each."""
         cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
         cdef int i
         rows = max(4, (rows + 3) // 4 * 4)

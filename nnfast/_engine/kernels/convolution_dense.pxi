@@ -18,7 +18,7 @@ in the order of the kernel's rows, and of one row in that of the columns of p, h
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 192     # output pixels of a bundle, at least, if there are so many
+    BUNDLE_PIXELS = 192     # minimum of output pixels in a bundle, if the batch has that many
     SUM_PIXELS = 192        # pixels that dw is a sum over at a time
     BAND = 65536            # elements of packed weights that are used before the next are packed
 
@@ -29,7 +29,7 @@ ctypedef struct Layout:
     Py_ssize_t images               # of a bundle
     Py_ssize_t c, f                 # channels and filters of a group
     Py_ssize_t k                    # elements of a patch
-    Py_ssize_t segments, length     # which are so many runs of so many
+    Py_ssize_t segments, length     # number of runs of k that are contiguous in x, and their length
     bint padded
     bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
     Py_ssize_t pixel                # elements from one pixel to the next
@@ -45,7 +45,7 @@ ctypedef struct Layout:
 
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
-    """Of so many elements: vectors that begin a cache line never lie in two."""
+    """n rounded up to whole cache lines, so that no vector at a multiple of VLEN crosses a line."""
     return ceil_div(n, 16) * 16
 
 
@@ -161,7 +161,7 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
 
 
 # ---- the tiles -----------------------------------------------------------------------------------
-# As in dense.pxi: mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
+# As in gemm.pxi: mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
 
 ctypedef struct Tile:
     Py_ssize_t pixels
@@ -183,7 +183,7 @@ ctypedef struct Tile:
 
 
 cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
-    """y of so many tiles of mr pixels, or as many as are left."""
+    """y of t.tiles tiles of mr pixels each; the last tile may have fewer."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap, floor = vsplat(t.floor)
@@ -277,7 +277,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw of so many tiles of mr elements of the patch, or of a single tile that is not whole:
+    """dw of t.tiles tiles of mr elements of the patch each, or of one tile with fewer:
     out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]

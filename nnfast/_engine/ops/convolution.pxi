@@ -17,7 +17,7 @@ cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef int forward_depthwise(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                            int activation) noexcept nogil:
-    """Each channel with kernels of its own; a relu is fused."""
+    """Convolve each channel with its own kernels; a relu is fused."""
     cdef const Model* model = shard.run.model
     depthwise(&op.window, n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
               before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)

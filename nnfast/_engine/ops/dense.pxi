@@ -5,7 +5,7 @@ each keeps the rows of W that it updates in its cache.
 """
 
 cdef enum:
-    LARGE_KERNEL = 32768    # numbers of W, so many that it is worth two barriers to leave them where they are
+    LARGE_KERNEL = 32768    # elements of W from which split-K is worth its two barriers
 
 
 # ---- split-K -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ ctypedef struct OpFunctions:
     bint reads_data         # as the first op it can read the data's own rows
     bint has_window         # it moves a window over images
     bint whole_batch        # it looks at the batch as a whole, unless it is frozen
-    bint sums_backward      # `backward` is called even where nobody needs dX
+    bint sums_backward      # `backward` is called even if dX is not needed
 
 
 cdef OpFunctions OP_TABLE[N_OPS]

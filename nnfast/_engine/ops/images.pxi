@@ -1,7 +1,7 @@
 """The op that makes each image of another: padding, up-sampling, flips, shifts, crops."""
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
-    """The random stream of a flip, a shift or a crop; with a seed of its own that of any such layer."""
+    """The key of the random stream of a flip, shift or crop. Layers with equal seeds share a stream."""
     if op.resampling.seeded:
         return mask_key(op.resampling.seed, run.epoch, 0)
     return random_key(run, op)

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._engine import ACTIVATIONS, SLOPE_NEEDS_INPUT, core
+from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, core
 from nnfast._utils import checks
 from nnfast._utils.registry import choose
 
@@ -52,7 +52,7 @@ class Activation:
     @property
     def slope_needs_input(self) -> bool:
         """Whether its derivative is written in terms of x, not of f(x)."""
-        return self.name in SLOPE_NEEDS_INPUT
+        return self.name in NEEDS_PREACTIVATION
 
     def form(self, approximate: bool) -> Activation:
         """Return the row that Keras' ``approximate`` chooses: of gelu, which alone has another."""

@@ -130,11 +130,12 @@ class _Crossentropy(Loss):
         self._keep(from_logits=flag("from_logits", self.from_logits))
 
     def engine_loss(self, final_activation: str) -> tuple[int, bool]:
+        kind = self.kind.removeprefix("sparse_")  # the engine reads class indices as one-hot rows
         if self.from_logits:
-            return LOSSES[self.kind + "_logits"], False
+            return LOSSES[kind + "_logits"], False
         if final_activation == self.canonical:
-            return LOSSES[self.kind + "_logits"], True
-        return LOSSES[self.kind], False
+            return LOSSES[kind + "_logits"], True
+        return LOSSES[kind], False
 
 
 class MeanSquaredError(Loss):
@@ -402,7 +403,7 @@ class FunctionLoss(Loss):
     >>> history = model.fit(np.ones((8, 1)), np.ones(8), epochs=2, verbose=0)
     """
 
-    kind = "call"
+    kind = "python"
     is_function = True
 
     def __init__(self, function: Callable[[Array, Array], tuple[Any, Any]]) -> None:

@@ -9,7 +9,7 @@ Array = NDArray[Any]
 Doubles = NDArray[np.float64]
 
 COMPILER: Final[str]
-OPS: Final[dict[str, int]]
+OPS: Final[dict[str, OpTraits]]
 ACTIVATIONS: Final[dict[str, int]]
 CONSTRAINTS: Final[dict[str, int]]
 AXES: Final[dict[str, int]]
@@ -18,9 +18,24 @@ RESAMPLINGS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 PRIMITIVES: Final[dict[str, int]]
-SLOPE_NEEDS_INPUT: Final[tuple[str, ...]]
+NEEDS_PREACTIVATION: Final[set[str]]
 OK: Final[int]
 NONFINITE: Final[int]
+
+class OpTraits(Protocol):
+    """What the ops table says of an op; see the struct in program.pxd."""
+
+    kind: int
+    applies_activation: bool
+    is_activation: bool
+    training_only: bool
+    fuses_relu_backward: bool
+    copies_images: bool
+    repeats_channels: bool
+    numbers_per_line: int
+    channel_statistics: int
+    feature_statistics: int
+    sample_statistics: int
 
 def install(float32: object, float64: object) -> None: ...
 def describe(table: object) -> dict[str, Any]: ...

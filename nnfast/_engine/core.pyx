@@ -13,6 +13,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from types import SimpleNamespace
+
 from numpy import dtype as numpy_dtype, empty, ndarray
 
 from nnfast._engine.program cimport *
@@ -43,92 +45,21 @@ cdef extern from "pythread.h":
 
 COMPILER = NNFAST_COMPILER.decode()
 
-OPS = {
-    "dense": OP_DENSE,
-    "activation": OP_ACTIVATION,
-    "dropout": OP_DROPOUT,
-    "affine": OP_AFFINE,
-    "noise": OP_NOISE,
-    "standardize": OP_STANDARDIZE,
-    "batch_norm": OP_BATCH_NORM,
-    "layer_norm": OP_LAYER_NORM,
-    "resample": OP_RESAMPLE,
-    "convolution": OP_CONVOLUTION,
-    "depthwise": OP_DEPTHWISE,
-    "max_pool": OP_MAX_POOL,
-    "average_pool": OP_AVERAGE_POOL,
-}
-RESAMPLINGS = {
-    "pad": RESAMPLE_PAD,
-    "repeat": RESAMPLE_REPEAT,
-    "stretch": RESAMPLE_STRETCH,
-    "flip": RESAMPLE_FLIP,
-    "shift": RESAMPLE_SHIFT,
-    "crop": RESAMPLE_CROP,
-}
-BORDERS = {
-    "constant": BORDER_CONSTANT,
-    "nearest": BORDER_NEAREST,
-    "reflect": BORDER_REFLECT,
-    "wrap": BORDER_WRAP,
-}
-ACTIVATIONS = {
-    "linear": ACT_LINEAR,
-    "relu": ACT_RELU,
-    "tanh": ACT_TANH,
-    "sigmoid": ACT_SIGMOID,
-    "softmax": ACT_SOFTMAX,
-    "leaky_relu": ACT_LEAKY_RELU,
-    "elu": ACT_ELU,
-    "selu": ACT_SELU,
-    "gelu": ACT_GELU,
-    "gelu_tanh": ACT_GELU_TANH,
-    "silu": ACT_SILU,
-    "mish": ACT_MISH,
-    "softplus": ACT_SOFTPLUS,
-    "softsign": ACT_SOFTSIGN,
-    "hard_sigmoid": ACT_HARD_SIGMOID,
-    "exponential": ACT_EXPONENTIAL,
-}
-# Their derivative is written in terms of what they are applied to, not of their value.
-SLOPE_NEEDS_INPUT = ("gelu", "gelu_tanh", "silu", "mish")
-# Class indices are made one-hot on the way in: to the kernels they are categorical.
-LOSSES = {
-    "mean_squared_error": LOSS_MSE,
-    "binary_crossentropy": LOSS_BCE,
-    "categorical_crossentropy": LOSS_CCE,
-    "sparse_categorical_crossentropy": LOSS_CCE,
-    "binary_crossentropy_logits": LOSS_BCE_LOGITS,
-    "categorical_crossentropy_logits": LOSS_CCE_LOGITS,
-    "sparse_categorical_crossentropy_logits": LOSS_CCE_LOGITS,
-    "mean_absolute_error": LOSS_MAE,
-    "huber": LOSS_HUBER,
-    "log_cosh": LOSS_LOG_COSH,
-    "quantile": LOSS_QUANTILE,
-    "poisson": LOSS_POISSON,
-    "hinge": LOSS_HINGE,
-    "poisson_log": LOSS_POISSON_LOG,
-    "call": LOSS_CALL,
-}
-CONSTRAINTS = {"none": CONSTRAINT_NONE, "non_neg": CONSTRAINT_NON_NEG, "norm": CONSTRAINT_NORM}
-AXES = {"columns": AXIS_COLUMNS, "rows": AXIS_ROWS, "all": AXIS_ALL}
-OPTIMIZERS = {
-    "sgd": OPT_SGD,
-    "adam": OPT_ADAM,
-    "nadam": OPT_NADAM,
-    "rmsprop": OPT_RMSPROP,
-    "adagrad": OPT_ADAGRAD,
-    "lion": OPT_LION,
-}
-PRIMITIVES = {
-    "exp": MATH_EXP,
-    "log": MATH_LOG,
-    "log1p": MATH_LOG1P,
-    "tanh": MATH_TANH,
-    "sigmoid": MATH_SIGMOID,
-    "erf": MATH_ERF,
-    "erfc": MATH_ERFC,
-}
+def names_of(numbers, prefix):
+    """Return {name: number} of an enum whose members have this prefix."""
+    return {name[len(prefix):].lower(): int(number) for name, number in numbers.__members__.items()}
+
+
+ACTIVATIONS = names_of(Activation, "ACT_")
+LOSSES = names_of(Loss, "LOSS_")
+OPTIMIZERS = names_of(OptimizerKind, "OPT_")
+CONSTRAINTS = names_of(Constraint, "CONSTRAINT_")
+AXES = names_of(Axis, "AXIS_")
+RESAMPLINGS = names_of(Resample, "RESAMPLE_")
+BORDERS = names_of(Border, "BORDER_")
+PRIMITIVES = names_of(Primitive, "MATH_")
+OPS = {}                    # by name the op's traits and its number, `kind`; filled by `install`
+NEEDS_PREACTIVATION = set()     # activations whose derivative is computed from z, not from f(z)
 OK = STATUS_OK
 NONFINITE = STATUS_NONFINITE
 
@@ -174,9 +105,14 @@ ctypedef fused real:
 # ---- variants and threads ----------------------------------------------------------------------
 
 def install(float32, float64):
-    """Take the kernel tables of the chosen variant."""
+    """Take the kernel tables of the chosen variant, and what its ops and activations are."""
+    cdef int kind
     tables[0] = <const Kernels*>PyCapsule_GetPointer(float32, "nnfast.kernels")
     tables[1] = <const Kernels*>PyCapsule_GetPointer(float64, "nnfast.kernels")
+    for kind in range(tables[0].n_ops):
+        OPS[tables[0].op_name(kind).decode()] = SimpleNamespace(kind=kind, **tables[0].op_traits(kind))
+    NEEDS_PREACTIVATION.update(
+        name for name, number in ACTIVATIONS.items() if tables[0].needs_preactivation(number))
 
 
 def describe(table):

@@ -1,113 +1,10 @@
-"""The vocabulary that core and variants share: ops, model, data, run, the kernel table.
+"""The structs that core and variants share: ops, model, data, run, the kernel table.
 
 Plain structs of integers and untyped pointers. `void*` stands for the variant's real type
 (float or double); places and strides are in elements of it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-
-
-cdef enum OpKind:
-    OP_DENSE
-    OP_ACTIVATION
-    OP_DROPOUT
-    OP_AFFINE
-    OP_NOISE
-    OP_STANDARDIZE
-    OP_BATCH_NORM
-    OP_LAYER_NORM
-    OP_RESAMPLE
-    OP_CONVOLUTION
-    OP_DEPTHWISE
-    OP_MAX_POOL
-    OP_AVERAGE_POOL
-    N_OPS
-
-cdef enum Activation:
-    ACT_LINEAR
-    ACT_RELU
-    ACT_TANH
-    ACT_SIGMOID
-    ACT_SOFTMAX
-    ACT_LEAKY_RELU
-    ACT_ELU
-    ACT_SELU
-    ACT_GELU
-    ACT_GELU_TANH
-    ACT_SILU
-    ACT_MISH
-    ACT_SOFTPLUS
-    ACT_SOFTSIGN
-    ACT_HARD_SIGMOID
-    ACT_EXPONENTIAL
-
-cdef enum Loss:
-    LOSS_MSE
-    LOSS_BCE
-    LOSS_CCE
-    LOSS_BCE_LOGITS
-    LOSS_CCE_LOGITS
-    LOSS_MAE
-    LOSS_HUBER
-    LOSS_LOG_COSH
-    LOSS_QUANTILE
-    LOSS_POISSON
-    LOSS_HINGE
-    LOSS_POISSON_LOG    # half the Poisson deviance, of the logarithm of the rate
-    LOSS_PRODUCT        # Σ y·a over the batch: y is the gradient that the caller wants
-    LOSS_PEAK           # the largest output of a row; needs no y
-    LOSS_CALL           # a function of the caller's
-
-cdef enum OptimizerKind:
-    OPT_SGD
-    OPT_ADAM
-    OPT_NADAM
-    OPT_RMSPROP
-    OPT_ADAGRAD
-    OPT_LION
-
-cdef enum Constraint:
-    CONSTRAINT_NONE
-    CONSTRAINT_NON_NEG
-    CONSTRAINT_NORM
-
-cdef enum Axis:         # what a norm is taken over
-    AXIS_COLUMNS        # each column of an array
-    AXIS_ROWS           # each row
-    AXIS_ALL
-
-cdef enum Resample:     # where each row and column of the output is in the image that is read
-    RESAMPLE_PAD        # `low` further up or left, nothing outside
-    RESAMPLE_REPEAT     # a whole number of times in a row
-    RESAMPLE_STRETCH    # anywhere between: bilinear
-    # What follows is drawn for each image, in training.
-    RESAMPLE_FLIP       # in reverse order, by the toss of a coin, where `high` is not 0
-    RESAMPLE_SHIFT      # by a part of the size between `low` and `high`; then there is a border
-    RESAMPLE_CROP       # from anywhere on; where that cannot be, and in inference, its middle stretched
-
-cdef enum Border:       # what is outside of an image that is shifted
-    BORDER_CONSTANT     # `fill`
-    BORDER_NEAREST      # the last row or column
-    BORDER_REFLECT      # d c b a | a b c d | d c b a
-    BORDER_WRAP         # a b c d | a b c d | a b c d
-
-cdef enum Status:
-    STATUS_OK
-    STATUS_NONFINITE
-
-cdef enum Primitive:
-    MATH_EXP
-    MATH_LOG
-    MATH_LOG1P
-    MATH_TANH
-    MATH_SIGMOID
-    MATH_ERF
-    MATH_ERFC
-
-cdef enum InputType:
-    INPUT_FLOAT32
-    INPUT_FLOAT64
-    INPUT_UINT8
 
 
 # Parameters of one kind: `outer` matrices of rows × cols in the flat range.
@@ -120,55 +17,65 @@ ctypedef struct Array:
     int axis
     double low, high, rate  # of a norm: where it has to be, how much of the way goes a step
 
-# Rows that are images of height × width × channels: how another is made of each. Arrays are
-# of height and width.
+# Where the rows and columns of an image come from in another one. Pairs are of height and width.
 ctypedef struct Resampling:
-    int kind
-    Py_ssize_t channels
-    Py_ssize_t n_in[2]
-    Py_ssize_t n_out[2]
+    int64_t kind
+    int64_t n_in[2]
+    int64_t n_out[2]
+    int64_t channels
     double low[2]
     double high[2]
-    int border
-    int smooth          # shifts by parts of a pixel; else they are rounded
+    int64_t border
+    int64_t smooth      # shifts by fractions of a pixel; else they are rounded
     double fill
-    int seeded          # its random numbers have a key of their own
+    int64_t seeded      # its random numbers have their own key
     uint64_t seed
 
 # What a convolution or a pooling moves over images of h × w pixels and c channels, channels last.
 ctypedef struct Window:
-    Py_ssize_t h, w, c              # of an input
-    Py_ssize_t out_h, out_w, out_c  # of an output
-    Py_ssize_t kernel_h, kernel_w
-    Py_ssize_t stride_h, stride_w
-    Py_ssize_t dilation_h, dilation_w
-    Py_ssize_t top, left            # zeros before the first row and column
-    Py_ssize_t groups               # of channels, which do not mix
+    int64_t h, w, c                 # of an input
+    int64_t out_h, out_w, out_c     # of an output
+    int64_t kernel_h, kernel_w
+    int64_t stride_h, stride_w
+    int64_t dilation_h, dilation_w
+    int64_t top, left               # zeros before the first row and column
+    int64_t groups                  # of channels, which do not mix
+
+cdef enum:
+    N_SETTINGS = 16     # numbers of 8 bytes that the settings of an op may have
 
 ctypedef struct Op:
-    int kind
-    int activation      # applied to the output
+    int kind            # row of the ops table
+    int activation      # applied to the pre-activation z
+    double alpha        # of the activation
     int layer           # key of the op's random stream
-    int dx_relu         # dX leaves multiplied by relu'(x): x is the output of a relu
-    int dz_ready        # dy already holds dZ, because the next op did just that
-    int frozen          # a batch normalization that uses its moving averages in training, too
+    int applies_relu_backward   # its dX is multiplied by the derivative of the ReLU that made its input
+    int relu_backward_done      # dy already holds dZ, because the next op multiplied it
+    int frozen          # its layer is not trained: moving averages are used in training, too
     Py_ssize_t n_in, n_out
-    Py_ssize_t x, y     # slots, in elements per row of the arena
-    Py_ssize_t z        # slot of what the activation is applied to; y where it works in place
+    Py_ssize_t x, y     # offsets of tensors, in elements per row of the arena
+    Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
     Py_ssize_t ld_x, ld_y
-    Py_ssize_t dx, dy   # slots of the gradients; dx < 0: nobody needs it
-    int w, b            # arrays: kernel and bias, or gamma and beta; < 0: none
-    # dropout: alpha = rate; noise: alpha = standard deviation; affine: y = alpha·x + beta;
-    # activations: alpha; standardization: beta = 1 inverts it
-    double alpha, beta
+    Py_ssize_t dx, dy   # offsets of the gradients; dx < 0 if it is not needed
+    int w, b            # parameters: kernel and bias, or gamma and beta; < 0 if it has none
+    Py_ssize_t mean, variance   # offsets of fixed statistics and moving averages in the flat weights
     double y_l1, y_l2   # regularizer of the output
-    # normalizations
-    Py_ssize_t channels     # what has a mean and a variance of its own, n_in of them or a divisor
-    Py_ssize_t mean, variance   # places in the flat parameters of what is kept, not trained
-    Py_ssize_t s, ld_s      # statistics: a place in run.stats, or (layer norm) a slot
-    double epsilon, momentum
-    Resampling resampling
-    Window window
+    Py_ssize_t channels     # of a normalization: each has a mean and a variance; n_in or a divisor of it
+    Py_ssize_t stats, ld_stats  # its statistics: an offset in run.stats, or of a tensor
+    int64_t settings[N_SETTINGS]    # a struct of 8-byte fields, which the op's file in ops/ declares
+
+# What fusion and the plan ask of an op.
+ctypedef struct OpTraits:
+    bint applies_activation  # to what it computes, so that fusion folds an activation into it
+    bint is_activation       # it only applies an activation, and is folded into the op before
+    bint training_only       # it is the identity in inference
+    bint fuses_relu_backward     # it can multiply dX by the derivative of a ReLU
+    bint copies_images       # into a border of zeros
+    bint repeats_channels    # its copy has a channel for each channel of the output
+    int numbers_per_line    # that it keeps for each row and column of an output image
+    int channel_statistics  # numbers that a run keeps for each channel
+    int feature_statistics  # numbers that a run keeps for each input feature
+    int sample_statistics   # numbers that it keeps for each group of channels of a sample
 
 # What core has to know of an op.
 ctypedef struct OpNeeds:
@@ -264,7 +171,7 @@ ctypedef struct Run:
     Py_ssize_t scratch_size
     void* stats                 # means, variances, … of the normalizations; NULL: there are none
     int training                # dropout and noise, statistics of the batch
-    # LOSS_CALL: fills in da and value, for rows that are `first` and those that follow in the epoch;
+    # LOSS_PYTHON: fills in da and value, for rows that are `first` and those that follow in the epoch;
     # a and da have ld_out elements a row
     void (*call)(void* context, Py_ssize_t first, Py_ssize_t rows, const void* a, const double* weight,
                  void* da, double* value) noexcept nogil
@@ -308,6 +215,10 @@ ctypedef struct Kernels:
     int (*thread_limit)() noexcept nogil
     int (*threads_of_team)(int n) noexcept nogil
     int (*end_team)() noexcept nogil
+    int n_ops
+    const char* (*op_name)(int kind) noexcept nogil
+    OpTraits (*op_traits)(int kind) noexcept nogil
+    int (*needs_preactivation)(int activation) noexcept nogil
     void (*needs_of)(const Op* op, OpNeeds* needs) noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil

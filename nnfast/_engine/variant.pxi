@@ -7,9 +7,10 @@ an extension belong to its file. Only this file says what a variant consists of.
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, NAN, floor, isfinite, log, rint, sqrt
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from nnfast._engine.core cimport *
 from nnfast._engine.program cimport *
 from nnfast._engine.simd.simd cimport *
 
@@ -83,6 +84,10 @@ kernels.now = seconds_now
 kernels.thread_limit = thread_limit
 kernels.threads_of_team = threads_of_team
 kernels.end_team = end_team
+kernels.n_ops = n_ops
+kernels.op_name = op_name
+kernels.op_traits = op_traits
+kernels.needs_preactivation = needs_preactivation
 kernels.needs_of = needs_of
 kernels.train = run_train
 kernels.infer = run_infer

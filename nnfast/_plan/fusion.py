@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nnfast._plan.spec import IDENTITY, NO_WINDOW, NORMALIZATIONS, LayerSpec, Op, Shape
-
-# Ops that apply an activation to what they have computed.
-WITH_ACTIVATION = frozenset({"dense", "batch_norm", "layer_norm", "convolution", "depthwise"})
+from nnfast._engine import OPS
+from nnfast._plan.spec import IDENTITY, AffineSettings, LayerSpec, Op, Shape, Window
 
 
 class SizedOp(NamedTuple):
@@ -58,10 +56,10 @@ def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence
     scale, offset = 1.0, 0.0
     for index, layer in enumerate(layers):
         for sized in _ops_of(layer, index, shapes[index], shapes[index + 1], trained[index]):
-            op = sized.op
-            if op.kind == "affine" and not ops and not any(sized.activity):
-                scale, offset = op.alpha * scale, op.alpha * offset + op.beta
-            elif op.kind == "activation" and ops and _takes_activation(ops[-1]):
+            op, settings = sized.op, sized.op.settings
+            if isinstance(settings, AffineSettings) and not ops and not any(sized.activity):
+                scale, offset = settings.scale * scale, settings.scale * offset + settings.offset
+            elif OPS[op.kind].is_activation and ops and _takes_activation(ops[-1]):
                 folded = replace(ops[-1].op, activation=op.activation, alpha=op.alpha)
                 ops[-1] = ops[-1]._replace(op=folded, activity=sized.activity)
             else:
@@ -81,14 +79,13 @@ def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: boo
     regularizer = layer.activity_regularizer
     activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
     # Without channels there is nothing to normalize, and the engine divides by their number.
-    ops = [op for op in layer.ops(shape) if op.kind not in NORMALIZATIONS or 0 not in shape]
+    ops = [op for op in layer.ops(shape) if op.axes is None or 0 not in shape]
     if not ops and any(activity):
         ops = [IDENTITY]
     sized = []
     for op in ops:
-        if op.kind == "batch_norm":
-            op = replace(op, frozen=not trained)
-        channels = math.prod(shape[len(shape) - op.axes :]) if op.kind in NORMALIZATIONS else 0
+        channels = 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :])
+        op = replace(op, frozen=not trained)
         sized.append(SizedOp(op, index, *_sizes(op, shape, shape), channels))
     if sized:
         n_in, n_out = _sizes(sized[-1].op, shape, out)
@@ -98,15 +95,15 @@ def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: boo
 
 def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
     """Return the flat sizes of an op's input and output; its window has them if it has one."""
-    win = op.window
-    if win is NO_WINDOW:
+    win = op.settings
+    if not isinstance(win, Window):
         return math.prod(shape), math.prod(out)
     return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c
 
 
 def _takes_activation(sized: SizedOp) -> bool:
     return (
-        sized.op.kind in WITH_ACTIVATION
+        OPS[sized.op.kind].applies_activation
         and sized.op.activation == "linear"
         and not any(sized.activity)
     )
@@ -114,6 +111,6 @@ def _takes_activation(sized: SizedOp) -> bool:
 
 def _in_inference(sized: SizedOp) -> SizedOp | None:
     """Return what is left of an op outside of training; a penalty on its output is."""
-    if not sized.op.training_only:
+    if not (OPS[sized.op.kind].training_only or sized.op.training_only):
         return sized
     return sized._replace(op=IDENTITY) if any(sized.activity) else None

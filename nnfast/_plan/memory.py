@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nnfast._engine import ACTIVATIONS, OPS, SLOPE_NEEDS_INPUT
+from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, OPS
 from nnfast._plan.fusion import Fused, SizedOp
 from nnfast._plan.parameters import weight_fields
-from nnfast._plan.spec import Window
+from nnfast._plan.spec import Resampling, Window
 
 # Elements of a cache line of float32, and the lines from which on rows are an odd number of them
 # apart: an even number leaves half of the cache's sets, or less, to the columns that a tile reads.
 LINE = 16
 ODD_LINES = 4
-# Ops that can multiply their input gradient by the derivative of a relu before them.
-FUSES_RELU_BACKWARD = frozenset(OPS[kind] for kind in ("dense", "max_pool"))
-# Activations whose derivative is computed from the pre-activation.
-NEEDS_PREACTIVATION = frozenset(ACTIVATIONS[name] for name in SLOPE_NEEDS_INPUT)
-# Ops that copy images into a border of zeros.
-WITH_BORDER = frozenset(OPS[kind] for kind in ("convolution", "depthwise"))
-# That a resampling keeps for each row and column: TAP_SIZE of ``_engine/core.pyx``.
-NUMBERS_OF_TAP = 8
+
+if TYPE_CHECKING:
+    from nnfast._engine.core import OpTraits
+
+TRAITS = {traits.kind: traits for traits in OPS.values()}
 
 
 class OpTable(NamedTuple):
@@ -100,12 +97,13 @@ def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int
     """
     offsets, end = {}, 0
     for sized in ops:
-        if sized.op.kind == "batch_norm":
+        traits = OPS[sized.op.kind]
+        if traits.channel_statistics:
             offsets[sized.layer] = end, stride(sized.channels)
-            end += 5 * stride(sized.channels)
-        elif sized.op.kind == "standardize":
+            end += traits.channel_statistics * stride(sized.channels)
+        elif traits.feature_statistics:
             offsets[sized.layer] = end, stride(sized.n_in)
-            end += 3 * stride(sized.n_in)
+            end += traits.feature_statistics * stride(sized.n_in)
     return offsets, end
 
 
@@ -122,32 +120,28 @@ def describe_op(
     statistics : tuple of int or None
         Offset and length of a normalization's statistics, None where they are tensors.
     """
-    op = sized.op
+    op, traits = sized.op, OPS[sized.op.kind]
     groups = sized.n_in // sized.channels if sized.channels else 0
-    s, ld_s = statistics or (-1, stride(2 * groups))
+    stats, ld_stats = statistics or (-1, stride(traits.sample_statistics * groups))
     return {
         **dict.fromkeys(("x", "y", "z", "dx", "dy"), -1),
-        **dict.fromkeys(("dx_relu", "dz_ready"), 0),
+        **dict.fromkeys(("applies_relu_backward", "relu_backward_done"), 0),
         **weights,
-        "kind": OPS[op.kind],
+        "kind": traits.kind,
         "activation": ACTIVATIONS[op.activation],
+        "alpha": op.alpha,
         "n_in": sized.n_in,
         "n_out": sized.n_out,
         "ld_x": stride(sized.n_in),
         "ld_y": stride(sized.n_out),
         "layer": sized.layer,
         "frozen": op.frozen,
-        "alpha": op.alpha,
-        "beta": op.beta,
         "y_l1": sized.activity[0],
         "y_l2": sized.activity[1],
         "channels": sized.channels,
-        "s": s,
-        "ld_s": ld_s,
-        "epsilon": op.epsilon,
-        "momentum": op.momentum,
-        "resampling": op.resampling.entry(),
-        "window": op.window._asdict(),
+        "stats": stats,
+        "ld_stats": ld_stats,
+        "settings": op.settings,
     }
 
 
@@ -170,23 +164,25 @@ def training_table(
     placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
     for producer, op in pairwise(placed):
         penalty = producer["y_l1"] or producer["y_l2"]
-        if op["kind"] in FUSES_RELU_BACKWARD and producer["w"] >= 0 and not penalty:
-            op["dx_relu"] = int(producer["activation"] == ACTIVATIONS["relu"])
-            producer["dz_ready"] = op["dx_relu"]
+        if _traits(op).fuses_relu_backward and producer["w"] >= 0 and not penalty:
+            op["applies_relu_backward"] = int(producer["activation"] == ACTIVATIONS["relu"])
+            producer["relu_backward_done"] = op["applies_relu_backward"]
     return OpTable(placed, end)
 
 
 def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     """Return the ops with offsets of what the forward pass keeps for them, and their end."""
+    needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
     x, end = 0, ops[0]["ld_x"]
     placed = []
     for op in map(dict, ops):
-        op |= {"x": x, "y": end, "z": x if op["kind"] == OPS["activation"] else end}
+        traits = _traits(op)
+        op |= {"x": x, "y": end, "z": x if traits.is_activation else end}
         x, end = end, end + op["ld_y"]
-        if op["kind"] != OPS["activation"] and op["activation"] in NEEDS_PREACTIVATION:
+        if not traits.is_activation and op["activation"] in needs_preactivation:
             op["z"], end = end, end + op["ld_y"]
-        if op["kind"] == OPS["layer_norm"]:
-            op["s"], end = end, end + op["ld_s"]
+        if traits.sample_statistics:
+            op["stats"], end = end, end + op["ld_stats"]
         placed.append(op)
     return placed, end
 
@@ -197,24 +193,30 @@ def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
     placed = []
     for i, op in enumerate(map(dict, ops)):
         x, y = (0, widest) if i % 2 == 0 else (widest, 0)
-        op |= {"x": x, "y": y, "z": x if op["kind"] == OPS["activation"] else y}
+        op |= {"x": x, "y": y, "z": x if _traits(op).is_activation else y}
         placed.append(op)
     return OpTable(placed, 2 * widest)
 
 
-def numbers_kept(op: Mapping[str, Any]) -> int:
-    """Return the most numbers that an engine's op keeps of one kind for a sample.
+def _traits(op: Mapping[str, Any]) -> OpTraits:
+    """Return what the ops table says of an engine's op."""
+    return TRAITS[op["kind"]]
+
+
+def numbers_kept(sized: SizedOp) -> int:
+    """Return the most numbers that an op keeps of one kind for a sample.
 
     Its input, its output, an image with its border, or a resampling's rows and columns.
     """
-    numbers: int = max(op["n_in"], op["n_out"])
-    if op["kind"] == OPS["resample"]:
-        numbers = max(numbers, NUMBERS_OF_TAP * sum(op["resampling"]["n_out"]))
-    elif op["kind"] in WITH_BORDER:
-        win = Window(**op["window"])
+    traits, settings = OPS[sized.op.kind], sized.op.settings
+    numbers = max(sized.n_in, sized.n_out)
+    if isinstance(settings, Resampling):
+        numbers = max(numbers, traits.numbers_per_line * sum(settings.n_out))
+    elif isinstance(settings, Window) and traits.copies_images:
+        win = settings
         rows = (win.out_h - 1) * win.stride_h + (win.kernel_h - 1) * win.dilation_h + 1
         cols = (win.out_w - 1) * win.stride_w + (win.kernel_w - 1) * win.dilation_w + 1
-        channels = win.out_c if op["kind"] == OPS["depthwise"] else win.c
+        channels = win.out_c if traits.repeats_channels else win.c
         bordered = max(rows, win.top + win.h) * max(cols, win.left + win.w) * channels
         numbers = max(numbers, bordered)
     return numbers

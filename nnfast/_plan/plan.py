@@ -49,6 +49,8 @@ class Plan:
         Elements of the arena per row of the batch.
     out, infer_out : int
         Offset of the predictions in a row of the arena.
+    most_kept : int
+        The most numbers that an op of inference keeps of one kind for a sample.
     n_stats : int
         Numbers that the normalizations work with.
     arrays : list of dict
@@ -75,6 +77,7 @@ class Plan:
     infer_out: int
     sensitivity_ops: list[dict[str, Any]]
     sensitivity_width: int
+    most_kept: int
     n_stats: int
     arrays: list[dict[str, Any]]
     parameters: tuple[Parameter, ...]
@@ -86,7 +89,7 @@ class Plan:
 
         Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
         """
-        return max(self.n_stats, *map(numbers_kept, self.infer_ops))
+        return max(self.n_stats, self.most_kept)
 
     @property
     def has_untrained_slots(self) -> bool:
@@ -171,6 +174,7 @@ def compile_plan(
         infer_out=tables.inference.out,
         sensitivity_ops=tables.input_gradient.ops,
         sensitivity_width=tables.input_gradient.width,
+        most_kept=max(map(numbers_kept, fused.inference)),
         n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in arrays],
         parameters=parameters,

@@ -1,15 +1,13 @@
 """What a layer says of itself: its operations and its weights.
 
-Takes nothing but the engine's names of ops. Gives `Op` and `Weight`, which layers make and the
+Gives `Op` and `Weight`, which layers make and the
 other modules read, and `LayerSpec`, what they ask of a layer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from nnfast._engine import BORDERS, RESAMPLINGS
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from nnfast.constraints import Constraint
@@ -17,6 +15,30 @@ if TYPE_CHECKING:
     from nnfast.regularizers import L1L2
 
 Shape = tuple[int, ...]
+
+
+class Settings(Protocol):
+    """The settings of an op: a NamedTuple of the same name and fields as the engine's struct.
+
+    A field is an int, a bool, a float, or a pair of numbers; the engine goes by its annotation.
+    """
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+
+class NoSettings(NamedTuple):
+    """The settings of an op that needs none."""
+
+
+NO_SETTINGS = NoSettings()
+
+
+class AffineSettings(NamedTuple):
+    """Of y = scale·x + offset."""
+
+    scale: float
+    offset: float
 
 
 class Window(NamedTuple):
@@ -43,34 +65,25 @@ class Window(NamedTuple):
     groups: int = 1
 
 
-NO_WINDOW = Window(*[0] * 15)
-
-
 class Resampling(NamedTuple):
-    """How an image is made of another; see `Resample` in ``_engine/program.pxd``.
+    """Where the rows and columns of an image come from in another one.
 
-    Pairs are of height and width. `kind` is a key of `nnfast._engine.RESAMPLINGS`, `border` of
-    `nnfast._engine.BORDERS`; `seed` is the key of its random numbers, None: the model's.
+    Pairs are of height and width. `kind` is a number of `nnfast._engine.RESAMPLINGS` and `border`
+    one of `nnfast._engine.BORDERS`; `seed` is the key of its random numbers if it is `seeded`, else
+    the model's seed is.
     """
 
-    kind: str
+    kind: int
     n_in: tuple[int, int]
     n_out: tuple[int, int]
     channels: int
     low: tuple[float, float] = (0.0, 0.0)
     high: tuple[float, float] = (0.0, 0.0)
-    border: str = "constant"
+    border: int = 0
     smooth: bool = False
     fill: float = 0.0
-    seed: int | None = None
-
-    def entry(self) -> dict[str, Any]:
-        """Return the engine's description."""
-        numbers = {"kind": RESAMPLINGS[self.kind], "border": BORDERS[self.border]}
-        return self._asdict() | numbers | {"seeded": self.seed is not None, "seed": self.seed or 0}
-
-
-NO_RESAMPLING = Resampling("pad", (0, 0), (0, 0), 0)
+    seeded: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,46 +95,33 @@ class Op:
     kind : str
         A key of `nnfast._engine.OPS`.
     activation : str
-        Of dense and activation ops.
-    alpha, beta : float
-        The rate of a dropout, the standard deviation of a noise; y = alpha·x + beta of an affine
-        op; alpha of an activation; beta = 1 inverts a standardize op.
-    axes : int
-        Of a normalization: how many of the last axes have statistics of their own.
-    epsilon, momentum : float
-        Of a normalization.
-    resampling : Resampling
-        Of a resample op.
-    window : Window
-        Of a convolution or a pooling.
+        Applied to what it computes.
+    alpha : float
+        The parameter of the activation.
+    settings : Settings
+        Of this kind of op.
+    axes : int or None
+        Of a normalization: how many of the last axes have their own statistics; None of other ops.
     weights : tuple of str or None
         Names of the layer's weights that the op has; None: all of them.
+    training_only : bool
+        Whether these settings make it the identity in inference.
     frozen : bool
-        Of a batch normalization: it uses its moving averages in training, too.
+        Whether its layer is not trained. A frozen batch normalization uses its moving averages in
+        training, too.
     """
 
     kind: str
     activation: str = "linear"
     alpha: float = 0.0
-    beta: float = 0.0
-    axes: int = 0
-    epsilon: float = 0.0
-    momentum: float = 0.0
-    resampling: Resampling = NO_RESAMPLING
-    window: Window = NO_WINDOW
+    settings: Settings = NO_SETTINGS
+    axes: int | None = None
     weights: tuple[str, ...] | None = None
+    training_only: bool = False
     frozen: bool = False
 
-    @property
-    def training_only(self) -> bool:
-        """Whether it does nothing in inference."""
-        return self.kind in TRAINING_ONLY or self.resampling.kind in TRAINING_ONLY
 
-
-IDENTITY = Op("affine", alpha=1.0)
-
-TRAINING_ONLY = frozenset({"dropout", "noise", "flip", "shift"})
-NORMALIZATIONS = frozenset({"standardize", "batch_norm", "layer_norm"})
+IDENTITY = Op("affine", settings=AffineSettings(1.0, 0.0))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from nnfast._engine import BORDERS
-from nnfast._plan.spec import Op
+from nnfast._plan.spec import AffineSettings, Op
 from nnfast._utils.checks import Shape, integer, real
 from nnfast._utils.registry import choose
 from nnfast.layers.layer import Layer, LayerOptions
@@ -38,7 +38,7 @@ class Rescaling(Layer):
         self.offset = real("offset", offset)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("affine", alpha=self.scale, beta=self.offset)]
+        return [Op("affine", settings=AffineSettings(self.scale, self.offset))]
 
 
 class RandomFlip(Resampled):
@@ -80,7 +80,9 @@ class RandomFlip(Resampled):
         self.data_format = channels_last(data_format)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return self._resample("flip", input_shape, high=MODES[self.mode], seed=self.seed)
+        return self._resample(
+            "flip", input_shape, high=MODES[self.mode], seed=self.seed, training_only=True
+        )
 
 
 class RandomTranslation(Resampled):
@@ -152,6 +154,7 @@ class RandomTranslation(Resampled):
             smooth=INTERPOLATIONS[self.interpolation],
             fill=self.fill_value if self.fill_mode == "constant" else 0.0,
             seed=self.seed,
+            training_only=True,
         )
 
 

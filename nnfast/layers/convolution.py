@@ -105,7 +105,7 @@ class _Conv(_Convolution):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         win = self._window(input_shape, self.filters, self.groups)
-        return [Op("convolution", self.activation.name, self.activation.alpha, window=win)]
+        return [Op("convolution", self.activation.name, self.activation.alpha, settings=win)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = (*self._kernel, input_shape[-1] // self.groups, self.filters)
@@ -260,7 +260,7 @@ class DepthwiseConv2D(_Convolution):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         win = self._window(input_shape, input_shape[-1] * self.depth_multiplier)
-        return [Op("depthwise", self.activation.name, self.activation.alpha, window=win)]
+        return [Op("depthwise", self.activation.name, self.activation.alpha, settings=win)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         channels = input_shape[-1]
@@ -362,12 +362,12 @@ class SeparableConv2D(_Convolution):
         _, _, _, h, w, c, *_ = depthwise
         pointwise = type(depthwise)(h, w, c, h, w, self.filters, 1, 1)
         return [
-            Op("depthwise", window=depthwise, weights=("depthwise_kernel",)),
+            Op("depthwise", settings=depthwise, weights=("depthwise_kernel",)),
             Op(
                 "convolution",
                 self.activation.name,
                 self.activation.alpha,
-                window=pointwise,
+                settings=pointwise,
                 weights=("pointwise_kernel", "bias"),
             ),
         ]

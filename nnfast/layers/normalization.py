@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,26 @@ from nnfast._utils.checks import Shape, flag, integer, real
 from nnfast.layers.layer import Layer, LayerOptions
 
 Floats = NDArray[np.float64]
+
+
+class BatchNormSettings(NamedTuple):
+    """Of a batch normalization."""
+
+    epsilon: float
+    momentum: float
+
+
+class LayerNormSettings(NamedTuple):
+    """Of a layer normalization."""
+
+    epsilon: float
+
+
+class StandardizeSettings(NamedTuple):
+    """Of a normalization by fixed statistics."""
+
+    invert: bool
+
 
 # Rows of a data set that `Normalization.adapt` works on at a time.
 _ADAPT_ROWS = 4096
@@ -155,7 +175,7 @@ class BatchNormalization(_Scaled):
         self.moving_variance_initializer = initializers.resolve(moving_variance_initializer)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("batch_norm", epsilon=self.epsilon, momentum=self.momentum, axes=1)]
+        return [Op("batch_norm", settings=BatchNormSettings(self.epsilon, self.momentum), axes=1)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]
@@ -228,7 +248,7 @@ class LayerNormalization(_Scaled):
         self._configure_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("layer_norm", epsilon=self.epsilon, axes=len(self.axes))]
+        return [Op("layer_norm", settings=LayerNormSettings(self.epsilon), axes=len(self.axes))]
 
 
 class Normalization(Layer):
@@ -359,7 +379,7 @@ class Normalization(Layer):
         return input_shape
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("standardize", axes=len(self.axes), beta=float(self.invert))]
+        return [Op("standardize", settings=StandardizeSettings(self.invert), axes=len(self.axes))]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         sizes = _last_axes(self, self.axes, input_shape)

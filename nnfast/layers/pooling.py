@@ -37,7 +37,7 @@ class _Pooling(Windowed):
         return self._outputs(self._window(input_shape, input_shape[-1]))
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op(self._kind, window=self._window(input_shape, input_shape[-1]))]
+        return [Op(self._kind, settings=self._window(input_shape, input_shape[-1]))]
 
 
 class MaxPooling2D(_Pooling):
@@ -151,7 +151,7 @@ class _GlobalPooling(Windowed):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         h, w, c = (1,) * (2 - self.rank) + input_shape
-        return [Op(self._kind, window=Window(h, w, c, 1, 1, c, h, w))]
+        return [Op(self._kind, settings=Window(h, w, c, 1, 1, c, h, w))]
 
 
 class GlobalAveragePooling2D(_GlobalPooling):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from nnfast import regularizers
 from nnfast._plan.spec import Op
 from nnfast._utils.checks import Shape, real
 from nnfast.layers.layer import Layer, LayerOptions
+
+
+class DropoutSettings(NamedTuple):
+    """Of a dropout."""
+
+    rate: float
+
+
+class NoiseSettings(NamedTuple):
+    """Of additive Gaussian noise."""
+
+    stddev: float
 
 
 class Dropout(Layer):
@@ -37,7 +49,7 @@ class Dropout(Layer):
         self.rate = real("rate", rate, low=0.0, below=1.0)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("dropout", alpha=self.rate)] if self.rate else []
+        return [Op("dropout", settings=DropoutSettings(self.rate))] if self.rate else []
 
 
 class GaussianNoise(Layer):
@@ -66,7 +78,7 @@ class GaussianNoise(Layer):
         self.stddev = real("stddev", stddev, low=0.0)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("noise", alpha=self.stddev)] if self.stddev else []
+        return [Op("noise", settings=NoiseSettings(self.stddev))] if self.stddev else []
 
 
 class ActivityRegularization(Layer):

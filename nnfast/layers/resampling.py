@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnfast._engine import BORDERS, RESAMPLINGS
 from nnfast._plan.spec import Op, Resampling
 from nnfast._utils.checks import Shape, integer
 from nnfast.layers.layer import Layer
@@ -34,12 +35,23 @@ class Resampled(Layer):
     def infer_shape(self, input_shape: Shape) -> Shape:
         return self._image(input_shape)
 
-    def _resample(self, kind: str, shape: Shape, **numbers: Any) -> list[Op]:
-        """Return the op of inputs of a shape."""
+    def _resample(
+        self,
+        kind: str,
+        shape: Shape,
+        *,
+        seed: int | None = None,
+        border: str = "constant",
+        training_only: bool = False,
+        **settings: Any,
+    ) -> list[Op]:
+        """Return the op that resamples inputs of a shape; see `Resampling` for its settings."""
         height, width, channels = self._image(shape)
         after = self.infer_shape(shape)
         sizes = (height, width), (after[0], after[1]), channels
-        return [Op("resample", resampling=Resampling(kind, *sizes, **numbers))]
+        settings |= {"border": BORDERS[border], "seeded": seed is not None, "seed": seed or 0}
+        resampling = Resampling(RESAMPLINGS[kind], *sizes, **settings)
+        return [Op("resample", settings=resampling, training_only=training_only)]
 
 
 def pair(name: str, value: object, minimum: int) -> tuple[int, int]:

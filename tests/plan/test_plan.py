@@ -17,7 +17,7 @@ from nnfast import _engine, layers, regularizers
 from nnfast._plan.memory import LINE, ODD_LINES, stride
 from nnfast._plan.plan import Plan, compile_plan
 
-KINDS = {number: name for name, number in _engine.OPS.items()}
+KINDS = {traits.kind: name for name, traits in _engine.OPS.items()}
 
 
 # The fields of an op that stand for a weight, and its name.
@@ -137,7 +137,7 @@ def training_slots(plan: Plan, ops: list[dict[str, Any]]) -> list[Slot]:
         if op["z"] not in (op["x"], op["y"]):
             slots.append(Slot(f"what y of {i} is made of", op["z"], op["ld_y"], i, end))
         if KINDS[op["kind"]] == "layer_norm":
-            slots.append(Slot(f"means and roots of {i}", op["s"], op["ld_s"], i, end))
+            slots.append(Slot(f"means and roots of {i}", op["stats"], op["ld_stats"], i, end))
         if op["dy"] >= 0:
             slots.append(Slot(f"dy of {i}", op["dy"], op["ld_y"], 2 * n - i - 1, end))
     if ops[0]["dx"] >= 0:
@@ -191,7 +191,7 @@ def test_slots(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
     assert_apart(training_slots(plan, plan.sensitivity_ops), plan.sensitivity_width)
     assert_apart(inference_slots(plan), plan.infer_width)
     assert not {KINDS[op["kind"]] for op in plan.infer_ops} & {"dropout", "noise"}
-    drawn = {op["resampling"]["kind"] for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
+    drawn = {op["settings"].kind for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
     assert not drawn & {_engine.RESAMPLINGS["flip"], _engine.RESAMPLINGS["shift"]}
 
 
@@ -292,7 +292,7 @@ def test_statistics_are_apart(chain: tuple[list[layers.Layer], tuple[int, ...]])
     plan = compile_plan(*chain)
     numbers = {"batch_norm": 5, "standardize": 3}
     slots = [
-        Slot(KINDS[op["kind"]], op["s"] + k * op["ld_s"], op["ld_s"], 0, 0)
+        Slot(KINDS[op["kind"]], op["stats"] + k * op["ld_stats"], op["ld_stats"], 0, 0)
         for op in plan.ops
         for k in range(numbers.get(KINDS[op["kind"]], 0))
     ]
@@ -301,12 +301,12 @@ def test_statistics_are_apart(chain: tuple[list[layers.Layer], tuple[int, ...]])
     for op in plan.ops:
         if KINDS[op["kind"]] in numbers:
             wide = op["channels"] if KINDS[op["kind"]] == "batch_norm" else op["n_in"]
-            assert op["ld_s"] >= wide
+            assert op["ld_stats"] >= wide
         if KINDS[op["kind"]] in (*numbers, "layer_norm") and op["n_in"]:
             assert op["n_in"] % op["channels"] == 0
-    same = [(op["layer"], op["s"]) for op in plan.ops if KINDS[op["kind"]] in numbers]
+    same = [(op["layer"], op["stats"]) for op in plan.ops if KINDS[op["kind"]] in numbers]
     for ops in (plan.infer_ops, plan.sensitivity_ops):
-        assert same == [(op["layer"], op["s"]) for op in ops if KINDS[op["kind"]] in numbers]
+        assert same == [(op["layer"], op["stats"]) for op in ops if KINDS[op["kind"]] in numbers]
 
 
 @settings(max_examples=40, deadline=None)

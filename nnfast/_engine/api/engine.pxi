@@ -55,13 +55,13 @@ cdef class Engine(CompiledModel):
         self.infer_trial = PassTrial()
         self.gradient_trial = PassTrial()
         self.sensitivity_trial = PassTrial()
-        self.product.kind = LOSS_PRODUCT
+        self.product.kind = LOSS_SUPPLIED_GRADIENT
         self.product.target_scale = 1
-        self.peak.kind = LOSS_PEAK
+        self.peak.kind = LOSS_MAXIMUM_OUTPUT
         self.product.value_scale = self.product.slope_scale = 1
         self.peak.value_scale = self.peak.slope_scale = 1
         self.product.limit = self.peak.limit = INFINITY
-        self.set_loss(LOSS_MSE, False)
+        self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
 
     cdef _take_tables(self, plan):
         """The plan's chains and arrays. Nothing is changed where there is no memory for them."""
@@ -143,7 +143,7 @@ cdef class Engine(CompiledModel):
                  double slope_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
         """levels: one number for every column, or one each, or of `new_levels`.
 
-        function: the loss of kind LOSS_CALL; it is called with (targets, rows, outputs, weight, value,
+        function: the loss of kind LOSS_PYTHON; it is called with (targets, rows, outputs, weight, value,
         gradient), targets those of Data, rows the numbers of the batch's rows in them, and fills in the
         last two.
 
@@ -152,8 +152,8 @@ cdef class Engine(CompiledModel):
         of the weights instead of the number of rows, and the regularizers are divided by it, too.
         """
         self.refuse_if_busy()
-        if (kind == LOSS_CALL) != (function is not None):
-            raise ValueError("a loss of kind LOSS_CALL needs its function, others have none")
+        if (kind == LOSS_PYTHON) != (function is not None):
+            raise ValueError("a loss of kind LOSS_PYTHON needs its function, others have none")
         self.function = function
         self._levels = levels if isinstance(levels, Buffer) else self.new_levels(levels)
         self.model.loss.levels = self._levels.data
@@ -213,7 +213,7 @@ cdef class Engine(CompiledModel):
 
     cdef bint wants_whole(self):
         """Whether something looks at the batch as a whole."""
-        return self.model.batch_norms or self.model.loss.kind == LOSS_CALL
+        return self.model.batch_norms or self.model.loss.kind == LOSS_PYTHON
 
     cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
         """Chunks of a step of this many rows, whose gradients are added up. By shape alone.

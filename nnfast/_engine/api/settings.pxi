@@ -55,6 +55,27 @@ cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
     return buffer
 
 
+cdef list packed(settings):
+    """Return the fields of an op's settings as the engine's struct has them: 8 bytes each, as integers.
+
+    A field is a double if it is annotated so, else an integer; a pair takes two of them.
+    """
+    cdef int64_t[N_SETTINGS] words
+    cdef int i = 0
+    memset(words, 0, sizeof(words))
+    for name, kind in type(settings).__annotations__.items():
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if i == N_SETTINGS:
+                raise ValueError(f"an op may have {N_SETTINGS} settings; received {settings}")
+            if "float" in str(kind):
+                (<double*>words)[i] = number
+            else:
+                words[i] = <int64_t><uint64_t>(int(number) & 0xFFFFFFFFFFFFFFFF)
+            i += 1
+    return [words[i] for i in range(N_SETTINGS)]
+
+
 cdef Chain chain_of(list ops, width, out, list memory) except *:
     """Return a chain whose op table has its own memory, which is appended to the list."""
     cdef Chain chain
@@ -62,7 +83,7 @@ cdef Chain chain_of(list ops, width, out, list memory) except *:
     cdef int i
     chain.ops = <Op*>table.data
     for i, op in enumerate(ops):
-        chain.ops[i] = op
+        chain.ops[i] = {**op, "settings": packed(op["settings"])}
     memory.append(table)
     chain.n_ops = len(ops)
     chain.width = width

@@ -41,7 +41,7 @@ cdef class Workspace:
         self.levels = engine._levels
 
     cdef refuse_function(self):
-        if self.model.loss.kind == LOSS_CALL:
+        if self.model.loss.kind == LOSS_PYTHON:
             raise RuntimeError("a loss that is a function is called by whoever wants its value")
 
     cdef prepare(self, CompiledModel engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):

@@ -21,7 +21,7 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
     cdef const Model* model = run.model
     cdef const Block* block = shard.block
     cdef Py_ssize_t r, ld = model.ld_out
-    if run.objective.kind == LOSS_CALL:
+    if run.objective.kind == LOSS_PYTHON:
         team_wait(run)
         if shard.thread == 0:
             restore_float_mode(run.float_mode)

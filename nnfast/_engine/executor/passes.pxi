@@ -31,10 +31,10 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
     for i in range(run.chain.n_ops - 1, -1, -1):
         op = &run.chain.ops[i]
         dy = output_gradient(shard, op)
-        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_PEAK:
+        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
             add_activity_gradient(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y,
                                   scale * op.y_l1, scale * op.y_l2, dy)
-        if not (op.dz_ready or (run.objective.fused and i == run.chain.n_ops - 1)):
+        if not (op.relu_backward_done or (run.objective.fused and i == run.chain.n_ops - 1)):
             activation_backward(op.activation, op.alpha, n_rows(shard), op.n_out,
                                 before_activation(shard, op),
                                 output_of(shard, op), dy, dy, op.ld_y)

@@ -10,8 +10,8 @@ cdef extern from *:
     const double SELU_SCALE, SELU_ALPHA, GELU_A, GELU_B
 
 
-cdef inline bint slope_needs_input(int activation) noexcept nogil:
-    """f'(z) of these cannot be had from f(z): they have a slot for z."""
+cdef int needs_preactivation(int activation) noexcept nogil:
+    """Whether f'(z) is computed from z because f(z) does not determine it."""
     return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
 
 
@@ -63,7 +63,7 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
 
 
 cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcept nogil:
-    """f'(z), from v = z where slope_needs_input, else from v = f(z)."""
+    """f'(z), from v = z where needs_preactivation, else from v = f(z)."""
     cdef vreal one = vsplat(1), zero = vsplat(0), s
     if activation == ACT_RELU:
         return vselect(vgt(v, zero), one, zero)
@@ -116,7 +116,7 @@ cdef inline void map_backward(int activation, vreal alpha, Py_ssize_t m, Py_ssiz
                               const real* z, const real* y, const real* dy, real* dz,
                               Py_ssize_t ld) noexcept nogil:
     cdef Py_ssize_t i, j, p
-    cdef const real* v = z if slope_needs_input(activation) else y
+    cdef const real* v = z if needs_preactivation(activation) else y
     for i in range(m):
         for j in range(ceil_div(n, VLEN)):
             p = i * ld + j * VLEN

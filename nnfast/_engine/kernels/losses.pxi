@@ -20,9 +20,9 @@ cdef inline vreal inside_clip(vreal p, vreal slope) noexcept nogil:
 cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept nogil:
     """The losses that are a mean over the row's elements: the value of one element."""
     cdef vreal p, d = a - y
-    if kind == LOSS_MSE:
+    if kind == LOSS_MEAN_SQUARED_ERROR:
         return d * d
-    elif kind == LOSS_MAE:
+    elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
         return vabs(d)
     elif kind == LOSS_HUBER:
         p = vmin(level, vabs(d))
@@ -37,7 +37,7 @@ cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept n
         return vmax(vsplat(0), vsplat(1) - y * a)
     elif kind == LOSS_POISSON_LOG:
         return (v_exp(a) - y * a) + (y * v_log(vmax(vsplat(<real>1e-30), y)) - y)
-    elif kind == LOSS_BCE:
+    elif kind == LOSS_BINARY_CROSSENTROPY:
         p = clip_probability(a)
         return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
     return (vmax(vsplat(0), a) - a * y) + v_log1p_unit(v_exp(-vabs(a)))
@@ -51,9 +51,9 @@ cdef inline vreal sign(vreal d, vreal above, vreal below) noexcept nogil:
 cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept nogil:
     """Its derivative with respect to a."""
     cdef vreal p, d = a - y
-    if kind == LOSS_MSE:
+    if kind == LOSS_MEAN_SQUARED_ERROR:
         return vsplat(2) * d
-    elif kind == LOSS_MAE:
+    elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
         return sign(d, vsplat(1), vsplat(-1))
     elif kind == LOSS_HUBER:
         return vmax(-level, vmin(level, d))
@@ -67,7 +67,7 @@ cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept n
         return vselect(vgt(vsplat(1), y * a), -y, vsplat(0))
     elif kind == LOSS_POISSON_LOG:
         return v_exp(a) - y
-    elif kind == LOSS_BCE:
+    elif kind == LOSS_BINARY_CROSSENTROPY:
         p = clip_probability(a)
         return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
     return v_sigmoid(a) - y
@@ -296,10 +296,10 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
     cdef const real* yr = <const real*>y
     cdef const real* levels = <const real*>o.levels
     cdef real* dar = <real*>da
-    if o.kind == LOSS_MSE:
-        mean_loss(LOSS_MSE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
-    elif o.kind == LOSS_MAE:
-        mean_loss(LOSS_MAE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    if o.kind == LOSS_MEAN_SQUARED_ERROR:
+        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_MEAN_ABSOLUTE_ERROR:
+        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_HUBER:
         mean_loss(LOSS_HUBER, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_LOG_COSH:
@@ -312,17 +312,17 @@ cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* 
         mean_loss(LOSS_HINGE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
     elif o.kind == LOSS_POISSON_LOG:
         mean_loss(LOSS_POISSON_LOG, levels, m, n, ar, yr, ld, weight, scale, dar, value)
-    elif o.kind == LOSS_BCE:
-        mean_loss(LOSS_BCE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
-    elif o.kind == LOSS_BCE_LOGITS:
-        mean_loss(LOSS_BCE_LOGITS, levels, m, n, ar, yr, ld, weight, scale, dar, value)
-    elif o.kind == LOSS_CCE:
+    elif o.kind == LOSS_BINARY_CROSSENTROPY:
+        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_BINARY_CROSSENTROPY_LOGITS:
+        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+    elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY:
         crossentropy(m, n, ar, yr, ld, weight, scale, dar, value)
-    elif o.kind == LOSS_CCE_LOGITS:
+    elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY_LOGITS:
         crossentropy_logits(m, n, ar, yr, ld, weight, scale, dar, value, <real*>scratch)
-    elif o.kind == LOSS_PRODUCT:
+    elif o.kind == LOSS_SUPPLIED_GRADIENT:
         given_gradient(m, n, ar, yr, ld, dar, value)
-    elif o.kind == LOSS_PEAK:
+    elif o.kind == LOSS_MAXIMUM_OUTPUT:
         maximum_output(m, n, ar, ld, scale, dar, value)
 
 

@@ -59,13 +59,14 @@ cdef void team_wait(const Run* run) noexcept nogil:
 
 cdef enum Statistic:
     STAT_MEAN, STAT_RSTD
-    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA  # of a batch
-    STAT_SHIFT = 2                          # of fixed statistics
+    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA, N_BATCH_STATS   # of a batch
+    STAT_SHIFT = 2, N_FIXED_STATS                           # of fixed statistics
+    N_ROW_STATS = 2                                         # of each group of a row: mean and rstd
 
 
 cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
     """One number for each channel."""
-    return <real*>run.stats + op.s + which * op.ld_s
+    return <real*>run.stats + op.stats + which * op.ld_stats
 
 
 # ---- parameters ----------------------------------------------------------------------------------
@@ -142,6 +143,18 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
         store_cols(grads + p, total, cols)
 
 
+# ---- settings ------------------------------------------------------------------------------------
+
+cdef inline const void* settings_of(const Op* op) noexcept nogil:
+    """The settings, to be cast to the struct of this kind of op."""
+    return op.settings
+
+
+cdef inline const Window* window_of(const Op* op) noexcept nogil:
+    """The settings of an op that moves a window over images."""
+    return <const Window*>settings_of(op)
+
+
 cdef double window_flops(const Op* op) noexcept nogil:
-    """An operation for each pixel of each window, and another."""
-    return 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w
+    """Two operations for each pixel of each window."""
+    return 2.0 * op.n_out * window_of(op).kernel_h * window_of(op).kernel_w

@@ -4,13 +4,13 @@ cdef int forward_convolution(const Shard* shard, const Op* op, const real* x, Py
                              int activation) noexcept nogil:
     """z = conv(x, W) + b; a relu is fused."""
     cdef const Model* model = shard.run.model
-    convolve(&op.window, n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
+    convolve(window_of(op), n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
              before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
-    convolve_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y,
+    convolve_input(window_of(op), n_rows(shard), output_gradient(shard, op), op.ld_y,
                    array(shard.run.model, op.w),
                    input_gradient(shard, op), op.ld_x, shard.scratch)
 
@@ -19,13 +19,13 @@ cdef int forward_depthwise(const Shard* shard, const Op* op, const real* x, Py_s
                            int activation) noexcept nogil:
     """Convolve each channel with its own kernels; a relu is fused."""
     cdef const Model* model = shard.run.model
-    depthwise(&op.window, n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
+    depthwise(window_of(op), n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
               before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
-    depthwise_input(&op.window, n_rows(shard), output_gradient(shard, op), op.ld_y,
+    depthwise_input(window_of(op), n_rows(shard), output_gradient(shard, op), op.ld_y,
                     array(shard.run.model, op.w),
                     input_gradient(shard, op), op.ld_x, shard.scratch)
 
@@ -39,7 +39,7 @@ ctypedef void (*WeightGradient)(const Window* win, Py_ssize_t m, const real* x, 
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
     """Of a convolution's kernel as a matrix with a column for each output channel."""
-    return array_size(&model.arrays[op.w]) // op.window.out_c
+    return array_size(&model.arrays[op.w]) // window_of(op).out_c
 
 
 cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate,
@@ -49,20 +49,20 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
     cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
     cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
     cdef Py_ssize_t k = filter_rows(model, op)
-    weight_gradient(&op.window, rows.m, x, op.ld_x, dz, op.ld_y,
+    weight_gradient(window_of(op), rows.m, x, op.ld_x, dz, op.ld_y,
                     split_begin(k, TILE_M, shard.thread, shard.n_threads),
                     split_begin(k, TILE_M, shard.thread + 1, shard.n_threads),
                     gradient_of(model, op.w, grads),
                     accumulate, shard.scratch)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        convolve_bias(&op.window, rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+        convolve_bias(window_of(op), rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
 cdef void update_filters(const Shard* shard, const Op* op, const Step* step,
                          WeightGradient weight_gradient) noexcept nogil:
     """Gradient and step of the thread's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = shard.run.model
-    cdef Py_ssize_t k = filter_rows(model, op), cols = op.window.out_c
+    cdef Py_ssize_t k = filter_rows(model, op), cols = window_of(op).out_c
     cdef Py_ssize_t k0 = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t k1 = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
     # A batch of images that threads share is one micro-batch.
@@ -97,12 +97,12 @@ cdef void update_depthwise(const Shard* shard, const Op* op, const Step* step) n
 # ---- scratch and work ----------------------------------------------------------------------------
 
 cdef Py_ssize_t scratch_convolution(const Op* op) noexcept nogil:
-    return convolution_scratch(&op.window)
+    return convolution_scratch(window_of(op))
 
 
 cdef double flops_convolution(const Op* op) noexcept nogil:
-    return 2.0 * op.n_out * op.window.kernel_h * op.window.kernel_w * (op.window.c // op.window.groups)
+    return 2.0 * op.n_out * window_of(op).kernel_h * window_of(op).kernel_w * (window_of(op).c // window_of(op).groups)
 
 
 cdef Py_ssize_t scratch_depthwise(const Op* op) noexcept nogil:
-    return depthwise_scratch(&op.window)
+    return depthwise_scratch(window_of(op))

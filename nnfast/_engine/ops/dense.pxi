@@ -69,7 +69,7 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
         dense_input_gradient(shard.rows, end - j, op.n_out, address(block, op.dy, 0, op.ld_y), op.ld_y,
                              array(shard.run.model, op.w) + j * op.n_out,
                              address(block, op.dx, 0, op.ld_x) + j,
-                             op.ld_x, address(block, op.x, 0, op.ld_x) + j if op.dx_relu else NULL,
+                             op.ld_x, address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
                              shard.scratch)
     team_wait(shard.run)
 
@@ -96,7 +96,7 @@ cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
         return
     dense_input_gradient(n_rows(shard), op.n_in, op.n_out, output_gradient(shard, op), op.ld_y,
                          array(shard.run.model, op.w), input_gradient(shard, op), op.ld_x,
-                         input_of(shard, op) if op.dx_relu else NULL, shard.scratch)
+                         input_of(shard, op) if op.applies_relu_backward else NULL, shard.scratch)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------

@@ -1,5 +1,15 @@
 """Ops that go through their input element by element: activation, affine, dropout, noise."""
 
+ctypedef struct AffineSettings:
+    double scale, offset
+
+ctypedef struct DropoutSettings:
+    double rate
+
+ctypedef struct NoiseSettings:
+    double stddev
+
+
 cdef int forward_activation(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                             int activation) noexcept nogil:
     """The pass applies the activation."""
@@ -14,16 +24,17 @@ cdef void backward_copy(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef int forward_affine(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                         int activation) noexcept nogil:
-    """y = alpha·x + beta."""
-    affine(n_rows(shard), op.n_in, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y, op.alpha,
-           op.beta)
+    """y = scale·x + offset."""
+    cdef const AffineSettings* settings = <const AffineSettings*>settings_of(op)
+    affine(n_rows(shard), op.n_in, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y,
+           settings.scale, settings.offset)
     return activation
 
 
 cdef void backward_affine(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = alpha·dY."""
+    """dX = scale·dY."""
     affine(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op), op.ld_x,
-           op.alpha, 0)
+           (<const AffineSettings*>settings_of(op)).scale, 0)
 
 
 cdef inline uint64_t random_key(const Run* run, const Op* op) noexcept nogil:
@@ -43,7 +54,7 @@ cdef int forward_dropout(const Shard* shard, const Op* op, const real* x, Py_ssi
     cdef real* rows = input_of(shard, op)
     cdef real* y = output_of(shard, op)
     if run.training:
-        dropout(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, op.alpha, random_key(run, op),
+        dropout(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, (<const DropoutSettings*>settings_of(op)).rate, random_key(run, op),
                 epoch_row(shard))
     else:
         affine(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, 1, 0)
@@ -56,7 +67,7 @@ cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
     if run.training:
         dropout(n_rows(shard), op.n_in, output_gradient(shard, op), op.ld_y, input_gradient(shard, op),
                 op.ld_x,
-                op.alpha, random_key(run, op), epoch_row(shard))
+                (<const DropoutSettings*>settings_of(op)).rate, random_key(run, op), epoch_row(shard))
     else:
         backward_copy(shard, op)
 
@@ -68,7 +79,7 @@ cdef int forward_noise(const Shard* shard, const Op* op, const real* x, Py_ssize
     cdef real* rows = input_of(shard, op)
     cdef real* y = output_of(shard, op)
     if run.training:
-        gaussian_noise(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, op.alpha, random_key(run, op),
+        gaussian_noise(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, (<const NoiseSettings*>settings_of(op)).stddev, random_key(run, op),
                        epoch_row(shard))
     else:
         affine(n_rows(shard), op.n_in, rows, op.ld_x, y, op.ld_y, 1, 0)

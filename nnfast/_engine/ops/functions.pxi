@@ -1,6 +1,8 @@
-"""What the executor may ask of an op; a row of the table has a function, or NULL, for each."""
+"""The columns of the ops table. A function may be NULL; a trait that is not set is 0."""
 
 ctypedef struct OpFunctions:
+    const char* name
+    OpTraits traits
     # Computes z, and returns the activation that is left to apply: linear if it is fused. x: the shard's
     # rows.
     int (*forward)(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
@@ -25,4 +27,28 @@ ctypedef struct OpFunctions:
     bint sums_backward      # `backward` is called even if dX is not needed
 
 
-cdef OpFunctions OP_TABLE[N_OPS]
+cdef enum:
+    MAX_OPS = 64
+
+cdef OpFunctions OP_TABLE[MAX_OPS]
+cdef int n_ops = 0
+
+
+cdef OpFunctions* add_op(const char* name) except NULL:
+    """A new row of the table. Its number is the op's kind."""
+    global n_ops
+    cdef OpFunctions* row = &OP_TABLE[n_ops]
+    if n_ops == MAX_OPS:
+        raise RuntimeError("the ops table is full")
+    memset(row, 0, sizeof(OpFunctions))
+    row.name = name
+    n_ops += 1
+    return row
+
+
+cdef const char* op_name(int kind) noexcept nogil:
+    return OP_TABLE[kind].name
+
+
+cdef OpTraits op_traits(int kind) noexcept nogil:
+    return OP_TABLE[kind].traits

@@ -1,21 +1,25 @@
 """The op that makes each image of another: padding, up-sampling, flips, shifts, crops."""
 
+cdef inline const Resampling* resampling_of(const Op* op) noexcept nogil:
+    return <const Resampling*>settings_of(op)
+
+
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
     """The key of the random stream of a flip, shift or crop. Layers with equal seeds share a stream."""
-    if op.resampling.seeded:
-        return mask_key(op.resampling.seed, run.epoch, 0)
+    if resampling_of(op).seeded:
+        return mask_key(resampling_of(op).seed, run.epoch, 0)
     return random_key(run, op)
 
 
 cdef int forward_resample(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                           int activation) noexcept nogil:
-    resample(n_rows(shard), &op.resampling, input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y,
+    resample(n_rows(shard), resampling_of(op), input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y,
              shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
     return activation
 
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
-    resample_back(n_rows(shard), &op.resampling, output_gradient(shard, op), op.ld_y,
+    resample_back(n_rows(shard), resampling_of(op), output_gradient(shard, op), op.ld_y,
                   input_gradient(shard, op),
                   op.ld_x, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
 
@@ -26,5 +30,5 @@ cdef enum:
 
 cdef Py_ssize_t scratch_resample(const Op* op) noexcept nogil:
     """Elements for a tap of each row and column of the output, and a row of the input."""
-    cdef const Resampling* s = &op.resampling
+    cdef const Resampling* s = resampling_of(op)
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16

@@ -1,5 +1,19 @@
 """Ops that subtract a mean and divide by a standard deviation: batch_norm, layer_norm, standardize."""
 
+ctypedef struct BatchNormSettings:
+    double epsilon, momentum
+
+ctypedef struct LayerNormSettings:
+    double epsilon
+
+ctypedef struct StandardizeSettings:
+    int64_t invert      # z = x·std + mean
+
+
+cdef inline const BatchNormSettings* batch_norm_settings(const Op* op) noexcept nogil:
+    return <const BatchNormSettings*>settings_of(op)
+
+
 cdef inline bint uses_batch(const Run* run, const Op* op) noexcept nogil:
     """Whether a batch normalization takes its mean and variance from the batch."""
     return run.training and not op.frozen
@@ -17,14 +31,14 @@ cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noe
 
 # ---- fixed statistics ----------------------------------------------------------------------------
 
-cdef void take_fixed_statistics(const Run* run, const Op* op, bint invert) noexcept nogil:
+cdef void take_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
     """Means and reciprocal standard deviations from those that are kept among the parameters."""
     cdef const real* kept = <const real*>run.model.params
     cdef Py_ssize_t j
     cdef real mean, rstd
-    for j in range(op.ld_s):    # again and again, where a row has several groups
+    for j in range(op.ld_stats):    # again and again, where a row has several groups
         mean = kept[op.mean + j % op.channels]
-        rstd = reciprocal_root(kept[op.variance + j % op.channels], op.epsilon)
+        rstd = reciprocal_root(kept[op.variance + j % op.channels], epsilon)
         stat(run, op, STAT_MEAN)[j] = 0 if invert else mean
         stat(run, op, STAT_RSTD)[j] = 1 / rstd if invert else rstd
         stat(run, op, STAT_SHIFT)[j] = mean if invert else 0
@@ -32,12 +46,11 @@ cdef void take_fixed_statistics(const Run* run, const Op* op, bint invert) noexc
 
 cdef void prepare_batch_norm(const Run* run, const Op* op) noexcept nogil:
     if not uses_batch(run, op):
-        take_fixed_statistics(run, op, False)
+        take_fixed_statistics(run, op, batch_norm_settings(op).epsilon, False)
 
 
 cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
-    """beta = 1 inverts it."""
-    take_fixed_statistics(run, op, op.beta != 0)
+    take_fixed_statistics(run, op, 0, (<const StandardizeSettings*>settings_of(op)).invert != 0)
 
 
 # ---- batch normalization -------------------------------------------------------------------------
@@ -50,7 +63,7 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const real* x, Py_
         team_wait(run)
         batch_statistics(shard.rows, groups_of(op), op.channels, channel(shard, op, shard.thread),
                          channel(shard, op, shard.thread + 1), address(shard.block, op.x, 0, op.ld_x),
-                         op.ld_x, op.epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
+                         op.ld_x, batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
                          stat(run, op, STAT_RSTD))
         team_wait(run)
     normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
@@ -108,8 +121,8 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
     """The batch's mean and variance into the moving averages that inference uses."""
     cdef real* kept = <real*>run.model.params
     if not op.frozen:
-        keep_average(op.channels, stat(run, op, STAT_MEAN), op.momentum, kept + op.mean)
-        keep_average(op.channels, stat(run, op, STAT_VARIANCE), op.momentum, kept + op.variance)
+        keep_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum, kept + op.mean)
+        keep_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum, kept + op.variance)
 
 
 # ---- layer normalization -------------------------------------------------------------------------
@@ -117,15 +130,16 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
 cdef int forward_layer_norm(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
                             int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
-    layer_normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x, op.epsilon,
+    layer_normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
+                    (<const LayerNormSettings*>settings_of(op)).epsilon,
                     array(shard.run.model, op.w), array(shard.run.model, op.b), before_activation(shard, op),
-                    op.ld_y, NULL if op.s < 0 else address(shard.block, op.s, shard.begin, op.ld_s), op.ld_s)
+                    op.ld_y, NULL if op.stats < 0 else address(shard.block, op.stats, shard.begin, op.ld_stats), op.ld_stats)
     return activation
 
 
 cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
     layer_input_gradient(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
-                         address(shard.block, op.s, shard.begin, op.ld_s), op.ld_s,
+                         address(shard.block, op.stats, shard.begin, op.ld_stats), op.ld_stats,
                          array(shard.run.model, op.w), output_gradient(shard, op), op.ld_y,
                          input_gradient(shard, op))
 
@@ -140,7 +154,7 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
     layer_gradient_sums(rows.m, groups_of(op), op.channels, channel(shard, op, shard.thread),
                         channel(shard, op, shard.thread + 1),
                         address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
-                        address(shard.block, op.s, rows.first, op.ld_s), op.ld_s,
+                        address(shard.block, op.stats, rows.first, op.ld_stats), op.ld_stats,
                         address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta, accumulate)
 
 

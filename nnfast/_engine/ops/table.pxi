@@ -1,75 +1,105 @@
-"""The ops: one row each. Executor, scratch sizes and cost model know of an op what its row says."""
+"""The ops: one row each. Executor, plan, scratch sizes and cost model know of an op what its row says."""
 
-memset(OP_TABLE, 0, sizeof(OP_TABLE))
+cdef OpFunctions* table_row
 
-OP_TABLE[<int>OP_DENSE].forward = forward_dense
-OP_TABLE[<int>OP_DENSE].backward = backward_dense
-OP_TABLE[<int>OP_DENSE].gradient = gradient_dense
-OP_TABLE[<int>OP_DENSE].update = update_dense
-OP_TABLE[<int>OP_DENSE].scratch = scratch_dense
-OP_TABLE[<int>OP_DENSE].flops = flops_dense
-OP_TABLE[<int>OP_DENSE].splits_k = True
-OP_TABLE[<int>OP_DENSE].reads_data = True
+table_row = add_op(b"dense")
+table_row.forward = forward_dense
+table_row.backward = backward_dense
+table_row.gradient = gradient_dense
+table_row.update = update_dense
+table_row.scratch = scratch_dense
+table_row.flops = flops_dense
+table_row.splits_k = True
+table_row.reads_data = True
+table_row.traits.applies_activation = True
+table_row.traits.fuses_relu_backward = True
 
-OP_TABLE[<int>OP_ACTIVATION].forward = forward_activation
-OP_TABLE[<int>OP_ACTIVATION].backward = backward_copy
+table_row = add_op(b"activation")
+table_row.forward = forward_activation
+table_row.backward = backward_copy
+table_row.traits.is_activation = True
 
-OP_TABLE[<int>OP_DROPOUT].forward = forward_dropout
-OP_TABLE[<int>OP_DROPOUT].backward = backward_dropout
+table_row = add_op(b"dropout")
+table_row.forward = forward_dropout
+table_row.backward = backward_dropout
+table_row.traits.training_only = True
 
-OP_TABLE[<int>OP_AFFINE].forward = forward_affine
-OP_TABLE[<int>OP_AFFINE].backward = backward_affine
+table_row = add_op(b"affine")
+table_row.forward = forward_affine
+table_row.backward = backward_affine
 
-OP_TABLE[<int>OP_NOISE].forward = forward_noise
-OP_TABLE[<int>OP_NOISE].backward = backward_copy
+table_row = add_op(b"noise")
+table_row.forward = forward_noise
+table_row.backward = backward_copy
+table_row.traits.training_only = True
 
-OP_TABLE[<int>OP_STANDARDIZE].forward = forward_standardize
-OP_TABLE[<int>OP_STANDARDIZE].backward = backward_standardize
-OP_TABLE[<int>OP_STANDARDIZE].prepare = prepare_standardize
+table_row = add_op(b"standardize")
+table_row.forward = forward_standardize
+table_row.backward = backward_standardize
+table_row.prepare = prepare_standardize
+table_row.traits.feature_statistics = N_FIXED_STATS
 
-OP_TABLE[<int>OP_BATCH_NORM].forward = forward_batch_norm
-OP_TABLE[<int>OP_BATCH_NORM].backward = backward_batch_norm
-OP_TABLE[<int>OP_BATCH_NORM].gradient = gradient_batch_norm
-OP_TABLE[<int>OP_BATCH_NORM].update = update_batch_norm
-OP_TABLE[<int>OP_BATCH_NORM].prepare = prepare_batch_norm
-OP_TABLE[<int>OP_BATCH_NORM].after_step = keep_batch_statistics
-OP_TABLE[<int>OP_BATCH_NORM].whole_batch = True
-OP_TABLE[<int>OP_BATCH_NORM].sums_backward = True
+table_row = add_op(b"batch_norm")
+table_row.forward = forward_batch_norm
+table_row.backward = backward_batch_norm
+table_row.gradient = gradient_batch_norm
+table_row.update = update_batch_norm
+table_row.prepare = prepare_batch_norm
+table_row.after_step = keep_batch_statistics
+table_row.whole_batch = True
+table_row.sums_backward = True
+table_row.traits.applies_activation = True
+table_row.traits.channel_statistics = N_BATCH_STATS
 
-OP_TABLE[<int>OP_LAYER_NORM].forward = forward_layer_norm
-OP_TABLE[<int>OP_LAYER_NORM].backward = backward_layer_norm
-OP_TABLE[<int>OP_LAYER_NORM].gradient = gradient_layer_norm
-OP_TABLE[<int>OP_LAYER_NORM].update = update_layer_norm
+table_row = add_op(b"layer_norm")
+table_row.forward = forward_layer_norm
+table_row.backward = backward_layer_norm
+table_row.gradient = gradient_layer_norm
+table_row.update = update_layer_norm
+table_row.traits.applies_activation = True
+table_row.traits.sample_statistics = N_ROW_STATS
 
-OP_TABLE[<int>OP_RESAMPLE].forward = forward_resample
-OP_TABLE[<int>OP_RESAMPLE].backward = backward_resample
-OP_TABLE[<int>OP_RESAMPLE].scratch = scratch_resample
+table_row = add_op(b"resample")
+table_row.forward = forward_resample
+table_row.backward = backward_resample
+table_row.scratch = scratch_resample
+table_row.traits.numbers_per_line = TAP_SIZE
 
-OP_TABLE[<int>OP_CONVOLUTION].forward = forward_convolution
-OP_TABLE[<int>OP_CONVOLUTION].backward = backward_convolution
-OP_TABLE[<int>OP_CONVOLUTION].gradient = gradient_convolution
-OP_TABLE[<int>OP_CONVOLUTION].update = update_convolution
-OP_TABLE[<int>OP_CONVOLUTION].scratch = scratch_convolution
-OP_TABLE[<int>OP_CONVOLUTION].flops = flops_convolution
-OP_TABLE[<int>OP_CONVOLUTION].has_window = True
+table_row = add_op(b"convolution")
+table_row.forward = forward_convolution
+table_row.backward = backward_convolution
+table_row.gradient = gradient_convolution
+table_row.update = update_convolution
+table_row.scratch = scratch_convolution
+table_row.flops = flops_convolution
+table_row.has_window = True
+table_row.traits.applies_activation = True
+table_row.traits.copies_images = True
 
-OP_TABLE[<int>OP_DEPTHWISE].forward = forward_depthwise
-OP_TABLE[<int>OP_DEPTHWISE].backward = backward_depthwise
-OP_TABLE[<int>OP_DEPTHWISE].gradient = gradient_depthwise
-OP_TABLE[<int>OP_DEPTHWISE].update = update_depthwise
-OP_TABLE[<int>OP_DEPTHWISE].scratch = scratch_depthwise
-OP_TABLE[<int>OP_DEPTHWISE].flops = window_flops
-OP_TABLE[<int>OP_DEPTHWISE].has_window = True
+table_row = add_op(b"depthwise")
+table_row.forward = forward_depthwise
+table_row.backward = backward_depthwise
+table_row.gradient = gradient_depthwise
+table_row.update = update_depthwise
+table_row.scratch = scratch_depthwise
+table_row.flops = window_flops
+table_row.has_window = True
+table_row.traits.applies_activation = True
+table_row.traits.copies_images = True
+table_row.traits.repeats_channels = True
 
-OP_TABLE[<int>OP_MAX_POOL].forward = forward_max_pool
-OP_TABLE[<int>OP_MAX_POOL].backward = backward_max_pool
-OP_TABLE[<int>OP_MAX_POOL].flops = window_flops
-OP_TABLE[<int>OP_MAX_POOL].has_window = True
+table_row = add_op(b"max_pool")
+table_row.forward = forward_max_pool
+table_row.backward = backward_max_pool
+table_row.flops = window_flops
+table_row.has_window = True
+table_row.traits.fuses_relu_backward = True
 
-OP_TABLE[<int>OP_AVERAGE_POOL].forward = forward_average_pool
-OP_TABLE[<int>OP_AVERAGE_POOL].backward = backward_average_pool
-OP_TABLE[<int>OP_AVERAGE_POOL].flops = window_flops
-OP_TABLE[<int>OP_AVERAGE_POOL].has_window = True
+table_row = add_op(b"average_pool")
+table_row.forward = forward_average_pool
+table_row.backward = backward_average_pool
+table_row.flops = window_flops
+table_row.has_window = True
 
 
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:

@@ -1,0 +1,90 @@
+"""The numbers of whatever has a name. The name tables of `core` are derived from these enums.
+
+Ops are not among them: their numbers are the rows of ops/table.pxi.
+"""
+
+cpdef enum Activation:
+    ACT_LINEAR
+    ACT_RELU
+    ACT_TANH
+    ACT_SIGMOID
+    ACT_SOFTMAX
+    ACT_LEAKY_RELU
+    ACT_ELU
+    ACT_SELU
+    ACT_GELU
+    ACT_GELU_TANH
+    ACT_SILU
+    ACT_MISH
+    ACT_SOFTPLUS
+    ACT_SOFTSIGN
+    ACT_HARD_SIGMOID
+    ACT_EXPONENTIAL
+
+cpdef enum Loss:
+    LOSS_MEAN_SQUARED_ERROR
+    LOSS_BINARY_CROSSENTROPY
+    LOSS_CATEGORICAL_CROSSENTROPY
+    LOSS_BINARY_CROSSENTROPY_LOGITS
+    LOSS_CATEGORICAL_CROSSENTROPY_LOGITS
+    LOSS_MEAN_ABSOLUTE_ERROR
+    LOSS_HUBER
+    LOSS_LOG_COSH
+    LOSS_QUANTILE
+    LOSS_POISSON
+    LOSS_HINGE
+    LOSS_POISSON_LOG        # half the Poisson deviance; the output is the logarithm of the rate
+    LOSS_SUPPLIED_GRADIENT  # Σ y·a over the batch: y is the gradient that the user supplies
+    LOSS_MAXIMUM_OUTPUT     # the largest output of a row; needs no y
+    LOSS_PYTHON             # a Python function
+
+cpdef enum OptimizerKind:
+    OPT_SGD
+    OPT_ADAM
+    OPT_NADAM
+    OPT_RMSPROP
+    OPT_ADAGRAD
+    OPT_LION
+
+cpdef enum Constraint:
+    CONSTRAINT_NONE
+    CONSTRAINT_NON_NEG
+    CONSTRAINT_NORM
+
+cpdef enum Axis:            # what a norm is taken over
+    AXIS_COLUMNS            # each column of a matrix
+    AXIS_ROWS               # each row
+    AXIS_ALL                # the whole matrix
+
+cpdef enum Resample:        # the source position of each row and column of an output image
+    RESAMPLE_PAD            # shifted by `low`; zeros outside
+    RESAMPLE_REPEAT         # each row and column a whole number of times
+    RESAMPLE_STRETCH        # bilinear interpolation
+    # The following draw random numbers for each image, in training only.
+    RESAMPLE_FLIP           # reversed with probability ½, along the axes whose `high` is not 0
+    RESAMPLE_SHIFT          # shifted by a fraction of the size between `low` and `high`
+    RESAMPLE_CROP           # a random crop; in inference the central one, stretched if it has to be
+
+cpdef enum Border:          # what lies outside an image that is shifted
+    BORDER_CONSTANT         # `fill`
+    BORDER_NEAREST          # the last row or column
+    BORDER_REFLECT          # d c b a | a b c d | d c b a
+    BORDER_WRAP             # a b c d | a b c d | a b c d
+
+cpdef enum Status:
+    STATUS_OK
+    STATUS_NONFINITE
+
+cpdef enum Primitive:
+    MATH_EXP
+    MATH_LOG
+    MATH_LOG1P
+    MATH_TANH
+    MATH_SIGMOID
+    MATH_ERF
+    MATH_ERFC
+
+cpdef enum InputType:
+    INPUT_FLOAT32
+    INPUT_FLOAT64
+    INPUT_UINT8

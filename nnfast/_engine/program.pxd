@@ -90,12 +90,10 @@ ctypedef struct Chain:
     Py_ssize_t width    # elements per row of the arena
     Py_ssize_t out      # slot of the prediction
 
-ctypedef struct Update:
+ctypedef struct OptimizerSettings:
     int kind
     int n_slots
-    # SGD: momentum, nesterov; Adam: beta_1, beta_2, epsilon, amsgrad; Nadam: the same three;
-    # RMSprop: rho, momentum, epsilon, centered; Adagrad: epsilon; Lion: beta_1, beta_2
-    double hyper[8]
+    double rule[8]      # settings of the rule: a struct that kernels/optimizers.pxi declares
     double weight_decay
     double clip_value   # 0: none, as for the norms
     double clip_norm    # of each array's gradient
@@ -126,7 +124,7 @@ ctypedef struct Model:
     int constrained     # some array has a constraint
     int active          # some op has a regularizer of its output
     int batch_norms     # some op takes its statistics from the batch
-    Update optimizer
+    OptimizerSettings optimizer
     void* params
     void* grads
     void* slots         # n_slots × slot_stride
@@ -219,6 +217,7 @@ ctypedef struct Kernels:
     const char* (*op_name)(int kind) noexcept nogil
     OpTraits (*op_traits)(int kind) noexcept nogil
     int (*needs_preactivation)(int activation) noexcept nogil
+    int (*rule_slots)(const OptimizerSettings* optimizer) noexcept nogil
     void (*needs_of)(const Op* op, OpNeeds* needs) noexcept nogil
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
@@ -239,6 +238,6 @@ ctypedef struct Kernels:
     void (*loss)(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
                  const double* weight, double scale, void* da, double* value,
                  void* scratch) noexcept nogil
-    void (*update)(const Update* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,
+    void (*update)(const OptimizerSettings* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,
                    void* params, const void* grads, void* slots, Py_ssize_t stride) noexcept nogil
     void (*primitive)(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil

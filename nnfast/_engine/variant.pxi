@@ -88,6 +88,7 @@ kernels.n_ops = n_ops
 kernels.op_name = op_name
 kernels.op_traits = op_traits
 kernels.needs_preactivation = needs_preactivation
+kernels.rule_slots = rule_slots
 kernels.needs_of = needs_of
 kernels.train = run_train
 kernels.infer = run_infer

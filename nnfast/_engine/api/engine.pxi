@@ -171,19 +171,20 @@ cdef class Engine(CompiledModel):
                       double clip_value=0, double clip_norm=0, double global_norm=0,
                       double ema_momentum=0, Py_ssize_t ema_period=0, *, bint goes_on=False):
         """goes_on: these are other numbers of the same optimizer, whose slots and steps stay."""
-        cdef Update update = update_of(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
+        cdef OptimizerSettings settings = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value,
+                                                             ema_momentum)
         cdef Buffer slots
         self.refuse_if_busy()
-        update.clip_norm = clip_norm
-        update.global_norm = global_norm
-        update.ema_period = ema_period
+        settings.clip_norm = clip_norm
+        settings.global_norm = global_norm
+        settings.ema_period = ema_period
         if goes_on:
             if kind != self.model.optimizer.kind or n_slots != self.model.optimizer.n_slots:
                 raise ValueError("the optimizer is another one, or has other slots")
-            self.model.optimizer = update
+            self.model.optimizer = settings
             return
         slots = Buffer(n_slots, self.model.slot_stride, self.format)
-        self.model.optimizer = update
+        self.model.optimizer = settings
         self._slots = slots
         self.model.slots = self._slots.data
         self.iterations = 0

@@ -1,33 +1,24 @@
 """Optimizer, loss and op tables as the kernels read them. Part of core.pyx."""
 
-cdef Update update_of(int kind, int n_slots, tuple hyper, double weight_decay, double clip_value,
-                      double ema_momentum) except *:
+cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, double weight_decay,
+                                         double clip_value, double ema_momentum) except *:
     """The optimizer as the kernels see it; refuses too few slots for its rule."""
-    cdef Update update
+    cdef OptimizerSettings settings
     cdef int i, needed
     if len(hyper) > 8:
         raise ValueError("an optimizer has at most 8 numbers")
-    memset(&update, 0, sizeof(Update))
-    update.kind = kind
-    update.n_slots = n_slots
-    update.weight_decay = weight_decay
-    update.clip_value = clip_value
-    update.ema_momentum = ema_momentum
+    memset(&settings, 0, sizeof(OptimizerSettings))
+    settings.kind = kind
+    settings.n_slots = n_slots
+    settings.weight_decay = weight_decay
+    settings.clip_value = clip_value
+    settings.ema_momentum = ema_momentum
     for i in range(len(hyper)):
-        update.hyper[i] = hyper[i]
-    if kind == OPT_SGD:
-        needed = update.hyper[0] != 0
-    elif kind == OPT_ADAM:
-        needed = 3 if update.hyper[3] != 0 else 2
-    elif kind == OPT_NADAM:
-        needed = 2
-    elif kind == OPT_RMSPROP:
-        needed = 3 if update.hyper[1] != 0 or update.hyper[3] != 0 else 1
-    else:
-        needed = 1
-    if n_slots < needed + (ema_momentum > 0):
-        raise ValueError(f"the optimizer needs {needed + (ema_momentum > 0)} slots, got {n_slots}")
-    return update
+        settings.rule[i] = hyper[i]
+    needed = tables[0].rule_slots(&settings) + (ema_momentum > 0)
+    if n_slots < needed:
+        raise ValueError(f"the optimizer needs {needed} slots, got {n_slots}")
+    return settings
 
 
 cdef double denominator_of(const Run* run) noexcept:

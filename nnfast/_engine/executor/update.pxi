@@ -18,22 +18,22 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
     cdef const Model* model = run.model
     cdef const real* w = <const real*>model.params
     cdef const real* g = <const real*>model.grads
-    cdef Adjust adjust
+    cdef GradientTransform transform
     cdef Py_ssize_t block = 0, i, j, n, p
     cdef double total = 0
     cdef int k
     for k in range(model.n_arrays):
         if not model.arrays[k].trained:
             continue
-        adjust = adjust_of(model, k, share)
+        transform = gradient_transform(model, k, share)
         for i in range(ceil_div(array_size(&model.arrays[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
                 p = model.arrays[k].begin + i * SUM_BLOCK
                 n = min(<Py_ssize_t>SUM_BLOCK, array_size(&model.arrays[k]) - i * SUM_BLOCK)
                 if penalty:
-                    run.sums[block] = penalty_of(&adjust, n, w + p)
+                    run.sums[block] = penalty_of(&transform, n, w + p)
                 else:
-                    run.sums[block] = sum_of_squares(&adjust, n, g + p, w + p)
+                    run.sums[block] = sum_of_squares(&transform, n, g + p, w + p)
             block += 1
     team_wait(run)
     for j in range(block):
@@ -79,32 +79,32 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
             grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
 
 
-cdef void apply_gradients(const Run* run, const Step* step, int t) noexcept nogil:
+cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:
     """Clip by norm where asked for, then the optimizer's step for thread t's range of the flat
     parameters, array by array. model.grads must be complete in that range, or, with clipping by
     norm, everywhere."""
     cdef const Model* model = run.model
-    cdef const Update* update = &model.optimizer
+    cdef const OptimizerSettings* update = &model.optimizer
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
-    cdef Adjust adjust
+    cdef GradientTransform transform
     cdef double factor = 1
     cdef int k
     if update.clip_norm > 0 or update.global_norm > 0:
         team_wait(run)
-        factor = sqrt(sum_blocks(run, False, t, step.share))
+        factor = sqrt(sum_blocks(run, False, t, step.regularizer_scale))
         factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
     for k in range(model.n_arrays):
         begin = max(p0, model.arrays[k].begin)
         end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
         if begin >= end or not model.arrays[k].trained:
             continue
-        adjust = adjust_of(model, k, step.share)
-        adjust.factor = factor
+        transform = gradient_transform(model, k, step.regularizer_scale)
+        transform.clip_factor = factor
         if update.clip_norm > 0:
-            adjust.factor = clip_factor(array_norm(run, k), update.clip_norm)
-        update_step(update, step, &adjust, end - begin, <real*>model.params + begin,
+            transform.clip_factor = clip_factor(array_norm(run, k), update.clip_norm)
+        update_step(update, step, &transform, end - begin, <real*>model.params + begin,
                     <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
 
 
@@ -133,7 +133,7 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
             constrain_run(a, w, array_size(a))
 
 
-cdef void update_parameters(const Shard* shard, const Step* step) noexcept nogil:
+cdef void update_parameters(const Shard* shard, const StepConstants* step) noexcept nogil:
     """Gradients and the optimizer's step for the rows of W, and the channels, that belong to the thread."""
     cdef const Op* op
     cdef int i

@@ -28,11 +28,11 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard
-    cdef Step step
-    cdef Products products
+    cdef StepConstants step
+    cdef WarmupProduct warmup
     cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
-    products.t = 0
-    products.value = 1
+    warmup.t = 0
+    warmup.value = 1
     if t == 0:
         run.float_mode = mode
     prepare_ops(run, t)
@@ -45,8 +45,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         rows = min(run.batch, n - first)
         divisor = denominator(run, first, rows)
         scale = 1.0 / divisor
-        step = prepare(&model.optimizer, run.lr[done], run.iterations + done + 1, &products)
-        step.share = share_of_penalties(run, divisor)
+        step = step_constants(&model.optimizer, run.lr[done], run.iterations + done + 1, &warmup)
+        step.regularizer_scale = share_of_penalties(run, divisor)
         if whole:
             shard = whole_shard(run, first, rows, t, scratch)
             rows_phase(&shard, scale, True)
@@ -60,7 +60,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             team_wait(run)
             loss = chunks_loss(run) / divisor
         if model.regularized:
-            loss += sum_blocks(run, True, t, step.share)
+            loss += sum_blocks(run, True, t, step.regularizer_scale)
         batch_index += 1
         if t == 0:
             run.losses[done] = loss

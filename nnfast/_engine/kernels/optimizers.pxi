@@ -1,29 +1,144 @@
 """Optimizer updates over a flat range, in place. Formulas and letters are Keras'.
 
-A gradient goes through: + regularizer, · clip factor, clip by value; then weight decay, the
-rule, the moving average. All but the rule are `Adjust`; they cost nothing where none is set.
+A gradient is transformed first: its regularizer is added, it is scaled by the clipping factor and clipped
+by value. Weight decay, the rule and the moving average of the parameters follow. Everything but the rule
+costs nothing where it is not set.
+
+Each optimizer has one section below: the structs of its settings and of a step's constants, its functions,
+and a row in the table at the end.
 """
 
 cdef enum:
     NADAM_LIMIT = 1000      # 0.96^1000 does not change 1 any more
+    MAX_STATE = 3           # slots of a rule
 
-# The scalars of one step, spread over lanes.
-ctypedef struct Step:
-    vreal a, b, c, d, e, f
-    double decay            # lr · weight decay
-    double average          # momentum of the moving average in this step
-    double share            # of the regularizers in the objective
+ctypedef struct SGDConstants:
+    vreal lr, momentum
 
-# What is done around the rule, for one array of parameters.
-ctypedef struct Adjust:
-    double l1, l2           # the regularizer l1·Σ|w| + l2·Σw²
-    double factor           # of clipping by norm
-    double clip             # by value; 0: none
+ctypedef struct AdamConstants:
+    vreal lr            # α_t = η·√(1 − β₂^t) / (1 − β₁^t)
+    vreal one_minus_beta_1, one_minus_beta_2, epsilon
 
-# Nadam's Π u_i over the steps so far, kept from step to step.
-ctypedef struct Products:
+ctypedef struct NadamConstants:
+    vreal lr, gradient_lr   # of the momentum and of the gradient
+    vreal one_minus_beta_1, one_minus_beta_2, epsilon
+    vreal bias_2            # 1 / (1 − β₂^t)
+
+ctypedef struct RMSpropConstants:
+    vreal lr, one_minus_rho, momentum, epsilon, centered
+
+ctypedef struct AdagradConstants:
+    vreal lr, epsilon
+
+ctypedef struct LionConstants:
+    vreal lr, one_minus_beta_1, one_minus_beta_2
+
+ctypedef union RuleConstants:
+    SGDConstants sgd
+    AdamConstants adam
+    NadamConstants nadam
+    RMSpropConstants rmsprop
+    AdagradConstants adagrad
+    LionConstants lion
+
+# The scalars of one step, computed in double; those of the rule are broadcast to all lanes.
+ctypedef struct StepConstants:
+    RuleConstants rule
+    double decay                # lr · weight decay
+    double ema_momentum         # of the moving average in this step
+    double regularizer_scale    # weight of the regularizers in the objective
+
+# How the gradient of one parameter is regularized and clipped.
+ctypedef struct GradientTransform:
+    double l1, l2               # the regularizer l1·Σ|w| + l2·Σw²
+    double clip_factor          # of clipping by norm
+    double clip_value           # 0: no clipping by value
+
+# n elements of a parameter, their gradients and optimizer slots; slot k begins at slots + k·stride.
+ctypedef struct ParameterRange:
+    Py_ssize_t n
+    real* w
+    const real* g
+    real* slots
+    Py_ssize_t stride
+    real* average               # the moving average; NULL: there is none
+
+# Nadam's Π u_i / β₁^t over the steps so far, kept from step to step.
+ctypedef struct WarmupProduct:
     Py_ssize_t t
     double value
+
+# The new w of one vector; its slots, the state, are updated in place.
+ctypedef vreal (*Rule)(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil
+
+
+# ---- the update of a range -----------------------------------------------------------------------
+
+cdef inline vreal transformed(const GradientTransform* transform, vreal g, vreal w) noexcept nogil:
+    """The gradient with its regularizer, clipped."""
+    cdef vreal sign = vselect(vgt(w, vsplat(0)), vsplat(1), vselect(vgt(vsplat(0), w), vsplat(-1), vsplat(0)))
+    g = g + vsplat(<real>transform.l1) * sign + vsplat(<real>(2 * transform.l2)) * w
+    g = g * vsplat(<real>transform.clip_factor)
+    if transform.clip_value > 0:
+        g = vmax(vsplat(<real>-transform.clip_value), vmin(vsplat(<real>transform.clip_value), g))
+    return g
+
+
+cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepConstants* s,
+                                const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
+    """Update the whole vectors of a range. rule, n_slots and plain are constants in every call."""
+    cdef Py_ssize_t q, i
+    cdef int k
+    cdef vreal w, g
+    cdef vreal state[MAX_STATE]
+    for q in range(p.n // VLEN):
+        i = q * VLEN
+        w = vload(p.w + i)
+        g = vload(p.g + i)
+        for k in range(n_slots):
+            state[k] = vload(p.slots + k * p.stride + i)
+        if not plain:
+            g = transformed(transform, g, w)
+            w = w - vsplat(<real>s.decay) * w
+        w = rule(s, w, g, state)
+        vstore(p.w + i, w)
+        for k in range(n_slots):
+            vstore(p.slots + k * p.stride + i, state[k])
+        if not plain and p.average != NULL:
+            vstore(p.average + i, w + vsplat(<real>s.ema_momentum) * (vload(p.average + i) - w))
+
+
+cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
+                             const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
+    """Update a range; the partial vector at its end goes through copies padded to a whole one."""
+    cdef bint plain = (transform.l1 == 0 and transform.l2 == 0 and transform.clip_factor == 1
+                       and transform.clip_value == 0 and s.decay == 0 and p.average == NULL)
+    cdef Py_ssize_t left = p.n % VLEN, i = p.n - left
+    cdef ParameterRange padded
+    cdef int k
+    cdef real tail[MAX_STATE + 3][16]
+    if plain:
+        update_vectors(rule, n_slots, True, s, transform, p)
+    else:
+        update_vectors(rule, n_slots, False, s, transform, p)
+    if left == 0:
+        return
+    memset(tail, 0, sizeof(tail))
+    memcpy(&tail[0][0], p.w + i, left * sizeof(real))
+    memcpy(&tail[1][0], p.g + i, left * sizeof(real))
+    for k in range(n_slots):
+        memcpy(&tail[2 + k][0], p.slots + k * p.stride + i, left * sizeof(real))
+    if p.average != NULL:
+        memcpy(&tail[5][0], p.average + i, left * sizeof(real))
+    padded = ParameterRange(VLEN, &tail[0][0], &tail[1][0], &tail[2][0], 16, NULL)
+    if p.average != NULL:
+        padded.average = &tail[5][0]
+    update_vectors(rule, n_slots, False, s, transform, &padded)
+    memcpy(p.w + i, &tail[0][0], left * sizeof(real))
+    for k in range(n_slots):
+        memcpy(p.slots + k * p.stride + i, &tail[2 + k][0], left * sizeof(real))
+    if p.average != NULL:
+        memcpy(p.average + i, &tail[5][0], left * sizeof(real))
 
 
 cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
@@ -37,12 +152,102 @@ cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
     return result
 
 
+# ---- SGD -----------------------------------------------------------------------------------------
+
+ctypedef struct SGDSettings:
+    double momentum, nesterov
+
+
+cdef int slots_sgd(const void* settings) noexcept nogil:
+    return 1 if (<const SGDSettings*>settings).momentum != 0 else 0
+
+
+cdef void prepare_sgd(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                      RuleConstants* c) noexcept nogil:
+    c.sgd.lr = vsplat(<real>lr)
+    c.sgd.momentum = vsplat(<real>(<const SGDSettings*>settings).momentum)
+
+
+cdef inline vreal sgd(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    return w - s.rule.sgd.lr * g
+
+
+cdef inline vreal momentum(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g
+    return w + state[0]
+
+
+cdef inline vreal nesterov(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g
+    return w + (s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g)
+
+
+cdef void update_sgd(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                     const ParameterRange* p) noexcept nogil:
+    if (<const SGDSettings*>settings).momentum == 0:
+        update_with(sgd, 0, s, transform, p)
+    elif (<const SGDSettings*>settings).nesterov == 0:
+        update_with(momentum, 1, s, transform, p)
+    else:
+        update_with(nesterov, 1, s, transform, p)
+
+
+# ---- Adam ----------------------------------------------------------------------------------------
+
+ctypedef struct AdamSettings:
+    double beta_1, beta_2, epsilon, amsgrad
+
+
+cdef int slots_adam(const void* settings) noexcept nogil:
+    return 3 if (<const AdamSettings*>settings).amsgrad != 0 else 2
+
+
+cdef void prepare_adam(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                       RuleConstants* c) noexcept nogil:
+    cdef const AdamSettings* h = <const AdamSettings*>settings
+    c.adam.lr = vsplat(<real>(lr * sqrt(1 - power(h.beta_2, t)) / (1 - power(h.beta_1, t))))
+    c.adam.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
+    c.adam.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
+    c.adam.epsilon = vsplat(<real>h.epsilon)
+
+
+cdef inline vreal adam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = state[0] + (g - state[0]) * s.rule.adam.one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * s.rule.adam.one_minus_beta_2
+    return w - (s.rule.adam.lr * state[0]) * vrecip(vsqrt(state[1]) + s.rule.adam.epsilon)
+
+
+cdef inline vreal amsgrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = state[0] + (g - state[0]) * s.rule.adam.one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * s.rule.adam.one_minus_beta_2
+    state[2] = vmax(state[2], state[1])
+    return w - (s.rule.adam.lr * state[0]) * vrecip(vsqrt(state[2]) + s.rule.adam.epsilon)
+
+
+cdef void update_adam(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                      const ParameterRange* p) noexcept nogil:
+    if (<const AdamSettings*>settings).amsgrad == 0:
+        update_with(adam, 2, s, transform, p)
+    else:
+        update_with(amsgrad, 3, s, transform, p)
+
+
+# ---- Nadam ---------------------------------------------------------------------------------------
+
+ctypedef struct NadamSettings:
+    double beta_1, beta_2, epsilon
+
+
+cdef int slots_nadam(const void* settings) noexcept nogil:
+    return 2
+
+
 cdef inline double nadam_u(Py_ssize_t t) noexcept nogil:
     """u_t / β₁ = 1 − 0.5·0.96^t"""
     return 1 - 0.5 * power(0.96, t)
 
 
-cdef double nadam_product(Products* known, Py_ssize_t t) noexcept nogil:
+cdef double nadam_product(WarmupProduct* known, Py_ssize_t t) noexcept nogil:
     """Π_{i ≤ t} (1 − 0.5·0.96^i), multiplied in the order of i wherever it starts from."""
     cdef Py_ssize_t last = min(t, <Py_ssize_t>NADAM_LIMIT)
     if known.t > last or known.t < 1:
@@ -54,208 +259,184 @@ cdef double nadam_product(Products* known, Py_ssize_t t) noexcept nogil:
     return known.value
 
 
-cdef Step prepare(const Update* o, double lr, Py_ssize_t t, Products* products) noexcept nogil:
-    """The scalars of step t = 1, 2, …, worked out in double."""
-    cdef Step s
-    cdef const double* h = <const double*>o.hyper
-    cdef double u, u_next, product, next_product
-    s.a = vsplat(<real>lr)
-    s.b = s.c = s.d = s.e = s.f = vsplat(0)
-    s.decay = lr * o.weight_decay
-    s.average = 0 if t == 1 else o.ema_momentum
-    s.share = 1
-    if o.kind == OPT_SGD:
-        s.b = vsplat(<real>h[0])
-    elif o.kind == OPT_ADAM:
-        # α_t = lr·√(1 − β₂^t) / (1 − β₁^t)
-        s.a = vsplat(<real>(lr * sqrt(1 - power(h[1], t)) / (1 - power(h[0], t))))
-        s.b = vsplat(<real>(1 - h[0]))
-        s.c = vsplat(<real>(1 - h[1]))
-        s.d = vsplat(<real>h[2])
-    elif o.kind == OPT_NADAM:
-        u = h[0] * nadam_u(t)
-        u_next = h[0] * nadam_u(t + 1)
-        product = power(h[0], t) * nadam_product(products, t)
-        next_product = product * u_next
-        s.a = vsplat(<real>(lr * u_next / (1 - next_product)))
-        s.b = vsplat(<real>(1 - h[0]))
-        s.c = vsplat(<real>(1 - h[1]))
-        s.d = vsplat(<real>h[2])
-        s.e = vsplat(<real>(lr * (1 - u) / (1 - product)))
-        s.f = vsplat(<real>(1 / (1 - power(h[1], t))))
-    elif o.kind == OPT_RMSPROP:
-        s.b = vsplat(<real>(1 - h[0]))
-        s.c = vsplat(<real>h[1])
-        s.d = vsplat(<real>h[2])
-        s.e = vsplat(<real>h[3])
-    elif o.kind == OPT_ADAGRAD:
-        s.d = vsplat(<real>h[0])
-    elif o.kind == OPT_LION:
-        s.b = vsplat(<real>(1 - h[0]))
-        s.c = vsplat(<real>(1 - h[1]))
-    return s
+cdef void prepare_nadam(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                        RuleConstants* c) noexcept nogil:
+    cdef const NadamSettings* h = <const NadamSettings*>settings
+    cdef double u = h.beta_1 * nadam_u(t), u_next = h.beta_1 * nadam_u(t + 1)
+    cdef double u_product = power(h.beta_1, t) * nadam_product(product, t)
+    cdef double next_product = u_product * u_next
+    c.nadam.lr = vsplat(<real>(lr * u_next / (1 - next_product)))
+    c.nadam.gradient_lr = vsplat(<real>(lr * (1 - u) / (1 - u_product)))
+    c.nadam.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
+    c.nadam.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
+    c.nadam.epsilon = vsplat(<real>h.epsilon)
+    c.nadam.bias_2 = vsplat(<real>(1 / (1 - power(h.beta_2, t))))
 
 
-cdef enum Rule:
-    RULE_SGD, RULE_MOMENTUM, RULE_NESTEROV, RULE_ADAM, RULE_AMSGRAD, RULE_NADAM, RULE_RMSPROP
-    RULE_RMSPROP_FULL, RULE_ADAGRAD, RULE_LION
+cdef inline vreal nadam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = state[0] + (g - state[0]) * s.rule.nadam.one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * s.rule.nadam.one_minus_beta_2
+    return w - ((s.rule.nadam.lr * state[0] + s.rule.nadam.gradient_lr * g)
+                * vrecip(vsqrt(s.rule.nadam.bias_2 * state[1]) + s.rule.nadam.epsilon))
 
 
-cdef inline int rule_slots(int rule) noexcept nogil:
-    if rule == RULE_SGD:
-        return 0
-    elif rule == RULE_ADAM or rule == RULE_NADAM:
-        return 2
-    elif rule == RULE_AMSGRAD or rule == RULE_RMSPROP_FULL:
-        return 3
+cdef void update_nadam(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                       const ParameterRange* p) noexcept nogil:
+    update_with(nadam, 2, s, transform, p)
+
+
+# ---- RMSprop -------------------------------------------------------------------------------------
+
+ctypedef struct RMSpropSettings:
+    double rho, momentum, epsilon, centered
+
+
+cdef int slots_rmsprop(const void* settings) noexcept nogil:
+    cdef const RMSpropSettings* h = <const RMSpropSettings*>settings
+    return 3 if h.momentum != 0 or h.centered != 0 else 1
+
+
+cdef void prepare_rmsprop(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                          RuleConstants* c) noexcept nogil:
+    cdef const RMSpropSettings* h = <const RMSpropSettings*>settings
+    c.rmsprop.lr = vsplat(<real>lr)
+    c.rmsprop.one_minus_rho = vsplat(<real>(1 - h.rho))
+    c.rmsprop.momentum = vsplat(<real>h.momentum)
+    c.rmsprop.epsilon = vsplat(<real>h.epsilon)
+    c.rmsprop.centered = vsplat(<real>h.centered)
+
+
+cdef inline vreal rmsprop(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = state[0] + (g * g - state[0]) * s.rule.rmsprop.one_minus_rho
+    return w - s.rule.rmsprop.lr * g * vrecip(vsqrt(state[0] + s.rule.rmsprop.epsilon))
+
+
+cdef inline vreal rmsprop_full(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """With momentum and, where `centered` is 1, the variance around the mean gradient."""
+    cdef vreal step
+    state[0] = state[0] + (g * g - state[0]) * s.rule.rmsprop.one_minus_rho
+    state[2] = state[2] + (g - state[2]) * s.rule.rmsprop.one_minus_rho * s.rule.rmsprop.centered
+    step = s.rule.rmsprop.lr * g * vrecip(
+        vsqrt(vmax(vsplat(0), state[0] - state[2] * state[2]) + s.rule.rmsprop.epsilon))
+    state[1] = s.rule.rmsprop.momentum * state[1] + step
+    return w - state[1]
+
+
+cdef void update_rmsprop(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                         const ParameterRange* p) noexcept nogil:
+    if slots_rmsprop(settings) == 1:
+        update_with(rmsprop, 1, s, transform, p)
+    else:
+        update_with(rmsprop_full, 3, s, transform, p)
+
+
+# ---- Adagrad -------------------------------------------------------------------------------------
+
+ctypedef struct AdagradSettings:
+    double epsilon
+
+
+cdef int slots_adagrad(const void* settings) noexcept nogil:
     return 1
 
 
-cdef inline vreal apply_rule(int rule, const Step* s, vreal w, vreal g, vreal* m, vreal* v,
-                             vreal* x) noexcept nogil:
-    """The new w of one vector; its slots m, v, x are updated in place."""
-    cdef vreal c
-    if rule == RULE_SGD:
-        return w - s.a * g
-    elif rule == RULE_MOMENTUM:
-        m[0] = s.b * m[0] - s.a * g
-        return w + m[0]
-    elif rule == RULE_NESTEROV:
-        m[0] = s.b * m[0] - s.a * g
-        return w + (s.b * m[0] - s.a * g)
-    elif rule == RULE_ADAGRAD:
-        m[0] = m[0] + g * g
-        return w - s.a * g * vrecip(vsqrt(m[0] + s.d))
-    elif rule == RULE_RMSPROP:
-        m[0] = m[0] + (g * g - m[0]) * s.b
-        return w - s.a * g * vrecip(vsqrt(m[0] + s.d))
-    elif rule == RULE_RMSPROP_FULL:
-        # with momentum (c) and, where e = 1, centred on the mean gradient x
-        m[0] = m[0] + (g * g - m[0]) * s.b
-        x[0] = x[0] + (g - x[0]) * s.b * s.e
-        c = s.a * g * vrecip(vsqrt(vmax(vsplat(0), m[0] - x[0] * x[0]) + s.d))
-        v[0] = s.c * v[0] + c
-        return w - v[0]
-    elif rule == RULE_LION:
-        c = m[0] + (g - m[0]) * s.b
-        m[0] = m[0] + (g - m[0]) * s.c
-        return w - s.a * vselect(vgt(c, vsplat(0)), vsplat(1), vselect(vgt(vsplat(0), c), vsplat(-1), c))
-    m[0] = m[0] + (g - m[0]) * s.b
-    v[0] = v[0] + (g * g - v[0]) * s.c
-    if rule == RULE_NADAM:
-        return w - (s.a * m[0] + s.e * g) * vrecip(vsqrt(s.f * v[0]) + s.d)
-    elif rule == RULE_AMSGRAD:
-        x[0] = vmax(x[0], v[0])
-        return w - (s.a * m[0]) * vrecip(vsqrt(x[0]) + s.d)
-    return w - (s.a * m[0]) * vrecip(vsqrt(v[0]) + s.d)
+cdef void prepare_adagrad(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                          RuleConstants* c) noexcept nogil:
+    c.adagrad.lr = vsplat(<real>lr)
+    c.adagrad.epsilon = vsplat(<real>(<const AdagradSettings*>settings).epsilon)
 
 
-cdef inline vreal adjusted(const Adjust* adjust, vreal g, vreal w) noexcept nogil:
-    """The gradient with its regularizer, clipped."""
-    cdef vreal sign = vselect(vgt(w, vsplat(0)), vsplat(1), vselect(vgt(vsplat(0), w), vsplat(-1), vsplat(0)))
-    g = g + vsplat(<real>adjust.l1) * sign + vsplat(<real>(2 * adjust.l2)) * w
-    g = g * vsplat(<real>adjust.factor)
-    if adjust.clip > 0:
-        g = vmax(vsplat(<real>-adjust.clip), vmin(vsplat(<real>adjust.clip), g))
-    return g
+cdef inline vreal adagrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    state[0] = state[0] + g * g
+    return w - s.rule.adagrad.lr * g * vrecip(vsqrt(state[0] + s.rule.adagrad.epsilon))
 
 
-cdef inline void update_range(int rule, bint plain, const Step* s, const Adjust* adjust,
-                              Py_ssize_t n, real* w, const real* g, real* slots,
-                              Py_ssize_t stride, real* average) noexcept nogil:
-    """The whole vectors of n parameters; returns with the part vector left to the caller."""
-    cdef Py_ssize_t q, i
-    cdef vreal wi, gi, m = vsplat(0), v = vsplat(0), x = vsplat(0)
-    for q in range(n // VLEN):
-        i = q * VLEN
-        wi = vload(w + i)
-        gi = vload(g + i)
-        if rule_slots(rule) > 0:
-            m = vload(slots + i)
-        if rule_slots(rule) > 1:
-            v = vload(slots + stride + i)
-        if rule_slots(rule) > 2:
-            x = vload(slots + 2 * stride + i)
-        if not plain:
-            gi = adjusted(adjust, gi, wi)
-            wi = wi - vsplat(<real>s.decay) * wi
-        wi = apply_rule(rule, s, wi, gi, &m, &v, &x)
-        vstore(w + i, wi)
-        if rule_slots(rule) > 0:
-            vstore(slots + i, m)
-        if rule_slots(rule) > 1:
-            vstore(slots + stride + i, v)
-        if rule_slots(rule) > 2:
-            vstore(slots + 2 * stride + i, x)
-        if not plain and average != NULL:
-            vstore(average + i, wi + vsplat(<real>s.average) * (vload(average + i) - wi))
+cdef void update_adagrad(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                         const ParameterRange* p) noexcept nogil:
+    update_with(adagrad, 1, s, transform, p)
 
 
-cdef inline void update_all(int rule, const Step* s, const Adjust* adjust, Py_ssize_t n, real* w,
-                            const real* g, real* slots, Py_ssize_t stride, real* average) noexcept nogil:
-    """n parameters; the last part vector goes through copies padded to a whole one."""
-    cdef bint plain = (adjust.l1 == 0 and adjust.l2 == 0 and adjust.factor == 1 and adjust.clip == 0
-                       and s.decay == 0 and average == NULL)
-    cdef Py_ssize_t left = n % VLEN, i = n - left
-    cdef int k
-    cdef real tail[6][16]
-    if plain:
-        update_range(rule, True, s, adjust, n, w, g, slots, stride, average)
-    else:
-        update_range(rule, False, s, adjust, n, w, g, slots, stride, average)
-    if left == 0:
-        return
-    memset(tail, 0, sizeof(tail))
-    memcpy(&tail[0][0], w + i, left * sizeof(real))
-    memcpy(&tail[1][0], g + i, left * sizeof(real))
-    for k in range(rule_slots(rule)):
-        memcpy(&tail[2 + k][0], slots + k * stride + i, left * sizeof(real))
-    if average != NULL:
-        memcpy(&tail[5][0], average + i, left * sizeof(real))
-    update_range(rule, False, s, adjust, VLEN, &tail[0][0], &tail[1][0], &tail[2][0], 16,
-                 NULL if average == NULL else &tail[5][0])
-    memcpy(w + i, &tail[0][0], left * sizeof(real))
-    for k in range(rule_slots(rule)):
-        memcpy(slots + k * stride + i, &tail[2 + k][0], left * sizeof(real))
-    if average != NULL:
-        memcpy(average + i, &tail[5][0], left * sizeof(real))
+# ---- Lion ----------------------------------------------------------------------------------------
+
+ctypedef struct LionSettings:
+    double beta_1, beta_2
 
 
-cdef void update_step(const Update* o, const Step* s, const Adjust* adjust, Py_ssize_t n, real* w,
-                      const real* g, real* slots, Py_ssize_t stride) noexcept nogil:
-    """n parameters w, their gradients g and slots; slot k begins at slots + k·stride, and the
-    moving average, where there is one, is the last slot."""
-    cdef real* average = NULL
+cdef int slots_lion(const void* settings) noexcept nogil:
+    return 1
+
+
+cdef void prepare_lion(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                       RuleConstants* c) noexcept nogil:
+    c.lion.lr = vsplat(<real>lr)
+    c.lion.one_minus_beta_1 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_1))
+    c.lion.one_minus_beta_2 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_2))
+
+
+cdef inline vreal lion(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    cdef vreal c = state[0] + (g - state[0]) * s.rule.lion.one_minus_beta_1
+    state[0] = state[0] + (g - state[0]) * s.rule.lion.one_minus_beta_2
+    return w - s.rule.lion.lr * vselect(vgt(c, vsplat(0)), vsplat(1),
+                                        vselect(vgt(vsplat(0), c), vsplat(-1), c))
+
+
+cdef void update_lion(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                      const ParameterRange* p) noexcept nogil:
+    update_with(lion, 1, s, transform, p)
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+ctypedef struct OptimizerFunctions:
+    int (*slots)(const void* settings) noexcept nogil       # that the rule needs
+    void (*prepare)(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                    RuleConstants* c) noexcept nogil        # the constants of step t = 1, 2, …
+    void (*update)(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                   const ParameterRange* p) noexcept nogil
+
+cdef OptimizerFunctions OPTIMIZER_TABLE[64]
+
+OPTIMIZER_TABLE[<int>OPT_SGD] = OptimizerFunctions(slots_sgd, prepare_sgd, update_sgd)
+OPTIMIZER_TABLE[<int>OPT_ADAM] = OptimizerFunctions(slots_adam, prepare_adam, update_adam)
+OPTIMIZER_TABLE[<int>OPT_NADAM] = OptimizerFunctions(slots_nadam, prepare_nadam, update_nadam)
+OPTIMIZER_TABLE[<int>OPT_RMSPROP] = OptimizerFunctions(slots_rmsprop, prepare_rmsprop, update_rmsprop)
+OPTIMIZER_TABLE[<int>OPT_ADAGRAD] = OptimizerFunctions(slots_adagrad, prepare_adagrad, update_adagrad)
+OPTIMIZER_TABLE[<int>OPT_LION] = OptimizerFunctions(slots_lion, prepare_lion, update_lion)
+
+
+cdef int rule_slots(const OptimizerSettings* o) noexcept nogil:
+    """The slots that the rule needs with these settings, without that of the moving average."""
+    return OPTIMIZER_TABLE[o.kind].slots(o.rule)
+
+
+cdef StepConstants step_constants(const OptimizerSettings* o, double lr, Py_ssize_t t,
+                                  WarmupProduct* product) noexcept nogil:
+    """The scalars of step t = 1, 2, …"""
+    cdef StepConstants s
+    OPTIMIZER_TABLE[o.kind].prepare(o.rule, lr, t, product, &s.rule)
+    s.decay = lr * o.weight_decay
+    s.ema_momentum = 0 if t == 1 else o.ema_momentum
+    s.regularizer_scale = 1
+    return s
+
+
+cdef void update_step(const OptimizerSettings* o, const StepConstants* s, const GradientTransform* transform,
+                      Py_ssize_t n, real* w, const real* g, real* slots, Py_ssize_t stride) noexcept nogil:
+    """Update n elements of a parameter. The moving average, where there is one, is the last slot."""
+    cdef ParameterRange p = ParameterRange(n, w, g, slots, stride, NULL)
     if o.ema_momentum > 0:
-        average = slots + (o.n_slots - 1) * stride
-    if o.kind == OPT_SGD and o.hyper[0] == 0:
-        update_all(RULE_SGD, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_SGD and o.hyper[1] == 0:
-        update_all(RULE_MOMENTUM, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_SGD:
-        update_all(RULE_NESTEROV, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_ADAM and o.hyper[3] == 0:
-        update_all(RULE_ADAM, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_ADAM:
-        update_all(RULE_AMSGRAD, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_NADAM:
-        update_all(RULE_NADAM, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_RMSPROP and o.hyper[1] == 0 and o.hyper[3] == 0:
-        update_all(RULE_RMSPROP, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_RMSPROP:
-        update_all(RULE_RMSPROP_FULL, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_ADAGRAD:
-        update_all(RULE_ADAGRAD, s, adjust, n, w, g, slots, stride, average)
-    elif o.kind == OPT_LION:
-        update_all(RULE_LION, s, adjust, n, w, g, slots, stride, average)
+        p.average = slots + (o.n_slots - 1) * stride
+    OPTIMIZER_TABLE[o.kind].update(o.rule, s, transform, &p)
 
 
-cdef double penalty_of(const Adjust* adjust, Py_ssize_t n, const real* w) noexcept nogil:
+# ---- penalties and norms -------------------------------------------------------------------------
+
+cdef double penalty_of(const GradientTransform* transform, Py_ssize_t n, const real* w) noexcept nogil:
     """l1·Σ|w| + l2·Σw²"""
-    return row_penalty(n, w, adjust.l1, adjust.l2)
+    return row_penalty(n, w, transform.l1, transform.l2)
 
 
-cdef double sum_of_squares(const Adjust* adjust, Py_ssize_t n, const real* g, const real* w) noexcept nogil:
+cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, const real* g, const real* w) noexcept nogil:
     """Σ g² of the regularized gradient: what clipping by norm measures."""
     cdef Py_ssize_t j
     cdef double sum = 0
@@ -263,24 +444,18 @@ cdef double sum_of_squares(const Adjust* adjust, Py_ssize_t n, const real* g, co
     cdef int width
     for j in range(ceil_div(n, VLEN)):
         width = <int>min(n - j * VLEN, <Py_ssize_t>VLEN)
-        gi = adjusted(adjust, load_cols(g + j * VLEN, width), load_cols(w + j * VLEN, width))
+        gi = transformed(transform, load_cols(g + j * VLEN, width), load_cols(w + j * VLEN, width))
         run = run + gi * gi
         end_run(j, &run, &sum)
     return sum + vsum(run)
 
 
-cdef void update(const Update* o, Py_ssize_t n, double lr, Py_ssize_t iteration, void* w,
+cdef void update(const OptimizerSettings* o, Py_ssize_t n, double lr, Py_ssize_t iteration, void* w,
                  const void* g, void* slots, Py_ssize_t stride) noexcept nogil:
     """One whole optimizer step over n parameters; iteration counts from 0."""
-    cdef Products products
-    cdef Adjust adjust
-    cdef Step s
+    cdef WarmupProduct product = WarmupProduct(0, 1)
+    cdef GradientTransform transform = GradientTransform(0, 0, 1, o.clip_value)
     cdef uint64_t mode = flush_subnormals()
-    products.t = 0
-    products.value = 1
-    adjust.l1 = adjust.l2 = 0
-    adjust.factor = 1
-    adjust.clip = o.clip_value
-    s = prepare(o, lr, iteration + 1, &products)
-    update_step(o, &s, &adjust, n, <real*>w, <const real*>g, <real*>slots, stride)
+    cdef StepConstants s = step_constants(o, lr, iteration + 1, &product)
+    update_step(o, &s, &transform, n, <real*>w, <const real*>g, <real*>slots, stride)
     restore_float_mode(mode)

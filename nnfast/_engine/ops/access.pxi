@@ -85,13 +85,13 @@ cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
     return a.outer * a.rows * a.cols
 
 
-cdef inline Adjust adjust_of(const Model* model, int which, double share) noexcept nogil:
+cdef inline GradientTransform gradient_transform(const Model* model, int which, double share) noexcept nogil:
     """share: what the regularizers are multiplied by."""
-    cdef Adjust a
+    cdef GradientTransform a
     a.l1 = model.arrays[which].l1 * share
     a.l2 = model.arrays[which].l2 * share
-    a.factor = 1
-    a.clip = model.optimizer.clip_value
+    a.clip_factor = 1
+    a.clip_value = model.optimizer.clip_value
     return a
 
 
@@ -101,11 +101,11 @@ cdef inline real* gradient_of(const Model* model, int which, real* grads) noexce
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
-                     const Step* step) noexcept nogil:
+                     const StepConstants* step) noexcept nogil:
     """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
     cdef Py_ssize_t p = model.arrays[which].begin + i
-    cdef Adjust adjust = adjust_of(model, which, step.share)
-    update_step(&model.optimizer, step, &adjust, n, <real*>model.params + p, <const real*>model.grads + p,
+    cdef GradientTransform transform = gradient_transform(model, which, step.regularizer_scale)
+    update_step(&model.optimizer, step, &transform, n, <real*>model.params + p, <const real*>model.grads + p,
                 <real*>model.slots + p, model.slot_stride)
 
 

@@ -58,7 +58,7 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
         convolve_bias(window_of(op), rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
-cdef void update_filters(const Shard* shard, const Op* op, const Step* step,
+cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,
                          WeightGradient weight_gradient) noexcept nogil:
     """Gradient and step of the thread's rows of a convolution's kernel; the last one has the bias."""
     cdef const Model* model = shard.run.model
@@ -78,7 +78,7 @@ cdef void gradient_convolution(const Shard* shard, const Op* op, Range rows, rea
         filter_gradient(shard, op, rows, grads, accumulate, convolve_weight)
 
 
-cdef void update_convolution(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_convolution(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     if is_trained(shard.run.model, op.w):
         update_filters(shard, op, step, convolve_weight)
 
@@ -89,7 +89,7 @@ cdef void gradient_depthwise(const Shard* shard, const Op* op, Range rows, real*
         filter_gradient(shard, op, rows, grads, accumulate, depthwise_weight)
 
 
-cdef void update_depthwise(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_depthwise(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     if is_trained(shard.run.model, op.w):
         update_filters(shard, op, step, depthwise_weight)
 

@@ -122,7 +122,7 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
         dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
 
 
-cdef void update_bias(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     """db and the optimizer's step: one thread's work."""
     cdef const Model* model = shard.run.model
     cdef Range rows
@@ -135,7 +135,7 @@ cdef void update_bias(const Shard* shard, const Op* op, const Step* step) noexce
     step_range(model, op.b, 0, op.n_out, step)
 
 
-cdef void update_weights(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     """dW and the optimizer's step for the rows of W that belong to the thread.
 
     The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
@@ -150,7 +150,7 @@ cdef void update_weights(const Shard* shard, const Op* op, const Step* step) noe
     cdef Py_ssize_t begin = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
     cdef Py_ssize_t n_blocks = ceil_div(end - begin, GRADIENT_ROWS), block, rows, cols, i, q, j, r
-    cdef Adjust adjust = adjust_of(model, op.w, step.share)
+    cdef GradientTransform transform = gradient_transform(model, op.w, step.regularizer_scale)
     for block in range(n_blocks):
         i = begin + block * GRADIENT_ROWS
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
@@ -160,15 +160,15 @@ cdef void update_weights(const Shard* shard, const Op* op, const Step* step) noe
             dense_weight_gradient(rows, shard.rows, cols, shard.run.n_chunks, x + i, op.ld_x, dz + j, op.ld_y,
                                   dw, cols, False, shard.scratch)
             if cols == n:
-                update_step(&model.optimizer, step, &adjust, rows * n, params + i * n, dw, slots + i * n,
+                update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)
             else:
                 for r in range(rows):
-                    update_step(&model.optimizer, step, &adjust, cols, params + (i + r) * n + j,
+                    update_step(&model.optimizer, step, &transform, cols, params + (i + r) * n + j,
                                 dw + r * cols, slots + (i + r) * n + j, model.slot_stride)
 
 
-cdef void update_dense(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_dense(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     if not is_trained(shard.run.model, op.w):
         return
     update_weights(shard, op, step)

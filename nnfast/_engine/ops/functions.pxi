@@ -13,7 +13,7 @@ ctypedef struct OpFunctions:
     void (*gradient)(const Shard* shard, const Op* op, Range rows, real* grads,
                      bint accumulate) noexcept nogil
     # The same of a whole batch, and the optimizer's step while they are in cache.
-    void (*update)(const Shard* shard, const Op* op, const Step* step) noexcept nogil
+    void (*update)(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil
     # Called by one thread before a run, and after each step.
     void (*prepare)(const Run* run, const Op* op) noexcept nogil
     void (*after_step)(const Run* run, const Op* op) noexcept nogil

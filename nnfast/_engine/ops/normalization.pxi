@@ -160,7 +160,7 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
 
 # ---- gamma and beta of both ----------------------------------------------------------------------
 
-cdef void update_channels(const Shard* shard, const Op* op, const Step* step, int which) noexcept nogil:
+cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step, int which) noexcept nogil:
     """The optimizer's step for the thread's channels of gamma or beta, whose partial gradients are there."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
@@ -169,7 +169,7 @@ cdef void update_channels(const Shard* shard, const Op* op, const Step* step, in
         step_range(model, which, c0, c1 - c0, step)
 
 
-cdef void update_batch_norm(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(shard.run.n_chunks):
         gradient_batch_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
@@ -177,7 +177,7 @@ cdef void update_batch_norm(const Shard* shard, const Op* op, const Step* step) 
     update_channels(shard, op, step, op.b)
 
 
-cdef void update_layer_norm(const Shard* shard, const Op* op, const Step* step) noexcept nogil:
+cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(shard.run.n_chunks):
         gradient_layer_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)

@@ -202,6 +202,11 @@ ctypedef struct Run:
     double* sums                # one a block of parameters: penalties, then squared norms
     void* sensitivity           # n × n_in gradients of the input, or NULL
 
+# Rows of `cols` elements of the variant's type, `ld` apart.
+ctypedef struct UntypedMatrix:
+    void* data
+    Py_ssize_t rows, cols, ld
+
 # One per variant: everything that core can ask of it.
 ctypedef struct Kernels:
     const char* isa
@@ -224,20 +229,15 @@ ctypedef struct Kernels:
     void (*gradient)(Run* run) noexcept nogil
     void (*sensitivity)(Run* run) noexcept nogil
     Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # elements of it
-    void (*dense_forward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
-                          const void* w, const void* b, void* y, Py_ssize_t ldy,
-                          int activation, double alpha, void* scratch) noexcept nogil
-    void (*dense_backward)(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x, Py_ssize_t ldx,
-                           const void* w, const void* dz, Py_ssize_t ldz, void* dx, Py_ssize_t lddx,
-                           void* dw, void* db, void* scratch) noexcept nogil
-    void (*activation_forward)(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
-                               const void* z, void* y, Py_ssize_t ld) noexcept nogil
-    void (*activation_backward)(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
-                                const void* z, const void* y, const void* dy, void* dz,
-                                Py_ssize_t ld) noexcept nogil
-    void (*loss)(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y, Py_ssize_t ld,
-                 const double* weight, double scale, void* da, double* value,
-                 void* scratch) noexcept nogil
+    void (*dense_forward)(UntypedMatrix x, const void* w, const void* b, UntypedMatrix y, int activation,
+                          double alpha, void* scratch) noexcept nogil
+    void (*dense_backward)(UntypedMatrix x, const void* w, UntypedMatrix dz, UntypedMatrix dx, void* dw,
+                           void* db, void* scratch) noexcept nogil
+    void (*activation_forward)(int activation, double alpha, const void* z, UntypedMatrix y) noexcept nogil
+    void (*activation_backward)(int activation, double alpha, const void* z, const void* y, const void* dy,
+                                UntypedMatrix dz) noexcept nogil
+    void (*loss)(const Objective* o, UntypedMatrix a, const void* y, const double* weight, double scale,
+                 void* da, double* value, void* scratch) noexcept nogil
     void (*update)(const OptimizerSettings* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,
                    void* params, const void* grads, void* slots, Py_ssize_t stride) noexcept nogil
     void (*primitive)(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil

@@ -50,27 +50,44 @@ include "executor/update.pxi"
 include "executor/workers.pxi"
 
 
-cdef void public_dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
-                               Py_ssize_t ldx, const void* w, const void* b, void* y, Py_ssize_t ldy,
-                               int activation, double alpha, void* scratch) noexcept nogil:
-    dense_forward(m, k, n, <const real*>x, ldx, <const real*>w, <const real*>b, <real*>y, ldy,
-                  activation == ACT_RELU, <real*>scratch)
+# ---- kernels as NumPy functions --------------------------------------------------------------------
+
+cdef inline Matrix typed(UntypedMatrix a) noexcept nogil:
+    return matrix(<const real*>a.data, a.rows, a.cols, a.ld)
+
+
+cdef void public_dense_forward(UntypedMatrix x, const void* w, const void* b, UntypedMatrix y, int activation,
+                               double alpha, void* scratch) noexcept nogil:
+    dense_forward(typed(x), <const real*>w, <const real*>b, typed(y), activation == ACT_RELU, <real*>scratch)
     if activation != ACT_RELU:
-        activation_forward(activation, alpha, m, n, y, y, ldy)
+        activation_forward(activation, alpha, <const real*>y.data, typed(y))
 
 
-cdef void public_dense_backward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const void* x,
-                                Py_ssize_t ldx, const void* w, const void* dz, Py_ssize_t ldz,
-                                void* dx, Py_ssize_t lddx, void* dw, void* db,
-                                void* scratch) noexcept nogil:
-    cdef Py_ssize_t q, i
-    dense_input_gradient(m, k, n, <const real*>dz, ldz, <const real*>w, <real*>dx, lddx, NULL,
-                         <real*>scratch)
+cdef void public_dense_backward(UntypedMatrix x, const void* w, UntypedMatrix dz, UntypedMatrix dx, void* dw,
+                                void* db, void* scratch) noexcept nogil:
+    cdef Py_ssize_t k = x.cols, n = dz.cols, q, i, rows
+    dense_input_gradient(typed(dz), <const real*>w, typed(dx), NULL, <real*>scratch)
     for q in range(ceil_div(k, GRADIENT_ROWS)):
         i = q * GRADIENT_ROWS
-        dense_weight_gradient(min(<Py_ssize_t>GRADIENT_ROWS, k - i), m, n, 1, <const real*>x + i, ldx,
-                              <const real*>dz, ldz, <real*>dw + i * n, n, False, <real*>scratch)
-    dense_bias_gradient(m, n, <const real*>dz, ldz, <real*>db, False)
+        rows = min(<Py_ssize_t>GRADIENT_ROWS, k - i)
+        dense_weight_gradient(columns_from(typed(x), i, rows), typed(dz),
+                              matrix(<real*>dw + i * n, rows, n, n), 1, False, <real*>scratch)
+    dense_bias_gradient(typed(dz), <real*>db, False)
+
+
+cdef void public_activation_forward(int activation, double alpha, const void* z,
+                                    UntypedMatrix y) noexcept nogil:
+    activation_forward(activation, alpha, <const real*>z, typed(y))
+
+
+cdef void public_activation_backward(int activation, double alpha, const void* z, const void* y,
+                                     const void* dy, UntypedMatrix dz) noexcept nogil:
+    activation_backward(activation, alpha, <const real*>z, <const real*>y, <const real*>dy, typed(dz))
+
+
+cdef void public_loss(const Objective* o, UntypedMatrix a, const void* y, const double* weight, double scale,
+                      void* da, double* value, void* scratch) noexcept nogil:
+    loss_rows(o, typed(a), <const real*>y, weight, scale, <real*>da, value, <real*>scratch)
 
 
 cdef Kernels kernels
@@ -96,9 +113,9 @@ kernels.gradient = run_gradient
 kernels.sensitivity = run_sensitivity
 kernels.dense_forward = public_dense_forward
 kernels.dense_backward = public_dense_backward
-kernels.activation_forward = activation_forward
-kernels.activation_backward = activation_backward
-kernels.loss = loss_rows
+kernels.activation_forward = public_activation_forward
+kernels.activation_backward = public_activation_backward
+kernels.loss = public_loss
 kernels.update = update
 kernels.primitive = primitive
 

@@ -11,6 +11,15 @@ cdef inline Py_ssize_t padded(Py_ssize_t n):
     return max(<Py_ssize_t>16, (n + 15) // 16 * 16)
 
 
+cdef inline UntypedMatrix untyped(void* data, Py_ssize_t m, Py_ssize_t n, Py_ssize_t ld) noexcept nogil:
+    cdef UntypedMatrix a
+    a.data = data
+    a.rows = m
+    a.cols = n
+    a.ld = ld
+    return a
+
+
 cdef class Padded:
     """A matrix as the kernels want it: rows to a multiple of `rows`, columns to one of `cols`.
 
@@ -86,8 +95,8 @@ def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b,
     bp = tail_readable(start_1d[real](b), n, format)
     scratch = Buffer(1, table.dense_scratch(k, n), format)
     with nogil:
-        table.dense_forward(m, k, n, xp.data, xp.ld, weights, bp.data, yp.data, yp.ld, activation,
-                            alpha, scratch.data)
+        table.dense_forward(untyped(xp.data, m, k, xp.ld), weights, bp.data, untyped(yp.data, m, n, yp.ld),
+                            activation, alpha, scratch.data)
     yp.give(start[real](out), m, n, sizeof(real))
 
 
@@ -118,11 +127,11 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
         weights = wp.data
     scratch = Buffer(1, table.dense_scratch(k, n), format)
     with nogil:
-        table.activation_backward(activation, alpha, m, n, zp.data, outp.data, doutp.data, dz.data,
-                                  doutp.ld)
-        table.dense_backward(m, k, n, xp.data, xp.ld, weights, dz.data, doutp.ld, dxp.data,
-                             dxp.ld,
-                             start[real](dw), start_1d[real](db), scratch.data)
+        table.activation_backward(activation, alpha, zp.data, outp.data, doutp.data,
+                                  untyped(dz.data, m, n, doutp.ld))
+        table.dense_backward(untyped(xp.data, m, k, xp.ld), weights, untyped(dz.data, m, n, doutp.ld),
+                             untyped(dxp.data, m, k, dxp.ld), start[real](dw), start_1d[real](db),
+                             scratch.data)
     dxp.give(start[real](dx), m, k, sizeof(real))
 
 
@@ -140,14 +149,15 @@ def activation_forward(const real[:, ::1] x, int activation, double alpha, real[
         xp = Padded().take(start[real](x), m, n, 1, 16, format_of[real](0), True)
         yp = Padded().take(start[real](out), m, n, 1, 16, format_of[real](0), False)
         with nogil:
-            table.activation_forward(activation, alpha, m, n, xp.data, yp.data, yp.ld)
+            table.activation_forward(activation, alpha, xp.data, untyped(yp.data, m, n, yp.ld))
         yp.give(start[real](out), m, n, sizeof(real))
         return
     with nogil:     # element by element: the shape does not matter
-        table.activation_forward(activation, alpha, 1, whole * 16, &x[0, 0], &out[0, 0], whole * 16)
+        table.activation_forward(activation, alpha, &x[0, 0],
+                                 untyped(&out[0, 0], 1, whole * 16, whole * 16))
         if left:
             memcpy(tail, &x[0, 0] + whole * 16, left * sizeof(real))
-            table.activation_forward(activation, alpha, 1, left, tail, tail, 16)
+            table.activation_forward(activation, alpha, tail, untyped(tail, 1, left, 16))
             memcpy(&out[0, 0] + whole * 16, tail, left * sizeof(real))
 
 
@@ -170,18 +180,19 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
         dyp = Padded().take(start[real](dout), m, n, 1, 16, format_of[real](0), True)
         dzp = Padded().take(start[real](dx), m, n, 1, 16, format_of[real](0), False)
         with nogil:
-            table.activation_backward(activation, alpha, m, n, yp.data, yp.data, dyp.data, dzp.data,
-                                      dzp.ld)
+            table.activation_backward(activation, alpha, yp.data, yp.data, dyp.data,
+                                      untyped(dzp.data, m, n, dzp.ld))
         dzp.give(start[real](dx), m, n, sizeof(real))
         return
     with nogil:
-        table.activation_backward(activation, alpha, 1, whole * 16, &x[0, 0], &out[0, 0], &dout[0, 0],
-                                  &dx[0, 0], 16)
+        table.activation_backward(activation, alpha, &x[0, 0], &out[0, 0], &dout[0, 0],
+                                  untyped(&dx[0, 0], 1, whole * 16, 16))
         if left:
             memcpy(x_tail, &x[0, 0] + whole * 16, left * sizeof(real))
             memcpy(y_tail, &out[0, 0] + whole * 16, left * sizeof(real))
             memcpy(d_tail, &dout[0, 0] + whole * 16, left * sizeof(real))
-            table.activation_backward(activation, alpha, 1, left, x_tail, y_tail, d_tail, d_tail, 16)
+            table.activation_backward(activation, alpha, x_tail, y_tail, d_tail,
+                                      untyped(d_tail, 1, left, 16))
             memcpy(&dx[0, 0] + whole * 16, d_tail, left * sizeof(real))
 
 
@@ -206,7 +217,7 @@ def loss(int kind, levels, const real[:, ::1] y_true, const real[:, ::1] y_pred,
     objective.kind = kind
     objective.levels = level_memory.data
     with nogil:
-        table.loss(&objective, m, n, ap.data, yp.data, ap.ld, &weight[0], 1.0 / m, dp.data,
+        table.loss(&objective, untyped(ap.data, m, n, ap.ld), yp.data, &weight[0], 1.0 / m, dp.data,
                    <double*>values.data, scratch.data)
     dp.give(start[real](gradient), m, n, sizeof(real))
     for i in range(m):

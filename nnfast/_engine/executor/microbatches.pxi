@@ -63,34 +63,42 @@ cdef void whole_gradients(const Shard* shard) noexcept nogil:
         add_gradients(shard, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
 
 
-cdef inline Py_ssize_t block_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t begin,
-                                  Py_ssize_t r, Py_ssize_t end, double scale, bint gradient,
-                                  const Block* block, real* scratch) noexcept nogil:
-    """A block of chunk c from row r on: its loss and gradient are added to the chunk's. Returns the next
-    block's row."""
-    cdef Py_ssize_t m = min(block.rows, end - r)
-    cdef Shard shard = block_shard(run, block, first + r, m, scratch)
+# The rows of one micro-batch, counted from the first row of its batch, which has a number in the epoch.
+ctypedef struct MicroBatch:
+    Py_ssize_t number, batch_first, begin, end
+
+
+cdef inline MicroBatch micro_batch(const Run* run, Py_ssize_t number, Py_ssize_t first,
+                                   Py_ssize_t rows) noexcept nogil:
+    """Micro-batch `number` of a batch of `rows` rows."""
+    return MicroBatch(number, first, split_begin(rows, 4, number, run.n_chunks),
+                      split_begin(rows, 4, number + 1, run.n_chunks))
+
+
+cdef inline Py_ssize_t block_pass(const Run* run, const MicroBatch* micro, Py_ssize_t r, double scale,
+                                  bint gradient, const Block* block, real* scratch) noexcept nogil:
+    """Add the loss and the gradient of the block from row r on to the micro-batch's; return the next row."""
+    cdef Py_ssize_t m = min(block.rows, micro.end - r)
+    cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
     rows_phase(&shard, scale, gradient)
-    if r == begin:
-        run.chunk_loss[c] = Strands(0, 0, 0, 0)
-    add_losses(&run.chunk_loss[c], block.loss, m)
+    if r == micro.begin:
+        run.chunk_loss[micro.number] = Strands(0, 0, 0, 0)
+    add_losses(&run.chunk_loss[micro.number], block.loss, m)
     if gradient:
-        add_gradients(&shard, Range(0, m), partial(run, c), r > begin)
+        add_gradients(&shard, Range(0, m), partial(run, micro.number), r > micro.begin)
     return r + m
 
 
-cdef void chunk_pass(const Run* run, Py_ssize_t c, Py_ssize_t first, Py_ssize_t rows, double scale,
-                     bint gradient, const Block* block, real* scratch) noexcept nogil:
-    """Chunk c of `rows` rows, block after block: loss into chunk_loss, gradient into partials."""
-    cdef Py_ssize_t begin = split_begin(rows, 4, c, run.n_chunks)
-    cdef Py_ssize_t end = split_begin(rows, 4, c + 1, run.n_chunks)
-    cdef Py_ssize_t r = begin
-    while r < end:
-        r = block_pass(run, c, first, begin, r, end, scale, gradient, block, scratch)
-    if begin == end:
-        run.chunk_loss[c] = Strands(0, 0, 0, 0)
+cdef void micro_batch_pass(const Run* run, const MicroBatch* micro, double scale, bint gradient,
+                           const Block* block, real* scratch) noexcept nogil:
+    """All blocks of a micro-batch: loss into chunk_loss, gradient into partials."""
+    cdef Py_ssize_t r = micro.begin
+    while r < micro.end:
+        r = block_pass(run, micro, r, scale, gradient, block, scratch)
+    if micro.begin == micro.end:
+        run.chunk_loss[micro.number] = Strands(0, 0, 0, 0)
         if gradient:
-            memset(partial(run, c), 0, run.model.n_params * sizeof(real))
+            memset(partial(run, micro.number), 0, run.model.n_params * sizeof(real))
 
 
 cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
@@ -105,9 +113,9 @@ cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, rea
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, 1, True)
-        # The gather's own scale is shard of the chain.
-        affine(m, model.n_in, address(block, op.dx, 0, op.ld_x), op.ld_x,
-               <real*>run.sensitivity + r * model.n_in, model.n_in, model.in_scale, 0)
+        # The chain rule through the scale with which inputs are read.
+        affine(dx_rows(block, op, 0, m), matrix(<real*>run.sensitivity + r * model.n_in, m, model.n_in, model.n_in),
+               model.in_scale, 0)
         r += m
 
 

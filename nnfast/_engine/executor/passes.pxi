@@ -4,21 +4,19 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
     """keep_logits: the last op's activation is left to the loss."""
     cdef const Run* run = shard.run
     cdef const Op* op
-    cdef const real* x
-    cdef Py_ssize_t ld_x
+    cdef Matrix x, y
     cdef int i, activation
     for i in range(run.chain.n_ops):
         op = &run.chain.ops[i]
-        x, ld_x = input_of(shard, op), op.ld_x
+        x = input_of(shard, op)
         if i == 0 and shard.x != NULL:
-            x, ld_x = shard.x, op.n_in
+            x.data, x.ld = <real*>shard.x, op.n_in
         activation = ACT_LINEAR if keep_logits and i == run.chain.n_ops - 1 else op.activation
-        activation = OP_TABLE[op.kind].forward(shard, op, x, ld_x, activation)
-        activation_forward(activation, op.alpha, n_rows(shard), op.n_out, before_activation(shard, op),
-                           output_of(shard, op), op.ld_y)
+        activation = OP_TABLE[op.kind].forward(shard, op, x, activation)
+        y = output_of(shard, op)
+        activation_forward(activation, op.alpha, preactivation(shard, op).data, y)
         if op.y_l1 != 0 or op.y_l2 != 0:
-            add_activity(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y, op.y_l1, op.y_l2,
-                         shard.block.activity + shard.begin)
+            add_activity(y, op.y_l1, op.y_l2, shard.block.activity + shard.begin)
 
 
 cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
@@ -26,18 +24,16 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
     gradients of parameters are left for later."""
     cdef const Run* run = shard.run
     cdef const Op* op
-    cdef real* dy
+    cdef Matrix y, dy
     cdef int i
     for i in range(run.chain.n_ops - 1, -1, -1):
         op = &run.chain.ops[i]
         dy = output_gradient(shard, op)
+        y = output_of(shard, op)
         if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
-            add_activity_gradient(n_rows(shard), op.n_out, output_of(shard, op), op.ld_y,
-                                  scale * op.y_l1, scale * op.y_l2, dy)
+            add_activity_gradient(y, scale * op.y_l1, scale * op.y_l2, dy.data)
         if not (op.relu_backward_done or (run.objective.fused and i == run.chain.n_ops - 1)):
-            activation_backward(op.activation, op.alpha, n_rows(shard), op.n_out,
-                                before_activation(shard, op),
-                                output_of(shard, op), dy, dy, op.ld_y)
+            activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, dy)
         if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
         if op.dx < 0:
@@ -51,7 +47,7 @@ cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept n
     gather_shard_inputs(shard)
     gather_shard_targets(shard)
     forward_pass(shard, run.objective.fused)
-    losses_of(shard, scale, output_gradient(shard, last) if gradient else NULL)
+    losses_of(shard, scale, output_gradient(shard, last).data if gradient else NULL)
     if gradient:
         backward_pass(shard, scale)
     if run.outputs != NULL:

@@ -28,6 +28,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard
+    cdef MicroBatch micro
     cdef StepConstants step
     cdef WarmupProduct warmup
     cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
@@ -55,7 +56,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         else:
             c = t
             while c < run.n_chunks:
-                chunk_pass(run, c, first, rows, scale, True, &run.blocks[t], scratch)
+                micro = micro_batch(run, c, first, rows)
+                micro_batch_pass(run, &micro, scale, True, &run.blocks[t], scratch)
                 c += run.n_threads
             team_wait(run)
             loss = chunks_loss(run) / divisor
@@ -111,6 +113,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t c = run.first_chunk + t, r, end, m
     cdef double penalty
     cdef Shard shard
+    cdef MicroBatch micro
     cdef bint direct = (OP_TABLE[run.chain.ops[0].kind].reads_data
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     prepare_ops(run, t)
@@ -120,7 +123,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             run.penalty = penalty
     while c < run.end_chunk:
         if run.losses_too:
-            chunk_pass(run, c, 0, run.data.n, 1, False, block, scratch)
+            micro = micro_batch(run, c, 0, run.data.n)
+            micro_batch_pass(run, &micro, 1, False, block, scratch)
         else:
             r = split_begin(run.data.n, 4, c, run.n_chunks)
             end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
@@ -144,15 +148,16 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     it as there is time for: `stop` says that there is more to do."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    cdef Py_ssize_t n = run.data.n, c = t, begin, end
+    cdef Py_ssize_t n = run.data.n, c = t
+    cdef MicroBatch micro
     cdef double penalty, share = share_of_penalties(run, run.denominator)
     cdef bint late = False, complete = True
     prepare_ops(run, t)
     while c < run.n_chunks and not late:
-        begin, end = split_begin(n, 4, c, run.n_chunks), split_begin(n, 4, c + 1, run.n_chunks)
-        while begin + run.chunk_rows[c] < end and not late:
-            run.chunk_rows[c] = block_pass(run, c, 0, begin, begin + run.chunk_rows[c], end,
-                                           1.0 / run.denominator, True, &run.blocks[t], scratch) - begin
+        micro = micro_batch(run, c, 0, n)
+        while micro.begin + run.chunk_rows[c] < micro.end and not late:
+            run.chunk_rows[c] = block_pass(run, &micro, micro.begin + run.chunk_rows[c], 1.0 / run.denominator,
+                                           True, &run.blocks[t], scratch) - micro.begin
             late = seconds_now() > run.deadline
         c += run.n_threads
     team_wait(run)

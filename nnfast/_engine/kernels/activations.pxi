@@ -103,24 +103,22 @@ cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcep
     return one
 
 
-cdef inline void map_forward(int activation, vreal alpha, Py_ssize_t m, Py_ssize_t n,
-                             const real* z, real* y, Py_ssize_t ld) noexcept nogil:
+cdef inline void map_forward(int activation, vreal alpha, const real* z, Matrix y) noexcept nogil:
     cdef Py_ssize_t i, j, p
-    for i in range(m):
-        for j in range(ceil_div(n, VLEN)):
-            p = i * ld + j * VLEN
-            vstore(y + p, activation_value(activation, vload(z + p), alpha))
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            p = i * y.ld + j * VLEN
+            vstore(y.data + p, activation_value(activation, vload(z + p), alpha))
 
 
-cdef inline void map_backward(int activation, vreal alpha, Py_ssize_t m, Py_ssize_t n,
-                              const real* z, const real* y, const real* dy, real* dz,
-                              Py_ssize_t ld) noexcept nogil:
+cdef inline void map_backward(int activation, vreal alpha, const real* z, const real* y, const real* dy,
+                              Matrix dz) noexcept nogil:
     cdef Py_ssize_t i, j, p
     cdef const real* v = z if needs_preactivation(activation) else y
-    for i in range(m):
-        for j in range(ceil_div(n, VLEN)):
-            p = i * ld + j * VLEN
-            vstore(dz + p, vload(dy + p) * activation_slope(activation, vload(v + p), alpha))
+    for i in range(dz.rows):
+        for j in range(ceil_div(dz.cols, VLEN)):
+            p = i * dz.ld + j * VLEN
+            vstore(dz.data + p, vload(dy + p) * activation_slope(activation, vload(v + p), alpha))
 
 
 cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexcept nogil:
@@ -136,107 +134,85 @@ cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexce
     return <real>(sum + vsum(run))
 
 
-cdef void softmax_forward(Py_ssize_t m, Py_ssize_t n, const real* z, real* y,
-                          Py_ssize_t ld) noexcept nogil:
+cdef void softmax_forward(const real* z, Matrix y) noexcept nogil:
     """y = exp(z − max z) / Σ exp(z − max z), row by row"""
     cdef Py_ssize_t i, j
     cdef vreal scale
-    for i in range(m):
-        scale = vsplat((<real>1) / exp_row(z + i * ld, n, row_max(z + i * ld, n), y + i * ld))
-        for j in range(ceil_div(n, VLEN)):
-            vstore(y + i * ld + j * VLEN, vload(y + i * ld + j * VLEN) * scale)
+    for i in range(y.rows):
+        scale = vsplat((<real>1) / exp_row(z + i * y.ld, y.cols, row_max(z + i * y.ld, y.cols), y.data + i * y.ld))
+        for j in range(ceil_div(y.cols, VLEN)):
+            vstore(y.data + i * y.ld + j * VLEN, vload(y.data + i * y.ld + j * VLEN) * scale)
 
 
-cdef void softmax_backward(Py_ssize_t m, Py_ssize_t n, const real* y, const real* dy, real* dz,
-                           Py_ssize_t ld) noexcept nogil:
+cdef void softmax_backward(const real* y, const real* dy, Matrix dz) noexcept nogil:
     """dz = y ⊙ (dy − Σ dy ⊙ y), row by row"""
     cdef Py_ssize_t i, j, p
     cdef vreal mean
-    for i in range(m):
-        mean = vsplat(<real>row_dot(n, y + i * ld, dy + i * ld))
-        for j in range(ceil_div(n, VLEN)):
-            p = i * ld + j * VLEN
-            vstore(dz + p, vload(y + p) * (vload(dy + p) - mean))
+    for i in range(dz.rows):
+        mean = vsplat(<real>row_dot(dz.cols, y + i * dz.ld, dy + i * dz.ld))
+        for j in range(ceil_div(dz.cols, VLEN)):
+            p = i * dz.ld + j * VLEN
+            vstore(dz.data + p, vload(y + p) * (vload(dy + p) - mean))
 
 
-cdef void activation_forward(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
-                             const void* z, void* y, Py_ssize_t ld) noexcept nogil:
-    """y = f(z), m rows of n padded to whole vectors; y may be z. Linear in place is nothing to do."""
-    cdef vreal a = vsplat(<real>alpha)
-    cdef const real* zr = <const real*>z
-    cdef real* yr = <real*>y
+cdef inline void map_rows(bint backward, int activation, vreal alpha, const real* z, const real* y, const real* dy,
+                          Matrix out) noexcept nogil:
+    """One activation, forward or backward; the first two are constants in every call."""
+    if backward:
+        map_backward(activation, alpha, z, y, dy, out)
+    else:
+        map_forward(activation, alpha, z, out)
+
+
+cdef inline void apply_activation(bint backward, int activation, vreal a, const real* z, const real* y,
+                                  const real* dy, Matrix out) noexcept nogil:
+    """The element-wise activations, forward or backward; `backward` is a constant in every call."""
     if activation == ACT_RELU:
-        map_forward(ACT_RELU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_RELU, a, z, y, dy, out)
     elif activation == ACT_TANH:
-        map_forward(ACT_TANH, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_TANH, a, z, y, dy, out)
     elif activation == ACT_SIGMOID:
-        map_forward(ACT_SIGMOID, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_SIGMOID, a, z, y, dy, out)
     elif activation == ACT_LEAKY_RELU:
-        map_forward(ACT_LEAKY_RELU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_LEAKY_RELU, a, z, y, dy, out)
     elif activation == ACT_ELU:
-        map_forward(ACT_ELU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_ELU, a, z, y, dy, out)
     elif activation == ACT_SELU:
-        map_forward(ACT_SELU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_SELU, a, z, y, dy, out)
     elif activation == ACT_GELU:
-        map_forward(ACT_GELU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_GELU, a, z, y, dy, out)
     elif activation == ACT_GELU_TANH:
-        map_forward(ACT_GELU_TANH, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_GELU_TANH, a, z, y, dy, out)
     elif activation == ACT_SILU:
-        map_forward(ACT_SILU, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_SILU, a, z, y, dy, out)
     elif activation == ACT_MISH:
-        map_forward(ACT_MISH, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_MISH, a, z, y, dy, out)
     elif activation == ACT_SOFTPLUS:
-        map_forward(ACT_SOFTPLUS, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_SOFTPLUS, a, z, y, dy, out)
     elif activation == ACT_SOFTSIGN:
-        map_forward(ACT_SOFTSIGN, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_SOFTSIGN, a, z, y, dy, out)
     elif activation == ACT_HARD_SIGMOID:
-        map_forward(ACT_HARD_SIGMOID, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_HARD_SIGMOID, a, z, y, dy, out)
     elif activation == ACT_EXPONENTIAL:
-        map_forward(ACT_EXPONENTIAL, a, m, n, zr, yr, ld)
-    elif activation == ACT_SOFTMAX:
-        softmax_forward(m, n, zr, yr, ld)
-    elif z != y:
-        map_forward(ACT_LINEAR, a, m, n, zr, yr, ld)
+        map_rows(backward, ACT_EXPONENTIAL, a, z, y, dy, out)
 
 
-cdef void activation_backward(int activation, double alpha, Py_ssize_t m, Py_ssize_t n,
-                              const void* z, const void* y, const void* dy, void* dz,
-                              Py_ssize_t ld) noexcept nogil:
+cdef void activation_forward(int activation, double alpha, const real* z, Matrix y) noexcept nogil:
+    """y = f(z), rows padded to whole vectors; y may be z. Linear in place is nothing to do."""
+    if activation == ACT_SOFTMAX:
+        softmax_forward(z, y)
+    elif activation != ACT_LINEAR:
+        apply_activation(False, activation, vsplat(<real>alpha), z, NULL, NULL, y)
+    elif z != y.data:
+        map_forward(ACT_LINEAR, vsplat(0), z, y)
+
+
+cdef void activation_backward(int activation, double alpha, const real* z, const real* y, const real* dy,
+                              Matrix dz) noexcept nogil:
     """dz = dy ⊙ f'(z), from z or y = f(z); rows as above, dz may be dy."""
-    cdef vreal a = vsplat(<real>alpha)
-    cdef const real* zr = <const real*>z
-    cdef const real* yr = <const real*>y
-    cdef const real* dyr = <const real*>dy
-    cdef real* dzr = <real*>dz
-    if activation == ACT_RELU:
-        map_backward(ACT_RELU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_TANH:
-        map_backward(ACT_TANH, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SIGMOID:
-        map_backward(ACT_SIGMOID, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_LEAKY_RELU:
-        map_backward(ACT_LEAKY_RELU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_ELU:
-        map_backward(ACT_ELU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SELU:
-        map_backward(ACT_SELU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_GELU:
-        map_backward(ACT_GELU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_GELU_TANH:
-        map_backward(ACT_GELU_TANH, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SILU:
-        map_backward(ACT_SILU, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_MISH:
-        map_backward(ACT_MISH, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SOFTPLUS:
-        map_backward(ACT_SOFTPLUS, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SOFTSIGN:
-        map_backward(ACT_SOFTSIGN, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_HARD_SIGMOID:
-        map_backward(ACT_HARD_SIGMOID, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_EXPONENTIAL:
-        map_backward(ACT_EXPONENTIAL, a, m, n, zr, yr, dyr, dzr, ld)
-    elif activation == ACT_SOFTMAX:
-        softmax_backward(m, n, yr, dyr, dzr, ld)
-    elif dy != dz:
-        map_backward(ACT_LINEAR, a, m, n, zr, yr, dyr, dzr, ld)
+    if activation == ACT_SOFTMAX:
+        softmax_backward(y, dy, dz)
+    elif activation != ACT_LINEAR:
+        apply_activation(True, activation, vsplat(<real>alpha), z, y, dy, dz)
+    elif dy != dz.data:
+        map_backward(ACT_LINEAR, vsplat(0), z, y, dy, dz)

@@ -4,31 +4,29 @@ Behind a relu or a pooling most of dz is zero; convolution_sparse.pxi skips thos
 the same bits, so that the choice may look at the data.
 """
 
-cdef void convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
-                         real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+cdef void convolve_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+                         real* scratch) noexcept nogil:
     """dx of m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, True, False, scratch)
-    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
-        sparse_convolve_input(win, m, dz, ldz, w, dx, ldx, scratch)
+    cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
+    if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
+        sparse_convolve_input(win, dz, w, dx, scratch)
     else:
-        dense_convolve_input(win, &l, m, dz, ldz, w, dx, ldx)
+        dense_convolve_input(win, &l, dz, w, dx)
 
 
-cdef void convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
-                          Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
-                          real* scratch) noexcept nogil:
+cdef void convolve_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+                          bint accumulate, real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
-    cdef Layout l = layout_of(win, ldx, ldz, False, worth_slicing(win), scratch)
-    if can_be_sparse(win, &l) and is_sparse(m, l.pixels * l.f, dz, ldz):
-        sparse_convolve_weight(win, m, x, ldx, dz, ldz, k0, k1, dw, accumulate, scratch)
+    cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
+    if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
+        sparse_convolve_weight(win, x, dz, k0, k1, dw, accumulate, scratch)
     else:
-        dense_convolve_weight(win, &l, m, x, ldx, dz, ldz, k0, k1, dw, accumulate)
+        dense_convolve_weight(win, &l, x, dz, k0, k1, dw, accumulate)
 
 
-cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, real* db,
-                        bint accumulate) noexcept nogil:
+cdef void convolve_bias(const Window* win, Matrix dz, real* db, bint accumulate) noexcept nogil:
     """db = (db +) the gradient from m images. dz: readable for whole vectors behind the last pixel."""
-    cdef Grid grid = grid_of(m, win.out_h * win.out_w, ldz, win.out_c)
+    cdef Grid grid = grid_of(dz.rows, win.out_h * win.out_w, dz.ld, win.out_c)
     cdef double total[16]
     cdef vreal v
     cdef Py_ssize_t q, f
@@ -36,7 +34,7 @@ cdef void convolve_bias(const Window* win, Py_ssize_t m, const real* dz, Py_ssiz
     for q in range(ceil_div(win.out_c, VLEN)):
         f = q * VLEN
         cols = <int>min(win.out_c - f, <Py_ssize_t>VLEN)
-        grid_sum(&grid, dz + f, VLEN, False, vsplat(0), total)
+        grid_sum(&grid, dz.data + f, VLEN, False, vsplat(0), total)
         v = rounded(total)
         store_cols(db + f, load_cols(db + f, cols) + v if accumulate else v, cols)
 

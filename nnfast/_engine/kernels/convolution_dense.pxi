@@ -411,10 +411,10 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 
 # ---- the three products --------------------------------------------------------------------------
 
-cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
-                   const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
+cdef void convolve(const Window* win, Matrix x, const real* w, const real* b, Matrix y, bint relu,
+                   real* scratch) noexcept nogil:
     """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
-    cdef Layout l = layout_of(win, ldx, ldy, False, False, scratch)
+    cdef Layout l = layout_of(win, x.ld, y.ld, False, False, scratch)
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
     cdef Py_ssize_t q0 = 0, q, first, n, g, j
@@ -432,11 +432,11 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
             pack_panels(l.k, min(<Py_ssize_t>PANEL, (g + 1) * l.f - j), w + j, win.out_c,
                         l.work + (q - q0) * l.k * PANEL)
         first = 0
-        while first < m:
-            n = min(l.images, m - first)
-            images = x + first * ldx
+        while first < x.rows:
+            n = min(l.images, x.rows - first)
+            images = x.data + first * x.ld
             if l.padded:
-                copy_in(win, &l, n, images, ldx)
+                copy_in(win, &l, n, images, x.ld)
                 images = l.border
             t.pixels = n * l.pixels
             for q in range(q0, min(panels, q0 + band)):
@@ -444,7 +444,7 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
                 j = g * l.f + q % per * PANEL
                 t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
                 t.x = images + g * l.c
-                t.out = y + first * ldy + j
+                t.out = y.data + first * y.ld + j
                 t.b = l.work + (q - q0) * l.k * PANEL
                 t.start = ZEROS
                 if b != NULL:
@@ -454,9 +454,8 @@ cdef void convolve(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ld
         q0 += band
 
 
-cdef void dense_convolve_input(const Window* win, const Layout* layout, Py_ssize_t m, const real* dz,
-                               Py_ssize_t ldz,
-                               const real* w, real* dx, Py_ssize_t ldx) noexcept nogil:
+cdef void dense_convolve_input(const Window* win, const Layout* layout, Matrix dz, const real* w,
+                               Matrix dx) noexcept nogil:
     """dx of m images, every product taken."""
     cdef Layout l = layout[0]
     # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
@@ -485,14 +484,14 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, Py_ssize
                             w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
                             l.work + (q - q0) * height * PANEL, PANEL)
         first = 0
-        while first < m:
-            n = min(l.images, m - first)
-            images = dx + first * ldx
+        while first < dz.rows:
+            n = min(l.images, dz.rows - first)
+            images = dx.data + first * dx.ld
             if q0 == 0 and not pointwise:
                 for i in range(n):
-                    memset(images + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
+                    memset(images + i * dx.ld, 0, win.h * win.w * win.c * sizeof(real))
             if l.padded:
-                copy_in(win, &l, n, images, ldx)
+                copy_in(win, &l, n, images, dx.ld)
                 images = l.border
             t.pixels = n * l.pixels
             for q in range(q0, min(panels, q0 + band)):
@@ -500,12 +499,12 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, Py_ssize
                 s = q // per % l.segments
                 j = (per - 1 - q % per) * PANEL
                 t.cols = <int>min(<Py_ssize_t>PANEL, l.length - j)
-                t.z = dz + first * ldz + g * l.f
+                t.z = dz.data + first * dz.ld + g * l.f
                 t.b = l.work + (q - q0) * height * PANEL
                 t.out = images + g * l.c + l.segment[s] + j
                 run_panel(INPUT, &t)
             if l.padded:
-                copy_out(win, &l, n, dx + first * ldx, ldx)
+                copy_out(win, &l, n, dx.data + first * dx.ld, dx.ld)
             first += n
         q0 += band
 
@@ -515,10 +514,8 @@ cdef inline bint worth_slicing(const Window* win) noexcept nogil:
     return win.groups == 1 and win.c >= VLEN
 
 
-cdef void dense_convolve_weight(const Window* win, const Layout* layout, Py_ssize_t m, const real* x,
-                                Py_ssize_t ldx,
-                                const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
-                                bint accumulate) noexcept nogil:
+cdef void dense_convolve_weight(const Window* win, const Layout* layout, Matrix x, Matrix dz, Py_ssize_t k0,
+                                Py_ssize_t k1, real* dw, bint accumulate) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images, every product taken."""
     cdef Layout l = layout[0]
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
@@ -530,14 +527,14 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, Py_ssiz
     # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
     cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
     t.ldb = PANEL if packed else win.out_c
-    while first < m:
-        n = min(l.images, m - first)
-        images = x + first * ldx
+    while first < x.rows:
+        n = min(l.images, x.rows - first)
+        images = x.data + first * x.ld
         if l.sliced:
-            slice_in(win, &l, n, images, ldx)
+            slice_in(win, &l, n, images, x.ld)
             images = l.border
         elif l.padded:
-            copy_in(win, &l, n, images, ldx)
+            copy_in(win, &l, n, images, x.ld)
             images = l.border
         part = even_part(n * l.pixels, SUM_PIXELS, 1)
         p0 = 0
@@ -549,7 +546,7 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, Py_ssiz
                 j = g * l.f + q % per * PANEL
                 t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
                 t.x = images + g * l.c
-                z = dz + first * ldz + j
+                z = dz.data + first * dz.ld + j
                 t.b = z + l.place[p0]
                 if packed:
                     for p in range(t.pixels):

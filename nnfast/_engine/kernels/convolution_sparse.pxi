@@ -96,10 +96,24 @@ cdef void sparse_weight_8(const Sparse* s) noexcept nogil: sparse_weight(8, s)
 cdef void sparse_weight_12(const Sparse* s) noexcept nogil: sparse_weight(12, s)
 
 
-cdef inline int vectors_of(Py_ssize_t length) noexcept nogil:
-    """Of the next part of so many elements: as many as there is a function for, so that no part reaches
-    further than its last vector."""
-    cdef Py_ssize_t left = ceil_div(length, VLEN)
+ctypedef void (*SparseTileFunction)(const Sparse* s) noexcept nogil
+
+# By the vectors of a tile, 1, 2, 4, 6, 8 or 12, divided by two.
+cdef SparseTileFunction[7] SPARSE_INPUT_TILES
+cdef SparseTileFunction[7] SPARSE_WEIGHT_TILES
+
+SPARSE_INPUT_TILES = [
+    sparse_input_1, sparse_input_2, sparse_input_4, sparse_input_6, sparse_input_8, NULL, sparse_input_12,
+]
+SPARSE_WEIGHT_TILES = [
+    sparse_weight_1, sparse_weight_2, sparse_weight_4, sparse_weight_6, sparse_weight_8, NULL,
+    sparse_weight_12,
+]
+
+
+cdef inline int tile_vectors(Py_ssize_t remaining) noexcept nogil:
+    """Vectors in the next tile of so many elements: the widest specialization that fits."""
+    cdef Py_ssize_t left = ceil_div(remaining, VLEN)
     if left >= 12:
         return 12
     if left >= 8:
@@ -111,33 +125,13 @@ cdef inline int vectors_of(Py_ssize_t length) noexcept nogil:
     return 2 if left >= 2 else 1
 
 
-cdef void sparse_part(bint weights, const Sparse* s) noexcept nogil:
-    cdef Py_ssize_t nv = s.width // VLEN
+cdef inline void run_sparse_tile(bint weights, const Sparse* s) noexcept nogil:
+    """The tile of s.width elements, of dw or of dx."""
+    cdef Py_ssize_t which = s.width // VLEN // 2
     if weights:
-        if nv == 12:
-            sparse_weight_12(s)
-        elif nv == 8:
-            sparse_weight_8(s)
-        elif nv == 6:
-            sparse_weight_6(s)
-        elif nv == 4:
-            sparse_weight_4(s)
-        elif nv == 2:
-            sparse_weight_2(s)
-        else:
-            sparse_weight_1(s)
-    elif nv == 12:
-        sparse_input_12(s)
-    elif nv == 8:
-        sparse_input_8(s)
-    elif nv == 6:
-        sparse_input_6(s)
-    elif nv == 4:
-        sparse_input_4(s)
-    elif nv == 2:
-        sparse_input_2(s)
+        SPARSE_WEIGHT_TILES[which](s)
     else:
-        sparse_input_1(s)
+        SPARSE_INPUT_TILES[which](s)
 
 
 # ---- which elements are not zero -----------------------------------------------------------------
@@ -146,17 +140,17 @@ cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
     return win.groups == 1 and l.length >= VLEN and l.k * l.f <= SPARSE_WEIGHTS
 
 
-cdef bint is_sparse(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz) noexcept nogil:
+cdef bint is_sparse(Matrix dz, Py_ssize_t n) noexcept nogil:
     """Whether few of the n elements of m images are not zero, looked at a vector at a time."""
     cdef vreal one = vsplat(1), zero = vsplat(0), some
     cdef Py_ssize_t i, q
     cdef double count = 0
-    for i in range(m):
+    for i in range(dz.rows):
         some = zero
         for q in range(n // VLEN):
-            some = some + vselect(vgt(vabs(vload(dz + i * ldz + q * VLEN)), zero), one, zero)
+            some = some + vselect(vgt(vabs(vload(dz.data + i * dz.ld + q * VLEN)), zero), one, zero)
         count += vsum(some)
-        if count > SPARSE * <double>m * <double>n:
+        if count > SPARSE * <double>dz.rows * <double>n:
             return False
     return True
 
@@ -202,10 +196,10 @@ cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start,
 
 # ---- the two gradients ---------------------------------------------------------------------------
 
-cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz,
-                                const real* w, real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
+cdef void sparse_convolve_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+                                real* scratch) noexcept nogil:
     """convolve_input where dz is sparse."""
-    cdef Layout l = layout_of(win, ldx, ldz, True, False, scratch)
+    cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
     cdef real* weights = l.work + reals_of(l.pixels + 6 + l.pixels * l.f)
@@ -217,36 +211,35 @@ cdef void sparse_convolve_input(const Window* win, Py_ssize_t m, const real* dz,
     s.entry = entry
     s.patch = l.patch
     s.place = l.place
-    for i in range(m):
-        image = dx + i * ldx
+    for i in range(dz.rows):
+        image = dx.data + i * dx.ld
         if l.padded:
             image = l.border
             memset(image, 0, l.image * sizeof(real))
         else:
             memset(image, 0, win.h * win.w * win.c * sizeof(real))
-        s.dz = dz + i * ldz
+        s.dz = dz.data + i * dz.ld
         list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
         s.w = weights
         for seg in range(l.segments):
             j = l.length
             while j > 0:    # from the last part to the first, as convolve_input takes its panels
-                s.width = vectors_of(j) * VLEN
+                s.width = tile_vectors(j) * VLEN
                 s.cols = min(s.width, j)
                 j -= s.cols
                 s.dx = image + l.segment[seg] + j
                 if i == 0:
                     transpose(s.cols, l.f, w + (seg * l.length + j) * l.f, l.f, s.w, s.width)
-                sparse_part(False, &s)
+                run_sparse_tile(False, &s)
                 s.w += l.f * s.width
         if l.padded:
-            copy_out(win, &l, 1, dx + i * ldx, ldx)
+            copy_out(win, &l, 1, dx.data + i * dx.ld, dx.ld)
 
 
-cdef void sparse_convolve_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx,
-                                 const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
-                                 bint accumulate, real* scratch) noexcept nogil:
+cdef void sparse_convolve_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1,
+                                 real* dw, bint accumulate, real* scratch) noexcept nogil:
     """convolve_weight where dz is sparse."""
-    cdef Layout l = layout_of(win, ldx, ldz, False, False, scratch)
+    cdef Layout l = layout_of(win, x.ld, dz.ld, False, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
     cdef int32_t* start_of = entry + l.pixels * l.f + 4
@@ -262,27 +255,27 @@ cdef void sparse_convolve_weight(const Window* win, Py_ssize_t m, const real* x,
     s.value = value
     s.patch = l.patch
     s.place = l.place
-    for i in range(m):
-        image = x + i * ldx
+    for i in range(x.rows):
+        image = x.data + i * x.ld
         if l.padded:
-            copy_in(win, &l, 1, image, ldx)
+            copy_in(win, &l, 1, image, x.ld)
             image = l.border
-        s.dz = dz + i * ldz
+        s.dz = dz.data + i * dz.ld
         list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
         list_patches(&s, l.pixels, start, entry, start_of, entry_of, value)
         s.w = weights
         k = k0
         while k < k1:
             end = min(k1, (k // l.length + 1) * l.length)
-            s.width = vectors_of(end - k) * VLEN
+            s.width = tile_vectors(end - k) * VLEN
             s.cols = min(s.width, end - k)
             s.x = image + l.offset[k]
             if i == 0 and accumulate:
                 transpose(s.cols, l.f, dw + k * l.f, l.f, s.w, s.width)
             elif i == 0:
                 memset(s.w, 0, l.f * s.width * sizeof(real))
-            sparse_part(True, &s)
-            if i == m - 1:
+            run_sparse_tile(True, &s)
+            if i == x.rows - 1:
                 transpose_back(l.f, s.cols, s.w, s.width, dw + k * l.f, l.f)
             s.w += l.f * s.width
             k += s.cols

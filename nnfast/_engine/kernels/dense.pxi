@@ -33,51 +33,50 @@ cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
                gradient_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * cols)
 
 
-cdef void multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
-                   const real* w, Py_ssize_t ldw, bint transposed, const real* start, real* c,
-                   Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
+cdef void multiply(Matrix a, Matrix w, bint transposed, const real* start, Matrix c, real floor,
+                   const real* gate, real* panel) noexcept nogil:
     """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `floor` or `gate` as in Product.
 
     In blocks of rows and of the inner index, so that the rows of a stay in the second-level cache while
     all panels of w pass, and a panel stays in the first-level cache while these rows pass. c holds the sums
     between the blocks: each is one chain still.
     """
-    cdef bint packed = transposed or worth_packing(m, depth, n), last
-    cdef Py_ssize_t rows = even_part(m, BLOCK_M, TILE_M)
-    cdef Py_ssize_t part = even_part(depth, BLOCK_K, VLEN)
+    cdef bint packed = transposed or worth_packing(a.rows, a.cols, c.cols), last
+    cdef Py_ssize_t rows = even_part(a.rows, BLOCK_M, TILE_M)
+    cdef Py_ssize_t part = even_part(a.cols, BLOCK_K, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
     cdef Product t
-    if m >= 16 and mostly_zero(m, depth, a, lda, most_nonzero(n, depth)):
-        sparse_multiply(m, n, depth, a, lda, w, ldw, transposed, start, c, ldc, floor, gate, panel)
+    if a.rows >= 16 and mostly_zero(a, most_nonzero(c.cols, a.cols)):
+        sparse_multiply(a, w, transposed, start, c, floor, gate, panel)
         return
-    t.lda = lda
-    t.ldc = ldc
-    t.ldg = ldc
-    for r in range(ceil_div(m, rows)):
+    t.lda = a.ld
+    t.ldc = c.ld
+    t.ldg = c.ld
+    for r in range(ceil_div(a.rows, rows)):
         i = r * rows
-        for d in range(ceil_div(depth, part) if depth > 0 else 1):
+        for d in range(ceil_div(a.cols, part) if a.cols > 0 else 1):
             p = d * part
-            t.depth = min(part, depth - p)
-            last = p + t.depth == depth
-            for q in range(ceil_div(n, PANEL)):
+            t.depth = min(part, a.cols - p)
+            last = p + t.depth == a.cols
+            for q in range(ceil_div(c.cols, PANEL)):
                 j = q * PANEL
-                width = min(n - j, <Py_ssize_t>PANEL)
-                t.a = a + i * lda + p
+                width = min(c.cols - j, <Py_ssize_t>PANEL)
+                t.a = a.data + i * a.ld + p
                 t.b = panel
                 t.ldb = PANEL
                 if transposed:
-                    pack_transposed(width, t.depth, w + j * ldw + p, ldw, panel, PANEL)
+                    pack_transposed(width, t.depth, w.data + j * w.ld + p, w.ld, panel, PANEL)
                 elif packed:
                     if q % PANELS == 0:
-                        pack_panels(t.depth, min(n - j, <Py_ssize_t>(PANELS * PANEL)), w + p * ldw + j, ldw,
+                        pack_panels(t.depth, min(c.cols - j, <Py_ssize_t>(PANELS * PANEL)), w.data + p * w.ld + j, w.ld,
                                     panel)
                     t.b = panel + q % PANELS * PANEL * t.depth
                 else:
-                    t.b = w + p * ldw + j
-                    t.ldb = ldw
-                t.c = c + i * ldc + j
-                set_ends(&t, p == 0, last, start, j, floor, gate, i * ldc + j)
-                product_rows(min(rows, m - i), width, &t)
+                    t.b = w.data + p * w.ld + j
+                    t.ldb = w.ld
+                t.c = c.data + i * c.ld + j
+                set_ends(&t, p == 0, last, start, j, floor, gate, i * c.ld + j)
+                product_rows(min(rows, a.rows - i), width, &t)
 
 
 cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld,
@@ -127,26 +126,25 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
             vstore(y + q * VLEN, vmax(vsplat(0), vload(y + q * VLEN)))
 
 
-cdef void dense_forward_one(Py_ssize_t m, Py_ssize_t k, const real* x, Py_ssize_t ldx, const real* w,
-                            const real* b, real* y, Py_ssize_t ldy, bint relu) noexcept nogil:
+cdef void dense_forward_one(Matrix x, const real* w, const real* b, Matrix y, bint relu) noexcept nogil:
     """dense_forward with a single output, which as a column of vectors would waste all lanes but one:
     each row's products are summed lane by lane, then over the lanes, VLEN rows at a time."""
     cdef vreal acc[16]
     cdef real out[16]
     cdef vreal total
-    cdef Py_ssize_t q, p, first, r, rows, whole = k // VLEN
-    cdef int s, left = <int>(k % VLEN)
+    cdef Py_ssize_t q, p, first, r, rows, whole = x.cols // VLEN
+    cdef int s, left = <int>(x.cols % VLEN)
     cdef vreal rest = vload_n(w + whole * VLEN, left) if left > 0 else vsplat(0)
-    for q in range(ceil_div(m, VLEN)):
+    for q in range(ceil_div(x.rows, VLEN)):
         first = q * VLEN
-        rows = min(<Py_ssize_t>VLEN, m - first)
+        rows = min(<Py_ssize_t>VLEN, x.rows - first)
         for r in range(VLEN):
             acc[r] = vsplat(0)
         for r in range(rows):
             for p in range(whole):
-                acc[r] = acc[r] + vload(x + (first + r) * ldx + p * VLEN) * vload(w + p * VLEN)
+                acc[r] = acc[r] + vload(x.data + (first + r) * x.ld + p * VLEN) * vload(w + p * VLEN)
             if left > 0:
-                acc[r] = acc[r] + vload_n(x + (first + r) * ldx + whole * VLEN, left) * rest
+                acc[r] = acc[r] + vload_n(x.data + (first + r) * x.ld + whole * VLEN, left) * rest
         vtranspose(acc)
         s = VLEN // 2
         while s > 0:
@@ -156,70 +154,66 @@ cdef void dense_forward_one(Py_ssize_t m, Py_ssize_t k, const real* x, Py_ssize_
         total = acc[0] + (vsplat(0) if b == NULL else vsplat(b[0]))
         vstore(out, vmax(vsplat(0), total) if relu else total)
         for r in range(rows):
-            y[(first + r) * ldy] = out[r]
+            y.data[(first + r) * y.ld] = out[r]
 
 
-cdef void dense_forward(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* x, Py_ssize_t ldx,
-                        const real* w, const real* b, real* y, Py_ssize_t ldy, bint relu,
+cdef void dense_forward(Matrix x, const real* w, const real* b, Matrix y, bint relu,
                         real* scratch) noexcept nogil:
     """y[m,n] = x[m,k] · w[k,n] + b (b may be NULL), relu fused where asked for.
 
     x and y: rows padded to a multiple of 4, columns to whole vectors; w and b readable one
     vector past their end.
     """
-    if n == 1:
-        dense_forward_one(m, k, x, ldx, w, b, y, ldy, relu)
-    elif m == 1:
-        row_forward(k, n, x, w, b, y, relu)
+    if y.cols == 1:
+        dense_forward_one(x, w, b, y, relu)
+    elif x.rows == 1:
+        row_forward(x.cols, y.cols, x.data, w, b, y.data, relu)
     else:
-        multiply(m, n, k, x, ldx, w, n, False, b, y, ldy, 0 if relu else -INFINITY, NULL, scratch)
+        multiply(x, matrix(w, x.cols, y.cols, y.cols), False, b, y, 0 if relu else -INFINITY, NULL, scratch)
 
 
-cdef void dense_input_gradient(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, const real* dz,
-                               Py_ssize_t ldz, const real* w, real* dx, Py_ssize_t ldx,
-                               const real* gate, real* scratch) noexcept nogil:
+cdef void dense_input_gradient(Matrix dz, const real* w, Matrix dx, const real* gate,
+                               real* scratch) noexcept nogil:
     """dx[m,k] = dz[m,n] · wᵀ, zero where gate ≤ 0 (gate: like dx, or NULL).
 
     dz, dx, gate: padded as in dense_forward.
     """
-    multiply(m, k, n, dz, ldz, w, n, True, NULL, dx, ldx, -INFINITY, gate, scratch)
+    multiply(dz, matrix(w, dx.cols, dz.cols, dz.cols), True, NULL, dx, -INFINITY, gate, scratch)
 
 
-cdef void column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
-                          const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw, bint accumulate,
-                          real* scratch) noexcept nogil:
+cdef void column_products(Matrix x, Matrix dz, Matrix dw, bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz. dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements,
     where the columns of x come to lie side by side if that is worth it; NULL: it is not."""
     cdef Product t
-    cdef bint packed = scratch != NULL and worth_packing_columns(m, n)
-    cdef Py_ssize_t part = even_part(m, BLOCK_K, 1) if packed else m
+    cdef bint packed = scratch != NULL and worth_packing_columns(x.rows, dz.cols)
+    cdef Py_ssize_t part = even_part(x.rows, BLOCK_K, 1) if packed else x.rows
     cdef Py_ssize_t d, q, i, j, p
-    t.ldb = ldz
-    t.ldc = lddw
+    t.ldb = dz.ld
+    t.ldc = dw.ld
     t.floor = -INFINITY
     t.gate = NULL
     t.ldg = 0
-    for d in range(ceil_div(m, part) if m > 0 else 1):
+    for d in range(ceil_div(x.rows, part) if x.rows > 0 else 1):
         i = d * part
-        t.depth = min(part, m - i)
+        t.depth = min(part, x.rows - i)
         if packed:
-            pack_columns(k, t.depth, x + i * ldx, ldx, scratch)
-        for q in range(ceil_div(n, PANEL)):
+            pack_columns(x.cols, t.depth, x.data + i * x.ld, x.ld, scratch)
+        for q in range(ceil_div(dz.cols, PANEL)):
             j = q * PANEL
             if packed:
                 for p in range(t.depth):    # of the next panel, whose rows are far apart
-                    prefetch(dz + (i + p) * ldz + j + PANEL)
-            t.a = x + i * ldx
+                    prefetch(dz.data + (i + p) * dz.ld + j + PANEL)
+            t.a = x.data + i * x.ld
             if packed:
                 t.a = scratch
-            t.lda = TILE_M if packed else ldx
+            t.lda = TILE_M if packed else x.ld
             t.next_a = TILE_M * t.depth if packed else TILE_M
-            t.b = dz + i * ldz + j
-            t.c = dw + j
+            t.b = dz.data + i * dz.ld + j
+            t.c = dw.data + j
             t.start = ZEROS
             if accumulate or i > 0:
                 t.start = NULL
-            product_columns(k, min(n - j, <Py_ssize_t>PANEL), &t)
+            product_columns(x.cols, min(dz.cols - j, <Py_ssize_t>PANEL), &t)
 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
@@ -229,36 +223,33 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void transposed_column_products(bint sparse, Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parts,
-                                     const real* x, Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw,
-                                     Py_ssize_t lddw, bint accumulate, real* scratch,
-                                     real* spare) noexcept nogil:
+cdef void transposed_column_products(bint sparse, Py_ssize_t parts, Matrix x, Matrix dz, Matrix dw,
+                                     bint accumulate, real* scratch, real* spare) noexcept nogil:
     """`column_products` by way of the transpose dzᵀ · x, of WORD columns of dz at a time."""
-    cdef Py_ssize_t ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
-    cdef real* sums
-    for q in range(ceil_div(n, WORD)):
+    cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
+    cdef Matrix sums, z, part
+    for q in range(ceil_div(dz.cols, WORD)):
         j = q * WORD
-        cols = min(<Py_ssize_t>WORD, n - j)
+        cols = min(<Py_ssize_t>WORD, dz.cols - j)
+        z = columns_from(dz, j, cols)
         if accumulate:
-            transpose(k, cols, dw + j, lddw, scratch, ld)
+            transpose(k, cols, dw.data + j, dw.ld, scratch, ld)
         for c in range(parts):
             r = split_begin(m, 4, c, parts)
             rows = split_begin(m, 4, c + 1, parts) - r
-            sums = spare if c > 0 else scratch
+            sums = matrix(spare if c > 0 else scratch, cols, k, ld)
+            part = rows_of(z, r, rows)
             if sparse:
-                sparse_column_products(cols, rows, k, dz + r * ldz + j, ldz, x + r * ldx, ldx, sums, ld,
-                                       accumulate)
+                sparse_column_products(part, rows_of(x, r, rows), sums, accumulate)
             else:
-                column_products(cols, rows, k, dz + r * ldz + j, ldz, x + r * ldx, ldx, sums, ld, accumulate,
-                                NULL)
+                column_products(part, rows_of(x, r, rows), sums, accumulate, NULL)
             if c > 0:
                 add_rows(1, cols * ld, spare, scratch, 0, -INFINITY)
-        transpose_back(cols, k, scratch, ld, dw + j, lddw)
+        transpose_back(cols, k, scratch, ld, dw.data + j, dw.ld)
 
 
-cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parts, const real* x,
-                                Py_ssize_t ldx, const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
-                                bint accumulate, real* scratch) noexcept nogil:
+cdef void dense_weight_gradient(Matrix x, Matrix dz, Matrix dw, Py_ssize_t parts, bint accumulate,
+                                real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
     dz: columns padded to whole vectors. x: readable for whole vectors from its first column on, which may
@@ -266,27 +257,26 @@ cdef void dense_weight_gradient(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, Py_ssi
     rows, each summed up by itself, and then all; with several, n ≤ GRADIENT_COLS, dw is new and in one piece,
     and up to a vector is written behind it.
     """
+    cdef Py_ssize_t m = x.rows, k = x.cols, n = dz.cols, c, r, rows
     cdef real* spare = scratch + columns_scratch(k, n)
-    cdef bint sparse_x = k >= 16 and mostly_zero(m, k, x, ldx, most_nonzero(n, m // parts))
+    cdef bint sparse_x = k >= 16 and mostly_zero(x, most_nonzero(n, m // parts))
     # A transpose takes as long as a twentieth of the arithmetic, or less.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
-                           and mostly_zero(m, n, dz, ldz, 0.95 * most_nonzero(k, m // parts)))
-    cdef Py_ssize_t c, r, rows
+                           and mostly_zero(dz, 0.95 * most_nonzero(k, m // parts)))
+    cdef Matrix sums
     if not sparse_x and (sparse_dz or better_transposed(k, m, n)):
-        transposed_column_products(sparse_dz, k, m, n, parts, x, ldx, dz, ldz, dw, lddw, accumulate, scratch,
-                                   spare)
+        transposed_column_products(sparse_dz, parts, x, dz, dw, accumulate, scratch, spare)
         return
     for c in range(parts):
         r = split_begin(m, 4, c, parts)
         rows = split_begin(m, 4, c + 1, parts) - r
+        sums = matrix(spare, k, n, n) if c > 0 else dw
         if sparse_x:
-            sparse_column_products(k, rows, n, x + r * ldx, ldx, dz + r * ldz, ldz, spare if c > 0 else dw,
-                                   n if c > 0 else lddw, accumulate)
+            sparse_column_products(rows_of(x, r, rows), rows_of(dz, r, rows), sums, accumulate)
         else:
-            column_products(k, rows, n, x + r * ldx, ldx, dz + r * ldz, ldz, spare if c > 0 else dw,
-                            n if c > 0 else lddw, accumulate, scratch)
+            column_products(rows_of(x, r, rows), rows_of(dz, r, rows), sums, accumulate, scratch)
         if c > 0:
-            add_rows(1, k * n, spare, dw, 0, -INFINITY)
+            add_rows(1, k * n, spare, dw.data, 0, -INFINITY)
 
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
@@ -314,15 +304,14 @@ cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_
         store_cols(db + j * VLEN, total[j], last if j == nv - 1 else VLEN)
 
 
-cdef void dense_bias_gradient(Py_ssize_t m, Py_ssize_t n, const real* dz, Py_ssize_t ldz, real* db,
-                              bint accumulate) noexcept nogil:
+cdef void dense_bias_gradient(Matrix dz, real* db, bint accumulate) noexcept nogil:
     """db[n] = (db +) Σ_i dz[i, :]"""
-    cdef Py_ssize_t j = 0, left = ceil_div(n, VLEN)
+    cdef Py_ssize_t j = 0, left = ceil_div(dz.cols, VLEN)
     while left >= 4:
-        sum_columns(4, m, <int>min(n - j - 3 * VLEN, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        sum_columns(4, dz.rows, <int>min(dz.cols - j - 3 * VLEN, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j, accumulate)
         left -= 4
         j += 4 * VLEN
     while left > 0:
-        sum_columns(1, m, <int>min(n - j, <Py_ssize_t>VLEN), dz + j, ldz, db + j, accumulate)
+        sum_columns(1, dz.rows, <int>min(dz.cols - j, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j, accumulate)
         left -= 1
         j += VLEN

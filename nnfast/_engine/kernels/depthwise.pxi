@@ -55,15 +55,15 @@ cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogi
             dx[r * win.w * win.c + p] = total
 
 
-cdef void depthwise(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* w,
-                    const real* b, real* y, Py_ssize_t ldy, bint relu, real* scratch) noexcept nogil:
-    cdef Layout l = depthwise_layout(win, ldy, scratch)
+cdef void depthwise(const Window* win, Matrix x, const real* w, const real* b, Matrix y, bint relu,
+                    real* scratch) noexcept nogil:
+    cdef Layout l = depthwise_layout(win, y.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
     cdef vreal total, floor = vsplat(0 if relu else -INFINITY)
     cdef const real* patch
     cdef int cols
-    for i in range(m):
-        repeat_in(win, &l, x + i * ldx)
+    for i in range(x.rows):
+        repeat_in(win, &l, x.data + i * x.ld)
         for p in range(l.pixels):
             for q in range(ceil_div(win.out_c, VLEN)):
                 o = q * VLEN
@@ -73,41 +73,40 @@ cdef void depthwise(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t l
                 for k in range(l.k):
                     total = total + (load_cols(patch + l.offset[k], cols)
                                      * load_cols(w + k * win.out_c + o, cols))
-                store_cols(y + i * ldy + l.place[p] + o, vmax(floor, total), cols)
+                store_cols(y.data + i * y.ld + l.place[p] + o, vmax(floor, total), cols)
 
 
-cdef void depthwise_input(const Window* win, Py_ssize_t m, const real* dz, Py_ssize_t ldz, const real* w,
-                          real* dx, Py_ssize_t ldx, real* scratch) noexcept nogil:
-    cdef Layout l = depthwise_layout(win, ldz, scratch)
+cdef void depthwise_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+                          real* scratch) noexcept nogil:
+    cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
     cdef vreal d
     cdef real* patch
     cdef int cols
-    for i in range(m):
+    for i in range(dz.rows):
         memset(l.border, 0, l.image * sizeof(real))
         for p in range(l.pixels):
             for q in range(ceil_div(win.out_c, VLEN)):
                 o = q * VLEN
                 cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
                 patch = l.border + l.patch[p] + o
-                d = load_cols(dz + i * ldz + l.place[p] + o, cols)
+                d = load_cols(dz.data + i * dz.ld + l.place[p] + o, cols)
                 for k in range(l.k):
                     store_cols(patch + l.offset[k], load_cols(patch + l.offset[k], cols)
                                + d * load_cols(w + k * win.out_c + o, cols), cols)
-        repeat_out(win, &l, dx + i * ldx)
+        repeat_out(win, &l, dx.data + i * dx.ld)
 
 
-cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx, const real* dz,
-                           Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate,
-                           real* scratch) noexcept nogil:
+cdef void depthwise_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+                           bint accumulate, real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
-    cdef Layout l = depthwise_layout(win, ldz, scratch)
+    cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o, r
     cdef vreal image, run
     cdef const real* a
     cdef int cols
-    for i in range(m):
-        repeat_in(win, &l, x + i * ldx)
+    for i in range(x.rows):
+        repeat_in(win, &l, x.data + i * x.ld)
         for q in range(ceil_div(win.out_c, VLEN)):
             o = q * VLEN
             cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
@@ -118,7 +117,7 @@ cdef void depthwise_weight(const Window* win, Py_ssize_t m, const real* x, Py_ss
                     run = vsplat(0)
                     for p in range(r * TERMS, min((r + 1) * TERMS, l.pixels)):
                         run = run + (load_cols(a + l.patch[p], cols)
-                                     * load_cols(dz + i * ldz + l.place[p] + o, cols))
+                                     * load_cols(dz.data + i * dz.ld + l.place[p] + o, cols))
                     image = image + run
                 if accumulate or i > 0:
                     image = image + load_cols(dw + k * win.out_c + o, cols)

@@ -31,94 +31,88 @@ cdef inline bint in_place(const DataView* data, double scale, double offset) noe
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
-# n numbers of each of the rows first … first + m of an order, or of the data's own; x: those of row 0.
-cdef inline void copy_rows(const real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,
-                           Py_ssize_t first, Py_ssize_t m, real* out, Py_ssize_t ld) noexcept nogil:
+cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, Py_ssize_t first,
+                           Matrix out) noexcept nogil:
+    """out = rows of x, whose own rows are ldx apart: those at positions first … of an order, or of the data."""
     cdef Py_ssize_t r, q
     cdef const real* row
     cdef const real* later
     # Shuffled rows come from anywhere: ask for about 2 KB of them ahead, line by line between copies.
-    cdef Py_ssize_t ahead = 1 + 2048 // (n * <Py_ssize_t>sizeof(real) + 1)
-    if n <= VLEN:   # apart, for the mask is made once then
-        for r in range(m):
-            store_cols(out + r * ld, load_cols(x + source_row(order, first + r) * ldx, <int>n), <int>n)
+    cdef Py_ssize_t ahead = 1 + 2048 // (out.cols * <Py_ssize_t>sizeof(real) + 1)
+    if out.cols <= VLEN:   # apart, for the mask is made once then
+        for r in range(out.rows):
+            store_cols(out.data + r * out.ld, load_cols(x + source_row(order, first + r) * ldx, <int>out.cols), <int>out.cols)
         return
-    for r in range(m):
+    for r in range(out.rows):
         row = later = x + source_row(order, first + r) * ldx
         if order != NULL:
-            later = x + order[first + min(r + ahead, m - 1)] * ldx
-        for q in range(n // VLEN):
+            later = x + order[first + min(r + ahead, out.rows - 1)] * ldx
+        for q in range(out.cols // VLEN):
             prefetch(later + q * VLEN)
-            vstore(out + r * ld + q * VLEN, vload(row + q * VLEN))
-        prefetch(later + n - 1)     # in a line more, where rows do not begin lines
-        if n % VLEN != 0:
-            vstore(out + r * ld + n - VLEN, vload(row + n - VLEN))
+            vstore(out.data + r * out.ld + q * VLEN, vload(row + q * VLEN))
+        prefetch(later + out.cols - 1)     # in a line more, where rows do not begin lines
+        if out.cols % VLEN != 0:
+            vstore(out.data + r * out.ld + out.cols - VLEN, vload(row + out.cols - VLEN))
 
 
-cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, Py_ssize_t n, const int32_t* order,
-                              Py_ssize_t first, Py_ssize_t m, double scale, double offset, real* out,
-                              Py_ssize_t ld) noexcept nogil:
-    cdef Py_ssize_t r, size = n * sizeof(x[0])
+cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* order, Py_ssize_t first,
+                              double scale, double offset, Matrix out) noexcept nogil:
+    cdef Py_ssize_t r, size = out.cols * sizeof(x[0])
     cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
-    for r in range(m):
-        if order != NULL and r + ahead < m:
+    for r in range(out.rows):
+        if order != NULL and r + ahead < out.rows:
             prefetch_bytes(x + order[first + r + ahead] * ldx, size)
-        convert_row(x + source_row(order, first + r) * ldx, n, scale, offset, out + r * ld)
+        convert_row(x + source_row(order, first + r) * ldx, out.cols, scale, offset, out.data + r * out.ld)
 
 
-cdef inline void scatter_rows(input_real* x, const int64_t* starts, const int32_t* columns, Py_ssize_t begin,
-                              Py_ssize_t n, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                              double scale, double offset, real* out, Py_ssize_t ld) noexcept nogil:
+cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t begin, const int32_t* order,
+                              Py_ssize_t first, double scale, double offset, Matrix out) noexcept nogil:
     """out[column − begin] += scale·x on a ground of `offset`; a column may come twice."""
     cdef Py_ssize_t r, j, row, column
-    for r in range(m):
+    for r in range(out.rows):
         row = source_row(order, first + r)
-        for j in range(n):
-            out[r * ld + j] = <real>offset
-        for j in range(starts[row], starts[row + 1]):
-            column = columns[j] - begin
+        for j in range(out.cols):
+            out.data[r * out.ld + j] = <real>offset
+        for j in range(data.starts[row], data.starts[row + 1]):
+            column = data.columns[j] - begin
             # Looked at here, because another thread may write to the columns.
-            if 0 <= column < n:
-                out[r * ld + column] += <real>x[j] * <real>scale
+            if 0 <= column < out.cols:
+                out.data[r * out.ld + column] += <real>x[j] * <real>scale
 
 
-cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                        Py_ssize_t n_in, Py_ssize_t begin, Py_ssize_t n, double scale, double offset,
-                        real* out, Py_ssize_t ld) noexcept nogil:
-    """out[m, n] = scale·x + offset, of columns begin … begin + n of x, which has n_in"""
+cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
+                        double scale, double offset, Matrix out, Py_ssize_t n_in) noexcept nogil:
+    """out = scale·x + offset, of columns begin … of x, which has n_in."""
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data.starts, data.columns, begin, n, order, first, m, scale, offset,
-                     out, ld)
+        scatter_rows(<float*>data.x, data, begin, order, first, scale, offset, out)
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data.starts, data.columns, begin, n, order, first, m, scale, offset,
-                     out, ld)
+        scatter_rows(<double*>data.x, data, begin, order, first, scale, offset, out)
     elif in_place(data, scale, offset):
-        copy_rows(<const real*>data.x + begin, n_in, n, order, first, m, out, ld)
+        copy_rows(<const real*>data.x + begin, n_in, order, first, out)
     elif data.x_type == INPUT_FLOAT32:
-        convert_rows(<float*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
+        convert_rows(<float*>data.x + begin, n_in, order, first, scale, offset, out)
     elif data.x_type == INPUT_FLOAT64:
-        convert_rows(<double*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
+        convert_rows(<double*>data.x + begin, n_in, order, first, scale, offset, out)
     else:
-        convert_rows(<uint8_t*>data.x + begin, n_in, n, order, first, m, scale, offset, out, ld)
+        convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out)
 
 
-cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t m,
-                         Py_ssize_t n_out, double scale, double offset, real* y,
-                         Py_ssize_t ld) noexcept nogil:
+cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, double scale,
+                         double offset, Matrix y) noexcept nogil:
     """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:
-        copy_rows(<const real*>data.y, n_out, n_out, order, first, m, y, ld)
+        copy_rows(<const real*>data.y, y.cols, order, first, y)
     else:
-        memset(y, 0, m * ld * sizeof(real))
+        memset(y.data, 0, y.rows * y.ld * sizeof(real))
     if data.labels != NULL:
-        for r in range(m):
+        for r in range(y.rows):
             label = data.labels[source_row(order, first + r)]
             # Checked again, because another thread may write to the labels.
-            if <uint32_t>label < <uint32_t>n_out:
-                y[r * ld + label] = 1
+            if <uint32_t>label < <uint32_t>y.cols:
+                y.data[r * y.ld + label] = 1
     if scale != 1 or offset != 0:
-        for r in range(m):
-            for j in range(n_out):
-                y[r * ld + j] = <real>scale * y[r * ld + j] + <real>offset
+        for r in range(y.rows):
+            for j in range(y.cols):
+                y.data[r * y.ld + j] = <real>scale * y.data[r * y.ld + j] + <real>offset

@@ -44,16 +44,16 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / (<double>depth * factor)
 
 
-cdef bint mostly_zero(Py_ssize_t m, Py_ssize_t k, const real* a, Py_ssize_t lda, double most) noexcept nogil:
+cdef bint mostly_zero(Matrix a, double most) noexcept nogil:
     """Whether at most such a share of a[m, k] is not zero, by eight of its rows."""
     cdef Py_ssize_t s, q, count = 0
-    if m < 8 or k < 8 or most < 0.1:
+    if a.rows < 8 or a.cols < 8 or most < 0.1:
         return False
     for s in range(8):
-        for q in range(ceil_div(k, WORD)):
-            count += count_bits(nonzero_word(a + s * (m - 1) // 7 * lda + q * WORD,
-                                             min(<Py_ssize_t>WORD, k - q * WORD)))
-    return <double>count <= most * <double>(8 * k)
+        for q in range(ceil_div(a.cols, WORD)):
+            count += count_bits(nonzero_word(a.data + s * (a.rows - 1) // 7 * a.ld + q * WORD,
+                                             min(<Py_ssize_t>WORD, a.cols - q * WORD)))
+    return <double>count <= most * <double>(8 * a.cols)
 
 
 cdef inline void add_next(int nv, uint64_t* word, const real* a, Py_ssize_t step, const real* b,
@@ -134,76 +134,73 @@ cdef inline void sparse_rows(const Product* t, const uint64_t* words) noexcept n
     SPARSE_TILES[ceil_div(t.cols, VLEN) - 1](t, words)
 
 
-cdef void sparse_multiply(Py_ssize_t m, Py_ssize_t n, Py_ssize_t depth, const real* a, Py_ssize_t lda,
-                          const real* w, Py_ssize_t ldw, bint transposed, const real* start, real* c,
-                          Py_ssize_t ldc, real floor, const real* gate, real* panel) noexcept nogil:
+cdef void sparse_multiply(Matrix a, Matrix w, bint transposed, const real* start, Matrix c, real floor,
+                          const real* gate, real* panel) noexcept nogil:
     """`multiply` where a is sparse: WORD rows of w, as wide as a tile, stay in the first-level cache while
     all rows of a pass."""
     cdef uint64_t words[SPARSE_ROWS]
-    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(depth, WORD, VLEN)
-    cdef Py_ssize_t rows = even_part(m, SPARSE_ROWS, SPARSE_M)
+    cdef Py_ssize_t cols = even_part(c.cols, SPARSE_N * VLEN, VLEN), part = even_part(a.cols, WORD, VLEN)
+    cdef Py_ssize_t rows = even_part(a.rows, SPARSE_ROWS, SPARSE_M)
     cdef bint last
     cdef Py_ssize_t d, q, r, i, j, p
     cdef Product t
     t.lda = 1
-    t.next_a = lda
-    t.ldc = ldc
-    t.ldg = ldc
-    for r in range(ceil_div(m, rows)):
-        t.rows = <int>min(rows, m - r * rows)
-        for d in range(ceil_div(depth, part)):
+    t.next_a = a.ld
+    t.ldc = c.ld
+    t.ldg = c.ld
+    for r in range(ceil_div(a.rows, rows)):
+        t.rows = <int>min(rows, a.rows - r * rows)
+        for d in range(ceil_div(a.cols, part)):
             p = d * part
-            t.depth = min(part, depth - p)
-            last = p + t.depth == depth
-            t.a = a + r * rows * lda + p
+            t.depth = min(part, a.cols - p)
+            last = p + t.depth == a.cols
+            t.a = a.data + r * rows * a.ld + p
             for i in range(t.rows):
-                words[i] = nonzero_word(t.a + i * lda, t.depth)
-            for q in range(ceil_div(n, cols)):
+                words[i] = nonzero_word(t.a + i * a.ld, t.depth)
+            for q in range(ceil_div(c.cols, cols)):
                 j = q * cols
-                t.cols = <int>ceil_div(min(cols, n - j), VLEN) * VLEN
+                t.cols = <int>ceil_div(min(cols, c.cols - j), VLEN) * VLEN
                 t.b = panel
                 t.ldb = t.cols
                 if transposed:
-                    pack_transposed(min(cols, n - j), t.depth, w + j * ldw + p, ldw, panel, t.cols)
-                elif n <= SPARSE_N * VLEN:
-                    t.b = w + p * ldw
-                    t.ldb = ldw
+                    pack_transposed(min(cols, c.cols - j), t.depth, w.data + j * w.ld + p, w.ld, panel, t.cols)
+                elif c.cols <= SPARSE_N * VLEN:
+                    t.b = w.data + p * w.ld
+                    t.ldb = w.ld
                 else:
                     for i in range(t.depth):
-                        copy_cols(w + (p + i) * ldw + j, min(cols, n - j), panel + i * t.cols)
-                t.c = c + r * rows * ldc + j
-                set_ends(&t, p == 0, last, start, j, floor, gate, r * rows * ldc + j)
+                        copy_cols(w.data + (p + i) * w.ld + j, min(cols, c.cols - j), panel + i * t.cols)
+                t.c = c.data + r * rows * c.ld + j
+                set_ends(&t, p == 0, last, start, j, floor, gate, r * rows * c.ld + j)
                 sparse_rows(&t, words)
 
 
-cdef void sparse_column_products(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx,
-                                 const real* dz, Py_ssize_t ldz, real* dw, Py_ssize_t lddw,
-                                 bint accumulate) noexcept nogil:
+cdef void sparse_column_products(Matrix x, Matrix dz, Matrix dw, bint accumulate) noexcept nogil:
     """`column_products` where x is sparse, WORD rows at a time."""
     cdef uint64_t words[GRADIENT_ROWS]
-    cdef Py_ssize_t cols = even_part(n, SPARSE_N * VLEN, VLEN), part = even_part(m, WORD, 1)
+    cdef Py_ssize_t cols = even_part(dz.cols, SPARSE_N * VLEN, VLEN), part = even_part(x.rows, WORD, 1)
     cdef Py_ssize_t d, q, i, j
     cdef Product t
-    t.rows = <int>k
-    t.lda = ldx
+    t.rows = <int>x.cols
+    t.lda = x.ld
     t.next_a = 1
-    t.ldb = ldz
-    t.ldc = lddw
+    t.ldb = dz.ld
+    t.ldc = dw.ld
     t.floor = -INFINITY
     t.gate = NULL
     t.ldg = 0
-    for d in range(ceil_div(m, part)):
+    for d in range(ceil_div(x.rows, part)):
         i = d * part
-        t.depth = min(part, m - i)
-        t.a = x + i * ldx
-        for q in range(ceil_div(k, VLEN)):
+        t.depth = min(part, x.rows - i)
+        t.a = x.data + i * x.ld
+        for q in range(ceil_div(x.cols, VLEN)):
             j = q * VLEN
-            mark_columns(t.a + j, ldx, <int>t.depth, <int>(k - j), words + j)
-        for q in range(ceil_div(n, cols)):
+            mark_columns(t.a + j, x.ld, <int>t.depth, <int>(x.cols - j), words + j)
+        for q in range(ceil_div(dz.cols, cols)):
             j = q * cols
-            t.cols = <int>min(cols, n - j)
-            t.b = dz + i * ldz + j
-            t.c = dw + j
+            t.cols = <int>min(cols, dz.cols - j)
+            t.b = dz.data + i * dz.ld + j
+            t.c = dw.data + j
             t.start = ZEROS
             if accumulate or i > 0:
                 t.start = NULL

@@ -195,8 +195,8 @@ cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, c
                 add_run(width, t.wb, line, dx + t.b * width)
 
 
-cdef void resample(Py_ssize_t m, const Resampling* s, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
-                   bint training, uint64_t key, Py_ssize_t first, real* scratch) noexcept nogil:
+cdef void resample(const Resampling* s, Matrix x, Matrix y, bint training, uint64_t key, Py_ssize_t first,
+                   real* scratch) noexcept nogil:
     """y = m images made of x; row i is number first + i of its epoch, which decides what is drawn.
 
     scratch: 8·(height + width of the output) + width·channels of the input.
@@ -204,22 +204,21 @@ cdef void resample(Py_ssize_t m, const Resampling* s, const real* x, Py_ssize_t 
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
     cdef Py_ssize_t i
-    for i in range(m):
+    for i in range(x.rows):
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
             axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
             axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_forward(s, rows, columns, x + i * ldx, y + i * ldy, <real*>(columns + s.n_out[1]))
+        image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, <real*>(columns + s.n_out[1]))
 
 
-cdef void resample_back(Py_ssize_t m, const Resampling* s, const real* dy, Py_ssize_t ldy, real* dx,
-                        Py_ssize_t lddx, bint training, uint64_t key, Py_ssize_t first,
-                        real* scratch) noexcept nogil:
+cdef void resample_back(const Resampling* s, Matrix dy, Matrix dx, bint training, uint64_t key,
+                        Py_ssize_t first, real* scratch) noexcept nogil:
     """dx of the same: what was drawn is drawn again, not stored."""
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
     cdef Py_ssize_t i
-    for i in range(m):
+    for i in range(dy.rows):
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
             axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
             axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_back(s, rows, columns, dy + i * ldy, dx + i * lddx, <real*>(columns + s.n_out[1]))
+        image_back(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld, <real*>(columns + s.n_out[1]))

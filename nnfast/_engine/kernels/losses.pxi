@@ -73,27 +73,26 @@ cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept n
     return v_sigmoid(a) - y
 
 
-cdef inline void mean_loss(int kind, const real* levels, Py_ssize_t m, Py_ssize_t n, const real* a,
-                           const real* y, Py_ssize_t ld, const double* weight, double scale,
-                           real* da, double* value) noexcept nogil:
+cdef inline void mean_loss(int kind, const real* levels, Matrix a, const real* y, const double* weight,
+                           double scale, real* da, double* value) noexcept nogil:
     """Σ_j pair_value(a_j, y_j) / n"""
     cdef Py_ssize_t i, j, p
     cdef double w, sum
     cdef vreal total, part, factor, level
-    for i in range(m):
+    for i in range(a.rows):
         w = 1 if weight == NULL else weight[i]
         sum = 0
         total = vsplat(0)
-        factor = vsplat(<real>(w * scale / n))
-        for j in range(ceil_div(n, VLEN)):
-            p = i * ld + j * VLEN
+        factor = vsplat(<real>(w * scale / a.cols))
+        for j in range(ceil_div(a.cols, VLEN)):
+            p = i * a.ld + j * VLEN
             level = vload(levels + j * VLEN)
-            part = pair_value(kind, vload(a + p), vload(y + p), level)
-            total = total + row_part(<const real*>&part, 0, n - j * VLEN, 0)
+            part = pair_value(kind, vload(a.data + p), vload(y + p), level)
+            total = total + row_part(<const real*>&part, 0, a.cols - j * VLEN, 0)
             if da != NULL:
-                vstore(da + p, factor * pair_slope(kind, vload(a + p), vload(y + p), level))
+                vstore(da + p, factor * pair_slope(kind, vload(a.data + p), vload(y + p), level))
             end_run(j, &total, &sum)
-        value[i] = w * (sum + vsum(total)) / n
+        value[i] = w * (sum + vsum(total)) / a.cols
 
 
 cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e, real* total,
@@ -154,8 +153,7 @@ cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns,
             vstore(x + r * ld + c * VLEN, columns[c * VLEN + r])
 
 
-cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
-                                     Py_ssize_t ld, const double* weight, double scale, real* da,
+cdef void crossentropy_logits_narrow(Matrix z, const real* y, const double* weight, double scale, real* da,
                                      double* value) noexcept nogil:
     """crossentropy_logits for n ≤ NARROW classes: a lane a row, so that nothing is summed over lanes."""
     cdef vreal d[NARROW]
@@ -164,18 +162,18 @@ cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, 
     cdef real losses[16]
     cdef vreal peak, total, mass, dot, over, factor
     cdef Py_ssize_t q, first, rows, r, j
-    for q in range(ceil_div(m, VLEN)):
+    for q in range(ceil_div(z.rows, VLEN)):
         first = q * VLEN
-        rows = min(<Py_ssize_t>VLEN, m - first)
-        load_transposed(rows, n, z + first * ld, ld, d)
-        load_transposed(rows, n, y + first * ld, ld, t)
+        rows = min(<Py_ssize_t>VLEN, z.rows - first)
+        load_transposed(rows, z.cols, z.data + first * z.ld, z.ld, d)
+        load_transposed(rows, z.cols, y + first * z.ld, z.ld, t)
         for r in range(VLEN):
             w[r] = <real>(1 if weight == NULL else weight[first + min(r, rows - 1)])
         peak = d[0]
-        for j in range(1, n):
+        for j in range(1, z.cols):
             peak = vmax(peak, d[j])
         total = mass = dot = vsplat(0)
-        for j in range(n):
+        for j in range(z.cols):
             d[j] = d[j] - peak
             mass = mass + t[j]
             # A logit of −inf counts 0 where its target is 0.
@@ -188,13 +186,12 @@ cdef void crossentropy_logits_narrow(Py_ssize_t m, Py_ssize_t n, const real* z, 
         if da != NULL:
             over = mass / total
             factor = vload(w) * vsplat(<real>scale)
-            for j in range(ceil_div(n, VLEN) * VLEN):
-                d[j] = factor * (d[j] * over - t[j]) if j < n else vsplat(0)
-            store_transposed(rows, n, d, da + first * ld, ld)
+            for j in range(ceil_div(z.cols, VLEN) * VLEN):
+                d[j] = factor * (d[j] * over - t[j]) if j < z.cols else vsplat(0)
+            store_transposed(rows, z.cols, d, da + first * z.ld, z.ld)
 
 
-cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const real* y,
-                              Py_ssize_t ld, const double* weight, double scale, real* da,
+cdef void crossentropy_logits(Matrix z, const real* y, const double* weight, double scale, real* da,
                               double* value, real* e) noexcept nogil:
     """−Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z)
 
@@ -207,20 +204,20 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
     cdef Py_ssize_t first, i, q
     cdef int r, rows
     cdef real* exps
-    if n <= NARROW:
-        crossentropy_logits_narrow(m, n, z, y, ld, weight, scale, da, value)
+    if z.cols <= NARROW:
+        crossentropy_logits_narrow(z, y, weight, scale, da, value)
         return
     for r in range(VLEN):
         total[r] = 1
-    for q in range(ceil_div(m, VLEN)):
+    for q in range(ceil_div(z.rows, VLEN)):
         first = q * VLEN
-        rows = <int>min(<Py_ssize_t>VLEN, m - first)
+        rows = <int>min(<Py_ssize_t>VLEN, z.rows - first)
         for r in range(rows):
             i = first + r
-            exps = e if da == NULL else da + i * ld
-            logits_row(n, z + i * ld, y + i * ld, exps, &total[r], &mass[r], &dot[r])
+            exps = e if da == NULL else da + i * z.ld
+            logits_row(z.cols, z.data + i * z.ld, y + i * z.ld, exps, &total[r], &mass[r], &dot[r])
             if da != NULL:
-                logits_gradient(n, y + i * ld, mass[r] / total[r],
+                logits_gradient(z.cols, y + i * z.ld, mass[r] / total[r],
                                 (1 if weight == NULL else weight[i]) * scale, exps)
         vstore(total, v_log(vload(total)))
         for r in range(rows):
@@ -228,8 +225,8 @@ cdef void crossentropy_logits(Py_ssize_t m, Py_ssize_t n, const real* z, const r
             value[i] = (1 if weight == NULL else weight[i]) * (mass[r] * total[r] - dot[r])
 
 
-cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y, Py_ssize_t ld,
-                       const double* weight, double scale, real* da, double* value) noexcept nogil:
+cdef void crossentropy(Matrix a, const real* y, const double* weight, double scale, real* da,
+                       double* value) noexcept nogil:
     """−Σ_j y_j·log clip(q_j) with q = a / Σ a
 
     ∂/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a with g_k = −y_k / q_k where the clip leaves q_k alone.
@@ -238,15 +235,15 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
     cdef double w, loss_sum, dot_sum
     cdef real total
     cdef vreal loss, dot, q, yj, over, factor
-    for i in range(m):
+    for i in range(a.rows):
         w = 1 if weight == NULL else weight[i]
-        total = <real>row_total(n, a + i * ld)
+        total = <real>row_total(a.cols, a.data + i * a.ld)
         over = vsplat((<real>1) / total)
         loss_sum = dot_sum = 0
         loss = dot = vsplat(0)
-        for j in range(ceil_div(n, VLEN)):
-            q = row_part(a + i * ld, j, n, 0) * over
-            yj = row_part(y + i * ld, j, n, 0)
+        for j in range(ceil_div(a.cols, VLEN)):
+            q = row_part(a.data + i * a.ld, j, a.cols, 0) * over
+            yj = row_part(y + i * a.ld, j, a.cols, 0)
             loss = loss - yj * v_log(clip_probability(q))
             dot = dot + inside_clip(q, yj)
             end_run(j, &loss, &loss_sum)
@@ -255,95 +252,87 @@ cdef void crossentropy(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y,
         if da != NULL:
             factor = over * vsplat(<real>(w * scale))
             dot = vsplat(<real>(dot_sum + vsum(dot)))
-            for j in range(ceil_div(n, VLEN)):
-                p = i * ld + j * VLEN
-                q = vload(a + p) * over
+            for j in range(ceil_div(a.cols, VLEN)):
+                p = i * a.ld + j * VLEN
+                q = vload(a.data + p) * over
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
-cdef void given_gradient(Py_ssize_t m, Py_ssize_t n, const real* a, const real* y, Py_ssize_t ld,
-                         real* da, double* value) noexcept nogil:
+cdef void given_gradient(Matrix a, const real* y, real* da, double* value) noexcept nogil:
     """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
     cdef Py_ssize_t i, j
-    for i in range(m):
-        value[i] = row_dot(n, y + i * ld, a + i * ld)
-        for j in range(ceil_div(n, VLEN) if da != NULL else 0):
-            vstore(da + i * ld + j * VLEN, vload(y + i * ld + j * VLEN))
+    for i in range(a.rows):
+        value[i] = row_dot(a.cols, y + i * a.ld, a.data + i * a.ld)
+        for j in range(ceil_div(a.cols, VLEN) if da != NULL else 0):
+            vstore(da + i * a.ld + j * VLEN, vload(y + i * a.ld + j * VLEN))
 
 
-cdef void maximum_output(Py_ssize_t m, Py_ssize_t n, const real* a, Py_ssize_t ld, double scale, real* da,
-                         double* value) noexcept nogil:
+cdef void maximum_output(Matrix a, double scale, real* da, double* value) noexcept nogil:
     """max_j a_j; the gradient is 1 at the first of the largest."""
     cdef Py_ssize_t i, j, best
-    for i in range(m):
+    for i in range(a.rows):
         best = 0
-        for j in range(n):
-            if a[i * ld + j] > a[i * ld + best]:
+        for j in range(a.cols):
+            if a.data[i * a.ld + j] > a.data[i * a.ld + best]:
                 best = j
             if da != NULL:
-                da[i * ld + j] = 0
-        if n > 0:
-            value[i] = a[i * ld + best]
+                da[i * a.ld + j] = 0
+        if a.cols > 0:
+            value[i] = a.data[i * a.ld + best]
             if da != NULL:
-                da[i * ld + best] = <real>scale
+                da[i * a.ld + best] = <real>scale
 
 
-cdef void loss_rows(const Objective* o, Py_ssize_t m, Py_ssize_t n, const void* a, const void* y,
-                    Py_ssize_t ld, const double* weight, double scale, void* da, double* value,
-                    void* scratch) noexcept nogil:
+cdef void loss_rows(const Objective* o, Matrix a, const real* y, const double* weight, double scale, real* da,
+                    double* value, real* scratch) noexcept nogil:
     """One loss over m rows; scratch: ld elements."""
-    cdef const real* ar = <const real*>a
-    cdef const real* yr = <const real*>y
     cdef const real* levels = <const real*>o.levels
-    cdef real* dar = <real*>da
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
-        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_MEAN_ABSOLUTE_ERROR:
-        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_HUBER:
-        mean_loss(LOSS_HUBER, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_HUBER, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_LOG_COSH:
-        mean_loss(LOSS_LOG_COSH, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_LOG_COSH, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_QUANTILE:
-        mean_loss(LOSS_QUANTILE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_QUANTILE, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON:
-        mean_loss(LOSS_POISSON, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_POISSON, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_HINGE:
-        mean_loss(LOSS_HINGE, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_HINGE, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON_LOG:
-        mean_loss(LOSS_POISSON_LOG, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_POISSON_LOG, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY:
-        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY_LOGITS:
-        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, m, n, ar, yr, ld, weight, scale, dar, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, a, y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY:
-        crossentropy(m, n, ar, yr, ld, weight, scale, dar, value)
+        crossentropy(a, y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY_LOGITS:
-        crossentropy_logits(m, n, ar, yr, ld, weight, scale, dar, value, <real*>scratch)
+        crossentropy_logits(a, y, weight, scale, da, value, scratch)
     elif o.kind == LOSS_SUPPLIED_GRADIENT:
-        given_gradient(m, n, ar, yr, ld, dar, value)
+        given_gradient(a, y, da, value)
     elif o.kind == LOSS_MAXIMUM_OUTPUT:
-        maximum_output(m, n, ar, ld, scale, dar, value)
+        maximum_output(a, scale, da, value)
 
 
 # ---- penalties of outputs ------------------------------------------------------------------------
 
-cdef void add_activity(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1, double l2,
-                       double* value) noexcept nogil:
+cdef void add_activity(Matrix y, double l1, double l2, double* value) noexcept nogil:
     """value[i] += l1·Σ|y| + l2·Σy²"""
     cdef Py_ssize_t i
-    for i in range(m):
-        value[i] += row_penalty(n, y + i * ld, l1, l2)
+    for i in range(y.rows):
+        value[i] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
-cdef void add_activity_gradient(Py_ssize_t m, Py_ssize_t n, const real* y, Py_ssize_t ld, double l1,
-                                double l2, real* dy) noexcept nogil:
+cdef void add_activity_gradient(Matrix y, double l1, double l2, real* dy) noexcept nogil:
     """dy += l1·sign(y) + 2·l2·y"""
     cdef Py_ssize_t i, j, p
     cdef vreal v
-    for i in range(m):
-        for j in range(ceil_div(n, VLEN)):
-            p = i * ld + j * VLEN
-            v = vload(y + p)
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            p = i * y.ld + j * VLEN
+            v = vload(y.data + p)
             vstore(dy + p, vload(dy + p) + sign(v, vsplat(<real>l1), vsplat(<real>-l1))
                    + vsplat(<real>(2 * l2)) * v)

@@ -5,6 +5,11 @@ Everywhere x̂ = (x − mean)·rstd with rstd = 1/√(variance + ε), and y = ga
 beta may be NULL. Sums over the batch are of channels c0 … c1, so that threads can share them out.
 """
 
+# The channels of a row's groups, and those of them that one thread sums over the batch.
+ctypedef struct ChannelRange:
+    Py_ssize_t channels, begin, end
+
+
 cdef inline real reciprocal_root(double variance, double epsilon) noexcept nogil:
     """1/√(variance + ε), the root at least 1e-7 as in Keras' Normalization: constant features stay finite."""
     return <real>(1 / max(1e-7, sqrt(variance + epsilon)))
@@ -14,23 +19,23 @@ cdef inline vreal factor_of(const real* gamma, Py_ssize_t c, int width) noexcept
     return vsplat(1) if gamma == NULL else load_cols(gamma + c, width)
 
 
-cdef void normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x, Py_ssize_t ldx,
-                    const real* mean, const real* rstd, const real* gamma, const real* beta, real* y,
-                    Py_ssize_t ldy) noexcept nogil:
+cdef void normalize(Matrix x, Py_ssize_t channels, const real* mean, const real* rstd, const real* gamma,
+                    const real* beta, Matrix y) noexcept nogil:
     """y = gamma·x̂ + beta with a mean and an rstd for each channel."""
+    cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c
     cdef int width
     cdef vreal v
-    for i in range(m):
+    for i in range(x.rows):
         for g in range(groups):
             for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
-                v = load_cols(x + i * ldx + g * channels + c, width) - load_cols(mean + c, width)
+                v = load_cols(x.data + i * x.ld + g * channels + c, width) - load_cols(mean + c, width)
                 v = v * (load_cols(rstd + c, width) * factor_of(gamma, c, width))
                 if beta != NULL:
                     v = v + load_cols(beta + c, width)
-                store_cols(y + i * ldy + g * channels + c, v, width)
+                store_cols(y.data + i * y.ld + g * channels + c, v, width)
 
 
 # ---- over the batch ------------------------------------------------------------------------------
@@ -57,17 +62,16 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
     store_cols(variance, rounded(total), width)
 
 
-cdef void batch_statistics(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t c0,
-                           Py_ssize_t c1, const real* x, Py_ssize_t ldx, double epsilon, real* mean,
-                           real* variance, real* rstd) noexcept nogil:
+cdef void batch_statistics(Matrix x, ChannelRange part, double epsilon, real* mean, real* variance,
+                           real* rstd) noexcept nogil:
     """The variance is that of the batch itself (divided by the count), as in Keras."""
-    cdef Grid grid = grid_of(m, groups, ldx, channels)
+    cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
     cdef Py_ssize_t q, c
     cdef int width, k
-    for q in range(ceil_div(c1 - c0, VLEN)):
-        c = c0 + q * VLEN
-        width = <int>min(c1 - c, <Py_ssize_t>VLEN)
-        moments(&grid, x + c, width, <double>(m * groups), mean + c, variance + c)
+    for q in range(ceil_div(part.end - part.begin, VLEN)):
+        c = part.begin + q * VLEN
+        width = <int>min(part.end - c, <Py_ssize_t>VLEN)
+        moments(&grid, x.data + c, width, <double>(x.rows * (x.cols // part.channels)), mean + c, variance + c)
         for k in range(width):
             rstd[c + k] = reciprocal_root(variance[c + k], epsilon)
 
@@ -90,28 +94,28 @@ cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint
     product[0] = product[0] + d * v
 
 
-cdef inline void gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
-                               Py_ssize_t ldx, const real* s, Py_ssize_t ld_s, vreal mean, vreal rstd,
-                               const real* dy, Py_ssize_t ldy, int width, real* dgamma, real* dbeta,
+cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s, vreal mean,
+                               vreal rstd, Matrix dy, int width, real* dgamma, real* dbeta,
                                bint accumulate) noexcept nogil:
     """A vector of dgamma = (dgamma +) Σ dy·x̂ and of dbeta = (dbeta +) Σ dy, the same for all rows, however
     many at a time; either may be NULL. Statistics are s of each group, or mean and rstd. width, and whether s
     is NULL, are constants in every call that is to be fast."""
+    cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t unit = unit_rows(groups), run = even_part(groups, TERMS, 2), u, q, i, g, n, rows
     # Where a row has one group, rows are what is gone through.
     cdef Py_ssize_t step_x = channels, step_y = channels, step_s = 2
     cdef const real* xi
     cdef const real* yi
-    cdef const real* si = x
+    cdef const real* si = x.data
     cdef double totals[16]
     cdef double products[16]
     cdef vreal a = vsplat(0), b = vsplat(0), c = vsplat(0), d = vsplat(0)
     cdef vreal total = load_cols(dbeta, width) if accumulate and dbeta != NULL else vsplat(0)
     cdef vreal product = load_cols(dgamma, width) if accumulate and dgamma != NULL else vsplat(0)
     if groups == 1:
-        step_x, step_y, step_s = ldx, ldy, ld_s
-    for u in range(ceil_div(m, unit)):
-        rows = min(unit, m - u * unit)
+        step_x, step_y, step_s = x.ld, dy.ld, ld_s
+    for u in range(ceil_div(x.rows, unit)):
+        rows = min(unit, x.rows - u * unit)
         if groups > run:
             memset(totals, 0, sizeof(totals))
             memset(products, 0, sizeof(products))
@@ -119,8 +123,8 @@ cdef inline void gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
             a = b = c = d = vsplat(0)
             n = rows if groups == 1 else min(run, groups - q * run)
             for i in range(u * unit, u * unit + (1 if groups == 1 else rows)):
-                xi = x + i * ldx + q * run * step_x
-                yi = dy + i * ldy + q * run * step_y
+                xi = x.data + i * x.ld + q * run * step_x
+                yi = dy.data + i * dy.ld + q * run * step_y
                 if s != NULL:
                     si = s + i * ld_s + q * run * step_s
                 for g in range(n // 2):
@@ -147,50 +151,49 @@ cdef inline void gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
         store_cols(dbeta, total, width)
 
 
-cdef void batch_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t c0,
-                              Py_ssize_t c1, const real* x, Py_ssize_t ldx, const real* mean,
-                              const real* rstd, const real* dy, Py_ssize_t ldy, real* dgamma,
-                              real* dbeta, bint accumulate) noexcept nogil:
+cdef void batch_gradient_sums(Matrix x, ChannelRange part, const real* mean, const real* rstd, Matrix dy,
+                              real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy; either may be NULL."""
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
     cdef real* beta
-    for q in range(ceil_div(c1 - c0, VLEN)):
-        c = c0 + q * VLEN
-        width = <int>min(c1 - c, <Py_ssize_t>VLEN)
+    for q in range(ceil_div(part.end - part.begin, VLEN)):
+        c = part.begin + q * VLEN
+        width = <int>min(part.end - c, <Py_ssize_t>VLEN)
         gamma = NULL if dgamma == NULL else dgamma + c
         beta = NULL if dbeta == NULL else dbeta + c
         if width == VLEN:
-            gradient_sums(m, groups, channels, x + c, ldx, NULL, 0, vload(mean + c), vload(rstd + c), dy + c,
-                          ldy, VLEN, gamma, beta, accumulate)
+            gradient_sums(columns_from(x, c, x.cols), part.channels, NULL, 0, vload(mean + c), vload(rstd + c),
+                          columns_from(dy, c, dy.cols), VLEN, gamma, beta, accumulate)
         else:
-            gradient_sums(m, groups, channels, x + c, ldx, NULL, 0, load_cols(mean + c, width),
-                          load_cols(rstd + c, width), dy + c, ldy, width, gamma, beta, accumulate)
+            gradient_sums(columns_from(x, c, x.cols), part.channels, NULL, 0, load_cols(mean + c, width),
+                          load_cols(rstd + c, width), columns_from(dy, c, dy.cols), width, gamma, beta,
+                          accumulate)
 
 
-cdef void batch_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
-                               Py_ssize_t ldx, const real* mean, const real* rstd, const real* gamma,
-                               const real* dgamma, const real* dbeta, double count, const real* dy,
-                               Py_ssize_t ldy, real* dx) noexcept nogil:
+cdef void batch_input_gradient(Matrix x, Py_ssize_t channels, const real* mean, const real* rstd,
+                               const real* gamma, const real* dgamma, const real* dbeta, double count,
+                               Matrix dy, real* dx) noexcept nogil:
     """dx = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), the statistics being the batch's own;
     with given ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
+    cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c, p
     cdef int width
     cdef vreal d, r, xhat
     cdef vreal over = vsplat(<real>(1 / count))
-    for i in range(m):
+    for i in range(x.rows):
         for g in range(groups):
             for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 p = g * channels + c
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
-                d = load_cols(dy + i * ldy + p, width)
+                d = load_cols(dy.data + i * dy.ld + p, width)
                 r = load_cols(rstd + c, width)
                 if dbeta != NULL:
-                    xhat = (load_cols(x + i * ldx + p, width) - load_cols(mean + c, width)) * r
+                    xhat = (load_cols(x.data + i * x.ld + p, width) - load_cols(mean + c, width)) * r
                     d = d - (load_cols(dbeta + c, width) + xhat * load_cols(dgamma + c, width)) * over
-                store_cols(dx + i * ldx + p, d * r * factor_of(gamma, c, width), width)
+                store_cols(dx + i * x.ld + p, d * r * factor_of(gamma, c, width), width)
 
 
 cdef void keep_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:
@@ -222,19 +225,19 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
     second[0] += vsum(squares)
 
 
-cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
-                          Py_ssize_t ldx, double epsilon, const real* gamma, const real* beta, real* y,
-                          Py_ssize_t ldy, real* s, Py_ssize_t ld_s) noexcept nogil:
+cdef void layer_normalize(Matrix x, Py_ssize_t channels, double epsilon, const real* gamma, const real* beta,
+                          Matrix y, real* s, Py_ssize_t ld_s) noexcept nogil:
     """y from each group's own mean and variance; s[i, 2g] = mean, s[i, 2g + 1] = rstd unless NULL."""
+    cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
     cdef int width
     cdef real mean, rstd
     cdef double rest, square
     cdef vreal v
     cdef const real* xg
-    for i in range(m):
+    for i in range(x.rows):
         for g in range(groups):
-            xg = x + i * ldx + g * channels
+            xg = x.data + i * x.ld + g * channels
             # The sum of large numbers is rough: what is left of it mends mean and variance.
             mean = <real>(row_total(channels, xg) / channels)
             row_deviations(channels, xg, mean, &rest, &square)
@@ -247,48 +250,46 @@ cdef void layer_normalize(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, 
                 v = (load_cols(xg + c, width) - vsplat(mean)) * vsplat(rstd) * factor_of(gamma, c, width)
                 if beta != NULL:
                     v = v + load_cols(beta + c, width)
-                store_cols(y + i * ldy + g * channels + c, v, width)
+                store_cols(y.data + i * y.ld + g * channels + c, v, width)
             if s != NULL:
                 s[i * ld_s + 2 * g] = mean
                 s[i * ld_s + 2 * g + 1] = rstd
 
 
-cdef void layer_gradient_sums(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t c0,
-                              Py_ssize_t c1, const real* x, Py_ssize_t ldx, const real* s,
-                              Py_ssize_t ld_s, const real* dy, Py_ssize_t ldy, real* dgamma, real* dbeta,
-                              bint accumulate) noexcept nogil:
+cdef void layer_gradient_sums(Matrix x, ChannelRange part, const real* s, Py_ssize_t ld_s, Matrix dy,
+                              real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma and dbeta as in batch_gradient_sums."""
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
     cdef real* beta
-    for q in range(ceil_div(c1 - c0, VLEN)):
-        c = c0 + q * VLEN
-        width = <int>min(c1 - c, <Py_ssize_t>VLEN)
+    for q in range(ceil_div(part.end - part.begin, VLEN)):
+        c = part.begin + q * VLEN
+        width = <int>min(part.end - c, <Py_ssize_t>VLEN)
         gamma = NULL if dgamma == NULL else dgamma + c
         beta = NULL if dbeta == NULL else dbeta + c
         if width == VLEN:
-            gradient_sums(m, groups, channels, x + c, ldx, s, ld_s, vsplat(0), vsplat(1), dy + c, ldy, VLEN,
-                          gamma, beta, accumulate)
+            gradient_sums(columns_from(x, c, x.cols), part.channels, s, ld_s, vsplat(0), vsplat(1),
+                          columns_from(dy, c, dy.cols), VLEN, gamma, beta, accumulate)
         else:
-            gradient_sums(m, groups, channels, x + c, ldx, s, ld_s, vsplat(0), vsplat(1), dy + c, ldy, width,
-                          gamma, beta, accumulate)
+            gradient_sums(columns_from(x, c, x.cols), part.channels, s, ld_s, vsplat(0), vsplat(1),
+                          columns_from(dy, c, dy.cols), width, gamma, beta, accumulate)
 
 
-cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, const real* x,
-                               Py_ssize_t ldx, const real* s, Py_ssize_t ld_s, const real* gamma,
-                               const real* dy, Py_ssize_t ldy, real* dx) noexcept nogil:
+cdef void layer_input_gradient(Matrix x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s,
+                               const real* gamma, Matrix dy, real* dx) noexcept nogil:
     """dx = rstd·(h − mean of h − x̂ · mean of h·x̂) with h = gamma·dy, within each group."""
+    cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
     cdef int width
     cdef double sum, dot
     cdef vreal h, xhat, total, product, mean, rstd
     cdef const real* xg
     cdef const real* dyg
-    for i in range(m):
+    for i in range(x.rows):
         for g in range(groups):
-            xg = x + i * ldx + g * channels
-            dyg = dy + i * ldy + g * channels
+            xg = x.data + i * x.ld + g * channels
+            dyg = dy.data + i * dy.ld + g * channels
             mean = vsplat(s[i * ld_s + 2 * g])
             rstd = vsplat(s[i * ld_s + 2 * g + 1])
             sum = dot = 0
@@ -309,4 +310,4 @@ cdef void layer_input_gradient(Py_ssize_t m, Py_ssize_t groups, Py_ssize_t chann
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
                 h = load_cols(dyg + c, width) * factor_of(gamma, c, width)
                 xhat = (load_cols(xg + c, width) - mean) * rstd
-                store_cols(dx + i * ldx + g * channels + c, rstd * (h - total - xhat * product), width)
+                store_cols(dx + i * x.ld + g * channels + c, rstd * (h - total - xhat * product), width)

@@ -4,6 +4,10 @@ Windows may overlap and reach into the padding, where nothing counts: a maximum 
 are there, and so is a mean.
 """
 
+cdef enum:
+    POOL_MAX = 1    # of the backward pass: of a maximum, not a mean
+    POOL_ADD = 2    # windows overlap: gradients are added
+
 # The part of a window that lies in the image.
 ctypedef struct Box:
     Py_ssize_t y0, y1, x0, x1
@@ -91,16 +95,15 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
         vstore_n(y + whole * VLEN, v if largest else share * v, cols)
 
 
-cdef void pool(const Window* win, bint largest, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* y,
-               Py_ssize_t ldy) noexcept nogil:
+cdef void pool(const Window* win, bint largest, Matrix x, Matrix y) noexcept nogil:
     """y = the largest element of each window, or its mean."""
     cdef Py_ssize_t i, row, col
     cdef Box box
-    for i in range(m):
+    for i in range(x.rows):
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                pool_pixel(win, largest, &box, x + i * ldx, y + i * ldy + (row * win.out_w + col) * win.c)
+                pool_pixel(win, largest, &box, x.data + i * x.ld, y.data + i * y.ld + (row * win.out_w + col) * win.c)
 
 
 cdef inline void box_back(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
@@ -137,9 +140,10 @@ cdef inline void square_back(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y,
     give(x + w * c + c, y, d, dx + w * c + c)
 
 
-cdef inline void pool_pixel_back(const Window* win, bint largest, bint add, bint relu, const Box* box,
-                                 const real* x, const real* y, const real* dy, real* dx) noexcept nogil:
-    """All channels of one window; largest and add are constants in every call."""
+cdef inline void pool_pixel_back(int mode, const Window* win, bint relu, const Box* box, const real* x,
+                                 const real* y, const real* dy, real* dx) noexcept nogil:
+    """All channels of one window; mode is a constant in every call."""
+    cdef bint largest = mode & POOL_MAX != 0, add = mode & POOL_ADD != 0
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
     cdef int cols = <int>(c - whole * VLEN)
@@ -167,26 +171,26 @@ cdef inline void pool_pixel_back(const Window* win, bint largest, bint add, bint
         box_back(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
-cdef void pool_back(const Window* win, bint largest, Py_ssize_t m, const real* x, Py_ssize_t ldx,
-                    const real* y, const real* dy, Py_ssize_t ldy, bint relu, real* dx) noexcept nogil:
+cdef void pool_back(const Window* win, bint largest, Matrix x, const real* y, Matrix dy, bint relu,
+                    real* dx) noexcept nogil:
     """dx of pool; with relu, x is what a relu made and dx the gradient before it."""
     cdef Py_ssize_t i, row, col, p
     cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w
     cdef bint covered = (win.stride_h == win.kernel_h and win.out_h * win.kernel_h >= win.h
                          and win.stride_w == win.kernel_w and win.out_w * win.kernel_w >= win.w)
     cdef Box box
-    for i in range(m):
+    for i in range(x.rows):
         if not covered:
-            memset(dx + i * ldx, 0, win.h * win.w * win.c * sizeof(real))
+            memset(dx + i * x.ld, 0, win.h * win.w * win.c * sizeof(real))
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                p = i * ldy + (row * win.out_w + col) * win.c
+                p = i * dy.ld + (row * win.out_w + col) * win.c
                 if largest and apart:
-                    pool_pixel_back(win, True, False, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                    pool_pixel_back(POOL_MAX, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
                 elif largest:
-                    pool_pixel_back(win, True, True, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                    pool_pixel_back(POOL_MAX | POOL_ADD, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
                 elif apart:
-                    pool_pixel_back(win, False, False, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                    pool_pixel_back(0, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
                 else:
-                    pool_pixel_back(win, False, True, relu, &box, x + i * ldx, y + p, dy + p, dx + i * ldx)
+                    pool_pixel_back(POOL_ADD, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)

@@ -38,8 +38,7 @@ cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept
     return subkey(subkey(~seed, epoch), <uint64_t>layer)
 
 
-cdef void dropout(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
-                  double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void dropout(Matrix x, Matrix y, double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
     """y = x / (1 − rate) where the mask keeps, else 0; row i is number first + i of its epoch.
 
     Backward is the same function over the gradients: the mask is drawn again, not stored.
@@ -51,13 +50,13 @@ cdef void dropout(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, rea
     cdef real scale = <real>(1 / (1 - rate))
     cdef const real* xi
     cdef real* yi
-    for i in range(m):
+    for i in range(x.rows):
         row = subkey(key, <uint64_t>(first + i))
         low = <uint32_t>row
         high = <uint32_t>(row >> 32)
-        xi = x + i * ldx
-        yi = y + i * ldy
-        for j in range(n):
+        xi = x.data + i * x.ld
+        yi = y.data + i * y.ld
+        for j in range(x.cols):
             h = mix32(mix32(<uint32_t>j * <uint32_t>0x9E3779B9 + low) ^ high)
             yi[j] = xi[j] * scale if h >= drop else <real>0
 
@@ -79,8 +78,7 @@ cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
     return vselect(vgt(q, vsplat(<real>0.425)), tail, middle)
 
 
-cdef void gaussian_noise(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y,
-                         Py_ssize_t ldy, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void gaussian_noise(Matrix x, Matrix y, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
     """y = x + stddev·z with normal z; row i is number first + i of its epoch. One bit of the hash is
     the sign, 31 are the probability of the tail."""
     cdef Py_ssize_t i, q, p
@@ -90,24 +88,23 @@ cdef void gaussian_noise(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t l
     cdef real tail[16]
     cdef real sign[16]
     cdef vreal z
-    for i in range(m):
+    for i in range(x.rows):
         row = subkey(key, <uint64_t>(first + i))
         low = <uint32_t>row
         high = <uint32_t>(row >> 32)
-        for q in range(ceil_div(n, VLEN)):
+        for q in range(ceil_div(x.cols, VLEN)):
             for k in range(VLEN):
                 h = mix32(mix32(<uint32_t>(q * VLEN + k) * <uint32_t>0x9E3779B9 + low) ^ high)
                 tail[k] = (<real>(h >> 1) + <real>0.5) * <real>(1.0 / 4294967296.0)
                 sign[k] = <real>1 - <real>2 * <real>(h & 1)
             z = vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
             p = q * VLEN
-            vstore(y + i * ldy + p, vload(x + i * ldx + p) + vsplat(<real>stddev) * z)
+            vstore(y.data + i * y.ld + p, vload(x.data + i * x.ld + p) + vsplat(<real>stddev) * z)
 
 
-cdef void affine(Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy,
-                 double alpha, double beta) noexcept nogil:
+cdef void affine(Matrix x, Matrix y, double scale, double offset) noexcept nogil:
     """y = alpha·x + beta"""
     cdef Py_ssize_t i, j
-    for i in range(m):
-        for j in range(n):
-            y[i * ldy + j] = <real>alpha * x[i * ldx + j] + <real>beta
+    for i in range(x.rows):
+        for j in range(x.cols):
+            y.data[i * y.ld + j] = <real>scale * x.data[i * x.ld + j] + <real>offset

@@ -1,4 +1,29 @@
-"""Loads and stores of parts of vectors, and the division of work into steps."""
+"""Matrices, loads and stores of parts of vectors, and the division of work into steps."""
+
+# Rows of `cols` elements, `ld` apart. A kernel's docstring says which of its matrices it writes.
+ctypedef struct Matrix:
+    real* data
+    Py_ssize_t rows, cols, ld
+
+
+cdef inline Matrix matrix(const real* data, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
+    cdef Matrix a
+    a.data = <real*>data
+    a.rows = rows
+    a.cols = cols
+    a.ld = ld
+    return a
+
+
+cdef inline Matrix rows_of(Matrix a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
+    """Rows begin … begin + n of a matrix."""
+    return matrix(a.data + begin * a.ld, n, a.cols, a.ld)
+
+
+cdef inline Matrix columns_from(Matrix a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
+    """Columns begin … begin + n of a matrix."""
+    return matrix(a.data + begin, a.rows, n, a.ld)
+
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     """⌈n / step⌉. Loops count blocks: a range with an extern step needs the GIL (its sign is

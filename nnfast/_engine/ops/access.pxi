@@ -26,27 +26,50 @@ cdef inline Py_ssize_t n_rows(const Shard* shard) noexcept nogil:
     return shard.end - shard.begin
 
 
-cdef inline real* input_of(const Shard* shard, const Op* op) noexcept nogil:
-    """The shard's rows of an op's input, from its tensor."""
-    return address(shard.block, op.x, shard.begin, op.ld_x)
+# ---- tensors of an op, for some rows of a block ---------------------------------------------------
+
+cdef inline Matrix x_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    return matrix(address(block, op.x, first, op.ld_x), n, op.n_in, op.ld_x)
 
 
-cdef inline real* before_activation(const Shard* shard, const Op* op) noexcept nogil:
-    """The shard's rows of what an op's activation is applied to."""
-    return address(shard.block, op.z, shard.begin, op.ld_y)
+cdef inline Matrix dx_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    return matrix(address(block, op.dx, first, op.ld_x), n, op.n_in, op.ld_x)
 
 
-cdef inline real* output_of(const Shard* shard, const Op* op) noexcept nogil:
-    return address(shard.block, op.y, shard.begin, op.ld_y)
+cdef inline Matrix y_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    return matrix(address(block, op.y, first, op.ld_y), n, op.n_out, op.ld_y)
 
 
-cdef inline real* output_gradient(const Shard* shard, const Op* op) noexcept nogil:
-    """The shard's rows of dY, and of dZ once the activation's derivative is multiplied in."""
-    return address(shard.block, op.dy, shard.begin, op.ld_y)
+cdef inline Matrix z_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The pre-activation."""
+    return matrix(address(block, op.z, first, op.ld_y), n, op.n_out, op.ld_y)
 
 
-cdef inline real* input_gradient(const Shard* shard, const Op* op) noexcept nogil:
-    return address(shard.block, op.dx, shard.begin, op.ld_x)
+cdef inline Matrix dy_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """dY, which is dZ once it is multiplied by the activation's derivative."""
+    return matrix(address(block, op.dy, first, op.ld_y), n, op.n_out, op.ld_y)
+
+
+# ---- the same for the rows of a shard -------------------------------------------------------------
+
+cdef inline Matrix input_of(const Shard* shard, const Op* op) noexcept nogil:
+    return x_rows(shard.block, op, shard.begin, n_rows(shard))
+
+
+cdef inline Matrix input_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    return dx_rows(shard.block, op, shard.begin, n_rows(shard))
+
+
+cdef inline Matrix output_of(const Shard* shard, const Op* op) noexcept nogil:
+    return y_rows(shard.block, op, shard.begin, n_rows(shard))
+
+
+cdef inline Matrix preactivation(const Shard* shard, const Op* op) noexcept nogil:
+    return z_rows(shard.block, op, shard.begin, n_rows(shard))
+
+
+cdef inline Matrix output_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    return dy_rows(shard.block, op, shard.begin, n_rows(shard))
 
 
 cdef void team_wait(const Run* run) noexcept nogil:

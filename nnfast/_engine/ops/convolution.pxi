@@ -1,40 +1,35 @@
 """Convolutions, and depthwise ones: they differ in the kernels that they call."""
 
-cdef int forward_convolution(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                             int activation) noexcept nogil:
+cdef int forward_convolution(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """z = conv(x, W) + b; a relu is fused."""
     cdef const Model* model = shard.run.model
-    convolve(window_of(op), n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
-             before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
+    convolve(window_of(op), x, array(model, op.w), array(model, op.b), preactivation(shard, op),
+             activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
-    convolve_input(window_of(op), n_rows(shard), output_gradient(shard, op), op.ld_y,
-                   array(shard.run.model, op.w),
-                   input_gradient(shard, op), op.ld_x, shard.scratch)
+    convolve_input(window_of(op), output_gradient(shard, op), array(shard.run.model, op.w),
+                   input_gradient(shard, op), shard.scratch)
 
 
-cdef int forward_depthwise(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                           int activation) noexcept nogil:
+cdef int forward_depthwise(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """Convolve each channel with its own kernels; a relu is fused."""
     cdef const Model* model = shard.run.model
-    depthwise(window_of(op), n_rows(shard), x, ld_x, array(model, op.w), array(model, op.b),
-              before_activation(shard, op), op.ld_y, activation == ACT_RELU, shard.scratch)
+    depthwise(window_of(op), x, array(model, op.w), array(model, op.b), preactivation(shard, op),
+              activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
-    depthwise_input(window_of(op), n_rows(shard), output_gradient(shard, op), op.ld_y,
-                    array(shard.run.model, op.w),
-                    input_gradient(shard, op), op.ld_x, shard.scratch)
+    depthwise_input(window_of(op), output_gradient(shard, op), array(shard.run.model, op.w),
+                    input_gradient(shard, op), shard.scratch)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------
 
-ctypedef void (*WeightGradient)(const Window* win, Py_ssize_t m, const real* x, Py_ssize_t ldx,
-                                const real* dz, Py_ssize_t ldz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
-                                bint accumulate, real* scratch) noexcept nogil
+ctypedef void (*WeightGradient)(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1,
+                                real* dw, bint accumulate, real* scratch) noexcept nogil
 
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
@@ -46,16 +41,14 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
                           WeightGradient weight_gradient) noexcept nogil:
     """The thread's rows of dW, db by the last thread, to flat gradients."""
     cdef const Model* model = shard.run.model
-    cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
-    cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
+    cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
+    cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
     cdef Py_ssize_t k = filter_rows(model, op)
-    weight_gradient(window_of(op), rows.m, x, op.ld_x, dz, op.ld_y,
-                    split_begin(k, TILE_M, shard.thread, shard.n_threads),
+    weight_gradient(window_of(op), x, dz, split_begin(k, TILE_M, shard.thread, shard.n_threads),
                     split_begin(k, TILE_M, shard.thread + 1, shard.n_threads),
-                    gradient_of(model, op.w, grads),
-                    accumulate, shard.scratch)
+                    gradient_of(model, op.w, grads), accumulate, shard.scratch)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        convolve_bias(window_of(op), rows.m, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+        convolve_bias(window_of(op), dz, gradient_of(model, op.b, grads), accumulate)
 
 
 cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,

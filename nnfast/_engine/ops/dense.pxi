@@ -50,12 +50,12 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
     for half in range(2):
         s = half_product(shard, op, half)
         if s.rows > 0:
-            dense_forward(s.rows, s.n, op.n_out, address(block, op.x, s.row, op.ld_x) + s.begin, op.ld_x,
+            dense_forward(columns_from(x_rows(block, op, s.row, s.rows), s.begin, s.n),
                           w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b),
-                          address(block, op.dy if half else op.z, s.row, op.ld_y), op.ld_y, False,
-                          shard.scratch)
+                          dy_rows(block, op, s.row, s.rows) if half else z_rows(block, op, s.row, s.rows),
+                          False, shard.scratch)
     team_wait(shard.run)
-    add_rows(n_rows(shard), op.n_out, output_gradient(shard, op), before_activation(shard, op), op.ld_y,
+    add_rows(n_rows(shard), op.n_out, output_gradient(shard, op).data, preactivation(shard, op).data, op.ld_y,
              0 if relu else -INFINITY)
 
 
@@ -66,26 +66,23 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
     cdef Py_ssize_t end = split_begin(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
     team_wait(shard.run)
     if j < end:
-        dense_input_gradient(shard.rows, end - j, op.n_out, address(block, op.dy, 0, op.ld_y), op.ld_y,
-                             array(shard.run.model, op.w) + j * op.n_out,
-                             address(block, op.dx, 0, op.ld_x) + j,
-                             op.ld_x, address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
+        dense_input_gradient(dy_rows(block, op, 0, shard.rows), array(shard.run.model, op.w) + j * op.n_out,
+                             columns_from(dx_rows(block, op, 0, shard.rows), j, end - j),
+                             address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
                              shard.scratch)
     team_wait(shard.run)
 
 
 # ---- forward and backward ------------------------------------------------------------------------
 
-cdef int forward_dense(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                       int activation) noexcept nogil:
+cdef int forward_dense(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """z = x·W + b; a relu is fused."""
     cdef const Model* model = shard.run.model
     cdef bint relu = activation == ACT_RELU
     if uses_split_k(shard, op):
         forward_split_k(shard, op, relu)
     else:
-        dense_forward(n_rows(shard), op.n_in, op.n_out, x, ld_x, array(model, op.w), array(model, op.b),
-                      before_activation(shard, op), op.ld_y, relu, shard.scratch)
+        dense_forward(x, array(model, op.w), array(model, op.b), preactivation(shard, op), relu, shard.scratch)
     return ACT_LINEAR if relu else activation
 
 
@@ -94,9 +91,8 @@ cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
     if uses_split_k(shard, op):
         input_gradient_by_columns(shard, op)
         return
-    dense_input_gradient(n_rows(shard), op.n_in, op.n_out, output_gradient(shard, op), op.ld_y,
-                         array(shard.run.model, op.w), input_gradient(shard, op), op.ld_x,
-                         input_of(shard, op) if op.applies_relu_backward else NULL, shard.scratch)
+    dense_input_gradient(output_gradient(shard, op), array(shard.run.model, op.w), input_gradient(shard, op),
+                         input_of(shard, op).data if op.applies_relu_backward else NULL, shard.scratch)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------
@@ -105,8 +101,8 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
                          bint accumulate) noexcept nogil:
     """The thread's rows of dW = xᵀ·dZ, db by the last thread, to flat gradients."""
     cdef const Model* model = shard.run.model
-    cdef const real* x = address(shard.block, op.x, rows.first, op.ld_x)
-    cdef const real* dz = address(shard.block, op.dy, rows.first, op.ld_y)
+    cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
+    cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
     cdef real* dw = gradient_of(model, op.w, grads)
     cdef Py_ssize_t i = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
@@ -115,11 +111,11 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
         return
     while i < end:
         k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
-        dense_weight_gradient(k, rows.m, op.n_out, 1, x + i, op.ld_x, dz, op.ld_y, dw + i * op.n_out,
-                              op.n_out, accumulate, shard.scratch)
+        dense_weight_gradient(columns_from(x, i, k), dz, matrix(dw + i * op.n_out, k, op.n_out, op.n_out), 1,
+                              accumulate, shard.scratch)
         i += k
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        dense_bias_gradient(rows.m, op.n_out, dz, op.ld_y, gradient_of(model, op.b, grads), accumulate)
+        dense_bias_gradient(dz, gradient_of(model, op.b, grads), accumulate)
 
 
 cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
@@ -129,7 +125,7 @@ cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* ste
     cdef Py_ssize_t c
     for c in range(shard.run.n_chunks):
         rows = chunk_of(shard.run, c, shard.rows)
-        dense_bias_gradient(rows.m, op.n_out, address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y,
+        dense_bias_gradient(dy_rows(shard.block, op, rows.first, rows.m),
                             gradient_of(model, op.b, partial(shard.run, c)), False)
     sum_partials(shard.run, model.arrays[op.b].begin, model.arrays[op.b].begin + op.n_out)
     step_range(model, op.b, 0, op.n_out, step)
@@ -144,8 +140,8 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
     cdef real* params = <real*>model.params + model.arrays[op.w].begin
     cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
-    cdef const real* x = address(shard.block, op.x, 0, op.ld_x)
-    cdef const real* dz = address(shard.block, op.dy, 0, op.ld_y)
+    cdef Matrix x = x_rows(shard.block, op, 0, shard.rows)
+    cdef Matrix dz = dy_rows(shard.block, op, 0, shard.rows)
     cdef real* dw = shard.scratch + gradient_scratch(op.n_in, n)
     cdef Py_ssize_t begin = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
@@ -157,8 +153,8 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
         for q in range(ceil_div(n, step_cols)):
             j = q * step_cols
             cols = min(step_cols, n - j)
-            dense_weight_gradient(rows, shard.rows, cols, shard.run.n_chunks, x + i, op.ld_x, dz + j, op.ld_y,
-                                  dw, cols, False, shard.scratch)
+            dense_weight_gradient(columns_from(x, i, rows), columns_from(dz, j, cols),
+                                  matrix(dw, rows, cols, cols), shard.run.n_chunks, False, shard.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)

@@ -3,10 +3,9 @@
 ctypedef struct OpFunctions:
     const char* name
     OpTraits traits
-    # Computes z, and returns the activation that is left to apply: linear if it is fused. x: the shard's
-    # rows.
-    int (*forward)(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                   int activation) noexcept nogil
+    # Computes z from the shard's rows of x, and returns the activation that is left to apply: linear if it
+    # is fused.
+    int (*forward)(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil
     # Computes dX from dZ.
     void (*backward)(const Shard* shard, const Op* op) noexcept nogil
     # grads = (grads +) the parameters' gradients from some rows of the block: what belongs to the thread.

@@ -11,17 +11,15 @@ cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
     return random_key(run, op)
 
 
-cdef int forward_resample(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                          int activation) noexcept nogil:
-    resample(n_rows(shard), resampling_of(op), input_of(shard, op), op.ld_x, output_of(shard, op), op.ld_y,
-             shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+cdef int forward_resample(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+    resample(resampling_of(op), x, output_of(shard, op), shard.run.training, image_key(shard.run, op),
+             epoch_row(shard), shard.scratch)
     return activation
 
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
-    resample_back(n_rows(shard), resampling_of(op), output_gradient(shard, op), op.ld_y,
-                  input_gradient(shard, op),
-                  op.ld_x, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+    resample_back(resampling_of(op), output_gradient(shard, op), input_gradient(shard, op),
+                  shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
 
 
 cdef enum:

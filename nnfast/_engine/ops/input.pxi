@@ -9,16 +9,13 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
     cdef HalfProduct s
     cdef int half
     if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
-        gather_inputs(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_in, 0,
-                      model.n_in,
-                      model.in_scale, model.in_offset, address(shard.block, 0, shard.begin, model.ld_in),
-                      model.ld_in)
+        gather_inputs(run.data, run.order, shard.first + shard.begin, 0, model.in_scale, model.in_offset,
+                      input_of(shard, op), model.n_in)
         return
     for half in range(2):
         s = half_product(shard, op, half)
-        gather_inputs(run.data, run.order, shard.first + s.row, s.rows, model.n_in, s.begin, s.n,
-                      model.in_scale, model.in_offset, address(shard.block, 0, s.row, model.ld_in) + s.begin,
-                      model.ld_in)
+        gather_inputs(run.data, run.order, shard.first + s.row, s.begin, model.in_scale, model.in_offset,
+                      columns_from(x_rows(shard.block, op, s.row, s.rows), s.begin, s.n), model.n_in)
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
@@ -28,9 +25,9 @@ cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
     cdef Py_ssize_t r
-    gather_targets(run.data, run.order, shard.first + shard.begin, n_rows(shard), model.n_out,
-                   objective.target_scale, objective.target_offset,
-                   <real*>block.y + shard.begin * model.ld_out, model.ld_out)
+    gather_targets(run.data, run.order, shard.first + shard.begin, objective.target_scale,
+                   objective.target_offset, matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard),
+                                                   model.n_out, model.ld_out))
     for r in range(shard.begin, shard.end):
         block.weight[r] = 1
         block.activity[r] = 0

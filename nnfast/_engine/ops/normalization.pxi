@@ -29,6 +29,16 @@ cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noe
     return split_begin(op.channels, 16, thread, shard.n_threads)
 
 
+cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept nogil:
+    """The channels that this thread sums over the batch."""
+    return ChannelRange(op.channels, channel(shard, op, shard.thread), channel(shard, op, shard.thread + 1))
+
+
+cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
+    """The statistics of a row's groups."""
+    return address(block, op.stats, row, op.ld_stats)
+
+
 # ---- fixed statistics ----------------------------------------------------------------------------
 
 cdef void take_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
@@ -55,21 +65,17 @@ cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
 
 # ---- batch normalization -------------------------------------------------------------------------
 
-cdef int forward_batch_norm(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                            int activation) noexcept nogil:
+cdef int forward_batch_norm(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta; in training threads take the batch's statistics of their channels."""
     cdef const Run* run = shard.run
     if uses_batch(run, op):
         team_wait(run)
-        batch_statistics(shard.rows, groups_of(op), op.channels, channel(shard, op, shard.thread),
-                         channel(shard, op, shard.thread + 1), address(shard.block, op.x, 0, op.ld_x),
-                         op.ld_x, batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE),
-                         stat(run, op, STAT_RSTD))
+        batch_statistics(x_rows(shard.block, op, 0, shard.rows), channels_of(shard, op),
+                         batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN),
+                         stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
         team_wait(run)
-    normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
-              stat(run, op, STAT_MEAN),
-              stat(run, op, STAT_RSTD), array(run.model, op.w), array(run.model, op.b),
-              before_activation(shard, op), op.ld_y)
+    normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), array(run.model, op.w),
+              array(run.model, op.b), preactivation(shard, op))
     return activation
 
 
@@ -79,19 +85,18 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
     cdef bint batch = uses_batch(run, op)
     if batch:
         team_wait(run)
-        batch_gradient_sums(shard.rows, groups_of(op), op.channels, channel(shard, op, shard.thread),
-                            channel(shard, op, shard.thread + 1), address(shard.block, op.x, 0, op.ld_x),
-                            op.ld_x, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
-                            address(shard.block, op.dy, 0, op.ld_y), op.ld_y, stat(run, op, STAT_DGAMMA),
+        batch_gradient_sums(x_rows(shard.block, op, 0, shard.rows), channels_of(shard, op),
+                            stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                            dy_rows(shard.block, op, 0, shard.rows), stat(run, op, STAT_DGAMMA),
                             stat(run, op, STAT_DBETA), False)
         team_wait(run)
     if op.dx >= 0:
-        batch_input_gradient(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
-                             stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), array(run.model, op.w),
+        batch_input_gradient(input_of(shard, op), op.channels, stat(run, op, STAT_MEAN),
+                             stat(run, op, STAT_RSTD), array(run.model, op.w),
                              stat(run, op, STAT_DGAMMA) if batch else NULL,
                              stat(run, op, STAT_DBETA) if batch else NULL,
-                             <double>(shard.rows * groups_of(op)), output_gradient(shard, op), op.ld_y,
-                             input_gradient(shard, op))
+                             <double>(shard.rows * groups_of(op)), output_gradient(shard, op),
+                             input_gradient(shard, op).data)
 
 
 cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real* grads,
@@ -110,11 +115,9 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
         if dbeta != NULL:
             memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
     else:
-        batch_gradient_sums(rows.m, groups_of(op), op.channels, c0, c1,
-                            address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
+        batch_gradient_sums(x_rows(shard.block, op, rows.first, rows.m), channels_of(shard, op),
                             stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
-                            address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta,
-                            accumulate)
+                            dy_rows(shard.block, op, rows.first, rows.m), dgamma, dbeta, accumulate)
 
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
@@ -127,21 +130,18 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
 
 # ---- layer normalization -------------------------------------------------------------------------
 
-cdef int forward_layer_norm(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                            int activation) noexcept nogil:
+cdef int forward_layer_norm(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
-    layer_normalize(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
-                    (<const LayerNormSettings*>settings_of(op)).epsilon,
-                    array(shard.run.model, op.w), array(shard.run.model, op.b), before_activation(shard, op),
-                    op.ld_y, NULL if op.stats < 0 else address(shard.block, op.stats, shard.begin, op.ld_stats), op.ld_stats)
+    layer_normalize(x, op.channels, (<const LayerNormSettings*>settings_of(op)).epsilon,
+                    array(shard.run.model, op.w), array(shard.run.model, op.b), preactivation(shard, op),
+                    NULL if op.stats < 0 else row_stats(shard.block, op, shard.begin), op.ld_stats)
     return activation
 
 
 cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
-    layer_input_gradient(n_rows(shard), groups_of(op), op.channels, input_of(shard, op), op.ld_x,
-                         address(shard.block, op.stats, shard.begin, op.ld_stats), op.ld_stats,
-                         array(shard.run.model, op.w), output_gradient(shard, op), op.ld_y,
-                         input_gradient(shard, op))
+    layer_input_gradient(input_of(shard, op), op.channels, row_stats(shard.block, op, shard.begin),
+                         op.ld_stats, array(shard.run.model, op.w), output_gradient(shard, op),
+                         input_gradient(shard, op).data)
 
 
 cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real* grads,
@@ -151,11 +151,9 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
     cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
     if dgamma == NULL and dbeta == NULL:
         return      # and of the first layer there is no dy
-    layer_gradient_sums(rows.m, groups_of(op), op.channels, channel(shard, op, shard.thread),
-                        channel(shard, op, shard.thread + 1),
-                        address(shard.block, op.x, rows.first, op.ld_x), op.ld_x,
-                        address(shard.block, op.stats, rows.first, op.ld_stats), op.ld_stats,
-                        address(shard.block, op.dy, rows.first, op.ld_y), op.ld_y, dgamma, dbeta, accumulate)
+    layer_gradient_sums(x_rows(shard.block, op, rows.first, rows.m), channels_of(shard, op),
+                        row_stats(shard.block, op, rows.first), op.ld_stats,
+                        dy_rows(shard.block, op, rows.first, rows.m), dgamma, dbeta, accumulate)
 
 
 # ---- gamma and beta of both ----------------------------------------------------------------------
@@ -187,17 +185,13 @@ cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstant
 
 # ---- standardization -----------------------------------------------------------------------------
 
-cdef int forward_standardize(const Shard* shard, const Op* op, const real* x, Py_ssize_t ld_x,
-                             int activation) noexcept nogil:
+cdef int forward_standardize(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
     """z = (x − mean)·rstd with fixed statistics, or its inverse."""
-    normalize(n_rows(shard), 1, op.n_in, input_of(shard, op), op.ld_x, stat(shard.run, op, STAT_MEAN),
-              stat(shard.run, op, STAT_RSTD), NULL, stat(shard.run, op, STAT_SHIFT),
-              before_activation(shard, op), op.ld_y)
+    normalize(x, op.n_in, stat(shard.run, op, STAT_MEAN), stat(shard.run, op, STAT_RSTD), NULL,
+              stat(shard.run, op, STAT_SHIFT), preactivation(shard, op))
     return activation
 
 
 cdef void backward_standardize(const Shard* shard, const Op* op) noexcept nogil:
-    batch_input_gradient(n_rows(shard), 1, op.n_in, input_of(shard, op), op.ld_x, NULL,
-                         stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL, 1, output_gradient(shard, op),
-                         op.ld_y,
-                         input_gradient(shard, op))
+    batch_input_gradient(input_of(shard, op), op.n_in, NULL, stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL,
+                         1, output_gradient(shard, op), input_gradient(shard, op).data)

@@ -58,36 +58,42 @@ cdef inline Matrix typed(UntypedMatrix a) noexcept nogil:
 
 cdef void public_dense_forward(UntypedMatrix x, const void* w, const void* b, UntypedMatrix y, int activation,
                                double alpha, void* scratch) noexcept nogil:
-    dense_forward(typed(x), <const real*>w, <const real*>b, typed(y), activation == ACT_RELU, <real*>scratch)
+    cdef Matrix xt = typed(x), yt = typed(y)
+    dense_forward(&xt, <const real*>w, <const real*>b, &yt, activation == ACT_RELU, <real*>scratch)
     if activation != ACT_RELU:
-        activation_forward(activation, alpha, <const real*>y.data, typed(y))
+        activation_forward(activation, alpha, yt.data, &yt)
 
 
 cdef void public_dense_backward(UntypedMatrix x, const void* w, UntypedMatrix dz, UntypedMatrix dx, void* dw,
                                 void* db, void* scratch) noexcept nogil:
+    cdef Matrix xt = typed(x), dzt = typed(dz), dxt = typed(dx), x_columns, dw_rows
     cdef Py_ssize_t k = x.cols, n = dz.cols, q, i, rows
-    dense_input_gradient(typed(dz), <const real*>w, typed(dx), NULL, <real*>scratch)
+    dense_input_gradient(&dzt, <const real*>w, &dxt, NULL, <real*>scratch)
     for q in range(ceil_div(k, GRADIENT_ROWS)):
         i = q * GRADIENT_ROWS
         rows = min(<Py_ssize_t>GRADIENT_ROWS, k - i)
-        dense_weight_gradient(columns_from(typed(x), i, rows), typed(dz),
-                              matrix(<real*>dw + i * n, rows, n, n), 1, False, <real*>scratch)
-    dense_bias_gradient(typed(dz), <real*>db, False)
+        x_columns = columns_from(&xt, i, rows)
+        dw_rows = matrix(<real*>dw + i * n, rows, n, n)
+        dense_weight_gradient(&x_columns, &dzt, &dw_rows, 1, False, <real*>scratch)
+    dense_bias_gradient(&dzt, <real*>db, False)
 
 
 cdef void public_activation_forward(int activation, double alpha, const void* z,
                                     UntypedMatrix y) noexcept nogil:
-    activation_forward(activation, alpha, <const real*>z, typed(y))
+    cdef Matrix yt = typed(y)
+    activation_forward(activation, alpha, <const real*>z, &yt)
 
 
 cdef void public_activation_backward(int activation, double alpha, const void* z, const void* y,
                                      const void* dy, UntypedMatrix dz) noexcept nogil:
-    activation_backward(activation, alpha, <const real*>z, <const real*>y, <const real*>dy, typed(dz))
+    cdef Matrix dzt = typed(dz)
+    activation_backward(activation, alpha, <const real*>z, <const real*>y, <const real*>dy, &dzt)
 
 
 cdef void public_loss(const Objective* o, UntypedMatrix a, const void* y, const double* weight, double scale,
                       void* da, double* value, void* scratch) noexcept nogil:
-    loss_rows(o, typed(a), <const real*>y, weight, scale, <real*>da, value, <real*>scratch)
+    cdef Matrix outputs = typed(a)
+    loss_rows(o, &outputs, <const real*>y, weight, scale, <real*>da, value, <real*>scratch)
 
 
 cdef Kernels kernels

@@ -6,10 +6,10 @@ cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
     cdef const Model* model = run.model
     cdef Py_ssize_t r
     cdef real* y = address(shard.block, run.chain.out, shard.begin, model.ld_out)
+    cdef Matrix outputs = matrix(y, n_rows(shard), model.n_out, model.ld_out)
     cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
     if logits:
-        activation_forward(last.activation, last.alpha, y,
-                           matrix(y, n_rows(shard), model.n_out, model.ld_out))
+        activation_forward(last.activation, last.alpha, y, &outputs)
     for r in range(shard.end - shard.begin):
         copy_row(y + r * model.ld_out, model.n_out,
                  <real*>run.outputs + source_row(run.order, shard.first + shard.begin + r) * model.n_out)
@@ -21,6 +21,7 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
     cdef const Model* model = run.model
     cdef const Block* block = shard.block
     cdef Py_ssize_t r, ld = model.ld_out
+    cdef Matrix outputs
     if run.objective.kind == LOSS_PYTHON:
         team_wait(run)
         if shard.thread == 0:
@@ -30,9 +31,8 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
             flush_subnormals()
         team_wait(run)
     else:
-        loss_rows(run.objective,
-                  matrix(address(block, run.chain.out, shard.begin, ld), n_rows(shard), model.n_out, ld),
-                  <real*>block.y + shard.begin * ld, block.weight + shard.begin,
+        outputs = matrix(address(block, run.chain.out, shard.begin, ld), n_rows(shard), model.n_out, ld)
+        loss_rows(run.objective, &outputs, <real*>block.y + shard.begin * ld, block.weight + shard.begin,
                   scale * run.objective.slope_scale, dy, block.loss + shard.begin, shard.scratch)
     if run.objective.value_scale != 1 or run.objective.limit < INFINITY:
         for r in range(shard.begin, shard.end):

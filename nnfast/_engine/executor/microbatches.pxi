@@ -109,13 +109,15 @@ cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, rea
     cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
     cdef Py_ssize_t m
     cdef Shard shard
+    cdef Matrix dx, out
     while r < end:
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, 1, True)
         # The chain rule through the scale with which inputs are read.
-        affine(dx_rows(block, op, 0, m), matrix(<real*>run.sensitivity + r * model.n_in, m, model.n_in, model.n_in),
-               model.in_scale, 0)
+        dx = dx_rows(block, op, 0, m)
+        out = matrix(<real*>run.sensitivity + r * model.n_in, m, model.n_in, model.n_in)
+        affine(&dx, &out, model.in_scale, 0)
         r += m
 
 

@@ -12,11 +12,11 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
         if i == 0 and shard.x != NULL:
             x.data, x.ld = <real*>shard.x, op.n_in
         activation = ACT_LINEAR if keep_logits and i == run.chain.n_ops - 1 else op.activation
-        activation = OP_TABLE[op.kind].forward(shard, op, x, activation)
+        activation = OP_TABLE[op.kind].forward(shard, op, &x, activation)
         y = output_of(shard, op)
-        activation_forward(activation, op.alpha, preactivation(shard, op).data, y)
+        activation_forward(activation, op.alpha, preactivation(shard, op).data, &y)
         if op.y_l1 != 0 or op.y_l2 != 0:
-            add_activity(y, op.y_l1, op.y_l2, shard.block.activity + shard.begin)
+            add_activity(&y, op.y_l1, op.y_l2, shard.block.activity + shard.begin)
 
 
 cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
@@ -31,9 +31,9 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
         dy = output_gradient(shard, op)
         y = output_of(shard, op)
         if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
-            add_activity_gradient(y, scale * op.y_l1, scale * op.y_l2, dy.data)
+            add_activity_gradient(&y, scale * op.y_l1, scale * op.y_l2, dy.data)
         if not (op.relu_backward_done or (run.objective.fused and i == run.chain.n_ops - 1)):
-            activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, dy)
+            activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
         if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
         if op.dx < 0:

@@ -134,7 +134,7 @@ cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexce
     return <real>(sum + vsum(run))
 
 
-cdef void softmax_forward(const real* z, Matrix y) noexcept nogil:
+cdef void softmax_forward(const real* z, const Matrix* y) noexcept nogil:
     """y = exp(z − max z) / Σ exp(z − max z), row by row"""
     cdef Py_ssize_t i, j
     cdef vreal scale
@@ -144,7 +144,7 @@ cdef void softmax_forward(const real* z, Matrix y) noexcept nogil:
             vstore(y.data + i * y.ld + j * VLEN, vload(y.data + i * y.ld + j * VLEN) * scale)
 
 
-cdef void softmax_backward(const real* y, const real* dy, Matrix dz) noexcept nogil:
+cdef void softmax_backward(const real* y, const real* dy, const Matrix* dz) noexcept nogil:
     """dz = y ⊙ (dy − Σ dy ⊙ y), row by row"""
     cdef Py_ssize_t i, j, p
     cdef vreal mean
@@ -197,22 +197,22 @@ cdef inline void apply_activation(bint backward, int activation, vreal a, const 
         map_rows(backward, ACT_EXPONENTIAL, a, z, y, dy, out)
 
 
-cdef void activation_forward(int activation, double alpha, const real* z, Matrix y) noexcept nogil:
+cdef void activation_forward(int activation, double alpha, const real* z, const Matrix* y) noexcept nogil:
     """y = f(z), rows padded to whole vectors; y may be z. Linear in place is nothing to do."""
     if activation == ACT_SOFTMAX:
         softmax_forward(z, y)
     elif activation != ACT_LINEAR:
-        apply_activation(False, activation, vsplat(<real>alpha), z, NULL, NULL, y)
+        apply_activation(False, activation, vsplat(<real>alpha), z, NULL, NULL, y[0])
     elif z != y.data:
-        map_forward(ACT_LINEAR, vsplat(0), z, y)
+        map_forward(ACT_LINEAR, vsplat(0), z, y[0])
 
 
 cdef void activation_backward(int activation, double alpha, const real* z, const real* y, const real* dy,
-                              Matrix dz) noexcept nogil:
+                              const Matrix* dz) noexcept nogil:
     """dz = dy ⊙ f'(z), from z or y = f(z); rows as above, dz may be dy."""
     if activation == ACT_SOFTMAX:
         softmax_backward(y, dy, dz)
     elif activation != ACT_LINEAR:
-        apply_activation(True, activation, vsplat(<real>alpha), z, y, dy, dz)
+        apply_activation(True, activation, vsplat(<real>alpha), z, y, dy, dz[0])
     elif dy != dz.data:
-        map_backward(ACT_LINEAR, vsplat(0), z, y, dy, dz)
+        map_backward(ACT_LINEAR, vsplat(0), z, y, dy, dz[0])

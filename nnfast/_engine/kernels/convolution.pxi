@@ -4,7 +4,7 @@ Behind a relu or a pooling most of dz is zero; convolution_sparse.pxi skips thos
 the same bits, so that the choice may look at the data.
 """
 
-cdef void convolve_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                          real* scratch) noexcept nogil:
     """dx of m images."""
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
@@ -14,7 +14,7 @@ cdef void convolve_input(const Window* win, Matrix dz, const real* w, Matrix dx,
         dense_convolve_input(win, &l, dz, w, dx)
 
 
-cdef void convolve_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
                           bint accumulate, real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
@@ -24,7 +24,7 @@ cdef void convolve_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0,
         dense_convolve_weight(win, &l, x, dz, k0, k1, dw, accumulate)
 
 
-cdef void convolve_bias(const Window* win, Matrix dz, real* db, bint accumulate) noexcept nogil:
+cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accumulate) noexcept nogil:
     """db = (db +) the gradient from m images. dz: readable for whole vectors behind the last pixel."""
     cdef Grid grid = grid_of(dz.rows, win.out_h * win.out_w, dz.ld, win.out_c)
     cdef double total[16]

@@ -411,7 +411,7 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 
 # ---- the three products --------------------------------------------------------------------------
 
-cdef void convolve(const Window* win, Matrix x, const real* w, const real* b, Matrix y, bint relu,
+cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                    real* scratch) noexcept nogil:
     """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
     cdef Layout l = layout_of(win, x.ld, y.ld, False, False, scratch)
@@ -454,8 +454,8 @@ cdef void convolve(const Window* win, Matrix x, const real* w, const real* b, Ma
         q0 += band
 
 
-cdef void dense_convolve_input(const Window* win, const Layout* layout, Matrix dz, const real* w,
-                               Matrix dx) noexcept nogil:
+cdef void dense_convolve_input(const Window* win, const Layout* layout, const Matrix* dz, const real* w,
+                               const Matrix* dx) noexcept nogil:
     """dx of m images, every product taken."""
     cdef Layout l = layout[0]
     # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
@@ -514,7 +514,7 @@ cdef inline bint worth_slicing(const Window* win) noexcept nogil:
     return win.groups == 1 and win.c >= VLEN
 
 
-cdef void dense_convolve_weight(const Window* win, const Layout* layout, Matrix x, Matrix dz, Py_ssize_t k0,
+cdef void dense_convolve_weight(const Window* win, const Layout* layout, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
                                 Py_ssize_t k1, real* dw, bint accumulate) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images, every product taken."""
     cdef Layout l = layout[0]

@@ -140,7 +140,7 @@ cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
     return win.groups == 1 and l.length >= VLEN and l.k * l.f <= SPARSE_WEIGHTS
 
 
-cdef bint is_sparse(Matrix dz, Py_ssize_t n) noexcept nogil:
+cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
     """Whether few of the n elements of m images are not zero, looked at a vector at a time."""
     cdef vreal one = vsplat(1), zero = vsplat(0), some
     cdef Py_ssize_t i, q
@@ -196,7 +196,7 @@ cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start,
 
 # ---- the two gradients ---------------------------------------------------------------------------
 
-cdef void sparse_convolve_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                                 real* scratch) noexcept nogil:
     """convolve_input where dz is sparse."""
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
@@ -236,7 +236,7 @@ cdef void sparse_convolve_input(const Window* win, Matrix dz, const real* w, Mat
             copy_out(win, &l, 1, dx.data + i * dx.ld, dx.ld)
 
 
-cdef void sparse_convolve_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1,
+cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                                  real* dw, bint accumulate, real* scratch) noexcept nogil:
     """convolve_weight where dz is sparse."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, False, scratch)

@@ -33,7 +33,7 @@ cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
                gradient_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * cols)
 
 
-cdef void multiply(Matrix a, Matrix w, bint transposed, const real* start, Matrix c, real floor,
+cdef void multiply(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real floor,
                    const real* gate, real* panel) noexcept nogil:
     """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `floor` or `gate` as in Product.
 
@@ -126,7 +126,7 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
             vstore(y + q * VLEN, vmax(vsplat(0), vload(y + q * VLEN)))
 
 
-cdef void dense_forward_one(Matrix x, const real* w, const real* b, Matrix y, bint relu) noexcept nogil:
+cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu) noexcept nogil:
     """dense_forward with a single output, which as a column of vectors would waste all lanes but one:
     each row's products are summed lane by lane, then over the lanes, VLEN rows at a time."""
     cdef vreal acc[16]
@@ -157,31 +157,34 @@ cdef void dense_forward_one(Matrix x, const real* w, const real* b, Matrix y, bi
             y.data[(first + r) * y.ld] = out[r]
 
 
-cdef void dense_forward(Matrix x, const real* w, const real* b, Matrix y, bint relu,
+cdef void dense_forward(const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                         real* scratch) noexcept nogil:
     """y[m,n] = x[m,k] · w[k,n] + b (b may be NULL), relu fused where asked for.
 
     x and y: rows padded to a multiple of 4, columns to whole vectors; w and b readable one
     vector past their end.
     """
+    cdef Matrix weights
     if y.cols == 1:
         dense_forward_one(x, w, b, y, relu)
     elif x.rows == 1:
         row_forward(x.cols, y.cols, x.data, w, b, y.data, relu)
     else:
-        multiply(x, matrix(w, x.cols, y.cols, y.cols), False, b, y, 0 if relu else -INFINITY, NULL, scratch)
+        weights = matrix(w, x.cols, y.cols, y.cols)
+        multiply(x, &weights, False, b, y, 0 if relu else -INFINITY, NULL, scratch)
 
 
-cdef void dense_input_gradient(Matrix dz, const real* w, Matrix dx, const real* gate,
+cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx, const real* gate,
                                real* scratch) noexcept nogil:
     """dx[m,k] = dz[m,n] · wᵀ, zero where gate ≤ 0 (gate: like dx, or NULL).
 
     dz, dx, gate: padded as in dense_forward.
     """
-    multiply(dz, matrix(w, dx.cols, dz.cols, dz.cols), True, NULL, dx, -INFINITY, gate, scratch)
+    cdef Matrix weights = matrix(w, dx.cols, dz.cols, dz.cols)
+    multiply(dz, &weights, True, NULL, dx, -INFINITY, gate, scratch)
 
 
-cdef void column_products(Matrix x, Matrix dz, Matrix dw, bint accumulate, real* scratch) noexcept nogil:
+cdef void column_products(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz. dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements,
     where the columns of x come to lie side by side if that is worth it; NULL: it is not."""
     cdef Product t
@@ -223,11 +226,11 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void transposed_column_products(bint sparse, Py_ssize_t parts, Matrix x, Matrix dz, Matrix dw,
+cdef void transposed_column_products(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz, const Matrix* dw,
                                      bint accumulate, real* scratch, real* spare) noexcept nogil:
     """`column_products` by way of the transpose dzᵀ · x, of WORD columns of dz at a time."""
     cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
-    cdef Matrix sums, z, part
+    cdef Matrix sums, z, z_part, x_part
     for q in range(ceil_div(dz.cols, WORD)):
         j = q * WORD
         cols = min(<Py_ssize_t>WORD, dz.cols - j)
@@ -238,17 +241,18 @@ cdef void transposed_column_products(bint sparse, Py_ssize_t parts, Matrix x, Ma
             r = split_begin(m, 4, c, parts)
             rows = split_begin(m, 4, c + 1, parts) - r
             sums = matrix(spare if c > 0 else scratch, cols, k, ld)
-            part = rows_of(z, r, rows)
+            z_part = rows_of(&z, r, rows)
+            x_part = rows_of(x, r, rows)
             if sparse:
-                sparse_column_products(part, rows_of(x, r, rows), sums, accumulate)
+                sparse_column_products(&z_part, &x_part, &sums, accumulate)
             else:
-                column_products(part, rows_of(x, r, rows), sums, accumulate, NULL)
+                column_products(&z_part, &x_part, &sums, accumulate, NULL)
             if c > 0:
                 add_rows(1, cols * ld, spare, scratch, 0, -INFINITY)
         transpose_back(cols, k, scratch, ld, dw.data + j, dw.ld)
 
 
-cdef void dense_weight_gradient(Matrix x, Matrix dz, Matrix dw, Py_ssize_t parts, bint accumulate,
+cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Py_ssize_t parts, bint accumulate,
                                 real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
@@ -263,18 +267,20 @@ cdef void dense_weight_gradient(Matrix x, Matrix dz, Matrix dw, Py_ssize_t parts
     # A transpose takes as long as a twentieth of the arithmetic, or less.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
                            and mostly_zero(dz, 0.95 * most_nonzero(k, m // parts)))
-    cdef Matrix sums
+    cdef Matrix sums, x_part, z_part
     if not sparse_x and (sparse_dz or better_transposed(k, m, n)):
         transposed_column_products(sparse_dz, parts, x, dz, dw, accumulate, scratch, spare)
         return
     for c in range(parts):
         r = split_begin(m, 4, c, parts)
         rows = split_begin(m, 4, c + 1, parts) - r
-        sums = matrix(spare, k, n, n) if c > 0 else dw
+        x_part = rows_of(x, r, rows)
+        z_part = rows_of(dz, r, rows)
+        sums = matrix(spare if c > 0 else dw.data, k, n, n if c > 0 else dw.ld)
         if sparse_x:
-            sparse_column_products(rows_of(x, r, rows), rows_of(dz, r, rows), sums, accumulate)
+            sparse_column_products(&x_part, &z_part, &sums, accumulate)
         else:
-            column_products(rows_of(x, r, rows), rows_of(dz, r, rows), sums, accumulate, scratch)
+            column_products(&x_part, &z_part, &sums, accumulate, scratch)
         if c > 0:
             add_rows(1, k * n, spare, dw.data, 0, -INFINITY)
 
@@ -304,7 +310,7 @@ cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_
         store_cols(db + j * VLEN, total[j], last if j == nv - 1 else VLEN)
 
 
-cdef void dense_bias_gradient(Matrix dz, real* db, bint accumulate) noexcept nogil:
+cdef void dense_bias_gradient(const Matrix* dz, real* db, bint accumulate) noexcept nogil:
     """db[n] = (db +) Σ_i dz[i, :]"""
     cdef Py_ssize_t j = 0, left = ceil_div(dz.cols, VLEN)
     while left >= 4:

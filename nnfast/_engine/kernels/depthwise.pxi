@@ -55,7 +55,7 @@ cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogi
             dx[r * win.w * win.c + p] = total
 
 
-cdef void depthwise(const Window* win, Matrix x, const real* w, const real* b, Matrix y, bint relu,
+cdef void depthwise(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                     real* scratch) noexcept nogil:
     cdef Layout l = depthwise_layout(win, y.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
@@ -76,7 +76,7 @@ cdef void depthwise(const Window* win, Matrix x, const real* w, const real* b, M
                 store_cols(y.data + i * y.ld + l.place[p] + o, vmax(floor, total), cols)
 
 
-cdef void depthwise_input(const Window* win, Matrix dz, const real* w, Matrix dx,
+cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                           real* scratch) noexcept nogil:
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
@@ -97,7 +97,7 @@ cdef void depthwise_input(const Window* win, Matrix dz, const real* w, Matrix dx
         repeat_out(win, &l, dx.data + i * dx.ld)
 
 
-cdef void depthwise_weight(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
+cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
                            bint accumulate, real* scratch) noexcept nogil:
     """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)

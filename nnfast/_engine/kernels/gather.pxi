@@ -81,29 +81,29 @@ cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t be
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
-                        double scale, double offset, Matrix out, Py_ssize_t n_in) noexcept nogil:
+                        double scale, double offset, const Matrix* out, Py_ssize_t n_in) noexcept nogil:
     """out = scale·x + offset, of columns begin … of x, which has n_in."""
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
-        scatter_rows(<float*>data.x, data, begin, order, first, scale, offset, out)
+        scatter_rows(<float*>data.x, data, begin, order, first, scale, offset, out[0])
     elif data.starts != NULL:
-        scatter_rows(<double*>data.x, data, begin, order, first, scale, offset, out)
+        scatter_rows(<double*>data.x, data, begin, order, first, scale, offset, out[0])
     elif in_place(data, scale, offset):
-        copy_rows(<const real*>data.x + begin, n_in, order, first, out)
+        copy_rows(<const real*>data.x + begin, n_in, order, first, out[0])
     elif data.x_type == INPUT_FLOAT32:
-        convert_rows(<float*>data.x + begin, n_in, order, first, scale, offset, out)
+        convert_rows(<float*>data.x + begin, n_in, order, first, scale, offset, out[0])
     elif data.x_type == INPUT_FLOAT64:
-        convert_rows(<double*>data.x + begin, n_in, order, first, scale, offset, out)
+        convert_rows(<double*>data.x + begin, n_in, order, first, scale, offset, out[0])
     else:
-        convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out)
+        convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out[0])
 
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, double scale,
-                         double offset, Matrix y) noexcept nogil:
+                         double offset, const Matrix* y) noexcept nogil:
     """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:
-        copy_rows(<const real*>data.y, y.cols, order, first, y)
+        copy_rows(<const real*>data.y, y.cols, order, first, y[0])
     else:
         memset(y.data, 0, y.rows * y.ld * sizeof(real))
     if data.labels != NULL:

@@ -44,7 +44,7 @@ cdef inline double most_nonzero(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     return (0.9 * <double>(depth * vectors) - <double>(32 * parts * words)) / (<double>depth * factor)
 
 
-cdef bint mostly_zero(Matrix a, double most) noexcept nogil:
+cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
     """Whether at most such a share of a[m, k] is not zero, by eight of its rows."""
     cdef Py_ssize_t s, q, count = 0
     if a.rows < 8 or a.cols < 8 or most < 0.1:
@@ -134,7 +134,7 @@ cdef inline void sparse_rows(const Product* t, const uint64_t* words) noexcept n
     SPARSE_TILES[ceil_div(t.cols, VLEN) - 1](t, words)
 
 
-cdef void sparse_multiply(Matrix a, Matrix w, bint transposed, const real* start, Matrix c, real floor,
+cdef void sparse_multiply(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real floor,
                           const real* gate, real* panel) noexcept nogil:
     """`multiply` where a is sparse: WORD rows of w, as wide as a tile, stay in the first-level cache while
     all rows of a pass."""
@@ -175,7 +175,7 @@ cdef void sparse_multiply(Matrix a, Matrix w, bint transposed, const real* start
                 sparse_rows(&t, words)
 
 
-cdef void sparse_column_products(Matrix x, Matrix dz, Matrix dw, bint accumulate) noexcept nogil:
+cdef void sparse_column_products(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate) noexcept nogil:
     """`column_products` where x is sparse, WORD rows at a time."""
     cdef uint64_t words[GRADIENT_ROWS]
     cdef Py_ssize_t cols = even_part(dz.cols, SPARSE_N * VLEN, VLEN), part = even_part(x.rows, WORD, 1)

@@ -195,7 +195,7 @@ cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, c
                 add_run(width, t.wb, line, dx + t.b * width)
 
 
-cdef void resample(const Resampling* s, Matrix x, Matrix y, bint training, uint64_t key, Py_ssize_t first,
+cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key, Py_ssize_t first,
                    real* scratch) noexcept nogil:
     """y = m images made of x; row i is number first + i of its epoch, which decides what is drawn.
 
@@ -211,7 +211,7 @@ cdef void resample(const Resampling* s, Matrix x, Matrix y, bint training, uint6
         image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, <real*>(columns + s.n_out[1]))
 
 
-cdef void resample_back(const Resampling* s, Matrix dy, Matrix dx, bint training, uint64_t key,
+cdef void resample_back(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training, uint64_t key,
                         Py_ssize_t first, real* scratch) noexcept nogil:
     """dx of the same: what was drawn is drawn again, not stored."""
     cdef Tap* rows = <Tap*>scratch

@@ -153,7 +153,7 @@ cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns,
             vstore(x + r * ld + c * VLEN, columns[c * VLEN + r])
 
 
-cdef void crossentropy_logits_narrow(Matrix z, const real* y, const double* weight, double scale, real* da,
+cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const double* weight, double scale, real* da,
                                      double* value) noexcept nogil:
     """crossentropy_logits for n ≤ NARROW classes: a lane a row, so that nothing is summed over lanes."""
     cdef vreal d[NARROW]
@@ -191,7 +191,7 @@ cdef void crossentropy_logits_narrow(Matrix z, const real* y, const double* weig
             store_transposed(rows, z.cols, d, da + first * z.ld, z.ld)
 
 
-cdef void crossentropy_logits(Matrix z, const real* y, const double* weight, double scale, real* da,
+cdef void crossentropy_logits(const Matrix* z, const real* y, const double* weight, double scale, real* da,
                               double* value, real* e) noexcept nogil:
     """−Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z)
 
@@ -225,7 +225,7 @@ cdef void crossentropy_logits(Matrix z, const real* y, const double* weight, dou
             value[i] = (1 if weight == NULL else weight[i]) * (mass[r] * total[r] - dot[r])
 
 
-cdef void crossentropy(Matrix a, const real* y, const double* weight, double scale, real* da,
+cdef void crossentropy(const Matrix* a, const real* y, const double* weight, double scale, real* da,
                        double* value) noexcept nogil:
     """−Σ_j y_j·log clip(q_j) with q = a / Σ a
 
@@ -258,7 +258,7 @@ cdef void crossentropy(Matrix a, const real* y, const double* weight, double sca
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
-cdef void given_gradient(Matrix a, const real* y, real* da, double* value) noexcept nogil:
+cdef void given_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
     """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
     cdef Py_ssize_t i, j
     for i in range(a.rows):
@@ -267,7 +267,7 @@ cdef void given_gradient(Matrix a, const real* y, real* da, double* value) noexc
             vstore(da + i * a.ld + j * VLEN, vload(y + i * a.ld + j * VLEN))
 
 
-cdef void maximum_output(Matrix a, double scale, real* da, double* value) noexcept nogil:
+cdef void maximum_output(const Matrix* a, double scale, real* da, double* value) noexcept nogil:
     """max_j a_j; the gradient is 1 at the first of the largest."""
     cdef Py_ssize_t i, j, best
     for i in range(a.rows):
@@ -283,30 +283,30 @@ cdef void maximum_output(Matrix a, double scale, real* da, double* value) noexce
                 da[i * a.ld + best] = <real>scale
 
 
-cdef void loss_rows(const Objective* o, Matrix a, const real* y, const double* weight, double scale, real* da,
+cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale, real* da,
                     double* value, real* scratch) noexcept nogil:
     """One loss over m rows; scratch: ld elements."""
     cdef const real* levels = <const real*>o.levels
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
-        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_MEAN_ABSOLUTE_ERROR:
-        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HUBER:
-        mean_loss(LOSS_HUBER, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_HUBER, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_LOG_COSH:
-        mean_loss(LOSS_LOG_COSH, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_LOG_COSH, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_QUANTILE:
-        mean_loss(LOSS_QUANTILE, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_QUANTILE, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON:
-        mean_loss(LOSS_POISSON, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HINGE:
-        mean_loss(LOSS_HINGE, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_HINGE, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON_LOG:
-        mean_loss(LOSS_POISSON_LOG, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON_LOG, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY:
-        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY_LOGITS:
-        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, a, y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY:
         crossentropy(a, y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY_LOGITS:
@@ -319,14 +319,14 @@ cdef void loss_rows(const Objective* o, Matrix a, const real* y, const double* w
 
 # ---- penalties of outputs ------------------------------------------------------------------------
 
-cdef void add_activity(Matrix y, double l1, double l2, double* value) noexcept nogil:
+cdef void add_activity(const Matrix* y, double l1, double l2, double* value) noexcept nogil:
     """value[i] += l1·Σ|y| + l2·Σy²"""
     cdef Py_ssize_t i
     for i in range(y.rows):
         value[i] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
-cdef void add_activity_gradient(Matrix y, double l1, double l2, real* dy) noexcept nogil:
+cdef void add_activity_gradient(const Matrix* y, double l1, double l2, real* dy) noexcept nogil:
     """dy += l1·sign(y) + 2·l2·y"""
     cdef Py_ssize_t i, j, p
     cdef vreal v

@@ -19,8 +19,8 @@ cdef inline vreal factor_of(const real* gamma, Py_ssize_t c, int width) noexcept
     return vsplat(1) if gamma == NULL else load_cols(gamma + c, width)
 
 
-cdef void normalize(Matrix x, Py_ssize_t channels, const real* mean, const real* rstd, const real* gamma,
-                    const real* beta, Matrix y) noexcept nogil:
+cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd, const real* gamma,
+                    const real* beta, const Matrix* y) noexcept nogil:
     """y = gamma·x̂ + beta with a mean and an rstd for each channel."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c
@@ -62,7 +62,7 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
     store_cols(variance, rounded(total), width)
 
 
-cdef void batch_statistics(Matrix x, ChannelRange part, double epsilon, real* mean, real* variance,
+cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, real* mean, real* variance,
                            real* rstd) noexcept nogil:
     """The variance is that of the batch itself (divided by the count), as in Keras."""
     cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
@@ -151,7 +151,7 @@ cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_
         store_cols(dbeta, total, width)
 
 
-cdef void batch_gradient_sums(Matrix x, ChannelRange part, const real* mean, const real* rstd, Matrix dy,
+cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* mean, const real* rstd, const Matrix* dy,
                               real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy; either may be NULL."""
     cdef Py_ssize_t q, c
@@ -172,9 +172,9 @@ cdef void batch_gradient_sums(Matrix x, ChannelRange part, const real* mean, con
                           accumulate)
 
 
-cdef void batch_input_gradient(Matrix x, Py_ssize_t channels, const real* mean, const real* rstd,
+cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd,
                                const real* gamma, const real* dgamma, const real* dbeta, double count,
-                               Matrix dy, real* dx) noexcept nogil:
+                               const Matrix* dy, real* dx) noexcept nogil:
     """dx = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), the statistics being the batch's own;
     with given ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
     cdef Py_ssize_t groups = x.cols // channels
@@ -225,8 +225,8 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
     second[0] += vsum(squares)
 
 
-cdef void layer_normalize(Matrix x, Py_ssize_t channels, double epsilon, const real* gamma, const real* beta,
-                          Matrix y, real* s, Py_ssize_t ld_s) noexcept nogil:
+cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, const real* gamma, const real* beta,
+                          const Matrix* y, real* s, Py_ssize_t ld_s) noexcept nogil:
     """y from each group's own mean and variance; s[i, 2g] = mean, s[i, 2g + 1] = rstd unless NULL."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
@@ -256,7 +256,7 @@ cdef void layer_normalize(Matrix x, Py_ssize_t channels, double epsilon, const r
                 s[i * ld_s + 2 * g + 1] = rstd
 
 
-cdef void layer_gradient_sums(Matrix x, ChannelRange part, const real* s, Py_ssize_t ld_s, Matrix dy,
+cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s, Py_ssize_t ld_s, const Matrix* dy,
                               real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma and dbeta as in batch_gradient_sums."""
     cdef Py_ssize_t q, c
@@ -276,8 +276,8 @@ cdef void layer_gradient_sums(Matrix x, ChannelRange part, const real* s, Py_ssi
                           columns_from(dy, c, dy.cols), width, gamma, beta, accumulate)
 
 
-cdef void layer_input_gradient(Matrix x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s,
-                               const real* gamma, Matrix dy, real* dx) noexcept nogil:
+cdef void layer_input_gradient(const Matrix* x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s,
+                               const real* gamma, const Matrix* dy, real* dx) noexcept nogil:
     """dx = rstd·(h − mean of h − x̂ · mean of h·x̂) with h = gamma·dy, within each group."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c

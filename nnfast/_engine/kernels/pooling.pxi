@@ -95,7 +95,7 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
         vstore_n(y + whole * VLEN, v if largest else share * v, cols)
 
 
-cdef void pool(const Window* win, bint largest, Matrix x, Matrix y) noexcept nogil:
+cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y) noexcept nogil:
     """y = the largest element of each window, or its mean."""
     cdef Py_ssize_t i, row, col
     cdef Box box
@@ -171,7 +171,7 @@ cdef inline void pool_pixel_back(int mode, const Window* win, bint relu, const B
         box_back(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
-cdef void pool_back(const Window* win, bint largest, Matrix x, const real* y, Matrix dy, bint relu,
+cdef void pool_back(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy, bint relu,
                     real* dx) noexcept nogil:
     """dx of pool; with relu, x is what a relu made and dx the gradient before it."""
     cdef Py_ssize_t i, row, col, p

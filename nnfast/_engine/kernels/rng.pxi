@@ -38,7 +38,7 @@ cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept
     return subkey(subkey(~seed, epoch), <uint64_t>layer)
 
 
-cdef void dropout(Matrix x, Matrix y, double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
     """y = x / (1 − rate) where the mask keeps, else 0; row i is number first + i of its epoch.
 
     Backward is the same function over the gradients: the mask is drawn again, not stored.
@@ -78,7 +78,7 @@ cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
     return vselect(vgt(q, vsplat(<real>0.425)), tail, middle)
 
 
-cdef void gaussian_noise(Matrix x, Matrix y, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
     """y = x + stddev·z with normal z; row i is number first + i of its epoch. One bit of the hash is
     the sign, 31 are the probability of the tail."""
     cdef Py_ssize_t i, q, p
@@ -102,7 +102,7 @@ cdef void gaussian_noise(Matrix x, Matrix y, double stddev, uint64_t key, Py_ssi
             vstore(y.data + i * y.ld + p, vload(x.data + i * x.ld + p) + vsplat(<real>stddev) * z)
 
 
-cdef void affine(Matrix x, Matrix y, double scale, double offset) noexcept nogil:
+cdef void affine(const Matrix* x, const Matrix* y, double scale, double offset) noexcept nogil:
     """y = alpha·x + beta"""
     cdef Py_ssize_t i, j
     for i in range(x.rows):

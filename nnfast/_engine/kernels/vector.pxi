@@ -1,6 +1,7 @@
 """Matrices, loads and stores of parts of vectors, and the division of work into steps."""
 
-# Rows of `cols` elements, `ld` apart. A kernel's docstring says which of its matrices it writes.
+# Rows of `cols` elements, `ld` apart. It is passed by address: gcc copies structs in vectors, which have to
+# wait where their fields were stored one by one. A kernel's docstring says which of its matrices it writes.
 ctypedef struct Matrix:
     real* data
     Py_ssize_t rows, cols, ld
@@ -15,12 +16,12 @@ cdef inline Matrix matrix(const real* data, Py_ssize_t rows, Py_ssize_t cols, Py
     return a
 
 
-cdef inline Matrix rows_of(Matrix a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
+cdef inline Matrix rows_of(const Matrix* a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
     """Rows begin … begin + n of a matrix."""
     return matrix(a.data + begin * a.ld, n, a.cols, a.ld)
 
 
-cdef inline Matrix columns_from(Matrix a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
+cdef inline Matrix columns_from(const Matrix* a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
     """Columns begin … begin + n of a matrix."""
     return matrix(a.data + begin, a.rows, n, a.ld)
 

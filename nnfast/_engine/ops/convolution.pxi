@@ -1,34 +1,36 @@
 """Convolutions, and depthwise ones: they differ in the kernels that they call."""
 
-cdef int forward_convolution(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = conv(x, W) + b; a relu is fused."""
     cdef const Model* model = shard.run.model
-    convolve(window_of(op), x, array(model, op.w), array(model, op.b), preactivation(shard, op),
+    cdef Matrix z = preactivation(shard, op)
+    convolve(window_of(op), x, array(model, op.w), array(model, op.b), &z,
              activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
-    convolve_input(window_of(op), output_gradient(shard, op), array(shard.run.model, op.w),
-                   input_gradient(shard, op), shard.scratch)
+    cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    convolve_input(window_of(op), &dz, array(shard.run.model, op.w), &dx, shard.scratch)
 
 
-cdef int forward_depthwise(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_depthwise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """Convolve each channel with its own kernels; a relu is fused."""
     cdef const Model* model = shard.run.model
-    depthwise(window_of(op), x, array(model, op.w), array(model, op.b), preactivation(shard, op),
+    cdef Matrix z = preactivation(shard, op)
+    depthwise(window_of(op), x, array(model, op.w), array(model, op.b), &z,
               activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
-    depthwise_input(window_of(op), output_gradient(shard, op), array(shard.run.model, op.w),
-                    input_gradient(shard, op), shard.scratch)
+    cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    depthwise_input(window_of(op), &dz, array(shard.run.model, op.w), &dx, shard.scratch)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------
 
-ctypedef void (*WeightGradient)(const Window* win, Matrix x, Matrix dz, Py_ssize_t k0, Py_ssize_t k1,
+ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                                 real* dw, bint accumulate, real* scratch) noexcept nogil
 
 
@@ -44,11 +46,11 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
     cdef Py_ssize_t k = filter_rows(model, op)
-    weight_gradient(window_of(op), x, dz, split_begin(k, TILE_M, shard.thread, shard.n_threads),
+    weight_gradient(window_of(op), &x, &dz, split_begin(k, TILE_M, shard.thread, shard.n_threads),
                     split_begin(k, TILE_M, shard.thread + 1, shard.n_threads),
                     gradient_of(model, op.w, grads), accumulate, shard.scratch)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        convolve_bias(window_of(op), dz, gradient_of(model, op.b, grads), accumulate)
+        convolve_bias(window_of(op), &dz, gradient_of(model, op.b, grads), accumulate)
 
 
 cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,

@@ -44,15 +44,16 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
     cdef const Block* block = shard.block
     cdef const real* w = array(shard.run.model, op.w)
     cdef HalfProduct s
+    cdef Matrix x, z
     cdef int half
     if op != shard.run.chain.ops:    # the first one's inputs each thread has gathered for itself
         team_wait(shard.run)
     for half in range(2):
         s = half_product(shard, op, half)
         if s.rows > 0:
-            dense_forward(columns_from(x_rows(block, op, s.row, s.rows), s.begin, s.n),
-                          w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b),
-                          dy_rows(block, op, s.row, s.rows) if half else z_rows(block, op, s.row, s.rows),
+            x = matrix(address(block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
+            z = matrix(address(block, op.dy if half else op.z, s.row, op.ld_y), s.rows, op.n_out, op.ld_y)
+            dense_forward(&x, w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b), &z,
                           False, shard.scratch)
     team_wait(shard.run)
     add_rows(n_rows(shard), op.n_out, output_gradient(shard, op).data, preactivation(shard, op).data, op.ld_y,
@@ -64,10 +65,11 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
     cdef const Block* block = shard.block
     cdef Py_ssize_t j = split_begin(op.n_in, PANEL, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
+    cdef Matrix dz = dy_rows(block, op, 0, shard.rows), dx
     team_wait(shard.run)
     if j < end:
-        dense_input_gradient(dy_rows(block, op, 0, shard.rows), array(shard.run.model, op.w) + j * op.n_out,
-                             columns_from(dx_rows(block, op, 0, shard.rows), j, end - j),
+        dx = matrix(address(block, op.dx, 0, op.ld_x) + j, shard.rows, end - j, op.ld_x)
+        dense_input_gradient(&dz, array(shard.run.model, op.w) + j * op.n_out, &dx,
                              address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
                              shard.scratch)
     team_wait(shard.run)
@@ -75,23 +77,27 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
 
 # ---- forward and backward ------------------------------------------------------------------------
 
-cdef int forward_dense(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_dense(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = x·W + b; a relu is fused."""
     cdef const Model* model = shard.run.model
     cdef bint relu = activation == ACT_RELU
+    cdef Matrix z
     if uses_split_k(shard, op):
         forward_split_k(shard, op, relu)
     else:
-        dense_forward(x, array(model, op.w), array(model, op.b), preactivation(shard, op), relu, shard.scratch)
+        z = preactivation(shard, op)
+        dense_forward(x, array(model, op.w), array(model, op.b), &z, relu, shard.scratch)
     return ACT_LINEAR if relu else activation
 
 
 cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
     """dX = dZ·Wᵀ, multiplied by the derivative of a relu that made x."""
+    cdef Matrix dz, dx
     if uses_split_k(shard, op):
         input_gradient_by_columns(shard, op)
         return
-    dense_input_gradient(output_gradient(shard, op), array(shard.run.model, op.w), input_gradient(shard, op),
+    dz, dx = output_gradient(shard, op), input_gradient(shard, op)
+    dense_input_gradient(&dz, array(shard.run.model, op.w), &dx,
                          input_of(shard, op).data if op.applies_relu_backward else NULL, shard.scratch)
 
 
@@ -103,6 +109,7 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
     cdef const Model* model = shard.run.model
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
+    cdef Matrix x_columns, dw_rows
     cdef real* dw = gradient_of(model, op.w, grads)
     cdef Py_ssize_t i = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
@@ -111,22 +118,24 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
         return
     while i < end:
         k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
-        dense_weight_gradient(columns_from(x, i, k), dz, matrix(dw + i * op.n_out, k, op.n_out, op.n_out), 1,
-                              accumulate, shard.scratch)
+        x_columns = columns_from(&x, i, k)
+        dw_rows = matrix(dw + i * op.n_out, k, op.n_out, op.n_out)
+        dense_weight_gradient(&x_columns, &dz, &dw_rows, 1, accumulate, shard.scratch)
         i += k
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        dense_bias_gradient(dz, gradient_of(model, op.b, grads), accumulate)
+        dense_bias_gradient(&dz, gradient_of(model, op.b, grads), accumulate)
 
 
 cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     """db and the optimizer's step: one thread's work."""
     cdef const Model* model = shard.run.model
     cdef Range rows
+    cdef Matrix dz
     cdef Py_ssize_t c
     for c in range(shard.run.n_chunks):
         rows = chunk_of(shard.run, c, shard.rows)
-        dense_bias_gradient(dy_rows(shard.block, op, rows.first, rows.m),
-                            gradient_of(model, op.b, partial(shard.run, c)), False)
+        dz = dy_rows(shard.block, op, rows.first, rows.m)
+        dense_bias_gradient(&dz, gradient_of(model, op.b, partial(shard.run, c)), False)
     sum_partials(shard.run, model.arrays[op.b].begin, model.arrays[op.b].begin + op.n_out)
     step_range(model, op.b, 0, op.n_out, step)
 
@@ -142,6 +151,7 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
     cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
     cdef Matrix x = x_rows(shard.block, op, 0, shard.rows)
     cdef Matrix dz = dy_rows(shard.block, op, 0, shard.rows)
+    cdef Matrix x_columns, dz_columns, dw_block
     cdef real* dw = shard.scratch + gradient_scratch(op.n_in, n)
     cdef Py_ssize_t begin = split_begin(op.n_in, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, TILE_M, shard.thread + 1, shard.n_threads)
@@ -153,8 +163,9 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
         for q in range(ceil_div(n, step_cols)):
             j = q * step_cols
             cols = min(step_cols, n - j)
-            dense_weight_gradient(columns_from(x, i, rows), columns_from(dz, j, cols),
-                                  matrix(dw, rows, cols, cols), shard.run.n_chunks, False, shard.scratch)
+            x_columns, dz_columns = columns_from(&x, i, rows), columns_from(&dz, j, cols)
+            dw_block = matrix(dw, rows, cols, cols)
+            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_chunks, False, shard.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)

@@ -10,27 +10,29 @@ ctypedef struct NoiseSettings:
     double stddev
 
 
-cdef int forward_activation(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """The pass applies the activation."""
     return activation
 
 
 cdef void backward_copy(const Shard* shard, const Op* op) noexcept nogil:
     """dX = dZ: of an activation, of noise, and of a dropout outside of training."""
-    affine(output_gradient(shard, op), input_gradient(shard, op), 1, 0)
+    cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    affine(&dz, &dx, 1, 0)
 
 
-cdef int forward_affine(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_affine(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = scale·x + offset."""
     cdef const AffineSettings* settings = <const AffineSettings*>settings_of(op)
-    affine(x, output_of(shard, op), settings.scale, settings.offset)
+    cdef Matrix y = output_of(shard, op)
+    affine(x, &y, settings.scale, settings.offset)
     return activation
 
 
 cdef void backward_affine(const Shard* shard, const Op* op) noexcept nogil:
     """dX = scale·dY."""
-    affine(output_gradient(shard, op), input_gradient(shard, op),
-           (<const AffineSettings*>settings_of(op)).scale, 0)
+    cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    affine(&dz, &dx, (<const AffineSettings*>settings_of(op)).scale, 0)
 
 
 cdef inline uint64_t random_key(const Run* run, const Op* op) noexcept nogil:
@@ -47,29 +49,32 @@ cdef inline double dropout_rate(const Op* op) noexcept nogil:
     return (<const DropoutSettings*>settings_of(op)).rate
 
 
-cdef int forward_dropout(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = x·mask / (1 − rate) in training, else x."""
+    cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        dropout(x, output_of(shard, op), dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
+        dropout(x, &y, dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
     else:
-        affine(x, output_of(shard, op), 1, 0)
+        affine(x, &y, 1, 0)
     return activation
 
 
 cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
     """The mask of the forward pass is drawn again."""
+    cdef Matrix dz, dx
     if shard.run.training:
-        dropout(output_gradient(shard, op), input_gradient(shard, op), dropout_rate(op),
-                random_key(shard.run, op), epoch_row(shard))
+        dz, dx = output_gradient(shard, op), input_gradient(shard, op)
+        dropout(&dz, &dx, dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
     else:
         backward_copy(shard, op)
 
 
-cdef int forward_noise(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = x + normal noise in training, else x."""
+    cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        gaussian_noise(x, output_of(shard, op), (<const NoiseSettings*>settings_of(op)).stddev,
-                       random_key(shard.run, op), epoch_row(shard))
+        gaussian_noise(x, &y, (<const NoiseSettings*>settings_of(op)).stddev, random_key(shard.run, op),
+                       epoch_row(shard))
     else:
-        affine(x, output_of(shard, op), 1, 0)
+        affine(x, &y, 1, 0)
     return activation

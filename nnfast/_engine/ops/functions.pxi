@@ -5,7 +5,7 @@ ctypedef struct OpFunctions:
     OpTraits traits
     # Computes z from the shard's rows of x, and returns the activation that is left to apply: linear if it
     # is fused.
-    int (*forward)(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil
+    int (*forward)(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil
     # Computes dX from dZ.
     void (*backward)(const Shard* shard, const Op* op) noexcept nogil
     # grads = (grads +) the parameters' gradients from some rows of the block: what belongs to the thread.

@@ -11,15 +11,16 @@ cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
     return random_key(run, op)
 
 
-cdef int forward_resample(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
-    resample(resampling_of(op), x, output_of(shard, op), shard.run.training, image_key(shard.run, op),
+cdef int forward_resample(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    cdef Matrix y = output_of(shard, op)
+    resample(resampling_of(op), x, &y, shard.run.training, image_key(shard.run, op),
              epoch_row(shard), shard.scratch)
     return activation
 
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
-    resample_back(resampling_of(op), output_gradient(shard, op), input_gradient(shard, op),
-                  shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+    cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
+    resample_back(resampling_of(op), &dy, &dx, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
 
 
 cdef enum:

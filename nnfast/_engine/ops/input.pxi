@@ -7,15 +7,18 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
     cdef const Model* model = run.model
     cdef const Op* op = run.chain.ops
     cdef HalfProduct s
+    cdef Matrix x
     cdef int half
     if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
+        x = input_of(shard, op)
         gather_inputs(run.data, run.order, shard.first + shard.begin, 0, model.in_scale, model.in_offset,
-                      input_of(shard, op), model.n_in)
+                      &x, model.n_in)
         return
     for half in range(2):
         s = half_product(shard, op, half)
-        gather_inputs(run.data, run.order, shard.first + s.row, s.begin, model.in_scale, model.in_offset,
-                      columns_from(x_rows(shard.block, op, s.row, s.rows), s.begin, s.n), model.n_in)
+        x = matrix(address(shard.block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
+        gather_inputs(run.data, run.order, shard.first + s.row, s.begin, model.in_scale, model.in_offset, &x,
+                      model.n_in)
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
@@ -24,10 +27,10 @@ cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
     cdef const Block* block = shard.block
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
+    cdef Matrix y = matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard), model.n_out, model.ld_out)
     cdef Py_ssize_t r
     gather_targets(run.data, run.order, shard.first + shard.begin, objective.target_scale,
-                   objective.target_offset, matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard),
-                                                   model.n_out, model.ld_out))
+                   objective.target_offset, &y)
     for r in range(shard.begin, shard.end):
         block.weight[r] = 1
         block.activity[r] = 0

@@ -65,17 +65,19 @@ cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
 
 # ---- batch normalization -------------------------------------------------------------------------
 
-cdef int forward_batch_norm(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta; in training threads take the batch's statistics of their channels."""
     cdef const Run* run = shard.run
+    cdef Matrix whole, z = preactivation(shard, op)
     if uses_batch(run, op):
+        whole = x_rows(shard.block, op, 0, shard.rows)
         team_wait(run)
-        batch_statistics(x_rows(shard.block, op, 0, shard.rows), channels_of(shard, op),
+        batch_statistics(&whole, channels_of(shard, op),
                          batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN),
                          stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
         team_wait(run)
     normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), array(run.model, op.w),
-              array(run.model, op.b), preactivation(shard, op))
+              array(run.model, op.b), &z)
     return activation
 
 
@@ -83,19 +85,20 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
     """dX; in training also dgamma and dbeta, which it needs."""
     cdef const Run* run = shard.run
     cdef bint batch = uses_batch(run, op)
+    cdef Matrix x, dz
     if batch:
+        x, dz = x_rows(shard.block, op, 0, shard.rows), dy_rows(shard.block, op, 0, shard.rows)
         team_wait(run)
-        batch_gradient_sums(x_rows(shard.block, op, 0, shard.rows), channels_of(shard, op),
-                            stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
-                            dy_rows(shard.block, op, 0, shard.rows), stat(run, op, STAT_DGAMMA),
-                            stat(run, op, STAT_DBETA), False)
+        batch_gradient_sums(&x, channels_of(shard, op), stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                            &dz, stat(run, op, STAT_DGAMMA), stat(run, op, STAT_DBETA), False)
         team_wait(run)
     if op.dx >= 0:
-        batch_input_gradient(input_of(shard, op), op.channels, stat(run, op, STAT_MEAN),
+        x, dz = input_of(shard, op), output_gradient(shard, op)
+        batch_input_gradient(&x, op.channels, stat(run, op, STAT_MEAN),
                              stat(run, op, STAT_RSTD), array(run.model, op.w),
                              stat(run, op, STAT_DGAMMA) if batch else NULL,
                              stat(run, op, STAT_DBETA) if batch else NULL,
-                             <double>(shard.rows * groups_of(op)), output_gradient(shard, op),
+                             <double>(shard.rows * groups_of(op)), &dz,
                              input_gradient(shard, op).data)
 
 
@@ -106,6 +109,7 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
     cdef real* dgamma = gradient_of(run.model, op.w, grads)
     cdef real* dbeta = gradient_of(run.model, op.b, grads)
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
+    cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
         return      # and of the first layer there is no dy
     if uses_batch(run, op):
@@ -115,9 +119,9 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
         if dbeta != NULL:
             memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
     else:
-        batch_gradient_sums(x_rows(shard.block, op, rows.first, rows.m), channels_of(shard, op),
-                            stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
-                            dy_rows(shard.block, op, rows.first, rows.m), dgamma, dbeta, accumulate)
+        x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
+        batch_gradient_sums(&x, channels_of(shard, op), stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                            &dz, dgamma, dbeta, accumulate)
 
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
@@ -130,17 +134,19 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
 
 # ---- layer normalization -------------------------------------------------------------------------
 
-cdef int forward_layer_norm(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
+    cdef Matrix z = preactivation(shard, op)
     layer_normalize(x, op.channels, (<const LayerNormSettings*>settings_of(op)).epsilon,
-                    array(shard.run.model, op.w), array(shard.run.model, op.b), preactivation(shard, op),
+                    array(shard.run.model, op.w), array(shard.run.model, op.b), &z,
                     NULL if op.stats < 0 else row_stats(shard.block, op, shard.begin), op.ld_stats)
     return activation
 
 
 cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
-    layer_input_gradient(input_of(shard, op), op.channels, row_stats(shard.block, op, shard.begin),
-                         op.ld_stats, array(shard.run.model, op.w), output_gradient(shard, op),
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op)
+    layer_input_gradient(&x, op.channels, row_stats(shard.block, op, shard.begin),
+                         op.ld_stats, array(shard.run.model, op.w), &dz,
                          input_gradient(shard, op).data)
 
 
@@ -149,11 +155,13 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
     """The thread's channels of dgamma and dbeta to flat gradients."""
     cdef real* dgamma = gradient_of(shard.run.model, op.w, grads)
     cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
+    cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
         return      # and of the first layer there is no dy
-    layer_gradient_sums(x_rows(shard.block, op, rows.first, rows.m), channels_of(shard, op),
+    x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
+    layer_gradient_sums(&x, channels_of(shard, op),
                         row_stats(shard.block, op, rows.first), op.ld_stats,
-                        dy_rows(shard.block, op, rows.first, rows.m), dgamma, dbeta, accumulate)
+                        &dz, dgamma, dbeta, accumulate)
 
 
 # ---- gamma and beta of both ----------------------------------------------------------------------
@@ -185,13 +193,15 @@ cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstant
 
 # ---- standardization -----------------------------------------------------------------------------
 
-cdef int forward_standardize(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
+cdef int forward_standardize(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = (x − mean)·rstd with fixed statistics, or its inverse."""
+    cdef Matrix z = preactivation(shard, op)
     normalize(x, op.n_in, stat(shard.run, op, STAT_MEAN), stat(shard.run, op, STAT_RSTD), NULL,
-              stat(shard.run, op, STAT_SHIFT), preactivation(shard, op))
+              stat(shard.run, op, STAT_SHIFT), &z)
     return activation
 
 
 cdef void backward_standardize(const Shard* shard, const Op* op) noexcept nogil:
-    batch_input_gradient(input_of(shard, op), op.n_in, NULL, stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL,
-                         1, output_gradient(shard, op), input_gradient(shard, op).data)
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op)
+    batch_input_gradient(&x, op.n_in, NULL, stat(shard.run, op, STAT_RSTD), NULL, NULL, NULL,
+                         1, &dz, input_gradient(shard, op).data)

@@ -1,18 +1,21 @@
 """Ops that pool the pixels of a window: maximum and average."""
 
-cdef int forward_max_pool(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
-    pool(window_of(op), True, x, preactivation(shard, op))
+cdef int forward_max_pool(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    cdef Matrix z = preactivation(shard, op)
+    pool(window_of(op), True, x, &z)
     return activation
 
 
-cdef int forward_average_pool(const Shard* shard, const Op* op, Matrix x, int activation) noexcept nogil:
-    pool(window_of(op), False, x, preactivation(shard, op))
+cdef int forward_average_pool(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    cdef Matrix z = preactivation(shard, op)
+    pool(window_of(op), False, x, &z)
     return activation
 
 
 cdef inline void pool_gradient(const Shard* shard, const Op* op, bint largest) noexcept nogil:
-    pool_back(window_of(op), largest, input_of(shard, op), output_of(shard, op).data,
-              output_gradient(shard, op), op.applies_relu_backward, input_gradient(shard, op).data)
+    cdef Matrix x = input_of(shard, op), dy = output_gradient(shard, op)
+    pool_back(window_of(op), largest, &x, output_of(shard, op).data, &dy, op.applies_relu_backward,
+              input_gradient(shard, op).data)
 
 
 cdef void backward_max_pool(const Shard* shard, const Op* op) noexcept nogil:

@@ -29,8 +29,9 @@ ctypedef struct Sparse:
     Py_ssize_t cols         # elements of the part, if the last vector is not whole
 
 
-cdef inline void sparse_input(int nv, const Sparse* s) noexcept nogil:
+cdef inline void sparse_input(int nv, const Sparse* tile) noexcept nogil:
     """dx of a part of all patches: Σ dz[p, f]·w[f] is added at each pixel p."""
+    cdef Sparse s = tile[0]     # a copy: stores of vectors might change what a pointer refers to
     cdef vreal acc[12]
     cdef vreal d
     cdef const real* z
@@ -60,8 +61,9 @@ cdef inline void sparse_input(int nv, const Sparse* s) noexcept nogil:
             vstore_n(out, vload_n(out, cols) + acc[nv - 1], cols)
 
 
-cdef inline void sparse_weight(int nv, const Sparse* s) noexcept nogil:
+cdef inline void sparse_weight(int nv, const Sparse* tile) noexcept nogil:
     """dw[f] += Σ dz[p, f]·x of a part of patch p."""
+    cdef Sparse s = tile[0]     # a copy: stores of vectors might change what a pointer refers to
     cdef vreal acc[12]
     cdef vreal d
     cdef const real* x

@@ -26,16 +26,20 @@ cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, cons
     cdef Py_ssize_t i, g, q, c
     cdef int width
     cdef vreal v
+    cdef const real* xg
+    cdef real* yg
     for i in range(x.rows):
         for g in range(groups):
+            xg = x.data + i * x.ld + g * channels
+            yg = y.data + i * y.ld + g * channels
             for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
-                v = load_cols(x.data + i * x.ld + g * channels + c, width) - load_cols(mean + c, width)
+                v = load_cols(xg + c, width) - load_cols(mean + c, width)
                 v = v * (load_cols(rstd + c, width) * factor_of(gamma, c, width))
                 if beta != NULL:
                     v = v + load_cols(beta + c, width)
-                store_cols(y.data + i * y.ld + g * channels + c, v, width)
+                store_cols(yg + c, v, width)
 
 
 # ---- over the batch ------------------------------------------------------------------------------
@@ -179,21 +183,27 @@ cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real*
     with given ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c, p
+    cdef const real* xi
+    cdef const real* di
+    cdef real* dxi
     cdef int width
     cdef vreal d, r, xhat
     cdef vreal over = vsplat(<real>(1 / count))
     for i in range(x.rows):
+        xi = x.data + i * x.ld
+        di = dy.data + i * dy.ld
+        dxi = dx + i * x.ld
         for g in range(groups):
             for q in range(ceil_div(channels, VLEN)):
                 c = q * VLEN
                 p = g * channels + c
                 width = <int>min(channels - c, <Py_ssize_t>VLEN)
-                d = load_cols(dy.data + i * dy.ld + p, width)
+                d = load_cols(di + p, width)
                 r = load_cols(rstd + c, width)
                 if dbeta != NULL:
-                    xhat = (load_cols(x.data + i * x.ld + p, width) - load_cols(mean + c, width)) * r
+                    xhat = (load_cols(xi + p, width) - load_cols(mean + c, width)) * r
                     d = d - (load_cols(dbeta + c, width) + xhat * load_cols(dgamma + c, width)) * over
-                store_cols(dx + i * x.ld + p, d * r * factor_of(gamma, c, width), width)
+                store_cols(dxi + p, d * r * factor_of(gamma, c, width), width)
 
 
 cdef void keep_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:

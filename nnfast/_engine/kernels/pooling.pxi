@@ -98,12 +98,17 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
 cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y) noexcept nogil:
     """y = the largest element of each window, or its mean."""
     cdef Py_ssize_t i, row, col
+    cdef const real* image
+    cdef real* pooled
     cdef Box box
     for i in range(x.rows):
+        image = x.data + i * x.ld
+        pooled = y.data + i * y.ld
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                pool_pixel(win, largest, &box, x.data + i * x.ld, y.data + i * y.ld + (row * win.out_w + col) * win.c)
+                pool_pixel(win, largest, &box, image, pooled)
+                pooled += win.c
 
 
 cdef inline void box_back(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
@@ -178,19 +183,25 @@ cdef void pool_back(const Window* win, bint largest, const Matrix* x, const real
     cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w
     cdef bint covered = (win.stride_h == win.kernel_h and win.out_h * win.kernel_h >= win.h
                          and win.stride_w == win.kernel_w and win.out_w * win.kernel_w >= win.w)
+    cdef const real* out_gradient = dy.data
+    cdef const real* image
+    cdef real* dimage
     cdef Box box
     for i in range(x.rows):
+        image = x.data + i * x.ld
+        dimage = dx + i * x.ld
         if not covered:
-            memset(dx + i * x.ld, 0, win.h * win.w * win.c * sizeof(real))
+            memset(dimage, 0, win.h * win.w * win.c * sizeof(real))
+        p = i * dy.ld
         for row in range(win.out_h):
             for col in range(win.out_w):
                 box = box_of(win, row, col)
-                p = i * dy.ld + (row * win.out_w + col) * win.c
                 if largest and apart:
-                    pool_pixel_back(POOL_MAX, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
+                    pool_pixel_back(POOL_MAX, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 elif largest:
-                    pool_pixel_back(POOL_MAX | POOL_ADD, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
+                    pool_pixel_back(POOL_MAX | POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 elif apart:
-                    pool_pixel_back(0, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
+                    pool_pixel_back(0, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 else:
-                    pool_pixel_back(POOL_ADD, win, relu, &box, x.data + i * x.ld, y + p, dy.data + p, dx + i * x.ld)
+                    pool_pixel_back(POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                p += win.c

@@ -88,7 +88,11 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64
     cdef real tail[16]
     cdef real sign[16]
     cdef vreal z
+    cdef const real* xi
+    cdef real* yi
     for i in range(x.rows):
+        xi = x.data + i * x.ld
+        yi = y.data + i * y.ld
         row = subkey(key, <uint64_t>(first + i))
         low = <uint32_t>row
         high = <uint32_t>(row >> 32)
@@ -99,12 +103,16 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64
                 sign[k] = <real>1 - <real>2 * <real>(h & 1)
             z = vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
             p = q * VLEN
-            vstore(y.data + i * y.ld + p, vload(x.data + i * x.ld + p) + vsplat(<real>stddev) * z)
+            vstore(yi + p, vload(xi + p) + vsplat(<real>stddev) * z)
 
 
 cdef void affine(const Matrix* x, const Matrix* y, double scale, double offset) noexcept nogil:
-    """y = alpha·x + beta"""
+    """y = scale·x + offset"""
     cdef Py_ssize_t i, j
+    cdef const real* xi
+    cdef real* yi
     for i in range(x.rows):
+        xi = x.data + i * x.ld
+        yi = y.data + i * y.ld
         for j in range(x.cols):
-            y.data[i * y.ld + j] = <real>scale * x.data[i * x.ld + j] + <real>offset
+            yi[j] = <real>scale * xi[j] + <real>offset

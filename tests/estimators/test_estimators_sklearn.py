@@ -1,4 +1,4 @@
-"""scikit-learn's own tests: its checks of estimators, and those of its MLP with our classes."""
+"""scikit-learn's estimator checks, and its tests of MLPs, run on the estimators of nnfast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import nnfast
 from nnfast import MLPClassifier, MLPRegressor
 
 TESTS = Path(__file__).parent
-# Where the package under test is, which need not be this checkout.
+# The folder of the package under test, which may be an installed one instead of this checkout.
 PACKAGE = str(Path(nnfast.__file__).parents[1])
 
 FORMS = [
@@ -36,11 +36,11 @@ FORMS = [
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(FORMS)
-def test_every_check_passes(estimator, check):
+def test_scikit_learns_estimator_checks_pass(estimator, check):
     check(estimator)
 
 
-def test_its_tests_pass_with_our_classes(tmp_path):
+def test_scikit_learns_mlp_tests_pass_on_nnfast(tmp_path):
     own = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
     if not own.is_file():
         pytest.skip("scikit-learn is installed without its tests")
@@ -65,8 +65,8 @@ def test_its_tests_pass_with_our_classes(tmp_path):
     assert "failed" not in done.stdout
 
 
-def test_the_plugin_replaces_the_classes_of_its_tests(tmp_path):
-    """A test that looks at the classes as scikit-learn's tests import them."""
+def test_the_plugin_replaces_the_classes_that_scikit_learns_tests_import(tmp_path):
+    """A small test module checks which classes the import gives it."""
     program = tmp_path / "test_seen.py"
     program.write_text(
         "import pytest\n"

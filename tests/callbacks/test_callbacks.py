@@ -105,7 +105,7 @@ def test_hooks_of_test_batches_and_of_predict_batches_are_told_apart() -> None:
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_evaluation_runs_in_one_pass_unless_a_hook_observes_its_batches(validation: bool) -> None:
-    """The calls of a metric that is a function show how the rows were divided."""
+    """The calls of a function metric show how the rows were divided into batches."""
     rows: list[int] = []
 
     def counted(y_true: Any, y_pred: Any) -> float:
@@ -133,19 +133,19 @@ def test_hooks_do_not_change_the_metrics() -> None:
     net = model(metrics=["mae", worst], weighted_metrics=["auc"])
     weight, labels = rng.uniform(0, 2, 40), Y > 0
     seen: list[Any] = []
-    look = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(logs))
+    observer = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(logs))
     options = {"sample_weight": weight, "return_dict": True, "verbose": 0}
     plain = net.evaluate(X, labels, **options)
-    observed = net.evaluate(X, labels, 7, callbacks=look, **options)
+    observed = net.evaluate(X, labels, 7, callbacks=observer, **options)
     assert observed == pytest.approx(plain, rel=1e-6)
     assert len(seen) == 6
     assert {**seen[-1], "worst": 0} == pytest.approx({**plain, "worst": 0}, rel=1e-6)
-    # The logs of batches hold the mean of the batches' values of a function.
+    # In batch logs, the value of a function metric is its mean over the batches.
     assert seen[-1]["worst"] < plain["worst"]
     for steps in (2, None):
         values = [
             net.evaluate(X, labels, 7, steps=steps, callbacks=used, **options)
-            for used in (None, look)
+            for used in (None, observer)
         ]
         assert values[1] == pytest.approx(values[0], rel=1e-6)
 
@@ -245,7 +245,7 @@ def test_early_stopping_restores_the_best_weights() -> None:
 
 
 class StubModel:
-    """A stand-in for a model, for callbacks that are called with given logs."""
+    """A stand-in for a model, used to call callbacks directly with logs."""
 
     def __init__(self) -> None:
         self.stop_training = False
@@ -308,7 +308,7 @@ def test_nan_is_never_the_best() -> None:
     assert run_epochs(save, nan, math.inf, 5.0, -math.inf)[0].saved == [1, 2, 3]
 
 
-def test_epochs_without_a_number_are_no_improvement() -> None:
+def test_epochs_with_nan_count_towards_patience() -> None:
     stop = callbacks.EarlyStopping("scripted", mode="min", patience=3, restore_best_weights=True)
     net, _ = run_epochs(stop, *[math.nan] * 9)
     assert (net.epoch, stop.best, net.restored) == (2, None, 0)
@@ -531,13 +531,13 @@ def test_terminate_on_nan_prints_a_line_instead_of_a_warning(
 
 
 def test_a_user_supplied_history_is_filled() -> None:
-    own = callbacks.History()
+    history = callbacks.History()
     net = model()
-    assert fit(net, own) is own is net.history
-    assert len(own.history["loss"]) == 4
-    fit(net, own, epochs=6, initial_epoch=4)
-    assert own.epoch == [0, 1, 2, 3, 4, 5]
-    assert len(own.history["loss"]) == 6
+    assert fit(net, history) is history is net.history
+    assert len(history.history["loss"]) == 4
+    fit(net, history, epochs=6, initial_epoch=4)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+    assert len(history.history["loss"]) == 6
 
 
 def test_the_html_of_a_history_is_a_table_of_epochs() -> None:
@@ -590,24 +590,24 @@ def test_history_has_no_validation_loss_after_the_validation_batches_run_out() -
 
 def test_a_history_used_for_several_fits_holds_the_epochs_of_each() -> None:
     """The second fit starts at epoch 0 again and has other keys."""
-    own, net = callbacks.History(), model()
-    fit(net, own, epochs=3)
-    fit(net, own, epochs=2, validation_split=0.5)
-    fit(net, own, epochs=4, initial_epoch=2)
-    assert own.epoch == [0, 1, 2, 0, 1, 2, 3]
-    assert own.epochs == {"loss": own.epoch, "val_loss": [0, 1]}
-    rows = cells(own._repr_html_())
+    history, net = callbacks.History(), model()
+    fit(net, history, epochs=3)
+    fit(net, history, epochs=2, validation_split=0.5)
+    fit(net, history, epochs=4, initial_epoch=2)
+    assert history.epoch == [0, 1, 2, 0, 1, 2, 3]
+    assert history.epochs == {"loss": history.epoch, "val_loss": [0, 1]}
+    rows = cells(history._repr_html_())
     assert [row[0] for row in rows] == ["1", "2", "3", "1", "2", "3", "4"]
-    shown = [f"{value:.4g}" for value in own.history["val_loss"]]
+    shown = [f"{value:.4g}" for value in history.history["val_loss"]]
     assert [row[2] for row in rows] == ["", "", "", *shown, "", ""]
 
 
 def test_the_html_of_a_long_history_shows_the_first_and_the_last_epochs() -> None:
-    own, net = callbacks.History(), model()
+    history, net = callbacks.History(), model()
     for _ in range(3):
-        fit(net, own, epochs=20)
-    own.on_epoch_end(20, {"note": 1.0})
-    rows = cells(own._repr_html_())
+        fit(net, history, epochs=20)
+    history.on_epoch_end(20, {"note": 1.0})
+    rows = cells(history._repr_html_())
     assert [row[0] for row in rows if row] == [*"12345", "17", "18", "19", "20", "21"]
     assert [row[2] for row in rows if row] == [*[""] * 9, "1"]
 

@@ -2,7 +2,7 @@
 
     pytest -p sklearn_plugin …/sklearn/neural_network/tests/test_mlp.py
 
-It must be loaded before that module, whose parametrizations refer to the classes.
+Load it before that module, because the module's parametrizations refer to the classes.
 """
 
 import sklearn.neural_network

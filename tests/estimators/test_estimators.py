@@ -483,7 +483,7 @@ def with_indices(rows, name, value, dtype=None):
         ("indices", -1, None),
         ("indices", 2**31 - 1, None),
         ("indices", -(2**31), None),
-        ("indices", 2**32, np.int64),  # Truncated to 32 bits it is 0.
+        ("indices", 2**32, np.int64),  # This is 0 when truncated to 32 bits.
         ("indptr", 3, None),  # The next entry is 2, so the pointers decrease.
         ("indptr", -1, None),
         ("indptr", 2**32 + 1, np.int64),
@@ -824,12 +824,12 @@ def test_an_interrupted_fit_returns_a_usable_model(solver, monkeypatch):
 
 def test_a_non_finite_loss_raises_a_convergence_warning():
     kind, x, y, _ = DATA["one output"]
-    wild = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
+    diverging = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
     with (
         pytest.warns(ConvergenceWarning, match="the loss is not finite"),
         pytest.raises(ValueError, match="non-finite parameter weights"),
     ):
-        getattr(nnfast, kind)(**wild).fit(x, y)
+        getattr(nnfast, kind)(**diverging).fit(x, y)
 
 
 def test_warnings_point_to_the_users_code():

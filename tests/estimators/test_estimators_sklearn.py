@@ -19,7 +19,7 @@ import nnfast
 from nnfast import MLPClassifier, MLPRegressor
 
 TESTS = Path(__file__).parent
-# The folder of the package under test, which may be an installed one instead of this checkout.
+# The folder of the package under test: this checkout or an installed copy.
 PACKAGE = str(Path(nnfast.__file__).parents[1])
 
 FORMS = [
@@ -41,13 +41,13 @@ def test_scikit_learns_estimator_checks_pass(estimator, check):
 
 
 def test_scikit_learns_mlp_tests_pass_on_nnfast(tmp_path):
-    own = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
-    if not own.is_file():
+    mlp_tests = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
+    if not mlp_tests.is_file():
         pytest.skip("scikit-learn is installed without its tests")
     paths = [str(TESTS), PACKAGE, os.environ.get("PYTHONPATH", "")]
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "sklearn_plugin", "-p", "no:cacheprovider"),
-        *("--rootdir", str(tmp_path), "-c", os.devnull, str(own)),
+        *("--rootdir", str(tmp_path), "-c", os.devnull, str(mlp_tests)),
     ]
     done = subprocess.run(
         command,

@@ -87,17 +87,17 @@ def early_stopping(kind: str, folder: Path) -> None:
 
 
 def history(kind: str, folder: Path) -> None:
-    own, y = callbacks.History(), TARGETS[kind]
-    one = make(kind, callbacks=[own], early_stopping=True).fit(X, y, X_val=X, y_val=y)
-    assert own.epoch == [0, 1, 2, 3]
-    assert own.history == {
+    log, y = callbacks.History(), TARGETS[kind]
+    one = make(kind, callbacks=[log], early_stopping=True).fit(X, y, X_val=X, y_val=y)
+    assert log.epoch == [0, 1, 2, 3]
+    assert log.history == {
         "loss": one.loss_curve_,
         "val_loss": one.validation_loss_curve_,
         "val_score": one.validation_scores_,
     }
     one.set_params(warm_start=True, early_stopping=False, max_iter=2).fit(X, y)
-    assert own.epochs["loss"] == own.epoch == [0, 1, 2, 3, 0, 1]
-    assert own.epochs["val_loss"] == [0, 1, 2, 3]
+    assert log.epochs["loss"] == log.epoch == [0, 1, 2, 3, 0, 1]
+    assert log.epochs["val_loss"] == [0, 1, 2, 3]
 
 
 def csv_logger(kind: str, folder: Path) -> None:
@@ -110,19 +110,19 @@ def csv_logger(kind: str, folder: Path) -> None:
 
 def scheduler(kind: str, folder: Path) -> None:
     halve = callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch < 2 else 0.0)
-    own = callbacks.History()
+    log = callbacks.History()
     for solver in ("adam", "sgd"):
         params = {"solver": solver, "momentum": 0.0}
-        one = make(kind, callbacks=[halve, own], **params).fit(X, TARGETS[kind])
+        one = make(kind, callbacks=[halve, log], **params).fit(X, TARGETS[kind])
         assert_same_weights(one, make(kind, max_iter=2, **params).fit(X, TARGETS[kind]))
-    assert own.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0] * 2
+    assert log.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0] * 2
 
 
 def plateau(kind: str, folder: Path) -> None:
     reduce = callbacks.ReduceLROnPlateau("loss", factor=0.0, patience=1, min_delta=1e9)
-    own = callbacks.History()
-    one = make(kind, callbacks=[reduce, own]).fit(X, TARGETS[kind])
-    assert own.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0]
+    log = callbacks.History()
+    one = make(kind, callbacks=[reduce, log]).fit(X, TARGETS[kind])
+    assert log.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0]
     assert_same_weights(one, make(kind, max_iter=2).fit(X, TARGETS[kind]))
 
 
@@ -130,9 +130,9 @@ def on_nan(kind: str, folder: Path) -> None:
     """The callback prints a line instead of the warning; the error about the weights is raised as
     in scikit-learn."""
     if kind == "MLPClassifier":
-        wild = {"optimizer": optimizers.SGD(1e300), "alpha": 1.0}
+        diverging = {"optimizer": optimizers.SGD(1e300), "alpha": 1.0}
     else:
-        wild = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
+        diverging = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
     seen: list[Any] = []
     log = callbacks.LambdaCallback(
         on_divergence=lambda batch, logs: seen.append(("divergence", batch, logs)),
@@ -142,7 +142,7 @@ def on_nan(kind: str, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         warnings.simplefilter("error", RuntimeWarning)
-        one = make(kind, callbacks=[log, callbacks.TerminateOnNaN()], max_iter=99, **wild)
+        one = make(kind, callbacks=[log, callbacks.TerminateOnNaN()], max_iter=99, **diverging)
         with pytest.raises(ValueError, match="non-finite parameter weights"):
             one.fit(X, TARGETS[kind])
     what, batch, logs = seen[-2]
@@ -154,7 +154,7 @@ def on_nan(kind: str, folder: Path) -> None:
     assert all(math.isfinite(logs["loss"]) for _, _, logs in seen[:-2])
     strict = callbacks.TerminateOnNaN(raise_error=True)
     with pytest.raises(RuntimeError, match=f"NaN or Inf loss encountered at batch {batch}"):
-        make(kind, callbacks=strict, max_iter=99, **wild).fit(X, TARGETS[kind])
+        make(kind, callbacks=strict, max_iter=99, **diverging).fit(X, TARGETS[kind])
 
 
 def functions(kind: str, folder: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_checkpoint_of_weights_alone_predicts_and_is_smaller(kind: str, tmp_pa
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
-def test_restored_weights_include_those_of_normalizations(normalization: str) -> None:
+def test_restored_weights_include_those_of_normalization_layers(normalization: str) -> None:
     y = TARGETS["MLPRegressor"]
     stop = callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
     one = make(

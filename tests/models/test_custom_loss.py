@@ -594,7 +594,7 @@ def test_a_model_is_usable_after_its_loss_raised_in_validation() -> None:
 
 @pytest.mark.parametrize("what", ["value", "gradient"])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_training_stops_before_a_batch_with_a_non_finite_loss_or_gradient(
+def test_a_non_finite_loss_or_gradient_stops_training_without_a_step(
     number: float, what: str
 ) -> None:
 

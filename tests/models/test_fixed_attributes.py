@@ -86,7 +86,7 @@ def test_the_arguments_of_losses_regularizers_and_the_like_cannot_be_set(
         setattr(thing, name, before)
 
 
-# Optimizer, its hyperparameters in the first epoch (four steps), and those that change then.
+# Optimizer, its initial hyperparameters, and those that change after four steps.
 CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("SGD", {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True}),
     ("SGD", {"momentum": 0.9}, {"clipnorm": 0.1}),
@@ -109,11 +109,11 @@ CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def test_changed_hyperparameters_apply_from_the_next_step(
     kind: str, first: dict[str, Any], then: dict[str, Any], way: str
 ) -> None:
-    """The model trains as one with the same state that is compiled with the new values."""
+    """The model trains like a model with the same state that was compiled with the new values."""
     make = getattr(optimizers, kind)
-    model, twin = network(), network()
+    model, peer = network(), network()
     model.compile(make(0.01, **first), "mse")
-    twin.compile(make(0.01, **(first | then)), "mse")
+    peer.compile(make(0.01, **(first | then)), "mse")
 
     def change() -> None:
         for name, value in then.items():
@@ -122,9 +122,9 @@ def test_changed_hyperparameters_apply_from_the_next_step(
     class Change(callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 1:
-                twin.set_weights(model.get_weights())
-                twin._network.engine.slots[...] = model._network.engine.slots
-                twin._network.engine.iterations, twin._network.engine.epoch = (
+                peer.set_weights(model.get_weights())
+                peer._network.engine.slots[...] = model._network.engine.slots
+                peer._network.engine.iterations, peer._network.engine.epoch = (
                     model._network.engine.iterations,
                     1,
                 )
@@ -132,21 +132,21 @@ def test_changed_hyperparameters_apply_from_the_next_step(
 
     if way == "callback":
         fit(model, 2, callbacks=Change())
-        fit(twin)
+        fit(peer)
     else:
         fit(model)
         state = copy.deepcopy(model._network.engine.slots), model._network.engine.iterations
-        twin.set_weights(model.get_weights())
-        twin._network.engine.slots[...], twin._network.engine.iterations = state
-        twin._network.engine.epoch = model._network.engine.epoch
+        peer.set_weights(model.get_weights())
+        peer._network.engine.slots[...], peer._network.engine.iterations = state
+        peer._network.engine.epoch = model._network.engine.epoch
         change()
-        for each in (model, twin):
+        for each in (model, peer):
             if way == "fit":
                 fit(each)
             else:
                 each.train_on_batch(X, Y)
-    assert model.optimizer == twin.optimizer
-    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+    assert model.optimizer == peer.optimizer
+    for a, b in zip(model.get_weights(), peer.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -67,7 +67,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = dict(optimizers.TABLE) | {
 def test_a_step_along_the_gradient_of_a_loss_equals_a_step_with_that_loss(
     name: str, rows: int
 ) -> None:
-    """1000 rows of this small network are split into micro-batches."""
+    """A batch of 1000 rows is split into micro-batches."""
     x, y = RNG.normal(size=(rows, N_IN)), RNG.normal(size=(rows, N_OUT))
     one, two = model(OPTIMIZERS[name](), "mse"), model(OPTIMIZERS[name]())
     for _ in range(5):
@@ -253,7 +253,7 @@ def test_without_targets_the_input_gradient_is_that_of_the_largest_output(
 
 @pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
 def test_the_input_gradient_of_a_row_is_that_of_its_own_loss(loss: str) -> None:
-    """It is not that of the mean, so it does not depend on the number of rows."""
+    """It is not the gradient of the mean loss, so it does not depend on the number of rows."""
     y: Any = Y if loss == "mse" else RNG.integers(0, N_OUT, N)
     one = nnfast.Sequential([layers.Dense(N_OUT, "softmax", input_dim=N_IN)], dtype="float64")
     one.compile("sgd", loss)
@@ -313,8 +313,8 @@ def test_input_gradients_of_uint8_images_equal_those_of_floats(dtype: str) -> No
         assert gradient[7, i, j] == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=1e-5)
 
 
-def test_the_input_gradient_of_models_without_weights() -> None:
-    """The models rescale, flatten or drop out; the derivative of the largest output is known."""
+def test_the_input_gradient_of_a_model_without_weights_is_the_product_of_its_rescalings() -> None:
+    """Dropout and noise are off, so they have no influence."""
     x = np.array([[1.0, 3.0, 2.0]])
     for stack, derivative in (
         ([layers.Rescaling(2.5)], 2.5),
@@ -339,8 +339,8 @@ def test_input_gradient_ignores_dropout_and_leaves_the_model_unchanged() -> None
 
 
 def test_the_input_gradient_of_a_row_does_not_depend_on_the_other_rows() -> None:
-    """The rows span several blocks of a micro-batch, the last of them short; one and no rows are
-    tried, too."""
+    """The rows span several blocks of a micro-batch, and the last block is short. Slices of one
+    row and of none are tried, too."""
     one = model("sgd", "mse")
     x, y = RNG.normal(size=(2701, N_IN)), RNG.normal(size=(2701, N_OUT))
     whole = one.input_gradient(x, y)

@@ -1,4 +1,4 @@
-"""Tests of the examples of a first course on neural networks: they must learn what is claimed."""
+"""Tests that the examples of a first course on neural networks reach the expected accuracy."""
 
 from __future__ import annotations
 

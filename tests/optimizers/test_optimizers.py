@@ -63,7 +63,7 @@ def test_20_steps_give_the_weights_of_the_reference(
     optimizer: optimizers.Optimizer, peer: Any
 ) -> None:
     network, x, y = problem()
-    # A new object, without the state of other tests.
+    # Make a new object, because the reference keeps state between steps.
     peer = type(peer)(**{k: v for k, v in vars(peer).items() if isinstance(v, (float, bool))})
     start = [w.copy() for w in network.weights]
     for _ in range(20):

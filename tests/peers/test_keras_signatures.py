@@ -63,8 +63,8 @@ def resolve(name: str) -> Any:
 
 def arguments(name: str) -> set[str]:
     """Return the arguments of a class or method of nnfast."""
-    own = set(inspect.signature(resolve(name)).parameters)
-    return own | LAYER_OPTIONS if "options" in own and name.startswith("layers.") else own
+    found = set(inspect.signature(resolve(name)).parameters)
+    return found | LAYER_OPTIONS if "options" in found and name.startswith("layers.") else found
 
 
 def listed() -> dict[str, set[str]]:
@@ -81,8 +81,8 @@ def listed() -> dict[str, set[str]]:
 
 def listed_for(name: str) -> set[str]:
     """Return the missing arguments of a class: those listed by its name or by its family."""
-    page, (family, _, own) = listed(), name.rpartition(".")
-    return page.get(family, set()) | page.get(own, set()) | page.get(name, set())
+    page, (family, _, class_name) = listed(), name.rpartition(".")
+    return page.get(family, set()) | page.get(class_name, set()) | page.get(name, set())
 
 
 def test_no_class_has_an_argument_that_is_listed_as_missing() -> None:
@@ -124,8 +124,8 @@ def test_every_argument_that_only_the_installed_keras_has_is_listed() -> None:
     keras_parameters = json.loads(done.stdout.splitlines()[-1])
     compared = 0
     for name, parameters in keras_parameters.items():
-        own = resolve(name)
-        if own is None or name.rpartition(".")[2] in INTERNAL or not callable(own):
+        thing = resolve(name)
+        if thing is None or name.rpartition(".")[2] in INTERNAL or not callable(thing):
             continue
         compared += 1
         missing = set(parameters) - {"self", "args", "kwargs"} - arguments(name)
@@ -157,7 +157,8 @@ def scheduled(k: Any) -> Any:
     return fit(k, optimizer=optimizer, callbacks=[k.callbacks.ReduceLROnPlateau("loss")])
 
 
-# The page's words for each value that nnfast refuses: a program with it that Keras 3.15 accepts.
+# Keys are the page's words for values that nnfast refuses. The programs use these values, and
+# Keras 3.15 accepts them.
 REFUSED: dict[str, Callable[[Any], Any]] = {
     "`activation=f`": lambda k: dense(k, activation=lambda z: z * 2),
     "`kernel_initializer=f`": lambda k: dense(

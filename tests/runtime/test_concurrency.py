@@ -136,7 +136,7 @@ def pauses(dataset: Stepwise, training: Any) -> Iterator[None]:
 
 
 def test_other_threads_cannot_change_a_model_during_fit() -> None:
-    """The result is bit-identical to a fit without other threads, wherever these intervene."""
+    """The result is bit-identical to a fit without other threads, wherever they intervene."""
     undisturbed = network()
     without_pauses = Stepwise()
     without_pauses.resume.release(1000)
@@ -341,7 +341,7 @@ def test_a_model_is_built_once_by_two_threads_that_use_it_first(first: str, seco
 
 
 class Observed(nnfast.Sequential):
-    """A model that is checked after every change of an attribute, as another thread might."""
+    """A model that checks its own consistency after every assignment to an attribute."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

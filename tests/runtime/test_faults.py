@@ -200,7 +200,7 @@ def test_the_memory_of_snapshots_is_reused_by_the_next_training() -> None:
     one.fit(X, Y, verbose=0)
     snapshots = [Snapshot(trainer_of(one).engine) for _ in range(2)]
     counts = [_engine.allocation_count()]
-    # Of two snapshots at the same time only the second allocates memory.
+    # The first of two simultaneous snapshots reuses memory; only the second allocates.
     for snapshot in snapshots:
         snapshot.take()
         counts.append(_engine.allocation_count() - counts[0])

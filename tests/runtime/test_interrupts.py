@@ -56,9 +56,9 @@ def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) 
 
 
 def test_results_do_not_depend_on_where_a_pass_checks_for_ctrl_c() -> None:
-    """A large network processes as many micro-batches as it has threads between two checks.
+    """Between two checks, a large network processes one micro-batch per thread.
 
-    A gradient is computed by blocks of its micro-batches, which have 212 rows, or two blocks, here.
+    Gradients are computed block by block; a micro-batch has 212 rows here, which are two blocks.
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1700, 700), np.float32)

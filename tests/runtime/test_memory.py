@@ -398,7 +398,7 @@ def test_an_unreferenced_model_is_freed_without_the_garbage_collector(train: str
 
 
 def test_the_history_of_a_model_outlives_the_object_that_fit_returned() -> None:
-    """Once that object is freed, the model gives a new one with the same content."""
+    """Once that object is freed, the model returns a new one with the same content."""
     x, y = np.ones((8, 2)), np.ones((8, 1))
     model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
     assert model.history is None

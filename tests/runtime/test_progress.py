@@ -283,14 +283,14 @@ def test_learning_curves_show_training_and_validation(pyplot: Any, tmp_path: Pat
 
 def test_learning_curves_place_values_at_their_epochs(pyplot: Any) -> None:
     """The History here is that of two fits."""
-    own, net = callbacks.History(), model()
-    options = {"verbose": 0, "callbacks": own, "validation_split": 0.5}
+    history, net = callbacks.History(), model()
+    options = {"verbose": 0, "callbacks": history, "validation_split": 0.5}
     net.fit(X, Y, epochs=4, validation_freq=3, **options)
     net.fit(X, Y, epochs=6, initial_epoch=4, validation_freq=[5], **options)
-    training, validation = own.plot(["loss"]).axes[0].lines
+    training, validation = history.plot(["loss"]).axes[0].lines
     assert training.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
     assert validation.get_xdata().tolist() == [3, 5]
-    assert validation.get_ydata().tolist() == own.history["val_loss"]
+    assert validation.get_ydata().tolist() == history.history["val_loss"]
 
 
 def test_learning_curves_leave_out_keys_that_are_not_numbers(pyplot: Any) -> None:

@@ -297,7 +297,7 @@ def test_an_endless_dataset_needs_steps_per_epoch() -> None:
 
 @pytest.mark.parametrize(("rows", "size"), [(50, 16), (1500, 600)])
 def test_dropout_and_short_last_batches_are_those_of_the_array(rows: int, size: int) -> None:
-    """Batches of 600 rows are split into micro-batches; the last one of 300 is split alike."""
+    """Batches of 600 rows are split into micro-batches, and the last one of 300 rows likewise."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(rows, 3)).astype("float32"), rng.integers(0, 2, rows)
     parts = [(x[i : i + size], y[i : i + size]) for i in range(0, rows, size)]
@@ -477,7 +477,7 @@ def test_an_exception_in_a_generator_keeps_the_steps_before_it() -> None:
     assert_same_weights(one, same)
 
 
-def test_a_non_finite_loss_stops_training_before_its_batch() -> None:
+def test_a_non_finite_loss_stops_training_without_a_step() -> None:
     parts = [(X[:4], Y[:4]), (X[:4] * np.nan, Y[:4]), (X[:4], Y[:4])]
     one, same = model(), model()
     seen: list[Any] = []

@@ -1,4 +1,4 @@
-"""Callbacks in training. That they do what Keras' do: keras_tools_programs."""
+"""Tests of the callbacks. tests/keras_tools_programs.py compares them with those of Keras."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Y = X @ np.array([1.0, -1.0, 2.0])
 
 def model(rate: Any = 0.01, seed: int = 0, **keywords: Any) -> Any:
     nnfast.set_seed(seed)
-    made = nnfast.Sequential([layers.Dense(4, "tanh", input_dim=3), layers.Dense(1)])
-    made.compile(optimizers.SGD(rate), "mse", **keywords)
-    return made
+    net = nnfast.Sequential([layers.Dense(4, "tanh", input_dim=3), layers.Dense(1)])
+    net.compile(optimizers.SGD(rate), "mse", **keywords)
+    return net
 
 
 def fit(net: Any, *used: Any, **keywords: Any) -> Any:
@@ -38,7 +38,7 @@ def fit(net: Any, *used: Any, **keywords: Any) -> Any:
 
 
 class Script(callbacks.Callback):
-    """Puts numbers into the logs as if they had been measured."""
+    """Writes given values to the logs under the key "scripted"."""
 
     def __init__(self, *values: float) -> None:
         self.values = values
@@ -47,7 +47,7 @@ class Script(callbacks.Callback):
         logs["scripted"] = self.values[epoch]
 
 
-ON_EPOCHS: dict[str, Any] = {
+EPOCH_LEVEL: dict[str, Any] = {
     "EarlyStopping": lambda: callbacks.EarlyStopping("loss", restore_best_weights=True),
     "ModelCheckpoint": lambda: callbacks.ModelCheckpoint("m{epoch}.safetensors"),
     "ReduceLROnPlateau": lambda: callbacks.ReduceLROnPlateau("loss"),
@@ -59,16 +59,16 @@ ON_EPOCHS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ON_EPOCHS)
-def test_epoch_level_callbacks_leave_the_batches_to_the_engine(
+@pytest.mark.parametrize("name", EPOCH_LEVEL)
+def test_epoch_level_callbacks_neither_split_training_into_batches_nor_change_the_weights(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not callbacks.CallbackList(ON_EPOCHS[name]()).per_batch
-    watched, alone = model(), model()
-    fit(watched, ON_EPOCHS[name]())
-    fit(alone)
-    np.testing.assert_array_equal(watched.get_weights()[0], alone.get_weights()[0])
+    assert not callbacks.CallbackList(EPOCH_LEVEL[name]()).per_batch
+    observed, plain = model(), model()
+    fit(observed, EPOCH_LEVEL[name]())
+    fit(plain)
+    np.testing.assert_array_equal(observed.get_weights()[0], plain.get_weights()[0])
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_epoch_level_callbacks_leave_the_batches_to_the_engine(
         callbacks.LambdaCallback(on_batch_begin=lambda batch, logs: None),
     ],
 )
-def test_batch_level_callbacks_are_found(callback: Any) -> None:
+def test_batch_level_callbacks_are_detected(callback: Any) -> None:
     assert callbacks.CallbackList([callback]).per_batch
 
 
-# Testing and predicting
+# Evaluation and prediction
 
 
-def nothing(*_: Any) -> None:
-    """A hook that only looks on."""
+def do_nothing(*_: Any) -> None:
+    """Return None, whatever the arguments of the hook."""
 
 
 HOOKS = {
-    "test": callbacks.LambdaCallback(on_test_batch_end=nothing),
-    "predict": callbacks.LambdaCallback(on_predict_batch_begin=nothing),
+    "test": callbacks.LambdaCallback(on_test_batch_end=do_nothing),
+    "predict": callbacks.LambdaCallback(on_predict_batch_begin=do_nothing),
 }
 
 
-def test_hooks_of_batches_are_told_apart() -> None:
+def test_hooks_of_test_batches_and_of_predict_batches_are_told_apart() -> None:
     for kind, callback in HOOKS.items():
         found = callbacks.CallbackList(callback)
         assert not found.per_batch
@@ -104,8 +104,8 @@ def test_hooks_of_batches_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_testing_is_in_one_piece_unless_batches_are_looked_at(validation: bool) -> None:
-    """How often a function metric is called says how many pieces there are."""
+def test_evaluation_runs_in_one_pass_unless_a_hook_observes_its_batches(validation: bool) -> None:
+    """The calls of a function metric show how the rows were divided into batches."""
     rows: list[int] = []
 
     def counted(y_true: Any, y_pred: Any) -> float:
@@ -113,66 +113,70 @@ def test_testing_is_in_one_piece_unless_batches_are_looked_at(validation: bool) 
         return 0.0
 
     net = model(metrics=[counted])
-    begins = callbacks.LambdaCallback(on_test_begin=nothing, on_test_end=nothing)
-    pieces = [16, 16, 8, 40]  # and the whole, for the value itself
-    for used, expected in ((begins, [40]), (HOOKS["predict"], [40]), (HOOKS["test"], pieces)):
+    begins = callbacks.LambdaCallback(on_test_begin=do_nothing, on_test_end=do_nothing)
+    # After the batches the metric is called on all rows, which gives the final value.
+    by_batch = [16, 16, 8, 40]
+    for used, expected in ((begins, [40]), (HOOKS["predict"], [40]), (HOOKS["test"], by_batch)):
         rows.clear()
         if validation:
             fit(net, used, epochs=1, validation_data=(X, Y), validation_batch_size=16)
-            expected = [40, *expected]  # that of training
+            expected = [40, *expected]  # Training calls the metric first.
         else:
             net.evaluate(X, Y, 16, verbose=0, callbacks=used)
         assert rows == expected
 
 
-def test_hooks_do_not_change_what_is_measured() -> None:
+def test_hooks_do_not_change_the_metrics() -> None:
     def worst(y_true: Any, y_pred: Any) -> Any:
         return abs(y_true - y_pred).max()
 
     net = model(metrics=["mae", worst], weighted_metrics=["auc"])
     weight, labels = rng.uniform(0, 2, 40), Y > 0
     seen: list[Any] = []
-    look = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(logs))
+    observer = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(logs))
     options = {"sample_weight": weight, "return_dict": True, "verbose": 0}
-    alone = net.evaluate(X, labels, **options)
-    watched = net.evaluate(X, labels, 7, callbacks=look, **options)
-    assert watched == pytest.approx(alone, rel=1e-6)
+    plain = net.evaluate(X, labels, **options)
+    observed = net.evaluate(X, labels, 7, callbacks=observer, **options)
+    assert observed == pytest.approx(plain, rel=1e-6)
     assert len(seen) == 6
-    assert {**seen[-1], "worst": 0} == pytest.approx({**alone, "worst": 0}, rel=1e-6)
-    assert seen[-1]["worst"] < alone["worst"]  # a mean over batches
+    assert {**seen[-1], "worst": 0} == pytest.approx({**plain, "worst": 0}, rel=1e-6)
+    # In batch logs, the value of a function metric is its mean over the batches.
+    assert seen[-1]["worst"] < plain["worst"]
     for steps in (2, None):
         values = [
             net.evaluate(X, labels, 7, steps=steps, callbacks=used, **options)
-            for used in (None, look)
+            for used in (None, observer)
         ]
         assert values[1] == pytest.approx(values[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, bool, np.int64])
-def test_predicting_with_callbacks(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prediction_runs_in_one_pass_unless_a_hook_observes_its_batches(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = nnfast.Sequential([nnfast.Input((2, 3)), layers.Flatten(), layers.Dense(2)])
     x = rng.integers(0, 2, (40, 2, 3)).astype(dtype)
     expected = net.predict(x)
-    pieces: list[int] = []
-    whole = predict.forward
+    batch_sizes: list[int] = []
+    forward = predict.forward
     monkeypatch.setattr(
-        predict, "forward", lambda net, rows: pieces.append(len(rows)) or whole(net, rows)
+        predict, "forward", lambda net, rows: batch_sizes.append(len(rows)) or forward(net, rows)
     )
-    begins = callbacks.LambdaCallback(on_predict_begin=nothing, on_predict_end=nothing)
+    begins = callbacks.LambdaCallback(on_predict_begin=do_nothing, on_predict_end=do_nothing)
     for used in (begins, [HOOKS["test"]], HOOKS["predict"]):
         np.testing.assert_array_equal(net.predict(x, 16, callbacks=used), expected)
-    assert pieces == [40, 40, 16, 16, 8]
+    assert batch_sizes == [40, 40, 16, 16, 8]
     for used in (begins, HOOKS["predict"]):
         assert net.predict(x[:0], callbacks=used).shape == (0, 2)
         assert net.predict(x.tolist(), callbacks=used).shape == (40, 2)
 
 
-def test_predicting_with_callbacks_checks_first() -> None:
+def test_arguments_are_checked_before_callbacks_are_called() -> None:
     begun: list[Any] = []
-    say = callbacks.LambdaCallback(on_predict_begin=begun.append)
+    record = callbacks.LambdaCallback(on_predict_begin=begun.append)
     for x, words in ((X[:, :2], r"\(40, 2\)"), (np.float64(3.0), r"\(\)")):
         with pytest.raises(ValueError, match=words):
-            model().predict(x, callbacks=say)
+            model().predict(x, callbacks=record)
     with pytest.raises(TypeError, match=r"callbacks must be .*'say'"):
         model().predict(X, callbacks=["say"])
     with pytest.raises(TypeError, match=r"callbacks must be .*'say'"):
@@ -190,8 +194,8 @@ class Batches:
         return X[8 * index : 8 * index + 8], Y[8 * index : 8 * index + 8]
 
 
-def test_a_validation_that_is_stopped_begins_anew() -> None:
-    """But where steps are counted it goes on, as without a stop."""
+def test_a_stopped_validation_starts_again_at_the_first_batch() -> None:
+    """With `validation_steps` the next validation continues where the last one ended."""
 
     class Stop(callbacks.Callback):
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -206,18 +210,18 @@ def test_a_validation_that_is_stopped_begins_anew() -> None:
     assert net.evaluate(X, Y, verbose=0) == pytest.approx(net.evaluate(Batches(), verbose=0))
 
 
-def test_running_metrics_are_of_the_rows_so_far() -> None:
+def test_batch_logs_hold_the_metrics_over_the_rows_so_far() -> None:
     seen: list[tuple[float, float, float]] = []
     net = model(0.0, metrics=["mse", "r2_score"], weighted_metrics=["mae"])
-    say = callbacks.LambdaCallback(
+    record = callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(tuple(logs.values()))
     )
     weight = rng.uniform(0, 2, 40)
     for shuffle in (False, True):
         seen.clear()
-        history = fit(net, say, epochs=1, shuffle=shuffle, sample_weight=weight).history
+        history = fit(net, record, epochs=1, shuffle=shuffle, sample_weight=weight).history
         assert len(seen) == 5
-        # The same at the epoch's end, however they were added up.
+        # The last batch's logs equal the epoch's, although the sums are taken in another order.
         for last, values in zip(seen[-1], history.values(), strict=True):
             assert last == pytest.approx(values[0], rel=1e-6)
         if not shuffle:
@@ -226,20 +230,22 @@ def test_running_metrics_are_of_the_rows_so_far() -> None:
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
-    kept: list[Any] = []
+    snapshots: list[Any] = []
     net = model(0.1)
-    keep = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(net.get_weights()))
+    snapshot = callbacks.LambdaCallback(
+        on_epoch_end=lambda e, logs: snapshots.append(net.get_weights())
+    )
     stop = callbacks.EarlyStopping("scripted", mode="min", patience=2, restore_best_weights=True)
-    fit(net, Script(3, 1, 2, 2, 0), keep, stop, epochs=5)
-    assert len(kept) == 4
+    fit(net, Script(3, 1, 2, 2, 0), snapshot, stop, epochs=5)
+    assert len(snapshots) == 4
     assert (stop.best, stop.best_epoch, stop.stopped_epoch) == (1, 1, 3)
-    for w, best, last in zip(net.get_weights(), kept[1], kept[-1], strict=True):
+    for w, best, last in zip(net.get_weights(), snapshots[1], snapshots[-1], strict=True):
         np.testing.assert_array_equal(w, best)
         assert (w != last).any()
 
 
-class Settable:
-    """Stands in for a model where a callback is only told of logs."""
+class StubModel:
+    """A stand-in for a model, used to call callbacks directly with logs."""
 
     def __init__(self) -> None:
         self.stop_training = False
@@ -258,9 +264,12 @@ class Settable:
         self.saved.append(self.epoch)
 
 
-def told(callback: Any, *values: float) -> tuple[Settable, list[float]]:
-    """Tell a callback of the values of epochs; return its model and the learning rates after."""
-    net, rates = Settable(), []
+def run_epochs(callback: Any, *values: float) -> tuple[StubModel, list[float]]:
+    """Call a callback with one value per epoch.
+
+    Returns its model and the learning rate after each epoch.
+    """
+    net, rates = StubModel(), []
     callback.set_model(net)
     callback.on_train_begin()
     for value in values:
@@ -275,7 +284,7 @@ def told(callback: Any, *values: float) -> tuple[Settable, list[float]]:
 
 
 def better(value: float, reference: float, mode: str) -> bool:
-    """Return whether a value is better, as it is said of NaN."""
+    """Return whether a value is better than a reference; NaN is worse than any number."""
     if math.isnan(value) or math.isnan(reference):
         return not math.isnan(value)
     return value < reference if mode == "min" else value > reference
@@ -287,31 +296,31 @@ def test_nan_is_never_the_best() -> None:
         stop = callbacks.EarlyStopping(
             "scripted", mode=mode, patience=2, restore_best_weights=True, baseline=None
         )
-        net, _ = told(stop, *values)
+        net, _ = run_epochs(stop, *values)
         assert (net.epoch, net.restored, stop.best, stop.best_epoch) == (4, 2, values[2], 2)
         save = callbacks.ModelCheckpoint("m", "scripted", mode=mode, save_best_only=True)
-        assert told(save, *values)[0].saved == [1, 2]
+        assert run_epochs(save, *values)[0].saved == [1, 2]
         reduce = callbacks.ReduceLROnPlateau("scripted", mode=mode, patience=2, factor=0.5)
-        assert told(reduce, *values)[1] == [1.0, 1.0, 1.0, 1.0, 0.5]
+        assert run_epochs(reduce, *values)[1] == [1.0, 1.0, 1.0, 1.0, 0.5]
     save = callbacks.ModelCheckpoint(
         "m", "scripted", mode="min", save_best_only=True, initial_value_threshold=nan
     )
-    assert told(save, nan, math.inf, 5.0, -math.inf)[0].saved == [1, 2, 3]
+    assert run_epochs(save, nan, math.inf, 5.0, -math.inf)[0].saved == [1, 2, 3]
 
 
-def test_only_nan_is_no_improvement_either() -> None:
+def test_epochs_with_nan_count_towards_patience() -> None:
     stop = callbacks.EarlyStopping("scripted", mode="min", patience=3, restore_best_weights=True)
-    net, _ = told(stop, *[math.nan] * 9)
+    net, _ = run_epochs(stop, *[math.nan] * 9)
     assert (net.epoch, stop.best, net.restored) == (2, None, 0)
     stop = callbacks.EarlyStopping("scripted", mode="min")
-    assert told(stop, math.nan, 1.0, 2.0)[0].epoch == 2
+    assert run_epochs(stop, math.nan, 1.0, 2.0)[0].epoch == 2
 
 
 @pytest.mark.parametrize(
     ("patience", "values", "last", "restored"),
     [
-        # "If no epoch improves on baseline, training will run for patience epochs and restore
-        # weights from the best epoch in that set", says Keras.
+        # Keras' documentation: "If no epoch improves on baseline, training will run for patience
+        # epochs and restore weights from the best epoch in that set."
         (3, [9.0, 8.0, 7.0, 6.0, 5.5], 2, 2),
         (3, [7.0, 8.0, 9.0, 6.0, 5.5], 2, 0),
         (3, [9.0, 4.0, 8.0, 7.0, 3.0, 6.0, 6.0, 6.0], 7, 4),
@@ -322,20 +331,20 @@ def test_only_nan_is_no_improvement_either() -> None:
         (0, [6.0, 5.5, 1.0], 1, 1),
     ],
 )
-def test_a_baseline_has_to_be_improved_on(
+def test_only_values_better_than_the_baseline_reset_the_patience(
     patience: int, values: list[float], last: int, restored: int
 ) -> None:
     stop = callbacks.EarlyStopping(
         "scripted", mode="min", patience=patience, baseline=5.0, restore_best_weights=True
     )
-    net, _ = told(stop, *values)
+    net, _ = run_epochs(stop, *values)
     assert (net.epoch, stop.stopped_epoch, net.restored) == (last, last, restored)
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_early_stopping_stops_where_it_is_documented_to(mode: str) -> None:
-    """Over random scores, some of them NaN: an epoch counts if it is the best and beats what is
-    asked for, and training stops after `patience` others."""
+def test_early_stopping_ends_at_the_documented_epoch(mode: str) -> None:
+    """The scores are random, and some are NaN. An epoch is an improvement if it is the best so far
+    and better than the baseline; training stops after `patience` epochs without improvement."""
     sign = 1 if mode == "min" else -1
     draw = np.random.default_rng(3)
     stops = 0
@@ -353,7 +362,7 @@ def test_early_stopping_stops_where_it_is_documented_to(mode: str) -> None:
             start_from_epoch=start,
             restore_best_weights=True,
         )
-        net, _ = told(stop, *values)
+        net, _ = run_epochs(stop, *values)
         best, best_epoch, counted, end = math.nan, start, start - 1, 11
         for epoch in range(start, 12):
             value = values[epoch]
@@ -373,8 +382,8 @@ def test_early_stopping_stops_where_it_is_documented_to(mode: str) -> None:
 @pytest.mark.parametrize(
     ("patience", "cooldown", "expected"),
     [
-        # What torch.optim.lr_scheduler.ReduceLROnPlateau gives, which counts patience from 0 and
-        # says the same of cooldown: "number of epochs to wait before resuming normal operation".
+        # The rates of torch.optim.lr_scheduler.ReduceLROnPlateau, which counts patience from 0
+        # and documents cooldown alike: "number of epochs to wait before resuming normal operation".
         (1, 0, [1, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6, 2**-7]),
         (1, 1, [1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 2**-4]),
         (1, 2, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
@@ -383,29 +392,29 @@ def test_early_stopping_stops_where_it_is_documented_to(mode: str) -> None:
         (2, 3, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]),
     ],
 )
-def test_epochs_of_cooldown_do_not_count(
+def test_cooldown_epochs_do_not_count_towards_patience(
     patience: int, cooldown: int, expected: list[float]
 ) -> None:
     reduce = callbacks.ReduceLROnPlateau(
         "scripted", factor=0.5, patience=patience, cooldown=cooldown, mode="min"
     )
-    assert told(reduce, *[1.0] * 8)[1] == expected
-    if cooldown:  # what is better meanwhile is the best all the same
-        told(reduce, *[1.0] * (1 + patience), 0.5, 0.6, 0.6)
+    assert run_epochs(reduce, *[1.0] * 8)[1] == expected
+    if cooldown:  # A better value during the cooldown still becomes the best.
+        run_epochs(reduce, *[1.0] * (1 + patience), 0.5, 0.6, 0.6)
         assert reduce.best == 0.5
 
 
 @pytest.mark.parametrize(
     ("metric", "down"), [("mae", True), ("r2_score", False), ("accuracy", False)]
 )
-def test_auto_mode_asks_the_metric(metric: str, down: bool) -> None:
+def test_auto_mode_takes_the_direction_from_the_metric(metric: str, down: bool) -> None:
     net = model(metrics=[metric])
     stop = callbacks.EarlyStopping(f"val_{metric}")
     fit(net, stop, validation_split=0.5, epochs=1)
     assert stop._less() == down
 
 
-def test_auto_mode_of_something_unknown() -> None:
+def test_auto_mode_refuses_metrics_without_a_known_direction() -> None:
     net = model(metrics=[lambda y_true, y_pred: 1.0])
     before = net.get_weights()[0]
     for monitor in ("val_<lambda>", "scripted"):
@@ -423,7 +432,7 @@ def test_auto_mode_of_something_unknown() -> None:
         callbacks.ModelCheckpoint("m", save_best_only=True),
     ],
 )
-def test_what_is_not_measured_is_warned_of(
+def test_monitoring_a_key_that_is_not_logged_warns(
     callback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -435,31 +444,31 @@ def test_checkpoints_hold_the_model_of_their_epoch(tmp_path: Path) -> None:
     net = model(metrics=["mae"])
     path = str(tmp_path / "deep" / "{epoch:02d}-{mae:.2f}.safetensors")
     weights = str(tmp_path / "w{epoch}")
-    kept: list[Any] = []
+    snapshots: list[Any] = []
     history = fit(
         net,
         callbacks.ModelCheckpoint(path),
         callbacks.ModelCheckpoint(weights, save_weights_only=True),
-        callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(net.get_weights())),
+        callbacks.LambdaCallback(on_epoch_end=lambda e, logs: snapshots.append(net.get_weights())),
         epochs=2,
     ).history
     for epoch in (0, 1):
         whole = nnfast.load_model(path.format(epoch=epoch + 1, mae=history["mae"][epoch]))
         other = model(seed=5)
         other.load_weights(weights.format(epoch=epoch + 1))
-        for a, b, c in zip(whole.get_weights(), other.get_weights(), kept[epoch], strict=True):
+        for a, b, c in zip(whole.get_weights(), other.get_weights(), snapshots[epoch], strict=True):
             np.testing.assert_array_equal(a, c)
             np.testing.assert_array_equal(b, c)
     with pytest.raises(KeyError, match="there are"):
         fit(net, callbacks.ModelCheckpoint(str(tmp_path / "{val_mae}")))
 
 
-def test_checkpoints_every_few_batches(tmp_path: Path) -> None:
+def test_save_freq_counts_batches_across_epochs(tmp_path: Path) -> None:
     fit(model(), callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=4), epochs=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-4", "2-3"]
 
 
-def test_verbose_callbacks_say_what_they_do(
+def test_verbose_callbacks_print_what_they_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(
@@ -484,7 +493,7 @@ def test_verbose_callbacks_say_what_they_do(
     assert "LearningRateScheduler sets the learning rate to 0.5" in capsys.readouterr().out
 
 
-def test_the_reduced_rate_is_the_one_that_is_used() -> None:
+def test_training_uses_the_reduced_learning_rate() -> None:
     net = model(0.05)
     reduce = callbacks.ReduceLROnPlateau("scripted", factor=0.0, patience=1, mode="min")
     losses = fit(net, Script(1, 2, 2, 2), reduce, shuffle=False).history["loss"]
@@ -496,14 +505,16 @@ def test_the_reduced_rate_is_the_one_that_is_used() -> None:
     "callback",
     [callbacks.ReduceLROnPlateau("loss"), callbacks.LearningRateScheduler(lambda epoch: 0.1)],
 )
-def test_a_schedule_is_not_overwritten(callback: Any) -> None:
+def test_callbacks_refuse_to_overwrite_a_schedule(callback: Any) -> None:
     net = model(schedules.CosineDecay(0.1, 10))
     with pytest.raises(TypeError, match=r"CosineDecay.*a number"):
         fit(net, callback)
 
 
-def test_terminate_on_nan(capsys: pytest.CaptureFixture[str]) -> None:
-    """No warning, which would be an error here, but what the callback says."""
+def test_terminate_on_nan_prints_a_line_instead_of_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A warning would fail the test, because pytest turns warnings into errors."""
     y = Y.copy()
     y[20] = np.nan
     net = model()
@@ -519,17 +530,17 @@ def test_terminate_on_nan(capsys: pytest.CaptureFixture[str]) -> None:
         net.fit(X, y, 8, shuffle=False, verbose=0)
 
 
-def test_a_history_of_the_callers_is_filled() -> None:
-    own = callbacks.History()
+def test_a_user_supplied_history_is_filled() -> None:
+    history = callbacks.History()
     net = model()
-    assert fit(net, own) is own is net.history
-    assert len(own.history["loss"]) == 4
-    fit(net, own, epochs=6, initial_epoch=4)
-    assert own.epoch == [0, 1, 2, 3, 4, 5]
-    assert len(own.history["loss"]) == 6
+    assert fit(net, history) is history is net.history
+    assert len(history.history["loss"]) == 4
+    fit(net, history, epochs=6, initial_epoch=4)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+    assert len(history.history["loss"]) == 6
 
 
-def test_history_as_html() -> None:
+def test_the_html_of_a_history_is_a_table_of_epochs() -> None:
     history = fit(model(metrics=["mae"]), epochs=3)
     text = history._repr_html_()
     assert text.count("<tr>") == 4
@@ -538,7 +549,7 @@ def test_history_as_html() -> None:
     assert fit(model(), epochs=50)._repr_html_().count("<tr>") == 12
 
 
-# Epochs that a key of the history is of
+# The epochs of each key of the history
 
 
 def by_epoch(history: callbacks.History, key: str) -> dict[int, float]:
@@ -546,12 +557,12 @@ def by_epoch(history: callbacks.History, key: str) -> dict[int, float]:
 
 
 def cells(text: str) -> list[list[str]]:
-    """Return the rows of a table, without its head."""
+    """Return the cells of an HTML table, row by row, without the header."""
     rows = re.findall(r"<tr>(.*?)</tr>", text)[1:]
     return [re.findall(r"<td>(.*?)</td>", row) for row in rows]
 
 
-def test_history_knows_the_epochs_of_each_key() -> None:
+def test_history_records_the_epochs_of_each_key() -> None:
     scores = {}
 
     class Score(callbacks.Callback):
@@ -568,7 +579,7 @@ def test_history_knows_the_epochs_of_each_key() -> None:
     assert [row[1] for row in rows] == [f"{value:.4g}" for value in history.history["loss"]]
 
 
-def test_history_of_validation_batches_that_end_early() -> None:
+def test_history_has_no_validation_loss_after_the_validation_batches_run_out() -> None:
     batches = ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 24, 8))
     with pytest.warns(UserWarning, match="ran out of data"):
         history = fit(model(), epochs=5, validation_data=batches, validation_steps=1)
@@ -577,38 +588,38 @@ def test_history_of_validation_batches_that_end_early() -> None:
     assert [row[2] != "" for row in rows] == [True, True, True, False, False]
 
 
-def test_history_of_two_fits() -> None:
-    """The second counts from 0 again, and has other keys."""
-    own, net = callbacks.History(), model()
-    fit(net, own, epochs=3)
-    fit(net, own, epochs=2, validation_split=0.5)
-    fit(net, own, epochs=4, initial_epoch=2)
-    assert own.epoch == [0, 1, 2, 0, 1, 2, 3]
-    assert own.epochs == {"loss": own.epoch, "val_loss": [0, 1]}
-    rows = cells(own._repr_html_())
+def test_a_history_used_for_several_fits_holds_the_epochs_of_each() -> None:
+    """The second fit starts at epoch 0 again and has other keys."""
+    history, net = callbacks.History(), model()
+    fit(net, history, epochs=3)
+    fit(net, history, epochs=2, validation_split=0.5)
+    fit(net, history, epochs=4, initial_epoch=2)
+    assert history.epoch == [0, 1, 2, 0, 1, 2, 3]
+    assert history.epochs == {"loss": history.epoch, "val_loss": [0, 1]}
+    rows = cells(history._repr_html_())
     assert [row[0] for row in rows] == ["1", "2", "3", "1", "2", "3", "4"]
-    shown = [f"{value:.4g}" for value in own.history["val_loss"]]
+    shown = [f"{value:.4g}" for value in history.history["val_loss"]]
     assert [row[2] for row in rows] == ["", "", "", *shown, "", ""]
 
 
-def test_history_as_html_of_many_epochs_and_many_fits() -> None:
-    own, net = callbacks.History(), model()
+def test_the_html_of_a_long_history_shows_the_first_and_the_last_epochs() -> None:
+    history, net = callbacks.History(), model()
     for _ in range(3):
-        fit(net, own, epochs=20)
-    own.on_epoch_end(20, {"note": 1.0})
-    rows = cells(own._repr_html_())
+        fit(net, history, epochs=20)
+    history.on_epoch_end(20, {"note": 1.0})
+    rows = cells(history._repr_html_())
     assert [row[0] for row in rows if row] == [*"12345", "17", "18", "19", "20", "21"]
     assert [row[2] for row in rows if row] == [*[""] * 9, "1"]
 
 
-def test_history_that_others_have_filled() -> None:
+def test_a_history_filled_from_outside_assigns_values_to_the_last_epochs() -> None:
     history = callbacks.History()
     history.epoch = [3, 4, 5]
     history.history = {"loss": [3.0, 2.0, 1.0], "late": [0.5]}
     assert history.epochs == {"loss": [3, 4, 5], "late": [5]}
 
 
-# Logs that hold anything
+# Logs with values that are not numbers
 
 ODD_LOGS = {
     "note": "<good>",
@@ -622,8 +633,8 @@ ODD_LOGS = {
 }
 
 
-class Odd(callbacks.Callback):
-    """Puts anything into the logs, also of what is not looked at otherwise."""
+class OddLogs(callbacks.Callback):
+    """Adds values that are not numbers to the logs of epochs and evaluations."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs |= ODD_LOGS
@@ -632,10 +643,12 @@ class Odd(callbacks.Callback):
         logs |= ODD_LOGS
 
 
-def test_logs_may_hold_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_may_hold_objects_of_any_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     net = model()
     log = callbacks.CSVLogger(tmp_path / "log.csv")
-    history = fit(net, Odd(), log, epochs=2, verbose=2, validation_split=0.5)
+    history = fit(net, OddLogs(), log, epochs=2, verbose=2, validation_split=0.5)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert "note: <good> - nothing: None - zero_d: 0.2500 - list: [0.5000, None]" in lines[1]
@@ -647,12 +660,12 @@ def test_logs_may_hold_anything(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [row["note"] for row in rows] == ["<good>"] * 2
     assert [row["nothing"] for row in rows] == ["NA"] * 2
     assert [row["list"] for row in rows] == ["[0.5, None]"] * 2
-    net.evaluate(X, Y, callbacks=Odd())
+    net.evaluate(X, Y, callbacks=OddLogs())
     assert "note: <good> - nothing: None" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", ["<good>", {"a": 1}, [0.5, 1.0], 1j], ids=str)
-def test_what_is_monitored_has_to_be_a_number(value: Any) -> None:
+def test_the_monitored_value_must_be_a_number(value: Any) -> None:
     for callback in (
         callbacks.EarlyStopping("scripted", mode="min"),
         callbacks.ReduceLROnPlateau("scripted", mode="min"),
@@ -662,7 +675,7 @@ def test_what_is_monitored_has_to_be_a_number(value: Any) -> None:
             fit(model(), Script(value), callback, epochs=1)
 
 
-def test_what_is_monitored_may_be_an_array_without_axes() -> None:
+def test_the_monitored_value_may_be_a_zero_dimensional_array() -> None:
     stop = callbacks.EarlyStopping("scripted", mode="min", patience=1)
     history = fit(model(), Script(*np.array([[2.0], [1.0], [3.0], [0.0]])[:, 0]), stop)
     assert len(history.epoch) == 3
@@ -687,7 +700,7 @@ def test_what_is_monitored_may_be_an_array_without_axes() -> None:
         ("m{batch}", "{batch} names nothing"),
     ],
 )
-def test_file_names_that_cannot_be_filled_in(path: str, words: str) -> None:
+def test_invalid_templates_of_file_names_are_refused(path: str, words: str) -> None:
     with pytest.raises(ValueError, match="filepath cannot be filled in") as caught:
         callbacks.ModelCheckpoint(path)
     assert words in str(caught.value)
@@ -697,7 +710,7 @@ def test_file_names_that_cannot_be_filled_in(path: str, words: str) -> None:
     assert caught.value.__suppress_context__
 
 
-def test_file_names_are_filled_in_with_all_there_is(tmp_path: Path) -> None:
+def test_file_names_may_use_the_epoch_and_every_logged_value(tmp_path: Path) -> None:
     net = model(metrics=["mae", nnfast.metrics.MeanSquaredError("my mse")])
     path = str(tmp_path / "{{x}}{epoch:0{epoch}d}-{mae!s:.3}-{my mse:.0f}")
     logs = fit(net, callbacks.ModelCheckpoint(path), epochs=1).history
@@ -706,10 +719,10 @@ def test_file_names_are_filled_in_with_all_there_is(tmp_path: Path) -> None:
     callbacks.ModelCheckpoint("m{batch}", save_freq=2)
     for name, words in (("m{note:.2f}", "Unknown format code"), ("m{note[a]}", "indices")):
         with pytest.raises(ValueError, match=rf"m\{{note.*{words}.*note='good'"):
-            fit(net, Script("good"), Renamed(), callbacks.ModelCheckpoint(tmp_path / name))
+            fit(net, Script("good"), CopyToNote(), callbacks.ModelCheckpoint(tmp_path / name))
 
 
-class Renamed(callbacks.Callback):
+class CopyToNote(callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs["note"] = logs["scripted"]
 
@@ -721,36 +734,36 @@ def zero_rate(epoch: int) -> float:
     return 0.0
 
 
-COPIED: dict[str, Any] = ON_EPOCHS | {
+COPYABLE: dict[str, Any] = EPOCH_LEVEL | {
     "ModelCheckpoint of batches": lambda: callbacks.ModelCheckpoint("b{batch}", save_freq=2),
     "ModelCheckpoint of the best": lambda: callbacks.ModelCheckpoint(
         "best", "loss", save_best_only=True
     ),
     "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(zero_rate),
-    "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=nothing),
+    "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=do_nothing),
     "Callback": callbacks.Callback,
 }
 
 
 @pytest.mark.parametrize("kind", ["pickle", "deepcopy", "copy"])
-@pytest.mark.parametrize("name", COPIED)
-def test_copies_leave_the_model_out(
+@pytest.mark.parametrize("name", COPYABLE)
+def test_copies_do_not_hold_the_model(
     name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And are callbacks of their own, before a fit, after one, and in the middle."""
+    """Copies taken before, during and after a fit work as callbacks of another model."""
     monkeypatch.chdir(tmp_path)
-    copied = {
+    make_copy = {
         "pickle": lambda one: pickle.loads(pickle.dumps(one)),
         "deepcopy": copy.deepcopy,
         "copy": copy.copy,
     }[kind]
-    made: list[Any] = []
-    one, net = COPIED[name](), model()
-    take = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: made.append(copied(one)))
-    made.append(copied(one))
+    copies: list[Any] = []
+    one, net = COPYABLE[name](), model()
+    take = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: copies.append(make_copy(one)))
+    copies.append(make_copy(one))
     fit(net, one, take, epochs=2)
-    made.append(copied(one))
-    for two in made:
+    copies.append(make_copy(one))
+    for two in copies:
         assert type(two) is type(one)
         assert not hasattr(two, "model")
         assert callbacks.CallbackList(two).per_batch == callbacks.CallbackList(one).per_batch
@@ -758,11 +771,11 @@ def test_copies_leave_the_model_out(
         fit(fresh, two, epochs=2)
         if name != "History":
             assert two.model is fresh
-    assert vars(copied(one)).keys() == vars(one).keys() - {"model"}
+    assert vars(make_copy(one)).keys() == vars(one).keys() - {"model"}
     assert one.model is net
 
 
-def test_a_copied_checkpoint_of_batches_saves_its_own_model(tmp_path: Path) -> None:
+def test_a_copied_batch_level_checkpoint_saves_its_own_model(tmp_path: Path) -> None:
     one = callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}", save_freq=4)
     for two in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         net = model(seed=9)
@@ -773,7 +786,7 @@ def test_a_copied_checkpoint_of_batches_saves_its_own_model(tmp_path: Path) -> N
         (tmp_path / "1-4").unlink()
 
 
-def test_a_copied_history_holds_its_lists(tmp_path: Path) -> None:
+def test_a_copied_history_has_lists_of_its_own(tmp_path: Path) -> None:
     history = fit(model(metrics=["mae"]), epochs=4, validation_split=0.5, validation_freq=2)
     for two in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
         assert (two.epoch, two.history, two.epochs) == (
@@ -787,7 +800,7 @@ def test_a_copied_history_holds_its_lists(tmp_path: Path) -> None:
     assert len(pickle.dumps(history)) < 2000
 
 
-def test_csv_logger_goes_on_with_the_files_columns(tmp_path: Path) -> None:
+def test_csv_logger_appends_with_the_columns_of_the_file(tmp_path: Path) -> None:
     path, net = tmp_path / "log.csv", model()
     scheduler = callbacks.LearningRateScheduler(lambda epoch: 0.01)
     first = fit(net, scheduler, callbacks.CSVLogger(path), epochs=1).history
@@ -813,7 +826,7 @@ def test_csv_logger_goes_on_with_the_files_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_model_as_html() -> None:
+def test_the_html_of_a_model_shows_its_escaped_name_and_layers() -> None:
     net = model()
     net.name = "<b>"
     text = net._repr_html_()
@@ -823,7 +836,7 @@ def test_model_as_html() -> None:
     assert "?" in nnfast.Sequential([layers.Dense(2)])._repr_html_()
 
 
-def test_csv_logger_makes_a_file_that_can_be_read(tmp_path: Path) -> None:
+def test_numpy_reads_the_file_of_csv_logger(tmp_path: Path) -> None:
     history = fit(model(metrics=["mae"]), callbacks.CSVLogger(tmp_path / "log.csv"))
     table = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
     assert table["epoch"].tolist() == [0, 1, 2, 3]
@@ -831,14 +844,15 @@ def test_csv_logger_makes_a_file_that_can_be_read(tmp_path: Path) -> None:
     assert table["mae"].tolist() == history.history["mae"]
 
 
-def test_csv_logger_needs_the_beginning_of_training(tmp_path: Path) -> None:
+def test_csv_logger_requires_on_train_begin_before_on_epoch_end(tmp_path: Path) -> None:
     log = callbacks.CSVLogger(tmp_path / "log.csv")
     with pytest.raises(RuntimeError, match="on_train_begin must be called before on_epoch_end"):
         log.on_epoch_end(0, {"loss": 1.0})
 
 
-def test_epoch_callbacks_do_not_slow_the_batches() -> None:
-    """Some 20 µs of an epoch, and nothing of its batches: a loop over batches takes seconds."""
+def test_epoch_level_callbacks_do_not_slow_training() -> None:
+    """They cost about 20 µs per epoch and nothing per batch; a Python loop over these batches
+    would take seconds."""
     x, y = np.ones((40_000, 1), np.float32), np.ones((40_000, 1), np.float32)
     nnfast.set_seed(0)
     net = nnfast.Sequential([layers.Dense(1, input_dim=1)])
@@ -867,7 +881,7 @@ def test_epoch_callbacks_do_not_slow_the_batches() -> None:
         ),
     ],
 )
-def test_errors(make: Any, words: list[str]) -> None:
+def test_error_messages_name_the_argument_and_its_value(make: Any, words: list[str]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
@@ -876,7 +890,7 @@ def test_errors(make: Any, words: list[str]) -> None:
 # Files of weights
 
 
-def test_weights_files(tmp_path: Path) -> None:
+def test_load_weights_reads_files_of_weights_and_of_models(tmp_path: Path) -> None:
     net = model()
     fit(net)
     net.save_weights(tmp_path / "w")
@@ -889,7 +903,7 @@ def test_weights_files(tmp_path: Path) -> None:
         assert np.isfinite(fit(other).history["loss"]).all()
 
 
-def test_weights_files_that_do_not_fit(tmp_path: Path) -> None:
+def test_files_that_do_not_fit_the_model_leave_its_weights_unchanged(tmp_path: Path) -> None:
     net = model()
     net.save_weights(tmp_path / "w")
     deeper = nnfast.Sequential([layers.Dense(4, input_dim=3), layers.Dense(1), layers.Dense(1)])

@@ -1,8 +1,8 @@
-"""pytest plugin: scikit-learn's own tests of its MLP see the classes of nnfast instead.
+"""A pytest plugin that runs scikit-learn's own tests of its MLP on the classes of nnfast.
 
     pytest -p sklearn_plugin …/sklearn/neural_network/tests/test_mlp.py
 
-It must be loaded before that module, which keeps the classes in its parametrizations.
+Load it before that module, because the module's parametrizations refer to the classes.
 """
 
 import sklearn.neural_network

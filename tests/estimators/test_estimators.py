@@ -1,4 +1,4 @@
-"""The estimators against scikit-learn's MLP, and what goes beyond it."""
+"""Tests that compare the estimators with scikit-learn's MLP, and tests of nnfast's additions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest.importorskip("sklearn")
 import scipy.optimize
 import sklearn
 from scipy import sparse
-from sklearn import neural_network as theirs
+from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import (
@@ -50,8 +50,8 @@ from nnfast.optimizers import schedules
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 KINDS = ("MLPClassifier", "MLPRegressor")
-# scikit-learn 1.7 has sample weights and the Poisson loss.
-MODERN = "loss" in inspect.signature(theirs.MLPRegressor).parameters
+# Sample weights and the Poisson loss are new in scikit-learn 1.7.
+MODERN = "loss" in inspect.signature(neural_network.MLPRegressor).parameters
 N = 250
 
 
@@ -96,34 +96,34 @@ SOLVERS = [
 
 
 def both(kind: str, **params: Any) -> tuple[Any, Any]:
-    """Return scikit-learn's estimator and ours."""
-    return getattr(theirs, kind)(**params), getattr(nnfast, kind)(**params)
+    """Return scikit-learn's estimator and that of nnfast."""
+    return getattr(neural_network, kind)(**params), getattr(nnfast, kind)(**params)
 
 
 def fit_both(models: tuple[Any, Any], x: Any, y: Any, weight: Any = None) -> None:
-    """Fit scikit-learn's estimator and ours."""
+    """Fit scikit-learn's estimator and that of nnfast."""
     for model in models:
         model.fit(x, y, *(() if weight is None else (weight,)))
 
 
-# ---- the same as scikit-learn's ------------------------------------------------------------------
+# ---- results equal to scikit-learn's -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_constructor_begins_with_scikit_learns_parameters(kind):
-    theirs_, ours = (
+def test_the_constructor_starts_with_the_parameters_of_scikit_learn(kind):
+    expected, found = (
         list(inspect.signature(getattr(module, kind)).parameters.values())
-        for module in (theirs, nnfast)
+        for module in (neural_network, nnfast)
     )
     if not MODERN and kind == "MLPRegressor":
-        assert ours.pop(0).name == "loss"
-    seen = [(p.name, p.default, p.kind) for p in ours[: len(theirs_)]]
-    assert seen == [(p.name, p.default, p.kind) for p in theirs_]
+        assert found.pop(0).name == "loss"
+    seen = [(p.name, p.default, p.kind) for p in found[: len(expected)]]
+    assert seen == [(p.name, p.default, p.kind) for p in expected]
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("data", COMPARED)
-def test_loss_curves_are_scikit_learns(data, activation):
+def test_loss_curves_equal_those_of_scikit_learn(data, activation):
     kind, x, y, params = DATA[data]
     for solver in SOLVERS:
         for weight in (None, WEIGHTS)[: 1 + MODERN]:
@@ -147,7 +147,7 @@ def test_loss_curves_are_scikit_learns(data, activation):
 
 @pytest.mark.parametrize("data", COMPARED)
 @pytest.mark.parametrize("weighted", [False, True][: 1 + MODERN])
-def test_a_long_run_stays_with_scikit_learn(data, weighted):
+def test_weights_equal_those_of_scikit_learn_after_a_long_run(data, weighted):
     kind, x, y, params = DATA[data]
     a, b = both(kind, shuffle=False, random_state=0, max_iter=80, early_stopping=True, **params)
     weight = WEIGHTS if weighted else None
@@ -161,7 +161,7 @@ def test_a_long_run_stays_with_scikit_learn(data, weighted):
 
 
 @pytest.mark.parametrize("activation", ["relu", "logistic"])
-def test_a_network_without_hidden_layers_is_linear(activation):
+def test_networks_without_hidden_layers_train_like_those_of_scikit_learn(activation):
     for kind, x, y, params in (DATA[name] for name in COMPARED):
         models = both(
             kind, hidden_layer_sizes=(), activation=activation, shuffle=False, random_state=0,
@@ -171,10 +171,10 @@ def test_a_network_without_hidden_layers_is_linear(activation):
         np.testing.assert_allclose(models[1].loss_curve_, models[0].loss_curve_, atol=1e-8)
 
 
-def test_badly_scaled_data_have_scikit_learns_losses():
-    """Probabilities are clipped, so that a row's loss is limited."""
+def test_losses_of_badly_scaled_data_equal_those_of_scikit_learn():
+    """Both clip probabilities, which bounds the loss of a row."""
     x, y = load_iris(return_X_y=True)
-    # Near 1 the probabilities of scikit-learn are rounded before their logarithm is taken.
+    # scikit-learn rounds probabilities near 1 before it takes their logarithm.
     for labels, tolerance in ((y, 1e-8), (y == 1, 1e-3)):
         a, b = both("MLPClassifier", shuffle=False, random_state=0, max_iter=10)
         a.fit(1000 * x, labels)
@@ -183,8 +183,8 @@ def test_badly_scaled_data_have_scikit_learns_losses():
         np.testing.assert_allclose(b.loss_curve_, a.loss_curve_, rtol=tolerance)
 
 
-def first_of_lbfgs(estimator, x, y, weight, monkeypatch):
-    """Return θ, loss and gradient of the first evaluation."""
+def first_lbfgs_evaluation(estimator, x, y, weight, monkeypatch):
+    """Return the parameters, the loss and the gradient at the first evaluation."""
     seen = []
 
     def minimize(function, start, *_, args=(), **__):
@@ -201,11 +201,11 @@ def first_of_lbfgs(estimator, x, y, weight, monkeypatch):
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("data", COMPARED)
-def test_lbfgs_begins_where_scikit_learns_does(data, activation, monkeypatch):
+def test_lbfgs_starts_with_the_loss_and_gradient_of_scikit_learn(data, activation, monkeypatch):
     kind, x, y, params = DATA[data]
     for weight in (None, WEIGHTS)[: 1 + MODERN]:
         firsts = [
-            first_of_lbfgs(estimator, x, y, weight, monkeypatch)
+            first_lbfgs_evaluation(estimator, x, y, weight, monkeypatch)
             for estimator in both(
                 kind, solver="lbfgs", activation=activation, alpha=0.3, random_state=1, **params
             )
@@ -215,7 +215,7 @@ def test_lbfgs_begins_where_scikit_learns_does(data, activation, monkeypatch):
 
 
 @pytest.mark.parametrize("data", COMPARED)
-def test_lbfgs_ends_where_scikit_learns_does(data):
+def test_lbfgs_converges_to_the_loss_of_scikit_learn(data):
     kind, x, y, params = DATA[data]
     a, b = both(
         kind, solver="lbfgs", alpha=3.0, tol=1e-6, random_state=2, max_iter=2000,
@@ -227,11 +227,11 @@ def test_lbfgs_ends_where_scikit_learns_does(data):
     assert not hasattr(b, "partial_fit")
 
 
-def test_shuffled_scores_agree_within_noise():
+def test_scores_with_shuffling_agree_with_scikit_learn_within_noise():
     x, y = load_digits(return_X_y=True)
     x = x / 16
     scores = []
-    for module in (theirs, nnfast):
+    for module in (neural_network, nnfast):
         scores.append(
             [
                 module.MLPClassifier(20, max_iter=15, random_state=seed)
@@ -245,7 +245,7 @@ def test_shuffled_scores_agree_within_noise():
     assert abs(a.mean() - b.mean()) < 4 * error
 
 
-def test_validation_of_parameters_names_them():
+def test_error_messages_name_the_invalid_parameter():
     x, y = load_iris(return_X_y=True)
     for name, value in {
         "hidden_layer_sizes": -1,
@@ -275,7 +275,7 @@ def test_validation_of_parameters_names_them():
 # ---- state ---------------------------------------------------------------------------------------
 
 
-def test_coefs_are_the_networks_own_memory():
+def test_writing_to_coefs_changes_the_network():
     kind, x, y, _ = DATA["several outputs"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=(4, 5), max_iter=3, random_state=0).fit(x, y)
     before = model.predict(x)
@@ -290,12 +290,12 @@ def test_coefs_are_the_networks_own_memory():
     assert (model.coefs_[-1] != 0).any()
 
 
-def test_a_second_fit_leaves_the_arrays_of_the_first_alone():
+def test_a_second_fit_does_not_write_to_the_arrays_of_the_first():
     kind, x, y, _ = DATA["binary"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=5, max_iter=2, random_state=0).fit(x, y)
-    kept, copies = model.coefs_, [coef.copy() for coef in model.coefs_]
+    first, copies = model.coefs_, [coef.copy() for coef in model.coefs_]
     model.fit(x, y)
-    for a, b, c in zip(kept, copies, model.coefs_, strict=True):
+    for a, b, c in zip(first, copies, model.coefs_, strict=True):
         assert (a == b).all()
         assert (b == c).all()
         assert a is not c
@@ -307,7 +307,7 @@ def test_a_second_fit_leaves_the_arrays_of_the_first_alone():
     [{}, {"solver": "sgd"}, {"normalization": "batch", "dropout": 0.3}, {"optimizer": "nadam"}],
     ids=str,
 )
-def test_training_goes_on_after_a_round_trip(how, params):
+def test_copies_and_unpickled_estimators_continue_training_alike(how, params):
     kind, x, y, _ = DATA["multiclass"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=7, random_state=0, **params)
     for _ in range(3):
@@ -324,7 +324,7 @@ def test_training_goes_on_after_a_round_trip(how, params):
     assert clone(model).get_params() == model.get_params()
 
 
-def test_partial_fit_takes_a_new_penalty_and_keeps_its_moments():
+def test_partial_fit_applies_a_new_alpha_and_keeps_the_moments_of_adam():
     kind, x, y, _ = DATA["one output"]
     models = both(kind, hidden_layer_sizes=6, shuffle=False, random_state=0)
     for model in models:
@@ -336,7 +336,7 @@ def test_partial_fit_takes_a_new_penalty_and_keeps_its_moments():
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-def test_warm_starts_go_on_like_scikit_learns(solver):
+def test_warm_starts_continue_like_those_of_scikit_learn(solver):
     kind, x, y, _ = DATA["multiclass"]
     models = both(
         kind, solver=solver, hidden_layer_sizes=6, shuffle=False, random_state=0,
@@ -353,9 +353,9 @@ def test_warm_starts_go_on_like_scikit_learns(solver):
 
 @pytest.mark.parametrize("params", [{}, {"solver": "sgd"}, {"solver": "lbfgs"}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_sklearn(kind, params):
+def test_estimators_converted_from_scikit_learn_predict_and_train_alike(kind, params):
     _, x, y, _ = next(data for data in DATA.values() if data[0] == kind)
-    a = getattr(theirs, kind)(
+    a = getattr(neural_network, kind)(
         hidden_layer_sizes=8, max_iter=10, shuffle=False, random_state=0, **params
     ).fit(x, y)
     b = getattr(nnfast, kind).from_sklearn(a)
@@ -371,7 +371,7 @@ def test_from_sklearn(kind, params):
         getattr(nnfast, other).from_sklearn(a)
 
 
-def test_results_do_not_depend_on_threads():
+def test_results_do_not_depend_on_the_number_of_threads():
     kind, x, y, _ = DATA["multilabel"]
     found = []
     for threads in (1, 2, 3):
@@ -389,7 +389,7 @@ def test_results_do_not_depend_on_threads():
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_n_threads_is_the_estimators_own(solver):
+def test_n_threads_applies_to_one_estimator_only(solver):
     kind, x, y, _ = DATA["binary"]
     x, y = np.tile(x, (40, 1)), np.tile(y, 40)
     before, teams = nnfast.get_num_threads(), []
@@ -398,7 +398,7 @@ def test_n_threads_is_the_estimators_own(solver):
             hidden_layer_sizes=300, max_iter=1, n_threads=n_threads, batch_size=5000, solver=solver
         ).fit(x, y)
         engine = model._network.engine
-        teams.append(engine.team)  # of the epochs; L-BFGS has none
+        teams.append(engine.team)  # The threads that ran the epochs; 0 for L-BFGS.
         assert engine.n_threads == (n_threads or 0)
         model.set_params(n_threads=1).predict(x)
         assert engine.n_threads == 1
@@ -412,7 +412,7 @@ def test_n_threads_is_the_estimators_own(solver):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_sparse_rows_train_like_dense_ones(form, solver, dtype):
+def test_sparse_x_trains_exactly_like_dense_x(form, solver, dtype):
     for kind, x, y, params in DATA.values():
         x = np.where(np.abs(x) > 1, x, 0).astype(dtype)
         model = getattr(nnfast, kind)(
@@ -424,24 +424,26 @@ def test_sparse_rows_train_like_dense_ones(form, solver, dtype):
             early_stopping=solver == "adam",
             **params,
         )
-        dense, scarce = clone(model).fit(x, y, WEIGHTS), clone(model).fit(form(x), y, WEIGHTS)
-        assert scarce.loss_ == dense.loss_
-        assert (scarce.predict(form(x)) == dense.predict(x)).all()
+        on_dense = clone(model).fit(x, y, WEIGHTS)
+        on_sparse = clone(model).fit(form(x), y, WEIGHTS)
+        assert on_sparse.loss_ == on_dense.loss_
+        assert (on_sparse.predict(form(x)) == on_dense.predict(x)).all()
 
 
-def test_sparse_rows_of_any_layout():
+def test_predictions_do_not_depend_on_the_layout_of_sparse_x():
     kind, x, y, _ = DATA["multiclass"]
     x = np.where(np.abs(x) > 1, x, 0)
     model = getattr(nnfast, kind)(hidden_layer_sizes=6, max_iter=3, random_state=0).fit(x, y)
     expected = model.predict_proba(x)
     plain = sparse.csr_array(x)
-    twice = sparse.csr_array(
+    with_duplicates = sparse.csr_array(
         (np.repeat(plain.data / 2, 2), np.repeat(plain.indices, 2), 2 * plain.indptr), x.shape
     )
-    wide = sparse.csr_array(plain)
-    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    with_int64 = sparse.csr_array(plain)
+    with_int64.indices = with_int64.indices.astype(np.int64)
+    with_int64.indptr = with_int64.indptr.astype(np.int64)
     unsorted = plain[:, ::-1][:, ::-1]
-    for rows in (plain, twice, wide, unsorted):
+    for rows in (plain, with_duplicates, with_int64, unsorted):
         np.testing.assert_allclose(model.predict_proba(rows), expected, rtol=1e-12)
     counts = sparse.csr_array(np.abs(x).astype(np.int32))
     np.testing.assert_array_equal(
@@ -449,7 +451,7 @@ def test_sparse_rows_of_any_layout():
     )
 
 
-def test_the_engine_refuses_sparse_rows_that_point_elsewhere():
+def test_the_engine_refuses_sparse_rows_with_invalid_row_pointers():
     rows = sparse.csr_array(np.eye(3))
     for name, value in (
         ("indptr", [0, 1, 2]),
@@ -465,7 +467,7 @@ def test_the_engine_refuses_sparse_rows_that_point_elsewhere():
 
 
 def with_indices(rows, name, value, dtype=None):
-    """Return rows of which one index, or one start of a row, is another."""
+    """Return a copy of rows in which one entry of `indices` or `indptr` is replaced."""
     broken = rows.copy()
     changed = getattr(broken, name).astype(dtype or getattr(broken, name).dtype)
     changed[1] = value
@@ -481,13 +483,13 @@ def with_indices(rows, name, value, dtype=None):
         ("indices", -1, None),
         ("indices", 2**31 - 1, None),
         ("indices", -(2**31), None),
-        ("indices", 2**32, np.int64),  # 0 in 32 bits
-        ("indptr", 3, None),  # and 2 after it
+        ("indices", 2**32, np.int64),  # This is 0 when truncated to 32 bits.
+        ("indptr", 3, None),  # The next entry is 2, so the pointers decrease.
         ("indptr", -1, None),
         ("indptr", 2**32 + 1, np.int64),
     ],
 )
-def test_sparse_indices_outside_of_the_matrix_are_refused(form, name, value, dtype):
+def test_sparse_indices_outside_the_matrix_are_refused(form, name, value, dtype):
     rows, y = sparse.csr_array(np.eye(4)), np.arange(4.0)
     model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(rows, y)
     before = [coef.copy() for coef in model.coefs_]
@@ -501,22 +503,22 @@ def test_sparse_indices_outside_of_the_matrix_are_refused(form, name, value, dty
     ):
         model.set_params(warm_start=True)
         broken = with_indices(form(rows), name, value, dtype)
-        given = getattr(broken, name).copy()
+        unchanged = getattr(broken, name).copy()
         with pytest.raises(ValueError, match=r"ind(ex|ices|ptr)|sparse rows"):
             call(broken)
-        np.testing.assert_array_equal(getattr(broken, name), given)
+        np.testing.assert_array_equal(getattr(broken, name), unchanged)
     for coef, old in zip(model.coefs_, before, strict=True):
         np.testing.assert_array_equal(coef, old)
 
 
-def test_the_message_says_which_columns_came():
+def test_the_error_message_names_the_range_of_the_column_indices():
     broken = with_indices(sparse.csr_array(np.eye(4)), "indices", 7)
     with pytest.raises(ValueError, match=r"column indices must be from 0 to 3; .* from 0 to 7"):
         _engine.Data(broken)
 
 
-def test_indices_behind_the_last_row_are_no_matter():
-    """SciPy lets the arrays be longer than the rows are."""
+def test_column_indices_past_the_last_row_are_ignored():
+    """SciPy allows `indices` and `data` to be longer than the number of non-zeros."""
     longer = sparse.csr_array(np.eye(3))
     longer.indices, longer.data = np.r_[longer.indices, 99], np.r_[longer.data, 5.0]
     model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(np.eye(3), np.ones(3))
@@ -526,17 +528,18 @@ def test_indices_behind_the_last_row_are_no_matter():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_sparse_rows_are_never_written_out_as_a_whole():
+def test_sparse_x_is_never_converted_to_a_dense_matrix():
     program = (
         "import numpy as np, nnfast, warnings; warnings.simplefilter('ignore')\n"
         "from scipy import sparse\n"
         "n, features = 1500, 50000  # 600 MB as float64\n"
-        "place = np.random.default_rng(0).integers(0, features, 5 * n)\n"
-        "x = sparse.csr_array((np.ones(5 * n), place, np.arange(0, 5 * n + 1, 5)), (n, features))\n"
+        "columns = np.random.default_rng(0).integers(0, features, 5 * n)\n"
+        "starts = np.arange(0, 5 * n + 1, 5)\n"
+        "x = sparse.csr_array((np.ones(5 * n), columns, starts), (n, features))\n"
         "for solver in ('adam', 'lbfgs'):\n"
         "    m = nnfast.MLPClassifier(2, solver=solver, max_iter=1, batch_size=10)\n"
         "    m.fit(x, np.arange(n) % 2).predict(x)\n"
-        # not ru_maxrss, which begins with the parent's
+        # VmHWM instead of ru_maxrss, which starts at the parent's value
         "lines = open('/proc/self/status').read().splitlines()\n"
         "peak = next(line for line in lines if line.startswith('VmHWM'))\n"
         "print(int(peak.split()[1]) // 1024)\n"
@@ -547,7 +550,7 @@ def test_sparse_rows_are_never_written_out_as_a_whole():
     assert int(done.stdout) < 450
 
 
-def test_float32_stays_float32_and_names_are_kept():
+def test_float32_stays_float32_and_feature_names_are_remembered():
     pandas = pytest.importorskip("pandas")
     kind, x, y, _ = DATA["one output"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=5, max_iter=2).fit(x.astype(np.float32), y)
@@ -560,7 +563,7 @@ def test_float32_stays_float32_and_names_are_kept():
         named.predict(frame.rename(columns={"f0": "other"}))
 
 
-def test_polars_frames():
+def test_polars_frames_and_series_are_accepted():
     polars = pytest.importorskip("polars")
     kind, x, y, _ = DATA["multiclass"]
     frame = polars.DataFrame(x, schema=[f"f{i}" for i in range(12)])
@@ -572,7 +575,7 @@ def test_polars_frames():
     assert set(model.predict(frame)) <= {"a", "b", "c"}
 
 
-def test_rows_are_predicted_alike_wherever_they_are():
+def test_the_prediction_of_a_row_does_not_depend_on_the_other_rows():
     kind, x, y, _ = DATA["multiclass"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=(9, 7), max_iter=3).fit(x, y)
     whole = model.predict_proba(x)
@@ -580,10 +583,10 @@ def test_rows_are_predicted_alike_wherever_they_are():
         np.testing.assert_allclose(model.predict_proba(x[rows]), whole[rows], rtol=1e-13)
 
 
-# ---- in scikit-learn's tools ---------------------------------------------------------------------
+# ---- scikit-learn's tools ------------------------------------------------------------------------
 
 
-def test_scikit_learns_tools_take_it():
+def test_scikit_learns_tools_accept_the_classifier():
     kind, x, y, _ = DATA["binary"]
     model = getattr(nnfast, kind)(8, max_iter=100, learning_rate_init=0.01, random_state=0)
     piped = make_pipeline(StandardScaler(), model)
@@ -599,7 +602,7 @@ def test_scikit_learns_tools_take_it():
     assert "MLPClassifier" in fitted._repr_html_()
 
 
-def test_weights_are_routed():
+def test_metadata_routing_passes_sample_weights_on():
     kind, x, y, _ = DATA["binary"]
     with sklearn.config_context(enable_metadata_routing=True):
         model = getattr(nnfast, kind)(5, max_iter=3, random_state=0)
@@ -609,25 +612,25 @@ def test_weights_are_routed():
         assert search.best_estimator_.loss_ == plain.loss_
 
 
-def test_several_threads_may_predict():
+def test_several_threads_can_predict_at_the_same_time():
     kind, x, y, _ = DATA["multiclass"]
     model = getattr(nnfast, kind)(hidden_layer_sizes=(9, 7), max_iter=3).fit(x, y)
     whole, wrong = model.predict_proba(x), []
 
-    def look():
+    def predict():
         for _ in range(50):
             if (model.predict_proba(x) != whole).any():
                 wrong.append(1)
 
-    team = [threading.Thread(target=look) for _ in range(4)]
-    for thread in team:
+    threads = [threading.Thread(target=predict) for _ in range(4)]
+    for thread in threads:
         thread.start()
-    for thread in team:
+    for thread in threads:
         thread.join()
     assert not wrong
 
 
-# ---- beyond scikit-learn's -----------------------------------------------------------------------
+# ---- additions to scikit-learn's estimators ------------------------------------------------------
 
 
 def test_class_weight_multiplies_sample_weights():
@@ -651,7 +654,7 @@ def test_class_weight_multiplies_sample_weights():
 
 
 @pytest.mark.parametrize("loss", ["absolute_error", "huber", "log_cosh", "quantile"])
-def test_robust_losses_do_not_follow_outliers(loss):
+def test_robust_losses_are_less_sensitive_to_outliers_than_squared_error(loss):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (400, 1))
     y = 2 * x[:, 0]
@@ -663,7 +666,7 @@ def test_robust_losses_do_not_follow_outliers(loss):
     assert np.abs(np.delete(square.predict(x) - y, np.s_[::10])).mean() > 2
 
 
-def test_several_quantiles_at_once():
+def test_one_model_predicts_several_quantiles():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(2000, 1))
     y = (1 + x[:, 0]) * rng.standard_normal(2000)
@@ -680,7 +683,7 @@ def test_several_quantiles_at_once():
         clone(model).set_params(quantile=[0.5, 1.5]).fit(x, y)
 
 
-def test_layers_take_activations_dropout_and_normalization():
+def test_activations_dropout_and_normalization_can_be_chosen_per_layer():
     kind, x, y, _ = DATA["multiclass"]
     for params in (
         {"activation": ["gelu", "tanh"]},
@@ -698,19 +701,19 @@ def test_layers_take_activations_dropout_and_normalization():
         assert (again.predict_proba(x) == model.predict_proba(x)).all()
 
 
-def test_label_smoothing_makes_less_sure():
+def test_label_smoothing_lowers_the_confidence_of_predictions():
     kind, x, y, _ = DATA["multiclass"]
-    sure, smooth = (
+    plain, smooth = (
         getattr(nnfast, kind)(
             hidden_layer_sizes=50, max_iter=300, random_state=0, label_smoothing=s
         ).fit(x, y)
         for s in (0.0, 0.3)
     )
-    top = [model.predict_proba(x).max(axis=1).mean() for model in (sure, smooth)]
+    top = [model.predict_proba(x).max(axis=1).mean() for model in (plain, smooth)]
     assert top[1] < top[0] - 0.05
 
 
-def test_optimizers_schedules_and_decay():
+def test_estimators_train_with_any_optimizer_and_leave_it_unchanged():
     kind, x, y, _ = DATA["multiclass"]
     chosen = (
         "lion",
@@ -738,7 +741,7 @@ def test_optimizers_schedules_and_decay():
     assert plain == adam
 
 
-def test_validation_data_of_the_callers():
+def test_user_supplied_validation_data_are_used_for_curves_and_early_stopping():
     kind, x, y, _ = DATA["multiclass"]
 
     def build(**params):
@@ -757,10 +760,10 @@ def test_validation_data_of_the_callers():
     assert stopped.t_ == 200 * stopped.n_iter_
     best = stopped.score(x[200:], y[200:], weight)
     assert stopped.best_validation_score_ == pytest.approx(best, rel=1e-12)
-    scarce = build(early_stopping=True).fit(
+    on_sparse = build(early_stopping=True).fit(
         x[:200], y[:200], X_val=sparse.csr_matrix(x[200:]), y_val=y[200:]
     )
-    assert scarce.validation_loss_curve_[0] > 0
+    assert on_sparse.validation_loss_curve_[0] > 0
     with pytest.raises(ValueError, match="X_val needs y_val"):
         build().fit(x, y, X_val=x)
     with pytest.raises(ValueError, match="need X_val"):
@@ -769,7 +772,7 @@ def test_validation_data_of_the_callers():
         build().fit(x, y, X_val=x[:, :3], y_val=y)
 
 
-def test_callbacks_are_called_once_an_epoch():
+def test_callbacks_are_called_once_per_epoch():
     kind, x, y, _ = DATA["multiclass"]
     logs: list[Any] = []
     log = callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: logs.append((epoch, values)))
@@ -787,13 +790,13 @@ def test_callbacks_are_called_once_an_epoch():
     assert [values["loss"] for _, values in logs] == model.loss_curve_
     proba = model.predict_proba(x[150:])[np.arange(100), y[150:]]
     assert -np.log(proba).mean() == pytest.approx(min(model.validation_loss_curve_), rel=1e-9)
-    each = callbacks.LambdaCallback(on_train_batch_end=lambda batch, values: None)
+    batch_level = callbacks.LambdaCallback(on_train_batch_end=lambda batch, values: None)
     with pytest.raises(ValueError, match="callbacks of estimators"):
-        getattr(nnfast, kind)(callbacks=[each]).fit(x, y)
+        getattr(nnfast, kind)(callbacks=[batch_level]).fit(x, y)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_ctrl_c_keeps_the_model(solver, monkeypatch):
+def test_an_interrupted_fit_returns_a_usable_model(solver, monkeypatch):
     kind, x, y, _ = DATA["multiclass"]
     calls = []
     where, name = (Steps, "take") if solver == "adam" else (lbfgs, "loss_and_gradient")
@@ -813,23 +816,23 @@ def test_ctrl_c_keeps_the_model(solver, monkeypatch):
     assert 1 <= model.n_iter_ <= 4
     proba = model.predict_proba(x)
     assert np.isfinite(proba).all()
-    if solver == "lbfgs":  # the loss is that of the parameters
+    if solver == "lbfgs":  # The reported loss belongs to the returned weights.
         loss = -np.log(proba[np.arange(len(x)), np.searchsorted(model.classes_, y)]).mean()
         penalty = 0.5 * model.alpha * sum((w**2).sum() for w in model.coefs_) / len(x)
         assert model.loss_ == pytest.approx(loss + penalty, rel=1e-6)
 
 
-def test_a_loss_that_is_not_finite_is_told_of():
+def test_a_non_finite_loss_raises_a_convergence_warning():
     kind, x, y, _ = DATA["one output"]
-    wild = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
+    diverging = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
     with (
         pytest.warns(ConvergenceWarning, match="the loss is not finite"),
         pytest.raises(ValueError, match="non-finite parameter weights"),
     ):
-        getattr(nnfast, kind)(**wild).fit(x, y)
+        getattr(nnfast, kind)(**diverging).fit(x, y)
 
 
-def test_warnings_name_the_users_line():
+def test_warnings_point_to_the_users_code():
     kind, x, y, _ = DATA["binary"]
     for params in ({"max_iter": 2}, {"max_iter": 2, "solver": "lbfgs"}):
         with warnings.catch_warnings(record=True) as seen:
@@ -864,7 +867,7 @@ def test_docstring_examples(name):
     assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0
 
 
-def test_the_code_of_the_documentation_runs(capsys):
+def test_the_example_of_the_estimators_page_runs(capsys):
     text = (Path(__file__).parents[2] / "docs/estimators.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     exec(compile(code, "estimators.md", "exec"), {})

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests: its checks of estimators, and those of its MLP with our classes."""
+"""scikit-learn's estimator checks, and its tests of MLPs, run on the estimators of nnfast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import nnfast
 from nnfast import MLPClassifier, MLPRegressor
 
 TESTS = Path(__file__).parent
-# Where the package under test is, which need not be this checkout.
+# The folder of the package under test: this checkout or an installed copy.
 PACKAGE = str(Path(nnfast.__file__).parents[1])
 
 FORMS = [
@@ -36,18 +36,18 @@ FORMS = [
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(FORMS)
-def test_every_check_passes(estimator, check):
+def test_scikit_learns_estimator_checks_pass(estimator, check):
     check(estimator)
 
 
-def test_its_tests_pass_with_our_classes(tmp_path):
-    own = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
-    if not own.is_file():
+def test_scikit_learns_mlp_tests_pass_on_nnfast(tmp_path):
+    mlp_tests = Path(sklearn.__file__).parent / "neural_network/tests/test_mlp.py"
+    if not mlp_tests.is_file():
         pytest.skip("scikit-learn is installed without its tests")
     paths = [str(TESTS), PACKAGE, os.environ.get("PYTHONPATH", "")]
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "sklearn_plugin", "-p", "no:cacheprovider"),
-        *("--rootdir", str(tmp_path), "-c", os.devnull, str(own)),
+        *("--rootdir", str(tmp_path), "-c", os.devnull, str(mlp_tests)),
     ]
     done = subprocess.run(
         command,
@@ -65,8 +65,8 @@ def test_its_tests_pass_with_our_classes(tmp_path):
     assert "failed" not in done.stdout
 
 
-def test_the_plugin_replaces_the_classes_of_its_tests(tmp_path):
-    """A test that looks at the classes as scikit-learn's tests import them."""
+def test_the_plugin_replaces_the_classes_that_scikit_learns_tests_import(tmp_path):
+    """A small test module checks which classes the import gives it."""
     program = tmp_path / "test_seen.py"
     program.write_text(
         "import pytest\n"

@@ -1,4 +1,4 @@
-"""How the estimators train: their callbacks, warm starts after other parameters, explosions."""
+"""Tests of the training of estimators: callbacks, warm starts with new parameters, divergence."""
 
 from __future__ import annotations
 
@@ -87,17 +87,17 @@ def early_stopping(kind: str, folder: Path) -> None:
 
 
 def history(kind: str, folder: Path) -> None:
-    own, y = callbacks.History(), TARGETS[kind]
-    one = make(kind, callbacks=[own], early_stopping=True).fit(X, y, X_val=X, y_val=y)
-    assert own.epoch == [0, 1, 2, 3]
-    assert own.history == {
+    log, y = callbacks.History(), TARGETS[kind]
+    one = make(kind, callbacks=[log], early_stopping=True).fit(X, y, X_val=X, y_val=y)
+    assert log.epoch == [0, 1, 2, 3]
+    assert log.history == {
         "loss": one.loss_curve_,
         "val_loss": one.validation_loss_curve_,
         "val_score": one.validation_scores_,
     }
     one.set_params(warm_start=True, early_stopping=False, max_iter=2).fit(X, y)
-    assert own.epochs["loss"] == own.epoch == [0, 1, 2, 3, 0, 1]
-    assert own.epochs["val_loss"] == [0, 1, 2, 3]
+    assert log.epochs["loss"] == log.epoch == [0, 1, 2, 3, 0, 1]
+    assert log.epochs["val_loss"] == [0, 1, 2, 3]
 
 
 def csv_logger(kind: str, folder: Path) -> None:
@@ -110,28 +110,29 @@ def csv_logger(kind: str, folder: Path) -> None:
 
 def scheduler(kind: str, folder: Path) -> None:
     halve = callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch < 2 else 0.0)
-    own = callbacks.History()
+    log = callbacks.History()
     for solver in ("adam", "sgd"):
         params = {"solver": solver, "momentum": 0.0}
-        one = make(kind, callbacks=[halve, own], **params).fit(X, TARGETS[kind])
+        one = make(kind, callbacks=[halve, log], **params).fit(X, TARGETS[kind])
         assert_same_weights(one, make(kind, max_iter=2, **params).fit(X, TARGETS[kind]))
-    assert own.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0] * 2
+    assert log.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0] * 2
 
 
 def plateau(kind: str, folder: Path) -> None:
     reduce = callbacks.ReduceLROnPlateau("loss", factor=0.0, patience=1, min_delta=1e9)
-    own = callbacks.History()
-    one = make(kind, callbacks=[reduce, own]).fit(X, TARGETS[kind])
-    assert own.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0]
+    log = callbacks.History()
+    one = make(kind, callbacks=[reduce, log]).fit(X, TARGETS[kind])
+    assert log.history["learning_rate"] == [0.01, 0.01, 0.0, 0.0]
     assert_same_weights(one, make(kind, max_iter=2).fit(X, TARGETS[kind]))
 
 
 def on_nan(kind: str, folder: Path) -> None:
-    """A printed line instead of the warning; the error for the weights is scikit-learn's."""
+    """The callback prints a line instead of the warning; the error about the weights is raised as
+    in scikit-learn."""
     if kind == "MLPClassifier":
-        wild = {"optimizer": optimizers.SGD(1e300), "alpha": 1.0}
+        diverging = {"optimizer": optimizers.SGD(1e300), "alpha": 1.0}
     else:
-        wild = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
+        diverging = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
     seen: list[Any] = []
     log = callbacks.LambdaCallback(
         on_divergence=lambda batch, logs: seen.append(("divergence", batch, logs)),
@@ -141,7 +142,7 @@ def on_nan(kind: str, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         warnings.simplefilter("error", RuntimeWarning)
-        one = make(kind, callbacks=[log, callbacks.TerminateOnNaN()], max_iter=99, **wild)
+        one = make(kind, callbacks=[log, callbacks.TerminateOnNaN()], max_iter=99, **diverging)
         with pytest.raises(ValueError, match="non-finite parameter weights"):
             one.fit(X, TARGETS[kind])
     what, batch, logs = seen[-2]
@@ -153,32 +154,32 @@ def on_nan(kind: str, folder: Path) -> None:
     assert all(math.isfinite(logs["loss"]) for _, _, logs in seen[:-2])
     strict = callbacks.TerminateOnNaN(raise_error=True)
     with pytest.raises(RuntimeError, match=f"NaN or Inf loss encountered at batch {batch}"):
-        make(kind, callbacks=strict, max_iter=99, **wild).fit(X, TARGETS[kind])
+        make(kind, callbacks=strict, max_iter=99, **diverging).fit(X, TARGETS[kind])
 
 
 def functions(kind: str, folder: Path) -> None:
     seen: list[Any] = []
     names = ("on_train_begin", "on_train_end", "on_test_begin", "on_test_end")
-    say = callbacks.LambdaCallback(
+    record = callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: seen.append(f"begin {epoch}"),
         on_epoch_end=lambda epoch, logs: seen.append(f"end {epoch} {sorted(logs)}"),
         **{n: lambda logs, n=n: seen.append(f"{n[3:]} {sorted(logs)}") for n in names},
     )
-    one = make(kind, callbacks=say, max_iter=2, early_stopping=True).fit(X, TARGETS[kind])
+    one = make(kind, callbacks=record, max_iter=2, early_stopping=True).fit(X, TARGETS[kind])
     assert seen == [
         "train_begin []",
         *("begin 0", "test_begin []", "test_end ['score']", "end 0 ['loss', 'val_score']"),
         *("begin 1", "test_begin []", "test_end ['score']", "end 1 ['loss', 'val_score']"),
         "train_end ['loss', 'val_score']",
     ]
-    assert say.params == {"verbose": 0, "epochs": 2, "steps": 3}
+    assert record.params == {"verbose": 0, "epochs": 2, "steps": 3}
     seen.clear()
     one.set_params(early_stopping=False).partial_fit(X, TARGETS[kind])
     assert seen == ["train_begin []", "begin 0", "end 0 ['loss']", "train_end ['loss']"]
-    assert say.params["epochs"] == 1
+    assert record.params["epochs"] == 1
 
 
-EVERY = {
+CHECKS = {
     "ModelCheckpoint": checkpoint,
     "EarlyStopping": early_stopping,
     "History": history,
@@ -192,12 +193,12 @@ EVERY = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", sorted({*callbacks.__all__} - {"Callback", "CallbackList"}))
-def test_every_callback_works(name: str, kind: str, tmp_path: Path) -> None:
-    EVERY[name](kind, tmp_path)
+def test_every_callback_works_with_estimators(name: str, kind: str, tmp_path: Path) -> None:
+    CHECKS[name](kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_of_weights_is_for_predictions(kind: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_weights_alone_predicts_and_is_smaller(kind: str, tmp_path: Path) -> None:
     save = callbacks.ModelCheckpoint(tmp_path / "m{epoch}", save_weights_only=True)
     best = callbacks.ModelCheckpoint(
         tmp_path / "best", "val_score", save_best_only=True, save_weights_only=True
@@ -214,7 +215,7 @@ def test_a_checkpoint_of_weights_is_for_predictions(kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
-def test_best_weights_are_all_weights(normalization: str) -> None:
+def test_restored_weights_include_those_of_normalization_layers(normalization: str) -> None:
     y = TARGETS["MLPRegressor"]
     stop = callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
     one = make(
@@ -288,7 +289,7 @@ def test_best_weights_are_all_weights(normalization: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_callbacks_that_cannot_work_are_refused_before_training(
+def test_unsupported_callbacks_are_refused_before_training(
     kind: str, params: dict[str, Any], error: type[Exception], words: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -301,7 +302,7 @@ def test_callbacks_that_cannot_work_are_refused_before_training(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_estimators_that_had_callbacks_are_copied(kind: str, tmp_path: Path) -> None:
+def test_copies_of_estimators_have_their_own_callbacks(kind: str, tmp_path: Path) -> None:
     y = TARGETS[kind]
     used = [
         callbacks.History(),
@@ -327,11 +328,11 @@ def test_estimators_that_had_callbacks_are_copied(kind: str, tmp_path: Path) -> 
     assert search.fit(X, y).best_estimator_.n_iter_ == 4
 
 
-# ---- scores that are not numbers -----------------------------------------------------------------
+# ---- scores that are NaN -------------------------------------------------------------------------
 
 
 class Scripted(nnfast.MLPRegressor):
-    """Has the scores that it is told."""
+    """A regressor whose validation scores are given by `script`."""
 
     script: tuple[float, ...] = ()
 
@@ -360,14 +361,14 @@ def test_a_score_of_nan_is_no_improvement(
     two = Scripted(**params, early_stopping=True, n_iter_no_change=99)
     two.script = (0.1, 0.2, 0.3, 0.4, 0.5)
     two.set_params(max_iter=1 if best is None else best + 1).fit(X, TARGETS["MLPRegressor"])
-    if best is None:  # what it began with
+    if best is None:  # The weights are still the initial ones.
         assert np.abs(one.coefs_[0]).max() <= np.sqrt(6 / 7)
         assert (one.coefs_[0] != two.coefs_[0]).any()
     else:
         assert_same_weights(one, two)
 
 
-# ---- other parameters at a warm start ------------------------------------------------------------
+# ---- warm starts with new parameters -------------------------------------------------------------
 
 NORMALIZATIONS = (None, "batch", "layer")
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -381,16 +382,18 @@ SOLVERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("first", "second"), [*itertools.permutations(SOLVERS, 2)])
-def test_another_solver_goes_on_from_the_weights(first: str, second: str, kind: str) -> None:
-    """As one that has these weights and has not been trained before."""
+def test_a_warm_start_with_another_solver_keeps_only_the_weights(
+    first: str, second: str, kind: str
+) -> None:
+    """It trains like an estimator with the same weights that was not trained before."""
     y = TARGETS[kind]
     defaults = {"learning_rate": "constant", "optimizer": None}
     one = make(kind, warm_start=True, alpha=0.3, **SOLVERS[first]).fit(X, y)
     other = make(kind, warm_start=True, alpha=0.3, max_iter=1, **SOLVERS[second]).fit(X, y)
-    for view, given in zip(
+    for view, weights in zip(
         other.coefs_ + other.intercepts_, one.coefs_ + one.intercepts_, strict=True
     ):
-        view[...] = given
+        view[...] = weights
     one.set_params(**(defaults | SOLVERS[second]), max_iter=3).fit(X, y)
     other.set_params(max_iter=3).fit(X, y)
     assert_same_weights(one, other)
@@ -402,7 +405,9 @@ def test_another_solver_goes_on_from_the_weights(first: str, second: str, kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("first", "second"), [*itertools.permutations(SOLVERS, 2)])
-def test_partial_fit_with_another_solver(first: str, second: str, kind: str) -> None:
+def test_partial_fit_with_another_solver_takes_one_epoch_with_it(
+    first: str, second: str, kind: str
+) -> None:
     y = TARGETS[kind]
     one = make(kind, warm_start=True, **SOLVERS[first]).fit(X, y)
     two = copy.deepcopy(one)
@@ -412,19 +417,19 @@ def test_partial_fit_with_another_solver(first: str, second: str, kind: str) -> 
         return
     one.set_params(**params).partial_fit(X, y)
     same_kind = {first, second} == {"sgd", "adaptive"}
-    if same_kind:  # the optimizer is the same, and goes on
+    if same_kind:  # The optimizer stays the same and keeps its state.
         two.partial_fit(X, y)
     else:
         two.set_params(**params, max_iter=1).fit(X, y)
     assert_same_weights(one, two)
-    # And it goes on with that one.
+    # The next call continues with the new optimizer's state.
     state = one._network.engine.iterations
     one.partial_fit(X, y)
     assert one._network.engine.iterations == state + 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_early_stopping_on_and_off(kind: str) -> None:
+def test_early_stopping_can_be_switched_on_and_off_between_fits(kind: str) -> None:
     y = TARGETS[kind]
     one = make(kind, warm_start=True).fit(X, y)
     assert (one.validation_scores_, one.best_validation_score_) == (None, None)
@@ -442,8 +447,8 @@ def test_early_stopping_on_and_off(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_best_weights_are_of_the_present_run(kind: str) -> None:
-    """Those of an earlier one do not come back after another solver."""
+def test_the_best_weights_are_those_of_the_current_fit(kind: str) -> None:
+    """The best weights of an earlier fit are not restored after a fit by another solver."""
     y = TARGETS[kind]
     one = make(kind, warm_start=True, early_stopping=True, learning_rate_init=1e-9).fit(X, y)
     before = one.coefs_[0].copy()
@@ -459,10 +464,10 @@ def test_the_best_weights_are_of_the_present_run(kind: str) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [*itertools.permutations([None, "batch", "layer"], 2)]
 )
-def test_another_normalization(
+def test_a_warm_start_with_another_normalization_keeps_the_weights_of_the_layers(
     first: str | None, second: str | None, early: bool, kind: str
 ) -> None:
-    """It starts from its initial weights, the layers from those that they have."""
+    """The normalization itself starts from its initial weights."""
     y = TARGETS[kind]
     one = make(
         kind, warm_start=True, normalization=first, early_stopping=early, learning_rate_init=1e-9
@@ -480,14 +485,14 @@ def test_another_normalization(
     assert np.isfinite(two.predict(X)).all()
 
 
-def test_another_loss_has_its_own_outputs() -> None:
+def test_a_warm_start_with_another_loss_uses_its_output_activation() -> None:
     counts = RNG.poisson(2.0, len(X)).astype(float)
     one = make("MLPRegressor", warm_start=True).fit(X, counts)
     other = make("MLPRegressor", loss="poisson", warm_start=True, max_iter=1).fit(X, counts)
-    for view, given in zip(
+    for view, weights in zip(
         other.coefs_ + other.intercepts_, one.coefs_ + one.intercepts_, strict=True
     ):
-        view[...] = given
+        view[...] = weights
     one.set_params(loss="poisson").fit(X, counts)
     other.set_params(max_iter=4).fit(X, counts)
     assert (one.out_activation_, other.out_activation_) == ("exp", "exp")
@@ -495,7 +500,7 @@ def test_another_loss_has_its_own_outputs() -> None:
     assert (one.predict(X) > 0).all()
 
 
-def test_what_is_saved_after_another_solver_goes_on(tmp_path: Path) -> None:
+def test_a_model_saved_after_a_change_of_solver_continues_alike(tmp_path: Path) -> None:
     y = TARGETS["MLPRegressor"]
     one = make("MLPRegressor", warm_start=True).fit(X, y)
     one.set_params(solver="lbfgs").fit(X, y)
@@ -512,17 +517,17 @@ def test_what_is_saved_after_another_solver_goes_on(tmp_path: Path) -> None:
         one.save(tmp_path / "n")
 
 
-# ---- explosions ----------------------------------------------------------------------------------
+# ---- divergence ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_explosions_are_told_of_by_us_alone(
+def test_divergence_causes_no_warnings_of_numpy(
     kind: str, solver: str, early: bool, dtype: str
 ) -> None:
-    """NumPy says nothing of what overflows meanwhile."""
+    """Overflows during training cause no RuntimeWarning."""
     sizes = [1.0, 1e15] if dtype == "float32" else [1.0, 1e60, 1e150]
     losses = ("squared_error", "huber", "quantile", "log_cosh", "poisson")
     cases = [{"loss": loss} for loss in losses] if kind == "MLPRegressor" else [{}]
@@ -533,15 +538,15 @@ def test_explosions_are_told_of_by_us_alone(
         one = make(kind, solver=solver, early_stopping=early, learning_rate_init=rate, **case)
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            # scikit-learn's error, where the weights are not finite in the end
+            # As in scikit-learn, non-finite weights at the end are an error.
             with contextlib.suppress(ValueError):
                 one.fit(x, y, X_val=x[:40], y_val=y[:40])
             assert one.n_iter_ >= (solver != "lbfgs")
             one.predict(x)
 
 
-def test_scores_of_an_explosion() -> None:
-    """R² of outputs whose squares are infinite is -inf, without a word."""
+def test_scores_of_diverged_outputs_are_minus_infinity() -> None:
+    """R² is -inf where the squares of the outputs overflow, and no warning is raised."""
     one = make("MLPRegressor", early_stopping=True, max_iter=1).fit(X, TARGETS["MLPRegressor"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -620,7 +625,7 @@ def test_class_weights_are_checked(weight: Any, error: type[Exception]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_may_be_arrays(kind: str, tmp_path: Path) -> None:
-    """Or of NumPy's types: the result is that of lists."""
+    """Arrays and NumPy scalars give the same result as lists and Python numbers."""
     y = TARGETS[kind]
     lists = {
         "hidden_layer_sizes": [4, 3],

@@ -1,4 +1,7 @@
-"""Metrics in `compile` and by themselves. Their values against Keras: keras_tools_programs."""
+"""Tests of metrics, in `compile` and standalone.
+
+tests/keras_tools_programs.py compares their values with those of Keras.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,19 @@ WEIGHT = rng.uniform(0, 2, 60)
 
 def model(loss: Any = "mse", n_out: int = 1, activation: str = "sigmoid", **keywords: Any) -> Any:
     nnfast.set_seed(0)
-    made = nnfast.Sequential([layers.Dense(n_out, activation=activation, input_dim=4)])
-    made.compile("sgd", loss, **keywords)
-    return made
+    net = nnfast.Sequential([layers.Dense(n_out, activation=activation, input_dim=4)])
+    net.compile("sgd", loss, **keywords)
+    return net
 
 
-def made(key: str) -> tuple[Any, tuple[Any, Any, Any]]:
+def metric_and_data(key: str) -> tuple[Any, tuple[Any, Any, Any]]:
     name, kind, keywords = keras_tools_programs.METRICS[key]
     return getattr(metrics, name)(**keywords), keras_tools_programs.metric_data(kind)
 
 
 @pytest.mark.parametrize("key", keras_tools_programs.METRICS)
-def test_running_value_is_that_of_all_rows(key: str) -> None:
-    metric, (y, p, w) = made(key)
+def test_the_value_over_batches_equals_that_over_all_rows(key: str) -> None:
+    metric, (y, p, w) = metric_and_data(key)
     for weight in (None, w.astype(np.float64)):
         metric.reset_state()
         for rows in np.array_split(np.arange(len(y)), 4):
@@ -49,18 +52,18 @@ def test_running_value_is_that_of_all_rows(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", keras_tools_programs.METRICS)
-def test_weights_are_repetitions(key: str) -> None:
-    metric, (y, p, _) = made(key)
+def test_a_sample_weight_counts_like_repetitions_of_its_row(key: str) -> None:
+    metric, (y, p, _) = metric_and_data(key)
     if "adjusted" in key:
-        pytest.skip("counts targets, not weights, as Keras does")
+        pytest.skip("the adjusted R² counts targets instead of weights, as in Keras")
     repeats = np.arange(len(y)) % 3
     expected = metric(np.repeat(y, repeats, axis=0), np.repeat(p, repeats, axis=0))
     assert metric(y, p, repeats.astype(np.float64)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("key", keras_tools_programs.METRICS)
-def test_descriptions(key: str) -> None:
-    metric, _ = made(key)
+def test_metrics_survive_serialization(key: str) -> None:
+    metric, _ = metric_and_data(key)
     description = {"class_name": type(metric).__name__, "config": metric.get_config()}
     again = metrics.check_names([json.loads(json.dumps(description))])[0]
     assert again == metric
@@ -68,7 +71,7 @@ def test_descriptions(key: str) -> None:
 
 
 @pytest.mark.parametrize("name", metrics.TABLE)
-def test_names_classes_and_objects(name: str) -> None:
+def test_names_classes_and_instances_give_equal_metrics(name: str) -> None:
     cls = metrics.TABLE[name]
     loss = losses.resolve("sparse_categorical_crossentropy" if cls.sparse else "mse")
     forms = [cls, cls(), cls.__name__] + [name] * (name not in ("accuracy", "acc"))
@@ -79,19 +82,19 @@ def test_names_classes_and_objects(name: str) -> None:
         assert metrics.resolve(entry, loss, (3,)) == cls()
 
 
-def test_several_thresholds_are_several_metrics() -> None:
+def test_several_thresholds_give_the_values_of_one_threshold_each() -> None:
     y, p, w = keras_tools_programs.metric_data("labels")
-    levels = [0.5, 0.1, 0.9]
+    thresholds = [0.5, 0.1, 0.9]
     for cls in (metrics.Precision, metrics.Recall):
         for extra in ({}, {"top_k": 2}, {"class_id": 1}):
-            together = cls(levels, **extra)(y, p, w)
-            alone = [cls(level, **extra)(y, p, w) for level in levels]
-            np.testing.assert_array_equal(together, alone)
-        assert cls(np.array(levels)) == cls(levels)
-        assert cls(levels).get_config()["thresholds"] == levels
+            together = cls(thresholds, **extra)(y, p, w)
+            one_by_one = [cls(threshold, **extra)(y, p, w) for threshold in thresholds]
+            np.testing.assert_array_equal(together, one_by_one)
+        assert cls(np.array(thresholds)) == cls(thresholds)
+        assert cls(thresholds).get_config()["thresholds"] == thresholds
 
 
-def test_a_metric_of_several_values_in_training(
+def test_metrics_with_several_values_are_logged_printed_and_saved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net = model("bce", metrics=[metrics.Precision([0.3, 0.5, 0.7], name="p")])
@@ -118,7 +121,7 @@ def test_a_metric_of_several_values_in_training(
     np.testing.assert_array_equal(nnfast.load_model(tmp_path / "m").evaluate(X, y)[1], values)
 
 
-def test_a_metric_of_several_values_is_drawn() -> None:
+def test_metrics_with_several_values_are_plotted_with_one_line_each() -> None:
     pytest.importorskip("matplotlib").use("agg")
     net = model("bce", metrics=[metrics.Recall([0.3, 0.7])])
     history = net.fit(X, X[:, 0] > 0, epochs=3, validation_split=0.5, verbose=0)
@@ -145,8 +148,8 @@ def test_r2_agrees_with_scikit_learn() -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 1.7e9, -1e13])
 @pytest.mark.parametrize("aggregation", ["uniform_average", "variance_weighted_average"])
-def test_r2_far_from_zero(offset: float, aggregation: str) -> None:
-    """Residuals are whole numbers, so the score is that of the same targets near zero."""
+def test_r2_is_exact_for_targets_far_from_zero(offset: float, aggregation: str) -> None:
+    """The residuals are integers, so the score must equal that of the same targets near zero."""
     y = np.array([[0.0, 7.0], [10.0, 7.0], [20.0, 3.0], [16.0, 8.0]])
     p = y + np.array([[5.0, 1.0], [5.0, -1.0], [5.0, 0.0], [-1.0, 2.0]])
     weight = np.array([1.0, 2.0, 0.0, 3.0])
@@ -164,14 +167,15 @@ def test_r2_far_from_zero(offset: float, aggregation: str) -> None:
                 rows = slice(first, first + size)
                 metric.update_state(offset + y[rows], offset + p[rows], factors[rows])
             assert metric.result() == expected
-        # No rows add nothing.
-        nothing, some = metric.totals(y[:0], p[:0], None), metric.totals(offset + y, offset + p, w)
-        assert metric.value(metric.merge(nothing, some)) == expected
-        assert metric.value(metric.merge(some, nothing)) == expected
+        # Merging the totals of an empty batch changes nothing.
+        empty, full = metric.totals(y[:0], p[:0], None), metric.totals(offset + y, offset + p, w)
+        assert metric.value(metric.merge(empty, full)) == expected
+        assert metric.value(metric.merge(full, empty)) == expected
 
 
-def test_r2_of_batches_that_come_one_at_a_time() -> None:
-    """In the logs of an epoch, too; in float32 such targets are one number."""
+def test_r2_over_streamed_batches_equals_that_over_all_rows() -> None:
+    """So does the value in an epoch's logs. The model is float64, because float32 cannot tell
+    these targets apart."""
     net = nnfast.Sequential([layers.Dense(1, input_dim=1)], dtype="float64")
     net.compile(nnfast.optimizers.SGD(0.0), "mse", metrics=["r2_score"])
     net.set_weights([[[1.0]], [5.0]])
@@ -183,7 +187,7 @@ def test_r2_of_batches_that_come_one_at_a_time() -> None:
     assert history["r2_score"] == [pytest.approx(0.625, rel=1e-12)]
 
 
-def test_weighted_metrics_take_the_weights() -> None:
+def test_only_weighted_metrics_use_the_sample_weights() -> None:
     y = rng.normal(size=(60, 1))
     net = model(metrics=["mse"], weighted_metrics=["mse", "mae"])
     error = net.predict(X, verbose=0) - y
@@ -200,7 +204,7 @@ def test_weighted_metrics_take_the_weights() -> None:
     assert batch["weighted_mse"] == pytest.approx(values["weighted_mse"], rel=1e-5)
 
 
-def test_a_function_is_a_metric() -> None:
+def test_functions_are_metrics_and_may_return_one_value_per_row() -> None:
     seen = []
 
     def worst(y_true: Any, y_pred: Any) -> float:
@@ -221,12 +225,12 @@ def test_a_function_is_a_metric() -> None:
     assert seen == [((60, 1), (60, 1))]
 
 
-def test_a_function_gets_class_indices() -> None:
-    def share_of_zero(y_true: Any, y_pred: Any) -> float:
+def test_a_function_receives_class_indices_with_a_sparse_loss() -> None:
+    def fraction_of_zeros(y_true: Any, y_pred: Any) -> float:
         assert y_pred.shape == (60, 3)
         return float((y_true == 0).mean())
 
-    net = model("sparse_categorical_crossentropy", 3, "softmax", metrics=[share_of_zero])
+    net = model("sparse_categorical_crossentropy", 3, "softmax", metrics=[fraction_of_zeros])
     assert net.evaluate(X, LABELS, verbose=0)[1] == pytest.approx((LABELS == 0).mean())
 
 
@@ -236,23 +240,23 @@ def test_a_function_must_return_numbers() -> None:
         net.evaluate(X, X[:, 0], verbose=0)
 
 
-def test_functions_are_not_saved(tmp_path: Any) -> None:
-    def own(y_true: Any, y_pred: Any) -> float:
+def test_models_are_saved_without_metrics_that_are_functions(tmp_path: Any) -> None:
+    def user_defined(y_true: Any, y_pred: Any) -> float:
         return 1.0
 
-    net = model(metrics=["mae", own], weighted_metrics=[metrics.AUC(50, name="area")])
-    with pytest.warns(UserWarning, match="own"):
+    net = model(metrics=["mae", user_defined], weighted_metrics=[metrics.AUC(50, name="area")])
+    with pytest.warns(UserWarning, match="user_defined"):
         net.save(tmp_path / "m")
     again = nnfast.load_model(tmp_path / "m")
     y = (X[:, 0] > 0).astype(float)
     expected = net.evaluate(X, y, return_dict=True, verbose=0)
-    assert expected.pop("own") == 1.0
+    assert expected.pop("user_defined") == 1.0
     assert again.evaluate(X, y, return_dict=True, verbose=0) == expected
     assert list(expected) == ["loss", "mae", "area"]
 
 
-def test_training_metrics_are_those_of_the_outputs() -> None:
-    """Every metric of the table, in a fit, by name."""
+def test_every_metric_is_finite_in_training_and_logged_under_its_name() -> None:
+    """Each loss is tried with every metric of the table that accepts its targets."""
     tasks = {
         "sparse_categorical_crossentropy": LABELS,
         "categorical_crossentropy": np.eye(3)[LABELS],
@@ -290,16 +294,16 @@ def test_training_metrics_are_those_of_the_outputs() -> None:
         ),
     ],
 )
-def test_errors(make: Any, words: list[str]) -> None:
+def test_error_messages_name_the_argument_and_its_value(make: Any, words: list[str]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
-# Outputs and targets that are not finite, or whose squares are not
+# Outputs and targets that are not finite, or that overflow when squared
 
-WILD = (math.nan, math.inf, -math.inf, 1e30, -1e38, 1e200, -1e300)
-QUIET_CASES = {
+EXTREME = (math.nan, math.inf, -math.inf, 1e30, -1e38, 1e200, -1e300)
+EXTREME_CASES = {
     "float32, outputs": (np.float32, "outputs"),
     "float64, outputs": (np.float64, "outputs"),
     "float64, targets": (np.float64, "targets"),
@@ -307,14 +311,14 @@ QUIET_CASES = {
 }
 
 
-@pytest.mark.parametrize("case", QUIET_CASES)
+@pytest.mark.parametrize("case", EXTREME_CASES)
 @pytest.mark.parametrize("key", keras_tools_programs.METRICS)
-def test_numbers_of_all_sizes_pass_in_silence(key: str, case: str) -> None:
-    metric, (y, p, w) = made(key)
-    dtype, where = QUIET_CASES[case]
+def test_metrics_of_extreme_or_non_finite_numbers_raise_no_warnings(key: str, case: str) -> None:
+    metric, (y, p, w) = metric_and_data(key)
+    dtype, where = EXTREME_CASES[case]
     with np.errstate(over="ignore"):
-        wild = np.array(WILD).astype(dtype)
-    for value in wild:
+        extreme = np.array(EXTREME).astype(dtype)
+    for value in extreme:
         targets, outputs = np.array(y), np.array(p, dtype)
         if where != "targets":
             outputs[::2] = value
@@ -331,7 +335,7 @@ def test_numbers_of_all_sizes_pass_in_silence(key: str, case: str) -> None:
             metric.reset_state()
 
 
-def test_what_metrics_are_of_numbers_that_are_not_finite() -> None:
+def test_metrics_have_defined_values_for_non_finite_outputs() -> None:
     nan, inf = math.nan, math.inf
     y = np.array([[0.0], [1.0], [1.0]])
     for value, squared, absolute in ((inf, inf, inf), (nan, nan, nan), (1e200, inf, 1e200 / 3)):
@@ -342,7 +346,7 @@ def test_what_metrics_are_of_numbers_that_are_not_finite() -> None:
     p = np.array([[0.0], [nan], [1.0]])
     assert metrics.BinaryAccuracy()(y, p) == pytest.approx(2 / 3)
     assert (metrics.Precision()(y, p), metrics.Recall()(y, p)) == (1.0, 0.5)
-    # Of an area NaN is the lowest, as it is above no threshold.
+    # For AUC, NaN is the lowest score, because it is above no threshold.
     labels = np.array([[0.0], [1.0], [0.0], [1.0]])
     scores = np.array([[0.2], [nan], [0.4], [0.9]])
     for options in ({}, {"thresholds": [0.1, 0.3, 0.5]}, {"curve": "PR"}):
@@ -352,9 +356,11 @@ def test_what_metrics_are_of_numbers_that_are_not_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("value", [*WILD, 3e153])
-def test_measuring_is_silent_whatever_the_numbers(dtype: str, value: float) -> None:
-    """Also where batches, or the epochs of a fit, are added up; divergence is told of by us."""
+@pytest.mark.parametrize("value", [*EXTREME, 3e153])
+def test_only_the_warning_of_divergence_is_raised_for_extreme_targets(
+    dtype: str, value: float
+) -> None:
+    """This includes the sums over batches and over the epochs of a fit."""
     every = [
         entry
         for entry in (*metrics.TABLE, metrics.AUC(thresholds=[0.5]))
@@ -364,13 +370,13 @@ def test_measuring_is_silent_whatever_the_numbers(dtype: str, value: float) -> N
     y[:, 0] = value
     net = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
     net.compile(nnfast.optimizers.SGD(0.0), "mse", metrics=every, weighted_metrics=every)
-    look = callbacks.LambdaCallback(
+    observer = callbacks.LambdaCallback(
         on_test_batch_end=lambda batch, logs: None, on_train_batch_end=lambda batch, logs: None
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "Training stopped")
-        for used in (None, look):
+        for used in (None, observer):
             net.evaluate(x, y, 8, verbose=0, callbacks=used)
             net.fit(x, y, 8, epochs=2, verbose=0, callbacks=used, validation_split=0.2)
             batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 40, 8)]
@@ -379,7 +385,7 @@ def test_measuring_is_silent_whatever_the_numbers(dtype: str, value: float) -> N
         net.train_on_batch(x, y)
 
 
-def test_the_loss_of_an_epoch_is_finite_where_those_of_its_batches_are() -> None:
+def test_the_loss_of_an_epoch_is_finite_if_those_of_its_batches_are() -> None:
     net = nnfast.Sequential([layers.Dense(1, input_dim=1)], dtype="float64")
     net.compile(nnfast.optimizers.SGD(0.0), "mse")
     x, y = np.zeros((40, 1)), np.full(40, 4e153)
@@ -389,7 +395,7 @@ def test_the_loss_of_an_epoch_is_finite_where_those_of_its_batches_are() -> None
 
 
 @pytest.mark.parametrize("cls", [metrics.Precision, metrics.Recall])
-def test_each_threshold_is_a_number(cls: Any) -> None:
+def test_each_threshold_must_be_a_number(cls: Any) -> None:
     for wrong in ([[1, 2], [3]], [[0.5]], [None], ["0.5"]):
         with pytest.raises(TypeError, match="each of thresholds must be a finite number"):
             cls(wrong)

@@ -1,4 +1,4 @@
-"""Names, objects, classes and descriptions mean the same; descriptions survive JSON."""
+"""Tests that names, classes, instances and JSON configurations are interchangeable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROWS = [(module, name) for module, _, table in FAMILIES for name in table]
 
 
 @pytest.mark.parametrize(("module", "name"), ROWS, ids=[f"{m.__name__}-{name}" for m, name in ROWS])
-def test_forms_of_a_name(module: Any, name: str) -> None:
+def test_name_class_instance_and_configuration_give_equal_objects(module: Any, name: str) -> None:
     thing = module.get(name)
     cls = type(thing)
     description = json.loads(json.dumps(module.serialize(thing)))
@@ -51,8 +51,7 @@ def test_forms_of_a_name(module: Any, name: str) -> None:
     assert cls.from_config(thing.get_config()) == thing
 
 
-def test_none_is_none() -> None:
-    """For `get` alone: what needs an optimizer or a metric does not take None for one."""
+def test_get_returns_none_for_none_but_compile_refuses_it() -> None:
     for module in (losses, optimizers, initializers, metrics, regularizers):
         assert module.get(None) is None  # type: ignore[attr-defined]
     assert activations.get(None) is activations.linear
@@ -62,16 +61,16 @@ def test_none_is_none() -> None:
             model.compile(**({"optimizer": "sgd", "loss": "mse"} | options))
 
 
-def test_an_activation_keeps_its_number() -> None:
-    own = activations.Activation("leaky_relu", alpha=0.05)
-    for layer in (layers.Dense(2, activation=own), layers.Activation(own)):
+def test_the_alpha_of_an_activation_survives_serialization() -> None:
+    leaky = activations.Activation("leaky_relu", alpha=0.05)
+    for layer in (layers.Dense(2, activation=leaky), layers.Activation(leaky)):
         config = json.loads(json.dumps(layer.get_config()))
-        assert type(layer).from_config(config).activation == own
+        assert type(layer).from_config(config).activation == leaky
     assert activations.serialize(activations.leaky_relu) == "leaky_relu"
 
 
-def test_both_forms_of_gelu() -> None:
-    """In Keras' words; what is kept is the form's own name."""
+def test_gelu_with_approximate_is_gelu_tanh() -> None:
+    """`approximate` is Keras' argument; nnfast has an activation for each of its values."""
     gelu = activations.gelu
     chosen = partial(gelu, approximate=True)
     assert activations.get(chosen) is activations.gelu_tanh
@@ -109,13 +108,15 @@ def test_both_forms_of_gelu() -> None:
     ],
     ids=repr,
 )
-def test_arguments_survive(thing: Any) -> None:
+def test_arguments_survive_serialization(thing: Any) -> None:
     config = json.loads(json.dumps(thing.get_config()))
     assert type(thing).from_config(config) == thing
 
 
 @pytest.mark.parametrize(("module", "what", "table"), FAMILIES, ids=lambda v: str(v)[:20])
-def test_unknown_names(module: Any, what: str, table: Mapping[str, Any]) -> None:
+def test_errors_about_unknown_names_suggest_the_nearest(
+    module: Any, what: str, table: Mapping[str, Any]
+) -> None:
     name = max(table, key=len)
     with pytest.raises(ValueError, match=f"Unknown {what}.*did you mean '{name}'"):
         module.get(name[:-1] + "x")
@@ -128,17 +129,17 @@ def test_unknown_names(module: Any, what: str, table: Mapping[str, Any]) -> None
 
 
 @pytest.mark.parametrize("name", activations.TABLE)
-def test_activations(name: str) -> None:
+def test_activations_survive_serialization(name: str) -> None:
     thing = activations.get(name)
     assert activations.deserialize(activations.serialize(thing)) is thing
 
 
-def test_there_is_one_of_every_layer() -> None:
+def test_the_table_of_test_layers_covers_every_layer() -> None:
     assert LAYERS.keys() == layers.TABLE.keys() | {"InputLayer"}
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layer_round_trip(name: str) -> None:
+def test_layers_survive_serialization(name: str) -> None:
     layer = LAYERS[name]()
     description = json.loads(json.dumps(layers.serialize(layer)))
     assert description["class_name"] == name
@@ -151,7 +152,7 @@ def test_layer_round_trip(name: str) -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_argument_is_in_the_configuration(name: str) -> None:
-    """And those in the table above are not the defaults, which would come back by themselves."""
+    """The layers in every_layer.py have no default arguments, which would hide a missing key."""
     cls = layers.InputLayer if name == "InputLayer" else layers.TABLE[name]
     config = LAYERS[name]().get_config()
     for argument, parameter in inspect.signature(cls).parameters.items():
@@ -163,8 +164,8 @@ def test_every_argument_is_in_the_configuration(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", layers.TABLE)
-def test_a_copy_of_every_layer_trains_alike(name: str) -> None:
-    """A step of a model and of the one that its JSON describes."""
+def test_a_model_built_from_json_trains_alike(name: str) -> None:
+    """Both models take one step with the same seed."""
     layer = LAYERS[name]()
     shape = layer.feature_shape or (4,)
     nnfast.set_seed(3)
@@ -177,13 +178,13 @@ def test_a_copy_of_every_layer_trains_alike(name: str) -> None:
     two._built().engine.set_seed(one._seed)
     x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
     y = np.random.default_rng(1).normal(size=(6, 2))
-    losses_of = []
+    step_losses = []
     for each in (one, two):
         each.compile(optimizers.SGD(0.1), "mse")
         before = each.get_weights()
-        losses_of.append(each.train_on_batch(x, y))
+        step_losses.append(each.train_on_batch(x, y))
         assert not np.array_equal(each.get_weights()[-1], before[-1])
-    assert losses_of[0] == losses_of[1]
+    assert step_losses[0] == step_losses[1]
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
         assert np.isfinite(a).all()
         np.testing.assert_array_equal(a, b)
@@ -193,7 +194,7 @@ def test_a_copy_of_every_layer_trains_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("description", [{}, {"class_name": "Dens", "config": {}}, "Dense", None])
-def test_no_layer(description: Any) -> None:
+def test_deserialize_refuses_what_is_not_a_layer(description: Any) -> None:
     with pytest.raises(ValueError, match="layer"):
         layers.deserialize(description)
 
@@ -211,23 +212,24 @@ def model() -> Any:
     )
 
 
-def test_json_of_a_model() -> None:
+def test_a_model_survives_json() -> None:
     one = model()
     two = models.model_from_json(one.to_json(indent=2))
     assert two.get_config() == one.get_config()
-    np.testing.assert_array_equal(two.get_weights()[0], one.get_weights()[0])  # its own seed
+    # The first layer's initializer has a seed, so its weights are equal, too.
+    np.testing.assert_array_equal(two.get_weights()[0], one.get_weights()[0])
     two.set_weights(one.get_weights())
     np.testing.assert_array_equal(two.predict(X), one.predict(X))
     with pytest.raises(ValueError, match="Sequential"):
         models.model_from_json("[]")
 
 
-def test_json_of_a_model_without_an_input_shape() -> None:
+def test_a_model_without_an_input_shape_is_not_built_by_json() -> None:
     one = nnfast.Sequential([layers.Dense(2)])
     assert not models.model_from_json(one.to_json()).built
 
 
-def test_clone() -> None:
+def test_clone_model_copies_the_layers_or_applies_clone_function() -> None:
     one = model()
     two = models.clone_model(one)
     assert two.get_config() == one.get_config()
@@ -237,7 +239,7 @@ def test_clone() -> None:
     np.testing.assert_array_equal(three.predict(X), one.predict(X))
 
 
-def test_get_layer() -> None:
+def test_get_layer_finds_by_name_or_index() -> None:
     one = model()
     assert one.get_layer("last") is one.get_layer(index=2) is one.get_layer(index=-1)
     with pytest.raises(ValueError, match="'lasst'; did you mean 'last'"):
@@ -249,7 +251,7 @@ def test_get_layer() -> None:
             one.get_layer(**wrong)
 
 
-def test_pop_and_add() -> None:
+def test_pop_and_add_keep_the_weights_of_the_other_layers() -> None:
     one = model()
     one.compile("adam", "mse")
     first, last = one.get_weights()[:2], one.get_weights()[2:]
@@ -270,7 +272,7 @@ def test_pop_and_add() -> None:
     one.fit(X, X[:, :2], verbose=0)
 
 
-def test_pop_that_the_loss_refuses() -> None:
+def test_pop_changes_nothing_if_the_loss_does_not_fit_the_new_output() -> None:
     one = nnfast.Sequential([layers.Input((2, 2)), layers.Rescaling(2.0), layers.Flatten()])
     one.compile("sgd", "categorical_crossentropy")
     with pytest.raises(ValueError, match="CategoricalCrossentropy"):
@@ -279,7 +281,7 @@ def test_pop_that_the_loss_refuses() -> None:
     assert one.predict(np.ones((1, 2, 2))).shape == (1, 4)
 
 
-def test_compile_takes_what_keras_programs_pass() -> None:
+def test_compile_accepts_the_arguments_of_keras() -> None:
     x, y = X, X[:, :2]
     plain, keras = model(), model()
     plain.compile("sgd", "mse")
@@ -308,7 +310,7 @@ def test_weighted_metrics_are_saved(tmp_path: Any) -> None:
 
 
 def numpy_values(value: Any) -> Any:
-    """Return an argument with every number and flag in it as one of NumPy's."""
+    """Return an argument with every number and bool in it converted to a NumPy scalar."""
     if isinstance(value, bool):
         return np.bool_(value)
     if isinstance(value, int):
@@ -323,7 +325,7 @@ def numpy_values(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether something is made of values that JSON has, not of their subclasses."""
+    """Return whether a value consists of JSON's types alone, without their subclasses."""
     if isinstance(value, list):
         return all(map(is_plain, value))
     if isinstance(value, dict):
@@ -331,7 +333,7 @@ def is_plain(value: Any) -> bool:
     return type(value) in (bool, int, float, str, type(None))
 
 
-# Arguments that have no default.
+# Values for arguments that have no default.
 REQUIRED: dict[str, dict[str, Any]] = {
     "ExponentialDecay": {"initial_learning_rate": 0.5, "decay_steps": 3, "decay_rate": 0.25},
     "InverseTimeDecay": {"initial_learning_rate": 0.5, "decay_steps": 3, "decay_rate": 0.25},
@@ -341,7 +343,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "PiecewiseConstantDecay": {"boundaries": [2], "values": [0.5, 0.25]},
     "OneCycle": {"max_learning_rate": 0.5, "total_steps": 9},
 }
-# Others than the defaults, which are None.
+# Values for arguments whose default is None.
 OPTIONAL: dict[str, dict[str, Any]] = {
     "Precision": {"thresholds": (0.25, 0.5), "top_k": 2, "class_id": 1},
     "Recall": {"thresholds": 0.25, "top_k": 2, "class_id": 1},
@@ -352,17 +354,16 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     "Adam": {"clipvalue": 0.5},
     "Lion": {"global_clipnorm": 0.5},
 }
-DESCRIBED = {
+CLASSES = {
     f"{module.__name__.rpartition('.')[2]}.{cls.__name__}": cls
     for module in (*(m for m, _, _ in FAMILIES), schedules)
     for cls in module.TABLE.values()
 }
 
 
-@pytest.mark.parametrize("name", DESCRIBED)
-def test_values_are_kept_as_plain_ones(name: str) -> None:
-    """A float32 or a bool of NumPy as an argument gives what the number of Python gives."""
-    cls = DESCRIBED[name]
+@pytest.mark.parametrize("name", CLASSES)
+def test_numpy_scalars_become_python_values_in_configurations(name: str) -> None:
+    cls = CLASSES[name]
     arguments = {
         key: p.default
         for key, p in inspect.signature(cls).parameters.items()
@@ -377,7 +378,7 @@ def test_values_are_kept_as_plain_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", layers.TABLE)
-def test_values_of_layers_are_kept_as_plain_ones(name: str) -> None:
+def test_numpy_scalars_become_python_values_in_the_configurations_of_layers(name: str) -> None:
     expected = LAYERS[name]().get_config()
     layer = type(LAYERS[name]()).from_config(
         numpy_values(expected) | {"trainable": np.bool_(False)}
@@ -389,7 +390,7 @@ def test_values_of_layers_are_kept_as_plain_ones(name: str) -> None:
 
 
 def _rounded(value: Any) -> Any:
-    """Return a configuration with its numbers as float32 has them."""
+    """Return a configuration with its floats rounded to float32."""
     if isinstance(value, float):
         return float(np.float32(value))
     if isinstance(value, list):
@@ -397,7 +398,7 @@ def _rounded(value: Any) -> Any:
     return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def test_models_of_such_values_are_saved(tmp_path: Any) -> None:
+def test_models_made_with_numpy_scalars_are_saved(tmp_path: Any) -> None:
     model = nnfast.Sequential(
         [
             layers.Dense(
@@ -408,9 +409,9 @@ def test_models_of_such_values_are_saved(tmp_path: Any) -> None:
     loss = losses.BinaryCrossentropy(np.bool_(True), label_smoothing=np.float32(0.25))
     model.compile(optimizers.SGD(np.float32(0.5), ema_overwrite_frequency=np.int64(3)), loss)
     model.save(tmp_path / "model.safetensors")
-    twin = nnfast.load_model(tmp_path / "model.safetensors")
-    assert twin.get_config() == model.get_config()
-    assert (twin.loss, twin.optimizer) == (model.loss, model.optimizer)
+    loaded = nnfast.load_model(tmp_path / "model.safetensors")
+    assert loaded.get_config() == model.get_config()
+    assert (loaded.loss, loaded.optimizer) == (model.loss, model.optimizer)
 
 
 @pytest.mark.parametrize(
@@ -428,7 +429,7 @@ def test_models_of_such_values_are_saved(tmp_path: Any) -> None:
         (lambda: optimizers.AdamW(foo=1), "AdamW"),  # type: ignore[call-arg]
     ],
 )
-def test_errors_of_arguments_name_the_class(make: Callable[[], Any], name: str) -> None:
-    """Not the base whose constructor it has."""
+def test_errors_about_arguments_name_the_class(make: Callable[[], Any], name: str) -> None:
+    """They name the class itself instead of the base class that defines its constructor."""
     with pytest.raises(TypeError, match=rf"^{name}(\.__init__\(\))? (got an unexp|missing)"):
         make()

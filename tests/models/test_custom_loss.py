@@ -1,4 +1,4 @@
-"""Losses that are functions: the same training as with a built-in one, and what goes wrong."""
+"""Tests of losses that are Python functions: they train like built-in losses, and their errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LABELS = RNG.integers(0, 3, N)
 
 
 def mse_rows(y: Array, p: Array) -> tuple[Array, Array]:
-    """The mean squared error of each row."""
+    """Return the mean squared error of each row and its gradient."""
     return ((p - y) ** 2).mean(axis=1), 2 * (p - y) / p.shape[1]
 
 
 def mse(y: Array, p: Array) -> tuple[float, Array]:
-    """The mean squared error of the batch."""
+    """Return the mean squared error of the batch and its gradient."""
     return float(((p - y) ** 2).mean()), 2 * (p - y) / p.size
 
 
@@ -41,20 +41,20 @@ def huber_rows(y: Array, p: Array) -> tuple[Array, Array]:
 
 
 def crossentropy_rows(y: Array, p: Array) -> tuple[Array, Array]:
-    """Of the probabilities p and class indices y."""
+    """Return the cross-entropy of each row, for probabilities p and class indices y."""
     rows, classes = np.arange(len(y)), y.astype(int).reshape(-1)
     gradient = np.zeros_like(p)
     gradient[rows, classes] = -1 / p[rows, classes]
     return -np.log(p[rows, classes]), gradient
 
 
-# name: (the built-in loss, the function, the last activation, y)
+# name: (built-in loss, equivalent function, activation of the last layer, y)
 LOSSES: dict[str, tuple[str, Callable[[Array, Array], Any], str, Array]] = {
     "mse": ("mse", mse, "linear", Y),
     "mse, by row": ("mse", mse_rows, "linear", Y),
     "huber, by row": ("huber", huber_rows, "linear", Y),
     "mse after softmax": ("mse", mse_rows, "softmax", np.eye(3)[LABELS]),
-    # The function has y as it was given: indices for a model of three outputs.
+    # The function receives y unchanged: class indices for a model with three outputs.
     "crossentropy": ("sparse_categorical_crossentropy", crossentropy_rows, "softmax", LABELS),
 }
 BY_ROW = [name for name in LOSSES if name != "mse"]
@@ -81,7 +81,7 @@ def model(
 
 
 def pair(name: str, **options: Any) -> tuple[Any, Any, Array]:
-    """Return a model with the built-in loss, one with the function, and y."""
+    """Return a model with the built-in loss, a model with the function, and y."""
     built_in, function, activation, y = LOSSES[name]
     return model(built_in, activation, **options), model(function, activation, **options), y
 
@@ -92,8 +92,8 @@ def assert_same_weights(a: Any, b: Any, tolerance: float = 1e-10) -> None:
 
 
 @pytest.fixture
-def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+def reset_threads() -> Iterator[None]:
+    """Reset the number of threads after a test that forces one."""
     yield
     _engine.force_threads(0)
 
@@ -101,7 +101,7 @@ def free_threads() -> Iterator[None]:
 @pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("name", LOSSES)
-def test_fit_is_that_of_the_built_in_loss(name: str, dropout: float, shuffle: bool) -> None:
+def test_fit_equals_that_with_the_built_in_loss(name: str, dropout: float, shuffle: bool) -> None:
     one, two, y = pair(name, dropout=dropout)
     options = {"batch_size": 8, "epochs": 3, "shuffle": shuffle, "verbose": 0}
     expected = one.fit(X, y, validation_split=0.2, **options).history
@@ -113,7 +113,7 @@ def test_fit_is_that_of_the_built_in_loss(name: str, dropout: float, shuffle: bo
 
 
 @pytest.mark.parametrize("name", BY_ROW)
-def test_weights_of_samples(name: str) -> None:
+def test_sample_weights_act_as_with_the_built_in_loss(name: str) -> None:
     one, two, y = pair(name)
     results = []
     for each in (one, two):
@@ -132,7 +132,7 @@ def test_weights_of_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_one_batch_at_a_time(name: str) -> None:
+def test_single_batches_train_as_with_the_built_in_loss(name: str) -> None:
     one, two, y = pair(name)
     for i in range(0, N, 8):
         expected = one.train_on_batch(X[i : i + 8], y[i : i + 8])
@@ -143,26 +143,26 @@ def test_one_batch_at_a_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients(name: str) -> None:
+def test_gradients_equal_those_of_the_built_in_loss(name: str) -> None:
     one, two, y = pair(name)
     theta = one.get_flat_weights() + 0.1
     value, gradient = one.loss_and_grad_flat(theta, X, y)
-    actual, own = two.loss_and_grad_flat(theta, X, y)
+    actual, actual_gradient = two.loss_and_grad_flat(theta, X, y)
     assert actual == pytest.approx(value, rel=1e-12)
-    assert_allclose(own, gradient, rtol=1e-9, atol=1e-12)
-    if name != "mse":  # a number for the whole batch has no value for each sample
+    assert_allclose(actual_gradient, gradient, rtol=1e-9, atol=1e-12)
+    if name != "mse":  # A single number for the batch is tested below.
         assert_allclose(two.input_gradient(X, y), one.input_gradient(X, y), rtol=1e-9, atol=1e-12)
     assert_allclose(two.input_gradient(X), one.input_gradient(X), rtol=1e-12)
 
 
-def test_the_input_gradient_of_a_mean_over_samples() -> None:
-    """n times that of the batch's loss: right for means, which are what a number stands for."""
+def test_a_single_number_as_loss_is_the_mean_over_samples_for_input_gradient() -> None:
+    """The input gradient is that of each sample's loss: n times the gradient of the mean."""
     one, two, y = pair("mse")
     assert_allclose(two.input_gradient(X, y), one.input_gradient(X, y), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_streams_train_bit_for_bit_like_the_array(name: str) -> None:
+def test_streams_train_exactly_like_arrays(name: str) -> None:
     _, array, y = pair(name, dropout=0.3)
     _, stream, _ = pair(name, dropout=0.3)
     parts = [(X[i : i + 8], y[i : i + 8]) for i in range(0, N, 8)]
@@ -177,8 +177,8 @@ def test_streams_train_bit_for_bit_like_the_array(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch", [3, 20, 45])
-def test_any_number_of_threads_gives_the_same_bits(
-    batch: int, dtype: str, free_threads: None
+def test_results_do_not_depend_on_the_number_of_threads(
+    batch: int, dtype: str, reset_threads: None
 ) -> None:
     results = []
     for threads in (1, 2, 3, 4, 7):
@@ -192,8 +192,8 @@ def test_any_number_of_threads_gives_the_same_bits(
             assert_array_equal(a, b)
 
 
-def test_large_batches() -> None:
-    """Built-in losses go through in chunks, functions see the batch as one."""
+def test_large_batches_train_as_with_the_built_in_loss() -> None:
+    """Built-in losses are computed by micro-batch, functions on the whole batch."""
     x = np.tile(X, (40, 1)) + RNG.normal(size=(40 * N, 4))
     y = np.tile(Y, (40, 1))
     one, two = model("mse", optimizer="sgd"), model(mse_rows, optimizer="sgd")
@@ -203,11 +203,11 @@ def test_large_batches() -> None:
     assert two.evaluate(x, y, verbose=0) == pytest.approx(one.evaluate(x, y, verbose=0), rel=1e-12)
 
 
-def test_metrics() -> None:
+def test_metrics_equal_those_with_the_built_in_loss() -> None:
     one, two, y = pair("crossentropy")
     for each, loss in ((one, "sparse_categorical_crossentropy"), (two, crossentropy_rows)):
         each.compile(
-            "adam", loss, metrics=["sparse_categorical_accuracy"], weighted_metrics=[by_hand]
+            "adam", loss, metrics=["sparse_categorical_accuracy"], weighted_metrics=[user_defined]
         )
     results = [
         each.fit(X, y, sample_weight=W, validation_data=(X, y), epochs=2, verbose=0).history
@@ -227,8 +227,8 @@ def test_metrics() -> None:
         ("sparse_categorical_accuracy", Y, "class indices"),
     ],
 )
-def test_metrics_that_do_not_fit_the_targets(metric: str, y: Array, words: str) -> None:
-    """The loss takes anything, metrics do not."""
+def test_metrics_refuse_targets_that_do_not_fit(metric: str, y: Array, words: str) -> None:
+    """The loss here accepts any targets, but the metric does not."""
 
     def anything(y: Array, p: Array) -> tuple[Array, Array]:
         return (p**2).sum(axis=1), 2 * p
@@ -239,16 +239,16 @@ def test_metrics_that_do_not_fit_the_targets(metric: str, y: Array, words: str) 
             method(X, y)
 
 
-def by_hand(y_true: Array, y_pred: Array) -> Array:
-    """A metric of the caller's."""
+def user_defined(y_true: Array, y_pred: Array) -> Array:
+    """Return the error of the first output."""
     return np.abs(y_pred[:, 0] - y_true.reshape(-1))
 
 
-# What the function is given
+# The arguments of the function
 
 
 class Calls:
-    """A loss that keeps what it is given."""
+    """A loss that records its arguments."""
 
     def __init__(self) -> None:
         self.y: list[Any] = []
@@ -263,14 +263,14 @@ class Calls:
 @pytest.mark.parametrize(
     ("y", "shape"),
     [
-        (np.arange(N), (N,)),  # the model has three outputs: y stays as it is
+        (np.arange(N), (N,)),  # The model has three outputs, so y is not reshaped.
         (np.arange(N)[:, None], (N, 1)),
         (np.zeros((N, 5, 2), np.float32), (N, 5, 2)),
         (np.arange(N) % 2 == 0, (N,)),
         (np.arange(N).tolist(), (N,)),
     ],
 )
-def test_y_as_it_was_given(y: Any, shape: tuple[int, ...]) -> None:
+def test_the_function_receives_y_unchanged(y: Any, shape: tuple[int, ...]) -> None:
     calls = Calls()
     one = model(calls)
     one.fit(X, y, batch_size=20, shuffle=False, verbose=0)
@@ -281,8 +281,8 @@ def test_y_as_it_was_given(y: Any, shape: tuple[int, ...]) -> None:
     assert_array_equal(seen, y)
 
 
-def test_y_is_a_column_where_there_is_one_output() -> None:
-    """So that y − p is not a matrix of all rows with all rows."""
+def test_y_is_a_column_if_there_is_one_output() -> None:
+    """Otherwise y - p would be broadcast to an (n, n) matrix."""
     calls = Calls()
     one = nnfast.Sequential([layers.Dense(1, input_dim=4)])
     one.compile("sgd", calls)
@@ -291,7 +291,7 @@ def test_y_is_a_column_where_there_is_one_output() -> None:
     assert [part.shape for part in (*calls.y, *calls.p)] == [(N, 1)] * 4
 
 
-def test_shuffled_rows_belong_together() -> None:
+def test_shuffled_targets_and_outputs_correspond() -> None:
     calls = Calls()
     one = model(calls)
     one.optimizer.learning_rate = 0.0
@@ -302,7 +302,7 @@ def test_shuffled_rows_belong_together() -> None:
     assert_array_equal(np.concatenate(calls.p), one.predict(X)[order])
 
 
-def test_outputs_of_several_axes() -> None:
+def test_the_function_receives_outputs_in_the_shape_of_the_model() -> None:
     calls = Calls()
     one = nnfast.Sequential([layers.Dense(6, input_dim=4), layers.Reshape((2, 3))], dtype="float64")
     one.compile(optimizers.SGD(0.1), calls)
@@ -317,15 +317,15 @@ def test_outputs_of_several_axes() -> None:
     assert calls.p[1].shape == (N, 2, 3)
 
 
-def test_what_it_does_to_its_arguments_is_its_own() -> None:
-    """Outputs and targets are copies: the model and the data are not written to."""
+def test_a_loss_that_overwrites_its_arguments_changes_neither_data_nor_training() -> None:
+    """The function receives copies of the outputs and targets."""
 
-    def spoil(y: Array, p: Array) -> tuple[Array, Array]:
+    def overwriting(y: Array, p: Array) -> tuple[Array, Array]:
         value, gradient = mse_rows(y, p)
         y[:], p[:] = 0, 0
         return value, gradient
 
-    one, two, y = model(mse_rows), model(spoil), Y.copy()
+    one, two, y = model(mse_rows), model(overwriting), Y.copy()
     for each in (one, two):
         each.fit(X, y, batch_size=8, epochs=2, verbose=0)
     assert_array_equal(y, Y)
@@ -334,7 +334,7 @@ def test_what_it_does_to_its_arguments_is_its_own() -> None:
 
 
 def in_place(y: Array, p: Array) -> tuple[Array, Array]:
-    """`mse_rows`, by a program that needs no memory of its own."""
+    """Return the same as `mse_rows`, computed in the memory of the arguments."""
     p -= y
     y *= 0
     value = (p**2).mean(axis=1)
@@ -349,7 +349,7 @@ def worst_in_place(y: Array, p: Array) -> float:
 
 
 class WorstInPlace(nnfast.metrics.Metric):
-    """A class of the caller's that does the same, and spoils the weights."""
+    """A user-defined metric that overwrites its arguments, the weights included."""
 
     def totals(self, y: Array, outputs: Array, weight: Any) -> Any:
         if weight is not None:
@@ -394,14 +394,14 @@ LOOK = callbacks.LambdaCallback(
 
 @pytest.mark.parametrize("loss", ["function", "built-in"])
 @pytest.mark.parametrize("use", USES)
-def test_functions_may_work_in_place(use: str, loss: str) -> None:
-    """What they see is theirs: not the caller's arrays, nor what other metrics see."""
+def test_losses_and_metrics_that_work_in_place_change_no_other_result(use: str, loss: str) -> None:
+    """They receive copies: neither the user's arrays nor those of other metrics change."""
     results = []
     for wrap, kind in ((on_copies, WorstOnCopies), (lambda function: function, WorstInPlace)):
         x, y, w = X.copy(), Y.copy(), W.copy()
-        own = ["mae", wrap(worst_in_place), kind(name="worst"), "mse"]
+        used = ["mae", wrap(worst_in_place), kind(name="worst"), "mse"]
         net = model(
-            wrap(in_place) if loss == "function" else "mse", metrics=own, weighted_metrics=own
+            wrap(in_place) if loss == "function" else "mse", metrics=used, weighted_metrics=used
         )
         results.append((USES[use](net, x, y, w), net.get_weights()))
         assert_array_equal(x, X)
@@ -410,9 +410,9 @@ def test_functions_may_work_in_place(use: str, loss: str) -> None:
     np.testing.assert_equal(results[1], results[0])
 
 
-def test_every_metric_of_ours_is_given_the_rows_themselves() -> None:
-    ours = {getattr(nnfast.metrics, name) for name in nnfast.metrics.__all__}
-    assert ours - {nnfast.metrics.Metric} == nnfast.metrics.BUILT_IN
+def test_only_built_in_metrics_receive_the_arrays_without_a_copy() -> None:
+    public = {getattr(nnfast.metrics, name) for name in nnfast.metrics.__all__}
+    assert public - {nnfast.metrics.Metric} == nnfast.metrics.BUILT_IN
     one = nnfast.metrics.FunctionMetric(worst_in_place)
     y, p = Y.copy(), Y + 1
     one.update_state(y, p)
@@ -422,7 +422,7 @@ def test_every_metric_of_ours_is_given_the_rows_themselves() -> None:
 
 
 @pytest.mark.parametrize("name", BY_ROW)
-def test_class_weight(name: str) -> None:
+def test_class_weights_act_as_with_the_built_in_loss(name: str) -> None:
     one, two, y = pair(name)
     for each in (one, two):
         each.fit(X, y, batch_size=8, epochs=2, class_weight={0: 3.0, 2: 0.5}, verbose=0)
@@ -430,8 +430,8 @@ def test_class_weight(name: str) -> None:
     assert_same_weights(one, two)
 
 
-def test_class_weight_of_targets_of_several_axes() -> None:
-    """The largest entry of a row is its class, as for a built-in loss."""
+def test_class_weights_apply_to_targets_of_several_axes() -> None:
+    """The class of a row is the index of its largest entry, as for a built-in loss."""
     y = np.zeros((N, 3, 1))
     y[np.arange(N), LABELS] = 1.0
 
@@ -444,7 +444,7 @@ def test_class_weight_of_targets_of_several_axes() -> None:
     assert_same_weights(one, two, 0.0)
 
 
-def test_functions_of_any_kind() -> None:
+def test_any_callable_can_be_a_loss() -> None:
     class Method:
         def loss(self, y: Array, p: Array) -> tuple[Array, Array]:
             return mse_rows(y, p)
@@ -467,8 +467,7 @@ def test_functions_of_any_kind() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_numbers_of_any_type(dtype: str) -> None:
-    """Lists and arrays of another dtype are converted to the model's."""
+def test_returned_lists_and_arrays_are_converted_to_the_models_dtype(dtype: str) -> None:
 
     def lists(y: Array, p: Array) -> tuple[Any, Any]:
         value, gradient = mse_rows(y, p)
@@ -487,7 +486,7 @@ def test_numbers_of_any_type(dtype: str) -> None:
         assert_same_weights(results[0], other, 1e-5)
 
 
-# What goes wrong
+# Errors
 
 
 def returns(value: Any, gradient: Any = None) -> Callable[[Array, Array], Any]:
@@ -515,7 +514,7 @@ def returns(value: Any, gradient: Any = None) -> Callable[[Array, Array], Any]:
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "evaluate", "loss_and_grad", "train_on_batch"])
-def test_wrong_returns(function: Any, words: str, method: str) -> None:
+def test_invalid_return_values_are_refused(function: Any, words: str, method: str) -> None:
     one = model(function)
     before = one.get_weights()
     options = {"batch_size": N, "verbose": 0} if method == "fit" else {}
@@ -527,7 +526,7 @@ def test_wrong_returns(function: Any, words: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
-def test_weights_need_a_value_for_each_row(how: str) -> None:
+def test_sample_and_class_weights_need_a_loss_per_row(how: str) -> None:
     one = model(mse)
     weights = {"sample_weight": W} if how == "sample_weight" else {"class_weight": {0: 2.0}}
     with pytest.raises(ValueError, match="Samples are weighted, so loss mse"):
@@ -536,7 +535,7 @@ def test_weights_need_a_value_for_each_row(how: str) -> None:
 
 
 class Breaks:
-    """A loss that raises when it is called for the n-th time."""
+    """A loss that raises an error at its n-th call."""
 
     def __init__(self, error: BaseException, n: int) -> None:
         self.error, self.left = error, n
@@ -553,31 +552,31 @@ class Breaks:
     "error", [RuntimeError("mine"), KeyboardInterrupt("mine"), StopIteration("mine")], ids=repr
 )
 @pytest.mark.parametrize("source", ["array", "stream"])
-def test_what_it_raises_comes_out(
-    source: str, error: BaseException, threads: int, free_threads: None
+def test_errors_of_the_loss_reach_the_caller_and_training_can_continue(
+    source: str, error: BaseException, threads: int, reset_threads: None
 ) -> None:
-    """The steps before it are done, the model can be trained on."""
+    """The steps before the error are kept."""
     _engine.force_threads(threads)
     one = model(Breaks(error, 9))
     parts = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, N, 8)]
-    data: Any = (X, Y) if source == "array" else (Again(parts),)
+    data: Any = (X, Y) if source == "array" else (Reiterable(parts),)
     with pytest.raises(type(error), match="mine"):
         one.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0)
-    # Six batches an epoch: it was the third of the second one.
+    # An epoch has six batches, so the ninth is the third batch of the second epoch.
     two = model(mse_rows)
     two.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
     two.fit(X[:16], Y[:16], batch_size=8, shuffle=False, verbose=0)
     assert_same_weights(one, two, 0.0)
     assert one._built().engine.iterations == 8
     assert one._built().engine.batch == 0
-    # It goes on with an epoch of its own.
+    # The next fit starts with a new epoch.
     for each in (one, two):
         each.fit(X, Y, batch_size=8, epochs=2, verbose=0)
     assert_same_weights(one, two, 0.0)
 
 
-class Again:
-    """An iterable that starts anew each time."""
+class Reiterable:
+    """An iterable that can be iterated several times."""
 
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
@@ -586,7 +585,7 @@ class Again:
         return iter(self.parts)
 
 
-def test_a_loss_that_raises_in_validation() -> None:
+def test_a_model_is_usable_after_its_loss_raised_in_validation() -> None:
     one = model(Breaks(RuntimeError("mine"), 2))
     with pytest.raises(RuntimeError, match="mine"):
         one.fit(X, Y, batch_size=N, validation_data=(X, Y), verbose=0)
@@ -595,8 +594,9 @@ def test_a_loss_that_raises_in_validation() -> None:
 
 @pytest.mark.parametrize("what", ["value", "gradient"])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_numbers_that_are_not_finite(number: float, what: str) -> None:
-    """Training ends, with the weights as before that batch, whichever of the two it is."""
+def test_a_non_finite_loss_or_gradient_stops_training_without_a_step(
+    number: float, what: str
+) -> None:
 
     def diverges(y: Array, p: Array) -> tuple[Array, Array]:
         rows, gradient = mse_rows(y, p)
@@ -611,10 +611,10 @@ def test_numbers_that_are_not_finite(number: float, what: str) -> None:
         assert_array_equal(a, b)
 
 
-def test_the_model_may_be_looked_at_but_not_trained_meanwhile() -> None:
+def test_a_loss_can_call_predict_but_not_train_its_own_model() -> None:
     seen = []
 
-    def looks(y: Array, p: Array) -> tuple[Array, Array]:
+    def predicts(y: Array, p: Array) -> tuple[Array, Array]:
         seen.append(one.predict(X[:2]))
         return mse_rows(y, p)
 
@@ -622,7 +622,7 @@ def test_the_model_may_be_looked_at_but_not_trained_meanwhile() -> None:
         one.train_on_batch(X, Y)
         return mse_rows(y, p)
 
-    one = model(looks)
+    one = model(predicts)
     one.fit(X, Y, batch_size=N, epochs=2, verbose=0)
     assert len(seen) == 2
     one = model(trains)
@@ -632,22 +632,21 @@ def test_the_model_may_be_looked_at_but_not_trained_meanwhile() -> None:
     one.fit(X, Y, verbose=0)
 
 
-def test_the_floating_point_mode_is_the_callers() -> None:
-    """The engine flushes subnormal numbers to 0, a function of the caller's does not."""
-    tiny = []
+def test_subnormal_numbers_are_not_flushed_to_zero_in_the_function() -> None:
+    """The engine flushes them to 0, but restores the floating-point mode for the function."""
+    products = []
 
-    def looks(y: Array, p: Array) -> tuple[Array, Array]:
-        tiny.append((np.array([1e-300]) * np.array([1e-10])).item())
+    def multiplies(y: Array, p: Array) -> tuple[Array, Array]:
+        products.append((np.array([1e-300]) * np.array([1e-10])).item())
         return mse_rows(y, p)
 
-    one = model(looks)
+    one = model(multiplies)
     one.fit(X, Y, batch_size=N, epochs=2, verbose=0)
     one.evaluate(X, Y, verbose=0)
-    assert tiny == [1e-310] * 3
+    assert products == [1e-310] * 3
 
 
-def test_data_are_not_kept() -> None:
-    """What was trained on can be freed."""
+def test_the_model_holds_no_reference_to_the_training_data() -> None:
     import gc
     import weakref
 
@@ -660,14 +659,14 @@ def test_data_are_not_kept() -> None:
     assert ref() is None
 
 
-def test_stopping_and_other_callbacks() -> None:
+def test_early_stopping_ends_training_with_a_python_loss() -> None:
     one = model(mse_rows)
     stop = callbacks.EarlyStopping(monitor="loss", patience=0, min_delta=1e9)
     history = one.fit(X, Y, epochs=9, callbacks=[stop], verbose=0)
     assert len(history.history["loss"]) == 2
 
 
-def test_saving_leaves_it_out(tmp_path: Path) -> None:
+def test_models_are_saved_without_the_function(tmp_path: Path) -> None:
     one = model(mse_rows)
     one.fit(X, Y, verbose=0)
     with pytest.warns(UserWarning, match="Loss mse_rows is a function and is not saved"):
@@ -676,14 +675,14 @@ def test_saving_leaves_it_out(tmp_path: Path) -> None:
     assert_array_equal(copy.predict(X), one.predict(X))
     with pytest.raises(ValueError, match="compile"):
         copy.fit(X, Y, verbose=0)
-    # With the same optimizer, begun anew, both go on alike.
+    # Compiled again with a new optimizer, both train alike.
     for each in (one, copy):
         each.compile("adam", mse_rows)
         each.fit(X, Y, verbose=0)
     assert_same_weights(one, copy, 0.0)
 
 
-def test_rows_of_y_are_checked() -> None:
+def test_the_rows_of_y_are_checked() -> None:
     one = model(mse_rows)
     for y in (Y[:-1], 3.0, None, [["a"] * 3] * N):
         with pytest.raises((TypeError, ValueError), match=r"^y "):
@@ -691,14 +690,14 @@ def test_rows_of_y_are_checked() -> None:
 
 
 @pytest.mark.parametrize("loss", [3, [mse]])
-def test_what_is_no_loss(loss: Any) -> None:
+def test_a_loss_must_be_callable(loss: Any) -> None:
     with pytest.raises(TypeError, match="loss"):
         model(loss)
     with pytest.raises(TypeError, match="callable"):
         losses.FunctionLoss(loss)
 
 
-def test_going_back_to_a_built_in_loss() -> None:
+def test_a_model_can_change_from_a_function_to_a_built_in_loss() -> None:
     one, two = model(mse_rows), model("mse")
     one.fit(X, Y, verbose=0)
     one.set_weights(two.get_weights())

@@ -1,4 +1,4 @@
-"""What models are compiled from cannot be set; what optimizers can change, they change."""
+"""Tests of attributes that cannot be set, and of optimizer attributes that can."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def fit(model: Sequential, epochs: int = 1, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_arguments_of_layers(name: str) -> None:
-    """Whatever `get_config` writes is what the layer was made with."""
+def test_the_arguments_of_a_layer_cannot_be_set(name: str) -> None:
+    """`get_config` therefore always returns the arguments of the constructor."""
     layer = LAYERS[name]()
     config = layer.get_config()
     fields = {"name", "dtype", "activity_regularizer", *type(layer)._fields} - {"trainable"}
@@ -46,11 +46,11 @@ def test_arguments_of_layers(name: str) -> None:
         with pytest.raises(AttributeError, match=f"{field} of layer .* make a new {name} in a new"):
             setattr(layer, field, None)
     assert layer.get_config() == config
-    layer.note = 1  # what is not nnfast's is free
+    layer.note = 1  # Attributes that nnfast does not define can be set.
     layer.note = 2
 
 
-def test_attributes_of_models() -> None:
+def test_the_compiled_attributes_of_a_model_cannot_be_set() -> None:
     model = network()
     model.compile("sgd", "mse")
     for name, value, advice in (
@@ -73,18 +73,20 @@ def test_attributes_of_models() -> None:
         (initializers.RandomNormal(), "stddev"),
         (losses.Huber(), "delta"),
         (nnfast.activations.leaky_relu, "alpha"),
-        *((made, "axis") for made in (constraints.UnitNorm(), constraints.MaxNorm())),
+        *((norm, "axis") for norm in (constraints.UnitNorm(), constraints.MaxNorm())),
         (constraints.MinMaxNorm(), "rate"),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
-def test_descriptions(thing: Any, name: str) -> None:
+def test_the_arguments_of_losses_regularizers_and_the_like_cannot_be_set(
+    thing: Any, name: str
+) -> None:
     before = getattr(thing, name)
     with pytest.raises(AttributeError):
         setattr(thing, name, before)
 
 
-# Each optimizer's numbers: before, and from the fourth step on.
+# Optimizer, its initial hyperparameters, and those that change after four steps.
 CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("SGD", {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True}),
     ("SGD", {"momentum": 0.9}, {"clipnorm": 0.1}),
@@ -104,14 +106,14 @@ CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "first", "then"), CHANGES)
 @pytest.mark.parametrize("way", ["train_on_batch", "fit", "callback"])
-def test_hyper_parameters_hold_from_the_next_step(
+def test_changed_hyperparameters_apply_from_the_next_step(
     kind: str, first: dict[str, Any], then: dict[str, Any], way: str
 ) -> None:
-    """As if a model with the same state had been compiled with the new ones."""
+    """The model trains like a model with the same state that was compiled with the new values."""
     make = getattr(optimizers, kind)
-    model, twin = network(), network()
+    model, peer = network(), network()
     model.compile(make(0.01, **first), "mse")
-    twin.compile(make(0.01, **(first | then)), "mse")
+    peer.compile(make(0.01, **(first | then)), "mse")
 
     def change() -> None:
         for name, value in then.items():
@@ -120,9 +122,9 @@ def test_hyper_parameters_hold_from_the_next_step(
     class Change(callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 1:
-                twin.set_weights(model.get_weights())
-                twin._network.engine.slots[...] = model._network.engine.slots
-                twin._network.engine.iterations, twin._network.engine.epoch = (
+                peer.set_weights(model.get_weights())
+                peer._network.engine.slots[...] = model._network.engine.slots
+                peer._network.engine.iterations, peer._network.engine.epoch = (
                     model._network.engine.iterations,
                     1,
                 )
@@ -130,26 +132,26 @@ def test_hyper_parameters_hold_from_the_next_step(
 
     if way == "callback":
         fit(model, 2, callbacks=Change())
-        fit(twin)
+        fit(peer)
     else:
         fit(model)
         state = copy.deepcopy(model._network.engine.slots), model._network.engine.iterations
-        twin.set_weights(model.get_weights())
-        twin._network.engine.slots[...], twin._network.engine.iterations = state
-        twin._network.engine.epoch = model._network.engine.epoch
+        peer.set_weights(model.get_weights())
+        peer._network.engine.slots[...], peer._network.engine.iterations = state
+        peer._network.engine.epoch = model._network.engine.epoch
         change()
-        for each in (model, twin):
+        for each in (model, peer):
             if way == "fit":
                 fit(each)
             else:
                 each.train_on_batch(X, Y)
-    assert model.optimizer == twin.optimizer
-    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+    assert model.optimizer == peer.optimizer
+    for a, b in zip(model.get_weights(), peer.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(
-    ("made", "name", "value"),
+    ("optimizer", "name", "value"),
     [
         (optimizers.SGD(), "momentum", 0.5),
         (optimizers.SGD(momentum=0.5), "momentum", 0.0),
@@ -160,47 +162,48 @@ def test_hyper_parameters_hold_from_the_next_step(
     ],
     ids=repr,
 )
-def test_what_says_how_much_is_kept(made: Any, name: str, value: Any) -> None:
-    """Before it is compiled an optimizer takes it; in use it stays as it is."""
-    free = copy.deepcopy(made)
-    setattr(free, name, value)
-    assert getattr(free, name) == value
+def test_hyperparameters_that_determine_the_slots_cannot_change_after_compile(
+    optimizer: Any, name: str, value: Any
+) -> None:
+    not_compiled = copy.deepcopy(optimizer)
+    setattr(not_compiled, name, value)
+    assert getattr(not_compiled, name) == value
     model = network()
-    model.compile(made, "mse")
-    before = made.get_config()
+    model.compile(optimizer, "mse")
+    before = optimizer.get_config()
     with pytest.raises(AttributeError, match=f"{name} of .* cannot change .*compile"):
-        setattr(made, name, value)
-    assert made.get_config() == before
+        setattr(optimizer, name, value)
+    assert optimizer.get_config() == before
     fit(model)
 
 
-def test_wrong_values_change_nothing() -> None:
-    made = optimizers.SGD(0.1, momentum=0.5, clipnorm=1.0)
+def test_invalid_hyperparameters_are_refused_and_change_nothing() -> None:
+    optimizer = optimizers.SGD(0.1, momentum=0.5, clipnorm=1.0)
     model = network()
-    model.compile(made, "mse")
-    before = made.get_config()
+    model.compile(optimizer, "mse")
+    before = optimizer.get_config()
     for name, value, error in (
         ("momentum", 2.0, ValueError),
         ("momentum", "much", TypeError),
         ("nesterov", 3, TypeError),
-        ("clipvalue", 1.0, ValueError),  # besides clipnorm
+        ("clipvalue", 1.0, ValueError),  # Only one way of clipping is allowed.
         ("ema_overwrite_frequency", 0, ValueError),
         ("weight_decay", -1.0, ValueError),
         ("learning_rate", -1.0, ValueError),
     ):
         with pytest.raises(error, match=name):
-            setattr(made, name, value)
-    assert made.get_config() == before
+            setattr(optimizer, name, value)
+    assert optimizer.get_config() == before
 
 
-def test_two_models_with_one_optimizer() -> None:
-    """Both take over what is set."""
-    made = optimizers.SGD(0.1, momentum=0.5)
+def test_two_models_can_share_an_optimizer() -> None:
+    """A changed hyperparameter applies to both."""
+    optimizer = optimizers.SGD(0.1, momentum=0.5)
     models = [network() for _ in range(2)]
     for model in models:
-        model.compile(made, "mse")
+        model.compile(optimizer, "mse")
         fit(model)
-    made.momentum = 0.9
+    optimizer.momentum = 0.9
     for model in models:
         fit(model)
     for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True):

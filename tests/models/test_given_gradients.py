@@ -1,4 +1,4 @@
-"""Steps along a gradient of the caller's, gradients of the input, models without a loss."""
+"""Tests of steps along a supplied gradient, of input gradients, and of models without a loss."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def assert_same_weights(a: Any, b: Any, tolerance: float = 1e-11) -> None:
 
 
 @pytest.fixture
-def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+def reset_threads() -> Iterator[None]:
+    """Reset the number of threads after a test that forces one."""
     yield
     _engine.force_threads(0)
 
@@ -64,20 +64,22 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = dict(optimizers.TABLE) | {
 
 @pytest.mark.parametrize("rows", [N, 1000])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_step_is_that_of_the_built_in_loss(name: str, rows: int) -> None:
-    """For 1000 rows of a small network, too, which go through in chunks."""
+def test_a_step_along_the_gradient_of_a_loss_equals_a_step_with_that_loss(
+    name: str, rows: int
+) -> None:
+    """A batch of 1000 rows is split into micro-batches."""
     x, y = RNG.normal(size=(rows, N_IN)), RNG.normal(size=(rows, N_OUT))
     one, two = model(OPTIMIZERS[name](), "mse"), model(OPTIMIZERS[name]())
     for _ in range(5):
         dout = 2 * (two.predict(x) - y) / y.size
         one.train_on_batch(x, y)
         two.train_on_gradient(x, dout)
-    # A gradient near 0 has any sign, and Adam's steps are signs at first.
+    # Rounding decides the sign of gradients near 0, and Adam's first steps depend on signs alone.
     assert_same_weights(one, two, 1e-9)
     assert two._built().engine.iterations == 5
 
 
-def test_the_loss_that_is_compiled_does_not_matter() -> None:
+def test_steps_do_not_depend_on_the_compiled_loss() -> None:
     results = []
     for loss in (None, "mse", "log_cosh", lambda y, p: (0.0, 0 * p)):
         one = model("adam", loss)
@@ -89,8 +91,8 @@ def test_the_loss_that_is_compiled_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "gelu"])
-def test_the_gradient_is_of_outputs_whatever_the_loss_takes_over(activation: str) -> None:
-    """Cross-entropy works on logits; a given gradient is of the probabilities all the same."""
+def test_a_supplied_gradient_refers_to_the_outputs_after_the_activation(activation: str) -> None:
+    """Cross-entropy is computed from logits, but a supplied gradient refers to probabilities."""
     loss = "binary_crossentropy" if activation == "sigmoid" else "categorical_crossentropy"
     one = nnfast.Sequential([layers.Dense(N_OUT, activation, input_dim=N_IN)], dtype="float64")
     weights = randomize(one)
@@ -105,8 +107,8 @@ def test_the_gradient_is_of_outputs_whatever_the_loss_takes_over(activation: str
         assert_allclose(before - after, gradient, rtol=0, atol=1e-7)
 
 
-def test_dropout_is_that_of_a_step() -> None:
-    """Each call is an epoch of its own, with a mask of its own, the same from run to run."""
+def test_each_step_has_the_dropout_mask_of_a_training_step() -> None:
+    """Each call counts as an epoch, so it has a new mask, which is reproducible."""
 
     def linear(y: Array, p: Array) -> tuple[Array, Array]:
         return (p * y).sum(axis=1), y
@@ -127,8 +129,8 @@ def test_dropout_is_that_of_a_step() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [3, 40, 1500])
-def test_any_number_of_threads_gives_the_same_bits(
-    rows: int, dtype: str, free_threads: None
+def test_results_do_not_depend_on_the_number_of_threads(
+    rows: int, dtype: str, reset_threads: None
 ) -> None:
     x, dout = RNG.normal(size=(rows, N_IN)), RNG.normal(size=(rows, N_OUT))
     results = []
@@ -144,7 +146,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_gradient_that_is_not_finite(value: float) -> None:
+def test_a_non_finite_gradient_warns_and_changes_no_weights(value: float) -> None:
     one = model("adam")
     one.train_on_gradient(X, Y)
     before, slots = one.get_weights(), one._built().engine.slots.copy()
@@ -161,8 +163,8 @@ def test_a_gradient_that_is_not_finite(value: float) -> None:
     assert one._built().engine.iterations == 2
 
 
-def test_shapes() -> None:
-    """One output a row may come as (n,); outputs of several axes have theirs."""
+def test_the_supplied_gradient_has_the_shape_of_the_outputs() -> None:
+    """For a model with one output, shape (n,) is accepted, too."""
     one, two = (nnfast.Sequential([layers.Dense(1, input_dim=N_IN)]) for _ in range(2))
     two.set_weights(one.get_weights())
     for each, dout in ((one, Y[:, 0]), (two, Y[:, :1].tolist())):
@@ -189,7 +191,7 @@ def test_shapes() -> None:
         (X[:, :2], Y, "x must have shape"),
     ],
 )
-def test_wrong_shapes_are_named(x: Any, dout: Any, words: str) -> None:
+def test_error_messages_name_the_expected_shape(x: Any, dout: Any, words: str) -> None:
     one = model()
     before = one.get_weights()
     with pytest.raises((TypeError, ValueError), match=words):
@@ -198,7 +200,7 @@ def test_wrong_shapes_are_named(x: Any, dout: Any, words: str) -> None:
         assert_array_equal(a, b)
 
 
-def test_it_builds_the_model_but_does_not_compile_it() -> None:
+def test_train_on_gradient_builds_a_compiled_model() -> None:
     one = nnfast.Sequential([layers.Dense(N_OUT)])
     with pytest.raises(ValueError, match="compile"):
         one.train_on_gradient(X, Y)
@@ -207,7 +209,7 @@ def test_it_builds_the_model_but_does_not_compile_it() -> None:
     assert one.input_shape == (None, N_IN)
 
 
-def test_a_schedule_counts_these_steps() -> None:
+def test_steps_along_supplied_gradients_count_for_schedules() -> None:
     rate = nnfast.schedules.PiecewiseConstantDecay([2], [1.0, 0.0])
     one = nnfast.Sequential([layers.Dense(N_OUT, input_dim=N_IN)])
     one.compile(optimizers.SGD(rate))
@@ -224,17 +226,19 @@ def test_a_schedule_counts_these_steps() -> None:
 
 @pytest.mark.parametrize("activation", ["linear", "softmax", "sigmoid", "relu"])
 @pytest.mark.parametrize("n_out", [1, 3])
-def test_the_largest_output(n_out: int, activation: str) -> None:
+def test_without_targets_the_input_gradient_is_that_of_the_largest_output(
+    n_out: int, activation: str
+) -> None:
     if activation == "softmax" and n_out == 1:
         activation = "tanh"
     one = nnfast.Sequential(
         [layers.Dense(7, "tanh", input_dim=N_IN), layers.Dense(n_out, activation)], dtype="float64"
     )
     weights = randomize(one)
-    actual = one.input_gradient(X)  # a model that is not compiled
+    actual = one.input_gradient(X)  # The model is not compiled.
     outputs = plain_outputs(one, weights, X, training=False)[0]
     top = outputs.argmax(axis=1)
-    assert n_out == 1 or len(set(top)) > 1, "not always the same one"
+    assert n_out == 1 or len(set(top)) > 1, "rows must differ in their largest output"
     for i in range(N):
         x = X[i : i + 1].copy()
 
@@ -248,23 +252,23 @@ def test_the_largest_output(n_out: int, activation: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
-def test_each_row_is_of_its_own_loss(loss: str) -> None:
-    """Not of the mean: row i does not depend on how many rows there are."""
+def test_the_input_gradient_of_a_row_is_that_of_its_own_loss(loss: str) -> None:
+    """It is not the gradient of the mean loss, so it does not depend on the number of rows."""
     y: Any = Y if loss == "mse" else RNG.integers(0, N_OUT, N)
     one = nnfast.Sequential([layers.Dense(N_OUT, "softmax", input_dim=N_IN)], dtype="float64")
     one.compile("sgd", loss)
     whole = one.input_gradient(X, y)
     for i in range(N):
-        alone = one.input_gradient(X[i : i + 1], y[i : i + 1])
-        assert_allclose(alone, whole[i : i + 1], rtol=1e-12, atol=1e-15)
+        single = one.input_gradient(X[i : i + 1], y[i : i + 1])
+        assert_allclose(single, whole[i : i + 1], rtol=1e-12, atol=1e-15)
     x = X.copy()
     (of_mean,) = differences(lambda: one.evaluate(x, y, verbose=0), [x])
     assert_allclose(whole, N * of_mean, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("y", [None, Y])
-def test_rescalings_before_anything_else_are_in_the_chain_rule(y: Any) -> None:
-    """They are part of reading the input, and of its gradient."""
+def test_the_input_gradient_includes_rescalings_of_the_input(y: Any) -> None:
+    """The engine applies rescalings at the start of the model when it reads the input."""
     stack = [layers.Dense(6, "tanh"), layers.Dense(N_OUT)]
     scaled = nnfast.Sequential(
         [
@@ -282,7 +286,7 @@ def test_rescalings_before_anything_else_are_in_the_chain_rule(y: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_images_of_bytes(dtype: str) -> None:
+def test_input_gradients_of_uint8_images_equal_those_of_floats(dtype: str) -> None:
     images = RNG.integers(0, 256, (300, 28, 28), np.uint8)
     labels = RNG.integers(0, 10, 300)
     one = nnfast.Sequential(
@@ -299,7 +303,7 @@ def test_images_of_bytes(dtype: str) -> None:
     assert gradient.dtype == dtype
     same = one.input_gradient(images.astype(dtype), labels)
     assert_array_equal(gradient, same)
-    # One pixel more is this much loss more.
+    # The gradient of a pixel agrees with the finite difference of the loss.
     if dtype == "float64":
         i, j = np.unravel_index(np.abs(gradient[7]).argmax(), (28, 28))
         x, sides = images[7:8].astype(float), []
@@ -309,20 +313,20 @@ def test_images_of_bytes(dtype: str) -> None:
         assert gradient[7, i, j] == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=1e-5)
 
 
-def test_nothing_but_reading() -> None:
-    """A model of a rescaling alone, of nothing, and of dropout: slope by slope."""
+def test_the_input_gradient_of_a_model_without_weights_is_the_product_of_its_rescalings() -> None:
+    """Dropout and noise are off, so they have no influence."""
     x = np.array([[1.0, 3.0, 2.0]])
-    for stack, slope in (
+    for stack, derivative in (
         ([layers.Rescaling(2.5)], 2.5),
         ([layers.Flatten()], 1.0),
         ([layers.Dropout(0.5), layers.GaussianNoise(1.0)], 1.0),
         ([layers.Dropout(0.5), layers.Rescaling(-2.0), layers.Rescaling(-3.0)], 6.0),
     ):
         one = nnfast.Sequential([layers.Input((3,)), *stack])
-        assert_array_equal(one.input_gradient(x), [[0.0, slope, 0.0]])
+        assert_array_equal(one.input_gradient(x), [[0.0, derivative, 0.0]])
 
 
-def test_dropout_is_off_and_nothing_changes() -> None:
+def test_input_gradient_ignores_dropout_and_leaves_the_model_unchanged() -> None:
     one = model("adam", "mse", dropout=0.5)
     before = one.get_weights()
     assert_array_equal(one.input_gradient(X, Y), one.input_gradient(X, Y))
@@ -334,8 +338,9 @@ def test_dropout_is_off_and_nothing_changes() -> None:
         assert_array_equal(a, b)
 
 
-def test_many_rows_and_few() -> None:
-    """More than one block of rows of a chunk, a short last one, one row, none."""
+def test_the_input_gradient_of_a_row_does_not_depend_on_the_other_rows() -> None:
+    """The rows span several blocks of a micro-batch, and the last block is short. Slices of one
+    row and of none are tried, too."""
     one = model("sgd", "mse")
     x, y = RNG.normal(size=(2701, N_IN)), RNG.normal(size=(2701, N_OUT))
     whole = one.input_gradient(x, y)
@@ -346,7 +351,7 @@ def test_many_rows_and_few() -> None:
         one.input_gradient(x[:0], y[:0])
 
 
-def test_it_builds_the_model() -> None:
+def test_input_gradient_builds_the_model() -> None:
     one = nnfast.Sequential([layers.Dense(2)])
     assert one.input_gradient(X).shape == X.shape
     with pytest.raises(ValueError, match="compile"):
@@ -363,7 +368,7 @@ def test_it_builds_the_model() -> None:
 @pytest.mark.parametrize(
     "method", ["fit", "evaluate", "train_on_batch", "test_on_batch", "loss_and_grad"]
 )
-def test_no_loss_no_training_on_targets(method: str) -> None:
+def test_methods_that_need_a_loss_raise_without_one(method: str) -> None:
     one = model("adam")
     assert one.loss is None
     with pytest.raises(ValueError, match=r"compile\(optimizer, loss\) before " + method):
@@ -374,7 +379,7 @@ def test_no_loss_no_training_on_targets(method: str) -> None:
     assert one.input_gradient(X).shape == X.shape
 
 
-def test_saved_without_a_loss(tmp_path: Any) -> None:
+def test_a_model_without_a_loss_continues_after_loading(tmp_path: Any) -> None:
     one = model("adam")
     one.train_on_gradient(X, Y)
     one.save(tmp_path / "model")
@@ -385,7 +390,7 @@ def test_saved_without_a_loss(tmp_path: Any) -> None:
     assert_same_weights(one, two, 0.0)
 
 
-def test_a_loss_later_or_no_more() -> None:
+def test_a_loss_can_be_added_and_removed_by_compile() -> None:
     one = model("adam")
     one.train_on_gradient(X, Y)
     one.compile("adam", "mse")
@@ -396,7 +401,7 @@ def test_a_loss_later_or_no_more() -> None:
     with pytest.raises(ValueError, match="compile"):
         one.fit(X, Y, verbose=0)
     one.train_on_gradient(X, Y)
-    # Whatever loss was there before: the outputs' gradient is what is given.
+    # The previous loss has no influence: the gradient of the outputs is the supplied one.
     two = model("adam")
     two.set_weights(one.get_weights())
     one._built().engine.epoch = two._built().engine.epoch

@@ -1,4 +1,4 @@
-"""What a first lesson on neural networks does, and what it is promised."""
+"""Tests that the examples of a first course on neural networks reach the expected accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def xor_model(seed: int) -> nnfast.Sequential:
     )
 
 
-def test_xor_learns_for_nearly_every_seed() -> None:
+def test_xor_is_learned_for_nearly_every_seed() -> None:
     accuracies = []
     for seed in range(20):
         model = xor_model(seed)
@@ -32,8 +32,8 @@ def test_xor_learns_for_nearly_every_seed() -> None:
     assert sum(accuracy == 1.0 for accuracy in accuracies) >= 19
 
 
-def test_xor_with_squared_error() -> None:
-    """All sigmoid with squared error, the textbook's choice: slow, and it arrives."""
+def test_xor_is_learned_with_sigmoids_and_squared_error() -> None:
+    """Sigmoids in every layer are the textbook's choice; they learn slowly."""
     solved = 0
     for seed in range(5):
         nnfast.set_seed(seed)
@@ -48,7 +48,7 @@ def test_xor_with_squared_error() -> None:
     assert solved >= 4
 
 
-def test_xor_with_squared_error_on_the_output_only() -> None:
+def test_xor_is_learned_with_a_tanh_layer_and_squared_error() -> None:
     model = xor_model(0)
     model.compile(nnfast.optimizers.SGD(0.5), "mse", metrics=["accuracy"])
     model.fit(XOR_X, XOR_Y, batch_size=4, epochs=5000, verbose=0)
@@ -57,7 +57,7 @@ def test_xor_with_squared_error_on_the_output_only() -> None:
     assert loss < 0.05
 
 
-def test_slope_of_a_noisy_line() -> None:
+def test_linear_regression_finds_the_slope_of_a_noisy_line() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, 1000)
     y = 3 * x + rng.normal(0, 0.1, 1000)
@@ -68,12 +68,12 @@ def test_slope_of_a_noisy_line() -> None:
     w, b = model.get_weights()
     assert w[0, 0] == pytest.approx(3, abs=0.05)
     assert b[0] == pytest.approx(0, abs=0.05)
-    # What is left is the noise.
+    # The remaining loss is the variance of the noise.
     assert history.history["loss"][-1] == pytest.approx(0.01, rel=0.2)
 
 
 @pytest.mark.parametrize("batch_size", [4, 1, 2], ids=["full batch", "stochastic", "mini-batch"])
-def test_gradient_descent_on_a_table(batch_size: int) -> None:
+def test_gradient_descent_fits_a_linear_table(batch_size: int) -> None:
     x = np.array([[1, 2], [2, 3], [3, 4], [4, 5]])
     y = np.array([3, 5, 7, 9])
     nnfast.set_seed(1)
@@ -104,7 +104,7 @@ def test_autoencoder_beats_principal_components() -> None:
     assert model.evaluate(test, test, verbose=0) < ((projected - test) ** 2).mean()
 
 
-# The image classifier of Keras' introductions, all but its imports and its data.
+# The image classifier of Keras' tutorials, without its imports and data.
 CLASSIFIER = """
 model = models.Sequential([
     layers.Conv2D(32, (3, 3), activation='relu', input_shape=(28, 28, 1)),
@@ -125,7 +125,8 @@ test_loss, test_acc = model.evaluate(test_images, test_labels)
 
 
 def strokes(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return noisy images of ten kinds of stroke: five places of a bar, upright or lying."""
+    """Return noisy images and labels of ten classes: a bar, vertical or horizontal, in one of
+    five positions."""
     rng = np.random.default_rng(n)
     labels = rng.integers(0, 10, n)
     images = rng.uniform(0, 0.4, (n, 28, 28, 1))
@@ -139,7 +140,7 @@ def strokes(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
 @pytest.mark.parametrize(
     "imports", ["from nnfast import layers, models", "from nnfast.keras import layers, models"]
 )
-def test_the_image_classifier_of_keras_runs_as_it_is(
+def test_the_image_classifier_of_keras_tutorials_runs_unchanged(
     imports: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nnfast.set_seed(0)
@@ -147,14 +148,14 @@ def test_the_image_classifier_of_keras_runs_as_it_is(
     names["train_images"], names["train_labels"] = strokes(400)
     names["test_images"], names["test_labels"] = strokes(100)
     exec(imports + CLASSIFIER, names)
-    assert names["model"].count_params() == 93_322  # as Keras' summary says
+    assert names["model"].count_params() == 93_322  # The number that Keras' summary prints.
     assert "Epoch 5/5" in capsys.readouterr().out
     assert names["test_acc"] > 0.95
     assert names["test_loss"] < 0.3
 
 
 def test_convolutional_autoencoder_beats_principal_components() -> None:
-    """From 8×8 pixels to 2×2×4 numbers and back."""
+    """The code of 8×8 pixels has 2×2×4 numbers, as many as the principal components."""
     datasets = pytest.importorskip("sklearn.datasets")
     x = datasets.load_digits().images[..., None] / 16
     x = x[np.random.default_rng(0).permutation(len(x))]
@@ -174,8 +175,8 @@ def test_convolutional_autoencoder_beats_principal_components() -> None:
     model.compile(nnfast.optimizers.Adam(0.005), "mse")
     model.fit(train, train, batch_size=16, epochs=20, verbose=0)
 
-    flat, others = train.reshape(-1, 64), test.reshape(-1, 64)
+    flat, flat_test = train.reshape(-1, 64), test.reshape(-1, 64)
     mean = flat.mean(axis=0)
     components = np.linalg.svd(flat - mean, full_matrices=False)[2][:16]
-    projected = (others - mean) @ components.T @ components + mean
-    assert model.evaluate(test, test, verbose=0) < 0.9 * ((projected - others) ** 2).mean()
+    projected = (flat_test - mean) @ components.T @ components + mean
+    assert model.evaluate(test, test, verbose=0) < 0.9 * ((projected - flat_test) ** 2).mean()

@@ -1,4 +1,4 @@
-"""Every optimizer and every option of theirs: against the NumPy reference, whatever the threads."""
+"""Tests of every optimizer and its options against the NumPy reference, with several threads."""
 
 from __future__ import annotations
 
@@ -58,13 +58,16 @@ def assert_close(
         assert_allclose(w, e, rtol=rtol, atol=rtol)
 
 
-@pytest.mark.parametrize(("optimizer", "twin"), PAIRS, ids=lambda p: repr(p)[:60])
-def test_trajectory_of_20_steps(optimizer: optimizers.Optimizer, twin: Any) -> None:
+@pytest.mark.parametrize(("optimizer", "peer"), PAIRS, ids=lambda p: repr(p)[:60])
+def test_20_steps_give_the_weights_of_the_reference(
+    optimizer: optimizers.Optimizer, peer: Any
+) -> None:
     network, x, y = problem()
-    twin = type(twin)(**{k: v for k, v in vars(twin).items() if isinstance(v, (float, bool))})
+    # Make a new object, because the reference keeps state between steps.
+    peer = type(peer)(**{k: v for k, v in vars(peer).items() if isinstance(v, (float, bool))})
     start = [w.copy() for w in network.weights]
     for _ in range(20):
-        network.step(twin, x, y)
+        network.step(peer, x, y)
     network.weights, expected = start, network.weights
     assert_close(trained(optimizer, network, x, y, 20), expected)
 
@@ -83,7 +86,7 @@ def test_kernel_and_engine_take_the_same_steps(name: str) -> None:
         _, gradient = model.loss_and_grad_flat(theta, x, y)
         kernels.optimizer_step(theta, gradient, slots, i, optimizer)
     network_weights = trained(optimizer, network, x, y, 3)
-    model.set_flat_weights(slots[-1])  # fit ends with the average
+    model.set_flat_weights(slots[-1])  # `fit` ends by setting the weights to their average.
     assert_close(network_weights, model.get_weights(), 1e-12)
 
 
@@ -91,14 +94,14 @@ def gradients_of(network: Network, x: NDArray[Any], y: NDArray[Any]) -> list[NDA
     return network.loss_and_grad(x, y)[1]
 
 
-def test_clipping_by_value() -> None:
+def test_clipvalue_clips_each_gradient_entry() -> None:
     network, x, y = problem()
     g = gradients_of(network, x, y)
     expected = [w - np.clip(d, -0.02, 0.02) for w, d in zip(network.weights, g, strict=True)]
     assert_close(trained(optimizers.SGD(1.0, clipvalue=0.02), network, x, y, 1), expected)
 
 
-def test_clipping_by_the_norm_of_each_array() -> None:
+def test_clipnorm_limits_the_norm_of_each_array() -> None:
     network, x, y = problem()
     g = gradients_of(network, x, y)
     limit = float(np.median([np.linalg.norm(d) for d in g]))
@@ -109,7 +112,7 @@ def test_clipping_by_the_norm_of_each_array() -> None:
 
 
 @pytest.mark.parametrize("rows", [12, 2000])
-def test_clipping_by_the_norm_of_all(rows: int) -> None:
+def test_global_clipnorm_limits_the_norm_over_all_arrays(rows: int) -> None:
     network, x, y = problem(rows)
     g = gradients_of(network, x, y)
     norm = np.sqrt(sum((d**2).sum() for d in g))
@@ -123,20 +126,20 @@ def test_clipping_by_the_norm_of_all(rows: int) -> None:
     )
 
 
-def test_weight_decay_comes_before_the_step() -> None:
+def test_weight_decay_is_applied_to_the_weights_before_the_step() -> None:
     network, x, y = problem()
     g = gradients_of(network, x, y)
     expected = [w - 0.1 * 0.5 * w - 0.1 * d for w, d in zip(network.weights, g, strict=True)]
     assert_close(trained(optimizers.SGD(0.1, weight_decay=0.5), network, x, y, 1), expected)
 
 
-def test_moving_average_replaces_the_weights_at_the_end_and_in_between() -> None:
+def test_the_moving_average_replaces_the_weights_at_the_end_and_every_few_steps() -> None:
     network, x, y = problem()
     path, average = [], None
-    walk = Network(network.weights, ACTIVATIONS, "mean_squared_error")
+    peer = Network(network.weights, ACTIVATIONS, "mean_squared_error")
     for _ in range(4):
-        walk.step(reference.SGD(0.1), x, y)
-        path.append([w.copy() for w in walk.weights])
+        peer.step(reference.SGD(0.1), x, y)
+        path.append([w.copy() for w in peer.weights])
         average = [
             w if average is None else 0.8 * a + 0.2 * w
             for w, a in zip(path[-1], average or path[-1], strict=True)
@@ -145,7 +148,7 @@ def test_moving_average_replaces_the_weights_at_the_end_and_in_between() -> None
     assert_close(
         trained(optimizers.SGD(0.1, use_ema=True, ema_momentum=0.8), network, x, y, 4), average
     )
-    # overwritten at every step the average is the path of its own
+    # Here every step overwrites the weights, so the next step starts from the average.
     often = optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
     one = trained(often, network, x, y, 1)
     assert_close(one, path[0])
@@ -163,7 +166,7 @@ def test_moving_average_replaces_the_weights_at_the_end_and_in_between() -> None
     ],
     ids=str,
 )
-def test_the_same_bits_for_any_number_of_threads(rows: int, options: dict[str, Any]) -> None:
+def test_weights_do_not_depend_on_the_number_of_threads(rows: int, options: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 30)).astype("float32")
     y = rng.normal(size=rows).astype("float32")
@@ -190,7 +193,7 @@ def test_the_same_bits_for_any_number_of_threads(rows: int, options: dict[str, A
 
 
 @pytest.mark.parametrize("rows", [12, 2000])
-def test_regularizers_add_to_loss_and_gradient(rows: int) -> None:
+def test_regularizers_add_their_penalty_to_the_loss_and_the_gradient(rows: int) -> None:
     network, x, y = problem(rows)
     plain = dense_model(SIZES, ACTIVATIONS)
     model = nnfast.Sequential(
@@ -241,6 +244,6 @@ def test_regularizers_add_to_loss_and_gradient(rows: int) -> None:
         (lambda: layers.Dense(1, kernel_regularizer="l3"), "Unknown regularizer 'l3'"),
     ],
 )
-def test_wrong_options_are_named(make: Any, words: str) -> None:
+def test_error_messages_name_the_invalid_option(make: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         make()

@@ -1,4 +1,7 @@
-"""Learning-rate schedules: values, and what the trainer makes of them. See also keras_programs."""
+"""Tests of the values of learning-rate schedules and of training with them.
+
+tests/keras_tools_programs.py compares the values with those of Keras.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ ALL = {
     for key, (name, arguments, keywords) in keras_tools_programs.SCHEDULES.items()
 } | {
     "one cycle": schedules.OneCycle(0.5, 40),
-    "one cycle, lines": schedules.OneCycle(0.5, 40, 0.4, 10.0, 100.0, "linear"),
+    "one cycle, linear": schedules.OneCycle(0.5, 40, 0.4, 10.0, 100.0, "linear"),
 }
 
 
 def model(rate: Any, kind: type[Any] = optimizers.SGD) -> Any:
     nnfast.set_seed(0)
-    made = nnfast.Sequential([layers.Dense(1, input_dim=3)], dtype="float64")
-    made.compile(kind(rate), "mse")
-    return made
+    net = nnfast.Sequential([layers.Dense(1, input_dim=3)], dtype="float64")
+    net.compile(kind(rate), "mse")
+    return net
 
 
 @pytest.mark.parametrize("key", ALL)
-def test_arrays_are_steps(key: str) -> None:
+def test_an_array_of_steps_gives_one_learning_rate_per_step(key: str) -> None:
     schedule = ALL[key]
     steps = np.arange(60)
     expected = [schedule(int(step)) for step in steps]
@@ -41,7 +44,7 @@ def test_arrays_are_steps(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ALL)
-def test_descriptions(key: str) -> None:
+def test_schedules_survive_serialization(key: str) -> None:
     schedule = ALL[key]
     optimizer = optimizers.Adam(schedule)
     text = json.dumps({"class_name": "Adam", "config": optimizer.get_config()})
@@ -61,7 +64,7 @@ def test_descriptions(key: str) -> None:
         ({"shape": "linear"}, {"anneal_strategy": "linear"}),
     ],
 )
-def test_one_cycle_is_that_of_pytorch(
+def test_one_cycle_equals_that_of_pytorch(
     keywords: dict[str, Any], torch_keywords: dict[str, Any]
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -77,15 +80,15 @@ def test_one_cycle_is_that_of_pytorch(
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
-def test_one_cycle_stays_at_its_end() -> None:
+def test_one_cycle_keeps_its_final_learning_rate() -> None:
     schedule = schedules.OneCycle(1.0, 10, div_factor=4.0, final_div_factor=10.0)
     assert schedule(9) == schedule(500) == pytest.approx(1 / 40)
     assert schedule(0) == pytest.approx(1 / 4)
     assert max(schedule(range(10))) == pytest.approx(1.0, rel=0.05)
 
 
-def test_restarts_begin_on_the_step() -> None:
-    """Rounding puts no first step of a restart at the end of the one before."""
+def test_restarts_begin_exactly_at_their_first_step() -> None:
+    """Rounding must not assign the first step of a cycle to the end of the previous one."""
     for t_mul in (1.0, 1.1, 1.3, 1.5, 2.0, 3.0):
         schedule = schedules.CosineDecayRestarts(1.0, 1000, t_mul=t_mul)
         start = sum(1000 * t_mul**i for i in range(3))
@@ -94,15 +97,15 @@ def test_restarts_begin_on_the_step() -> None:
 
 
 @pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.Adam])
-@pytest.mark.parametrize("watched", [False, True, "batches"])
-def test_training_takes_the_rate_of_each_step(kind: type[Any], watched: Any) -> None:
+@pytest.mark.parametrize("level", [None, "epochs", "batches"])
+def test_each_step_uses_the_learning_rate_of_the_schedule(kind: type[Any], level: Any) -> None:
     schedule = schedules.ExponentialDecay(0.1, 3, 0.5)
     scheduled, by_hand = model(schedule, kind), model(0.1, kind)
     callback = {
-        False: None,
-        True: nnfast.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+        None: None,
+        "epochs": nnfast.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
         "batches": nnfast.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None),
-    }[watched]
+    }[level]
     for _ in range(2):
         scheduled.fit(X, Y, 8, epochs=2, shuffle=False, verbose=0, callbacks=callback)
     scheduled.train_on_batch(X[:8], Y[:8])
@@ -114,7 +117,7 @@ def test_training_takes_the_rate_of_each_step(kind: type[Any], watched: Any) -> 
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-def test_saved_training_goes_on_in_the_schedule(tmp_path: Any) -> None:
+def test_a_loaded_model_continues_in_the_schedule(tmp_path: Any) -> None:
     schedule = schedules.CosineDecay(0.1, 20)
     whole, parts = model(schedule), model(schedule)
     whole.fit(X, Y, 8, epochs=4, verbose=0)
@@ -127,7 +130,7 @@ def test_saved_training_goes_on_in_the_schedule(tmp_path: Any) -> None:
 
 
 class Halving(schedules.LearningRateSchedule):
-    """Written as Keras asks: for one step."""
+    """A user-defined schedule that, as in Keras, accepts a single step only."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -136,14 +139,14 @@ class Halving(schedules.LearningRateSchedule):
         return 0.1 if step < self.every else 0.05
 
 
-def test_a_schedule_of_the_callers() -> None:
-    own = model(Halving(5))
+def test_a_user_defined_schedule_trains_like_a_built_in_one() -> None:
+    user_defined = model(Halving(5))
     built_in = model(schedules.PiecewiseConstantDecay([4], [0.1, 0.05]))
-    a = own.fit(X, Y, 8, epochs=2, verbose=0).history
+    a = user_defined.fit(X, Y, 8, epochs=2, verbose=0).history
     assert a == built_in.fit(X, Y, 8, epochs=2, verbose=0).history
 
 
-def test_kernels_take_a_schedule() -> None:
+def test_optimizer_step_accepts_a_schedule() -> None:
     w = np.array([1.0])
     rate = schedules.PiecewiseConstantDecay([4], [0.5, 0.25])
     nnfast.kernels.optimizer_step(w, [1.0], np.zeros((0, 1)), 5, optimizers.SGD(rate))
@@ -164,13 +167,13 @@ def test_kernels_take_a_schedule() -> None:
         (lambda: optimizers.SGD("fast"), ["learning_rate", "'fast'"]),
     ],
 )
-def test_errors(make: Any, words: list[str]) -> None:
+def test_error_messages_name_the_argument_and_its_value(make: Any, words: list[str]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
-def test_a_negative_rate_is_refused_with_its_step() -> None:
+def test_the_error_about_a_negative_learning_rate_names_its_step() -> None:
     class Falling(schedules.LearningRateSchedule):
         def __call__(self, step: int) -> float:
             return 0.1 - 0.05 * step
@@ -179,7 +182,7 @@ def test_a_negative_rate_is_refused_with_its_step() -> None:
         model(Falling()).fit(X, Y, 8, verbose=0)
 
 
-def test_import_paths() -> None:
+def test_schedules_are_importable_from_every_documented_path() -> None:
     from nnfast.keras.optimizers.schedules import CosineDecay as b
     from nnfast.schedules import CosineDecay as c
 

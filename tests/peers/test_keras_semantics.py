@@ -1,4 +1,4 @@
-"""What Keras does, exactly: one test a promise, and whole programs against Keras itself."""
+"""Tests that nnfast behaves like Keras: one test per rule, and whole programs run with both."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_same_weights(a: Any, b: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:x ran out of data")
 @pytest.mark.parametrize("name", keras_programs.PROGRAMS)
-def test_program_gives_what_keras_gives(name: str) -> None:
+def test_programs_give_the_results_of_keras(name: str) -> None:
     expected = keras_programs.keras_results()[name]
     actual = keras_programs.PROGRAMS[name](nnfast.keras)
     assert sorted(actual) == sorted(expected)
@@ -53,7 +53,7 @@ def test_program_gives_what_keras_gives(name: str) -> None:
         np.testing.assert_allclose(actual[key], value, rtol=2e-5, atol=2e-6, err_msg=key)
 
 
-def test_keras_is_the_package_itself() -> None:
+def test_nnfast_keras_is_the_package_itself() -> None:
     assert nnfast.keras is nnfast
     assert nnfast.models.Sequential is nnfast.Sequential
     assert nnfast.layers.Dense is layers.Dense
@@ -95,7 +95,7 @@ def test_history_keys_are_the_names_as_passed() -> None:
     assert model.history is history
 
 
-def test_epoch_loss_weighs_batches_by_their_rows() -> None:
+def test_the_epoch_loss_weights_batches_by_their_rows() -> None:
     x, y = data(10)
     model = classifier(metrics=None)
     model.compile(optimizers.SGD(0.0), "binary_crossentropy")
@@ -103,7 +103,7 @@ def test_epoch_loss_weighs_batches_by_their_rows() -> None:
     assert history.history["loss"][0] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-5)
 
 
-def test_training_metrics_are_of_the_outputs_while_training() -> None:
+def test_training_metrics_use_the_outputs_before_each_step() -> None:
     x, y = data(8)
     model = classifier(metrics=["mse"])
     before = model.evaluate(x, y, verbose=0)[1]
@@ -115,7 +115,7 @@ def test_training_metrics_are_of_the_outputs_while_training() -> None:
 # Targets
 
 
-def test_flat_targets_count_as_one_column() -> None:
+def test_one_dimensional_targets_equal_a_single_column() -> None:
     x, y = data()
     flat, column = classifier(), classifier()
     a = flat.fit(x, y, epochs=2, verbose=0).history
@@ -126,20 +126,20 @@ def test_flat_targets_count_as_one_column() -> None:
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "binary_crossentropy"])
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.float32])
-def test_integer_and_boolean_targets(loss: str, dtype: Any) -> None:
+def test_training_does_not_depend_on_the_dtype_of_the_targets(loss: str, dtype: Any) -> None:
     x, y = data()
-    exact, typed = classifier(), classifier()
-    exact.compile("sgd", loss)
-    typed.compile("sgd", loss)
-    a = exact.fit(x, y.astype(np.float64), verbose=0).history
-    b = typed.fit(x, y.astype(dtype), verbose=0).history
+    on_float64, on_dtype = classifier(), classifier()
+    on_float64.compile("sgd", loss)
+    on_dtype.compile("sgd", loss)
+    a = on_float64.fit(x, y.astype(np.float64), verbose=0).history
+    b = on_dtype.fit(x, y.astype(dtype), verbose=0).history
     assert a == b
-    assert_same_weights(exact, typed)
+    assert_same_weights(on_float64, on_dtype)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
-def test_class_indices_of_any_dtype(dtype: Any, shape: tuple[int, ...]) -> None:
+def test_class_indices_train_like_one_hot_targets(dtype: Any, shape: tuple[int, ...]) -> None:
     x, y = data()
     sparse, dense = (
         nnfast.Sequential([layers.Dense(2, activation="softmax", input_dim=3)]) for _ in range(2)
@@ -152,18 +152,19 @@ def test_class_indices_of_any_dtype(dtype: Any, shape: tuple[int, ...]) -> None:
     assert a == {key: pytest.approx(values, rel=1e-6) for key, values in b.items()}
 
 
-def test_lists_are_accepted() -> None:
+def test_x_and_y_may_be_lists() -> None:
     model = classifier(n_in=2)
     history = model.fit([[0, 1], [1, 0]], [True, False], verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert model.predict([[0, 1]], verbose=0).shape == (1, 1)
 
 
-# Going on
+# Several calls of fit
 
 
-def test_second_fit_goes_on() -> None:
-    """Weights, optimizer and random stream continue: 2 + 3 epochs are 5 epochs."""
+def test_a_second_fit_continues_training() -> None:
+    """The weights, the optimizer's state and the random numbers continue, so 2 + 3 epochs give
+    the same as 5 epochs."""
     x, y = data()
     whole, parts = classifier(), classifier()
     a = whole.fit(x, y, batch_size=8, epochs=5, verbose=0).history["loss"]
@@ -189,7 +190,7 @@ def test_shuffles_differ_from_epoch_to_epoch() -> None:
     assert len(set(seen)) == 8
 
 
-def test_initial_epoch_counts_epochs() -> None:
+def test_epochs_are_counted_from_initial_epoch() -> None:
     x, y = data()
     history = classifier().fit(x, y, epochs=5, initial_epoch=3, verbose=0)
     assert history.epoch == [3, 4]
@@ -229,22 +230,22 @@ def image_model(*first: Any) -> Any:
     return model
 
 
-def test_images_of_bytes() -> None:
+def test_rescaled_uint8_images_train_exactly_like_float_images() -> None:
     x, y = images()
-    folded, plain = image_model(layers.Rescaling(1 / 255)), image_model()
-    plain.set_weights(folded.get_weights())
+    rescaling, plain = image_model(layers.Rescaling(1 / 255)), image_model()
+    plain.set_weights(rescaling.get_weights())
     scaled = x.astype(np.float32) * np.float32(1 / 255)
     options = {"epochs": 3, "shuffle": False, "verbose": 0}
-    a = folded.fit(x, y, validation_data=(x, y), **options).history
+    a = rescaling.fit(x, y, validation_data=(x, y), **options).history
     b = plain.fit(scaled, y, validation_data=(scaled, y), **options).history
     assert a == b
-    assert_same_weights(folded, plain)
-    assert folded.evaluate(x, y, verbose=0) == plain.evaluate(scaled, y, verbose=0)
-    np.testing.assert_array_equal(folded.predict(x, verbose=0), plain.predict(scaled, verbose=0))
+    assert_same_weights(rescaling, plain)
+    assert rescaling.evaluate(x, y, verbose=0) == plain.evaluate(scaled, y, verbose=0)
+    np.testing.assert_array_equal(rescaling.predict(x, verbose=0), plain.predict(scaled, verbose=0))
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3)])
-def test_x_of_any_rank(shape: tuple[int, ...]) -> None:
+def test_x_of_any_rank_trains_like_flat_x(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(12, *shape)), rng.normal(size=(12, 2))
     model = nnfast.Sequential([layers.Input(shape), layers.Flatten(), layers.Dense(2)])
@@ -260,7 +261,7 @@ def test_x_of_any_rank(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("how", ["Input", "input_shape", "input_dim", "build"])
-def test_ways_to_give_the_input_shape(how: str) -> None:
+def test_the_input_shape_can_be_given_in_four_ways(how: str) -> None:
     model = nnfast.Sequential()
     if how == "Input":
         model.add(layers.Input((3,)))
@@ -272,7 +273,7 @@ def test_ways_to_give_the_input_shape(how: str) -> None:
 
 
 @pytest.mark.parametrize("first_use", ["fit", "predict"])
-def test_without_input_the_first_use_builds(first_use: str) -> None:
+def test_a_model_without_an_input_shape_is_built_by_its_first_use(first_use: str) -> None:
     x, y = data()
     model = nnfast.Sequential([layers.Dense(4, activation="tanh"), layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -286,16 +287,16 @@ def test_without_input_the_first_use_builds(first_use: str) -> None:
 
 def test_validation_split_takes_the_last_rows() -> None:
     x, y = data(40)
-    split, given = classifier(), classifier()
-    a = split.fit(x, y, epochs=2, validation_split=0.25, verbose=0).history
-    b = given.fit(x[:30], y[:30], epochs=2, validation_data=(x[30:], y[30:]), verbose=0).history
+    by_split, by_data = classifier(), classifier()
+    a = by_split.fit(x, y, epochs=2, validation_split=0.25, verbose=0).history
+    b = by_data.fit(x[:30], y[:30], epochs=2, validation_data=(x[30:], y[30:]), verbose=0).history
     assert a == b
 
 
-# Weights of samples
+# Sample weights
 
 
-def test_class_weight_is_a_sample_weight() -> None:
+def test_class_weights_act_like_sample_weights() -> None:
     x, y = data()
     by_class, by_sample = classifier(), classifier()
     a = by_class.fit(x, y, class_weight={0: 0.5, 1: 3.0}, epochs=2, verbose=0).history
@@ -305,7 +306,7 @@ def test_class_weight_is_a_sample_weight() -> None:
 
 
 @pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
-def test_class_weight_of_several_classes(loss: str) -> None:
+def test_class_weights_of_several_classes_act_like_sample_weights(loss: str) -> None:
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(30, 3)), rng.integers(0, 3, 30)
     y = labels if loss.startswith("sparse") else np.eye(3)[labels]
@@ -322,7 +323,7 @@ def test_class_weight_of_several_classes(loss: str) -> None:
     assert_same_weights(by_class, by_sample)
 
 
-def test_weighted_loss_is_divided_by_the_rows() -> None:
+def test_the_weighted_loss_is_divided_by_the_number_of_rows() -> None:
     x, y = data(8)
     model = classifier()
     weight = np.linspace(0.0, 3.0, 8)
@@ -347,7 +348,7 @@ def test_predictions_are_numpy_arrays() -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_train_on_batch_is_one_step() -> None:
+def test_train_on_batch_takes_one_step() -> None:
     x, y = data(8)
     a, b = classifier(), classifier()
     a.train_on_batch(x, y)
@@ -355,7 +356,7 @@ def test_train_on_batch_is_one_step() -> None:
     assert_same_weights(a, b)
 
 
-def test_weights_are_copies() -> None:
+def test_get_weights_returns_copies() -> None:
     model = classifier()
     model.get_weights()[0][:] = 7.0
     assert not (model.get_weights()[0] == 7.0).any()
@@ -377,7 +378,7 @@ def test_summary_counts_parameters(capsys: pytest.CaptureFixture[str]) -> None:
         ("binary_crossentropy", losses.BinaryCrossentropy()),
     ],
 )
-def test_names_and_objects_mean_the_same(name: str, loss: Any) -> None:
+def test_names_and_objects_train_alike(name: str, loss: Any) -> None:
     x, y = data()
     a, b = classifier(), classifier()
     a.compile("SGD", name)
@@ -386,9 +387,9 @@ def test_names_and_objects_mean_the_same(name: str, loss: Any) -> None:
     assert_same_weights(a, b)
 
 
-def test_separate_activation_layer_is_the_same_layer() -> None:
+def test_a_separate_activation_layer_trains_like_the_activation_argument() -> None:
     x, y = data()
-    apart = nnfast.Sequential(
+    separate = nnfast.Sequential(
         [
             layers.Input((3,)),
             layers.Dense(6),
@@ -398,15 +399,15 @@ def test_separate_activation_layer_is_the_same_layer() -> None:
         ]
     )
     model = classifier()
-    apart.set_weights(model.get_weights())
-    apart.compile("adam", "binary_crossentropy")
-    a = apart.fit(x, y, shuffle=False, verbose=0).history
+    separate.set_weights(model.get_weights())
+    separate.compile("adam", "binary_crossentropy")
+    a = separate.fit(x, y, shuffle=False, verbose=0).history
     b = model.fit(x, y, shuffle=False, verbose=0).history
     assert a == b
-    assert_same_weights(apart, model)
+    assert_same_weights(separate, model)
 
 
-def test_without_bias() -> None:
+def test_a_layer_without_bias_takes_the_step_of_the_reference() -> None:
     x, y = data()
     model = nnfast.Sequential([layers.Dense(1, use_bias=False, input_dim=3)], dtype="float64")
     model.compile(optimizers.SGD(0.1), "mse")
@@ -417,7 +418,7 @@ def test_without_bias() -> None:
     np.testing.assert_allclose(model.get_weights()[0], w - 0.1 * expected, rtol=1e-12)
 
 
-def test_learning_rate_may_be_set_between_fits() -> None:
+def test_the_learning_rate_can_be_set_between_fits() -> None:
     x, y = data()
     model = nnfast.Sequential([layers.Dense(1, input_dim=3)], dtype="float64")
     model.compile(optimizers.SGD(0.1), "mse")
@@ -468,11 +469,11 @@ def test_callbacks_are_called_in_order() -> None:
 
 def test_callbacks_do_not_change_the_result() -> None:
     x, y = data()
-    watched, alone = classifier(), classifier()
-    a = watched.fit(x, y, epochs=3, batch_size=8, callbacks=[Recorder()], verbose=0).history
-    b = alone.fit(x, y, epochs=3, batch_size=8, verbose=0).history
+    observed, plain = classifier(), classifier()
+    a = observed.fit(x, y, epochs=3, batch_size=8, callbacks=[Recorder()], verbose=0).history
+    b = plain.fit(x, y, epochs=3, batch_size=8, verbose=0).history
     assert a == b
-    assert_same_weights(watched, alone)
+    assert_same_weights(observed, plain)
 
 
 def test_stop_training_ends_after_the_epoch() -> None:
@@ -484,7 +485,7 @@ def test_stop_training_ends_after_the_epoch() -> None:
     assert history.epoch == [0, 1]
 
 
-def test_interrupt_is_raised_again_with_the_history_so_far() -> None:
+def test_an_interrupt_reaches_the_caller_and_the_history_so_far_is_kept() -> None:
     class Interrupt(callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 3:
@@ -501,8 +502,8 @@ def test_interrupt_is_raised_again_with_the_history_so_far() -> None:
     assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
 
 
-def test_interrupt_while_the_engine_runs() -> None:
-    """A signal ends a long chunk soon, and the model can be used after it."""
+def test_an_interrupt_ends_a_long_fit_within_seconds() -> None:
+    """The engine checks for signals while it runs, and the model can be used afterwards."""
     import _thread
     import threading
     import time
@@ -521,7 +522,7 @@ def test_interrupt_while_the_engine_runs() -> None:
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(0, 0), (1, 2), (2, 2)])
-def test_verbose_says_every_epoch(
+def test_verbose_prints_one_line_per_epoch(
     verbose: int, lines: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier().fit(*data(), epochs=2, verbose=verbose)

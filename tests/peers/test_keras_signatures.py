@@ -1,4 +1,4 @@
-"""docs/coming-from-keras.md lists every argument of Keras that there is not."""
+"""Tests that docs/coming-from-keras.md lists every argument of Keras that nnfast lacks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ METHODS = (
     *("predict_on_batch", "save", "save_weights", "load_weights", "summary", "build", "add", "pop"),
     *("get_weights", "set_weights", "count_params", "get_config", "__init__"),
 )
-# Bases that programs do not make objects of, and what only the training loop uses.
+# Base classes that programs do not instantiate, and a class that only the training loop uses.
 INTERNAL = {"Layer", "Loss", "Metric", "Optimizer", "CallbackList"}
-# Of `Layer`, by way of **options.
-OF_LAYERS = {"activity_regularizer", "dtype", "name", "trainable"}
+# Arguments that layers pass on to `Layer` in **options.
+LAYER_OPTIONS = {"activity_regularizer", "dtype", "name", "trainable"}
 
-# Prints every argument of every public class and of the methods of Sequential.
+# This program prints the arguments of every public class of Keras and of Sequential's methods.
 KERAS = f"""
 import inspect, json, keras
 found = {{}}
@@ -54,7 +54,7 @@ print(json.dumps(found))
 
 
 def resolve(name: str) -> Any:
-    """Return what nnfast has under a name such as ``layers.Dense``; None if there is nothing."""
+    """Return the object of nnfast with a name such as ``layers.Dense``, or None."""
     thing: Any = keras
     for part in name.split("."):
         thing = getattr(thing, part, None)
@@ -63,12 +63,12 @@ def resolve(name: str) -> Any:
 
 def arguments(name: str) -> set[str]:
     """Return the arguments of a class or method of nnfast."""
-    own = set(inspect.signature(resolve(name)).parameters)
-    return own | OF_LAYERS if "options" in own and name.startswith("layers.") else own
+    found = set(inspect.signature(resolve(name)).parameters)
+    return found | LAYER_OPTIONS if "options" in found and name.startswith("layers.") else found
 
 
 def listed() -> dict[str, set[str]]:
-    """Return the arguments that the page says there are not, by class or method or family."""
+    """Return the missing arguments that the page lists, by class, method or family."""
     text = PAGE.read_text("utf-8").split("## Arguments that there are not\n")[1].split("\n## ")[0]
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
@@ -79,13 +79,13 @@ def listed() -> dict[str, set[str]]:
     return found
 
 
-def said_of(name: str) -> set[str]:
-    """Return what the page says of a class: by its name, with its family's, or of the family."""
-    page, (family, _, own) = listed(), name.rpartition(".")
-    return page.get(family, set()) | page.get(own, set()) | page.get(name, set())
+def listed_for(name: str) -> set[str]:
+    """Return the missing arguments of a class: those listed by its name or by its family."""
+    page, (family, _, class_name) = listed(), name.rpartition(".")
+    return page.get(family, set()) | page.get(class_name, set()) | page.get(name, set())
 
 
-def test_what_is_listed_is_refused() -> None:
+def test_no_class_has_an_argument_that_is_listed_as_missing() -> None:
     families = {name for name in listed() if inspect.ismodule(resolve(name))}
     assert families == {"losses", "optimizers", "metrics", "layers"}
     for name, missing in listed().items():
@@ -101,13 +101,15 @@ def test_what_is_listed_is_refused() -> None:
     ("name", "required"),
     [("losses.Hinge", {}), ("layers.Dense", {"units": 1}), ("metrics.AUC", {})],
 )
-def test_the_error(name: str, required: dict[str, Any]) -> None:
-    for argument in said_of(name):
+def test_the_error_about_a_missing_argument_names_class_and_argument(
+    name: str, required: dict[str, Any]
+) -> None:
+    for argument in listed_for(name):
         with pytest.raises(TypeError, match=rf"{name.rpartition('.')[2]}.*{argument}"):
             resolve(name)(**required, **{argument: None})
 
 
-def test_every_argument_of_an_installed_keras() -> None:
+def test_every_argument_that_only_the_installed_keras_has_is_listed() -> None:
     backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
     if importlib.util.find_spec("keras") is None or backend is None:
         pytest.skip("needs Keras and JAX or PyTorch")
@@ -119,15 +121,15 @@ def test_every_argument_of_an_installed_keras() -> None:
         text=True,
         check=True,
     )
-    theirs = json.loads(done.stdout.splitlines()[-1])
+    keras_parameters = json.loads(done.stdout.splitlines()[-1])
     compared = 0
-    for name, parameters in theirs.items():
-        own = resolve(name)
-        if own is None or name.rpartition(".")[2] in INTERNAL or not callable(own):
+    for name, parameters in keras_parameters.items():
+        thing = resolve(name)
+        if thing is None or name.rpartition(".")[2] in INTERNAL or not callable(thing):
             continue
         compared += 1
         missing = set(parameters) - {"self", "args", "kwargs"} - arguments(name)
-        assert missing == said_of(name) & set(parameters), name
+        assert missing == listed_for(name) & set(parameters), name
     assert compared > 120
 
 
@@ -137,7 +139,7 @@ IMAGES = np.zeros((8, 6, 6, 3), "float32")
 
 
 def fit(k: Any, *layers: Any, x: Any = X, y: Any = Y, verbose: Any = 0, **options: Any) -> Any:
-    """Train a network of these layers and two outputs with a package `k`."""
+    """Train a network of the given layers and a Dense(2) with the package `k`."""
     flat = [k.layers.Flatten()] if x.ndim > 2 else []
     model = k.Sequential([k.layers.Input(x.shape[1:]), *layers, *flat, k.layers.Dense(2)])
     callbacks = options.pop("callbacks", None)
@@ -155,7 +157,8 @@ def scheduled(k: Any) -> Any:
     return fit(k, optimizer=optimizer, callbacks=[k.callbacks.ReduceLROnPlateau("loss")])
 
 
-# What Keras 3.15 takes and nnfast refuses, by the words of the page.
+# Keys are the page's words for values that nnfast refuses. The programs use these values, and
+# Keras 3.15 accepts them.
 REFUSED: dict[str, Callable[[Any], Any]] = {
     "`activation=f`": lambda k: dense(k, activation=lambda z: z * 2),
     "`kernel_initializer=f`": lambda k: dense(
@@ -221,7 +224,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_values_that_are_refused(words: str) -> None:
+def test_the_listed_values_are_refused(words: str) -> None:
     text = PAGE.read_text("utf-8").split("## Values that are refused\n")[1].split("\n## ")[0]
     assert words in " ".join(text.split())
     with pytest.raises((TypeError, ValueError, AttributeError)) as error:
@@ -229,14 +232,14 @@ def test_values_that_are_refused(words: str) -> None:
     assert len(str(error.value)) > 20
 
 
-def test_an_installed_keras_takes_what_is_refused() -> None:
-    """Otherwise it would have no place on the page."""
+def test_the_installed_keras_accepts_the_listed_values() -> None:
+    """The page lists differences only, so values that Keras refuses, too, do not belong there."""
     backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
     if importlib.util.find_spec("keras") is None or backend is None:
         pytest.skip("needs Keras and JAX or PyTorch")
     code = (
-        "import io, contextlib, keras, test_keras_signatures as these\n"
-        "for words, program in these.REFUSED.items():\n"
+        "import io, contextlib, keras, test_keras_signatures\n"
+        "for words, program in test_keras_signatures.REFUSED.items():\n"
         "    try:\n"
         "        with contextlib.redirect_stdout(io.StringIO()):\n"
         "            program(keras)\n"

@@ -1,4 +1,4 @@
-"""Twenty steps of every optimizer against the NumPy reference and against Keras."""
+"""Tests that compare twenty steps of every optimizer with the NumPy reference and with Keras."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ NETWORKS = [
 @pytest.mark.parametrize(("activations", "loss"), NETWORKS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_reference(optimizer: str, activations: tuple[str, ...], loss: str, weighted: bool) -> None:
+def test_losses_and_weights_equal_those_of_the_reference(
+    optimizer: str, activations: tuple[str, ...], loss: str, weighted: bool
+) -> None:
     rng = np.random.default_rng(3)
     network = Network(random_weights(rng, SIZES), activations, loss)
     x = rng.normal(size=(STEPS * BATCH, SIZES[0]))
@@ -65,8 +67,11 @@ def test_reference(optimizer: str, activations: tuple[str, ...], loss: str, weig
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_reference_in_blocks(optimizer: str) -> None:
-    """A kernel of several blocks of rows and columns; more rows than are summed up at a time."""
+def test_weights_of_layers_larger_than_a_block_equal_those_of_the_reference(
+    optimizer: str,
+) -> None:
+    """The kernel spans several blocks of rows and columns, and the batch has more rows than one
+    partial sum covers."""
     rng = np.random.default_rng(4)
     sizes, batch, loss = (110, 1040, 5), 300, "categorical_crossentropy"
     network = Network(random_weights(rng, sizes), ("tanh", "softmax"), loss)
@@ -84,7 +89,7 @@ def test_reference_in_blocks(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("name", keras_programs.TRAJECTORIES)
-def test_keras(name: str) -> None:
+def test_trajectories_equal_those_of_keras(name: str) -> None:
     expected = keras_programs.keras_results()[name]
     actual = keras_programs.TRAJECTORIES[name](nnfast.keras)
     assert sorted(actual) == sorted(expected)
@@ -93,24 +98,24 @@ def test_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", keras_programs.STACK_PROGRAMS)
-def test_keras_layers_losses_and_optimizers(name: str) -> None:
+def test_layers_losses_and_optimizers_train_as_in_keras(name: str) -> None:
     expected = keras_programs.keras_results()[name]
     actual = keras_programs.STACK_PROGRAMS[name](nnfast.keras)
     assert sorted(actual) == sorted(expected)
     for key, value in expected.items():
         assert actual[key].shape == value.shape
-        # Keras' Adam has its bias corrections in float32: 1 − 0.999 is off by 5e-5 of itself.
+        # Keras' Adam computes its bias corrections in float32, where 1 - 0.999 has a relative
+        # error of 5e-5.
         np.testing.assert_allclose(actual[key], value, rtol=1e-4, atol=5e-5, err_msg=key)
 
 
-def test_every_two_meet() -> None:
-    """Every layer with every loss, every layer with every optimizer, every loss with those."""
-    met = [tuple(name.rsplit(", ", 2)) for name in keras_programs.STACK_PROGRAMS]
+def test_the_programs_cover_every_pair_of_layer_loss_and_optimizer() -> None:
+    programs = [tuple(name.rsplit(", ", 2)) for name in keras_programs.STACK_PROGRAMS]
     tables = (
         keras_programs.STACKS,
         keras_programs.STACK_LOSSES,
         keras_programs.STACK_OPTIMIZERS,
     )
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        pairs = {(names[i], names[j]) for names in met}
+        pairs = {(names[i], names[j]) for names in programs}
         assert pairs == {(a, b) for a in tables[i] for b in tables[j]}

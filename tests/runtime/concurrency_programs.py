@@ -1,7 +1,8 @@
-"""Threads that use one model at once; the tests run them in a process of their own.
+"""A program in which threads use one model at the same time; the tests run it as a subprocess.
 
-One compiles in a loop, or freezes and thaws, the others evaluate, predict and ask for gradients.
-Whatever they get is right for something that was compiled, or refused in words.
+One thread compiles the model in a loop, or freezes and unfreezes a layer. The others evaluate,
+predict and compute gradients. Each result must be correct for one of the compiled states, or the
+call must be refused with an error that names the conflict.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def network() -> nnfast.Sequential:
 
 
 def flat(value: Any) -> Any:
-    """Return a result as numbers that compare."""
+    """Return a result as a hashable value."""
     if isinstance(value, np.ndarray):
         return value.tobytes()
     if isinstance(value, dict):
@@ -70,8 +71,8 @@ CALLS: dict[str, Callable[[nnfast.Sequential], Any]] = {
 }
 
 
-def right(call: str) -> set[Any]:
-    """Return what a call may give, of any loss, metrics and frozen layers."""
+def correct_results(call: str) -> set[Any]:
+    """Return the correct results of a call for every combination of loss, metrics and freezing."""
     found = set()
     for loss in LOSSES:
         for metrics in METRICS:
@@ -84,11 +85,12 @@ def right(call: str) -> set[Any]:
 
 
 def work(kind: str, seconds: float, seed: int) -> dict[str, list[int]]:
-    """Return how often each call gave something right and how often it was refused.
+    """Return the numbers of correct results and of refusals for each call.
 
-    kind: "compile", or "freeze" once the optimizer has taken a step.
+    kind: what the first thread does. "compile" changes everything, "freeze" leaves the loss alone
+    and starts after the optimizer has taken a step.
     """
-    possible = {call: right(call) for call in CALLS}
+    possible = {call: correct_results(call) for call in CALLS}
     model = network()
     weights = model.get_weights()
     model.compile("sgd", "mse")
@@ -111,7 +113,7 @@ def work(kind: str, seconds: float, seed: int) -> dict[str, list[int]]:
         else:
             counts[call][0] += 1
             if call in CALLS and value not in possible[call]:
-                faults.append(f"{call}: {str(value)[:200]} is right for nothing")
+                faults.append(f"{call}: {str(value)[:200]} is correct for no compiled state")
 
     def change_something(rng: np.random.Generator) -> None:
         which = rng.integers(6 if kind == "compile" else 2)
@@ -124,19 +126,19 @@ def work(kind: str, seconds: float, seed: int) -> dict[str, list[int]]:
             metrics = METRICS[rng.integers(len(METRICS))]
             model.compile(OPTIMIZERS[rng.integers(3)], loss, metrics)
 
-    def change_all_the_time() -> None:
+    def change_in_a_loop() -> None:
         rng = np.random.default_rng(seed)
         while time.monotonic() < end and not faults:
             attempt(kind, lambda _: change_something(rng))
 
-    def call_all_the_time(which: int) -> None:
+    def call_in_a_loop(which: int) -> None:
         rng = np.random.default_rng([seed, which])
         while time.monotonic() < end and not faults:
             call = list(CALLS)[rng.integers(len(CALLS))]
             attempt(call, CALLS[call])
 
-    threads = [threading.Thread(target=change_all_the_time)]
-    threads += [threading.Thread(target=call_all_the_time, args=(i,)) for i in range(3)]
+    threads = [threading.Thread(target=change_in_a_loop)]
+    threads += [threading.Thread(target=call_in_a_loop, args=(i,)) for i in range(3)]
     sys.setswitchinterval(1e-5)
     for thread in threads:
         thread.start()

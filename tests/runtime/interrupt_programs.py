@@ -1,7 +1,7 @@
-"""Programs that are interrupted while they work; the tests run them in a process of their own.
+"""Programs that are interrupted while they work; the tests run them as subprocesses.
 
-They print, for every interrupt, the seconds from the signal to the return as the wall has them and
-as the processor has them: on a machine that is shared only the second are the program's own.
+For every interrupt they print the seconds from the signal to the return, in wall time and in CPU
+time. On a shared machine only CPU time measures the program itself.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def largest(threads: int) -> nnfast.Sequential:
 def interrupted(
     work: Callable[[], object], after: float, begun: threading.Event | None = None
 ) -> tuple[float, float]:
-    """Do `work`, with a SIGINT so many seconds after it has begun; return how long it went on.
+    """Return the wall and CPU seconds that `work` takes to stop after a SIGINT.
 
-    Both on the wall and of the processor.
+    The signal is sent `after` seconds after the call, or after `begun` is set.
     """
     sent: list[float] = []
 
@@ -65,15 +65,17 @@ def interrupted(
 
 
 def network(call: str, threads: int) -> None:
-    """Interrupt a call several times, each a little later; look at the model in between."""
+    """Interrupt a call several times, each time a little later, and check the model in between."""
     x, y = np.zeros((32_768, 1024), np.float32), np.zeros(32_768, np.int32)
     model = largest(threads)
-    few = slice(0, 256)  # a step an epoch
-    model.fit(x[few], y[few], batch_size=256, epochs=2, verbose=0)  # memory is taken before
+    few = slice(0, 256)  # One step per epoch.
+    # This allocates the working memory before anything is timed.
+    model.fit(x[few], y[few], batch_size=256, epochs=2, verbose=0)
     begin, wall = time.process_time(), time.perf_counter()
     model.train_on_batch(x[few], y[few])
     print(time.process_time() - begin)
-    some_steps = 4 * (time.perf_counter() - wall)  # of which one at least is over by then
+    # Seconds after which at least one step is surely complete.
+    some_steps = 4 * (time.perf_counter() - wall)
     work: dict[str, Callable[[], object]] = {
         "fit": lambda: model.fit(x[few], y[few], batch_size=256, epochs=10_000, verbose=0),
         "evaluate": lambda: model.evaluate(x, y, verbose=0),
@@ -84,17 +86,17 @@ def network(call: str, threads: int) -> None:
         print(*interrupted(work[call], 0.4 + some_steps + 0.037 * i))
         assert model.history is not None
         epochs = len(model.history.history["loss"])
-        assert epochs > 0  # what was done before the signal is in the history
+        assert epochs > 0  # The history holds the epochs before the signal.
         assert np.isfinite(model.predict(x[:64])).all()
         assert np.isfinite(model.train_on_batch(x[:32], y[:32]))
 
 
 def lbfgs(threads: int) -> None:
-    """Interrupt an estimator's first evaluation of all rows, and its fourth."""
+    """Interrupt L-BFGS in its first and in its fourth evaluation of the loss."""
     rng = np.random.default_rng(0)
     x, y = rng.random((12_288, 1024), np.float32), rng.integers(0, 10, 12_288)
     nnfast.set_num_threads(threads)
-    # From these weights the first iteration takes three evaluations (others may take four).
+    # From these weights the first iteration of L-BFGS takes three evaluations.
     model = nnfast.MLPClassifier((512, 512), solver="lbfgs", random_state=0)
     plain = nnfast.estimators.lbfgs.loss_and_gradient
     evaluations: list[int] = []
@@ -110,10 +112,10 @@ def lbfgs(threads: int) -> None:
     nnfast.estimators.lbfgs.loss_and_gradient = evaluate
 
     def fit() -> None:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(x, y)
-        assert [str(each.message) for each in said] == ["Training interrupted by user."]
+        assert [str(each.message) for each in caught] == ["Training interrupted by user."]
         raise KeyboardInterrupt
 
     print(0.0)

@@ -1,4 +1,7 @@
-"""One model in several threads at once, and called within its own training: right, or refused."""
+"""Tests of models that several threads use, or that are called within their own training.
+
+Each call gives a correct result or is refused.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def network(width: int = 8) -> nnfast.Sequential:
 
 
 @pytest.mark.parametrize("kind", ["compile", "freeze"])
-def test_results_while_another_thread_compiles_or_freezes(kind: str) -> None:
+def test_results_are_correct_while_another_thread_compiles_or_freezes(kind: str) -> None:
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(
@@ -49,7 +52,7 @@ def test_results_while_another_thread_compiles_or_freezes(kind: str) -> None:
     print(done.stdout)
 
 
-# What trains a model or changes how it is trained, and what only reads it.
+# Calls that train a model or change its training, and calls that only read the model.
 TRAINING: dict[str, Callable[[nnfast.Sequential], Any]] = {
     "fit": lambda model: model.fit(X, Y, verbose=0),
     "fit on batches": lambda model: model.fit(iter([(X, Y)]), verbose=0),
@@ -74,36 +77,36 @@ READING: dict[str, Callable[[nnfast.Sequential], Any]] = {
 
 
 class Stepwise:
-    """A dataset that stops whenever the training looks at it, until it is told to go on."""
+    """A dataset that pauses training at each of its calls until `resume` is released."""
 
     num_batches = 2
 
     def __init__(self) -> None:
-        self.reached = threading.Semaphore(0)
-        self.go_on = threading.Semaphore(0)
+        self.paused = threading.Semaphore(0)
+        self.resume = threading.Semaphore(0)
 
-    def stop(self) -> None:
-        self.reached.release()
-        assert self.go_on.acquire(timeout=60)
+    def pause(self) -> None:
+        self.paused.release()
+        assert self.resume.acquire(timeout=60)
 
     def __getitem__(self, i: int) -> tuple[Array, Array]:
-        self.stop()
+        self.pause()
         return X[32 * i : 32 * i + 32], Y[32 * i : 32 * i + 32]
 
     def on_epoch_end(self) -> None:
-        self.stop()
+        self.pause()
 
 
 class EveryHook(callbacks.Callback):
-    """Stop at every place where `fit` calls."""
+    """A callback that pauses training in every hook."""
 
     def __init__(self, dataset: Stepwise) -> None:
         super().__init__()
         self.dataset = dataset
 
 
-def _stopping(self: EveryHook, *arguments: Any, **options: Any) -> None:
-    self.dataset.stop()
+def _pause(self: EveryHook, *arguments: Any, **options: Any) -> None:
+    self.dataset.pause()
 
 
 HOOKS = [
@@ -112,7 +115,7 @@ HOOKS = [
     *("on_epoch_end", "on_train_end"),
 ]
 for hook in HOOKS:
-    setattr(EveryHook, hook, _stopping)
+    setattr(EveryHook, hook, _pause)
 
 
 def fitted(model: nnfast.Sequential, dataset: Stepwise) -> dict[str, list[float]]:
@@ -122,27 +125,27 @@ def fitted(model: nnfast.Sequential, dataset: Stepwise) -> dict[str, list[float]
     return history.history
 
 
-def stops(dataset: Stepwise, training: Any) -> Iterator[None]:
-    """Yield at every stop of a training, which goes on afterwards; return when it has ended."""
+def pauses(dataset: Stepwise, training: Any) -> Iterator[None]:
+    """Yield at every pause of a training and resume it; return when the training has ended."""
     while True:
-        while not dataset.reached.acquire(timeout=0.01):
+        while not dataset.paused.acquire(timeout=0.01):
             if training.done():
                 return
         yield
-        dataset.go_on.release()
+        dataset.resume.release()
 
 
-def test_a_fit_is_alone_from_its_first_line_to_its_last() -> None:
-    """Bit for bit, whatever other threads try at any place where it can be stopped."""
+def test_other_threads_cannot_change_a_model_during_fit() -> None:
+    """The result is bit-identical to a fit without other threads, wherever they intervene."""
     undisturbed = network()
-    free = Stepwise()
-    free.go_on.release(1000)
-    expected = fitted(undisturbed, free)
+    without_pauses = Stepwise()
+    without_pauses.resume.release(1000)
+    expected = fitted(undisturbed, without_pauses)
     model, dataset = network(), Stepwise()
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(fitted, model, dataset)
         number = 0
-        for _ in stops(dataset, training):
+        for _ in pauses(dataset, training):
             number += 1
             for call in TRAINING.values():
                 with pytest.raises(RuntimeError, match="by another thread"):
@@ -154,12 +157,13 @@ def test_a_fit_is_alone_from_its_first_line_to_its_last() -> None:
     assert len(model.layers) == 2
     for a, b in zip(undisturbed.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    for call in TRAINING.values():  # it is free again
+    # After the fit every call is allowed again.
+    for call in TRAINING.values():
         call(model)
 
 
 def test_two_threads_that_train_one_model_take_turns_or_are_refused() -> None:
-    """Every step that was not refused is one step of the same kind."""
+    """Every step that was not refused counts exactly once."""
     model = network()
     counts, refusals = [0, 0], []
 
@@ -179,14 +183,14 @@ def test_two_threads_that_train_one_model_take_turns_or_are_refused() -> None:
     finally:
         sys.setswitchinterval(before)
     assert all("another thread" in refusal for refusal in refusals)
-    alone = network()
+    by_one_thread = network()
     for _ in range(400):
-        alone.train_on_batch(X, Y)
-    for a, b in zip(alone.get_weights(), model.get_weights(), strict=True):
+        by_one_thread.train_on_batch(X, Y)
+    for a, b in zip(by_one_thread.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-# Called within the model's own training: by callbacks, and by functions and data of the caller's.
+# Calls within the model's own training, from callbacks, losses, metrics and generators.
 
 
 def within_callback(hook: str) -> Callable[[nnfast.Sequential, Callable[[], None]], Any]:
@@ -225,7 +229,7 @@ def within_generator(model: nnfast.Sequential, call: Callable[[], None]) -> Any:
     return model.fit(batches(), verbose=0)
 
 
-def within_loss_of_a_step(model: nnfast.Sequential, call: Callable[[], None]) -> Any:
+def within_loss_of_train_on_batch(model: nnfast.Sequential, call: Callable[[], None]) -> Any:
     def squares(y: Array, p: Array) -> tuple[Array, Array]:
         call()
         return ((p - y) ** 2).mean(axis=1), 2 * (p - y) / p.shape[1]
@@ -239,12 +243,12 @@ PLACES: dict[str, Callable[[nnfast.Sequential, Callable[[], None]], Any]] = {
     "loss": within_loss,
     "metric": within_metric,
     "generator": within_generator,
-    "loss of train_on_batch": within_loss_of_a_step,
+    "loss of train_on_batch": within_loss_of_train_on_batch,
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_trains_is_refused_within_training(place: str) -> None:
+def test_training_calls_are_refused_within_training(place: str) -> None:
     for call in TRAINING.values():
         model, called = network(), []
 
@@ -258,15 +262,14 @@ def test_what_trains_is_refused_within_training(place: str) -> None:
 
         with pytest.raises(RuntimeError, match="within its own training"):
             PLACES[place](model, inner)
-        assert called == [1]  # at once
+        assert called == [1]  # Training ends at the first refusal.
         model.compile("adam", "mse")
         assert len(model.layers) == 2
         assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_reading_and_other_models_are_allowed_within_training(place: str) -> None:
-    """And change nothing."""
+def test_reading_a_model_and_training_others_within_training_changes_nothing(place: str) -> None:
     found = []
     for calls in ({}, READING):
         model, other, called = network(), network(16), []
@@ -277,7 +280,7 @@ def test_reading_and_other_models_are_allowed_within_training(place: str) -> Non
             other: nnfast.Sequential = other,
             called: list[int] = called,
         ) -> None:
-            if called:  # a loss or a metric is called by evaluate, too
+            if called:  # `evaluate` below calls the loss or metric again.
                 return
             called.append(1)
             for call in calls.values():
@@ -295,8 +298,8 @@ def test_reading_and_other_models_are_allowed_within_training(place: str) -> Non
 
 @pytest.mark.parametrize("second", ["predict", "fit"])
 @pytest.mark.parametrize("first", ["predict", "fit", "compile", "add"])
-def test_two_threads_are_the_first_to_use_a_model(first: str, second: str) -> None:
-    """It is built once; what the other does is as if it came later or earlier, or is refused."""
+def test_a_model_is_built_once_by_two_threads_that_use_it_first(first: str, second: str) -> None:
+    """The calls act as if one came after the other, or one of them is refused."""
     calls: dict[str, Callable[[nnfast.Sequential], Any]] = {
         "predict": lambda model: model.predict(X),
         "fit": lambda model: model.fit(X, Y, shuffle=False, verbose=0),
@@ -337,8 +340,8 @@ def test_two_threads_are_the_first_to_use_a_model(first: str, second: str) -> No
     assert all("another thread" in refusal for refusal in refusals)
 
 
-class Looked(nnfast.Sequential):
-    """A model at which another thread looks whenever an attribute is set."""
+class Observed(nnfast.Sequential):
+    """A model that checks its own consistency after every assignment to an attribute."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -346,8 +349,8 @@ class Looked(nnfast.Sequential):
             assert self._trainer is not None
 
 
-def test_who_sees_the_network_finds_the_trainer() -> None:
-    model = Looked([layers.Dense(8, "tanh"), layers.Dense(2)])
+def test_a_built_and_compiled_model_always_has_a_trainer() -> None:
+    model = Observed([layers.Dense(8, "tanh"), layers.Dense(2)])
     model.compile("adam", "mse")
     model.predict(X)
     model.add(layers.Dense(2))
@@ -356,23 +359,25 @@ def test_who_sees_the_network_finds_the_trainer() -> None:
 
 
 @pytest.mark.parametrize("kind", [layers.Dense, layers.BatchNormalization])
-def test_a_layer_frozen_while_its_plan_is_made_is_trained_or_not(kind: Any) -> None:
-    """As a whole: the engine has no gradient for a part of it."""
+def test_freezing_a_layer_while_the_plan_is_compiled_affects_all_its_weights_or_none(
+    kind: Any,
+) -> None:
+    """The engine has no gradient for a part of a layer."""
     flags = itertools.cycle((True, False))
 
     class Flickering(kind):
         trainable = property(lambda self: next(flags), lambda self, value: None)
 
     for _ in range(8):
-        chain = [Flickering(5), layers.Dense(2)] if kind is layers.Dense else [Flickering()]
-        plan = compile_plan(chain, (5,))
+        stack = [Flickering(5), layers.Dense(2)] if kind is layers.Dense else [Flickering()]
+        plan = compile_plan(stack, (5,))
         trained = {p.trained for p in plan.parameters if p.layer == 0 and p.weight.trainable}
         assert len(trained) == 1
         assert {op["frozen"] for op in plan.ops} <= {False, not trained.pop()}
         next(flags)
 
 
-def test_evaluating_what_another_thread_trains_after_a_layer_was_frozen() -> None:
+def test_a_model_can_be_frozen_and_evaluated_while_another_thread_trains_it() -> None:
     model = network()
     model.train_on_batch(X, Y)
     with ThreadPoolExecutor(1) as pool:
@@ -385,6 +390,6 @@ def test_evaluating_what_another_thread_trains_after_a_layer_was_frozen() -> Non
                 assert np.isfinite(model.evaluate(X, Y, verbose=0)).all()
                 assert np.isfinite(model.input_gradient(X, Y)).all()
         finally:
-            while not training.done():  # its beginning takes the flag back
+            while not training.done():  # The start of `fit` resets the flag.
                 model.stop_training = True
         assert np.isfinite(training.result().history["loss"]).all()

@@ -1,4 +1,4 @@
-"""What must not break a model: bad batches, other threads, forks, memory that runs out."""
+"""Tests that bad batches, other threads, forks and a lack of memory do not break a model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model(optimizer: Any = "adam", width: int = 16) -> nnfast.Sequential:
 
 
 @pytest.mark.parametrize("options", [{}, {"use_ema": True, "ema_overwrite_frequency": 1}])
-def test_a_bad_batch_changes_nothing_and_the_next_one_trains(options: dict[str, Any]) -> None:
+def test_a_batch_with_nan_changes_nothing_and_the_next_one_trains(options: dict[str, Any]) -> None:
     one = model(optimizers.SGD(0.01, **options))
     before = one.get_weights()
     with pytest.warns(RuntimeWarning, match="not finite"):
@@ -44,7 +44,7 @@ def test_a_bad_batch_changes_nothing_and_the_next_one_trains(options: dict[str, 
 
 
 class Batches:
-    """A dataset in its own order."""
+    """A dataset of batches of one row, in order."""
 
     def __init__(self, x: Any, y: Any) -> None:
         self.x, self.y = x, y
@@ -58,8 +58,10 @@ class Batches:
 
 @pytest.mark.parametrize("how", ["array", "callback", "stream"])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
-def test_a_state_that_overflows_with_a_finite_loss_comes_back(how: str, optimizer: str) -> None:
-    """A gradient of 1e20 has an infinite square, long before a loss is infinite."""
+def test_the_last_finite_state_is_restored_if_slots_overflow_with_a_finite_loss(
+    how: str, optimizer: str
+) -> None:
+    """The square of a gradient of 1e20 overflows, although the loss is still finite."""
     nnfast.set_seed(0)
     one = nnfast.Sequential([layers.Dense(1, input_dim=1, kernel_initializer="zeros")])
     one.compile(optimizer, "mae")
@@ -83,7 +85,7 @@ def test_a_state_that_overflows_with_a_finite_loss_comes_back(how: str, optimize
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_state_that_is_finite_stays_as_before_the_batch() -> None:
+def test_a_finite_state_stays_as_before_the_batch_with_nan() -> None:
     one = model()
     x = X.copy()
     x[40] = np.nan
@@ -98,7 +100,7 @@ def trainer_of(one: nnfast.Sequential) -> Trainer:
     return one._trainer
 
 
-def test_snapshots_and_looks_wait_for_what_they_took() -> None:
+def test_snapshots_and_checks_are_rare_enough_to_cost_little_time() -> None:
     engine = trainer_of(model(width=2000)).engine
     snapshot = Snapshot(engine)
     begin = time.perf_counter()
@@ -128,8 +130,8 @@ def states(one: nnfast.Sequential) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
-def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> None:
-    """Wherever it is: numbers are looked at some at a time."""
+def test_a_non_finite_number_is_found_in_any_position(optimizer: str, dtype: str) -> None:
+    """The check is vectorized, so every lane and the tail are tried."""
     one = nnfast.Sequential([layers.Dense(11, input_dim=3)], dtype=dtype)
     one.compile(optimizer, "mae")
     engine = trainer_of(one).engine
@@ -142,13 +144,13 @@ def test_any_number_that_is_not_finite_is_found(optimizer: str, dtype: str) -> N
                 assert snapshot.doubts(always=True)
             array[i] = number
             assert not snapshot.doubts(always=True)
-        array[:] = np.finfo(dtype).max  # their sum overflows, they do not
+        array[:] = np.finfo(dtype).max  # The numbers are finite, although their sum overflows.
         assert not snapshot.doubts(always=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_the_last_of_several_snapshots_comes_back(optimizer: str, dtype: str) -> None:
+def test_the_last_of_several_snapshots_is_restored(optimizer: str, dtype: str) -> None:
     one = nnfast.Sequential([layers.Dense(3, input_dim=2)], dtype=dtype)
     one.compile(optimizer, "mae")
     engine = trainer_of(one).engine
@@ -159,17 +161,17 @@ def test_the_last_of_several_snapshots_comes_back(optimizer: str, dtype: str) ->
         snapshot.take()
     engine.weights[0], engine.iterations = np.nan, 9
     snapshot.next_copy = 0.0
-    snapshot.take()  # of what is not finite there is none
+    snapshot.take()  # No snapshot is taken of a state that is not finite.
     assert snapshot.put_back()
     assert (snapshot.iterations, engine.iterations) == (2, 2)
     assert (engine.weights == 2).all()
     assert (engine.slots == 4).all()
-    assert not snapshot.put_back()  # it is finite now
+    assert not snapshot.put_back()  # Nothing is restored, because the state is finite now.
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
-def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str) -> None:
-    """Of slots as they are made nothing is copied: they are made again."""
+def test_a_first_fit_that_diverges_restores_the_initial_state(optimizer: str) -> None:
+    """Initial slots are not copied but initialized again."""
     one = nnfast.Sequential([layers.Dense(1, input_dim=1, kernel_initializer="ones")])
     one.compile(optimizer, "mae")
     if optimizer == "sgd":
@@ -183,8 +185,8 @@ def test_a_first_fit_that_fails_leaves_the_state_before_it(optimizer: str) -> No
         np.testing.assert_array_equal(a, b)
 
 
-def test_weights_that_were_not_finite_at_the_start_do_not_come_back() -> None:
-    """The first copy is looked at when it is needed."""
+def test_weights_that_were_not_finite_before_training_are_not_restored() -> None:
+    """The first snapshot is only checked when it is needed."""
     one = model()
     engine = trainer_of(one).engine
     engine.weights[0] = np.nan
@@ -193,12 +195,13 @@ def test_weights_that_were_not_finite_at_the_start_do_not_come_back() -> None:
     assert np.isnan(engine.weights).sum() == 1
 
 
-def test_the_memory_of_snapshots_is_kept_for_the_next_training() -> None:
+def test_the_memory_of_snapshots_is_reused_by_the_next_training() -> None:
     one = model()
     one.fit(X, Y, verbose=0)
     snapshots = [Snapshot(trainer_of(one).engine) for _ in range(2)]
     counts = [_engine.allocation_count()]
-    for snapshot in snapshots:  # of two at a time, one within the other, the second has its own
+    # The first of two simultaneous snapshots reuses memory; only the second allocates.
+    for snapshot in snapshots:
         snapshot.take()
         counts.append(_engine.allocation_count() - counts[0])
     assert counts[1:] == [0, 1]
@@ -209,7 +212,7 @@ def test_the_memory_of_snapshots_is_kept_for_the_next_training() -> None:
     assert _engine.allocation_count() == before
 
 
-def test_a_state_of_another_optimizer_is_refused() -> None:
+def test_a_snapshot_of_another_optimizer_is_refused() -> None:
     one = model("adam")
     engine = trainer_of(one).engine
     snapshot = Snapshot(engine)
@@ -220,7 +223,7 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
         snapshot.put_back()
 
 
-# Where a callback fails in the second of three epochs, and the steps of four an epoch before that.
+# The hook that fails in the second of three epochs, and the steps until then (four per epoch).
 HOOKS = {
     "on_train_begin": 0,
     "on_epoch_begin": 4,
@@ -236,7 +239,7 @@ HOOKS = {
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_an_exception_in_a_callback_leaves_what_was_trained(hook: str) -> None:
+def test_an_exception_in_a_callback_keeps_the_steps_before_it(hook: str) -> None:
     class Failing(callbacks.Callback):
         epoch = 0
 
@@ -263,16 +266,16 @@ def test_an_exception_in_a_callback_leaves_what_was_trained(hook: str) -> None:
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for each in (one, other):
-        each.fit(**fit)  # and it goes on
+        each.fit(**fit)  # Training can continue.
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_exception_in_a_metric_leaves_what_was_trained() -> None:
+def test_an_exception_in_a_metric_keeps_the_steps_before_it() -> None:
     one, other = model(), model()
 
     def failing(y_true: Any, y_pred: Any) -> Any:
-        raise ZeroDivisionError("no mean of nothing")
+        raise ZeroDivisionError("the mean of an empty array")
 
     one.compile("adam", "mse", metrics=[failing])
     with pytest.raises(ZeroDivisionError):
@@ -284,7 +287,7 @@ def test_an_exception_in_a_metric_leaves_what_was_trained() -> None:
     assert np.isfinite(one.fit(X, Y, verbose=0).history["loss"]).all()
 
 
-def test_different_models_train_at_once() -> None:
+def test_several_threads_can_train_a_model_each() -> None:
     x = np.random.default_rng(0).normal(size=(2000, 5)).astype("f")
     models = [model(width=8 + 8 * i) for i in range(4)]
     histories: dict[int, Any] = {}
@@ -298,13 +301,13 @@ def test_different_models_train_at_once() -> None:
     for thread in threads:
         thread.join()
     for i in range(4):
-        alone = model(width=8 + 8 * i)
-        assert histories[i] == alone.fit(x, x[:, 0], epochs=5, verbose=0).history
-        for a, b in zip(alone.get_weights(), models[i].get_weights(), strict=True):
+        by_itself = model(width=8 + 8 * i)
+        assert histories[i] == by_itself.fit(x, x[:, 0], epochs=5, verbose=0).history
+        for a, b in zip(by_itself.get_weights(), models[i].get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_training_within_a_callback_of_training() -> None:
+def test_training_within_a_callback_is_refused_and_the_model_stays_usable() -> None:
     class Inner(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.losses = [*getattr(self, "losses", []), self.model.train_on_batch(X[:4], Y[:4])]
@@ -321,7 +324,7 @@ def test_a_second_thread_is_refused_while_the_first_trains() -> None:
     engine = one._network.engine
     assert engine is not None
     data = _engine.Data(X, Y[:, None])
-    steps = 2_000_000  # more than 2 seconds hold
+    steps = 2_000_000  # More steps than fit into two seconds.
     rates, losses = np.zeros(steps), np.empty(steps)
     thread = threading.Thread(
         target=engine.run, args=(data, 32, False, rates, losses), kwargs={"seconds": 2.0}
@@ -341,7 +344,7 @@ def test_a_second_thread_is_refused_while_the_first_trains() -> None:
     ):
         with pytest.raises(RuntimeError, match="in use by another thread"):
             call()
-    assert one.predict(X).shape == (64, 1)  # reading is allowed at any time
+    assert one.predict(X).shape == (64, 1)  # Reading is allowed at any time.
     thread.join()
     assert one.train_on_batch(X, Y) > 0
 
@@ -357,15 +360,16 @@ def _fit_in_child(queue: Any) -> None:
     "fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork"
 )
 @pytest.mark.parametrize("by", ["main thread", "helper thread"])
-def test_a_forked_child_trains_with_threads_after_its_parent_did(by: str) -> None:
+def test_a_forked_child_can_train_with_threads_after_its_parent_did(by: str) -> None:
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     children = []
 
     def fork() -> None:
-        model().fit(X, Y, verbose=0)  # this thread, too, has a team then
+        model().fit(X, Y, verbose=0)  # From now on this thread has a thread pool, too.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads around
+            # Python warns of forks of a process that has threads.
+            warnings.simplefilter("ignore", DeprecationWarning)
             children.append(context.Process(target=_fit_in_child, args=(queue,)))
             children[-1].start()
 
@@ -389,7 +393,7 @@ def test_a_forked_child_trains_with_threads_after_its_parent_did(by: str) -> Non
     assert [child.exitcode for child in children] == [0] * 5
 
 
-def test_a_spawned_child_trains_with_threads_after_its_parent_did() -> None:
+def test_a_spawned_child_can_train_with_threads_after_its_parent_did() -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     _engine.force_threads(2)
@@ -409,7 +413,7 @@ def _losses_and_threads() -> tuple[list[float], int]:
     return model().fit(X, Y, epochs=2, verbose=0).history["loss"], nnfast.get_num_threads()
 
 
-def test_workers_of_joblib_train_and_share_the_processors() -> None:
+def test_joblib_workers_train_and_share_the_processors() -> None:
     joblib = pytest.importorskip("joblib")
     _engine.force_threads(2)
     try:
@@ -422,11 +426,12 @@ def test_workers_of_joblib_train_and_share_the_processors() -> None:
         assert threads <= max(1, joblib.cpu_count() // 2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
-def test_rows_beyond_2_to_the_31_elements(tmp_path: Path) -> None:
-    """A step on the last batch of data that no 32-bit index reaches is that batch's own step."""
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sparse files")
+def test_rows_beyond_2_to_the_31_elements_are_trained_on_correctly(tmp_path: Path) -> None:
+    """A step on the last batch, beyond the reach of 32-bit indices, equals a step on a copy."""
     shape, batch = (2_200_000, 1000), 40
-    file = np.memmap(tmp_path / "x", np.uint8, "w+", shape=shape)  # a hole: it takes no room
+    # The file is sparse, so it takes almost no space on disk.
+    file = np.memmap(tmp_path / "x", np.uint8, "w+", shape=shape)
     file[-batch:] = np.random.default_rng(0).integers(0, 256, (batch, 1000))
     y = np.zeros((shape[0], 1), np.float32)
     y[-batch:] = 1.0
@@ -447,7 +452,7 @@ def test_rows_beyond_2_to_the_31_elements(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*weights)
 
 
-def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:
+def test_an_optimizer_that_does_not_fit_into_memory_leaves_the_old_one_in_place() -> None:
     one = model("sgd")
     engine = one._network.engine
     assert engine is not None
@@ -459,8 +464,8 @@ def test_an_optimizer_that_does_not_fit_in_memory_leaves_the_old_one() -> None:
     assert second < first
 
 
-def test_the_order_of_an_epoch_follows_a_position_that_is_set() -> None:
-    """Back and forth: a position's shuffle depends on seed and epoch alone."""
+def test_the_shuffled_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    """Other batches trained before do not change it."""
     weights = []
     for detour in (False, True):
         one = model("sgd")
@@ -477,12 +482,12 @@ def test_the_order_of_an_epoch_follows_a_position_that_is_set() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_negative_slopes_are_refused() -> None:
+def test_a_negative_alpha_of_leaky_relu_is_refused() -> None:
     with pytest.raises(ValueError, match="alpha"):
         activations.Activation("leaky_relu", alpha=-0.5)
 
 
-def test_eight_threads_predict_with_one_model() -> None:
+def test_eight_threads_can_predict_with_one_model() -> None:
     one = nnfast.Sequential([layers.Dense(64, activation="relu", input_dim=5), layers.Dense(3)])
     rng = np.random.default_rng(1)
     inputs = [rng.normal(size=(rows, 5)).astype("f") for rows in (1, 3, 4, 5, 100, 192, 193, 5000)]

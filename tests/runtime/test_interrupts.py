@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM are heard within 0.3 s, and leave a model that goes on."""
+"""Tests that Ctrl-C and SIGTERM take effect within 0.3 s and leave a usable model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LIMIT = 0.3
 
 
 def environment() -> dict[str, str]:
-    """Return what makes a program import the package under test, which need not be installed."""
+    """Return an environment in which programs import the package under test.
+
+    The package need not be installed.
+    """
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = [package, os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -28,7 +31,7 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.skipif(
     _engine.core.describe(_engine._tables[0])["vector_bytes"] < 16,
-    reason="a build without vectors takes seconds for a step of that network",
+    reason="a build without SIMD takes seconds for a step of that network",
 )
 @pytest.mark.parametrize(
     ("call", "threads"),
@@ -44,18 +47,18 @@ def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) 
     assert done.returncode == 0, done.stderr
     step, *late = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
     assert len(late) == interrupt_programs.TIMES
-    # A step is not cut; the baseline's takes longer than the limit.
+    # A training step is never interrupted; with baseline instructions one exceeds the limit.
     limit = max(LIMIT, 0.1 + 1.5 * step[0] / threads)
     print(f"a step takes {step[0] / threads:.3f} s; late:", late)
     for wall, processor in late:
         assert processor / threads < limit
-        assert wall < 10 * limit  # it did not wait for anything, however busy the machine
+        assert wall < 10 * limit  # Wall time is bounded loosely, because the machine may be busy.
 
 
-def test_where_a_pass_looks_for_ctrl_c_changes_nothing() -> None:
-    """A large network's chunks are gone through few at a time, as many as there are threads.
+def test_results_do_not_depend_on_where_a_pass_checks_for_ctrl_c() -> None:
+    """Between two checks, a large network processes one micro-batch per thread.
 
-    So are the blocks of a gradient's chunks, which have 212 rows here: two blocks each.
+    Gradients are computed block by block; a micro-batch has 212 rows here, which are two blocks.
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1700, 700), np.float32)
@@ -140,4 +143,4 @@ def test_sigterm_ends_the_command_while_it_trains() -> None:
     assert errors.endswith("nnfast: interrupted\n")
     assert command.returncode == 130
     print(f"{late:.2f} s")
-    assert late < 10 * LIMIT  # with the end of the interpreter, on a machine that may be busy
+    assert late < 10 * LIMIT  # This includes the exit of the interpreter on a busy machine.

@@ -1,4 +1,4 @@
-"""Memory: every allocation may fail, none is kept, and data are not copied."""
+"""Tests of memory: any allocation may fail, no memory leaks, and data are not copied."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pinball(y: Array, p: Array) -> tuple[Array, Array]:
     return np.abs(p - y).mean(axis=1), np.sign(p - y) / 2
 
 
-def compile_otherwise(model: nnfast.Sequential) -> None:
+def compile_anew(model: nnfast.Sequential) -> None:
     model.compile(optimizers.SGD(0.1, momentum=0.9), "mae")
 
 
@@ -58,10 +58,10 @@ def compile_function(model: nnfast.Sequential) -> None:
 UNCHANGED: dict[str, Callable[[nnfast.Sequential], Any]] = {
     "add": lambda model: model.add(layers.Dense(3)),
     "pop": lambda model: model.pop(),
-    "compile": compile_otherwise,
+    "compile": compile_anew,
     "compile a function": compile_function,
     "fit": lambda model: model.fit(X, Y, epochs=2, batch_size=17, verbose=0),
-    "fit in chunks": lambda model: model.fit(MANY, MANY_Y, batch_size=1000, verbose=0),
+    "fit in micro-batches": lambda model: model.fit(MANY, MANY_Y, batch_size=1000, verbose=0),
     "train_on_batch": lambda model: model.train_on_batch(X, Y),
     "train_on_gradient": lambda model: model.train_on_gradient(X, Y),
     "evaluate": lambda model: model.evaluate(MANY, MANY_Y, verbose=0),
@@ -74,7 +74,7 @@ UNCHANGED: dict[str, Callable[[nnfast.Sequential], Any]] = {
 
 
 def state(model: nnfast.Sequential) -> list[Any]:
-    """Return all that a call which fails must leave as it was."""
+    """Return everything that a failing call must leave unchanged."""
     engine = model._network.engine
     assert engine is not None
     numbers = [engine.iterations, engine.epoch, engine.batch, len(model.layers)]
@@ -87,7 +87,7 @@ def assert_same(a: list[Any], b: list[Any]) -> None:
 
 
 def failures(call: Callable[[], Any], check: Callable[[], None]) -> int:
-    """Let the first allocation of a call fail, the second, …; return how many there are."""
+    """Return the number of allocations of a call, after letting each of them fail in turn."""
     n = 1
     while True:
         _engine.fail_allocation(n)
@@ -109,7 +109,7 @@ def trained() -> nnfast.Sequential:
 
 
 @pytest.mark.parametrize("call", UNCHANGED)
-def test_a_model_stays_as_it_is_when_memory_runs_out(call: str) -> None:
+def test_a_model_is_unchanged_after_a_failed_allocation(call: str) -> None:
     model, untouched = trained(), trained()
     before, compiled = state(model), [model.optimizer, model.loss]
 
@@ -118,15 +118,14 @@ def test_a_model_stays_as_it_is_when_memory_runs_out(call: str) -> None:
         assert_same(state(model), before)
 
     assert failures(lambda: UNCHANGED[call](model), check) > 0
-    # The call that worked in the end did what it does where nothing has failed before.
+    # The call that finally succeeded gives the same result as one without failures before it.
     UNCHANGED[call](untouched)
     for layer, other in list(zip(model.layers, untouched.layers, strict=True))[:5]:
         assert_same(layer.get_weights(), other.get_weights())
 
 
 @pytest.mark.parametrize("call", ["validation", "function"])
-def test_training_in_which_memory_runs_out(call: str) -> None:
-    """The steps before count; what comes after is as if it had gone on from there."""
+def test_a_failed_allocation_during_training_keeps_the_steps_before_it(call: str) -> None:
     model = trained()
     if call == "function":
         model.compile("sgd", pinball)
@@ -139,15 +138,16 @@ def test_training_in_which_memory_runs_out(call: str) -> None:
 
     split = 0.5 if call == "validation" else 0.0
     fit = {"batch_size": 16, "validation_split": split, "verbose": 0}
-    model.fit(X, Y, **fit)  # the engine keeps what training works on: less fails before it begins
+    # The engine keeps its working memory, so fewer allocations can fail before training starts.
+    model.fit(X, Y, **fit)
     assert model._network is not None
     begin = model._network.engine.iterations
     assert failures(lambda: model.fit(X, Y, **fit), check) > 0
     assert steps == sorted(steps)
-    assert steps[-1] > begin  # some failed when training was under way
+    assert steps[-1] > begin  # Some allocations failed after the first steps.
 
 
-def test_building_and_loading_when_memory_runs_out(tmp_path: Path) -> None:
+def test_building_and_loading_can_be_repeated_after_a_failed_allocation(tmp_path: Path) -> None:
     make().save(tmp_path / "model")
     assert failures(make, lambda: None) > 5
     assert failures(lambda: nnfast.load_model(tmp_path / "model"), lambda: None) > 5
@@ -158,7 +158,7 @@ def test_building_and_loading_when_memory_runs_out(tmp_path: Path) -> None:
     assert late.predict(X).shape == (64, 2)
 
 
-def test_kernels_when_memory_runs_out() -> None:
+def test_kernels_raise_memory_errors_for_failed_allocations() -> None:
     w, b = RNG.normal(size=(5, 2)), np.zeros(2)
     assert failures(lambda: kernels.dense_forward(X, w, b), lambda: None) > 0
     out = kernels.dense_forward(X, w, b)
@@ -206,7 +206,7 @@ REPEATED: dict[str, Callable[[nnfast.Sequential], Any]] = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("call", REPEATED)
-def test_nothing_is_kept_from_call_to_call(call: str) -> None:
+def test_repeated_calls_do_not_leak_memory(call: str) -> None:
     model = make()
     for _ in range(CALLS // 10):
         REPEATED[call](model)
@@ -236,7 +236,7 @@ else:
     x.flush()
     x = np.memmap(path, np.float32, "r", shape=(60000, 784))
 y = rng.integers(0, 10, len(x))
-assert x.max() > 0  # its pages are in memory before, of a file, too
+assert x.max() > 0  # Reading loads all pages, those of a file too, before memory is measured.
 
 
 def status(key):
@@ -255,7 +255,7 @@ if kind == "images":
     ]
 model = nnfast.Sequential([layers.Input(x.shape[1:]), *stack])
 model.compile("adam", "sparse_categorical_crossentropy")
-open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+open("/proc/self/clear_refs", "w").write("5")  # Reset the peak.
 before = status("VmRSS")
 model.fit(x, y, epochs=1, batch_size=128, verbose=0)
 model.evaluate(x, y, verbose=0)
@@ -286,7 +286,7 @@ from nnfast import layers
 
 what, folder = sys.argv[1:]
 UNITS = 2048
-SIZE = 4 * UNITS**2  # bytes of the weights
+SIZE = 4 * UNITS**2  # The weights in bytes.
 
 
 def status(key):
@@ -294,7 +294,7 @@ def status(key):
 
 
 def extra(call):
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+    open("/proc/self/clear_refs", "w").write("5")  # Reset the peak.
     before = status("VmRSS")
     result = call()
     print((status("VmHWM") - before) / SIZE)
@@ -308,7 +308,7 @@ def build(initializer="glorot_uniform"):
 
 small = nnfast.Sequential([layers.Dense(3, input_dim=3)])
 small.save(folder + "/small")
-nnfast.load_model(folder + "/small")  # what is imported late is there
+nnfast.load_model(folder + "/small")  # Lazy imports are done before memory is measured.
 if what in ("save", "save_weights", "load", "load_weights"):
     model = build()
     model.save(folder + "/model")
@@ -324,13 +324,13 @@ elif what in ("save", "save_weights"):
     room = status("VmSize") + SIZE // 4
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (room, hard))
-    getattr(model, what)(folder + "/again")  # with less memory than a copy would take
+    getattr(model, what)(folder + "/again")  # A copy of the weights would exceed the limit.
     try:
         nnfast.load_model(folder + "/model")
     except Exception as error:
         assert isinstance(error, MemoryError), error
     else:
-        raise AssertionError("there was memory to load it")
+        raise AssertionError("the limit leaves enough memory for a second model")
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert open(folder + "/again", "rb").read() == before
 else:
@@ -354,8 +354,11 @@ else:
         ("orthogonal", 1.8),
     ],
 )
-def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_path: Path) -> None:
-    """In weights: a model that is built has 1, one that is loaded reads as much besides."""
+def test_saving_loading_and_building_need_little_memory_beyond_the_weights(
+    what: str, most: float, tmp_path: Path
+) -> None:
+    """The unit is the size of the weights. Building takes 1 for the model itself; loading takes 1
+    more for the file."""
     result = subprocess.run(
         [sys.executable, "-P", "-c", FILES, what, str(tmp_path)],
         capture_output=True,
@@ -367,8 +370,8 @@ def test_weights_are_copied_no_more_than_they_must(what: str, most: float, tmp_p
 
 
 @pytest.mark.parametrize("train", ["fit", "stream", "callbacks", "function", "evaluate"])
-def test_a_model_that_nobody_holds_is_freed_at_once(train: str) -> None:
-    """Without waiting for the collector of cycles: a large one would keep its memory."""
+def test_an_unreferenced_model_is_freed_without_the_garbage_collector(train: str) -> None:
+    """Reference cycles would keep the memory of a large model alive for some time."""
 
     def squared_error(y: Any, p: Any) -> Any:
         return ((p - y) ** 2).mean(axis=1), 2 * (p - y)
@@ -394,8 +397,8 @@ def test_a_model_that_nobody_holds_is_freed_at_once(train: str) -> None:
         gc.enable()
 
 
-def test_the_history_of_a_model() -> None:
-    """It is what `fit` returned while that lives, and says the same after it."""
+def test_the_history_of_a_model_outlives_the_object_that_fit_returned() -> None:
+    """Once that object is freed, the model returns a new one with the same content."""
     x, y = np.ones((8, 2)), np.ones((8, 1))
     model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
     assert model.history is None

@@ -1,8 +1,8 @@
-"""Trajectories are what they were: losses and predictions of many models, within 1e-6.
+"""Tests that the losses and predictions of many models equal recorded values to within 1e-6.
 
-Bits differ between makes of processor, and between instruction sets; `.ci/freeze` compares them
-between two commits on one machine. ``python tests/runtime/test_regression.py`` writes the values
-anew, which a change of a result has to explain.
+The last bits differ between processors and instruction sets; `.ci/freeze` compares them between
+two commits on one machine. ``python tests/runtime/test_regression.py`` records new values; a commit
+that changes them has to say why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 VALUES = Path(__file__).parent / "regression.json"
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where it runs as a program
+# pytest adds this folder to the path; a run as a program has to do so itself.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import freeze_programs  # noqa: E402
 
@@ -37,7 +38,7 @@ def values(results: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def programs(folder: Path) -> dict[str, Any]:
-    """Return what trains each model whose numbers are float64."""
+    """Return the programs that train the float64 models, by name."""
     return {
         name: program
         for name, program in freeze_programs.programs(folder)
@@ -47,7 +48,7 @@ def programs(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_values_are_what_they_were(name: str, tmp_path: Path) -> None:
+def test_losses_and_predictions_equal_the_recorded_values(name: str, tmp_path: Path) -> None:
     if name.startswith(("classifier", "regressor")):
         pytest.importorskip("sklearn")
     pytest.importorskip("safetensors")
@@ -58,7 +59,7 @@ def test_values_are_what_they_were(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found[key], numbers, rtol=1e-6, atol=1e-9, err_msg=key)
 
 
-def test_every_program_has_values(tmp_path: Path) -> None:
+def test_values_are_recorded_for_every_program(tmp_path: Path) -> None:
     assert sorted(programs(tmp_path)) == NAMES
     assert len(NAMES) >= 40
 

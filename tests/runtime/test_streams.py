@@ -1,4 +1,4 @@
-"""Batches from generators, iterables and datasets: the same training as on the array."""
+"""Tests that batches from generators, iterables and datasets train exactly like arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nnfast.optimizers import schedules
 
 RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(45, 3)), RNG.integers(0, 2, 45), RNG.uniform(size=45)
-SIZE = 8  # 45 rows are five batches and one of five rows
+SIZE = 8  # 45 rows give five full batches and one of five rows.
 
 
 def batches(*arrays: Any, size: int = SIZE) -> Iterator[tuple[Any, ...]]:
@@ -33,7 +33,7 @@ def forever(*arrays: Any) -> Iterator[tuple[Any, ...]]:
 
 
 class Dataset:
-    """What `keras.utils.PyDataset` has, and a record of what is asked of it."""
+    """A dataset with the interface of `keras.utils.PyDataset` that records its calls."""
 
     def __init__(self, *arrays: Any) -> None:
         self.items = list(batches(*arrays))
@@ -53,8 +53,8 @@ class Dataset:
         self.calls.append("end")
 
 
-class Again:
-    """An iterable that starts anew each time."""
+class Reiterable:
+    """An iterable that can be iterated several times."""
 
     def __init__(self, *arrays: Any) -> None:
         self.arrays = arrays
@@ -89,46 +89,46 @@ def loader(*arrays: Any) -> Any:
     return torch.utils.data.DataLoader(data, batch_size=SIZE)
 
 
-FORMS = {"generator": forever, "iterable": Again, "dataset": dataset, "DataLoader": loader}
+FORMS = {"generator": forever, "iterable": Reiterable, "dataset": dataset, "DataLoader": loader}
 
 
-# The same as on the array
+# Training equal to that on arrays
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_bit_for_bit(form: str, weighted: bool) -> None:
-    """Weights, epoch by epoch losses and metrics, and what a later fit makes of them."""
+def test_streams_train_exactly_like_arrays(form: str, weighted: bool) -> None:
+    """The weights, the history and a later fit are compared."""
     arrays = (X, Y, W) if weighted else (X, Y)
-    given, streamed = model(), model()
+    on_array, on_stream = model(), model()
     options: dict[str, Any] = {"epochs": 3, "shuffle": False, "verbose": 0}
-    a = given.fit(X, Y, batch_size=SIZE, sample_weight=W if weighted else None, **options)
+    a = on_array.fit(X, Y, batch_size=SIZE, sample_weight=W if weighted else None, **options)
     steps = 6 if form == "generator" else None
-    b = streamed.fit(FORMS[form](*arrays), steps_per_epoch=steps, **options)
+    b = on_stream.fit(FORMS[form](*arrays), steps_per_epoch=steps, **options)
     assert b.epoch == a.epoch
     assert b.history["accuracy"] == a.history["accuracy"]
     assert b.history == {key: pytest.approx(v, rel=1e-12) for key, v in a.history.items()}
-    assert_same_weights(given, streamed)
-    for one in (given, streamed):
-        one.fit(X, Y, epochs=2, verbose=0)  # shuffled: the place in the random streams, too
-    assert_same_weights(given, streamed)
+    assert_same_weights(on_array, on_stream)
+    for one in (on_array, on_stream):
+        one.fit(X, Y, epochs=2, verbose=0)  # The shuffled orders must agree, too.
+    assert_same_weights(on_array, on_stream)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bit_for_bit_in_large_batches(dtype: str) -> None:
+def test_streams_of_large_batches_train_exactly_like_arrays(dtype: str) -> None:
     x, y = np.tile(X, (40, 1)), np.tile(Y, 40)
-    given, streamed = model(dtype=dtype), model(dtype=dtype)
-    given.fit(x, y, batch_size=600, shuffle=False, epochs=2, verbose=0)
-    streamed.fit(Again600(x, y), epochs=2, verbose=0)
-    assert_same_weights(given, streamed)
+    on_array, on_stream = model(dtype=dtype), model(dtype=dtype)
+    on_array.fit(x, y, batch_size=600, shuffle=False, epochs=2, verbose=0)
+    on_stream.fit(ReiterableInBatchesOf600(x, y), epochs=2, verbose=0)
+    assert_same_weights(on_array, on_stream)
 
 
-class Again600(Again):
+class ReiterableInBatchesOf600(Reiterable):
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return batches(*self.arrays, size=600)
 
 
-def test_bytes_and_class_indices() -> None:
+def test_streams_of_uint8_images_and_class_indices_train_like_arrays() -> None:
     x, y = RNG.integers(0, 256, (40, 2, 2), dtype=np.uint8), RNG.integers(0, 3, 40)
     pair = []
     for _ in range(2):
@@ -137,17 +137,17 @@ def test_bytes_and_class_indices() -> None:
         pair.append(nnfast.Sequential(stack))
         pair[-1].compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     a = pair[0].fit(x, y, batch_size=SIZE, shuffle=False, verbose=0).history
-    b = pair[1].fit(batches(x, y), verbose=0).history  # builds the model
+    b = pair[1].fit(batches(x, y), verbose=0).history  # The first batch builds the model.
     assert a == {key: pytest.approx(v, rel=1e-12) for key, v in b.items()}
     assert_same_weights(*pair)
 
 
 @pytest.mark.parametrize("weights", [{"class_weight": {0: 0.5, 1: 3.0}}, {}])
-def test_class_weight(weights: dict[str, Any]) -> None:
-    given, streamed = model(), model()
-    given.fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, **weights)
-    streamed.fit(batches(X, Y), verbose=0, **weights)
-    assert_same_weights(given, streamed)
+def test_class_weights_act_on_streams_as_on_arrays(weights: dict[str, Any]) -> None:
+    on_array, on_stream = model(), model()
+    on_array.fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, **weights)
+    on_stream.fit(batches(X, Y), verbose=0, **weights)
+    assert_same_weights(on_array, on_stream)
 
 
 def test_batches_may_vary_in_size_and_in_weights() -> None:
@@ -160,7 +160,7 @@ def test_batches_may_vary_in_size_and_in_weights() -> None:
     assert history["accuracy"] != history["weighted_accuracy"]
 
 
-def test_callbacks_see_every_batch() -> None:
+def test_callbacks_receive_the_same_logs_as_on_arrays() -> None:
     class Recorder(callbacks.Callback):
         def __init__(self) -> None:
             self.calls: list[Any] = []
@@ -177,25 +177,26 @@ def test_callbacks_see_every_batch() -> None:
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.calls.append(sorted(logs))
 
-    given, streamed = Recorder(), Recorder()
-    model().fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, callbacks=[given])
-    model().fit(Again(X, Y), steps_per_epoch=6, verbose=0, callbacks=[streamed])
-    assert streamed.calls == [
-        pytest.approx(call, rel=1e-12) if isinstance(call, dict) else call for call in given.calls
+    on_array, on_stream = Recorder(), Recorder()
+    model().fit(X, Y, batch_size=SIZE, shuffle=False, verbose=0, callbacks=[on_array])
+    model().fit(Reiterable(X, Y), steps_per_epoch=6, verbose=0, callbacks=[on_stream])
+    assert on_stream.calls == [
+        pytest.approx(call, rel=1e-12) if isinstance(call, dict) else call
+        for call in on_array.calls
     ]
-    assert sorted(streamed.calls[2]) == ["accuracy", "loss", "weighted_accuracy"]
+    assert sorted(on_stream.calls[2]) == ["accuracy", "loss", "weighted_accuracy"]
 
 
-def test_schedule() -> None:
-    given, streamed = model(), model()
-    for one in (given, streamed):
+def test_schedules_act_on_streams_as_on_arrays() -> None:
+    on_array, on_stream = model(), model()
+    for one in (on_array, on_stream):
         one.compile(optimizers.SGD(schedules.ExponentialDecay(0.5, 4, 0.5)), "mse")
-    given.fit(X, Y, batch_size=SIZE, shuffle=False, epochs=2, verbose=0)
-    streamed.fit(Again(X, Y), epochs=2, verbose=0)
-    assert_same_weights(given, streamed)
+    on_array.fit(X, Y, batch_size=SIZE, shuffle=False, epochs=2, verbose=0)
+    on_stream.fit(Reiterable(X, Y), epochs=2, verbose=0)
+    assert_same_weights(on_array, on_stream)
 
 
-def test_metrics_of_the_caller_are_averaged_over_batches() -> None:
+def test_user_defined_metrics_are_averaged_over_batches_by_their_rows() -> None:
     def rows(y_true: Any, y_pred: Any) -> int:
         return len(y_true)
 
@@ -203,10 +204,10 @@ def test_metrics_of_the_caller_are_averaged_over_batches() -> None:
     assert one.evaluate(batches(X, Y), verbose=0)[1] == pytest.approx((5 * 8 * 8 + 5 * 5) / 45)
 
 
-# Steps and ends
+# Steps per epoch and ends of streams
 
 
-def test_generator_goes_on_in_the_next_epoch() -> None:
+def test_each_epoch_continues_with_the_next_batch_of_a_generator() -> None:
     seen: list[int] = []
 
     def numbered() -> Iterator[Any]:
@@ -216,7 +217,7 @@ def test_generator_goes_on_in_the_next_epoch() -> None:
 
     source = numbered()
     history = model().fit(source, steps_per_epoch=4, epochs=3, verbose=0)
-    assert seen == list(range(12))  # and not one more
+    assert seen == list(range(12))  # No batch is taken in advance.
     assert history.epoch == [0, 1, 2]
     model().evaluate(source, steps=2, verbose=0)
     model().predict(source, steps=2)
@@ -226,7 +227,9 @@ def test_generator_goes_on_in_the_next_epoch() -> None:
 @pytest.mark.parametrize(
     ("steps", "epochs", "complete"), [(4, 2, "2 of the 4"), (None, 1, "after 1 of 5"), (6, 1, "")]
 )
-def test_generator_that_ends(steps: int | None, epochs: int, complete: str) -> None:
+def test_training_ends_with_a_warning_if_a_generator_ends(
+    steps: int | None, epochs: int, complete: str
+) -> None:
     one, same = model(), model()
     with pytest.warns(UserWarning, match=f"x ran out of data: .*{complete}") as caught:
         history = one.fit(batches(X, Y), steps_per_epoch=steps, epochs=5, verbose=0)
@@ -239,13 +242,13 @@ def test_generator_that_ends(steps: int | None, epochs: int, complete: str) -> N
 @pytest.mark.parametrize("form", ["iterable", "dataset"])
 @pytest.mark.parametrize("steps", [2, 3, 6])
 @pytest.mark.filterwarnings("error")
-def test_what_starts_anew_does_not_end(form: str, steps: int) -> None:
+def test_iterables_and_datasets_are_iterated_again_without_a_warning(form: str, steps: int) -> None:
     source = FORMS[form](X, Y)
     history = model().fit(source, steps_per_epoch=steps, epochs=12 // steps, verbose=0)
     assert len(history.epoch) == 12 // steps
 
 
-def test_stopping_within_an_epoch() -> None:
+def test_a_callback_can_stop_training_within_an_epoch() -> None:
     class Stop(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.model.stop_training = batch == 1
@@ -258,7 +261,7 @@ def test_stopping_within_an_epoch() -> None:
     assert_same_weights(one, same)
 
 
-def test_dataset_is_told_of_epochs_and_shuffled() -> None:
+def test_the_hooks_of_a_dataset_are_called_and_its_batches_shuffled() -> None:
     source = Dataset(X, Y)
     model().fit(source, epochs=2, shuffle=False, verbose=0)
     assert source.calls == ["begin", *range(6), "end"] * 2
@@ -275,7 +278,7 @@ def test_dataset_is_told_of_epochs_and_shuffled() -> None:
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_dataset_without_an_end() -> None:
+def test_an_endless_dataset_needs_steps_per_epoch() -> None:
     class Endless(Dataset):
         num_batches = None
 
@@ -289,24 +292,24 @@ def test_dataset_without_an_end() -> None:
         model().fit(source, verbose=0)
 
 
-# Random streams
+# Random numbers
 
 
 @pytest.mark.parametrize(("rows", "size"), [(50, 16), (1500, 600)])
 def test_dropout_and_short_last_batches_are_those_of_the_array(rows: int, size: int) -> None:
-    """1500 rows in batches of 600 go through the engine in chunks; 300 are cut like 600."""
+    """Batches of 600 rows are split into micro-batches, and the last one of 300 rows likewise."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(rows, 3)).astype("float32"), rng.integers(0, 2, rows)
     parts = [(x[i : i + size], y[i : i + size]) for i in range(0, rows, size)]
-    given, streamed = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))
+    on_array, on_stream = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))
     for _ in range(2):
-        given.fit(x, y, batch_size=size, epochs=2, shuffle=False, verbose=0)
-        streamed.fit(Repeated(parts), epochs=2, verbose=0)
-    assert_same_weights(given, streamed)
+        on_array.fit(x, y, batch_size=size, epochs=2, shuffle=False, verbose=0)
+        on_stream.fit(Repeated(parts), epochs=2, verbose=0)
+    assert_same_weights(on_array, on_stream)
 
 
 class Repeated:
-    """The same batches each time it is iterated."""
+    """An iterable of the same batches each time."""
 
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
@@ -315,17 +318,17 @@ class Repeated:
         return iter(self.parts)
 
 
-def test_dropout_depends_on_the_place_in_the_training() -> None:
-    """2 + 3 epochs are 5 epochs, and no two batches get the same masks."""
+def test_dropout_masks_depend_on_the_epoch_and_the_batch() -> None:
+    """2 + 3 epochs give the same as 5 epochs, and no two batches have the same masks."""
     whole, parts = model(layers.Dropout(0.5)), model(layers.Dropout(0.5))
-    a = whole.fit(Again(X, Y), epochs=5, verbose=0).history["loss"]
-    b = parts.fit(Again(X, Y), epochs=2, verbose=0).history["loss"]
-    b = b + parts.fit(Again(X, Y), epochs=3, verbose=0).history["loss"]
+    a = whole.fit(Reiterable(X, Y), epochs=5, verbose=0).history["loss"]
+    b = parts.fit(Reiterable(X, Y), epochs=2, verbose=0).history["loss"]
+    b = b + parts.fit(Reiterable(X, Y), epochs=3, verbose=0).history["loss"]
     assert a == b
     assert_same_weights(whole, parts)
 
-    still = model(layers.Dropout(0.5))
-    still.optimizer.learning_rate = 0.0
+    constant = model(layers.Dropout(0.5))
+    constant.optimizer.learning_rate = 0.0
     losses = []
 
     class Losses(callbacks.Callback):
@@ -334,29 +337,29 @@ def test_dropout_depends_on_the_place_in_the_training() -> None:
                 losses.append(logs["loss"])
 
     repeated = [(X[:SIZE], Y[:SIZE])] * 2
-    history = still.fit(iter(repeated * 3), steps_per_epoch=2, epochs=3, verbose=0).history["loss"]
-    still.fit(iter(repeated), callbacks=[Losses()], verbose=0)
-    assert len({*history, *losses}) == 4
+    history = constant.fit(iter(repeated * 3), steps_per_epoch=2, epochs=3, verbose=0).history
+    constant.fit(iter(repeated), callbacks=[Losses()], verbose=0)
+    assert len({*history["loss"], *losses}) == 4
 
 
 # Validation, evaluate, predict
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_validation_on_batches(form: str) -> None:
+def test_validation_on_streams_equals_that_on_arrays(form: str) -> None:
     steps = 6 if form == "generator" else None
-    given, streamed = model(), model()
+    on_array, on_stream = model(), model()
     options: dict[str, Any] = {"epochs": 4, "validation_freq": 2, "verbose": 0}
-    a = given.fit(X, Y, validation_data=(X, Y, W), **options).history
-    b = streamed.fit(
+    a = on_array.fit(X, Y, validation_data=(X, Y, W), **options).history
+    b = on_stream.fit(
         X, Y, validation_data=FORMS[form](X, Y, W), validation_steps=steps, **options
     ).history
     assert len(b["val_loss"]) == 2
     assert b == {key: pytest.approx(v, rel=1e-6) for key, v in a.items()}
-    assert_same_weights(given, streamed)
+    assert_same_weights(on_array, on_stream)
 
 
-def test_validation_generator_that_ends() -> None:
+def test_validation_stops_with_a_warning_if_its_generator_ends() -> None:
     one = model()
     with pytest.warns(UserWarning, match="validation_data ran out of data"):
         history = one.fit(X, Y, validation_data=batches(X, Y), epochs=3, verbose=0).history
@@ -364,20 +367,20 @@ def test_validation_generator_that_ends() -> None:
     assert len(history["loss"]) == 3
 
 
-def test_validation_steps_of_arrays() -> None:
+def test_validation_steps_limit_the_rows_of_arrays() -> None:
     a, b = model(), model()
     options: dict[str, Any] = {"batch_size": SIZE, "verbose": 0}
     one = a.fit(X, Y, validation_data=(X, Y), validation_steps=2, **options).history
     two = b.fit(X, Y, validation_data=(X[: 2 * SIZE], Y[: 2 * SIZE]), **options).history
     assert one == two
     options = {"validation_data": (X, Y), "validation_batch_size": 20, "verbose": 0}
-    a.fit(X, Y, validation_steps=3, **options)  # exactly three batches: no warning
+    a.fit(X, Y, validation_steps=3, **options)  # There are three batches, so nothing warns.
     with pytest.warns(UserWarning, match="validation_data ran out"):
         a.fit(X, Y, validation_steps=4, **options)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_evaluate_and_predict(form: str) -> None:
+def test_evaluate_and_predict_give_the_same_on_streams_as_on_arrays(form: str) -> None:
     one = model()
     steps = 6 if form == "generator" else None
     values = one.evaluate(FORMS[form](X, Y, W), steps=steps, verbose=0)
@@ -388,7 +391,7 @@ def test_evaluate_and_predict(form: str) -> None:
 
 
 @pytest.mark.parametrize("parts", [lambda x: x, lambda x: (x,), lambda x: [x, None]])
-def test_batches_to_predict(parts: Any) -> None:
+def test_predict_accepts_batches_with_and_without_targets(parts: Any) -> None:
     one = model()
     np.testing.assert_array_equal(one.predict(parts(b) for (b,) in batches(X)), one.predict(X))
 
@@ -413,7 +416,7 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_batch(case: str) -> None:
+def test_errors_about_a_batch_name_it_and_keep_the_steps_before_it(case: str) -> None:
     batch, words = WRONG[case]
     one, same = model(), model()
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -441,7 +444,9 @@ def test_wrong_batch(case: str) -> None:
         ({"x": batches(X, Y, W), "class_weight": {0: 2.0}}, ["class_weight", "sample_weight"]),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, Any], words: list[str]) -> None:
+def test_invalid_arguments_are_refused_before_training(
+    arguments: dict[str, Any], words: list[str]
+) -> None:
     one = model()
     before = one.get_weights()
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -453,7 +458,7 @@ def test_wrong_arguments(arguments: dict[str, Any], words: list[str]) -> None:
         np.testing.assert_array_equal(w, v)
 
 
-def test_exception_in_a_generator() -> None:
+def test_an_exception_in_a_generator_keeps_the_steps_before_it() -> None:
     def fails() -> Iterator[Any]:
         yield from batches(X, Y)
         yield X[:4], Y[:4]
@@ -472,22 +477,21 @@ def test_exception_in_a_generator() -> None:
     assert_same_weights(one, same)
 
 
-def test_loss_that_is_not_finite() -> None:
+def test_a_non_finite_loss_stops_training_without_a_step() -> None:
     parts = [(X[:4], Y[:4]), (X[:4] * np.nan, Y[:4]), (X[:4], Y[:4])]
     one, same = model(), model()
-    told: list[Any] = []
+    seen: list[Any] = []
     hook = callbacks.LambdaCallback()
-    hook.on_divergence = lambda batch, logs=None: told.append((batch, logs["loss"]))
+    hook.on_divergence = lambda batch, logs=None: seen.append((batch, logs["loss"]))
     with pytest.warns(RuntimeWarning, match="epoch 1/3, batch 2"):
         history = one.fit(iter(parts), steps_per_epoch=3, epochs=3, verbose=0, callbacks=[hook])
     assert history.epoch == []
-    assert told == [(1, pytest.approx(np.nan, nan_ok=True))]
+    assert seen == [(1, pytest.approx(np.nan, nan_ok=True))]
     same.fit(iter(parts[:1]), verbose=0)
     assert_same_weights(one, same)
 
 
-def test_batches_are_let_go() -> None:
-    """Training on a stream keeps no batch's x once the next one is under way."""
+def test_batches_are_freed_once_the_next_one_is_trained_on() -> None:
     alive: list[weakref.ref[NDArray[Any]]] = []
 
     def tracked() -> Iterator[Any]:
@@ -506,15 +510,15 @@ def test_batches_are_let_go() -> None:
 @pytest.mark.parametrize(
     "thing", [X, X.tolist(), (1, 2), range(3), array.array("d"), memoryview(b""), {}, "x", 3, None]
 )
-def test_no_stream(thing: Any) -> None:
+def test_arrays_lists_and_scalars_are_not_streams(thing: Any) -> None:
     assert not is_stream(thing)
 
 
-def test_steps_of_the_array_shuffled() -> None:
-    """A pass that is cut into epochs is the same pass: each row once."""
-    whole, cut = model(metrics=None), model(metrics=None)
+def test_steps_per_epoch_divides_a_shuffled_pass_over_an_array() -> None:
+    """Five epochs of one step train on each row once, as one epoch of five steps does."""
+    whole, divided = model(metrics=None), model(metrics=None)
     a = whole.fit(X[:40], Y[:40], batch_size=SIZE, epochs=2, verbose=0)
-    b = cut.fit(X[:40], Y[:40], batch_size=SIZE, steps_per_epoch=1, epochs=10, verbose=0)
-    assert_same_weights(whole, cut)
+    b = divided.fit(X[:40], Y[:40], batch_size=SIZE, steps_per_epoch=1, epochs=10, verbose=0)
+    assert_same_weights(whole, divided)
     losses = np.array(b.history["loss"]).reshape(2, 5).mean(axis=1)
     np.testing.assert_allclose(losses, a.history["loss"], rtol=1e-12)

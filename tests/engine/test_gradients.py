@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CLASS_LOSSES, dense_model, loss_object, margin, random_weights, targets
+from helpers import (
+    CLASS_LOSSES,
+    dense_model,
+    distance_to_kink,
+    loss_object,
+    random_weights,
+    targets,
+)
 from numpy.typing import NDArray
 from reference import ACTIVATIONS, ELEMENTWISE_LOSSES, Network
 
@@ -48,7 +55,7 @@ def problem(
         )
         x = rng.normal(size=(M, SIZES[0]))
         y = targets(rng, loss, M, SIZES[-1])
-        if margin(network, x) > KINK_MARGIN:
+        if distance_to_kink(network, x) > KINK_MARGIN:
             return network, x, y, rng.uniform(0.5, 2.0, M)
     raise AssertionError("no seed keeps its distance from the kinks")
 

@@ -158,9 +158,7 @@ def own_choice(expected: list[Any], extra: int) -> int:
     alone = trained(1)
     allow(1 + extra)
     assert trained(WANTED) == alone
-    return min(
-        thread_count(), 1 + extra
-    )  # measured times decide whether a team remains
+    return min(thread_count(), 1 + extra)  # measured times decide whether a team remains
 
 
 if __name__ == "__main__":

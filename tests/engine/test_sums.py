@@ -142,9 +142,8 @@ def test_gradients_of_gamma_are_accurate(name: str) -> None:
         shape = (*shape[:-1], 4)
         signs = np.broadcast_to(np.float32([1, -1, 1, -1]), shape)
     model = stack(shape[1:], make(), layers.Flatten())
-    gradient = weight_gradients(
-        model, np.ascontiguousarray(signs), (signs * TENTH).reshape(shape[0], -1)
-    )[0]
+    dout = (signs * TENTH).reshape(shape[0], -1)
+    gradient = weight_gradients(model, np.ascontiguousarray(signs), dout)[0]
     expected = float(TENTH) * signs.size / shape[-1] / np.sqrt(1.001)
     assert_allclose(gradient, expected, rtol=5e-6)
 

@@ -1,4 +1,4 @@
-"""A short program over the compiled code, for tools like Valgrind that are too slow for the tests.
+"""A short program that runs compiled code under tools too slow for the tests, such as Valgrind.
 
 valgrind --error-exitcode=9 python tests/checked_program.py
 """

@@ -1,7 +1,7 @@
 """Training runs over all layers, optimizers and losses, compared bit for bit between two commits.
 
 `.ci/freeze` runs this file with two builds and compares the files it writes:
-``python freeze_programs.py OUT.npz``. It uses public names and `force_threads`, which both have.
+``python freeze_programs.py OUT.npz``. Both builds have the names that it uses.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def layer_outputs(
 
 
 def image_outputs(layer: Any, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the same for a layer that slides a window over images or one-row sequences."""
+    """Return the outputs of a layer that slides a window over images or one-row sequences."""
     out = layer.infer_shape(a.shape[1:])
     flat = layer.rank == 1
     a = a[:, None] if flat else a

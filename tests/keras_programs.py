@@ -93,7 +93,7 @@ TRAJECTORIES: dict[str, Program] = {
 
 
 def _matrix(activation: str, loss: str) -> Program:
-    """Return a program of 20 Adam steps with this hidden activation and loss, and L1 and L2."""
+    """Return a program: 20 Adam steps with this activation and loss, and L1 and L2 penalties."""
 
     def program(keras: Any) -> Results:
         rng = np.random.default_rng(2)
@@ -338,7 +338,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
             "sparse_categorical_crossentropy": rng.integers(0, n, 40),
         }.get(loss, rng.normal(size=(40, n)))
         model = keras.Sequential([keras.layers.Input((6,)), *STACKS[name](keras, n, activation)])
-        # Normalization differs in Keras: fixed statistics are no weights, and a count is one.
+        # Keras' Normalization has a count as a weight, and no weights if its statistics are fixed.
         learned = [layer for layer in model.layers if type(layer).__name__ != "Normalization"]
         for layer in learned:
             shapes = [w.shape for w in layer.get_weights()]
@@ -497,7 +497,7 @@ def batch_by_batch(keras: Any) -> Results:
 
 
 def shared_layers(keras: Any) -> Results:
-    """Make an encoder of an autoencoder's layers; predict with it and train both models."""
+    """Build an encoder from an autoencoder's layer; predict with it and train both models."""
     rng = np.random.default_rng(7)
     x = rng.normal(size=(32, 5))
     model = keras.Sequential(

@@ -224,7 +224,7 @@ def metrics_of_several_values(keras: Any) -> Results:
         "seen": np.array(seen),
         "evaluate": np.concatenate([np.ravel(value) for value in evaluated]),
         "length": np.array(len(evaluated)),
-        "nothing yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
+        "no data yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
     }
 
 
@@ -337,7 +337,7 @@ STOPS: dict[str, dict[str, Any]] = {
     "patience 2": {"patience": 2},
     "min_delta": {"patience": 1, "min_delta": 0.05},
     "max": {"patience": 2, "mode": "max"},
-    # Some epoch beats the baseline in time: otherwise Keras deviates from its documentation.
+    # An epoch beats the baseline in time; if none does, Keras deviates from its documentation.
     "baseline": {"patience": 3, "baseline": 0.75},
     "baseline max": {"patience": 2, "baseline": 0.9, "mode": "max"},
     "start_from_epoch": {"patience": 1, "start_from_epoch": 3},

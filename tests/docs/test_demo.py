@@ -142,7 +142,7 @@ def demo() -> Any:
     return demo
 
 
-def test_the_demo_keeps_its_promise(
+def test_the_demo_reaches_its_promised_accuracy(
     demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "curve.png"

@@ -44,7 +44,7 @@ def results(threads: int) -> list[Any]:
         regressor = nnfast.MLPRegressor(
             hidden_layer_sizes=[8], solver="lbfgs", max_iter=3, random_state=0
         )
-        with warnings.catch_warnings(action="ignore"):  # that it did not converge
+        with warnings.catch_warnings(action="ignore"):  # three iterations do not converge
             arrays += regressor.fit(X, X[:, 0]).coefs_
     return [*found, *(array.tobytes() for array in arrays)]
 

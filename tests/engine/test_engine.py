@@ -307,7 +307,7 @@ def test_split_k_steps_follow_the_gradient(
 def test_wide_kernels_with_few_rows_give_the_loss(
     n_in: int, threads: int, free_threads: None
 ) -> None:
-    """These kernels are as large, but their reduction dimension is short."""
+    """These kernels are large, too, but their reduction dimension is short."""
     x = np.random.default_rng(3).standard_normal((1, n_in))
     data = _engine.Data(x, np.array([2], INT))
     e = classifier((n_in, 33_000 // n_in + 1, 3), "float64", dropout=0.0)

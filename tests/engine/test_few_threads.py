@@ -54,7 +54,7 @@ def expected_threads(extra: int) -> int:
 )
 def test_a_team_has_the_threads_that_can_be_started(program: str, extra: int) -> None:
     if os.geteuid() != 0 and extra:
-        pytest.skip("other processes of this user count for its limit")
+        pytest.skip("other processes of this user count towards the limit")
     assert threads_left(program, extra) == expected_threads(extra)
 
 
@@ -63,7 +63,7 @@ def test_a_team_has_the_threads_that_can_be_started(program: str, extra: int) ->
 @pytest.mark.parametrize("program", ["growing", "several", "forks"])
 def test_teams_callers_and_forked_children_share_the_limit(program: str, extra: int) -> None:
     if os.geteuid() != 0:
-        pytest.skip("other processes of this user count for its limit")
+        pytest.skip("other processes of this user count towards the limit")
     assert 1 <= threads_left(program, extra) <= expected_threads(1 + extra)
 
 

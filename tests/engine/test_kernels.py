@@ -64,7 +64,7 @@ def test_dense_layers_agree_with_numpy_for_all_sizes(activation, dtype):
             assert_close(actual, wanted, dtype)
 
 
-# The sizes exceed the cache block in every dimension, and are not multiples of it.
+# Sizes above and below the cache block in every dimension.
 BLOCKS = [(130, 200, 150), (64, 300, 70), (257, 129, 200), (12, 700, 300), (530, 100, 1030)]
 
 
@@ -270,7 +270,7 @@ def test_losses_agree_with_numpy(loss, name, logits, dtype):
 
 
 def signed(y):
-    """Return targets like the hinge reads them: without a −1 they are classes 0 and 1."""
+    """Return targets as hinge reads them: without a −1 they are classes 0 and 1."""
     return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
 
 

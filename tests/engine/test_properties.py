@@ -374,7 +374,7 @@ CLASSES = [
     if parameter.kind is not parameter.VAR_KEYWORD
 ]
 
-# An error may name this argument instead: a conflicting one, or the alternative.
+# Argument: what the error may name instead (a conflicting argument, an alternative).
 RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
 
 REQUIRED: dict[str, Any] = {

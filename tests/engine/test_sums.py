@@ -274,7 +274,7 @@ def test_clipping_gives_long_gradients_the_exact_norm(clip: str) -> None:
 
 
 def test_optimizer_step_clips_long_gradients_to_the_exact_norm() -> None:
-    """The norm is not the one that NumPy computes in float32."""
+    """NumPy's norm of float32 arrays would not be accurate enough."""
     g, w = np.full(10 * WIDE, TENTH), np.zeros(10 * WIDE, np.float32)
     slots = np.zeros((0, len(w)), np.float32)
     kernels.optimizer_step(w, g, slots, 0, optimizers.SGD(1.0, clipnorm=1.0))

@@ -21,7 +21,7 @@ X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
 
 @pytest.fixture
 def machine() -> Iterator[None]:
-    """Undo changes of the machine's and of the user's number of threads after the test."""
+    """Reset the numbers of threads of the machine and of the user after the test."""
     yield
     core.set_machine_threads(cgroup.cpu_limit() or 0)
     nnfast.set_num_threads(None)
@@ -63,7 +63,7 @@ def test_the_quota_of_the_machine_is_only_the_default(machine: None) -> None:
 
 
 def groups(root: Path, lines: str, files: dict[str, str]) -> Path:
-    """Write the files of a Linux kernel's control groups below `root`."""
+    """Write cgroup files below `root` as a Linux kernel shows them; return `root`."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(lines)
     for name, text in files.items():

@@ -1,4 +1,4 @@
-"""Programs whose child processes are killed while they work; the tests run each as a process.
+"""Programs whose child processes are killed while they work; the tests run each separately.
 
 The process has one thread and forks, so a child costs a millisecond instead of an import.
 """

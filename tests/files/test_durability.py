@@ -56,7 +56,7 @@ def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> N
 
 
 def temporary(folder: Path, machine: str = container._MACHINE, process: int = 12) -> Path:
-    """Return the path of a temporary file of this process on this machine."""
+    """Return the path of a temporary file of a process on a machine."""
     return folder / f".nnfast-{machine}-{process}-0123abcd.tmp"
 
 
@@ -175,7 +175,7 @@ def test_a_removed_temporary_file_is_created_again(
             path.unlink()
             return (
                 lock(descriptor) if len(seen) == 1 else False
-            )  # first already removed, then about to be
+            )  # first removed, then locked for removal
         return lock(descriptor)
 
     monkeypatch.setattr(container, "_lock", removed_first)
@@ -236,7 +236,7 @@ def test_a_full_disk_keeps_the_old_file(method: str, tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder_keeps_the_old_file() -> None:
-    # Root may write to any folder, so another user saves, who may not enter tmp_path.
+    # Root may write to any folder, so another user saves here. That user may not enter tmp_path.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "model"

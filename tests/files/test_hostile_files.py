@@ -293,7 +293,7 @@ def check_valid(model: Any, content: bytes) -> None:
     if model.loss is not None:
         one_target = model.loss.sparse or len(model.loss.levels) > 1
         y = np.zeros((2, 1)) if one_target else np.zeros_like(out)
-        with suppress(ValueError):  # hyperparameters, as those of a schedule, may be unsuitable
+        with suppress(ValueError):  # hyperparameters, such as a schedule's, may be unsuitable
             model.fit(np.ones(shape), y, verbose=0)
 
 
@@ -354,7 +354,7 @@ def test_changed_files_are_refused_or_valid(
     print(f"{kind}: {refused} refused, {valid} valid")
 
 
-# One case per rule: the random files above do not reveal that a wrong file is accepted.
+# One case per rule: the random files above would not reveal that a wrong file is accepted.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Outputs and gradients of convolutions agree with NumPy, differences and PyTorch; errors."""
+"""Convolutions agree with NumPy, finite differences and PyTorch; wrong arguments are named."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_results_do_not_depend_on_the_number_of_threads(norm: bool) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_skipping_zeros_changes_no_bits_of_input_gradients(dtype: str) -> None:
-    """The density of a block of images decides whether zeros are skipped; dense ones end it."""
+    """The density of a block of images decides whether zeros are skipped."""
     rng = np.random.default_rng(3)
     wanted: Array = np.empty(0)
 
@@ -280,7 +280,7 @@ def test_skipping_zeros_changes_no_bits_of_input_gradients(dtype: str) -> None:
         wanted[:4][rng.random(wanted[:4].shape) < 0.7] = 0.0
         few, many = (model.input_gradient(x[:n], np.zeros(n)) for n in (4, 16))
         assert few.any()
-        assert_array_equal(few, many[:4] / 4)  # gradients are multiplied by the number of images
+        assert_array_equal(few, many[:4] / 4)  # input_gradient multiplies by the number of images
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,4 +1,4 @@
-"""Initial values: distributions, seeds and descriptions."""
+"""Initializers have the right distributions, depend on seeds and survive JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ EXPECTED: dict[str, tuple[Any, float, float]] = {
 
 
 @pytest.mark.parametrize("case", EXPECTED)
-def test_standard_deviations_and_bounds_are_exact(case: str) -> None:
+def test_initial_values_have_the_expected_deviation_and_bounds(case: str) -> None:
     identifier, std, limit = EXPECTED[case]
     w = initializers.resolve(identifier).draw(SHAPE, np.random.default_rng(0))
     assert w.shape == SHAPE

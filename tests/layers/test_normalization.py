@@ -481,7 +481,7 @@ def all_results(threads: int, dtype: str, rows: int, batch: int, **options: Any)
         (9, 3, {}),  # fewer rows than threads
         (70, 32, {}),
         (70, 32, {"clipnorm": 0.1}),
-        # Large batches of small networks have micro-batches, unless they are normalized.
+        # Large batches of small networks are split, but not if there is a batch normalization.
         (1300, 600, {}),
         (1300, 600, {"global_clipnorm": 0.1, "weight_decay": 0.1, "use_ema": True}),
     ],

@@ -1,4 +1,4 @@
-"""Outputs and gradients of pooling agree with NumPy and central differences; errors."""
+"""Pooling agrees with NumPy and finite differences; wrong arguments are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen layers and models are not trained, from the next step on."""
+"""Freezing layers and models takes effect from the next step on."""
 
 from __future__ import annotations
 

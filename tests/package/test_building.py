@@ -101,7 +101,7 @@ def test_flags_of_the_environment_do_not_enable_fast_math(checkout: Path, case: 
     run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD="base_f32,base_f64", **flags)
     assert run.returncode == 0, run.stderr
     given = [word for value in flags.values() for word in shlex.split(value)[-1:]]
-    assert all(word in run.stdout for word in given)  # they did reach the compiler
+    assert all(word in run.stdout for word in given)  # the flags reached the compiler
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=checkout, capture_output=True, text=True, check=False
     )
@@ -166,7 +166,7 @@ def test_a_build_without_a_usable_variant_says_so(tmp_path: Path, real: str) -> 
 
 
 def imported(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Import nnfast in a Python process that is started in a folder."""
+    """Return the result of a Python process that is started in `folder` and imports nnfast."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "NNFAST_ISA")}
     return subprocess.run(
         [sys.executable, "-c", "import nnfast"],

@@ -47,7 +47,7 @@ def order(source: str) -> list[str]:
 
 
 def upwards(codes: dict[str, str]) -> dict[str, set[str]]:
-    """Return for each source the names that it uses from higher sources; codes ascend."""
+    """Return the names that each source uses from higher ones; `codes` start at the bottom."""
     names = {source: defined(code) for source, code in codes.items()}
     found = {}
     above: set[str] = set()
@@ -73,7 +73,7 @@ def test_every_source_is_included() -> None:
 
 
 def test_names_from_above_are_found() -> None:
-    """The search itself finds a name from above."""
+    """The search itself is checked with two small sources."""
     codes = {
         "low": "cdef void a(int n) noexcept nogil:\n    b(n)\n",
         "high": "cdef inline void b(int n) noexcept nogil:\n    a(n)\n",

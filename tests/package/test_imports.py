@@ -84,7 +84,7 @@ def test_imports_have_no_cycles() -> None:
 
 
 def test_names_that_cross_modules_have_no_underscore() -> None:
-    """Modules may have one: `from nnfast import _engine`."""
+    """Modules are exempt: `from nnfast import _engine`."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nnfast"):
@@ -94,7 +94,7 @@ def test_names_that_cross_modules_have_no_underscore() -> None:
 
 
 def test_the_parser_finds_every_import(tmp_path: Path) -> None:
-    """The tests above rely on it."""
+    """The tests above rely on this parser."""
     source = tmp_path / "some.py"
     source.write_text(
         "import nnfast.demo\n"
@@ -114,7 +114,7 @@ def test_the_root_folder_has_only_public_modules() -> None:
     assert underscored == {"__init__.py", "_version.py"}
 
 
-def test_only_the_estimators_import_scikit_learn_at_the_top() -> None:
+def test_only_the_estimators_import_scikit_learn_at_module_level() -> None:
     """Other modules import it inside functions, for its data sets."""
     found = {
         _top(_module(path))

@@ -1,4 +1,4 @@
-"""Plans of random models: live tensors do not overlap, and every array is where ops read it."""
+"""In plans of random models, live tensors do not overlap, and ops find their weights."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_dense_layers_agree_with_numpy_for_all_sizes(activation, dtype):
             assert_close(actual, wanted, dtype)
 
 
-# Sizes above and below the cache block in every dimension.
+# In every dimension there are sizes above and below the cache block.
 BLOCKS = [(130, 200, 150), (64, 300, 70), (257, 129, 200), (12, 700, 300), (530, 100, 1030)]
 
 

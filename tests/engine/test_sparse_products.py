@@ -11,7 +11,7 @@ import nnfast
 from nnfast import kernels, layers
 
 DTYPES = ("float32", "float64")
-# Sizes on both sides of every boundary: bitmask, register tile, packed block and its rows.
+# The sizes lie on both sides of every boundary: bitmask, register tile, packed block, its rows.
 SHAPES = [
     *[(64, 64, 64), (70, 150, 130), (257, 65, 200), (1030, 100, 90), (100, 40, 515)],
     *[(64, 96, 80), (64, 96, 176), (64, 96, 208)],  # W is read in place up to its last element

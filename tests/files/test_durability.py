@@ -72,7 +72,7 @@ def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
     stale = [
         temporary(tmp_path),
         temporary(tmp_path, process=os.getpid()),
-        made_old(temporary(tmp_path, "0" * 8)),  # of another machine, whose locks may be invisible
+        made_old(temporary(tmp_path, "0" * 8)),  # locks of another machine may be invisible
     ]
     kept = [
         temporary(tmp_path, process=13),

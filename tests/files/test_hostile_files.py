@@ -33,7 +33,7 @@ from nnfast._utils import container
 from nnfast.optimizers import schedules
 
 SKLEARN = find_spec("sklearn") is not None
-if SKLEARN:  # before imports are watched and memory is limited
+if SKLEARN:  # it must be imported before imports are watched and memory is limited
     importlib.import_module("nnfast.estimators.files")
 
 FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))

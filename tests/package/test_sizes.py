@@ -41,7 +41,7 @@ def too_large(module: str, source: str, prescribed: set[str]) -> Iterator[tuple[
     scikit-learn and are not counted.
     """
     tree = ast.parse(source)
-    # For each line, whether it contains code.
+    # True for each line that contains code.
     code = [bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines()]
     docstrings = set(_docstring_lines(tree))
     length = len(code) - (len(docstrings) if module in LONG_BY_DOCSTRINGS else 0)

@@ -1,4 +1,4 @@
-"""A little of everything that is compiled, for tools that are too slow for the tests: Valgrind.
+"""A short program that runs compiled code under tools too slow for the tests, such as Valgrind.
 
 valgrind --error-exitcode=9 python tests/checked_program.py
 """
@@ -17,12 +17,12 @@ RNG = np.random.default_rng(0)
 
 
 def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
-    """Return chains with every kind of layer, of sizes that do not fill their vectors."""
+    """Return stacks of layers whose sizes are not multiples of the SIMD width."""
     return [
         [layers.Dense(19, activation="relu", input_dim=n_in), layers.Dense(n_out)],
         [
             layers.Dense(75, activation="relu", input_dim=n_in),
-            layers.Dense(83, activation="relu"),  # zeros are skipped
+            layers.Dense(83, activation="relu"),  # skips the zeros of its input
             layers.Dense(n_out),
         ],
         [
@@ -41,13 +41,13 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
 
 
 def work(model: nnfast.Sequential, n: int, n_in: int, n_out: int) -> None:
-    """Train, measure, differentiate, save and load."""
+    """Train, evaluate, differentiate, save and load the model."""
     x, y = RNG.normal(size=(n, n_in)), RNG.normal(size=(n, n_out))
     for rows in (x, x.astype(np.float32), (x > 0).astype(np.uint8)):
         model.fit(rows, y, epochs=2, batch_size=17, verbose=0, validation_split=0.2)
         model.evaluate(rows, y, verbose=0)
-        for some in (1, 3, 4, n):
-            model.predict(rows[:some])
+        for size in (1, 3, 4, n):
+            model.predict(rows[:size])
     model.loss_and_grad(x, y)
     model.input_gradient(x, y)
     model.train_on_gradient(x, y)
@@ -57,7 +57,7 @@ def work(model: nnfast.Sequential, n: int, n_in: int, n_out: int) -> None:
 
 
 def main() -> None:
-    """Do it for every variant of types and threads."""
+    """Run the models in both dtypes, with one thread and with three."""
     warnings.simplefilter("ignore")
     for threads in (1, 3):
         _engine.force_threads(threads)
@@ -72,7 +72,7 @@ def main() -> None:
             )
             classes.compile("rmsprop", "sparse_categorical_crossentropy", ["accuracy"])
             x, y = RNG.normal(size=(1100, 3)), RNG.integers(0, 5, 1100)
-            classes.fit(x, y, batch_size=1000, verbose=0)  # in chunks
+            classes.fit(x, y, batch_size=1000, verbose=0)  # in micro-batches
             classes.evaluate(x, y, verbose=0)
     nnfast.show_config()
 

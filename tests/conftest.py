@@ -1,4 +1,4 @@
-"""NNFAST_TEST_POISON=1: working memory begins as NaN; nothing may be read before it is written."""
+"""With NNFAST_TEST_POISON=1, working memory starts as NaN, so that reads before writes show up."""
 
 import os
 

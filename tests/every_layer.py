@@ -1,7 +1,7 @@
-"""One of every layer, with arguments that are not the defaults.
+"""One instance of every layer class, with arguments that differ from the defaults.
 
-For samples of four numbers, or of the shape that a layer says itself. That there is one of every
-layer is looked at in test_config.
+The layers take samples of four numbers unless they declare an input shape. `test_config` checks
+that no layer class is missing.
 """
 
 from __future__ import annotations

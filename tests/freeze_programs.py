@@ -1,7 +1,7 @@
-"""Trajectories of models over everything there is, to be compared between two commits bit for bit.
+"""Training runs over all layers, optimizers and losses, compared bit for bit between two commits.
 
-`.ci/freeze` runs this file with two builds and compares what it writes:
-``python freeze_programs.py OUT.npz``. Only public names are used, so that both can have it.
+`.ci/freeze` runs this file with two builds and compares the files it writes:
+``python freeze_programs.py OUT.npz``. Both builds have the names that it uses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Results = dict[str, Any]
 IMAGE, ROW = (7, 6, 4), (12,)
 THREADS = (1, 2, 3, 4, 7)
 
-# Layers between the input and a Dense, by the shape of a sample.
+# Name: (shape of a sample, function that returns the layers before the last Dense).
 STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     "dense": (ROW, lambda: [layers.Dense(40, "relu"), layers.Dense(33, "tanh")]),
     "wide dense": (ROW, lambda: [layers.Dense(300, "relu"), layers.Dense(200, "gelu")]),
@@ -117,7 +117,7 @@ def squared_error(y: Any, p: Any) -> Any:
     return ((p - y) ** 2).mean(axis=1), 2 * (p - y) / p.shape[1]
 
 
-# Loss, activation of the outputs, targets of n rows and three outputs.
+# Name: (loss, activation of the outputs, function that draws n rows of targets).
 LOSSES: dict[str, tuple[Any, str, Callable[[Any, int], Any]]] = {
     "mse": ("mse", "linear", lambda rng, n: rng.normal(size=(n, 3))),
     "mae": ("mae", "linear", lambda rng, n: rng.normal(size=(n, 3))),
@@ -160,7 +160,7 @@ def contents(model: Any, folder: Path) -> Results:
 
     path = folder / "model.safetensors"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # functions are not saved
+        warnings.simplefilter("ignore", UserWarning)  # a loss function is not saved
         model.save(path)
     with safe_open(path, "numpy") as file:
         return {f"file/{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -169,7 +169,7 @@ def contents(model: Any, folder: Path) -> Results:
 def network(
     stack: str, optimizer: str, loss: str, dtype: str
 ) -> tuple[Sequential, Any, Any, Any, Any]:
-    """Return a compiled model, data for it and sample weights."""
+    """Return a compiled model, x, y, sample weights and the number of rows."""
     shape, make = STACKS[stack]
     kind, activation, targets = LOSSES[loss]
     nnfast.set_seed(7)
@@ -179,14 +179,16 @@ def network(
     for i, layer in enumerate(chain):
         chain[i] = type(layer).from_config(layer.get_config() | {"name": f"layer_{i}"})
     model = Sequential([layers.Input(shape), *chain], name="model", dtype=dtype)
-    sparse = loss in ("sparse", "logits", "function", "quantile")
-    model.compile(OPTIMIZERS[optimizer](), kind, metrics=[] if sparse else ["mae", "r2_score"])
+    without_metrics = loss in ("sparse", "logits", "function", "quantile")
+    model.compile(
+        OPTIMIZERS[optimizer](), kind, metrics=[] if without_metrics else ["mae", "r2_score"]
+    )
     x = rng.normal(size=(n, *shape)).astype(dtype)
     return model, x, targets(rng, n), rng.uniform(0.5, 2.0, n), n
 
 
 def trained(stack: str, optimizer: str, loss: str, dtype: str, folder: Path) -> Results:
-    """Train, measure and predict in every way there is."""
+    """Return what fit, evaluate, predict and the gradients give, and the trained weights."""
     model, x, y, weight, n = network(stack, optimizer, loss, dtype)
     options: dict[str, Any] = {"batch_size": 48, "verbose": 0}
     history = model.fit(x, y, epochs=2, validation_split=0.2, **options).history
@@ -216,7 +218,7 @@ def trained(stack: str, optimizer: str, loss: str, dtype: str, folder: Path) -> 
 
 
 def estimator(kind: str, folder: Path, **options: Any) -> Results:
-    """Fit an estimator of scikit-learn's interface."""
+    """Return the attributes and predictions of a fitted scikit-learn estimator."""
     from nnfast import MLPClassifier, MLPRegressor
 
     rng = np.random.default_rng(3)
@@ -232,7 +234,7 @@ def estimator(kind: str, folder: Path, **options: Any) -> Results:
 
 
 def programs(folder: Path) -> Iterator[tuple[str, Callable[[], Results]]]:
-    """Yield the name of each model and what trains it."""
+    """Yield the name of each case and the function that runs it."""
     cases = [(stack, "adam", "mse") for stack in STACKS]
     cases += [("dense", optimizer, "bce") for optimizer in OPTIMIZERS]
     cases += [("dense", "adam", loss) for loss in LOSSES]
@@ -254,7 +256,7 @@ def programs(folder: Path) -> Iterator[tuple[str, Callable[[], Results]]]:
 
 
 def run(threads: tuple[int, ...] = THREADS) -> Results:
-    """Return every array of every model, with each number of threads."""
+    """Return every array of every case, for each number of threads."""
     from nnfast._engine import force_threads
 
     results: Results = {}

@@ -1,4 +1,4 @@
-"""What several test files need: models, data and the optional peers."""
+"""Models, data and NumPy references that several test files share."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ LOSS_CLASSES = {
 
 
 def loss_object(loss: str, from_logits: bool) -> Any:
-    """Return the loss as an object where it needs ``from_logits``, as a name elsewhere."""
+    """Return a loss object if ``from_logits`` is true, otherwise the name of the loss."""
     return getattr(nnfast.losses, LOSS_CLASSES[loss])(from_logits=True) if from_logits else loss
 
 
 def dense_model(
     sizes: Sequence[int], activations: Sequence[str], dtype: str = "float64"
 ) -> nnfast.Sequential:
-    """Return a chain of Dense layers."""
+    """Return a model of Dense layers."""
     stack = [
         layers.Dense(units, activation=activation)
         for units, activation in zip(sizes[1:], activations, strict=True)
@@ -62,7 +62,7 @@ def random_weights(rng: np.random.Generator, sizes: Sequence[int]) -> list[NDArr
 
 
 def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[Any]:
-    """Return targets of the kind the loss takes."""
+    """Return random targets that the loss accepts."""
     if loss == "poisson":
         return rng.poisson(2.0, (m, n_out)).astype(np.float64)
     if loss == "hinge":
@@ -75,8 +75,8 @@ def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[
     return labels if loss == "sparse_categorical_crossentropy" else one_hot(labels, n_out)
 
 
-def margin(network: Network, x: NDArray[Any]) -> float:
-    """Return the distance of the nearest pre-activation to a kink."""
+def distance_to_kink(network: Network, x: NDArray[Any]) -> float:
+    """Return the smallest distance of a pre-activation to a kink of its activation."""
     zs, _ = network.forward(x)
     distances = [
         np.abs(z - kink).min()
@@ -89,7 +89,7 @@ def margin(network: Network, x: NDArray[Any]) -> float:
 def layer_outputs(
     layer: layers.Layer, a: NDArray[Any], w: dict[str, NDArray[Any]], training: bool = False
 ) -> NDArray[Any]:
-    """Return in NumPy what a layer without noise makes of its inputs; `w` are its weights."""
+    """Return the outputs of a layer without noise, computed in NumPy; `w` holds its weights."""
     gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
     if hasattr(layer, "rank"):
         return image_outputs(layer, a, w)
@@ -121,7 +121,7 @@ def layer_outputs(
 
 
 def image_outputs(layer: Any, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """The same of a layer that moves a window over images; a sequence is an image of one row."""
+    """Return the outputs of a layer that slides a window over images or one-row sequences."""
     out = layer.infer_shape(a.shape[1:])
     flat = layer.rank == 1
     a = a[:, None] if flat else a
@@ -159,7 +159,7 @@ def _penalty(regularizer: Any, values: NDArray[Any]) -> float:
 def plain_outputs(
     model: nnfast.Sequential, weights: Sequence[NDArray[Any]], x: NDArray[Any], training: bool
 ) -> tuple[NDArray[Any], float]:
-    """Return the outputs of a model with these weights, in float64, and all its penalties."""
+    """Return the outputs of a model with these weights and its total penalty, in float64."""
     remaining = iter(weights)
     a, penalties = np.asarray(x, np.float64), 0.0
     for layer in model.layers:
@@ -205,7 +205,7 @@ def differences(
 
 
 def randomize(model: nnfast.Sequential, seed: int = 0) -> list[NDArray[Any]]:
-    """Give a model weights that are all different, none 0; return them."""
+    """Set the weights of a model to distinct nonzero values and return them."""
     rng = np.random.default_rng(seed)
     weights: list[NDArray[Any]] = []
     for layer in model.layers:
@@ -223,7 +223,7 @@ def randomize(model: nnfast.Sequential, seed: int = 0) -> list[NDArray[Any]]:
 
 
 def trainable(model: nnfast.Sequential, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return those of `values`, one for each weight, that belong to a weight that is trained."""
+    """Return the entries of `values`, one per weight, that belong to trainable weights."""
     names = [(layer, name) for layer in model.layers for name in layer.named_weights]
     return [
         v for (layer, name), v in zip(names, values, strict=True) if name not in layer.fixed_weights

@@ -1,8 +1,8 @@
-"""Programs that run with Keras and with nnfast alike; their results are compared.
+"""Programs that run unchanged with Keras and with nnfast, so that their results can be compared.
 
 Keras reads its back end from the environment and keeps process-wide state, so it runs in a
-process of its own: ``python keras_programs.py results.npz``. In float32, because its products
-of matrices on JAX and PyTorch are float32 even where the variables are float64.
+separate process: ``python keras_programs.py results.npz``. The programs use float32, because
+Keras multiplies matrices in float32 on JAX and PyTorch even if the variables are float64.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ TRAJECTORIES: dict[str, Program] = {
 
 
 def _matrix(activation: str, loss: str) -> Program:
-    """Return 20 steps of Adam with a hidden activation and a loss, L1 and L2 regularized."""
+    """Return a program: 20 Adam steps with this activation and loss, and L1 and L2 penalties."""
 
     def program(keras: Any) -> Results:
         rng = np.random.default_rng(2)
@@ -135,8 +135,8 @@ TRAJECTORIES |= {f"activation {name}": _matrix(name, "huber") for name in ACTIVA
 TRAJECTORIES |= {f"loss {name}": _matrix("tanh", name) for name in LOSSES}
 
 
-# Stacks of layers: from six inputs to n outputs with activation f. What comes before a batch
-# normalization has no bias: its gradient is rounding errors, of which Lion takes the sign.
+# Layers from six inputs to n outputs with activation f. A layer before a batch normalization has no
+# bias: its exact gradient is zero, and Lion would follow the sign of the rounding errors.
 STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
     "constraints": lambda k, n, f: [
         k.layers.Dense(
@@ -146,7 +146,7 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         ),
         k.layers.Dense(n, f, kernel_constraint=k.constraints.UnitNorm(axis=1)),
     ],
-    "constraints of rate": lambda k, n, f: [
+    "constraints with a rate": lambda k, n, f: [
         k.layers.Dense(8, "tanh", kernel_constraint=k.constraints.MinMaxNorm(0.5, 1.0, rate=0.5)),
         k.layers.LayerNormalization(gamma_constraint=k.constraints.MaxNorm(2.0)),
         k.layers.Dense(n, f, kernel_constraint=k.constraints.UnitNorm(axis=[0, 1])),
@@ -164,20 +164,20 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Activation("relu"),
         k.layers.Dense(n, f),
     ],
-    "batch normalization, first": lambda k, n, f: [
+    "batch normalization as first layer": lambda k, n, f: [
         k.layers.BatchNormalization(
             momentum=0.9, gamma_regularizer=k.regularizers.L2(0.01), center=False
         ),
         k.layers.Dense(8, "tanh"),
         k.layers.Dense(n, f),
     ],
-    "batch normalization, last": lambda k, n, f: [
+    "batch normalization as last layer": lambda k, n, f: [
         k.layers.Dense(8, "tanh"),
         k.layers.Dense(n, use_bias=False),
         k.layers.BatchNormalization(momentum=0.9, epsilon=0.01),
         k.layers.Activation(f),
     ],
-    "batch normalization of pairs": lambda k, n, f: [
+    "batch normalization of sequences": lambda k, n, f: [
         k.layers.Reshape((2, 3)),
         k.layers.BatchNormalization(momentum=0.9, scale=False),
         k.layers.Flatten(),
@@ -189,7 +189,7 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Activation("gelu"),
         k.layers.Dense(n, f),
     ],
-    "layer normalization of pairs": lambda k, n, f: [
+    "layer normalization of sequences": lambda k, n, f: [
         k.layers.Reshape((2, 3)),
         k.layers.LayerNormalization(center=False, epsilon=0.01),
         k.layers.Activation("silu"),
@@ -209,7 +209,7 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Rescaling(2.0, offset=-0.5),
         k.layers.Dense(n, f),
     ],
-    "shapes": lambda k, n, f: [
+    "reshaping": lambda k, n, f: [
         k.layers.Reshape((-1, 2)),
         k.layers.Activation("tanh"),
         k.layers.Flatten(),
@@ -232,7 +232,7 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Flatten(),
         k.layers.Dense(n, f),
     ],
-    "shifts by pixels": lambda k, n, f: [
+    "translation by whole pixels": lambda k, n, f: [
         k.layers.Dense(12, "tanh"),
         k.layers.Reshape((3, 2, 2)),
         k.layers.RandomTranslation(
@@ -290,14 +290,14 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.GlobalAveragePooling2D(),
         k.layers.Dense(n, f),
     ],
-    "nothing to drop": lambda k, n, f: [
+    "dropout and noise at rate 0": lambda k, n, f: [
         k.layers.Dense(8, "tanh"),
         k.layers.Dropout(0.0),
         k.layers.GaussianNoise(0.0),
         k.layers.Dense(n, f),
     ],
 }
-# The loss and what it needs: activation, outputs.
+# Loss: (activation of the outputs, number of outputs).
 STACK_LOSSES = {
     "mean_squared_error": ("linear", 2),
     "binary_crossentropy": ("sigmoid", 2),
@@ -327,7 +327,7 @@ def _adapted(keras: Any, scale: float) -> Any:
 
 
 def _stack(name: str, loss: str, optimizer: str) -> Program:
-    """Return 20 steps of a stack of layers, evaluate and predict."""
+    """Return a program that trains a stack of layers for 20 steps, evaluates and predicts."""
 
     def program(keras: Any) -> Results:
         rng = np.random.default_rng(3)
@@ -338,7 +338,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
             "sparse_categorical_crossentropy": rng.integers(0, n, 40),
         }.get(loss, rng.normal(size=(40, n)))
         model = keras.Sequential([keras.layers.Input((6,)), *STACKS[name](keras, n, activation)])
-        # Keras' Normalization has no weights where it is given its numbers, and a count.
+        # Keras' Normalization has a count as a weight, and no weights if its statistics are fixed.
         learned = [layer for layer in model.layers if type(layer).__name__ != "Normalization"]
         for layer in learned:
             shapes = [w.shape for w in layer.get_weights()]
@@ -364,7 +364,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
 
 
 def _pairs() -> dict[str, Program]:
-    """Return programs in which every two of a stack, a loss and an optimizer meet."""
+    """Return programs that cover every pair of a stack, a loss and an optimizer."""
     losses = list(STACK_LOSSES)
     chosen = [
         (stack, losses[(i + j) % len(losses)], optimizer)
@@ -378,7 +378,7 @@ STACK_PROGRAMS = _pairs()
 
 
 def regression(keras: Any) -> Results:
-    """1-D y, a short last batch, validation_split, a metric, evaluate and predict."""
+    """Train on 1-D y with validation_split and a short last batch; evaluate and predict."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(103, 4))
     y = x @ np.array([1.0, -2.0, 0.5, 3.0]) + 1.0
@@ -404,7 +404,7 @@ def regression(keras: Any) -> Results:
 
 
 def classification(keras: Any) -> Results:
-    """One-hot targets, sample weights, accuracy, validation_data with and without weights."""
+    """Train on one-hot targets with accuracy and weights, also in validation_data; evaluate."""
     rng = np.random.default_rng(2)
     x = rng.normal(size=(90, 5))
     labels = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0)
@@ -441,7 +441,7 @@ def classification(keras: Any) -> Results:
 
 
 def imbalanced(keras: Any) -> Results:
-    """Boolean y, class weights, binary accuracy, and training that goes on with fit."""
+    """Train on boolean y with class weights and binary accuracy; continue with a second fit."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=(80, 3)).astype(np.float32)
     y = x.sum(axis=1) > 1.0
@@ -462,7 +462,7 @@ def imbalanced(keras: Any) -> Results:
 
 
 def images(keras: Any) -> Results:
-    """uint8 images, Rescaling and Flatten, integer labels, a loss object on logits."""
+    """Train on uint8 images with Rescaling, Flatten, integer labels and a loss on logits."""
     rng = np.random.default_rng(5)
     x = rng.integers(0, 256, (64, 4, 4), dtype=np.uint8)
     y = rng.integers(0, 3, 64).astype(np.uint8)
@@ -486,7 +486,7 @@ def images(keras: Any) -> Results:
 
 
 def batch_by_batch(keras: Any) -> Results:
-    """train_on_batch in a loop; its value is that batch's loss."""
+    """Call train_on_batch in a loop; it returns the loss of that batch."""
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=(24, 2)), rng.normal(size=(24, 2))
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
@@ -497,7 +497,7 @@ def batch_by_batch(keras: Any) -> Results:
 
 
 def shared_layers(keras: Any) -> Results:
-    """An encoder made of an autoencoder's layers, before and after training, and trained."""
+    """Build an encoder from an autoencoder's layer; predict with it and train both models."""
     rng = np.random.default_rng(7)
     x = rng.normal(size=(32, 5))
     model = keras.Sequential(
@@ -524,7 +524,7 @@ def shared_layers(keras: Any) -> Results:
 
 
 def weighted_metrics(keras: Any) -> Results:
-    """Metrics with and without the sample weights, class weights, a weight of zero."""
+    """Compute metrics with and without sample and class weights; some weights are zero."""
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
     model = keras.Sequential(
@@ -548,13 +548,13 @@ def weighted_metrics(keras: Any) -> Results:
 
 
 def generators(keras: Any) -> Results:
-    """Generators with steps, batches of varying size, weights, validation every other epoch."""
+    """Train on weighted generator batches of varying size and validate every other epoch."""
     rng = np.random.default_rng(9)
     x, y, w = rng.normal(size=(40, 4)), rng.normal(size=(40, 2)), rng.uniform(size=40)
 
-    def forever(*cuts: int) -> Any:
+    def forever(*bounds: int) -> Any:
         while True:
-            for a, b in pairwise(cuts):
+            for a, b in pairwise(bounds):
                 yield x[a:b], y[a:b], w[a:b]
 
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
@@ -581,7 +581,7 @@ def generators(keras: Any) -> Results:
 
 
 def steps_of_arrays(keras: Any) -> Results:
-    """steps_per_epoch within a pass and across its end, validation_steps, steps."""
+    """Set validation_steps, steps, and a steps_per_epoch that crosses the end of the arrays."""
     rng = np.random.default_rng(10)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
@@ -612,7 +612,7 @@ def steps_of_arrays(keras: Any) -> Results:
 
 
 def fine_tuning(keras: Any) -> Results:
-    """A network is trained, frozen but for its last layer, and trained as a whole again."""
+    """Train a network whole, then only its last layer, then whole again, then fully frozen."""
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(48, 6)), rng.normal(size=(48, 2))
     model = keras.Sequential(
@@ -662,8 +662,8 @@ PROGRAMS: dict[str, Program] = {
 
 @functools.cache
 def keras_results() -> dict[str, Results]:
-    """Run every program with Keras in a process of its own; skip if it is not installed."""
-    # PyTorch takes a quarter of the time: JAX compiles every model three times.
+    """Run every program with Keras in a separate process; skip if Keras is not installed."""
+    # PyTorch takes a quarter of the time that JAX takes, which compiles every model three times.
     backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
     if importlib.util.find_spec("keras") is None or backend is None:
         pytest.skip("needs Keras and JAX or PyTorch")
@@ -673,7 +673,7 @@ def keras_results() -> dict[str, Results]:
         environment = os.environ | {"KERAS_BACKEND": backend, "KERAS_HOME": folder}
         done = subprocess.run([sys.executable, __file__, str(path)], env=environment)
         if done.returncode:
-            return {}  # every test fails for want of its name, and Keras is not started again
+            return {}  # every test fails with a KeyError, and Keras is not started again
         with np.load(path) as arrays:
             for key in arrays.files:
                 program, _, name = key.partition("/")
@@ -687,7 +687,7 @@ def _main(path: str) -> None:
     programs = {**TRAJECTORIES, **STACK_PROGRAMS, **PROGRAMS}
     results = {}
     for name, program in programs.items():
-        keras.utils.clear_session()  # or every model takes longer than the one before
+        keras.utils.clear_session()  # without it, each model takes longer than the last
         results[name] = program(keras)
     arrays = {f"{name}/{key}": a for name, r in results.items() for key, a in r.items()}
     np.savez(path, **arrays)

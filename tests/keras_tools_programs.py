@@ -1,6 +1,6 @@
-"""Programs on metrics, schedules and callbacks that run with Keras and with nnfast alike.
+"""Programs for metrics, schedules and callbacks that run unchanged with Keras and with nnfast.
 
-A part of `keras_programs`, which runs them.
+`keras_programs` runs them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SCHEDULES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
 
 
 def schedules(keras: Any) -> Results:
-    """Every schedule, step by step."""
+    """Evaluate every schedule at the same steps."""
     results = {}
     for key, (name, arguments, keywords) in SCHEDULES.items():
         schedule = getattr(keras.optimizers.schedules, name)(*arguments, **keywords)
@@ -58,7 +58,7 @@ def schedules(keras: Any) -> Results:
 
 
 def schedule_in_training(keras: Any) -> Results:
-    """Training with a schedule, in two fits; an Adam, whose own step count must agree."""
+    """Train with a schedule in two fits; it must count the same steps as Adam."""
     x, y = _regression_data(64)
     model = _linear(keras)
     rate = keras.optimizers.schedules.CosineDecay(0.01, 20, warmup_target=0.1, warmup_steps=5)
@@ -92,12 +92,12 @@ def _class_data() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 Case = tuple[str, str, dict[str, Any]]
 
-# Key: class, data, arguments.
+# Name: (class, kind of data, arguments).
 METRICS: dict[str, Case] = {
     "accuracy": ("Accuracy", "regression", {}),
     "binary accuracy": ("BinaryAccuracy", "binary", {}),
     "binary accuracy at 0.7": ("BinaryAccuracy", "binary", {"threshold": 0.7}),
-    "binary accuracy of labels": ("BinaryAccuracy", "labels", {}),
+    "binary accuracy over all labels": ("BinaryAccuracy", "labels", {}),
     "categorical accuracy": ("CategoricalAccuracy", "one-hot", {}),
     "sparse accuracy": ("SparseCategoricalAccuracy", "sparse", {}),
     "top 5": ("TopKCategoricalAccuracy", "one-hot", {}),
@@ -106,43 +106,47 @@ METRICS: dict[str, Case] = {
     "sparse top 2": ("SparseTopKCategoricalAccuracy", "sparse", {"k": 2}),
     "precision": ("Precision", "binary", {}),
     "precision at 0.3": ("Precision", "binary", {"thresholds": 0.3}),
-    "precision at several": ("Precision", "binary", {"thresholds": [0.3, 0.5, 0.9]}),
-    "precision at a list of one": ("Precision", "binary", {"thresholds": [0.3]}),
-    "precision of class at several": (
+    "precision at several thresholds": ("Precision", "binary", {"thresholds": [0.3, 0.5, 0.9]}),
+    "precision at a list of one threshold": ("Precision", "binary", {"thresholds": [0.3]}),
+    "precision of a class at several thresholds": (
         "Precision",
         "labels",
         {"thresholds": [0.8, 0.2], "class_id": 2},
     ),
     "precision of top 2": ("Precision", "one-hot", {"top_k": 2}),
-    "precision of top 2 above": ("Precision", "one-hot", {"top_k": 2, "thresholds": 0.3}),
-    "precision of class": ("Precision", "labels", {"class_id": 1}),
-    "precision of class in top 2": ("Precision", "one-hot", {"class_id": 1, "top_k": 2}),
+    "precision of top 2 above 0.3": ("Precision", "one-hot", {"top_k": 2, "thresholds": 0.3}),
+    "precision of a class": ("Precision", "labels", {"class_id": 1}),
+    "precision of a class in top 2": ("Precision", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall": ("Recall", "binary", {}),
     "recall at 0.3": ("Recall", "binary", {"thresholds": 0.3}),
-    "recall at several": ("Recall", "labels", {"thresholds": [0.3, 0.5, 0.9, 0.1]}),
-    "recall of top 2 at several": ("Recall", "one-hot", {"top_k": 2, "thresholds": [0.5, 0.2]}),
-    "recall of class in top 2": ("Recall", "one-hot", {"class_id": 1, "top_k": 2}),
+    "recall at several thresholds": ("Recall", "labels", {"thresholds": [0.3, 0.5, 0.9, 0.1]}),
+    "recall of top 2 at several thresholds": (
+        "Recall",
+        "one-hot",
+        {"top_k": 2, "thresholds": [0.5, 0.2]},
+    ),
+    "recall of a class in top 2": ("Recall", "one-hot", {"class_id": 1, "top_k": 2}),
     "recall of top 2": ("Recall", "one-hot", {"top_k": 2}),
-    "recall of class": ("Recall", "labels", {"class_id": 1}),
-    "nothing predicted": ("Precision", "binary", {"thresholds": 1.0}),
+    "recall of a class": ("Recall", "labels", {"class_id": 1}),
+    "precision without positive predictions": ("Precision", "binary", {"thresholds": 1.0}),
     "auc": ("AUC", "binary", {}),
-    "auc of 10": ("AUC", "binary", {"num_thresholds": 10}),
-    "auc lower": ("AUC", "binary", {"summation_method": "minoring"}),
-    "auc upper": ("AUC", "binary", {"summation_method": "majoring"}),
+    "auc with 10 thresholds": ("AUC", "binary", {"num_thresholds": 10}),
+    "auc, lower sum": ("AUC", "binary", {"summation_method": "minoring"}),
+    "auc, upper sum": ("AUC", "binary", {"summation_method": "majoring"}),
     "auc at thresholds": ("AUC", "binary", {"thresholds": [0.1, 0.25, 0.8]}),
-    "auc of labels": ("AUC", "labels", {}),
+    "auc over all labels": ("AUC", "labels", {}),
     "auc of each label": ("AUC", "labels", {"multi_label": True}),
     "auc of logits": ("AUC", "binary logits", {"from_logits": True}),
     "pr": ("AUC", "binary", {"curve": "PR"}),
-    "pr of 10": ("AUC", "binary", {"curve": "PR", "num_thresholds": 10}),
-    "pr lower": ("AUC", "binary", {"curve": "PR", "summation_method": "minoring"}),
-    "pr upper": ("AUC", "binary", {"curve": "PR", "summation_method": "majoring"}),
+    "pr with 10 thresholds": ("AUC", "binary", {"curve": "PR", "num_thresholds": 10}),
+    "pr, lower sum": ("AUC", "binary", {"curve": "PR", "summation_method": "minoring"}),
+    "pr, upper sum": ("AUC", "binary", {"curve": "PR", "summation_method": "majoring"}),
     "pr of each label": ("AUC", "labels", {"curve": "PR", "multi_label": True}),
     "mse": ("MeanSquaredError", "regression", {}),
     "rmse": ("RootMeanSquaredError", "regression", {}),
     "mae": ("MeanAbsoluteError", "regression", {}),
     "r2": ("R2Score", "regression", {}),
-    "r2 by variance": (
+    "r2 weighted by variance": (
         "R2Score",
         "regression",
         {"class_aggregation": "variance_weighted_average"},
@@ -160,7 +164,7 @@ METRICS: dict[str, Case] = {
 
 
 def metric_data(kind: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return (y_true, y_pred, sample_weight) of a kind of task."""
+    """Return (y_true, y_pred, sample_weight) for a kind of task."""
     y, p, w = _class_data()
     if kind == "sparse":
         return y, p, w
@@ -180,7 +184,7 @@ def metric_data(kind: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 
 def metrics(keras: Any) -> Results:
-    """Running values of every metric over three batches, without and with weights."""
+    """Accumulate every metric over three batches, with and without sample weights."""
     results = {}
     for key, (name, kind, keywords) in METRICS.items():
         y, p, w = metric_data(kind)
@@ -195,7 +199,7 @@ def metrics(keras: Any) -> Results:
 
 
 def metrics_of_several_values(keras: Any) -> Results:
-    """What History, evaluate and the batches hold of a metric that is an array."""
+    """Record an array-valued metric in History, in evaluate and in the logs of batches."""
     x, y = _regression_data(48)
     labels = y[:, None] > 0
     seen = []
@@ -220,12 +224,12 @@ def metrics_of_several_values(keras: Any) -> Results:
         "seen": np.array(seen),
         "evaluate": np.concatenate([np.ravel(value) for value in evaluated]),
         "length": np.array(len(evaluated)),
-        "nothing yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
+        "no data yet": np.array(keras.metrics.Recall([0.6, 0.4]).result()),
     }
 
 
 def metrics_in_training(keras: Any) -> Results:
-    """Metrics and weighted metrics by name, class and object, with a key that is taken."""
+    """Train with metrics given by name and as objects; "mse" is also a weighted metric."""
     rng = np.random.default_rng(7)
     x = rng.normal(size=(70, 4))
     y = (x.sum(axis=1) > 0.3).astype(np.float32)
@@ -256,7 +260,7 @@ def metrics_in_training(keras: Any) -> Results:
 
 
 def gelu(keras: Any) -> Results:
-    """Both forms, called and in a layer."""
+    """Compute exact and approximate GELU, as a function and in a layer."""
     x = np.linspace(-6, 6, 57, dtype=np.float32)[:, None]
     function = keras.activations.gelu
     chosen = functools.partial(function, approximate=True)
@@ -293,7 +297,7 @@ _START = [np.array([[0.5], [-0.5], [0.25], [1.0]]), np.array([0.1])]
 
 @functools.cache
 def _compiled(keras: Any) -> Any:
-    """Return one model for all programs: Keras takes a second to compile each."""
+    """Return one model for all programs: Keras takes a second to compile a model."""
     model = _linear(keras)
     model.compile(keras.optimizers.SGD(0.02), "mse", metrics=["mae"])
     return model
@@ -317,7 +321,7 @@ def _outcome(model: Any, history: Any) -> Results:
 
 
 def _script(values: list[float], keras: Any) -> Any:
-    """Return a callback that puts numbers into the logs, as if they had been measured."""
+    """Return a callback that writes these values into the logs as the metric "scripted"."""
 
     class Script(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -333,18 +337,18 @@ STOPS: dict[str, dict[str, Any]] = {
     "patience 2": {"patience": 2},
     "min_delta": {"patience": 1, "min_delta": 0.05},
     "max": {"patience": 2, "mode": "max"},
-    # Better than the baseline in time: where nothing is, Keras' code does not do what it documents.
+    # An epoch beats the baseline in time; if none does, Keras deviates from its documentation.
     "baseline": {"patience": 3, "baseline": 0.75},
     "baseline max": {"patience": 2, "baseline": 0.9, "mode": "max"},
-    "start": {"patience": 1, "start_from_epoch": 3},
-    "restore": {"patience": 2, "restore_best_weights": True},
-    "restore without stop": {"patience": 99, "restore_best_weights": True},
-    "restore max": {"patience": 2, "restore_best_weights": True, "mode": "max"},
+    "start_from_epoch": {"patience": 1, "start_from_epoch": 3},
+    "restore_best_weights": {"patience": 2, "restore_best_weights": True},
+    "restore_best_weights without stopping": {"patience": 99, "restore_best_weights": True},
+    "restore_best_weights max": {"patience": 2, "restore_best_weights": True, "mode": "max"},
 }
 
 
 def early_stopping(keras: Any) -> Results:
-    """Where training stops, and with which weights."""
+    """Record when training stops, and with which weights."""
     results = {}
     for key, keywords in STOPS.items():
         stop = keras.callbacks.EarlyStopping("scripted", **({"mode": "min"} | keywords))
@@ -355,7 +359,7 @@ def early_stopping(keras: Any) -> Results:
 
 
 def early_stopping_auto(keras: Any) -> Results:
-    """The mode of a metric and of the loss, from their names."""
+    """Infer the mode from the name of a metric and of the loss."""
     stop = keras.callbacks.EarlyStopping("val_mae", patience=1)
     other = keras.callbacks.EarlyStopping("loss", min_delta=0.5)
     return _outcome(*_fit(keras, stop, rate=0.9)) | {
@@ -375,11 +379,11 @@ PLATEAUS: dict[str, dict[str, Any]] = {
 
 
 def reduce_lr_on_plateau(keras: Any) -> Results:
-    """The learning rate of each epoch, and what comes of it."""
+    """Record the learning rate of each epoch and the trained weights."""
     results = {}
     for key, keywords in PLATEAUS.items():
         if "cooldown" in keywords and keras.__name__ == "keras":
-            # Keras counts the last of the epochs that it says it waits.
+            # Keras waits one epoch less than its documentation says.
             keywords = keywords | {"cooldown": keywords["cooldown"] + 1}
         reduce = keras.callbacks.ReduceLROnPlateau("scripted", **({"mode": "min"} | keywords))
         outcome = _outcome(*_fit(keras, _script(SCRIPT, keras), reduce, epochs=10))
@@ -388,7 +392,7 @@ def reduce_lr_on_plateau(keras: Any) -> Results:
 
 
 def learning_rate_scheduler(keras: Any) -> Results:
-    """Functions of the epoch, and of the epoch and the learning rate."""
+    """Set the learning rate by functions of the epoch, with and without the current rate."""
     one = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 / (1 + epoch))
     two = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
     results = {f"one/{key}": value for key, value in _outcome(*_fit(keras, one)).items()}
@@ -396,9 +400,9 @@ def learning_rate_scheduler(keras: Any) -> Results:
 
 
 def checkpoints(keras: Any) -> Results:
-    """Which epochs and batches are saved, and under which names."""
+    """Record which epochs and batches are saved, and under which names."""
     results = {}
-    # Keras wants its own endings.
+    # Keras requires these file extensions.
     weights, model = ".weights.h5", ".keras"
     cases: dict[str, tuple[str, dict[str, Any]]] = {
         "every epoch": ("m{epoch:02d}-{scripted:.2f}" + model, {}),
@@ -421,7 +425,7 @@ def checkpoints(keras: Any) -> Results:
 
 
 def csv_logger(keras: Any) -> Results:
-    """The header, with and without validation, and appending."""
+    """Write a log with validation, one without it, and append to the latter."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/log.csv"
@@ -443,7 +447,7 @@ def csv_logger(keras: Any) -> Results:
 
 
 def calls(keras: Any) -> Results:
-    """The order of a callback's calls, and what the logs hold."""
+    """Record the order of a callback's calls and the keys of the logs."""
     seen: list[str] = []
 
     class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
@@ -484,8 +488,8 @@ def calls(keras: Any) -> Results:
     return {"calls": np.array(seen), "values": np.array(values), "functions": np.array(train)}
 
 
-def calls_of_batches(keras: Any) -> Results:
-    """evaluate, predict and validation batch by batch: the calls, their logs, what stops them."""
+def calls_for_each_batch(keras: Any) -> Results:
+    """Record the callback's calls in evaluate, predict and validation; stop some of them early."""
     seen: list[str] = []
     values: list[list[float]] = []
     outputs: list[Any] = []
@@ -542,14 +546,14 @@ def calls_of_batches(keras: Any) -> Results:
     for last in (99, 1):
         kept = {"callbacks": [Recorder(last)], "verbose": 0}
         tested = {"return_dict": True} | kept
-        for measured in (
+        for evaluated in (
             model.evaluate(x, y, **tested),
             model.evaluate(x, y, batch_size=13, sample_weight=weight, **tested),
             model.evaluate(x, y, steps=3, **tested),
             model.evaluate(x, y, batch_size=13, steps=2, **tested),
             model.evaluate(batches(), steps=4, **tested),
         ):
-            results.append([measured["loss"], measured["mae"]])
+            results.append([evaluated["loss"], evaluated["mae"]])
         outputs.append(model.predict(x, **kept))
         outputs.append(model.predict(x, batch_size=13, **kept))
         outputs.append(model.predict(x, steps=3, **kept))
@@ -576,8 +580,8 @@ def calls_of_batches(keras: Any) -> Results:
     }
 
 
-def stops_in_the_middle(keras: Any) -> Results:
-    """A callback that stops within an epoch: the epoch's logs are of the batches so far."""
+def stopping_within_an_epoch(keras: Any) -> Results:
+    """Stop within an epoch; the logs of the epoch cover the batches so far."""
 
     class Stop(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -602,7 +606,7 @@ PROGRAMS: dict[str, Program] = {
         checkpoints,
         csv_logger,
         calls,
-        calls_of_batches,
-        stops_in_the_middle,
+        calls_for_each_batch,
+        stopping_within_an_epoch,
     )
 }

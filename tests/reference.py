@@ -1,4 +1,4 @@
-"""A neural network in NumPy, written for reading: what nnfast is compared with.
+"""A readable neural network in NumPy that nnfast is compared with.
 
 Everything is float64 and follows Keras' formulas. Rows are samples: ``x`` is (m, n_in),
 ``w`` is (n_in, n_out) and ``z = x @ w + b``.
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-CLIP = 1e-7  # Keras keeps probabilities this far from 0 and 1
+CLIP = 1e-7  # Keras clips probabilities to [CLIP, 1 - CLIP]
 
 
 def sigmoid(z: Array) -> Array:
@@ -54,20 +54,20 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def gelu_tanh_slope(z: Array) -> Array:
+def gelu_tanh_derivative(z: Array) -> Array:
     t = np.tanh(GELU_C * (z + 0.044715 * z**3))
     return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t**2) * GELU_C * (1.0 + 3 * 0.044715 * z**2)
 
 
-# name: f'(z), of the element-wise ones
-SLOPES: dict[str, Callable[[Array], Array]] = {
+# name: f'(z), for element-wise activations
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "linear": np.ones_like,
     "relu": lambda z: (z > 0.0).astype(z.dtype),
     "leaky_relu": lambda z: np.where(z > 0.0, 1.0, 0.2),
     "elu": lambda z: np.where(z > 0.0, 1.0, np.exp(np.minimum(z, 0.0))),
     "selu": lambda z: SELU_SCALE * np.where(z > 0.0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0.0))),
     "gelu": lambda z: normal_cdf(z) + z * np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi),
-    "gelu_tanh": gelu_tanh_slope,
+    "gelu_tanh": gelu_tanh_derivative,
     "silu": lambda z: sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))),
     "mish": lambda z: (
         np.tanh(np.logaddexp(0.0, z)) + z * (1.0 - np.tanh(np.logaddexp(0.0, z)) ** 2) * sigmoid(z)
@@ -80,6 +80,7 @@ SLOPES: dict[str, Callable[[Array], Array]] = {
     "exponential": np.exp,
 }
 
+# Points where an activation has no derivative.
 KINKS = {"relu": (0.0,), "leaky_relu": (0.0,), "selu": (0.0,), "hard_sigmoid": (-3.0, 3.0)}
 
 
@@ -89,13 +90,13 @@ def activate(z: Array, activation: str) -> Array:
 
 
 def activate_backward(da: Array, z: Array, activation: str) -> Array:
-    """Return dz from da."""
+    """Return the gradient with respect to z from the one with respect to a = f(z)."""
     if activation == "softmax":
-        # One Jacobian a row: ∂a_i/∂z_j = a_i (δ_ij − a_j), which is symmetric.
+        # One Jacobian per row: ∂a_i/∂z_j = a_i (δ_ij − a_j), which is symmetric.
         a = activate(z, "softmax")
         jacobian = a[:, :, None] * (np.eye(a.shape[1]) - a[:, None, :])
         return np.einsum("mij,mj->mi", jacobian, da)
-    return da * SLOPES[activation](z)
+    return da * DERIVATIVES[activation](z)
 
 
 def batch_norm(
@@ -105,7 +106,7 @@ def batch_norm(
     epsilon: float = 1e-3,
     moving: tuple[Array, Array] | None = None,
 ) -> Array:
-    """Normalize each entry of the last axis: by the batch's mean and variance, or by given ones."""
+    """Normalize each channel by the batch's mean and variance, or by `moving` ones."""
     others = tuple(range(x.ndim - 1))
     mean, variance = moving or (x.mean(axis=others), x.var(axis=others))
     return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
@@ -121,13 +122,13 @@ def layer_norm(
 
 
 def standardize(x: Array, mean: ArrayLike, variance: ArrayLike, invert: bool = False) -> Array:
-    """Subtract means and divide by roots of variances, or the reverse."""
+    """Subtract the mean and divide by the standard deviation; undo it if `invert` is true."""
     root = np.maximum(np.sqrt(variance), 1e-7)
     return x * root + mean if invert else (x - mean) / root
 
 
 def resize(x: Array, axis: int, n: int) -> Array:
-    """Draw straight lines between the centres of pixels along one axis, to n of them."""
+    """Resize one axis to n pixels by linear interpolation between pixel centres."""
     size = x.shape[axis]
     at = np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
     low = np.floor(at).astype(int)
@@ -137,7 +138,7 @@ def resize(x: Array, axis: int, n: int) -> Array:
 
 
 def crop(x: Array, height: int, width: int) -> Array:
-    """Return the largest part in the middle of images that has these proportions."""
+    """Return the largest central crop that has the aspect ratio height : width."""
     h, w = x.shape[1:3]
     rows, columns = max(1, min(h, w * height // width)), max(1, min(w, h * width // height))
     i, j = (h - rows) // 2, (w - columns) // 2
@@ -145,12 +146,12 @@ def crop(x: Array, height: int, width: int) -> Array:
 
 
 def one_hot(y: ArrayLike, n_classes: int) -> Array:
-    """Return class indices as rows of the identity matrix."""
+    """Return the one-hot encoding of class indices."""
     return np.eye(n_classes)[np.asarray(y).reshape(-1).astype(int)]
 
 
-# name: (value, slope with respect to p) of one element, from d = p − t, p and t. Huber with
-# delta 1, quantile with level 0.5.
+# name: (value, derivative with respect to p) of one element, from d = p − t, p and t. Huber has
+# delta 1 and Quantile has level 0.5.
 ELEMENTWISE_LOSSES: dict[str, Callable[[Array, Array, Array], tuple[Array, Array]]] = {
     "mean_squared_error": lambda d, p, t: (d**2, 2.0 * d),
     "mean_absolute_error": lambda d, p, t: (np.abs(d), np.sign(d)),
@@ -174,8 +175,8 @@ def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Arr
 
     d = p - t
     if loss in ELEMENTWISE_LOSSES:
-        value, slope = ELEMENTWISE_LOSSES[loss](d, p, t)
-        return value.mean(axis=1), slope / n_out
+        value, derivative = ELEMENTWISE_LOSSES[loss](d, p, t)
+        return value.mean(axis=1), derivative / n_out
 
     if loss == "binary_crossentropy" and from_logits:
         rows = np.maximum(p, 0.0) - p * t + np.log1p(np.exp(-np.abs(p)))
@@ -203,7 +204,7 @@ def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Arr
     raise ValueError(f"unknown loss: {loss}")
 
 
-# A probability and its cross-entropy belong together: computed from z, nothing is clipped.
+# These pairs are computed from the pre-activation z, where no clipping is needed.
 CANONICAL = {
     ("sigmoid", "binary_crossentropy"),
     ("softmax", "categorical_crossentropy"),
@@ -224,7 +225,7 @@ class Network:
         self.weights = [np.array(w, dtype=np.float64) for w in self.weights]
 
     def forward(self, x: ArrayLike) -> tuple[list[Array], list[Array]]:
-        """Return every layer's z and a; a[0] is the input."""
+        """Return the z and the a of every layer; a[0] is the input."""
         zs, outputs = [], [np.asarray(x, dtype=np.float64)]
         for w, b, activation in zip(
             self.weights[::2], self.weights[1::2], self.activations, strict=True
@@ -236,7 +237,7 @@ class Network:
     def loss_and_grad(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, list[Array]]:
-        """Return Σ weight·loss / rows and its gradient, one array per weight."""
+        """Return Σ weight · loss / m over the m rows, and its gradient, array by array."""
         zs, outputs = self.forward(x)
         m = len(outputs[0])
         weight = np.ones(m) if sample_weight is None else np.asarray(sample_weight, np.float64)

@@ -1,4 +1,4 @@
-"""Convolutions and poolings in NumPy, written for reading. Images are (n, h, w, c)."""
+"""Readable convolutions and pooling in NumPy. Images are (n, h, w, c)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Pair = Sequence[int]
 
 
 def padding_of(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
-    """Return the zeros before and after one axis, as Keras has them."""
-    reach = (kernel - 1) * dilation + 1
+    """Return the padding before and after one axis, following Keras."""
+    extent = (kernel - 1) * dilation + 1
     if padding == "valid":
         return 0, 0
     if padding == "causal":
-        return reach - 1, 0
+        return extent - 1, 0
     out = -(-size // stride)
-    missing = max(0, (out - 1) * stride + reach - size)
+    missing = max(0, (out - 1) * stride + extent - size)
     return missing // 2, missing - missing // 2
 
 
 def pad(x: Array, kernel: Pair, strides: Pair, dilation: Pair, padding: str, value: float) -> Array:
-    """Return images with a border of `value`."""
+    """Return the images padded with `value`."""
     rows, columns = (
         padding_of(*axis, padding)
         for axis in zip(x.shape[1:3], kernel, strides, dilation, strict=True)
@@ -35,17 +35,19 @@ def pad(x: Array, kernel: Pair, strides: Pair, dilation: Pair, padding: str, val
 def windows(
     x: Array, kernel: Pair, strides: Pair, dilation: Pair
 ) -> Iterator[tuple[int, int, Array]]:
-    """Yield row and column of each output pixel, and what it sees: (n, kernel_h, kernel_w, c)."""
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    for row, top in enumerate(range(0, x.shape[1] - reach[0] + 1, strides[0])):
-        for column, left in enumerate(range(0, x.shape[2] - reach[1] + 1, strides[1])):
-            seen = x[:, top : top + reach[0] : dilation[0], left : left + reach[1] : dilation[1]]
-            yield row, column, seen
+    """Yield each output pixel's row, column and input window (n, kernel_h, kernel_w, c)."""
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    for row, top in enumerate(range(0, x.shape[1] - extent[0] + 1, strides[0])):
+        for column, left in enumerate(range(0, x.shape[2] - extent[1] + 1, strides[1])):
+            window = x[
+                :, top : top + extent[0] : dilation[0], left : left + extent[1] : dilation[1]
+            ]
+            yield row, column, window
 
 
 def _image(pixels: dict[tuple[int, int], Array]) -> Array:
-    """Return images from their pixels (n, c)."""
-    height, width = (1 + max(place[axis] for place in pixels) for axis in (0, 1))
+    """Assemble images from pixels (n, c), keyed by (row, column)."""
+    height, width = (1 + max(position[axis] for position in pixels) for axis in (0, 1))
     rows = [np.stack([pixels[r, c] for c in range(width)], axis=1) for r in range(height)]
     return np.stack(rows, axis=1)
 
@@ -58,16 +60,16 @@ def convolve(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Return x * kernel; kernel (kernel_h, kernel_w, c / groups, filters)."""
+    """Return the convolution of x with a kernel (kernel_h, kernel_w, c / groups, filters)."""
     c, filters = kernel.shape[2], kernel.shape[3] // groups
     x = pad(x, kernel.shape[:2], strides, dilation, padding, 0.0)
     pixels = {}
-    for row, column, seen in windows(x, kernel.shape[:2], strides, dilation):
+    for row, column, window in windows(x, kernel.shape[:2], strides, dilation):
         pixels[row, column] = np.concatenate(
             [
                 np.einsum(
                     "nijc,ijcf->nf",
-                    seen[..., g * c : (g + 1) * c],
+                    window[..., g * c : (g + 1) * c],
                     kernel[..., g * filters : (g + 1) * filters],
                 )
                 for g in range(groups)
@@ -80,21 +82,21 @@ def convolve(
 def depthwise(
     x: Array, kernel: Array, strides: Pair = (1, 1), padding: str = "valid", dilation: Pair = (1, 1)
 ) -> Array:
-    """Return every channel by filters of its own; kernel (kernel_h, kernel_w, c, filters)."""
+    """Return the depthwise convolution of x; the kernel is (kernel_h, kernel_w, c, filters)."""
     x = pad(x, kernel.shape[:2], strides, dilation, padding, 0.0)
     pixels = {
-        (row, column): np.einsum("nijc,ijcf->ncf", seen, kernel).reshape(len(x), -1)
-        for row, column, seen in windows(x, kernel.shape[:2], strides, dilation)
+        (row, column): np.einsum("nijc,ijcf->ncf", window, kernel).reshape(len(x), -1)
+        for row, column, window in windows(x, kernel.shape[:2], strides, dilation)
     }
     return _image(pixels)
 
 
 def pool(x: Array, size: Pair, strides: Pair, padding: str, largest: bool) -> Array:
-    """Return the largest element of each window, or the mean of those that are in the image."""
+    """Return the maximum or the mean of each window; the padding does not count."""
     x = pad(x, size, strides, (1, 1), padding, np.nan)
     take = np.nanmax if largest else np.nanmean
     pixels = {
-        (row, column): take(seen, axis=(1, 2))
-        for row, column, seen in windows(x, size, strides, (1, 1))
+        (row, column): take(window, axis=(1, 2))
+        for row, column, window in windows(x, size, strides, (1, 1))
     }
     return _image(pixels)

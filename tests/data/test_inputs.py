@@ -1,4 +1,4 @@
-"""What x and y may be: read in place where the engine can, converted once elsewhere."""
+"""x and y may be of many types; they are read in place if possible, otherwise converted once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SINGLE = np.dtype(np.float32)
 
 
 def numbers() -> NDArray[np.float64]:
-    """Return small integers: every dtype below holds them exactly."""
+    """Return zeros and ones, which every dtype below represents exactly."""
     return np.random.default_rng(0).integers(0, 2, (24, 3)).astype(np.float64)
 
 
@@ -38,7 +38,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 class OnlyArray:
-    """Has `__array__` and nothing else."""
+    """An array that supports only `__array__`."""
 
     def __init__(self, data: NDArray[Any]) -> None:
         self.data = data
@@ -48,7 +48,7 @@ class OnlyArray:
 
 
 class OnlyDLPack:
-    """Has DLPack and nothing else."""
+    """An array that supports only DLPack."""
 
     def __init__(self, data: NDArray[Any]) -> None:
         self.data = data
@@ -60,8 +60,8 @@ class OnlyDLPack:
         return self.data.__dlpack_device__()
 
 
-class Elsewhere(OnlyDLPack):
-    """Says that it is on a GPU, and so cannot be read."""
+class OnDevice(OnlyDLPack):
+    """An array that claims to be on a GPU, and therefore cannot be read."""
 
     def __dlpack__(self, **options: Any) -> Any:
         raise BufferError("the array is not on the CPU")
@@ -116,23 +116,23 @@ FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_form_of_x(form: str) -> None:
+def test_every_type_of_x_trains_alike(form: str) -> None:
     assert_same(trained(FORMS[form](numbers())), trained(numbers()))
 
 
 @pytest.mark.parametrize("dtype", ["?", *"bBhHiIlLqQ", *"efdg"])
-def test_dtype_of_x(dtype: str) -> None:
+def test_every_dtype_of_x_trains_alike(dtype: str) -> None:
     assert_same(trained(numbers().astype(dtype)), trained(numbers()))
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_series_as_y(library: str) -> None:
+def test_series_and_arrays_may_be_y(library: str) -> None:
     series = pytest.importorskip(library).Series(numbers()[:, 0])
     assert_same(trained(numbers(), series), trained(numbers()))
     assert_same(trained(numbers(), array.array("d", numbers()[:, 0])), trained(numbers()))
 
 
-def test_y_of_torch_and_validation_data() -> None:
+def test_torch_tensors_may_be_y_and_validation_data() -> None:
     x, y = numbers(), numbers()[:, :1]
     assert_same(trained(_torch(x), _torch(y)), trained(x, y))
     model = nnfast.Sequential([layers.Dense(1, input_dim=3)])
@@ -152,21 +152,21 @@ IN_PLACE: dict[str, Callable[[NDArray[Any]], Any]] = {
 
 
 @pytest.mark.parametrize("form", IN_PLACE)
-def test_read_in_place(form: str) -> None:
-    given = IN_PLACE[form](numbers().astype(np.float32))
-    checked = arrays.features("x", given, (3,), SINGLE)
-    again = arrays.features("x", given, (3,), SINGLE)
+def test_float32_arrays_are_read_in_place(form: str) -> None:
+    x = IN_PLACE[form](numbers().astype(np.float32))
+    checked = arrays.features("x", x, (3,), SINGLE)
+    again = arrays.features("x", x, (3,), SINGLE)
     assert np.shares_memory(checked, again)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool])
-def test_bytes_stay_bytes(dtype: Any) -> None:
+def test_uint8_and_bool_arrays_are_not_converted(dtype: Any) -> None:
     x = numbers().astype(dtype)
     assert np.shares_memory(arrays.features("x", x, (3,), SINGLE), x)
     assert arrays.features("x", x[::2], (3,), SINGLE).dtype == np.uint8
 
 
-def peak_of(call: Callable[[], Any]) -> int:
+def peak_memory(call: Callable[[], Any]) -> int:
     tracemalloc.start()
     try:
         call()
@@ -207,16 +207,16 @@ def test_images_train_without_a_float_copy(how: str, classifier: str, tmp_path: 
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     options: dict[str, Any] = {"validation_split": 0.25, "verbose": 0}
     model.fit(x[:32], y[:32], **options)
-    assert peak_of(lambda: model.fit(x, y, **options)) < x_size / 4
-    assert peak_of(lambda: model.evaluate(x, y, verbose=0)) < x_size / 4
-    assert peak_of(lambda: model.predict(x, verbose=0)) < x_size / 4
+    assert peak_memory(lambda: model.fit(x, y, **options)) < x_size / 4
+    assert peak_memory(lambda: model.evaluate(x, y, verbose=0)) < x_size / 4
+    assert peak_memory(lambda: model.predict(x, verbose=0)) < x_size / 4
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "text among objects": (lambda: np.array([[1, 2, "3"]], object), ["x", "text"]),
     "dates": (lambda: np.zeros((4, 3), "datetime64[s]"), ["x", "datetime64"]),
     "masked": (lambda: np.ma.masked_equal(numbers(), 1.0), ["x", "masked", "filled"]),
-    "another device": (lambda: Elsewhere(numbers()), ["x", "CPU"]),
+    "another device": (lambda: OnDevice(numbers()), ["x", "CPU"]),
     "None inside": (lambda: [[1.0, None, 2.0]], ["x", "list", "None"]),
     "a string": (lambda: "data.csv", ["x"]),
     "a dict": (lambda: {"a": [1.0]}, ["x", "dict"]),
@@ -224,7 +224,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def test_unreadable_inputs_are_refused(case: str) -> None:
     make, words = REFUSED[case]
     model = nnfast.Sequential([layers.Dense(1, input_dim=3)])
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -233,7 +233,7 @@ def test_refused(case: str) -> None:
     assert not missing, str(caught.value)
 
 
-def test_tensor_that_needs_its_gradient() -> None:
+def test_tensors_that_require_gradients_are_refused() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="detach"):
         trained(torch.ones(24, 3, requires_grad=True))

@@ -1,4 +1,4 @@
-"""Wrong input: an error before anything happens, that says what was expected and what came."""
+"""Errors about wrong input name the expected and the received value, and change nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def classifier() -> Any:
     return model
 
 
-# Each case: keyword arguments of fit, and what the message has to say.
+# Case: (model, keyword arguments of fit, words that the message must contain).
 FIT_CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], list[str]]] = {
     "x has other features": (regression, {"x": np.zeros((6, 4))}, ["x", "3", "(6, 4)"]),
     "x is one sample": (regression, {"x": np.zeros(3)}, ["x", "3", "(3,)", "x[None]"]),
@@ -58,10 +58,26 @@ FIT_CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], list[str]]] = {
     "epochs is a boolean": (regression, {"epochs": True}, ["epochs", "integer", "True"]),
     "initial_epoch below 0": (regression, {"initial_epoch": -1}, ["initial_epoch", "-1"]),
     "verbose 7": (regression, {"verbose": 7}, ["verbose", "0, 1 or 2", "7"]),
-    "split of 1": (regression, {"validation_split": 1.0}, ["validation_split", "< 1", "1.0"]),
-    "split below 0": (regression, {"validation_split": -0.1}, ["validation_split", "-0.1"]),
-    "split of nothing": (regression, {"validation_split": 0.99}, ["validation_split", "6 rows"]),
-    "validation data alone": (regression, {"validation_data": X}, ["validation_data", "(x, y)"]),
+    "validation_split of 1": (
+        regression,
+        {"validation_split": 1.0},
+        ["validation_split", "< 1", "1.0"],
+    ),
+    "validation_split below 0": (
+        regression,
+        {"validation_split": -0.1},
+        ["validation_split", "-0.1"],
+    ),
+    "validation_split of almost 1": (
+        regression,
+        {"validation_split": 0.99},
+        ["validation_split", "6 rows"],
+    ),
+    "validation data without y": (
+        regression,
+        {"validation_data": X},
+        ["validation_data", "(x, y)"],
+    ),
     "validation y differs": (
         regression,
         {"validation_data": (X, Y[:4])},
@@ -93,22 +109,22 @@ FIT_CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], list[str]]] = {
         {"y": [0, 1] * 3, "class_weight": {0: -1.0}},
         ["class_weight", ">= 0", "-1.0"],
     ),
-    "a class weight of no class": (
+    "class weight of a fraction": (
         classifier,
         {"y": [0, 1] * 3, "class_weight": {0.5: 1.0}},
         ["class_weight", "integer", "0.5"],
     ),
-    "both weights": (
+    "class weights and sample weights": (
         classifier,
         {"y": [0, 1] * 3, "class_weight": {0: 1.0}, "sample_weight": np.ones(6)},
         ["class_weight", "sample_weight"],
     ),
-    "callback of another kind": (regression, {"callbacks": [print]}, ["callbacks", "print"]),
+    "callback of another type": (regression, {"callbacks": [print]}, ["callbacks", "print"]),
 }
 
 
 @pytest.mark.parametrize("case", FIT_CASES)
-def test_fit(case: str) -> None:
+def test_fit_refuses_wrong_arguments(case: str) -> None:
     make, wrong, words = FIT_CASES[case]
     model = make()
     model.fit(X, Y if make is regression else [0, 1] * 3, verbose=0)
@@ -134,14 +150,14 @@ def test_wrong_input_does_not_build_a_model() -> None:
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "loss_and_grad"])
-def test_before_compile(method: str) -> None:
+def test_compile_is_required_first(method: str) -> None:
     model = nnfast.Sequential([layers.Dense(2, input_dim=3)])
     with pytest.raises(ValueError, match=rf"compile.*{method}"):
         getattr(model, method)(X, Y)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_on_batch", "__call__"])
-def test_predict(method: str) -> None:
+def test_predict_refuses_wrong_x(method: str) -> None:
     predict = getattr(regression(), method)
     with pytest.raises(ValueError, match=r"x must have shape \(n, 3\).*\(6, 4\)"):
         predict(np.zeros((6, 4)))
@@ -185,7 +201,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "epsilon below 0": (lambda: optimizers.Adam(epsilon=-1e-7), ["epsilon", "-1e-07"]),
     "dtype": (lambda: nnfast.Sequential(dtype="float16"), ["dtype", "'float16'", "'float32'"]),
     "default dtype": (lambda: nnfast.set_default_dtype("int8"), ["dtype", "'int8'", "'float64'"]),
-    "no layer": (lambda: nnfast.Sequential([3]), ["layer", "3"]),
+    "not a layer": (lambda: nnfast.Sequential([3]), ["layer", "3"]),
     "Input in the middle": (
         lambda: nnfast.Sequential([layers.Dense(2), layers.Input((3,))]),
         ["Input", "first"],
@@ -205,7 +221,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CONSTRUCTORS)
-def test_constructors(case: str) -> None:
+def test_constructors_name_wrong_arguments(case: str) -> None:
     make, words = CONSTRUCTORS[case]
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
@@ -226,7 +242,7 @@ def test_constructors(case: str) -> None:
         ({"metrics": "accuracy"}, ["metrics", "list", "'accuracy'"]),
     ],
 )
-def test_compile(arguments: dict[str, Any], words: list[str]) -> None:
+def test_compile_refuses_wrong_arguments(arguments: dict[str, Any], words: list[str]) -> None:
     model = regression()
     optimizer, loss = model.optimizer, model.loss
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -248,7 +264,7 @@ def test_compile(arguments: dict[str, Any], words: list[str]) -> None:
         ([np.zeros((3, 4)), np.zeros(4), np.zeros((4, 2)), ["a", "b"]], ["weights[3]"]),
     ],
 )
-def test_set_weights(weights: list[Any], words: list[str]) -> None:
+def test_set_weights_refuses_wrong_arrays(weights: list[Any], words: list[str]) -> None:
     model = regression()
     before = model.get_weights()
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -259,7 +275,7 @@ def test_set_weights(weights: list[Any], words: list[str]) -> None:
         np.testing.assert_array_equal(w, v)
 
 
-def test_layer_that_does_not_fit_is_not_added() -> None:
+def test_an_incompatible_layer_is_not_added() -> None:
     model = nnfast.Sequential([layers.Input((4, 3))])
     model.add(layers.Rescaling(2.0))
     with pytest.raises(ValueError, match="Flatten"):
@@ -268,7 +284,7 @@ def test_layer_that_does_not_fit_is_not_added() -> None:
     assert model.output_shape == (None, 4, 3)
 
 
-def test_loss_that_needs_rows_of_classes() -> None:
+def test_categorical_crossentropy_needs_flat_outputs() -> None:
     model = nnfast.Sequential([layers.Input((2, 3)), layers.Activation("sigmoid")])
     with pytest.raises(ValueError, match="CategoricalCrossentropy"):
         model.compile("sgd", losses.CategoricalCrossentropy())
@@ -303,14 +319,14 @@ def test_loss_that_needs_rows_of_classes() -> None:
         ),
     ],
 )
-def test_kernels(call: Callable[[], Any], words: list[str]) -> None:
+def test_kernels_name_wrong_arguments(call: Callable[[], Any], words: list[str]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         call()
     missing = [word for word in words if word not in str(caught.value)]
     assert not missing, str(caught.value)
 
 
-def test_error_in_a_callback_leaves_a_model_that_works() -> None:
+def test_a_model_works_after_an_error_in_a_callback() -> None:
     class Fails(callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             raise RuntimeError("a callback's own mistake")
@@ -321,14 +337,14 @@ def test_error_in_a_callback_leaves_a_model_that_works() -> None:
     assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
 
 
-# ---- targets outside of what a loss is defined for ---------------------------------------------
+# Targets outside the domain of a loss
 
 OUTSIDE: dict[str, tuple[str, Any, list[str]]] = {
     "-1 and 1": ("binary_crossentropy", [-1, 1], ["from 0 to 1", "from -1 to 1", "0 and 1"]),
     "1 and 2": ("binary_crossentropy", [1, 2], ["from 0 to 1", "from 1 to 2"]),
-    "bytes": ("binary_crossentropy", np.array([0, 255], np.uint8), ["0 to 255", "y / 255"]),
-    "an infinite one": ("binary_crossentropy", [0, np.inf], ["from 0 to inf"]),
-    "one beside NaN": ("binary_crossentropy", [np.nan, -1], ["from -1 to -1"]),
+    "uint8 images": ("binary_crossentropy", np.array([0, 255], np.uint8), ["0 to 255", "y / 255"]),
+    "an infinite target": ("binary_crossentropy", [0, np.inf], ["from 0 to inf"]),
+    "a negative target and NaN": ("binary_crossentropy", [np.nan, -1], ["from -1 to -1"]),
     "three classes": ("hinge", [0, 1, 2], ["from -1 to 1", "from 0 to 2"]),
     "negative counts": ("poisson", [3, -1], [">= 0", "from -1 to 3"]),
     "signs, not one-hot": (
@@ -339,7 +355,7 @@ OUTSIDE: dict[str, tuple[str, Any, list[str]]] = {
 }
 
 
-def of_loss(loss: Any, n_out: int = 1, dtype: str = "float32") -> Any:
+def model_with_loss(loss: Any, n_out: int = 1, dtype: str = "float32") -> Any:
     final = "exponential" if loss == "poisson" else "sigmoid" if n_out == 1 else "softmax"
     model = nnfast.Sequential([layers.Dense(n_out, final, input_dim=1)], dtype=dtype)
     model.compile("sgd", loss)
@@ -348,12 +364,12 @@ def of_loss(loss: Any, n_out: int = 1, dtype: str = "float32") -> Any:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", OUTSIDE)
-def test_targets_outside_of_the_range(case: str, dtype: str) -> None:
+def test_targets_outside_the_range_are_refused(case: str, dtype: str) -> None:
     loss, targets, words = OUTSIDE[case]
     wrong = np.asarray(targets)
     good = np.zeros(wrong.shape)
     x, rows = np.ones((len(wrong), 1)), wrong.reshape(len(wrong), -1)
-    model = of_loss(loss, rows.shape[1], dtype)
+    model = model_with_loss(loss, rows.shape[1], dtype)
     calls: list[Callable[[], Any]] = [
         lambda: model.fit(x, wrong, verbose=0),
         lambda: model.fit(x, good, validation_data=(x, wrong), verbose=0),
@@ -374,36 +390,36 @@ def test_targets_outside_of_the_range(case: str, dtype: str) -> None:
 
 
 INSIDE: dict[str, tuple[Any, int, Any]] = {
-    "soft": ("binary_crossentropy", 1, [0.0, 0.3, 1.0]),
+    "soft targets": ("binary_crossentropy", 1, [0.0, 0.3, 1.0]),
     "rounded in float32": ("binary_crossentropy", 1, [1 + 1e-6, -1e-6]),
     "rounded in float16": ("binary_crossentropy", 1, np.array([1.001, -0.0005], np.float16)),
     "logits": (losses.BinaryCrossentropy(from_logits=True), 1, [0.0, 1.0]),
     "smoothed": (losses.BinaryCrossentropy(label_smoothing=0.2), 1, [0.0, 1.0]),
     "booleans": ("binary_crossentropy", 1, [True, False]),
     "probabilities": ("categorical_crossentropy", 2, [[0.25, 0.75], [1.0, 0.0]]),
-    "smoothed rows": (losses.CategoricalCrossentropy(label_smoothing=0.1), 2, [[0, 1], [1, 0]]),
+    "smoothed one-hot": (losses.CategoricalCrossentropy(label_smoothing=0.1), 2, [[0, 1], [1, 0]]),
     "signs": ("hinge", 1, [-1, 1]),
     "large counts": ("poisson", 1, [0, 0.5, 1e6]),
-    "anything": ("mean_squared_error", 1, [-1e6, 1e6]),
+    "any number": ("mean_squared_error", 1, [-1e6, 1e6]),
 }
 
 
 @pytest.mark.parametrize("case", INSIDE)
-def test_targets_within_the_range(case: str) -> None:
+def test_targets_within_the_range_are_accepted(case: str) -> None:
     loss, n_out, targets = INSIDE[case]
     y = np.asarray(targets)
-    model = of_loss(loss, n_out)
+    model = model_with_loss(loss, n_out)
     assert np.isfinite(model.evaluate(np.ones((len(y), 1)), y, verbose=0))
 
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "hinge", "poisson"])
-def test_targets_that_are_nan_are_in_no_range(loss: str) -> None:
-    """Training stops at them, as it does for every loss."""
+def test_nan_targets_stop_training(loss: str) -> None:
+    """NaN passes the check of the range; the loss becomes NaN."""
     with pytest.warns(RuntimeWarning, match="loss is not finite"):
-        of_loss(loss).fit(np.ones((2, 1)), [0.0, np.nan], verbose=0)
+        model_with_loss(loss).fit(np.ones((2, 1)), [0.0, np.nan], verbose=0)
 
 
-def test_every_number_of_the_targets_is_looked_at() -> None:
+def test_the_range_of_every_target_is_checked() -> None:
     for size in (1, 7, 16, 33):
         for at in range(size):
             for dtype in (np.float32, np.float64):
@@ -418,7 +434,7 @@ def test_every_number_of_the_targets_is_looked_at() -> None:
         nnfast._engine.in_range(np.ones(2, np.int32), 0.0, 1.0)
 
 
-# ---- class weights -----------------------------------------------------------------------------
+# Class weights
 
 
 @pytest.mark.parametrize(
@@ -431,7 +447,7 @@ def test_every_number_of_the_targets_is_looked_at() -> None:
         (np.int8(0), np.uint64(1)),
     ],
 )
-def test_keys_of_class_weight(keys: tuple[Any, Any]) -> None:
+def test_class_weights_accept_any_integer_valued_keys(keys: tuple[Any, Any]) -> None:
     y = np.array([0, 1, 1, 0, 0, 1])
     for k in ((0, 1), keys):
         model = classifier()
@@ -443,30 +459,32 @@ def test_keys_of_class_weight(keys: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", [0.5, np.float32(1.5), np.nan, np.inf, -1, -1.0, "0", None])
-def test_keys_that_are_no_class(key: Any) -> None:
+def test_keys_that_are_not_classes_are_refused(key: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="each class of class_weight"):
         classifier().train_on_batch(X, [0, 1] * 3, class_weight={key: 1.0})
 
 
 @pytest.mark.parametrize("labels", [(0, 1), (-1, 1)])
-def test_class_weight_of_hinge(labels: tuple[int, int]) -> None:
-    model = of_loss("hinge")
-    model.set_weights([[[0.0]], [0.0]])  # puts out 1/2: the loss is 3/2 of class 0, 1/2 of class 1
+def test_class_weights_apply_to_hinge(labels: tuple[int, int]) -> None:
+    model = model_with_loss("hinge")
+    model.set_weights(
+        [[[0.0]], [0.0]]
+    )  # the output is 1/2, the loss 3/2 for class 0 and 1/2 for class 1
     y = np.array(labels)[[0, 0, 1, 1]]
     loss = model.train_on_batch(np.ones((4, 1)), y, class_weight={0: 3.0, 1: 5.0})
     assert loss == pytest.approx((2 * 3.0 * 1.5 + 2 * 5.0 * 0.5) / 4)
 
 
-# ---- what cannot be learned --------------------------------------------------------------------
+# Models that cannot learn
 
 USELESS: dict[str, tuple[list[Any], Any, str]] = {
     "softmax": ([layers.Dense(1, activation="softmax")], "mse", "softmax over one output"),
-    "a layer of its own": (
+    "softmax in a separate layer": (
         [layers.Dense(1), layers.Activation("softmax")],
         "binary_crossentropy",
         "softmax over one output",
     ),
-    "within": (
+    "hidden softmax": (
         [layers.Dense(1, activation="softmax"), layers.Dense(2)],
         "mse",
         "softmax over one output",
@@ -489,15 +507,15 @@ USELESS: dict[str, tuple[list[Any], Any, str]] = {
 }
 
 
-def again(stack: list[Any]) -> Any:
+def copy_of(stack: list[Any]) -> Any:
     return nnfast.Sequential([type(layer).from_config(layer.get_config()) for layer in stack])
 
 
 @pytest.mark.parametrize("case", USELESS)
 @pytest.mark.parametrize("late", [False, True])
-def test_models_that_learn_nothing_are_warned_of(case: str, late: bool) -> None:
+def test_models_that_cannot_learn_are_warned_of(case: str, late: bool) -> None:
     stack, loss, message = USELESS[case]
-    model = again(stack)
+    model = copy_of(stack)
 
     def compile_it() -> None:
         model.compile("sgd", loss)
@@ -526,18 +544,18 @@ def test_models_that_learn_nothing_are_warned_of(case: str, late: bool) -> None:
         ([layers.Dense(1, activation="sigmoid")], "binary_crossentropy"),
     ],
 )
-def test_other_models_are_not(stack: list[Any], loss: str) -> None:
-    model = again(stack)
+def test_models_that_can_learn_are_not_warned_of(stack: list[Any], loss: str) -> None:
+    model = copy_of(stack)
     model.build((None, 3))
     model.compile("sgd", loss)
 
 
-# Errors that say what the caller wrote, not what came of it inside
+# Errors name the caller's argument, not internal values
 
 JUNK: tuple[Any, ...] = (5, -1, "x", b"x", 1.5, np.nan, [], {}, object(), (1, 2), np.array("a"))
 PATHS = (5, None, 1.5, [], b"x", object())
 
-# The call, what it is called with, and what the message has to say.
+# Case: (call, wrong arguments, text of the message).
 JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
     "load_model": (nnfast.load_model, PATHS, "path must be a path"),
     "load_weights": (lambda j: regression().load_weights(j), PATHS, "path must be a path"),
@@ -593,7 +611,7 @@ def test_errors_name_the_argument(case: str) -> None:
             call(value)
 
 
-def test_summary_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_prints_the_lines_of_print_fn(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     model = regression()
     model.summary()
@@ -601,7 +619,7 @@ def test_summary_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == "\n".join(lines).splitlines()
 
 
-def test_files_of_another_kind_say_what_they_hold(tmp_path: Path) -> None:
+def test_errors_about_other_files_say_what_they_contain(tmp_path: Path) -> None:
     model = regression()
     model.save_weights(tmp_path / "weights")
     with pytest.raises(ValueError, match=r"it holds weights alone; .* call its load_weights"):
@@ -618,8 +636,8 @@ def test_files_of_another_kind_say_what_they_hold(tmp_path: Path) -> None:
         model.load_weights(tmp_path / "estimator")
 
 
-def test_more_rows_than_training_can_order(tmp_path: Path) -> None:
-    """A file with a hole, of which nothing is read."""
+def test_training_limits_the_number_of_rows(tmp_path: Path) -> None:
+    """The memmap is a sparse file that is never read."""
     x = np.memmap(tmp_path / "x", np.uint8, "w+", shape=(2**31, 1))
     model = nnfast.Sequential([layers.Dense(1)])
     model.compile("adam", "mse")
@@ -633,7 +651,7 @@ def test_more_rows_than_training_can_order(tmp_path: Path) -> None:
             call()
 
 
-def test_more_rows_than_an_estimator_can_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimators_limit_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.setattr(checked, "MOST_ROWS", 5)
     one = nnfast.MLPRegressor(hidden_layer_sizes=(3,))

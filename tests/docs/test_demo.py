@@ -1,4 +1,4 @@
-"""The demonstration, the command line, the data sets and the examples."""
+"""The demonstration, the command line, the data sets and the examples work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def idx(array: NDArray[Any]) -> bytes:
 @pytest.mark.parametrize("dtype", CODES, ids=str)
 @pytest.mark.parametrize("shape", [(7,), (3, 4, 5), (0, 4), (2, 1, 1, 3)])
 @pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_idx_round_trip(
+def test_idx_files_are_read_exactly(
     dtype: np.dtype[Any], shape: tuple[int, ...], compress: Any, tmp_path: Path
 ) -> None:
     array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
@@ -72,17 +72,17 @@ BAD_FILES = {
     "more dimensions than bytes": GOOD[:3] + b"\xff" + GOOD[4:],
     "gzip cut": gzip.compress(GOOD)[:-5],
     "gzip damaged": gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:],
-    "gzip of nothing": gzip.compress(b""),
+    "gzip of an empty file": gzip.compress(b""),
     "gzip of a cut file": gzip.compress(GOOD[:-4]),
-    "gzip of more": gzip.compress(GOOD + b"\0"),
+    "gzip of too much data": gzip.compress(GOOD + b"\0"),
     "garbage after gzip": gzip.compress(GOOD) + b"garbage",
     "40 axes of 1": GOOD[:3] + b"\x28" + b"\0\0\0\1" * 40 + GOOD[-4:],
-    "nothing times too much": GOOD[:4] + b"\xff\xff\xff\xff" + b"\0\0\0\0" + b"1",
+    "dimensions too large, times 0": GOOD[:4] + b"\xff\xff\xff\xff" + b"\0\0\0\0" + b"1",
 }
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_bad_idx_files(case: str, tmp_path: Path) -> None:
+def test_bad_idx_files_are_refused(case: str, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(BAD_FILES[case])
     with pytest.raises(ValueError, match="bad"):
@@ -90,8 +90,8 @@ def test_bad_idx_files(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_a_header_takes_no_memory(compress: Any, tmp_path: Path) -> None:
-    """Of 16 EB that it claims, and of 64 MB that follow where it claims 6 numbers."""
+def test_wrong_idx_headers_allocate_no_memory(compress: Any, tmp_path: Path) -> None:
+    """One header claims 16 EB; the other claims 6 numbers, but 64 MB follow."""
     path = tmp_path / "bomb"
     claims = GOOD[:3] + b"\2" + b"\xff" * 8
     for content in (claims + bytes(1000), GOOD + bytes(2**26)):
@@ -104,7 +104,7 @@ def test_a_header_takes_no_memory(compress: Any, tmp_path: Path) -> None:
         assert peak < 3 * 2**20
 
 
-def test_idx_file_at_every_length(tmp_path: Path) -> None:
+def test_truncated_idx_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut"
     for size in range(len(GOOD)):
         path.write_bytes(GOOD[:size])
@@ -115,7 +115,7 @@ def test_idx_file_at_every_length(tmp_path: Path) -> None:
 # Digits
 
 
-def test_digits() -> None:
+def test_digits_are_loaded() -> None:
     pytest.importorskip("sklearn")
     x, y = datasets.load_digits()
     assert x.shape == (1797, 64)
@@ -124,7 +124,7 @@ def test_digits() -> None:
     assert sorted(set(y)) == list(range(10))
 
 
-def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_without_scikit_learn_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"nnfast\[sklearn\]"):
         datasets.load_digits()
@@ -142,7 +142,9 @@ def demo() -> Any:
     return demo
 
 
-def test_demo(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_reaches_its_promised_accuracy(
+    demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "curve.png"
     assert cli.main(["demo", "--epochs", "20", "--output", str(path)]) == 0
     text = capsys.readouterr().out
@@ -152,7 +154,7 @@ def test_demo(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_that_does_not_keep_its_promise_fails(
+def test_the_demo_fails_if_it_misses_its_accuracy(
     demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["demo", "--epochs", "1", "--output", str(tmp_path / "curve.png")]
@@ -160,19 +162,19 @@ def test_demo_that_does_not_keep_its_promise_fails(
     assert "NOT REACHED" in capsys.readouterr().out
 
 
-def test_demo_with_curves_that_differ_fails(
+def test_the_demo_fails_if_the_learning_curves_differ(
     demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = demo.train_numpy
+    original = demo.train_numpy
     monkeypatch.setattr(
-        demo, "train_numpy", lambda *arguments: [loss * 1.001 for loss in right(*arguments)]
+        demo, "train_numpy", lambda *arguments: [loss * 1.001 for loss in original(*arguments)]
     )
     arguments = ["demo", "--epochs", "20", "--output", str(tmp_path / "curve.png")]
     assert cli.main(arguments) == 1
     assert "DISAGREE" in capsys.readouterr().out
 
 
-def test_numpy_of_the_demo_is_the_reference(demo: Any) -> None:
+def test_the_numpy_network_of_the_demo_agrees_with_the_reference(demo: Any) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 5)), rng.integers(0, 3, 50)
     weights = [rng.normal(size=shape) for shape in ((5, 7), (7,), (7, 3), (3,))]
@@ -189,14 +191,16 @@ def test_numpy_of_the_demo_is_the_reference(demo: Any) -> None:
 
 
 def mnist_folder() -> Path:
-    """Return the folder with MNIST's test set, named by the environment; skip without."""
+    """Return the folder of MNIST's test set that NNFAST_MNIST names; skip if there is none."""
     folder = os.environ.get("NNFAST_MNIST")
     if not folder:
         pytest.skip("NNFAST_MNIST does not name a folder with MNIST's IDX files")
     return Path(folder)
 
 
-def test_demo_on_mnist(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_runs_on_mnist(
+    demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = mnist_folder()
     path = tmp_path / "curve.png"
     assert cli.main(["demo", "--mnist", str(folder), "--output", str(path)]) == 0
@@ -204,7 +208,7 @@ def test_demo_on_mnist(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert path.is_file()
 
 
-def test_mnist_accuracy_is_the_promised(demo: Any) -> None:
+def test_the_demo_has_its_promised_accuracy_on_mnist(demo: Any) -> None:
     task = demo.mnist(mnist_folder())
     accuracies = []
     for seed in range(5):
@@ -224,7 +228,7 @@ def small_mnist(folder: Path, n: int) -> None:
 
 
 @pytest.mark.parametrize("files", [0, 5])
-def test_mnist_folder_with_other_content(
+def test_folders_without_mnist_are_named(
     files: int, demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if files:
@@ -238,7 +242,7 @@ def test_mnist_folder_with_other_content(
 # The command line
 
 
-def test_config(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_config_command_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config"]) == 0
     text = capsys.readouterr().out
     assert nnfast.__version__ in text
@@ -249,14 +253,16 @@ def test_config(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["demos"], ["demo", "--epochs", "0"], ["demo", "--epochs", "x"]]
 )
-def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_lines_print_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_option_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["--version"])
     assert caught.value.code == 0
@@ -278,13 +284,13 @@ DATA = Path("../shared/data")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_run(
+def test_examples_run_and_print_their_results(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
     if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
-        pytest.skip(f"{DATA} with the Adult census is not there")
+        pytest.skip(f"{DATA} has no Adult census data")
     options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
     monkeypatch.setattr(sys, "argv", [str(path), *options])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])

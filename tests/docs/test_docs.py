@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README run and say what they print."""
+"""The examples in docstrings, README and docs run and print what they show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name, tmp_path, monkeypatch):
+def test_docstring_examples_print_what_they_show(name, tmp_path, monkeypatch):
     if name.startswith("nnfast.estimators"):
         pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,7 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
 
 
 def public_objects():
-    """Yield every public class, function and public method of the API with its name."""
+    """Yield the name and the object of every public class and function."""
     for module in (nnfast, *(getattr(nnfast, name) for name in nnfast.__all__)):
         if getattr(module, "__name__", "").split(".")[0] != "nnfast" or (
             not hasattr(module, "__path__") and not hasattr(module, "__file__")
@@ -47,7 +47,7 @@ def public_objects():
                 yield f"{module.__name__}.{name}", thing
 
 
-def test_everything_public_is_documented():
+def test_public_classes_and_functions_have_docstrings():
     seen = dict(public_objects())
     assert len(seen) > 30
     assert [name for name, thing in seen.items() if not (thing.__doc__ or "").strip()] == []
@@ -68,15 +68,15 @@ def test_the_readme_has_two_setup_lines_and_ci_runs_the_second():
     assert "grep -m1 'pytest$' README.md" in (ROOT / ".ci/run").read_text()
 
 
-def test_the_api_pages_are_those_of_the_docstrings():
-    pytest.importorskip("sklearn")  # for one of them
+def test_the_api_pages_agree_with_the_docstrings():
+    pytest.importorskip("sklearn")  # needed for the page of the estimators
     made = runpy.run_path(str(ROOT / "docs/make_api.py"))["pages"]()
     stale = [path.name for path, text in made.items() if path.read_text("utf-8") != text]
     assert not stale, f"run python docs/make_api.py: {stale} changed"
     assert {path.name for path in (ROOT / "docs/api").glob("*.md")} == {p.name for p in made}
 
 
-def test_the_code_for_people_who_come_from_keras_runs():
+def test_the_code_of_coming_from_keras_runs():
     text = (ROOT / "docs/coming-from-keras.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(blocks) == 3

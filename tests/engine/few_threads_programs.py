@@ -1,8 +1,8 @@
-"""Programs whose system lets them start few threads; the tests run them in a process of their own.
+"""Programs that may start few threads; the tests run each in a separate process.
 
-Where gcc's libgomp cannot start a thread it ends the process. Each program prints how many threads
-there are at its end. Everything is imported before there are limits: the user to whom root has to
-change, because they do not bind root, may not read it.
+gcc's libgomp ends the process if it cannot start a thread. Each program ends by printing its number
+of threads. Limits do not bind root, so a program run by root changes to another user. That user may
+not be able to read the package, so everything is imported before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import nnfast
 from nnfast import _engine, layers
 
 WANTED = 6
-# A user without other processes, whose threads would count: those of other test runs are others.
+# A user without other processes, because their threads would count; it differs between test runs.
 NOBODY = 50_000 + os.getpid() % 10_000
 X = np.random.default_rng(0).standard_normal((3000, 16))
 SKLEARN = find_spec("sklearn") is not None
@@ -44,59 +44,59 @@ def results(threads: int) -> list[Any]:
         regressor = nnfast.MLPRegressor(
             hidden_layer_sizes=[8], solver="lbfgs", max_iter=3, random_state=0
         )
-        with warnings.catch_warnings(action="ignore"):  # that it has not converged
+        with warnings.catch_warnings(action="ignore"):  # three iterations do not converge
             arrays += regressor.fit(X, X[:, 0]).coefs_
     return [*found, *(array.tobytes() for array in arrays)]
 
 
 def allow(threads: int) -> None:
-    """Limit the number of threads that this user may have."""
+    """Limit the number of threads of this user."""
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_NPROC, (threads, hard))
 
 
-def living() -> int:
+def thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
 def limited(expected: list[Any], extra: int) -> int:
-    """Every call goes on with fewer threads; a team that is as large as it may be stays so."""
+    """Every call continues with fewer threads; a team at its limit keeps its size."""
     allow(1 + extra)
     for _ in range(3):
         assert results(WANTED) == expected
-    return living()
+    return thread_count()
 
 
 def little_memory(expected: list[Any], extra: int) -> int:
-    """Stacks of 1 GB, by OMP_STACKSIZE or the system's limit, do not fit into the address space."""
+    """Thread stacks of 1 GB (by OMP_STACKSIZE or ulimit) do not fit into the address space."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     size = pages * resource.getpagesize() + extra * 2**30 + 2**29
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     assert results(WANTED) == expected
-    return living()
+    return thread_count()
 
 
 def growing(expected: list[Any], extra: int) -> int:
-    """Teams of all sizes in turn."""
+    """Teams grow and shrink."""
     allow(1 + extra)
     for threads in (2, 1, WANTED, 2, 3, 2, WANTED):
         assert results(threads) == expected
-    return living()
+    return thread_count()
 
 
 def again(expected: list[Any], extra: int) -> int:
-    """What was refused is tried again after a second."""
+    """Threads that could not be started are tried again after a second."""
     allow(1)
     assert results(WANTED) == expected
-    assert living() == 1
+    assert thread_count() == 1
     allow(1 + extra)
     time.sleep(1.1)
     assert results(WANTED) == expected
-    return living()
+    return thread_count()
 
 
 def several(expected: list[Any], extra: int) -> int:
-    """Several Python threads open teams at once; none takes threads that another has reserved."""
+    """Python threads open teams at once; none takes threads that another has reserved."""
     callers = 3
     allow(1 + callers + extra)
     together = threading.Barrier(callers)
@@ -113,13 +113,13 @@ def several(expected: list[Any], extra: int) -> int:
     for _ in range(20):
         with ThreadPoolExecutor(callers) as pool:
             assert len(set(pool.map(work, range(callers)))) == 1
-        while living() > 1:
+        while thread_count() > 1:
             time.sleep(0.001)
-    return living()
+    return thread_count()
 
 
 def fork() -> int:
-    """Fork; a thread that has ended goes on counting for the limit for some microseconds."""
+    """Return what os.fork returns; ended threads count for the limit for some microseconds."""
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -131,7 +131,7 @@ def fork() -> int:
 
 
 def forks(expected: list[Any], extra: int) -> int:
-    """A forked child tries again, because it has none of its parent's threads, and so does that."""
+    """A forked child has none of its parent's threads and starts its own; so does the parent."""
     allow(2 + extra)
     for _ in range(5):
         assert results(WANTED) == expected
@@ -139,11 +139,11 @@ def forks(expected: list[Any], extra: int) -> int:
         if child == 0:
             os._exit(results(WANTED) != expected)
         assert os.waitpid(child, 0)[1] == 0
-    return living()
+    return thread_count()
 
 
 def own_choice(expected: list[Any], extra: int) -> int:
-    """The model tries by itself whether teams pay."""
+    """The model measures whether a team is faster than one thread."""
     x = np.random.default_rng(0).standard_normal((8192, 64), np.float32)
 
     def trained(threads: int) -> list[Any]:
@@ -158,13 +158,13 @@ def own_choice(expected: list[Any], extra: int) -> int:
     alone = trained(1)
     allow(1 + extra)
     assert trained(WANTED) == alone
-    return min(living(), 1 + extra)  # the trials decide whether there is a team at the end
+    return min(thread_count(), 1 + extra)  # measured times decide whether a team remains
 
 
 if __name__ == "__main__":
     program: Callable[[list[Any], int], int] = globals()[sys.argv[1]]
     expected = results(1)
-    assert living() == 1
+    assert thread_count() == 1
     if os.geteuid() == 0:
         os.setuid(NOBODY)
     print(program(expected, int(sys.argv[2])))

@@ -1,4 +1,4 @@
-"""The engine's promises: same bits whatever the cut, no leaks, no allocation, exact dropout."""
+"""The engine's guarantees: reproducible bits, no leaks or allocations in steps, exact dropout."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def assert_same_state(a: Sequence[Any], b: Sequence[Any]) -> None:
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
@@ -110,7 +110,7 @@ def trained(seed: int) -> tuple[list[NDArray[Any]], list[float]]:
     return model.get_weights(), history
 
 
-def test_same_seed_same_bits() -> None:
+def test_the_same_seed_gives_the_same_bits() -> None:
     weights, history = trained(3)
     again, history_again = trained(3)
     assert history == history_again
@@ -118,14 +118,14 @@ def test_same_seed_same_bits() -> None:
         np.testing.assert_array_equal(w, v)
 
 
-def test_other_seed_other_bits() -> None:
+def test_another_seed_gives_other_bits() -> None:
     weights, history = trained(3)
     other, other_history = trained(4)
     assert history != other_history
     assert not np.array_equal(weights[0], other[0])
 
 
-def test_models_after_one_seed_differ() -> None:
+def test_models_created_after_one_seed_differ() -> None:
     nnfast.set_seed(0)
     a, b = (nnfast.Sequential([layers.Dense(4, input_dim=3)]).get_weights()[0] for _ in range(2))
     assert not np.array_equal(a, b)
@@ -133,8 +133,8 @@ def test_models_after_one_seed_differ() -> None:
 
 @pytest.mark.parametrize("pieces", [[1] * 21, [2, 3, 16], [7, 7, 7], [8, 1, 12], [20, 1]])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_cutting_a_run_changes_nothing(pieces: list[int], shuffle: bool) -> None:
-    """21 steps are three epochs of 7 batches, the last one short."""
+def test_splitting_a_run_of_steps_changes_no_bits(pieces: list[int], shuffle: bool) -> None:
+    """21 steps are three epochs of 7 batches, and the last batch of an epoch is short."""
     sizes, n, batch = (5, 9, 3), 50, 8
     data = class_data(n, sizes, weighted=True)
     whole, parts = classifier(sizes), classifier(sizes)
@@ -148,7 +148,7 @@ def test_cutting_a_run_changes_nothing(pieces: list[int], shuffle: bool) -> None
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_deadline_cuts_a_run_and_changes_nothing(threads: int, free_threads: None) -> None:
+def test_a_run_split_by_its_deadline_changes_no_bits(threads: int, free_threads: None) -> None:
     sizes, steps = (5, 9, 3), 200
     data = class_data(50, sizes)
     whole, parts = classifier(sizes), classifier(sizes)
@@ -169,8 +169,8 @@ def test_deadline_cuts_a_run_and_changes_nothing(threads: int, free_threads: Non
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
-def test_position_may_be_set(threads: int, free_threads: None) -> None:
-    """An engine put at (epoch, batch) goes on as the one that trained up to there."""
+def test_training_continues_from_a_restored_position(threads: int, free_threads: None) -> None:
+    """An engine set to (epoch, batch) continues like the engine that trained up to there."""
     sizes = (5, 9, 3)
     data = class_data(50, sizes)
     one = classifier(sizes)
@@ -179,7 +179,7 @@ def test_position_may_be_set(threads: int, free_threads: None) -> None:
     params, slots = one.params.copy(), one.slots.copy()
     expected = run(one, data, 9, 8)
     _engine.force_threads(threads)
-    for _ in range(100):  # the threads take turns differently each time
+    for _ in range(100):  # thread scheduling differs between repetitions
         other = classifier(sizes)
         other.params[:], other.slots[:] = params, slots
         other.iterations, other.epoch, other.batch = 10, 1, 3
@@ -187,8 +187,8 @@ def test_position_may_be_set(threads: int, free_threads: None) -> None:
         assert_same_state(state(one), state(other))
 
 
-# (sizes, batch, rows, steps): shared batches (with kernels that outweigh them, too), chunks with
-# partial gradients, odd shapes
+# (sizes, batch, rows, steps): threads that share a batch (split-K, too), micro-batches with partial
+# gradients, and odd shapes.
 THREAD_CASES = [
     ((20, 64, 64, 10), 32, 200, 14),
     ((33, 17, 5), 7, 30, 10),
@@ -211,7 +211,7 @@ THREAD_CASES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("sizes", "batch", "n", "steps"), THREAD_CASES)
-def test_any_number_of_threads_gives_the_same_bits(
+def test_results_do_not_depend_on_the_number_of_threads(
     sizes: tuple[int, ...], batch: int, n: int, steps: int, dtype: str, free_threads: None
 ) -> None:
     data = class_data(n, sizes, weighted=True)
@@ -232,10 +232,10 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 @pytest.mark.parametrize("options", [{}, {"global_norm": 0.5}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_blocks_of_a_chunk_change_nothing(
+def test_blocks_of_a_micro_batch_change_no_bits(
     dtype: str, options: dict[str, float], free_threads: None
 ) -> None:
-    """Two threads have a chunk of 200 rows each, in two blocks; others share the batch."""
+    """Two threads have 200 rows each, in two blocks; other numbers of threads share the batch."""
     sizes, results = (260, 300, 10), []
     for threads in THREADS:
         _engine.force_threads(threads)
@@ -251,8 +251,8 @@ def test_blocks_of_a_chunk_change_nothing(
 
 
 @pytest.mark.parametrize("sizes", [(20, 64, 64, 10), (2, 4, 2)])
-def test_chunks_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
-    """A full batch in chunks has the loss and the gradient of the whole."""
+def test_micro_batches_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
+    """The loss and gradient summed over micro-batches are those of the whole batch."""
     from reference import Network
 
     n = 3000
@@ -279,11 +279,13 @@ def test_chunks_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 @pytest.mark.parametrize("form", ["float64", "float32", "uint8", "sparse"])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_kernels_that_outweigh_the_batch(
+def test_split_k_steps_follow_the_gradient(
     form: str, activation: str, threads: int, free_threads: None
 ) -> None:
-    """Their threads divide the kernel instead of the rows: a step is that of the gradient, which
-    goes through chunks of rows."""
+    """If W is large compared with the batch, the threads of a step divide the reduction dimension.
+
+    `loss_and_grad` splits the rows instead and must give the same gradient.
+    """
     rng = np.random.default_rng(3)
     x: Any = rng.integers(0, 4, (26, 300)).astype("float32" if form == "sparse" else form)
     if form == "sparse":
@@ -302,8 +304,10 @@ def test_kernels_that_outweigh_the_batch(
 
 @pytest.mark.parametrize("n_in", [2, 8, 12, 13, 24, 25])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_wide_kernels_of_few_rows(n_in: int, threads: int, free_threads: None) -> None:
-    """They are as large, but there is little to divide."""
+def test_wide_kernels_with_few_rows_give_the_loss(
+    n_in: int, threads: int, free_threads: None
+) -> None:
+    """These kernels are large, too, but their reduction dimension is short."""
     x = np.random.default_rng(3).standard_normal((1, n_in))
     data = _engine.Data(x, np.array([2], INT))
     e = classifier((n_in, 33_000 // n_in + 1, 3), "float64", dropout=0.0)
@@ -312,7 +316,7 @@ def test_wide_kernels_of_few_rows(n_in: int, threads: int, free_threads: None) -
     assert run(e, data, 1, 1)[0] == pytest.approx(value, rel=1e-12)
 
 
-def test_predictions_from_several_python_threads() -> None:
+def test_python_threads_may_predict_at_once() -> None:
     sizes = (20, 64, 10)
     e = classifier(sizes)
     rng = np.random.default_rng(0)
@@ -336,8 +340,8 @@ def test_predictions_from_several_python_threads() -> None:
 # Shuffling
 
 
-def test_an_epoch_meets_every_row_once() -> None:
-    """With no parameters the outputs are the inputs, and the losses tell the order."""
+def test_an_epoch_uses_every_row_once() -> None:
+    """Without layers the outputs are the inputs, and the losses reveal the order of rows."""
     n, batch = 103, 1
     x = np.arange(1, n + 1, dtype=np.float64)[:, None]
     e = engine([], 1, "float64")
@@ -350,8 +354,8 @@ def test_an_epoch_meets_every_row_once() -> None:
     np.testing.assert_allclose(unshuffled, x[:, 0], rtol=1e-14)
 
 
-def test_shuffle_is_uniform() -> None:
-    """Where row 0 lands over many epochs: χ² within 5 standard deviations."""
+def test_shuffling_is_uniform() -> None:
+    """χ² over the positions of all rows is within 5 standard deviations of its mean."""
     n, epochs = 8, 4000
     x = np.arange(n, dtype=np.float64)[:, None]
     e = engine([], 1, "float64")
@@ -376,7 +380,7 @@ def assert_subnormals_work() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_flush_to_zero_stays_inside(threads: int, free_threads: None) -> None:
+def test_flush_to_zero_is_confined_to_the_engine(threads: int, free_threads: None) -> None:
     assert_subnormals_work()
     _engine.force_threads(threads)
     sizes = (20, 64, 10)
@@ -407,8 +411,10 @@ def test_flush_to_zero_is_off_in_callbacks() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_subnormal_slots_are_flushed(dtype: str, threads: int, free_threads: None) -> None:
-    """Slots of dead units decay to 0, on every thread, and do not linger as subnormals."""
+def test_subnormal_optimizer_slots_are_flushed(
+    dtype: str, threads: int, free_threads: None
+) -> None:
+    """Optimizer slots of dead units decay to 0 on every thread and do not stay subnormal."""
     _engine.force_threads(threads)
     e = engine([layers.Dense(64)], 64, dtype)
     e.slots[:] = np.finfo(dtype).tiny / 8
@@ -424,7 +430,7 @@ def test_subnormal_slots_are_flushed(dtype: str, threads: int, free_threads: Non
 
 
 def masks(e: _engine.Engine, n: int, width: int, batch: int = 64, epochs: int = 1) -> Any:
-    """Train a chain without parameters on ones; return the outputs of the last epoch."""
+    """Return the outputs of the last epoch of training on ones; the layers have no parameters."""
     outputs = np.full((n, width), np.nan, np.float32)
     data = _engine.Data(np.ones((n, width), np.float32), np.zeros((n, width), np.float32))
     run(e, data, epochs * -(-n // batch), batch, shuffle=False, outputs=outputs)
@@ -432,14 +438,14 @@ def masks(e: _engine.Engine, n: int, width: int, batch: int = 64, epochs: int = 
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
-def test_dropout_statistics(rate: float) -> None:
+def test_dropout_keeps_independent_values_at_its_rate(rate: float) -> None:
     n, width = 1000, 60
     out = masks(engine([layers.Dropout(rate)], width), n, width)
     kept = out != 0
     np.testing.assert_array_equal(out[kept], np.float32(1 / (1 - rate)))
 
-    def deviations(share: Any, count: int) -> Any:
-        return np.abs(share - (1 - rate)) / np.sqrt(rate * (1 - rate) / count)
+    def deviations(fraction: Any, count: int) -> Any:
+        return np.abs(fraction - (1 - rate)) / np.sqrt(rate * (1 - rate) / count)
 
     assert deviations(kept.mean(), kept.size) < 5
     assert deviations(kept.mean(axis=0), n).max() < 5
@@ -450,7 +456,7 @@ def test_dropout_statistics(rate: float) -> None:
         assert abs(correlation) < 5 / np.sqrt(first.size)
 
 
-def test_mask_depends_on_the_position_alone() -> None:
+def test_dropout_masks_do_not_depend_on_the_batch_size() -> None:
     n, width = 100, 33
     expected = masks(engine([layers.Dropout(0.4)], width), n, width, batch=100)
     for batch in (1, 7, 32, 64):
@@ -458,7 +464,7 @@ def test_mask_depends_on_the_position_alone() -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_masks_differ_by_epoch_layer_and_seed() -> None:
+def test_dropout_masks_differ_by_epoch_layer_and_seed() -> None:
     n, width = 50, 40
     first = masks(engine([layers.Dropout(0.5)], width), n, width)
     second = masks(engine([layers.Dropout(0.5)], width), n, width, epochs=2)
@@ -480,8 +486,8 @@ def test_dropout_is_off_in_inference() -> None:
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
-def test_gradient_goes_through_the_same_mask(activation: str) -> None:
-    """One step of SGD with dropout, computed again with the mask that it used."""
+def test_the_backward_pass_uses_the_mask_of_the_forward_pass(activation: str) -> None:
+    """Recompute an SGD step with dropout from the mask that it used."""
     m, n_in, hidden = 16, 5, 12
     stack = [layers.Dense(hidden, activation=activation), layers.Dropout(0.5), layers.Dense(2)]
     rng = np.random.default_rng(0)
@@ -512,12 +518,12 @@ def test_gradient_goes_through_the_same_mask(activation: str) -> None:
         np.testing.assert_allclose(actual, after, rtol=1e-12, atol=1e-13)
 
 
-# Input in place
+# Inputs that are read in place
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [None, 1 / 255])
-def test_bytes_equal_floats(dtype: str, scale: float | None) -> None:
+def test_uint8_inputs_give_the_bits_of_float_inputs(dtype: str, scale: float | None) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 12), dtype=np.uint8)
     y = rng.integers(0, 3, 40).astype(INT)
@@ -534,7 +540,7 @@ def test_bytes_equal_floats(dtype: str, scale: float | None) -> None:
         assert_same_state(result, results[0])
 
 
-def test_read_only_input_and_memmaps(tmp_path: Any) -> None:
+def test_read_only_arrays_and_memmaps_are_inputs(tmp_path: Any) -> None:
     sizes = (6, 4, 3)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 6), np.float32)
@@ -595,7 +601,7 @@ def test_short_predictions_allocate_only_their_result(rows: int, dtype: str) -> 
         assert _engine.allocation_count() == before
 
 
-def test_short_predictions_take_only_rows_that_they_read_in_place() -> None:
+def test_short_predictions_refuse_arrays_that_they_cannot_read_in_place() -> None:
     e = engine([layers.Dense(2)], 4, "float32")
     x = np.zeros((6, 4), np.float32)
     unaligned = np.frombuffer(bytes(1 + x.nbytes), np.uint8)[1:].view(np.float32).reshape(6, 4)
@@ -616,7 +622,7 @@ def test_short_predictions_take_only_rows_that_they_read_in_place() -> None:
     assert [i for i, other in enumerate(others) if e.predict(other) is not None] == []
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+def test_a_nonfinite_loss_stops_the_run_before_the_update() -> None:
     n, batch = 24, 8
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((n, 4)), rng.standard_normal((n, 2))
@@ -633,7 +639,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     np.testing.assert_array_equal(e.slots, sane.slots)
 
 
-def test_fit_warns_of_a_loss_that_is_not_finite() -> None:
+def test_fit_warns_of_a_nonfinite_loss() -> None:
     x, y = np.full((8, 2), 1e30), np.ones(8)
     model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
     model.compile(optimizers.SGD(1.0), "mse")
@@ -672,7 +678,7 @@ def test_wrong_sizes_are_refused() -> None:
     assert e.iterations == 0
 
 
-def test_no_rows_give_no_predictions() -> None:
+def test_zero_rows_give_zero_predictions() -> None:
     e = classifier((4, 3, 2))
     out = np.empty((0, 2), np.float32)
     e.forward(_engine.Data(np.empty((0, 4), np.float32)), out)
@@ -686,13 +692,13 @@ def test_no_rows_give_no_predictions() -> None:
 def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
     weighted: bool, rows: int
 ) -> None:
-    """By hand, for the steps of both ways of cutting a batch and for passes over all rows."""
+    """Compare with NumPy: steps on one and on many micro-batches, and passes over all rows."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 2))
     weight = rng.uniform(0.5, 2.0, rows) if weighted else None
     data = _engine.Data(x, y, weight)
     stack = [layers.Dense(2, kernel_regularizer=nnfast.regularizers.L2(0.7))]
-    found = []
+    results = []
     for threads in THREADS:
         _engine.force_threads(threads)
         try:
@@ -700,12 +706,12 @@ def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
             start = e.params.copy()
             kind = _engine.LOSSES["mean_squared_error"]
             e.set_loss(kind, False, value_scale=0.5, slope_scale=1.0, weighted_mean=True)
-            measured = e.evaluate(data), e.loss_and_grad(data)
+            values = e.evaluate(data), e.loss_and_grad(data)
             gradient = e.grads.copy()
             half = rows // 2
             batch = rows - half
             step_losses = run(e, data, 2, batch, shuffle=False, lr=0.1)
-            found.append((measured, gradient, step_losses, e.params.copy()))
+            results.append((values, gradient, step_losses, e.params.copy()))
         finally:
             _engine.force_threads(0)
     w = np.ones(rows) if weight is None else weight
@@ -715,28 +721,28 @@ def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
         error = x[at] @ kernel + bias - y[at]
         total = w[at].sum()
         value = w[at] @ (error**2).mean(axis=1) * 0.5 + 0.7 * (kernel**2).sum()
-        dz = error * w[at][:, None]  # half of two, times the mean over two outputs, times 1
-        slope = np.concatenate([(x[at].T @ dz + 1.4 * kernel).ravel(), dz.sum(axis=0)])
-        return value / total, slope / total
+        dz = error * w[at][:, None]  # 2 · error, averaged over two outputs
+        derivative = np.concatenate([(x[at].T @ dz + 1.4 * kernel).ravel(), dz.sum(axis=0)])
+        return value / total, derivative / total
 
-    value, slope = objective(start, slice(rows))
+    value, full_gradient = objective(start, slice(rows))
     theta, expected = start, []
     for at in (slice(batch), slice(batch, rows)):
         loss, g = objective(theta, at)
         expected.append(loss)
         theta = theta - 0.1 * g
-    for measured, gradient, step_losses, params in found:
-        np.testing.assert_allclose(measured, value, rtol=1e-12)
-        np.testing.assert_allclose(gradient, slope, rtol=1e-10)
+    for values, gradient, step_losses, params in results:
+        np.testing.assert_allclose(values, value, rtol=1e-12)
+        np.testing.assert_allclose(gradient, full_gradient, rtol=1e-10)
         np.testing.assert_allclose(step_losses, expected, rtol=1e-10)
         np.testing.assert_allclose(params, theta, rtol=1e-10)
         assert all(
             (a == b).all()
-            for a, b in zip(found[0][1:], (gradient, step_losses, params), strict=True)
+            for a, b in zip(results[0][1:], (gradient, step_losses, params), strict=True)
         )
 
 
-def test_weights_that_sum_to_nothing_do_nothing() -> None:
+def test_sample_weights_that_sum_to_zero_change_no_parameters() -> None:
     rng = np.random.default_rng(0)
     data = _engine.Data(rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), np.zeros(8))
     e = engine([layers.Dense(2)], 3, "float64", optimizer=optimizers.SGD())
@@ -748,7 +754,7 @@ def test_weights_that_sum_to_nothing_do_nothing() -> None:
     assert (e.grads == 0).all()
 
 
-def test_a_rows_loss_has_a_limit() -> None:
+def test_the_loss_of_a_row_is_clipped_to_its_limit() -> None:
     x, y = np.ones((2, 1)), np.array([[0.0], [1000.0]])
     e = engine([layers.Dense(1)], 1, "float64")
     e.params[:] = 0
@@ -759,7 +765,7 @@ def test_a_rows_loss_has_a_limit() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_poisson_deviance_of_a_logarithm(dtype: str) -> None:
+def test_the_poisson_deviance_takes_the_logarithm_of_the_rate(dtype: str) -> None:
     rng = np.random.default_rng(0)
     z = rng.standard_normal((40, 5)).astype(dtype)
     y = rng.poisson(2.0, (40, 5)).astype(dtype)
@@ -769,5 +775,5 @@ def test_the_poisson_deviance_of_a_logarithm(dtype: str) -> None:
     z, y = z.astype(float), y.astype(float)
     expected = np.exp(z) - y * z + np.where(y > 0, y * np.log(np.maximum(y, 1)) - y, 0)
     assert value == pytest.approx(expected.mean(), rel=1e-5 if dtype == "float32" else 1e-13)
-    slope = (np.exp(z) - y) / z.size
-    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-7)
+    derivative = (np.exp(z) - y) / z.size
+    np.testing.assert_allclose(gradient, derivative, rtol=1e-4, atol=1e-7)

@@ -1,4 +1,4 @@
-"""A system that lets a process start few threads: a team has those that can be started."""
+"""If a process may start few threads, the engine works with those that it can start."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nnfast._engine import core
 
 OPENMP = core.describe(_engine._tables[0])["openmp"]
 PROGRAMS = str(Path(__file__).with_name("few_threads_programs.py"))
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits a process by Linux' means")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets Linux limits of a process")
 
 
 def threads_left(program: str, extra: int, **environment: str) -> int:
-    """Run a program that may start so many threads; return how many there are at its end."""
+    """Run a program that may start `extra` threads; return how many threads it has at its end."""
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     threads = {"OMP_NUM_THREADS": "6", "OPENBLAS_NUM_THREADS": "1", **environment}
@@ -35,8 +35,8 @@ def threads_left(program: str, extra: int, **environment: str) -> int:
     return int(done.stdout)
 
 
-def most(extra: int) -> int:
-    """Return the threads of a process that may start so many: without OpenMP it starts none."""
+def expected_threads(extra: int) -> int:
+    """Return the threads of a process that may start `extra`: without OpenMP it starts none."""
     return 1 + extra if OPENMP else 1
 
 
@@ -54,29 +54,31 @@ def most(extra: int) -> int:
 )
 def test_a_team_has_the_threads_that_can_be_started(program: str, extra: int) -> None:
     if os.geteuid() != 0 and extra:
-        pytest.skip("other processes of this user count for its limit")
-    assert threads_left(program, extra) == most(extra)
+        pytest.skip("other processes of this user count towards the limit")
+    assert threads_left(program, extra) == expected_threads(extra)
 
 
-# Where a team has ended its surplus, which takes a moment, the next one may find fewer free.
+# Surplus threads of a team take a moment to end, so the next team may find fewer free.
 @pytest.mark.parametrize("extra", [0, 2, 5])
 @pytest.mark.parametrize("program", ["growing", "several", "forks"])
-def test_teams_callers_and_forked_children_share_what_there_is(program: str, extra: int) -> None:
+def test_teams_callers_and_forked_children_share_the_limit(program: str, extra: int) -> None:
     if os.geteuid() != 0:
-        pytest.skip("other processes of this user count for its limit")
-    assert 1 <= threads_left(program, extra) <= most(1 + extra)
+        pytest.skip("other processes of this user count towards the limit")
+    assert 1 <= threads_left(program, extra) <= expected_threads(1 + extra)
 
 
 @pytest.mark.parametrize("extra", [0, 2])
 def test_a_team_has_the_threads_whose_stacks_fit_into_memory(extra: int) -> None:
     resource = pytest.importorskip("resource")
-    assert threads_left("little_memory", extra, OMP_STACKSIZE="1G") == most(extra)
-    assert threads_left("little_memory", extra, OMP_STACKSIZE=" 1048576 ") == most(extra)
+    assert threads_left("little_memory", extra, OMP_STACKSIZE="1G") == expected_threads(extra)
+    assert threads_left("little_memory", extra, OMP_STACKSIZE=" 1048576 ") == expected_threads(
+        extra
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if hard not in (-1, resource.RLIM_INFINITY) and hard < 2**30:
         return
     resource.setrlimit(resource.RLIMIT_STACK, (2**30, hard))
     try:
-        assert threads_left("little_memory", extra) == most(extra)
+        assert threads_left("little_memory", extra) == expected_threads(extra)
     finally:
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))

@@ -1,4 +1,4 @@
-"""Gradients in float64: central differences, the NumPy reference, PyTorch."""
+"""Gradients agree with central differences, the NumPy reference and PyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CLASS_LOSSES, dense_model, loss_object, margin, random_weights, targets
+from helpers import (
+    CLASS_LOSSES,
+    dense_model,
+    distance_to_kink,
+    loss_object,
+    random_weights,
+    targets,
+)
 from numpy.typing import NDArray
 from reference import ACTIVATIONS, ELEMENTWISE_LOSSES, Network
 
@@ -19,8 +26,8 @@ LOSSES = [
 PROBABILITIES = ("sigmoid", "softmax")
 POSITIVE = (*PROBABILITIES, "softplus", "exponential")
 
-# Cross-entropies of probabilities need outputs in (0, 1), Poisson's rates are positive; every
-# real number is a logit.
+# Cross-entropies of probabilities need outputs in (0, 1), and Poisson needs positive rates. A logit
+# may be any real number.
 PAIRS = [
     (activation, loss, from_logits)
     for activation in ACTIVATIONS
@@ -40,7 +47,7 @@ KINK_MARGIN = 1e-3
 def problem(
     hidden: str, activation: str, loss: str, from_logits: bool = False
 ) -> tuple[Network, NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return a network whose pre-activations are far from kinks, x, y and sample weights."""
+    """Return a network with no pre-activation near a kink, x, y and sample weights."""
     for seed in range(100):
         rng = np.random.default_rng(seed)
         network = Network(
@@ -48,9 +55,9 @@ def problem(
         )
         x = rng.normal(size=(M, SIZES[0]))
         y = targets(rng, loss, M, SIZES[-1])
-        if margin(network, x) > KINK_MARGIN:
+        if distance_to_kink(network, x) > KINK_MARGIN:
             return network, x, y, rng.uniform(0.5, 2.0, M)
-    raise AssertionError("no seed keeps its distance from the kinks")
+    raise AssertionError("every seed gives a pre-activation near a kink")
 
 
 def compiled(network: Network) -> Any:
@@ -80,7 +87,7 @@ def central_differences(
 
 
 def assert_close(actual: list[Any], expected: list[Any], relative: float) -> None:
-    """Compare arrays; differences count relative to the largest element of all."""
+    """Compare arrays; the tolerance is relative to the largest element of all of them."""
     scale = max(np.abs(e).max() for e in expected)
     assert scale > 1e-3
     assert len(actual) == len(expected)
@@ -91,7 +98,7 @@ def assert_close(actual: list[Any], expected: list[Any], relative: float) -> Non
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("activation", "loss", "from_logits"), PAIRS)
-def test_every_output_activation_and_loss(
+def test_output_activations_and_losses_agree_with_numpy_and_differences(
     activation: str, loss: str, from_logits: bool, weighted: bool
 ) -> None:
     network, x, y, weight = problem("tanh", activation, loss, from_logits)
@@ -109,7 +116,9 @@ def test_every_output_activation_and_loss(
 @pytest.mark.parametrize(
     ("activation", "loss"), [("linear", "mean_squared_error"), ("softmax", LOSSES[-1])]
 )
-def test_every_hidden_activation(hidden: str, activation: str, loss: str) -> None:
+def test_hidden_activations_agree_with_numpy_and_differences(
+    hidden: str, activation: str, loss: str
+) -> None:
     network, x, y, _ = problem(hidden, activation, loss)
     model = compiled(network)
     _, gradients = model.loss_and_grad(x, y)
@@ -118,7 +127,9 @@ def test_every_hidden_activation(hidden: str, activation: str, loss: str) -> Non
 
 
 @pytest.mark.parametrize(("activation", "loss", "from_logits"), PAIRS)
-def test_float32_follows_float64(activation: str, loss: str, from_logits: bool) -> None:
+def test_float32_gradients_agree_with_float64(
+    activation: str, loss: str, from_logits: bool
+) -> None:
     network, x, y, weight = problem("relu", activation, loss, from_logits)
     model = dense_model(SIZES, network.activations, dtype="float32")
     model.set_weights(network.weights)
@@ -138,7 +149,9 @@ def test_float32_follows_float64(activation: str, loss: str, from_logits: bool) 
         ("softmax", "sparse_categorical_crossentropy", 1e3),
     ],
 )
-def test_canonical_pairs_are_stable(activation: str, loss: str, scale: float) -> None:
+def test_cross_entropies_of_large_logits_are_stable(
+    activation: str, loss: str, scale: float
+) -> None:
     network, x, y, _ = problem("linear", activation, loss)
     network.weights = [w * scale for w in network.weights]
     value, gradients = compiled(network).loss_and_grad(x, y)
@@ -150,8 +163,8 @@ def test_canonical_pairs_are_stable(activation: str, loss: str, scale: float) ->
 
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if "crossentropy" in loss])
-def test_clipping_is_keras(loss: str, from_logits: bool) -> None:
-    """Saturated outputs of a non-canonical pair have the clipped loss and a zero gradient."""
+def test_probabilities_are_clipped_like_in_keras(loss: str, from_logits: bool) -> None:
+    """Saturated outputs have a clipped loss and no gradient unless loss and activation fuse."""
     activation = "softmax" if loss == "binary_crossentropy" else "sigmoid"
     network, x, y, _ = problem("linear", activation, loss, from_logits)
     network.weights = [w * 30 for w in network.weights]
@@ -162,7 +175,7 @@ def test_clipping_is_keras(loss: str, from_logits: bool) -> None:
         np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-12)
 
 
-def test_dropout_is_off_and_the_optimizer_untouched() -> None:
+def test_loss_and_grad_applies_no_dropout_and_changes_no_weights() -> None:
     import nnfast
     from nnfast import layers
 
@@ -184,7 +197,7 @@ def test_dropout_is_off_and_the_optimizer_untouched() -> None:
 def torch_loss_and_grad(
     network: Network, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any]
 ) -> tuple[float, list[NDArray[Any]]]:
-    """Return PyTorch's loss and gradients, from its own losses wherever it has them."""
+    """Return PyTorch's loss and gradients, computed with its built-in losses."""
     import torch
 
     functional = torch.nn.functional
@@ -205,7 +218,7 @@ def torch_loss_and_grad(
     for i, activation in enumerate(network.activations):
         a = a @ parameters[2 * i] + parameters[2 * i + 1]
         if i == last and network.loss in CLASS_LOSSES and activation == "softmax":
-            break  # cross_entropy wants the logits
+            break  # cross_entropy takes logits
         if activation == "softmax":
             a = torch.softmax(a, dim=1)
         elif activation in own:
@@ -231,7 +244,7 @@ def torch_loss_and_grad(
     ("hidden", "activation", "loss", "from_logits"),
     [
         ("relu", "linear", "mean_squared_error", False),
-        # PyTorch's hardsigmoid has a float32 1/6 inside
+        # PyTorch's hardsigmoid rounds 1/6 to float32.
         *((f, "linear", "huber", False) for f in ACTIVATIONS if f != "hard_sigmoid"),
         ("gelu", "mish", "mean_absolute_error", False),
         ("tanh", "sigmoid", "mean_squared_error", False),
@@ -246,7 +259,9 @@ def torch_loss_and_grad(
         ("relu", "tanh", "sparse_categorical_crossentropy", True),
     ],
 )
-def test_pytorch(hidden: str, activation: str, loss: str, from_logits: bool) -> None:
+def test_gradients_agree_with_pytorch(
+    hidden: str, activation: str, loss: str, from_logits: bool
+) -> None:
     pytest.importorskip("torch")
     network, x, y, weight = problem(hidden, activation, loss, from_logits)
     value, gradients = compiled(network).loss_and_grad(x, y, sample_weight=weight)

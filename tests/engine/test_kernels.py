@@ -1,6 +1,6 @@
-"""Every kernel against NumPy on a ladder of shapes, in both real types.
+"""Kernels agree with NumPy for sizes around the SIMD widths, in float32 and float64.
 
-Run under NNFAST_ISA=base, avx2, avx512 these are the tests of each variant.
+Run with NNFAST_ISA=base, avx2 or avx512 to test that variant.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from reference import ACTIVATIONS, SGD, Adam, activate, activate_backward, loss_
 from nnfast import kernels, losses, optimizers
 from nnfast._engine import PRIMITIVES, core
 
-LADDER = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
+SIZES = (0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
-# Every pair of sizes meets in some triple; all 2,197 triples would take a minute.
+# The triples contain every pair of sizes; all 2,197 triples would take a minute.
 SHAPES = [
-    (LADDER[i], LADDER[j], LADDER[(i + 5 * j) % len(LADDER)])
-    for i, j in itertools.product(range(len(LADDER)), repeat=2)
+    (SIZES[i], SIZES[j], SIZES[(i + 5 * j) % len(SIZES)])
+    for i, j in itertools.product(range(len(SIZES)), repeat=2)
 ]
 
 
@@ -39,7 +39,7 @@ def evaluate(name, x):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_dense_on_the_ladder(activation, dtype):
+def test_dense_layers_agree_with_numpy_for_all_sizes(activation, dtype):
     rng = np.random.default_rng(0)
     for m, k, n in SHAPES:
         x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
@@ -64,13 +64,13 @@ def test_dense_on_the_ladder(activation, dtype):
             assert_close(actual, wanted, dtype)
 
 
-# They cross every border at which the products are cut into blocks, on one side or the other.
+# In every dimension there are sizes above and below the cache block.
 BLOCKS = [(130, 200, 150), (64, 300, 70), (257, 129, 200), (12, 700, 300), (530, 100, 1030)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("m", "k", "n"), BLOCKS)
-def test_dense_in_blocks(m, k, n, dtype):
+def test_dense_layers_agree_with_numpy_across_cache_blocks(m, k, n, dtype):
     rng = np.random.default_rng(1)
     x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (n,)))
     dz = rng.normal(size=(m, n)).astype(dtype)
@@ -84,8 +84,8 @@ def test_dense_in_blocks(m, k, n, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_does_not_depend_on_its_place(dtype):
-    """Every element is one chain of multiply-adds, whatever tile, block and batch it is in."""
+def test_a_row_does_not_depend_on_its_position_in_the_batch(dtype):
+    """Every element is summed in one order, whatever tile, block and batch it is in."""
     rng = np.random.default_rng(2)
     for k in (150, 600):
         x, w, b = (rng.normal(size=s).astype(dtype) for s in ((400, k), (k, 77), (77,)))
@@ -95,10 +95,10 @@ def test_a_row_does_not_depend_on_its_place(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_out_unaligned_and_strided_operands(dtype):
+def test_out_unaligned_and_strided_arrays_are_accepted(dtype):
     rng = np.random.default_rng(3)
     raw = rng.normal(size=5 * 33 + 1).astype(dtype)
-    x = raw[1:].reshape(5, 33)  # one element off the vector's alignment
+    x = raw[1:].reshape(5, 33)  # not aligned to a vector
     w = np.asfortranarray(rng.normal(size=(33, 20)).astype(dtype))
     b = rng.normal(size=40).astype(dtype)[::2]
     out = np.empty((5, 20), dtype)
@@ -114,8 +114,8 @@ def test_out_unaligned_and_strided_operands(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["exp", "log", "log1p", "tanh", "sigmoid", "erf", "erfc"])
-def test_accuracy_of_the_primitives(name, dtype):
-    """≤ 4 ulp in float32 and ≤ 1e-14 relative in float64 where the result is normal."""
+def test_primitives_are_accurate(name, dtype):
+    """Errors are ≤ 4 ulp in float32 and ≤ 1e-14 (relative) in float64 for normal results."""
     rng = np.random.default_rng(4)
     limit = np.log(np.finfo(dtype).max)
     if name == "log":
@@ -134,7 +134,7 @@ def test_accuracy_of_the_primitives(name, dtype):
         )
     x = x.astype(dtype)
     if name in ("erf", "erfc"):
-        # mpmath-free: math.erf and math.erfc are right to an ulp of float64
+        # math.erf and math.erfc serve as reference: they are exact to one float64 ulp.
         x = np.concatenate([x[::40], rng.uniform(-6, 30, 50_000)]).astype(dtype)
     exact = {
         "exp": np.exp,
@@ -157,7 +157,7 @@ def test_accuracy_of_the_primitives(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_limits_of_the_primitives(dtype):
+def test_primitives_handle_infinities_nan_and_zeros(dtype):
     x = np.array([-np.inf, np.inf, np.nan, 0.0, -0.0], dtype)
     assert_array_equal(evaluate("exp", x), np.array([0, np.inf, np.nan, 1, 1], dtype))
     assert_array_equal(evaluate("tanh", x), np.array([-1, 1, np.nan, 0, 0], dtype))
@@ -175,9 +175,9 @@ def test_limits_of_the_primitives(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activations(activation, dtype):
+def test_activations_agree_with_numpy(activation, dtype):
     rng = np.random.default_rng(5)
-    for m, n in itertools.product((1, 3, 17), LADDER[1:]):
+    for m, n in itertools.product((1, 3, 17), SIZES[1:]):
         x, dout = (rng.normal(size=(m, n)).astype(dtype) * 3 for _ in range(2))
         out = kernels.activation_forward(x, activation)
         assert_close(out, activate(x.astype("f8"), activation), dtype)
@@ -190,8 +190,8 @@ def test_activations(activation, dtype):
     assert_array_equal(cube, same)
 
 
-def test_accuracy_of_the_activations():
-    """≤ 8 ulp or 1e-7 absolute in float32 (whichever is larger), over the whole range."""
+def test_activations_are_accurate_over_their_range():
+    """Errors in float32 are at most 8 ulp or 1e-7, whichever is larger."""
     rng = np.random.default_rng(8)
     x = np.concatenate([rng.uniform(-100, 80, 20_000), rng.normal(size=20_000)]).astype("float32")
     for activation in sorted(set(ACTIVATIONS) - {"softmax"}):
@@ -202,7 +202,7 @@ def test_accuracy_of_the_activations():
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "silu", "mish"])
-def test_a_derivative_that_needs_the_input_says_so(activation):
+def test_a_derivative_that_needs_the_pre_activation_requires_it(activation):
     with pytest.raises(ValueError, match=f"x is needed for the derivative of '{activation}'"):
         kernels.activation_backward([[1.0]], [[1.0]], activation)
     with pytest.raises(ValueError, match="z is needed"):
@@ -210,13 +210,13 @@ def test_a_derivative_that_needs_the_input_says_so(activation):
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"linear"}))
-def test_activations_pass_nan_and_take_infinities(activation):
+def test_activations_propagate_nan_and_handle_infinities(activation):
     x = np.array([[np.nan, 1.0, -1.0], [np.inf, 1.0, -np.inf], [0.5, 1.0, -1.0]], "float32")
     with np.errstate(all="ignore"):
         expected = activate(x.astype("float64"), activation)
     actual = kernels.activation_forward(x, activation)
     assert_array_equal(np.isnan(actual[[0, 2]]), np.isnan(expected[[0, 2]]))
-    # ∞·0 and ∞/∞ of the formulas: limits are what the engine owes for the plain ones
+    # NumPy's formulas give NaN for ∞·0 and ∞/∞; other results must agree.
     limits = np.isfinite(expected[1]) | np.isinf(expected[1])
     if activation != "softmax":
         assert_allclose(actual[1][limits], expected[1][limits], rtol=1e-6)
@@ -241,9 +241,9 @@ LOSSES = [
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("loss", "name", "logits"), LOSSES)
-def test_losses(loss, name, logits, dtype):
+def test_losses_agree_with_numpy(loss, name, logits, dtype):
     rng = np.random.default_rng(6)
-    for m, n in itertools.product((1, 5, 18), LADDER[1:]):
+    for m, n in itertools.product((1, 5, 18), SIZES[1:]):
         probabilities = "crossentropy" in name and not logits
         pred = rng.uniform(0.05, 0.95, (m, n)) if probabilities else rng.normal(size=(m, n)) * 3
         if name == "poisson":
@@ -259,22 +259,22 @@ def test_losses(loss, name, logits, dtype):
             y = rng.normal(size=(m, n)).astype(dtype)
         for w in (None, rng.uniform(0, 2, m)):
             value, gradient = kernels.loss(y, pred, loss, sample_weight=w)
-            rows, slope = loss_rows(
+            rows, derivative = loss_rows(
                 signed(y) if name == "hinge" else y, pred.astype("f8"), name, logits
             )
             factor = np.ones(m) if w is None else w
             atol = 1e-6 if dtype == "float32" else 1e-13
             wanted = (rows * factor).sum() / m
             assert_allclose(value, wanted, rtol=20 * TOLERANCE[dtype], atol=atol)
-            assert_close(gradient, slope * factor[:, None] / m, dtype)
+            assert_close(gradient, derivative * factor[:, None] / m, dtype)
 
 
 def signed(y):
-    """What the hinge makes of targets: all ones could be classes 0 and 1."""
+    """Return targets as hinge reads them: without a −1 they are classes 0 and 1."""
     return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
 
 
-def test_levels_of_the_losses():
+def test_huber_and_quantile_use_their_parameters():
     y, pred = np.zeros((1, 2)), np.array([[3.0, -3.0]])
     value, gradient = kernels.loss(y, pred, losses.Huber(delta=2.0))
     assert_allclose((value, *gradient[0]), (4.0, 1.0, -1.0))
@@ -282,7 +282,7 @@ def test_levels_of_the_losses():
     assert_allclose((value, *gradient[0]), ((0.9 * 3 + 0.9 * 3) / 2, 0.45, -0.45))
 
 
-def test_label_smoothing_moves_the_targets():
+def test_label_smoothing_equals_smoothed_targets():
     pred, y = np.array([[0.2, 0.5, 0.3]]), np.array([[0.0, 1.0, 0.0]])
     smooth = kernels.loss(y, pred, losses.CategoricalCrossentropy(label_smoothing=0.3))
     plain = kernels.loss(0.7 * y + 0.1, pred, "categorical_crossentropy")
@@ -292,7 +292,7 @@ def test_label_smoothing_moves_the_targets():
     assert_allclose(smooth[0], kernels.loss(0.7 * y + 0.15, pred, "binary_crossentropy")[0])
 
 
-def test_logit_losses_keep_small_values_and_take_large_logits():
+def test_cross_entropies_are_accurate_for_large_logits():
     z = np.array([[30.0], [-40.0], [200.0], [-200.0]])
     value, gradient = kernels.loss([[1.0]], z[:1], losses.BinaryCrossentropy(from_logits=True))
     assert_allclose(value, np.exp(-30.0), rtol=1e-12)
@@ -315,9 +315,9 @@ def test_logit_losses_keep_small_values_and_take_large_logits():
         (optimizers.Adam(0.01, 0.5, 0.9, 1e-3), Adam(0.01, 0.5, 0.9, 1e-3)),
     ],
 )
-def test_optimizer_steps(optimizer, reference, dtype):
+def test_optimizer_steps_agree_with_numpy(optimizer, reference, dtype):
     rng = np.random.default_rng(7)
-    for n in LADDER:
+    for n in SIZES:
         w = rng.normal(size=n).astype(dtype)
         slots = np.zeros((optimizer.n_slots, n), dtype)
         wanted, twin = [w.astype("float64")], type(reference)(**optimizer_fields(reference))
@@ -333,8 +333,8 @@ def optimizer_fields(reference):
     return {k: v for k, v in vars(reference).items() if k not in state}
 
 
-def test_adam_with_huge_and_tiny_gradients():
-    """The reciprocal and root approximations of float32 keep to the formula over the range."""
+def test_adam_is_accurate_for_huge_and_tiny_gradients():
+    """The approximate reciprocal and square root of float32 are accurate over the whole range."""
     g = np.array([0.0, 1e-30, 1e-12, 1e-7, 1e-3, 1.0, 1e6, 1e15], "float32")
     w = np.zeros_like(g)
     kernels.optimizer_step(w, g, np.zeros((2, g.size), "float32"), 0, optimizers.Adam(1.0))
@@ -363,6 +363,6 @@ def test_adam_with_huge_and_tiny_gradients():
         (lambda: kernels.optimizer_step(np.ones(1), [1.0], np.zeros((2, 1)), -1), "iteration"),
     ],
 )
-def test_wrong_input_is_named(call, word):
+def test_errors_name_the_wrong_argument(call, word):
     with pytest.raises((ValueError, TypeError), match=word):
         call()

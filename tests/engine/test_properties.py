@@ -1,6 +1,6 @@
-"""Anything at all as an argument: an error that names it, or a right result; never a changed input.
+"""Any argument gives either a correct result or an error that names it, and is never modified.
 
-NNFAST_TEST_EXAMPLES is the number of examples of each property.
+NNFAST_TEST_EXAMPLES sets the number of examples per property.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def laid_out(array: Array, layout: str) -> Any:
-    """Return equal values in memory of another layout."""
+def with_layout(array: Array, layout: str) -> Any:
+    """Return the same values in another memory layout."""
     if layout == "F":
         return np.asfortranarray(array)
     if layout == "stepped":
@@ -76,7 +76,7 @@ def laid_out(array: Array, layout: str) -> Any:
     if layout == "memmap":
         if not array.size:
             return array
-        file = tempfile.TemporaryFile()  # noqa: SIM115  (the map keeps it)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (the memmap keeps it open)
         moved = np.memmap(file, array.dtype, "w+", shape=array.shape)
         moved[...] = array
         return moved
@@ -89,12 +89,12 @@ def laid_out(array: Array, layout: str) -> Any:
 
 @st.composite
 def arrays(draw: Any, *shape: int) -> Any:
-    """Return an array of any dtype and layout; its values are the same in all of them."""
+    """Return an array of any dtype and layout, with values that every dtype can represent."""
     dtype = np.dtype(draw(st.sampled_from(FLOATS + INTEGERS)))
     low, high = {"u": (0, 200), "b": (0, 1)}.get(dtype.kind, (-100, 100))
     numbers = draw(hnp.arrays(np.int16, shape, elements=st.integers(low, high)))
     values = numbers / 8 if dtype.kind == "f" else numbers
-    return laid_out(values.astype(dtype), draw(st.sampled_from(LAYOUTS)))
+    return with_layout(values.astype(dtype), draw(st.sampled_from(LAYOUTS)))
 
 
 def plain(value: Any) -> Array:
@@ -133,7 +133,9 @@ ROWS = st.integers(1, 40)
 
 @property_of
 @given(st.data(), ROWS, st.sampled_from(["float32", "float64"]))
-def test_layout_and_dtype_change_nothing(data: Any, rows: int, dtype: str) -> None:
+def test_results_do_not_depend_on_layout_and_dtype_of_inputs(
+    data: Any, rows: int, dtype: str
+) -> None:
     x, y = data.draw(arrays(rows, 3)), data.draw(arrays(rows, 2))
     weight = np.abs(plain(data.draw(arrays(rows))))
     before = fingerprint(x), fingerprint(y)
@@ -169,7 +171,9 @@ ANY_SHAPE = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 @property_of
 @given(ANY_SHAPE, ANY_SHAPE)
-def test_shapes_fit_or_are_named(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_named_and_change_no_weights(
+    x_shape: tuple[int, ...], y_shape: tuple[int, ...]
+) -> None:
     x, y = np.ones(x_shape), np.ones(y_shape)
     x_fits = x.ndim == 2 and x_shape[1] == 3
     y_fits = y.ndim == 2 and y_shape[1] == 2 and y_shape[0] == (x_shape or [None])[0]
@@ -196,7 +200,7 @@ PAIR = st.tuples(SMALL, SMALL)
 PADDING = st.sampled_from(["valid", "same"])
 CONVOLUTION = {"strides": st.sampled_from([1, 2]), "padding": PADDING}
 SIDES = st.tuples(st.integers(0, 2), st.integers(0, 2))
-OF_IMAGES: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = [
+IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = [
     (
         layers.Conv2D,
         {
@@ -237,13 +241,15 @@ OF_IMAGES: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = 
 
 
 @property_of
-@given(st.data(), st.sampled_from(OF_IMAGES), hnp.array_shapes(min_dims=1, max_dims=4, max_side=6))
-def test_layers_of_images_fit_or_are_named(
+@given(
+    st.data(), st.sampled_from(IMAGE_LAYERS), hnp.array_shapes(min_dims=1, max_dims=4, max_side=6)
+)
+def test_image_layers_accept_or_name_every_shape(
     data: st.DataObject, entry: tuple[Any, dict[str, Any]], shape: tuple[int, ...]
 ) -> None:
     cls, options = entry
     layer = cls(**{key: data.draw(values, key) for key, values in options.items()}, name="mine")
-    if data.draw(st.integers(0, 9), "none of its pixels") == 0:
+    if data.draw(st.integers(0, 9), "no pixels") == 0:
         shape = (0, *shape[1:])
     message = ""
     try:
@@ -274,7 +280,9 @@ def test_layers_of_images_fit_or_are_named(
 
 @property_of
 @given(st.integers(0, 5), st.integers(0, 3), st.integers(1, 3), st.integers(1, 9))
-def test_few_features_rows_and_classes(rows: int, features: int, classes: int, size: int) -> None:
+def test_few_features_rows_and_classes_work(
+    rows: int, features: int, classes: int, size: int
+) -> None:
     one = nnfast.Sequential([layers.Dense(classes, activation="softmax", input_dim=features)])
     one.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = np.ones((rows, features)), np.arange(rows) % classes
@@ -296,7 +304,7 @@ def test_few_features_rows_and_classes(rows: int, features: int, classes: int, s
         st.integers(1, 6),
     )
 )
-def test_labels_are_in_range_or_named(y: Array) -> None:
+def test_labels_out_of_range_are_named(y: Array) -> None:
     one, x = fresh(classes=True), np.ones((len(y), 3))
     right = bool(np.isin(y.astype(object), (0, 1, 2)).all())
     for method in (one.evaluate, one.fit):
@@ -316,12 +324,12 @@ def test_labels_are_in_range_or_named(y: Array) -> None:
     ),
     st.sampled_from(["float32", "float64"]),
 )
-def test_any_number_in_x(x: Array, dtype: str) -> None:
+def test_nonfinite_inputs_affect_no_other_rows_and_no_weights(x: Array, dtype: str) -> None:
     one = fresh(dtype=dtype)
     out = one.predict(x)
     bad = ~np.isfinite(x).all(axis=1)
     clean = np.where(bad[:, None], 0, x)
-    np.testing.assert_array_equal(out[~bad], one.predict(clean)[~bad])  # rows are by themselves
+    np.testing.assert_array_equal(out[~bad], one.predict(clean)[~bad])  # rows are independent
     one.fit(x, np.ones((6, 2)), batch_size=2, verbose=0)
     assert all(np.isfinite(w).all() for w in one.get_weights())
 
@@ -361,12 +369,12 @@ CLASSES = [
     for module, base in FAMILIES.items()
     for name, cls in vars(module).items()
     if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and name[0] != "_"
-    if name not in ("MeanUp", "MeanDown", "InputLayer")  # bases, and what Input stands for
+    if name not in ("MeanUp", "MeanDown", "InputLayer")  # base classes, and the class behind Input
     for parameter in inspect.signature(cls).parameters.values()
     if parameter.kind is not parameter.VAR_KEYWORD
 ]
 
-# What an error may name instead: the other of two that do not fit, or what it could have been.
+# Argument: what the error may name instead (a conflicting argument, an alternative).
 RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
 
 REQUIRED: dict[str, Any] = {
@@ -401,22 +409,22 @@ REQUIRED: dict[str, Any] = {
 }
 
 
-def fitting(layer: layers.Layer) -> tuple[int, ...]:
-    """Return the first shape of a sample that a layer takes: a row, a sequence or an image."""
+def accepted_shape(layer: layers.Layer) -> tuple[int, ...]:
+    """Return a sample shape that the layer accepts: a vector, a sequence or an image."""
     for shape in [(3,), (6, 2), (4, 5, 2)]:
         with suppress(ValueError):
             layer.infer_shape(shape)
             return shape
-    raise ValueError("none fits")
+    raise ValueError("no shape fits")
 
 
 def use(thing: Any) -> None:
-    """Train with what was made, where that is possible."""
+    """Train a model that uses the object, if there is a way to use it."""
     x, y = np.ones((4, 3)), np.ones((4, 3))
     stack: list[Any] = [layers.Input((3,)), layers.Dense(3)]
     optimizer, loss, more = "sgd", "mse", {}
     if isinstance(thing, layers.Layer):
-        shape = fitting(thing)
+        shape = accepted_shape(thing)
         stack += [layers.Dense(int(np.prod(shape))), layers.Reshape(shape), thing]
     elif isinstance(thing, optimizers.Optimizer):
         optimizer = thing
@@ -442,7 +450,7 @@ def use(thing: Any) -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Sizes may be huge: there is memory for a model of some, not to be waited for."""
+    """Limit memory, so that models of huge sizes fail at once."""
     resource = pytest.importorskip("resource")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -454,8 +462,10 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("cls", "name"), CLASSES, ids=lambda entry: getattr(entry, "__name__", entry)
 )
-def test_constructors(little_memory: None, cls: Any, name: str) -> None:
-    """Not by chance, as it takes so little: every odd value for every argument."""
+def test_constructors_accept_or_name_every_argument(
+    little_memory: None, cls: Any, name: str
+) -> None:
+    """Try every odd value for every argument, which is fast enough without sampling."""
     parameters = inspect.signature(cls).parameters.values()
     arguments = {
         p.name: REQUIRED[p.name] for p in parameters if p.name in REQUIRED and p.default is p.empty
@@ -465,7 +475,7 @@ def test_constructors(little_memory: None, cls: Any, name: str) -> None:
         try:
             thing = cls(**{**arguments, name: odd})
         except (TypeError, ValueError) as error:
-            # It names the argument, or what it is: "initializer" for "kernel_initializer".
+            # The error names the argument or its kind: "initializer" for "kernel_initializer".
             if not names & words(str(error)):
                 raise
         else:
@@ -482,10 +492,10 @@ def test_constructors(little_memory: None, cls: Any, name: str) -> None:
         if name != "self"
     ],
 )
-def test_arguments_of_methods(
+def test_methods_accept_or_name_every_argument(
     little_memory: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, name: str
 ) -> None:
-    """Every odd value for every argument; a model that refuses one is as before."""
+    """Try every odd value for every argument; a refused call changes no weights."""
     monkeypatch.chdir(tmp_path)
     arguments: dict[str, Any] = {"x": np.ones((8, 3)), "y": np.ones((8, 2)), "verbose": 0}
     taken = inspect.signature(getattr(nnfast.Sequential, method)).parameters
@@ -496,7 +506,7 @@ def test_arguments_of_methods(
     names |= {"metric"} if "metrics" in name else set()
     for odd in ODD:
         if name == "epochs" and isinstance(odd, (int, np.integer)) and odd > 2:
-            continue  # would have to be waited for
+            continue  # would take too long
         one = fresh()
         before = one.get_weights()
         try:

@@ -1,4 +1,4 @@
-"""Dense products skip factors that are zero: the same bits, and a proof that they are skipped."""
+"""Matrix products of dense layers skip zeros, and skipping them changes no bits."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import nnfast
 from nnfast import kernels, layers
 
 DTYPES = ("float32", "float64")
-# On either side of every border: of a word, of a tile's width, of what is packed, of its rows.
+# The sizes lie on both sides of every boundary: bitmask, register tile, packed block, its rows.
 SHAPES = [
     *[(64, 64, 64), (70, 150, 130), (257, 65, 200), (1030, 100, 90), (100, 40, 515)],
-    *[(64, 96, 80), (64, 96, 176), (64, 96, 208)],  # W is read in place, to its last element
+    *[(64, 96, 80), (64, 96, 176), (64, 96, 208)],  # W is read in place up to its last element
 ]
 
 
 def sparse(
-    rng: np.random.Generator, shape: tuple[int, int], share: float, dtype: str
+    rng: np.random.Generator, shape: tuple[int, int], density: float, dtype: str
 ) -> NDArray[np.floating]:
-    """Return numbers of which such a share is not zero."""
+    """Return random numbers of which a fraction `density` is nonzero."""
     x = rng.normal(size=shape)
-    x[rng.random(shape) >= share] = 0
+    x[rng.random(shape) >= density] = 0
     return x.astype(dtype)
 
 
@@ -36,13 +36,13 @@ def backward(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.45])
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
-def test_skipping_changes_no_bit(m: int, k: int, n: int, share: float, dtype: str) -> None:
-    """Whether zeros are looked for depends on all rows: more of them without zeros end it."""
+def test_skipping_zeros_changes_no_bits(m: int, k: int, n: int, density: float, dtype: str) -> None:
+    """The density of all rows decides whether zeros are skipped, so dense rows switch it off."""
     rng = np.random.default_rng(0)
     w, b = rng.normal(size=(k, n)).astype(dtype), rng.normal(size=n).astype(dtype)
-    x, dz = sparse(rng, (m, k), share, dtype), sparse(rng, (m, n), share, dtype)
+    x, dz = sparse(rng, (m, k), density, dtype), sparse(rng, (m, n), density, dtype)
     full_x, full_dz = (rng.normal(size=(9 * m, size)).astype(dtype) for size in (k, n))
     many_x, many_dz = np.concatenate([x, full_x]), np.concatenate([dz, full_dz])
     for activation in ("linear", "relu"):
@@ -56,29 +56,29 @@ def test_skipping_changes_no_bit(m: int, k: int, n: int, share: float, dtype: st
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.45])
-def test_the_weights_gradient_has_the_same_bits(share: float, dtype: str) -> None:
-    """Its rows of W go through in blocks of 96: others in a block decide about the first 20."""
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
+def test_skipping_zeros_changes_no_bits_of_weight_gradients(density: float, dtype: str) -> None:
+    """Zeros are skipped per block of 96 rows of W, so dense rows in a block switch it off."""
     rng = np.random.default_rng(1)
     m, n = 300, 110
     full, dz = (rng.normal(size=(m, size)).astype(dtype) for size in (96, n))
-    x, w = sparse(rng, (m, 20), share, dtype), np.zeros((96, n), dtype)
-    beside = np.concatenate([x, full[:, :76]], axis=1)
-    assert_array_equal(backward(dz, x, w[:20])[1], backward(dz, beside, w)[1][:20])
+    x, w = sparse(rng, (m, 20), density, dtype), np.zeros((96, n), dtype)
+    wider = np.concatenate([x, full[:, :76]], axis=1)
+    assert_array_equal(backward(dz, x, w[:20])[1], backward(dz, wider, w)[1][:20])
     # The zeros of dz are skipped where x has none.
-    dz = sparse(rng, (m, 20), share, dtype)
-    beside = np.concatenate([dz, full], axis=1)
+    dz = sparse(rng, (m, 20), density, dtype)
+    wider = np.concatenate([dz, full], axis=1)
     narrow, wide = np.zeros((96, 20), dtype), np.zeros((96, 116), dtype)
-    assert_array_equal(backward(dz, full, narrow)[1], backward(beside, full, wide)[1][:, :20])
+    assert_array_equal(backward(dz, full, narrow)[1], backward(wider, full, wide)[1][:, :20])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("share", [0.3, 0.95])
-def test_zeros_are_skipped(share: float, dtype: str) -> None:
-    """What is multiplied with zeros alone is not looked at, so an infinity there does no harm."""
+@pytest.mark.parametrize("density", [0.3, 0.95])
+def test_zeros_are_skipped(density: float, dtype: str) -> None:
+    """Values that meet only zeros are not read, so an infinity among them has no effect."""
     rng = np.random.default_rng(2)
-    skipped = share < 0.5
-    x, dz = sparse(rng, (80, 70), share, dtype), sparse(rng, (80, 90), share, dtype)
+    skipped = density < 0.5
+    x, dz = sparse(rng, (80, 70), density, dtype), sparse(rng, (80, 90), density, dtype)
     w = rng.normal(size=(70, 90)).astype(dtype)
     x[:, 5] = dz[:, 7] = 0
     row, column = w.copy(), w.copy()
@@ -94,7 +94,7 @@ def test_zeros_are_skipped(share: float, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_not_a_number_is_no_zero(dtype: str) -> None:
+def test_nan_and_infinity_are_not_skipped(dtype: str) -> None:
     rng = np.random.default_rng(3)
     x, w = sparse(rng, (64, 80), 0.3, dtype), rng.normal(size=(80, 70)).astype(dtype)
     x[3, 6], x[4, 7] = np.nan, np.inf
@@ -107,8 +107,8 @@ def test_not_a_number_is_no_zero(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 3, 10, 20])
 @pytest.mark.parametrize("k", [16, 40, 100, 130])
-def test_few_outputs(k: int, n: int, dtype: str) -> None:
-    """Their dW is made as its transpose."""
+def test_gradients_of_layers_with_few_outputs_agree_with_numpy(k: int, n: int, dtype: str) -> None:
+    """For few outputs, dW is computed as its transpose."""
     rng = np.random.default_rng(4)
     for m in (32, 65, 300):
         x, dz = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(m, n)).astype(dtype)
@@ -120,8 +120,8 @@ def test_few_outputs(k: int, n: int, dtype: str) -> None:
 
 @pytest.mark.parametrize("rows", [100, 3001])
 @pytest.mark.parametrize("sizes", [(20, 70, 80, 10), (70, 33, 1), (33, 90, 90, 3)])
-def test_gradients_of_relu_networks(sizes: tuple[int, ...], rows: int) -> None:
-    """Of few rows and of many, whose gradients are added up block by block."""
+def test_gradients_of_relu_networks_agree_with_numpy(sizes: tuple[int, ...], rows: int) -> None:
+    """The gradients of many rows are added up block by block."""
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(rows, sizes[0])), rng.normal(size=(rows, sizes[-1]))
     hidden = [layers.Dense(size, activation="relu") for size in sizes[1:-1]]
@@ -129,7 +129,7 @@ def test_gradients_of_relu_networks(sizes: tuple[int, ...], rows: int) -> None:
         [layers.Input((sizes[0],)), *hidden, layers.Dense(sizes[-1])], dtype="float64"
     )
     model.compile("sgd", "mse")
-    loss, found = model.loss_and_grad(x, y)
+    loss, gradients = model.loss_and_grad(x, y)
     weights = model.get_weights()
     a = [x]
     for w, b in zip(weights[:-2:2], weights[1:-2:2], strict=True):
@@ -138,6 +138,6 @@ def test_gradients_of_relu_networks(sizes: tuple[int, ...], rows: int) -> None:
     assert loss == pytest.approx(np.mean((out - y) ** 2), rel=1e-12)
     dz = 2 * (out - y) / y.size
     for i in range(len(a) - 1, -1, -1):
-        assert_allclose(found[2 * i], a[i].T @ dz, rtol=1e-9, atol=1e-12)
-        assert_allclose(found[2 * i + 1], dz.sum(0), rtol=1e-9, atol=1e-12)
+        assert_allclose(gradients[2 * i], a[i].T @ dz, rtol=1e-9, atol=1e-12)
+        assert_allclose(gradients[2 * i + 1], dz.sum(0), rtol=1e-9, atol=1e-12)
         dz = (dz @ weights[2 * i].T) * (a[i] > 0)

@@ -1,7 +1,7 @@
-"""Long sums in float32, against NumPy in float64 or by hand.
+"""Long sums in float32 are as accurate as NumPy's in float64.
 
-A chain of float32 additions of one number is wrong by the same amount again and again: of 0.1 by a
-part in 10,000 after some 10,000 terms. Elsewhere in the tests rows are too few, too narrow to tell.
+Adding one number again and again in float32 repeats the same rounding error: a sum of 0.1 is off by
+1e-4 after some 10,000 terms. The other tests have too few and too narrow rows to notice that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def stack(shape: tuple[int, ...], *made: layers.Layer) -> nnfast.Sequential:
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
@@ -42,7 +42,7 @@ def free_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("channels", [1, 19, 32])
-def test_means_of_large_images(channels: int) -> None:
+def test_global_means_of_large_images_are_accurate(channels: int) -> None:
     model = stack((512, 512, channels), layers.GlobalAveragePooling2D())
     assert_allclose(model.predict(np.full((1, 512, 512, channels), TENTH)), TENTH, rtol=3e-7)
     x = np.random.default_rng(0).random((2, 512, 512, channels), np.float32)
@@ -51,8 +51,8 @@ def test_means_of_large_images(channels: int) -> None:
 
 @pytest.mark.parametrize("size", [(300, 1), (1, 300), (70, 3), (3, 70), (12, 11), (20, 31)])
 @pytest.mark.parametrize("channels", [1, 5, 17])
-def test_means_of_large_windows(size: tuple[int, int], channels: int) -> None:
-    """Of any shape; of the last ones a row or a column is not in the image."""
+def test_means_of_large_windows_are_accurate(size: tuple[int, int], channels: int) -> None:
+    """The last windows extend one row or one column beyond the image."""
     high, wide = size
     x = np.random.default_rng(0).random((2, 3 * high, 2 * wide, channels), np.float32)
     inside = x[:, : 3 * high - (high > 1), : 2 * wide - (wide > 1)]
@@ -69,7 +69,7 @@ def test_means_of_large_windows(size: tuple[int, int], channels: int) -> None:
 
 
 def trained_batch_norm(x: Array) -> Any:
-    """Return a batch normalization whose averages are those of the batch."""
+    """Return a batch normalization whose moving statistics are those of the batch."""
     layer = layers.BatchNormalization(momentum=0.0)
     model = stack(x.shape[1:], layer)
     model.compile(optimizers.SGD(0.0), "mse")
@@ -79,8 +79,10 @@ def trained_batch_norm(x: Array) -> Any:
 
 @pytest.mark.parametrize("shape", [(20_000, 19), (8, 50, 50, 3), (700, 3, 17)])
 @pytest.mark.parametrize("offset", [0.0, 1e6, -3e4])
-def test_batch_normalization_far_from_zero(shape: tuple[int, ...], offset: float) -> None:
-    """The mean is right but for its rounding, which does not go into the variance."""
+def test_batch_normalization_is_accurate_far_from_zero(
+    shape: tuple[int, ...], offset: float
+) -> None:
+    """The mean is exact up to rounding, and its rounding does not affect the variance."""
     rng = np.random.default_rng(0)
     over = tuple(range(len(shape) - 1))
     x = (offset + rng.normal(size=shape)).astype(np.float32)
@@ -94,8 +96,8 @@ def test_batch_normalization_far_from_zero(shape: tuple[int, ...], offset: float
     assert not layer.moving_variance.any()
 
 
-def steps_of(model: nnfast.Sequential, x: Array, dout: Array) -> list[Array]:
-    """Return the gradients of the weights, those of trainable ones being 0 or 1 before."""
+def weight_gradients(model: nnfast.Sequential, x: Array, dout: Array) -> list[Array]:
+    """Return the gradients of trainable weights that are 0 or 1, so that their step is exact."""
     before = [w.copy() for w in model.trainable_weights]
     model.compile(optimizers.SGD(1.0))
     model.train_on_gradient(x, dout)
@@ -105,7 +107,7 @@ def steps_of(model: nnfast.Sequential, x: Array, dout: Array) -> list[Array]:
 ROWS, IMAGES = (20_000, 3), (16, 90, 90, 3)
 ZEROS: dict[str, Any] = {"kernel_initializer": "zeros"}
 GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
-    # name: (the input's shape, the layer, which of its gradients are sums of the outputs')
+    # name: (input shape, layer, indices of the gradients that sum up output gradients)
     "dense": (ROWS, lambda: layers.Dense(35, **ZEROS), [1]),
     "convolution": (IMAGES, lambda: layers.Conv2D(19, 1, **ZEROS), [1]),
     "depthwise": (IMAGES, lambda: layers.DepthwiseConv2D(1, depthwise_initializer="zeros"), [0, 1]),
@@ -117,12 +119,12 @@ GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients_over_rows_and_pixels(name: str) -> None:
+def test_gradients_summed_over_rows_and_pixels_are_accurate(name: str) -> None:
     shape, make, sums = GRADIENTS[name]
     model = stack(shape[1:], make(), layers.Flatten())
     x = np.ones(shape, np.float32)
     dout = np.full((shape[0], model.output_shape[-1]), TENTH)
-    gradients = steps_of(model, x, dout)
+    gradients = weight_gradients(model, x, dout)
     channels = gradients[sums[0]].size
     for which in sums:
         expected = float(TENTH) * dout.size / channels
@@ -130,8 +132,8 @@ def test_gradients_over_rows_and_pixels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["batch", "batch of images", "layer", "layer of images"])
-def test_gradients_of_a_scale(name: str) -> None:
-    """With two kinds of numbers ±1, normalized to 0.9995, and a gradient of the same sign."""
+def test_gradients_of_gamma_are_accurate(name: str) -> None:
+    """The inputs are ±1, normalized to ±0.9995, and the output gradients have the same sign."""
     shape, make, _ = GRADIENTS[name]
     signs = np.where(
         np.arange(np.prod(shape)).reshape(shape) % 2 == 0, np.float32(1), -np.float32(1)
@@ -140,20 +142,19 @@ def test_gradients_of_a_scale(name: str) -> None:
         shape = (*shape[:-1], 4)
         signs = np.broadcast_to(np.float32([1, -1, 1, -1]), shape)
     model = stack(shape[1:], make(), layers.Flatten())
-    gradient = steps_of(model, np.ascontiguousarray(signs), (signs * TENTH).reshape(shape[0], -1))[
-        0
-    ]
+    dout = (signs * TENTH).reshape(shape[0], -1)
+    gradient = weight_gradients(model, np.ascontiguousarray(signs), dout)[0]
     expected = float(TENTH) * signs.size / shape[-1] / np.sqrt(1.001)
     assert_allclose(gradient, expected, rtol=5e-6)
 
 
 @pytest.mark.usefixtures("free_threads")
 @pytest.mark.parametrize("batch", [520, 1500])
-def test_rows_may_be_gone_through_in_any_blocks(batch: int) -> None:
-    """A thread alone has the whole batch, several go through parts of it in blocks."""
+def test_layer_normalization_gradients_do_not_depend_on_blocks_of_rows(batch: int) -> None:
+    """One thread processes the whole batch, several threads process parts of it in blocks."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(3000, 6)), rng.normal(size=(3000, 5))
-    found = []
+    results = []
     for threads in THREADS:
         _engine.force_threads(threads)
         nnfast.set_seed(0)
@@ -166,13 +167,13 @@ def test_rows_may_be_gone_through_in_any_blocks(batch: int) -> None:
         )
         model.compile("adam", "mse")
         model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
-        found.append(model.get_weights())
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
+        results.append(model.get_weights())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
             assert_array_equal(a, b)
 
 
-# Numbers of a row
+# Sums within a row
 
 
 @pytest.mark.parametrize(
@@ -184,15 +185,15 @@ def test_rows_may_be_gone_through_in_any_blocks(batch: int) -> None:
         ("binary_crossentropy", -np.log1p(-float(TENTH))),
     ],
 )
-def test_losses_of_wide_rows(loss: str, expected: float) -> None:
+def test_losses_of_wide_rows_are_accurate(loss: str, expected: float) -> None:
     model = stack((WIDE,), layers.Activation("linear"))
     model.compile("sgd", loss)
     x = np.full((2, WIDE), TENTH)
     assert model.evaluate(x, np.zeros_like(x), verbose=0) == near(expected)
 
 
-def test_many_classes() -> None:
-    """Logits are 0 once, else −0.1: every probability is known."""
+def test_softmax_and_cross_entropy_of_many_classes_are_accurate() -> None:
+    """One logit is 0 and all others are −0.1, so every probability is known."""
     z = np.full((2, WIDE), -TENTH)
     z[:, 7] = 0.0
     mass = 1.0 + (WIDE - 1) * np.exp(-float(TENTH))
@@ -205,12 +206,12 @@ def test_many_classes() -> None:
     linear = stack((WIDE,), layers.Activation("linear"))
     linear.compile("sgd", nnfast.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert linear.evaluate(z, labels, verbose=0) == near(expected)
-    # Of probabilities that do not add up to 1: they are divided by their sum.
+    # Probabilities that do not add up to 1 are divided by their sum.
     linear.compile("sgd", "sparse_categorical_crossentropy")
-    share = 1.0 / (1.0 + (WIDE - 1) * float(TENTH))
+    probability = 1.0 / (1.0 + (WIDE - 1) * float(TENTH))
     x = np.full((1, WIDE), TENTH)
     x[0, 7] = 1.0
-    assert linear.evaluate(x, labels[:1], verbose=0) == near(-np.log(share))
+    assert linear.evaluate(x, labels[:1], verbose=0) == near(-np.log(probability))
     # dz = y ⊙ (dy − Σ dy ⊙ y)
     softmax.compile("sgd", "mse")
     y = np.exp(z[1].astype(np.float64)) / mass
@@ -220,18 +221,18 @@ def test_many_classes() -> None:
     assert_allclose(dz, y * (dy - dy @ y), rtol=0, atol=3e-6 * dy.max() * y.max())
 
 
-def test_layer_normalization_of_wide_rows() -> None:
+def test_layer_normalization_of_wide_rows_is_accurate() -> None:
     model = stack((WIDE,), layers.LayerNormalization())
     x = 1000 + np.random.default_rng(0).random((2, WIDE), np.float32)
     exact = x.astype(np.float64)
     mean, variance = exact.mean(axis=1, keepdims=True), exact.var(axis=1, keepdims=True)
-    tolerance = 6e-5 / np.sqrt(variance.min())  # half of what float32 numbers near 1000 are apart
+    tolerance = 6e-5 / np.sqrt(variance.min())  # half the spacing of float32 near 1000
     assert_allclose(
         model.predict(x), (exact - mean) / np.sqrt(variance + 1e-3), rtol=0, atol=tolerance
     )
 
 
-def test_penalties_of_outputs() -> None:
+def test_activity_penalties_of_wide_rows_are_accurate() -> None:
     for regularizer, expected in (
         (regularizers.L1(1.0), WIDE * float(TENTH)),
         (regularizers.L2(1.0), WIDE * float(TENTH) ** 2),
@@ -251,7 +252,7 @@ def one_dense(**keywords: Any) -> nnfast.Sequential:
     return model
 
 
-def test_penalties_of_weights() -> None:
+def test_penalties_of_many_weights_are_accurate() -> None:
     for regularizer, expected in (
         (regularizers.L1(1.0), WIDE * float(TENTH)),
         (regularizers.L2(1.0), WIDE * float(TENTH) ** 2),
@@ -263,8 +264,8 @@ def test_penalties_of_weights() -> None:
 
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_norms_of_gradients(clip: str) -> None:
-    """A clipped gradient has the norm that was asked for."""
+def test_clipping_gives_long_gradients_the_exact_norm(clip: str) -> None:
+    """SGD(1.0) steps by the clipped gradient, so the weights have its norm."""
     model = one_dense()
     model.set_weights([np.zeros((WIDE, 1))])
     model.compile(optimizers.SGD(1.0, **{clip: 1.0}))  # type: ignore[arg-type]
@@ -272,8 +273,8 @@ def test_norms_of_gradients(clip: str) -> None:
     assert np.linalg.norm(model.get_weights()[0].astype(np.float64)) == near(1.0)
 
 
-def test_norm_of_a_gradient_by_itself() -> None:
-    """Here, too, it is not NumPy's of float32 numbers."""
+def test_optimizer_step_clips_long_gradients_to_the_exact_norm() -> None:
+    """NumPy's norm of float32 arrays would not be accurate enough."""
     g, w = np.full(10 * WIDE, TENTH), np.zeros(10 * WIDE, np.float32)
     slots = np.zeros((0, len(w)), np.float32)
     kernels.optimizer_step(w, g, slots, 0, optimizers.SGD(1.0, clipnorm=1.0))
@@ -281,7 +282,7 @@ def test_norm_of_a_gradient_by_itself() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, (0, 1), 1])
-def test_norms_of_weights(axis: Any) -> None:
+def test_unit_norm_of_many_weights_is_accurate(axis: Any) -> None:
     rows = axis == 1
     shape = (1, WIDE) if rows else (WIDE, 1)
     constraint = constraints.UnitNorm(axis=axis)

@@ -1,4 +1,4 @@
-"""How many threads a model may use: settings, quotas of control groups; it matters to no result."""
+"""Settings, cgroup quotas and measured speed limit the threads of a model, not its results."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
 
 @pytest.fixture
 def machine() -> Iterator[None]:
-    """Let a test say what the machine allows, and undo it."""
+    """Reset the numbers of threads of the machine and of the user after the test."""
     yield
     core.set_machine_threads(cgroup.cpu_limit() or 0)
     nnfast.set_num_threads(None)
 
 
 def team(model: nnfast.Sequential) -> int:
-    """Return the threads that a big enough fit may use."""
+    """Return the number of threads that a large fit may use."""
     model.compile("sgd", "mse")
     model.fit(X, X, batch_size=len(X), verbose=0)
     assert model._network is not None
@@ -39,13 +39,13 @@ def wide() -> nnfast.Sequential:
     return nnfast.Sequential([layers.Dense(256, input_dim=64), layers.Dense(64)])
 
 
-def test_a_model_may_have_fewer_threads() -> None:
+def test_n_threads_limits_the_threads_of_a_model() -> None:
     model = wide()
     assert model.n_threads is None
     assert team(model) == nnfast.get_num_threads()
     model.n_threads = 1
     assert team(model) == 1
-    model.add(layers.Dense(64))  # a new engine keeps to it
+    model.add(layers.Dense(64))  # a new engine keeps the setting
     assert team(model) == 1
     model.n_threads = None
     assert team(model) == nnfast.get_num_threads()
@@ -54,7 +54,7 @@ def test_a_model_may_have_fewer_threads() -> None:
             model.n_threads = wrong  # type: ignore[assignment]
 
 
-def test_the_machine_limits_only_where_nobody_chose(machine: None) -> None:
+def test_the_quota_of_the_machine_is_only_the_default(machine: None) -> None:
     most = core.get_threads()
     core.set_machine_threads(1)
     assert nnfast.get_num_threads() == team(wide()) == 1
@@ -63,7 +63,7 @@ def test_the_machine_limits_only_where_nobody_chose(machine: None) -> None:
 
 
 def groups(root: Path, lines: str, files: dict[str, str]) -> Path:
-    """Write what a kernel would show below `root`."""
+    """Write cgroup files below `root` as a Linux kernel shows them; return `root`."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(lines)
     for name, text in files.items():
@@ -92,12 +92,14 @@ def groups(root: Path, lines: str, files: dict[str, str]) -> Path:
         ("garbage\n", {}, None),
     ],
 )
-def test_quotas(tmp_path: Path, lines: str, files: dict[str, str], expected: int | None) -> None:
+def test_quotas_of_control_groups_limit_threads(
+    tmp_path: Path, lines: str, files: dict[str, str], expected: int | None
+) -> None:
     assert cgroup.cpu_limit(str(groups(tmp_path, lines, files))) == expected
 
 
 def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int]:
-    """Return the threads of passes that take so many seconds with one thread, and with two."""
+    """Return the threads chosen for passes of `alone` seconds on one thread, `together` on two."""
     trial, now, chosen = core.PassTrial(), 100.0, []
     for seconds in together:
         threads = trial.choose(2, now)
@@ -108,15 +110,15 @@ def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int
     return chosen
 
 
-def test_a_team_that_pays_is_used() -> None:
-    """One thread is tried now and then: within 2 % of the time."""
+def test_a_team_that_is_faster_is_used() -> None:
+    """Occasional trials of one thread cost less than 2 % of the time."""
     chosen = simulate(0.01, [0.006] * 3000)
     assert chosen[:2] == [2, 1]
     assert sum(n == 1 for n in chosen) * 0.004 < 0.02 * 3000 * 0.006
 
 
-def test_a_team_that_does_not_pay_is_tried_again() -> None:
-    """Another program uses the machine for a while, and then no longer."""
+def test_a_team_that_was_slower_is_tried_again() -> None:
+    """Another program occupies the machine for a while."""
     chosen = simulate(0.01, [0.006] * 100 + [0.02] * 1000 + [0.006] * 1000)
     assert chosen[100:102] == [2, 1]
     busy, free = chosen[102:1100], chosen[1100:]
@@ -124,12 +126,12 @@ def test_a_team_that_does_not_pay_is_tried_again() -> None:
     assert sum(n == 1 for n in free[100:]) < 30
 
 
-def test_one_pass_that_is_held_up_costs_little() -> None:
+def test_one_slow_pass_does_not_disable_the_team() -> None:
     chosen = simulate(0.01, [0.006] * 500 + [0.1] + [0.006] * 500)
     assert sum(n == 1 for n in chosen[501:]) < 60
 
 
-def test_settings_of_threads_come_before_trials() -> None:
+def test_thread_settings_take_precedence_over_measurements() -> None:
     trial = core.PassTrial()
     assert trial.choose(1, 0.0) == 1
     trial.note(2, 9.0, 1e6, 1.0)
@@ -142,12 +144,13 @@ def test_settings_of_threads_come_before_trials() -> None:
         core.force_threads(0)
 
 
-# Zeros that are not spread evenly over the rows: skipping them must change no bit, because threads
-# that share a batch, as for a batch normalization or the caller's loss, decide by their own rows.
+# Zeros are not spread evenly over the rows here. Threads that share a batch (for a batch
+# normalization or a user-defined loss) decide by their own rows whether to skip zeros, which must
+# change no bits.
 
 
 def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
-    """Return a stack in which a gradient goes through layers that skip zeros."""
+    """Return random layers, several of which skip zeros in the backward pass."""
     made: list[layers.Layer] = [layers.BatchNormalization()] if rng.random() < 0.5 else []
     if rng.random() < 0.7:
         made.insert(0, layers.Input((int(rng.integers(4, 9)), 7, int(rng.choice([3, 16, 33])))))
@@ -155,12 +158,12 @@ def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
             kernel = (int(rng.integers(1, 4)), int(rng.integers(2, 4)))
             filters, activation = int(rng.choice([8, 17, 32])), str(rng.choice(["relu", "linear"]))
             made.append(layers.Conv2D(filters, kernel, padding="same", activation=activation))
-            beside: list[Any] = [
+            others: list[Any] = [
                 *(layers.MaxPooling2D, layers.AveragePooling2D, layers.BatchNormalization),
                 *(layers.LayerNormalization, lambda: layers.DepthwiseConv2D(2)),
             ]
             if rng.random() < 0.5:
-                made.append(beside[rng.integers(len(beside))]())
+                made.append(others[rng.integers(len(others))]())
         made.append(layers.Flatten())
     else:
         made.insert(0, layers.Input((int(rng.choice([20, 64, 300])),)))
@@ -174,7 +177,7 @@ def squares(y: NDArray[Any], p: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
 
 
 def trained_with(threads: int, seed: int, dtype: str) -> list[NDArray[Any]]:
-    """Return what training gives where a stretch of the rows has no weight, another few numbers."""
+    """Return losses, weights and gradients; some rows have weight 0, others are mostly 0."""
     rng = np.random.default_rng(seed)
     nnfast.set_seed(seed)
     model = nnfast.Sequential(draw_layers(rng), dtype=dtype)
@@ -192,7 +195,7 @@ def trained_with(threads: int, seed: int, dtype: str) -> list[NDArray[Any]]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_zeros_in_some_rows_change_no_bit(dtype: str) -> None:
+def test_results_do_not_depend_on_threads_if_some_rows_are_sparse(dtype: str) -> None:
     try:
         for seed in range(12):
             first = trained_with(1, seed, dtype)

@@ -1,4 +1,4 @@
-"""What was built is what its name says, and the choice at import follows CPU and environment."""
+"""Each variant is compiled for its instruction set; the CPU and the environment select one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
-        cwd=FOLDER.parents[2],  # `-c` imports from here: the package under test, built
+        cwd=FOLDER.parents[2],  # `-c` imports from here, the built package under test
         capture_output=True,
         text=True,
         check=False,
@@ -38,7 +38,7 @@ def test_the_baseline_is_always_built():
 
 @pytest.mark.parametrize("isa", BUILT)
 @pytest.mark.parametrize(("real", "size"), [("f32", 4), ("f64", 8)])
-def test_each_variant_says_what_its_name_says(isa, real, size):
+def test_each_variant_reports_the_instruction_set_of_its_name(isa, real, size):
     if isa not in cpu.supported():
         pytest.skip(f"this processor has no {isa}")
     table = importlib.import_module(f"nnfast._engine.variants.{isa}_{real}").table
@@ -52,7 +52,7 @@ def test_each_variant_says_what_its_name_says(isa, real, size):
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump (binutils)")
 @pytest.mark.parametrize("isa", BUILT)
 @pytest.mark.parametrize(("real", "suffix"), [("f32", "ps"), ("f64", "pd")])
-def test_each_variant_has_the_instructions_of_its_name(isa, real, suffix):
+def test_each_variant_contains_the_instructions_of_its_name(isa, real, suffix):
     (path,) = FOLDER.glob(f"{isa}_{real}.*.so")
     code = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", str(path)],
@@ -72,7 +72,7 @@ def test_each_variant_has_the_instructions_of_its_name(isa, real, suffix):
 
 
 @pytest.mark.parametrize("isa", BUILT)
-def test_the_environment_chooses(isa):
+def test_the_environment_selects_the_variant(isa):
     run = python("import nnfast; print(nnfast.show_config()['isa'])", NNFAST_ISA=isa)
     if isa in cpu.supported():
         assert run.stdout.split()[-1] == isa
@@ -86,7 +86,7 @@ def test_an_unknown_instruction_set_is_an_error():
     assert "NNFAST_ISA='sse9' is unknown, expected one of avx512, avx2, base" in run.stderr
 
 
-def test_show_config(capsys):
+def test_show_config_prints_what_it_returns(capsys):
     config = nnfast.show_config()
     shown = capsys.readouterr().out
     assert config["version"] == nnfast.__version__
@@ -97,7 +97,7 @@ def test_show_config(capsys):
     assert all(key in shown for key in config)
 
 
-def test_threads_are_set_and_checked():
+def test_the_number_of_threads_is_set_and_validated():
     try:
         nnfast.set_num_threads(1)
         assert nnfast.get_num_threads() == 1
@@ -113,6 +113,6 @@ def test_threads_are_set_and_checked():
             nnfast.set_num_threads(wrong)
 
 
-def test_importing_changes_no_floating_point_mode():
+def test_importing_does_not_change_the_floating_point_mode():
     code = "import nnfast, numpy as np; x = np.float32(1e-38) * np.float32(0.1); assert x > 0, x"
     assert python(code).returncode == 0

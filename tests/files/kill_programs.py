@@ -1,6 +1,6 @@
-"""Programs that are killed while they work; the tests run them in a process of their own.
+"""Programs whose child processes are killed while they work; the tests run each separately.
 
-That process has one thread, and forks: a child costs a millisecond, not an import.
+The process has one thread and forks, so a child costs a millisecond instead of an import.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Y = X.sum(axis=1)
 
 
 def killed(work: Callable[[], object], after: float) -> bool:
-    """Do `work` in a child that is killed after so many seconds; return whether it came to that."""
+    """Run `work` in a child; kill it after `after` seconds and return whether that was needed."""
     child = os.fork()
     if child == 0:
         try:
@@ -47,7 +47,7 @@ def killed(work: Callable[[], object], after: float) -> bool:
 
 
 def versions() -> list[nnfast.Sequential]:
-    """Return models with weights that are all 1, all 2, … and files of other sizes."""
+    """Return models with weights that are all 1, all 2 or all 3, and files of different sizes."""
     models = []
     for i in range(3):
         model = nnfast.Sequential([layers.Dense(100 * (i + 1), input_dim=300, name=f"d{i}")])
@@ -57,7 +57,7 @@ def versions() -> list[nnfast.Sequential]:
 
 
 def save_and_be_killed(folder: Path, kills: int) -> None:
-    """Print how often there was a whole file, and how often a temporary one beside it."""
+    """Print how often the file was complete, and how often there was a temporary file as well."""
     models = versions()
     path = folder / "model"
     models[0].save(path)
@@ -82,18 +82,18 @@ def save_and_be_killed(folder: Path, kills: int) -> None:
 
 
 def checkpoint_and_be_killed(folder: Path) -> None:
-    """Train to the end, however often killed; print how often, and what came out."""
+    """Train to the end despite kills; print their number and the digest of the trained model."""
     rng = np.random.default_rng()
     kills = 0
-    # A little longer each time: the end comes on a slow machine, too.
+    # The time grows with each kill, so training ends on a slow machine, too.
     while killed(lambda: train(folder), rng.uniform(0.0, 0.03) + 0.002 * kills):
         kills += 1
     print(kills, digest(nnfast.load_model(last(folder))))
 
 
 def train(folder: Path) -> None:
-    """Train, or go on training from the last checkpoint in the folder."""
-    if any(not path.name.startswith(".") for path in folder.iterdir()):  # not a temporary alone
+    """Train from the last checkpoint in the folder, or from the start."""
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # ignores temporary files
         model = nnfast.load_model(last(folder))
         epoch = int(last(folder).name)
     else:
@@ -113,12 +113,12 @@ def train(folder: Path) -> None:
 
 
 def last(folder: Path) -> Path:
-    """Return the last checkpoint in a folder."""
+    """Return the path of the last checkpoint in a folder."""
     return max(path for path in folder.iterdir() if path.suffix != ".tmp")
 
 
 def digest(model: nnfast.Sequential) -> str:
-    """Return the hash of the weights, the optimizer's state and its count of steps."""
+    """Return a hash of the weights, the optimizer slots and the number of steps."""
     assert model._network is not None
     arrays = [
         *model.get_weights(),

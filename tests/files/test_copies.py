@@ -1,4 +1,4 @@
-"""Copies by pickle and copy: of models, layers and what they are compiled with."""
+"""pickle and copy make independent copies of models and layers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda made: type(made).__name__)
 @pytest.mark.parametrize("loss", ["mse", squared_error], ids=["mse", "function"])
-def test_a_copy_trains_on_bit_for_bit(way: str, dtype: str, optimizer: Any, loss: Any) -> None:
+def test_a_copy_continues_training_bit_for_bit(
+    way: str, dtype: str, optimizer: Any, loss: Any
+) -> None:
     model = network(dtype)
     model.compile(copy.deepcopy(optimizer), loss, ["mae", largest_error], ["mse"])
     model.n_threads = 1
@@ -82,7 +84,7 @@ def test_a_copy_trains_on_bit_for_bit(way: str, dtype: str, optimizer: Any, loss
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_copy_is_apart(way: str) -> None:
+def test_training_a_model_does_not_change_its_copy(way: str) -> None:
     model = network()
     model.compile("sgd", "mse")
     twin = WAYS[way](model)
@@ -95,7 +97,7 @@ def test_a_copy_is_apart(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_model_that_is_not_built(way: str, compiled: bool) -> None:
+def test_an_unbuilt_model_is_copied(way: str, compiled: bool) -> None:
     nnfast.set_seed(2)
     model = Sequential([layers.Dense(3, "tanh"), layers.Dropout(0.5), layers.Dense(1)])
     if compiled:
@@ -108,14 +110,14 @@ def test_a_model_that_is_not_built(way: str, compiled: bool) -> None:
     assert fit(model) == fit(twin)
 
 
-def test_an_empty_model() -> None:
+def test_an_empty_model_is_pickled() -> None:
     assert pickle.loads(pickle.dumps(Sequential())).layers == []
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_of_a_built_model(way: str, name: str) -> None:
-    """Its copy has the same weights and configuration, and is in no model."""
+def test_a_layer_of_a_built_model_is_copied(way: str, name: str) -> None:
+    """The copy has the same weights and configuration, and belongs to no model."""
     layer = LAYERS[name]()
     if name == "InputLayer":
         assert WAYS[way](layer).feature_shape == layer.feature_shape
@@ -141,7 +143,7 @@ def _predict(model: Sequential, x: Any, queue: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_a_model_as_an_argument_of_a_process(method: str) -> None:
+def test_a_model_is_an_argument_of_a_process(method: str) -> None:
     context = multiprocessing.get_context(method)
     model, queue = network(), context.Queue()
     process = context.Process(target=_predict, args=(model, X, queue))
@@ -150,7 +152,7 @@ def test_a_model_as_an_argument_of_a_process(method: str) -> None:
     process.join()
 
 
-def test_joblib() -> None:
+def test_joblib_trains_models_in_parallel() -> None:
     joblib = pytest.importorskip("joblib")
     model = network()
     model.compile("sgd", "mse")
@@ -158,8 +160,8 @@ def test_joblib() -> None:
     assert first == second == fit(model)
 
 
-def test_a_layer_in_two_models() -> None:
-    """Each copy has a layer of its own, with the weights of the last that was trained."""
+def test_a_copy_of_a_shared_layer_has_the_last_weights() -> None:
+    """The copied model has a separate layer, with the weights that the other model trained."""
     shared = layers.Dense(3, input_dim=4)
     one, two = Sequential([shared]), Sequential([shared, layers.Dense(1)])
     two.compile("sgd", "mse")
@@ -167,8 +169,8 @@ def test_a_layer_in_two_models() -> None:
     np.testing.assert_array_equal(copy.deepcopy(one).get_weights()[0], two.get_weights()[0])
 
 
-def test_models_of_a_layer_that_are_no_more() -> None:
-    """They leave nothing behind: the model writes its own weights again, and copies nothing."""
+def test_deleted_models_no_longer_share_their_layers() -> None:
+    """Once the other models are deleted, the model no longer synchronizes its weights."""
     model = network()
     model.compile("sgd", "mse")
     x = X.astype(np.float32)
@@ -190,7 +192,7 @@ def test_models_of_a_layer_that_are_no_more() -> None:
     np.testing.assert_array_equal(twin.predict(x), before)
 
 
-def test_a_popped_layer_is_in_no_model() -> None:
+def test_a_popped_layer_is_not_shared() -> None:
     model = network()
     layer = model.pop()
     other = Sequential([layers.Input((8,)), layer])

@@ -1,4 +1,4 @@
-"""Files survive: a process that is killed, a disk that is full, a folder that is read-only."""
+"""Files survive killed processes, full disks and read-only folders."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def run(*arguments: str) -> list[str]:
     return result.stdout.split()
 
 
-def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_a_complete_file(tmp_path: Path) -> None:
     whole, interrupted, *files = run("save", str(tmp_path), str(KILLS))
     assert int(whole) == KILLS
-    assert int(interrupted) > KILLS / 20  # some of them did come in the middle of writing
-    assert files == ["model"]  # and what they left behind is gone with the next save
+    assert int(interrupted) > KILLS / 20  # some kills interrupted a write
+    assert files == ["model"]  # the next save removed the temporary files
 
 
-def test_training_that_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     kill_programs.train(tmp_path / "whole")
     last = kill_programs.last(tmp_path / "whole")
@@ -56,7 +56,7 @@ def test_training_that_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path
 
 
 def temporary(folder: Path, machine: str = container._MACHINE, process: int = 12) -> Path:
-    """Return the name of a temporary file of some process."""
+    """Return the path of a temporary file of a process on a machine."""
     return folder / f".nnfast-{machine}-{process}-0123abcd.tmp"
 
 
@@ -66,13 +66,13 @@ def made_old(path: Path) -> Path:
     return path
 
 
-def test_only_temporaries_that_nobody_writes_to_are_swept(tmp_path: Path) -> None:
-    """Whatever the number of the process says: in another container it is another's."""
+def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
+    """The process id does not matter: another container may use the same id."""
     fcntl = pytest.importorskip("fcntl")
     stale = [
         temporary(tmp_path),
         temporary(tmp_path, process=os.getpid()),
-        made_old(temporary(tmp_path, "0" * 8)),  # of another machine, where locks may not reach
+        made_old(temporary(tmp_path, "0" * 8)),  # locks of another machine may be invisible
     ]
     kept = [
         temporary(tmp_path, process=13),
@@ -85,18 +85,18 @@ def test_only_temporaries_that_nobody_writes_to_are_swept(tmp_path: Path) -> Non
     for path in (stale[0], stale[1], *kept):
         path.touch(exist_ok=True)
     made_old(kept[1])
-    pipe = temporary(tmp_path, process=15)  # opening it would wait for ever
+    pipe = temporary(tmp_path, process=15)  # opening it would block forever
     os.mkfifo(pipe)
     with open(kept[0]) as one, open(kept[1]) as other:
         for file in (one, other):
             fcntl.flock(file, fcntl.LOCK_EX)
         model().save(tmp_path / "model")
     assert set(tmp_path.iterdir()) == {*kept, pipe, tmp_path / "model"}
-    model().save(tmp_path / "model")  # their writers have gone
+    model().save(tmp_path / "model")  # their writers are gone
     assert set(tmp_path.iterdir()) == {*kept[2:], pipe, tmp_path / "model"}
 
 
-def test_age_decides_where_there_are_no_locks(
+def test_age_decides_if_locks_are_not_available(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
@@ -112,7 +112,7 @@ def test_age_decides_where_there_are_no_locks(
     assert set(tmp_path.iterdir()) == {fresh, tmp_path / "model"}
 
 
-# Saves for a second; it sees no other process, as in a container of its own.
+# Saves for a second, and sees no other process, as in a separate container.
 WRITER = """
 import os, sys, time
 import nnfast
@@ -134,7 +134,7 @@ print(saves)
 """
 
 
-def test_processes_that_do_not_see_each_other_save_into_one_folder(tmp_path: Path) -> None:
+def test_isolated_processes_may_save_into_one_folder(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen(
             [sys.executable, "-P", "-c", WRITER, str(tmp_path), str(i)],
@@ -161,56 +161,58 @@ def test_processes_that_do_not_see_each_other_save_into_one_folder(tmp_path: Pat
         assert nnfast.load_model(tmp_path / f"model{i}").output_shape == (None, 300)
 
 
-def test_a_temporary_that_another_process_has_swept_is_made_again(
+def test_a_removed_temporary_file_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its creation and its lock whoever sweeps takes it for a dead process's."""
+    """Another process may remove a temporary file before its writer has locked it."""
     pytest.importorskip("fcntl")
     lock, seen = container._lock, []
 
-    def swept_first(descriptor: int) -> bool | None:
+    def removed_first(descriptor: int) -> bool | None:
         if len(seen) < 2:
             (path,) = tmp_path.glob(".nnfast-*.tmp")
             seen.append(path)
             path.unlink()
-            return lock(descriptor) if len(seen) == 1 else False  # it is gone; it is being removed
+            return (
+                lock(descriptor) if len(seen) == 1 else False
+            )  # first removed, then locked for removal
         return lock(descriptor)
 
-    monkeypatch.setattr(container, "_lock", swept_first)
+    monkeypatch.setattr(container, "_lock", removed_first)
     model().save(tmp_path / "model")
     assert len(seen) == 2
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
-def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_end(
+def test_content_is_flushed_before_the_rename_and_the_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test can cut the power; the order of what the system is asked for is what helps then."""
-    asked: list[str] = []
+    """No test can cut the power, so this one checks the order of the system calls."""
+    calls: list[str] = []
     fsync, replace = os.fsync, os.replace
 
     def note_fsync(descriptor: int) -> None:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        asked.append("folder" if folder else f"{os.fstat(descriptor).st_size} bytes")
+        calls.append("folder" if folder else f"{os.fstat(descriptor).st_size} bytes")
         fsync(descriptor)
 
     def note_replace(old: Path, new: Path) -> None:
-        asked.append("rename")
+        calls.append("rename")
         replace(old, new)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
     for save in (model().save, model().save_weights):
-        asked.clear()
+        calls.clear()
         save(tmp_path / "model")
-        assert asked == [f"{(tmp_path / 'model').stat().st_size} bytes", "rename", "folder"]
+        assert calls == [f"{(tmp_path / 'model').stat().st_size} bytes", "rename", "folder"]
 
 
 @contextlib.contextmanager
 def limited_files() -> Iterator[None]:
-    """No file may have more than 1000 bytes, as on a disk that has no more.
+    """Limit files to 1000 bytes, to simulate a full disk.
 
-    For as short as can be: pytest's own output may go to a file.
+    The limit must be brief, because pytest may write its output to a file.
     """
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -222,7 +224,7 @@ def limited_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("method", ["save", "save_weights"])
-def test_a_full_disk(method: str, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_file(method: str, tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"an older file")
     large = model(1000)
@@ -233,8 +235,8 @@ def test_a_full_disk(method: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_read_only_folder() -> None:
-    # Not tmp_path: only its owner may enter that, and root writes to any folder.
+def test_a_read_only_folder_keeps_the_old_file() -> None:
+    # Root may write to any folder, so another user saves here. That user may not enter tmp_path.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "model"
@@ -255,7 +257,7 @@ def test_a_read_only_folder() -> None:
         assert list(folder.iterdir()) == [path]
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+def test_pipes_and_folders_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
@@ -268,7 +270,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_links_and_permissions_stay(tmp_path: Path) -> None:
+def test_links_and_permissions_are_kept(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "model", tmp_path / "link"
     link.symlink_to(target)
@@ -281,7 +283,9 @@ def test_links_and_permissions_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "model", ".hidden", "a b ü 層.keras", "-", "%s{}"])
-def test_any_file_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_is_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     one = model()
     one.save(name)

@@ -1,4 +1,4 @@
-"""Estimators in files: what is loaded goes on as what was saved."""
+"""A loaded estimator is equal to the saved one and continues its training."""
 
 from __future__ import annotations
 
@@ -31,29 +31,37 @@ TEXTS = np.array(["low", "middle", "high"])[THIRDS + 1]
 LABELS = (X[:, :3] > 0).astype(int)
 SCHEDULE = schedules.CosineDecay(0.01, 100)
 
-# (class, parameters, targets)
+# Name: (class, parameters, targets).
 CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
-    "numbers": ("MLPClassifier", {}, THIRDS),
-    "texts": ("MLPClassifier", {"class_weight": {"low": 2.0}, "label_smoothing": 0.1}, TEXTS),
-    "objects": ("MLPClassifier", {"activation": "logistic"}, TEXTS.astype(object)),
-    "two": ("MLPClassifier", {"class_weight": {1: 3.0}}, THIRDS > 0),
+    "integer classes": ("MLPClassifier", {}, THIRDS),
+    "string classes": (
+        "MLPClassifier",
+        {"class_weight": {"low": 2.0}, "label_smoothing": 0.1},
+        TEXTS,
+    ),
+    "object classes": ("MLPClassifier", {"activation": "logistic"}, TEXTS.astype(object)),
+    "two classes": ("MLPClassifier", {"class_weight": {1: 3.0}}, THIRDS > 0),
     "float classes": ("MLPClassifier", {"n_iter_no_change": np.inf}, THIRDS.astype(float)),
-    "small integers": ("MLPClassifier", {"batch_size": np.int64(20)}, THIRDS.astype(np.int8)),
-    "labels": ("MLPClassifier", {"hidden_layer_sizes": [5, 4]}, LABELS),
+    "int8 classes": ("MLPClassifier", {"batch_size": np.int64(20)}, THIRDS.astype(np.int8)),
+    "multilabel": ("MLPClassifier", {"hidden_layer_sizes": [5, 4]}, LABELS),
     "lbfgs": ("MLPClassifier", {"solver": "lbfgs"}, THIRDS),
-    "adam has no policy": ("MLPClassifier", {"learning_rate": "invscaling"}, THIRDS),
-    "policy": ("MLPClassifier", {"solver": "sgd", "learning_rate": "invscaling"}, THIRDS),
-    "given, without policy": (
+    "adam ignores the policy": ("MLPClassifier", {"learning_rate": "invscaling"}, THIRDS),
+    "learning rate policy": (
+        "MLPClassifier",
+        {"solver": "sgd", "learning_rate": "invscaling"},
+        THIRDS,
+    ),
+    "optimizer object, no policy": (
         "MLPClassifier",
         {"solver": "sgd", "learning_rate": "adaptive", "optimizer": optimizers.Adam(0.01)},
         THIRDS,
     ),
-    "schedule, without policy": (
+    "schedule, no policy": (
         "MLPClassifier",
         {"solver": "sgd", "learning_rate": "invscaling", "optimizer": optimizers.Adam(SCHEDULE)},
         THIRDS,
     ),
-    "early": ("MLPClassifier", {"early_stopping": True, "hidden_layer_sizes": 7}, THIRDS),
+    "early stopping": ("MLPClassifier", {"early_stopping": True, "hidden_layer_sizes": 7}, THIRDS),
     "deep": (
         "MLPClassifier",
         {
@@ -104,7 +112,9 @@ def assert_same(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_loaded_is_what_was_saved(case: str, dtype: str, tmp_path: Path) -> None:
+def test_a_loaded_estimator_equals_the_saved_one_and_trains_alike(
+    case: str, dtype: str, tmp_path: Path
+) -> None:
     one = fitted(case, dtype)
     if isinstance(one.hidden_layer_sizes, list):
         one.hidden_layer_sizes = tuple(one.hidden_layer_sizes)
@@ -114,7 +124,7 @@ def test_what_is_loaded_is_what_was_saved(case: str, dtype: str, tmp_path: Path)
     x, y = X.astype(dtype), CASES[case][2]
     np.testing.assert_array_equal(one.predict(x), two.predict(x))
     assert one.predict(x).dtype.kind == two.predict(x).dtype.kind
-    if hasattr(one, "partial_fit") and case != "early":
+    if hasattr(one, "partial_fit") and case != "early stopping":
         for _ in range(3):
             for each in (one, two):
                 each.partial_fit(x, y)
@@ -137,24 +147,24 @@ model.save(path)
 """
 
 
-def test_training_goes_on_in_another_process(tmp_path: Path) -> None:
+def test_training_continues_in_another_process(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=X, y=THIRDS)
     one = fitted("deep")
     one.save(tmp_path / "model")
-    words = [
+    command = [
         sys.executable,
         "-P",
         "-c",
         CONTINUE,
         *(str(tmp_path / name) for name in ("model", "data.npz")),
     ]
-    subprocess.run(words, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=120)
     for _ in range(5):
         one.partial_fit(X, THIRDS)
     assert_same(one, nnfast.load_model(tmp_path / "model"))
 
 
-def test_names_of_features_and_sizes_of_files(tmp_path: Path) -> None:
+def test_feature_names_are_saved_and_the_optimizer_is_optional(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=list("abcd"))
     one = nnfast.MLPRegressor(hidden_layer_sizes=(8,), max_iter=3).fit(frame, X[:, 1])
@@ -171,11 +181,11 @@ def test_names_of_features_and_sizes_of_files(tmp_path: Path) -> None:
     small.partial_fit(frame, X[:, 1])  # with a new optimizer
 
 
-def test_what_is_not_saved_is_told_of(tmp_path: Path) -> None:
+def test_unsavable_estimators_are_refused_and_callbacks_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with pytest.raises(ValueError, match="not fitted yet"):
         nnfast.MLPRegressor().save(path)
-    one = fitted("numbers")
+    one = fitted("integer classes")
     one.callbacks = [callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)]
     with pytest.warns(UserWarning, match="callbacks of an estimator are not saved"):
         one.save(path)
@@ -196,10 +206,10 @@ def test_what_is_not_saved_is_told_of(tmp_path: Path) -> None:
 
 def change(path: Path, *keys: Any, to: Any) -> None:
     arrays, description = container.read(path)
-    place = description["estimator"]
+    entry = description["estimator"]
     for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = to
+        entry = entry[key]
+    entry[keys[-1]] = to
     del description["format"]
     container.write(path, arrays, description)
 
@@ -230,19 +240,19 @@ RULES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_does_not_fit_is_refused(rule: str, tmp_path: Path) -> None:
+def test_descriptions_that_break_a_rule_are_refused(rule: str, tmp_path: Path) -> None:
     keys, value, message = RULES[rule]
     path = tmp_path / "model"
-    fitted("numbers").save(path)
+    fitted("integer classes").save(path)
     change(path, *keys, to=value)
     with pytest.raises(ValueError, match="is not a model saved by nnfast") as caught:
         nnfast.load_model(path)
     assert message in str(caught.value)
 
 
-def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_wrong_shapes_are_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     path = tmp_path / "model"
-    one = fitted("numbers")
+    one = fitted("integer classes")
     one.save(path)
     arrays, description = container.read(path)
     del description["format"]
@@ -263,7 +273,7 @@ def test_shapes_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["format1-classifier", "format1-regressor"])
 def test_files_of_every_format_load(name: str) -> None:
-    """They are never written again: what a version has saved, all later ones read."""
+    """These files are never rewritten: later versions must read them."""
     path = Path(__file__).parent / "formats" / name
     one = nnfast.load_model(path.with_suffix(".safetensors"))
     x = np.linspace(-1, 1, 10).reshape(5, 2)
@@ -277,19 +287,19 @@ def test_files_of_every_format_load(name: str) -> None:
     assert np.isfinite(predict(x)).all()
 
 
-def test_threads_beyond_any_machine() -> None:
+def test_n_threads_may_exceed_any_machine() -> None:
     assert nnfast.MLPRegressor(max_iter=1, n_threads=2**70).fit(X, X[:, 0]).n_iter_ == 1
 
 
-def test_long_classes_take_no_more_memory_than_a_header(tmp_path: Path) -> None:
+def test_classes_with_long_names_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
-    fitted("texts").save(path)
+    fitted("string classes").save(path)
     change(path, "classes", "values", to=["a", "b", *(f"c{i}" for i in range(2000)), "d" * 20_000])
     with pytest.raises(ValueError, match="the texts of its classes are too long"):
         nnfast.load_model(path)
 
 
-def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+def test_estimators_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
     class Mine(nnfast.MLPRegressor):
         pass
 
@@ -305,8 +315,8 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
-def test_early_stopping_goes_on_without_the_optimizer(tmp_path: Path) -> None:
-    one = fitted("early").set_params(warm_start=True)
+def test_early_stopping_continues_without_the_optimizer(tmp_path: Path) -> None:
+    one = fitted("early stopping").set_params(warm_start=True)
     one.save(tmp_path / "model", include_optimizer=False)
     two = nnfast.load_model(tmp_path / "model").fit(X, THIRDS)
     assert len(two.validation_scores_) > len(one.validation_scores_)
@@ -327,9 +337,11 @@ PICKLES = Path(__file__).parent / "formats" / "pickles"
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 @pytest.mark.parametrize("name", ["classifier", "sgd", "regressor", "lbfgs"])
 def test_pickles_of_earlier_versions_load(name: str) -> None:
-    """Their modules had other names."""
+    """Earlier versions had other names for the modules of the classes."""
     values = json.loads((PICKLES / "values.json").read_text("utf-8"))[name]
     estimator = pickle.loads((PICKLES / f"{name}.pickle").read_bytes())
     tolerance = 1e-6 if estimator.coefs_[0].dtype == np.float64 else 1e-4
-    for found, key in ((make.outputs, "outputs"), (make.continued, "continued")):
-        np.testing.assert_allclose(found(estimator), values[key], rtol=tolerance, atol=tolerance)
+    for predictions, key in ((make.outputs, "outputs"), (make.continued, "continued")):
+        np.testing.assert_allclose(
+            predictions(estimator), values[key], rtol=tolerance, atol=tolerance
+        )

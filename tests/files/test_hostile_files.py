@@ -1,12 +1,12 @@
-"""Files that somebody has damaged or made up: refused or sound, never a crash or a surprise.
+"""Damaged and forged files either are refused or load a valid model, and never crash.
 
-NNFAST_TEST_FILES is their number, NNFAST_TEST_SEED starts another series of them.
+NNFAST_TEST_FILES sets the number of files, NNFAST_TEST_SEED the seed that changes them.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib  # what loading may import late is imported before imports are watched  # noqa: F401
+import difflib  # loading may import it late, so it is imported before imports are watched  # noqa: F401
 import importlib
 import json
 import math
@@ -33,13 +33,13 @@ from nnfast._utils import container
 from nnfast.optimizers import schedules
 
 SKLEARN = find_spec("sklearn") is not None
-if SKLEARN:  # before imports are watched, and memory is limited
+if SKLEARN:  # it must be imported before imports are watched and memory is limited
     importlib.import_module("nnfast.estimators.files")
 
 FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
 SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
-SECONDS = 2.0  # for one small file; the processor's, not the clock's
-MEMORY = 200 * 2**20  # the most that all of it may take: no file has more than some kilobytes
+SECONDS = 2.0  # CPU time limit for one small file
+MEMORY = 200 * 2**20  # bytes for all files together, which have only a few kilobytes each
 
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 0.5, -0.0, 1.5, 1e308, -1e308, 5e-324),
@@ -80,7 +80,7 @@ def _watch(event: str, arguments: Any) -> None:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Note what is imported or run within, which nothing in a file may cause."""
+    """Record imports and executed programs: loading a file must cause none."""
     global _watching
     _watching = True
     try:
@@ -90,7 +90,7 @@ def watched() -> Iterator[None]:
 
 
 def estimators() -> list[Any]:
-    """Return small estimators, none without scikit-learn."""
+    """Return small fitted estimators, or none if scikit-learn is not installed."""
     if not SKLEARN:
         return []
     x = np.linspace(-1, 1, 24).reshape(12, 2)
@@ -110,10 +110,10 @@ def estimators() -> list[Any]:
 
 
 def seeds() -> list[Any]:
-    """Return small models whose files are the ones that are changed."""
+    """Return small models; the test changes their files."""
     small = nnfast.Sequential([layers.Dense(2, input_dim=3)])
     shapes = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), layers.Reshape((4, 1))])
-    nothing = nnfast.Sequential([layers.Input((0,)), layers.Dense(2)])
+    empty = nnfast.Sequential([layers.Input((0,)), layers.Dense(2)])
     normal = nnfast.Sequential(
         [
             layers.Normalization(mean=[1.0, 2.0], variance=[1.0, 4.0], input_dim=2),
@@ -123,11 +123,11 @@ def seeds() -> list[Any]:
     )
     rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
     normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
-    return [*models().values(), small, shapes, nothing, normal, *estimators()]
+    return [*models().values(), small, shapes, empty, normal, *estimators()]
 
 
 class File:
-    """A file in parts, to be changed."""
+    """The parts of a file: header, description and arrays."""
 
     def __init__(self, content: bytes) -> None:
         (size,) = struct.unpack("<Q", content[:8])
@@ -144,24 +144,24 @@ def assemble(header: bytes, arrays: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + arrays
 
 
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
+def entries_of(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield every entry within nested lists and dicts, as (container, key)."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for key, entry in list(entries):
         yield value, key
         if isinstance(entry, (dict, list)):
-            yield from places(entry)
+            yield from entries_of(entry)
 
 
 def forge(value: Any, rng: random.Random, others: list[Any]) -> None:
     """Change one to three entries of nested lists and dicts."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        container, key = rng.choice(list(places(value)))
+        container, key = rng.choice(list(entries_of(value)))
         kind = rng.random()
         if kind < 0.1:
             del container[key]
         elif kind < 0.2:
-            where, other = rng.choice(list(places(rng.choice(others))))
+            where, other = rng.choice(list(entries_of(rng.choice(others))))
             container[key] = copy.deepcopy(where[other])
         elif kind < 0.3 and isinstance(container, dict):
             container[rng.choice(("units", "shape", "colour", "a/b", "name"))] = container.pop(key)
@@ -174,7 +174,7 @@ def forge(value: Any, rng: random.Random, others: list[Any]) -> None:
 
 
 def damage_bytes(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Flip bits, cut, double or exchange stretches, replace the header's length."""
+    """Flip bits, truncate, delete, duplicate or replace bytes, or change the header's length."""
     data = bytearray(content)
     at, length = rng.randrange(len(data)), rng.choice((1, 2, 8, 50))
     kind = rng.randrange(7)
@@ -200,7 +200,7 @@ def damage_bytes(content: bytes, rng: random.Random, others: list[bytes]) -> byt
 
 
 def forge_header(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Change what a file says of its arrays."""
+    """Change the header's entries about arrays."""
     file = File(content)
     entries = {key: entry for key, entry in file.header.items() if key != "__metadata__"}
     if entries:
@@ -212,14 +212,14 @@ def forge_header(content: bytes, rng: random.Random, others: list[bytes]) -> byt
 
 
 def forge_description(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Change what a file says of its model."""
+    """Change the description of the model."""
     file = File(content)
     forge(file.description, rng, [File(other).description for other in others])
     return file.content()
 
 
 def forge_text(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Put in JSON that is none, or says something twice."""
+    """Insert invalid JSON or duplicate keys."""
     file = File(content)
     inner = rng.random() < 0.5
     text = json.dumps(file.description if inner else file.header)
@@ -252,7 +252,7 @@ KINDS: dict[str, Callable[[bytes, random.Random, list[bytes]], bytes]] = {
 
 @pytest.fixture
 def limited_memory() -> Iterator[None]:
-    """Let the process have only so much more address space, whether it uses it or not."""
+    """Limit the address space that the process may add to what it has."""
     resource = pytest.importorskip("resource")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -261,8 +261,8 @@ def limited_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def check_sound_estimator(estimator: Any, content: bytes) -> None:
-    """Use an estimator that was loaded: its shapes fit each other and the file."""
+def check_valid_estimator(estimator: Any, content: bytes) -> None:
+    """Check that a loaded estimator works, with shapes that agree with the file."""
     stored = File(content).header
     for i, (w, b) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
         assert [*w.shape] == stored[f"coefs/{i}"]["shape"]
@@ -271,15 +271,15 @@ def check_sound_estimator(estimator: Any, content: bytes) -> None:
     y = estimator.predict(x)
     assert len(y) == 3
     if estimator.solver != "lbfgs":
-        # Parameters may not suit training, or each other.
+        # The parameters may be unsuitable for training, or contradict each other.
         with suppress(ValueError, TypeError, OverflowError):
             estimator.partial_fit(x, y)
 
 
-def check_sound(model: Any, content: bytes) -> None:
-    """Use a model that was loaded: its shapes fit each other and the file."""
+def check_valid(model: Any, content: bytes) -> None:
+    """Check that a loaded model works, with shapes that agree with the file."""
     if not isinstance(model, nnfast.Sequential):
-        check_sound_estimator(model, content)
+        check_valid_estimator(model, content)
         return
     stored = File(content).header
     for layer in model.layers:
@@ -293,12 +293,12 @@ def check_sound(model: Any, content: bytes) -> None:
     if model.loss is not None:
         one_target = model.loss.sparse or len(model.loss.levels) > 1
         y = np.zeros((2, 1)) if one_target else np.zeros_like(out)
-        with suppress(ValueError):  # a hyper-parameter may not suit one epoch: a schedule's values
+        with suppress(ValueError):  # hyperparameters, such as a schedule's, may be unsuitable
             model.fit(np.ones(shape), y, verbose=0)
 
 
 def check_saved_again(model: Any, path: Path) -> None:
-    """Whatever was loaded, and trained where it could be, can be saved and loaded again."""
+    """Check that the loaded and possibly trained model can be saved and loaded again."""
     path = path.with_name("again")
     model.save(path)
     again = nnfast.load_model(path)
@@ -308,7 +308,7 @@ def check_saved_again(model: Any, path: Path) -> None:
 
 
 def loaded(read: Callable[[Path], Any], path: Path) -> Any:
-    """Return what `read` makes of a file, None if it refuses it as it should."""
+    """Return the result of `read`, or None if it refuses the file with the right error."""
     try:
         with watched():
             return read(path)
@@ -320,7 +320,9 @@ def loaded(read: Callable[[Path], Any], path: Path) -> Any:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None) -> None:
+def test_changed_files_are_refused_or_valid(
+    kind: str, tmp_path: Path, limited_memory: None
+) -> None:
     global _seen
     sys.addaudithook(_watch)
     contents = []
@@ -329,7 +331,7 @@ def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None
         contents.append((tmp_path / str(i)).read_bytes())
     path = tmp_path / "changed"
     _seen = []
-    refused = sound = 0
+    refused = valid = 0
     for case in range(-(-FILES // len(KINDS))):
         rng = random.Random(f"{SEED} {kind} {case}")
         content = KINDS[kind](rng.choice(contents), rng, contents)
@@ -341,18 +343,18 @@ def test_files_that_were_changed(kind: str, tmp_path: Path, limited_memory: None
             if model is None:
                 refused += 1
             else:
-                check_sound(model, content)
+                check_valid(model, content)
                 check_saved_again(model, path)
-                sound += 1
+                valid += 1
             loaded(container.weights_by_layer, path)
         assert time.process_time() - started < SECONDS, case
         assert not _seen, (case, _seen)
-    # Both happen: bits of a weight may be any, most of a description may not.
-    assert refused > 0.3 * (refused + sound)
-    print(f"{kind}: {refused} refused, {sound} sound")
+    # Changed weights are valid, but most changes of a description are not.
+    assert refused > 0.3 * (refused + valid)
+    print(f"{kind}: {refused} refused, {valid} valid")
 
 
-# Each rule once; the series above would not notice that a file is read which says things twice.
+# One case per rule: the random files above would not reveal that a wrong file is accepted.
 
 
 @pytest.fixture
@@ -392,15 +394,15 @@ RULES = {
     ),
     "a setting twice": (replaced('\\"use_bias\\"', '\\"units\\": 2, \\"use_bias\\"'), "twice"),
     "NaN": (replaced('\\"use_bias\\": true', '\\"use_bias\\": NaN'), "NaN"),
-    "too large a number": (replaced('\\"epoch\\": 0', '\\"epoch\\": 1e999'), "1e999"),
-    "nested": (change_header(lambda text: "[" * 10**5 + text), "nested"),
-    "bytes behind the arrays": (lambda content: content + b"\0", "32 bytes, and there are 33"),
+    "number beyond float64": (replaced('\\"epoch\\": 0', '\\"epoch\\": 1e999'), "1e999"),
+    "deeply nested": (change_header(lambda text: "[" * 10**5 + text), "nested"),
+    "bytes after the arrays": (lambda content: content + b"\0", "32 bytes, and there are 33"),
     "bytes missing": (lambda content: content[:-1], "32 bytes, and there are 31"),
     "arrays that overlap": (replaced("[8, 32]", "[0, 24]"), "two arrays"),
     "a gap": (replaced("[8, 32]", "[9, 33]"), "nothing, or two arrays"),
-    "a shape of other bytes": (replaced("[3, 2]", "[3, 3]"), "has 24 bytes"),
+    "a shape of other size": (replaced("[3, 2]", "[3, 3]"), "has 24 bytes"),
     "a shape beyond 64 bits": (replaced("[3, 2]", f"[{2**62}, {2**62}]"), "has 24 bytes"),
-    "sizes below 0": (replaced("[3, 2]", "[-3, -2]"), "of shape"),
+    "negative sizes": (replaced("[3, 2]", "[-3, -2]"), "of shape"),
     "another type": (replaced('"F32"', '"I32"'), "type 'I32'"),
     "a header beyond the limit": (
         change_header(lambda text: text + " " * container.HEADER_LIMIT),
@@ -411,14 +413,14 @@ RULES = {
         "no header of 8388608",
     ),
     "more units": (set_config("units", 2**40), "the model needs"),
-    "a name to import": (
+    "a name outside the package": (
         set_config("kernel_initializer", {"class_name": "os.system", "config": {}}),
         "os.system",
     ),
 }
 
 
-COUNTED = 2**53  # as far as floats count, too
+MAX_COUNT = 2**53  # float64 represents every integer up to here
 
 
 def counts(path: Path) -> dict[str, int]:
@@ -430,7 +432,7 @@ def counts(path: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "value", [COUNTED, COUNTED - 1, COUNTED + 1, 2**63 - 1, 2**63, 2**64, 10**400]
+    "value", [MAX_COUNT, MAX_COUNT - 1, MAX_COUNT + 1, 2**63 - 1, 2**63, 2**64, 10**400]
 )
 @pytest.mark.parametrize(
     ("kind", "key"),
@@ -440,8 +442,8 @@ def counts(path: Path) -> dict[str, int]:
         ("MLPRegressor", "_no_improvement_count"),
     ],
 )
-def test_counts(kind: str, key: str, value: int, tmp_path: Path) -> None:
-    """A file counts to a limit; what has come there can be trained, saved and loaded again."""
+def test_counts_in_a_file_are_limited(kind: str, key: str, value: int, tmp_path: Path) -> None:
+    """A model at the limit can be trained, saved and loaded again."""
     path = tmp_path / "model"
     if kind == "Sequential":
         model = nnfast.Sequential([layers.Dense(1, input_dim=2)])
@@ -460,8 +462,8 @@ def test_counts(kind: str, key: str, value: int, tmp_path: Path) -> None:
         part = "training" if key in ("iterations", "epoch") else "attributes"
         file.description["estimator"][part][key] = value
     path.write_bytes(file.content())
-    if value > COUNTED:
-        with pytest.raises(ValueError, match=f"{key} must be an integer >= 0 and <= {COUNTED}"):
+    if value > MAX_COUNT:
+        with pytest.raises(ValueError, match=f"{key} must be an integer >= 0 and <= {MAX_COUNT}"):
             nnfast.load_model(path)
         return
     for _ in range(3):
@@ -472,12 +474,12 @@ def test_counts(kind: str, key: str, value: int, tmp_path: Path) -> None:
             model.partial_fit(np.ones((8, 2)), np.ones(8))
         assert all(np.isfinite(w).all() for w in getattr(model, "weights", []))
         model.save(path)
-        anew = key in ("n_iter_", "_no_improvement_count")  # which each partial_fit counts
-        assert (0 if anew else value) <= counts(path)[key] <= COUNTED
+        reset = key in ("n_iter_", "_no_improvement_count")  # each partial_fit starts them again
+        assert (0 if reset else value) <= counts(path)[key] <= MAX_COUNT
 
 
 @pytest.mark.parametrize("seed", [2**64 - 1, 2**64])
-def test_seeds(seed: int, saved: Path) -> None:
+def test_seeds_in_a_file_have_64_bits(seed: int, saved: Path) -> None:
     file = File(saved.read_bytes())
     file.description["state"]["seed"] = seed
     saved.write_bytes(file.content())
@@ -491,7 +493,7 @@ def test_seeds(seed: int, saved: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_rule(rule: str, saved: Path) -> None:
+def test_files_that_break_a_rule_are_refused(rule: str, saved: Path) -> None:
     change, why = RULES[rule]
     saved.write_bytes(change(saved.read_bytes()))
     with pytest.raises(ValueError, match="is not a model saved by nnfast") as caught:
@@ -499,7 +501,7 @@ def test_rule(rule: str, saved: Path) -> None:
     assert why in str(caught.value)
 
 
-def test_outputs_are_no_larger_than_the_file_justifies(tmp_path: Path) -> None:
+def test_models_with_huge_outputs_are_refused(tmp_path: Path) -> None:
     nnfast.Sequential([layers.Input((4,)), layers.Flatten()]).save(tmp_path / "model")
     file = File((tmp_path / "model").read_bytes())
     file.description["model"]["input_shape"] = [2**31]
@@ -513,18 +515,18 @@ def test_outputs_are_no_larger_than_the_file_justifies(tmp_path: Path) -> None:
 
 
 def pooled(shape: tuple[int, ...], *chain: layers.Layer) -> nnfast.Sequential:
-    """Return a model of a small file that makes one number of a sample."""
+    """Return a model that ends with global pooling, so that its outputs are small."""
     return nnfast.Sequential([layers.Input(shape), *chain, layers.GlobalAveragePooling2D()])
 
 
-# Models of a few weights that take much memory for what they make of a sample on the way to few
-# outputs. Building and saving them takes none.
-TAKING_MUCH: dict[str, Callable[[], nnfast.Sequential]] = {
+# Models with few weights and few outputs, but huge outputs of hidden layers. Building and saving
+# them takes no memory.
+HUGE_HIDDEN_OUTPUTS: dict[str, Callable[[], nnfast.Sequential]] = {
     "upsampling": lambda: pooled((4, 4, 1), layers.UpSampling2D(2500)),
-    "upsampling smoothly": lambda: pooled(
+    "bilinear upsampling": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(2500, interpolation="bilinear")
     ),
-    "a chain of upsampling": lambda: pooled(
+    "repeated upsampling": lambda: pooled(
         (2, 2, 1), *(layers.UpSampling2D(7) for _ in range(4)), layers.MaxPooling2D(2401)
     ),
     "padding": lambda: pooled((4, 4, 1), layers.ZeroPadding2D(5000)),
@@ -540,20 +542,20 @@ TAKING_MUCH: dict[str, Callable[[], nnfast.Sequential]] = {
         (1, 1, 1), layers.ZeroPadding2D(((0, 2**24 - 1), (0, 0)))
     ),
     "a crop larger than the image": lambda: pooled((4, 4, 1), layers.RandomCrop(10000, 10000)),
-    "another shape": lambda: pooled(
+    "reshaping": lambda: pooled(
         (2,), layers.Dense(2), layers.Reshape((1, 2, 1)), layers.UpSampling2D((10000, 5000))
     ),
     "filters": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(500), layers.Conv2D(32, 1), layers.MaxPooling2D(2)
     ),
-    "filters for each channel": lambda: pooled(
+    "filters per channel": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(500), layers.DepthwiseConv2D(1, depth_multiplier=32)
     ),
     "separable filters": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(500), layers.SeparableConv2D(1, 1, depth_multiplier=32)
     ),
     "dilation": lambda: pooled((4, 4, 1), layers.Conv2D(1, 3, dilation_rate=5000, padding="same")),
-    "dilation for each channel": lambda: pooled(
+    "dilation per channel": lambda: pooled(
         (4, 4, 1), layers.DepthwiseConv2D(3, dilation_rate=5000, padding="same")
     ),
     "causal dilation": lambda: nnfast.Sequential(
@@ -579,22 +581,22 @@ TAKING_MUCH: dict[str, Callable[[], nnfast.Sequential]] = {
 }
 
 
-@pytest.mark.parametrize("how", TAKING_MUCH)
-def test_what_is_in_between_is_no_larger_than_the_file_justifies(how: str, tmp_path: Path) -> None:
-    model = TAKING_MUCH[how]()
+@pytest.mark.parametrize("how", HUGE_HIDDEN_OUTPUTS)
+def test_models_with_huge_hidden_outputs_are_refused(how: str, tmp_path: Path) -> None:
+    model = HUGE_HIDDEN_OUTPUTS[how]()
     model.save(tmp_path / "model")
     assert (tmp_path / "model").stat().st_size < 20000
     with pytest.raises(ValueError, match="numbers of a sample in between"):
         nnfast.load_model(tmp_path / "model")
 
 
-# Models that their makers trained, which takes several times the memory.
+# Realistic models: training them takes several times the memory.
 LARGE: dict[str, Callable[[], nnfast.Sequential]] = {
     "many filters on large images": lambda: pooled(
         (512, 512, 3), layers.Conv2D(64, 3, padding="same"), layers.MaxPooling2D(4)
     ),
     "many filters on gray images": lambda: pooled((1024, 1024, 1), layers.Conv2D(64, 3)),
-    "classes of every pixel": lambda: nnfast.Sequential(
+    "segmentation": lambda: nnfast.Sequential(
         [
             layers.Input((512, 512, 3)),
             layers.Conv2D(8, 3, padding="same", activation="relu"),
@@ -642,7 +644,7 @@ LARGE: dict[str, Callable[[], nnfast.Sequential]] = {
 
 
 @pytest.mark.parametrize("which", LARGE)
-def test_models_that_were_trained_load_whatever_is_in_between(which: str, tmp_path: Path) -> None:
+def test_realistic_models_with_large_hidden_outputs_load(which: str, tmp_path: Path) -> None:
     model = LARGE[which]()
     model.save(tmp_path / "model")
     assert nnfast.load_model(tmp_path / "model").output_shape == model.output_shape
@@ -677,7 +679,7 @@ print(peak() - before)
 def test_what_may_be_in_between_takes_little_memory(
     model: nnfast.Sequential, tmp_path: Path
 ) -> None:
-    """Two or three times 64 MB, of models that are as large as they may be."""
+    """Models whose hidden outputs are just small enough take two or three times 64 MB."""
     model.save(tmp_path / "model")
     program = [sys.executable, "-P", "-c", MEASURED, str(tmp_path / "model")]
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
@@ -694,7 +696,7 @@ def test_what_may_be_in_between_takes_little_memory(
     assert float(done.stdout) < 220
 
 
-def test_a_large_sparse_file_is_not_read(tmp_path: Path) -> None:
+def test_a_huge_sparse_file_is_refused_without_reading_it(tmp_path: Path) -> None:
     with open(tmp_path / "model", "wb") as file:
         file.truncate(2**40)
     with pytest.raises(ValueError, match="is not a model"):

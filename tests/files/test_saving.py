@@ -1,4 +1,4 @@
-"""save and load_model: everything comes back, training goes on, bad files are refused."""
+"""save and load_model restore everything, so training continues; bad files are refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "nesterov", "adam"])
-def test_five_and_five_epochs_are_ten(dtype: str, optimizer: Any, tmp_path: Path) -> None:
+def test_a_loaded_model_continues_training_bit_for_bit(
+    dtype: str, optimizer: Any, tmp_path: Path
+) -> None:
     x, y = data()
     path = tmp_path / "model.safetensors"
     whole, half = compiled(dtype, optimizer), compiled(dtype, optimizer)
@@ -75,7 +77,7 @@ def test_five_and_five_epochs_are_ten(dtype: str, optimizer: Any, tmp_path: Path
     np.testing.assert_array_equal(whole.predict(x), loaded.predict(x))
 
 
-CHAIN = [
+STACK = [
     *(lambda: layers.GaussianNoise(0.1), lambda: layers.Dense(8, activation="relu")),
     *(lambda: layers.BatchNormalization(momentum=0.9), lambda: layers.Dropout(0.25)),
     *(lambda: layers.LayerNormalization(), lambda: layers.Dense(3, activation="softmax")),
@@ -97,7 +99,7 @@ EACH_OPTIMIZER = {
 
 def deep(optimizer: str) -> Any:
     nnfast.set_seed(3)
-    model = nnfast.Sequential([layers.Input((12,)), *(layer() for layer in CHAIN)])
+    model = nnfast.Sequential([layers.Input((12,)), *(layer() for layer in STACK)])
     model.compile(EACH_OPTIMIZER[optimizer](), "sparse_categorical_crossentropy", ["accuracy"])
     return model
 
@@ -108,20 +110,20 @@ def state(model: Any) -> list[Any]:
 
 
 def train(path: Path, epochs: int) -> None:
-    """Go on with the model in a file."""
+    """Continue the training of the model in a file."""
     x, y = data()
     model = nnfast.load_model(path)
     model.fit(x.reshape(60, 12), y, batch_size=16, epochs=epochs, verbose=0)
     model.save(path)
 
 
-def test_every_optimizer_goes_on_in_a_new_process(tmp_path: Path) -> None:
+def test_every_optimizer_continues_in_a_new_process(tmp_path: Path) -> None:
     x, y = data()
     fit = {"x": x.reshape(60, 12), "y": y, "batch_size": 16, "epochs": 10, "verbose": 0}
     expected = {}
     for name in EACH_OPTIMIZER:
         model = deep(name)
-        # At the end of `fit` a moving average replaces the weights: half way is inside of it.
+        # Saves within `fit`, because the moving average replaces the weights at its end.
         half = callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs, name=name, model=model: (
                 epoch == 4 and model.save(tmp_path / name)
@@ -142,7 +144,7 @@ def test_every_optimizer_goes_on_in_a_new_process(tmp_path: Path) -> None:
             np.testing.assert_array_equal(a, b, err_msg=name)
 
 
-def test_without_the_optimizer(tmp_path: Path) -> None:
+def test_a_file_without_the_optimizer_predicts(tmp_path: Path) -> None:
     x, y = data()
     model = compiled()
     model.fit(x, y, verbose=0)
@@ -156,7 +158,7 @@ def test_without_the_optimizer(tmp_path: Path) -> None:
     assert np.isfinite(loaded.fit(x, y, verbose=0).history["loss"]).all()
 
 
-def test_saved_within_an_epoch_it_goes_on_with_the_next_one(tmp_path: Path) -> None:
+def test_a_model_saved_within_an_epoch_continues_with_the_next(tmp_path: Path) -> None:
     x, y = data()
     model = compiled()
     stop = callbacks.LambdaCallback(
@@ -166,8 +168,8 @@ def test_saved_within_an_epoch_it_goes_on_with_the_next_one(tmp_path: Path) -> N
     )
     model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=stop)
     loaded = nnfast.load_model(tmp_path / "model")
-    for one in (model, loaded):
-        one.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    for each in (model, loaded):
+        each.fit(x, y, batch_size=16, epochs=2, verbose=0)
     assert_same_weights(model, loaded)
 
 
@@ -178,7 +180,7 @@ FORMATS = [path for path in ALL_FORMATS if path.stem not in ESTIMATORS]
 
 @pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.stem)
 def test_files_of_every_format_load(path: Path) -> None:
-    """They are never written again: what a version has saved, all later ones read."""
+    """These files are never rewritten: later versions must read them."""
     model = nnfast.load_model(path.with_suffix(".safetensors"))
     x = inputs(model)
     expected = np.array(json.loads(path.read_text()))
@@ -192,11 +194,11 @@ def test_files_of_every_format_load(path: Path) -> None:
     assert model._network.engine.iterations == 3  # two were in the file
 
 
-def test_there_are_files_of_the_present_format() -> None:
+def test_there_are_files_of_the_current_format() -> None:
     assert any(path.name.startswith(f"format{container.FORMAT}-") for path in FORMATS)
 
 
-def test_round_trip_keeps_the_description(tmp_path: Path) -> None:
+def test_saving_preserves_the_configuration(tmp_path: Path) -> None:
     model = compiled("float64", optimizers.Adam(0.02, beta_2=0.9))
     model.save(str(tmp_path / "model"))
     loaded = nnfast.load_model(str(tmp_path / "model"))
@@ -208,7 +210,7 @@ def test_round_trip_keeps_the_description(tmp_path: Path) -> None:
     assert loaded.count_params() == model.count_params()
 
 
-def test_model_that_is_not_compiled(tmp_path: Path) -> None:
+def test_a_model_that_is_not_compiled_is_saved(tmp_path: Path) -> None:
     model = nnfast.Sequential([layers.Dense(2, activation="sigmoid", input_dim=3)])
     model.save(tmp_path / "model")
     loaded = nnfast.load_model(tmp_path / "model")
@@ -218,7 +220,7 @@ def test_model_that_is_not_compiled(tmp_path: Path) -> None:
         loaded.fit(x, np.ones((2, 2)))
 
 
-def test_logits_of_the_loss_are_kept(tmp_path: Path) -> None:
+def test_from_logits_of_the_loss_is_saved(tmp_path: Path) -> None:
     model = nnfast.Sequential([layers.Dense(3, input_dim=2)])
     model.compile("sgd", nnfast.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.save(tmp_path / "model")
@@ -227,7 +229,7 @@ def test_logits_of_the_loss_are_kept(tmp_path: Path) -> None:
     assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
-def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_saving_replaces_the_file_and_leaves_no_others(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"an older file")
     compiled().save(path)
@@ -235,9 +237,7 @@ def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> Non
     assert nnfast.load_model(path).built
 
 
-def test_saving_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     path = tmp_path / "model.safetensors"
@@ -254,13 +254,13 @@ def test_saving_that_fails_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_model_without_weights_is_not_saved(tmp_path: Path) -> None:
+def test_an_unbuilt_model_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no weights"):
         nnfast.Sequential([layers.Dense(2)]).save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         nnfast.load_model(tmp_path / "nowhere")
 
@@ -269,7 +269,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes]:
-    """Return a file's header, the description in it, and its arrays' bytes."""
+    """Return the header of a file, its description and the bytes of its arrays."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
@@ -291,21 +291,21 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_rewriting_alone_changes_nothing(saved: Path) -> None:
-    """The helper that the tests below damage files with writes good files."""
+def test_rewritten_files_load(saved: Path) -> None:
+    """The tests below damage files with this helper, which must not damage them by itself."""
     before = nnfast.load_model(saved)
     rewrite(saved, *parts(saved))
     assert_same_weights(nnfast.load_model(saved), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 7, b"\0" * 100, b"\xff" * 100, b"no model"])
-def test_not_such_a_file(content: bytes, tmp_path: Path) -> None:
+def test_files_of_other_content_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(content)
     with pytest.raises(ValueError, match="model"):
         nnfast.load_model(tmp_path / "model")
 
 
-def test_truncated_at_any_place(saved: Path) -> None:
+def test_truncated_files_are_refused(saved: Path) -> None:
     content = saved.read_bytes()
     for size in range(0, len(content), max(1, len(content) // 50)):
         saved.write_bytes(content[:size])
@@ -332,7 +332,7 @@ def put(value: Any, *keys: Any) -> Any:
 
 
 DAMAGES = {
-    "format of the future": put(99, "format"),
+    "future format": put(99, "format"),
     "no format": remove("format"),
     "no model": remove("model"),
     "model is a number": put(3, "model"),
@@ -363,7 +363,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_description(damage: str, saved: Path) -> None:
+def test_damaged_descriptions_are_refused(damage: str, saved: Path) -> None:
     header, description, payload = parts(saved)
     DAMAGES[damage](description)
     rewrite(saved, header, description, payload)
@@ -372,14 +372,14 @@ def test_damaged_description(damage: str, saved: Path) -> None:
 
 
 @pytest.mark.parametrize("description", [None, 3, "text", [], {}])
-def test_description_of_another_kind(description: Any, saved: Path) -> None:
+def test_descriptions_of_another_type_are_refused(description: Any, saved: Path) -> None:
     header, _, payload = parts(saved)
     rewrite(saved, header, description, payload)
     with pytest.raises(ValueError, match="not a model saved by nnfast"):
         nnfast.load_model(saved)
 
 
-def test_description_that_is_not_json(saved: Path) -> None:
+def test_descriptions_that_are_not_json_are_refused(saved: Path) -> None:
     header, _, payload = parts(saved)
     header["__metadata__"]["nnfast"] = "{not json"
     text = json.dumps(header).encode()
@@ -388,7 +388,7 @@ def test_description_that_is_not_json(saved: Path) -> None:
         nnfast.load_model(saved)
 
 
-def test_arrays_that_do_not_fit(saved: Path) -> None:
+def test_arrays_of_wrong_names_shapes_and_dtypes_are_refused(saved: Path) -> None:
     from safetensors.numpy import load, save
 
     header, _, _ = parts(saved)
@@ -408,7 +408,7 @@ def test_arrays_that_do_not_fit(saved: Path) -> None:
             nnfast.load_model(saved)
 
 
-def test_another_safetensors_file(tmp_path: Path) -> None:
+def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "other")
@@ -416,8 +416,8 @@ def test_another_safetensors_file(tmp_path: Path) -> None:
         nnfast.load_model(tmp_path / "other")
 
 
-def test_files_are_those_of_the_formats_own_library(tmp_path: Path) -> None:
-    """Byte for byte: order and padding, names that JSON escapes, arrays of any layout."""
+def test_files_are_identical_to_those_of_the_safetensors_library(tmp_path: Path) -> None:
+    """Order, padding, escaped names and array layouts agree byte for byte."""
     from safetensors.numpy import load_file, save
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Penalties on outputs: values and gradients against NumPy."""
+"""Values and gradients of penalties on outputs agree with NumPy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
-    # Between two relus the gradient comes with the slope: not where a penalty is added.
+    # The backward pass of a relu includes the derivative of the relu before it, unless a penalty
+    # comes between.
     "chain of relus": (
         lambda: [
             Dense(9, "relu"),
@@ -40,7 +41,10 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         MSE,
     ),
     "relu, last": (lambda: [Dense(6, "relu"), Dense(3, "relu", activity_regularizer=L1)], MSE),
-    "slope from the input": (lambda: [Dense(6, "gelu", activity_regularizer=BOTH), Dense(2)], MSE),
+    "derivative from the pre-activation": (
+        lambda: [Dense(6, "gelu", activity_regularizer=BOTH), Dense(2)],
+        MSE,
+    ),
     "softmax, of probabilities": (
         lambda: [Dense(6, "tanh"), Dense(3, "softmax", activity_regularizer=BOTH)],
         CLASSES,
@@ -49,7 +53,7 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(3, activity_regularizer=BOTH), Activation("softmax")],
         CLASSES,
     ),
-    "softmax, in a layer of its own": (
+    "softmax, in a separate layer": (
         lambda: [Dense(3), Activation("softmax", activity_regularizer=L2)],
         CLASSES,
     ),
@@ -61,16 +65,16 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(4, "softmax", activity_regularizer=L2), Dense(3, "softmax")],
         CLASSES,
     ),
-    "a layer for it": (
+    "separate layer": (
         lambda: [Dense(6, "tanh"), ActivityRegularization(0.1, 0.2), Dense(2)],
         MSE,
     ),
-    "a layer for it, first": (lambda: [ActivityRegularization(l2=0.2), Dense(2)], MSE),
-    "a layer for it, last": (
+    "separate layer, first": (lambda: [ActivityRegularization(l2=0.2), Dense(2)], MSE),
+    "separate layer, last": (
         lambda: [Dense(3, "softmax"), ActivityRegularization(l1=0.2)],
         CLASSES,
     ),
-    "nothing but it": (lambda: [ActivityRegularization(l2=0.2)], MSE),
+    "separate layer only": (lambda: [ActivityRegularization(l2=0.2)], MSE),
     "normalization": (
         lambda: [Dense(6), BatchNormalization(activity_regularizer=BOTH), Activation("relu")],
         MSE,
@@ -95,14 +99,14 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
-    "of a shape": (
+    "reshaped": (
         lambda: [
             *(Dense(6, "tanh"), layers.Reshape((2, 3), activity_regularizer=L2)),
             layers.Flatten(activity_regularizer=L1),
         ],
         MSE,
     ),
-    "of a linear activation": (
+    "linear activation": (
         lambda: [Dense(6, "tanh"), Activation("linear", activity_regularizer=L2), Dense(2)],
         MSE,
     ),
@@ -131,7 +135,7 @@ def assert_close(actual: list[Any], expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("name", CASES)
-def test_value_and_gradient(name: str, weighted: bool) -> None:
+def test_loss_and_gradient_agree_with_numpy(name: str, weighted: bool) -> None:
     model, x, y = problem(name)
     weights = model.get_weights()
     weight = np.random.default_rng(2).uniform(0.5, 2.0, M) if weighted else None
@@ -141,13 +145,13 @@ def test_value_and_gradient(name: str, weighted: bool) -> None:
     def plain(training: bool) -> float:
         return plain_loss(model, weights, x, y, training=training, sample_weight=weight)
 
-    # Not in training, where batch normalization differs:
+    # In inference mode, which differs for batch normalization:
     loss, gradient = model.loss_and_grad(x, y, sample_weight=weight)
     assert loss == pytest.approx(plain(False), rel=1e-12)
     assert model.evaluate(x, y, sample_weight=weight, verbose=0) == pytest.approx(loss, rel=1e-12)
     assert_close(gradient, differences(lambda: plain(False), trainable(model, weights)))
 
-    # In training, from a step of length 1:
+    # In training mode, from a step with learning rate 1:
     expected = differences(lambda: plain(True), trainable(model, weights))
     assert model.train_on_batch(x, y, sample_weight=weight) == pytest.approx(plain(True), rel=1e-12)
     step = [w - v for w, v in zip(weights, model.get_weights(), strict=True)]
@@ -155,28 +159,28 @@ def test_value_and_gradient(name: str, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_of_the_input(name: str) -> None:
-    """With y the loss of each sample has its penalty; without y it is the output alone."""
+def test_input_gradients_agree_with_differences(name: str) -> None:
+    """Given y, the gradient is that of loss and penalty; without y, of the largest output."""
     model, x, y = problem(name)
     weights = model.get_weights()
     with_y, without = np.empty_like(x), np.empty_like(x)
     for i in range(M):
-        one = x[i : i + 1].copy()
+        sample = x[i : i + 1].copy()
 
-        def loss(a: NDArray[Any] = one, i: int = i) -> float:
+        def loss(a: NDArray[Any] = sample, i: int = i) -> float:
             return plain_loss(model, weights, a, y[i : i + 1], training=False)
 
-        def peak(a: NDArray[Any] = one) -> float:
+        def largest(a: NDArray[Any] = sample) -> float:
             return float(plain_outputs(model, weights, a, training=False)[0].max())
 
-        (with_y[i : i + 1],) = differences(loss, [one])
-        (without[i : i + 1],) = differences(peak, [one])
+        (with_y[i : i + 1],) = differences(loss, [sample])
+        (without[i : i + 1],) = differences(largest, [sample])
     assert_close([model.input_gradient(x, y)], [with_y])
     assert_close([model.input_gradient(x)], [without])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_step_along_a_gradient_adds_the_penalties(name: str) -> None:
+def test_train_on_gradient_adds_the_penalties(name: str) -> None:
     model, x, _ = problem(name)
     weights = model.get_weights()
     dout = np.random.default_rng(4).normal(size=(M, model.output_shape[1]))
@@ -192,8 +196,7 @@ def test_a_step_along_a_gradient_adds_the_penalties(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["all", "chain of relus", "softmax, of probabilities"])
-def test_a_loss_of_the_callers_own(name: str) -> None:
-    """The engine adds the penalties to what the function returns."""
+def test_penalties_are_added_to_user_defined_losses(name: str) -> None:
     model, x, y = problem(name)
     n_out = model.output_shape[1]
     y = np.random.default_rng(4).normal(size=(M, n_out))
@@ -218,28 +221,28 @@ def test_a_loss_of_the_callers_own(name: str) -> None:
         assert_allclose(a, b, rtol=1e-10, atol=1e-13)
 
 
-def test_batches_and_epochs() -> None:
-    """A penalty is a mean over the rows of its batch; an epoch's loss a mean over all rows."""
+def test_losses_of_epochs_are_means_over_rows() -> None:
+    """An activity penalty is a mean over a batch; an epoch's loss is a mean over all rows."""
     model, x, y = problem("all", rows=19)
     model.compile(optimizers.SGD(0.0), MSE)
     weights = model.get_weights()
     history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0, validation_data=(x, y))
     expected = plain_loss(model, weights, x, y, training=True)
-    # The weights' penalties are in every batch's loss, the outputs' are means: the same sum.
+    # Weight penalties are in the loss of every batch, activity penalties are means of rows.
     assert history.history["loss"][0] == pytest.approx(expected, rel=1e-12)
     assert history.history["val_loss"][0] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch", [3, 32, 1200])
-def test_any_number_of_threads_gives_the_same_bits(
+def test_results_do_not_depend_on_the_number_of_threads(
     batch: int, dtype: str, free_threads: None
 ) -> None:
     rng = np.random.default_rng(0)
@@ -270,8 +273,8 @@ def test_any_number_of_threads_gives_the_same_bits(
             assert_array_equal(a, b)
 
 
-def test_dropout_and_noise_have_penalties_in_inference() -> None:
-    """Their outputs are then their inputs."""
+def test_dropout_and_noise_are_penalized_in_inference() -> None:
+    """In inference their outputs are their inputs."""
     for layer in (
         layers.Dropout(0.5, activity_regularizer=L2),
         layers.GaussianNoise(1.0, activity_regularizer=L2),
@@ -284,7 +287,7 @@ def test_dropout_and_noise_have_penalties_in_inference() -> None:
         assert loss > 1.2 * model.evaluate(x, x, verbose=0)
 
 
-def test_configuration() -> None:
+def test_configurations_preserve_activity_regularizers() -> None:
     model, x, _ = problem("all")
     assert [layer.activity_regularizer for layer in model.layers] == [L1, L2, BOTH]
     copy = models.model_from_json(model.to_json())

@@ -1,4 +1,4 @@
-"""Constraints against Keras' formulas in NumPy, after every step."""
+"""Constraints agree with Keras' formulas in NumPy after every step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Array = NDArray[Any]
 
 AXES: tuple[Any, ...] = (0, 1, -1, -2, (0, 1), [-1, 0])
 
-# A constraint of each kind for each axis of a matrix; a vector has one axis.
-OF_MATRICES = [
+# Every constraint, with every axis of a matrix; a vector has one axis.
+MATRIX_CONSTRAINTS = [
     NonNeg(),
     *(MaxNorm(0.5, axis) for axis in AXES),
     *(UnitNorm(axis) for axis in AXES),
@@ -28,11 +28,11 @@ OF_MATRICES = [
     MinMaxNorm(0.0, 0.5),
     MaxNorm(0.0),
 ]
-OF_VECTORS = [NonNeg(), MaxNorm(0.3), UnitNorm(), MinMaxNorm(2.0, 3.0, 0.5), UnitNorm(-1)]
+VECTOR_CONSTRAINTS = [NonNeg(), MaxNorm(0.3), UnitNorm(), MinMaxNorm(2.0, 3.0, 0.5), UnitNorm(-1)]
 
 
 def constrained(constraint: Any, w: Array) -> Array:
-    """Return what a constraint makes of an array, in float64."""
+    """Return the constrained array, in float64."""
     w = w.astype(np.float64)
     if isinstance(constraint, NonNeg):
         return np.maximum(w, 0.0)
@@ -52,7 +52,7 @@ def constrained(constraint: Any, w: Array) -> Array:
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
@@ -61,11 +61,15 @@ SIZES = ((33, 19), (5, 1), (1, 17), (13, 16))
 
 
 def pair(
-    of_kernel: Any, of_bias: Any, optimizer: Callable[[], Any], size: tuple[int, int], dtype: str
+    kernel_constraint: Any,
+    bias_constraint: Any,
+    optimizer: Callable[[], Any],
+    size: tuple[int, int],
+    dtype: str,
 ) -> tuple[Any, Any]:
-    """Return a model with constraints and the same one without."""
+    """Return a model with constraints and an equal model without them."""
     models = []
-    for kernel, bias in ((of_kernel, of_bias), (None, None)):
+    for kernel, bias in ((kernel_constraint, bias_constraint), (None, None)):
         nnfast.set_seed(1)
         dense = layers.Dense(
             size[1],
@@ -81,8 +85,10 @@ def pair(
     return models[0], models[1]
 
 
-def follow(model: Any, plain: Any, of_kernel: Any, of_bias: Any, steps: int = 4) -> None:
-    """Take steps with both from the same weights: the constraint is all that is between them."""
+def follow(
+    model: Any, plain: Any, kernel_constraint: Any, bias_constraint: Any, steps: int = 4
+) -> None:
+    """Check that each step differs from the unconstrained step by the constraint alone."""
     rng = np.random.default_rng(0)
     dtype = model.get_weights()[0].dtype
     n_in = model.input_shape[1]
@@ -93,30 +99,30 @@ def follow(model: Any, plain: Any, of_kernel: Any, of_bias: Any, steps: int = 4)
             each.train_on_batch(x[i : i + 8], y[i : i + 8])
         free = plain.get_weights()
         expected = [w.astype(np.float64) for w in free]
-        if of_kernel is not None:
-            expected[0] = constrained(of_kernel, free[0])
-        if of_bias is not None:
-            expected[1] = constrained(of_bias, free[1])
+        if kernel_constraint is not None:
+            expected[0] = constrained(kernel_constraint, free[0])
+        if bias_constraint is not None:
+            expected[1] = constrained(bias_constraint, free[1])
         tolerance = 1e-12 if dtype == np.float64 else 2e-6
         for a, e in zip(model.get_weights(), expected, strict=True):
             assert_allclose(a, e, rtol=tolerance, atol=tolerance)
         changed = changed or not np.allclose(expected[0], free[0])
         changed = changed or not np.allclose(expected[1], free[1])
         plain.set_weights(model.get_weights())
-    assert changed, "a constraint that does nothing tests nothing"
+    assert changed, "the constraint never took effect"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("constraint", OF_MATRICES, ids=repr)
-def test_kernel(constraint: Any, dtype: str) -> None:
+@pytest.mark.parametrize("constraint", MATRIX_CONSTRAINTS, ids=repr)
+def test_kernels_are_constrained(constraint: Any, dtype: str) -> None:
     for size in SIZES:
         model, plain = pair(constraint, None, lambda: optimizers.SGD(0.1), size, dtype)
         follow(model, plain, constraint, None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("constraint", OF_VECTORS, ids=repr)
-def test_bias(constraint: Any, dtype: str) -> None:
+@pytest.mark.parametrize("constraint", VECTOR_CONSTRAINTS, ids=repr)
+def test_biases_are_constrained(constraint: Any, dtype: str) -> None:
     for size in ((4, 19), (5, 2)):
         model, plain = pair(None, constraint, lambda: optimizers.SGD(2.0), size, dtype)
         follow(model, plain, None, constraint)
@@ -131,7 +137,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer(optimizer: str) -> None:
+def test_constraints_follow_the_step_of_every_optimizer(optimizer: str) -> None:
     make = OPTIMIZERS[optimizer]
     for kernel, bias in ((MaxNorm(0.5), NonNeg()), (NonNeg(), UnitNorm())):
         follow(*pair(kernel, bias, make, (33, 19), "float64"), kernel, bias)
@@ -139,10 +145,10 @@ def test_every_optimizer(optimizer: str) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("constraint", [NonNeg(), UnitNorm(), UnitNorm(axis=1)], ids=repr)
-def test_after_the_moving_average_has_replaced_the_weights(
+def test_averaged_weights_are_constrained_when_they_replace_the_weights(
     constraint: Any, threads: int, free_threads: None
 ) -> None:
-    """The average is of weights before the constraint; what replaces them is constrained."""
+    """The average is taken before the constraint, which is applied when it replaces the weights."""
     _engine.force_threads(threads)
 
     def optimizer() -> Any:
@@ -153,7 +159,7 @@ def test_after_the_moving_average_has_replaced_the_weights(
 
 @pytest.mark.parametrize("batch", [5, 32, 700])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_any_number_of_threads_gives_the_same_bits(
+def test_results_do_not_depend_on_the_number_of_threads(
     batch: int, dtype: str, free_threads: None
 ) -> None:
     rng = np.random.default_rng(0)
@@ -180,8 +186,8 @@ def test_any_number_of_threads_gives_the_same_bits(
             assert_array_equal(a, b)
 
 
-def test_large_batches_in_chunks() -> None:
-    """The way of many rows and few parameters constrains, too."""
+def test_constraints_apply_to_batches_of_several_micro_batches() -> None:
+    """Many rows and few parameters make a batch of several micro-batches."""
     model = nnfast.Sequential(
         [layers.Dense(3, kernel_constraint=UnitNorm(), input_dim=2)], dtype="float64"
     )
@@ -191,7 +197,7 @@ def test_large_batches_in_chunks() -> None:
     assert_allclose(np.linalg.norm(model.get_weights()[0], axis=0), np.ones(3), rtol=1e-6)
 
 
-def test_a_step_along_a_gradient_is_constrained() -> None:
+def test_train_on_gradient_applies_constraints() -> None:
     model = nnfast.Sequential([layers.Dense(2, kernel_constraint="non_neg", input_dim=3)])
     model.compile(optimizers.SGD(10.0))
     model.train_on_gradient(np.ones((4, 3)), np.ones((4, 2)))
@@ -199,8 +205,8 @@ def test_a_step_along_a_gradient_is_constrained() -> None:
     assert (model.layers[0].bias < 0).all()
 
 
-def test_weights_that_are_set_are_not_constrained_before_a_step() -> None:
-    """As in Keras: a constraint follows a step, nothing else."""
+def test_set_weights_applies_no_constraints() -> None:
+    """As in Keras, constraints are applied only after a step."""
     model = nnfast.Sequential([layers.Dense(1, kernel_constraint="non_neg", input_dim=1)])
     model.set_weights([[[-1.0]], [0.0]])
     assert model.predict([[1.0]]) == -1.0
@@ -210,7 +216,7 @@ def test_weights_that_are_set_are_not_constrained_before_a_step() -> None:
 
 
 @pytest.mark.parametrize("constraint", [MaxNorm(), UnitNorm(), MinMaxNorm(0.5)], ids=repr)
-def test_weights_of_0_stay_0(constraint: Any) -> None:
+def test_constraints_of_norms_keep_zero_weights(constraint: Any) -> None:
     model = nnfast.Sequential(
         [layers.Dense(2, kernel_constraint=constraint, kernel_initializer="zeros", input_dim=3)]
     )
@@ -223,9 +229,9 @@ def test_weights_of_0_stay_0(constraint: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "constraint", [*OF_MATRICES, MaxNorm(3), MinMaxNorm(1, 2, 1, [0, 1])], ids=repr
+    "constraint", [*MATRIX_CONSTRAINTS, MaxNorm(3), MinMaxNorm(1, 2, 1, [0, 1])], ids=repr
 )
-def test_configuration_survives_json(constraint: Any) -> None:
+def test_json_preserves_constraints(constraint: Any) -> None:
     layer = layers.Dense(3, kernel_constraint=constraint, bias_constraint="unit_norm")
     config = json.loads(json.dumps(layers.serialize(layer)))
     copy = layers.deserialize(config)
@@ -236,7 +242,7 @@ def test_configuration_survives_json(constraint: Any) -> None:
     assert isinstance(copy.bias_constraint, UnitNorm)
 
 
-def test_names_of_keras() -> None:
+def test_names_of_constraints_are_those_of_keras() -> None:
     assert constraints.max_norm is MaxNorm
     assert isinstance(constraints.get("non_neg"), NonNeg)
     assert constraints.get("MaxNorm").max_value == 2

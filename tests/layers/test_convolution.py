@@ -1,4 +1,4 @@
-"""Convolutions: values and gradients against NumPy, central differences and PyTorch; errors."""
+"""Convolutions agree with NumPy, finite differences and PyTorch; wrong arguments are named."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ Array = NDArray[Any]
 CHANNELS = (1, 2, 3, 7, 8, 9, 16, 17, 33)
 
 
-def draw_conv(rng: np.random.Generator, most: int = 33) -> tuple[layers.Layer, tuple[int, ...]]:
-    """Return a convolution and the shape of its samples, over odd sizes of everything."""
-    few = [c for c in CHANNELS if c <= most]
+def draw_conv(
+    rng: np.random.Generator, max_channels: int = 33
+) -> tuple[layers.Layer, tuple[int, ...]]:
+    """Return a random convolution and the shape of its samples."""
+    choices = [c for c in CHANNELS if c <= max_channels]
     groups = int(rng.choice([1, 1, 1, 2, 3]))
-    channels, filters = (groups * int(rng.choice(few)) for _ in range(2))
+    channels, filters = (groups * int(rng.choice(choices)) for _ in range(2))
     strides, dilation = (1, 1), (1, 1)
     if rng.random() < 0.3:
         dilation = tuple(rng.integers(1, 4, 2).tolist())
@@ -88,7 +90,7 @@ DRAW: dict[str, Callable[[np.random.Generator], tuple[layers.Layer, tuple[int, .
 def model_of(
     layer: layers.Layer, shape: tuple[int, ...], seed: int, dtype: str = "float64"
 ) -> nnfast.Sequential:
-    """Return a model with the layer between others, so that a gradient goes through it."""
+    """Return a model with other layers around this one, so that it computes an input gradient."""
     model = nnfast.Sequential(
         [layers.Input(shape), layers.Rescaling(1.5), layer, layers.Flatten()], dtype=dtype
     )
@@ -99,7 +101,7 @@ def model_of(
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", DRAW)
-def test_outputs(kind: str, dtype: str) -> None:
+def test_outputs_agree_with_numpy(kind: str, dtype: str) -> None:
     rng = np.random.default_rng(1)
     for seed in range(40):
         layer, shape = DRAW[kind](rng)
@@ -113,11 +115,11 @@ def test_outputs(kind: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DRAW)
-def test_gradients_are_the_differences(kind: str) -> None:
-    """Of weights and inputs; PyTorch confirms them for larger sizes below."""
+def test_gradients_agree_with_central_differences(kind: str) -> None:
+    """Check weight and input gradients; the tests against PyTorch below have larger sizes."""
     rng = np.random.default_rng(2)
     for seed in range(6):
-        layer, shape = draw_conv(rng, most=3) if kind == "conv" else DRAW[kind](rng)
+        layer, shape = draw_conv(rng, max_channels=3) if kind == "conv" else DRAW[kind](rng)
         if layer.activation.name == "relu":  # type: ignore[attr-defined]
             layer = type(layer).from_config(layer.get_config() | {"activation": "tanh"})
         model = model_of(layer, shape, seed)
@@ -136,11 +138,11 @@ def test_gradients_are_the_differences(kind: str) -> None:
 
 
 def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> list[Array]:
-    """Return PyTorch's gradients of the mean squared error: kernel, bias, input of the layer."""
+    """Return PyTorch's gradients of the MSE with respect to kernel, bias and input."""
     import reference_images as images
     import torch
 
-    before = [
+    padding = [
         images.padding_of(*axis, layer.padding)
         for axis in zip(
             x.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
@@ -149,7 +151,7 @@ def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> lis
     tensors = [torch.tensor(a, requires_grad=True) for a in (*weights, x)]
     a = tensors[-1].permute(0, 3, 1, 2).contiguous()
     a = torch.nn.functional.conv2d(
-        torch.nn.functional.pad(a, (*before[1], *before[0])),
+        torch.nn.functional.pad(a, (*padding[1], *padding[0])),
         tensors[0].permute(3, 2, 0, 1).contiguous(),
         tensors[1] if layer.use_bias else None,
         layer.strides,
@@ -163,9 +165,9 @@ def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> lis
     return [tensor.grad.numpy() for tensor in tensors]
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
-def test_pytorch(share: float) -> None:
-    """Also where dz is zero but for a share, which another kernel computes."""
+@pytest.mark.parametrize("density", [1.0, 0.2])
+def test_gradients_agree_with_pytorch(density: float) -> None:
+    """If dz is mostly zeros, another kernel computes the gradients."""
     pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     for seed in range(40):
@@ -175,7 +177,7 @@ def test_pytorch(share: float) -> None:
         model.compile("sgd", "mse")
         x = rng.normal(size=(int(rng.integers(1, 9)), *shape))
         outputs = model.predict(x)
-        y = np.where(rng.random(outputs.shape) < share, rng.normal(size=outputs.shape), outputs)
+        y = np.where(rng.random(outputs.shape) < density, rng.normal(size=outputs.shape), outputs)
         *expected, dx = torch_gradients(layer, model.get_weights(), x, y)
         _, gradients = model.loss_and_grad(x, y)
         for actual, wanted in zip(gradients, expected, strict=True):
@@ -183,11 +185,13 @@ def test_pytorch(share: float) -> None:
         assert_allclose(model.input_gradient(x, y), dx * len(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
+@pytest.mark.parametrize("density", [1.0, 0.2])
 @pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (1, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_large_images(kernel: int, groups: int, padding: str, share: float) -> None:
-    """More pixels than dW is summed over at a time; channels and filters end within vectors."""
+def test_gradients_of_large_images_agree_with_pytorch(
+    kernel: int, groups: int, padding: str, density: float
+) -> None:
+    """dW is summed over blocks of pixels; channels do not fill whole SIMD vectors."""
     pytest.importorskip("torch")
     rng = np.random.default_rng(4)
     shape = (19, 23, 10 * groups)
@@ -196,7 +200,7 @@ def test_large_images(kernel: int, groups: int, padding: str, share: float) -> N
     model.compile("sgd", "mse")
     x = rng.normal(size=(3, *shape))
     outputs = model.predict(x)
-    y = np.where(rng.random(outputs.shape) < share, rng.normal(size=outputs.shape), outputs)
+    y = np.where(rng.random(outputs.shape) < density, rng.normal(size=outputs.shape), outputs)
     *expected, dx = torch_gradients(layer, model.get_weights(), x, y)
     for actual, wanted in zip(model.loss_and_grad(x, y)[1], expected, strict=True):
         assert_allclose(actual, wanted, rtol=0, atol=1e-13)
@@ -204,7 +208,7 @@ def test_large_images(kernel: int, groups: int, padding: str, share: float) -> N
 
 
 def classifier(dtype: str = "float32", norm: bool = False) -> nnfast.Sequential:
-    """Return a small image classifier with everything in it."""
+    """Return a small image classifier with all kinds of layers."""
     nnfast.set_seed(5)
     return nnfast.Sequential(
         [
@@ -231,14 +235,14 @@ def data(n: int = 50) -> tuple[Array, Array]:
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.usefixtures("free_threads")
-def test_any_number_of_threads_gives_the_same_bits(norm: bool) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(norm: bool) -> None:
     x, y = data()
     results = []
     for threads in (1, 2, 3, 4, 7):
@@ -257,8 +261,8 @@ def test_any_number_of_threads_gives_the_same_bits(norm: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_skipping_zeros_changes_no_bit(dtype: str) -> None:
-    """Whether zeros are looked for depends on all images of a block: more without zeros end it."""
+def test_skipping_zeros_changes_no_bits_of_input_gradients(dtype: str) -> None:
+    """The density of a block of images decides whether zeros are skipped."""
     rng = np.random.default_rng(3)
     wanted: Array = np.empty(0)
 
@@ -276,13 +280,13 @@ def test_skipping_zeros_changes_no_bit(dtype: str) -> None:
         wanted[:4][rng.random(wanted[:4].shape) < 0.7] = 0.0
         few, many = (model.input_gradient(x[:n], np.zeros(n)) for n in (4, 16))
         assert few.any()
-        assert_array_equal(few, many[:4] / 4)  # as a mean's, they are multiplied by the images
+        assert_array_equal(few, many[:4] / 4)  # input_gradient multiplies by the number of images
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.usefixtures("free_threads")
-def test_threads_may_find_zeros_apart_from_each_other(dtype: str) -> None:
-    """A batch normalization makes threads share the batch, whose halves differ in their zeros."""
+def test_results_do_not_depend_on_threads_if_the_density_of_rows_varies(dtype: str) -> None:
+    """Batch normalization makes threads share the batch; its halves have different zeros."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(160, 8, 8, 32)).astype(dtype)
     x[:80] -= 0.2
@@ -309,7 +313,7 @@ def test_threads_may_find_zeros_apart_from_each_other(dtype: str) -> None:
             assert_array_equal(a, b)
 
 
-def test_a_prediction_does_not_depend_on_the_rows_beside_it() -> None:
+def test_a_prediction_does_not_depend_on_other_rows() -> None:
     x, _ = data(21)
     model = classifier()
     whole = model.predict(x)
@@ -318,7 +322,7 @@ def test_a_prediction_does_not_depend_on_the_rows_beside_it() -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_nothing_is_read_before_it_is_written(norm: bool) -> None:
+def test_memory_is_not_read_before_it_is_written(norm: bool) -> None:
     x, y = data()
     results = []
     for poisoned in (False, True):
@@ -335,7 +339,7 @@ def test_nothing_is_read_before_it_is_written(norm: bool) -> None:
         assert_array_equal(a, b)
 
 
-def test_training_follows_float64() -> None:
+def test_float32_training_agrees_with_float64() -> None:
     x, y = data()
     histories = []
     for dtype in ("float32", "float64"):
@@ -346,8 +350,7 @@ def test_training_follows_float64() -> None:
     assert_allclose(histories[0], histories[1], rtol=1e-3)
 
 
-def test_clipping_by_norm_and_regularizers_reach_the_kernels() -> None:
-    """Where gradients are needed whole, they are the sum of the same parts."""
+def test_regularized_kernels_are_clipped_by_the_global_norm() -> None:
     x, y = data(30)
     options: dict[str, Any] = {"kernel_regularizer": "l2", "bias_regularizer": "l1"}
     model = nnfast.Sequential(
@@ -371,7 +374,7 @@ def test_clipping_by_norm_and_regularizers_reach_the_kernels() -> None:
         assert_allclose(w, old - g * 0.5 / norm, rtol=0, atol=1e-12)
 
 
-def test_images_of_bytes_are_scaled_as_they_are_read() -> None:
+def test_rescaling_of_uint8_images_is_fused_into_the_input() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (12, 9, 9, 1)).astype(np.uint8)
     nnfast.set_seed(0)
@@ -384,7 +387,7 @@ def test_images_of_bytes_are_scaled_as_they_are_read() -> None:
     assert_allclose(model.predict(x), model.predict(x.astype(np.float64)), rtol=1e-6)
 
 
-def test_weights_and_shapes_are_those_of_keras() -> None:
+def test_names_and_shapes_of_weights_are_those_of_keras() -> None:
     def shapes(layer: layers.Layer, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         nnfast.Sequential([layers.Input(shape), layer])
         return {name: view.shape for name, view in layer.named_weights.items()}
@@ -405,8 +408,8 @@ def test_weights_and_shapes_are_those_of_keras() -> None:
     }
 
 
-def test_initial_kernels_count_the_window() -> None:
-    """Glorot's limit is √(6 / (fan_in + fan_out)), fans with the 9 places of the window."""
+def test_fans_of_initial_kernels_include_the_window() -> None:
+    """Glorot's limit is √(6 / (fan_in + fan_out)); both fans include the window's 9 positions."""
     nnfast.set_seed(0)
     layer = layers.Conv2D(64, 3)
     nnfast.Sequential([layers.Input((8, 8, 32)), layer])
@@ -415,7 +418,7 @@ def test_initial_kernels_count_the_window() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, (0, 1), (0, 1, 2), (1, 2), 2, 3, (2, 3), (0, 1, 2, 3), [1, 2]])
-def test_constraints_take_the_axes_of_the_kernel(axis: Any) -> None:
+def test_constraints_accept_contiguous_axes_of_the_kernel(axis: Any) -> None:
     x, _ = data(8)
     layer = layers.Conv2D(
         7, (3, 2), kernel_constraint=constraints.MaxNorm(0.3, axis), input_shape=(13, 13, 3)
@@ -431,8 +434,8 @@ def test_constraints_take_the_axes_of_the_kernel(axis: Any) -> None:
     assert_allclose(layer.kernel, expected, rtol=0, atol=1e-12)
 
 
-def test_a_gate_of_a_relu_is_shared_with_what_follows() -> None:
-    """relu' is applied by a pooling or a Dense layer behind it; a penalty keeps it apart."""
+def test_relu_derivatives_are_applied_once() -> None:
+    """The next layer's backward pass applies relu', unless an activity penalty comes between."""
     x = np.random.default_rng(0).normal(size=(3, 7, 7, 2))
     for penalty in (None, "l2"):
         model = nnfast.Sequential(
@@ -474,7 +477,7 @@ def test_a_gate_of_a_relu_is_shared_with_what_follows() -> None:
         (lambda: layers.Conv2D(4, 3), (0, 9, 1), r"at least 1.*\(0, 9, 1\)"),
     ],
 )
-def test_inputs_that_do_not_fit(layer: Any, shape: tuple[int, ...], message: str) -> None:
+def test_wrong_input_shapes_are_named(layer: Any, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nnfast.Sequential([layers.Input(shape), layer()])
 
@@ -504,21 +507,21 @@ def test_inputs_that_do_not_fit(layer: Any, shape: tuple[int, ...], message: str
         ),
     ],
 )
-def test_arguments_that_are_wrong(
+def test_wrong_arguments_are_named(
     make: Callable[[], Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_samples_of_more_numbers_than_the_engine_counts() -> None:
+def test_samples_with_too_many_elements_are_refused() -> None:
     layer = layers.Conv2D(2**20, 3, padding="same")
     with pytest.raises(ValueError, match=r"Conv2D.*\(64, 64, 1048576\).*1073741824"):
         layer.infer_shape((64, 64, 1))
     assert layer.infer_shape((32, 32, 1)) == (32, 32, 2**20)
 
 
-def test_constraints_of_axes_that_are_not_side_by_side() -> None:
+def test_constraints_refuse_noncontiguous_axes() -> None:
     with pytest.raises(ValueError, match=r"axis=\(0, 2\).*\(3, 3, 1, 4\)"):
         nnfast.Sequential(
             [

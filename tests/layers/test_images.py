@@ -1,4 +1,4 @@
-"""Layers that make an image of another: padding, up-sampling, flips, shifts and crops."""
+"""Layers from images to images: padding, upsampling, flips, translations and crops."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ PAD_MODES = {"reflect": "symmetric", "constant": "constant", "nearest": "edge", 
 
 @pytest.fixture(autouse=True)
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
 
 def images(rows: int, *shape: int) -> Images:
-    """Return images with no two pixels alike, none 0, exact in float32."""
+    """Return images with distinct nonzero pixels that are exact in float32."""
     numbers = np.arange(1.0, 1 + rows * np.prod(shape)) / 4096
     return np.random.default_rng(0).permutation(numbers).reshape(rows, *shape)
 
 
 class Trained:
-    """What a layer makes of images in training, and what the way back makes of gradients.
+    """The outputs of a layer in training, and the gradients that it passes backward.
 
-    Every image is a row of a kernel, whose input is a row of the identity: its gradient is what
-    comes out of the layer's transpose.
+    A Dense layer holds one image per row of its kernel, and its input is the identity matrix. The
+    kernel's gradient is therefore the gradient that the layer computes for each image.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Trained:
         model._built().engine.set_seed(seed)
         self.model = model
         shape = (n, *model.output_shape[1:])
-        self.slopes = np.random.default_rng(1).normal(size=shape)
+        self.output_gradients = np.random.default_rng(1).normal(size=shape)
 
         def loss(y: Images, a: Images) -> tuple[Images, Images]:
             self.outputs[-1].append(np.array(a))
@@ -81,39 +81,39 @@ class Trained:
             self.outputs.append([])
             if epoch == epochs - 1:
                 model.optimizer.learning_rate = 1.0
-            model.fit(np.eye(n), self.slopes, batch_size=size, shuffle=False, verbose=0)
+            model.fit(np.eye(n), self.output_gradients, batch_size=size, shuffle=False, verbose=0)
         self.outputs = [np.concatenate(parts).reshape(shape) for parts in self.outputs]
-        parts = np.array([min(size, n - i // size * size) for i in range(n)])
-        step = (x.reshape(n, -1) - kernel.kernel) * parts[:, None]
+        sizes = np.array([min(size, n - i // size * size) for i in range(n)])
+        step = (x.reshape(n, -1) - kernel.kernel) * sizes[:, None]
         self.gradient = step.reshape(x.shape)
 
 
 def matrix(function: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the matrix of a linear function of one image."""
+    """Return the matrix of a linear function that maps one image to another."""
     basis = np.eye(int(np.prod(shape))).reshape(-1, *shape)
     return np.array([function(image).ravel() for image in basis]).T
 
 
 def assert_transposed(trained: Trained, row: int, function: Any) -> None:
     a = matrix(function, trained.gradient.shape[1:])
-    expected = (a.T @ trained.slopes[row].ravel()).reshape(trained.gradient.shape[1:])
+    expected = (a.T @ trained.output_gradients[row].ravel()).reshape(trained.gradient.shape[1:])
     assert_allclose(trained.gradient[row], expected, rtol=1e-9, atol=1e-11)
 
 
-# Padding and up-sampling
+# Padding and upsampling
 
 
 FIXED = {
     "padding": lambda: layers.ZeroPadding2D(2),
-    "padding of axes": lambda: layers.ZeroPadding2D((0, 3)),
-    "padding of sides": lambda: layers.ZeroPadding2D(((1, 0), (2, 5))),
+    "padding by axis": lambda: layers.ZeroPadding2D((0, 3)),
+    "padding by side": lambda: layers.ZeroPadding2D(((1, 0), (2, 5))),
     "no padding": lambda: layers.ZeroPadding2D(0),
     "repeated": lambda: layers.UpSampling2D(),
     "repeated, columns": lambda: layers.UpSampling2D((1, 3)),
     "bilinear": lambda: layers.UpSampling2D(2, interpolation="bilinear"),
     "bilinear, by 3 and 5": lambda: layers.UpSampling2D((3, 5), interpolation="bilinear"),
-    "as it is": lambda: layers.UpSampling2D(1, interpolation="bilinear"),
-    "a centre": lambda: layers.RandomCrop(2, 3),
+    "bilinear, by 1": lambda: layers.UpSampling2D(1, interpolation="bilinear"),
+    "centre crop": lambda: layers.RandomCrop(2, 3),
 }
 SHAPES = [(4, 5, 1), (3, 4, 2), (2, 3, 17), (1, 1, 3), (5, 7, 8), (9, 3, 33)]
 SMALL = SHAPES[:4]
@@ -121,7 +121,7 @@ SMALL = SHAPES[:4]
 
 @pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_inference(name: str, dtype: str) -> None:
+def test_inference_agrees_with_numpy(name: str, dtype: str) -> None:
     for shape in SHAPES:
         x = images(5, *shape)
         model = nnfast.Sequential([layers.Input(shape), FIXED[name]()], dtype=dtype)
@@ -132,8 +132,8 @@ def test_inference(name: str, dtype: str) -> None:
         assert_allclose(actual, expected, rtol=0, atol=error * expected.max())
 
 
-@pytest.mark.parametrize("name", [name for name in FIXED if name != "a centre"])
-def test_the_way_back(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FIXED if name != "centre crop"])
+def test_backward_passes_are_transposes_of_forward_passes(name: str) -> None:
     for shape in SMALL:
         layer = FIXED[name]()
         trained = Trained(layer, images(3, *shape))
@@ -141,7 +141,7 @@ def test_the_way_back(name: str) -> None:
             assert_transposed(trained, row, lambda image: layer_outputs(layer, image[None], {})[0])  # noqa: B023
 
 
-def test_against_pytorch() -> None:
+def test_bilinear_upsampling_agrees_with_pytorch() -> None:
     torch = pytest.importorskip("torch")
     x = images(2, 5, 7, 3)
     for size in [(2, 2), (3, 1), (4, 5)]:
@@ -149,14 +149,14 @@ def test_against_pytorch() -> None:
             [layers.UpSampling2D(size, interpolation="bilinear", input_shape=(5, 7, 3))],
             dtype="float64",
         )
-        theirs = torch.nn.functional.interpolate(
+        expected = torch.nn.functional.interpolate(
             torch.from_numpy(x).permute(0, 3, 1, 2), scale_factor=size, mode="bilinear"
         )
-        assert_allclose(model.predict(x, verbose=0), theirs.permute(0, 2, 3, 1), rtol=1e-11)
+        assert_allclose(model.predict(x, verbose=0), expected.permute(0, 2, 3, 1), rtol=1e-11)
 
 
-def test_an_infinite_pixel_stays_where_it_is() -> None:
-    """Nothing is multiplied by zero."""
+def test_an_infinite_pixel_causes_no_nan() -> None:
+    """An implementation that multiplied pixels by 0 would turn infinity into NaN."""
     x = images(1, 4, 4, 1)
     x[0, 1, 1, 0] = np.inf
     for layer in (layers.ZeroPadding2D(1), layers.RandomCrop(2, 2), layers.UpSampling2D((2, 1))):
@@ -164,7 +164,7 @@ def test_an_infinite_pixel_stays_where_it_is() -> None:
         assert not np.isnan(model.predict(x, verbose=0)).any()
 
 
-def test_images_without_pixels() -> None:
+def test_images_without_pixels_are_accepted() -> None:
     for layer in (layers.ZeroPadding2D(1), layers.UpSampling2D(2), layers.RandomTranslation(1, 1)):
         for shape in [(0, 3, 2), (3, 0, 2), (3, 3, 0)]:
             model = nnfast.Sequential([layers.Input(shape), layer, layers.Flatten()])
@@ -183,7 +183,7 @@ def flipped(image: Images, vertical: bool, horizontal: bool) -> Images:
 
 
 def flips_of(trained: Trained, x: Images, epoch: int = 0) -> list[tuple[bool, bool]]:
-    """Return how each image was flipped, which is seen from its pixels."""
+    """Return how each image was flipped, judging by its pixels."""
     ways = list(itertools.product([False, True], repeat=2))
     found = []
     for image, out in zip(x, trained.outputs[epoch], strict=True):
@@ -197,15 +197,17 @@ def flips_of(trained: Trained, x: Images, epoch: int = 0) -> list[tuple[bool, bo
     ("mode", "vertical", "horizontal"),
     [("horizontal", 0, 1), ("vertical", 1, 0), ("horizontal_and_vertical", 1, 1)],
 )
-def test_flips(mode: str, vertical: int, horizontal: int) -> None:
+def test_flips_are_independent_and_happen_half_of_the_time(
+    mode: str, vertical: int, horizontal: int
+) -> None:
     x = images(400, 3, 4, 2)
     trained = Trained(layers.RandomFlip(mode), x, epochs=2)
     ways = np.array([flips_of(trained, x, epoch) for epoch in range(2)])
-    # 4 standard deviations of a fair coin
+    # The tolerance is 4 standard deviations of a fair coin.
     assert abs(ways.mean(axis=1) - np.array([vertical, horizontal]) / 2).max() < 4 * 0.5 / 20
-    together = (ways[..., 0] == ways[..., 1]).mean(axis=1)
+    equal = (ways[..., 0] == ways[..., 1]).mean(axis=1)
     if vertical and horizontal:
-        assert abs(together - 0.5).max() < 4 * 0.5 / 20
+        assert abs(equal - 0.5).max() < 4 * 0.5 / 20
     same = 0.5 ** (vertical + horizontal)
     repeated = (ways[0] == ways[1]).all(axis=1).mean()
     assert abs(repeated - same) < 4 * np.sqrt(same * (1 - same) / 400)
@@ -213,7 +215,7 @@ def test_flips(mode: str, vertical: int, horizontal: int) -> None:
         assert_transposed(trained, row, lambda image: flipped(image, *ways[1, row]))  # noqa: B023
 
 
-def test_wide_flips() -> None:
+def test_gradients_of_flips_are_flipped_back_for_many_channels() -> None:
     for shape in SMALL[:-1]:
         x = images(7, *shape)
         trained = Trained(layers.RandomFlip(), x)
@@ -221,13 +223,13 @@ def test_wide_flips() -> None:
             assert_transposed(trained, row, lambda image: flipped(image, *way))  # noqa: B023
 
 
-# Shifts
+# Translations
 
 
-def shifted(
+def translated(
     image: Images, down: float, right: float, mode: str, smooth: bool, fill: float = 0.0
 ) -> Images:
-    """Return an image shifted by so many pixels, by way of a large border."""
+    """Return a translated image; down and right are in pixels."""
     h, w, _ = image.shape
     constant = {"constant_values": fill} if mode == "constant" else {}
     wide = np.pad(image, ((h + 1,) * 2, (w + 1,) * 2, (0, 0)), PAD_MODES[mode], **constant)
@@ -246,7 +248,7 @@ def shifted(
 
 @pytest.mark.parametrize("mode", PAD_MODES)
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
-def test_shifts(mode: str, interpolation: str) -> None:
+def test_translations_and_their_gradients_agree_with_numpy(mode: str, interpolation: str) -> None:
     for shape in SMALL:
         for down, right in [(0.0, 0.0), (0.3, -0.45), (-1.0, 0.71), (0.5, 1.0)]:
             layer = layers.RandomTranslation(
@@ -257,15 +259,15 @@ def test_shifts(mode: str, interpolation: str) -> None:
             pixels = down * shape[0], right * shape[1]
             smooth = interpolation == "bilinear"
             for row in range(3):
-                expected = shifted(x[row], *pixels, mode, smooth, 2.5)
+                expected = translated(x[row], *pixels, mode, smooth, 2.5)
                 assert_allclose(trained.outputs[0][row], expected, rtol=1e-11, atol=1e-12)
                 assert_transposed(
                     *(trained, row),
-                    lambda image: shifted(image, *pixels, mode, smooth),  # noqa: B023
+                    lambda image: translated(image, *pixels, mode, smooth),  # noqa: B023
                 )
 
 
-def test_shifts_are_spread_between_their_limits() -> None:
+def test_translations_are_uniformly_distributed() -> None:
     n, size = 500, 32
     ramp = np.arange(size, dtype=float)
     x = np.broadcast_to(
@@ -276,11 +278,11 @@ def test_shifts_are_spread_between_their_limits() -> None:
     for shift, low, high in zip(
         (size // 2 - middle).T / size, (-0.2, -0.1), (0.3, 0.1), strict=True
     ):
-        parts = np.sort((shift - low) / (high - low))
-        assert parts[0] >= -1e-9
-        assert parts[-1] <= 1 + 1e-9
-        # Kolmogorov and Smirnov: 1.95 / √n is passed once in a thousand.
-        assert abs(parts - (np.arange(n) + 0.5) / n).max() < 1.95 / np.sqrt(n)
+        fractions = np.sort((shift - low) / (high - low))
+        assert fractions[0] >= -1e-9
+        assert fractions[-1] <= 1 + 1e-9
+        # Kolmogorov–Smirnov test: 1.95 / √n is exceeded with probability 0.001.
+        assert abs(fractions - (np.arange(n) + 0.5) / n).max() < 1.95 / np.sqrt(n)
     assert abs(np.corrcoef(middle.T)[0, 1]) < 4 / np.sqrt(n)
 
 
@@ -288,7 +290,7 @@ def test_shifts_are_spread_between_their_limits() -> None:
 
 
 def starts_of(trained: Trained, x: Images, height: int, width: int) -> NDArray[Any]:
-    """Return where each crop begins, which is seen from its first pixel."""
+    """Return the corner of each crop, judging by its first pixel."""
     found = []
     for image, out in zip(x, trained.outputs[0], strict=True):
         i, j = np.argwhere(image[..., 0] == out[0, 0, 0])[0]
@@ -297,7 +299,7 @@ def starts_of(trained: Trained, x: Images, height: int, width: int) -> NDArray[A
     return np.array(found)
 
 
-def test_crops() -> None:
+def test_crops_are_uniformly_distributed() -> None:
     x = images(600, 5, 4, 2)
     trained = Trained(layers.RandomCrop(3, 2), x)
     starts = starts_of(trained, x, 3, 2)
@@ -309,7 +311,7 @@ def test_crops() -> None:
         assert_transposed(trained, row, lambda image: image[i : i + 3, j : j + 2])  # noqa: B023
 
 
-def test_a_crop_as_high_as_the_image() -> None:
+def test_crops_as_high_as_the_image_vary_in_one_axis() -> None:
     x = images(60, 4, 6, 1)
     starts = starts_of(Trained(layers.RandomCrop(4, 2), x), x, 4, 2)
     assert set(starts[:, 0]) == {0}
@@ -318,7 +320,7 @@ def test_a_crop_as_high_as_the_image() -> None:
 
 @pytest.mark.parametrize("size", [(6, 2), (5, 9), (8, 8), (7, 3)])
 def test_images_smaller_than_the_crop_are_resized(size: tuple[int, int]) -> None:
-    """Their largest part of the crop's proportions, in training as in inference."""
+    """The largest central part with the crop's aspect ratio is resized, also in training."""
     x = images(3, 5, 4, 2)
     layer = layers.RandomCrop(*size)
     trained = Trained(layer, x)
@@ -328,25 +330,25 @@ def test_images_smaller_than_the_crop_are_resized(size: tuple[int, int]) -> None
         assert_transposed(trained, row, lambda image: layer_outputs(layer, image[None], {})[0])
 
 
-def test_a_crop_in_inference_is_of_the_middle() -> None:
+def test_crops_are_central_in_inference() -> None:
     x = images(2, 6, 5, 1)
     model = nnfast.Sequential([layers.RandomCrop(6, 3, input_shape=(6, 5, 1))], dtype="float64")
     assert_array_equal(model.predict(x, verbose=0), x[:, :, 1:4])
 
 
-# What is drawn
+# Random draws
 
 
 RANDOM = {
     "flip": lambda seed=None: layers.RandomFlip(seed=seed),
-    "shift": lambda seed=None: layers.RandomTranslation(0.4, 0.4, seed=seed),
+    "translation": lambda seed=None: layers.RandomTranslation(0.4, 0.4, seed=seed),
     "crop": lambda seed=None: layers.RandomCrop(3, 4, seed=seed),
 }
 X = images(40, 6, 7, 2)
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_batch_size_and_threads_do_not_matter(name: str) -> None:
+def test_draws_do_not_depend_on_batch_size_and_threads(name: str) -> None:
     _engine.force_threads(1)
     expected = Trained(RANDOM[name](), X, epochs=2)
     assert (expected.outputs[0] != expected.outputs[1]).any(), "every epoch has its own draws"
@@ -358,7 +360,7 @@ def test_batch_size_and_threads_do_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_seeds(name: str) -> None:
+def test_draws_depend_on_seeds(name: str) -> None:
     def draws(layer_seed: int | None = None, **options: Any) -> Images:
         return Trained(RANDOM[name](layer_seed), X, **options).outputs[0]
 
@@ -366,12 +368,12 @@ def test_seeds(name: str) -> None:
     assert_array_equal(own, draws())
     for other in (draws(seed=1), draws(before=1), draws(0), draws(3)):
         assert (own != other).any(axis=(1, 2, 3)).mean() > 0.5
-    # With a seed of its own neither the model's nor the layer's place matters.
+    # If the layer has a seed, neither the model's seed nor the layer's position matters.
     assert_array_equal(draws(3), draws(3, seed=1, before=1))
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_both_dtypes_have_the_same_draws(name: str) -> None:
+def test_draws_are_the_same_in_both_dtypes(name: str) -> None:
     one, two = (Trained(RANDOM[name](), X, dtype=dtype) for dtype in DTYPES)
     assert_allclose(one.outputs, two.outputs, rtol=1e-5)
     assert_allclose(one.gradient, two.gradient, rtol=1e-3, atol=1e-3)
@@ -399,7 +401,7 @@ def augmented(dtype: str = "float32", rows: int = 45) -> Any:
 XS, YS = images(45, 6, 5, 2), np.random.default_rng(2).normal(size=(45, 3))
 
 
-def test_only_training_is_random() -> None:
+def test_inference_is_not_random() -> None:
     model = augmented("float64")
     w, b, v, c = model.get_weights()
     z = np.pad(XS, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -413,8 +415,8 @@ def test_only_training_is_random() -> None:
     assert model.train_on_batch(XS, YS) != pytest.approx(loss, rel=1e-4)
 
 
-def test_gradients_of_the_input() -> None:
-    """Of the layers as they are in inference, by central differences."""
+def test_input_gradients_are_those_of_inference() -> None:
+    """Compare a directional derivative with central differences of evaluate."""
     model = augmented("float64")
     x = XS[:2].copy()
     gradient = model.input_gradient(x, YS[:2])
@@ -426,7 +428,7 @@ def test_gradients_of_the_input() -> None:
     )
 
 
-def test_streams_train_bit_for_bit_like_the_array() -> None:
+def test_generators_give_the_same_bits_as_arrays() -> None:
     array, stream = augmented(), augmented()
     array.fit(XS, YS, batch_size=8, epochs=2, shuffle=False, verbose=0)
     parts = [(XS[i : i + 8], YS[i : i + 8]) for i in range(0, 45, 8)]
@@ -437,8 +439,8 @@ def test_streams_train_bit_for_bit_like_the_array() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [8, 600])
-def test_threads_train_bit_for_bit_alike(batch_size: int) -> None:
-    """With a shared batch, and in chunks."""
+def test_training_does_not_depend_on_the_number_of_threads(batch_size: int) -> None:
+    """The small batch is shared by threads, the large one is split into micro-batches."""
     x, y = np.tile(XS, (20, 1, 1, 1)), np.tile(YS, (20, 1))
     weights = []
     for threads in (1, 2, 5):
@@ -450,7 +452,7 @@ def test_threads_train_bit_for_bit_alike(batch_size: int) -> None:
     assert_array_equal(weights[2], weights[0])
 
 
-def test_a_saved_model_goes_on_with_the_same_draws(tmp_path: Any) -> None:
+def test_a_loaded_model_continues_with_the_same_draws(tmp_path: Any) -> None:
     model = augmented()
     model.fit(XS, YS, verbose=0)
     model.save(tmp_path / "model")
@@ -464,8 +466,8 @@ def test_a_saved_model_goes_on_with_the_same_draws(tmp_path: Any) -> None:
 # uint8
 
 
-def test_bytes_are_scaled_on_the_way_in() -> None:
-    """A Rescaling first layer is part of the gather, and augmentation comes after it."""
+def test_rescaled_uint8_images_train_like_float_images() -> None:
+    """A leading Rescaling is fused into reading the input, before the augmentation."""
     rng = np.random.default_rng(0)
     x8 = rng.integers(0, 256, (64, 8, 8, 3), np.uint8)
     y = rng.integers(0, 4, 64)
@@ -490,7 +492,7 @@ def test_bytes_are_scaled_on_the_way_in() -> None:
         assert_array_equal(a, b)
 
 
-# Bad input
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -518,7 +520,7 @@ def test_bytes_are_scaled_on_the_way_in() -> None:
         (lambda: layers.RandomCrop(3, 2.5), "width"),
     ],
 )
-def test_bad_arguments(make: Any, message: str) -> None:
+def test_wrong_arguments_are_named(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=f"(?i){message}"):
         make()
 
@@ -533,7 +535,7 @@ LAYERS: list[Any] = [
 
 
 @pytest.mark.parametrize("make", LAYERS)
-def test_samples_that_are_no_images(make: Any) -> None:
+def test_samples_that_are_not_images_are_refused(make: Any) -> None:
     layer = make(name="mine")
     for shape in [(5,), (5, 5), (2, 5, 5, 1)]:
         with pytest.raises(ValueError, match=r"'mine'.*\(height, width, channels\)") as caught:
@@ -547,6 +549,6 @@ def test_channels_first_is_refused(make: Any) -> None:
         make(data_format="channels_first")
 
 
-def test_a_crop_of_nothing() -> None:
+def test_crops_of_images_without_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"RandomCrop.*'mine'.*\(0, 3, 1\)"):
         nnfast.Sequential([layers.Input((0, 3, 1)), layers.RandomCrop(2, 2, name="mine")])

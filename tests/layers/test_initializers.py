@@ -1,4 +1,4 @@
-"""Initial values: distributions, seeds and descriptions."""
+"""Initializers have the right distributions, depend on seeds and survive JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nnfast import initializers, layers
 
 SHAPE = (300, 200)
 N_IN, N_OUT = SHAPE
-CUT = 0.87962566103423978  # Standard deviation of a normal cut at 2.
+CUT = 0.87962566103423978  # standard deviation of a standard normal truncated at ±2
 
-# Standard deviation, and the largest value there can be.
+# Name: (initializer, standard deviation, upper bound of absolute values).
 EXPECTED: dict[str, tuple[Any, float, float]] = {
     "glorot_uniform": ("glorot_uniform", *(math.sqrt(k / (N_IN + N_OUT)) for k in (2, 6))),
     "he_uniform": ("he_uniform", *(math.sqrt(k / N_IN) for k in (2, 6))),
@@ -48,7 +48,7 @@ EXPECTED: dict[str, tuple[Any, float, float]] = {
 
 
 @pytest.mark.parametrize("case", EXPECTED)
-def test_distribution(case: str) -> None:
+def test_initial_values_have_the_expected_deviation_and_bounds(case: str) -> None:
     identifier, std, limit = EXPECTED[case]
     w = initializers.resolve(identifier).draw(SHAPE, np.random.default_rng(0))
     assert w.shape == SHAPE
@@ -59,7 +59,7 @@ def test_distribution(case: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (50, 20), (20, 50), (4, 5, 30)])
-def test_orthogonal(shape: tuple[int, ...]) -> None:
+def test_orthogonal_kernels_are_orthogonal(shape: tuple[int, ...]) -> None:
     w = initializers.Orthogonal(gain=3.0).draw(shape, np.random.default_rng(0))
     assert w.shape == shape
     flat = w.reshape(-1, shape[-1])
@@ -69,10 +69,10 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(600, 600), (300, 3000), (3, 500, 401)])
-def test_orthogonal_in_panels(
+def test_orthogonal_kernels_do_not_depend_on_panels(
     shape: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the panels, it is the Q of NumPy that has a positive diagonal in R."""
+    """The result is NumPy's Q, with signs that make the diagonal of R positive."""
     monkeypatch.setattr(initializers, "_PANEL", 0)
     rows, columns = math.prod(shape[:-1]), shape[-1]
     tall, few = max(rows, columns), min(rows, columns)
@@ -104,7 +104,7 @@ def test_orthogonal_needs_two_axes() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2)])
-def test_identity(shape: tuple[int, int]) -> None:
+def test_identity_kernels_are_scaled_identities(shape: tuple[int, int]) -> None:
     w = initializers.Identity(gain=-2.0).draw(shape, np.random.default_rng(0))
     np.testing.assert_array_equal(w, -2.0 * np.eye(*shape))
 
@@ -127,8 +127,10 @@ NAMED = {
 
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("shape", [(7, 3), (5,), (0, 4)])
-def test_named_cases_of_variance_scaling(name: str, shape: tuple[int, ...]) -> None:
-    """The same numbers; what is told of the named one is its seed alone."""
+def test_named_initializers_are_cases_of_variance_scaling(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    """They draw the same numbers, and their configuration has only the seed."""
     general = initializers.VarianceScaling(*NAMED[name], seed=3)  # type: ignore[arg-type]
     named = type(initializers.get(name))(seed=3)
     assert isinstance(named, initializers.VarianceScaling)
@@ -138,8 +140,8 @@ def test_named_cases_of_variance_scaling(name: str, shape: tuple[int, ...]) -> N
     np.testing.assert_array_equal(named.draw(shape, rng), general.draw(shape, rng))
 
 
-def test_fans_of_windows() -> None:
-    """Keras' rule: all but the last two axes count for inputs and outputs alike."""
+def test_fans_of_kernels_include_the_window() -> None:
+    """Following Keras, all but the last two axes multiply both fans."""
     for mode, fan in (("fan_in", 9 * 50), ("fan_out", 9 * 200), ("fan_avg", 9 * 125)):
         scaled = initializers.VarianceScaling(1.0, mode, "uniform", seed=0)
         w = scaled.draw((3, 3, 50, 200), np.random.default_rng(0))
@@ -155,13 +157,15 @@ def test_fans_of_windows() -> None:
         ({"distribution": "cauchy"}, ["distribution", "'cauchy'", "'uniform'"]),
     ],
 )
-def test_errors_of_variance_scaling(arguments: dict[str, Any], words: list[str]) -> None:
+def test_wrong_arguments_of_variance_scaling_are_named(
+    arguments: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         initializers.VarianceScaling(**arguments)
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
-def test_constants() -> None:
+def test_constants_fill_arrays() -> None:
     rng = np.random.default_rng(0)
     for identifier, value in (
         ("zeros", 0),
@@ -174,8 +178,8 @@ def test_constants() -> None:
 
 
 @pytest.mark.parametrize("name", initializers.TABLE)
-def test_forms(name: str) -> None:
-    """A name, a class name, a class, an object, a config dict: one initializer."""
+def test_initializers_resolve_from_every_form(name: str) -> None:
+    """The forms are name, class name, class, object and configuration."""
     cls = initializers.TABLE[name]
     expected = cls()
     description = {"class_name": cls.__name__, "config": expected.get_config()}
@@ -186,7 +190,7 @@ def test_forms(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", initializers.TABLE)
-def test_seeds(name: str) -> None:
+def test_seeds_determine_the_numbers(name: str) -> None:
     cls = initializers.TABLE[name]
     if "seed" not in cls().get_config():
         return
@@ -197,7 +201,7 @@ def test_seeds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in initializers.TABLE if n[:4] not in ("zero", "cons")])
-def test_in_a_layer(name: str) -> None:
+def test_layers_keep_their_initializer(name: str) -> None:
     layer = layers.Dense(4, kernel_initializer=name, input_dim=3)
     model = nnfast.Sequential([layer])
     assert model.get_weights()[0].any()
@@ -208,8 +212,8 @@ def test_in_a_layer(name: str) -> None:
 LONG = (300, 500)  # more than two blocks
 
 
-def at_once(rng: np.random.Generator) -> Any:
-    """Return normal numbers of which those beyond ±2 are redrawn until there are none."""
+def truncated_normal(rng: np.random.Generator) -> Any:
+    """Return normal numbers; those beyond ±2 are drawn again until none is left."""
     z = rng.standard_normal(LONG)
     while (np.abs(z) > 2).any():
         z[np.abs(z) > 2] = rng.standard_normal(np.count_nonzero(np.abs(z) > 2))
@@ -219,7 +223,10 @@ def at_once(rng: np.random.Generator) -> Any:
 IN_BLOCKS: dict[str, tuple[Any, Any]] = {
     "uniform": (initializers.RandomUniform(-1.0, 3.0), lambda rng: rng.uniform(-1.0, 3.0, LONG)),
     "normal": (initializers.RandomNormal(0.5, 2.0), lambda rng: rng.normal(0.5, 2.0, LONG)),
-    "truncated": (initializers.TruncatedNormal(0.5, 2.0), lambda rng: 0.5 + 2.0 * at_once(rng)),
+    "truncated": (
+        initializers.TruncatedNormal(0.5, 2.0),
+        lambda rng: 0.5 + 2.0 * truncated_normal(rng),
+    ),
     "scaled uniform": (
         initializers.VarianceScaling(3.0, "fan_out", "uniform"),
         lambda rng: rng.uniform(-3 / math.sqrt(500), 3 / math.sqrt(500), LONG),
@@ -230,14 +237,14 @@ IN_BLOCKS: dict[str, tuple[Any, Any]] = {
     ),
     "scaled truncated": (
         initializers.VarianceScaling(1.0, "fan_out"),
-        lambda rng: at_once(rng) / (math.sqrt(500) * CUT),
+        lambda rng: truncated_normal(rng) / (math.sqrt(500) * CUT),
     ),
 }
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", IN_BLOCKS)
-def test_blocks_are_the_numbers_that_one_call_draws(case: str, dtype: Any) -> None:
+def test_filling_in_blocks_gives_the_numbers_of_one_draw(case: str, dtype: Any) -> None:
     initializer, draw = IN_BLOCKS[case]
     expected = draw(np.random.Generator(np.random.Philox(7))).astype(dtype)
     found = np.empty(LONG, dtype)
@@ -249,7 +256,7 @@ def test_blocks_are_the_numbers_that_one_call_draws(case: str, dtype: Any) -> No
     assert rng.random() == after.random()
 
 
-def test_arrays_that_are_not_contiguous_are_not_filled_in_a_copy() -> None:
+def test_fill_refuses_noncontiguous_arrays() -> None:
     with pytest.raises(ValueError, match="C-contiguous"):
         initializers.RandomNormal().fill(np.zeros((4, 4))[:, ::2], np.random.default_rng(0))
 
@@ -261,13 +268,13 @@ def test_empty_arrays_are_filled() -> None:
 
 
 class Doubled(initializers.RandomNormal):
-    """A caller's own, which only says how it is drawn."""
+    """A user-defined initializer that overrides only `draw`."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return 2 * super().draw(shape, rng)
 
 
-def test_a_subclass_that_draws_otherwise() -> None:
+def test_subclasses_may_override_draw() -> None:
     plain, doubled = (
         nnfast.Sequential([layers.Dense(4, kernel_initializer=cls(seed=1), input_dim=3)])
         for cls in (initializers.RandomNormal, Doubled)

@@ -1,4 +1,4 @@
-"""Gaussian noise: normal, reproducible, only in training, whoever computes it."""
+"""Gaussian noise is normal, reproducible and only added in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nnfast import _engine, layers, optimizers
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
@@ -28,8 +28,8 @@ def noise(
 ) -> NDArray[Any]:
     """Return the noise of each epoch, (epochs, rows, columns).
 
-    A step along the gradient Σ y·a with SGD adds −xᵀ·y to the kernel after the noise; with y the
-    rows of the identity, that is the noisy inputs themselves.
+    With the loss Σ y·a, an SGD step adds −xᵀ·y to the kernel that follows the noise layer. If y is
+    −I, the kernel becomes the noisy inputs, transposed.
     """
     model = nnfast.Sequential(
         [
@@ -40,37 +40,37 @@ def noise(
     )
     model._built().engine.set_seed(seed)
     results = []
-    # l = Σ a·y / 1 with y = −I: the gradient with respect to a is y.
+    # The loss is Σ a·y, so its gradient with respect to a is y.
     model.compile(optimizers.SGD(1.0), lambda y, a: ((a * y).sum(axis=1), y))
     for _ in range(epochs):
         model.layers[1].set_weights([np.zeros((columns, rows))])
         x = np.zeros((rows, columns))
         model.fit(x, -np.eye(rows), shuffle=False, verbose=0, **{"batch_size": rows, **fit})
         size = min(fit.get("batch_size", rows), rows)
-        # The gradient is a mean over the rows of a batch.
-        parts = np.array([min(size, rows - i // size * size) for i in range(rows)])
-        results.append(model.layers[1].kernel.T * parts[:, None])
+        # Gradients are means over the rows of a batch: the sizes undo that.
+        sizes = np.array([min(size, rows - i // size * size) for i in range(rows)])
+        results.append(model.layers[1].kernel.T * sizes[:, None])
     return np.array(results)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_is_normal(dtype: str) -> None:
+def test_noise_is_normally_distributed(dtype: str) -> None:
     z = np.sort(noise(400, 100, dtype).ravel())
     n = len(z)
     assert abs(z.mean()) < 4 / math.sqrt(n)
     assert abs(z.std() - 1) < 4 / math.sqrt(2 * n)
     assert abs((z**3).mean()) < 4 * math.sqrt(15 / n)
     assert abs((z**4).mean() - 3) < 4 * math.sqrt(96 / n)
-    # Kolmogorov and Smirnov: 1.95 / √n is passed once in a thousand.
+    # Kolmogorov–Smirnov test: 1.95 / √n is exceeded with probability 0.001.
     p = normal_cdf(z)
     distance = max((p - np.arange(n) / n).max(), (np.arange(1, n + 1) / n - p).max())
     assert distance < 1.95 / math.sqrt(n)
-    # The tails are there, and no further out than 40,000 draws go.
+    # The largest of 40,000 draws lies in the tails, but not beyond what is plausible.
     assert 3.5 < abs(z).max() < 6
 
 
-def test_its_numbers_are_independent() -> None:
-    """Of neighbours in a row and in a column, and of the same place in the next epoch."""
+def test_noise_is_uncorrelated() -> None:
+    """Neighbours in a row, in a column and in successive epochs are uncorrelated."""
     z = noise(300, 101, epochs=2)
     for a, b in (
         (z[0, :, 1:], z[0, :, :-1]),
@@ -82,17 +82,17 @@ def test_its_numbers_are_independent() -> None:
         assert abs((a**2 * b**2).mean() - 1) < 4 * math.sqrt(8 / a.size)
 
 
-def test_the_seed_decides() -> None:
+def test_noise_depends_on_the_seed() -> None:
     assert_array_equal(noise(20, 5, seed=3), noise(20, 5, seed=3))
     assert not np.isclose(noise(20, 5, seed=3), noise(20, 5, seed=4)).any()
 
 
-def test_both_dtypes_have_the_same_noise() -> None:
+def test_noise_is_the_same_in_both_dtypes() -> None:
     assert_allclose(noise(20, 33, "float32"), noise(20, 33, "float64"), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 7, 32])
-def test_the_batch_size_and_the_threads_do_not(size: int, free_threads: None) -> None:
+def test_noise_does_not_depend_on_batch_size_and_threads(size: int, free_threads: None) -> None:
     _engine.force_threads(1)
     expected = noise(50, 17, batch_size=50)
     for threads in (1, 3, 7):
@@ -117,7 +117,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(45, 3)), RNG.normal(size=(45, 2))
 
 
-def test_none_in_inference() -> None:
+def test_inference_adds_no_noise() -> None:
     model = noisy(dtype="float64")
     w, b, v, c = model.get_weights()
     expected = np.maximum(X @ w + b, 0.0) @ v + c
@@ -128,8 +128,8 @@ def test_none_in_inference() -> None:
     assert model.train_on_batch(X, Y) != pytest.approx(((expected - Y) ** 2).mean(), rel=1e-3)
 
 
-def test_the_way_back_leaves_it_out() -> None:
-    """The gradient is taken at the noisy point: a linear model's is that of its noisy inputs."""
+def test_gradients_are_taken_at_the_noisy_outputs() -> None:
+    """The gradient of a linear model is that of its noisy error; noise has derivative 1."""
     rows = 30
     z = noise(rows, 3)[0]
     model = nnfast.Sequential(
@@ -147,7 +147,7 @@ def test_the_way_back_leaves_it_out() -> None:
 
 
 def noise_of_layer(layer: int, of_layer_0: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Return the noise with standard deviation 1 that layer number `layer` draws for seed 0."""
+    """Return the standard normal noise that layer number `layer` draws for seed 0."""
     model = nnfast.Sequential(
         [
             *(layers.Input((3,)), *(layers.Activation("linear") for _ in range(layer))),
@@ -160,11 +160,11 @@ def noise_of_layer(layer: int, of_layer_0: NDArray[Any], rows: int) -> NDArray[A
     model.compile(optimizers.SGD(1.0), lambda y, a: ((a * y).sum(axis=1), y))
     model.fit(np.zeros((rows, 3)), -np.eye(rows), batch_size=rows, shuffle=False, verbose=0)
     drawn = model.layers[-1].kernel.T * rows
-    assert not np.isclose(drawn, of_layer_0).any(), "every layer has a stream of its own"
+    assert not np.isclose(drawn, of_layer_0).any(), "every layer has its own random stream"
     return np.array(drawn)
 
 
-def test_streams_train_bit_for_bit_like_the_array() -> None:
+def test_generators_give_the_same_bits_as_arrays() -> None:
     array, stream = noisy(), noisy()
     array.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     parts = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 45, 8)]
@@ -174,7 +174,7 @@ def test_streams_train_bit_for_bit_like_the_array() -> None:
         assert_array_equal(a, b)
 
 
-def test_nothing_without_a_standard_deviation() -> None:
+def test_noise_of_standard_deviation_0_changes_nothing() -> None:
     losses = []
     for stack in ([layers.GaussianNoise(0.0)], []):
         nnfast.set_seed(0)
@@ -184,7 +184,7 @@ def test_nothing_without_a_standard_deviation() -> None:
     assert losses[0] == losses[1]
 
 
-def test_a_saved_model_goes_on_with_the_same_noise(tmp_path: Any) -> None:
+def test_a_loaded_model_continues_with_the_same_noise(tmp_path: Any) -> None:
     model = noisy()
     model.fit(X, Y, verbose=0)
     model.save(tmp_path / "model")
@@ -196,6 +196,6 @@ def test_a_saved_model_goes_on_with_the_same_noise(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("stddev", [-0.1, math.nan, math.inf, "a", None])
-def test_wrong_standard_deviations(stddev: Any) -> None:
+def test_wrong_standard_deviations_are_named(stddev: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="stddev"):
         layers.GaussianNoise(stddev)

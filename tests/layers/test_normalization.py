@@ -1,4 +1,4 @@
-"""Batch and layer normalization and standardization, against NumPy."""
+"""Batch and layer normalization and standardization agree with NumPy."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ THREADS = (1, 2, 3, 4, 7)
 MSE, CLASSES, BINARY = "mse", "sparse_categorical_crossentropy", "binary_crossentropy"
 
 L1L2 = regularizers.L1L2(0.02, 0.03)
-GIVEN = {"mean": [0.5, -1.0, 2.0], "variance": [4.0, 0.25, 1.0]}
+FIXED_STATISTICS = {"mean": [0.5, -1.0, 2.0], "variance": [4.0, 0.25, 1.0]}
 
 # name: (layers after an input of six numbers, loss)
 CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
-    "batch, first": (lambda: [BatchNormalization(), Dense(3, "tanh"), Dense(2)], MSE),
-    "batch, between": (
+    "batch, first layer": (lambda: [BatchNormalization(), Dense(3, "tanh"), Dense(2)], MSE),
+    "batch, hidden": (
         lambda: [Dense(5), BatchNormalization(), Activation("tanh"), Dense(2)],
         MSE,
     ),
-    "batch, last": (lambda: [Dense(3, "tanh"), Dense(2), BatchNormalization()], MSE),
-    "batch, nothing else": (lambda: [BatchNormalization()], MSE),
+    "batch, last layer": (lambda: [Dense(3, "tanh"), Dense(2), BatchNormalization()], MSE),
+    "batch, only layer": (lambda: [BatchNormalization()], MSE),
     "batch, before a softmax": (
         lambda: [Dense(4, "tanh"), Dense(3), BatchNormalization(), Activation("softmax")],
         CLASSES,
@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(2), BatchNormalization(), Activation("sigmoid")],
         BINARY,
     ),
-    # The slope of gelu is written in terms of its input, which must be kept; relu's is not.
+    # The derivative of gelu needs its input, which must be kept; that of relu needs its output.
     "batch, before gelu": (
         lambda: [Dense(5), BatchNormalization(), Activation("gelu"), Dense(2)],
         MSE,
@@ -61,11 +61,11 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
     "batch, after relu": (lambda: [Dense(9, "relu"), BatchNormalization(), Dense(2)], MSE),
     "batch, no beta": (lambda: [Dense(5), BatchNormalization(center=False), Dense(2, "tanh")], MSE),
     "batch, no gamma": (lambda: [Dense(5), BatchNormalization(scale=False), Dense(2, "tanh")], MSE),
-    "batch, neither": (
+    "batch, no gamma and beta": (
         lambda: [Dense(5), BatchNormalization(center=False, scale=False), Dense(2, "tanh")],
         MSE,
     ),
-    "batch, neither and first": (
+    "batch, no gamma and beta, first layer": (
         lambda: [BatchNormalization(center=False, scale=False), Dense(2, "tanh")],
         MSE,
     ),
@@ -81,11 +81,11 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [BatchNormalization(epsilon=0.5), Dense(3, "tanh"), Dense(2)],
         MSE,
     ),
-    "batch of pairs": (
+    "batch, samples of 2 axes": (
         lambda: [Reshape((2, 3)), BatchNormalization(), Flatten(), Dense(2, "tanh")],
         MSE,
     ),
-    # More channels than a vector has lanes, and not a multiple.
+    # The channels exceed the SIMD width and are no multiple of it.
     "batch, twice and wide": (
         lambda: [
             *(Dense(35), BatchNormalization(), Activation("tanh")),
@@ -93,13 +93,13 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
-    "layer, first": (lambda: [LayerNormalization(), Dense(3, "tanh"), Dense(2)], MSE),
-    "layer, between": (
+    "layer, first layer": (lambda: [LayerNormalization(), Dense(3, "tanh"), Dense(2)], MSE),
+    "layer, hidden": (
         lambda: [Dense(5), LayerNormalization(), Activation("tanh"), Dense(2)],
         MSE,
     ),
-    "layer, last": (lambda: [Dense(3), LayerNormalization()], MSE),
-    "layer, nothing else": (lambda: [LayerNormalization()], MSE),
+    "layer, last layer": (lambda: [Dense(3), LayerNormalization()], MSE),
+    "layer, only layer": (lambda: [LayerNormalization()], MSE),
     "layer, before a softmax": (
         lambda: [Dense(3), LayerNormalization(), Activation("softmax")],
         CLASSES,
@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(5), LayerNormalization(), Activation("gelu"), Dense(2)],
         MSE,
     ),
-    "layer, neither": (
+    "layer, no gamma and beta": (
         lambda: [Dense(5), LayerNormalization(center=False, scale=False), Dense(2)],
         MSE,
     ),
@@ -118,15 +118,15 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(5), LayerNormalization(gamma_regularizer=L1L2, beta_regularizer="l2")],
         MSE,
     ),
-    "layer of pairs": (
+    "layer, last of 2 axes": (
         lambda: [Reshape((2, 3)), LayerNormalization(), Flatten(), Dense(2, "tanh")],
         MSE,
     ),
-    "layer of all": (
+    "layer, all of 2 axes": (
         lambda: [Reshape((2, 3)), LayerNormalization(axis=[1, 2]), Flatten(), Dense(2, "tanh")],
         MSE,
     ),
-    "layer of two axes of three": (
+    "layer, 2 of 3 axes": (
         lambda: [Reshape((2, 3, 1)), LayerNormalization(axis=(-1, -2)), Flatten(), Dense(2)],
         MSE,
     ),
@@ -140,23 +140,23 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
-    "standardized, first": (
-        lambda: [Reshape((2, 3)), Normalization(**GIVEN), Flatten(), Dense(2, "tanh")],
+    "standardized, first layer": (
+        lambda: [Reshape((2, 3)), Normalization(**FIXED_STATISTICS), Flatten(), Dense(2, "tanh")],
         MSE,
     ),
-    "standardized, between": (
-        lambda: [Dense(3, "tanh"), Normalization(**GIVEN), Activation("gelu"), Dense(2)],
+    "standardized, hidden": (
+        lambda: [Dense(3, "tanh"), Normalization(**FIXED_STATISTICS), Activation("gelu"), Dense(2)],
         MSE,
     ),
-    "standardized, inverted and last": (
-        lambda: [Dense(3, "tanh"), Normalization(invert=True, **GIVEN)],
+    "standardized, inverted, last layer": (
+        lambda: [Dense(3, "tanh"), Normalization(invert=True, **FIXED_STATISTICS)],
         MSE,
     ),
-    "standardized by one number": (
+    "standardized by a scalar": (
         lambda: [Dense(4, "tanh"), Normalization(axis=None, mean=0.5, variance=4.0), Dense(2)],
         MSE,
     ),
-    "standardized by number and place": (
+    "standardized by an array of 2 axes": (
         lambda: [
             Reshape((2, 3)),
             Normalization(axis=(1, 2), mean=np.arange(6.0).reshape(2, 3), variance=4.0),
@@ -189,7 +189,7 @@ def problem(name: str, dtype: str = "float64") -> tuple[Any, NDArray[Any], NDArr
 
 
 def assert_close(actual: list[Any], expected: list[Any], tolerance: float) -> None:
-    """Compare arrays; differences count relative to the largest element of all."""
+    """Compare arrays; the tolerance is relative to the largest element of all of them."""
     scale = max(np.abs(e).max(initial=0.0) for e in expected)
     assert scale > 1e-3
     for a, e in zip(actual, expected, strict=True):
@@ -197,10 +197,7 @@ def assert_close(actual: list[Any], expected: list[Any], tolerance: float) -> No
 
 
 def step(model: Any, x: Any, y: Any, rate: float, **options: Any) -> tuple[float, list[Any]]:
-    """Take a step from the present weights; return the loss and the weights after it.
-
-    Everything is put back.
-    """
+    """Return the loss and the weights after one step; the model keeps its weights."""
     weights = model.get_weights()
     model.optimizer.learning_rate = rate
     loss = model.train_on_batch(x, y, **options)
@@ -210,7 +207,7 @@ def step(model: Any, x: Any, y: Any, rate: float, **options: Any) -> tuple[float
 
 
 def training_gradient(model: Any, x: Any, y: Any, **options: Any) -> tuple[float, list[Any]]:
-    """Return loss and gradient in training mode, from a step of length 1."""
+    """Return loss and gradient in training mode, from a step with learning rate 1."""
     loss, after = step(model, x, y, 1.0, **options)
     gradient = [v - w for v, w in zip(model.get_weights(), after, strict=True)]
     return loss, trainable(model, gradient)
@@ -218,13 +215,13 @@ def training_gradient(model: Any, x: Any, y: Any, **options: Any) -> tuple[float
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("name", CASES)
-def test_loss_and_gradient_in_training(name: str, weighted: bool) -> None:
+def test_loss_and_gradient_in_training_agree_with_numpy(name: str, weighted: bool) -> None:
     model, x, y = problem(name)
     weight = np.random.default_rng(2).uniform(0.5, 2.0, M) if weighted else None
     loss, gradient = training_gradient(model, x, y, sample_weight=weight)
-    # A step of length 0 meets the same loss and moves nothing that is trained.
-    still, after = step(model, x, y, 0.0, sample_weight=weight)
-    assert still == loss
+    # A step with learning rate 0 has the same loss and changes no trainable weights.
+    same_loss, after = step(model, x, y, 0.0, sample_weight=weight)
+    assert same_loss == loss
     for a, b in zip(*(trainable(model, w) for w in (after, model.get_weights())), strict=True):
         assert_array_equal(a, b)
 
@@ -238,7 +235,7 @@ def test_loss_and_gradient_in_training(name: str, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_loss_and_gradient_in_inference(name: str) -> None:
+def test_loss_and_gradient_in_inference_agree_with_numpy(name: str) -> None:
     model, x, y = problem(name)
     weights = model.get_weights()
 
@@ -255,21 +252,21 @@ def test_loss_and_gradient_in_inference(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_of_the_input(name: str) -> None:
+def test_input_gradients_agree_with_differences(name: str) -> None:
     model, x, y = problem(name)
     weights = model.get_weights()
     rows = np.empty_like(x)
     for i in range(M):
-        # A sample alone: its loss depends on no other, in inference.
-        one, of_one = x[i : i + 1].copy(), y[i : i + 1]
+        # In inference, the loss of a sample does not depend on other samples.
+        sample, target = x[i : i + 1].copy(), y[i : i + 1]
         (rows[i : i + 1],) = differences(
-            lambda a=one, b=of_one: plain_loss(model, weights, a, b, training=False), [one]
+            lambda a=sample, b=target: plain_loss(model, weights, a, b, training=False), [sample]
         )
     assert_close([model.input_gradient(x, y)], [rows], 1e-7)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_float32_follows_float64(name: str) -> None:
+def test_float32_gradients_agree_with_float64(name: str) -> None:
     exact, x, y = problem(name)
     model, _, _ = problem(name, "float32")
     x = x.astype(np.float32)
@@ -287,8 +284,8 @@ def test_float32_follows_float64(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3)])
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99, 1.0])
-def test_moving_averages(momentum: float, shape: tuple[int, ...]) -> None:
-    """Two epochs of three batches, the last one short, averaged in NumPy."""
+def test_moving_averages_agree_with_numpy(momentum: float, shape: tuple[int, ...]) -> None:
+    """Average two epochs of three batches in NumPy; the last batch is short."""
     layer = BatchNormalization(momentum=momentum, input_shape=shape)
     model = nnfast.Sequential([layer, Flatten(), Dense(1)], dtype="float64")
     randomize(model)
@@ -305,7 +302,7 @@ def test_moving_averages(momentum: float, shape: tuple[int, ...]) -> None:
     assert_allclose(layer.moving_variance, variance, rtol=1e-12)
 
 
-def test_only_training_moves_the_averages() -> None:
+def test_only_training_updates_the_moving_averages() -> None:
     model, x, y = problem("all three")
     before = [w.copy() for w in model.non_trainable_weights]
     assert len(before) == 4
@@ -317,15 +314,15 @@ def test_only_training_moves_the_averages() -> None:
     for a, b in zip(model.non_trainable_weights, before, strict=True):
         assert_array_equal(a, b)
     model.train_on_batch(x, y)
-    moved = [
+    updated = [
         not np.array_equal(a, b) for a, b in zip(model.non_trainable_weights, before, strict=True)
     ]
-    assert moved == [False, False, True, True], "a data set's statistics stay"
+    assert updated == [False, False, True, True], "Normalization keeps the data's statistics"
 
 
-def learning(x: NDArray[Any], y: NDArray[Any]) -> Any:
-    """Return a model after a step."""
-    model, _, _ = problem("batch, between")
+def after_a_step(x: NDArray[Any], y: NDArray[Any]) -> Any:
+    """Return a model that has taken one step."""
+    model, _, _ = problem("batch, hidden")
     model.optimizer.learning_rate = 0.1
     model.train_on_batch(x, y)
     return model
@@ -345,12 +342,12 @@ DIVERGE: dict[str, Callable[[Any, NDArray[Any], NDArray[Any]], Any]] = {
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("how", DIVERGE)
-def test_a_batch_that_diverges_leaves_everything(
+def test_a_nonfinite_batch_changes_no_weights_and_averages(
     how: str, threads: int, free_threads: None
 ) -> None:
-    _, x, y = problem("batch, between")
-    expected = learning(x, y).get_weights()
-    model = learning(x, y)
+    _, x, y = problem("batch, hidden")
+    expected = after_a_step(x, y).get_weights()
+    model = after_a_step(x, y)
     wrong = x.copy()
     wrong[3, 2] = np.nan
     _engine.force_threads(threads)
@@ -360,9 +357,9 @@ def test_a_batch_that_diverges_leaves_everything(
         assert_array_equal(a, b)
 
 
-def test_the_batches_before_the_one_that_diverges_count() -> None:
-    _, x, y = problem("batch, between")
-    model, expected = learning(x, y), learning(x, y)
+def test_batches_before_a_nonfinite_one_are_trained() -> None:
+    _, x, y = problem("batch, hidden")
+    model, expected = after_a_step(x, y), after_a_step(x, y)
     expected.train_on_batch(x, y)
     both = np.concatenate([x, np.full_like(x, np.inf)])
     with pytest.warns(RuntimeWarning, match="batch 2"):
@@ -371,7 +368,7 @@ def test_the_batches_before_the_one_that_diverges_count() -> None:
         assert_array_equal(a, b)
 
 
-# What an optimizer does around its rule
+# Clipping, decay, averages and constraints
 
 
 @pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
@@ -383,7 +380,7 @@ def test_the_batches_before_the_one_that_diverges_count() -> None:
     ],
     ids=str,
 )
-def test_clipping_and_decay(layer: Any, options: dict[str, float]) -> None:
+def test_gamma_and_beta_are_clipped_and_decayed(layer: Any, options: dict[str, float]) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(M, N_IN)), rng.normal(size=(M, 2))
     model, plain = (
@@ -399,7 +396,7 @@ def test_clipping_and_decay(layer: Any, options: dict[str, float]) -> None:
 
     norms = [np.linalg.norm(g) for g in gradient]
     if "clipnorm" in options:
-        assert min(norms) < 2.2 < max(norms), "some are clipped, some are not"
+        assert min(norms) < 2.2 < max(norms), "the limit clips only some gradients"
         gradient = [g * min(1.0, 2.2 / n) for g, n in zip(gradient, norms, strict=True)]
     if "global_clipnorm" in options:
         gradient = [g * min(1.0, 0.05 / np.linalg.norm(norms)) for g in gradient]
@@ -411,24 +408,24 @@ def test_clipping_and_decay(layer: Any, options: dict[str, float]) -> None:
         assert_allclose(a, e, rtol=1e-9, atol=1e-12)
 
 
-def test_a_moving_average_of_the_weights_leaves_the_moving_statistics() -> None:
-    """The optimizer's average is of what it trains; at the end of fit it replaces only that."""
+def test_the_average_of_weights_does_not_change_the_moving_statistics() -> None:
+    """The optimizer averages trainable weights only, and replaces only these at the end of fit."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, N_IN)), rng.normal(size=(40, 2))
-    kept = []
+    results = []
     for options in ({}, {"use_ema": True, "ema_momentum": 0.9}):
-        # The batches' statistics are those of x whatever the weights are.
+        # The first layer normalizes x, so its statistics do not depend on the weights.
         model = nnfast.Sequential([layers.Input((N_IN,)), BatchNormalization(), Dense(2)])
         randomize(model)
         model.compile(optimizers.SGD(0.1, **options), "mse")
         model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-        kept.append(([w.copy() for w in model.non_trainable_weights], model.get_weights()))
-    for a, b in zip(kept[0][0], kept[1][0], strict=True):
+        results.append(([w.copy() for w in model.non_trainable_weights], model.get_weights()))
+    for a, b in zip(results[0][0], results[1][0], strict=True):
         assert_array_equal(a, b)
-    assert not np.array_equal(kept[0][1][0], kept[1][1][0])
+    assert not np.array_equal(results[0][1][0], results[1][1][0])
 
 
-def test_constraints_of_gamma_and_beta() -> None:
+def test_gamma_and_beta_are_constrained() -> None:
     layer = BatchNormalization(
         gamma_constraint=constraints.MaxNorm(0.5), beta_constraint="non_neg", input_dim=N_IN
     )
@@ -446,13 +443,13 @@ def test_constraints_of_gamma_and_beta() -> None:
 
 @pytest.fixture
 def free_threads() -> Iterator[None]:
-    """Let a test force threads, and undo it."""
+    """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
 
 
-def everything(threads: int, dtype: str, rows: int, batch: int, **options: Any) -> list[Any]:
-    """Return all numbers that a model gives when trained by so many threads."""
+def all_results(threads: int, dtype: str, rows: int, batch: int, **options: Any) -> list[Any]:
+    """Return all results of training and evaluating a model with this number of threads."""
     _engine.force_threads(threads)
     nnfast.set_seed(0)
     rng = np.random.default_rng(0)
@@ -484,25 +481,25 @@ def everything(threads: int, dtype: str, rows: int, batch: int, **options: Any) 
         (9, 3, {}),  # fewer rows than threads
         (70, 32, {}),
         (70, 32, {"clipnorm": 0.1}),
-        # Large batches of small networks are cut into chunks, but not with a batch normalization.
+        # Large batches of small networks are split, but not if there is a batch normalization.
         (1300, 600, {}),
         (1300, 600, {"global_clipnorm": 0.1, "weight_decay": 0.1, "use_ema": True}),
     ],
     ids=str,
 )
-def test_any_number_of_threads_gives_the_same_bits(
+def test_results_do_not_depend_on_the_number_of_threads(
     rows: int, batch: int, options: dict[str, Any], dtype: str, free_threads: None
 ) -> None:
-    first, *others = (everything(threads, dtype, rows, batch, **options) for threads in THREADS)
+    first, *others = (all_results(threads, dtype, rows, batch, **options) for threads in THREADS)
     for other in others:
         for a, b in zip(first, other, strict=True):
             assert_array_equal(a, b)
             assert np.isfinite(a).all()
 
 
-@pytest.mark.parametrize("layer", [LayerNormalization, lambda: Normalization(**GIVEN)])
-def test_chunks_are_the_batch(layer: Any) -> None:
-    """A large batch is gone through in chunks: the same loss and gradient as in NumPy."""
+@pytest.mark.parametrize("layer", [LayerNormalization, lambda: Normalization(**FIXED_STATISTICS)])
+def test_micro_batches_have_the_gradient_of_the_whole_batch(layer: Any) -> None:
+    """A large batch is split into micro-batches; NumPy computes it as a whole."""
     model = nnfast.Sequential(
         [layers.Input((3,)), layer(), Activation("tanh"), Dense(1, activity_regularizer="l2")],
         dtype="float64",
@@ -524,24 +521,24 @@ def test_chunks_are_the_batch(layer: Any) -> None:
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e4])
-def test_float32_with_a_large_mean(mean: float) -> None:
-    """Variances are means of squared differences, not differences of squares.
+def test_float32_is_accurate_for_large_means(mean: float) -> None:
+    """Variances are computed from squared deviations, not as a difference of squares.
 
-    float32 numbers near 1e4 are 1e-3 apart, so the error of a mean of them may be as large.
+    The spacing of float32 near 1e4 is 1e-3, so a mean may have an error of that size.
     """
     rng = np.random.default_rng(0)
     x = rng.normal(mean, 1.0, (512, 40)).astype(np.float32)
     exact = x.astype(np.float64)
     tolerance = 1e-5 if mean == 0 else 3e-3
 
-    within = nnfast.Sequential([LayerNormalization(input_dim=40)])
-    assert_allclose(within.predict(x), layer_norm(exact), atol=tolerance)
+    per_sample = nnfast.Sequential([LayerNormalization(input_dim=40)])
+    assert_allclose(per_sample.predict(x), layer_norm(exact), atol=tolerance)
 
     over = nnfast.Sequential([BatchNormalization(momentum=0.0, input_dim=40)])
     over.compile(optimizers.SGD(0.0), "mse")
     loss = over.train_on_batch(x, np.zeros_like(x))
     assert loss == pytest.approx((batch_norm(exact) ** 2).mean(), abs=tolerance**2 + 1e-6)
-    # With momentum 0 the moving averages are the batch's.
+    # With momentum 0, the moving averages are the statistics of the batch.
     assert_allclose(over.layers[0].moving_mean, exact.mean(axis=0), atol=tolerance)
     assert_allclose(over.layers[0].moving_variance, exact.var(axis=0), rtol=1e-4)
     assert_allclose(over.predict(x), batch_norm(exact), atol=tolerance)
@@ -555,8 +552,8 @@ def test_float32_with_a_large_mean(mean: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_batch_of_one_row(dtype: str) -> None:
-    """Its variance is 0: the outputs are beta, gamma and what is before have no gradient."""
+def test_a_batch_of_one_row_is_normalized_to_beta(dtype: str) -> None:
+    """The variance is 0, so the outputs are beta; gamma and earlier layers have no gradient."""
     model = nnfast.Sequential(
         [layers.Input((3,)), Dense(4), BatchNormalization(momentum=0.5)], dtype=dtype
     )
@@ -575,7 +572,7 @@ def test_a_batch_of_one_row(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_layer_norm_of_one_number_is_beta(dtype: str) -> None:
+def test_layer_normalization_of_one_feature_is_beta(dtype: str) -> None:
     model = nnfast.Sequential([LayerNormalization(input_dim=1)], dtype=dtype)
     model.set_weights([[2.0], [0.75]])
     assert_array_equal(model.predict([[3.0], [-1e6]]), [[0.75], [0.75]])
@@ -591,8 +588,7 @@ def test_constant_features_without_epsilon_stay_finite(layer: Any, dtype: str) -
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-def test_features_that_are_not_there() -> None:
-    """Samples of no numbers: every normalization has nothing to do."""
+def test_samples_without_features_are_normalized() -> None:
     stack = [BatchNormalization(), LayerNormalization(), Normalization(), Activation("tanh")]
     model = nnfast.Sequential([layers.Input((0,)), *stack, Dense(2)])
     model.compile(optimizers.SGD(0.5), "mse")
@@ -635,7 +631,7 @@ def test_wrong_arguments_are_named(make: Any, shape: tuple[int, ...], words: str
         nnfast.Sequential([layers.Input(shape), make()])
 
 
-def test_weights_are_listed() -> None:
+def test_weights_are_listed_by_name_and_trainability() -> None:
     model = nnfast.Sequential(
         [
             *(Dense(4, input_dim=3), BatchNormalization(), LayerNormalization(scale=False)),
@@ -653,7 +649,7 @@ def test_weights_are_listed() -> None:
     assert len(model.trainable_weights) == 6
     assert len(model.non_trainable_weights) == 6
     assert model.count_params() == 12 + 11 * 4
-    assert len(model.get_flat_weights()) == 12 + 5 * 4, "those that are trained"
+    assert len(model.get_flat_weights()) == 12 + 5 * 4, "the trainable weights"
     model.set_flat_weights(np.zeros(12 + 5 * 4))
     assert not any(w.any() for w in model.trainable_weights)
     assert_array_equal(model.layers[1].moving_variance, np.ones(4))
@@ -696,8 +692,8 @@ FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
 
 @pytest.mark.parametrize("axis", [-1, None, (1, 2), 2])
 @pytest.mark.parametrize("form", FORMS)
-def test_adapt(form: str, axis: Any) -> None:
-    # More rows than are taken at a time.
+def test_adapt_computes_mean_and_variance(form: str, axis: Any) -> None:
+    # More rows than adapt reads at a time.
     x = np.random.default_rng(0).normal(3.0, 2.0, (5000 if form == "array" else 30, 2, 3))
     layer = Normalization(axis=axis)
     layer.adapt(FORMS[form](x))
@@ -714,7 +710,7 @@ def test_adapt(form: str, axis: Any) -> None:
     assert_allclose(back, x, rtol=tolerance, atol=tolerance)
 
 
-def test_adapt_on_images_of_bytes() -> None:
+def test_adapt_takes_uint8_images() -> None:
     x = np.random.default_rng(0).integers(0, 256, (20, 5, 5), np.uint8)
     layer = Normalization(axis=None)
     layer.adapt(x)
@@ -726,7 +722,7 @@ def test_adapt_on_images_of_bytes() -> None:
     assert out.std() == pytest.approx(1.0, rel=1e-5)
 
 
-def test_adapt_begins_anew_each_time() -> None:
+def test_adapt_forgets_earlier_data() -> None:
     rng = np.random.default_rng(0)
     x, other = rng.normal(5.0, 3.0, (20, 3)), rng.normal(size=(30, 3))
     layer = Normalization(input_dim=3)
@@ -740,7 +736,7 @@ def test_adapt_begins_anew_each_time() -> None:
         assert_allclose(model.predict(data), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_constant_features_become_0() -> None:
+def test_adapt_standardizes_constant_features_to_0() -> None:
     layer = Normalization()
     layer.adapt([[1.0, 7.0], [3.0, 7.0]])
     assert_array_equal(nnfast.Sequential([layer]).predict([[1.0, 7.0]]), [[-1.0, 0.0]])
@@ -758,7 +754,7 @@ def test_constant_features_become_0() -> None:
         (None, "data"),
     ],
 )
-def test_adapt_refuses(data: Any, words: str) -> None:
+def test_adapt_refuses_wrong_data(data: Any, words: str) -> None:
     layer = Normalization(input_dim=3)
     nnfast.Sequential([layer])
     layer.adapt([[1.0, 2.0, 3.0]])
@@ -767,12 +763,12 @@ def test_adapt_refuses(data: Any, words: str) -> None:
     assert_array_equal(layer.mean, [1.0, 2.0, 3.0])
 
 
-def test_adapt_refuses_what_was_given() -> None:
+def test_adapt_refuses_layers_with_fixed_statistics() -> None:
     with pytest.raises(ValueError, match="nothing to adapt"):
         Normalization(mean=0.0, variance=1.0).adapt([[1.0]])
 
 
-def test_adapted_to_another_shape_than_the_model_has() -> None:
+def test_statistics_of_another_shape_are_refused() -> None:
     layer = Normalization()
     layer.adapt(np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"\(3,\).*\(4,\)"):
@@ -783,7 +779,7 @@ def test_adapted_to_another_shape_than_the_model_has() -> None:
 
 
 def trained() -> tuple[Any, NDArray[Any], NDArray[Any]]:
-    """Return a model of all three, adapted and trained a little."""
+    """Return an adapted and briefly trained model with all three normalizations, x and y."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(4.0, 3.0, (40, 3)), rng.normal(size=(40, 2))
     scale = Normalization(name="scale")
@@ -802,7 +798,7 @@ def assert_same(a: Any, b: Any, x: Any) -> None:
     assert_array_equal(a.predict(x), b.predict(x))
 
 
-def test_a_saved_model_goes_on(tmp_path: Path) -> None:
+def test_a_loaded_model_trains_like_the_original(tmp_path: Path) -> None:
     model, x, y = trained()
     model.save(tmp_path / "model")
     copy = nnfast.load_model(tmp_path / "model")
@@ -814,7 +810,7 @@ def test_a_saved_model_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["json", "clone", "config"])
-def test_a_copy_takes_the_weights(how: str, tmp_path: Path) -> None:
+def test_copies_accept_the_weights(how: str, tmp_path: Path) -> None:
     model, x, _ = trained()
     copies = {
         "json": lambda: models.model_from_json(model.to_json()),
@@ -831,15 +827,14 @@ def test_a_copy_takes_the_weights(how: str, tmp_path: Path) -> None:
     assert_same(model, other, x)
 
 
-def test_what_was_given_is_in_the_configuration() -> None:
-    model = nnfast.Sequential([layers.Input((3,)), Normalization(invert=True, **GIVEN)])
+def test_fixed_statistics_are_in_the_configuration() -> None:
+    model = nnfast.Sequential([layers.Input((3,)), Normalization(invert=True, **FIXED_STATISTICS)])
     copy = models.model_from_json(model.to_json())
     assert_same(model, copy, np.ones((2, 3)))
-    assert_allclose(copy.layers[0].mean, GIVEN["mean"])
+    assert_allclose(copy.layers[0].mean, FIXED_STATISTICS["mean"])
 
 
-def test_a_layer_in_two_models() -> None:
-    """The moving averages of a shared layer are one, whoever trains."""
+def test_a_shared_layer_has_one_set_of_moving_averages() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(4.0, 3.0, (40, 3)), rng.normal(size=40)
     shared = [Normalization(), Dense(4), BatchNormalization(momentum=0.5)]
@@ -859,7 +854,7 @@ def test_a_layer_in_two_models() -> None:
     assert not np.array_equal(shared[2].moving_mean, np.zeros(4))
 
 
-def test_add_keeps_what_was_learned() -> None:
+def test_add_keeps_the_trained_weights() -> None:
     model, x, _ = trained()
     before = model.get_weights()
     model.add(Dense(1))
@@ -869,26 +864,26 @@ def test_add_keeps_what_was_learned() -> None:
     assert_array_equal(model.predict(x).shape, (40, 2))
 
 
-def test_a_summary_says_what_is_not_trained() -> None:
+def test_summary_counts_non_trainable_parameters() -> None:
     lines: list[str] = []
     trained()[0].summary(print_fn=lines.append)
     assert lines[-1] == "Total params: 68 (272 B), of which 16 are not trained"
 
 
-def test_a_model_with_them_is_not_called_in_training() -> None:
+def test_calling_a_normalized_model_in_training_mode_is_refused() -> None:
     model, x, _ = trained()
     with pytest.raises(ValueError, match="training=False"):
         model(x, training=True)
     assert_array_equal(model(x, training=False), model.predict(x))
 
 
-def test_the_best_weights_have_their_moving_averages() -> None:
-    """What early stopping restores predicts what it did at its best."""
+def test_early_stopping_restores_moving_averages() -> None:
+    """The restored model has the validation loss of the best epoch."""
     model, x, y = trained()
     losses: list[float] = []
 
     class Worse(callbacks.Callback):
-        """Spoils the model after the third epoch."""
+        """Spoil the model after the third epoch."""
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             losses.append(logs["val_loss"])
@@ -901,7 +896,7 @@ def test_the_best_weights_have_their_moving_averages() -> None:
     assert model.evaluate(x, y, verbose=0) == min(losses)
 
 
-def test_streams_train_like_the_array() -> None:
+def test_generators_train_like_arrays() -> None:
     model, x, y = trained()
     stream, _, _ = trained()
     stream.set_weights(model.get_weights())

@@ -1,4 +1,4 @@
-"""Poolings: values and gradients against NumPy and central differences; errors."""
+"""Pooling agrees with NumPy and finite differences; wrong arguments are named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GLOBAL = ("GlobalAveragePooling", "GlobalMaxPooling")
 
 
 def draw(rng: np.random.Generator, name: str) -> tuple[layers.Layer, tuple[int, ...]]:
-    """Return a pooling and the shape of its samples."""
+    """Return a random pooling layer and the shape of its samples."""
     rank = 1 if name.endswith("1D") else 2
     shape = (*rng.integers(2, 9, rank).tolist(), int(rng.choice(CHANNELS)))
     cls: Any = layers.TABLE[name]
@@ -34,7 +34,7 @@ NAMES = [f"{kind}{rank}D" for kind in ("MaxPooling", "AveragePooling", *GLOBAL) 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs(name: str, dtype: str) -> None:
+def test_outputs_agree_with_numpy(name: str, dtype: str) -> None:
     rng = np.random.default_rng(1)
     for _ in range(30):
         layer, shape = draw(rng, name)
@@ -47,7 +47,7 @@ def test_outputs(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_the_differences(name: str) -> None:
+def test_gradients_agree_with_central_differences(name: str) -> None:
     rng = np.random.default_rng(2)
     for _ in range(5):
         layer, shape = draw(rng, name)
@@ -64,17 +64,17 @@ def test_gradients_are_the_differences(name: str) -> None:
 
 
 @pytest.mark.parametrize("strides", [2, 1])
-def test_the_gradient_of_equal_elements_goes_to_the_first(strides: int) -> None:
+def test_the_first_of_equal_maxima_gets_the_gradient(strides: int) -> None:
     model = nnfast.Sequential(
         [layers.Input((2, 2, 9)), layers.MaxPooling2D(2, strides), layers.Flatten()]
     )
     gradient = model.input_gradient(np.ones((1, 2, 2, 9)))
     expected = np.zeros((1, 2, 2, 9))
-    expected[0, 0, 0, 0] = 1.0  # of the largest output, the first of nine
+    expected[0, 0, 0, 0] = 1.0  # of nine equal outputs, the first
     assert_array_equal(gradient, expected)
 
 
-def test_what_no_window_covers_has_no_gradient() -> None:
+def test_pixels_outside_all_windows_have_no_gradient() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, 4, 7, 8))
     for size, strides, padding in ((2, 3, "same"), (2, 3, "valid"), (3, 3, "valid")):
@@ -99,7 +99,7 @@ def test_what_no_window_covers_has_no_gradient() -> None:
             assert_allclose(actual, wanted, rtol=0, atol=1e-7)
 
 
-def test_other_names() -> None:
+def test_short_names_are_those_of_keras() -> None:
     assert layers.MaxPool2D is layers.MaxPooling2D
     assert layers.AvgPool1D is layers.AveragePooling1D
     assert layers.GlobalAvgPool2D is layers.GlobalAveragePooling2D
@@ -128,6 +128,6 @@ def test_other_names() -> None:
         ),
     ],
 )
-def test_errors(make: Callable[[], Any], message: str) -> None:
+def test_wrong_arguments_and_shapes_are_named(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

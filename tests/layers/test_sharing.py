@@ -1,4 +1,4 @@
-"""A layer in two models has one set of weights, whoever wrote them last."""
+"""A layer in two models has one set of weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def code(model: Any) -> NDArray[Any]:
     return np.asarray(np.tanh(X.astype(np.float32) @ w + b))
 
 
-def test_the_second_model_sees_training() -> None:
+def test_training_a_model_changes_the_shared_layer_of_another() -> None:
     model, encoder = autoencoder()
     for _ in range(3):
         model.fit(X, X, verbose=0)
@@ -38,7 +38,7 @@ def test_the_second_model_sees_training() -> None:
     np.testing.assert_array_equal(flat[:15], model.get_weights()[0].ravel())
 
 
-def test_the_first_model_sees_training_of_the_second() -> None:
+def test_training_the_second_model_changes_the_first() -> None:
     model, encoder = autoencoder()
     encoder.compile("sgd", "mse")
     before = model.predict(X)
@@ -69,8 +69,8 @@ def test_weights_set_in_one_are_set_in_the_other(how: str) -> None:
     np.testing.assert_allclose(model.predict(X), hidden @ decode[0] + decode[1], rtol=1e-4)
 
 
-def test_training_one_while_the_other_trains() -> None:
-    """What a callback does to a shared layer, the fit under way goes on from."""
+def test_callbacks_may_set_shared_weights_during_fit() -> None:
+    """The running fit continues from the weights that the callback sets."""
     model, encoder = autoencoder()
 
     class Reset(callbacks.Callback):
@@ -84,7 +84,7 @@ def test_training_one_while_the_other_trains() -> None:
     assert not np.any(model.get_weights()[0])
 
 
-def test_alone_and_shared_train_alike() -> None:
+def test_sharing_a_layer_changes_no_bits_of_training() -> None:
     model, encoder = autoencoder()
     alone, _ = autoencoder()
     encoder.predict(X)
@@ -94,7 +94,7 @@ def test_alone_and_shared_train_alike() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_third_model_after_the_first_is_gone() -> None:
+def test_shared_weights_outlive_the_first_model() -> None:
     model, encoder = autoencoder()
     model.fit(X, X, verbose=0)
     expected = encoder.predict(X)
@@ -108,7 +108,7 @@ def test_a_third_model_after_the_first_is_gone() -> None:
     np.testing.assert_allclose(encoder.predict(X), code(third), rtol=1e-5, atol=1e-6)
 
 
-def test_the_same_layer_before_any_build() -> None:
+def test_unbuilt_layers_may_be_shared() -> None:
     layer = layers.Dense(2)
     first, second = nnfast.Sequential([layer]), nnfast.Sequential([layer, layers.Dense(1)])
     second.build((None, 3))
@@ -119,7 +119,7 @@ def test_the_same_layer_before_any_build() -> None:
     )
 
 
-def test_saved_and_loaded(tmp_path: Any) -> None:
+def test_models_with_shared_layers_are_saved_and_loaded(tmp_path: Any) -> None:
     model, encoder = autoencoder()
     encoder.predict(X)
     model.fit(X, X, verbose=0)
@@ -129,7 +129,7 @@ def test_saved_and_loaded(tmp_path: Any) -> None:
     )
 
 
-def test_other_input_size_is_refused() -> None:
+def test_sharing_with_another_input_size_or_dtype_is_refused() -> None:
     model, _ = autoencoder()
     with pytest.raises(ValueError, match=r"'code'.*\(5, 3\).*another model.*\(4, 3\)"):
         nnfast.Sequential([layers.Input((4,)), *model.layers])
@@ -138,7 +138,7 @@ def test_other_input_size_is_refused() -> None:
     assert np.isfinite(model.predict(X)).all()
 
 
-def test_twice_in_one_model_is_refused() -> None:
+def test_a_layer_twice_in_one_model_is_refused() -> None:
     layer = layers.Dense(3, name="same")
     with pytest.raises(ValueError, match="'same' already"):
         nnfast.Sequential([layer, layer])

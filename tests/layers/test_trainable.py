@@ -1,4 +1,4 @@
-"""Frozen layers and models: what is trained, what is not, and from when on."""
+"""Freezing layers and models takes effect from the next step on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Y = np.random.default_rng(1).normal(size=(96, 2))
 
 
 def network(dtype: str = "float64", **second: Any) -> Sequential:
-    """Return a model with weights of every kind, its second and third layers made with `second`."""
+    """Return a model; `second` are arguments of its second and third layer."""
     nnfast.set_seed(0)
     return Sequential(
         [
@@ -41,20 +41,20 @@ def fit(model: Sequential, epochs: int = 2, **options: Any) -> None:
 
 
 def changed(model: Sequential, epochs: int = 1) -> list[bool]:
-    """Return which arrays of weights a fit changes."""
+    """Return for each array of weights whether a fit changes it."""
     before = model.get_weights()
     fit(model, epochs)
     return [bool((a != b).any()) for a, b in zip(before, model.get_weights(), strict=True)]
 
 
-# Which of the ten arrays the second Dense and the BatchNormalization have.
+# The arrays of the second Dense layer and of the BatchNormalization, among all ten.
 MIDDLE = [False] * 2 + [True] * 6 + [False] * 2
 NOT_MIDDLE = [not entry for entry in MIDDLE]
 
 
 @pytest.mark.parametrize("optimizer", optimizers.TABLE)
-def test_frozen_weights_stay(optimizer: str) -> None:
-    """Under weight decay, clipping and a moving average, too."""
+def test_no_optimizer_changes_frozen_weights(optimizer: str) -> None:
+    """Weight decay, clipping and averaging do not change them, either."""
     made = optimizers.TABLE[optimizer](
         0.01, weight_decay=0.1, global_clipnorm=1.0, use_ema=True, ema_overwrite_frequency=2
     )
@@ -73,7 +73,7 @@ def test_constraints_of_frozen_weights_are_not_applied(optimizer: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in layers.TABLE if n not in ("Normalization",)])
 def test_every_layer_can_be_frozen(name: str) -> None:
-    """What is below it is trained as if it were not frozen: its input's gradient is the same."""
+    """A frozen layer has the same input gradient, so the layers before it train alike."""
     shape = LAYERS[name]().feature_shape or (4,)
     x = np.random.default_rng(2).normal(size=(8, *shape))
     y = np.random.default_rng(3).normal(size=(8, 2))
@@ -83,9 +83,9 @@ def test_every_layer_can_be_frozen(name: str) -> None:
         layer = type(LAYERS[name]()).from_config(
             LAYERS[name]().get_config() | {"name": "it", "dtype": "float64", "trainable": trainable}
         )
-        below = layers.Rescaling(1.0), layers.LayerNormalization(epsilon=0.1)
+        before_it = layers.Rescaling(1.0), layers.LayerNormalization(epsilon=0.1)
         model = Sequential(
-            [layers.Input(shape), *below, layer, layers.Flatten(), layers.Dense(2)],
+            [layers.Input(shape), *before_it, layer, layers.Flatten(), layers.Dense(2)],
             dtype="float64",
         )
         model.compile(optimizers.SGD(0.1), "mse")
@@ -98,13 +98,13 @@ def test_every_layer_can_be_frozen(name: str) -> None:
             assert layer.trainable_weights == []
             assert len(layer.non_trainable_weights) == len(own) == len(layer.weights)
     assert any(step.any() for step in steps[1][:2])
-    if name != "BatchNormalization":  # which normalizes otherwise
+    if name != "BatchNormalization":  # it uses other statistics when frozen
         for a, b in zip(steps[0][:2] + steps[0][-2:], steps[1][:2] + steps[1][-2:], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_frozen_batch_normalization_is_in_inference_mode() -> None:
-    """A step's gradient is that of the loss in inference mode, by central differences."""
+    """A training step follows the gradient of the loss in inference mode."""
     model = network(trainable=False)
     model.compile(optimizers.SGD(1.0), "mse")
     weights = randomize(model)
@@ -112,20 +112,22 @@ def test_frozen_batch_normalization_is_in_inference_mode() -> None:
     before = model.get_weights()
     model.train_on_batch(X[:16], Y[:16])
     steps = [b - a for a, b in zip(model.get_weights(), before, strict=True)]
-    moving = [w for w, frozen in zip(weights, MIDDLE, strict=True) if not frozen]
+    trained = [w for w, frozen in zip(weights, MIDDLE, strict=True) if not frozen]
     own = [step for step, frozen in zip(steps, MIDDLE, strict=True) if not frozen]
-    # The penalty of frozen weights is a constant here, and does not enter the differences.
+    # Frozen weights are constant here, so their penalty does not affect the differences.
     expected = differences(
-        lambda: plain_loss(model, weights, X[:16], Y[:16], training=False), moving
+        lambda: plain_loss(model, weights, X[:16], Y[:16], training=False), trained
     )
-    for step, slope in zip(own, expected, strict=True):
-        np.testing.assert_allclose(step, slope, rtol=1e-6, atol=1e-8)
+    for step, gradient in zip(own, expected, strict=True):
+        np.testing.assert_allclose(step, gradient, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss", ["mse", "function"])
 @pytest.mark.parametrize("clip", [None, 0.5])
-def test_same_bits_for_any_number_of_threads(dtype: str, loss: str, clip: float | None) -> None:
+def test_training_does_not_depend_on_the_number_of_threads(
+    dtype: str, loss: str, clip: float | None
+) -> None:
     def function(y: Any, p: Any) -> Any:
         return ((p - y) ** 2).mean(axis=1), (p - y) * 2 / p.shape[1]
 
@@ -149,8 +151,8 @@ def test_same_bits_for_any_number_of_threads(dtype: str, loss: str, clip: float 
 
 
 @pytest.mark.parametrize("n", [64, 2000])
-def test_same_steps_as_a_reference(n: int) -> None:
-    """Momentum goes on where weights were frozen for a while; others' go on meanwhile."""
+def test_momentum_of_frozen_weights_is_kept(n: int) -> None:
+    """Weights that are frozen for a while later continue with their momentum; NumPy agrees."""
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
     model = Sequential(
@@ -174,7 +176,7 @@ def test_same_steps_as_a_reference(n: int) -> None:
                 np.testing.assert_allclose(own, w, rtol=1e-11)
 
 
-def test_norms_are_of_what_is_trained() -> None:
+def test_global_norms_exclude_frozen_weights() -> None:
     model = network(trainable=False)
     model.compile(optimizers.SGD(1.0, global_clipnorm=0.01), "mse")
     before = model.get_weights()
@@ -184,7 +186,7 @@ def test_norms_are_of_what_is_trained() -> None:
 
 
 def test_penalties_of_frozen_weights_do_not_count() -> None:
-    """Keras: `model.losses` are those of trainable weights."""
+    """In Keras, too, `model.losses` are those of trainable weights."""
     model = network()
     model.compile("sgd", "mse")
     error = float(((model.predict(X) - Y) ** 2).mean())
@@ -201,17 +203,17 @@ def test_penalties_of_frozen_weights_do_not_count() -> None:
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(error, rel=1e-12)
 
 
-def test_no_gradient_below_the_lowest_trained_layer() -> None:
+def test_no_gradient_is_computed_below_the_lowest_trained_layer() -> None:
     model = network()
     model.layers[0].trainable = model.layers[1].trainable = False
     model.compile("sgd", "mse")
-    places = [(op["layer"], op["dx"] >= 0, op["dy"] >= 0) for op in model._network.plan.ops]
-    assert places == [(0, False, False), (1, False, False), (2, False, True), (3, True, True)]
+    gradients = [(op["layer"], op["dx"] >= 0, op["dy"] >= 0) for op in model._network.plan.ops]
+    assert gradients == [(0, False, False), (1, False, False), (2, False, True), (3, True, True)]
     assert model._network.plan.n_params == 2 * 7 + 7 * 2 + 2
 
 
-def test_before_compile_after_compile_and_after_steps() -> None:
-    """Before the first step `trainable` counts as at `compile`: so in Keras 3, with any backend."""
+def test_freezing_takes_effect_after_compile_and_after_steps() -> None:
+    """Before the first step, `trainable` may change as before `compile`, as in Keras 3."""
     for steps in (0, 2):
         model = network()
         model.compile("adam", "mse")
@@ -226,8 +228,8 @@ def test_before_compile_after_compile_and_after_steps() -> None:
                 fit(model)
 
 
-def test_weights_that_the_optimizer_does_not_know() -> None:
-    """Keras 3 raises a ValueError, too."""
+def test_unfreezing_after_steps_requires_compile() -> None:
+    """Keras 3 also raises a ValueError."""
     model = network(trainable=False)
     model.compile("adam", "mse")
     fit(model)
@@ -241,14 +243,14 @@ def test_weights_that_the_optimizer_does_not_know() -> None:
     assert model._network.plan.n_params == 5 * 6 + 6 + 7 + 7 + 7 * 2 + 2
 
 
-def test_unfreezing_before_the_first_step() -> None:
+def test_layers_may_be_unfrozen_before_the_first_step() -> None:
     model = network(trainable=False)
     model.compile("adam", "mse")
     model.trainable = True
     assert changed(model) == [True] * 10
 
 
-def test_freezing_in_a_callback() -> None:
+def test_callbacks_may_freeze_layers() -> None:
     class Freeze(callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.model.layers[0].trainable = epoch < 1
@@ -272,8 +274,8 @@ def test_freezing_in_a_callback() -> None:
         fit(model, 3, callbacks=Thaw())
 
 
-def test_model_trainable() -> None:
-    """As tried on Keras 3.15: setting it sets that of every layer; a new layer is trainable."""
+def test_trainable_of_a_model_sets_that_of_its_layers() -> None:
+    """As in Keras 3.15, a layer that is added to a frozen model is trainable by itself."""
     model = network()
     model.trainable = False
     assert [layer.trainable for layer in model.layers] == [False] * 4
@@ -292,7 +294,7 @@ def test_model_trainable() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "no", 2, 0.0])
-def test_values_of_trainable(value: Any) -> None:
+def test_trainable_must_be_a_bool(value: Any) -> None:
     for thing in (layers.Dense(2), network()):
         with pytest.raises(TypeError, match="trainable must be True or False"):
             thing.trainable = value
@@ -301,7 +303,7 @@ def test_values_of_trainable(value: Any) -> None:
         assert thing.trainable is False
 
 
-def test_lists_and_counts() -> None:
+def test_lists_counts_and_gradients_exclude_frozen_weights() -> None:
     model = network(trainable=False)
     assert [w.shape for w in model.trainable_weights] == [(5, 6), (6,), (7, 2), (2,)]
     assert [w.shape for w in model.non_trainable_weights] == [(6, 7), *[(7,)] * 5]
@@ -319,8 +321,8 @@ def test_lists_and_counts() -> None:
     assert sorted(flat) == pytest.approx(sorted(np.concatenate([g.ravel() for g in gradients])))
 
 
-def test_flat_weights_after_freezing() -> None:
-    """Kernels, then biases, of what is trained now; the gradient is by central differences."""
+def test_flat_weights_exclude_frozen_weights() -> None:
+    """Flat weights are trainable kernels, then biases; the gradient agrees with differences."""
     model = network()
     model.compile("sgd", "mse")
     fit(model)
@@ -332,8 +334,7 @@ def test_flat_weights_after_freezing() -> None:
     theta = model.get_flat_weights()
     np.testing.assert_array_equal(theta, np.concatenate([part.ravel() for part in parts]))
     _, gradient = model.loss_and_grad_flat(theta, X, Y)
-    numbers = [theta]
-    expected = differences(lambda: model.loss_and_grad_flat(numbers[0], X, Y)[0], numbers)
+    expected = differences(lambda: model.loss_and_grad_flat(theta, X, Y)[0], [theta])
     np.testing.assert_allclose(gradient, expected[0], rtol=1e-6, atol=1e-9)
     with pytest.raises(ValueError, match="theta must have shape"):
         model.set_flat_weights(np.zeros(3))
@@ -353,7 +354,7 @@ def trained_with_frozen_layers() -> Sequential:
 
 
 @pytest.mark.parametrize("way", ["file", "pickle", "deepcopy", "copy"])
-def test_copies_train_on_alike(way: str, tmp_path: Path) -> None:
+def test_copies_train_like_the_original(way: str, tmp_path: Path) -> None:
     model = trained_with_frozen_layers()
     model.layers[2].trainable = True
     model.layers[2].trainable = False
@@ -372,7 +373,7 @@ def test_copies_train_on_alike(way: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_configurations() -> None:
+def test_configurations_preserve_trainable() -> None:
     model = network(trainable=False)
     assert [l_["config"].get("trainable", True) for l_ in model.get_config()["layers"]] == [
         *(True, False, False, True)
@@ -400,8 +401,8 @@ def test_configurations() -> None:
         assert changed(twin)[:2] == [False, False]
 
 
-def test_a_saved_model_that_must_be_compiled_anew(tmp_path: Path) -> None:
-    """It has trainable weights that its optimizer does not know: in the file it starts anew."""
+def test_a_file_of_unfrozen_weights_has_a_new_optimizer(tmp_path: Path) -> None:
+    """The optimizer has no state for unfrozen weights, so the loaded one starts anew."""
     model = network(trainable=False)
     model.compile("adam", "mse")
     fit(model)
@@ -415,8 +416,7 @@ def test_a_saved_model_that_must_be_compiled_anew(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_layer_in_two_models() -> None:
-    """Freezing it freezes it in both; each has its own optimizer."""
+def test_freezing_a_shared_layer_freezes_it_in_both_models() -> None:
     shared = layers.Dense(3, input_dim=5)
     one, two = Sequential([shared, layers.Dense(2)]), Sequential([shared, layers.Dense(2)])
     for model in (one, two):
@@ -427,8 +427,8 @@ def test_a_layer_in_two_models() -> None:
         assert changed(model) == [False, False, True, True]
 
 
-def test_flat_weights_follow_what_is_trainable() -> None:
-    """A layer that is frozen after steps is left out, and comes back with the next compile."""
+def test_set_flat_weights_keeps_frozen_weights() -> None:
+    """A layer frozen after steps is excluded; it is included again after the next compile."""
     model = nnfast.Sequential([layers.Dense(3, input_dim=2), layers.Dense(1)])
     model.compile("adam", "mse")
     x, y = np.ones((4, 2)), np.ones(4)

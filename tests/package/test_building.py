@@ -1,4 +1,4 @@
-"""Building: what is refused before anything is compiled, and what flags may not bring in."""
+"""The build refuses unknown variants and keeps fast math out, whatever the flags are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import nnfast
 
 ROOT = Path(__file__).parents[2]
 
-# Small modules under the names of the engine's: the flags are those of the real ones.
+# Small modules with the names of the engine's modules, so they are compiled with the same flags.
 STUB = """
 def survives(double tiny):
     return tiny * 0.5 > 0
@@ -62,7 +62,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "chosen", ["", ",", "avx512", "base_f32,avx1024_f32", "base_f32, base_f64"]
 )
-def test_variants_that_there_are_not_are_refused(checkout: Path, chosen: str) -> None:
+def test_unknown_variants_are_refused_before_compiling(checkout: Path, chosen: str) -> None:
     run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD=chosen)
     assert run.returncode != 0
     assert f"NNFAST_BUILD={chosen!r} must be one or several of base_f32,base_f64" in run.stderr
@@ -70,11 +70,11 @@ def test_variants_that_there_are_not_are_refused(checkout: Path, chosen: str) ->
     assert not list(checkout.rglob("*.c"))
 
 
-# Each makes gcc end subnormal numbers, or NaN, in what it compiles or in the whole process.
+# Each makes gcc flush subnormals or ignore NaN, in the compiled code or the whole process.
 FLAGS: dict[str, dict[str, str]] = {
     "CFLAGS": {"CFLAGS": "-ffast-math"},
-    "CFLAGS of a level": {"CFLAGS": "-Ofast"},
-    "parts": {"CFLAGS": "-funsafe-math-optimizations -ffinite-math-only"},
+    "CFLAGS with a level": {"CFLAGS": "-Ofast"},
+    "parts of fast math": {"CFLAGS": "-funsafe-math-optimizations -ffinite-math-only"},
     "CPPFLAGS": {"CPPFLAGS": "-ffast-math -ffinite-math-only"},
     "LDFLAGS": {"LDFLAGS": "-Ofast -ffast-math -funsafe-math-optimizations"},
     "CC": {"CC": "gcc -Ofast -ffast-math", "LDSHARED": "gcc -shared -Ofast"},
@@ -96,19 +96,19 @@ assert 5e-309 * 0.5 > 0
     sys.platform != "linux" or shutil.which("gcc") is None, reason="these are flags of gcc"
 )
 @pytest.mark.parametrize("case", FLAGS)
-def test_fast_math_of_the_machine_does_not_come_in(checkout: Path, case: str) -> None:
+def test_flags_of_the_environment_do_not_enable_fast_math(checkout: Path, case: str) -> None:
     flags = FLAGS[case]
     run = setup(checkout, "build_ext", "--inplace", NNFAST_BUILD="base_f32,base_f64", **flags)
     assert run.returncode == 0, run.stderr
     given = [word for value in flags.values() for word in shlex.split(value)[-1:]]
-    assert all(word in run.stdout for word in given)  # they did come to the compiler
+    assert all(word in run.stdout for word in given)  # the flags reached the compiler
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=checkout, capture_output=True, text=True, check=False
     )
     assert program.returncode == 0, program.stderr
 
 
-# A compiler that writes down what it is told, and knows a flag that older ones do not.
+# A compiler that logs its arguments and accepts a flag that older versions of gcc do not know.
 COMPILER = """#!/bin/sh
 echo "$@" >> {log}
 for word do
@@ -123,7 +123,7 @@ exec gcc "$@"
 @pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("gcc") is None, reason="this is a flag of gcc"
 )
-def test_the_flag_that_ends_subnormals_is_taken_back(checkout: Path) -> None:
+def test_the_flag_that_flushes_subnormals_is_undone(checkout: Path) -> None:
     log, compiler = checkout / "log", checkout / "compiler"
     compiler.write_text(COMPILER.format(log=log))
     compiler.chmod(0o755)
@@ -137,8 +137,8 @@ def test_the_flag_that_ends_subnormals_is_taken_back(checkout: Path) -> None:
         assert line[::-1].index("-mno-daz-ftz") < line[::-1].index("-mdaz-ftz")
 
 
-def test_a_checkout_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:
-    """As NumPy does: who starts Python in the checkout's folder has not what is installed."""
+def test_an_unbuilt_checkout_says_how_to_build_it(tmp_path: Path) -> None:
+    """Python started in the checkout's folder imports the checkout, not the installed package."""
     source = Path(nnfast.__file__).parent
     compiled = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     shutil.copytree(source, tmp_path / "nnfast", ignore=compiled)
@@ -151,8 +151,8 @@ def test_a_checkout_that_is_not_built_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("real", ["f32", "f64", ""])
-def test_a_build_without_a_variant_that_runs_says_so(tmp_path: Path, real: str) -> None:
-    """Only one type of number, or nothing, was built."""
+def test_a_build_without_a_usable_variant_says_so(tmp_path: Path, real: str) -> None:
+    """Only one of the two dtypes, or none, was built."""
     source = Path(nnfast.__file__).parent
     others = [f"*_{r}.*.so" for r in ("f32", "f64") if r != real]
     shutil.copytree(
@@ -166,7 +166,7 @@ def test_a_build_without_a_variant_that_runs_says_so(tmp_path: Path, real: str) 
 
 
 def imported(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Import nnfast where it is in the folder that Python is started in."""
+    """Return the result of a Python process that is started in `folder` and imports nnfast."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "NNFAST_ISA")}
     return subprocess.run(
         [sys.executable, "-c", "import nnfast"],

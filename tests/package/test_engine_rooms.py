@@ -1,4 +1,4 @@
-"""The engine's rooms: a source uses names from below, and only the table knows the ops."""
+"""The engine's sources use only names from lower folders, and only the table names the ops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import nnfast
 
-# The sources lie beside the compiled package in a checkout only.
+# Only a checkout has the sources next to the compiled package.
 ENGINE = Path(nnfast.__file__).parent / "_engine"
 SOURCES = {"variant.pxi": ("kernels", "ops", "executor"), "core.pyx": ("api",)}
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def code_of(path: Path) -> str:
-    """Return a source without docstrings, comments and texts."""
+    """Return a source without docstrings, comments and string literals."""
     text = re.sub(r'"""[\s\S]*?"""', "", path.read_text(encoding="utf-8"))
     return re.sub(r'"[^"\n]*"', '""', re.sub(r"#[^\n]*", "", text))
 
@@ -39,7 +39,7 @@ def defined(code: str) -> set[str]:
 
 
 def order(source: str) -> list[str]:
-    """Return what a source includes, from below."""
+    """Return the files that a source includes, from bottom to top."""
     included: list[str] = re.findall(
         r'^include "([^"]+)"', (ENGINE / source).read_text("utf-8"), re.M
     )
@@ -47,7 +47,7 @@ def order(source: str) -> list[str]:
 
 
 def upwards(codes: dict[str, str]) -> dict[str, set[str]]:
-    """Return for each source, in order from below, the names that it uses of those above it."""
+    """Return the names that each source uses from higher ones; `codes` start at the bottom."""
     names = {source: defined(code) for source, code in codes.items()}
     found = {}
     above: set[str] = set()
@@ -62,18 +62,18 @@ def upwards(codes: dict[str, str]) -> dict[str, set[str]]:
 @pytest.mark.parametrize("source", SOURCES)
 def test_names_are_used_downwards(source: str) -> None:
     included = order(source)
-    rooms = [Path(path).parts[0] for path in included]
-    assert rooms == sorted(rooms, key=SOURCES[source].index)
+    folders = [Path(path).parts[0] for path in included]
+    assert folders == sorted(folders, key=SOURCES[source].index)
     assert not upwards({path: code_of(ENGINE / path) for path in included})
 
 
 def test_every_source_is_included() -> None:
-    there = {path.relative_to(ENGINE).as_posix() for path in ENGINE.rglob("*.pxi")}
-    assert there == {"variant.pxi", *order("variant.pxi"), *order("core.pyx")}
+    existing = {path.relative_to(ENGINE).as_posix() for path in ENGINE.rglob("*.pxi")}
+    assert existing == {"variant.pxi", *order("variant.pxi"), *order("core.pyx")}
 
 
 def test_names_from_above_are_found() -> None:
-    """The search finds what the test above is about."""
+    """The search itself is checked with two small sources."""
     codes = {
         "low": "cdef void a(int n) noexcept nogil:\n    b(n)\n",
         "high": "cdef inline void b(int n) noexcept nogil:\n    a(n)\n",
@@ -81,8 +81,8 @@ def test_names_from_above_are_found() -> None:
     assert upwards(codes) == {"low": {"b"}}
 
 
-def test_only_the_table_knows_what_an_op_does() -> None:
-    """Elsewhere the kind of an op is an index into the table, and nothing is compared with it."""
+def test_only_the_table_branches_on_the_kind_of_an_op() -> None:
+    """Elsewhere, the kind of an op only indexes the table and is never compared."""
     sources = [
         p for suffix in ("py", "pyx", "pyi", "pxi", "pxd") for p in ENGINE.rglob(f"*.{suffix}")
     ]

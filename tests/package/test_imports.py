@@ -1,4 +1,4 @@
-"""Who may import whom, and what `import nnfast` costs."""
+"""Modules import only from lower floors, and `import nnfast` loads little."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import nnfast
 
 PACKAGE = Path(nnfast.__file__).parent
 
-# From the bottom up, as docs/design.md has it: a module imports from lower floors or its own.
+# From bottom to top, as in docs/design.md: a module imports from lower floors or its own.
 FLOORS = [
     {"_version", "_utils"},
     {"_engine"},
@@ -34,7 +34,7 @@ FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the modules of the package that a file imports: in functions and for types, too."""
+    """Return the package's modules that a file imports, also in functions and for type checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -73,9 +73,9 @@ def test_imports_go_down(path: Path) -> None:
     assert not upwards, f"{_module(path)} imports from above: {sorted(upwards)}"
 
 
-def test_no_circle_of_modules_or_of_folders() -> None:
+def test_imports_have_no_cycles() -> None:
     modules = {_module(path): imported(path) - {_module(path)} for path in FILES}
-    list(TopologicalSorter(modules).static_order())  # raises a CycleError that names the circle
+    list(TopologicalSorter(modules).static_order())  # raises a CycleError that names the cycle
     folders: dict[str, set[str]] = {}
     for module, names in modules.items():
         own = _top(module)
@@ -84,7 +84,7 @@ def test_no_circle_of_modules_or_of_folders() -> None:
 
 
 def test_names_that_cross_modules_have_no_underscore() -> None:
-    """Only modules themselves have one: `from nnfast import _engine`."""
+    """Modules are exempt: `from nnfast import _engine`."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nnfast"):
@@ -93,8 +93,8 @@ def test_names_that_cross_modules_have_no_underscore() -> None:
                 assert private <= {"nnfast._version.__version__"}, f"{path}: {private}"
 
 
-def test_floors_see_every_import(tmp_path: Path) -> None:
-    """The parser finds the imports that the tests above are about."""
+def test_the_parser_finds_every_import(tmp_path: Path) -> None:
+    """The tests above rely on this parser."""
     source = tmp_path / "some.py"
     source.write_text(
         "import nnfast.demo\n"
@@ -107,15 +107,15 @@ def test_floors_see_every_import(tmp_path: Path) -> None:
     assert imported(source) == expected
 
 
-def test_the_root_has_the_public_modules() -> None:
+def test_the_root_folder_has_only_public_modules() -> None:
     files = [path for path in PACKAGE.iterdir() if path.is_file() and path.suffix != ".pyc"]
     assert len(files) <= 14, sorted(path.name for path in files)
     underscored = {path.name for path in files if path.name.startswith("_")}
     assert underscored == {"__init__.py", "_version.py"}
 
 
-def test_only_the_estimators_are_built_on_scikit_learn() -> None:
-    """Elsewhere it is asked for its data sets, inside functions."""
+def test_only_the_estimators_import_scikit_learn_at_module_level() -> None:
+    """Other modules import it inside functions, for its data sets."""
     found = {
         _top(_module(path))
         for path in FILES
@@ -133,17 +133,17 @@ def _imports(node: ast.AST, package: str) -> bool:
 
 
 def fresh(code: str) -> str:
-    """Return what a new interpreter prints."""
+    """Return the output of a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent
     )
     return done.stdout
 
 
-def test_import_loads_numpy_and_nothing_else() -> None:
+def test_import_loads_no_package_but_numpy() -> None:
     code = (
         "import sys, json; before = set(sys.modules); import nnfast.keras; "
-        # By the modules' own names: Cython registers its shared types under a short one, too.
+        # Cython also registers its shared types under a short name; __name__ has the full one.
         "names = {getattr(sys.modules[m], '__name__', m) for m in set(sys.modules) - before}; "
         "print(json.dumps(sorted({name.partition('.')[0] for name in names})))"
     )
@@ -159,7 +159,7 @@ def test_import_loads_numpy_and_nothing_else() -> None:
         *["safetensors", "matplotlib", "rich"],
     ],
 )
-def test_import_leaves_heavy_modules_alone(module: str) -> None:
+def test_import_does_not_load_heavy_modules(module: str) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     code = (
@@ -209,7 +209,7 @@ def test_an_unknown_name_is_an_error() -> None:
         exec("from nnfast import Sequental")
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_exist() -> None:
     missing = [name for name in nnfast.__all__ if not hasattr(nnfast, name)]
     assert not missing
     assert set(nnfast.__all__) <= set(dir(nnfast))
@@ -221,7 +221,7 @@ def test_typing_marker_is_installed() -> None:
 
 
 def private_uses(source: str) -> set[str]:
-    """Return the private names that a module asks of what it calls a model."""
+    """Return the private attributes that a module reads from a variable called `model`."""
     return {
         node.attr
         for node in ast.walk(ast.parse(source))
@@ -232,8 +232,8 @@ def private_uses(source: str) -> set[str]:
     }
 
 
-def test_nobody_else_calls_private_methods_of_a_model() -> None:
-    """A model's own modules may; loops, callbacks, files and estimators have its interface."""
+def test_only_its_own_modules_use_private_methods_of_a_model() -> None:
+    """Training loops, callbacks, files and estimators use the public interface."""
     own = {"nnfast.models.model", "nnfast.models.sequential"}
     found = {
         name: uses

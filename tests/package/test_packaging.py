@@ -1,4 +1,4 @@
-"""What an installer is told: what is needed, what can be added, and one version."""
+"""The metadata for installers: requirements, extras and version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXTRAS = {"sklearn", "plot", "progress", "demo", "test", "bench", "dev", "all"}
 
 
 def required(extra: str | None = None) -> set[str]:
-    """Return the names of what the package, or one extra of it, requires."""
+    """Return the names of the packages that nnfast, or one of its extras, requires."""
     found = set()
     for line in importlib.metadata.requires("nnfast") or []:
         requirement, _, marker = line.partition(";")
@@ -25,11 +25,11 @@ def required(extra: str | None = None) -> set[str]:
     return found
 
 
-def test_numpy_and_safetensors_are_all_that_is_required() -> None:
+def test_only_numpy_and_safetensors_are_required() -> None:
     assert required() == {"numpy", "safetensors"}
 
 
-def test_the_extras_are_there() -> None:
+def test_the_extras_exist() -> None:
     provided = importlib.metadata.metadata("nnfast").get_all("Provides-Extra") or []
     assert set(provided) == EXTRAS
     assert all(required(extra) for extra in EXTRAS)
@@ -61,7 +61,7 @@ def test_the_build_needs_setuptools_and_cython_only() -> None:
     assert [re.split(">=", line)[0] for line in build] == ["setuptools", "Cython"]
 
 
-def test_the_version_stands_in_one_file() -> None:
+def test_the_version_is_written_in_one_file() -> None:
     assert importlib.metadata.version("nnfast") == nnfast.__version__
     sources = [ROOT / "pyproject.toml", ROOT / "setup.py", *(ROOT / "nnfast").glob("*.py")]
     literal = re.compile(rf"""["']{re.escape(nnfast.__version__)}["']""")

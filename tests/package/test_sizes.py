@@ -1,4 +1,4 @@
-"""No file, function or list of parameters is longer than what is read at one go."""
+"""Files, functions and parameter lists are short enough to read in one go."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FILE_LINES = 600
 FUNCTION_LINES = 40
 PARAMETERS = 8
 
-# Its docstrings are the reference of the whole interface of models.
+# Docstrings do not count here: they document the whole interface of models.
 LONG_BY_DOCSTRINGS = {"nnfast.models.model"}
 
-# What may be longer, and why: "module" or "module:qualified name" to a sentence.
+# "module" or "module:qualified name": the reason why it may be longer.
 EXCEPTIONS: dict[str, str] = {}
 
 
@@ -35,13 +35,13 @@ FILES = {_module(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def too_large(module: str, source: str, prescribed: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the size of what is too large in a module.
+    """Yield the name and the size of everything in a module that is too large.
 
-    prescribed: functions, as "module:qualified name", whose parameters are given by the interface
-    of Keras or of scikit-learn.
+    prescribed: functions, as "module:qualified name", whose parameters follow Keras or
+    scikit-learn and are not counted.
     """
     tree = ast.parse(source)
-    # Whether each line is neither blank nor a comment alone.
+    # True for each line that contains code.
     code = [bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines()]
     docstrings = set(_docstring_lines(tree))
     length = len(code) - (len(docstrings) if module in LONG_BY_DOCSTRINGS else 0)
@@ -62,7 +62,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
-    """Yield every function below a node, and its name as in ``__qualname__``."""
+    """Yield the ``__qualname__`` and the node of every function below a node."""
     for child in ast.iter_child_nodes(node):
         inside = prefix
         if isinstance(child, Function):
@@ -81,7 +81,7 @@ def _docstring_lines(tree: ast.Module) -> Iterator[int]:
 
 
 def _parameters(function: Function) -> list[str]:
-    """Return the names of the parameters, `self` and `cls` apart; *args and **kwargs are one."""
+    """Return the names of the parameters without `self` and `cls`; *args counts as one."""
     args = function.args
     names = [a.arg for a in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
     names += [a.arg for a in (args.vararg, args.kwarg) if a is not None]
@@ -89,10 +89,10 @@ def _parameters(function: Function) -> list[str]:
 
 
 def prescribed_functions() -> set[str]:
-    """Return the exported functions, and the public methods of the exported classes.
+    """Return the exported functions, and the public methods of exported classes.
 
-    Their signatures are those of Keras and of scikit-learn. A constructor is one of them even
-    where a private base class has it.
+    Their signatures follow Keras and scikit-learn. Constructors are included, also those that a
+    private base class defines.
     """
     found = set()
     for exported in _exported():
@@ -100,13 +100,13 @@ def prescribed_functions() -> set[str]:
         for name, member in members:
             function = inspect.unwrap(member)
             if inspect.isroutine(function) and (name == "__init__" or name[:1] != "_"):
-                code = getattr(function, "__code__", None)  # none of what is not written in Python
+                code = getattr(function, "__code__", None)  # only Python functions have one
                 found |= {f"{function.__module__}:{code.co_qualname}"} if code else set()
     return found
 
 
 def _exported() -> Iterator[Any]:
-    """Yield the classes and functions of the modules without underscore."""
+    """Yield the classes and functions of the public modules."""
     for name in FILES:
         if name.count(".") > 1 or "._" in name:
             continue
@@ -119,8 +119,8 @@ def _exported() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, str]:
-    """What is too large in the package."""
+def too_large_names() -> dict[str, str]:
+    """Return the name and the size of everything in the package that is too large."""
     prescribed = prescribed_functions()
     return {
         name: size
@@ -129,15 +129,15 @@ def found() -> dict[str, str]:
     }
 
 
-def test_nothing_is_too_large(found: dict[str, str]) -> None:
-    wrong = {k: v for k, v in found.items() if k not in EXCEPTIONS}
+def test_files_functions_and_parameter_lists_are_short(too_large_names: dict[str, str]) -> None:
+    wrong = {k: v for k, v in too_large_names.items() if k not in EXCEPTIONS}
     assert not wrong
 
 
-def test_exceptions_are_few_and_needed(found: dict[str, str]) -> None:
+def test_exceptions_are_few_and_needed(too_large_names: dict[str, str]) -> None:
     assert len(EXCEPTIONS) <= 10
     assert all(EXCEPTIONS.values()), "each has a reason"
-    assert EXCEPTIONS.keys() <= found.keys()
+    assert EXCEPTIONS.keys() <= too_large_names.keys()
 
 
 FEW = "def f(self, a, b, *, c=1, d=2, **options):\n    return a\n"
@@ -162,7 +162,7 @@ def test_long_files_are_found() -> None:
     assert sizes(source, "nnfast.models.model") == {"nnfast.models.model": "601 lines"}
 
 
-def test_long_functions_are_found_wherever_they_are() -> None:
+def test_long_methods_and_nested_functions_are_found() -> None:
     lines = ["x = 1"] * (FUNCTION_LINES + 1)
     at_top = "def f(\n    a,\n):\n" + "".join(f"    {line}\n" for line in lines)
     assert sizes(at_top) == {"nnfast._some:f": "41 lines"}
@@ -172,7 +172,7 @@ def test_long_functions_are_found_wherever_they_are() -> None:
     assert sizes(inner) == {"nnfast._some:f": "43 lines", "nnfast._some:f.<locals>.g": "41 lines"}
 
 
-def test_what_is_no_code_does_not_count() -> None:
+def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
     half = "    x = 1\n" * (FUNCTION_LINES // 2)
     described = f'def f():\n    """Text.\n\n    Text.\n    """\n{half}\n    # text\n{half}'
     assert not sizes(described)
@@ -188,11 +188,11 @@ def test_long_lists_of_parameters_are_found() -> None:
         assert not sizes(method, prescribed="nnfast._some:A.f")
 
 
-def test_prescribed_are_what_users_call() -> None:
+def test_signatures_of_public_functions_are_prescribed() -> None:
     prescribed = prescribed_functions()
     assert {
         "nnfast.layers.core:Dense.__init__",
-        "nnfast.layers.convolution:_Conv.__init__",  # of Conv1D and Conv2D
+        "nnfast.layers.convolution:_Conv.__init__",  # the constructor of Conv1D and Conv2D
         "nnfast.estimators.classifier:MLPClassifier.__init__",
         "nnfast.plotting:learning_curves",
     } <= prescribed

@@ -1,4 +1,4 @@
-"""Plans of random chains: slots do not overlap while they are alive, and stay inside."""
+"""In plans of random models, live tensors do not overlap, and ops find their weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nnfast._plan.plan import Plan, compile_plan
 KINDS = {traits.kind: name for name, traits in _engine.OPS.items()}
 
 
-# The fields of an op that stand for a weight, and its name.
+# Kind of op: {field of the op: name of the weight}.
 WEIGHTS = {
     "dense": {"w": "kernel", "b": "bias"},
     "batch_norm": {"w": "gamma", "b": "beta", "mean": "moving_mean", "variance": "moving_variance"},
@@ -33,7 +33,7 @@ WEIGHTS = {
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
-    """Draw layers that fit one another, and the shape of a sample."""
+    """Draw compatible layers and the shape of a sample."""
     shape: tuple[int, ...] = (draw(st.sampled_from([0, 1, 3, 15, 16, 17, 512, 520])),)
     if draw(st.booleans()):
         shape = (shape[0], draw(st.integers(1, 3)))
@@ -42,7 +42,7 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     first, chain = shape, []
     for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmm"), max_size=8)):
         layer = _layer(draw, kind, shape)
-        # A penalty of the output keeps the layer's op apart from those around it.
+        # An activity penalty prevents fusion with neighbouring ops.
         penalty = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
         options: dict[str, Any] = {"trainable": draw(st.sampled_from([1, 1, 0]))}
         if not isinstance(layer, layers.ActivityRegularization):
@@ -103,7 +103,7 @@ IMAGES: list[Callable[[], layers.Layer]] = [
 
 
 def _image_layer(draw: st.DrawFn, kind: str) -> layers.Layer:
-    """Draw a layer that fits every image."""
+    """Draw a layer that accepts every image."""
     options: dict[str, Any] = {"strides": draw(st.integers(1, 2)), "padding": "same"}
     size = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     if kind == "m":
@@ -116,57 +116,57 @@ def _image_layer(draw: st.DrawFn, kind: str) -> layers.Layer:
     return layers.Conv2D(draw(st.sampled_from([1, 6, 16, 17])), size, **options)
 
 
-class Slot(NamedTuple):
-    """A range of the arena, and the first and last moment at which its content matters."""
+class Tensor(NamedTuple):
+    """A range of the arena, and the first and last step at which its content is needed."""
 
-    what: str
-    place: int
+    name: str
+    offset: int
     size: int
-    born: int
-    dies: int
+    first: int
+    last: int
 
 
-def training_slots(plan: Plan, ops: list[dict[str, Any]]) -> list[Slot]:
-    """Return the slots of a step: op i runs forward at i, the loss at n, backward at 2n − i."""
+def training_tensors(plan: Plan, ops: list[dict[str, Any]]) -> list[Tensor]:
+    """Return the tensors of a step: op i runs forward at i, the loss at n, backward at 2n − i."""
     n = len(ops)
-    # dW of every op is computed when the whole backward pass is over, from x and dy.
+    # Weight gradients are computed from x and dy after the whole backward pass.
     end = 2 * n + 1
-    slots = [Slot("input", ops[0]["x"], ops[0]["ld_x"], -1, end)]
+    tensors = [Tensor("input", ops[0]["x"], ops[0]["ld_x"], -1, end)]
     for i, op in enumerate(ops):
-        slots.append(Slot(f"y of {i}", op["y"], op["ld_y"], i, end))
+        tensors.append(Tensor(f"y of {i}", op["y"], op["ld_y"], i, end))
         if op["z"] not in (op["x"], op["y"]):
-            slots.append(Slot(f"what y of {i} is made of", op["z"], op["ld_y"], i, end))
+            tensors.append(Tensor(f"pre-activation of {i}", op["z"], op["ld_y"], i, end))
         if KINDS[op["kind"]] == "layer_norm":
-            slots.append(Slot(f"means and roots of {i}", op["stats"], op["ld_stats"], i, end))
+            tensors.append(Tensor(f"statistics of {i}", op["stats"], op["ld_stats"], i, end))
         if op["dy"] >= 0:
-            slots.append(Slot(f"dy of {i}", op["dy"], op["ld_y"], 2 * n - i - 1, end))
+            tensors.append(Tensor(f"dy of {i}", op["dy"], op["ld_y"], 2 * n - i - 1, end))
     if ops[0]["dx"] >= 0:
-        slots.append(Slot("dx of 0", ops[0]["dx"], ops[0]["ld_x"], 2 * n, end))
-    return slots
+        tensors.append(Tensor("dx of 0", ops[0]["dx"], ops[0]["ld_x"], 2 * n, end))
+    return tensors
 
 
-def inference_slots(plan: Plan) -> list[Slot]:
+def inference_tensors(plan: Plan) -> list[Tensor]:
     ops = plan.infer_ops
-    slots = [Slot("input", ops[0]["x"], ops[0]["ld_x"], -1, 0)]
+    tensors = [Tensor("input", ops[0]["x"], ops[0]["ld_x"], -1, 0)]
     for i, op in enumerate(ops):
-        slots.append(Slot(f"y of {i}", op["y"], op["ld_y"], i, i + 1))
-    return slots
+        tensors.append(Tensor(f"y of {i}", op["y"], op["ld_y"], i, i + 1))
+    return tensors
 
 
-def assert_apart(slots: list[Slot], width: int) -> None:
-    for slot in slots:
-        assert slot.place >= 0, slot
-        assert slot.place + slot.size <= width, (slot, width)
-        assert slot.place % LINE == slot.size % LINE == 0, slot
-    for i, a in enumerate(slots):
-        for b in slots[:i]:
-            together = a.born <= b.dies and b.born <= a.dies
-            overlap = a.place < b.place + b.size and b.place < a.place + a.size
-            assert not (together and overlap), (a, b)
+def assert_disjoint(tensors: list[Tensor], width: int) -> None:
+    for tensor in tensors:
+        assert tensor.offset >= 0, tensor
+        assert tensor.offset + tensor.size <= width, (tensor, width)
+        assert tensor.offset % LINE == tensor.size % LINE == 0, tensor
+    for i, a in enumerate(tensors):
+        for b in tensors[:i]:
+            both_live = a.first <= b.last and b.first <= a.last
+            overlap = a.offset < b.offset + b.size and b.offset < a.offset + a.size
+            assert not (both_live and overlap), (a, b)
 
 
 def assert_connected(ops: list[dict[str, Any]], out: int, n_in: int, n_out: int) -> None:
-    """Every op reads what the one before wrote, with rows long enough for it."""
+    """Check that every op reads the output of the op before it, with sufficient strides."""
     assert ops[0]["n_in"] == n_in
     assert ops[-1]["n_out"] == n_out
     assert ops[-1]["y"] == out
@@ -180,16 +180,16 @@ def assert_connected(ops: list[dict[str, Any]], out: int, n_in: int, n_out: int)
 
 @settings(max_examples=200, deadline=None)
 @given(chains())
-def test_slots(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
+def test_live_tensors_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
     plan = compile_plan(*chain)
     assert plan.n_in == math.prod(chain[1])
     assert plan.n_out == math.prod(plan.output_shape)
     for ops, out in ((plan.ops, plan.out), (plan.infer_ops, plan.infer_out)):
         assert_connected(ops, out, plan.n_in, plan.n_out)
     assert_connected(plan.sensitivity_ops, plan.out, plan.n_in, plan.n_out)
-    assert_apart(training_slots(plan, plan.ops), plan.width)
-    assert_apart(training_slots(plan, plan.sensitivity_ops), plan.sensitivity_width)
-    assert_apart(inference_slots(plan), plan.infer_width)
+    assert_disjoint(training_tensors(plan, plan.ops), plan.width)
+    assert_disjoint(training_tensors(plan, plan.sensitivity_ops), plan.sensitivity_width)
+    assert_disjoint(inference_tensors(plan), plan.infer_width)
     assert not {KINDS[op["kind"]] for op in plan.infer_ops} & {"dropout", "noise"}
     drawn = {op["settings"].kind for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
     assert not drawn & {_engine.RESAMPLINGS["flip"], _engine.RESAMPLINGS["shift"]}
@@ -197,28 +197,28 @@ def test_slots(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(chains())
-def test_gradients_flow_to_every_parameter_and_no_further(
+def test_gradients_reach_every_trainable_parameter_and_no_further(
     chain: tuple[list[layers.Layer], tuple[int, ...]],
 ) -> None:
     plan = compile_plan(*chain)
     trained = False
     for i, op in enumerate(plan.ops):
-        assert (op["dx"] >= 0) == trained, "dx is there if and only if somebody before learns"
+        assert (op["dx"] >= 0) == trained, "dx exists if and only if an earlier op is trained"
         if i > 0:
             assert op["dx"] == plan.ops[i - 1]["dy"]
         own = any(op[field] >= 0 and plan.arrays[op[field]]["trained"] for field in ("w", "b"))
         trained = trained or own
         if own:
             assert op["dy"] >= 0
-    assert plan.ops[-1]["dy"] >= 0, "the loss writes its gradient there"
+    assert plan.ops[-1]["dy"] >= 0, "the loss writes its gradient to it"
     for i, op in enumerate(plan.sensitivity_ops):
-        assert op["dx"] >= 0, "the gradient goes down to the input"
+        assert op["dx"] >= 0, "the input has a gradient"
         assert i == 0 or op["dx"] == plan.sensitivity_ops[i - 1]["dy"]
 
 
 @settings(max_examples=200, deadline=None)
 @given(chains())
-def test_parameters_tile_the_flat_range(
+def test_parameters_are_contiguous_without_gaps(
     chain: tuple[list[layers.Layer], tuple[int, ...]],
 ) -> None:
     plan = compile_plan(*chain)
@@ -228,11 +228,11 @@ def test_parameters_tile_the_flat_range(
         end += parameter.size
     assert end == plan.n_weights
 
-    # Matrices, then vectors, then what is not trained.
+    # The order is matrices, vectors, non-trainable parameters.
     classes = [(not p.trained, len(p.shape) < 2) for p in plan.parameters if p.size]
-    places = [p.offset for p in plan.parameters if p.size]
-    in_place = [c for _, c in sorted(zip(places, classes, strict=True))]
-    assert in_place == sorted(in_place)
+    offsets = [p.offset for p in plan.parameters if p.size]
+    ordered = [c for _, c in sorted(zip(offsets, classes, strict=True))]
+    assert ordered == sorted(ordered)
     for p in plan.parameters:
         assert p.trained == (p.weight.trainable and chain[0][p.layer].trainable)
         assert p.offset + p.size <= plan.n_params or not p.trained
@@ -248,10 +248,10 @@ def test_parameters_tile_the_flat_range(
 
 @settings(max_examples=100, deadline=None)
 @given(chains(), st.randoms())
-def test_a_plan_like_another_keeps_its_places(
+def test_a_plan_like_another_keeps_its_offsets(
     chain: tuple[list[layers.Layer], tuple[int, ...]], random: Any
 ) -> None:
-    """Whatever is trained now; what has no gradients in the first plan cannot be."""
+    """Layers may be frozen and unfrozen, but parameters without gradients stay frozen."""
     first = compile_plan(*chain)
     for layer in chain[0]:
         layer.trainable = random.random() < 0.5
@@ -261,9 +261,9 @@ def test_a_plan_like_another_keeps_its_places(
     for p in plan.parameters:
         wanted = p.weight.trainable and chain[0][p.layer].trainable
         assert p.trained == (wanted and p.offset < first.n_params)
-    ours, theirs = ([op | {"frozen": 0} for op in p.infer_ops] for p in (plan, first))
-    assert ours == theirs
-    assert_apart(training_slots(plan, plan.ops), plan.width)
+    new_ops, old_ops = ([op | {"frozen": 0} for op in p.infer_ops] for p in (plan, first))
+    assert new_ops == old_ops
+    assert_disjoint(training_tensors(plan, plan.ops), plan.width)
     assert plan.has_untrained_slots == (
         sum(p.size for p in plan.parameters if p.trained) < first.n_params
     )
@@ -271,7 +271,7 @@ def test_a_plan_like_another_keeps_its_places(
 
 @settings(max_examples=200, deadline=None)
 @given(chains())
-def test_ops_know_their_own_weights(
+def test_ops_have_the_offsets_of_their_weights(
     chain: tuple[list[layers.Layer], tuple[int, ...]],
 ) -> None:
     plan = compile_plan(*chain)
@@ -279,25 +279,25 @@ def test_ops_know_their_own_weights(
     for op in [*plan.ops, *plan.infer_ops, *plan.sensitivity_ops]:
         for field, name in WEIGHTS.get(KINDS[op["kind"]], {}).items():
             if field in ("w", "b"):
-                place = plan.arrays[op[field]]["begin"] if op[field] >= 0 else -1
+                offset = plan.arrays[op[field]]["begin"] if op[field] >= 0 else -1
             else:
-                place = op[field]
-            assert place == offsets.get((op["layer"], name), -1)
+                offset = op[field]
+            assert offset == offsets.get((op["layer"], name), -1)
 
 
 @settings(max_examples=200, deadline=None)
 @given(chains())
-def test_statistics_are_apart(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
-    """Mean, 1/√variance, variance, dgamma, dbeta of a batch; mean, 1/√variance, shift of a row."""
+def test_statistics_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
+    """batch_norm has mean, 1/√variance, variance, dgamma and dbeta, standardize three arrays."""
     plan = compile_plan(*chain)
     numbers = {"batch_norm": 5, "standardize": 3}
-    slots = [
-        Slot(KINDS[op["kind"]], op["stats"] + k * op["ld_stats"], op["ld_stats"], 0, 0)
+    tensors = [
+        Tensor(KINDS[op["kind"]], op["stats"] + k * op["ld_stats"], op["ld_stats"], 0, 0)
         for op in plan.ops
         for k in range(numbers.get(KINDS[op["kind"]], 0))
     ]
-    assert_apart(slots, plan.n_stats)
-    assert sum(slot.size for slot in slots) == plan.n_stats
+    assert_disjoint(tensors, plan.n_stats)
+    assert sum(tensor.size for tensor in tensors) == plan.n_stats
     for op in plan.ops:
         if KINDS[op["kind"]] in numbers:
             wide = op["channels"] if KINDS[op["kind"]] == "batch_norm" else op["n_in"]
@@ -311,10 +311,10 @@ def test_statistics_are_apart(chain: tuple[list[layers.Layer], tuple[int, ...]])
 
 @settings(max_examples=40, deadline=None)
 @given(chains(), st.integers(1, 20), st.sampled_from(["float32", "float64"]))
-def test_engine_computes_what_the_layers_say(
+def test_the_engine_agrees_with_numpy(
     chain: tuple[list[layers.Layer], tuple[int, ...]], rows: int, dtype: str
 ) -> None:
-    """The chain computed layer by layer in NumPy: folding and fusing change nothing."""
+    """NumPy computes layer by layer, so fusing ops must not change the outputs."""
     stack, shape = chain
     plan = compile_plan(stack, shape)
     engine = _engine.Engine(plan, dtype)
@@ -334,21 +334,21 @@ def test_engine_computes_what_the_layers_say(
             if p.layer == i
         }
         a = layer_outputs(layer, a, w)
-    # A layer norm of nearly equal numbers makes rounding errors 30 times larger.
+    # Layer normalization of nearly equal numbers amplifies rounding errors 30 times.
     tolerance = 1e-9 if dtype == "float64" else 5e-3
     scale = max(1.0, np.abs(a).max(initial=0.0))
     np.testing.assert_allclose(out / scale, a.reshape(rows, -1) / scale, atol=tolerance, rtol=0)
 
 
 @given(st.integers(0, 10_000))
-def test_stride(n: int) -> None:
+def test_long_strides_are_odd_numbers_of_cache_lines(n: int) -> None:
     ld = stride(n)
     assert n <= ld < n + 2 * LINE + (n == 0)
     assert ld % LINE == 0
     assert ld < ODD_LINES * LINE or ld // LINE % 2 == 1
 
 
-def test_activation_is_folded_only_into_a_linear_op_with_parameters() -> None:
+def test_activations_are_fused_only_into_linear_ops_with_parameters() -> None:
     def kinds(*stack: layers.Layer) -> list[str]:
         return [KINDS[op["kind"]] for op in compile_plan(stack, (4,)).ops]
 
@@ -360,12 +360,12 @@ def test_activation_is_folded_only_into_a_linear_op_with_parameters() -> None:
     assert kinds(layers.BatchNormalization(), relu) == ["batch_norm"]
     assert kinds(layers.LayerNormalization(), relu) == ["layer_norm"]
     assert kinds(layers.Normalization(), relu) == ["standardize", "activation"]
-    # A penalty is on what stands before the activation.
+    # The penalty applies to the output before the activation.
     assert kinds(layers.Dense(2, activity_regularizer="l2"), relu) == ["dense", "activation"]
     assert kinds(layers.Dense(2), layers.Activation("relu", activity_regularizer="l2")) == ["dense"]
 
 
-def test_a_loss_takes_over_the_last_activation_unless_it_has_a_penalty() -> None:
+def test_the_last_activation_is_fused_into_the_loss_unless_penalized() -> None:
     def final(*stack: layers.Layer) -> str:
         return compile_plan(stack, (4,)).final_activation
 
@@ -376,12 +376,12 @@ def test_a_loss_takes_over_the_last_activation_unless_it_has_a_penalty() -> None
     assert final(softmax, layers.ActivityRegularization(l1=0.1)) == "linear"
 
 
-def test_rescalings_before_any_op_are_one() -> None:
+def test_leading_rescalings_are_fused_into_the_input() -> None:
     plan = compile_plan([layers.Rescaling(2.0, 1.0), layers.Rescaling(3.0, -4.0)], (2,))
     assert (plan.in_scale, plan.in_offset) == (6.0, -1.0)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (4, 4, 1)])
-def test_dense_refuses_other_than_rows(shape: tuple[int, ...]) -> None:
+def test_dense_refuses_samples_of_several_axes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="Flatten"):
         compile_plan([layers.Dense(2)], shape)

@@ -1,6 +1,6 @@
-"""Write the files of the present format that all later versions must load: run it once a format.
+"""Write files of the current format, which all later versions must load; run once per format.
 
-Beside each ``.safetensors`` there is a ``.json`` with what its model gives for `inputs`.
+Each ``.safetensors`` file comes with a ``.json`` file of the model's predictions for `inputs`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def inputs(model: nnfast.Sequential) -> NDArray[np.float64]:
 
 
 def models() -> dict[str, nnfast.Sequential]:
-    """Return models that between them use every part of the format."""
+    """Return models that together use every part of the format."""
     nnfast.set_seed(5)
     classes = nnfast.Sequential(
         [
@@ -69,7 +69,7 @@ def models() -> dict[str, nnfast.Sequential]:
 
 
 def estimators() -> dict[str, Any]:
-    """Return fitted estimators with parameters and attributes of every kind."""
+    """Return fitted estimators that have parameters and attributes of every type."""
     x = np.linspace(-1, 1, 40).reshape(20, 2)
     classifier = nnfast.MLPClassifier(
         (4, 3),
@@ -97,7 +97,7 @@ def estimators() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write the files."""
     for name, estimator in estimators().items():
         stem = FOLDER / f"format{container.FORMAT}-{name}"
         estimator.save(stem.with_suffix(".safetensors"))

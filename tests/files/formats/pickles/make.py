@@ -1,6 +1,6 @@
-"""Write pickles of estimators that all later versions must load, and what they then give.
+"""Write pickles of estimators, which all later versions must load, and their predictions.
 
-Run it once a version whose pickles differ: ``python make.py``.
+Run it for each version whose pickles differ: ``python make.py``.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def estimators() -> dict[str, Any]:
 
 
 def outputs(estimator: Any) -> list[Any]:
-    """Return what an estimator predicts."""
+    """Return the predictions of an estimator."""
     predict = getattr(estimator, "predict_proba", None) or estimator.predict
     values: list[Any] = predict(X).tolist()
     return values
 
 
 def continued(estimator: Any) -> list[Any]:
-    """Return what it predicts after two epochs more, the same again with L-BFGS."""
+    """Return the predictions after two more epochs; L-BFGS is not continued."""
     if estimator.solver != "lbfgs":
         y = LABELS if hasattr(estimator, "classes_") else NUMBERS
         for _ in range(2):

@@ -2,7 +2,7 @@
 
 python examples/adult.py [folder with adult-train.csv.gz and adult-test.csv.gz] [--alone]
 
---alone leaves out scikit-learn's MLP and gradient boosting.
+--alone runs nnfast only, without scikit-learn's MLP and gradient boosting.
 """
 
 import csv
@@ -27,7 +27,7 @@ CATEGORICAL = [1, 3, 5, 6, 7, 8, 9, 13]
 
 
 def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 14 columns, None where a value is missing, and the incomes."""
+    """Return the 14 columns, with None for missing values, and the incomes."""
     with gzip.open(path, "rt", newline="") as file:
         rows = [row for row in csv.reader(file, skipinitialspace=True) if len(row) == 15]
     table = np.array([[None if v == "?" else v for v in row[:14]] for row in rows], object)
@@ -38,7 +38,7 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
 arguments = [argument for argument in sys.argv[1:] if argument != "--alone"]
 folder = Path(arguments[0] if arguments else "../shared/data")
 if not (folder / "adult-train.csv.gz").is_file():
-    sys.exit(f"{folder / 'adult-train.csv.gz'} is not there: name its folder")
+    sys.exit(f"{folder / 'adult-train.csv.gz'} does not exist: pass its folder as an argument")
 X, y = load(folder / "adult-train.csv.gz")
 X_test, y_test = load(folder / "adult-test.csv.gz")
 
@@ -69,7 +69,7 @@ models = {
         HistGradientBoostingClassifier(categorical_features=list(range(6, 14)), random_state=0),
     ),
 }
-warnings.simplefilter("ignore")  # ten epochs are few, and that is said
+warnings.simplefilter("ignore")  # MLPs warn that they have not converged after ten epochs
 for name, model in models.items():
     if "--alone" in sys.argv and "nnfast" not in name:
         continue

@@ -1,4 +1,4 @@
-"""Squeeze 64 pixels into 16 numbers, better than principal components do."""
+"""Compress 64 pixels into 16 numbers, with a smaller error than principal components."""
 
 import numpy as np
 

@@ -1,6 +1,8 @@
-"""A grid search over digits, beside the same with scikit-learn's MLP and gradient boosting.
+"""A grid search on digits, compared with scikit-learn's MLP and gradient boosting.
 
-python examples/grid_search.py [--alone]    # without the others
+python examples/grid_search.py [--alone]
+
+--alone runs nnfast only.
 """
 
 import sys

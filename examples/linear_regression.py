@@ -1,4 +1,4 @@
-"""Find y = 3x again from noisy samples, and y = a·x₁ + b·x₂ + c from four rows."""
+"""Recover y = 3x from noisy samples, and y = a·x₁ + b·x₂ + c from four rows."""
 
 import numpy as np
 

@@ -2,9 +2,9 @@
 
 python examples/mnist_convolution.py [folder with the MNIST files]
 
-The folder holds the test images and labels in IDX format, compressed or not
-(``t10k-images-idx3-ubyte.gz``, …): 8,000 to train, 2,000 to test. Without one, scikit-learn's 8×8
-digits are enlarged.
+The folder contains MNIST's 10,000 test images and their labels in IDX format, compressed or not
+(``t10k-images-idx3-ubyte.gz``, …). Training uses 8,000 of them, testing 2,000. Without a folder,
+scikit-learn's 8×8 digits are enlarged and used instead.
 """
 
 import sys
@@ -19,7 +19,7 @@ from nnfast.datasets import load_digits, load_idx
 
 
 def load(arguments: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return images of bytes, labels, and how many are for training."""
+    """Return images of bytes, labels, and the number of training images."""
     if arguments:
         images, labels = (
             load_idx(next(Path(arguments[0]).glob(f"*t10k-{kind}-idx*-ubyte*")))
@@ -58,7 +58,7 @@ def lenet_5() -> nnfast.Sequential:
 
 
 def augmented() -> nnfast.Sequential:
-    """The same with images shifted while it is trained, by up to a tenth."""
+    """Return LeNet-5 with training images that are randomly shifted by up to a tenth."""
     model = models.Sequential([layers.Rescaling(1 / 255, input_shape=(28, 28, 1))])
     model.add(layers.RandomTranslation(0.1, 0.1, fill_mode="constant"))
     for layer in lenet_5().layers[1:]:

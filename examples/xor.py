@@ -1,4 +1,4 @@
-"""Teach a 2-4-1 network the exclusive or."""
+"""Train a 2-4-1 network on the exclusive or."""
 
 import numpy as np
 

@@ -572,7 +572,7 @@ class Model(ABC):
         loss = self._step(trainer, batch.data(), len(batch), outputs)
         if outputs is None and not return_dict:
             return loss
-        return _result({"loss": loss} | trainer.measure(batch, outputs), return_dict)
+        return _result({"loss": loss} | trainer.metric_values(batch, outputs), return_dict)
 
     def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
         """Take one optimizer step with a supplied gradient, for example in reinforcement learning.

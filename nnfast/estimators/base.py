@@ -399,7 +399,7 @@ class BaseMLP(BaseEstimator, ABC):
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
-        return rows.part(train), rows.part(aside)
+        return rows.subset(train), rows.subset(aside)
 
     def _strata(self, targets: Array) -> Array | None:
         """Return what the split keeps the proportions of."""

@@ -303,8 +303,7 @@ class Model(ABC):
         """
         if loss_weights is not None:
             raise ValueError(
-                "loss_weights must be None, because models have one output; received "
-                f"{loss_weights!r}"
+                f"loss_weights must be None, as models have one output; received {loss_weights!r}"
             )
         self._compile(Settings.checked(optimizer, loss, metrics, weighted_metrics))
 
@@ -613,19 +612,12 @@ class Model(ABC):
         self._step(trainer, data, rows, None, supplied=True)
 
     def _step(
-        self,
-        trainer: Trainer,
-        data: Data,
-        rows: int,
-        outputs: Array | None,
-        supplied: bool = False,
+        self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, supplied: bool = False
     ) -> float:
         """Take one optimizer step; return its loss. For `supplied`, see `Trainer.step`."""
         with self._guard:
             if trainer is not self._trainer:
-                raise RuntimeError(
-                    f"Another thread has compiled model {self.name!r} in the meantime"
-                )
+                raise RuntimeError(f"Another thread has compiled model {self.name!r} again")
             loss, finite = trainer.step(data, rows, outputs, supplied)
         if not finite:
             warn_diverged("train_on_gradient" if supplied else "train_on_batch", BEFORE)
@@ -841,8 +833,7 @@ class Model(ABC):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        # Read before the plan, because a thread that changes both sets the plan first.
-        version = trainer.version
+        version = trainer.version  # before the plan, because other threads set the plan first
         plan = trainer.network.plan
         loss, gradient = gradients.loss_and_gradient(trainer, found, version)
         return loss, list(plan.trained_views(gradient))

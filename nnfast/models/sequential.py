@@ -231,7 +231,7 @@ class Sequential(Model):
         if not isinstance(layer, Layer):
             raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
         if isinstance(layer, InputLayer) and (self._layers or self._input_shape is not None):
-            raise ValueError(f"Model {self.name!r} can have one Input only, before all layers")
+            raise ValueError(f"Model {self.name!r} can have only one Input, which must come first")
         if layer.dtype not in (None, self.dtype):
             raise ValueError(
                 f"Layer {layer.name!r} has dtype {layer.dtype!r}, but model {self.name!r} has "

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where to draw the learning curve (default: %(default)s)",
     )
 
-    commands.add_parser("config", help="say what runs, how it was built, how many threads")
+    commands.add_parser("config", help="show versions, build options and the number of threads")
     return parser
 
 
@@ -50,7 +50,10 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code. SIGTERM ends it as Ctrl-C does, within 0.3 s."""
+    """Run the command and return its exit code.
+
+    SIGTERM ends it within 0.3 s, as Ctrl-C does.
+    """
     if threading.current_thread() is not threading.main_thread():
         return _run(arguments)
     before = signal.signal(signal.SIGTERM, _interrupt)

@@ -44,7 +44,7 @@ KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.fi
 # Maximum bytes of the header, because parsing it takes up to 30 times its size in memory.
 HEADER_LIMIT = 2**24
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-_MOST_AXES = 32
+_MAX_AXES = 32
 
 # A temporary file is named after the machine (folders may be shared), the process and a random
 # number.
@@ -281,7 +281,7 @@ def _check_layout(entries: Sequence[Any], size: int) -> None:
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in _TYPES:
             raise ValueError(f"it holds an array of type {dtype!r}")
-        if not _sizes(shape) or len(shape) > _MOST_AXES:
+        if not _sizes(shape) or len(shape) > _MAX_AXES:
             raise ValueError(f"it holds an array of shape {str(shape)[:100]}")
         if not _sizes(offsets) or len(offsets) != 2:
             raise ValueError("its header does not say where an array is")

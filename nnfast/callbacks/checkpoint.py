@@ -95,7 +95,7 @@ class ModelCheckpoint(Monitor):
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             names = ", ".join(f"{{{name}}}" for name in known if name not in ("loss", "val_loss"))
             raise ValueError(
-                f"filepath cannot be filled in: {error}. It can contain {names} and what is logged, "
+                f"filepath cannot be filled in: {error}. It can name {names} and what is logged, "
                 f"such as {{loss:.2f}}; received {self.filepath!r}"
             ) from None
 

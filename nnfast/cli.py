@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="train on handwritten digits, draw the learning curve, compare with NumPy",
+        help="train on handwritten digits, plot the learning curve, compare with NumPy",
     )
     demo.add_argument("--mnist", metavar="DIR", type=Path, help="use MNIST's test set in DIR")
     demo.add_argument("--epochs", type=_positive, help="default: 30 for digits, 10 for MNIST")
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         type=Path,
         default=Path("learning_curve.png"),
-        help="where to draw the learning curve (default: %(default)s)",
+        help="file for the plot of the learning curve (default: %(default)s)",
     )
 
     commands.add_parser("config", help="show versions, build options and the number of threads")

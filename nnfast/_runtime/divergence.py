@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from nnfast._utils.checks import warn
 
-# The state of the weights if the loss of a batch is not finite, for the warning.
+# How the warning describes the weights after a batch whose loss is not finite.
 BEFORE = "before that batch"
 
 

@@ -35,7 +35,7 @@ class EpochTotals:
         """Add a batch, given its number of rows, its loss and the totals of its metrics."""
         self.rows += rows
         self.total += loss * rows
-        # This runs user-defined metrics; outside `quiet`, so that their warnings are shown.
+        # User-defined metrics run here, outside `quiet`, so that their warnings are shown.
         found = dict(totals)
         if found and self.sums:
             metrics = self.trainer.metrics

@@ -28,7 +28,7 @@ from nnfast.callbacks.protocol import WatchedModel
 
 Floats = NDArray[np.float64]
 
-# Optimizer steps per run over several epochs, which limits the array of their losses.
+# Maximum number of steps per run over several epochs; it bounds the memory for their losses.
 MAX_STEPS_PER_RUN = 1 << 16
 
 

@@ -79,7 +79,7 @@ class Lines(Progress):
 class Live(Progress):
     """Base class of progress bars over all epochs; subclasses draw them.
 
-    Of epochs shorter than `INTERVAL`, only some are printed as lines.
+    If epochs are shorter than `INTERVAL`, only some of them get a line.
     """
 
     live = True

@@ -30,7 +30,7 @@ class Steps:
     Attributes
     ----------
     finite : bool
-        Whether the loss of every step was finite. A step with another loss changes nothing.
+        Whether the loss of every step was finite. A step whose loss is not finite changes nothing.
     restored : int
         The step count of the state that `restore` returned to.
     """

@@ -290,8 +290,8 @@ def _check_loss(loss: Loss, plan: Plan) -> None:
         )
     if len(loss.levels) not in (1, plan.n_out):
         raise ValueError(
-            f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
-            f"it has {plan.n_out}"
+            f"{loss!r} needs a model with one output for each of its {len(loss.levels)} levels; "
+            f"this model has {plan.n_out}"
         )
 
 

@@ -1,7 +1,7 @@
 """The file format: safetensors, with a JSON description in its metadata.
 
 A file holds arrays, and one JSON object under the metadata key ``"nnfast"``. Nothing in it is
-ever executed; names in the description are looked up in closed tables.
+ever executed; names in the description are looked up in fixed tables.
 
 Arrays are written and read without intermediate copies. The safetensors library is not used: it
 copies all arrays, and if memory runs out it aborts the process or raises something that is not an
@@ -41,7 +41,7 @@ _KEY = "nnfast"
 # The modules whose `restored(arrays, description)` recreates an object, by the description's key.
 KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
 
-# Maximum bytes of the header, because parsing it takes up to 30 times its size in memory.
+# Maximum size of the header in bytes; parsing it takes up to 30 times as much memory.
 HEADER_LIMIT = 2**24
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _MAX_AXES = 32
@@ -202,7 +202,7 @@ def _remove_stale(path: Path, here: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         return
     old = time.time() - status.st_mtime > _STALE_SECONDS
-    if sys.platform == "win32":  # where the file of a living writer cannot be removed
+    if sys.platform == "win32":  # no lock is needed: Windows cannot remove an open file
         if old:
             path.unlink()
         return

@@ -11,7 +11,7 @@ Logs = dict[str, Any]
 
 
 class Callback:
-    """Base class of callbacks, whose methods subclasses override.
+    """Base class of callbacks; subclasses override the methods that they need.
 
     A callback that overrides a batch method makes training, evaluation or prediction run one batch
     at a time; other callbacks cost nothing per batch. Setting ``self.model.stop_training = True``

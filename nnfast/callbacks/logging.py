@@ -22,7 +22,7 @@ class CSVLogger(Callback):
     filename : str or path-like
     separator : str, default ","
     append : bool, default False
-        Append to an existing file, with its columns, instead of overwriting it.
+        Append to an existing file and keep its columns, instead of overwriting it.
 
     Examples
     --------
@@ -142,7 +142,7 @@ class LambdaCallback(Callback):
     Raises
     ------
     TypeError
-        If `Callback` has no method of a given name.
+        If `Callback` has no method with one of the names.
 
     Examples
     --------

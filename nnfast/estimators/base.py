@@ -52,7 +52,7 @@ Array = NDArray[Any]
 
 
 class BaseMLP(BaseEstimator, ABC):
-    """Base of MLPClassifier and MLPRegressor."""
+    """Base class of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
     # The name in files, from `CLASS_NAMES`; user-defined subclasses do not define one.

@@ -127,13 +127,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     classes_ : ndarray or list of ndarray
         The classes.
     loss_ : float
-        The loss of the last epoch.
+        The loss of the last epoch or iteration.
     best_loss_ : float or None
         The lowest loss; None with `early_stopping`.
     loss_curve_ : list of float
         The loss of each epoch.
     validation_scores_ : list of float or None
-        The accuracy on the validation data after each epoch, with `early_stopping`.
+        The accuracy on the validation data after each epoch; None without `early_stopping`.
     best_validation_score_ : float or None
         The highest of `validation_scores_`.
     validation_loss_curve_ : list of float
@@ -238,7 +238,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _learn_classes(self, y: Array) -> None:
         kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
         if kind in ("binary", "multiclass"):
-            # Faster than LabelBinarizer.fit, whose 0.3 ms are much of a fit on a few rows.
+            # LabelBinarizer.fit would take 0.3 ms, a large part of a fit on a few rows.
             self._label_binarizer = binarizer_of(Classes(np.unique(y), kind, sparse=False))
         else:
             self._label_binarizer = LabelBinarizer().fit(y)

@@ -211,7 +211,7 @@ n_layers_, n_outputs_, out_activation_
             return float(scores.mean())
 
     def _middle(self) -> int | None:
-        """Return the index of the quantile nearest to the median, None without several ones."""
+        """Return the index of the quantile nearest to the median; None if there is only one."""
         quantiles = self._quantiles()
         return int(np.abs(quantiles - 0.5).argmin()) if len(quantiles) > 1 else None
 

@@ -33,7 +33,7 @@ CLASS_TYPES = (
     *("bool", "float32", "float64", "str", "object"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-# Maximum bytes of an array of string classes, like the limit of a file's header.
+# Maximum size in bytes of an array of string classes; equal to the limit of a file's header.
 LARGEST_CLASSES = 1 << 24
 
 

@@ -317,7 +317,7 @@ class Training:
         record, tol = self.record, self.settings.tol
         if self.settings.early_stopping:
             score = record.validation_scores_[-1]
-            # NaN is no improvement.
+            # Written with `not`, so that NaN does not count as an improvement.
             stalled = not score >= record.best_validation_score_ + tol
             if score > record.best_validation_score_:
                 record.best_validation_score_ = score

@@ -25,7 +25,7 @@ class Watched:
         For user-defined callbacks; this class does not use it.
     network : Perceptron
     contents : callable
-        Called with whether to include the optimizer; returns the contents of the estimator's file.
+        Called as ``contents(include_optimizer)``; returns the contents of the estimator's file.
     optimizer : Optimizer
     stop_training : bool
     """

@@ -166,13 +166,13 @@ class Mean(Metric):
 
 
 class MeanUp(Mean):
-    """A mean of which higher values are better."""
+    """A mean for which higher values are better."""
 
     direction = "up"
 
 
 class MeanDown(Mean):
-    """A mean of which lower values are better, such as an error, which may be infinite."""
+    """A mean for which lower values are better, such as an error. It may be infinite."""
 
     direction = "down"
 
@@ -189,8 +189,8 @@ class FunctionMetric(Metric):
     function : callable
         Called as ``function(y_true, y_pred)`` with all rows of an epoch. y_true is (n, n_out), or
         (n,) class indices, or what a user-defined loss receives; y_pred is (n, n_out). It returns
-        a number, or one number per row, of which the mean is taken. In `update_state`, in the logs
-        of batches and on streams of batches, it is called for each batch, and the results are
+        a number, or one number per row; these are averaged. In `update_state`, in the logs of
+        batches and on streams of batches, it is called for each batch, and the results are
         averaged.
     name : str, optional
         The name of the function by default.

@@ -102,7 +102,7 @@ def get(identifier: object) -> Metric | None:
     return None if identifier is None else deserialize(identifier)
 
 
-# Keras' name.
+# The name of this function in Keras.
 serialize = registry.describe
 
 

@@ -52,7 +52,7 @@ class MeanAbsoluteError(MeanDown):
 
 
 class R2Score(Metric):
-    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², of each output, then averaged.
+    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², computed for each output and averaged.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ class R2Score(Metric):
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)² and n.
 
-        The origin is the first target. It is subtracted from all targets, because differences of
-        large squares would cancel.
+        The origin is the first target. It is subtracted from all targets to avoid cancellation
+        between large squares.
         """
         targets = y.astype(np.float64)
         w = np.ones(len(y)) if weight is None else weight

@@ -446,8 +446,8 @@ class Model(ABC):
         RuntimeWarning
             If the loss becomes NaN or infinite; training then stops before that batch changes the
             weights. If the weights or the optimizer's state are not finite at that point or after
-            an epoch, the last state known to be finite is restored, with its step count. These
-            checks take at most 1 % of a training time of more than a few milliseconds.
+            an epoch, the last state known to be finite is restored, with its step count. If
+            training takes more than a few milliseconds, these checks take at most 1 % of the time.
         UserWarning
             If the data run out before `steps_per_epoch` or `epochs` is reached.
 
@@ -1058,7 +1058,7 @@ class Model(ABC):
         self._seed = counters["seed"]
 
     def _state(self) -> dict[str, Any]:
-        """Return the state that `_take_state` restores in a new model of the same config."""
+        """Return the state that `_take_state` restores in a new model of the same architecture."""
         own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
         return {
             "model": self.get_config(),

@@ -163,7 +163,7 @@ class Sequential(Model):
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return the layer with a given name or index in `layers`.
+        """Return the layer with this name, or with this index in `layers`.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class Sequential(Model):
         TypeError
             If `index` is not an integer.
         ValueError
-            If there is no such layer, or if both or neither of `name` and `index` are given.
+            If the model has no such layer, or if both or neither of `name` and `index` are passed.
         """
         if (name is None) == (index is None):
             raise ValueError("Give get_layer either a name or an index, not both")
@@ -206,8 +206,8 @@ class Sequential(Model):
         Raises
         ------
         TypeError, ValueError
-            If it is not such a tuple, the model has another input shape already, or it has no
-            layers.
+            If `input_shape` is not such a tuple, the model already has another input shape, or it
+            has no layers.
         """
         shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
         if self._input_shape is not None and shape != self._input_shape:

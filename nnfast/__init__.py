@@ -63,10 +63,10 @@ __all__ = [
     "show_config",
 ]
 
-# These need scikit-learn, so that `from nnfast import *` leaves them out.
+# `from nnfast import *` leaves these out, because they need scikit-learn.
 _NEED_SKLEARN = ("MLPClassifier", "MLPRegressor", "estimators")
 
-# The module that each of these names comes from; the other names are modules.
+# The modules that define these public names; the other public names are modules themselves.
 _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
@@ -80,7 +80,7 @@ _HOMES = {
 
 
 class _Schedules(ModuleType):
-    """`nnfast.schedules`, which is `nnfast.optimizers.schedules`, loaded at its first use."""
+    """`nnfast.schedules`: an alias of `nnfast.optimizers.schedules`, loaded on first use."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module("nnfast.optimizers.schedules"), name)
@@ -90,7 +90,7 @@ sys.modules[f"{__name__}.schedules"] = _Schedules(f"{__name__}.schedules")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is above under TYPE_CHECKING at its first use, as NumPy and SciPy do."""
+    """Import a public name on its first use, as NumPy and SciPy do."""
     if name not in __all__ and name not in _NEED_SKLEARN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_HOMES.get(name, name)}")

@@ -1,3 +1,3 @@
-"""The version, in its one place (setuptools reads it without importing the package)."""
+"""The version of the package, which setuptools reads without importing the package."""
 
 __version__ = "0.1.0"

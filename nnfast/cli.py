@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="train on handwritten digits, draw the learning curve, compare with NumPy",
+        help="train on handwritten digits, plot the learning curve, compare with NumPy",
     )
     demo.add_argument("--mnist", metavar="DIR", type=Path, help="use MNIST's test set in DIR")
     demo.add_argument("--epochs", type=_positive, help="default: 30 for digits, 10 for MNIST")
@@ -38,10 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         type=Path,
         default=Path("learning_curve.png"),
-        help="where to draw the learning curve (default: %(default)s)",
+        help="file for the plot of the learning curve (default: %(default)s)",
     )
 
-    commands.add_parser("config", help="say what runs, how it was built, how many threads")
+    commands.add_parser("config", help="show versions, build options and the number of threads")
     return parser
 
 
@@ -50,7 +50,10 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code. SIGTERM ends it as Ctrl-C does, within 0.3 s."""
+    """Run the command and return its exit code.
+
+    SIGTERM ends it within 0.3 s, as Ctrl-C does.
+    """
     if threading.current_thread() is not threading.main_thread():
         return _run(arguments)
     before = signal.signal(signal.SIGTERM, _interrupt)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["load_digits", "load_idx"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_PIECE = 2**20  # bytes that are read at a time
-_MOST_AXES = 32  # of an array in NumPy 1
+_PIECE = 2**20  # bytes per read
+_MAX_AXES = 32  # limit of NumPy 1
 
-# The third byte of an IDX file names its type; numbers are big-endian.
+# Element types by the third byte of an IDX file; numbers are big-endian.
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
@@ -32,13 +32,13 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an array from an IDX file, the format of MNIST.
 
-    No more memory is taken than there are data, whatever the header claims, and of a compressed
-    file no more is unpacked than the header says.
+    A wrong header cannot make the function allocate more memory than the file has data, and a
+    compressed file is unpacked only up to the size in its header.
 
     Parameters
     ----------
-    path : path-like
-        The file, plain or compressed by gzip (recognised by its content).
+    path : str or path-like
+        The file, plain or compressed with gzip (recognised by its content).
 
     Returns
     -------
@@ -53,7 +53,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     with open(path, "rb") as file:
         if not file.peek(2).startswith(_GZIP_MAGIC):
             return _read_idx(path, file)
-        import gzip  # not above: `import nnfast.keras` loads this module
+        import gzip  # imported here, because `import nnfast.keras` loads this module
         import zlib
 
         try:
@@ -64,7 +64,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArray[Any]:
-    """Read header and data, and see that nothing follows."""
+    """Read the header and the data, and check that nothing follows."""
     magic = _read(file, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
@@ -75,9 +75,9 @@ def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArra
         expected = ", ".join(f"0x{code:02X}" for code in _IDX_TYPES)
         raise ValueError(f"{path}: expected an IDX type of {expected}, got 0x{magic[2]:02X}")
     sizes = _read(file, 4 * rank)
-    if not 0 < rank <= _MOST_AXES or len(sizes) < 4 * rank:
+    if not 0 < rank <= _MAX_AXES or len(sizes) < 4 * rank:
         raise ValueError(
-            f"{path}: expected an IDX header of 1 to {_MOST_AXES} dimensions, "
+            f"{path}: expected an IDX header of 1 to {_MAX_AXES} dimensions, "
             f"got {rank} dimensions in {4 + len(sizes)} bytes"
         )
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
@@ -94,7 +94,7 @@ def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArra
 
 
 def _read(file: BinaryIO | GzipFile, size: int) -> bytearray:
-    """Read `size` bytes, or those that there are, in pieces."""
+    """Read up to `size` bytes in pieces; fewer at the end of the file."""
     data = bytearray()
     while len(data) < size:
         piece = file.read(min(size - len(data), _PIECE))
@@ -109,10 +109,10 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
     Returns
     -------
-    x : ndarray of shape (1797, 64)
-        Pixels in 0..1.
-    y : ndarray of shape (1797,)
-        The digit, 0 to 9.
+    x : ndarray of shape (1797, 64), float32
+        Pixels from 0 to 1.
+    y : ndarray of shape (1797,), int64
+        Digits from 0 to 9.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The demonstration: train on digits, draw the learning curve, compare with NumPy."""
+"""The demonstration: train on digits, plot the learning curve, compare with NumPy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Task", "digits", "mnist", "network", "run", "train_numpy"]
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
 
-# Two float64 implementations add in different orders. Training amplifies the rounding, to
-# about 1e-12 over a demonstration; a wrong formula shows in the third digit.
+# Tolerance of the comparison. The two float64 implementations add in different orders, and
+# training amplifies the rounding to about 1e-12; a wrong formula shows in the third digit.
 AGREEMENT = 1e-8
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train on, and the test accuracy that is promised."""
+    """The data and the network of a demonstration, and the test accuracy that it must reach."""
 
     name: str
     x_train: NDArray[Any]
@@ -41,7 +41,7 @@ class Task:
 
 
 def digits(epochs: int = 30) -> Task:
-    """Return the task on scikit-learn's digits: 1,437 to train on, 360 to test."""
+    """Return the task on scikit-learn's digits: 1,437 for training, 360 for testing."""
     x, y = datasets.load_digits()
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:1437], order[1437:]
@@ -52,7 +52,7 @@ def digits(epochs: int = 30) -> Task:
 
 
 def mnist(directory: Path, epochs: int = 10) -> Task:
-    """Return the task on MNIST's test set: 8,000 images to train on, 2,000 to test."""
+    """Return the task on MNIST's test set: 8,000 images for training, 2,000 for testing."""
     x, y = (
         datasets.load_idx(_only_file(directory, f"*t10k-{kind}-ubyte*"))
         for kind in ("images-idx3", "labels-idx1")
@@ -77,7 +77,7 @@ def _only_file(directory: Path, pattern: str) -> Path:
 
 
 def network(task: Task, dtype: str) -> nnfast.Sequential:
-    """Return the compiled network of a task."""
+    """Return the compiled network for a task."""
     model = nnfast.Sequential(
         [
             layers.Input(task.x_train.shape[1:]),
@@ -104,9 +104,9 @@ def train_numpy(
     batch_size: int = BATCH_SIZE,
     learning_rate: float = LEARNING_RATE,
 ) -> list[float]:
-    """Train relu layers and a softmax with Adam in plain NumPy; return each epoch's loss.
+    """Train ReLU layers and a softmax with Adam in plain NumPy; return the loss of each epoch.
 
-    ``weights`` is ``[w, b, w, b, …]`` and is not changed. The rows are taken in their order.
+    ``weights`` is ``[w, b, w, b, …]`` and is not changed. The rows are not shuffled.
     """
     params = [array.copy() for array in weights]
     ms = [np.zeros_like(array) for array in params]
@@ -147,7 +147,7 @@ def train_numpy(
 
 
 def _train(task: Task) -> tuple[nnfast.Sequential, dict[str, list[float]], float]:
-    """Train with a progress bar; return the model, its history and the seconds it took."""
+    """Train with a progress bar; return the model, its history and the training time in seconds."""
     try:
         from rich import progress
     except ImportError as error:
@@ -181,7 +181,7 @@ def _draw(history: dict[str, list[float]], title: str, path: Path) -> None:
     except ImportError as error:
         raise ImportError('the demo needs matplotlib: pip install "nnfast[demo]"') from error
 
-    # A Figure without pyplot draws with Agg and needs no display.
+    # A Figure made without pyplot uses the Agg backend, which needs no display.
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     for axis, key in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         epochs = range(1, len(history[key]) + 1)
@@ -197,7 +197,7 @@ def _draw(history: dict[str, list[float]], title: str, path: Path) -> None:
 def _compare(task: Task) -> tuple[float, float, float]:
     """Train nnfast and NumPy from the same weights on the same batches, in float64.
 
-    Returns the seconds of nnfast, those of NumPy, and the largest relative difference of
+    Return the seconds that nnfast and NumPy take, and the largest relative difference between
     the two loss curves.
     """
     model = network(task, "float64")
@@ -223,12 +223,12 @@ def _compare(task: Task) -> tuple[float, float, float]:
 
 
 def run(task: Task, output: Path, seed: int = 0) -> int:
-    """Run the demonstration and print its findings.
+    """Run the demonstration and print its results.
 
     Returns
     -------
     int
-        0, or 1 if the accuracy is below the promise or the loss curves disagree.
+        0, or 1 if the accuracy is below the promised one or the loss curves disagree.
     """
     nnfast.set_seed(seed)
     model, history, seconds = _train(task)
@@ -247,7 +247,7 @@ def run(task: Task, output: Path, seed: int = 0) -> int:
     print(f"the same network in float64: nnfast {fast:.2f} s, NumPy {slow:.2f} s, "
           f"{slow / fast:.1f} times as fast")  # fmt: skip
     print(
-        f"the two loss curves differ by {difference:.1g} of the loss at most"
+        f"the two loss curves differ by at most {difference:.1g} of the loss"
         f"{'' if agree else ': they DISAGREE'}"
     )
     return 0 if kept and agree else 1

@@ -1,4 +1,4 @@
-"""Drawings with matplotlib, which is imported when something is drawn."""
+"""Plots with matplotlib, which is only imported when something is plotted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["learning_curves"]
 
 
 class _Recorded(Protocol):
-    """What is drawn of a History."""
+    """The attributes of a History that are plotted."""
 
     @property
     def history(self) -> Mapping[str, Sequence[float]]:
@@ -23,7 +23,7 @@ class _Recorded(Protocol):
 
     @property
     def epochs(self) -> Mapping[str, Sequence[int]]:
-        """The epochs that they are of."""
+        """The epochs of these values."""
 
 
 def learning_curves(
@@ -31,32 +31,34 @@ def learning_curves(
     keys: Sequence[str] | None = None,
     axes: Any = None,
 ) -> Any:
-    """Draw learning curves: a panel for the loss and one for each metric.
+    """Plot learning curves: one panel for the loss and one for each metric.
 
-    Training is drawn as a full line, validation as a dashed one.
+    Solid lines show training, dashed lines validation.
 
     Parameters
     ----------
     history : History or mapping of str to sequence of float
-        What `fit` returns. Its ``history`` alone does not say which epochs a key was measured in:
-        its values are then drawn from epoch 1 on.
+        The result of `fit`. With a mapping, such as its ``history``, the epochs are unknown, and
+        all curves start at epoch 1.
     keys : sequence of str, optional
-        What to draw, without ``val_``; all numbers but the learning rate by default.
-    axes : matplotlib Axes or sequence of them, optional
+        The keys to plot, without ``val_``; by default all numeric keys but the learning rate.
+    axes : matplotlib Axes or sequence of Axes, optional
         One for each key; a new figure by default.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with ``figure.savefig("curves.png")``.
+        The figure; save it with ``figure.savefig("curves.png")``.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
+    TypeError
+        If `history` or `keys` has another type.
     ValueError
-        If a key is not in the history or its values are not numbers, or the number of axes is
-        another.
+        If a key is not in the history, its values are not numbers, or the number of axes does not
+        match the number of keys.
 
     Examples
     --------
@@ -87,7 +89,7 @@ def learning_curves(
         if key not in curves:
             raise ValueError(f"key {key!r} cannot be drawn: its values must be numbers")
     if not keys:
-        raise ValueError("There is nothing to draw: the history is empty")
+        raise ValueError("There is nothing to plot: the history is empty")
     if axes is None:
         _, axes = pyplot.subplots(
             1, len(keys), figsize=(4.8 * len(keys), 3.6), squeeze=False, layout="constrained"
@@ -101,10 +103,10 @@ def learning_curves(
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
-    """Return values as an array, None where there are none as NaN; None if they are no numbers."""
+    """Return values as an array, with NaN for None; None if they are not numbers."""
     try:
         array = np.array([np.nan if value is None else value for value in values])
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         return None
     return array if array.dtype.kind in "fiub" else None
 
@@ -112,7 +114,7 @@ def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
 def _draw(
     panel: Any, key: str, curves: Mapping[str, NDArray[Any]], epochs: Mapping[str, Sequence[int]]
 ) -> None:
-    """Draw one key, and its validation, into a panel."""
+    """Plot one key, and its validation values, in a panel."""
     for name, style, label in ((key, "-", "training"), (f"val_{key}", "--", "validation")):
         if name not in curves:
             continue

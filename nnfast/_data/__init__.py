@@ -1,1 +1,1 @@
-"""Data: checked once, at the door."""
+"""Checks and conversion of the user's data, done once before it reaches the engine."""

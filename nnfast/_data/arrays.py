@@ -1,7 +1,6 @@
-"""x, y and weights: checked and converted once, to what the engine reads.
+"""Checks of x, y and weights, and their conversion to what the engine reads.
 
-Nothing here changes an array of the user's; arrays that the engine reads in place are passed on
-without a copy.
+No function changes the user's arrays. Arrays that the engine can read in place are not copied.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from nnfast._engine import in_range
 from nnfast._utils.checks import Array, Shape, converted, real_array
 from nnfast.losses import TargetSpec
 
-# What the engine's gather reads as it is.
+# The dtypes that the engine's gather reads in place.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
-# Rows are numbered by 32 bits.
+# The shuffled order of rows consists of 32-bit row indices.
 MOST_ROWS = 2**31 - 1
-# How far targets may be outside a loss's range: what computing them in float16 rounds by.
+# Targets may be this far outside a loss's range, as rounding to float16 can put them there.
 TARGET_TOLERANCE = 1e-3
 
 
 def feature_shape(x: Array) -> Shape:
-    """Return the shape of one sample of `x`; a 1-D x has one feature a row."""
+    """Return the shape of one sample of `x`; a 1-D x has one feature per row."""
     if x.ndim == 0:
-        raise ValueError(f"x must have a row for each sample; received a single number, {x}")
+        raise ValueError(f"x must have one row per sample; received a single number, {x}")
     return x.shape[1:] or (1,)
 
 
-def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
-    """Return `x` as (n, n_in), in place where the engine can read it so.
+def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return `x` as (n, n_in), without a copy if the engine can read it in place.
 
     Parameters
     ----------
     name : str
-        Of the argument, for messages.
-    x : array_like (n, *one), any real, integer or boolean dtype; (n,) where `one` is (1,)
-    one : tuple of int
-        Shape of one sample.
+        The argument's name, for messages.
+    x : array_like (n, *sample_shape)
+        Of any real, integer or boolean dtype; (n,) is allowed if `sample_shape` is (1,).
+    sample_shape : tuple of int
     dtype : numpy.dtype
-        What anything but float32, float64, uint8 and bool is converted to.
+        Arrays of other dtypes than float32, float64, uint8 and bool are converted to it.
 
     Raises
     ------
@@ -51,63 +50,69 @@ def features(name: str, x: object, one: Shape, dtype: np.dtype[Any]) -> Array:
     ValueError
         If its shape does not fit.
     """
-    if type(x) is np.ndarray and x.shape[1:] == one and x.dtype in _IN_PLACE and x.flags.carray:
-        return x if x.ndim == 2 else x.reshape(len(x), math.prod(one))
+    if (
+        type(x) is np.ndarray
+        and x.shape[1:] == sample_shape
+        and x.dtype in _IN_PLACE
+        and x.flags.carray
+    ):
+        return x if x.ndim == 2 else x.reshape(len(x), math.prod(sample_shape))
     array = real_array(name, x)
-    if array.ndim == 1 and one == (1,):
+    if array.ndim == 1 and sample_shape == (1,):
         array = array[:, None]
-    if array.ndim == 0 or array.shape[1:] != one:
-        hint = f"; for a single sample pass {name}[None]" if array.shape == one else ""
+    if array.ndim == 0 or array.shape[1:] != sample_shape:
+        hint = f"; for a single sample pass {name}[None]" if array.shape == sample_shape else ""
         raise ValueError(
-            f"{name} must have shape {_batch_of(one)}, one row per sample; "
+            f"{name} must have shape {_batch_of(sample_shape)}, one row per sample; "
             f"received shape {array.shape}{hint}"
         )
     if array.dtype == bool:
         array = array.view(np.uint8)
-    # A strided view is copied in its own dtype: bytes stay bytes.
+    # A strided view is copied in its own dtype, so that bytes stay bytes.
     array = converted(array, array.dtype if array.dtype in _IN_PLACE else dtype)
-    return array.reshape(len(array), math.prod(one))
+    return array.reshape(len(array), math.prod(sample_shape))
 
 
 def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str) -> Array:
-    """Return the targets of `rows` samples as the engine takes them.
+    """Return the targets of `rows` samples in the engine's form.
 
     Parameters
     ----------
     name : str
-        Of the argument, for messages.
+        The argument's name, for messages.
     y : array_like
-        Class indices (n,) or (n, 1), or (n, *shape), or (n,) for a target of one number.
+        Class indices (n,) or (n, 1); or targets (n, *shape), (n,) for one number per sample.
     rows : int
+        The number of samples.
     spec : TargetSpec
-        Of the loss.
+        The loss's requirements.
     dtype : numpy.dtype or str
         The model's dtype.
 
     Returns
     -------
     ndarray
-        (n,) int32 class indices; `y` as it is for a user-defined function, but with two axes
-        where target and output are one number; else (n, outputs) of `dtype`.
+        (n,) int32 class indices; `y` itself for a user-defined loss, but (n, 1) if it is (n,) and
+        the model has one output; otherwise (n, outputs) of `dtype`.
 
     Raises
     ------
     TypeError
         If `y` is not numeric.
     ValueError
-        If its shape does not fit, a class index is not an integer in range, or a number is further
-        outside the loss's range than `TARGET_TOLERANCE`. NaN is not.
+        If its shape does not fit, a class index is not an integer in range, or a target is outside
+        the loss's range by more than `TARGET_TOLERANCE`. NaN is allowed.
     """
     if spec.classes:
         return _class_indices(name, y, rows, spec.shape[-1])
     if spec.free:
         array = real_array(name, y)
         if array.ndim == 0:
-            raise ValueError(f"{name} must have a row for each sample; received {array}")
+            raise ValueError(f"{name} must have one row per sample; received {array}")
         _check_rows(name, array, rows)
         return array[:, None] if array.ndim == 1 and spec.shape == (1,) else array
     targets = _real_targets(name, y, rows, spec, dtype)
-    if spec.copies > 1:  # every output is a level of the same target
+    if spec.copies > 1:  # the loss compares every output with the same target
         return np.repeat(targets, spec.copies, axis=1)
     if spec.range is not None:
         _check_range(name, targets, spec.range, spec)
@@ -128,39 +133,44 @@ def _check_range(name: str, targets: Array, bounds: tuple[float, float], spec: T
 
 
 def output_gradient(
-    name: str, value: object, rows: int, one: Shape, dtype: np.dtype[Any] | str
+    name: str, value: object, rows: int, sample_shape: Shape, dtype: np.dtype[Any] | str
 ) -> Array:
-    """Return the gradient of a loss with respect to the outputs of `rows` samples, flat."""
+    """Return the gradient of a loss with respect to the outputs as (rows, outputs)."""
     array = real_array(name, value)
-    if array.shape == (rows,) and one == (1,):
+    if array.shape == (rows,) and sample_shape == (1,):
         array = array[:, None]
-    if array.shape != (rows, *one):
+    if array.shape != (rows, *sample_shape):
         raise ValueError(
-            f"{name} must have the shape of the model's output, {(rows, *one)}; received shape "
-            f"{array.shape}"
+            f"{name} must have the shape of the model's output, {(rows, *sample_shape)}; "
+            f"received shape {array.shape}"
         )
-    return converted(array, dtype).reshape(rows, math.prod(one))
+    return converted(array, dtype).reshape(rows, math.prod(sample_shape))
 
 
 def _real_targets(
     name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str
 ) -> Array:
-    """Return targets that are numbers as (n, prod(shape)), in place where they are so already."""
-    one = spec.shape
-    if type(y) is np.ndarray and y.shape == (rows, *one) and y.dtype == dtype and y.flags.carray:
-        return y if y.ndim == 2 else y.reshape(rows, math.prod(one))
+    """Return numeric targets as (n, prod(shape)), without a copy if that is possible."""
+    sample_shape = spec.shape
+    if (
+        type(y) is np.ndarray
+        and y.shape == (rows, *sample_shape)
+        and y.dtype == dtype
+        and y.flags.carray
+    ):
+        return y if y.ndim == 2 else y.reshape(rows, math.prod(sample_shape))
     array = real_array(name, y)
-    if array.ndim == 1 and one == (1,):
+    if array.ndim == 1 and sample_shape == (1,):
         array = array[:, None]
-    if array.ndim == 0 or array.shape[1:] != one:
+    if array.ndim == 0 or array.shape[1:] != sample_shape:
         indices = spec.one_hot and array.shape[1:] in ((), (1,))
         hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""
         raise ValueError(
-            f"{name} must have shape {_batch_of(one)} to match the model's output; "
+            f"{name} must have shape {_batch_of(sample_shape)} to match the model's output; "
             f"received shape {array.shape}{hint}"
         )
     _check_rows(name, array, rows)
-    return converted(array, dtype).reshape(rows, math.prod(one))
+    return converted(array, dtype).reshape(rows, math.prod(sample_shape))
 
 
 def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[np.int32]:
@@ -173,10 +183,10 @@ def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[n
         )
     _check_rows(name, array, rows)
     array = array.reshape(rows)
-    # NaN fails both comparisons, so `not (...)` catches it.
+    # Comparisons with NaN are false, so `not (...)` catches NaN, too.
     if rows and not (array.min() >= 0 and array.max() < n_classes):
         raise ValueError(
-            f"{name} must hold class indices from 0 to {n_classes - 1}, as the model has "
+            f"{name} must hold class indices from 0 to {n_classes - 1}, because the model has "
             f"{n_classes} outputs; received values from {array.min()} to {array.max()}"
         )
     indices = np.require(array, np.int32, ["C", "A"])
@@ -206,11 +216,11 @@ def sample_weights(name: str, value: object, rows: int) -> NDArray[np.float64] |
 
 
 def check_order(name: str, rows: int) -> None:
-    """Refuse more rows than training can put into an order."""
+    """Raise a ValueError if there are more rows than training can shuffle."""
     if rows > MOST_ROWS:
         raise ValueError(
             f"{name} must have at most {MOST_ROWS} rows for training; received {rows}: train on "
-            "parts of it, or on batches"
+            "parts of it, or on a stream of batches"
         )
 
 
@@ -219,15 +229,15 @@ def _check_rows(name: str, array: Array, rows: int) -> None:
         raise ValueError(f"{name} must have {rows} rows, as x has; received {len(array)}")
 
 
-def _batch_of(one: Shape) -> str:
-    return f"(n, {', '.join(map(str, one))})"
+def _batch_of(sample_shape: Shape) -> str:
+    return f"(n, {', '.join(map(str, sample_shape))})"
 
 
 _READ_IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def readable(x: Any, dtype: np.dtype[Any]) -> Any:
-    """Return rows as the engine reads them, the same array where it can be.
+    """Return rows, dense or sparse, in a form that the engine reads; the same array if possible.
 
     Examples
     --------
@@ -238,7 +248,7 @@ def readable(x: Any, dtype: np.dtype[Any]) -> Any:
     >>> readable(sparse.csc_array(x), x.dtype).format
     'csr'
     """
-    from scipy import sparse  # which only estimators need
+    from scipy import sparse  # imported here, because only estimators need it
 
     if x.dtype not in _READ_IN_PLACE:
         x = x.astype(dtype)
@@ -246,8 +256,8 @@ def readable(x: Any, dtype: np.dtype[Any]) -> Any:
         return np.require(x, requirements=("C", "A"))
     if x.format != "csr":
         x = sparse.csc_array(x)
-        x.check_format(full_check=True)  # SciPy's conversion trusts the indices, and would crash
-    rows = sparse.csr_array(x)  # a view where it is one already; the engine looks at its indices
+        x.check_format(full_check=True)  # wrong indices would crash SciPy's conversion
+    rows = sparse.csr_array(x)  # no copy of a CSR matrix; the engine checks its indices
     rows.indices, rows.data = (
         np.require(part, requirements=("C", "A")) for part in (rows.indices, rows.data)
     )

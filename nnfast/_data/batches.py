@@ -1,4 +1,4 @@
-"""Batches that come one at a time: generators, iterables, datasets."""
+"""Streams of batches: generators, iterables and datasets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.samples import Samples
 from nnfast._utils import checks
 
-# What the parts of validation_data are called in messages.
+# The names of the parts of validation_data in messages.
 VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
 
 _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
 
 
 def is_stream(x: object) -> bool:
-    """Return whether `x` gives batches, rather than being an array or nothing that is known.
+    """Return whether `x` is a source of batches, and not an array or something unknown.
 
     Examples
     --------
@@ -33,21 +32,21 @@ def is_stream(x: object) -> bool:
 
 
 def is_dataset(x: object) -> bool:
-    """Return whether `x` is like ``keras.utils.PyDataset``: batches by their numbers."""
+    """Return whether `x` has indexed batches, like ``keras.utils.PyDataset``."""
     counted = hasattr(x, "__len__") or hasattr(x, "num_batches")
     return hasattr(x, "__getitem__") and counted
 
 
 def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any]:
-    """Return (x, y, sample_weight) of a batch as a stream gave it.
+    """Return (x, y, sample_weight) of a batch from a stream; missing parts are None.
 
     Parameters
     ----------
     batch : tuple or list of up to three parts, or x alone
     where : str
-        Names the batch in messages.
+        The name of the batch in messages.
     targets : bool
-        Whether there has to be a y.
+        Whether y is required.
     """
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     if not (1 + targets <= len(parts) <= 3):
@@ -61,7 +60,10 @@ def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any
 
 
 def check_alone(name: str, **others: object) -> None:
-    """Refuse arguments that do not go with batches, which bring their own targets and weights."""
+    """Raise a ValueError if an argument cannot be combined with batches.
+
+    Batches contain their own targets and weights.
+    """
     for other, value in others.items():
         if value is not None:
             argument = "validation_split" if other == "split" else other
@@ -72,7 +74,7 @@ def validation_parts(value: object) -> tuple[Any, Any, Any]:
     """Return (x, y, sample_weight) of `validation_data`."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise ValueError(
-            "validation_data must be a tuple (x, y) or (x, y, sample_weight), or give such "
+            "validation_data must be a tuple (x, y) or (x, y, sample_weight), or a source of such "
             "batches; received "
             f"{type(value).__name__}"
             + (f" of length {len(value)}" if isinstance(value, (tuple, list)) else "")
@@ -81,8 +83,7 @@ def validation_parts(value: object) -> tuple[Any, Any, Any]:
     return x, y, weight[0] if weight else None
 
 
-# Called with a batch as it came and the words that name it in messages.
-Prepare = Callable[[object, str], Samples]
+# Returns the order of a dataset's batches, given their number.
 Order = Callable[[int], Iterable[int]]
 
 _END = object()
@@ -91,19 +92,19 @@ _END = object()
 class Stream:
     """The batches of one fit, evaluate or predict, epoch after epoch.
 
-    With `steps` an iterator goes on in the next epoch where it stopped; at its end, or without
-    `steps`, ``iter(source)`` starts anew, which for a generator gives nothing more.
+    With `steps`, the next epoch continues where the iterator stopped. At the end of the iterator,
+    or without `steps`, a new ``iter(source)`` is taken; an exhausted generator has no more batches.
 
     Parameters
     ----------
     source : generator, iterable or dataset
         The ``on_epoch_begin`` and ``on_epoch_end`` of a dataset are called.
     steps : int, optional
-        Batches of an epoch.
+        Batches per epoch.
     order : callable, optional
-        Gives the order in which a dataset's batches are taken from their number.
+        Returns the order of a dataset's batches, given their number.
     what : str
-        What `source` is, for messages.
+        The name of `source` in messages.
     """
 
     def __init__(
@@ -120,11 +121,14 @@ class Stream:
 
     @property
     def length(self) -> int | None:
-        """Batches of an epoch, None if that is not known."""
+        """The number of batches per epoch, None if unknown."""
         return self._size() if self.steps is None else self.steps
 
     def begin(self) -> bool:
-        """Begin an epoch, once, by fetching its first batch; return whether there is one."""
+        """Begin an epoch by fetching its first batch; return whether there is one.
+
+        Further calls before the epoch is iterated do nothing.
+        """
         if self.first is _END:
             if self._dataset:
                 getattr(self.source, "on_epoch_begin", _nothing)()
@@ -140,7 +144,7 @@ class Stream:
         Raises
         ------
         ValueError
-            If there is none.
+            If there are no batches.
         """
         if not self.begin():
             raise ValueError(f"{self.what} must give at least one batch; received none")
@@ -161,12 +165,12 @@ class Stream:
             getattr(self.source, "on_epoch_end", _nothing)()
 
     def leave(self) -> None:
-        """End an epoch early: without `steps` the next one starts anew."""
+        """End an epoch early; without `steps`, the next one starts from the beginning."""
         if self.steps is None:
             self._iterator = None
 
     def warn(self, why: str) -> None:
-        """Say that the data ended too early, once."""
+        """Warn that the data ended too early; only the first call warns."""
         if not self._warned:
             checks.warn(f"{self.what} ran out of data: {why}")
         self._warned = True
@@ -183,7 +187,7 @@ class Stream:
         size = self._size()
         if size is None:
             if self.steps is None:
-                raise ValueError(f"{self.what} has no end: give the number of steps")
+                raise ValueError(f"{self.what} has no end: pass the number of steps")
             number = 0
             while True:
                 yield self.source[number]
@@ -199,12 +203,12 @@ class Stream:
 
 
 def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order of a dataset's n batches in an epoch of the model that has a seed."""
-    # Two bits above the model's 64: apart from the engine's streams and the initial weights.
+    """Return the shuffled order of a dataset's n batches, which depends on (seed, epoch)."""
+    # Bits above the 64 of the seed separate this stream from the engine's and the initializers'.
     key: Any = (2 << 64) | seed
     stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
     return np.random.Generator(stream).permutation(n)
 
 
 def _nothing() -> None:
-    """Stand in for a method that a dataset does not have."""
+    """Do nothing, instead of an optional method that a dataset does not define."""

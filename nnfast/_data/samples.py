@@ -1,4 +1,4 @@
-"""Rows that have been checked: what training, evaluation and prediction work on."""
+"""Checked rows, on which training, evaluation and prediction work."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from nnfast._engine import Data
 from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
 
-# The arguments' names in messages.
+# The names of the arguments in messages.
 NAMES = ("x", "y", "sample_weight")
 
 
 class SampleSpec(NamedTuple):
-    """What the samples of a model have to be.
+    """What a model requires of its samples.
 
     Attributes
     ----------
     input_shape : tuple of int
-        Of one sample.
+        Shape of one sample.
     targets : TargetSpec
     dtype : numpy.dtype
-        The model's.
+        The model's dtype.
     """
 
     input_shape: Shape
@@ -42,9 +42,9 @@ class Samples:
 
     Attributes
     ----------
-    x : ndarray (n, n_in), float32, float64 or uint8; of estimators a CSR matrix, too
-    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) where
-        the loss is a user-defined function
+    x : ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
+    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) if the
+        loss is a user-defined function
     weight : ndarray (n,) float64, or None
     for_function : bool
         Whether the loss is a user-defined function.
@@ -72,27 +72,24 @@ class Samples:
     def first_batches(
         self, name: str, steps: int | None, given_size: object
     ) -> tuple[Samples, int]:
-        """Return a view of the rows of the first `steps` batches, and the rows of a batch.
-
-        Without `steps` these are all rows.
-        """
+        """Return a view of the first `steps` batches (by default all), and the batch size."""
         size = batch_size(given_size, len(self), steps)
         if steps is None:
             return self, size
         if (steps - 1) * size >= len(self):
             warn(
                 f"{name} ran out of data: it has {-(-len(self) // size)} batches of {size} rows, "
-                f"{steps} were asked for"
+                f"but {steps} were requested"
             )
-        return self.part(slice(0, steps * size)), size
+        return self.subset(slice(0, steps * size)), size
 
-    def places(self, size: int) -> Iterator[slice]:
-        """Yield where the batches of `size` rows are; the last one may have fewer."""
+    def batch_slices(self, size: int) -> Iterator[slice]:
+        """Yield the slices of batches of `size` rows; the last one may be smaller."""
         for start in range(0, len(self), size):
             yield slice(start, min(start + size, len(self)))
 
-    def part(self, rows: Any) -> Samples:
-        """Return some rows: a view where `rows` is a slice, a copy where it is indices."""
+    def subset(self, rows: Any) -> Samples:
+        """Return some of the rows: a view if `rows` is a slice, a copy if it is indices."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
 
@@ -109,22 +106,23 @@ def checked(
     method: str,
     names: tuple[str, str, str] = NAMES,
 ) -> Samples:
-    """Return x, y and weights as samples of a model.
+    """Return x, y and weights as checked samples of a model.
 
     Parameters
     ----------
     spec : SampleSpec
     x, y, sample_weight
-        As `fit` takes them.
+        As in `fit`.
     method : str
-        The method that was called, for messages; those that train put the rows in an order.
+        The method that was called, for messages. In those that train, the number of rows is
+        limited, because they are shuffled.
     names : tuple of str
-        What the three are called in messages.
+        The names of the three arrays in messages.
 
     Raises
     ------
     TypeError, ValueError
-        If one does not fit.
+        If an array does not fit.
     """
     rows = features(names[0], x, spec.input_shape, spec.dtype)
     n = len(rows)
@@ -152,7 +150,7 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
         classes = y
     elif y.shape[1] == 1:
         classes = np.round(y[:, 0])
-        classes[classes == -1] = 0  # what hinge makes of it
+        classes[classes == -1] = 0  # hinge's targets -1 and 0 are the same class
     else:
         classes = y.argmax(axis=1)
     weights = np.ones(len(y))
@@ -162,7 +160,7 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
 
 
 def _class_index(key: object) -> int:
-    """Return a key of `class_weight` as an int: labels may be 1.0 or True, too, as in Keras."""
+    """Return a key of `class_weight` as an int; as in Keras, keys may also be 1.0 or True."""
     whole = isinstance(key, (float, np.floating)) and key.is_integer()
     if whole or isinstance(key, (bool, np.bool_)):
         key = int(key)  # type: ignore[call-overload]
@@ -170,7 +168,7 @@ def _class_index(key: object) -> int:
 
 
 def check_single_weighting(class_weight: object, sample_weight: object) -> None:
-    """Refuse both weights at once, as Keras does."""
+    """Raise a ValueError if both are given, as Keras does."""
     if class_weight is not None and sample_weight is not None:
         raise ValueError("class_weight and sample_weight cannot be given at the same time")
 
@@ -178,10 +176,10 @@ def check_single_weighting(class_weight: object, sample_weight: object) -> None:
 def split(samples: Samples, fraction: object) -> tuple[Samples, Samples]:
     """Return (training, validation) samples: validation is the last `fraction` of the rows."""
     share = real("validation_split", fraction, low=0.0, below=1.0)
-    at = math.floor(len(samples) * (1.0 - share))
-    if at in (0, len(samples)):
+    n_train = math.floor(len(samples) * (1.0 - share))
+    if n_train in (0, len(samples)):
         raise ValueError(
             f"validation_split={fraction} of {len(samples)} rows leaves no rows for "
-            f"{'training' if at == 0 else 'validation'}"
+            f"{'training' if n_train == 0 else 'validation'}"
         )
-    return samples.part(slice(0, at)), samples.part(slice(at, None))
+    return samples.subset(slice(0, n_train)), samples.subset(slice(n_train, None))

@@ -1,1 +1,1 @@
-"""What runs a model: networks, training, evaluation, prediction."""
+"""Networks and the loops of training, evaluation and prediction."""

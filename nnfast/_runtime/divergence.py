@@ -1,4 +1,4 @@
-"""Training that has diverged: where, and what is said of it."""
+"""Where training has diverged, and the warning about it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from nnfast._utils.checks import warn
 
-# What the weights are after a batch whose loss is not finite.
+# How the warning describes the weights after a batch whose loss is not finite.
 BEFORE = "before that batch"
 
 
 class Divergence(NamedTuple):
-    """Where training stopped being finite.
+    """Where training diverged.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Divergence(NamedTuple):
         Counted from 0.
     loss : float
     what : str
-        What is not finite, with its verb.
+        The subject of "not finite" in the warning, with its verb.
     """
 
     epoch: int
@@ -29,7 +29,7 @@ class Divergence(NamedTuple):
 
 
 def warn_diverged(where: str, state: str, what: str = "loss is") -> None:
-    """Say where training stopped, why that happens, and what the weights are now."""
+    """Warn that training stopped, with likely causes and the state of the weights."""
     warn(
         f"Training stopped in {where}: the {what} not finite. Likely causes: a learning rate "
         "that is too large, inputs that are not scaled, NaN or infinite values in x or y, or "

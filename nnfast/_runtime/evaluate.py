@@ -1,4 +1,4 @@
-"""Losses and metrics in inference mode, of arrays and of batches that come one at a time."""
+"""Evaluation of the loss and metrics in inference mode, on arrays and on streams of batches."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nnfast.callbacks import CallbackList, Logs
 from nnfast.callbacks.protocol import WatchedModel
 from nnfast.metrics.metric import quiet
 
-# Checks a batch as it came; the words name it in messages.
+# Checks a batch of a stream; the string names it in messages.
 CheckBatch = Callable[[object, str], Samples]
-# A batch, and the place for its outputs if a metric needs them.
-Measured = tuple[Samples, NDArray[Any] | None]
+# A batch, and a buffer for its outputs if a metric needs them.
+BatchOutputs = tuple[Samples, NDArray[Any] | None]
 
 
 class EpochTotals:
-    """The loss and the metrics of the batches so far."""
+    """The loss and metrics of the batches of an epoch so far."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -32,10 +32,10 @@ class EpochTotals:
         self.sums: dict[str, NDArray[np.float64]] = {}
 
     def add(self, rows: int, loss: float, totals: Iterable[Totals]) -> None:
-        """Take a batch: its number of rows, its loss, and what its metrics sum."""
+        """Add a batch, given its number of rows, its loss and the totals of its metrics."""
         self.rows += rows
         self.total += loss * rows
-        # User-defined metrics run first, outside of `quiet`, so that their warnings are shown.
+        # User-defined metrics run here, outside `quiet`, so that their warnings are shown.
         found = dict(totals)
         if found and self.sums:
             metrics = self.trainer.metrics
@@ -44,7 +44,7 @@ class EpochTotals:
         self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:
-        """Return ``loss``, Σ batch loss · batch rows / rows, and every metric."""
+        """Return ``loss``, which is Σ batch loss · batch rows / rows, and every metric."""
         logs: Logs = {"loss": self.total / self.rows}
         if metrics:
             logs |= {name: self.trainer.metrics[name].value(t) for name, t in self.sums.items()}
@@ -70,23 +70,23 @@ class Evaluation(ABC):
     @property
     @abstractmethod
     def steps(self) -> int | None:
-        """Batches, None if that is not known."""
+        """The number of batches, None if unknown."""
 
     def run(self) -> Logs:
-        """Return ``loss`` and every metric."""
+        """Return ``loss`` and every metric; call the callbacks."""
         self.model.stop_evaluating = False
         self.callbacks.call("on_test_begin")
         self.trainer.network.pull()
-        logs = self._measure()
+        logs = self._evaluate()
         self.callbacks.call("on_test_end", logs=logs)
         return logs
 
     @abstractmethod
-    def _measure(self) -> Logs:
-        """Return what `run` does, without the callbacks of its begin and end."""
+    def _evaluate(self) -> Logs:
+        """Return ``loss`` and every metric; call only batch callbacks."""
 
-    def _by_batches(self, batches: Iterable[Measured]) -> EpochTotals:
-        """Measure batches with their callbacks."""
+    def _by_batches(self, batches: Iterable[BatchOutputs]) -> EpochTotals:
+        """Return the totals over batches; call batch callbacks."""
         totals = EpochTotals(self.trainer)
         for step, (batch, outputs) in enumerate(batches):
             if self.callbacks.per_test_batch:
@@ -101,13 +101,13 @@ class Evaluation(ABC):
 
 
 class ArrayEvaluation(Evaluation):
-    """An evaluation of arrays.
+    """An evaluation on arrays.
 
     Parameters
     ----------
     samples : Samples
     batch_size : int
-        Rows of the batches that callbacks see; without such callbacks all rows are one batch.
+        Rows per batch for batch callbacks; without these, all rows are one batch.
     model, trainer, callbacks
         As in `Evaluation`.
     """
@@ -128,29 +128,31 @@ class ArrayEvaluation(Evaluation):
     def steps(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
-    def _measure(self) -> Logs:
+    def _evaluate(self) -> Logs:
         samples, trainer = self.samples, self.trainer
         if not self.callbacks.per_test_batch:
             return trainer.evaluate(samples)
         outputs = trainer.outputs(samples)
         totals = self._by_batches(
-            (samples.part(place), None if outputs is None else outputs[place])
-            for place in samples.places(self.batch_size)
+            (samples.subset(rows), None if outputs is None else outputs[rows])
+            for rows in samples.batch_slices(self.batch_size)
         )
-        # Of all rows at once, which for user-defined functions is not the mean over batches:
-        # callbacks that look on do not change what comes out.
+        # The metrics of all rows at once: those of a user-defined function may differ from the
+        # mean over batches, and callbacks must not change the result.
         done = slice(totals.rows)
-        whole = trainer.measure(samples.part(done), None if outputs is None else outputs[done])
-        return totals.logs(metrics=False) | whole
+        metrics = trainer.metric_values(
+            samples.subset(done), None if outputs is None else outputs[done]
+        )
+        return totals.logs(metrics=False) | metrics
 
 
 class StreamEvaluation(Evaluation):
-    """An evaluation of batches that come one at a time.
+    """An evaluation on a stream of batches.
 
     Parameters
     ----------
     stream : Stream
-        Its first epoch has begun.
+        A stream whose first epoch has begun.
     check : callable
     model, trainer, callbacks
         As in `Evaluation`.
@@ -172,8 +174,8 @@ class StreamEvaluation(Evaluation):
     def steps(self) -> int | None:
         return self.stream.length
 
-    def _measure(self) -> Logs:
-        """Return ``loss`` and every metric of the stream's next epoch; {} if it has ended."""
+    def _evaluate(self) -> Logs:
+        """Return ``loss`` and every metric over the stream's next epoch; {} if it has ended."""
         if not self.stream.begin():
             self.stream.warn("there is nothing left to evaluate")
             return {}
@@ -182,7 +184,7 @@ class StreamEvaluation(Evaluation):
             self.stream.leave()
         return logs
 
-    def _batches(self) -> Iterator[Measured]:
+    def _batches(self) -> Iterator[BatchOutputs]:
         for step, item in enumerate(self.stream):
             batch = self.check(item, f"batch {step + 1} of {self.stream.what}")
             self.trainer.network.pull()

@@ -1,8 +1,8 @@
-"""The loop of `fit`: epochs, validation, callbacks, History, and what follows from divergence.
+"""The loop of `fit`: epochs, validation, callbacks, History, and the handling of divergence.
 
-A run of steps ends at an epoch's end while anybody looks at epochs (a callback, progress lines,
-validation, a metric); otherwise it spans as many epochs as fit. Where a run ends never changes a
-result. Batches in an array's order train bit for bit like the array.
+A run of steps ends with the epoch if something needs the end of an epoch: a callback, progress
+lines, validation or a metric. Otherwise it spans several epochs. Where a run ends never changes a
+result. A stream that yields an array's batches in order trains bit for bit like the array.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from nnfast.callbacks.protocol import WatchedModel
 
 Floats = NDArray[np.float64]
 
-MOST_STEPS_UNSEEN = 1 << 16
+# Maximum number of steps per run over several epochs; it bounds the memory for their losses.
+MAX_STEPS_PER_RUN = 1 << 16
 
 
 class Options(NamedTuple):
@@ -51,12 +52,12 @@ class Options(NamedTuple):
         steps_per_epoch: object,
         validation_freq: object,
     ) -> Options:
-        """Return the arguments of `fit`, checked.
+        """Return the checked arguments of `fit`.
 
         Raises
         ------
         TypeError, ValueError
-            If one is not as `fit` describes it.
+            If an argument is not as documented in `fit`.
         """
         return cls(
             epochs=integer("epochs", epochs, minimum=0),
@@ -75,7 +76,7 @@ class Options(NamedTuple):
 
 
 class FitContext(NamedTuple):
-    """What `fit` has besides its data.
+    """Everything that `fit` needs except the training data.
 
     Attributes
     ----------
@@ -84,7 +85,7 @@ class FitContext(NamedTuple):
     trainer : Trainer
     options : Options
     callbacks : CallbackList
-        Its history is filled as epochs are completed.
+        Completed epochs are added to its history.
     validation : Evaluation or None
     """
 
@@ -96,7 +97,7 @@ class FitContext(NamedTuple):
 
 
 class FitLoop(ABC):
-    """One call of `fit`: what does not depend on where the batches come from."""
+    """One call of `fit`, independent of the source of the batches."""
 
     def __init__(self, context: FitContext) -> None:
         self.model = context.model
@@ -109,17 +110,17 @@ class FitLoop(ABC):
         self.steps = Steps(context.trainer)
         self.divergence: Divergence | None = None
 
-    # ---- what a source of batches is asked -------------------------------------------------------
+    # ---- the interface to a source of batches ----------------------------------------------------
 
     @property
     @abstractmethod
     def steps_per_epoch(self) -> int | None:
-        """Batches of an epoch, None if that is not known."""
+        """Batches per epoch, None if unknown."""
 
     @property
     @abstractmethod
     def rows_per_epoch(self) -> int | None:
-        """Rows of an epoch, None if that is not known."""
+        """Rows per epoch, None if unknown."""
 
     @abstractmethod
     def _ready(self, epoch: int) -> bool:
@@ -127,10 +128,10 @@ class FitLoop(ABC):
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> Logs:
-        """Train an epoch; return its ``loss`` and metrics."""
+        """Train for one epoch; return its ``loss`` and metrics."""
 
     def _train_epochs(self, epoch: int) -> tuple[int, Logs]:
-        """Train from `epoch` on; return the next epoch and the logs of the last."""
+        """Train for one or more epochs; return the next epoch and the logs of the last one."""
         return epoch + 1, self._one_epoch(epoch)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class FitLoop(ABC):
         return self.history
 
     def _begin(self) -> None:
-        """Tell callbacks and the terminal that training begins."""
+        """Notify the callbacks that training begins, and start the progress display."""
         options = self.options
         params = {
             "verbose": options.verbose,
@@ -174,7 +175,7 @@ class FitLoop(ABC):
         return epoch < self.options.epochs and not ended
 
     def _one_epoch(self, epoch: int) -> Logs:
-        """Train an epoch with all that belongs to it; return its logs."""
+        """Train for one epoch, with its callbacks and validation; return its logs."""
         started = time.perf_counter()
         self.callbacks.call("on_epoch_begin", epoch)
         before = self.steps.taken
@@ -191,9 +192,10 @@ class FitLoop(ABC):
         return logs
 
     def _check_state(self, epoch: int, steps: int, loss: float) -> None:
-        """End training after `epoch` if its last step has left what no later loss may tell.
+        """End training after `epoch` if weights or optimizer slots are not finite.
 
-        Callbacks may keep what they see, and of the last epoch no later one tells.
+        A later loss usually shows that. The check is forced where it would come too late: for a
+        callback that may save the weights, and after the last epoch.
         """
         always = bool(self.callbacks.per_epoch) or epoch + 1 == self.options.epochs
         if self.divergence is None and self.steps.is_suspect(always):
@@ -201,7 +203,7 @@ class FitLoop(ABC):
             self.divergence = Divergence(epoch, steps - 1, loss, what)
 
     def _end(self, logs: Logs) -> None:
-        """Leave the last good state, and say so if training has diverged."""
+        """Finish training; if it has diverged, restore the last finite state and warn."""
         divergence = self.divergence
         restored = divergence is not None and self.steps.restore()
         self.steps.release()
@@ -220,10 +222,10 @@ class FitLoop(ABC):
 
 
 class ArrayFit(FitLoop):
-    """A fit on arrays: the engine runs many steps at a time.
+    """A fit on arrays: the engine runs many steps per call.
 
-    With `steps_per_epoch` an epoch goes on where the last one stopped, up to the end of the rows;
-    the next one starts a new pass over them.
+    With `steps_per_epoch`, an epoch continues where the last one stopped and ends at the last row
+    at the latest. The next epoch then starts a new pass over the rows.
     """
 
     def __init__(self, samples: Samples, batch_size: int, context: FitContext) -> None:
@@ -232,7 +234,7 @@ class ArrayFit(FitLoop):
         self.batch_size = batch_size
         self.data = samples.data()
         self.rows_of_pass = _rows_per_batch(len(samples), batch_size)
-        self.rows = self.rows_of_pass  # of each batch of the present epoch
+        self.rows = self.rows_of_pass  # rows of each batch in the current epoch
         self.outputs = self.trainer.outputs(samples)
         self.watched = bool(
             self.options.verbose
@@ -268,15 +270,15 @@ class ArrayFit(FitLoop):
         return epoch + self._many_epochs(epoch, self.options.epochs - epoch), {}
 
     def _many_epochs(self, epoch: int, left: int) -> int:
-        """Train several epochs without callbacks, progress or validation; return how many."""
+        """Train for several epochs without callbacks or validation; return their number."""
         steps = len(self.rows)
-        count = min(left, max(1, MOST_STEPS_UNSEEN // steps))
+        count = min(left, max(1, MAX_STEPS_PER_RUN // steps))
         losses = np.empty(count * steps)
         before = self.steps.taken
         try:
             self._take_steps(epoch, losses)
         finally:
-            # From the engine's own count: an interrupt may have lost what a run returned.
+            # The engine's own count is used, because an interrupt may lose a run's return value.
             complete = (self.steps.taken - before) // steps
             if complete:
                 self.history.add_losses(epoch, self._means(losses[: complete * steps]))
@@ -285,8 +287,8 @@ class ArrayFit(FitLoop):
 
     def _train_epoch(self, epoch: int) -> Logs:
         losses = np.empty(len(self.rows))
-        looked_at = self.callbacks.per_batch or self.progress.live
-        if self.outputs is not None and (looked_at or len(losses) < len(self.rows_of_pass)):
+        shown = self.callbacks.per_batch or self.progress.live
+        if self.outputs is not None and (shown or len(losses) < len(self.rows_of_pass)):
             self.outputs.fill(np.nan)
         if self.callbacks.per_batch:
             done = self._step_by_step(epoch, losses)
@@ -295,7 +297,7 @@ class ArrayFit(FitLoop):
         return {} if self.divergence is not None else self._logs(losses[:done])
 
     def _take_steps(self, epoch: int, losses: Floats) -> int:
-        """Take ``len(losses)`` steps from the start of `epoch` on; return how many were taken."""
+        """Take up to ``len(losses)`` steps from the start of `epoch`; return their number."""
 
         def show(done: int) -> None:
             self._show(epoch, losses[:done])
@@ -306,7 +308,7 @@ class ArrayFit(FitLoop):
         return done
 
     def _step_by_step(self, epoch: int, losses: Floats) -> int:
-        """Train one epoch with the callbacks of every batch; return the steps taken."""
+        """Train for one epoch, calling batch callbacks; return the number of steps taken."""
         totals = EpochTotals(self.trainer)
         seen = np.zeros(len(self.samples), bool)
         step = -1
@@ -325,31 +327,31 @@ class ArrayFit(FitLoop):
         return step + 1
 
     def _note_divergence(self, epoch: int, done: int, losses: Floats) -> None:
-        """Note where training stopped, if the last of the steps from `epoch` on says so."""
+        """Record where training diverged, if it did, in the `done` steps since `epoch` began."""
         if not self.steps.finite:
             epochs, batch = divmod(done - 1, len(self.rows))
             self.divergence = Divergence(epoch + epochs, batch, float(losses[done - 1]))
 
-    def _totals(self, place: slice, seen: NDArray[np.bool_]) -> Iterable[Totals]:
-        """Return what the metrics sum over the batch just trained.
+    def _totals(self, batch: slice, seen: NDArray[np.bool_]) -> Iterable[Totals]:
+        """Return the totals of the metrics over the batch just trained.
 
         Parameters
         ----------
-        place : slice
-            Where its rows are if they are not shuffled.
+        batch : slice
+            The rows of the batch, if rows are not shuffled.
         seen : ndarray of bool
-            The rows of the batches before; where they are shuffled, this batch's are added.
+            Marks the rows of earlier batches; if rows are shuffled, this batch's are added.
         """
         if self.outputs is None or self.divergence is not None:
             return ()
-        at: Any = place
+        rows: Any = batch
         if self.options.shuffle:
-            at = np.flatnonzero(_met(self.outputs) & ~seen)
-            seen[at] = True
-        return self.trainer.totals(self.samples.part(at), self.outputs[at])
+            rows = np.flatnonzero(_has_output(self.outputs) & ~seen)
+            seen[rows] = True
+        return self.trainer.totals(self.samples.subset(rows), self.outputs[rows])
 
     def _show(self, epoch: int, losses: Floats) -> None:
-        """Let the progress show an epoch in which ``len(losses)`` steps were taken."""
+        """Update the progress display after ``len(losses)`` steps of an epoch."""
         if self.progress.live and self.steps.finite:
             self.progress.update(epoch, len(losses), lambda metrics: self._logs(losses, metrics))
 
@@ -360,32 +362,32 @@ class ArrayFit(FitLoop):
         return means
 
     def _logs(self, losses: Floats, metrics: bool = True) -> Logs:
-        """Return ``loss`` and metrics of the steps taken in the present epoch."""
+        """Return ``loss`` and metrics of the steps taken in the current epoch."""
         if len(losses) == len(self.rows):
             logs = {"loss": self._means(losses)[0]}
         else:
             rows = self.rows[: len(losses)]
             logs = {"loss": float((losses * (rows / rows.sum())).sum())}
         if metrics and self.outputs is not None:
-            met: Any = slice(None)
+            done: Any = slice(None)
             if len(losses) < len(self.rows_of_pass):
-                met = np.flatnonzero(_met(self.outputs))
-            logs |= self.trainer.measure(self.samples.part(met), self.outputs[met])
+                done = np.flatnonzero(_has_output(self.outputs))
+            logs |= self.trainer.metric_values(self.samples.subset(done), self.outputs[done])
         return logs
 
 
 class StreamFit(FitLoop):
-    """A fit on batches that come one at a time: the engine runs one step at a time.
+    """A fit on a stream of batches: the engine runs one step per call.
 
-    What makes the batches one epoch (the loss, the metrics, the place in the random streams) is
-    kept here.
+    This class therefore accumulates the loss and metrics of an epoch, and counts its rows for the
+    position in the random streams.
     """
 
     def __init__(self, stream: Stream, check: CheckBatch, context: FitContext) -> None:
         super().__init__(context)
         self.stream = stream
         self.check = check
-        self.largest = 0  # rows of a batch so far
+        self.largest = 0  # rows of the largest batch so far
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -430,10 +432,10 @@ class StreamFit(FitLoop):
         totals.add(len(batch), loss, self.trainer.totals(batch, outputs))
 
 
-def _met(outputs: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows the epoch has met: the others still hold the NaN of its start."""
-    met: NDArray[np.bool_] = ~np.isnan(outputs[:, 0])
-    return met
+def _has_output(outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows the epoch has processed: the others still hold their initial NaN."""
+    has_output: NDArray[np.bool_] = ~np.isnan(outputs[:, 0])
+    return has_output
 
 
 def _rows_per_batch(rows: int, batch_size: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Gradients with respect to weights and inputs, in inference mode."""
+"""Gradients with respect to weights and inputs in inference mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 def loss_and_gradient(trainer: Trainer, samples: Samples, version: int) -> tuple[float, Array]:
-    """Return the loss and its gradient, flat; `version` is that of the trainer's plan."""
+    """Return the loss and its flat gradient; `version` is that of the trainer's plan."""
     engine = trainer.network.engine
     if not isinstance(trainer.loss, FunctionLoss):
         return engine.loss_and_gradient(samples.data(), False, version)
@@ -26,22 +26,22 @@ def loss_and_gradient(trainer: Trainer, samples: Samples, version: int) -> tuple
 
 
 def loss_input_gradient(trainer: Trainer, samples: Samples) -> Array:
-    """Return how the loss of each sample changes with its input."""
-    data, given = samples.data(), isinstance(trainer.loss, FunctionLoss)
+    """Return the gradient of each sample's loss with respect to its input."""
+    data, supplied = samples.data(), isinstance(trainer.loss, FunctionLoss)
     if isinstance(trainer.loss, FunctionLoss):
         _, gradient = trainer.function_loss(trainer.loss, samples)
         data = Data(samples.x, gradient * len(samples))
-    return _input_gradient(trainer.network, data, len(samples), given, trainer.version)
+    return _input_gradient(trainer.network, data, len(samples), supplied, trainer.version)
 
 
 def output_input_gradient(network: Network, rows: Array) -> Array:
-    """Return how each sample's output, or its largest, changes with its input."""
+    """Return the gradient of each sample's largest output with respect to its input."""
     network.pull()
     return _input_gradient(network, Data(rows), len(rows), False, -1)
 
 
-def _input_gradient(network: Network, data: Data, n: int, given: bool, version: int) -> Array:
+def _input_gradient(network: Network, data: Data, n: int, supplied: bool, version: int) -> Array:
     plan = network.plan
     out = np.empty((n, plan.n_in), network.dtype)
-    network.engine.input_gradient(data, out, given, version)
+    network.engine.input_gradient(data, out, supplied, version)
     return out.reshape(n, *plan.input_shape)

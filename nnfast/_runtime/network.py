@@ -1,4 +1,4 @@
-"""Layers compiled into a plan, with an engine that has their weights."""
+"""Layers compiled into a plan, with the engine that holds their weights."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Network:
     """A plan, its engine and, for a model, the layers whose weights are in the engine's memory.
 
     A layer may belong to several networks, which share its weights. Each engine has its own memory,
-    so the layer remembers the engine that wrote its weights last (`Layer.home`): a network copies
+    so the layer remembers the engine that wrote its weights last (`Layer.home`). A network copies
     from there before it reads (`pull`), and moves the layer to itself before it trains (`claim`).
-    A network alone with its layers copies nothing.
+    A network that shares no layers copies nothing.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ class Network:
     ----------
     engine : nnfast._engine.Engine
     seed : int
-        Of initial weights, shuffles and dropout.
+        Seed of the initial weights, shuffles and dropout.
     trainable_set : bool
-        Whether `trainable`, of the network or of a layer, was set since the plan was made.
+        Whether `trainable` of the network or of a layer was set after the plan was made.
     shared : bool
-        Whether a layer may be in another network, too.
+        Whether a layer may belong to another network, too.
     direct : bool
-        Whether the engine can predict from what the user passes: its rows of outputs are samples,
-        and no other network has written the weights.
+        Whether the engine may predict directly from the user's array: each row of its outputs is
+        a sample, and no layer is shared.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Network:
         seed: int,
         trainable: bool,
     ) -> Network:
-        """Return a network of layers, which are not told yet: see `bind`.
+        """Return a network of layers, to which `bind` connects the layers later.
 
-        Layers that have weights keep them, the others draw theirs.
+        Layers that have weights keep them; the weights of the others are initialized.
 
         Raises
         ------
         ValueError
-            If layers do not fit each other, or have weights that do not fit.
+            If the layers, or the weights that they have, do not fit each other.
         """
         plan = compile_plan(layers, input_shape, trainable)
         _check_built_layers(layers, plan, dtype)
@@ -94,18 +94,18 @@ class Network:
         return network
 
     def set_seed(self, seed: int) -> None:
-        """Set the seed of shuffles and of dropout."""
+        """Set the seed of shuffles and dropout."""
         self.seed = seed
         self.engine.set_seed(seed)
 
     def set_n_threads(self, n: int | None) -> None:
-        """Use at most `n` threads; None: as many as `nnfast.get_num_threads` says."""
+        """Use at most `n` threads; None means `nnfast.get_num_threads`."""
         self.engine.n_threads = min(n or 0, 2**15)
 
     # ---- layers ----------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        """Give the engine the layers' weights, or new ones."""
+        """Copy the layers' weights into the engine, and initialize those of new layers."""
         views = self.plan.views(self.engine.weights)
         for p, view in zip(self.plan.parameters, views, strict=True):
             layer, own = self.layers[p.layer], self._views[p.layer]
@@ -117,12 +117,12 @@ class Network:
             own[p.name] = view
 
     def bind(self, replaced: Network | None = None) -> None:
-        """Let the layers see their weights here, no longer in the network that is replaced."""
-        fixed: list[set[str]] = [set() for _ in self.layers]
+        """Point the layers to their weights in this network instead of the one it replaces."""
+        non_trainable: list[set[str]] = [set() for _ in self.layers]
         for p in self.plan.parameters:
             if not p.weight.trainable:
-                fixed[p.layer].add(p.name)
-        for layer, own, names in zip(self.layers, self._views, fixed, strict=True):
+                non_trainable[p.layer].add(p.name)
+        for layer, own, names in zip(self.layers, self._views, non_trainable, strict=True):
             others = [other for other in self._others(layer) if other is not replaced]
             layer.networks = [weakref.ref(network) for network in (*others, self)]
             for other in others:
@@ -131,12 +131,12 @@ class Network:
             layer.bind(own, self.engine, frozenset(names))
 
     def _others(self, layer: Layer) -> list[Network]:
-        """Return the other networks that a layer is in, as far as they still are."""
+        """Return the other networks that a layer belongs to and that still exist."""
         networks = [ref() for ref in layer.networks]
         return [other for other in networks if other is not None and other is not self]
 
     def pull(self) -> None:
-        """Copy in the weights that another network has written last."""
+        """Copy the weights that another network wrote last."""
         if not self.shared:
             return
         for layer, own in zip(self.layers, self._views, strict=True):
@@ -144,12 +144,12 @@ class Network:
                 for name, view in own.items():
                     view[...] = layer.named_weights[name]
         if not any(self._others(layer) for layer in self.layers):
-            # The others are gone: the weights need not be in their memory any longer.
+            # No other network is left, so the weights need not stay in another one's memory.
             self._move_layers()
             self.share(False)
 
     def share(self, shared: bool) -> None:
-        """Note whether a layer may be in another network, too."""
+        """Record whether a layer may belong to another network, too."""
         self.shared = shared
         self.direct = self.engine.plain_rows and not shared
 
@@ -165,14 +165,14 @@ class Network:
                 layer.bind(own, self.engine, layer.fixed_weights)
 
     def note_trainable(self) -> None:
-        """Note that `trainable`, of the network or of one of its layers, was set."""
+        """Record that `trainable` of the network or of one of its layers was set."""
         self.trainable_set = True
 
     def follow_trainable(self) -> None:
-        """Train what `trainable` says, as far as there is memory for it.
+        """Apply the current `trainable` flags, without moving weights in memory.
 
-        Weights stay where they are, those that are frozen with their optimizer slots. Weights that
-        were frozen until now have neither gradients nor slots; `missing` names their layers.
+        Weights that are frozen now keep their optimizer slots. Weights that were frozen until now
+        have neither gradients nor slots; `missing` names their layers.
         """
         self.trainable_set = False
         try:
@@ -185,11 +185,11 @@ class Network:
         self.trainable_set |= bool(self.missing())
 
     def has_other_slots(self) -> bool:
-        """Return whether the plan may have slots for other weights than are trained now."""
+        """Return whether the weights with slots may differ from those that are trainable now."""
         return self.trainable_set or self.plan.has_untrained_slots
 
     def missing(self) -> list[str]:
-        """Return the names of the layers that are trainable and have no memory to be trained."""
+        """Return the names of trainable layers whose weights have no gradients or slots."""
         if not self.trainable:
             return []
         return [
@@ -201,18 +201,18 @@ class Network:
     # ---- weights ---------------------------------------------------------------------------------
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
-        """Yield the weights of every layer under a name that is unique in the network."""
+        """Yield the weights of every layer with names that are unique in the network."""
         for layer in self.layers:
             for name, view in layer.named_weights.items():
                 yield f"layers/{layer.name}/{name}", view
 
     def flat(self, values: Array) -> NDArray[np.float64]:
-        """Return a copy of the numbers of trainable weights among parameters or gradients."""
+        """Return a flat copy of parameters or gradients, of trainable weights only."""
         parts = [part.astype(np.float64) for part in self._flat_parts(values)]
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
 
     def set_flat(self, whose: str, theta: ArrayLike) -> None:
-        """Set all trainable weights from one vector, as ``flat(engine.params)`` gives it."""
+        """Set all trainable weights from one vector, in the order of ``flat(engine.params)``."""
         theta = real_array("theta", theta)
         parts = self._flat_parts(self.engine.params)
         size = sum(part.size for part in parts)
@@ -229,7 +229,7 @@ class Network:
                 part[...] = flat[end - part.size : end]
 
     def _flat_parts(self, values: Array) -> list[Array]:
-        """Return the parts of flat parameters or gradients whose weights are trainable."""
+        """Return views of the trainable weights' parts of flat parameters or gradients."""
         if not self.plan.has_untrained_slots:
             return [values]
         trained = {p.offset: p.size for p in self.plan.parameters if p.trained}
@@ -238,13 +238,13 @@ class Network:
     # ---- training --------------------------------------------------------------------------------
 
     def next_epoch(self) -> None:
-        """Leave an epoch that was cut short: the next one starts at its first batch."""
+        """Advance to the first batch of the next epoch if the current one is unfinished."""
         if self.engine.batch:
             self.engine.epoch += 1
             self.engine.batch = 0
 
     def finish(self) -> None:
-        """End training: a moving average replaces the weights."""
+        """Replace the weights by their moving average, if the optimizer keeps one."""
         engine, plan = self.engine, self.plan
         if engine.has_average and engine.iterations:
             averages = plan.trained_views(engine.slots[-1])
@@ -253,7 +253,7 @@ class Network:
 
 
 def _check_built_layers(layers: Sequence[Layer], plan: Plan, dtype: np.dtype[Any]) -> None:
-    """Refuse a layer that has weights of another shape or dtype already."""
+    """Raise a ValueError if a layer already has weights of another shape or dtype."""
     shapes: list[list[Shape]] = [[] for _ in layers]
     for p in plan.parameters:
         shapes[p.layer].append(p.shape)
@@ -266,6 +266,6 @@ def _check_built_layers(layers: Sequence[Layer], plan: Plan, dtype: np.dtype[Any
             )
         if any(view.dtype != dtype for view in layer.weights):
             raise ValueError(
-                f"Layer {layer.name!r} has {layer.weights[0].dtype} weights from another model; "
-                f"this one is {dtype.name}: give it that dtype"
+                f"Layer {layer.name!r} has {layer.weights[0].dtype} weights from another model, "
+                f"but this model is {dtype.name}: give both the same dtype"
             )

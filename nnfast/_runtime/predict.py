@@ -1,4 +1,4 @@
-"""Predictions: of rows that have been checked, and batch by batch with callbacks."""
+"""Predictions for checked rows, and batch by batch with callbacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def forward(network: Network, rows: Any) -> Array:
-    """Return the outputs for rows that have been checked, dense or sparse."""
+    """Return the outputs for checked rows, which may be dense or sparse."""
     engine: Engine = network.engine
     out = np.empty((rows.shape[0], math.prod(engine.output_shape)), network.dtype)
     network.pull()
@@ -38,10 +38,10 @@ def predict_rows(
     verbose: int,
     callbacks: CallbackList,
 ) -> Array:
-    """Return the outputs for checked rows, in batches if callbacks look at batches."""
+    """Return the outputs for checked rows, predicted in batches if there are batch callbacks."""
     steps = -(-len(rows) // batch_size)
     size = batch_size if callbacks.per_predict_batch else len(rows)
-    # An array without rows is one batch without rows.
+    # An array without rows is one empty batch.
     starts = range(0, max(1, len(rows)), max(1, size))
     parts = (rows[start : start + size] for start in starts)
     params = {"verbose": verbose, "epochs": 1, "steps": steps}
@@ -51,7 +51,7 @@ def predict_rows(
 def predict_stream(
     model: WatchedModel, network: Network, stream: Stream, verbose: int, callbacks: CallbackList
 ) -> Array:
-    """Return the outputs for the batches of a stream, each checked as it comes."""
+    """Return the outputs for the batches of a stream; check each batch."""
     shape = network.plan.input_shape
     parts = (batch_parts(item, "a batch", targets=False)[0] for item in stream)
     rows = (features("x", part, shape, network.dtype) for part in parts)
@@ -66,7 +66,7 @@ def _predict_batches(
     callbacks: CallbackList,
     params: dict[str, Any],
 ) -> Array:
-    """Return the outputs of batches, with the callbacks of a prediction.
+    """Return the outputs for batches; call the prediction callbacks.
 
     Parameters
     ----------
@@ -74,10 +74,10 @@ def _predict_batches(
         The model that callbacks see; setting its `stop_predicting` ends the prediction.
     network : Network
     batches : iterable of ndarray
-        Rows that have been checked.
+        Checked rows.
     callbacks : CallbackList
     params : dict
-        What callbacks are told.
+        The ``params`` of the callbacks.
     """
     callbacks.attach(model, params)
     model.stop_predicting = False

@@ -1,8 +1,8 @@
-"""What `fit` shows while it runs: a live bar in a terminal, a line per epoch elsewhere.
+"""The progress display of `fit`: a live bar in a terminal, one line per epoch elsewhere.
 
-The trainer calls `update` between two calls of the engine, and after every batch where it runs
-step by step; what is drawn is driven by the clock, so that the number of batches and epochs
-does not matter. A bar goes over all epochs, and the line of a finished epoch is left above it.
+The training loop calls `update` between two runs of the engine, or after every batch where it
+trains step by step. Drawing is limited by time, so its cost does not depend on the number of
+batches. One bar covers all epochs, and the lines of completed epochs stay above it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 
 from nnfast._utils.formatting import line
 
-# Seconds between two drawings.
+# Minimum seconds between two redraws.
 INTERVAL = 0.1
-# Metrics of an unfinished epoch take at most this share of the time.
+# Maximum fraction of the time that is spent on the metrics of unfinished epochs.
 METRICS_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What there is to do.
+    """The epochs, batches and rows of a fit.
 
     Attributes
     ----------
     first, last : int
-        The epochs first, …, last − 1.
+        The epochs are first, …, last − 1.
     steps : int or None
-        Batches in an epoch, None if that is not known.
+        Batches per epoch, None if unknown.
     rows : int or None
-        Samples in an epoch, None if that is not known.
+        Samples per epoch, None if unknown.
     """
 
     first: int
@@ -42,7 +42,7 @@ class Extent:
 
 
 class Progress:
-    """Shows nothing: the base of those that do.
+    """Base class of progress displays, which shows nothing.
 
     Attributes
     ----------
@@ -52,18 +52,22 @@ class Progress:
 
     live = False
 
-    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, Any]]) -> None:
-        """Say how far an epoch is; ``measure(metrics)`` gives its logs, and is rarely called."""
+    def update(self, epoch: int, step: int, make_logs: Callable[[bool], Mapping[str, Any]]) -> None:
+        """Show that `step` batches of an epoch are done.
+
+        ``make_logs(metrics)`` computes the logs so far, with or without metrics. It is called only
+        when the display is redrawn.
+        """
 
     def epoch_end(self, epoch: int, logs: Mapping[str, Any], seconds: float) -> None:
-        """Say that an epoch is done."""
+        """Show the result of a completed epoch."""
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
 
 
 class Lines(Progress):
-    """A line for each finished epoch."""
+    """Prints one line for each completed epoch."""
 
     def __init__(self, extent: Extent) -> None:
         self.extent = extent
@@ -73,9 +77,9 @@ class Lines(Progress):
 
 
 class Live(Progress):
-    """A bar over all epochs; how it is drawn is a subclass's.
+    """Base class of progress bars over all epochs; subclasses draw them.
 
-    Epochs shorter than `INTERVAL` share a line: that of the last one of them.
+    If epochs are shorter than `INTERVAL`, only some of them get a line.
     """
 
     live = True
@@ -83,19 +87,20 @@ class Live(Progress):
     def __init__(self, extent: Extent, clock: Callable[[], float] = time.perf_counter) -> None:
         self.extent = extent
         self.clock = clock
-        self.started = self.drawn = self.measured = self.printed = clock()
-        self.measuring = 0.0
+        self.started = self.drawn = self.printed = clock()
+        self.metrics_time = self.started  # when the metrics were last computed
+        self.metrics_seconds = 0.0  # how long that took
         self.metrics: dict[str, Any] = {}
 
-    def update(self, epoch: int, step: int, measure: Callable[[bool], Mapping[str, Any]]) -> None:
+    def update(self, epoch: int, step: int, make_logs: Callable[[bool], Mapping[str, Any]]) -> None:
         now = self.clock()
         if now - self.drawn < INTERVAL:
             return
-        all_of_it = now - self.measured >= self.measuring / METRICS_SHARE
-        logs = dict(measure(all_of_it))
-        if all_of_it:
-            self.measured = self.clock()
-            self.measuring = self.measured - now
+        with_metrics = now - self.metrics_time >= self.metrics_seconds / METRICS_SHARE
+        logs = dict(make_logs(with_metrics))
+        if with_metrics:
+            self.metrics_time = self.clock()
+            self.metrics_seconds = self.metrics_time - now
             self.metrics = logs
         self._show(epoch, step, self.metrics | logs)
 
@@ -125,7 +130,7 @@ class Live(Progress):
         self.draw(done, total, head, " - ".join([*parts, line(logs)]))
 
     def draw(self, done: int, total: int | None, head: str, text: str) -> None:
-        """Draw the bar with `head` before and `text` behind it."""
+        """Draw the bar with `head` before it and `text` after it."""
         raise NotImplementedError
 
     def above(self, text: str) -> None:
@@ -134,7 +139,7 @@ class Live(Progress):
 
 
 class RichBar(Live):
-    """Drawn by rich."""
+    """A progress bar drawn by rich."""
 
     def __init__(self, extent: Extent, console: Any = None) -> None:
         from rich.console import Console
@@ -148,7 +153,7 @@ class RichBar(Live):
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
-            # Not rich's global console, which keeps what the terminal was when it was made.
+            # rich's global console would keep the stdout of the time when it was created.
             console=console or Console(),
             auto_refresh=False,
             transient=True,
@@ -170,7 +175,7 @@ class RichBar(Live):
 
 
 class TqdmBar(Live):
-    """Drawn by tqdm."""
+    """A progress bar drawn by tqdm."""
 
     def __init__(self, extent: Extent, file: Any = None) -> None:
         from tqdm import tqdm
@@ -188,7 +193,7 @@ class TqdmBar(Live):
     def draw(self, done: int, total: int | None, head: str, text: str) -> None:
         self.bar.n, self.bar.total = done, total
         self.bar.set_description_str(head, refresh=False)
-        # tqdm puts a comma and a blank before a postfix that it is given by its method.
+        # Set directly, because tqdm's method would put ", " before the postfix.
         self.bar.postfix = text
         self.bar.refresh()
 
@@ -200,13 +205,13 @@ class TqdmBar(Live):
 
 
 def make(verbose: int, extent: Extent) -> Progress:
-    """Return what shows the progress of a fit.
+    """Return the progress display of a fit.
 
     Parameters
     ----------
     verbose : int
-        1: a bar where stdout is a terminal and rich or tqdm is installed, else as 2: a line per
-        epoch.
+        1 shows a bar if stdout is a terminal and rich or tqdm is installed. Otherwise it prints
+        one line per epoch, as 2 does.
     extent : Extent
     """
     if verbose == 1 and sys.stdout is not None and sys.stdout.isatty():
@@ -219,7 +224,7 @@ def make(verbose: int, extent: Extent) -> Progress:
 
 
 def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, Any], seconds: float) -> str:
-    """Return the line of a finished epoch.
+    """Return the line of a completed epoch.
 
     Examples
     --------
@@ -233,7 +238,7 @@ def epoch_line(epoch: int, extent: Extent, logs: Mapping[str, Any], seconds: flo
 
 
 def _samples(rate: float) -> str:
-    """Return samples per second.
+    """Return a number of samples per second as text.
 
     Examples
     --------
@@ -247,7 +252,7 @@ def _samples(rate: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in a readable form.
+    """Return a duration as text.
 
     Examples
     --------

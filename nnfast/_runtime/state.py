@@ -1,4 +1,4 @@
-"""What files and pickles hold of a network and its training, and how it is taken back."""
+"""Saving and restoring the state of a network and its training, for files and pickles."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
 
-# Of steps and epochs in a file. A file says no more and a model that has more says this, so that
-# what was loaded can be trained, saved and loaded; and floats count no further.
+# The largest number of steps or epochs in a file; larger counts are saved as this number. Floats
+# cannot count further, and a loaded model can still count on without overflow.
 COUNT_LIMIT = 2**53
 
-# Numbers of a sample that a model may put out, and that it may have in between, where neither its
-# inputs nor its file are large: the outputs of all samples stay, in between are those of one.
-# 64 filters on images of 512 × 512 make as many as are allowed; training on such takes gigabytes.
+# The most outputs and intermediate values per sample that any loaded model may have. The limit of
+# outputs is lower, because the outputs of all samples are kept. 64 filters on images of 512 × 512
+# pixels reach the limit of intermediate values.
 OUTPUT_LIMIT = 2**22
-BETWEEN_LIMIT = 2**24
-# Times as many as its inputs or the numbers in its file may be made, as 64 filters make of gray
-# images. The caller's inputs exist, but a file may claim any number of them.
+INTERMEDIATE_LIMIT = 2**24
+# Models with large inputs or files may have this many values per input or stored number: 64
+# filters on gray images have as many. A file can claim any input size, so that part has a limit.
 GROWTH = 64
 GROWTH_LIMIT = 2**28
 
@@ -37,24 +37,25 @@ GROWTH_LIMIT = 2**28
 def check_shapes(
     arrays: Mapping[str, NDArray[Any]], weights: Mapping[str, tuple[int, ...]], plan: Plan
 ) -> None:
-    """Check that a file has the weights that its model needs, before memory is taken for it.
+    """Check the sizes of a model in a file before memory is allocated for it.
 
-    And that predictions of a sample do not take much memory for which nothing is to show.
+    The file must have the model's weights. The values that the model computes per sample must be
+    in proportion to the inputs and weights, so that a small file cannot demand much memory.
 
     Parameters
     ----------
     arrays : dict of str to ndarray
-        Of the file.
+        The arrays in the file.
     weights : dict of str to tuple of int
-        The shapes of the model's.
+        The shapes of the model's weights.
     plan : Plan
-        The model's.
+        The model's plan.
 
     Raises
     ------
     ValueError
-        If one is missing or has another shape, or inputs and weights are too few for the numbers
-        that the model makes of a sample.
+        If an array is missing or has another shape, or the model computes too many values per
+        sample.
     """
     shapes = {name: array.shape for name, array in arrays.items()}
     wrong = [name for name, shape in weights.items() if shapes.get(name) != shape]
@@ -65,15 +66,20 @@ def check_shapes(
     stored = sum(array.size for array in arrays.values())
     grown = max(GROWTH * stored, min(GROWTH * plan.n_in, GROWTH_LIMIT))
     if plan.n_out > max(OUTPUT_LIMIT, grown):
-        raise ValueError(f"its model puts out {plan.n_out} numbers for a sample")
-    if plan.most_numbers > max(BETWEEN_LIMIT, grown):
-        raise ValueError(f"its model makes {plan.most_numbers} numbers of a sample in between")
+        raise ValueError(
+            f"its model puts out {plan.n_out} numbers per sample, too many for its size"
+        )
+    if plan.most_numbers > max(INTERMEDIATE_LIMIT, grown):
+        raise ValueError(
+            f"its model has {plan.most_numbers} intermediate values per sample, too many for its "
+            "size"
+        )
 
 
 def contents(
     network: Network, optimizer: Optimizer | None
 ) -> tuple[dict[str, Array], dict[str, int]]:
-    """Return weights and optimizer slots by name, not copied, and the counters."""
+    """Return views of the weights and optimizer slots by name, and the counters."""
     engine = network.engine
     arrays, iterations = dict(network.named_weights()), engine.iterations
     if optimizer is not None:
@@ -81,7 +87,7 @@ def contents(
         arrays |= {f"optimizer/{i}": slot for i, slot in enumerate(slots)}
     counters = {
         "seed": network.seed,
-        # An epoch under way is not gone on with: the next `fit` begins the one after.
+        # An unfinished epoch is not continued: the next `fit` starts the following one.
         "epoch": min(engine.epoch + (engine.batch > 0), COUNT_LIMIT),
         "iterations": min(iterations, COUNT_LIMIT),
     }
@@ -94,7 +100,7 @@ def take_contents(
     arrays: Mapping[str, Array],
     counters: Mapping[str, int],
 ) -> None:
-    """Take what `contents` gave.
+    """Restore what `contents` returned.
 
     Raises
     ------
@@ -102,17 +108,17 @@ def take_contents(
         If names, dtypes or shapes do not match.
     """
     engine = network.engine
-    places = dict(network.named_weights())
+    views = dict(network.named_weights())
     if optimizer is not None:
-        places |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
-    assign_named("the saved model", places, arrays)
+        views |= {f"optimizer/{i}": slot for i, slot in enumerate(engine.slots)}
+    assign_named("the saved model", views, arrays)
     network.set_seed(counters["seed"])
     engine.epoch = counters["epoch"]
     engine.iterations = counters["iterations"]
 
 
 def checked_counters(counters: Mapping[str, Any]) -> dict[str, int]:
-    """Return the counters of a file, which may hold anything."""
+    """Return the counters from a file after checking their types and ranges."""
     limits = {"seed": 2**64 - 1} | dict.fromkeys(("epoch", "iterations"), COUNT_LIMIT)
     return {
         key: integer(key, counters[key], minimum=0, maximum=limit) for key, limit in limits.items()
@@ -126,9 +132,9 @@ def save(
     arrays: Mapping[str, Array],
     counters: Mapping[str, int],
 ) -> None:
-    """Write a model's configuration, what it is compiled with, and its `contents`.
+    """Write a model's configuration, its `compile` settings and its `contents`.
 
-    Without settings, or with a loss that is a function, the optimizer's slots are left out.
+    The optimizer's slots are left out if there are no settings or the loss is user-defined.
     """
     from nnfast._utils import container
 
@@ -136,7 +142,7 @@ def save(
     if settings is not None and isinstance(settings.loss, FunctionLoss):
         warn(
             f"Loss {settings.loss.name} is a function and is not saved, nor is the optimizer: "
-            "compile the loaded model with them"
+            "compile the loaded model with both again"
         )
     elif settings is not None:
         compiled = settings.describe()
@@ -147,7 +153,7 @@ def save(
 
 
 def save_weights(path: str, layers: Sequence[Layer]) -> None:
-    """Write the weights of layers by their layer's number and their name."""
+    """Write the weights of layers, named by the layer's index and the weight's name."""
     from nnfast._utils import container
 
     arrays = {f"layers/{i}/{name}": view for (i, name), view in _by_layer(layers).items()}
@@ -160,7 +166,7 @@ def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
     Raises
     ------
     ValueError
-        If they do not fit; nothing is set then.
+        If they do not fit; no weight is changed then.
     """
     from nnfast._utils import container
 
@@ -169,14 +175,14 @@ def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
     if arrays.keys() != views.keys():
         layer, name = min(arrays.keys() ^ views.keys())
         raise ValueError(
-            f"{path!r} is of another architecture: {name} of layer {layer} is only in "
+            f"{path!r} has another architecture: {name} of layer {layer} is only in "
             f"{'the file' if (layer, name) in arrays else whose}"
         )
     assign(repr(path), list(views.values()), [arrays[key] for key in views])
 
 
 def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
-    """Return the weights by their layer's number and their name."""
+    """Return the weights by the layer's index and the weight's name."""
     return {
         (i, name): view
         for i, layer in enumerate(layers)
@@ -185,10 +191,10 @@ def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
 
 
 def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:
-    """Return the slots as a new network of the same layers has them, and the steps taken.
+    """Return the slots in the layout of a rebuilt network, and the number of steps taken.
 
-    That one has slots for the weights that are trained now, and no others. The optimizer starts
-    anew if it does not know some of them.
+    A rebuilt network has slots only for the weights that are trainable now. If some of these have
+    no slots yet, the optimizer's state is reset.
     """
     engine, plan = network.engine, network.plan
     missing = bool(network.missing())
@@ -200,6 +206,6 @@ def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int
     if missing:
         return slots, 0
     for slot, old in zip(slots, engine.slots, strict=True):
-        for to, source in zip(new.trained_views(slot), plan.trained_views(old), strict=True):
-            to[...] = source
+        for target, source in zip(new.trained_views(slot), plan.trained_views(old), strict=True):
+            target[...] = source
     return slots, engine.iterations

@@ -1,4 +1,4 @@
-"""Optimizer steps, in runs of the engine that are short enough for Ctrl-C."""
+"""Optimizer steps, in runs of the engine that are short enough for a prompt Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nnfast._runtime.trainer import Trainer
 
 Floats = NDArray[np.float64]
 
+# Approximate duration of a run; Ctrl-C takes effect between runs.
 RUN_SECONDS = 0.05
 
 
@@ -24,14 +25,14 @@ class Steps:
     ----------
     trainer : Trainer
     restores : bool, default True
-        Whether copies of the state are kept, to which `restore` returns.
+        Whether to keep copies of the state for `restore`.
 
     Attributes
     ----------
     finite : bool
-        Whether the loss of every step was finite. The step whose loss is not changes nothing.
+        Whether the loss of every step was finite. A step whose loss is not finite changes nothing.
     restored : int
-        The steps that the state had taken to which `restore` returned.
+        The step count of the state that `restore` returned to.
     """
 
     def __init__(self, trainer: Trainer, restores: bool = True) -> None:
@@ -43,7 +44,7 @@ class Steps:
 
     @property
     def taken(self) -> int:
-        """Steps of the optimizer since it was compiled."""
+        """The number of optimizer steps since compiling."""
         return self.engine.iterations
 
     @property
@@ -59,7 +60,7 @@ class Steps:
         outputs: NDArray[Any] | None = None,
         after_run: Callable[[int], None] | None = None,
     ) -> int:
-        """Take a step for each of `losses`, as long as they are finite; return how many were taken.
+        """Take up to ``len(losses)`` steps while losses are finite; return the number taken.
 
         Parameters
         ----------
@@ -67,11 +68,11 @@ class Steps:
         batch_size : int
         shuffle : bool
         losses : ndarray
-            The loss of each step is written to it.
+            Filled with the loss of each step.
         outputs : ndarray, optional
-            The predictions of the rows are written to it.
+            Filled with the predictions of the rows.
         after_run : callable, optional
-            Called after each run with the number of steps taken.
+            Called after each run with the number of steps taken so far.
         """
         rates = self.trainer.optimizer.next_rates(self.engine, len(losses))
         done = 0
@@ -97,11 +98,11 @@ class Steps:
         ----------
         batch : Samples
         largest : int
-            Rows of the largest batch so far, which say how a batch is divided.
+            Rows of the largest batch so far, which determine the division into micro-batches.
         first_row : int
-            Rows of the epoch before the batch: the place in the random streams.
+            Rows of the epoch before this batch, which give the position in the random streams.
         outputs : ndarray or None
-            The predictions of the rows are written to it.
+            Filled with the predictions of the rows.
         """
         rates, loss = self.trainer.optimizer.next_rates(self.engine, 1), np.empty(1)
         self.trainer.claim()
@@ -113,16 +114,16 @@ class Steps:
         return float(loss[0])
 
     def is_suspect(self, always: bool) -> bool:
-        """Return whether weights or slots are not finite; looked at now and then, or `always`."""
+        """Return whether weights or slots are not finite; checked now and then, or `always`."""
         return self._snapshot.doubts(always)
 
     def restore(self) -> bool:
-        """Return to the last state that was finite, unless the present one is; say whether."""
-        back = self._snapshot.put_back()
-        if back and self._snapshot.iterations == 0:
+        """Restore the last finite state if the current one is not; return whether it did."""
+        restored = self._snapshot.put_back()
+        if restored and self._snapshot.iterations == 0:
             self.trainer.optimizer.start(self.engine.slots)
-        return back
+        return restored
 
     def release(self) -> None:
-        """Let the engine have the copy's memory for the next fit."""
+        """Give the memory of the copy back to the engine, for the next fit."""
         self._snapshot.release()

@@ -1,4 +1,4 @@
-"""A network with what trains and measures it: an optimizer, a loss and metrics."""
+"""A network together with its optimizer, loss and metrics."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
 
-# A metric's key in History and its sums over rows.
+# A metric's key in History and its totals over rows.
 Totals = tuple[str, NDArray[np.float64]]
 
 
 class Settings(NamedTuple):
-    """What a model is compiled with."""
+    """The arguments of `compile`."""
 
     optimizer: Optimizer
     loss: Loss | None
@@ -41,12 +41,14 @@ class Settings(NamedTuple):
     def checked(
         cls, optimizer: object, loss: object, metrics: object, weighted_metrics: object
     ) -> Settings:
-        """Return what `compile` is given as objects, as far as they can be known.
+        """Return the arguments of `compile` with names turned into objects.
+
+        Metrics stay names where their class depends on the output shape.
 
         Raises
         ------
         TypeError, ValueError
-            If one is not what `compile` takes.
+            If an argument is not as documented in `compile`.
         """
         return cls(
             optimizers.resolve(optimizer),
@@ -56,7 +58,7 @@ class Settings(NamedTuple):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return what `compile` takes, as JSON can hold it; without user-defined functions."""
+        """Return arguments of `compile` as plain values (JSON), without user-defined functions."""
         return {
             "optimizer": describe(self.optimizer),
             "loss": None if self.loss is None else describe(self.loss),
@@ -67,7 +69,7 @@ class Settings(NamedTuple):
 
 @dataclass
 class Trainer:
-    """A network, and what it is compiled with.
+    """A network with the objects it is compiled with.
 
     Attributes
     ----------
@@ -76,11 +78,12 @@ class Trainer:
         Its learning rate is read before every run of the engine.
     loss : Loss or None
     metrics : dict of str to Metric
-        By their keys in History.
+        The metrics by their keys in History.
     weighted : frozenset of str
-        The keys of metrics that sample weights enter.
+        The keys of the metrics that use sample weights.
     version : int
-        Of the engine. Another thread may compile while data are checked: then it is another.
+        The version of the engine, which changes if another thread compiles the model while data
+        are checked.
     """
 
     network: Network
@@ -98,14 +101,14 @@ class Trainer:
 
     @classmethod
     def make(cls, network: Network, settings: Settings) -> Trainer:
-        """Configure a network's engine, with the optimizer in its initial state.
+        """Return a trainer and configure the network's engine; the optimizer's state is reset.
 
         Raises
         ------
         ValueError
-            If the loss or a metric does not fit the outputs; the engine is as before.
+            If the loss or a metric does not fit the outputs. The engine is then unchanged.
         MemoryError
-            The engine is as before, too.
+            The engine is then unchanged, too.
         """
         optimizer, loss, entries, weighted_entries = settings
         engine, plan = network.engine, network.plan
@@ -113,7 +116,7 @@ class Trainer:
         _check_loss(known, plan)
         metrics, weighted = resolve_all(entries, weighted_entries, known, plan.output_shape)
         _warn_of_one_class(plan, known)
-        # What may fail comes first: the loss is set when nothing can go wrong any more.
+        # Everything that can fail comes first, so that an error leaves the old loss in place.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
         levels, smoothing = engine.new_levels(known.levels), known.smoothing(plan.n_out)
         optimizer.configure(engine)
@@ -127,7 +130,7 @@ class Trainer:
 
     @property
     def n_out(self) -> int:
-        """Outputs of a sample."""
+        """The number of outputs per sample."""
         return self.network.plan.n_out
 
     # ---- data ------------------------------------------------------------------------------------
@@ -140,12 +143,12 @@ class Trainer:
         sample_weight: object = None,
         names: tuple[str, str, str] = NAMES,
     ) -> Samples:
-        """Check the data of a method that needs a loss.
+        """Return the checked data of a method that needs a loss.
 
         Raises
         ------
         TypeError, ValueError
-            If they do not fit, or there is no loss.
+            If the data do not fit, or there is no loss.
         """
         if self.loss is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
@@ -156,7 +159,7 @@ class Trainer:
         return found
 
     def batch(self, method: str, class_weight: Any, item: object, where: str) -> Samples:
-        """Check a batch as a stream gave it; `where` names it in messages."""
+        """Return a checked batch of a stream; `where` names it in messages."""
         x, y, weight = batches.batch_parts(item, where, targets=True)
         samples.check_single_weighting(class_weight, weight)
         names = (f"x of {where}", f"y of {where}", f"sample_weight of {where}")
@@ -164,7 +167,7 @@ class Trainer:
         return found if class_weight is None else found.with_class_weight(class_weight)
 
     def gradient(self, x: object, dout: object) -> tuple[Data, int]:
-        """Check rows and the gradient with respect to their outputs; return them and their number.
+        """Return checked rows with the gradient with respect to their outputs, and their number.
 
         Raises
         ------
@@ -183,12 +186,12 @@ class Trainer:
     # ---- training --------------------------------------------------------------------------------
 
     def claim(self) -> None:
-        """Make the network the one that writes the weights of its layers, those that are trainable.
+        """Prepare for training: apply `trainable` flags, and claim the weights of shared layers.
 
         Raises
         ------
         ValueError
-            If a layer is trainable whose weights the optimizer does not know.
+            If the optimizer has no slots for the weights of a trainable layer.
         """
         network = self.network
         if network.trainable_set:
@@ -202,32 +205,35 @@ class Trainer:
                 )
         network.claim()
 
-    def step(self, data: Data, rows: int, outputs: Array | None, given: bool) -> tuple[float, bool]:
+    def step(
+        self, data: Data, rows: int, outputs: Array | None, supplied: bool
+    ) -> tuple[float, bool]:
         """Take one optimizer step; return the loss, and whether it is finite.
 
-        given: the data have the gradient with respect to the outputs in the place of targets.
+        `supplied` says that `data` holds a supplied gradient with respect to the outputs instead
+        of targets.
         """
         self.claim()
         engine, loss = self.network.engine, np.empty(1)
         rates = self.optimizer.next_rates(engine, 1)
-        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, given=given)
+        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, given=supplied)
         engine.epoch += 1
         return float(loss[0]), status != NONFINITE
 
-    # ---- measuring -------------------------------------------------------------------------------
+    # ---- evaluation ------------------------------------------------------------------------------
 
     def outputs(self, samples: Samples) -> Array | None:
-        """Return a buffer for the predictions of every row, if a metric needs them."""
+        """Return a buffer for the predictions of all rows, None if there are no metrics."""
         if not self.metrics:
             return None
         return np.empty((len(samples), self.n_out), self.network.dtype)
 
-    def measure(self, samples: Samples, outputs: Array | None) -> Logs:
-        """Return every metric."""
+    def metric_values(self, samples: Samples, outputs: Array | None) -> Logs:
+        """Return the value of every metric by its key."""
         return {name: self.metrics[name].value(t) for name, t in self.totals(samples, outputs)}
 
     def totals(self, samples: Samples, outputs: Array | None) -> Iterator[Totals]:
-        """Yield the key of every metric and its sums over rows."""
+        """Yield the key of every metric and its totals over rows."""
         if outputs is not None:
             for name, metric in self.metrics.items():
                 weight = samples.weight if name in self.weighted else None
@@ -243,10 +249,10 @@ class Trainer:
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss`` and every metric on `samples`, in inference mode."""
         outputs = self.outputs(samples)
-        return {"loss": self.mean_loss(samples, outputs)} | self.measure(samples, outputs)
+        return {"loss": self.mean_loss(samples, outputs)} | self.metric_values(samples, outputs)
 
     def mean_loss(self, samples: Samples, outputs: Array | None) -> float:
-        """Return the loss in inference mode; the predictions go to `outputs`."""
+        """Return the loss in inference mode; write the predictions to `outputs`."""
         if isinstance(self.loss, FunctionLoss):
             return self.function_loss(self.loss, samples, outputs)[0]
         return self.engine.evaluate(samples.data(), outputs, version=self.version)
@@ -254,9 +260,9 @@ class Trainer:
     def function_loss(
         self, loss: FunctionLoss, samples: Samples, outputs: Array | None = None
     ) -> tuple[float, Array]:
-        """Return a loss that is a function, and its gradient with respect to the outputs, flat.
+        """Return a user-defined loss, and its flat gradient with respect to the outputs.
 
-        The function is given copies, as in training: it may work in place.
+        As in training, the function receives copies, because it may modify its arguments.
         """
         n, plan = len(samples), self.network.plan
         y_pred = np.empty((n, plan.n_out), self.network.dtype)
@@ -270,13 +276,13 @@ class Trainer:
         return float(values.mean()) + penalties, gradient
 
     def metric_direction(self, key: str) -> str | None:
-        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        """Return "up" if a higher value of a metric is better, "down" if a lower one, else None."""
         metric = self.metrics.get(key)
         return None if metric is None else metric.direction
 
 
 def _check_loss(loss: Loss, plan: Plan) -> None:
-    """Refuse a loss that does not fit the outputs' shape."""
+    """Raise a ValueError if a loss does not fit the output shape."""
     if loss.rowwise and len(plan.output_shape) != 1:
         raise ValueError(
             f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
@@ -284,13 +290,13 @@ def _check_loss(loss: Loss, plan: Plan) -> None:
         )
     if len(loss.levels) not in (1, plan.n_out):
         raise ValueError(
-            f"{loss!r} has {len(loss.levels)} levels, so the model must have as many outputs; "
-            f"it has {plan.n_out}"
+            f"{loss!r} needs a model with one output for each of its {len(loss.levels)} levels; "
+            f"this model has {plan.n_out}"
         )
 
 
 def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
-    """Warn of what is the same whatever the weights are: nothing is learned then."""
+    """Warn if a softmax or a loss over one class is constant, so that nothing is learned."""
     if any(op["activation"] == ACTIVATIONS["softmax"] and op["n_out"] == 1 for op in plan.ops):
         warn(
             "softmax over one output is always 1, so nothing before it is learned; did you mean "
@@ -299,5 +305,5 @@ def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
     if loss.rowwise and plan.n_out == 1:
         warn(
             f"{type(loss).__name__} of one output is always 0, so nothing is learned: give the "
-            "model an output for each class, or one with sigmoid and binary_crossentropy"
+            "model one output per class, or a single sigmoid output with binary_crossentropy"
         )

@@ -1,1 +1,1 @@
-"""What every floor uses."""
+"""Helpers without dependencies on the rest of the package, which every module may import."""

@@ -1,4 +1,4 @@
-"""Arrays copied into arrays of the same shapes: all of them, or none."""
+"""Copying arrays into arrays of the same shapes: either all or none are copied."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def assign(whose: str, views: Sequence[NDArray[Any]], weights: Sequence[ArrayLik
 
 
 def assign_named(
-    what: str, places: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]
+    what: str, views: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Copy the arrays of a file into the places of their names, in the places' order.
+    """Copy the arrays of a file into the views of the same names.
 
     Raises
     ------
     ValueError
-        If names, dtypes or shapes do not match; nothing is set then.
+        If names, dtypes or shapes do not match; nothing is copied then.
     """
-    if places.keys() != arrays.keys():
-        raise ValueError(f"arrays {sorted(places.keys() ^ arrays.keys())} do not match")
-    wrong = [name for name, place in places.items() if arrays[name].dtype != place.dtype]
+    if views.keys() != arrays.keys():
+        raise ValueError(f"arrays {sorted(views.keys() ^ arrays.keys())} do not match")
+    wrong = [name for name, view in views.items() if arrays[name].dtype != view.dtype]
     if wrong:
-        raise ValueError(f"arrays {wrong} are not {places[wrong[0]].dtype.name}")
-    assign(what, list(places.values()), [arrays[name] for name in places])
+        raise ValueError(f"arrays {wrong} are not {views[wrong[0]].dtype.name}")
+    assign(what, list(views.values()), [arrays[name] for name in views])

@@ -1,7 +1,7 @@
-"""Checks of arguments that several modules share.
+"""Checks of arguments, shared by several modules.
 
-A message says which argument, what was expected and what came. Nothing here changes an array
-of the user's.
+Each error message names the argument, what was expected and what was received. No check changes
+the user's arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, naming the line of the user's own code that called."""
+    """Issue a warning that points to the line of the user's code that called nnfast."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _package(frame.f_globals) in ("nnfast", "sklearn"):
         level, frame = level + 1, frame.f_back
@@ -35,7 +35,7 @@ def _package(names: Mapping[str, Any]) -> str:
 
 
 def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
-    """Return `value` as an int that is at least `minimum`, and at most `maximum`."""
+    """Return `value` as an int from `minimum` to `maximum`."""
     expected = f"{name} must be an integer >= {minimum}"
     if maximum is not None:
         expected += f" and <= {maximum}"
@@ -68,7 +68,7 @@ def real(
         raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
     try:
         number = float(value)
-    except OverflowError:  # an integer of more than 308 digits
+    except OverflowError:  # an integer with more than 308 digits
         number = math.inf
     if not (math.isfinite(number) and low <= number <= high and above < number < below):
         raise ValueError(f"{expected}; received {value!r}")
@@ -76,7 +76,7 @@ def real(
 
 
 def flag(name: str, value: object) -> bool:
-    """Return `value`, which is true or false, or 1 or 0, as a bool."""
+    """Return `value`, which must be a boolean or 0 or 1, as a bool."""
     if isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} must be True or False; received {value!r}")
@@ -90,7 +90,7 @@ def optional_text(name: str, value: object) -> str | None:
 
 
 def file_name(name: str, value: object) -> str:
-    """Return `value`, a path, as text."""
+    """Return `value`, which must be a path, as text."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a path; received {value!r}")
     return os.fspath(value)
@@ -122,9 +122,9 @@ def shape(name: str, value: object) -> Shape:
 
 
 def batch_size(value: object, rows: int, steps: int | None = None, name: str = "batch_size") -> int:
-    """Return the rows of a batch, at least 1 and never more than there are.
+    """Return the batch size as an int from 1 to the number of rows.
 
-    None is 32, or what makes `steps` batches of all rows.
+    None means 32, or the size that divides the rows into `steps` batches.
     """
     if value is not None:
         size = integer(name, value, minimum=1)
@@ -139,14 +139,14 @@ def optional_integer(name: str, value: object) -> int | None:
 
 
 def frequency(name: str, value: object) -> int | frozenset[int]:
-    """Return `value`, "every so many epochs" or the epochs themselves, counted from 1."""
+    """Return `value`, an interval in epochs or a collection of epochs counted from 1."""
     if isinstance(value, (list, tuple, set, frozenset, range)):
         return frozenset(integer(f"each entry of {name}", entry, minimum=1) for entry in value)
     return integer(name, value, minimum=1)
 
 
 def verbosity(value: object) -> int:
-    """Return 0, 1 or 2; "auto" is 1."""
+    """Return `value` as 0, 1 or 2; "auto" means 1."""
     if isinstance(value, str) and value == "auto":
         return 1
     if isinstance(value, (int, np.integer)) and value in (0, 1, 2):
@@ -155,7 +155,7 @@ def verbosity(value: object) -> int:
 
 
 def real_array(name: str, value: object) -> Array:
-    """Return `value` as an array of real, integer or boolean dtype, not copied if it is one."""
+    """Return `value` as an array of real, integer or boolean dtype, without a copy if possible."""
     if type(value) is np.ndarray and value.dtype.kind in "fiub":
         return value
     if value is None:
@@ -180,13 +180,13 @@ def real_array(name: str, value: object) -> Array:
         ) from None
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} must be of a real, integer or boolean dtype; received {array.dtype}"
+            f"{name} must have a real, integer or boolean dtype; received {array.dtype}"
         )
     return array
 
 
 def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
-    """Return `array` as C-contiguous and aligned `dtype`; what is too large for it is infinite.
+    """Return `array` as a C-contiguous, aligned array of `dtype`; overflow gives infinity.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
 
 
 def _with_dlpack(value: object) -> object:
-    """Return `value`, or what DLPack gives of it if that is all it offers."""
+    """Return `value`, or its array from DLPack if it supports no other array protocol."""
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
     return value
@@ -213,18 +213,18 @@ def kernel_array(
     dtype: np.dtype[Any] | None = None,
     shape: Sequence[int | None] | None = None,
 ) -> Array:
-    """Return `value` as an argument of a kernel, C-contiguous float32 or float64.
+    """Return `value` as a C-contiguous float32 or float64 array for a kernel.
 
     Parameters
     ----------
     name : str
     value : array_like
     ndim : int or None
-        None: at least 1.
+        The number of axes; None allows any number from 1.
     dtype : numpy.dtype, optional
-        By default that of `value` if it is float32 or float64, else float32.
+        By default the dtype of `value` if it is float32 or float64, otherwise float32.
     shape : sequence of (int or None), optional
-        What is expected; None fits any size.
+        The expected shape; None allows any size.
     """
     ready = isinstance(value, np.ndarray) and value.dtype in _REAL and value.flags.carray
     array: Array = np.asarray(value) if ready else real_array(name, value)
@@ -245,7 +245,7 @@ def kernel_array(
 
 
 def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Return `out` if a kernel can write to it, a new array if it is None."""
+    """Return `out` after checking that a kernel can write to it; a new array if it is None."""
     if out is None:
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
@@ -261,7 +261,7 @@ def kernel_output(name: str, out: Array | None, shape: Shape, dtype: np.dtype[An
 
 
 def as_rows(array: Array) -> Array:
-    """Return a view of `array` as a matrix of its last axis."""
+    """Return a view of `array` as a matrix, with all axes but the last merged into rows."""
     if array.ndim == 2 and array.size:
         return array
     return array.reshape(-1, array.shape[-1]) if array.size else array.reshape(0, 1)

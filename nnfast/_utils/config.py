@@ -20,19 +20,20 @@ _seed_stream: list[np.random.Generator] = []
 def set_seed(seed: int) -> None:
     """Make every model created from now on reproducible.
 
-    Each model takes the next 64-bit number of the stream that `seed` starts; its initial
-    weights, shuffles and dropout masks depend on that number alone. Models that exist
-    already are not touched. Without `set_seed` each model's seed comes from the operating
-    system.
+    `seed` starts a stream of 64-bit numbers, and each new model takes the next one as its own
+    seed. The model's initial weights, shuffles and dropout masks depend only on that number.
+    Existing models are not affected. Without `set_seed`, each model's seed comes from the
+    operating system.
 
     Parameters
     ----------
-    seed : int, >= 0
+    seed : int
+        At least 0.
 
     Raises
     ------
     TypeError, ValueError
-        If `seed` is not an integer, or negative.
+        If `seed` is not an integer, or is negative.
 
     Examples
     --------
@@ -61,12 +62,12 @@ def set_default_dtype(dtype: str) -> None:
     Parameters
     ----------
     dtype : {"float32", "float64"}
-        ``"float32"`` until this is called.
+        The default is ``"float32"`` until this function is called.
 
     Raises
     ------
     ValueError
-        If `dtype` is neither.
+        If `dtype` is another dtype.
 
     Examples
     --------
@@ -85,14 +86,14 @@ def default_dtype() -> str:
 
 
 def model_dtype(dtype: object) -> np.dtype[Any]:
-    """Return the dtype of a model that is created with ``dtype=dtype``, None being the default."""
+    """Return the dtype of a model created with ``dtype=dtype``; None means the default."""
     return np.dtype(default_dtype() if dtype is None else check_dtype(dtype))
 
 
 def check_dtype(dtype: object) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
     name: Any = dtype
-    if not isinstance(dtype, str) and dtype is not None:  # which is float64 to NumPy
+    if not isinstance(dtype, str) and dtype is not None:  # NumPy takes None for float64
         with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name  # type: ignore[call-overload]
     return choose("dtype", name, {known: known for known in DTYPES})

@@ -1,12 +1,12 @@
 """The file format: safetensors, with a JSON description in its metadata.
 
 A file holds arrays, and one JSON object under the metadata key ``"nnfast"``. Nothing in it is
-ever executed; names in the description are looked up in closed tables.
+ever executed; names in the description are looked up in fixed tables.
 
-Arrays are written from where they are and read to where they stay. The format's own library
-makes copies of all of them, and where there is no memory for these it ends the process, or
-raises what is no Exception. Its reader takes the last of several arrays of one name, allows
-headers of 100 MB and maps the file: another process that cuts it short would then end this one.
+Arrays are written and read without intermediate copies. The safetensors library is not used: it
+copies all arrays, and if memory runs out it aborts the process or raises something that is not an
+Exception. Its reader accepts duplicate names and headers of 100 MB. It also maps the file, so that
+truncation by another process would kill this one.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ if sys.platform != "win32":
 FORMAT = 1
 _KEY = "nnfast"
 
-# The module whose `restored(arrays, description)` makes the object again, by the key of its
-# description.
+# The modules whose `restored(arrays, description)` recreates an object, by the description's key.
 KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
 
-# Bytes of the part of a file that describes the arrays. Python's objects take up to 30 times it.
+# Maximum size of the header in bytes; parsing it takes up to 30 times as much memory.
 HEADER_LIMIT = 2**24
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-_MOST_AXES = 32
+_MAX_AXES = 32
 
-# Names of temporary files: the machine (folders may be shared), the process, chance.
+# A temporary file is named after the machine (folders may be shared), the process and a random
+# number.
 _MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 _TEMPORARY = re.compile(r"\.nnfast-([0-9a-f]{8})-[1-9][0-9]{0,9}-[0-9a-f]{8}\.tmp")
-# Nobody writes to a temporary file that has not changed for a day.
+# A temporary file that has not changed for a day is considered abandoned.
 _STALE_SECONDS = 86400.0
 
 
@@ -59,17 +59,17 @@ def write(
     arrays: Mapping[str, NDArray[Any]],
     description: Mapping[str, Any],
 ) -> None:
-    """Write a file so that `path` holds either the whole of it or what was there before.
+    """Write a file atomically: `path` holds either the complete new file or the old one.
 
-    Temporary files that dead processes left in the folder are removed. The arrays must not change
-    meanwhile; they are not copied.
+    Temporary files that dead processes left in the folder are removed. The arrays are not copied,
+    so they must not change during the call.
 
     Parameters
     ----------
     path : str or path-like
     arrays : dict of str to ndarray
     description : dict
-        Values that JSON can hold.
+        Values that can be written as JSON.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def write(
     >>> folder.cleanup()
     """
     text = json.dumps({"format": FORMAT, **description}, allow_nan=False)
-    # In the order of the format's own library: the larger numbers first, then by name.
+    # The order of the safetensors library: by item size, largest first, then by name.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     stored = {
         name: np.require(arrays[name], arrays[name].dtype.newbyteorder("<"), "C") for name in order
@@ -97,11 +97,12 @@ def write(
     header = _header_of(stored, text)
     if len(header) > HEADER_LIMIT:
         raise ValueError(
-            f"the description of the model has {len(header)} bytes, {HEADER_LIMIT} at most"
+            f"the description of the model has {len(header)} bytes; at most {HEADER_LIMIT} are "
+            "allowed"
         )
     views = [array.data for array in stored.values()]
     content: list[bytes | memoryview] = [len(header).to_bytes(8, "little"), header, *views]
-    target = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
+    target = Path(os.path.realpath(path))  # replace the file that a link points to, not the link
     try:
         mode = _mode(target)
         _sweep(target.parent)
@@ -110,30 +111,30 @@ def write(
     except OSError as error:
         if error.errno is None:
             raise
-        # Writing to an open file does not say which, opening names the temporary one.
+        # An error of writing names no file, and one of opening names the temporary file.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _header_of(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
-    """Return the part of a file that says where each array is, and `text`."""
+    """Return the header, which contains the position of each array and `text`."""
     names = {dtype: name for name, dtype in _TYPES.items()}
     header: dict[str, Any] = {"__metadata__": {_KEY: text}}
     end = 0
     for name, array in arrays.items():
-        place = [end, end := end + array.nbytes]
-        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": place}
+        offsets = [end, end := end + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": offsets}
     written = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    return written + b" " * (-len(written) % 8)  # the arrays begin at a multiple of 8
+    return written + b" " * (-len(written) % 8)  # align the arrays to a multiple of 8
 
 
 def _mode(target: Path) -> int | None:
-    """Return the permissions of the file that is to be replaced, None if there is none."""
+    """Return the permissions of the file that will be replaced, None if there is none."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(mode):
-        raise FileExistsError(errno.EEXIST, "Not a file, which a model could replace")
+        raise FileExistsError(errno.EEXIST, "Not a file that a model could replace")
     return stat.S_IMODE(mode)
 
 
@@ -148,7 +149,7 @@ def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | No
             if mode is not None:
                 os.chmod(temporary, mode)
             os.fsync(file.fileno())
-            if os.name != "nt":  # where no open file is renamed
+            if os.name != "nt":  # Windows cannot rename an open file
                 os.replace(temporary, target)
         if os.name == "nt":
             os.replace(temporary, target)
@@ -158,18 +159,18 @@ def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | No
 
 
 def _temporary(folder: Path) -> tuple[BinaryIO, Path]:
-    """Create a file that is locked while it is open: others see by that that its writer lives."""
+    """Create a file that is locked while open, which shows others that its writer is alive."""
     while True:
         path = folder / f".nnfast-{_MACHINE}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
         file = open(path, "xb")  # noqa: SIM115
-        # Before it is locked, whoever sweeps the folder takes it for a dead process's.
+        # Before it is locked, another process may take it for a stale file and remove it.
         if _lock(file.fileno()) is not False and path.exists():
             return file, path
         file.close()
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Return whether a file could be locked, None where there are no locks."""
+    """Lock a file and return whether that succeeded, None if locks are not supported."""
     if sys.platform == "win32":
         return None
     try:
@@ -182,7 +183,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of writers that are no more; what cannot be removed stays."""
+    """Remove the temporary files of dead writers, and ignore errors."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if match := _TEMPORARY.fullmatch(name):
@@ -193,15 +194,15 @@ def _sweep(folder: Path) -> None:
 def _remove_stale(path: Path, here: bool) -> None:
     """Remove a temporary file that has no lock and no living writer.
 
-    A process number does not tell whether the writer lives: containers with one host name do not
-    see each other's processes. Where a file system has no locks, or its machines may not see each
-    other's, age decides.
+    Process ids do not show whether the writer is alive, because containers with the same host name
+    do not see each other's processes. If the file system has no locks, or another machine wrote
+    the file, its age decides.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         return
     old = time.time() - status.st_mtime > _STALE_SECONDS
-    if sys.platform == "win32":  # an open file cannot be removed
+    if sys.platform == "win32":  # no lock is needed: Windows cannot remove an open file
         if old:
             path.unlink()
         return
@@ -209,7 +210,7 @@ def _remove_stale(path: Path, here: bool) -> None:
     try:
         free = _lock(descriptor)
         if free is not False and (old or (free and here)):
-            path.unlink()  # while it is locked: its writer looks whether it is there
+            path.unlink()  # while locked, so that its writer notices when it takes the lock
     finally:
         os.close(descriptor)
 
@@ -227,7 +228,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a file, or of a format that this version does not know.
+        If it is not such a file, or has a format that this version cannot read.
     """
     path = file_name("path", path)
     if not Path(path).is_file():
@@ -244,12 +245,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     except (KeyError, TypeError):
         raise malformed(path, "it holds no description of a model") from None
     if type(version) is not int or version != FORMAT:
-        raise malformed(path, f"its format is {version!r}; this version reads {FORMAT}")
+        raise malformed(path, f"its format is {version!r}; this version reads format {FORMAT}")
     return arrays, description
 
 
 def _header(file: BufferedReader) -> dict[str, Any]:
-    """Return a file's header, once it is known to fit what comes after it."""
+    """Return a file's header after checking it against the size of the file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if length > min(HEADER_LIMIT, size - 8):
@@ -263,48 +264,48 @@ def _header(file: BufferedReader) -> dict[str, Any]:
 
 
 def _array(file: BufferedReader, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
-    """Return an array of a file whose layout is checked."""
+    """Return an array of a file whose layout has been checked."""
     array: NDArray[Any] = np.empty(entry["shape"], _TYPES[entry["dtype"]])
     file.seek(start + entry["data_offsets"][0])
     if array.size and file.readinto(array.data) != array.nbytes:
-        raise ValueError("it was cut short while it was read")
+        raise ValueError("it was cut short during reading")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_layout(entries: Sequence[Any], size: int) -> None:
-    """Check that arrays fill `size` bytes, without gaps, overlaps or anything behind them."""
-    places = []
+    """Check that arrays fill `size` bytes exactly, without gaps or overlaps."""
+    ranges = []
     for entry in entries:
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError("its header describes something that is not an array")
-        dtype, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in _TYPES:
             raise ValueError(f"it holds an array of type {dtype!r}")
-        if not _sizes(shape) or len(shape) > _MOST_AXES:
+        if not _sizes(shape) or len(shape) > _MAX_AXES:
             raise ValueError(f"it holds an array of shape {str(shape)[:100]}")
-        if not _sizes(place) or len(place) != 2:
+        if not _sizes(offsets) or len(offsets) != 2:
             raise ValueError("its header does not say where an array is")
-        if place[1] - place[0] != math.prod(shape) * _TYPES[dtype].itemsize:
-            raise ValueError(f"an array of shape {shape} has {place[1] - place[0]} bytes")
-        places.append(place)
+        if offsets[1] - offsets[0] != math.prod(shape) * _TYPES[dtype].itemsize:
+            raise ValueError(f"an array of shape {shape} has {offsets[1] - offsets[0]} bytes")
+        ranges.append(offsets)
     end = 0
-    for place in sorted(places):
-        if place[0] != end:
+    for offsets in sorted(ranges):
+        if offsets[0] != end:
             raise ValueError(f"nothing, or two arrays, are at byte {end} of its arrays")
-        end = place[1]
+        end = offsets[1]
     if end != size:
         raise ValueError(f"its arrays have {end} bytes, and there are {size}")
 
 
 def _sizes(value: object) -> bool:
-    """Return whether `value` is a list of sizes."""
+    """Return whether `value` is a list of non-negative 64-bit integers."""
     return isinstance(value, list) and all(
         type(size) is int and 0 <= size < 2**63 for size in value
     )
 
 
 def _json(text: str) -> Any:
-    """Return what JSON says that says nothing twice and only knows finite numbers."""
+    """Return the parsed JSON; duplicate keys and numbers that are not finite are refused."""
     try:
         return json.loads(
             text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
@@ -316,7 +317,7 @@ def _json(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
-        raise ValueError("its description says something twice")
+        raise ValueError("its description has a key twice")
     return unique
 
 
@@ -332,7 +333,7 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
 
     Returns
     -------
-    dict of (place of the layer, name) to ndarray
+    dict of (layer index, weight name) to ndarray
 
     Raises
     ------
@@ -347,22 +348,22 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
     try:
         if "model" in description:
             names = [layer["config"]["name"] for layer in description["model"]["layers"]]
-            places = {name: i for i, name in enumerate(names)}
+            indices = {name: i for i, name in enumerate(names)}
         else:
-            places = {str(i): i for i in range(len(description["layers"]))}
+            indices = {str(i): i for i in range(len(description["layers"]))}
         parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
-        return {(places[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
+        return {(indices[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise malformed(path, reason(error)) from None
 
 
 def malformed(path: str | os.PathLike[str], why: str) -> ValueError:
-    """Return the error for a file that is not what it should be."""
+    """Return the ValueError for a file that is not a valid model file."""
     return ValueError(f"{os.fspath(path)!r} is not a model saved by nnfast: {why}")
 
 
 def reason(error: Exception) -> str:
-    """Say what is wrong with a description that is not understood.
+    """Return what is wrong with a description, given the error that reading it raised.
 
     Examples
     --------
@@ -375,7 +376,7 @@ def reason(error: Exception) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where folders can be opened (not on Windows)."""
+    """Make the rename durable; on Windows, where folders cannot be opened, do nothing."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

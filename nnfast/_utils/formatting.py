@@ -1,4 +1,4 @@
-"""Numbers and logs as text."""
+"""Formatting of numbers and logs as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def line(logs: Mapping[str, Any]) -> str:
 
 
 def numbers(value: Any, form: str = "") -> str:
-    """Return a number, or those of an array, as text; anything else as it prints.
+    """Return a number or an array of numbers as text, and anything else as ``str`` gives it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Properties that say what to do instead of setting them."""
+"""Read-only properties whose error message says what to do instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class ReadOnly(Generic[T]):
-    """A property of what has a name; setting it raises an AttributeError with advice."""
+    """A property of a named object; setting it raises an AttributeError with advice."""
 
     def __init__(self, advice: str, getter: Callable[[Any], T]) -> None:
         self.advice = advice
@@ -31,7 +31,7 @@ class ReadOnly(Generic[T]):
 
 
 def read_only(advice: str) -> Callable[[Callable[[Any], T]], ReadOnly[T]]:
-    """Return a decorator that makes a method a property which cannot be set.
+    """Return a decorator that turns a method into a read-only property.
 
     Examples
     --------

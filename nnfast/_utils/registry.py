@@ -1,4 +1,4 @@
-"""From what the user names (a string, a class, an object, a saved description) to an object."""
+"""Conversion of names, classes and saved descriptions to objects, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Configured:
-    """Base of what is described by its constructor's arguments, all kept under their names.
+    """Base class of objects that keep their constructor's arguments as attributes.
 
     Examples
     --------
@@ -26,7 +26,7 @@ class Configured:
     """
 
     def _keep(self, **values: Any) -> None:
-        """Set attributes while the object is made, frozen or not."""
+        """Set attributes in the constructor, even if the class forbids setting them later."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -38,12 +38,12 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new object made from what `get_config` gave.
+        """Return a new object from the result of `get_config`.
 
         Raises
         ------
         ValueError
-            If it names an argument that there is not.
+            If `config` has an unknown argument.
         """
         names = dict.fromkeys(inspect.signature(cls).parameters)
         for key in config:
@@ -66,7 +66,9 @@ C = TypeVar("C", bound=Configured)
 
 
 def name_constructors(classes: Iterable[type]) -> None:
-    """Let errors of wrong arguments name these classes, not the bases whose `__init__` they have.
+    """Make errors about wrong arguments name these classes instead of their base classes.
+
+    Each class gets its own copy of the `__init__` that it inherits.
 
     Examples
     --------
@@ -93,7 +95,7 @@ def name_constructors(classes: Iterable[type]) -> None:
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Return ``table[name]``; an unknown name gets a ValueError with the nearest valid one.
+    """Return ``table[name]``; for an unknown name, raise a ValueError with the closest valid one.
 
     Examples
     --------
@@ -102,9 +104,9 @@ def choose(what: str, name: str, table: Mapping[str, T]) -> T:
         ...
     ValueError: Unknown colour 'gren'; did you mean 'green'? Valid: 'green', 'red'
     """
-    if isinstance(name, str) and name in table:  # from a file it may be anything
+    if isinstance(name, str) and name in table:  # a name from a file may be any object
         return table[name]
-    import difflib  # takes 2 ms to load, and only mistakes need it
+    import difflib  # takes 2 ms to import, and only error messages need it
 
     near = difflib.get_close_matches(str(name).lower(), table, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -120,8 +122,8 @@ def resolve(what: str, identifier: object, base: type[C], table: Mapping[str, ty
     what : str
         The family's name in messages, for example ``"loss"``.
     identifier : str, dict, base or subclass of base
-        A name of `table` (any case) or a class name; an object, returned as it is; a class,
-        called without arguments; or a description made by `describe`.
+        A name in `table` (in any case) or a class name; an object, which is returned unchanged; a
+        class, which is called without arguments; or a description from `describe`.
     base : type
     table : mapping of short name to class
 
@@ -130,7 +132,7 @@ def resolve(what: str, identifier: object, base: type[C], table: Mapping[str, ty
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` is anything else.
     """
     if isinstance(identifier, base):
         return identifier
@@ -151,7 +153,7 @@ def resolve(what: str, identifier: object, base: type[C], table: Mapping[str, ty
 def describe(obj: Any) -> dict[str, Any]:
     """Return the JSON description of an object, ``{"class_name": …, "config": …}``.
 
-    `deserialize` of the same module makes an equal object of it.
+    The `deserialize` of the object's module returns an equal object.
 
     Examples
     --------
@@ -165,14 +167,14 @@ def describe(obj: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a constructor's argument as JSON can hold it."""
+    """Return a constructor's argument as a value that can be written as JSON."""
     if isinstance(value, Configured):
         return describe(value)
     return [plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def snake_case(class_name: str) -> str:
-    """Return Keras' default name for a class.
+    """Return the default name of a class in Keras.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Callbacks of training, testing and prediction, called as Keras calls them.
+"""Callbacks of training, evaluation and prediction, which are called as in Keras.
 
-Callbacks of epochs cost nothing per batch; one that overrides a method of batches makes
-training, or testing, or prediction run one batch at a time.
+Epoch callbacks cost nothing per batch. A callback that overrides a batch method makes training,
+evaluation or prediction run one batch at a time.
 """
 
 from nnfast.callbacks.callback import (

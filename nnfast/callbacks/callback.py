@@ -1,4 +1,4 @@
-"""What a callback is."""
+"""The base class of callbacks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ from typing import Any
 
 from nnfast.callbacks.protocol import WatchedModel
 
-# Numbers, or arrays: of a metric that has several values, and the outputs of a prediction.
+# Values are numbers, or arrays for metrics with several values and for predicted outputs.
 Logs = dict[str, Any]
 
 
 class Callback:
-    """Base of the callbacks: override what is needed.
+    """Base class of callbacks; subclasses override the methods that they need.
 
-    A callback that overrides a batch-level method of training, testing or prediction makes that
-    run one batch at a time, with Python in between; the others cost nothing per batch. Setting
-    ``self.model.stop_training = True`` ends training after the present batch or epoch;
-    ``stop_evaluating`` and ``stop_predicting`` end the present evaluation or prediction after the
-    present batch.
+    A callback that overrides a batch method makes training, evaluation or prediction run one batch
+    at a time; other callbacks cost nothing per batch. Setting ``self.model.stop_training = True``
+    ends training after the current batch or epoch. ``stop_evaluating`` and ``stop_predicting`` end
+    an evaluation or a prediction after the current batch.
 
     Attributes
     ----------
-    model : Sequential, or the stand-in of an estimator
+    model : Sequential, or the adapter of an estimator
         Left out of pickles and copies.
     params : dict
-        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if that is not known).
+        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if unknown).
 
     Examples
     --------
@@ -77,32 +76,32 @@ class Callback:
         """Older name of `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Called before each validation, and by `evaluate`."""
+        """Called before each validation or `evaluate`."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Called after each validation, and by `evaluate`, with its ``loss`` and metrics."""
+        """Called after each validation or `evaluate`, with its ``loss`` and metrics."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called before each batch of a validation or an `evaluate`."""
+        """Called before each batch of a validation or of `evaluate`."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each batch of these, with the ``loss`` and metrics of the batches so far."""
+        """Called after each such batch, with the ``loss`` and metrics of the batches so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Called before the first batch of a `predict`."""
+        """Called before the first batch of `predict`."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Called after the last batch of a `predict`."""
+        """Called after the last batch of `predict`."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called before each batch of a `predict`."""
+        """Called before each batch of `predict`."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each batch of a `predict`, with its ``outputs``."""
+        """Called after each batch of `predict`, with its ``outputs``."""
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
-        """Called where the loss stops being finite, with that ``loss``; not in Keras.
+        """Called when training has diverged, with the ``loss`` of that batch; not in Keras.
 
-        Training ends there in any case, without `on_epoch_end`, and with a RuntimeWarning unless
-        a callback sets ``self.model.stop_training``.
+        Training ends there in any case, without `on_epoch_end`. A RuntimeWarning follows unless a
+        callback sets ``self.model.stop_training``.
         """

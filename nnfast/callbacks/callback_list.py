@@ -16,15 +16,16 @@ _EPOCH_METHODS = ("on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_en
 
 
 class CallbackList:
-    """The callbacks of one `fit`, `evaluate` or `predict`, and what they need to be called for.
+    """The callbacks of one `fit`, `evaluate` or `predict`, and the events that they handle.
 
     Attributes
     ----------
     history : History
-        That of the user's list, or a new one; the trainer fills it.
-    per_batch, per_epoch, per_test_batch, per_predict_batch : bool
-        Whether any of them overrides such a method: of the batches and epochs of training, of the
-        batches of tests and predictions.
+        The History in the user's list, or a new one; `fit` fills it.
+    per_batch, per_epoch : bool
+        Whether any callback overrides a method for batches or for epochs of training.
+    per_test_batch, per_predict_batch : bool
+        Whether any callback overrides a method for batches of evaluation or of prediction.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:
@@ -59,16 +60,17 @@ class CallbackList:
         )
 
     def call(self, method: str, *args: Any, logs: Logs | None = None) -> None:
-        """Call one method of each callback, in order; by position, whatever its names.
+        """Call one method of each callback, in order.
 
-        Where there are no logs they get an empty dict, as from Keras.
+        Arguments are positional, because overriding methods may name them differently. Without
+        logs, callbacks receive an empty dict, as in Keras.
         """
         logs = {} if logs is None else logs
         for callback in self.callbacks:
             getattr(callback, method)(*args, logs)
 
     def attach(self, model: WatchedModel, params: dict[str, Any]) -> None:
-        """Tell every callback its model and the parameters of what is run."""
+        """Set the model and the parameters of every callback."""
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)

@@ -1,4 +1,4 @@
-"""The model is saved while it is trained."""
+"""The callback that saves the model during training."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from nnfast.callbacks.monitor import Monitor
 
 
 class ModelCheckpoint(Monitor):
-    """Save the model after every epoch, or every few batches.
+    """Save the model after every epoch, or after every `save_freq` batches.
 
-    Training that was ended, even by force, goes on from the last file as if nothing had happened:
-    load it, and call `fit` with the number in its name as `initial_epoch`. A file from the middle
-    of an epoch goes on with the next one.
+    Interrupted or killed training continues from the last file with the same result as without
+    the interruption: load the file, and call `fit` with the epoch in its name as `initial_epoch`.
+    After loading a file from the middle of an epoch, training continues with the next epoch.
 
     Parameters
     ----------
     filepath : str or path-like
-        May name the epoch (from 1), the batch (from 1, with a number for `save_freq`) and the
-        logs, as in ``"model-{epoch:02d}-{val_loss:.2f}.safetensors"``. Folders are made.
+        Can contain the epoch (from 1), the batch (from 1, if `save_freq` is a number) and the
+        logs, as in ``"model-{epoch:02d}-{val_loss:.2f}.safetensors"``. Missing folders are
+        created.
     monitor : str, default "val_loss"
-        Only looked at with `save_best_only`.
+        The key in the logs; only used with `save_best_only`.
     verbose : int, default 0
-        Anything but 0 prints what is saved.
+        Any value but 0 prints a message when the model is saved.
     save_best_only : bool, default False
-        Save where what is monitored has improved, and nowhere else.
+        Save the model only if the monitored quantity has improved.
     save_weights_only : bool, default False
-        With `Sequential.save_weights` instead of `Sequential.save`.
+        Use `Sequential.save_weights` instead of `Sequential.save`.
     mode : {"auto", "min", "max"}, default "auto"
+        Whether lower or higher values are better; "auto" uses the direction of the metric.
     save_freq : "epoch" or int, default "epoch"
         A number of batches makes training run one step at a time.
     initial_value_threshold : float, optional
-        What the first to be saved must be better than, with `save_best_only`.
+        With `save_best_only`, the value that the first saved model must improve on.
 
     Examples
     --------
@@ -75,12 +77,12 @@ class ModelCheckpoint(Monitor):
         self._batches = 0
         if not (isinstance(save_freq, str) and save_freq == "epoch"):
             self.save_freq = integer("save_freq", save_freq, minimum=1)
-            # On the object alone: overridden in the class it would cost every training its batches.
+            # Set on the instance: a method of the class would make all training run step by step.
             self.on_train_batch_end = self._on_batch  # type: ignore[method-assign]
         self._check_names()
 
     def _check_names(self) -> None:
-        """Refuse a `filepath` that could not be filled in whatever is measured."""
+        """Raise a ValueError if `filepath` could not be filled in, whatever the logs contain."""
         known: dict[str, int | float] = {"epoch": 1, "loss": 0.5, "val_loss": 0.5}
         if self.save_freq != "epoch":
             known["batch"] = 1
@@ -89,11 +91,11 @@ class ModelCheckpoint(Monitor):
                 if name in known:
                     field.format(**known)
                 elif name == "batch" or not name or name.isdigit():
-                    raise ValueError(f"{field} names nothing that there is")
+                    raise ValueError(f"{field} names nothing that is available")
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             names = ", ".join(f"{{{name}}}" for name in known if name not in ("loss", "val_loss"))
             raise ValueError(
-                f"filepath cannot be filled in: {error}. It may name {names} and what is logged, "
+                f"filepath cannot be filled in: {error}. It can name {names} and what is logged, "
                 f"such as {{loss:.2f}}; received {self.filepath!r}"
             ) from None
 
@@ -121,7 +123,7 @@ class ModelCheckpoint(Monitor):
             return self.filepath.format(**names)
         except KeyError as error:
             raise KeyError(
-                f"filepath {self.filepath!r} names {error}, and there are: {', '.join(names)}"
+                f"filepath {self.filepath!r} contains {error}, but there are: {', '.join(names)}"
             ) from None
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             values = ", ".join(f"{name}={value!r}" for name, value in names.items())
@@ -155,7 +157,7 @@ class ModelCheckpoint(Monitor):
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the name in each replacement field of a format string, and the field itself.
+    """Yield the name and the text of each replacement field in a format string.
 
     Examples
     --------
@@ -165,7 +167,7 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
     Raises
     ------
     ValueError
-        If it is none.
+        If `text` is not a valid format string.
     """
     for _, field, form, conversion in string.Formatter().parse(text):
         if field is not None:

@@ -1,4 +1,4 @@
-"""Training ends when it no longer improves."""
+"""The callback that ends training when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ from nnfast.callbacks.monitor import Monitor
 
 
 class EarlyStopping(Monitor):
-    """Stop training when what is monitored has stopped improving.
+    """Stop training when the monitored quantity has stopped improving.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
+        The key in the logs.
     min_delta : float, default 0
         Only a change of more than this is an improvement.
     patience : int, default 0
-        Epochs without improvement after which training stops; never after the first epoch.
+        Number of epochs without improvement after which training stops. Training never stops
+        after the first epoch.
     verbose : int, default 0
-        Anything but 0 prints when it stops.
+        Any value but 0 prints a message when training stops.
     mode : {"auto", "min", "max"}, default "auto"
+        Whether lower or higher values are better; "auto" uses the direction of the metric.
     baseline : float, optional
-        Only what is also better than this counts as an improvement for `patience`: if no epoch
-        is, training runs for `patience` epochs. So Keras documents it; its code goes on for as
-        long as each epoch is better than the ones before.
+        Values that are not better than this do not count as improvements for `patience`. If no
+        epoch beats it, training stops after `patience` epochs. Keras documents this, but its code
+        continues as long as each epoch is better than the ones before.
     restore_best_weights : bool, default False
-        At the end of training, set the weights to those of the best epoch, whether or not it is
-        better than `baseline`.
+        At the end of training, restore the weights of the best epoch, even if it is not better
+        than `baseline`.
     start_from_epoch : int, default 0
-        Epochs before it are not looked at.
+        Earlier epochs are ignored.
 
     Attributes
     ----------
     best : float or None
-    best_epoch, stopped_epoch, wait : int
+        The best value so far.
+    best_epoch, stopped_epoch : int
+        The epoch of the best value, and the epoch after which training stopped, counted from 0.
+    wait : int
+        Number of epochs since the last improvement.
 
     Examples
     --------

@@ -11,17 +11,19 @@ from nnfast.callbacks.protocol import WatchedModel
 
 
 class History(Callback):
-    """What `fit` returns: the logs of every epoch.
+    """The logs of every epoch, which `fit` returns.
 
     Attributes
     ----------
     epoch : list of int
+        The trained epochs, counted from 0.
     history : dict of str to list of float
-        ``loss``, each metric under its name as passed, and ``val_…`` of each with validation. A
-        metric of several values gives an array in the place of each number.
+        The values of ``loss``, of each metric under the name it was passed with, and, with
+        validation, of ``val_…`` for each of these. A metric with several values has an array per
+        epoch.
     epochs : dict of str to list of int
-        For each key of `history` the epochs (counted from 0) that its values are of: not every
-        epoch has a validation. Not in Keras.
+        For each key of `history`, the epochs of its values, because validation may skip epochs.
+        Keras does not have this attribute.
 
     Examples
     --------
@@ -37,7 +39,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[Any]] = {}
-        # For each key the places in `epoch` of its values: a second fit may count from 0 again.
+        # The positions in `epoch` of each key's values; a second fit may count from 0 again.
         self._places: dict[str, list[int]] = {}
 
     @property
@@ -51,21 +53,24 @@ class History(Callback):
         self.epoch.append(epoch)
 
     def add_losses(self, first: int, losses: Sequence[float]) -> None:
-        """Take epochs first, first + 1, … of which nothing but the loss is known."""
+        """Add the epochs first, first + 1, …, whose logs consist of the loss only."""
         place = len(self.epoch)
         self.epoch.extend(range(first, first + len(losses)))
         self.history.setdefault("loss", []).extend(losses)
         self._places.setdefault("loss", []).extend(range(place, place + len(losses)))
 
     def _places_of(self, key: str) -> Sequence[int]:
-        """Return where in `epoch` a key's values are: the last places, if others put them there."""
+        """Return the positions in `epoch` of a key's values.
+
+        If other code has added values to `history`, they belong to the last epochs.
+        """
         count = len(self.history[key])
         places = self._places.get(key, ())
         end = len(self.epoch)
         return places if len(places) == count else range(max(0, end - count), end)
 
     def plot(self, keys: Sequence[str] | None = None, axes: Any = None) -> Any:
-        """Draw learning curves with matplotlib: see `nnfast.plotting.learning_curves`."""
+        """Plot learning curves with matplotlib: see `nnfast.plotting.learning_curves`."""
         from nnfast import plotting
 
         return plotting.learning_curves(self, keys, axes)
@@ -96,18 +101,18 @@ class History(Callback):
 
 
 class HistoryKeeper:
-    """A model's way to its history, which does not keep the history, nor so the model, alive."""
+    """A weak reference from a model to its history, which in turn refers to the model."""
 
     def __init__(self) -> None:
         self._kept: tuple[weakref.ref[History], dict[str, Any]] | None = None
 
     def keep(self, history: History) -> None:
-        """Give this history while it lives, and then one with the same lists."""
+        """Remember a history; if it is deleted, `get` returns a new one with the same lists."""
         content = {name: value for name, value in vars(history).items() if name != "model"}
         self._kept = weakref.ref(history), content
 
     def get(self, model: WatchedModel) -> History | None:
-        """Return the history that was kept last, None if there was none."""
+        """Return the last history that was passed to `keep`, None if there was none."""
         if self._kept is None:
             return None
         history = self._kept[0]()
@@ -119,5 +124,5 @@ class HistoryKeeper:
         return history
 
 
-# Epochs at either end of a history's table.
+# The number of epochs shown at each end of a long table.
 _SHOWN = 5

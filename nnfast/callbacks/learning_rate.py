@@ -1,4 +1,4 @@
-"""Learning rates that change from epoch to epoch."""
+"""Callbacks that change the learning rate between epochs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from nnfast.optimizers.schedules import LearningRateSchedule
 
 
 class ReduceLROnPlateau(Monitor):
-    """Multiply the learning rate by `factor` when what is monitored has stopped improving.
+    """Reduce the learning rate when the monitored quantity has stopped improving.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
+        The key in the logs.
     factor : float, default 0.1
-        Below 1.
+        The learning rate is multiplied by it; at least 0 and below 1.
     patience : int, default 10
-        Epochs without improvement after which the learning rate is reduced.
+        Number of epochs without improvement after which the learning rate is reduced.
     verbose : int, default 0
-        Anything but 0 prints the new learning rate.
+        Any value but 0 prints the new learning rate.
     mode : {"auto", "min", "max"}, default "auto"
+        Whether lower or higher values are better; "auto" uses the direction of the metric.
     min_delta : float, default 1e-4
         Only a change of more than this is an improvement.
     cooldown : int, default 0
-        So many epochs after a reduction do not count for `patience`. So Keras documents it; its
-        code counts the last of them.
+        Number of epochs after a reduction that do not count for `patience`. Keras documents this,
+        but its code counts the last of them.
     min_lr : float, default 0.0
-        The learning rate is not reduced below it.
+        Lower bound of the learning rate.
+
+    Raises
+    ------
+    TypeError
+        At the start of training, if the optimizer has a learning rate schedule.
 
     Examples
     --------
@@ -91,15 +98,16 @@ class ReduceLROnPlateau(Monitor):
 class LearningRateScheduler(Callback):
     """Set the learning rate before each epoch.
 
-    For a learning rate that changes from step to step pass a schedule of `nnfast.schedules` to
-    the optimizer instead.
+    For a learning rate that changes with each step, pass a schedule from
+    `nnfast.optimizers.schedules` to the optimizer instead.
 
     Parameters
     ----------
     schedule : callable
-        ``schedule(epoch, learning_rate)`` or ``schedule(epoch)``, epochs from 0.
+        Called as ``schedule(epoch, learning_rate)`` or ``schedule(epoch)``, with epochs counted
+        from 0; returns the learning rate.
     verbose : int, default 0
-        Anything but 0 prints the learning rate.
+        Any value but 0 prints the learning rate.
 
     Examples
     --------
@@ -121,7 +129,7 @@ class LearningRateScheduler(Callback):
             self._takes_rate = True
         except TypeError:
             self._takes_rate = False
-        except ValueError:  # A builtin without a signature.
+        except ValueError:  # a builtin function without a signature
             self._takes_rate = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -135,12 +143,12 @@ class LearningRateScheduler(Callback):
 
 
 def _fixed_rate(callback: Callback) -> float:
-    """Return the optimizer's learning rate, if a callback may set it."""
+    """Return the optimizer's learning rate; raise a TypeError if it is a schedule."""
     rate = callback.model.optimizer.learning_rate
     if isinstance(rate, LearningRateSchedule):
         raise TypeError(
             f"{type(callback).__name__} cannot set the learning rate of an optimizer that has a "
-            f"schedule, {rate!r}: give the optimizer a number"
+            f"schedule, {rate!r}: use a number as the learning rate"
         )
     return float(rate)
 

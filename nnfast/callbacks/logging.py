@@ -1,4 +1,4 @@
-"""What happened, for files, the terminal and functions."""
+"""Callbacks that report the logs to a file, to the terminal or to functions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nnfast.callbacks.callback import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Write the logs of each epoch to a file, one line each.
+    """Write the logs of each epoch as one line of a CSV file.
 
-    Columns: ``epoch`` and the logs in alphabetical order, then ``val_…`` of each if the first
-    epoch has no validation; ``NA`` where there is no value, and ``[a, b, …]`` where there are
-    several.
+    The columns are ``epoch`` and the logs in alphabetical order. If the first epoch has no
+    validation, columns ``val_…`` for the logs follow. A missing value is written as ``NA``, an
+    array as ``[a, b, …]``.
 
     Parameters
     ----------
     filename : str or path-like
     separator : str, default ","
     append : bool, default False
-        Go on after what the file holds, with its columns; else it is overwritten.
+        Append to an existing file and keep its columns, instead of overwriting it.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class CSVLogger(Callback):
         self._file = open(path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
 
     def _columns(self, path: str) -> list[str]:
-        """Return the columns of a file that is gone on with, [] if it has no header."""
+        """Return the columns of an existing file, [] if it has no header."""
         import csv
 
         with open(path, newline="", encoding="utf-8") as file:
@@ -93,15 +93,15 @@ class CSVLogger(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Say where the loss stopped being finite.
+    """Print a line or raise an error when the loss becomes NaN or infinite.
 
-    Training ends there with or without it; with it, by a printed line or an error instead of a
-    warning. It costs nothing per batch.
+    Training always ends at that batch. This callback only replaces the warning, and costs nothing
+    per batch.
 
     Parameters
     ----------
     raise_error : bool, default False
-        Raise a RuntimeError.
+        Raise a RuntimeError instead of printing a line.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class TerminateOnNaN(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions.
+    """A callback made from functions.
 
     Parameters
     ----------
@@ -137,7 +137,12 @@ class LambdaCallback(Callback):
     on_train_batch_begin, on_train_batch_end : callable, optional
         Called with (batch, logs); these make training run one step at a time.
     **others : callable
-        Any other method of `Callback`.
+        Functions for other methods of `Callback`.
+
+    Raises
+    ------
+    TypeError
+        If `Callback` has no method with one of the names.
 
     Examples
     --------
@@ -170,5 +175,5 @@ class LambdaCallback(Callback):
         }
         unknown = [name for name in others if not hasattr(Callback, name)]
         if unknown:
-            raise TypeError(f"LambdaCallback knows no {unknown[0]!r}; it is no method of Callback")
+            raise TypeError(f"LambdaCallback got {unknown[0]!r}, which is not a method of Callback")
         vars(self).update({name: f for name, f in methods.items() if f is not None})

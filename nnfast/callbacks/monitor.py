@@ -1,4 +1,4 @@
-"""What callbacks that watch one entry of the logs have in common."""
+"""The base class of callbacks that monitor one entry of the logs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nnfast.callbacks.callback import Callback, Logs
 
 
 class Monitor(Callback):
-    """What callbacks that watch one entry of the logs have in common.
+    """Base class of callbacks that monitor one entry of the logs.
 
     Parameters
     ----------
     monitor : str
-        ``"val_loss"``, a metric's key in History, …
+        The key in the logs, for example ``"val_loss"``.
     mode : {"auto", "min", "max"}
-        Whether less or more is better; "auto" asks the metric.
+        Whether lower or higher values are better; "auto" uses the direction of the metric.
     min_delta : float
-        What counts as no improvement.
+        The change that an improvement must exceed.
     best : float or None
-        To be improved on; None: anything but NaN is better.
+        The initial best value; with None, any value but NaN is an improvement.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float, best: float | None) -> None:
@@ -37,19 +37,19 @@ class Monitor(Callback):
         self._less()
 
     def _less(self) -> bool:
-        """Return whether less is better."""
+        """Return whether lower values are better."""
         if self.mode != "auto":
             return self.mode == "min"
         direction = self.model.metric_direction(self.monitor.removeprefix("val_"))
         if direction is None:
             raise ValueError(
-                f"{type(self).__name__} does not know whether less or more of {self.monitor!r} is "
+                f"{type(self).__name__} does not know whether lower or higher {self.monitor!r} is "
                 'better: pass mode="min" or mode="max"'
             )
         return bool(direction == "down")
 
     def _improves(self, value: float, reference: float | None) -> bool:
-        """Return whether `value` is better; NaN never is, and any number is better than NaN."""
+        """Return whether `value` is better than `reference`; any number is better than NaN."""
         if np.isnan(value):
             return False
         if reference is None or np.isnan(reference):
@@ -59,22 +59,22 @@ class Monitor(Callback):
         return value - self.min_delta > reference
 
     def _value(self, logs: Logs) -> float | None:
-        """Return what is monitored, a number; warn if it is not there."""
+        """Return the monitored number; warn and return None if the logs do not contain it."""
         value = logs.get(self.monitor)
         if value is None:
             warnings.warn(
-                f"{type(self).__name__} monitors {self.monitor!r}, which is not available; there "
-                f"are: {', '.join(map(str, logs))}",
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not available; the "
+                f"logs contain: {', '.join(map(str, logs))}",
                 UserWarning,
                 stacklevel=2,
             )
             return None
         array = np.asarray(value)
         if array.ndim or array.dtype.kind not in "fiub":
-            came = f"{len(array)}: {value}" if array.ndim else repr(value)
+            received = f"{len(array)}: {value}" if array.ndim else repr(value)
             raise ValueError(
                 f"{type(self).__name__} monitors {self.monitor!r}, which must be one number; it is "
-                f"{came}"
+                f"{received}"
             )
         number: float = array.item()
         return number

@@ -1,4 +1,4 @@
-"""What callbacks and loops need of a model: the lower floor says it, models satisfy it."""
+"""The interface that callbacks and training loops need of a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nnfast.optimizers import Optimizer
 
 
 class WatchedModel(Protocol):
-    """A model, or an estimator's stand-in for one, that callbacks watch.
+    """The model that callbacks see: a Sequential, or an estimator's adapter.
 
     Attributes
     ----------
     stop_training, stop_evaluating, stop_predicting : bool
-        Callbacks set them to end a loop, which reads them after each batch or epoch.
+        Callbacks set these to end a loop, which checks them after each batch or epoch.
     """
 
     stop_training: bool
@@ -31,13 +31,13 @@ class WatchedModel(Protocol):
         """Return copies of all weights."""
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set what `get_weights` returned."""
+        """Set all weights to what `get_weights` returned."""
 
     def save(self, path: str) -> None:
-        """Write everything that training needs to go on."""
+        """Write everything that training needs to continue."""
 
     def save_weights(self, path: str) -> None:
-        """Write what predictions need."""
+        """Write everything that predictions need."""
 
     def metric_direction(self, key: str) -> str | None:
-        """Return "up" or "down", whichever is better for a key of the logs, None if unknown."""
+        """Return whether "up" or "down" is better for a key of the logs, None if unknown."""

@@ -1,7 +1,7 @@
-"""scikit-learn estimators: drop-in forms of its MLPClassifier and MLPRegressor.
+"""Drop-in replacements for scikit-learn's MLPClassifier and MLPRegressor.
 
-Parameters, attributes, objective and stopping rules are scikit-learn's; what it has not got comes
-as further keywords. They need the extra ``sklearn``: ``pip install "nnfast[sklearn]"``.
+Parameters, attributes, objective and stopping rules are scikit-learn's, with additional keywords.
+They need the extra ``sklearn``: ``pip install "nnfast[sklearn]"``.
 """
 
 try:
@@ -22,7 +22,7 @@ from nnfast.estimators.stopping import LearningRate
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-# What pickles of earlier versions name, by the modules in which it was.
+# Pickles of earlier versions refer to these classes in these modules.
 _EARLIER: dict[str, dict[str, type]] = {
     "_classifier": {"MLPClassifier": MLPClassifier},
     "_regressor": {"MLPRegressor": MLPRegressor},

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron: what it is, and its network with scikit-learn's names."""
+"""The architecture of a multi-layer perceptron, and its network with scikit-learn's names."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the network is.
+    """The layers of a multi-layer perceptron.
 
     Attributes
     ----------
     sizes : tuple of int
-        Features, units of each hidden layer, outputs.
+        The number of features, the units of each hidden layer, and the number of outputs.
     activations : tuple of Activation
-        Of each hidden layer.
+        The activation of each hidden layer.
     output : str
-        The engine's name of the output's activation.
+        The engine's name of the output activation.
     alpha : float
         Σ α/2·W² is added to the loss.
     dropout : tuple of float
-        The rate after each hidden layer.
+        The dropout rate after each hidden layer.
     normalization : {"batch", "layer"} or None
-        Between each hidden layer's products and its activation.
+        The normalization of each hidden layer's pre-activations.
     """
 
     sizes: tuple[int, ...]
@@ -55,14 +55,14 @@ class Architecture:
     normalization: str | None = None
 
     def layers(self) -> list[Layer]:
-        """Return the chain of layers."""
+        """Return the list of layers."""
         penalty = L2(0.5 * self.alpha) if self.alpha else None
-        chain: list[Layer] = []
+        layers: list[Layer] = []
         names = [*self.activations, activations.resolve(self.output)]
         for i, (units, activation) in enumerate(zip(self.sizes[1:], names, strict=True)):
             hidden = i < len(self.activations)
             normalized = hidden and self.normalization is not None
-            chain.append(
+            layers.append(
                 Dense(
                     units,
                     activation=None if normalized else activation,
@@ -72,23 +72,23 @@ class Architecture:
             )
             if normalized:
                 kind = BatchNormalization if self.normalization == "batch" else LayerNormalization
-                chain += [
+                layers += [
                     kind(name=f"normalization_{i}"),
                     ActivationLayer(activation, name=f"activation_{i}"),
                 ]
             if hidden and self.dropout[i]:
-                chain.append(Dropout(self.dropout[i], name=f"dropout_{i}"))
-        return chain
+                layers.append(Dropout(self.dropout[i], name=f"dropout_{i}"))
+        return layers
 
 
 @functools.lru_cache(maxsize=32)
 def plan_of(architecture: Architecture) -> Plan:
-    """Return its plan; searches over hyper-parameters and ensembles ask for the same many times."""
+    """Return the plan; cached, because searches and ensembles fit the same architecture often."""
     return compile_plan(architecture.layers(), architecture.sizes[:1])
 
 
 class Perceptron:
-    """A network with its weights under scikit-learn's names, and a trainer once it has one.
+    """A network with its weights under scikit-learn's names, and its trainer.
 
     Parameters
     ----------
@@ -100,11 +100,11 @@ class Perceptron:
     ----------
     network : nnfast._runtime.network.Network
     trainer : Trainer or None
-        With the optimizer that the engine's slots are for.
+        The trainer whose optimizer owns the engine's slots; None before `start`.
     coefs, intercepts : list of ndarray
         Views of the engine's weights.
     weights : list of ndarray
-        Views of all of them, layer by layer.
+        Views of all weights, layer by layer.
     """
 
     def __init__(self, architecture: Architecture, dtype: np.dtype[Any]) -> None:
@@ -133,37 +133,37 @@ class Perceptron:
 
     @property
     def kernels(self) -> Array:
-        """All coefficients, flat: they come first in the engine's memory."""
+        """All coefficients as a flat view; they come first in the engine's parameters."""
         size = sum(view.size for view in self.coefs)
         return self.engine.params[:size]
 
     def sum_of_squares(self) -> float:
-        """Return Σ W² of all coefficients; infinite where it is too large for their type."""
+        """Return Σ W² of all coefficients, infinity on overflow of their dtype."""
         with np.errstate(over="ignore"):
             return float(self.kernels @ self.kernels)
 
     def take(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
-        """Copy in what is not a view of this network already."""
-        for view, given in zip([*self.coefs, *self.intercepts], [*coefs, *intercepts], strict=True):
-            if given is not view:
-                view[...] = given
+        """Copy weights into this network, except those that already are its views."""
+        for view, own in zip([*self.coefs, *self.intercepts], [*coefs, *intercepts], strict=True):
+            if own is not view:
+                view[...] = own
 
     def start(self, optimizer: Optimizer) -> Trainer:
         """Return a trainer with an optimizer in its initial state.
 
-        It has no loss: the engine is told the estimator's objective.
+        The trainer has no loss, because the estimator sets its objective in the engine.
         """
         optimizer.configure(self.engine)
         self.trainer = Trainer(self.network, optimizer, None, {}, frozenset(), self.engine.version)
         return self.trainer
 
     def outputs(self, rows: Any) -> Array:
-        """Return the outputs of rows, (n, outputs), as the engine reads them."""
-        short = self.engine.predict(rows)  # None of sparse rows, and of many
-        return forward(self.network, rows) if short is None else short
+        """Return the outputs, (n, outputs), for rows that the engine can read."""
+        outputs = self.engine.predict(rows)  # None for sparse rows, and for many rows
+        return forward(self.network, rows) if outputs is None else outputs
 
     def state(self) -> dict[str, Any]:
-        """Return what goes on from call to call besides coefs and intercepts, as copies."""
+        """Return a copy of the state of training, without coefs and intercepts."""
         engine = self.engine
         state = {
             "optimizer": self.optimizer,
@@ -176,7 +176,7 @@ class Perceptron:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state` returned."""
+        """Restore what `state` returned."""
         self.network.set_seed(state["seed"])
         if state["optimizer"] is not None:
             self.start(state["optimizer"])
@@ -194,7 +194,7 @@ class Perceptron:
 
 
 def sizes_of(coefs: Sequence[Array]) -> tuple[int, ...]:
-    """Return the units of every layer, from the coefficients' shapes.
+    """Return the number of units of every layer, from the shapes of the coefficients.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def sizes_of(coefs: Sequence[Array]) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        If they are not a chain of matrices.
+        If the coefficients are not matrices with matching shapes.
     """
     shapes = [np.shape(coef) for coef in coefs]
     if not shapes or any(len(shape) != 2 for shape in shapes):

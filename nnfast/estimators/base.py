@@ -1,4 +1,4 @@
-"""What the estimators have in common: initial weights, fit, files and outputs."""
+"""The base class of the estimators: initial weights, fit, files and outputs."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ Array = NDArray[Any]
 
 
 class BaseMLP(BaseEstimator, ABC):
-    """Base of MLPClassifier and MLPRegressor."""
+    """Base class of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-    # The class's name in files, of `CLASS_NAMES`: subclasses have none of their own.
+    # The name in files, from `CLASS_NAMES`; user-defined subclasses do not define one.
     _saved_as: ClassVar[str]
 
-    # The record of stochastic training (`stopping.Record`), of which L-BFGS leaves some.
+    # The record of stochastic training (`stopping.Record`); L-BFGS sets some of it.
     n_iter_: int
     t_: int
     loss_: float
@@ -70,23 +70,23 @@ class BaseMLP(BaseEstimator, ABC):
     _no_improvement_count: int
     _best_weights: Array | None
 
-    # ---- what the two differ in ------------------------------------------------------------------
+    # ---- what subclasses define ------------------------------------------------------------------
 
     @abstractmethod
     def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        """Return X and y checked, y as `_targets` takes it."""
+        """Return the checked X, and the checked y for `_targets`."""
 
     @abstractmethod
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
-        """Return targets as the engine reads them, (n, outputs) or (n,) class indices."""
+        """Return targets for the engine, (n, outputs) or (n,) class indices."""
 
     @abstractmethod
     def _count_outputs(self, y: Any) -> int:
-        """Return how many outputs the targets need."""
+        """Return the number of outputs that the targets need."""
 
     @abstractmethod
     def _output_activation(self) -> str:
-        """Return scikit-learn's name of the outputs' activation."""
+        """Return scikit-learn's name of the output activation."""
 
     @abstractmethod
     def _objective(self, dtype: np.dtype[Any]) -> Objective:
@@ -96,21 +96,21 @@ class BaseMLP(BaseEstimator, ABC):
     def _score_outputs(
         self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
     ) -> float:
-        """Return the score that early stopping looks at."""
+        """Return the score that early stopping monitors."""
 
     def _saved_classes(self) -> Classes | None:
-        """Return the classes of a classifier."""
+        """Return the classes of a classifier, None for a regressor."""
         return None
 
     def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-        """Return the samples' weights with those of their classes."""
+        """Return the sample weights multiplied by class weights."""
         return weight
 
     # ---- the network -----------------------------------------------------------------------------
 
     def _draw(self, sizes: Sequence[int], network: Perceptron) -> None:
         """Draw initial weights, in scikit-learn's order and within its bounds."""
-        # scikit-learn looks at the hidden layers' activation for the output's weights, too.
+        # As in scikit-learn, the weights of the output layer also depend on the hidden activation.
         names = network.architecture.activations
         if not names and isinstance(self.activation, str):
             names = hidden_activations(self, 1)
@@ -122,7 +122,7 @@ class BaseMLP(BaseEstimator, ABC):
             intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
 
     def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Perceptron:
-        """Set everything that a first fit sets."""
+        """Return a new network; set the attributes of a first fit."""
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(sizes)
@@ -138,20 +138,22 @@ class BaseMLP(BaseEstimator, ABC):
         return network
 
     def _continued(self, sizes: Sequence[int]) -> Perceptron:
-        """Return the network of the last fit for more training, if it has layers of these sizes."""
+        """Return the network of the last fit for further training; check that its sizes match."""
         self.out_activation_ = self._output_activation()
         network = self._trainable()
         if network.architecture.sizes != tuple(sizes):
             raise ValueError(
-                f"hidden_layer_sizes gives layers of {sizes} units; the fitted ones have "
-                f"{list(network.architecture.sizes)}: they cannot go on from there"
+                f"hidden_layer_sizes gives layers of {sizes} units, but the fitted layers have "
+                f"{list(network.architecture.sizes)}: training cannot continue"
             )
         return network
 
     def _resume(self, network: Perceptron, incremental: bool) -> Trainer:
-        """Return the trainer to go on with; the record of the best epoch goes on, too.
+        """Return the trainer for further training.
 
-        They are not after another solver, nor the record where `early_stopping` has changed.
+        The optimizer's state is kept in `partial_fit`, unless the class of the optimizer has
+        changed. The record of the best epoch is kept, unless `early_stopping` has changed or the
+        last fit used L-BFGS.
         """
         trainer = network.trainer if incremental and "_optimizer" in self.__dict__ else None
         if trainer is None or type(trainer.optimizer) is not optimizer_kind(self):
@@ -165,14 +167,15 @@ class BaseMLP(BaseEstimator, ABC):
         return trainer
 
     def _forget(self) -> None:
-        """Leave what stochastic training goes on from, which is of another solver or network."""
+        """Discard the state of stochastic training, which belongs to another solver or network."""
         for name in ("_optimizer", "_no_improvement_count", "_best_weights"):
             self.__dict__.pop(name, None)
 
     def _trainable(self) -> Perceptron:
-        """Return the network of a fitted estimator as its parameters are now, for more training.
+        """Return the network of a fitted estimator for further training.
 
-        `coefs_` and `intercepts_` may have been set element by element since.
+        It has the current parameters, and the current `coefs_` and `intercepts_`, whose elements
+        the user may have set.
         """
         coefs, intercepts = self.coefs_, self.intercepts_
         architecture = architecture_of(self, sizes_of(coefs), self.out_activation_)
@@ -193,7 +196,7 @@ class BaseMLP(BaseEstimator, ABC):
         return network
 
     def _fitted(self) -> Perceptron:
-        """Return the network for predictions, with what `coefs_` and `intercepts_` hold now."""
+        """Return the network for predictions, with the current `coefs_` and `intercepts_`."""
         network: Perceptron | None = self.__dict__.get("_network")
         if network is None or network.architecture.sizes != sizes_of(self.coefs_):
             return self._trainable()
@@ -206,30 +209,30 @@ class BaseMLP(BaseEstimator, ABC):
         super().__setstate__(state)
         network = self.__dict__.get("_network")
         if network is not None:
-            # Pickled were copies of the views.
+            # The pickle holds copies of the views, so they are replaced by views again.
             network.take(self.coefs_, self.intercepts_)
             self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
 
     def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write a fitted estimator to a file for `nnfast.load_model`; nothing in it is pickled.
+        """Write a fitted estimator to a file for `nnfast.load_model`, without using pickle.
 
-        The file holds parameters, weights, attributes, the optimizer's state and the place in the
-        random streams, so that `partial_fit` goes on exactly. It replaces an older one at once, or
-        not at all. Callbacks are left out, with a warning.
+        The file holds the parameters, the weights, the attributes, the optimizer's state and the
+        position in the random streams, so that `partial_fit` continues bit for bit. An existing
+        file is replaced atomically. Callbacks are left out, with a warning.
 
         Parameters
         ----------
         path : str or path-like
             Any file name.
         include_optimizer : bool, default True
-            Without it the file is for predictions.
+            False leaves out the optimizer's state; the loaded estimator can predict.
 
         Raises
         ------
         ValueError
-            If random_state is neither None nor an integer, or classes are neither texts nor
-            numbers, or parameters of the network (also `alpha` and `dropout`) or the solver have
-            been changed since `fit`, or the estimator is of a subclass.
+            If `random_state` is neither None nor an integer, or a class is neither a string nor a
+            number. Also if the solver or parameters of the network (including `alpha` and
+            `dropout`) were changed since `fit`, or the estimator is an object of a subclass.
         OSError
             If the file cannot be written.
         """
@@ -241,11 +244,11 @@ class BaseMLP(BaseEstimator, ABC):
             checks.warn("The callbacks of an estimator are not saved")
 
     def _contents(self, include_optimizer: bool) -> Contents:
-        """Return what a file holds: only what `files.restored` can make again."""
+        """Return the contents of a file, after checking that `files.restored` can read them."""
         if "_saved_as" not in vars(type(self)):
             raise ValueError(
-                f"estimators that are saved are {' and '.join(CLASS_NAMES)} themselves; received "
-                f"an object of their subclass {type(self).__name__}"
+                f"only {' and '.join(CLASS_NAMES)} can be saved; received an object of their "
+                f"subclass {type(self).__name__}"
             )
         network = self._fitted()
         if self.solver in STOCHASTIC and not hasattr(self, "_no_improvement_count"):
@@ -305,7 +308,7 @@ class BaseMLP(BaseEstimator, ABC):
         return self
 
     def _samples(self, network: Perceptron, X: Any, y: Any, weight: Any) -> Samples:
-        """Return checked data as the engine reads them."""
+        """Return checked data as Samples for the engine."""
         return Samples(arrays.readable(X, network.dtype), self._targets(y, network.dtype), weight)
 
     def _checked_weight(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
@@ -332,7 +335,7 @@ class BaseMLP(BaseEstimator, ABC):
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the objective and its gradient at the parameters `packed`, for targets (n, k)."""
         network = self._fitted()
-        if isinstance(sample_weight, list):  # scikit-learn 1.6 has its activations here
+        if isinstance(sample_weight, list):  # scikit-learn 1.6 passes its activations here
             sample_weight = None
         targets = np.require(y, network.dtype, ("C", "A"))
         rows = Samples(arrays.readable(X, network.dtype), targets, sample_weight)
@@ -352,13 +355,15 @@ class BaseMLP(BaseEstimator, ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         trainer = self._resume(network, incremental)
         rows = self._samples(network, X, y, weight)
-        given, aside = self._given_rows(network, *validation), None
-        if given is not None:
-            aside = Validation(given, given.data(), self._score_rows, given=True)
+        own, held_out = self._validation_rows(network, *validation), None
+        if own is not None:
+            held_out = Validation(own, own.data(), self._score_rows, user_supplied=True)
             self.validation_loss_curve_ = []
         elif self.early_stopping:
             rows, split_off = self._split(rows)
-            aside = Validation(split_off, split_off.data(), self._score_rows, given=False)
+            held_out = Validation(
+                split_off, split_off.data(), self._score_rows, user_supplied=False
+            )
         if self.shuffle or any(network.architecture.dropout):
             network.network.set_seed(int(self._random_state.randint(np.iinfo(np.int32).max)))
         Training(
@@ -366,16 +371,16 @@ class BaseMLP(BaseEstimator, ABC):
             Steps(trainer, restores=False),
             self._optimizer,
             rows,
-            aside,
+            held_out,
             settings_of(self, incremental),
             self,
             callbacks,
         ).run()
 
-    def _given_rows(
+    def _validation_rows(
         self, network: Perceptron, X_val: Any, y_val: Any, weight: Any
     ) -> Samples | None:
-        """Return the caller's validation data, checked like the training data."""
+        """Return the user's checked validation data, None if there are none."""
         if X_val is None:
             if y_val is not None or weight is not None:
                 raise ValueError("y_val and sample_weight_val need X_val")
@@ -387,22 +392,22 @@ class BaseMLP(BaseEstimator, ABC):
         return self._samples(network, X_val, y_val, weight)
 
     def _split(self, rows: Samples) -> tuple[Samples, Samples]:
-        """Set rows aside for early stopping: the same rows as scikit-learn."""
-        train, aside = train_test_split(
+        """Return training and validation rows for early stopping, split as by scikit-learn."""
+        train, held_out = train_test_split(
             np.arange(len(rows)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
             stratify=self._strata(rows.y),
         )
-        if len(aside) < 2:
+        if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
-        return rows.part(train), rows.part(aside)
+        return rows.subset(train), rows.subset(held_out)
 
     def _strata(self, targets: Array) -> Array | None:
-        """Return what the split keeps the proportions of."""
+        """Return the labels by which the split is stratified, None for a random split."""
         return None
 
     def _score_rows(self, network: Perceptron, rows: Samples) -> float:
@@ -422,7 +427,7 @@ class BaseMLP(BaseEstimator, ABC):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Train.
+        """Train the estimator.
 
         Parameters
         ----------
@@ -430,8 +435,8 @@ class BaseMLP(BaseEstimator, ABC):
         y : array-like, (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like, (n_samples,), optional
         X_val, y_val, sample_weight_val : optional
-            Validation data: their loss after each epoch is in `validation_loss_curve_`, and early
-            stopping looks at them instead of setting rows of X aside.
+            Validation data. `validation_loss_curve_` records their loss after each epoch, and
+            early stopping uses them instead of holding out rows of X.
 
         Returns
         -------
@@ -441,19 +446,19 @@ class BaseMLP(BaseEstimator, ABC):
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> Self:
-        """Return an estimator like one of scikit-learn that is fitted.
+        """Return an estimator with the parameters and weights of a fitted one of scikit-learn.
 
-        Its predictions are the same, and `partial_fit` goes on where it was.
+        It makes the same predictions, and `partial_fit` continues the training.
 
         Parameters
         ----------
         fitted : sklearn.neural_network.MLPClassifier or MLPRegressor
-            Of the same kind as this class.
+            An estimator whose class has the same name as this one.
 
         Raises
         ------
         TypeError
-            If it is of the other kind.
+            If it is an estimator of another class.
         sklearn.exceptions.NotFittedError
             If it is not fitted.
         """
@@ -466,11 +471,12 @@ class BaseMLP(BaseEstimator, ABC):
         estimator.__dict__.update(convert.learned_attributes(fitted))
         network = estimator._trainable()
         estimator._best_weights = network.engine.weights.copy()
-        theirs = getattr(fitted, "_optimizer", None)
-        if theirs is not None:
+        fitted_optimizer = getattr(fitted, "_optimizer", None)
+        if fitted_optimizer is not None:
             estimator._optimizer = optimizer_of(estimator)
-            network.start(estimator._optimizer.optimizer)
-            convert.take_optimizer(theirs, estimator._optimizer.optimizer, network.engine)
+            optimizer = estimator._optimizer.optimizer
+            network.start(optimizer)
+            convert.import_optimizer(fitted_optimizer, optimizer, network.engine)
         return estimator
 
     def _check_solver(self) -> bool:

@@ -1,4 +1,4 @@
-"""The classifier."""
+"""The estimator for classification."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Array = NDArray[Any]
 
 
 def output_activation(kind: str) -> str:
-    """Return scikit-learn's name of the outputs' activation, for classes of a kind."""
+    """Return scikit-learn's name of the output activation for a type of target."""
     return "softmax" if kind == "multiclass" else "logistic"
 
 
 def count_outputs(kind: str, classes: int) -> int:
-    """Return how many outputs so many classes of a kind have."""
+    """Return the number of outputs for a type of target and a number of classes."""
     return 1 if kind == "binary" and classes <= 2 else classes
 
 
 def binarizer_of(classes: Classes) -> LabelBinarizer:
-    """Return what `LabelBinarizer` is once it is fitted to targets of these classes."""
+    """Return a `LabelBinarizer` in the state that fitting targets of these classes gives."""
     binarizer = LabelBinarizer()
     binarizer.y_type_ = classes.kind
     binarizer.sparse_input_ = classes.sparse
@@ -49,87 +49,105 @@ def binarizer_of(classes: Classes) -> LabelBinarizer:
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multi-layer perceptron for classes, in the place of scikit-learn's.
+    """Multi-layer perceptron classifier, a drop-in replacement for scikit-learn's.
 
-    The parameters up to `max_fun` are scikit-learn's; the same `random_state` draws the same
+    The parameters up to `max_fun` are scikit-learn's. The same `random_state` gives the same
     initial weights.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int, default (100,)
-        Units of each hidden layer.
+        Number of units of each hidden layer.
     activation : str, function of `nnfast.activations`, or a list of them, default "relu"
-        Of the hidden layers; scikit-learn's "identity", "logistic", "tanh" and "relu", or any of
-        `nnfast.activations`; a list has one for each hidden layer.
+        Activation of the hidden layers: scikit-learn's "identity", "logistic", "tanh" or "relu",
+        or any in `nnfast.activations`. A list has one entry per hidden layer.
     solver : {"lbfgs", "sgd", "adam"}, default "adam"
     alpha : float, default 0.0001
-        The penalty α/2·Σ W² is divided by the number of samples (of the batch), like the loss.
+        Strength of the L2 penalty α/2·Σ W², which is divided by the total weight of the batch,
+        like the loss.
     batch_size : int or "auto", default "auto"
-        "auto" is 200, or all samples where they are fewer.
+        "auto" means 200, or the number of samples if it is smaller.
     learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        Of the solver "sgd".
+        Learning rate policy of the solver "sgd".
     learning_rate_init : float, default 0.001
+        Initial learning rate of "sgd" and "adam".
     power_t : float, default 0.5
-        Of "invscaling".
+        Exponent of the policy "invscaling".
     max_iter : int, default 200
-        Epochs at most; of "lbfgs", iterations.
+        Maximum number of epochs, or of iterations for "lbfgs".
     shuffle : bool, default True
+        Whether to shuffle the samples in each epoch.
     random_state : int, RandomState or None, default None
+        Source of the initial weights, the validation split, the shuffles and dropout.
     tol : float, default 1e-4
-        Training stops when loss or validation score have not improved by more for
+        Training stops when the loss or validation score has not improved by more than `tol` for
         `n_iter_no_change` epochs.
     verbose : bool or int, default False
+        Whether to print the loss of each epoch.
     warm_start : bool, default False
-        Whether `fit` goes on from the weights of the last one.
+        Whether `fit` continues from the weights of the last `fit`.
     momentum : float, default 0.9
+        Momentum of the solver "sgd".
     nesterovs_momentum : bool, default True
-        Both of the solver "sgd".
+        Whether the solver "sgd" uses Nesterov's momentum.
     early_stopping : bool, default False
-        Set `validation_fraction` of the samples aside, stop when their score improves no more and
-        keep the best weights.
+        Hold out `validation_fraction` of the samples, stop when their score no longer improves,
+        and keep the best weights.
     validation_fraction : float, default 0.1
+        Fraction of the samples held out by `early_stopping`.
     beta_1, beta_2 : float, default 0.9 and 0.999
+        Decay rates of the solver "adam".
     epsilon : float, default 1e-8
-        These of the solver "adam".
+        Constant for numerical stability of the solver "adam".
     n_iter_no_change : int, default 10
+        Number of epochs without improvement after which training stops.
     max_fun : int, default 15000
-        Evaluations of the solver "lbfgs" at most.
+        Maximum number of loss evaluations of the solver "lbfgs".
     class_weight : dict, "balanced" or None, default None
-        Multiplies the samples' weights; in a dict, classes that are not there have 1.
+        Factors for the sample weights of each class; classes missing in a dict have factor 1.
     label_smoothing : float, default 0.0
-        s: targets become (1 − s)·y + s/classes.
+        s in [0, 1): targets become (1 − s)·y + s/classes.
     dropout : float or list of float, default 0.0
-        The rate after each hidden layer, or one for each of them.
+        Dropout rate after each hidden layer; a list has one rate per hidden layer.
     normalization : {"batch", "layer"} or None, default None
-        Before the activation of each hidden layer.
+        Normalization before the activation of each hidden layer.
     optimizer : str, Optimizer or None, default None
-        Of `nnfast.optimizers`, in the place of the solver's own: a name with
+        An optimizer of `nnfast.optimizers` instead of the solver's own: a name, which uses
         `learning_rate_init`, or an object with its own learning rate or schedule, weight decay
-        and clipping.
+        and gradient clipping.
     callbacks : list of Callback, optional
-        Of `nnfast.callbacks`, called after each epoch with ``loss``, and ``val_loss`` or
-        ``val_score`` where they are measured.
+        Callbacks of `nnfast.callbacks`, called after each epoch with ``loss`` and, with
+        validation data, ``val_loss`` or ``val_score``.
     n_threads : int, optional
-        At most; None: as many as `nnfast.set_num_threads` allows. Results do not depend on it.
+        Maximum number of threads; None means `nnfast.get_num_threads`. Results do not depend on
+        it.
 
     Attributes
     ----------
     classes_ : ndarray or list of ndarray
+        The classes.
     loss_ : float
+        The loss of the last epoch or iteration.
     best_loss_ : float or None
+        The lowest loss; None with `early_stopping`.
     loss_curve_ : list of float
+        The loss of each epoch.
     validation_scores_ : list of float or None
-        Accuracies, with `early_stopping`.
+        The accuracy on the validation data after each epoch; None without `early_stopping`.
     best_validation_score_ : float or None
+        The highest of `validation_scores_`.
     validation_loss_curve_ : list of float
-        Without the penalty; where `fit` was given X_val.
+        The loss of X_val after each epoch, without the penalty; set if `fit` received X_val.
     t_ : int
-        Samples seen.
+        The number of samples seen in training.
     coefs_, intercepts_ : list of ndarray
-        The weights of each layer: views of the engine's memory, which may be written to.
+        The weights of each layer: views of the engine's memory, which can be written to.
     n_features_in_, n_iter_, n_layers_, n_outputs_ : int
+        The numbers of features, epochs or iterations, layers (including the input), and outputs.
     feature_names_in_ : ndarray of str
+        The names of the features; set if X had string column names.
     out_activation_ : str
+        scikit-learn's name of the output activation.
 
     Examples
     --------
@@ -220,7 +238,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _learn_classes(self, y: Array) -> None:
         kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
         if kind in ("binary", "multiclass"):
-            # What its fit would learn in 0.3 ms, which is much of a fit on a few rows.
+            # LabelBinarizer.fit would take 0.3 ms, a large part of a fit on a few rows.
             self._label_binarizer = binarizer_of(Classes(np.unique(y), kind, sparse=False))
         else:
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -258,7 +276,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @property
     def _kind(self) -> str:
-        """What the targets were when the classes became known, for example "binary"."""
+        """The type of the targets from which the classes were learned, for example "binary"."""
         kind: str = self._label_binarizer.y_type_
         return kind
 
@@ -275,14 +293,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is None:
             return weight
         if np.ndim(y) != 1:
-            raise ValueError("class_weight is for one label a sample; y has several")
+            raise ValueError("class_weight needs one label per sample, but y has several")
         if isinstance(self.class_weight, dict):
             for label, value in self.class_weight.items():
                 checks.real(f"class_weight[{label!r}]", value, low=0.0)
         present = np.unique(y) if self.class_weight == "balanced" else self.classes_
         factors = compute_class_weight(self.class_weight, classes=present, y=y)
-        found: NDArray[np.float64] = factors[np.searchsorted(present, y)].astype(np.float64)
-        return found if weight is None else found * weight
+        weights: NDArray[np.float64] = factors[np.searchsorted(present, y)].astype(np.float64)
+        return weights if weight is None else weights * weight
 
     def _output_activation(self) -> str:
         return output_activation(self._kind)
@@ -304,17 +322,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
     ) -> float:
         if targets.ndim == 1:
-            right = outputs.argmax(axis=1) == targets
+            correct = outputs.argmax(axis=1) == targets
         else:
-            right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
-        return float(np.average(right, weights=weight))
+            correct = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
+        return float(np.average(correct, weights=weight))
 
     # ---- public ----------------------------------------------------------------------------------
 
     @available_if(lambda self: self._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train one epoch more.
+        """Train for one more epoch.
 
         Parameters
         ----------
@@ -322,7 +340,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like, (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like, (n_samples,), optional
         classes : array-like, optional
-            All classes; needed in the first call, where y may have fewer.
+            All classes; required in the first call, because y may not contain all of them.
 
         Returns
         -------
@@ -330,8 +348,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                "class_weight='balanced' needs all samples at once; give partial_fit a dict, for "
-                "example of sklearn.utils.compute_class_weight"
+                "class_weight='balanced' needs all samples at once; for partial_fit pass a dict, "
+                "for example from sklearn.utils.compute_class_weight"
             )
         if first_call_of_partial_fit(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
@@ -339,7 +357,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable classes, (n_samples,), or of several labels an indicator."""
+        """Return the predicted classes for X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+            The most probable classes, (n_samples,); for several labels per sample an indicator
+            matrix, (n_samples, n_classes).
+        """
         outputs = self._outputs(X)
         labels: Array
         if outputs.shape[1] == 1 and len(self.classes_) == 2:
@@ -347,23 +376,33 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         elif self._kind == "multiclass":
             labels = self.classes_[outputs.argmax(axis=1)]
         else:
-            one = outputs.shape[1] == 1
-            labels = self._label_binarizer.inverse_transform(outputs.ravel() if one else outputs)
+            single = outputs.shape[1] == 1
+            labels = self._label_binarizer.inverse_transform(outputs.ravel() if single else outputs)
         return labels
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, (n_samples, n_classes), in their order."""
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, (n_samples, n_classes)
+            The probabilities in the order of `classes_`.
+        """
         outputs = self._outputs(X)
         if outputs.shape[1] == 1:
             return np.hstack([1 - outputs, outputs])
         if self.out_activation_ == "logistic":
-            # Several labels: strictly between 0 and 1, where the sigmoid rounds to them.
+            # Keep the probabilities of labels strictly inside (0, 1), even after rounding.
             limits = np.finfo(outputs.dtype)
             np.clip(outputs, limits.tiny, 1 - limits.epsneg, out=outputs)
         return outputs
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of `predict_proba`."""
+        """Return the logarithms of the probabilities that `predict_proba` returns."""
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             logarithms: Array = np.log(probabilities, out=probabilities)

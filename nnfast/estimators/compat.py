@@ -1,4 +1,4 @@
-"""What is taken from scikit-learn and SciPy besides their documented names, in one place."""
+"""All uses of undocumented names, and of version-dependent options, of scikit-learn and SciPy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 
 
 def validate_parameters(estimator: Any) -> None:
-    """Raise what scikit-learn does where a parameter is not what its constraints say."""
+    """Raise scikit-learn's error if a parameter violates its constraints."""
     estimator._validate_params()
 
 
 def lbfgs_verbosity(verbose: int) -> dict[str, Any]:
-    """Return the option of SciPy's L-BFGS-B for progress; newer ones have none.
+    """Return the progress option of SciPy's L-BFGS-B, which newer versions do not have.
 
     Examples
     --------
@@ -44,7 +44,9 @@ def lbfgs_verbosity(verbose: int) -> dict[str, Any]:
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep BLAS to one thread meanwhile: its team and the engine's would wait for each other.
+    """Return a context manager that limits BLAS to one thread.
+
+    Otherwise the thread pools of BLAS and of the engine would compete for the cores.
 
     Examples
     --------

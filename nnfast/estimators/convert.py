@@ -1,4 +1,4 @@
-"""What a fitted estimator of scikit-learn has learned, as ours have it."""
+"""Conversion of scikit-learn's fitted estimators."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nnfast.optimizers.optimizer import Optimizer
 
 
 def learned_attributes(fitted: Any) -> dict[str, Any]:
-    """Return copies of the attributes that scikit-learn's fit sets: they have our names.
+    """Return copies of the attributes that scikit-learn's fit sets, which have the same names here.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
-        If there are none.
+        If the estimator is not fitted.
     """
     check_is_fitted(fitted)
     private = ("_label_binarizer", "_no_improvement_count")
@@ -30,26 +30,27 @@ def learned_attributes(fitted: Any) -> dict[str, Any]:
     }
 
 
-def take_optimizer(theirs: Any, optimizer: Optimizer, engine: Engine) -> None:
-    """Give an optimizer and its engine the state of one of scikit-learn's.
+def import_optimizer(fitted: Any, optimizer: Optimizer, engine: Engine) -> None:
+    """Copy the state of scikit-learn's optimizer to an optimizer and its engine.
 
     Parameters
     ----------
-    theirs : AdamOptimizer or SGDOptimizer
+    fitted : AdamOptimizer or SGDOptimizer
+        The optimizer of a fitted estimator of scikit-learn.
     optimizer : Adam or SGD
     engine : Engine
-        Configured for `optimizer`.
+        An engine that is configured for `optimizer`.
     """
     slots = engine.slots
-    if hasattr(theirs, "ms"):
-        slots[0], slots[1] = _flat(theirs.ms), _flat(theirs.vs)
-        engine.iterations = theirs.t
+    if hasattr(fitted, "ms"):
+        slots[0], slots[1] = _flat(fitted.ms), _flat(fitted.vs)
+        engine.iterations = fitted.t
     else:
-        optimizer.learning_rate = float(theirs.learning_rate)
+        optimizer.learning_rate = float(fitted.learning_rate)
         if len(slots):
-            slots[0] = _flat(theirs.velocities)
+            slots[0] = _flat(fitted.velocities)
 
 
 def _flat(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return arrays in scikit-learn's order, which is the engine's: coefficients, intercepts."""
+    """Return the concatenated arrays; scikit-learn and the engine order them alike."""
     return np.concatenate([np.ravel(array) for array in arrays])

@@ -1,6 +1,6 @@
-"""Estimators from files: from arrays and a description to an estimator; nothing is unpickled.
+"""Reading estimators from the arrays and the description in a file, without using pickle.
 
-Whatever a file may hold is checked, and what follows from it is worked out again.
+Everything in a file is checked, and derived attributes are computed again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLASSES: dict[str, type[BaseMLP]] = {
 
 
 def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> BaseMLP:
-    """Return the estimator of a file; its attributes are set at once, like those of a pickle.
+    """Return the estimator that a file describes, with all its fitted attributes.
 
     Raises
     ------
@@ -83,22 +83,22 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
 
 
 def _params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a file as the constructor takes them."""
-    given = {name: _from_json(value) for name, value in params.items()}
-    if isinstance(given["optimizer"], dict):
-        given["optimizer"] = optimizers.resolve(given["optimizer"])
-    if isinstance(given.get("class_weight"), list):
-        given["class_weight"] = dict(given["class_weight"])
-    if isinstance(given["activation"], dict):
-        given["activation"] = activations.resolve(given["activation"])
-    elif isinstance(given["activation"], list):
-        given["activation"] = [
+    """Return the parameters in a file as arguments of the constructor."""
+    arguments = {name: _from_json(value) for name, value in params.items()}
+    if isinstance(arguments["optimizer"], dict):
+        arguments["optimizer"] = optimizers.resolve(arguments["optimizer"])
+    if isinstance(arguments.get("class_weight"), list):
+        arguments["class_weight"] = dict(arguments["class_weight"])
+    if isinstance(arguments["activation"], dict):
+        arguments["activation"] = activations.resolve(arguments["activation"])
+    elif isinstance(arguments["activation"], list):
+        arguments["activation"] = [
             name if isinstance(name, str) else activations.resolve(name)
-            for name in given["activation"]
+            for name in arguments["activation"]
         ]
-    if isinstance(given["hidden_layer_sizes"], list):
-        given["hidden_layer_sizes"] = tuple(given["hidden_layer_sizes"])
-    return given
+    if isinstance(arguments["hidden_layer_sizes"], list):
+        arguments["hidden_layer_sizes"] = tuple(arguments["hidden_layer_sizes"])
+    return arguments
 
 
 def _from_json(value: Any) -> Any:
@@ -113,15 +113,15 @@ def _from_json(value: Any) -> Any:
 
 
 def _attributes(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that training leaves besides weights."""
+    """Return the attributes that training sets besides the weights, after checking them."""
     attributes = {}
     for name, value in described.items():
         value = _from_json(value)
         if name in COUNTS:
             value = integer(name, value, minimum=0, maximum=COUNT_LIMIT)
         elif name in CURVES:
-            scores = name == "validation_scores_" and value is None
-            if not scores and not (isinstance(value, list) and all(map(_is_float, value))):
+            no_scores = name == "validation_scores_" and value is None
+            if not no_scores and not (isinstance(value, list) and all(map(_is_float, value))):
                 raise ValueError(f"{name} is not a list of numbers")
         elif name not in NUMBERS or not (value is None or _is_float(value)):
             raise ValueError(f"{name} is not what estimators have")
@@ -142,7 +142,7 @@ def _names(names: Any, count: int) -> Array:
 def _of_loss(estimator: BaseMLP, outputs: int) -> dict[str, Any]:
     """Return the attributes that follow from a regressor's loss."""
     if len(regressor.quantiles_of(estimator.loss, estimator.quantile)) not in (0, 1, outputs):
-        raise ValueError(f"its quantiles are not {outputs}")
+        raise ValueError(f"the number of its quantiles is not {outputs}")
     return {"out_activation_": regressor.output_activation(estimator.loss)}
 
 
@@ -161,9 +161,9 @@ def _of_classes(classes: Classes, outputs: int) -> dict[str, Any]:
 def _classes(described: Mapping[str, Any]) -> Classes:
     dtype = choose("type of class", described["dtype"], {t: t for t in CLASS_TYPES})
     values = described["values"]
-    of = {"str": str, "bool": bool, "float32": float, "float64": float, "object": object}
-    kind_of_label = of.get(dtype, int)
-    if not values or not all(isinstance(label_to_json(v), kind_of_label) for v in values):
+    types = {"str": str, "bool": bool, "float32": float, "float64": float, "object": object}
+    label_type = types.get(dtype, int)
+    if not values or not all(isinstance(label_to_json(v), label_type) for v in values):
         raise ValueError(f"its classes are not of type {dtype}")
     if dtype == "str" and 4 * len(values) * max(map(len, values)) > LARGEST_CLASSES:
         raise ValueError("the texts of its classes are too long")
@@ -172,7 +172,7 @@ def _classes(described: Mapping[str, Any]) -> Classes:
         raise ValueError("its classes are not in order")
     kind = choose("kind of classes", described["kind"], {k: k for k in KINDS})
     if kind == "multilabel-indicator" and classes.tolist() != [*range(len(classes))]:
-        raise ValueError("its labels are not numbered")
+        raise ValueError("its labels are not 0, 1, 2, …")
     if kind == "binary" and len(classes) > 2:
         raise ValueError("it has more than two classes")
     return Classes(classes, kind, flag("sparse", described.get("sparse", False)))
@@ -182,13 +182,16 @@ def _classes(described: Mapping[str, Any]) -> Classes:
 
 
 def _coefs(arrays: Mapping[str, Array]) -> list[Array]:
-    """Return coefficients that fit the intercepts, before memory is taken for them."""
+    """Return the coefficients after checking their shapes, before allocating the network."""
     count = sum(name.startswith("coefs/") for name in arrays)
     coefs = [arrays[f"coefs/{i}"] for i in range(count)]
     intercepts = [arrays[f"intercepts/{i}"] for i in range(count)]
     for coef, intercept in zip(coefs, intercepts, strict=True):
         if coef.ndim != 2 or 0 in coef.shape or intercept.shape != coef.shape[1:]:
-            raise ValueError(f"coefficients {coef.shape} and intercepts {intercept.shape}")
+            raise ValueError(
+                f"coefficients of shape {coef.shape} do not match intercepts of shape "
+                f"{intercept.shape}"
+            )
     return coefs
 
 
@@ -198,8 +201,8 @@ def _trained(
     arrays: Mapping[str, Array],
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Fill a network from the arrays; return it, and what training goes on from."""
-    places = named_arrays(network)
+    """Fill a network from the arrays; return the attributes for it and for further training."""
+    views = named_arrays(network)
     attributes: dict[str, Any] = {
         "_network": network,
         "coefs_": list(network.coefs),
@@ -207,12 +210,12 @@ def _trained(
     }
     if training is not None:
         attributes["_optimizer"] = _optimizer(estimator, network, arrays, training)
-        places |= {f"optimizer/{i}": slot for i, slot in enumerate(network.engine.slots)}
+        views |= {f"optimizer/{i}": slot for i, slot in enumerate(network.engine.slots)}
         if "best" in arrays:
-            attributes["_best_weights"] = places["best"] = np.empty_like(network.engine.weights)
-    # The coefficients are parts of the weights: those come first.
-    order = sorted(places, key=lambda name: name != "weights")
-    assign_named("the saved estimator", {name: places[name] for name in order}, arrays)
+            attributes["_best_weights"] = views["best"] = np.empty_like(network.engine.weights)
+    # "weights" is assigned first, because the coefficients are views of parts of it.
+    order = sorted(views, key=lambda name: name != "weights")
+    assign_named("the saved estimator", {name: views[name] for name in order}, arrays)
     if estimator.early_stopping and "best" not in arrays:
         attributes["_best_weights"] = network.engine.weights.copy()
     return attributes
@@ -224,11 +227,11 @@ def _optimizer(
     arrays: Mapping[str, Array],
     training: Mapping[str, Any],
 ) -> LearningRate:
-    """Make optimizer and random streams as they were, but for the optimizer's slots."""
+    """Return the restored optimizer, and restore the random streams, but not the slots."""
     optimizer = optimizers.resolve(training["optimizer"])
     shapes = {arrays[f"optimizer/{i}"].shape for i in range(optimizer.n_slots)}
     if not shapes <= {(network.engine.params.size,)}:
-        raise ValueError(f"slots of shapes {shapes}")
+        raise ValueError(f"its optimizer slots have shapes {shapes}")
     network.start(optimizer)
     rate = with_policy(estimator, optimizer)
     if training["first_rate"] is not None:

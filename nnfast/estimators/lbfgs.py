@@ -1,4 +1,4 @@
-"""L-BFGS: SciPy's, over the engine's flat loss and gradient."""
+"""Training with SciPy's L-BFGS on the engine's loss and flat gradient."""
 
 from __future__ import annotations
 
@@ -20,39 +20,40 @@ Floats = NDArray[np.float64]
 
 
 def loss_and_gradient(engine: Engine, data: Data) -> tuple[float, Floats]:
-    """Return Σ w·l / Σ w and its gradient, flat."""
+    """Return Σ w·l / Σ w and its flat gradient."""
     return engine.loss_and_grad(data), engine.grads.astype(np.float64)
 
 
 def objective(
     network: Perceptron, rows: Samples, alpha: float
 ) -> Callable[[Floats], tuple[float, Floats]]:
-    """Return θ → (loss, gradient), where θ is the engine's flat parameters."""
+    """Return the function θ → (loss, gradient), where θ are the engine's flat parameters."""
     engine, data = network.engine, rows.data()
     kernels = network.kernels
-    share = alpha / (rows.total_weight or np.inf)
+    penalty = alpha / (rows.total_weight or np.inf)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
-        with np.errstate(over="ignore"):  # a step too far: the loss there is infinite, too
+        with np.errstate(over="ignore"):  # if a step is too large, the loss becomes infinite
             engine.params[:] = theta
         loss, gradient = loss_and_gradient(engine, data)
-        loss += 0.5 * share * network.sum_of_squares()
-        gradient[: kernels.size] += share * kernels
+        loss += 0.5 * penalty * network.sum_of_squares()
+        gradient[: kernels.size] += penalty * kernels
         return loss, gradient
 
     return loss_and_grad
 
 
 class _Progress:
-    """The objective while SciPy evaluates it, and where its last iteration ended.
+    """The objective that SciPy evaluates, with the result of its last complete iteration.
 
     Attributes
     ----------
     theta : ndarray
         The parameters after the last iteration.
     loss : float
-        Their loss, NaN if there was no time to compute one.
+        Their loss, NaN before the first evaluation.
     iterations : int
+        The number of complete iterations.
     """
 
     def __init__(self, function: Callable[[Floats], tuple[float, Floats]], start: Floats) -> None:
@@ -64,14 +65,14 @@ class _Progress:
         self._evaluated = np.nan  # the loss of the last evaluation
 
     def evaluate(self, theta: Floats) -> tuple[float, Floats]:
-        """Return loss and gradient."""
+        """Return the loss and its gradient."""
         self._evaluated, gradient = self.function(theta)
         if not self._begun:
             self._begun, self.loss = True, self._evaluated
         return self._evaluated, gradient
 
     def iteration_ends(self, theta: Floats) -> None:
-        """Note where an iteration came to: what was evaluated last."""
+        """Record the parameters after an iteration, and the loss of the last evaluation."""
         self.theta = theta.copy()
         self.loss = self._evaluated
         self.iterations += 1
@@ -89,8 +90,8 @@ def minimize(
 ) -> tuple[float, int]:
     """Minimize the objective over all rows; return (loss, iterations).
 
-    After Ctrl-C parameters and loss are those of the last iteration, and a warning says so; the
-    loss is NaN if there was no time to compute one.
+    After Ctrl-C, a warning is issued, and parameters and loss are those of the last complete
+    iteration. The loss is NaN if none was evaluated.
     """
     start = network.engine.params.astype(np.float64)
     progress = _Progress(objective(network, rows, alpha), start)

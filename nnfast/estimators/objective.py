@@ -1,7 +1,7 @@
-"""The losses of the estimators, as the engine takes them.
+"""The losses of the estimators, and their settings in the engine.
 
-The objective is scikit-learn's: Σ w·l / Σ w over the batch plus α/2·Σ W² / Σ w, where l is a mean
-over the outputs for the squared error and a sum over them for log-loss and Poisson deviance.
+The objective is scikit-learn's: Σ w·l / Σ w over the batch plus α/2·Σ W² / Σ w. The loss l is a
+mean over the outputs for the squared error, and a sum over them for log-loss and Poisson deviance.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from nnfast._engine import LOSSES, Engine
 
-# Their engine's names, and whether they work on what the output activation is applied to.
+# The engine's names of the losses that need no scaling.
 _PLAIN = {
     "absolute_error": "mean_absolute_error",
     "huber": "huber",
@@ -26,40 +26,41 @@ REGRESSION = ("squared_error", "poisson", *_PLAIN)
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss with its numbers.
+    """A loss with its parameters.
 
     Attributes
     ----------
     kind : str
-        The engine's name.
+        The engine's name of the loss.
     fused : bool
-    levels : tuple of float
+        Whether the loss is computed from pre-activations, with the output activation fused.
+    parameters : tuple of float
         Huber's δ, or the quantiles.
-    value_scale, slope_scale : float
-        What the values and the gradients of rows are multiplied by.
+    value_scale, gradient_scale : float
+        Factors of the loss values and of the gradients of rows.
     limit : float
-        The largest value of a row.
+        The maximum loss of a row.
     smoothing : tuple of float
-        Targets become scale·y + offset.
+        (scale, offset): targets become scale·y + offset.
     """
 
     kind: str
     fused: bool = False
-    levels: tuple[float, ...] = (0.0,)
+    parameters: tuple[float, ...] = (0.0,)
     value_scale: float = 1.0
-    slope_scale: float = 1.0
+    gradient_scale: float = 1.0
     limit: float = math.inf
     smoothing: tuple[float, float] = (1.0, 0.0)
 
     def configure(self, engine: Engine) -> None:
-        """Tell the engine."""
+        """Set the loss of the engine."""
         engine.set_loss(
             LOSSES[self.kind],
             self.fused,
-            self.levels,
+            self.parameters,
             *self.smoothing,
             value_scale=self.value_scale,
-            slope_scale=self.slope_scale,
+            slope_scale=self.gradient_scale,
             limit=self.limit,
             weighted_mean=True,
         )
@@ -68,7 +69,7 @@ class Objective:
 def classification(
     output: str, n_out: int, dtype: np.dtype[np.floating], smoothing: float = 0.0
 ) -> Objective:
-    """Return the log-loss; probabilities are clipped to the dtype's epsilon, as in scikit-learn.
+    """Return the log-loss, with probabilities clipped to the dtype's epsilon as in scikit-learn.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def classification(
         "binary_crossentropy_logits",
         True,
         value_scale=n_out,
-        slope_scale=n_out,
+        gradient_scale=n_out,
         limit=limit * n_out,
         smoothing=(1.0 - smoothing, smoothing / 2),
     )
@@ -94,21 +95,21 @@ def classification(
 def regression(
     loss: str, n_out: int, delta: float = 1.0, quantile: float | Sequence[float] = 0.5
 ) -> Objective:
-    """Return a loss of `REGRESSION`.
+    """Return the objective for a loss in `REGRESSION`.
 
     Examples
     --------
-    >>> regression("squared_error", 2).slope_scale
+    >>> regression("squared_error", 2).gradient_scale
     1.0
     """
     if loss == "squared_error":
-        # The gradient of scikit-learn is that of the sum over the outputs, not of the mean.
-        return Objective("mean_squared_error", value_scale=0.5, slope_scale=0.5 * n_out)
+        # scikit-learn's loss is the mean over the outputs, but its gradient is that of the sum.
+        return Objective("mean_squared_error", value_scale=0.5, gradient_scale=0.5 * n_out)
     if loss == "poisson":
-        return Objective("poisson_log", True, value_scale=n_out, slope_scale=n_out)
+        return Objective("poisson_log", True, value_scale=n_out, gradient_scale=n_out)
     if loss == "huber":
-        return Objective(_PLAIN[loss], levels=(float(delta),))
+        return Objective(_PLAIN[loss], parameters=(float(delta),))
     if loss == "quantile":
-        levels = np.atleast_1d(np.asarray(quantile, np.float64)).tolist()
-        return Objective(_PLAIN[loss], levels=tuple(levels))
+        quantiles = np.atleast_1d(np.asarray(quantile, np.float64)).tolist()
+        return Objective(_PLAIN[loss], parameters=tuple(quantiles))
     return Objective(_PLAIN[loss])

@@ -1,4 +1,4 @@
-"""What the parameters say: their constraints, the network, the optimizer and the callbacks."""
+"""The estimators' parameters: their constraints, and what follows from them for training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nnfast.optimizers.rules import SGD, Adam
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
 STOCHASTIC = ("adam", "sgd")
 
-# The checks are scikit-learn's own: what they refuse, and how, is the same.
+# scikit-learn checks these, so that its error messages are the same.
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({*activations.TABLE, *ACTIVATIONS}), "array-like", callable],
@@ -60,7 +60,7 @@ CONSTRAINTS: dict[str, Any] = {
 
 
 class Parameters(Protocol):
-    """The parameters that the functions below read; estimators have them as attributes."""
+    """The parameters that the functions below read, which are attributes of estimators."""
 
     hidden_layer_sizes: Any
     activation: Any
@@ -87,18 +87,18 @@ class Parameters(Protocol):
     callbacks: Any
 
 
-def entries(given: Any) -> list[Any] | None:
-    """Return the entries of a list, a tuple or an array, None of a single value."""
-    if isinstance(given, (str, Mapping)) or not hasattr(given, "__len__"):
+def entries(value: Any) -> list[Any] | None:
+    """Return the entries of a list, a tuple or an array; None for a single value."""
+    if isinstance(value, (str, Mapping)) or not hasattr(value, "__len__"):
         return None
-    return None if isinstance(given, np.ndarray) and not given.ndim else list(given)
+    return None if isinstance(value, np.ndarray) and not value.ndim else list(value)
 
 
 # ---- the network ---------------------------------------------------------------------------------
 
 
 def hidden_units(parameters: Parameters) -> list[int]:
-    """Return the units of each hidden layer."""
+    """Return the number of units of each hidden layer."""
     several = entries(parameters.hidden_layer_sizes)
     hidden = [parameters.hidden_layer_sizes] if several is None else several
     if any(isinstance(units, Integral) and units <= 0 for units in hidden):
@@ -109,14 +109,14 @@ def hidden_units(parameters: Parameters) -> list[int]:
 
 
 def hidden_activations(parameters: Parameters, hidden: int) -> tuple[activations.Activation, ...]:
-    """Return the activation of each of `hidden` layers."""
-    given = parameters.activation
-    several = entries(given)
-    names = [given] * hidden if several is None else several
+    """Return the activations of the `hidden` hidden layers."""
+    activation = parameters.activation
+    several = entries(activation)
+    names = [activation] * hidden if several is None else several
     if len(names) != hidden:
         raise ValueError(
             f"activation must be one, or one for each of the {hidden} hidden layers; received "
-            f"{given!r}"
+            f"{activation!r}"
         )
     return tuple(
         activations.resolve(ACTIVATIONS.get(name, name) if isinstance(name, str) else name)
@@ -125,40 +125,49 @@ def hidden_activations(parameters: Parameters, hidden: int) -> tuple[activations
 
 
 def dropout_rates(parameters: Parameters, hidden: int) -> tuple[float, ...]:
-    """Return the rate after each of `hidden` layers."""
-    given = parameters.dropout
-    several = entries(given)
+    """Return the dropout rates after the `hidden` hidden layers."""
+    dropout = parameters.dropout
+    several = entries(dropout)
     if several is None:
-        return (float(given),) * hidden
+        return (float(dropout),) * hidden
     if len(several) != hidden:
         raise ValueError(
             f"dropout must be one rate, or one for each of the {hidden} hidden layers; "
-            f"received {given!r}"
+            f"received {dropout!r}"
         )
     return tuple(checks.real("each entry of dropout", rate, low=0.0, below=1.0) for rate in several)
 
 
 def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -> Architecture:
-    """Return the network for layers of `sizes` and scikit-learn's name of the outputs' activation.
+    """Return the architecture for layers of `sizes`.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    sizes : sequence of int
+        The number of features, the units of each hidden layer, and the number of outputs.
+    output : str
+        scikit-learn's name of the output activation.
 
     Raises
     ------
     ValueError
-        If the number of layers does not fit activations or dropout, or the solver the network.
+        If the number of hidden layers does not match `activation` or `dropout`, or the solver
+        does not support the architecture.
     """
     hidden = len(sizes) - 2
     stochastic = parameters.solver in STOCHASTIC
     dropout = dropout_rates(parameters, hidden)
     if not stochastic and (any(dropout) or parameters.normalization == "batch"):
         raise ValueError(
-            "solver='lbfgs' sees all rows at once: it goes with neither dropout nor "
+            "solver='lbfgs' sees all rows at once: it supports neither dropout nor "
             "normalization='batch'"
         )
     return Architecture(
         sizes=tuple(sizes),
         activations=hidden_activations(parameters, hidden),
         output=ACTIVATIONS.get(output, output),
-        # L-BFGS adds the penalty itself, once for all rows.
+        # The objective of L-BFGS adds the penalty itself, once for all rows.
         alpha=float(parameters.alpha) if stochastic else 0.0,
         dropout=dropout,
         normalization=parameters.normalization,
@@ -169,12 +178,12 @@ def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -
 
 
 def optimizer_of(parameters: Parameters) -> LearningRate:
-    """Return a new optimizer as `optimizer` says, or else `solver`, with its policy."""
-    given = parameters.optimizer
+    """Return a new optimizer from the parameter `optimizer` or `solver`, with its policy."""
+    chosen = parameters.optimizer
     optimizer: Optimizer
-    if given is not None:
-        optimizer = optimizers.resolve(given)
-        if isinstance(given, str):
+    if chosen is not None:
+        optimizer = optimizers.resolve(chosen)
+        if isinstance(chosen, str):
             optimizer.learning_rate = float(parameters.learning_rate_init)
         else:
             optimizer = deepcopy(optimizer)
@@ -195,14 +204,14 @@ def optimizer_of(parameters: Parameters) -> LearningRate:
 
 
 def optimizer_kind(parameters: Parameters) -> type[Optimizer]:
-    """Return the class of what `optimizer_of` returns."""
+    """Return the class of the optimizer that `optimizer_of` returns."""
     if parameters.optimizer is not None:
         return type(optimizers.resolve(parameters.optimizer))
     return Adam if parameters.solver == "adam" else SGD
 
 
 def with_policy(parameters: Parameters, optimizer: Optimizer) -> LearningRate:
-    """Return an optimizer with the policy of `learning_rate`, which only the solver "sgd" has."""
+    """Return an optimizer with the policy of `learning_rate`, which only applies to "sgd"."""
     if parameters.optimizer is not None or parameters.solver != "sgd":
         return LearningRate(optimizer)
     return LearningRate(optimizer, parameters.learning_rate, parameters.power_t)
@@ -212,7 +221,7 @@ def with_policy(parameters: Parameters, optimizer: Optimizer) -> LearningRate:
 
 
 def settings_of(parameters: Parameters, single_epoch: bool) -> Settings:
-    """Return what training goes by."""
+    """Return the settings of training."""
     return Settings(
         batch_size=parameters.batch_size,
         max_iter=parameters.max_iter,
@@ -226,19 +235,19 @@ def settings_of(parameters: Parameters, single_epoch: bool) -> Settings:
 
 
 def callbacks_of(parameters: Parameters) -> CallbackList:
-    """Return the callbacks, once it is sure that they can be called during training.
+    """Return the callbacks after checking that training supports them.
 
     Raises
     ------
     TypeError
-        If they are none.
+        If an entry is not a callback.
     ValueError
-        If they want to be called for each batch, or set the learning rate that a policy sets, or
-        the solver has no epochs.
+        If a callback has batch methods or sets a learning rate that a policy sets, or if the
+        solver has no epochs.
     """
     callbacks = CallbackList(parameters.callbacks)
     if parameters.callbacks and parameters.solver == "lbfgs":
-        raise ValueError("callbacks are called once an epoch, and solver='lbfgs' has none")
+        raise ValueError("callbacks are called once an epoch, but solver='lbfgs' has none")
     if callbacks.per_batch or callbacks.per_test_batch:
         raise ValueError("callbacks of estimators are called once an epoch, not once a batch")
     policy = parameters.learning_rate if parameters.solver == "sgd" else "constant"
@@ -246,7 +255,7 @@ def callbacks_of(parameters: Parameters) -> CallbackList:
         sets_rate = isinstance(callback, (LearningRateScheduler, ReduceLROnPlateau))
         if sets_rate and policy == "invscaling" and parameters.optimizer is None:
             raise ValueError(
-                f"{type(callback).__name__} cannot set the learning rate, as "
-                "learning_rate='invscaling' does after every epoch: use one of them"
+                f"{type(callback).__name__} cannot set the learning rate, because "
+                "learning_rate='invscaling' sets it after every epoch: use only one of them"
             )
     return callbacks

@@ -1,4 +1,4 @@
-"""The regressor."""
+"""The estimator for regression."""
 
 from __future__ import annotations
 
@@ -21,40 +21,42 @@ Array = NDArray[Any]
 
 
 def output_activation(loss: str) -> str:
-    """Return scikit-learn's name of the outputs' activation."""
+    """Return scikit-learn's name of the output activation."""
     return "exp" if loss == "poisson" else "identity"
 
 
 def quantiles_of(loss: str, quantile: Any) -> Array:
-    """Return the quantiles to predict, [] for other losses than "quantile"."""
+    """Return the quantiles to predict, which are empty for losses other than "quantile"."""
     if loss != "quantile":
         return np.empty(0)
     several = entries(quantile)
-    levels = [quantile] if several is None else several
-    if not levels:
-        raise ValueError(f"quantile must be one or several numbers; received {quantile!r}")
-    return np.array([checks.real("each quantile", level, above=0.0, below=1.0) for level in levels])
+    quantiles = [quantile] if several is None else several
+    if not quantiles:
+        raise ValueError(f"quantile must be a number or a list of numbers; received {quantile!r}")
+    return np.array([checks.real("each quantile", q, above=0.0, below=1.0) for q in quantiles])
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multi-layer perceptron for numbers, in the place of scikit-learn's.
+    """Multi-layer perceptron regressor, a drop-in replacement for scikit-learn's.
 
-    The parameters up to `max_fun` are scikit-learn's; the same `random_state` draws the same
+    The parameters up to `max_fun` are scikit-learn's. The same `random_state` gives the same
     initial weights.
 
     Parameters
     ----------
     loss : str, default "squared_error"
-        scikit-learn's "squared_error" and "poisson" (half of both; "poisson" predicts exp of the
-        last layer and needs y >= 0), or "absolute_error", "huber", "quantile" or "log_cosh".
+        "squared_error" and "poisson" as in scikit-learn (half the squared error, half the
+        deviance), or "absolute_error", "huber", "quantile" or "log_cosh". "poisson" predicts
+        exp of the last layer and needs y >= 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, \
 power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        See `MLPClassifier`; early stopping looks at R².
+        See `MLPClassifier`; early stopping monitors R².
     quantile : float or list of float, default 0.5
-        Of the loss "quantile"; with several, y has one column and `predict` returns one for each.
+        The quantile for the loss "quantile", in (0, 1). With several, y must have one column, and
+        `predict` returns a column for each.
     huber_delta : float, default 1.0
-        Where the loss "huber" turns from a parabola into straight lines.
+        The absolute error at which the loss "huber" changes from quadratic to linear.
     dropout, normalization, optimizer, callbacks, n_threads
         See `MLPClassifier`.
 
@@ -170,53 +172,53 @@ n_layers_, n_outputs_, out_activation_
 
     def _count_outputs(self, y: Any) -> int:
         columns = 1 if y.ndim == 1 else int(y.shape[1])
-        levels = len(self._quantiles())
-        if levels > 1 and columns > 1:
+        n_quantiles = len(self._quantiles())
+        if n_quantiles > 1 and columns > 1:
             raise ValueError(f"several quantiles need y of one column; received {columns} columns")
-        return max(levels, columns)
+        return max(n_quantiles, columns)
 
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
         columns = y.reshape(len(y), -1)
         if columns.shape[1] < self.n_outputs_:
             columns = np.repeat(columns, self.n_outputs_, axis=1)
         if self.loss == "poisson" and len(y) and columns.min() < 0:
-            raise ValueError("loss='poisson' needs y >= 0; some values are negative")
+            raise ValueError("loss='poisson' needs y >= 0; received negative values")
         return checks.converted(columns, dtype)
 
     def _output_activation(self) -> str:
         return output_activation(self.loss)
 
     def _objective(self, dtype: np.dtype[Any]) -> objective.Objective:
-        levels = self._quantiles().tolist()
-        return objective.regression(self.loss, self.n_outputs_, self.huber_delta, levels)
+        quantiles = self._quantiles().tolist()
+        return objective.regression(self.loss, self.n_outputs_, self.huber_delta, quantiles)
 
     def _score_outputs(
         self, outputs: Array, targets: Array, weight: NDArray[np.float64] | None
     ) -> float:
-        """Return R², the mean over the outputs."""
+        """Return R², averaged over the outputs."""
         middle = self._middle()
         if middle is not None:
             outputs, targets = outputs[:, [middle]], targets[:, [middle]]
         outputs, targets = outputs.astype(np.float64), targets.astype(np.float64)
         factors = np.ones(len(outputs)) if weight is None else weight
-        with np.errstate(over="ignore", invalid="ignore"):  # outputs that are finite, but far off
+        with np.errstate(over="ignore", invalid="ignore"):  # squares of finite errors may overflow
             mean = np.average(targets, axis=0, weights=factors)
             residual = factors @ (targets - outputs) ** 2
             total = factors @ (targets - mean) ** 2
-            # A constant column counts 1 where it is met exactly, else 0.
+            # The score of a constant column is 1 for exact predictions, else 0.
             constant = np.where(residual == 0, 1.0, 0.0)
             scores = np.where(total == 0, constant, 1 - residual / np.where(total, total, 1))
             return float(scores.mean())
 
     def _middle(self) -> int | None:
-        """Return which of several quantiles is nearest to the median; None where there is one."""
-        levels = self._quantiles()
-        return int(np.abs(levels - 0.5).argmin()) if len(levels) > 1 else None
+        """Return the index of the quantile nearest to the median; None if there is only one."""
+        quantiles = self._quantiles()
+        return int(np.abs(quantiles - 0.5).argmin()) if len(quantiles) > 1 else None
 
     @available_if(lambda self: self._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train one epoch more.
+        """Train for one more epoch.
 
         Parameters
         ----------
@@ -231,12 +233,22 @@ n_layers_, n_outputs_, out_activation_
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """Return the predictions, (n_samples,), or (n_samples, n_outputs) of several outputs."""
+        """Return the predictions for X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray
+            (n_samples,), or (n_samples, n_outputs) for several outputs.
+        """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R²; of several quantiles, that of the one nearest to the median.
+        """Return R²; for several quantiles, R² of the one nearest to the median.
 
         Parameters
         ----------

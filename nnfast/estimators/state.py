@@ -1,7 +1,7 @@
-"""What an estimator's state is, and how a file says it: arrays, and values that JSON can hold.
+"""The state of an estimator, and its conversion to the contents of a file.
 
-Weights and optimizer slots are arrays; parameters and the rest of the attributes are JSON. What
-follows from something else (sizes, outputs, their activation) is not in the file.
+Weights and optimizer slots are arrays; the parameters and the other attributes are JSON. The file
+does not contain derived attributes, such as sizes or the output activation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nnfast.estimators.stopping import LearningRate
 Array = NDArray[Any]
 
 CLASS_NAMES = ("MLPClassifier", "MLPRegressor")
-# Attributes that training leaves besides weights, where it does: counts, numbers, lists of numbers.
+# Attributes that training sets besides the weights: counts, numbers and lists of numbers.
 COUNTS = ("n_iter_", "t_", "_no_improvement_count")
 NUMBERS = ("loss_", "best_loss_", "best_validation_score_")
 CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
@@ -33,7 +33,7 @@ CLASS_TYPES = (
     *("bool", "float32", "float64", "str", "object"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-# Bytes of the classes' texts, each as long as the longest: as many as a file's header may have.
+# Maximum size in bytes of an array of string classes; equal to the limit of a file's header.
 LARGEST_CLASSES = 1 << 24
 
 
@@ -44,9 +44,9 @@ class Classes:
     Attributes
     ----------
     values : ndarray
-        In order.
+        The sorted classes.
     kind : str
-        Of `KINDS`: what the targets were when the classes became known.
+        One of `KINDS`: the type of the targets from which the classes were learned.
     sparse : bool
         Whether these targets were a sparse matrix.
     """
@@ -58,20 +58,20 @@ class Classes:
 
 @dataclass
 class State:
-    """All that a fitted estimator is.
+    """The complete state of a fitted estimator.
 
     Attributes
     ----------
     class_name : str
-        Of `CLASS_NAMES`.
+        One of `CLASS_NAMES`.
     params : dict
         The constructor's parameters.
     attributes : dict
-        Those of `COUNTS`, `NUMBERS` and `CURVES` that there are.
+        The attributes in `COUNTS`, `NUMBERS` and `CURVES` that the estimator has.
     features : ndarray of str or None
         The names of the features.
     classes : Classes or None
-        None of a regressor.
+        None for a regressor.
     network : Perceptron
     rate : LearningRate or None
         The optimizer with its policy.
@@ -95,7 +95,7 @@ def contents(state: State, include_optimizer: bool) -> tuple[dict[str, Array], d
     Raises
     ------
     ValueError
-        If JSON cannot hold the parameters or the classes.
+        If the parameters or the classes cannot be written as JSON.
     """
     arrays = named_arrays(state.network)
     description: dict[str, Any] = {
@@ -118,13 +118,13 @@ def contents(state: State, include_optimizer: bool) -> tuple[dict[str, Array], d
 # ---- parameters ----------------------------------------------------------------------------------
 
 
-def _params(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as JSON can hold them; callbacks are left out."""
-    params = {name: value for name, value in given.items() if name != "callbacks"}
+def _params(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as values for JSON; callbacks are left out."""
+    params = {name: value for name, value in parameters.items() if name != "callbacks"}
     seed = params["random_state"]
     if seed is not None and not isinstance(seed, (int, np.integer)):
         raise ValueError(
-            f"random_state: an estimator that is saved needs None or an integer; received {seed!r}"
+            f"random_state: saving an estimator needs None or an integer; received {seed!r}"
         )
     if isinstance(params["optimizer"], (optimizers.Optimizer, type)):
         params["optimizer"] = describe(optimizers.resolve(params["optimizer"]))
@@ -137,12 +137,12 @@ def _params(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _to_json(value) for name, value in params.items()}
 
 
-def _activation(given: Any) -> Any:
-    return given if isinstance(given, str) else activations.serialize(activations.resolve(given))
+def _activation(value: Any) -> Any:
+    return value if isinstance(value, str) else activations.serialize(activations.resolve(value))
 
 
 def _to_json(value: Any) -> Any:
-    """Return a value as JSON can hold it: numbers that are not finite by their names."""
+    """Return a value that can be written as JSON; NaN and infinity become ``{"number": name}``."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
@@ -164,8 +164,8 @@ def _classes(classes: Classes) -> dict[str, Any]:
     dtype = "str" if values.dtype.kind == "U" else values.dtype.name
     if dtype not in CLASS_TYPES or (dtype == "str" and values.nbytes > LARGEST_CLASSES):
         raise ValueError(
-            f"classes that are saved are of {', '.join(CLASS_TYPES)}, texts of up to "
-            f"{LARGEST_CLASSES} bytes; received {values.dtype} and {values.nbytes} bytes"
+            f"classes must have one of the dtypes {', '.join(CLASS_TYPES)} to be saved, and texts "
+            f"at most {LARGEST_CLASSES} bytes; received {values.dtype} with {values.nbytes} bytes"
         )
     return {
         "kind": classes.kind,
@@ -176,24 +176,24 @@ def _classes(classes: Classes) -> dict[str, Any]:
 
 
 def label_to_json(label: Any) -> Any:
-    """Return a class as JSON can hold it.
+    """Return a class as a value that can be written as JSON.
 
     Raises
     ------
     ValueError
-        If it is neither a text nor a number.
+        If it is neither a string nor a finite number.
     """
     label = label.item() if isinstance(label, np.generic) else label
     if isinstance(label, (str, int)) or (isinstance(label, float) and math.isfinite(label)):
         return label
-    raise ValueError(f"classes that are saved are texts or numbers; received {label!r}")
+    raise ValueError(f"classes must be texts or numbers to be saved; received {label!r}")
 
 
 # ---- weights and optimizer -----------------------------------------------------------------------
 
 
 def named_arrays(network: Perceptron) -> dict[str, Array]:
-    """Return the arrays of a network by their names in the file."""
+    """Return the arrays of a network by their names in files."""
     arrays: dict[str, Array] = {}
     for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
         arrays |= {f"coefs/{i}": coef, f"intercepts/{i}": intercept}
@@ -205,7 +205,7 @@ def named_arrays(network: Perceptron) -> dict[str, Array]:
 def _training(
     network: Perceptron, optimizer: optimizers.Optimizer, rate: LearningRate | None
 ) -> dict[str, Any]:
-    """Return the optimizer, and the place in the random streams."""
+    """Return the description of the optimizer and the position in the random streams."""
     scheduled = not isinstance(optimizer.learning_rate, float)
     return {
         "optimizer": describe(optimizer),

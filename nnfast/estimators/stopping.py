@@ -1,6 +1,6 @@
-"""Epochs of the stochastic solvers: learning rates, stopping rules, what is recorded.
+"""The training loop of the stochastic solvers: learning rates, stopping rules and records.
 
-The engine runs an epoch at a time; what scikit-learn decides after each is decided here.
+The engine runs one epoch per call. This module applies scikit-learn's rules after each epoch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nnfast.optimizers.optimizer import Optimizer
 
 Array = NDArray[Any]
 
-SMALLEST_RATE = 1e-6  # at which "adaptive" stops
+SMALLEST_RATE = 1e-6  # the policy "adaptive" does not reduce lower learning rates
 
 
 class LearningRate:
@@ -55,16 +55,19 @@ class LearningRate:
 
     @property
     def learning_rate(self) -> Any:
-        """The present rate, or the optimizer's schedule."""
+        """The current learning rate, or the optimizer's schedule."""
         return self.optimizer.learning_rate
 
     def epoch_ends(self, samples: int) -> None:
-        """Note that so many samples have been seen since the first epoch."""
+        """Update the learning rate after an epoch, given the number of samples seen so far."""
         if self.policy == "invscaling" and isinstance(self.first, float):  # no schedule
             self.optimizer.learning_rate = self.first / (samples + 1) ** self.power_t
 
     def stalls(self, reason: str, verbose: int) -> bool:
-        """Return whether training stops, because nothing improves any more."""
+        """Return whether training stops when it no longer improves.
+
+        The policy "adaptive" first reduces the learning rate instead.
+        """
         rate = self.optimizer.learning_rate
         if self.policy == "adaptive" and isinstance(rate, float) and rate > SMALLEST_RATE:
             self.optimizer.learning_rate = rate / 5
@@ -79,20 +82,21 @@ class LearningRate:
 
 @dataclass(slots=True)
 class Settings:
-    """The parameters that training goes by, as they are when it begins.
+    """The parameters of training, which are fixed when it begins.
 
     Attributes
     ----------
     batch_size : int or "auto"
     max_iter : int
+        The maximum number of epochs.
     shuffle : bool
     tol, n_iter_no_change : float
-        Training stops when nothing has improved by more than `tol` for so many epochs.
+        Training stops after `n_iter_no_change` epochs without an improvement of more than `tol`.
     early_stopping : bool
-        Whether the validation score has to improve, not the loss.
+        Whether the validation score, instead of the loss, has to improve.
     verbose : int
     single_epoch : bool
-        Whether one epoch is trained, as by `partial_fit`.
+        Whether to train for one epoch only, as in `partial_fit`.
     """
 
     batch_size: int | str
@@ -106,9 +110,9 @@ class Settings:
 
 
 class Record(Protocol):
-    """What training writes down, under scikit-learn's names: estimators have these attributes.
+    """The record of training, under scikit-learn's names, which are attributes of estimators.
 
-    They are written at once, not when training ends: callbacks read them, and Ctrl-C keeps them.
+    They are updated after every epoch, so that callbacks can read them and Ctrl-C keeps them.
     """
 
     n_iter_: int
@@ -124,7 +128,7 @@ class Record(Protocol):
 
 
 def begin_record(record: Record, network: Perceptron, early_stopping: bool) -> None:
-    """Begin to look for the best epoch, from the present weights on."""
+    """Reset the record of the best epoch; the best weights are the current ones."""
     record._no_improvement_count = 0
     record._best_weights = network.engine.weights.copy() if early_stopping else None
     record.validation_scores_ = [] if early_stopping else None
@@ -134,32 +138,32 @@ def begin_record(record: Record, network: Perceptron, early_stopping: bool) -> N
 
 @dataclass(slots=True)
 class Validation:
-    """Rows that are not trained on.
+    """The validation data.
 
     Attributes
     ----------
     rows : Samples
     data : Data
-        Of the rows: making it checks the indices of sparse ones, before training begins.
+        The engine's view of the rows, made before training because it checks sparse indices.
     score : callable
-        (network, rows) → the score that early stopping looks at.
-    given : bool
-        Whether they are the caller's: then their loss is recorded, too.
+        Called as ``score(network, rows)``; returns the score that early stopping monitors.
+    user_supplied : bool
+        Whether the user passed the rows to `fit`; their loss is recorded, too.
     """
 
     rows: Samples
     data: Data
     score: Callable[[Perceptron, Samples], float]
-    given: bool
+    user_supplied: bool
 
 
 class TrainedModel(WatchedModel, Protocol):
-    """The model that callbacks know, with the network that is trained."""
+    """The model that callbacks see, with the network that is trained."""
 
     network: Perceptron
 
     def check_saving(self) -> None:
-        """Raise what `save` would."""
+        """Raise the error that `save` would raise, if any."""
 
 
 class Training:
@@ -200,13 +204,14 @@ class Training:
         self.callbacks = callbacks
         self.batch_size = _batch_size(settings.batch_size, len(train))
         n_steps = -(-len(train) // self.batch_size)
-        self.shares = np.full(n_steps, self.batch_size / len(train))
-        self.shares[-1] = 1 - (n_steps - 1) * self.batch_size / len(train)
+        # The fraction of the rows in each batch.
+        self.fractions = np.full(n_steps, self.batch_size / len(train))
+        self.fractions[-1] = 1 - (n_steps - 1) * self.batch_size / len(train)
         self.losses = np.empty(n_steps)
         self.logs: Logs = {}
 
     def run(self) -> None:
-        """Train until a stopping rule, max_iter or Ctrl-C."""
+        """Train until a stopping rule, `max_iter` or Ctrl-C ends training."""
         network, record, settings = self.network, self.record, self.settings
         record.n_iter_ = 0
         self._attach()
@@ -225,7 +230,7 @@ class Training:
         self.callbacks.call("on_train_end", logs=self.logs)
 
     def _attach(self) -> None:
-        """Tell the callbacks what is trained; those that save it have to be able to."""
+        """Attach the callbacks; check that the model can be saved if a callback saves it."""
         params = {
             "verbose": int(self.settings.verbose),
             "epochs": 1 if self.settings.single_epoch else self.settings.max_iter,
@@ -238,14 +243,14 @@ class Training:
         self.callbacks.history.set_params(params)
 
     def _epoch(self) -> bool:
-        """Train one epoch; return whether it was the last."""
+        """Train for one epoch; return whether it was the last."""
         record, settings, epoch = self.record, self.settings, self.record.n_iter_
         self.callbacks.call("on_epoch_begin", epoch)
         done = self.steps.take(self.data, self.batch_size, settings.shuffle, self.losses)
         bad = None if self.steps.finite else done - 1
         record.n_iter_ += 1
         record.t_ += self.n_rows
-        record.loss_ = float(self.losses @ self.shares) if bad is None else np.nan
+        record.loss_ = float(self.losses @ self.fractions) if bad is None else np.nan
         record.loss_curve_.append(record.loss_)
         if settings.verbose:
             print(f"Iteration {record.n_iter_}, loss = {record.loss_:.8f}")
@@ -254,7 +259,7 @@ class Training:
             return True
         self.logs = {"loss": record.loss_, **self._validate()}
         self._count_improvements()
-        # Before the callbacks: what they save is what the next epoch begins with.
+        # Before the callbacks, so that they save the state with which the next epoch begins.
         stalled = self._stalls()
         self.callbacks.call("on_epoch_end", epoch, logs=self.logs)
         self.callbacks.history.on_epoch_end(epoch, self.logs)
@@ -271,7 +276,7 @@ class Training:
     def _diverge(self, batch: int) -> None:
         """End training at a batch whose loss is not finite."""
         self.logs = {}
-        if self.validation is not None and self.validation.given:
+        if self.validation is not None and self.validation.user_supplied:
             self.record.validation_loss_curve_.append(np.nan)
         if self.settings.early_stopping:
             self.record.validation_scores_.append(np.nan)
@@ -285,13 +290,13 @@ class Training:
             )
 
     def _validate(self) -> Logs:
-        """Score the rows set aside, and measure their loss; return what callbacks are told."""
+        """Return the loss and score of the validation data as logs, and record them."""
         record, validation = self.record, self.validation
         if validation is None:
             return {}
         logs: Logs = {}
         self.callbacks.call("on_test_begin")
-        if validation.given:
+        if validation.user_supplied:
             logs["loss"] = self.network.engine.evaluate(validation.data) - self._penalty(validation)
             record.validation_loss_curve_.append(logs["loss"])
         if self.settings.early_stopping:
@@ -303,16 +308,16 @@ class Training:
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _penalty(self, validation: Validation) -> float:
-        """Return what the regularization adds to the loss of the rows set aside."""
+        """Return the regularization term in the engine's loss of the validation data."""
         squares = self.network.sum_of_squares()
         return 0.5 * self.network.architecture.alpha * squares / (validation.rows.total_weight or 1)
 
     def _count_improvements(self) -> None:
-        """Count the epochs without improvement, of the score or else of the loss."""
+        """Update the count of epochs without an improvement of the score or the loss."""
         record, tol = self.record, self.settings.tol
         if self.settings.early_stopping:
             score = record.validation_scores_[-1]
-            # NaN is no improvement.
+            # Written with `not`, so that NaN does not count as an improvement.
             stalled = not score >= record.best_validation_score_ + tol
             if score > record.best_validation_score_:
                 record.best_validation_score_ = score
@@ -323,7 +328,7 @@ class Training:
         record._no_improvement_count = record._no_improvement_count + 1 if stalled else 0
 
     def _stalls(self) -> bool:
-        """Return whether training ends after an epoch, because nothing improves any more."""
+        """Return whether training ends after an epoch because it no longer improves."""
         record, settings = self.record, self.settings
         self.rate.epoch_ends(record.t_)
         if record._no_improvement_count <= settings.n_iter_no_change:
@@ -339,9 +344,9 @@ class Training:
         return False
 
 
-def _batch_size(given: Any, rows: int) -> int:
-    if isinstance(given, str):  # "auto"
+def _batch_size(batch_size: Any, rows: int) -> int:
+    if isinstance(batch_size, str):  # "auto"
         return min(200, rows)
-    if given > rows:
-        warn(f"batch_size={given} is larger than the {rows} samples: it is clipped")
-    return min(int(given), rows)
+    if batch_size > rows:
+        warn(f"batch_size={batch_size} is larger than the {rows} samples: it is clipped")
+    return min(int(batch_size), rows)

@@ -1,4 +1,4 @@
-"""What callbacks see of an estimator."""
+"""The adapter through which callbacks see an estimator."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from nnfast._utils.assign import assign
 from nnfast.estimators.architecture import Perceptron
 from nnfast.optimizers.optimizer import Optimizer
 
-# Arrays and description, as `container.write` takes them.
+# The arrays and the description for `container.write`.
 Contents = tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]
 
 
 class Watched:
-    """What callbacks know as their model.
+    """The model that callbacks of an estimator see.
 
     Attributes
     ----------
     estimator : MLPClassifier or MLPRegressor
-        For callbacks: nothing here reads it.
+        For user-defined callbacks; this class does not use it.
     network : Perceptron
     contents : callable
-        Whether the optimizer is included → what a file of the estimator holds.
+        Called as ``contents(include_optimizer)``; returns the contents of the estimator's file.
     optimizer : Optimizer
     stop_training : bool
     """
@@ -47,7 +47,7 @@ class Watched:
         return [view.copy() for view in self.network.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set what `get_weights` gave."""
+        """Set all weights to what `get_weights` returned."""
         assign("the estimator", self.network.weights, weights)
 
     def save(self, path: str) -> None:
@@ -59,7 +59,7 @@ class Watched:
         container.write(path, *self.contents(False))
 
     def check_saving(self) -> None:
-        """Raise what `save` would."""
+        """Raise the error that `save` would raise, if any."""
         self.contents(True)
 
     def metric_direction(self, key: str) -> str | None:

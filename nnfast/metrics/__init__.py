@@ -1,8 +1,8 @@
 """Metrics, computed by NumPy from targets and outputs.
 
-Every metric is a function of totals of rows, sums for the most part, and those of batches are put
-together (`merge`), so its value over many batches is that of all their rows at once, and equals
-Keras' running value. Sample weights enter those of ``weighted_metrics=`` only, as in Keras.
+Every metric is a function of totals over rows, which are mostly sums. The totals of batches are
+merged, so the value over many batches equals the value over all their rows at once, and Keras'
+running value. As in Keras, sample weights only apply to ``weighted_metrics=``.
 """
 
 from nnfast.metrics.accuracy import (

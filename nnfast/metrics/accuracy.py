@@ -1,4 +1,4 @@
-"""Accuracies: the share of rows or outputs that are right."""
+"""Accuracies: the fraction of correct rows or outputs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nnfast.metrics.metric import Array, MeanUp
 
 
 class Accuracy(MeanUp):
-    """Share of outputs that equal the target exactly.
+    """Fraction of outputs that equal the target exactly.
 
-    The name ``"accuracy"`` is not this: see `resolve`.
+    In `compile`, the name ``"accuracy"`` stands for another class: see `resolve`.
 
     Examples
     --------
@@ -26,7 +26,7 @@ class Accuracy(MeanUp):
 
 
 class BinaryAccuracy(MeanUp):
-    """Share of outputs on the right side of `threshold`, targets being 0 or 1.
+    """Fraction of outputs on the correct side of `threshold`, for targets of 0 or 1.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class BinaryAccuracy(MeanUp):
 
 
 class CategoricalAccuracy(MeanUp):
-    """Share of rows whose largest output is where the target's largest entry is.
+    """Fraction of rows whose largest output has the index of the target's largest entry.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class CategoricalAccuracy(MeanUp):
 
 
 class SparseCategoricalAccuracy(MeanUp):
-    """Share of rows whose largest output is at the target's class index.
+    """Fraction of rows whose largest output is that of the target class.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class SparseCategoricalAccuracy(MeanUp):
 
 
 class SparseTopKCategoricalAccuracy(MeanUp):
-    """Share of rows with fewer than `k` outputs above that at the target's class index.
+    """Fraction of rows in which fewer than `k` outputs exceed that of the target class.
 
     Parameters
     ----------
@@ -100,12 +100,14 @@ class SparseTopKCategoricalAccuracy(MeanUp):
         self.k = integer("k", k, minimum=1)
 
     def rows(self, y: Array, outputs: Array) -> Any:
-        own = np.take_along_axis(outputs, y[:, None], axis=1)
-        return (outputs > own).sum(axis=1) < self.k
+        target_output = np.take_along_axis(outputs, y[:, None], axis=1)
+        return (outputs > target_output).sum(axis=1) < self.k
 
 
 class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
-    """Share of rows with fewer than `k` outputs above that at the target's largest entry.
+    """Fraction of rows in which fewer than `k` outputs exceed that of the target class.
+
+    The target class is the index of the target's largest entry.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Metrics from counts of true and false positives: precision, recall, areas under curves."""
+"""Metrics from counts of true and false positives: precision, recall and AUC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnfast.metrics.metric import EPSILON, Array, Floats, Metric, quiet, ratio
 
 
 class _Counts(Metric):
-    """What precision and recall have in common: totals are TP, FP, FN, of each threshold."""
+    """Base class of precision and recall, whose totals are TP, FP and FN for each threshold."""
 
     direction = "up"
 
@@ -30,10 +30,12 @@ class _Counts(Metric):
         if thresholds is None:
             self.thresholds = None
         elif isinstance(thresholds, (list, tuple)) or np.shape(thresholds):
-            given = entries("thresholds", thresholds)
-            if not given:
+            several = entries("thresholds", thresholds)
+            if not several:
                 raise ValueError(f"thresholds must have at least one entry; received {thresholds}")
-            self.thresholds = tuple(real("each of thresholds", t, low=0.0, high=1.0) for t in given)
+            self.thresholds = tuple(
+                real("each of thresholds", t, low=0.0, high=1.0) for t in several
+            )
         else:
             self.thresholds = real("thresholds", thresholds, low=0.0, high=1.0)
         self.top_k = None if top_k is None else integer("top_k", top_k, minimum=1)
@@ -43,9 +45,9 @@ class _Counts(Metric):
         true = y != 0
         if self.top_k is not None:
             largest = np.argsort(-outputs, axis=1, kind="stable")[:, : self.top_k]
-            among = np.zeros(outputs.shape, bool)
-            np.put_along_axis(among, largest, True, axis=1)
-            outputs = np.where(among, outputs, -math.inf)
+            in_top_k = np.zeros(outputs.shape, bool)
+            np.put_along_axis(in_top_k, largest, True, axis=1)
+            outputs = np.where(in_top_k, outputs, -math.inf)
         if self.class_id is not None:
             if self.class_id >= y.shape[1]:
                 raise ValueError(
@@ -56,42 +58,42 @@ class _Counts(Metric):
             outputs, true = outputs[:, column], true[:, column]
         w = np.ones(len(y)) if weight is None else weight
         counts = []
-        for threshold in self._levels:
+        for threshold in self._all_thresholds:
             positive = outputs > threshold
             cells = true & positive, ~true & positive, true & ~positive
             counts.append([(w @ cell).sum() for cell in cells])
         return np.transpose(counts)
 
     @property
-    def _levels(self) -> tuple[float, ...]:
-        """The thresholds, all of them."""
+    def _all_thresholds(self) -> tuple[float, ...]:
+        """The thresholds as a tuple, including the default."""
         if self.thresholds is None:
             return (0.5 if self.top_k is None else -math.inf,)
         return self.thresholds if isinstance(self.thresholds, tuple) else (self.thresholds,)
 
     def _rate(self, hits: Floats, others: Floats) -> float | Floats:
-        """Return hits / (hits + others), a number where there is one threshold."""
+        """Return hits / (hits + others): a number for one threshold, an array for several."""
         rates = ratio(hits, hits + others)
         return float(rates[0]) if len(rates) == 1 else rates
 
     def result(self) -> float | Floats:
         if self._sums is None:
-            return self.value(np.zeros((3, len(self._levels))))
+            return self.value(np.zeros((3, len(self._all_thresholds))))
         return super().result()
 
 
 class Precision(_Counts):
-    """TP / (TP + FP); 0 where nothing is predicted.
+    """Precision: TP / (TP + FP), or 0 without positive predictions.
 
     Parameters
     ----------
     thresholds : float or sequence of float, default 0.5
-        In [0, 1]; an output above it is a prediction. With `top_k` there is none by default. The
-        metric of several thresholds is an array with a value for each, in History, too.
+        In [0, 1]; an output above it is a positive prediction. With `top_k` there is no threshold
+        by default. With several thresholds the metric is an array, also in History.
     top_k : int, optional
-        Only a row's `top_k` largest outputs can be predictions.
+        Only the `top_k` largest outputs of a row can be positive predictions.
     class_id : int, optional
-        Look at this output alone.
+        Use only the output with this index.
     name : str, optional
 
     Examples
@@ -107,7 +109,7 @@ class Precision(_Counts):
 
 
 class Recall(_Counts):
-    """TP / (TP + FN); 0 where there is nothing to find.
+    """Recall: TP / (TP + FN), or 0 without positive targets.
 
     Parameters
     ----------
@@ -125,24 +127,25 @@ class Recall(_Counts):
 
 
 class AUC(Metric):
-    """Area under a curve, from counts at thresholds, as in Keras.
+    """Approximate area under the ROC or precision-recall curve, computed as in Keras.
 
     Parameters
     ----------
     num_thresholds : int, default 200
-        Evenly from just below 0 to just above 1.
+        Number of evenly spaced thresholds from just below 0 to just above 1.
     curve : {"ROC", "PR"}, default "ROC"
         True over false positive rate, or precision over recall.
     summation_method : {"interpolation", "minoring", "majoring"}, default "interpolation"
-        Height between two thresholds: the mean (for PR: precision as the counts run in between,
-        Davis and Goadrich, 2006), the lower or the higher.
+        Height of the curve between two thresholds: the mean (for PR, with interpolated counts:
+        Davis and Goadrich, 2006), the minimum or the maximum.
     name : str, optional
     thresholds : sequence of float, optional
-        In [0, 1], instead of `num_thresholds`; the two ends are added.
+        Thresholds in [0, 1], used instead of `num_thresholds`; one below 0 and one above 1 are
+        added.
     multi_label : bool, default False
-        The mean of each output's own area; else all outputs count as one.
+        Average the areas of the outputs, instead of pooling all outputs into one curve.
     from_logits : bool, default False
-        The outputs are logits.
+        Whether the outputs are logits.
 
     Examples
     --------
@@ -185,18 +188,21 @@ class AUC(Metric):
         self.from_logits = flag("from_logits", from_logits)
 
     def _buckets(self, p: Array) -> tuple[NDArray[np.intp], int]:
-        """Return how many thresholds each of `p` exceeds, and how many there are."""
-        p = np.where(np.isnan(p), p.dtype.type(0), p)  # no prediction: as low as there is
+        """Return how many thresholds each of `p` exceeds, and the number of thresholds."""
+        p = np.where(np.isnan(p), p.dtype.type(0), p)  # NaN counts as the lowest prediction
         if self.thresholds is not None:
             ends = [-EPSILON, *self.thresholds, 1.0 + EPSILON]
             return np.searchsorted(np.array(ends, p.dtype), p), len(ends)
         last = self.num_thresholds - 1
-        # Every p is above the first threshold, which lies below 0, and none above the last.
+        # Every p exceeds the first threshold, which is below 0, and none exceeds the last.
         above = np.maximum(np.ceil(np.clip(p, 0.0, 1.0) * p.dtype.type(last)), 1)
         return above.astype(np.intp), self.num_thresholds
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        """Return weights of (negatives, positives) by thresholds exceeded and by label."""
+        """Return the summed weights of negatives and positives.
+
+        Axes are (negative or positive, number of thresholds exceeded, label).
+        """
         p = outputs if outputs.dtype.kind == "f" else outputs.astype(np.float64)
         if self.from_logits:
             with quiet():
@@ -210,7 +216,7 @@ class AUC(Metric):
         return counts.astype(np.float64).reshape(2, n + 1, labels)
 
     def value(self, totals: Floats) -> float:
-        # Threshold j is exceeded by what exceeds more than j of them.
+        # An output exceeds threshold j if it exceeds more than j thresholds.
         fp, tp = (counts[::-1].cumsum(axis=0)[::-1][1:] for counts in totals)
         negatives, positives = totals.sum(axis=1)
         if self.curve == "ROC":
@@ -232,7 +238,7 @@ class AUC(Metric):
 
 
 def _interpolated_pr(tp: Floats, predicted: Floats, positives: Floats) -> Floats:
-    """Return ∫ precision d(recall), TP linear in the number of predictions in between."""
+    """Return ∫ precision d(recall), with TP interpolated linearly in `predicted`."""
     d_tp, d_predicted = tp[:-1] - tp[1:], predicted[:-1] - predicted[1:]
     slope = ratio(d_tp, d_predicted)
     intercept = tp[1:] - slope * predicted[1:]

@@ -1,4 +1,4 @@
-"""What a metric is: totals of rows, such as sums, and a value made of them."""
+"""The base classes of metrics, which compute a value from totals over rows, such as sums."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from nnfast._utils.checks import optional_text
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-# Keras' epsilon: probabilities are clipped to [EPSILON, 1 − EPSILON].
+# Probabilities are clipped to [EPSILON, 1 − EPSILON], as in Keras.
 EPSILON = 1e-7
 
 
 class Metric(registry.Configured):
-    """Base of the metrics.
+    """Base class of metrics.
 
-    A subclass says what it sums over rows (`totals`), what it makes of the sums (`value`), and, if
-    its totals are not merely added, how those of two sets of rows are put together (`merge`).
+    A subclass defines the totals over rows (`totals`) and how the metric is computed from them
+    (`value`). If the totals of two sets of rows cannot simply be added, it also defines `merge`.
 
     Parameters
     ----------
     name : str, optional
-        Key in History; the class in snake case by default.
+        Key in History; by default the class name in snake case.
 
     Attributes
     ----------
     sparse : bool or None
-        True if the targets must be class indices, None if they may.
+        True if the targets must be class indices, None if they can be.
     rowwise : bool
-        True if one row of outputs is one distribution.
+        True if each row of outputs is one probability distribution.
     direction : {"up", "down", None}
-        Whether more is better; None if that is not known.
+        Whether higher ("up") or lower ("down") values are better; None if unknown.
 
     Examples
     --------
-    Over batches, as in Keras:
+    Accumulate the metric over batches, as in Keras:
 
     >>> from nnfast.metrics import MeanAbsoluteError
     >>> metric = MeanAbsoluteError()
@@ -62,17 +62,23 @@ class Metric(registry.Configured):
         self.name = optional_text("name", name)
 
     def fitted(self, y: Array, n_out: int) -> Array:
-        """Return targets for a user-defined loss, of any shape, as `totals` takes them.
+        """Return the targets of a user-defined loss in the shape that `totals` needs.
+
+        Parameters
+        ----------
+        y : ndarray (n, ...)
+        n_out : int
+            The number of outputs per sample.
 
         Raises
         ------
         ValueError
-            If they are of another shape than the metric needs.
+            If the targets do not fit the metric.
         """
         width = math.prod(y.shape[1:])
         if width != (1 if self.sparse else n_out):
-            needed = "class indices, (n,) or (n, 1)" if self.sparse else f"{n_out} targets a row"
-            hint = "" if self.sparse or width != 1 else "; for class indices there are sparse ones"
+            needed = "class indices, (n,) or (n, 1)" if self.sparse else f"{n_out} targets per row"
+            hint = "" if self.sparse or width != 1 else "; for class indices use a sparse metric"
             raise ValueError(
                 f"Metric {registry.snake_case(type(self).__name__)!r} needs {needed}; received y "
                 f"of shape {y.shape}{hint}"
@@ -80,32 +86,40 @@ class Metric(registry.Configured):
         return y.reshape(len(y)).astype(np.int64) if self.sparse else y.reshape(len(y), width)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        """Return sums over rows that `value` needs.
+        """Return the totals over rows from which `value` computes the metric.
 
         Parameters
         ----------
         y : ndarray (n, n_out), or (n,) class indices
         outputs : ndarray (n, n_out)
-        weight : ndarray (n,) or None
+        weight : ndarray (n,) float64, or None
         """
         raise NotImplementedError
 
     def merge(self, totals: Floats, others: Floats) -> Floats:
-        """Return the totals of some rows and of others, from those of each."""
+        """Return the totals of two sets of rows together, given those of each."""
         return totals + others
 
     def value(self, totals: Floats) -> float | Floats:
-        """Return the metric from the sums: a number, or an array of them."""
+        """Return the metric, a number or an array, computed from the totals."""
         raise NotImplementedError
 
     def __call__(self, y: Array, outputs: Array, weight: Floats | None = None) -> float | Floats:
-        """Return the metric of targets `y` and predictions `outputs`, row by row."""
+        """Return the metric for targets `y` and predictions `outputs` with the same rows."""
         return self.value(self.totals(y, outputs, weight))
 
     def update_state(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> None:
-        """Add the rows of one batch to what `result` is of."""
+        """Add a batch to the rows over which `result` computes the metric.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Targets in the shape of `y_pred`, or class indices (n,) or (n, 1).
+        y_pred : array_like (n, ...)
+        sample_weight : array_like (n,), optional
+        """
         outputs = np.asarray(y_pred)
         outputs = outputs.reshape(len(outputs), -1)
         y = np.asarray(y_true)
@@ -122,11 +136,11 @@ class Metric(registry.Configured):
             self._sums = sums if self._sums is None else self.merge(self._sums, sums)
 
     def result(self) -> float | Floats:
-        """Return the metric of all rows since the last `reset_state`; 0 if there are none."""
+        """Return the metric over all rows since the last `reset_state`, 0 without any rows."""
         return 0.0 if self._sums is None else self.value(self._sums)
 
     def reset_state(self) -> None:
-        """Forget all rows."""
+        """Discard all rows."""
         self._sums = None
 
 
@@ -134,13 +148,13 @@ class Mean(Metric):
     """A mean over rows: totals are Σ w·v and Σ w."""
 
     def rows(self, y: Array, outputs: Array) -> Any:
-        """Return v of each row, or of each output of each row."""
+        """Return the values v of all rows, (n,), or of all their outputs, (n, n_out)."""
         raise NotImplementedError
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         values = self.rows(y, outputs)
         if weight is None:
-            # NumPy's mean, without the time that it takes to find out what kind of mean.
+            # The same as values.mean(), without the overhead of its Python code.
             total = float(np.add.reduce(values, axis=None, dtype=np.float64))
             return np.array([total / (values.size or 1) * len(values), len(values)])
         if values.ndim > 1:
@@ -152,13 +166,13 @@ class Mean(Metric):
 
 
 class MeanUp(Mean):
-    """A mean of which more is better."""
+    """A mean for which higher values are better."""
 
     direction = "up"
 
 
 class MeanDown(Mean):
-    """A mean of which less is better: errors, which may be infinite."""
+    """A mean for which lower values are better, such as an error. It may be infinite."""
 
     direction = "down"
 
@@ -173,13 +187,13 @@ class FunctionMetric(Metric):
     Parameters
     ----------
     function : callable
-        ``function(y_true, y_pred)`` of all rows of an epoch, y_true (n, n_out) or (n,) class
-        indices, or what a user-defined loss is given, y_pred (n, n_out); returns a number, or
-        one for each row, to be averaged. It is called for each batch, and the results are
-        averaged, where batches are all there is: in `update_state`, in the logs of batches, and
-        on generators and their kin.
+        Called as ``function(y_true, y_pred)`` with all rows of an epoch. y_true is (n, n_out), or
+        (n,) class indices, or what a user-defined loss receives; y_pred is (n, n_out). It returns
+        a number, or one number per row; these are averaged. In `update_state`, in the logs of
+        batches and on streams of batches, it is called for each batch, and the results are
+        averaged.
     name : str, optional
-        That of the function by default.
+        The name of the function by default.
 
     Examples
     --------
@@ -200,11 +214,11 @@ class FunctionMetric(Metric):
         return y
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        # Copies: it may work in place, and others read the same rows.
+        # The function gets copies, because it may modify its arguments in place.
         values = np.asarray(self.function(y.copy(), outputs.copy()))
         if values.dtype.kind not in "fiub" or (values.ndim and len(values) != len(y)):
             raise TypeError(
-                f"Metric {self.name!r} must return a number, or one for each row; received "
+                f"Metric {self.name!r} must return a number, or one number per row; received "
                 f"{values.dtype} of shape {values.shape}"
             )
         w = np.ones(len(y)) if weight is None else weight
@@ -217,12 +231,12 @@ class FunctionMetric(Metric):
 
 
 def quiet() -> np.errstate:
-    """Let numbers become infinite or NaN without a warning, as the metric of such outputs is."""
+    """Suppress NumPy's warnings about overflow and NaN, which the metric itself shows."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
 def ratio(a: Any, b: Any) -> Floats:
-    """Return a / b, 0 where b is 0."""
+    """Return a / b, and 0 where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     quotient: Floats = np.divide(a, b, out=np.zeros(a.shape), where=b != 0.0)
     return quotient

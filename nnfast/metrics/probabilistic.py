@@ -1,4 +1,4 @@
-"""Cross-entropies."""
+"""Cross-entropy metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class BinaryCrossentropy(MeanDown):
     ----------
     name : str, optional
     from_logits : bool, default False
-        The outputs are logits z, and p = 1 / (1 + e⁻ᶻ); else probabilities, clipped to
-        [1e-7, 1 − 1e-7].
+        True if the outputs are logits z, with p = 1 / (1 + e⁻ᶻ). Otherwise they are
+        probabilities, which are clipped to [1e-7, 1 − 1e-7].
     label_smoothing : float, default 0.0
         s in [0, 1]: y becomes y·(1 − s) + s/2.
 
@@ -52,8 +52,8 @@ class CategoricalCrossentropy(BinaryCrossentropy):
     ----------
     name : str, optional
     from_logits : bool, default False
-        The outputs are logits z, and p = softmax(z); else probabilities, divided by their sum
-        and clipped to [1e-7, 1 − 1e-7].
+        True if the outputs are logits z, with p = softmax(z). Otherwise they are probabilities,
+        which are divided by their sum and clipped to [1e-7, 1 − 1e-7].
     label_smoothing : float, default 0.0
         s in [0, 1]: y becomes y·(1 − s) + s/classes.
 

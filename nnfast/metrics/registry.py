@@ -1,4 +1,4 @@
-"""Metrics by their names: what `compile` takes, and the keys in History."""
+"""Conversion of the arguments of `compile` to metrics, and the metrics' keys in History."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from nnfast.metrics.regression import (
     RootMeanSquaredError,
 )
 
-# What `compile` takes for one metric.
+# The types that `compile` accepts for one metric.
 Identifier = str | Metric | type[Metric] | Callable[[Any, Any], Any] | Mapping[str, Any]
 
 
 TABLE: dict[str, type[Metric]] = {
-    # "accuracy" and "acc" depend on the targets and the output's shape: see `resolve`.
+    # In `compile`, "accuracy" and "acc" depend on the targets and the output shape: see `resolve`.
     "accuracy": Accuracy,
     "acc": Accuracy,
     "binary_accuracy": BinaryAccuracy,
@@ -61,7 +61,7 @@ TABLE: dict[str, type[Metric]] = {
 }
 registry.name_constructors(TABLE.values())
 
-# These classes do not modify their arguments; a user-defined class may.
+# These classes do not modify their arguments, but a user-defined class may.
 BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
 
 
@@ -71,15 +71,15 @@ def deserialize(identifier: object) -> Metric:
     Parameters
     ----------
     identifier : str, Metric, subclass of Metric, callable or dict
-        A callable is called as ``f(y_true, y_pred)``; a dict is what `serialize` gave.
-        ``"accuracy"`` is `Accuracy` here: which other one it means depends on model and loss.
+        A callable is called as ``f(y_true, y_pred)``; a dict is a result of `serialize`.
+        ``"accuracy"`` means `Accuracy` here, because there is no model and no loss.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has another type.
 
     Examples
     --------
@@ -102,12 +102,15 @@ def get(identifier: object) -> Metric | None:
     return None if identifier is None else deserialize(identifier)
 
 
-# Keras' name.
+# The name of this function in Keras.
 serialize = registry.describe
 
 
 def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:
-    """Check `compile`'s argument as far as it goes without knowing the model's output."""
+    """Return the metrics of `compile` as objects; names are checked, but stay names.
+
+    The metric that a name means can depend on the model's output.
+    """
     if metrics is None:
         return []
     if not isinstance(metrics, (list, tuple)):
@@ -117,7 +120,7 @@ def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric
 
 
 def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
-    """Return JSON descriptions, without user-defined functions, which cannot be written."""
+    """Return JSON descriptions; user-defined functions are left out with a warning."""
     own = [name_of(entry) for entry in entries if isinstance(entry, FunctionMetric)]
     if own:
         warnings.warn(
@@ -133,7 +136,7 @@ def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
 
 
 def name_of(entry: str | Metric) -> str:
-    """Return a metric's key in History: the name as passed, or its own, or its class's."""
+    """Return a metric's key in History: a string itself, else the metric's or its class's name."""
     if isinstance(entry, str):
         return entry
     return entry.name or registry.snake_case(type(entry).__name__)
@@ -142,8 +145,9 @@ def name_of(entry: str | Metric) -> str:
 def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     """Return the metric that `entry` means for a loss and the shape of one sample's output.
 
-    "accuracy" and "acc" are sparse categorical accuracy where the targets are class indices, else
-    binary accuracy for one output, else categorical accuracy: Keras' rule.
+    As in Keras, "accuracy" and "acc" mean sparse categorical accuracy if the targets are class
+    indices. Otherwise they mean binary accuracy for one output, and categorical accuracy for
+    several.
 
     Raises
     ------
@@ -167,7 +171,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     if not loss.is_function and metric.sparse not in (None, loss.sparse):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(
-            f"Metric {name_of(entry)!r} needs {expected}, and the targets of "
+            f"Metric {name_of(entry)!r} needs {expected}, but the targets of "
             f"{type(loss).__name__} are {'class indices' if loss.sparse else 'one per output'}"
         )
     if metric.rowwise and len(output_shape) != 1:
@@ -184,10 +188,10 @@ def resolve_all(
     loss: Loss,
     output_shape: Shape,
 ) -> tuple[dict[str, Metric], frozenset[str]]:
-    """Return each metric under its key in History, and which of the keys are weighted.
+    """Return the metrics by their keys in History, and the keys of weighted metrics.
 
-    A key that is taken gets a number; a weighted one is called ``weighted_…`` before: Keras'
-    rule.
+    As in Keras, a weighted metric whose key is already used becomes ``weighted_…``, and remaining
+    duplicates get a number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Errors of numbers, and R²."""
+"""Regression metrics: mean errors and R²."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class MeanAbsoluteError(MeanDown):
 
 
 class R2Score(Metric):
-    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², of each output, then averaged.
+    """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², computed for each output and averaged.
 
     Parameters
     ----------
     class_aggregation : {"uniform_average", "variance_weighted_average"}
-        How the outputs are averaged.
+        How the values of the outputs are averaged; "uniform_average" by default.
     num_regressors : int, default 0
-        p of the adjusted 1 − (1 − R²)·(n − 1)/(n − p − 1), n the number of targets; 0: not
-        adjusted.
+        p in the adjusted value 1 − (1 − R²)·(n − 1)/(n − p − 1), where n is the number of
+        targets; 0 means no adjustment.
     name : str, optional
 
     Examples
@@ -83,10 +83,10 @@ class R2Score(Metric):
         self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)², n.
+        """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)² and n.
 
-        The first target is subtracted from all of them: the squares of numbers far from zero
-        would cancel.
+        The origin is the first target. It is subtracted from all targets to avoid cancellation
+        between large squares.
         """
         targets = y.astype(np.float64)
         w = np.ones(len(y)) if weight is None else weight
@@ -100,13 +100,13 @@ class R2Score(Metric):
         return np.stack([np.full_like(residual, w.sum()), origin, mean, spread, residual, count])
 
     def merge(self, totals: Floats, others: Floats) -> Floats:
-        """Return the totals of both (Chan, Golub and LeVeque, 1979)."""
-        origin, further = totals[1], others[2] + (others[1] - totals[1]) - totals[2]
-        both = totals + others
-        share = ratio(others[0], both[0])
-        both[1], both[2] = origin, totals[2] + share * further
-        both[3] += totals[0] * share * np.square(further)
-        return both
+        """Return the merged totals of two sets of rows (Chan, Golub and LeVeque, 1979)."""
+        origin, mean_difference = totals[1], others[2] + (others[1] - totals[1]) - totals[2]
+        merged = totals + others
+        fraction = ratio(others[0], merged[0])
+        merged[1], merged[2] = origin, totals[2] + fraction * mean_difference
+        merged[3] += totals[0] * fraction * np.square(mean_difference)
+        return merged
 
     def value(self, totals: Floats) -> float:
         _, _, _, total, residual, count = totals

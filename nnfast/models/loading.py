@@ -1,4 +1,4 @@
-"""Models made from files, from JSON and from other models."""
+"""Functions that make models from files, from JSON and from other models."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ from nnfast.models.sequential import Sequential
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """Return the Sequential or the estimator that `save` wrote; training goes on where it was.
+    """Return the Sequential or the estimator that `save` wrote.
+
+    Training continues exactly where it stopped.
 
     Parameters
     ----------
     path : str or path-like
+
+    Returns
+    -------
+    Sequential or estimator
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold a model saved by nnfast. Whatever it holds, nothing of it is run, and
-        memory is only taken for what it really has.
+        If it does not hold a model saved by nnfast. No code from the file is ever run, and memory
+        is allocated only for data that the file really holds.
 
     Examples
     --------
@@ -43,19 +49,27 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     arrays, description = container.read(path)
     if "layers" in description:
         raise container.malformed(
-            path, "it holds weights alone; make the model, and call its load_weights"
+            path, "it holds weights alone; make the model and call its load_weights"
         )
     kind = "estimator" if "estimator" in description else "model"
     try:
         return import_module(container.KINDS[kind]).restored(arrays, description)
     except (MemoryError, ImportError):
         raise
-    except Exception as error:  # whatever comes of a description that somebody has made up
+    except Exception as error:  # a forged description can raise anything
         raise container.malformed(path, container.reason(error)) from error
 
 
 def model_from_json(text: str) -> Sequential:
-    """Return a new model, with new weights, made from what `Sequential.to_json` gave.
+    """Return a new model, with new weights, from the result of `Sequential.to_json`.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    Sequential
 
     Raises
     ------
@@ -73,24 +87,28 @@ def model_from_json(text: str) -> Sequential:
         description = json.loads(text)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"text must be the JSON of a Sequential, as Sequential.to_json gives it: {error}"
+            f"text must be the JSON of a Sequential, as Sequential.to_json returns it: {error}"
         ) from None
     if not isinstance(description, dict) or description.get("class_name") != "Sequential":
-        raise ValueError("text must be the JSON of a Sequential, as Sequential.to_json gives it")
+        raise ValueError("text must be the JSON of a Sequential, as Sequential.to_json returns it")
     return Sequential.from_config(description.get("config", {}))
 
 
 def clone_model(
     model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
 ) -> Sequential:
-    """Return a model of the same architecture with layers and weights of its own.
+    """Return a model of the same architecture with its own layers and new weights.
 
     Parameters
     ----------
     model : Sequential
     clone_function : callable, optional
-        Called with each layer, returns its clone; a layer that it returns as it is will be
-        in both models. By default the layer is made again from its configuration.
+        Called with each layer; returns its clone. If it returns the layer itself, both models
+        share that layer. By default a clone is made from the layer's configuration.
+
+    Returns
+    -------
+    Sequential
 
     Examples
     --------
@@ -104,13 +122,13 @@ def clone_model(
     if not isinstance(model, Sequential):
         raise TypeError(f"model must be a Sequential; received {model!r}")
     clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
-    chain = [clone(layer) for layer in model.layers]
+    layers = [clone(layer) for layer in model.layers]
     shape = model.get_config()["input_shape"]
     inputs = [] if shape is None else [InputLayer(shape)]
-    copy = Sequential([*inputs, *chain], name=model.name, dtype=model.dtype)
+    copy = Sequential([*inputs, *layers], name=model.name, dtype=model.dtype)
     if not model.trainable:
-        flags = [layer.trainable for layer in chain]
-        copy.trainable = False  # which sets that of every layer, too
-        for layer, flag in zip(chain, flags, strict=True):
+        flags = [layer.trainable for layer in layers]
+        copy.trainable = False  # also sets it on every layer, so their flags are restored
+        for layer, flag in zip(layers, flags, strict=True):
             layer.trainable = flag
     return copy

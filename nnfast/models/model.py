@@ -1,4 +1,4 @@
-"""Models: everything that can be done with layers that make a network."""
+"""The base class of models: compile, fit, evaluate, predict, gradients, weights and files."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from nnfast.models.summary import Summary, summary_html, summary_lines
 
 Array = NDArray[Any]
 
-_COMPILED = "set, because what trains it is compiled: call compile({}=…)"
+_COMPILED = "set, because the compiled trainer uses it: call compile({}=…)"
 
 
 class Model(ABC):
-    """Layers, a network once the shape of a sample is known, a trainer once it is compiled.
+    """A list of layers, with a network once the input shape is known and a trainer once compiled.
 
-    A subclass has the layers and says when they make a network. What models can do is here; how it
-    is done, in ``_runtime``.
+    A subclass holds the layers and decides when they form a network. This class has the public
+    methods; ``_runtime`` implements them.
 
     Parameters
     ----------
@@ -59,30 +59,30 @@ class Model(ABC):
         self._trainable = True
         self._n_threads: int | None = None
         self._layers: list[Layer] = []
-        # Of one sample.
+        # The shape of one sample, without the batch axis.
         self._input_shape: checks.Shape | None = None
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
-        # Held by what trains the model or changes how it is trained.
+        # Held during training and compiling, so that only one thread at a time does either.
         self._guard = Guard()
-        # Held while it is built: two threads may be the first to predict, another may compile.
+        # Held while the network is built: two threads may call predict first, a third compile.
         self._build_lock = threading.Lock()
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
-    # ---- what it is ------------------------------------------------------------------------------
+    # ---- description -----------------------------------------------------------------------------
 
-    @read_only("changed: give it to a new model, and that one the weights of this with set_weights")
+    @read_only("changed: make a new model with that dtype and copy the weights with set_weights")
     def dtype(self) -> str:
         """The dtype of weights and outputs."""
         return self._dtype.name
 
     @property
     def n_threads(self) -> int | None:
-        """The most threads that this model uses; None: as many as `nnfast.get_num_threads` says.
+        """The maximum number of threads of this model; None means `nnfast.get_num_threads`.
 
-        Results do not depend on it. It may be set at any time and is not saved.
+        Results do not depend on it. It can be set at any time and is not saved.
         """
         return self._n_threads
 
@@ -94,7 +94,7 @@ class Model(ABC):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes weights. Setting it sets that of every layer, too."""
+        """Whether training changes the weights; setting it also sets it on every layer."""
         return self._trainable
 
     @trainable.setter
@@ -113,25 +113,25 @@ class Model(ABC):
 
     @property
     def built(self) -> bool:
-        """Whether the model has its weights."""
+        """Whether the weights have been created."""
         return self._network is not None
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of inputs, its first entry None."""
+        """Shape of a batch of inputs; the batch axis is None."""
         if self._input_shape is None:
             raise AttributeError(f"Model {self.name!r} has no input shape yet")
         return (None, *self._input_shape)
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of outputs, its first entry None."""
+        """Shape of a batch of outputs; the batch axis is None."""
         if self._network is None:
             raise AttributeError(f"Model {self.name!r} has no output shape yet")
         return (None, *self._network.plan.output_shape)
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
-        """Print a table of the layers, their output shapes and numbers of parameters.
+        """Print a table of the layers with their output shapes and parameter counts.
 
         Parameters
         ----------
@@ -149,8 +149,8 @@ class Model(ABC):
         return summary_html(self._summary())
 
     def _summary(self) -> Summary:
-        fixed = sum(view.size for view in self.non_trainable_weights)
-        return Summary(self.name, self._layers, self._input_shape, self._dtype.itemsize, fixed)
+        frozen = sum(view.size for view in self.non_trainable_weights)
+        return Summary(self.name, self._layers, self._input_shape, self._dtype.itemsize, frozen)
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Model(ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, made from what `get_config` gave."""
+        """Return a new model, with new weights, from the result of `get_config`."""
 
     def to_json(self, **options: Any) -> str:
         """Return the architecture as JSON, for `nnfast.models.model_from_json`.
@@ -167,7 +167,7 @@ class Model(ABC):
         Parameters
         ----------
         **options
-            Of `json.dumps`, for example ``indent=2``.
+            Passed to `json.dumps`, for example ``indent=2``.
         """
         return json.dumps(
             {"class_name": type(self).__name__, "config": self.get_config()}, **options
@@ -180,9 +180,10 @@ class Model(ABC):
         """Create the weights."""
 
     def _build(self) -> None:
-        """Make the network, and its trainer, if the input's shape is known.
+        """Create the network and its trainer if the input shape is known.
 
-        Other threads may predict meanwhile: they see the new network when it has its weights.
+        Other threads may predict at the same time. They see the new network only once it has its
+        weights.
         """
         if self._input_shape is None or not self._layers:
             self._network = self._trainer = None
@@ -196,13 +197,13 @@ class Model(ABC):
             network.engine.epoch = before.engine.epoch
         trainer = None if self._settings is None else Trainer.make(network, self._settings)
         network.bind(before)
-        self._trainer = trainer  # first: a thread that sees the network finds its trainer, too
+        self._trainer = trainer  # first, so that a thread that sees the network finds its trainer
         self._network = network
 
     def _built_for(self, x: object) -> tuple[Network, Any]:
-        """Return the network, built for samples like those of `x` if need be, and `x` as an array.
+        """Return the network, built for the shape of `x` if it was not built yet, and `x`.
 
-        A model that is built leaves `x` as it is.
+        `x` is converted to an array only if the network has to be built.
         """
         network = self._network
         if network is not None:
@@ -220,15 +221,16 @@ class Model(ABC):
         return self._network
 
     def _follow_trainable(self) -> None:
-        """Make the network train what `trainable` says, as far as it can.
+        """Apply the current `trainable` flags to the network.
 
-        Before the first step of an optimizer it is made again.
+        Before the optimizer's first step the network is rebuilt, so that every trainable weight
+        has optimizer slots. Later, weights that were frozen when it was built still have none.
         """
         with self._build_lock:
             network = self._network
             if network is None or not network.trainable_set:
                 return
-            if self._guard.held_elsewhere:  # what trains the model there follows by itself
+            if self._guard.held_elsewhere:  # the thread that trains the model applies the flags
                 return
             if network.engine.iterations == 0 and not self._guard.held:
                 with self._guard:
@@ -261,32 +263,35 @@ class Model(ABC):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Choose how the model is trained. The weights stay; the optimizer starts anew.
+        """Set the optimizer, the loss and the metrics for training.
+
+        The weights are kept; the optimizer's state is reset.
 
         Parameters
         ----------
-        optimizer : str or Optimizer
-        loss : str, Loss or callable
+        optimizer : str or Optimizer, default "rmsprop"
+        loss : str, Loss or callable, optional
             A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
-            `nnfast.losses.FunctionLoss`. Without a loss only `train_on_gradient` trains.
+            `nnfast.losses.FunctionLoss`. Without a loss, only `train_on_gradient` can train the
+            model.
         metrics : list of str, Metric or callable, optional
-            Names as in Keras; "accuracy" is binary, categorical or sparse by the output's
-            shape and the loss. A callable is called as ``f(y_true, y_pred)``: see
-            `nnfast.metrics.FunctionMetric`.
+            Names as in Keras; "accuracy" becomes binary, categorical or sparse accuracy
+            according to the output shape and the loss. A callable is called as
+            ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`.
         weighted_metrics : list of str, Metric or callable, optional
-            Metrics that `sample_weight` and `class_weight` weigh; one that is in `metrics`
-            too is called ``"weighted_…"`` in History.
+            Metrics to which `sample_weight` and `class_weight` apply. One that is also in
+            `metrics` appears as ``"weighted_…"`` in History.
         loss_weights : None
-            A model has one output, and so one loss: anything else is refused.
+            Must be None, because a model has one output and therefore one loss.
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Accepted for Keras' sake, without effect: the whole loop is compiled ahead of
-            time in any case, and callbacks of batches see every batch.
+            Accepted for compatibility with Keras, without effect: the training loop is always
+            compiled ahead of time, and batch callbacks see every batch.
 
         Raises
         ------
         TypeError, ValueError
             If a name is unknown, or a loss or metric does not fit the model's output.
-            What was compiled before stays then.
+            The model then stays compiled as before.
 
         Examples
         --------
@@ -298,7 +303,7 @@ class Model(ABC):
         """
         if loss_weights is not None:
             raise ValueError(
-                f"loss_weights are for models of several outputs; received {loss_weights!r}"
+                f"loss_weights must be None, as models have one output; received {loss_weights!r}"
             )
         self._compile(Settings.checked(optimizer, loss, metrics, weighted_metrics))
 
@@ -316,7 +321,7 @@ class Model(ABC):
                 raise
 
     def _compiled(self, method: str, x: object) -> tuple[Trainer, Any]:
-        """Return the trainer, built for `x` if need be, and `x` as `_built_for` gives it."""
+        """Return the trainer, building the network for `x` if necessary, and `x`."""
         if self._settings is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         if self._trainer is None:
@@ -329,7 +334,10 @@ class Model(ABC):
         return trainer, x
 
     def metric_direction(self, key: str) -> str | None:
-        """Return whether more ("up") or less ("down") of a metric of History is better."""
+        """Return "up" if a higher value of a History key is better, "down" if a lower one is.
+
+        The direction of an unknown key is None.
+        """
         if key == "loss":
             return "down"
         return None if self._trainer is None else self._trainer.metric_direction(key)
@@ -337,7 +345,7 @@ class Model(ABC):
     def _samples(
         self, method: str, x: object, y: object, sample_weight: object = None
     ) -> tuple[Trainer, Samples]:
-        """Return the trainer of the compiled model, and checked data."""
+        """Return the compiled model's trainer and the checked data."""
         trainer, x = self._compiled(method, x)
         found = trainer.samples(method, x, y, sample_weight)
         trainer.network.pull()
@@ -368,76 +376,80 @@ class Model(ABC):
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
     ) -> History:
-        """Train.
+        """Train the model.
 
-        A second `fit` goes on from the weights, the optimizer's state and the place in the
+        A second `fit` continues with the weights, the optimizer's state and the position in the
         random streams that the first one left.
 
         Parameters
         ----------
         x : array_like (n, ...), or batches
-            An array of any real, integer or boolean dtype: aligned C-contiguous float32,
-            float64, uint8 and bool (a memmap, too) are read in place; anything else is
-            converted once. Or what gives batches ``(x, y)`` or ``(x, y, sample_weight)``: a
-            generator, an iterable, or a dataset with ``__len__`` and ``__getitem__`` like
-            ``keras.utils.PyDataset``; their sizes may vary.
+            An array of any real, integer or boolean dtype. Aligned, C-contiguous arrays of
+            float32, float64, uint8 or bool (including memmaps) are read in place; anything else
+            is converted once. Alternatively a source of batches ``(x, y)`` or
+            ``(x, y, sample_weight)``: a generator, an iterable, or a dataset with ``__len__`` and
+            ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary.
         y : array_like
             (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
             sparse categorical cross-entropy.
         batch_size : int, optional
-            32 by default; not used if `x` gives batches.
+            Rows per step, 32 by default; ignored if `x` is a source of batches.
         epochs : int, default 1
-            The epoch to stop before; `initial_epoch` counts.
+            Number of the epoch at which training stops: ``epochs - initial_epoch`` epochs are
+            trained.
         verbose : {"auto", 0, 1, 2}, default "auto"
-            1 and "auto" show a bar in a terminal where rich or tqdm is installed; otherwise, as
-            2, they print a line per epoch. 0 shows nothing.
+            1 and "auto" show a progress bar in a terminal if rich or tqdm is installed; otherwise
+            they print one line per epoch, as 2 does. 0 shows nothing.
         callbacks : Callback or list of Callback, optional
         validation_split : float, default 0.0
-            Share of the rows, the last ones, that are kept for validation.
+            Fraction of the rows, taken from the end, that is held out for validation.
         validation_data : tuple (x, y) or (x, y, sample_weight), or batches, optional
             Takes precedence over `validation_split`.
         shuffle : bool, default True
-            Take the rows, or the batches of a dataset, in a new order each epoch. The batches
-            of generators and iterables come in their own order.
+            Shuffle the rows, or the batches of a dataset, in each epoch. Generators and iterables
+            keep their own order.
         class_weight : dict of int to float, optional
-            Weight of each class, 1 for a class without; not together with `sample_weight`.
+            Weight of each class; classes that are not listed have weight 1. Cannot be combined
+            with `sample_weight`.
         sample_weight : array_like (n,), optional
-            wᵢ >= 0; the loss is Σ wᵢ·lᵢ / rows.
+            Weights wᵢ >= 0 of the rows; the loss is Σ wᵢ·lᵢ / n.
         initial_epoch : int, default 0
+            Number of the first epoch, counted from 0.
         steps_per_epoch : int, optional
-            Batches of an epoch; the next epoch goes on where it stopped. By default all there
-            are.
+            Batches per epoch; the next epoch continues where the last one stopped. By default an
+            epoch uses all batches.
         validation_steps : int, optional
-            Batches of a validation: the first ones of arrays, the next ones of a generator.
-        validation_batch_size : int, optional
-            Rows of such a batch of arrays, and of those that callbacks see; `batch_size` by
+            Batches per validation: the first ones of arrays, the next ones of a generator. All by
             default.
+        validation_batch_size : int, optional
+            Rows per batch of `validation_steps`, and of the batches that callbacks see;
+            `batch_size` by default. Only used for arrays.
         validation_freq : int or collection of int, default 1
-            Validate after every so many epochs, or after the epochs given (counted from 1).
+            Validate every `validation_freq` epochs, or after the listed epochs (counted from 1).
 
         Returns
         -------
         History
-            ``history["loss"]`` is Σ batch loss · batch rows / n of each epoch. Also in
-            `self.history`, as far as it came, if training is interrupted.
+            ``history["loss"]`` holds Σ batch loss · batch rows / n for each epoch. After an
+            interrupt, `self.history` holds the completed epochs.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is not as described, before training starts.
         RuntimeError
-            If the model is in training already: in another thread, or in the `fit` whose callback
-            calls this. Predictions and evaluations are allowed at any time.
+            If the model is already being trained, by another thread or by the `fit` whose callback
+            calls this one. Predictions and evaluations are allowed at any time.
 
         Warns
         -----
         RuntimeWarning
-            If the loss stops being finite: training ends before that batch changes anything. If the
-            weights or the optimizer's state are not finite then, or after an epoch, the last that
-            were known to be come back, with their count of steps. At most 1 % of the time goes
-            into that, if training takes more than some milliseconds.
+            If the loss becomes NaN or infinite; training then stops before that batch changes the
+            weights. If the weights or the optimizer's state are not finite at that point or after
+            an epoch, the last state known to be finite is restored, with its step count. If
+            training takes more than a few milliseconds, these checks take at most 1 % of the time.
         UserWarning
-            If the data end before `steps_per_epoch` or `epochs` are through.
+            If the data run out before `steps_per_epoch` or `epochs` is reached.
 
         Examples
         --------
@@ -492,7 +504,7 @@ class Model(ABC):
     def _stream(
         self, method: str, class_weight: Any, stream: batches.Stream, what: str
     ) -> tuple[Trainer, Callable[[object, str], Samples]]:
-        """Return the trainer for the batches of a stream, whose first is checked, and the check."""
+        """Check a stream's first batch; return the trainer and the function that checks batches."""
         first = stream.begin_first()
         x, _, _ = batches.batch_parts(first, f"batch 1 of {what}", targets=True)
         trainer, _ = self._compiled(method, x)
@@ -503,7 +515,7 @@ class Model(ABC):
     def _validation(
         self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
     ) -> Evaluation | None:
-        """Return what measures the model on the validation data, if there are any."""
+        """Return the evaluation on the validation data, None if there are none."""
         if data is None:
             return None
         if batches.is_stream(data):
@@ -518,7 +530,7 @@ class Model(ABC):
         return ArrayEvaluation(rows, size, self, trainer, callbacks)
 
     def _order(self, n: int) -> NDArray[np.int64]:
-        """Return the order of a dataset's batches in the epoch that begins."""
+        """Return the shuffled order of a dataset's `n` batches in the next epoch."""
         epoch = 0 if self._network is None else self._network.engine.epoch
         return batches.shuffled(n, self._seed, epoch)
 
@@ -537,12 +549,13 @@ class Model(ABC):
         x, y, sample_weight, class_weight
             As in `fit`.
         return_dict : bool, default False
+            Return a dict instead of a number or a list.
 
         Returns
         -------
         float, list or dict
-            This batch's loss before the step; ``[loss, *metrics]`` with metrics; a dict if
-            `return_dict`.
+            The batch's loss before the step; ``[loss, *metrics]`` if there are metrics; a dict
+            if `return_dict`.
 
         Raises
         ------
@@ -558,18 +571,18 @@ class Model(ABC):
         loss = self._step(trainer, batch.data(), len(batch), outputs)
         if outputs is None and not return_dict:
             return loss
-        return _result({"loss": loss} | trainer.measure(batch, outputs), return_dict)
+        return _result({"loss": loss} | trainer.metric_values(batch, outputs), return_dict)
 
     def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
-        """Take one optimizer step along a gradient of your own, as reinforcement learning needs.
+        """Take one optimizer step with a supplied gradient, for example in reinforcement learning.
 
         Parameters
         ----------
         x : array_like (n, ...)
         dout : array_like
-            ∂L/∂outputs, of the outputs' shape: the weights' gradient is the sum over the rows.
-            L is what you minimize; a mean over rows has its 1/n in `dout`. Regularizers add
-            their own.
+            ∂L/∂outputs, in the shape of the outputs, of the loss L to be minimized. The gradients
+            of the rows are summed, so for a mean over rows `dout` must include the factor 1/n.
+            Regularizers add their gradients.
 
         Raises
         ------
@@ -579,7 +592,7 @@ class Model(ABC):
         Warns
         -----
         RuntimeWarning
-            If the gradient is not finite; the weights are as before then.
+            If the gradient is not finite; the weights are then unchanged.
 
         Examples
         --------
@@ -596,21 +609,21 @@ class Model(ABC):
         """
         trainer, x = self._compiled("train_on_gradient", x)
         data, rows = trainer.gradient(x, dout)
-        self._step(trainer, data, rows, None, given=True)
+        self._step(trainer, data, rows, None, supplied=True)
 
     def _step(
-        self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, given: bool = False
+        self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, supplied: bool = False
     ) -> float:
-        """Take one optimizer step; return its loss. given: as in `Trainer.step`."""
+        """Take one optimizer step; return its loss. For `supplied`, see `Trainer.step`."""
         with self._guard:
             if trainer is not self._trainer:
-                raise RuntimeError(f"Another thread has compiled model {self.name!r} meanwhile")
-            loss, finite = trainer.step(data, rows, outputs, given)
+                raise RuntimeError(f"Another thread has compiled model {self.name!r} again")
+            loss, finite = trainer.step(data, rows, outputs, supplied)
         if not finite:
-            warn_diverged("train_on_gradient" if given else "train_on_batch", BEFORE)
+            warn_diverged("train_on_gradient" if supplied else "train_on_batch", BEFORE)
         return loss
 
-    # ---- measuring and predicting ----------------------------------------------------------------
+    # ---- evaluating and predicting ---------------------------------------------------------------
 
     def evaluate(
         self,
@@ -623,26 +636,29 @@ class Model(ABC):
         callbacks: Callback | Iterable[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Measure the model, in inference mode.
+        """Return the loss and the metrics of the model in inference mode.
 
         Parameters
         ----------
         x, y, sample_weight
             As in `fit`.
         batch_size : int, optional
-            Rows of a step; without `steps` the result does not depend on it.
+            Rows per batch, 32 by default; the result depends on it only together with `steps`.
         verbose : {"auto", 0, 1, 2}, default "auto"
-            Anything but 0 prints the result.
+            Any value but 0 prints the result.
         steps : int, optional
-            Use this many batches, not all.
+            Evaluate only the first `steps` batches.
         callbacks : Callback or list of Callback, optional
-            Their ``on_test_…`` methods are called; one of batches makes this run batch by batch.
+            Their ``on_test_…`` methods are called. With a batch callback, the rows are evaluated
+            batch by batch.
         return_dict : bool, default False
+            Return a dict instead of a number or a list.
 
         Returns
         -------
         float, list or dict
-            The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` with metrics; a dict if `return_dict`.
+            The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` if there are metrics; a dict if
+            `return_dict`.
 
         Raises
         ------
@@ -670,7 +686,7 @@ class Model(ABC):
     def _stream_evaluation(
         self, method: str, stream: batches.Stream, callbacks: CallbackList
     ) -> Evaluation:
-        """Return what measures the model on batches that come one at a time."""
+        """Return the evaluation on a stream of batches."""
         trainer, check = self._stream(method, None, stream, stream.what)
         return StreamEvaluation(stream, check, self, trainer, callbacks)
 
@@ -681,7 +697,7 @@ class Model(ABC):
         sample_weight: ArrayLike | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Measure the model on one batch: `evaluate`, without printing."""
+        """Return the loss and the metrics of one batch, as `evaluate` does, without printing."""
         return_dict = checks.flag("return_dict", return_dict)
         trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
         return _result(trainer.evaluate(batch), return_dict)
@@ -693,15 +709,20 @@ class Model(ABC):
         ----------
         x : array_like (n, ...)
         training : bool, optional
-            True is refused if the model has a Dropout.
+            True is refused if a layer, such as Dropout, behaves differently in training.
 
         Returns
         -------
         ndarray (n, outputs) of the model's dtype
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
         """
         if training and any(layer.training_differs for layer in self._layers):
             raise ValueError(
-                "A model with layers that do something else in training can only be called with "
+                "A model with layers that behave differently in training can only be called with "
                 "training=False"
             )
         return self.predict_on_batch(x)
@@ -719,16 +740,16 @@ class Model(ABC):
         Parameters
         ----------
         x : array_like (n, ...), or batches
-            As in `fit`; a batch may be x alone or a tuple that starts with it.
+            As in `fit`; a batch may be x alone or a tuple that starts with x.
         batch_size : int, optional
-            Rows of a step; without `steps` the result does not depend on it.
+            Rows per batch, 32 by default; the result depends on it only together with `steps`.
         verbose : {"auto", 0, 1, 2}, default "auto"
-            Accepted for Keras' sake; nothing is printed.
+            Accepted for compatibility with Keras; nothing is printed.
         steps : int, optional
-            Use this many batches, not all.
+            Predict only the first `steps` batches.
         callbacks : Callback or list of Callback, optional
-            Their ``on_predict_…`` methods are called; one of batches makes this run batch by
-            batch.
+            Their ``on_predict_…`` methods are called. With a batch callback, the rows are
+            predicted batch by batch.
 
         Returns
         -------
@@ -772,7 +793,7 @@ class Model(ABC):
         if network is None:
             network, x = self._built_for(x)
         if network.direct:
-            outputs = network.engine.predict(x)  # None: not what it reads in place
+            outputs = network.engine.predict(x)  # None if the engine cannot read x in place
             if outputs is not None:
                 return outputs
         rows = arrays.features("x", x, network.engine.input_shape, self._dtype)
@@ -812,7 +833,7 @@ class Model(ABC):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        version = trainer.version  # before the plan: they are set in the other order
+        version = trainer.version  # before the plan, because other threads set the plan first
         plan = trainer.network.plan
         loss, gradient = gradients.loss_and_gradient(trainer, found, version)
         return loss, list(plan.trained_views(gradient))
@@ -826,14 +847,14 @@ class Model(ABC):
     ) -> tuple[float, NDArray[np.float64]]:
         """Set all weights to `theta`; return the loss and its gradient as one vector.
 
-        In this form ``scipy.optimize.minimize(model.loss_and_grad_flat,
-        model.get_flat_weights(), args=(x, y), jac=True)`` takes it; pass its result to
+        This is the form that ``scipy.optimize.minimize(model.loss_and_grad_flat,
+        model.get_flat_weights(), args=(x, y), jac=True)`` needs. Pass the ``x`` of its result to
         `set_flat_weights`.
 
         Parameters
         ----------
         theta : array_like (n_params,)
-            As `get_flat_weights` gives it.
+            Weights in the order of `get_flat_weights`.
         x, y, sample_weight
             As in `fit`.
 
@@ -841,6 +862,11 @@ class Model(ABC):
         -------
         loss : float
         gradient : ndarray (n_params,) float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
         """
         trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
@@ -848,23 +874,23 @@ class Model(ABC):
         return loss, trainer.network.flat(gradient)
 
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
-        """Return how the loss, or the output, of each sample changes with its input.
+        """Return the gradient of each sample's loss or output with respect to its input.
 
-        In inference mode. As a picture, the absolute values are a saliency map (Simonyan,
-        Vedaldi and Zisserman, 2013).
+        The model is in inference mode. The absolute values are a saliency map (Simonyan, Vedaldi
+        and Zisserman, 2013).
 
         Parameters
         ----------
         x : array_like (n, ...)
         y : array_like, optional
-            As in `fit`: row i of the result is then ∂lᵢ/∂xᵢ. Without, it is the gradient of the
-            output where the model has one, and of each sample's largest output where it has
-            several: the score of the class that it predicts.
+            As in `fit`; row i of the result is then ∂lᵢ/∂xᵢ. Without `y` it is the gradient of
+            the model's only output, or of the largest of several: the score of the predicted
+            class.
 
         Returns
         -------
         ndarray
-            Of the shape of `x` and of the model's dtype.
+            Gradient with the shape of `x` and the model's dtype.
 
         Raises
         ------
@@ -895,20 +921,20 @@ class Model(ABC):
 
     @property
     def trainable_weights(self) -> list[Array]:
-        """Those of them that the optimizer changes."""
+        """Views of the weights that the optimizer changes."""
         if not self.trainable:
             return []
         return [view for layer in self._layers for view in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
-        """The others: moving averages, the statistics of a data set, frozen layers."""
+        """Views of the other weights: moving averages, data statistics and frozen layers."""
         if not self.trainable:
             return self.weights
         return [view for layer in self._layers for view in layer.non_trainable_weights]
 
     def get_weights(self) -> list[Array]:
-        """Return copies of all weights: kernel, bias, kernel, …; [] before it is built."""
+        """Return copies of all weights: kernel, bias, kernel, …; [] before the model is built."""
         return [view.copy() for view in self.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
@@ -917,12 +943,12 @@ class Model(ABC):
         Parameters
         ----------
         weights : sequence of array_like
-            In the order and of the shapes of `get_weights`.
+            Arrays in the order and with the shapes of `get_weights`.
 
         Raises
         ------
         ValueError
-            If their number or a shape differs; nothing is set then.
+            If their number or a shape differs; no weight is changed then.
         """
         assign(f"model {self.name!r}", self.weights, weights)
 
@@ -936,7 +962,7 @@ class Model(ABC):
         return network.flat(network.engine.params)
 
     def set_flat_weights(self, theta: ArrayLike) -> None:
-        """Set all trainable weights from one vector, as `get_flat_weights` gives it."""
+        """Set all trainable weights from one vector, in the order of `get_flat_weights`."""
         network = self._built()
         if network.trainable_set:
             self._follow_trainable()
@@ -947,19 +973,19 @@ class Model(ABC):
     # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write the model to a file from which `load_model` continues it exactly.
+        """Write the model to a file; after `load_model`, training continues bit for bit.
 
-        The file holds architecture, weights, what was compiled, the optimizer's state and the
-        place in the random streams. It replaces an older one at once, or not at all. Metrics
-        that are functions of the caller's are left out, with a warning.
+        The file holds the architecture, the weights, the arguments of `compile`, the optimizer's
+        state and the position in the random streams. An existing file is replaced atomically.
+        User-defined metric functions are left out, with a warning.
 
         Parameters
         ----------
         path : str or path-like
             Any file name.
         include_optimizer : bool, default True
-            Without it what was compiled and the optimizer's state are left out: the file is for
-            predictions, or for another `compile`.
+            False leaves out the arguments of `compile` and the optimizer's state. The loaded
+            model can predict, and can be compiled again.
 
         Raises
         ------
@@ -975,7 +1001,7 @@ class Model(ABC):
         state.save(path, self.get_config(), settings, *self._contents())
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
-        """Return weights and optimizer slots by name, not copied, and the counters."""
+        """Return views of the weights and optimizer slots by name, and the counters."""
         self._follow_trainable()
         return state.contents(self._built(), self.optimizer)
 
@@ -997,9 +1023,10 @@ class Model(ABC):
         state.save_weights(checks.file_name("path", path), self._layers)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Set the weights from a file of `save_weights` or `save`, of the same architecture.
+        """Set the weights from a file that a model of the same architecture saved.
 
-        The optimizer's state and the random streams stay as they are.
+        Both `save_weights` and `save` write such files. The optimizer's state and the random
+        streams do not change.
 
         Parameters
         ----------
@@ -1010,7 +1037,7 @@ class Model(ABC):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it holds no weights saved by nnfast, or they do not fit; nothing is set then.
+            If it holds no weights saved by nnfast, or they do not fit; no weight is changed then.
 
         Examples
         --------
@@ -1026,12 +1053,12 @@ class Model(ABC):
         state.load_weights(checks.file_name("path", path), self._layers, f"model {self.name!r}")
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
-        """Take what `_contents` gave."""
+        """Restore what `_contents` returned."""
         state.take_contents(self._built(), self.optimizer, found, counters)
         self._seed = counters["seed"]
 
     def _state(self) -> dict[str, Any]:
-        """Return what `_take_state` makes of a new model of the same configuration."""
+        """Return the state that `_take_state` restores in a new model of the same architecture."""
         own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
         return {
             "model": self.get_config(),
@@ -1041,14 +1068,14 @@ class Model(ABC):
             "n_threads": self.n_threads,
         }
 
-    def _take_state(self, given: Mapping[str, Any]) -> None:
-        """Go on like the model of which `_state` gave this."""
-        if given["settings"] is not None:
-            self._compile(given["settings"])
-        self.n_threads = given["n_threads"]
+    def _take_state(self, saved: Mapping[str, Any]) -> None:
+        """Restore what `_state` returned."""
+        if saved["settings"] is not None:
+            self._compile(saved["settings"])
+        self.n_threads = saved["n_threads"]
         if self.built:
-            self._take_contents(given["arrays"], given["counters"])
-        self._seed = given["counters"]["seed"]
+            self._take_contents(saved["arrays"], saved["counters"])
+        self._seed = saved["counters"]["seed"]
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)

@@ -1,4 +1,4 @@
-"""A chain of layers with the names and semantics of Keras."""
+"""The Sequential model: a stack of layers, with the names and semantics of Keras."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from nnfast.models.model import Model
 
 
 class Sequential(Model):
-    """A chain of layers.
+    """A linear stack of layers.
 
-    It is built (has weights) once the shape of a sample is known: from an `Input` or a first
-    layer with ``input_shape=``, or else at `build` or the first `fit`, `predict` or `evaluate`.
+    The model is built (its weights are created) as soon as the shape of a sample is known: from
+    an `Input` or a first layer with ``input_shape=``, otherwise in `build` or the first call of
+    `fit`, `predict` or `evaluate`.
 
     Parameters
     ----------
@@ -30,32 +31,31 @@ class Sequential(Model):
     name : str, optional
         ``"sequential"``, ``"sequential_1"``, … by default.
     dtype : {"float32", "float64"}, optional
-        Of weights and outputs; `nnfast.set_default_dtype`'s by default.
+        Dtype of weights and outputs; that of `nnfast.set_default_dtype` by default.
     trainable : bool, default True
-        False freezes the model: see `trainable` below.
+        False freezes the model: see the attribute `trainable`.
 
     Attributes
     ----------
     layers : list of Layer
-        Without the `Input`.
+        The layers without the `Input`.
     trainable : bool
-        Setting it sets that of every layer, too: see `nnfast.layers.Layer`. A frozen model trains
-        nothing, whatever its layers say.
+        Setting it also sets it on every layer: see `nnfast.layers.Layer`. In a frozen model no
+        weight is trained, even if a layer is trainable.
     optimizer, loss : Optimizer, Loss or None
-        None before `compile`. The optimizer's hyper-parameters may be set at any time.
+        None before `compile`. The optimizer's hyper-parameters can be set at any time.
     history : History or None
-        Of the last `fit`, as far as it came.
+        The completed epochs of the last `fit`.
     n_threads : int or None
-        The most threads that the model uses; None for `nnfast.get_num_threads`. May be set at any
-        time; results do not depend on it.
+        The maximum number of threads; None means `nnfast.get_num_threads`. It can be set at any
+        time, and results do not depend on it.
     stop_training, stop_evaluating, stop_predicting : bool
-        Callbacks set these to end a `fit`, an evaluation or a `predict`.
+        Callbacks set these to end `fit`, `evaluate` or `predict` early.
 
     Raises
     ------
     TypeError, ValueError
-        If an entry of `layers` is not a layer, is in another model, or does not fit the one
-        before.
+        If an entry of `layers` is not a layer, or does not fit the layer before it.
 
     Examples
     --------
@@ -93,8 +93,8 @@ class Sequential(Model):
     def add(self, layer: Layer) -> None:
         """Append a layer.
 
-        A built model is built again: the layers it has keep their weights, the optimizer
-        starts anew.
+        A built model is rebuilt: its layers keep their weights, and the optimizer's state is
+        reset.
 
         Parameters
         ----------
@@ -103,8 +103,8 @@ class Sequential(Model):
         Raises
         ------
         TypeError, ValueError
-            If it is not a layer, is in another model, has a name that is taken, or does not
-            fit the model's output. The model stays as it was.
+            If `layer` is not a layer, has a name that is already used, or does not fit the
+            model's output. The model is then unchanged.
 
         Examples
         --------
@@ -128,14 +128,18 @@ class Sequential(Model):
                 raise
 
     def pop(self) -> Layer:
-        """Remove the last layer and return it; the others keep their weights.
+        """Remove the last layer and return it.
 
-        The optimizer starts anew.
+        The other layers keep their weights, and the optimizer's state is reset.
+
+        Returns
+        -------
+        Layer
 
         Raises
         ------
         ValueError
-            If there is none, or what is compiled does not fit the rest.
+            If the model has no layers, or the loss or a metric does not fit the new output.
 
         Examples
         --------
@@ -159,15 +163,27 @@ class Sequential(Model):
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return one layer, by its name or by its place in `layers`.
+        """Return the layer with this name, or with this index in `layers`.
+
+        Parameters
+        ----------
+        name : str, optional
+        index : int, optional
+            Negative indices count from the end.
+
+        Returns
+        -------
+        Layer
 
         Raises
         ------
+        TypeError
+            If `index` is not an integer.
         ValueError
-            If there is no such layer, or not one of `name` and `index` is given.
+            If the model has no such layer, or if both or neither of `name` and `index` are passed.
         """
         if (name is None) == (index is None):
-            raise ValueError("Give get_layer a name or an index, one of them")
+            raise ValueError("Give get_layer either a name or an index, not both")
         if name is not None:
             return choose("layer", name, {layer.name: layer for layer in self._layers})
         at: Any = index
@@ -184,13 +200,14 @@ class Sequential(Model):
 
         Parameters
         ----------
-        input_shape : tuple
-            Of a batch, as in Keras: ``(None, 784)``.
+        input_shape : tuple of (int or None)
+            Shape of a batch, as in Keras: ``(None, 784)``.
 
         Raises
         ------
         TypeError, ValueError
-            If it is not such a tuple, or another input shape is known already.
+            If `input_shape` is not such a tuple, the model already has another input shape, or it
+            has no layers.
         """
         shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
         if self._input_shape is not None and shape != self._input_shape:
@@ -210,15 +227,15 @@ class Sequential(Model):
                     raise
 
     def _append(self, layer: Layer) -> None:
-        """Append a layer once it is known to fit; an `Input` gives its shape only."""
+        """Append a layer after checking it; an `Input` only sets the input shape."""
         if not isinstance(layer, Layer):
             raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
         if isinstance(layer, InputLayer) and (self._layers or self._input_shape is not None):
-            raise ValueError(f"An Input must come first, and once, in model {self.name!r}")
+            raise ValueError(f"Model {self.name!r} can have only one Input, which must come first")
         if layer.dtype not in (None, self.dtype):
             raise ValueError(
-                f"Layer {layer.name!r} has dtype {layer.dtype!r} and model {self.name!r} has "
-                f"{self.dtype!r}: give the dtype to Sequential"
+                f"Layer {layer.name!r} has dtype {layer.dtype!r}, but model {self.name!r} has "
+                f"{self.dtype!r}: pass the dtype to Sequential"
             )
         if layer.name in self._names:
             raise ValueError(
@@ -254,36 +271,40 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, made from what `get_config` gave.
+        """Return a new model, with new weights, from the result of `get_config`.
+
+        Parameters
+        ----------
+        config : dict
 
         Raises
         ------
         ValueError
-            If it is not what `get_config` gave.
+            If `config` is not a result of `get_config`.
         """
         needed = ("name", "dtype", "input_shape", "layers")
         if not isinstance(config, Mapping) or not config.keys() >= set(needed):
             raise ValueError(
-                f"config must be a dict with {', '.join(needed)}, as get_config gives it; received "
-                f"{config!r}"
+                f"config must be a dict with {', '.join(needed)}, as get_config returns it; "
+                f"received {config!r}"
             )
-        chain: list[Layer] = [deserialize(entry) for entry in config["layers"]]
+        layers: list[Layer] = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
-            chain.insert(0, InputLayer(config["input_shape"]))
+            layers.insert(0, InputLayer(config["input_shape"]))
         model = cls(name=config["name"], dtype=config["dtype"])
         model._trainable = checks.flag("trainable", config.get("trainable", True))
-        for layer in chain:
+        for layer in layers:
             model._append(layer)
         model._build()
         return model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickle holds what `save` writes, and user-defined functions by reference.
+        # A pickle holds the contents of a saved file and references to user-defined functions.
         return unpickled, (self._state(),)
 
 
 def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
-    """Return the Sequential that `save` described; whatever a file may hold, nothing is run.
+    """Return the Sequential that a file of `save` describes; no code from the file is run.
 
     Raises
     ------
@@ -291,11 +312,11 @@ def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any])
         If something is missing or does not fit.
     """
     config = description["model"]
-    chain = [deserialize(entry) for entry in config["layers"]]
+    layers = [deserialize(entry) for entry in config["layers"]]
     shape = checks.shape("input_shape", config["input_shape"])
-    plan = compile_plan(chain, shape, config.get("trainable", True))
-    shapes = {f"layers/{chain[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
-    check_shapes(arrays, shapes, plan)  # before memory is taken for them
+    plan = compile_plan(layers, shape, config.get("trainable", True))
+    shapes = {f"layers/{layers[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
+    check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
     model = Sequential.from_config(config)
     if description["compile"] is not None:
         model.compile(**description["compile"])
@@ -304,7 +325,7 @@ def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any])
 
 
 def unpickled(state: dict[str, Any]) -> Sequential:
-    """Return the model of which `Sequential.__reduce__` gave the state."""
+    """Return the model whose state `Sequential.__reduce__` returned."""
     model = Sequential.from_config(state["model"])
     model._take_state(state)
     return model

@@ -14,19 +14,19 @@ Row = tuple[str, str, str]
 
 
 class Summary(NamedTuple):
-    """What the table is made of.
+    """The contents of the table.
 
     Attributes
     ----------
     name : str
-        Of the model.
+        The model's name.
     layers : sequence of Layer
     input_shape : tuple of int or None
         Shape of one sample, None if it is not known yet.
     itemsize : int
-        Bytes of one parameter.
+        Size of one parameter in bytes.
     non_trainable : int
-        Parameters that training does not change.
+        Number of parameters that training does not change.
     """
 
     name: str
@@ -37,19 +37,19 @@ class Summary(NamedTuple):
 
 
 def _table(summary: Summary) -> tuple[list[Row], str]:
-    """Return the cells, headings first, and the line below them."""
+    """Return the rows of cells, headings first, and the line below the table."""
     rows = [("Layer (type)", "Output shape", "Param #")]
-    total, one = 0, summary.input_shape
+    total, sample_shape = 0, summary.input_shape
     for layer in summary.layers:
-        one = None if one is None else layer.infer_shape(one)
-        shape = "?" if one is None else str((None, *one))
+        sample_shape = None if sample_shape is None else layer.infer_shape(sample_shape)
+        shape = "?" if sample_shape is None else str((None, *sample_shape))
         count = sum(view.size for view in layer.weights)
         total += count
         label = f"{count:,}" if summary.input_shape is not None else "not built"
         rows.append((f"{layer.name} ({type(layer).__name__})", shape, label))
     below = f"Total params: {total:,} ({_size(total * summary.itemsize)})"
-    fixed = summary.non_trainable
-    return rows, below + (f", of which {fixed:,} are not trained" if fixed else "")
+    frozen = summary.non_trainable
+    return rows, below + (f", of which {frozen:,} are not trained" if frozen else "")
 
 
 def summary_html(summary: Summary) -> str:
@@ -72,7 +72,7 @@ def summary_html(summary: Summary) -> str:
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:
-    r"""Return the lines of the table.
+    r"""Yield the lines of the table.
 
     Examples
     --------

@@ -31,8 +31,9 @@ def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
     chosen = sorted(axis % ndim if -ndim <= axis < ndim else 0 for axis in axes)
     if chosen != list(range(ndim - len(chosen), ndim)) or 0 in chosen:
         raise ValueError(
-            f"axis of layer {layer.name!r} must be the last axis or the last axes of batches of "
-            f"shape {(None, *shape)}; received {axes if len(axes) != 1 else axes[0]}"
+            f"axis of layer {layer.name!r} must be the last axis, or several axes that are the "
+            f"last ones, of batches of shape {(None, *shape)}; received "
+            f"{axes if len(axes) != 1 else axes[0]}"
         )
     return shape[len(shape) - len(chosen) :]
 

@@ -38,9 +38,7 @@ def times(results: Sequence[Result], peers: Sequence[str]) -> str:
 
 def goals(results: Sequence[Result]) -> str:
     """Return the table that compares each case with the machine's limit and the best peer."""
-    rows = [
-        ["network, batch", "fraction of the limit", "required", "vs. the best peer", "required"]
-    ]
+    rows = [["network, batch", "share of the limit", "required", "vs. the best peer", "required"]]
     for result in results:
         limits = [v for v in result["verdicts"] if v["kind"] == "limit"]
         ratios = [v for v in result["verdicts"] if v["kind"] != "limit"]

@@ -1,4 +1,4 @@
-"""Compare nnfast with several threads with nnfast on one thread."""
+"""Compare the speed of nnfast on several threads and on one thread."""
 
 from __future__ import annotations
 

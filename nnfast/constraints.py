@@ -43,10 +43,10 @@ class Constraint(registry.Configured):
         super().__setattr__(name, value)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
-        """Return (axis, matrices, rows): the view of an array of `shape` for taking norms.
+        """Return (axis, matrices, rows), which say how the norms of an array are taken.
 
-        The array is viewed as `matrices` stacked matrices with `rows` rows each. Norms are taken
-        of the "columns" or "rows" of each matrix, or of "all" elements.
+        The array of `shape` is viewed as `matrices` stacked matrices with `rows` rows each. Norms
+        are taken of the "columns" or "rows" of each matrix, or of "all" elements.
         """
         return "all", 1, shape[0]
 

@@ -48,7 +48,7 @@ class RandomFlip(Resampled):
 
     Each direction of `mode` is flipped with probability ½, independently of the other. The draws
     depend only on the model's seed, the epoch, the layer and the sample's position in the epoch.
-    `seed` replaces the model's seed and the layer.
+    With `seed`, they depend on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class RandomTranslation(Resampled):
     """Shift each image by a random distance in training; do nothing in inference.
 
     The draws depend only on the model's seed, the epoch, the layer and the sample's position in
-    the epoch. `seed` replaces the model's seed and the layer.
+    the epoch. With `seed`, they depend on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
@@ -175,8 +175,9 @@ def _limits(name: str, factor: float | Sequence[float]) -> tuple[float, float]:
 class RandomCrop(Resampled):
     """Crop each image at a random position in training, and at the centre in inference.
 
-    The position is drawn for each sample. It depends only on the model's seed, the epoch, the layer
-    and the sample's position in the epoch. `seed` replaces the model's seed and the layer.
+    The crop is drawn for each sample. The draws depend only on the model's seed, the epoch, the
+    layer and the sample's position in the epoch. With `seed`, they depend on `seed` instead of the
+    model's seed and the layer.
 
     In inference, and if the images are smaller than the crop, the largest centred part with the
     crop's aspect ratio is resized bilinearly.

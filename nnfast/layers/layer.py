@@ -83,7 +83,7 @@ class Layer:
         a frozen layer are non-trainable.
     """
 
-    # Whether the layer computes something else in training than in inference.
+    # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
     # Constructor arguments of the subclass. `get_config` writes them; they cannot be reassigned.

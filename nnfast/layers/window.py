@@ -14,7 +14,8 @@ from nnfast.layers.layer import Layer
 Sizes = int | Sequence[int]
 
 LARGEST_IMAGE = 2**30  # elements of one sample; the engine counts them with 32-bit integers
-LARGEST = 2**31 - 1  # largest window size, stride or dilation: the engine's integers are 32-bit
+# Largest window size, stride or dilation. The engine's 64-bit integers hold products of two.
+LARGEST = 2**31 - 1
 
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
 

@@ -1,10 +1,13 @@
-"""The variant table and the compiler flags; everything else is in pyproject.toml.
+"""The variant table and the compiler flags; all other settings are in pyproject.toml.
 
-NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles.
-NNFAST_NO_OPENMP=1 builds without threads; NNFAST_SCALAR=1 builds what a compiler without vector
-extensions would: the baseline, one number at a time. NNFAST_BOUNDS=1 checks the index of every
-typed memoryview and that views are there; NNFAST_SANITIZE=1 builds with AddressSanitizer and
-UndefinedBehaviorSanitizer. All four are for the tests.
+NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles. Four variables
+are for the tests:
+
+- NNFAST_NO_OPENMP=1 builds without threads.
+- NNFAST_SCALAR=1 builds only the baseline, in scalar code, as a compiler without vector extensions
+  would.
+- NNFAST_BOUNDS=1 checks every index of a typed memoryview, and that the view is initialized.
+- NNFAST_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
 """
 
 import os
@@ -19,7 +22,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ENGINE = "nnfast._engine"
-LIMITED_API = sysconfig.get_config_var("Py_GIL_DISABLED") != 1  # free-threaded Python has none
+# Free-threaded Python has no limited API.
+LIMITED_API = sysconfig.get_config_var("Py_GIL_DISABLED") != 1
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -32,8 +36,8 @@ if os.environ.get("NNFAST_BOUNDS"):
 MSVC = sys.platform == "win32" and "GCC" not in sys.version
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-# Instruction set → compiler flags. Machines without vector variants build the baseline only.
-# Widths beyond the baseline need the compiler's vector extensions, which MSVC has not.
+# Compiler flags for each instruction set. Other machines than x86-64 build only the baseline.
+# Vectors wider than the baseline's need the compiler's vector extensions, which MSVC lacks.
 SCALAR = MSVC or bool(os.environ.get("NNFAST_SCALAR"))
 VARIANTS = {"base": []}
 if X86 and not SCALAR:
@@ -43,9 +47,9 @@ if X86 and not SCALAR:
         *["-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512", "-mtune=skylake-avx512"],
     ]
 
-# Never -ffast-math, which CFLAGS, LDFLAGS or CC may say: gcc would then switch the whole process
-# to flush-to-zero at import, and NaN would not be seen. Of two flags the later one holds, and the
-# extension's come last.
+# CFLAGS, LDFLAGS or CC may contain -ffast-math, which is taken back here. With it, gcc would set
+# the whole process to flush-to-zero at import, and NaN would go undetected. The later of two
+# contradictory flags takes effect, and the extension's flags come last.
 STRICT = (
     []
     if MSVC
@@ -56,7 +60,7 @@ STRICT = (
 )
 NAMES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")
 if "-mdaz-ftz" in " ".join(os.environ.get(name, "") for name in NAMES).split():
-    STRICT += ["-mno-daz-ftz"]  # which older compilers do not know
+    STRICT += ["-mno-daz-ftz"]  # only if needed: older compilers do not know this flag
 OPTIMIZE = ["/O2"] if MSVC else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 SANITIZE = []
 if os.environ.get("NNFAST_SANITIZE"):
@@ -65,20 +69,20 @@ if os.environ.get("NNFAST_SANITIZE"):
         "-fno-sanitize-recover=undefined",
     ]
     OPTIMIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-math-errno", "-fno-trapping-math"]
-LINK = [] if MSVC else [*STRICT, OPTIMIZE[0]]  # the level takes back -Ofast
+LINK = [] if MSVC else [*STRICT, OPTIMIZE[0]]  # the optimization level overrides -Ofast
 ENGINE_FLAGS = (
     []
     if MSVC
     else [
         *["-ffp-contract=fast", "-fno-semantic-interposition", "-fvisibility=hidden"],
-        # the register tile is one function of constants: it must be inlined to be unrolled
+        # The microkernel's arguments include its tile size, so it unrolls only if it is inlined.
         "-DCYTHON_INLINE=inline __attribute__((always_inline))",
     ]
 )
 
 
 def openmp_flags() -> list[str]:
-    """The compiler's OpenMP flag, or nothing where a small program with it does not build."""
+    """Return the compiler's OpenMP flag, or [] if a small test program does not compile with it."""
     if MSVC:
         return ["/openmp"]
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
@@ -97,7 +101,7 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
         macros = {**macros, "Py_LIMITED_API": "0x030B0000"}
     return Extension(
         f"{ENGINE}.{name}",
-        # Cython writes the shared utility module itself
+        # Cython generates the C source of the shared utility module.
         [f"nnfast/_engine/{name.replace('.', '/')}.{'c' if name == '_shared' else 'pyx'}"],
         include_dirs=["nnfast/_engine", "nnfast/_engine/simd"],
         define_macros=list(macros.items()),
@@ -111,7 +115,7 @@ def extension(name: str, flags: list[str], link: list[str], macros: dict[str, st
 
 
 def chosen_variants() -> list[str]:
-    """The variants that NNFAST_BUILD asks for, or all."""
+    """Return the variants named in NNFAST_BUILD, by default all."""
     known = [f"{isa}_{real}" for isa in VARIANTS for real in ("f32", "f64")]
     if "NNFAST_BUILD" not in os.environ:
         return known
@@ -119,7 +123,7 @@ def chosen_variants() -> list[str]:
     if not set(chosen) <= set(known):
         sys.exit(
             f"NNFAST_BUILD={os.environ['NNFAST_BUILD']!r} must be one or several of "
-            f"{','.join(known)}, with commas between; unset it to build all of them"
+            f"{','.join(known)}, separated by commas; unset it to build all variants"
         )
     return chosen
 
@@ -143,11 +147,12 @@ setup(
         extensions(),
         compiler_directives=DIRECTIVES,
         include_path=["nnfast/_engine"],
-        shared_utility_qualified_name=f"{ENGINE}._shared",  # one copy of Cython's memoryviews
+        # All extensions share one copy of Cython's memoryview code.
+        shared_utility_qualified_name=f"{ENGINE}._shared",
         nthreads=os.cpu_count() or 1,
     ),
     options={
-        "build_ext": {"parallel": True},  # as many compilers as cores
+        "build_ext": {"parallel": True},  # one compiler process per core
         **({"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {}),
     },
 )

@@ -1,4 +1,4 @@
-"""Check what was built: one cp311-abi3 wheel under 2 MB, and an sdist without generated C."""
+"""Check the build's output: one cp311-abi3 wheel under 2 MB, and an sdist without generated C."""
 
 import sys
 import tarfile

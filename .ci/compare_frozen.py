@@ -1,4 +1,4 @@
-"""Compare what two builds wrote for `.ci/freeze`: ``compare_frozen.py ISA BEFORE.npz NOW.npz``."""
+"""Compare two builds' results for `.ci/freeze`: ``compare_frozen.py ISA BEFORE.npz NOW.npz``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def main(isa: str, before: str, now: str) -> None:
-    """Print how many arrays are the same; exit with 1 if one is not."""
+    """Print how many arrays differ; exit with status 1 if any array differs."""
     with np.load(before) as first, np.load(now) as second:
         wrong = sorted(set(first.files) ^ set(second.files))
         for name in sorted(set(first.files) & set(second.files)):

@@ -1,10 +1,10 @@
-"""Time every element-wise activation against PyTorch's: 10⁶ float32 values, one thread.
+"""Time every elementwise activation against PyTorch's: 10⁶ float32 values, one thread.
 
     python benchmarks/activations.py
 
-Both write into an array that is there already. The two take turns; the ratio is that of the
-medians. The program fails if an activation is slower than PyTorch's, or if the median of the
-ratios is below 1.2.
+Both write into preallocated arrays, and their calls alternate. The ratio of an activation is
+PyTorch's median time divided by nnfast's. The program fails if a ratio is below 1, or if the median
+of the ratios is below 1.2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEDIAN_AT_LEAST = 1.2
 
 
 def peers(x: Any, out: Any) -> dict[str, Callable[[], Any]]:
-    """Return PyTorch's activations; its functions without ``out=`` have one underneath."""
+    """Return PyTorch's activations, called through private functions that accept ``out=``."""
     import torch
 
     torch.set_num_threads(1)
@@ -73,23 +73,21 @@ def main() -> int:
     ratios = {}
     for name, peer in peers(torch.from_numpy(x), torch.from_numpy(other)).items():
 
-        def own(name: str = name) -> None:
+        def nnfast(name: str = name) -> None:
             kernels.activation_forward(x, name, out=out)
 
-        own()
+        nnfast()
         peer()
         np.testing.assert_allclose(out, other, rtol=2e-5, atol=2e-6, err_msg=name)
         times: list[list[float]] = [[], []]
         for _ in range(ROUNDS):
-            for kept, function in zip(times, (own, peer), strict=True):
-                kept.append(seconds(function))
-        mine, theirs = map(statistics.median, times)
-        ratios[name] = theirs / mine
-        print(
-            f"{name:14} {mine * 1e6:8.0f} µs   PyTorch {theirs * 1e6:8.0f} µs   {ratios[name]:.2f}×"
-        )
+            for measured, function in zip(times, (nnfast, peer), strict=True):
+                measured.append(seconds(function))
+        ours, pytorch = (1e6 * statistics.median(measured) for measured in times)
+        ratios[name] = pytorch / ours
+        print(f"{name:14} {ours:8.0f} µs   PyTorch {pytorch:8.0f} µs   {ratios[name]:.2f}×")
     median = statistics.median(ratios.values())
-    print(f"median {median:.2f}×, least {min(ratios.values()):.2f}×")
+    print(f"median {median:.2f}×, smallest {min(ratios.values()):.2f}×")
     return int(min(ratios.values()) < 1.0 or median < MEDIAN_AT_LEAST)
 
 

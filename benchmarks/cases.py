@@ -1,4 +1,4 @@
-"""What is compared: one row a case, with the goals it has to meet."""
+"""The cases of the comparison, with their goals."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ import numpy as np
 from networks import KERAS_MNIST, LENET_5, Conv, Dense, Layer, MaxPool, Product, Shape
 from numpy.typing import NDArray
 
-CHECKED_STEPS = 5
+CHECKED_STEPS = 5  # training steps whose losses must agree
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What nnfast is to reach in a case.
+    """The ratios of times that nnfast must reach in a case.
 
     Parameters
     ----------
-    best, stretch : float, optional
-        Time of the best peer over nnfast's; `best` is None if only `against` counts.
+    best : float or None
+        Required ratio of the best peer's time to nnfast's. None if only `against` counts.
+    stretch : float, optional
+        A more ambitious value for `best`.
     share : float, optional
-        Part of the limit: the limit's time over nnfast's.
+        Required ratio of the limit's time to nnfast's.
     limit : {"roofline", "FMA peak", "convolutions", "np.add", "one read"}
-        The roofline; the multiply-adds alone; those of convolutions alone; `np.add` on the same
-        row; the weights read once.
+        The limit: the roofline, the time of the multiply-adds alone, that of the convolutions'
+        multiply-adds alone, `np.add` on the same row, or reading the weights once.
     against : mapping
-        Times of certain peers over nnfast's.
+        Required ratios of the times of particular peers to nnfast's, by the peer's name.
     stretch_share : float, optional
-        What would be better still than `share`, as `stretch` is than `best`.
+        A more ambitious value for `share`.
     """
 
     best: float | None
@@ -44,9 +46,9 @@ class Goal:
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a batch size and what is done with it.
+    """A network, a batch size, and whether it trains or predicts.
 
-    An epoch of `steps` batches is what contenders are asked for; a prediction is a call.
+    Contenders train for epochs of `steps` batches, or predict `rows` rows per call.
     """
 
     input_shape: Shape
@@ -70,19 +72,19 @@ class Case:
 
     @property
     def dense(self) -> bool:
-        """Whether it is a chain of dense layers."""
+        """Whether all layers are dense."""
         return all(isinstance(layer, Dense) for layer in self.layers)
 
     @property
     def shapes(self) -> list[Shape]:
-        """Shapes of a sample: the input, then what each layer makes of it."""
+        """The shapes of one sample: the input's, then those of each layer's output."""
         return list(
             accumulate(self.layers, lambda s, layer: layer.shape(s), initial=self.input_shape)
         )
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The same, flat."""
+        """The number of elements of each of the `shapes`."""
         return tuple(map(math.prod, self.shapes))
 
     @property
@@ -101,12 +103,12 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the products; layer 0 has no dX."""
+        """Floating-point operations of the matrix products; the first layer has no dX."""
         return self._flops([True] * len(self.products))
 
     @property
     def convolution_flops(self) -> int:
-        """Those of them that belong to convolutions."""
+        """Floating-point operations of the convolutions."""
         return self._flops([isinstance(layer, Conv) for layer, _ in self.weighted])
 
     def _flops(self, counted: list[bool]) -> int:
@@ -118,7 +120,7 @@ class Case:
 
 
 def dense(sizes: tuple[int, ...], rows: int, goal: Goal, **options: Any) -> Case:
-    """Return a case of dense layers, from the number of inputs to that of outputs."""
+    """Return a case of dense layers; `sizes` begins with the inputs and ends with the outputs."""
     return Case(sizes[:1], tuple(map(Dense, sizes[1:])), rows, goal, **options)
 
 
@@ -146,7 +148,7 @@ LARGE = dense(
     Goal(None, 1.15, 0.85, against={"torch-compile": 1.05, "torch": 1.15, "jax": 1.15}),
     steps=8,
 )
-SIMPLE_CHAINS = dense(  # the task of SimpleChains.jl: the whole of the data in every step
+SIMPLE_CHAINS = dense(  # the task of SimpleChains.jl: every step uses all data
     (4, 32, 16, 4),
     10_000,
     Goal(3.0, 4.0, 0.40, "FMA peak", stretch_share=0.50),
@@ -171,7 +173,7 @@ CASES = [*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLU
 
 
 class Problem:
-    """Data and initial weights of a case, equal for every contender."""
+    """Data and initial weights of a case, the same for every contender."""
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -191,7 +193,7 @@ class Problem:
             self.weights += [w * real(product.k**-0.5), b * real(0.1)]
 
     def first_batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield the batches whose losses are compared; the first ones again if there are few."""
+        """Yield the first `CHECKED_STEPS` batches in order, starting again after the last one."""
         for i in range(CHECKED_STEPS):
             start = i % self.case.steps * self.case.rows
             rows = slice(start, start + self.case.rows)

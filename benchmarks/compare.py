@@ -1,15 +1,15 @@
-"""Time nnfast against its peers and against the machine's limits, all in one run.
+"""Compare nnfast's speed with its peers and with the machine's limits in one run.
 
     python benchmarks/compare.py                       # all cases, all installed peers
     python benchmarks/compare.py --cases 784 --peers jax,torch --rounds 5
     python benchmarks/compare.py --check               # fails unless every goal is met
-    python benchmarks/compare.py --threads 2           # nnfast against itself with one thread
-    python benchmarks/compare.py --threads 2 --together --cases LeNet   # and its peers with two
+    python benchmarks/compare.py --threads 2           # nnfast with two threads and with one
+    python benchmarks/compare.py --threads 2 --together --cases LeNet   # all with two threads
     python benchmarks/compare.py --memory --plot --update-docs --update-readme
 
-Everything runs on one core with one thread, unless more are asked for. A case is timed only if all
-contenders agree on the losses of its first steps, or on the outputs of its predictions.
-docs/performance.md says what is compared and how the limits are found.
+By default, everything runs on one core with one thread. A case is timed only if all contenders
+agree on the losses of its first steps, or on the outputs of its predictions. docs/performance.md
+describes the contenders and how the limits are measured.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from peers import PEERS, Contender, installed, versions
 from pin import pin, threads
 from predictors import NumPyAdd
 from timing import AGREEMENT, AGREEMENT_OF_IMAGES, disagreements, interleaved, medians
-from trainers import LeftOut
-from verdicts import verdicts, word
+from trainers import Excluded
+from verdicts import outcome, verdicts
 
 ROOT = Path(__file__).parent.parent
 README, PAGE, FIGURE = (
@@ -43,34 +43,34 @@ README, PAGE, FIGURE = (
     ROOT / "docs/performance.png",
 )
 RESULTS = ROOT / ".benchmarks" / "speed.json"
-README_PEERS = ["numpy", "jax", "torch", "sklearn"]  # what fits in its width
+README_PEERS = ["numpy", "jax", "torch", "sklearn"]  # more columns would be too wide
 YARDSTICK = "np.add"
 
 
 def contenders(case: Case, names: Sequence[str]) -> dict[str, Contender]:
-    """Return those of `names` that take part in a case; say who is left out, and why."""
+    """Return the contenders in a case; print which of `names` are excluded, and why."""
     problem = Problem(case)
     found: dict[str, Contender] = {}
     for name in names:
         if (contender_of := PEERS[name].of(case)) is not None:
             try:
                 found[name] = contender_of(problem)
-            except LeftOut as error:
-                print(f"{case.name}: {name} left out, {error}", file=sys.stderr)
+            except Excluded as error:
+                print(f"{case.name}: {name} is excluded: {error}", file=sys.stderr)
     return found
 
 
 def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Check a case and time it; the result has ``error`` instead of times if it is refused."""
+    """Return the result of a case: its times, or an ``error`` if a contender disagrees."""
     entered = contenders(case, names)
     differences = disagreements(entered)
     result: dict[str, Any] = {"case": case.name, "flops": case.flops, "disagreement": differences}
     allowed = AGREEMENT if case.dense else AGREEMENT_OF_IMAGES
     for name, difference in differences.items():
-        if not difference <= allowed:  # also true for NaN
+        if not difference <= allowed:  # "not <=" also catches NaN
             result["error"] = (
-                f"{case.name}: {name} disagrees with {names[0]}, "
-                f"by {difference:.2g} where {allowed:g} is allowed"
+                f"{case.name}: {name} differs from {names[0]} by {difference:.2g}; at most "
+                f"{allowed:g} is allowed"
             )
             return result
 
@@ -86,7 +86,7 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
         result["roofline"] = roofline.seconds(case) * 1e6
         result["level"] = roofline.level(case)
         limit = limit or roofline.limit_seconds(case) * 1e6
-        if threads() > 1:  # the limits are those of one core
+        if threads() > 1:  # the limits hold for one core
             limit = None
     except machine.NoCompiler as error:
         print(error, file=sys.stderr)
@@ -96,16 +96,16 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> dict[str, Any]:
 
 
 def caption(names: Sequence[str], rounds: int, option: str) -> str:
-    who = "One thread" if threads() == 1 else f"{threads()} threads"
+    workers = "One thread" if threads() == 1 else f"{threads()} threads"
     libraries = ", ".join(f"{name} {version}" for name, version in versions(names).items())
     return (
-        f"{who} of {cpu_name()}, medians of {rounds} rounds; {libraries}; "
+        f"{workers} of {cpu_name()}, medians of {rounds} rounds; {libraries}; "
         f"made by `python benchmarks/compare.py {option}`."
     )
 
 
 def peaks() -> dict[str, float]:
-    """Return the FMA peaks in GFLOP/s; empty without a compiler."""
+    """Return the FMA peak of each dtype in GFLOP/s; {} without a compiler."""
     try:
         return {dtype: machine.peak(dtype) / 1e9 for dtype in machine.REALS}
     except machine.NoCompiler:
@@ -122,12 +122,14 @@ def cpu_name() -> str:
 
 
 def compare(cases: Sequence[Case], names: Sequence[str], options: argparse.Namespace) -> int:
-    """Measure, print and write what is asked for; return the exit code."""
+    """Run the comparison, print and save its results, and return the exit code."""
     results = []
     for case in cases:
         result = measure(case, names, options.rounds)
         if options.memory and "error" not in result:
-            result["memory"] = {n: memory.in_a_child(case.name, n) for n in result["microseconds"]}
+            result["memory"] = {
+                n: memory.measure_in_subprocess(case.name, n) for n in result["microseconds"]
+            }
         print(result.get("error") or f"{case.name}: timed", file=sys.stderr, flush=True)
         results.append(result)
     timed = [result for result in results if "error" not in result]
@@ -142,13 +144,13 @@ def compare(cases: Sequence[Case], names: Sequence[str], options: argparse.Names
     if options.update_docs or options.update_readme:
         if refused or len(cases) < len(CASES) or threads() > 1:
             print(
-                "nothing is updated: that takes all cases, none refused, and one thread",
+                "nothing is updated: an update needs results for all cases and one thread",
                 file=sys.stderr,
             )
         else:
             update(page, timed, names, options)
     goals = [v for r in timed for v in r["verdicts"] if v["required"] is not None]
-    met = sum(word(v["measured"], v["required"]) == "met" for v in goals)
+    met = sum(outcome(v["measured"], v["required"]) == "met" for v in goals)
     print(f"\n{met} of {len(goals)} goals met")
     return int(refused or (options.check and met < len(goals)))
 
@@ -170,7 +172,7 @@ def update(
     names: Sequence[str],
     options: argparse.Namespace,
 ) -> None:
-    """Write the tables of the pages that are asked for."""
+    """Update the tables in performance.md and README.md if the options request it."""
     if options.update_docs:
         report.update(PAGE, "performance", page)
     if options.update_readme:
@@ -201,22 +203,37 @@ def main() -> int:
     parser.add_argument("--cases", default="", help="only cases whose name contains this")
     parser.add_argument("--peers", default=",".join(others), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=1, help="nnfast alone if more than one")
-    parser.add_argument("--together", action="store_true", help="peers with as many threads, too")
-    parser.add_argument("--memory", action="store_true", help="peaks, a process a contender")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="with more than one, compare nnfast with itself"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="compare with peers, with --threads threads each"
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="measure peak memory, with a process per contender"
+    )
     parser.add_argument("--check", action="store_true", help="fail unless every goal is met")
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--plot", action="store_true", help=f"draw {FIGURE.name}")
-    parser.add_argument("--update-docs", action="store_true", help="the tables of performance.md")
-    parser.add_argument("--update-readme", action="store_true")
+    parser.add_argument(
+        "--update-docs", action="store_true", help="update the tables in performance.md"
+    )
+    parser.add_argument(
+        "--update-readme", action="store_true", help="update the table in README.md"
+    )
     options = parser.parse_args()
 
     wanted = [name for name in options.peers.split(",") if name and name != "nnfast"]
     if unknown := [name for name in wanted if name not in PEERS]:
-        parser.error(f"--peers: expected some of {', '.join(others)}, got {', '.join(unknown)}")
+        parser.error(
+            f"--peers: expected names among {', '.join(others)}; received {', '.join(unknown)}"
+        )
     cases = [case for case in CASES if options.cases in case.name]
     if not cases:
-        parser.error(f"--cases: {options.cases!r} is in none of {[case.name for case in CASES]}")
+        parser.error(
+            f"--cases: expected part of a name among {[case.name for case in CASES]}; received "
+            f"{options.cases!r}"
+        )
 
     pin(options.threads)
     if options.threads > 1 and not options.together:

@@ -1,4 +1,4 @@
-"""One thread for everybody: what is compared is the code, not the number of cores."""
+"""Limit every library to one thread, because the comparison is about code, not about cores."""
 
 from __future__ import annotations
 

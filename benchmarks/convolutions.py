@@ -1,16 +1,17 @@
-"""Convolutions layer by layer: forward, dX and dW as shares of the FMA peak of a core.
+"""Time convolutions layer by layer: forward, dX and dW as percentages of a core's FMA peak.
 
     python benchmarks/convolutions.py
     python benchmarks/convolutions.py --check           # fails below 60 % for 64 channels
 
-A model of one layer predicts; takes the gradient of its input, which is forward and dX; takes that
-of its weights, forward and dW. Differences of the times are those of dX and dW. Reading inputs and
-writing outputs is counted, reading the outputs' gradients is not: a model that only copies is timed
-for that. A pointwise convolution does so little with each number that the copies are half of it.
+Three calls of a model with one layer are timed: a prediction (forward), the gradient of its input
+(forward and dX) and the gradient of its weights (forward and dW). Differences give dX and dW.
+The times include reading inputs and writing outputs. They exclude reading the gradients of the
+outputs, which is measured with a model that only copies. The copies take half the time of a
+pointwise convolution, because it computes little with each element.
 
-The calls and the peak's multiply-adds take turns, in short rounds, and each has its best round: a
-neighbour on the machine only takes speed away, for seconds at a time. Rounds that do not reach the
-peak are not counted.
+The calls and the peak's multiply-adds alternate in short rounds. The best round of each counts,
+because other programs on the machine can only slow it down, often for seconds. Rounds in which the
+core does not reach its peak are ignored.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from pin import pin
 from report import markdown
 
 ROUNDS = 50
-DISTURBED = 10  # rounds at most, as a multiple
+MAX_ROUNDS_FACTOR = 10  # run at most this many times the requested rounds
 ROUND_SECONDS = 0.004
 PEAK_ATTEMPTS = 4
-REACHED = 0.95  # of the peak, where nobody disturbs
-REQUIRED = 0.60
+UNDISTURBED = 0.95  # fraction of the peak above which a round counts as undisturbed
+REQUIRED = 0.60  # fraction of the peak
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of `rows` images of height = width = `size`."""
+    """A convolution of `rows` images with `size` rows and columns of pixels."""
 
     size: int
     channels: int
@@ -77,7 +78,7 @@ LAYERS = [
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each pass, and the peak of the core meanwhile."""
+    """Seconds per pass, and the core's FMA peak in FLOP/s during the measurement."""
 
     forward: float
     dx: float
@@ -89,7 +90,7 @@ class Times:
         return [self.forward, self.dx, self.dw, self.forward + self.dx + self.dw]
 
     def shares(self, flops: int) -> list[float]:
-        """Return the shares of the peak of each pass and of all three together."""
+        """Return the fraction of the peak of each pass and of all three passes together."""
         work = [flops, flops, flops, 3 * flops]
         return [f / s / self.peak for f, s in zip(work, self.passes, strict=True)]
 
@@ -104,39 +105,39 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
         *(layer.conv.filters, layer.conv.size), padding=layer.conv.padding, input_shape=shape
     )
     model = nnfast.Sequential([conv], dtype=dtype)
-    nothing = nnfast.Sequential(
+    copy_only = nnfast.Sequential(
         [nnfast.layers.Input(model.output_shape[1:]), nnfast.layers.Flatten()], dtype=dtype
     )
-    engine, idle = model._built().engine, nothing._built().engine
+    engine, copy_engine = model._built().engine, copy_only._built().engine
     real = np.dtype(dtype)
     x = rng.standard_normal((layer.rows, int(np.prod(shape)))).astype(real)
     out = np.empty((layer.rows, int(np.prod(model.output_shape[1:]))), real)
     dy = rng.standard_normal(out.shape).astype(real)
     dx = np.empty_like(x)
     forward, both = _engine.Data(x), _engine.Data(x, dy)
-    idle_forward, idle_both = _engine.Data(dy), _engine.Data(dy, dy)
+    copy_forward, copy_both = _engine.Data(dy), _engine.Data(dy, dy)
     calls: list[Callable[[], object]] = [
         lambda: engine.forward(forward, out),
         lambda: engine.input_gradient(both, dx, given=True),
         lambda: engine.loss_and_grad(both, given=True),
-        lambda: idle.forward(idle_forward, out),
-        lambda: idle.loss_and_grad(idle_both, given=True),
+        lambda: copy_engine.forward(copy_forward, out),
+        lambda: copy_engine.loss_and_grad(copy_both, given=True),
     ]
     repeats = [max(1, round(ROUND_SECONDS / _seconds(call, 3))) for call in calls]
     best = [float("inf")] * len(calls)
     peak = 0.0
-    quiet = 0
-    for _ in range(DISTURBED * rounds):
-        present = max(machine.multiply_adds(dtype) for _ in range(PEAK_ATTEMPTS))
-        peak = max(peak, present)
-        quiet += present > REACHED * peak
-        if quiet > rounds:
+    undisturbed = 0
+    for _ in range(MAX_ROUNDS_FACTOR * rounds):
+        current = max(machine.multiply_adds(dtype) for _ in range(PEAK_ATTEMPTS))
+        peak = max(peak, current)
+        undisturbed += current > UNDISTURBED * peak
+        if undisturbed > rounds:
             break
         times = [_seconds(call, n) for call, n in zip(calls, repeats, strict=True)]
         best = [min(pair) for pair in zip(best, times, strict=True)]
-    first, with_dx, with_dw, idle_first, with_loss = best
-    before = first + max(0.0, with_loss - idle_first)
-    return Times(first, with_dx - before, with_dw - before, peak)
+    forward_only, with_dx, with_dw, copy, copy_with_gradient = best
+    overhead = forward_only + max(0.0, copy_with_gradient - copy)
+    return Times(forward_only, with_dx - overhead, with_dw - overhead, peak)
 
 
 def _seconds(call: Callable[[], object], n: int) -> float:
@@ -148,7 +149,7 @@ def _seconds(call: Callable[[], object], n: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help=f"fail below {REQUIRED:.0%}")
+    parser.add_argument("--check", action="store_true", help=f"fail below {REQUIRED} of the peak")
     parser.add_argument("--dtype", default="float32", choices=list(machine.REALS))
     parser.add_argument("--layers", default="", help="only layers whose name contains this")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -168,9 +169,9 @@ def main() -> int:
         if layer.required and min(shares) < REQUIRED:
             missed.append(layer.name)
     print(markdown(rows))
-    print(f"\nShares of the FMA peak of the core meanwhile, GFLOP/s in {options.dtype}.")
+    print(f"\nPercentages of the core's FMA peak, in the last column in GFLOP/s, {options.dtype}.")
     if missed:
-        print(f"below {REQUIRED:.0%}, with 64 channels: {'; '.join(missed)}")
+        print(f"below {REQUIRED:.0%} with a multiple of 64 channels: {'; '.join(missed)}")
     return int(options.check and bool(missed))
 
 

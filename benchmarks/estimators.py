@@ -1,13 +1,13 @@
-"""Compare the estimators with scikit-learn's MLP at its defaults: time per epoch and score.
+"""Compare time per epoch and score with scikit-learn's MLP estimators at their defaults.
 
     python benchmarks/estimators.py                       # print the table
     python benchmarks/estimators.py --update-docs
     python benchmarks/estimators.py --data ../shared/data --sets digits,adult --seeds 2
 
-The two take turns, round by round, so that a slow moment of the machine hits both; the time of an
-epoch is that of the fastest round, because other programs only add to it; scores are means ±
-standard deviations over seeds on a quarter of the rows (R² or accuracy). California housing and
-Adult are read from CSV files, and left out where they are not found.
+The two libraries alternate round by round, so that a slow moment of the machine affects both. The
+time per epoch is that of the fastest round, because other programs can only slow it down. Scores
+are R² or accuracy on a quarter of the rows, as mean ± standard deviation over seeds. California
+housing and Adult are read from CSV files; they are skipped if these do not exist.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ import nnfast
 DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 ROUNDS = 7
-PAUSE = 0.2  # seconds before a fit: the threads of the BLAS look for work that long after the last
+PAUSE = 0.2  # seconds before each fit; idle BLAS threads spin that long after their last task
 
-Set = tuple[str, Any, Any]
+Dataset = tuple[str, Any, Any]  # name of the estimator, X, y
 
 
 def rows_of(path: Path, header: bool) -> list[list[str]]:
@@ -47,7 +47,7 @@ def rows_of(path: Path, header: bool) -> list[list[str]]:
     return rows[header:]
 
 
-def california(folder: Path) -> Set:
+def california(folder: Path) -> Dataset:
     rows = rows_of(folder / "california-housing.csv.gz", header=True)
     numbers = np.array([[float(v or "nan") for v in row[:9]] for row in rows])
     x, y = numbers[:, :8], numbers[:, 8] / 1e5
@@ -55,7 +55,7 @@ def california(folder: Path) -> Set:
     return "MLPRegressor", np.c_[x, [row[9] == "INLAND" for row in rows]], y
 
 
-def adult(folder: Path) -> Set:
+def adult(folder: Path) -> Dataset:
     rows = rows_of(folder / "adult-train.csv.gz", header=False)
     table = np.array([row[:14] for row in rows], object)
     numeric = [0, 2, 4, 10, 11, 12]
@@ -68,7 +68,7 @@ def adult(folder: Path) -> Set:
     return "MLPClassifier", x, np.array([row[14] for row in rows])
 
 
-SETS: dict[str, tuple[Callable[[Path], Set], int]] = {
+SETS: dict[str, tuple[Callable[[Path], Dataset], int]] = {
     "digits": (lambda _: ("MLPClassifier", *datasets.load_digits(return_X_y=True)), 200),
     "breast_cancer": (
         lambda _: ("MLPClassifier", *datasets.load_breast_cancer(return_X_y=True)),
@@ -81,7 +81,7 @@ SETS: dict[str, tuple[Callable[[Path], Set], int]] = {
 
 
 def compare(name: str, folder: Path, seeds: int) -> list[str]:
-    """Return the cells of one row of the table."""
+    """Return the cells of the data set's row in the table."""
     load, epochs = SETS[name]
     kind, x, y = load(folder)
     parts = train_test_split(x, y, random_state=0)
@@ -89,27 +89,27 @@ def compare(name: str, folder: Path, seeds: int) -> list[str]:
     scaler = StandardScaler().fit(x)
     x, x_test = scaler.transform(x), scaler.transform(x_test)
     makers = {"sklearn": getattr(neural_network, kind), "nnfast": getattr(nnfast, kind)}
-    scores: dict[str, list[float]] = {who: [] for who in makers}
+    scores: dict[str, list[float]] = {library: [] for library in makers}
     for seed in range(seeds):
-        for who, make in makers.items():
+        for library, make in makers.items():
             fitted = make(random_state=seed, max_iter=epochs).fit(x, y)
-            scores[who].append(fitted.score(x_test, y_test))
+            scores[library].append(fitted.score(x_test, y_test))
     cells = [name, f"{x.shape[0]} × {x.shape[1]}"]
     for threads in (1, None):
-        seconds: dict[str, list[float]] = {who: [] for who in makers}
+        seconds: dict[str, list[float]] = {library: [] for library in makers}
         with threadpool_limits(threads):
             for _ in range(ROUNDS):
-                for who, make in makers.items():
-                    several = max(2, min(epochs, 200_000 // len(x)))
-                    model = make(random_state=0, max_iter=several)
+                for library, make in makers.items():
+                    n_epochs = max(2, min(epochs, 200_000 // len(x)))
+                    model = make(random_state=0, max_iter=n_epochs)
                     time.sleep(PAUSE)
                     started = time.perf_counter()
                     model.fit(x, y)
-                    seconds[who].append((time.perf_counter() - started) / model.n_iter_)
-        a, b = (1e3 * min(seconds[who]) for who in ("sklearn", "nnfast"))
+                    seconds[library].append((time.perf_counter() - started) / model.n_iter_)
+        a, b = (1e3 * min(seconds[library]) for library in ("sklearn", "nnfast"))
         cells += [f"{a:.1f}", f"{b:.2f}", f"{a / b:.1f} ×"]
-    for who in ("sklearn", "nnfast"):
-        cells.append(f"{np.mean(scores[who]):.4f} ± {np.std(scores[who], ddof=1):.4f}")
+    for library in ("sklearn", "nnfast"):
+        cells.append(f"{np.mean(scores[library]):.4f} ± {np.std(scores[library], ddof=1):.4f}")
     return [*cells, str(epochs)]
 
 
@@ -130,13 +130,13 @@ def main() -> None:
         try:
             lines.append(f"| {' | '.join(compare(name, options.data, options.seeds))} |")
         except FileNotFoundError as error:
-            print(f"{name}: {error.filename} is not there")
+            print(f"{name}: skipped, because {error.filename} does not exist")
             continue
         print(lines[-1], flush=True)
     version = importlib.metadata.version("scikit-learn")
     lines += [
         "",
-        f"Milliseconds an epoch with one thread and with all ({os.cpu_count()} cores, "
+        f"Milliseconds per epoch with one thread and with all ({os.cpu_count()} cores, "
         f"{platform.machine()}), float64; nnfast {nnfast.__version__}, scikit-learn {version}; "
         "made by `python benchmarks/estimators.py --update-docs`.",
     ]

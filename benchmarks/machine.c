@@ -1,41 +1,41 @@
-/* What one core can do at most: multiply-adds, bytes updated in place, bytes read; and how long two are
-   apart. Compiled by machine.py for the processor it runs on. REAL is float or double. */
+/* Measure the limits of one core (multiply-adds, bytes updated in place, bytes read) and the latency
+   between two cores. machine.py compiles this file for the processor it runs on. REAL is float or double. */
 #ifndef REAL
 #define REAL float
 #endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
-#define CHAINS 24
+#define ACCUMULATORS 24
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32
-#define CHAINS 12
+#define ACCUMULATORS 12
 #else /* NEON has 32 registers, SSE 16 */
 #define VECTOR_BYTES 16
-#define CHAINS 12
+#define ACCUMULATORS 12
 #endif
-#define BARRIER __asm__ volatile("" ::: "memory") /* each repeat is really done */
+#define BARRIER __asm__ volatile("" ::: "memory") /* keeps the compiler from merging the repeats */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 enum { LANES = sizeof(vec) / sizeof(REAL) };
 
 long vector_bytes(void) { return VECTOR_BYTES; }
 
-/* Enough independent chains to hide the latency; returns the number of operations. */
+/* Return the number of operations. There are enough independent accumulators to hide the FMA latency. */
 double multiply_adds(long repeats, REAL *out) {
-    vec x[CHAINS], sum = {0}, a = sum + (REAL)0.5, b = sum + (REAL)1.0;
-    for (int i = 0; i < CHAINS; i++) x[i] = sum + (REAL)i;
+    vec x[ACCUMULATORS], sum = {0}, a = sum + (REAL)0.5, b = sum + (REAL)1.0;
+    for (int i = 0; i < ACCUMULATORS; i++) x[i] = sum + (REAL)i;
     for (long r = 0; r < repeats; r++) {
 #pragma GCC unroll 24
-        for (int i = 0; i < CHAINS; i++) x[i] = x[i] * a + b;
+        for (int i = 0; i < ACCUMULATORS; i++) x[i] = x[i] * a + b;
         __asm__ volatile("" : "+r"(r));
     }
-    for (int i = 0; i < CHAINS; i++) sum += x[i];
+    for (int i = 0; i < ACCUMULATORS; i++) sum += x[i];
     *out = sum[0];
-    return 2.0 * LANES * CHAINS * repeats;
+    return 2.0 * LANES * ACCUMULATORS * repeats;
 }
 
-/* p = a·p + b in place; the length is a multiple of four vectors. */
+/* Compute p = a·p + b in place; the length must be a multiple of four vectors. */
 void update(vec *p, long vectors, long repeats) {
     vec zero = {0}, a = zero + (REAL)0.5, b = zero + (REAL)1.0;
     for (long r = 0; r < repeats; r++) {
@@ -45,6 +45,7 @@ void update(vec *p, long vectors, long repeats) {
     }
 }
 
+/* Read all elements of p; their sum goes to *out so that no read is optimized away. */
 void read(const vec *p, long vectors, long repeats, REAL *out) {
     vec s[8] = {{0}}, sum = {0};
     for (long r = 0; r < repeats; r++) {
@@ -57,8 +58,8 @@ void read(const vec *p, long vectors, long repeats, REAL *out) {
     *out = sum[0];
 }
 
-/* Two threads take turns: one writes odd numbers up to 2·turns, the other even ones, each when it sees
-   what the other has written. */
+/* Let two threads alternate: one writes the odd numbers up to 2·turns, the other the even ones. Each waits
+   until it sees the number before its own. */
 void take_turns(long *shared, long odd, long turns) {
     for (long i = 2 - odd; i <= 2 * turns; i += 2) {
         while (__atomic_load_n(shared, __ATOMIC_ACQUIRE) != i - 1) {}

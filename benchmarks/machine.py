@@ -1,9 +1,9 @@
-"""What the machine can do at most: multiply-adds and bytes a second of a core, the way to another.
+"""Measure the machine's limits: a core's peak FLOP/s and bandwidth, and the latency between cores.
 
     python benchmarks/machine.py
 
-A library's fastest product is no peak, so ``machine.c`` is compiled with the system's compiler
-when it is needed, into a temporary folder. Without a compiler there are no limits to compare with.
+The fastest matrix product of a library is below the peak. ``machine.c`` is therefore compiled on
+demand with the system's compiler, into a temporary folder. Without a compiler no limits are known.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ TURNS = 50_000
 
 
 class NoCompiler(RuntimeError):
-    """There is nothing to compile ``machine.c`` with."""
+    """There is no compiler that can compile ``machine.c``."""
 
 
 def vector_bytes() -> int:
-    """Return the length of the widest vectors that the compiler uses on this processor."""
+    """Return the size in bytes of the widest vectors that the compiler uses on this processor."""
     return int(_library("float32").vector_bytes())
 
 
 def lanes(dtype: str) -> int:
-    """Return the numbers of a type that one vector holds."""
+    """Return how many elements of a dtype fit in one vector."""
     return vector_bytes() // np.dtype(dtype).itemsize
 
 
 @functools.cache
 def peak(dtype: str) -> float:
-    """Return the floating-point operations a second of multiply-adds in registers."""
+    """Return the peak FLOP/s of a core: the best of several calls of `multiply_adds`."""
     return max(multiply_adds(dtype) for _ in range(ATTEMPTS))
 
 
 def multiply_adds(dtype: str) -> float:
-    """Return the same of one attempt of a fifth of a millisecond or so."""
+    """Return the FLOP/s of multiply-adds in registers, measured for about 0.2 ms."""
     library, out = _library(dtype), ctypes.c_double()
     start = time.perf_counter()
     operations = library.multiply_adds(FMA_REPEATS, ctypes.byref(out))
@@ -64,22 +64,22 @@ def multiply_adds(dtype: str) -> float:
 
 @functools.cache
 def bandwidth(size: int) -> float:
-    """Return the bytes a second, read and written, of updating `size` bytes in place."""
+    """Return the bytes per second, read plus written, of updating `size` bytes in place."""
     data = _memory(size)
     return 2 * data.nbytes / _pass_seconds(_library("float32").update, data)
 
 
 @functools.cache
 def read_seconds(size: int) -> float:
-    """Return the time to read `size` bytes again and again, from the cache that has them."""
+    """Return the seconds per pass of reading the same `size` bytes again and again."""
     out = ctypes.c_double()
     return _pass_seconds(_library("float32").read, _memory(size), ctypes.byref(out))
 
 
 def exchange_seconds() -> float:
-    """Return the time in which a cache line goes to another core and back; NaN if there is none.
+    """Return the seconds of a cache line's round trip to another core; NaN with a single core.
 
-    Cores of a virtual machine may share a cache at one time and not at another.
+    The cores of a virtual machine may share a cache at some times and not at others.
     """
     known = hasattr(os, "sched_getaffinity")
     if (len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1) < 2:
@@ -97,7 +97,7 @@ def exchange_seconds() -> float:
 
 
 def cache_levels() -> dict[str, int]:
-    """Return the bytes of each level of data cache, as Linux knows them."""
+    """Return the size in bytes of each level of data cache, as reported by Linux."""
     levels = {}
     for folder in sorted(CACHES.glob("index*")):
         kind, level, size = ((folder / n).read_text().strip() for n in ("type", "level", "size"))
@@ -107,8 +107,8 @@ def cache_levels() -> dict[str, int]:
 
 
 def level_of(size: int) -> str:
-    """Return the first level of the hierarchy that holds `size` bytes."""
-    return next((name for name, room in cache_levels().items() if size <= room), "memory")
+    """Return the first level of the memory hierarchy that holds `size` bytes."""
+    return next((name for name, capacity in cache_levels().items() if size <= capacity), "memory")
 
 
 @functools.cache
@@ -116,7 +116,7 @@ def _library(dtype: str) -> ctypes.CDLL:
     real = REALS[dtype]
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
-        raise NoCompiler("no C compiler (cc, gcc or clang): the machine's limits are left out")
+        raise NoCompiler("no C compiler (cc, gcc or clang): the machine's limits are not measured")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"machine_{real}.so"
         flags = ["-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", f"-DREAL={real}"]
@@ -124,7 +124,7 @@ def _library(dtype: str) -> ctypes.CDLL:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise NoCompiler(f"{compiler} cannot compile {SOURCE.name}: {done.stderr.strip()}")
-        library = ctypes.CDLL(str(path))  # stays loaded when its file is gone
+        library = ctypes.CDLL(str(path))  # stays loaded after its file has been deleted
     library.vector_bytes.restype = ctypes.c_long
     library.multiply_adds.restype = ctypes.c_double
     library.multiply_adds.argtypes = [ctypes.c_long, ctypes.c_void_p]
@@ -135,8 +135,8 @@ def _library(dtype: str) -> ctypes.CDLL:
 
 
 def _memory(size: int) -> NDArray[np.float32]:
-    """Return `size` bytes of ones, rounded up to eight of the widest vectors; starts a page."""
-    count = -(-size // 512) * 512
+    """Return a page-aligned array of ones of `size` bytes, rounded up to a multiple of 512."""
+    count = -(-size // 512) * 512  # eight of the widest vectors
     data = np.empty(count + ALIGNMENT, np.uint8)
     start = -data.ctypes.data % ALIGNMENT
     ones = data[start : start + count].view(np.float32)
@@ -145,18 +145,18 @@ def _memory(size: int) -> NDArray[np.float32]:
 
 
 def _pass_seconds(function: Any, data: NDArray[Any], *arguments: Any) -> float:
-    """Return the time of one pass over `data`; passes are repeated until a clock can see them."""
+    """Return the seconds of one pass over `data`, repeated until the clock can resolve them."""
 
     def passes(repeats: int) -> None:
         function(data.ctypes.data, data.nbytes // vector_bytes(), repeats, *arguments)
 
-    passes(1)  # first touch
+    passes(1)  # warm up
     repeats = max(1, round(ATTEMPT_SECONDS / _best(lambda: passes(1))))
     return _best(lambda: passes(repeats)) / repeats
 
 
 def _best(function: Callable[[], Any], attempts: int = ATTEMPTS) -> float:
-    """Return the shortest time: a limit is what the core can do when nothing disturbs it."""
+    """Return the shortest time: a limit is the speed of an undisturbed core."""
     times = []
     for _ in range(attempts):
         start = time.perf_counter()
@@ -172,7 +172,7 @@ def main() -> None:
     for size in (16 << 10, 32 << 10, 256 << 10, 512 << 10, 4 << 20, 16 << 20, 256 << 20):
         update, read = bandwidth(size) / 1e9, size / read_seconds(size) / 1e9
         print(f"{size >> 10:8} KiB ({level_of(size)}): updates {update:.0f}, reads {read:.0f} GB/s")
-    print(f"a cache line to another core and back: {exchange_seconds() * 1e9:.0f} ns")
+    print(f"round trip of a cache line to another core: {exchange_seconds() * 1e9:.0f} ns")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The memory that a contender takes, measured in a process of its own.
+"""Measure a contender's memory in a separate process.
 
     python benchmarks/memory.py "20-64-64-10 @32" nnfast
 
-What the library, the network and its training or prediction add to the peak of resident memory,
-the data being there. Processes that a contender starts, such as a compiler, are not counted.
+The result is the increase of the peak resident memory, in MB, by the library, the network, and its
+training or prediction; the data are not included. Processes that a contender starts, such as a
+compiler, are not counted.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from peers import PEERS
 
 
 def peak_megabytes() -> float:
-    """Return this process's peak of resident memory.
+    """Return this process's peak resident memory.
 
-    Linux' ``VmHWM``, because ``ru_maxrss`` of a child starts with its parent's.
+    On Linux it is ``VmHWM``, because a child process inherits ``ru_maxrss`` from its parent.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -31,14 +32,14 @@ def peak_megabytes() -> float:
     return kilobytes / 1024
 
 
-def forget_peak() -> None:
-    """Start the peak anew from what is resident now, where Linux allows it."""
+def reset_peak() -> None:
+    """Reset the peak to the current resident memory, if Linux allows it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def in_a_child(case: str, peer: str) -> float | None:
-    """Return the megabytes that a contender adds; None if it fails."""
+def measure_in_subprocess(case: str, peer: str) -> float | None:
+    """Return the megabytes that a contender adds; None if its process fails."""
     command = [sys.executable, __file__, case, peer]
     done = subprocess.run(command, capture_output=True, text=True)
     return None if done.returncode else float(done.stdout.splitlines()[-1])
@@ -48,9 +49,9 @@ def main() -> None:
     case_name, peer_name = sys.argv[1:]
     case = next(case for case in CASES if case.name == case_name)
     contender_of = PEERS[peer_name].of(case)
-    assert contender_of is not None, f"{peer_name} takes no part in {case_name}"
+    assert contender_of is not None, f"{peer_name} does not support {case_name}"
     problem = Problem(case)
-    forget_peak()
+    reset_peak()
     before = peak_megabytes()
     contender = contender_of(problem)
     contender.reset()

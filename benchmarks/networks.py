@@ -1,6 +1,6 @@
-"""The layers that networks of the comparison are made of: shapes and operations, no library's code.
+"""The layers of the compared networks: their shapes and operations, independent of any library.
 
-Samples are channels last. Hidden layers with weights have the case's activation.
+Samples are channels last. Hidden layers with weights use the activation of the case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Product:
-    """What a row of the batch costs forward: m·k by k·n, for dW and dX as many."""
+    """The matrix product (m, k) · (k, n) of a forward pass of one row; dW and dX cost the same."""
 
     m: int
     k: int
@@ -22,53 +22,53 @@ class Product:
 
 @dataclass(frozen=True)
 class Dense:
-    """All inputs to all of `units` outputs; images are rows of their pixels to it."""
+    """A dense layer with `units` outputs; it flattens images."""
 
     units: int
 
-    def shape(self, before: Shape) -> Shape:
+    def shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
 
-    def kernel(self, before: Shape) -> Shape:
-        return (math.prod(before), self.units)
+    def kernel(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape), self.units)
 
-    def product(self, before: Shape) -> Product:
-        return Product(1, math.prod(before), self.units)
+    def product(self, input_shape: Shape) -> Product:
+        return Product(1, math.prod(input_shape), self.units)
 
 
 @dataclass(frozen=True)
 class Conv:
-    """`filters` windows of size × size, stride 1; "same" puts zeros around the image."""
+    """A convolution with `filters` windows of size × size and stride 1."""
 
     filters: int
     size: int
     padding: str = "valid"
 
-    def shape(self, before: Shape) -> Shape:
-        less = 0 if self.padding == "same" else self.size - 1
-        return (before[0] - less, before[1] - less, self.filters)
+    def shape(self, input_shape: Shape) -> Shape:
+        reduction = 0 if self.padding == "same" else self.size - 1
+        return (input_shape[0] - reduction, input_shape[1] - reduction, self.filters)
 
-    def kernel(self, before: Shape) -> Shape:
-        return (self.size, self.size, before[2], self.filters)
+    def kernel(self, input_shape: Shape) -> Shape:
+        return (self.size, self.size, input_shape[2], self.filters)
 
-    def product(self, before: Shape) -> Product:
-        height, width, _ = self.shape(before)
-        return Product(height * width, self.size * self.size * before[2], self.filters)
+    def product(self, input_shape: Shape) -> Product:
+        height, width, _ = self.shape(input_shape)
+        return Product(height * width, self.size * self.size * input_shape[2], self.filters)
 
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest of size × size, side by side."""
+    """A max pooling with adjacent windows of size × size."""
 
     size: int = 2
 
-    def shape(self, before: Shape) -> Shape:
-        return (before[0] // self.size, before[1] // self.size, before[2])
+    def shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0] // self.size, input_shape[1] // self.size, input_shape[2])
 
 
 Layer = Dense | Conv | MaxPool
 
-# The image classifier of Keras' introductions.
+# The image classifier of Keras' introductory examples.
 KERAS_MNIST: tuple[Layer, ...] = (
     *(Conv(32, 3), MaxPool(), Conv(64, 3), MaxPool(), Conv(64, 3)),
     *(Dense(64), Dense(10)),

@@ -1,4 +1,4 @@
-"""Who takes part: each contender's name, what it needs, and its classes."""
+"""The contenders: their names, required packages and classes."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from numpy.typing import NDArray
 
 
 class Contender(Protocol):
-    """What trains or predicts."""
+    """A library's program that trains or predicts."""
 
     def reset(self) -> None:
-        """Go back to the start."""
+        """Restore the initial state."""
 
-    def proof(self) -> NDArray[Any]:
-        """Return what all contenders must agree on: the first losses, or the outputs."""
+    def check_values(self) -> NDArray[Any]:
+        """Return the values on which all contenders must agree: the first losses or the outputs."""
 
-    def run(self, times: int) -> None:
-        """Train for some epochs or predict some times: the thing that is timed."""
+    def run(self, repeats: int) -> None:
+        """Train for `repeats` epochs or predict `repeats` times; this call is timed."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A library in one of its ways: the packages it needs, and its classes."""
+    """A library in one configuration: the packages it needs and its classes."""
 
-    packages: dict[str, str]  # module: distribution
+    packages: dict[str, str]  # module name → distribution name
     trainer: type[Any] | None
     predictor: type[Any] | None
     only_dense: bool = False
 
     def of(self, case: Case) -> type[Any] | None:
-        """Return the class that takes part in a case, or None."""
+        """Return the contender's class for a case; None if the peer does not support the case."""
         if self.only_dense and not case.dense:
             return None
         return self.trainer if case.training else self.predictor
@@ -64,15 +64,15 @@ PEERS = {
 
 
 def installed(names: Sequence[str]) -> list[str]:
-    """Return those of `names` whose packages are there, and say which are not."""
+    """Return the names of the installed peers; print which packages of the others are missing."""
     for name in names:
         if missing := PEERS[name].missing:
-            print(f"{name}: left out, {', '.join(missing)} not installed", file=sys.stderr)
+            print(f"{name}: skipped, {', '.join(missing)} not installed", file=sys.stderr)
     return [name for name in names if not PEERS[name].missing]
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the version of each distribution that `names` need."""
+    """Return the version of each distribution that the named peers need."""
     found = {}
     for name in names:
         for distribution in PEERS[name].packages.values():

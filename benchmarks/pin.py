@@ -1,4 +1,4 @@
-"""A program on so many cores and threads: what is compared is the code, not the number of cores."""
+"""Pin the program to cores and limit its threads, so that all contenders use the same number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 
 
 def pin(threads: int) -> None:
-    """Run on the last `threads` cores with that many threads; starts the program anew if need be.
+    """Run this program with `threads` threads on the last `threads` cores.
 
-    The libraries read the environment when they are loaded, hence before this process starts.
+    Libraries read the environment when they are loaded. If it has other values, the program is
+    therefore restarted with the right ones.
     """
     environment = {
         "OMP_NUM_THREADS": str(threads),
@@ -24,10 +25,12 @@ def pin(threads: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < threads:
-            raise SystemExit(f"{threads} threads need as many cores; there are {len(cores)}")
+            raise SystemExit(
+                f"{threads} threads need {threads} cores; only {len(cores)} are available"
+            )
         os.sched_setaffinity(0, cores[-threads:])
 
 
 def threads() -> int:
-    """Return the threads that contenders may use: those the program is pinned to."""
+    """Return the number of threads that each contender may use, as set by `pin`."""
     return int(os.environ.get("OMP_NUM_THREADS", "1"))

@@ -1,7 +1,7 @@
-"""Contenders in prediction: the same rows, the same weights, the same outputs.
+"""Contenders in prediction. All have the same rows and weights and must return the same outputs.
 
-Rows and outputs are each library's own arrays, so that none pays for a conversion. `proof` returns
-the outputs as an array; `run` predicts the same rows some times and is what is timed.
+Rows and outputs are each library's own arrays, so that no conversion is timed. `check_values`
+returns the outputs as an array. `run` is timed: it predicts the same rows several times.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import numpy as np
 from cases import Case, Problem
 from numpy.typing import NDArray
 from pin import threads
-from trainers import EPSILON, compile_now, jax_outputs, nnfast_model, sklearn_net, torch_net
+from trainers import EPSILON, jax_outputs, nnfast_model, sklearn_net, torch_net, trigger_compilation
 
-BLOCK = 512  # rows; of 128 … 10,000 the fastest for NumPy
+BLOCK = 512  # rows per block; the fastest for NumPy among 128 … 10,000
 COMPILE_SECONDS = 60.0
 
 
 class Predictor:
-    """What most contenders share: one call that returns the outputs."""
+    """Base class of the contenders: one call returns the outputs."""
 
     def reset(self) -> None:
-        """Nothing is kept from call to call."""
+        """Do nothing: predictions have no state."""
 
     def call(self) -> Any:
         """Predict the rows once."""
         raise NotImplementedError
 
-    def proof(self) -> NDArray[Any]:
+    def check_values(self) -> NDArray[Any]:
         return np.array(self.call())
 
     def run(self, calls: int) -> None:
@@ -38,7 +38,7 @@ class Predictor:
 
 
 class NumPyAdd(Predictor):
-    """No contender but a yardstick: what the least call from Python on these rows costs."""
+    """The yardstick, not a contender: the time of a minimal NumPy call on these rows."""
 
     def __init__(self, problem: Problem) -> None:
         self.x, self.out = problem.x, np.empty_like(problem.x)
@@ -48,7 +48,7 @@ class NumPyAdd(Predictor):
 
 
 class NNFast(Predictor):
-    """``model(x)``."""
+    """nnfast: ``model(x)``."""
 
     def __init__(self, problem: Problem) -> None:
         import nnfast
@@ -62,7 +62,7 @@ class NNFast(Predictor):
 
 
 class NumPy(Predictor):
-    """Into arrays that are there already, in blocks of rows that stay in cache."""
+    """NumPy, writing into preallocated arrays, in blocks of rows that stay in cache."""
 
     def __init__(self, problem: Problem) -> None:
         self.case, self.x, w = problem.case, problem.x, problem.weights
@@ -92,7 +92,7 @@ class NumPy(Predictor):
 
 
 class ScikitLearn(Predictor):
-    """``predict_proba`` or ``predict``."""
+    """scikit-learn: ``predict_proba`` or ``predict``."""
 
     def __init__(self, problem: Problem) -> None:
         self.x, net = problem.x, sklearn_net(problem, EPSILON)
@@ -101,12 +101,12 @@ class ScikitLearn(Predictor):
     def call(self) -> Any:
         return self.predict(self.x)
 
-    def proof(self) -> NDArray[Any]:
+    def check_values(self) -> NDArray[Any]:
         return np.array(self.call()).reshape(len(self.x), -1)
 
 
 class PyTorch(Predictor):
-    """Eager mode under ``inference_mode``."""
+    """PyTorch in eager mode, under ``inference_mode``."""
 
     def __init__(self, problem: Problem) -> None:
         import torch
@@ -121,9 +121,9 @@ class PyTorch(Predictor):
     def call(self) -> Any:
         return self.net(self.x)
 
-    def proof(self) -> NDArray[Any]:
+    def check_values(self) -> NDArray[Any]:
         with self.torch.inference_mode():
-            return np.array(super().proof())
+            return np.array(super().check_values())
 
     def run(self, calls: int) -> None:
         with self.torch.inference_mode():
@@ -131,17 +131,17 @@ class PyTorch(Predictor):
 
 
 class CompiledPyTorch(PyTorch):
-    """``torch.compile`` of the network; freezing and the C++ wrapper make it no faster here."""
+    """PyTorch with ``torch.compile``; freezing and the C++ wrapper do not make it faster here."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self.torch.compiler.reset()  # or a second case is compiled for variable shapes
+        self.torch.compiler.reset()  # otherwise a second case is compiled for variable shapes
         self.net = self.torch.compile(self.net, dynamic=False)
-        compile_now(self.proof, COMPILE_SECONDS)
+        trigger_compilation(self.check_values, COMPILE_SECONDS)
 
 
 class JAX(Predictor):
-    """jit, with the weights as constants."""
+    """JAX: a jitted function with the weights as constants."""
 
     def __init__(self, problem: Problem) -> None:
         import jax
@@ -161,10 +161,10 @@ class JAX(Predictor):
 
 
 class OnnxRuntime(Predictor):
-    """A session: an array in, a new array out, as with the others.
+    """ONNX Runtime: a session that takes an array and returns a new one, as the others do.
 
-    Bound inputs and outputs would save 2 µs a call, but a row must first be written into them, and
-    the next call overwrites what came out.
+    Bound inputs and outputs would save 2 µs per call. But the rows would first have to be copied
+    into the bound input, and the next call would overwrite the outputs.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""What `compare.py` writes: Markdown tables and a figure."""
+"""The report of `compare.py`: Markdown tables and a figure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verdicts import word
+from verdicts import outcome
 
-Result = Mapping[str, Any]  # of one case, as in the JSON
+Result = Mapping[str, Any]  # the result of one case, as it is stored in the JSON file
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; its first row is the header, all columns but the first are numbers."""
+    """Return a table with the first row as its header; all columns but the first hold numbers."""
     header, *body = rows
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -23,7 +23,7 @@ def microseconds(us: float) -> str:
 
 
 def times(results: Sequence[Result], peers: Sequence[str]) -> str:
-    """Return the times of all contenders, with their ratios to nnfast's."""
+    """Return the table of the contenders' times, with their ratios to nnfast's time."""
     rows = [["network, batch", "nnfast, µs", "GFLOP/s", *peers]]
     for result in results:
         us = result["microseconds"]
@@ -37,8 +37,8 @@ def times(results: Sequence[Result], peers: Sequence[str]) -> str:
 
 
 def goals(results: Sequence[Result]) -> str:
-    """Return how far each case is from the machine's limit and from its best peer."""
-    rows = [["network, batch", "share of the limit", "required", "of the best peer", "required"]]
+    """Return the table that compares each case with the machine's limit and the best peer."""
+    rows = [["network, batch", "share of the limit", "required", "vs. the best peer", "required"]]
     for result in results:
         limits = [v for v in result["verdicts"] if v["kind"] == "limit"]
         ratios = [v for v in result["verdicts"] if v["kind"] != "limit"]
@@ -47,7 +47,7 @@ def goals(results: Sequence[Result]) -> str:
 
 
 def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> list[str]:
-    """Return what was measured, and what is required with its verdict."""
+    """Return two cells: the measured ratios, and the required ratios with their verdicts."""
     measured, required = [], []
     for v in verdicts:
         name = f"{v['what']} ({level})" if v["what"] == "roofline" and level else v["what"]
@@ -56,12 +56,12 @@ def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> l
         peer = f"{v['what']} " if v["kind"] == "against" else ""
         for prefix, goal in ((peer, v["required"]), ("stretch ", v["stretch"])):
             if goal is not None:
-                required.append(f"{prefix}{_number(v, goal)} {word(v['measured'], goal)}")
+                required.append(f"{prefix}{_number(v, goal)} {outcome(v['measured'], goal)}")
     return ["; ".join(measured), "; ".join(required)]
 
 
 def _number(verdict: Mapping[str, Any], ratio: float) -> str:
-    """Write a ratio as people say it: a share of a roofline, but times of a yardstick."""
+    """Format a ratio: in percent of a roofline, but as a multiple of another time."""
     if verdict["kind"] != "limit":
         return f"{ratio:.2f}×"
     if verdict["what"] in ("np.add", "one read"):
@@ -70,7 +70,7 @@ def _number(verdict: Mapping[str, Any], ratio: float) -> str:
 
 
 def memory(results: Sequence[Result], names: Sequence[str]) -> str:
-    """Return the megabytes that a contender with its library adds to the data."""
+    """Return the table of peak memory: the megabytes that each contender and its library add."""
     rows = [["peak memory, MB", *names]]
     for result in results:
         found = [result["memory"].get(name) for name in names]
@@ -79,18 +79,21 @@ def memory(results: Sequence[Result], names: Sequence[str]) -> str:
 
 
 def update(path: Path, name: str, text: str) -> None:
-    """Replace what is between a file's two comments of that name."""
+    """Replace the text between the comments ``name:begin`` and ``name:end`` of a file."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     old = path.read_text(encoding="utf-8")
     if old.count(begin) != 1 or old.count(end) != 1:
-        raise SystemExit(f"{path} needs exactly one {begin} and one {end}")
+        raise SystemExit(
+            f"{path} must contain {begin} and {end} exactly once; it contains them "
+            f"{old.count(begin)} and {old.count(end)} times"
+        )
     before, rest = old.split(begin)
     after = rest.split(end)[1]
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def plot(results: Sequence[Result], peers: Sequence[str], path: Path) -> None:
-    """Draw a panel a case: each contender's time over nnfast's."""
+    """Draw one panel per case with each contender's time divided by nnfast's time."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -117,5 +120,5 @@ def plot(results: Sequence[Result], peers: Sequence[str], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
-    figure.supxlabel("time over nnfast's (less is better)", fontsize=9)
+    figure.supxlabel("time divided by nnfast's time (lower is better)", fontsize=9)
     figure.savefig(path, dpi=110)

@@ -1,24 +1,24 @@
-"""The least time that a core's limits allow a case.
+"""The roofline: the shortest time for a case that the limits of one core allow.
 
-Multiply-adds at the FMA peak, plus bytes at the bandwidth of the cache level that holds them; the
-two are added, because a step does them one after the other.
+It is the sum of two times: multiply-adds at the FMA peak, and bytes at the bandwidth of the cache
+level that holds them. They are added because a step does one after the other.
 
-*Multiply-adds.* A product of (m, k) by (k, n) takes m·k·⌈n⌉, where ⌈n⌉ is n rounded up to whole
-vectors: forward and dW are vectors along n, dX is vectors along k; with one column all three are
-vectors along k. The first layer has no dX. A convolution is a product with a row for each pixel of
-its output; poolings are layers without one.
+*Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n
+rounded up to whole vectors. Forward and dW use vectors along n, and dX uses vectors along k. If
+n = 1, all three use vectors along k. The first layer has no dX. A convolution is a matrix product
+with a row for each pixel of its output; poolings have no matrix product.
 
-*The optimizer* reads and writes w, m and v: 24 bytes for each float32 parameter.
+*Optimizer.* It reads and writes w, m and v: 24 bytes for each float32 parameter.
 
-*Activations of a step.* Layer inputs are read twice (forward, dW) and those that the network makes
-are written once; gradients of layer outputs are written once and read once (dW), those with a dX
-twice; the network's outputs are written and read once. Gathering a shuffled batch is not counted,
-nor is dW, which need not leave the first-level cache. The bandwidth is measured with as many bytes
-as w, m, v, activations and gradients are together.
+*Activations of a training step.* Layer inputs are read twice (forward, dW); the outputs of hidden
+layers are also written once. Gradients of layer outputs are written once and read once (dW), or
+twice if the layer has a dX. The network's outputs are written once and read once. Gathering a
+shuffled batch is not counted, nor is dW, which can stay in the L1 cache. The bandwidth is measured
+for the total size of w, m, v, activations and gradients.
 
-*Activations of a prediction.* Nothing has to be kept, so rows may go through in blocks: hidden
-activations are written and read once at the bandwidth of the weights and `BLOCK` rows of
-activations. Inputs are read and outputs written once, at the bandwidth of both together.
+*Activations of a prediction.* Nothing has to be stored, so rows can be processed in blocks. Hidden
+activations are written once and read once, at the bandwidth for the weights and `BLOCK` rows of
+activations. Inputs are read once and outputs written once, at the bandwidth for both together.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ import machine
 import numpy as np
 from cases import Case
 
-BLOCK = 128  # rows
+BLOCK = 128  # rows per block
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that are read and written, and the size of what they are part of."""
+    """Bytes that are read and written, and the size of the data that they belong to."""
 
-    moved: int
-    held: int
+    moved: int  # bytes
+    working_set: int  # bytes
 
     @property
     def seconds(self) -> float:
-        return self.moved / machine.bandwidth(self.held) if self.moved else 0.0
+        return self.moved / machine.bandwidth(self.working_set) if self.moved else 0.0
 
 
 def rounded_flops(case: Case, lanes: int) -> int:
-    """Return the operations of a case's products when every vector is a whole one."""
+    """Return the operations of a case's matrix products, with every vector counted as full."""
 
     def up(n: int) -> int:
         return -(-n // lanes) * lanes
@@ -59,28 +59,29 @@ def rounded_flops(case: Case, lanes: int) -> int:
 
 
 def traffic(case: Case) -> list[Traffic]:
-    """Return what a step or a prediction has to move."""
+    """Return the memory traffic of a training step or a prediction."""
     item = np.dtype(case.dtype).itemsize
     first, *hidden, last = (item * case.rows * n for n in case.sizes)
     weights = item * case.params
     if case.training:
-        held = 3 * weights + first + 2 * (sum(hidden) + last)
-        # hidden: written, read twice; gradients written, read twice but for the first layer's
+        working_set = 3 * weights + first + 2 * (sum(hidden) + last)
+        # Hidden outputs and their gradients are written once and read twice, except that the
+        # gradient of the first layer's output is read only once.
         without_dx = (hidden or [last])[0]
         activations = 2 * first + 6 * sum(hidden) + (2 + 3) * last - without_dx
-        return [Traffic(6 * weights, held), Traffic(activations, held)]
+        return [Traffic(6 * weights, working_set), Traffic(activations, working_set)]
     block = weights + item * min(case.rows, BLOCK) * sum(case.sizes)
     return [Traffic(2 * sum(hidden), block), Traffic(first + last, first + last)]
 
 
 def seconds(case: Case) -> float:
-    """Return the roofline's time of a step or a prediction."""
+    """Return the roofline's time of a training step or a prediction."""
     arithmetic = rounded_flops(case, machine.lanes(case.dtype)) / machine.peak(case.dtype)
     return arithmetic + sum(part.seconds for part in traffic(case))
 
 
 def limit_seconds(case: Case) -> float:
-    """Return the time of the limit that the case's goal names; NaN for one timed by `compare`."""
+    """Return the time of the limit in the case's goal; NaN if `compare` measures that limit."""
     match case.goal.limit:
         case "roofline":
             return seconds(case)
@@ -94,5 +95,5 @@ def limit_seconds(case: Case) -> float:
 
 
 def level(case: Case) -> str:
-    """Return the cache level that holds what the case works on."""
-    return machine.level_of(max(part.held for part in traffic(case)))
+    """Return the first cache level that holds the case's working set."""
+    return machine.level_of(max(part.working_set for part in traffic(case)))

@@ -1,4 +1,4 @@
-"""nnfast with several threads against itself with one."""
+"""Compare the speed of nnfast on several threads and on one thread."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from peers import PEERS, Contender
 from timing import interleaved, medians
 
-# From so many µs of a step with one thread on, two threads are to be so many times as fast.
+# (least µs per step with one thread, speedup that several threads must reach)
 GOALS = [(150.0, 1.75), (50.0, 1.4), (0.0, 1.0)]
-NOISE = 0.03  # what the same work may differ by: "never slower" is within it
+NOISE = 0.03  # relative noise of the times, tolerated where the required speedup is 1
 
 
 class WithThreads:
-    """A contender of nnfast whose every run has its own number of threads."""
+    """nnfast's contender with a fixed number of threads."""
 
     def __init__(self, contender: Contender, threads: int) -> None:
         self.contender, self.threads = contender, threads
@@ -28,15 +28,15 @@ class WithThreads:
         nnfast.set_num_threads(self.threads)
         self.contender.reset()
 
-    def proof(self) -> NDArray[Any]:
-        return self.contender.proof()
+    def check_values(self) -> NDArray[Any]:
+        return self.contender.check_values()
 
-    def run(self, times: int) -> None:
-        self.contender.run(times)
+    def run(self, repeats: int) -> None:
+        self.contender.run(repeats)
 
 
 def exchange() -> float:
-    """Return the ns in which a cache line goes to another core and back; NaN without a compiler."""
+    """Return the ns of a cache line's round trip to another core; NaN without a compiler."""
     try:
         return machine.exchange_seconds() * 1e9
     except machine.NoCompiler:
@@ -50,7 +50,7 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
     before = exchange()
     found = interleaved({str(n): WithThreads(contender, n) for n in (1, threads)}, rounds)
     one, several = (seconds / case.steps * 1e6 for seconds in medians(found).values())
-    required = next(factor for least, factor in GOALS if one >= least)
+    required = next(speedup for least_us, speedup in GOALS if one >= least_us)
     slack = NOISE if required == 1.0 else 0.0
     return {
         "case": case.name,
@@ -64,11 +64,11 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def rows(results: Sequence[dict[str, Any]], threads: int) -> list[list[str]]:
-    """Return the cells of a table, its header first."""
+    """Return the rows of the table, with its header first."""
     return [
         [
             *("network, batch", "one thread, µs", f"{threads} threads, µs", "ratio", "required"),
-            "to another core and back, ns",
+            "round trip to another core, ns",
         ],
         *(
             [

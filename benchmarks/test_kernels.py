@@ -1,4 +1,4 @@
-"""Kernels against NumPy: one group a case, the results compared before the time is taken."""
+"""Time the kernels against NumPy, one group per case, after comparing their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from nnfast import kernels
 
 pytestmark = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True)
 
-SHAPES = [(32, 20, 64), (256, 64, 64), (32, 784, 128), (128, 512, 512)]  # rows, inputs, outputs
+# Rows, inputs and outputs.
+SHAPES = [(32, 20, 64), (256, 64, 64), (32, 784, 128), (128, 512, 512)]
 ELEMENTS = (256, 512)
 CONTENDERS = ["nnfast", "numpy"]
 

@@ -1,4 +1,4 @@
-"""Threads that predict at once, and what keeping the last finite state costs."""
+"""Time concurrent predictions, snapshots of the last finite state, and models of many layers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def large() -> nnfast.Sequential:
 
 
 def seconds(threads: int, rows: int, calls: int) -> float:
-    """Return how long so many threads take for so many calls of `predict` each."""
+    """Return the time in which each of `threads` threads makes `calls` calls of `predict`."""
     model, x = large(), np.ones((rows, 784), np.float32)
     model.n_threads = 1
     model.predict(x)
@@ -49,7 +49,7 @@ def seconds(threads: int, rows: int, calls: int) -> float:
 
 
 def hashing(threads: int) -> float:
-    """Return how long so many threads take to hash 32 MB each, which needs no GIL."""
+    """Return the time in which each of `threads` threads hashes 32 MB, without the GIL."""
     content = bytes(1 << 25)
     team = [threading.Thread(target=hashlib.sha256, args=(content,)) for _ in range(threads)]
     begin = time.perf_counter()
@@ -61,25 +61,29 @@ def hashing(threads: int) -> float:
 
 
 def test_two_threads_predict_nearly_twice_as_fast() -> None:
-    """The best of several, as far as the other processor was free: what hashing gains tells."""
-    gain = free = 0.0
+    """Take the best gain of several attempts.
+
+    The gain of hashing measures how far the second core is available; if it is not, less is
+    required.
+    """
+    gain = hashing_gain = 0.0
     for _ in range(10):
-        free = max(free, 2 * hashing(1) / hashing(2))
+        hashing_gain = max(hashing_gain, 2 * hashing(1) / hashing(2))
         gain = max(gain, 2 * seconds(1, 64, 100) / seconds(2, 64, 100))
         if gain >= 1.7:
             break
-    print(f"two threads: {gain:.2f} times the throughput of one; hashing: {free:.2f}")
-    assert gain >= (1.7 if free >= 1.8 else 0.85 * free)
+    print(f"two threads: {gain:.2f} times the throughput of one; hashing {hashing_gain:.2f} times")
+    assert gain >= (1.7 if hashing_gain >= 1.8 else 0.85 * hashing_gain)
 
 
 @pytest.mark.parametrize(
     ("sizes", "rows", "epochs"),
     [((784, 128, 10), 10_000, 1), ((784, 128, 10), 10_000, 20), ((20, 64, 64, 10), 4_000, 1)],
 )
-def test_the_last_finite_state_costs_one_hundredth(
+def test_snapshots_of_the_last_finite_state_cost_at_most_one_percent(
     sizes: tuple[int, ...], rows: int, epochs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of long fits and of one of 2 ms; the median of several."""
+    """Measure long fits and a fit of 2 ms, and take the median of several attempts."""
     model = nnfast.Sequential([layers.Input((sizes[0],))])
     for units in sizes[1:-1]:
         model.add(layers.Dense(units, activation="relu"))
@@ -90,7 +94,7 @@ def test_the_last_finite_state_costs_one_hundredth(
     spent = 0.0
 
     class Timed:
-        """A Snapshot whose methods are timed."""
+        """A `Snapshot` that adds the time spent in its methods to `spent`."""
 
         def __init__(self, engine: Any) -> None:
             self.snapshot = Real(engine)
@@ -114,25 +118,25 @@ def test_the_last_finite_state_costs_one_hundredth(
         spent, begin = 0.0, time.perf_counter()
         model.fit(x, y, epochs=epochs, verbose=0)
         shares.append(spent / (time.perf_counter() - begin))
-    print(f"{epochs} epochs: {statistics.median(shares):.2%}, the first fit {shares[0]:.2%}")
+    print(f"{epochs} epochs: median {statistics.median(shares):.2%}, first fit {shares[0]:.2%}")
     assert spent > 0
     assert statistics.median(shares) <= 0.01
 
 
-@pytest.mark.parametrize("what", ["build", "save", "load"])
-def test_many_layers(what: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize("operation", ["build", "save", "load"])
+def test_time_is_linear_in_the_number_of_layers(operation: str, tmp_path: Any) -> None:
     """Four times as many layers take about four times as long, not sixteen times."""
     path = tmp_path / "model.safetensors"
 
     def take(n: int) -> float:
         chain = [layers.Input((1,)), *(layers.Dense(1) for _ in range(n))]
-        model = None if what == "build" else nnfast.Sequential(chain)
+        model = None if operation == "build" else nnfast.Sequential(chain)
         if model is not None:
             model.save(path)
         begin = time.perf_counter()
         if model is None:
             nnfast.Sequential(chain)
-        elif what == "save":
+        elif operation == "save":
             model.save(path)
         else:
             nnfast.load_model(path)

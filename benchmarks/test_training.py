@@ -1,4 +1,4 @@
-"""Whole training steps against NumPy; `compare.py` measures against the other libraries."""
+"""Time training and prediction of whole networks; `compare.py` includes other libraries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Timing contenders against each other: they take turns, round by round.
+"""Time the contenders in alternation, round by round.
 
-A slow moment of the machine then hits all of them, and medians of the rounds can be compared.
+A slow moment of the machine then affects all of them, and medians over the rounds are comparable.
 """
 
 from __future__ import annotations
@@ -16,35 +16,37 @@ if TYPE_CHECKING:
     from peers import Contender
 
 ROUND_SECONDS = 0.15
-# float32 rounding, and two placements of Adam's epsilon, move a loss by less than this.
+# Largest relative difference of losses or outputs. Rounding in float32 and the two places of Adam's
+# epsilon cause smaller differences.
 AGREEMENT = 2e-4
-# Which of two nearly equal pixels a pooling takes, rounding decides: that moves one by 3e-4.
+# Rounding decides which of two nearly equal pixels a max pooling selects. This changed a loss by
+# 3e-4.
 AGREEMENT_OF_IMAGES = 5e-4
 
 
-def seconds(contender: Contender, times: int) -> float:
+def seconds(contender: Contender, repeats: int) -> float:
     contender.reset()
     start = time.perf_counter()
-    contender.run(times)
+    contender.run(repeats)
     return time.perf_counter() - start
 
 
-def times_in_a_round(contender: Contender) -> int:
-    """Return how often a contender runs in a round; compiles and touches its memory by the way."""
+def repeats_per_round(contender: Contender) -> int:
+    """Return the number of epochs or calls in a round; measuring it also warms the contender up."""
     seconds(contender, 1)
-    times = 1
-    while (took := seconds(contender, times)) < ROUND_SECONDS / 10:
-        times *= 10
-    return max(1, round(times * ROUND_SECONDS / took))
+    repeats = 1
+    while (took := seconds(contender, repeats)) < ROUND_SECONDS / 10:
+        repeats *= 10
+    return max(1, round(repeats * ROUND_SECONDS / took))
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """Return each contender's seconds for one epoch or call, one number a round."""
-    times = {name: times_in_a_round(contender) for name, contender in contenders.items()}
+    """Return each contender's seconds per epoch or call, one value for each round."""
+    repeats = {name: repeats_per_round(contender) for name, contender in contenders.items()}
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            found[name].append(seconds(contender, times[name]) / times[name])
+            found[name].append(seconds(contender, repeats[name]) / repeats[name])
     return found
 
 
@@ -53,8 +55,8 @@ def medians(found: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def disagreements(contenders: Mapping[str, Contender]) -> dict[str, float]:
-    """Return the largest difference of each proof from the first one, by the largest of that."""
-    proofs = {name: np.asarray(c.proof(), np.float64) for name, c in contenders.items()}
-    first = next(iter(proofs.values()))
+    """Return the largest difference of each contender from the first, relative to the first."""
+    values = {name: np.asarray(c.check_values(), np.float64) for name, c in contenders.items()}
+    first = next(iter(values.values()))
     scale = np.max(np.abs(first))
-    return {name: float(np.max(np.abs(proof - first)) / scale) for name, proof in proofs.items()}
+    return {name: float(np.max(np.abs(v - first)) / scale) for name, v in values.items()}

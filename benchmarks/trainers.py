@@ -1,9 +1,9 @@
-"""Contenders in training: the same data, the same initial weights, the same steps of Adam.
+"""Contenders in training: all have the same data, initial weights and Adam steps.
 
-Each does what its users do when told to make it fast. A library is imported by its contender, so
-that one that is not installed costs nothing. `reset` goes back to the initial weights and a fresh
-optimizer; `proof` resets, trains on the first batches in order and returns their losses; `run`
-trains for some epochs of shuffled batches and is what is timed.
+Each contender uses its library as an expert user would for speed. It imports the library only when
+it is created, so libraries may be missing. `reset` restores the initial weights and creates a new
+optimizer. `check_values` resets, trains on the first batches in order and returns their losses.
+`run` is timed: it trains for several epochs of shuffled batches.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from pin import threads
 
 LEARNING_RATE = 1e-3
 BETA_1, BETA_2 = 0.9, 0.999
-# Less than anybody's default: Keras' Adam has it beside √v, the others beside the corrected root,
-# and beside small gradients the two differ. 1e-7 moved the losses of the large case by 1e-3, 1e-8
-# those of the convolutional networks.
+# Smaller than every library's default. Keras adds epsilon to √v, the others to the bias-corrected
+# root, and the two differ for small gradients. 1e-7 changed the losses of the large case by 1e-3,
+# and 1e-8 those of the convolutional networks.
 EPSILON = 1e-10
 
 
-class LeftOut(Exception):
-    """A contender cannot take part in a case; the message says why."""
+class Excluded(Exception):
+    """A contender cannot take part in a case; the message gives the reason."""
 
 
-def compile_now(call: Callable[[], Any], limit: float = math.inf) -> None:
-    """Call what is compiled when it is first called; leave it out if that fails or lasts."""
+def trigger_compilation(call: Callable[[], Any], limit: float = math.inf) -> None:
+    """Compile by a first call; raise `Excluded` if it fails or takes more than `limit` seconds."""
     start = time.perf_counter()
     try:
         call()
-    except Exception as error:  # a compiler that is missing, or any of the compiler's own
+    except Exception as error:  # the compiler may be missing or raise any error of its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise LeftOut(f"it cannot be compiled: {reason[0]}") from error
+        raise Excluded(f"compilation failed: {reason[0]}") from error
     if (took := time.perf_counter() - start) > limit:
-        raise LeftOut(f"compiling takes {took:.0f} s, more than {limit:.0f}")
+        raise Excluded(f"compiling took {took:.0f} s, more than the limit of {limit:.0f} s")
 
 
 class NNFast:
-    """`Sequential.fit`, as a user calls it."""
+    """nnfast: `Sequential.fit`, as a user calls it."""
 
     def __init__(self, problem: Problem) -> None:
         import nnfast
@@ -62,7 +62,7 @@ class NNFast:
             optimizer, "mse" if case.loss == "mse" else "sparse_categorical_crossentropy"
         )
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         return np.array([self._fit(x, y, 1)[0] for x, y in self.problem.first_batches()])
 
@@ -102,7 +102,7 @@ def nnfast_model(case: Case) -> Any:
 
 
 class NumPy:
-    """`NumpyMLP`: no allocation, one flat Adam pass in blocks."""
+    """NumPy: `NumpyMLP`, without allocations and with one flat pass of Adam in blocks."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -114,7 +114,7 @@ class NumPy:
             self.problem.weights, case.rows, LEARNING_RATE, EPSILON, case.hidden, case.loss
         )
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         batches = self.problem.first_batches()
         return np.array([self.net.train_epoch(x, y)[0] for x, y in batches])
@@ -127,12 +127,12 @@ class NumPy:
 
 
 class ScikitLearn:
-    """`partial_fit` of `MLPClassifier` or `MLPRegressor`, one epoch a call."""
+    """scikit-learn: `partial_fit` of `MLPClassifier` or `MLPRegressor`, one epoch per call."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        # Half the squares are summed over the outputs; Adam divides by the gradient's size, so
-        # that all that is left of it is epsilon.
+        # scikit-learn's gradients are those of half the sum of squares over the outputs, not of the
+        # mean. Adam is invariant to this constant factor if epsilon is scaled by it.
         squared = problem.case.loss == "mse"
         self.gradient_scale = problem.case.sizes[-1] / 2 if squared else 1.0
         self.loss_scale = 2.0 if squared else 1.0
@@ -140,7 +140,7 @@ class ScikitLearn:
     def reset(self) -> None:
         self.net = sklearn_net(self.problem, EPSILON * self.gradient_scale)
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         return np.array([self._epoch(x, y) for x, y in self.problem.first_batches()])
 
@@ -167,7 +167,7 @@ def sklearn_net(problem: Problem, epsilon: float) -> Any:
         "learning_rate_init": LEARNING_RATE,
         "epsilon": epsilon,
     }
-    # Only a first step makes the parameters and the optimizer; it is then undone.
+    # The first step creates the parameters and the optimizer; its effect is undone below.
     x, y = next(problem.first_batches())
     if case.loss == "mse":
         net = MLPRegressor(**settings).partial_fit(x, y.ravel() if case.sizes[-1] == 1 else y)
@@ -184,7 +184,7 @@ def sklearn_net(problem: Problem, epsilon: float) -> Any:
 
 
 class PyTorch:
-    """Eager mode with the fused Adam."""
+    """PyTorch in eager mode, with the fused Adam."""
 
     def __init__(self, problem: Problem) -> None:
         import torch
@@ -202,7 +202,7 @@ class PyTorch:
             self.net.parameters(), LEARNING_RATE, (BETA_1, BETA_2), EPSILON, fused=True
         )
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         torch = self.torch
         batches = self.problem.first_batches()
@@ -228,9 +228,9 @@ class PyTorch:
 
 
 def torch_net(problem: Problem) -> Any:
-    """Return PyTorch's network with the problem's weights; its outputs have no activation.
+    """Return PyTorch's network with the problem's weights and a linear output.
 
-    Images and kernels are channels last, which is its faster layout.
+    Images and kernels are channels last, PyTorch's faster layout.
     """
     import torch
 
@@ -239,13 +239,13 @@ def torch_net(problem: Problem) -> Any:
     dtype = getattr(torch, case.dtype)
 
     class ChannelsFirst(nn.Module):
-        """(rows, height, width, channels) as PyTorch counts axes; nothing is moved."""
+        """Permute (rows, height, width, channels) to PyTorch's order of axes, without a copy."""
 
         def forward(self, x: Any) -> Any:
             return x.permute(0, 3, 1, 2)
 
     class Rows(nn.Module):
-        """The pixels of an image in one row, in the order of their memory."""
+        """Flatten each image into a row, in the order of its memory."""
 
         def forward(self, x: Any) -> Any:
             return x.permute(0, 2, 3, 1).flatten(1)
@@ -270,32 +270,32 @@ def torch_net(problem: Problem) -> Any:
 
 
 def torch_order(w: NDArray[Any]) -> NDArray[Any]:
-    """Return weights with their axes as in PyTorch: outputs, inputs, height, width."""
+    """Return weights with the axes in PyTorch's order: outputs, inputs, height, width."""
     return w.transpose(3, 2, 0, 1) if w.ndim == 4 else w.T
 
 
 class CompiledPyTorch(PyTorch):
-    """`torch.compile` of the whole step: gather, forward, backward and Adam are one graph.
+    """PyTorch with the whole step compiled: gather, forward, backward and Adam are one graph.
 
-    Its settings are the fastest of those tried here: `loss.backward()` and `optimizer.step()`
-    leave the graph, `torch.func` and an Adam written out do not (245 and 80 µs for 20-64-64-10 in
-    batches of 32); without the C++ wrapper and the autotuning it is up to 1.6 times as slow.
+    The settings are the fastest of those tried. `loss.backward()` and `optimizer.step()` break the
+    graph: a step of 20-64-64-10 with batches of 32 takes 245 µs. `torch.func` and an explicit Adam
+    keep one graph: 80 µs. Without the C++ wrapper and autotuning it takes up to 1.6 times as long.
     """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         torch = self.torch
-        torch.compiler.reset()  # or a second case is compiled for variable shapes
+        torch.compiler.reset()  # otherwise a second case is compiled for variable shapes
         net = torch_net(problem)
         self.names = [name for name, _ in net.named_parameters()]
         self.params = [parameter.detach() for parameter in net.parameters()]
         self.functional_net = net
         self.start = [p.clone() for p in self.params]
         self.slots = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.params]
-        self.t = torch.zeros(())  # as a float64 it stays 0: Inductor loses what is added
+        self.t = torch.zeros(())  # float32, because Inductor loses increments of a float64
         options = {"cpp_wrapper": True, "max_autotune": True}
         self.step = torch.compile(self._whole_step, dynamic=False, options=options)
-        compile_now(self.proof)
+        trigger_compilation(self.check_values)
 
     def reset(self) -> None:
         for p, start, slots in zip(self.params, self.start, self.slots, strict=True):
@@ -304,7 +304,7 @@ class CompiledPyTorch(PyTorch):
                 slot.zero_()
         self.t.zero_()
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         case = self.problem.case
         rows = self.torch.arange(len(self.x)).split(case.rows)
@@ -341,13 +341,13 @@ class CompiledPyTorch(PyTorch):
 
 
 class JAX:
-    """jit, with the whole epoch in ``lax.scan`` and the shuffle's gather in its step.
+    """JAX with jit: a whole epoch is one ``lax.scan``, and each step gathers its shuffled batch.
 
-    Within a loop of XLA convolutions are four to forty times as slow, so that steps of networks
-    that have them are called from Python.
+    Convolutions take 4 to 40 times as long inside XLA's loops, so the steps of convolutional
+    networks are called from Python.
 
-    Its permutation is made before the clock starts: a present to JAX. Where every step takes all
-    rows, all epochs are one loop in one call.
+    The permutation is drawn before the measurement, which favours JAX. If every step uses all rows,
+    all epochs are one loop in one call.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -366,13 +366,13 @@ class JAX:
         self.step = jax.jit(self._gathered_step, donate_argnums=0)
 
     def reset(self) -> None:
-        # A copy, because the buffers are donated.
+        # Copy the weights, because the step donates their buffers.
         params = [self.jnp.array(array, copy=True) for array in self.problem.weights]
         self.state = params, self.optimizer.init(params)
         if self.problem.case.shuffle:
             self.shuffled = self._batches(self.rng.permutation(len(self.problem.x)))
 
-    def proof(self) -> NDArray[np.float64]:
+    def check_values(self) -> NDArray[np.float64]:
         self.reset()
         if self.problem.case.shuffle:
             order = self._batches(np.arange(len(self.problem.x)))
@@ -437,7 +437,7 @@ class JAX:
 
 
 def jax_outputs(case: Case, params: Any, x: Any) -> Any:
-    """Return the network's outputs, without their activation."""
+    """Return the network's outputs before their activation."""
     import jax
 
     activation = jax.nn.relu if case.hidden == "relu" else jax.numpy.tanh

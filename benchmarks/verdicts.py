@@ -1,4 +1,4 @@
-"""Whether a case's goals are met."""
+"""Verdicts: whether a case meets its goals."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from cases import Case
 
 @dataclass(frozen=True)
 class Verdict:
-    """One number that has to be at least so large."""
+    """A measured ratio and the least values that are required of it."""
 
     kind: str  # "best", "against" or "limit"
-    what: str  # a peer's name or that of the limit
-    measured: float | None
+    what: str  # name of the peer or of the limit
+    measured: float | None  # None if the peer or the limit was not measured
     required: float | None
     stretch: float | None = None
 
 
-def word(measured: float | None, goal: float) -> str:
+def outcome(measured: float | None, goal: float) -> str:
     if measured is None:
         return "not measured"
     return "met" if measured >= goal else "missed"
 
 
 def verdicts(case: Case, microseconds: Mapping[str, float], limit: float | None) -> list[Verdict]:
-    """Compare the times of a case with its goals.
+    """Return the verdicts on a case: its times compared with its goals.
 
     Parameters
     ----------
     case : Case
     microseconds : mapping
-        Of nnfast and its peers.
+        Times of nnfast and its peers by name.
     limit : float or None
-        The time of the goal's limit, if it is known.
+        Time of the goal's limit in microseconds, if known.
     """
-    own, goal = microseconds["nnfast"], case.goal
-    ratios = {name: us / own for name, us in microseconds.items() if name != "nnfast"}
+    nnfast, goal = microseconds["nnfast"], case.goal
+    ratios = {name: us / nnfast for name, us in microseconds.items() if name != "nnfast"}
     best = min(ratios, key=ratios.__getitem__, default=None)
     return [
         Verdict("best", best or "best", ratios[best] if best else None, goal.best, goal.stretch),
@@ -48,7 +48,7 @@ def verdicts(case: Case, microseconds: Mapping[str, float], limit: float | None)
         Verdict(
             "limit",
             goal.limit,
-            None if limit is None else limit / own,
+            None if limit is None else limit / nnfast,
             goal.share,
             goal.stretch_share,
         ),

@@ -1,4 +1,4 @@
-"""Activation functions: one row each. A row is also the function itself.
+"""Activation functions: a table with one row per function. A row can be called as the function.
 
 >>> import numpy as np, nnfast
 >>> nnfast.activations.relu(np.array([[-1.0, 2.0]]))
@@ -23,17 +23,22 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation function: a row of the table below.
+    """An activation function: a row of the table below.
 
     Parameters
     ----------
     name : str
-        Its name in Keras.
+        The function's name in Keras.
     alpha : float, default 0.0
-        The function's number, at least 0, where it has one: the slope below 0 of leaky_relu, the
-        limit of elu.
+        The function's parameter, at least 0, if it has one: the slope of leaky_relu for x < 0, or
+        the scale of elu, α·(eˣ − 1) for x < 0.
     elementwise : bool, default True
-        False where an output depends on a whole row of inputs (softmax).
+        False if an output depends on a whole row of inputs, as for softmax.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `alpha` is not a number of at least 0.
     """
 
     name: str
@@ -41,7 +46,7 @@ class Activation:
     elementwise: bool = True
 
     def __post_init__(self) -> None:
-        # The slope is told from the sign of f(x), which must be that of x.
+        # The derivative is computed from the sign of f(x), which must equal the sign of x.
         object.__setattr__(self, "alpha", checks.real("alpha", self.alpha, low=0.0))
 
     @property
@@ -51,11 +56,11 @@ class Activation:
 
     @property
     def slope_needs_input(self) -> bool:
-        """Whether its derivative is written in terms of x, not of f(x)."""
+        """Whether the derivative is computed from x instead of f(x)."""
         return self.name in NEEDS_PREACTIVATION
 
     def form(self, approximate: bool) -> Activation:
-        """Return the row that Keras' ``approximate`` chooses: of gelu, which alone has another."""
+        """Return the row for Keras' argument ``approximate``, which only gelu accepts as True."""
         if not approximate:
             return self
         if self.name != "gelu":
@@ -65,7 +70,7 @@ class Activation:
     def __call__(
         self, x: ArrayLike, out: Array | None = None, *, approximate: bool = False
     ) -> Array:
-        """Return f(x), of gelu the tanh form if `approximate`.
+        """Return f(x); with `approximate`, the tanh approximation of gelu.
 
         See `nnfast.kernels.activation_forward`.
         """
@@ -105,20 +110,20 @@ TABLE = {row.name: row for row in _ROWS} | {"swish": silu}
 def resolve(
     identifier: str | Activation | partial[Array] | Mapping[str, Any] | None,
 ) -> Activation:
-    """Return the activation that `identifier` names.
+    """Return the activation for `identifier`.
 
     Parameters
     ----------
     identifier : str, Activation, description or None
-        None means linear, as in Keras. ``functools.partial(gelu, approximate=True)`` is gelu's
-        tanh form, `gelu_tanh`.
+        None means linear, as in Keras. ``functools.partial(gelu, approximate=True)`` means
+        `gelu_tanh`. A description is what `serialize` returns.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor a row of this table.
+        If `identifier` is none of these.
 
     Examples
     --------
@@ -152,7 +157,7 @@ def resolve(
 
 
 def serialize(activation: Activation) -> str | dict[str, Any]:
-    """Return an activation's name, or its description where its number is its own.
+    """Return an activation's name, or a description of it if its alpha is not the default.
 
     `deserialize` reads both.
 

@@ -1,6 +1,6 @@
-"""Constraints: what is done to an array of weights after each step. The engine computes them.
+"""Constraints that are applied to weights after each step. The engine computes them.
 
-A constraint of norms makes of each norm n the norm (1 − rate)·n + rate·clip(n, low, high).
+A norm constraint rescales weights of norm n to the norm (1 − rate)·n + rate·clip(n, low, high).
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ Axis = int | Sequence[int]
 
 
 class Constraint(registry.Configured):
-    """Base of the constraints. They are set once, because models are compiled from them.
+    """Base class of the constraints. Attributes cannot change, as models are compiled from them.
 
     Attributes
     ----------
     kind : {"non_neg", "norm"}
-        The engine's name.
-    low, high, rate : float
-        Of a norm.
+        The engine's name of the constraint.
+    low, high : float
+        Allowed range of a norm.
+    rate : float
+        Fraction of the correction that is applied per step, from 0 to 1.
     """
 
     kind: ClassVar[str] = ""
@@ -36,19 +38,20 @@ class Constraint(registry.Configured):
         if name in vars(self):
             raise AttributeError(
                 f"{name} of {self!r} cannot be changed, because models are compiled from it: make "
-                "a new one in a new layer"
+                f"a new {type(self).__name__} for a new layer"
             )
         super().__setattr__(name, value)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
-        """Return how an array is cut for norms: "columns", "rows" or "all" of which matrices.
+        """Return (axis, matrices, rows), which say how the norms of an array are taken.
 
-        The numbers are the matrices, one below the other, and the rows of each.
+        The array of `shape` is viewed as `matrices` stacked matrices with `rows` rows each. Norms
+        are taken of the "columns" or "rows" of each matrix, or of "all" elements.
         """
         return "all", 1, shape[0]
 
     def entry(self, shape: Shape) -> dict[str, float]:
-        """Return the engine's description for an array of this shape."""
+        """Return the engine's description of the constraint for an array of `shape`."""
         axis, outer, rows = self.over(shape)
         return {
             "constraint": CONSTRAINTS[self.kind],
@@ -62,7 +65,7 @@ class Constraint(registry.Configured):
 
 
 class NonNeg(Constraint):
-    """Negative weights become 0.
+    """Set negative weights to 0.
 
     Examples
     --------
@@ -74,18 +77,18 @@ class NonNeg(Constraint):
 
 
 class _Norm(Constraint):
-    """What the constraints of norms have in common.
+    """Base class of the norm constraints.
 
     Parameters
     ----------
     axis : int or sequence of int
-        Axes of the array along which a norm is taken.
+        Axes of the array over which each norm is taken.
     """
 
     kind = "norm"
 
     def __init__(self, axis: Axis = 0) -> None:
-        if isinstance(axis, Sequence):  # a list, as it comes back from JSON
+        if isinstance(axis, Sequence):  # JSON turns tuples into lists
             self.axis: int | tuple[int, ...] = tuple(
                 integer("axis", entry, minimum=-64) for entry in axis
             )
@@ -97,8 +100,8 @@ class _Norm(Constraint):
         along = sorted({axis % len(shape) for axis in axes if -len(shape) <= axis < len(shape)})
         if len(along) < len(set(axes)) or not axes or along != list(range(along[0], along[-1] + 1)):
             raise ValueError(
-                f"{self!r} does not fit an array of shape {shape}: it takes axes of the array, "
-                "side by side"
+                f"{self!r} does not fit an array of shape {shape}: axis must be an axis of the "
+                "array or several contiguous axes"
             )
         before, inside = math.prod(shape[: along[0]]), [shape[axis] for axis in along]
         if len(along) == len(shape):
@@ -109,20 +112,21 @@ class _Norm(Constraint):
 
 
 class MaxNorm(_Norm):
-    """Every norm is at most `max_value` (Srivastava et al., 2014).
+    """Limit every norm to at most `max_value` (Srivastava et al., 2014).
 
     Parameters
     ----------
     max_value : float, default 2
-        At least 0.
+        Must be at least 0.
     axis : int or sequence of int, default 0
-        Axes of the array, side by side, along which a norm is taken: 0 is each unit's incoming
-        weights in a Dense kernel (n_in, units), (0, 1, 2) each filter of a convolution.
+        Contiguous axes of the array over which each norm is taken. 0 gives the norm of each unit's
+        incoming weights in a Dense kernel (n_in, units); (0, 1, 2) gives the norm of each filter of
+        a convolution.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -136,7 +140,7 @@ class MaxNorm(_Norm):
 
 
 class UnitNorm(_Norm):
-    """Every norm is 1.
+    """Rescale every norm to 1.
 
     Parameters
     ----------
@@ -153,21 +157,21 @@ class UnitNorm(_Norm):
 
 
 class MinMaxNorm(_Norm):
-    """Every norm is drawn into the interval from `min_value` to `max_value`.
+    """Move every norm into the interval [min_value, max_value].
 
     Parameters
     ----------
     min_value, max_value : float, default 0.0 and 1.0
         0 ≤ min_value ≤ max_value.
     rate : float, default 1.0
-        How much of the way goes a step, from 0 to 1.
+        Fraction of the correction that is applied per step, from 0 to 1.
     axis : int or sequence of int, default 0
         As in `MaxNorm`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -194,14 +198,16 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Constraint | None:
-    """Return the constraint that `identifier` stands for; None is none.
+    """Return the constraint for `identifier`: a name, a class, a constraint or a config dict.
+
+    None means no constraint; it is returned as it is.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor a constraint.
+        If `identifier` is none of these.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Initial values of parameters. Each is a small description with one method, `draw`.
+"""Initializers: the initial values of weights. Each is a small description with a method `draw`.
 
-Values are drawn in float64 and then rounded, so that a float32 and a float64 model of the
-same seed start from the same weights; block by block, so that no copy of all of them is made,
-which would be twice as large as float32 weights. A subclass without fields of its own inherits what
-`dataclass` made: the decorator costs half a millisecond of import time.
+Values are drawn in float64 and then rounded, so that a float32 and a float64 model with the same
+seed start from the same weights. They are drawn in blocks, because a float64 copy of all float32
+weights would need twice their memory. Subclasses without new fields are not decorated with
+`dataclass`, because each decorator adds half a millisecond to the import time.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from nnfast._utils.checks import integer, real
 
 Floats = NDArray[np.float64]
 
-_BLOCK = 1 << 16  # elements that are drawn at a time
-_PANEL = 1 << 17  # elements of a matrix whose columns are made orthonormal at a time
+_BLOCK = 1 << 16  # elements per block of random numbers
+_PANEL = 1 << 17  # elements per panel of columns that is orthonormalized in one step
 
-# Standard deviation of a standard normal truncated to [-2, 2].
+# Standard deviation of a standard normal distribution truncated to [-2, 2].
 _TRUNCATED_STD = 0.87962566103423978
 
 
 @dataclass(frozen=True)
 class Initializer(registry.Configured):
-    """Base of the initializers."""
+    """Base class of the initializers."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -42,16 +42,16 @@ class Initializer(registry.Configured):
                 self._keep(seed=integer("seed", value, minimum=0))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        """Return an array of `shape`, drawn with `rng` unless the initializer has a seed."""
+        """Return an array of `shape`, drawn from the initializer's own seed if any, else `rng`."""
         raise NotImplementedError
 
     def fill(self, view: NDArray[Any], rng: np.random.Generator) -> None:
-        """Set a C-contiguous array to what `draw` returns for its shape, rounded to its dtype."""
+        """Fill a C-contiguous array with the values of `draw`, rounded to the array's dtype."""
         view[...] = self.draw(view.shape, rng)
 
 
 class _InPlace(Initializer):
-    """An initializer that writes its values to where they stay."""
+    """Base class of the initializers that write into the given array without a copy."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         values = np.empty(shape)
@@ -61,7 +61,7 @@ class _InPlace(Initializer):
     def fill(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         if type(self).draw is _InPlace.draw:
             self._write(view, rng)
-        else:  # a user-defined subclass may draw something else
+        else:  # a user-defined subclass has overridden `draw`
             super().fill(view, rng)
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
@@ -70,7 +70,11 @@ class _InPlace(Initializer):
 
 @dataclass(frozen=True)
 class Constant(_InPlace):
-    """Every element is `value` (default 0.0).
+    """Set every element to `value`.
+
+    Parameters
+    ----------
+    value : float, default 0.0
 
     Examples
     --------
@@ -85,14 +89,14 @@ class Constant(_InPlace):
 
 
 class Zeros(_InPlace):
-    """Every element is 0."""
+    """Set every element to 0."""
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         view.fill(0.0)
 
 
 class Ones(_InPlace):
-    """Every element is 1."""
+    """Set every element to 1."""
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         view.fill(1.0)
@@ -100,13 +104,13 @@ class Ones(_InPlace):
 
 @dataclass(frozen=True)
 class RandomUniform(_InPlace):
-    """Uniform on [minval, maxval).
+    """Draw from the uniform distribution on [minval, maxval).
 
     Parameters
     ----------
     minval, maxval : float, default -0.05 and 0.05
     seed : int or None, default None
-        None draws from the model's own stream, so that `nnfast.set_seed` governs it.
+        With None, values come from the model's random stream, which `nnfast.set_seed` determines.
 
     Examples
     --------
@@ -127,11 +131,12 @@ class RandomUniform(_InPlace):
 
 @dataclass(frozen=True)
 class RandomNormal(_InPlace):
-    """Normal with the given mean and standard deviation.
+    """Draw from the normal distribution with the given mean and standard deviation.
 
     Parameters
     ----------
     mean, stddev : float, default 0.0 and 0.05
+        `stddev` must be at least 0.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -152,13 +157,15 @@ class RandomNormal(_InPlace):
 
 
 class TruncatedNormal(RandomNormal):
-    """Normal, redrawn until it lies within two `stddev` of `mean`.
+    """Draw from the normal distribution truncated to mean ± 2·stddev.
 
-    `stddev` is that of the normal before it is cut; the values' own is 0.88 of it.
+    Values outside this interval are drawn again. `stddev` is the standard deviation before
+    truncation; that of the truncated values is 0.88·stddev.
 
     Parameters
     ----------
     mean, stddev : float, default 0.0 and 0.05
+        `stddev` must be at least 0.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -175,14 +182,17 @@ class TruncatedNormal(RandomNormal):
 
 @dataclass(frozen=True)
 class Orthogonal(_InPlace):
-    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014).
+    """Draw a random matrix with orthonormal rows or columns, times `gain` (Saxe et al., 2014).
 
-    Q of the QR decomposition of a normal matrix, signs of R's diagonal taken into Q, so that
-    every such Q is equally likely. Needs at least two axes; all but the last count as one.
+    Columns are orthonormal if there are at most as many columns as rows; otherwise rows are. The
+    matrix is Q of the QR decomposition of a random normal matrix. Q takes over the signs of R's
+    diagonal, so that it is uniformly distributed. The array needs at least two axes; all axes but
+    the last are merged into one.
 
     Parameters
     ----------
     gain : float, default 1.0
+        Factor of the orthonormal matrix.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -199,8 +209,8 @@ class Orthogonal(_InPlace):
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         if view.ndim < 2:
             raise ValueError(
-                f"Orthogonal needs at least two axes; received shape {view.shape}: "
-                "biases cannot have it"
+                f"Orthogonal needs at least two axes; received shape {view.shape}: use another "
+                "initializer for biases"
             )
         matrix = view.reshape(-1, view.shape[-1])
         tall = matrix if len(matrix) >= matrix.shape[1] else matrix.T
@@ -210,13 +220,12 @@ class Orthogonal(_InPlace):
 
 @dataclass(frozen=True)
 class Identity(_InPlace):
-    """The identity matrix times `gain`: 1 where the row's number is the column's, 0 elsewhere.
-
-    Needs two axes, which may differ in length.
+    """Set a matrix to the identity times `gain`; it may have different numbers of rows and columns.
 
     Parameters
     ----------
     gain : float, default 1.0
+        Value on the diagonal; all other elements are 0.
 
     Examples
     --------
@@ -230,7 +239,8 @@ class Identity(_InPlace):
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         if view.ndim != 2:
             raise ValueError(
-                f"Identity needs two axes; received shape {view.shape}: biases cannot have it"
+                f"Identity needs two axes; received shape {view.shape}: use another initializer "
+                "for biases"
             )
         view.fill(0.0 * self.gain)
         np.fill_diagonal(view[: view.shape[1]], self.gain)
@@ -238,19 +248,20 @@ class Identity(_InPlace):
 
 @dataclass(frozen=True)
 class VarianceScaling(_InPlace):
-    """Zero mean and the variance scale / fan, so that signals keep their size through layers.
+    """Draw with mean 0 and variance scale / fan, which preserves the scale of signals.
 
-    The Glorot, He and Lecun initializers are cases of it.
+    The Glorot, He and LeCun initializers are special cases.
 
     Parameters
     ----------
     scale : float, default 1.0
-        Above 0.
+        Must be greater than 0.
     mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
-        The fan: the inputs of a unit, the outputs of an input, or the mean of both.
+        The fan: the number of inputs of a unit, the number of outputs that an input contributes
+        to, or the mean of both.
     distribution : {"truncated_normal", "untruncated_normal", "uniform"}
-        The variance is that of the values themselves, truncated or not. "normal" is
-        "truncated_normal", the default.
+        Default "truncated_normal", also called "normal". The values have the variance scale / fan
+        after truncation, too.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -292,7 +303,7 @@ class VarianceScaling(_InPlace):
 
 
 class _Scaling(VarianceScaling):
-    """A case of `VarianceScaling` that has a name: only its seed is left to choose."""
+    """Base class of the named special cases of `VarianceScaling`, with only a seed to choose."""
 
     case: ClassVar[tuple[float, str, str]]
 
@@ -303,12 +314,12 @@ class _Scaling(VarianceScaling):
 
 
 class GlorotUniform(_Scaling):
-    """Uniform on ±√(6 / (n_in + n_out)) (Glorot and Bengio, 2010).
+    """Draw uniformly from ±√(6 / (n_in + n_out)) (Glorot and Bengio, 2010).
 
     Parameters
     ----------
     seed : int or None, default None
-        None draws from the model's own stream.
+        As in `RandomUniform`.
 
     Examples
     --------
@@ -321,31 +332,31 @@ class GlorotUniform(_Scaling):
 
 
 class GlorotNormal(_Scaling):
-    """Truncated normal of variance 2 / (n_in + n_out) (Glorot and Bengio, 2010)."""
+    """Draw truncated normal values of variance 2 / (n_in + n_out) (Glorot and Bengio, 2010)."""
 
     case = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeUniform(_Scaling):
-    """Uniform on ±√(6 / n_in) (He et al., 2015)."""
+    """Draw uniformly from ±√(6 / n_in) (He et al., 2015)."""
 
     case = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_Scaling):
-    """Truncated normal of variance 2 / n_in (He et al., 2015)."""
+    """Draw truncated normal values of variance 2 / n_in (He et al., 2015)."""
 
     case = (2.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_Scaling):
-    """Uniform on ±√(3 / n_in) (LeCun et al., 1998)."""
+    """Draw uniformly from ±√(3 / n_in) (LeCun et al., 1998)."""
 
     case = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_Scaling):
-    """Truncated normal of variance 1 / n_in (LeCun et al., 1998)."""
+    """Draw truncated normal values of variance 1 / n_in (LeCun et al., 1998)."""
 
     case = (1.0, "fan_in", "truncated_normal")
 
@@ -376,16 +387,14 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Initializer:
-    """Return the initializer that `identifier` stands for.
-
-    That is a name, a class, an object or a config dict.
+    """Return the initializer for `identifier`: a name, a class, an initializer or a config dict.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor an initializer.
+        If `identifier` is none of these.
 
     Examples
     --------
@@ -396,7 +405,7 @@ def resolve(identifier: object) -> Initializer:
 
 
 def get(identifier: object) -> Initializer | None:
-    """Return what `resolve` returns, and None for None.
+    """Return ``resolve(identifier)``, or None for None.
 
     Examples
     --------
@@ -412,12 +421,13 @@ serialize = registry.describe
 
 
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:
-    """Return the generator of one parameter's initial values.
+    """Return the random generator for the initial values of one parameter.
 
-    Counter-based: a layer's values depend on its place in the model alone, whether the model
-    is built at once, at the first fit, or again after `add`.
+    The generator is counter-based, so a layer's values depend only on its position in the model.
+    It does not matter whether the model is built immediately, at the first fit, or again after
+    `add`.
     """
-    # The bit above the model's 64 keeps these numbers apart from the engine's own streams.
+    # The bit above the 64-bit seed separates this stream from the engine's streams.
     key: Any = (1 << 64) | model_seed
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, parameter, layer]))
 
@@ -427,9 +437,9 @@ def _generator(seed: int | None, rng: np.random.Generator) -> np.random.Generato
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the inputs of a unit and the outputs of an input, as Keras counts them.
+    """Return (fan_in, fan_out), computed as in Keras.
 
-    All but the last two axes are places of a window, as in the kernel of a convolution.
+    All axes but the last two belong to the window of a convolution.
     """
     if len(shape) < 2:
         return math.prod(shape), math.prod(shape)
@@ -438,9 +448,9 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the parts of a C-contiguous array that are drawn one after the other.
+    """Yield a C-contiguous array as consecutive flat blocks.
 
-    A stream of random numbers is the same in blocks as at once.
+    Random numbers drawn in blocks are the same as those drawn in one call.
 
     Examples
     --------
@@ -448,27 +458,30 @@ def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     [(6,)]
     """
     if not array.flags.c_contiguous:
-        raise ValueError("expected a C-contiguous array")
+        raise ValueError(
+            f"expected a C-contiguous array; received strides {array.strides} for shape "
+            f"{array.shape}"
+        )
     flat = array.reshape(-1)
     for begin in range(0, flat.size, _BLOCK):
         yield flat[begin : begin + _BLOCK]
 
 
 def _write_orthonormal(tall: NDArray[Any], rng: np.random.Generator) -> None:
-    """Write orthonormal columns, a panel of columns at a time.
+    """Write orthonormal columns into `tall`, one panel of columns at a time.
 
-    NumPy's QR decomposition of the whole matrix would take three copies of it in float64. A panel
-    is decomposed after what lies along the panels before it has been subtracted, twice, because
-    the first time leaves rounding errors of what it subtracts (Gram-Schmidt; "twice is enough",
-    Giraud et al., 2005). A small matrix is one panel.
+    NumPy's QR decomposition of the whole matrix would need three copies of it in float64. Block
+    Gram-Schmidt needs one panel: before a panel is decomposed, its projection onto the earlier
+    panels is subtracted. This is done twice, because the first pass leaves rounding errors ("twice
+    is enough", Giraud et al., 2005). A small matrix is a single panel.
     """
     rows, columns = tall.shape
     width = max(1, _PANEL // rows, columns // 32)
     panels = [tall[:, begin : begin + width] for begin in range(0, columns, width)]
-    for number, panel in enumerate(panels):
+    for i, panel in enumerate(panels):
         z = rng.standard_normal(panel.shape)
-        for before in 2 * panels[:number]:
-            q = before.astype(np.float64)
+        for earlier in 2 * panels[:i]:
+            q = earlier.astype(np.float64)
             z -= q @ (q.T @ z)
         q, r = np.linalg.qr(z)
         panel[...] = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
@@ -477,17 +490,17 @@ def _write_orthonormal(tall: NDArray[Any], rng: np.random.Generator) -> None:
 def _write_truncated(
     view: NDArray[Any], rng: np.random.Generator, mean: float, scale: float
 ) -> None:
-    """Write normal numbers; those outside of mean ± 2·scale are redrawn after all others."""
+    """Write normal numbers into `view`; redraw those outside mean ± 2·scale after all others."""
     outside = [np.empty(0, np.intp)]
-    for number, block in enumerate(blocks(view)):
+    for i, block in enumerate(blocks(view)):
         z = rng.standard_normal(block.size)
         block[...] = mean + scale * z
-        outside.append(number * _BLOCK + np.flatnonzero(np.abs(z) > 2.0))
+        outside.append(i * _BLOCK + np.flatnonzero(np.abs(z) > 2.0))
     flat, left = view.reshape(-1), np.concatenate(outside)
     while left.size:
         outside = []
-        for places in blocks(left):
-            z = rng.standard_normal(places.size)
-            flat[places] = mean + scale * z
-            outside.append(places[np.abs(z) > 2.0])
+        for indices in blocks(left):
+            z = rng.standard_normal(indices.size)
+            flat[indices] = mean + scale * z
+            outside.append(indices[np.abs(z) > 2.0])
         left = np.concatenate(outside)

@@ -1,8 +1,8 @@
-"""The engine's kernels as NumPy functions, for people with their own training loop.
+"""The engine's kernels as NumPy functions, for user-defined training loops.
 
-Every function takes and returns C-contiguous float32 or float64 arrays; other input is converted
-once (integers to float32). All arrays of one call have one dtype, that of the first argument.
-Results go to new arrays unless `out` is given.
+Every function takes and returns C-contiguous float32 or float64 arrays. Other input is converted
+(integers to float32). All arrays of a call have the dtype of the first argument. Results are new
+arrays unless `out` is given.
 
 >>> import numpy as np
 >>> from nnfast import kernels
@@ -45,7 +45,7 @@ def dense_forward(
     activation: str | activations.Activation | None = "linear",
     out: Array | None = None,
 ) -> Array:
-    """Return f(x·w + b).
+    """Return f(x·w + b), where f is the activation.
 
     Parameters
     ----------
@@ -53,17 +53,19 @@ def dense_forward(
     w : array_like, shape (n_in, n_out)
     b : array_like, shape (n_out,)
     activation : str or Activation, default "linear"
+        f.
     out : ndarray, shape (m, n_out), optional
-        C-contiguous, of x's dtype; not x, w or b. Written and returned.
+        C-contiguous array for the result, with x's dtype; it must not be x, w or b.
 
     Returns
     -------
     ndarray, shape (m, n_out)
+        `out` if given.
 
     Raises
     ------
     ValueError, TypeError
-        If the shapes do not fit, an array is not numeric, or `activation` is unknown.
+        If shapes do not match, an array is not numeric, or `activation` is unknown.
 
     Examples
     --------
@@ -87,7 +89,7 @@ def dense_backward(
     activation: str | activations.Activation | None = "linear",
     z: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients of `dense_forward`.
+    """Return the gradients of `dense_forward` with respect to x, w and b.
 
     dz = dout ⊙ f′(z),  dx = dz·wᵀ,  dw = xᵀ·dz,  db = Σ dz over the rows.
 
@@ -98,11 +100,12 @@ def dense_backward(
     x : array_like, shape (m, n_in)
     w : array_like, shape (n_in, n_out)
     out : array_like, shape (m, n_out)
-        What `dense_forward` returned.
+        Result of `dense_forward`.
     activation : str or Activation, default "linear"
+        As in `dense_forward`.
     z : array_like, shape (m, n_out), optional
-        x·w + b (what `dense_forward` returns with "linear"); needed for gelu, gelu_tanh, silu and
-        mish, whose derivative cannot be had from `out`.
+        The pre-activation x·w + b, which `dense_forward` returns with "linear". Needed for gelu,
+        gelu_tanh, silu and mish: their derivatives cannot be computed from `out`.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def dense_backward(
     Raises
     ------
     ValueError, TypeError
-        As `dense_forward`.
+        As for `dense_forward`.
 
     Examples
     --------
@@ -128,7 +131,7 @@ def dense_backward(
     w = checks.kernel_array("w", w, 2, dout.dtype, shape=(x.shape[1], n_out))
     out = checks.kernel_array("out", out, 2, dout.dtype, shape=(m, n_out))
     dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, dout.dtype)
-    z = _before(f, "z", z, out)
+    z = _preactivation(f, "z", z, out)
     core.dense_backward(dout, x, w, out, z, f.id, f.alpha, dx, dw, db)
     return dx, dw, db
 
@@ -136,24 +139,26 @@ def dense_backward(
 def activation_forward(
     x: ArrayLike, activation: str | activations.Activation, out: Array | None = None
 ) -> Array:
-    """Return f(x).
+    """Return f(x), where f is the activation.
 
     Parameters
     ----------
     x : array_like, at least 1-D
-        softmax runs along the last axis.
+        softmax normalizes along the last axis.
     activation : str or Activation
+        f.
     out : ndarray, shape of x, optional
-        C-contiguous, of x's dtype; may be x itself. Written and returned.
+        C-contiguous array for the result, with x's dtype; it may be x itself.
 
     Returns
     -------
     ndarray, shape of x
+        `out` if given.
 
     Raises
     ------
     ValueError, TypeError
-        As `dense_forward`.
+        As for `dense_forward`.
 
     Examples
     --------
@@ -169,18 +174,19 @@ def activation_backward(
     activation: str | activations.Activation,
     x: ArrayLike | None = None,
 ) -> Array:
-    """Return the gradient with respect to x of out = f(x).
+    """Return the gradient with respect to x, where out = f(x).
 
     Parameters
     ----------
     dout : array_like
         Gradient with respect to `out`.
     out : array_like, shape of dout
-        What `activation_forward` returned.
+        Result of `activation_forward`.
     activation : str or Activation
+        f.
     x : array_like, shape of dout, optional
-        What it was applied to; needed for gelu, gelu_tanh, silu and mish, whose derivative
-        cannot be had from `out`.
+        The pre-activation. Needed for gelu, gelu_tanh, silu and mish: their derivatives cannot be
+        computed from `out`.
 
     Returns
     -------
@@ -189,7 +195,7 @@ def activation_backward(
     Raises
     ------
     ValueError, TypeError
-        As `dense_forward`.
+        As for `dense_forward`.
 
     Examples
     --------
@@ -200,7 +206,7 @@ def activation_backward(
     dout = checks.kernel_array("dout", dout, None)
     out = checks.kernel_array("out", out, dout.ndim, dout.dtype, shape=dout.shape)
     dx = np.empty_like(dout)
-    x = _before(f, "x", x, out)
+    x = _preactivation(f, "x", x, out)
     rows = checks.as_rows
     core.activation_backward(rows(dout), rows(out), rows(x), f.id, f.alpha, rows(dx))
     return dx
@@ -219,8 +225,9 @@ def loss(
     y_true : array_like, shape (m, n), or (m,) class indices for sparse losses
     y_pred : array_like, shape (m, n)
     loss : str or Loss, default "mean_squared_error"
+        Defines the loss lᵢ of row i.
     sample_weight : array_like, shape (m,), optional
-        Ones where not given.
+        Weights wᵢ, by default 1.
 
     Returns
     -------
@@ -230,7 +237,7 @@ def loss(
     Raises
     ------
     ValueError, TypeError
-        As `dense_forward`; class indices must be in [0, n).
+        As for `dense_forward`, or if a class index is not in [0, n).
 
     Examples
     --------
@@ -242,7 +249,9 @@ def loss(
     y_pred = checks.kernel_array("y_pred", y_pred, 2)
     m, n = y_pred.shape
     if y_pred.size == 0:
-        raise ValueError(f"y_pred: expected at least one row and one column, got shape {(m, n)}")
+        raise ValueError(
+            f"y_pred: expected at least one row and one column; received shape {(m, n)}"
+        )
     target = arrays.targets("y_true", y_true, m, chosen.target_spec((n,)), y_pred.dtype.name)
     if chosen.sparse:
         target = np.eye(n, dtype=y_pred.dtype)[target]
@@ -263,24 +272,25 @@ def optimizer_step(
     iteration: int,
     optimizer: str | optimizers.Optimizer = "adam",
 ) -> None:
-    """Take one optimizer step in place.
+    """Update parameters and optimizer state by one step, in place.
 
     Parameters
     ----------
     params : ndarray, shape (n,)
-        C-contiguous float32 or float64; updated.
+        Parameters, C-contiguous float32 or float64; updated in place.
     grads : array_like, shape (n,)
+        Gradients of the parameters.
     slots : ndarray, shape (n_slots, n)
-        The optimizer's state, updated; n_slots is ``optimizer.n_slots``. Zeros at first
-        (Adagrad: its initial value).
+        The optimizer's state, updated in place; n_slots is ``optimizer.n_slots``. Before the first
+        step it must be zeros, for Adagrad ``initial_accumulator_value``.
     iteration : int
-        Steps taken before this one.
+        Number of steps taken before this one.
     optimizer : str or Optimizer, default "adam"
 
     Raises
     ------
     ValueError, TypeError
-        If an array does not fit or cannot be written, or `optimizer` is unknown.
+        If an array has the wrong shape or is read-only, or `optimizer` is unknown.
 
     Examples
     --------
@@ -291,16 +301,16 @@ def optimizer_step(
     """
     chosen = optimizers.resolve(optimizer)
     if not isinstance(params, np.ndarray):
-        raise TypeError(f"params: expected an array to update, got {type(params).__name__}")
+        raise TypeError(f"params: expected an ndarray to update; received {type(params).__name__}")
     n = params.size
     params = checks.kernel_output("params", params, (n,), params.dtype)
     g = checks.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
     slots = checks.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
     iteration = checks.integer("iteration", iteration, minimum=0)
-    largest = chosen.clipnorm or chosen.global_clipnorm  # the same for a single array
-    if largest is not None:
+    max_norm = chosen.clipnorm or chosen.global_clipnorm  # both mean the same for a single array
+    if max_norm is not None:
         norm = float(np.linalg.norm(g.astype(np.float64)))
-        g = g * g.dtype.type(min(1.0, largest / norm) if norm else 1.0)
+        g = g * g.dtype.type(min(1.0, max_norm / norm) if norm else 1.0)
     options = chosen.options
     core.optimizer_step(
         chosen.id,
@@ -319,8 +329,10 @@ def optimizer_step(
         params[:] = slots[-1]
 
 
-def _before(f: activations.Activation, name: str, value: ArrayLike | None, out: Array) -> Array:
-    """Return what `f` was applied to, or `out` where its derivative does not need it."""
+def _preactivation(
+    f: activations.Activation, name: str, value: ArrayLike | None, out: Array
+) -> Array:
+    """Return the checked pre-activation of `f`, or `out` if the derivative does not need it."""
     if not f.slope_needs_input:
         return out
     if value is None:

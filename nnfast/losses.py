@@ -1,6 +1,7 @@
-"""Losses: what is configured. The values and gradients are the engine's.
+"""The losses' configuration. The engine computes their values and gradients.
 
-The loss of a batch is Σᵢ wᵢ·lᵢ / rows (Keras' ``sum_over_batch_size``), wᵢ the sample weight.
+The loss of a batch of n rows is Σᵢ wᵢ·lᵢ / n (Keras' ``sum_over_batch_size``) with sample
+weights wᵢ.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ Array = NDArray[Any]
 
 
 class TargetSpec(NamedTuple):
-    """What targets a loss takes for samples of one output shape.
+    """The targets that a loss expects for a given output shape.
 
     Attributes
     ----------
     loss : str
-        The loss's class, for messages.
+        Class name of the loss, for messages.
     shape : tuple of int
-        Shape of one sample's target; of class indices, the shape of the output.
+        Shape of one sample's target. For class indices it is the shape of one sample's output.
     classes : bool
-        The targets are class indices, one a sample.
+        Whether targets are class indices, one per sample.
     free : bool
-        They are what a user-defined function wants: numbers of any shape, a row a sample.
+        Whether a user-defined function takes the targets: numbers of any shape, one row per sample.
     copies : int
-        The outputs that share one target.
+        Number of outputs that share one target.
     range : tuple of float or None
-        The smallest and the largest target, None if any number is one.
+        Smallest and largest valid target; None if any number is valid.
     advice : str
-        What to do about targets outside of it.
+        What a message suggests for targets outside this range.
     signed : bool
-        Targets that are all 0 or 1 become −1 and 1.
+        Whether targets that are all 0 or 1 are mapped to −1 and 1.
     one_hot : bool
-        A sample's targets are one distribution.
+        Whether the targets of a sample form one distribution.
     """
 
     loss: str
@@ -58,29 +59,29 @@ class TargetSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Loss(registry.Configured):
-    """Base of the losses.
+    """Base class of the losses.
 
     Attributes
     ----------
     kind : str
         The engine's name of the loss.
     canonical : str or None
-        The activation whose derivative cancels against this loss: together they are computed
-        from the pre-activation, which is faster and never takes the logarithm of 0.
+        The activation that is fused with this loss. Both are then computed from the
+        pre-activation, which is faster and never takes the logarithm of 0.
     sparse : bool
-        True if the targets are class indices.
+        Whether targets are class indices.
     rowwise : bool
-        True if one row of outputs is one distribution, so that outputs must be (n, classes).
+        Whether a row of outputs is one distribution, so that outputs must be (n, classes).
     signed : bool
-        True if targets are −1 and 1; targets that are all 0 or 1 are mapped to them.
+        Whether targets are −1 and 1; targets that are all 0 or 1 are then mapped to −1 and 1.
     target_range : tuple of float or None
-        The smallest and the largest target, None if any number is one.
+        Smallest and largest valid target; None if any number is valid.
     target_advice : str
-        What to do about targets outside of it.
+        What a message suggests for targets outside this range.
     is_function : bool
-        True if it is a user-defined function, which the engine calls.
+        Whether the loss is a user-defined function.
     levels : tuple of float
-        The loss's number, or one for each output.
+        The loss parameter (0 if the loss has none), or one loss parameter for each output.
     """
 
     kind: ClassVar[str] = ""
@@ -97,7 +98,7 @@ class Loss(registry.Configured):
         return (0.0,)
 
     def target_spec(self, output_shape: Shape) -> TargetSpec:
-        """Return what the targets have to be for samples of an output shape."""
+        """Return the targets that the loss expects for outputs of shape (n, *output_shape)."""
         copies = len(self.levels)
         return TargetSpec(
             type(self).__name__,
@@ -116,13 +117,13 @@ class Loss(registry.Configured):
         return 1.0, 0.0
 
     def engine_loss(self, final_activation: str) -> tuple[int, bool]:
-        """Return (engine id, whether the last op's activation is fused into the loss)."""
+        """Return (engine id, whether the final activation is fused into the loss)."""
         return LOSSES[self.kind], False
 
 
 @dataclass(frozen=True)
 class _Crossentropy(Loss):
-    """What the cross-entropies have in common."""
+    """Base class of the cross-entropies."""
 
     from_logits: bool = False
 
@@ -139,7 +140,7 @@ class _Crossentropy(Loss):
 
 
 class MeanSquaredError(Loss):
-    """l = mean over the outputs of (ŷ − y)².
+    """Mean squared error: l = mean over the outputs of (ŷ − y)².
 
     Examples
     --------
@@ -151,7 +152,7 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """l = mean over the outputs of |ŷ − y|; the derivative at 0 is 0.
+    """Mean absolute error: l = mean over the outputs of |ŷ − y|; the derivative at ŷ = y is 0.
 
     Examples
     --------
@@ -164,7 +165,9 @@ class MeanAbsoluteError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """l = mean of d²/2 where |d| ≤ δ, else δ·|d| − δ²/2, with d = ŷ − y (Huber, 1964).
+    """Huber loss: the mean over the outputs of d²/2 if |d| ≤ δ, else of δ·|d| − δ²/2.
+
+    Here d = ŷ − y (Huber, 1964).
 
     Parameters
     ----------
@@ -194,7 +197,9 @@ class Huber(Loss):
 
 
 class LogCosh(Loss):
-    """l = mean of log cosh(ŷ − y): d²/2 for small d, |d| − log 2 for large.
+    """Log-cosh loss: l = mean over the outputs of log cosh d, with d = ŷ − y.
+
+    It is close to d²/2 for small d and to |d| − log 2 for large d.
 
     Examples
     --------
@@ -207,15 +212,15 @@ class LogCosh(Loss):
 
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """l = mean of max(q·e, (q − 1)·e) with e = y − ŷ: ŷ becomes the q-quantile of y given x.
+    """Quantile or pinball loss: l = mean over the outputs of max(q·e, (q − 1)·e), with e = y − ŷ.
 
-    The pinball loss (Koenker and Bassett, 1978).
+    It trains ŷ to be the q-quantile of y given x (Koenker and Bassett, 1978).
 
     Parameters
     ----------
     level : float or sequence of float, default 0.5
-        q, between 0 and 1. With several levels the model has one output for each, and y one
-        column.
+        q, between 0 and 1, exclusive. With a sequence, the model has one output per level, and y
+        has one column.
 
     Raises
     ------
@@ -235,7 +240,9 @@ class Quantile(Loss):
         many = isinstance(self.level, (Sequence, np.ndarray))
         given = entries("level", self.level) if many else [self.level]
         if not given:
-            raise ValueError("level must have at least one number; received ()")
+            raise ValueError(
+                f"level must be a number or a non-empty sequence of numbers; received {given!r}"
+            )
         levels = tuple(real("level", level, above=0.0, below=1.0) for level in given)
         self._keep(level=levels if many else levels[0])
 
@@ -245,7 +252,7 @@ class Quantile(Loss):
 
 
 class Poisson(Loss):
-    """l = mean of ŷ − y·log(ŷ + 1e-7), for counts y and rates ŷ > 0.
+    """Poisson loss: l = mean over the outputs of ŷ − y·log(ŷ + 1e-7), for counts y and ŷ > 0.
 
     Examples
     --------
@@ -255,11 +262,13 @@ class Poisson(Loss):
 
     kind = "poisson"
     target_range = (0.0, math.inf)
-    target_advice = "counts are not negative; for other numbers use mean_squared_error or huber"
+    target_advice = "counts cannot be negative; for other targets use mean_squared_error or huber"
 
 
 class Hinge(Loss):
-    """l = mean of max(1 − y·ŷ, 0), targets −1 and 1; targets that are all 0 or 1 are mapped.
+    """Hinge loss: l = mean over the outputs of max(1 − y·ŷ, 0), with targets y = −1 or 1.
+
+    Targets that are all 0 or 1 are mapped to −1 and 1.
 
     Examples
     --------
@@ -278,15 +287,17 @@ class Hinge(Loss):
 
 @dataclass(frozen=True)
 class BinaryCrossentropy(_Crossentropy):
-    """l = −mean over the outputs of y·log p + (1 − y)·log(1 − p), targets y in [0, 1].
+    """Binary cross-entropy: l = −mean over the outputs of y·log p + (1 − y)·log(1 − p).
+
+    Targets y are in [0, 1].
 
     Parameters
     ----------
     from_logits : bool, default False
-        The model's outputs are logits z, and p = 1 / (1 + e⁻ᶻ). Otherwise they are the
-        probabilities p, clipped to [1e-7, 1 − 1e-7] as in Keras.
+        If True, the model's outputs are logits z, and p = 1 / (1 + e⁻ᶻ). Otherwise they are the
+        probabilities p, which are clipped to [1e-7, 1 − 1e-7] as in Keras.
     label_smoothing : float, default 0.0
-        s from 0 to 1: targets become y·(1 − s) + s/2.
+        s, from 0 to 1. Targets become y·(1 − s) + s/2.
 
     Examples
     --------
@@ -314,15 +325,15 @@ class BinaryCrossentropy(_Crossentropy):
 
 @dataclass(frozen=True)
 class CategoricalCrossentropy(_Crossentropy):
-    """l = −Σₖ yₖ·log pₖ, targets y (n, classes), usually one-hot.
+    """Categorical cross-entropy: l = −Σₖ yₖ·log pₖ, with targets y (n, classes), usually one-hot.
 
     Parameters
     ----------
     from_logits : bool, default False
-        The model's outputs are logits z, and p = softmax(z). Otherwise they are probabilities,
-        which are divided by their sum and clipped to [1e-7, 1 − 1e-7] as in Keras.
+        If True, the model's outputs are logits z, and p = softmax(z). Otherwise they are
+        probabilities, which are divided by their sum and clipped to [1e-7, 1 − 1e-7] as in Keras.
     label_smoothing : float, default 0.0
-        s from 0 to 1: targets become y·(1 − s) + s/classes.
+        s, from 0 to 1. Targets become y·(1 − s) + s/classes.
 
     Examples
     --------
@@ -349,7 +360,9 @@ class CategoricalCrossentropy(_Crossentropy):
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):
-    """l = −log p of the true class; targets are class indices, (n,) or (n, 1).
+    """Categorical cross-entropy with class indices: l = −log p of the true class.
+
+    Targets are integers of shape (n,) or (n, 1).
 
     Parameters
     ----------
@@ -369,18 +382,18 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
 
 class FunctionLoss(Loss):
-    """A loss of your own; what `compile` makes of a callable.
+    """A user-defined loss; `compile` wraps a callable in it.
 
     Parameters
     ----------
     function : callable
-        Called as ``function(y_true, y_pred)`` with the rows of a batch: y_true as it was given
-        to `fit` (a column where it was 1-D and the model has one output), y_pred of the
-        outputs' shape (n, ...). It returns (value, gradient), value either
+        Called as ``function(y_true, y_pred)`` with the rows of a batch. y_true has the shape that
+        was given to `fit`; a 1-D y_true becomes a column if the model has one output. y_pred has
+        the outputs' shape (n, ...). The function returns (value, gradient), where value is either
 
         - a number, the loss of the batch; gradient is its derivative with respect to y_pred; or
         - an array (n,), the loss lᵢ of each row; row i of gradient is ∂lᵢ/∂ŷᵢ, and the loss of
-          the batch is Σ wᵢ·lᵢ / n. Only then can samples have weights.
+          the batch is Σ wᵢ·lᵢ / n. Sample weights need this form.
 
     Raises
     ------
@@ -389,8 +402,8 @@ class FunctionLoss(Loss):
 
     Notes
     -----
-    Each step waits for Python. `evaluate` calls the function once, with all rows. A saved model
-    does not hold it: compile the loaded one again.
+    Each training step calls the Python function. `evaluate` calls it once, with all rows. A saved
+    model does not contain the function: compile the loaded model again.
 
     Examples
     --------
@@ -434,7 +447,7 @@ class FunctionLoss(Loss):
         Raises
         ------
         TypeError, ValueError
-            If what the function returns is not as described.
+            If the function returns something other than the class docstring describes.
         """
         result = self._function(y_true, y_pred)
         if not isinstance(result, tuple) or len(result) != 2:
@@ -451,8 +464,8 @@ class FunctionLoss(Loss):
             )
         if value.shape not in ((), (n,)):
             raise ValueError(
-                f"The value of loss {self.name} must be a number, or one for each of {n} rows; "
-                f"received shape {value.shape}"
+                f"The value of loss {self.name} must be a number or an array of numbers, one for "
+                f"each of {n} rows; received shape {value.shape}"
             )
         factors = np.ones(n) if weight is None else weight
         if value.ndim:
@@ -465,19 +478,19 @@ class FunctionLoss(Loss):
             )
         return np.full(n, value), gradient
 
-    def for_engine(self, one: Shape) -> Callable[..., None]:
-        """Return what the engine calls, for outputs of shape (n, *one)."""
+    def for_engine(self, sample_shape: Shape) -> Callable[..., None]:
+        """Return the callback for the engine, for outputs of shape (n, *sample_shape)."""
 
         def call(
-            targets: Array, numbers: Any, outputs: Any, weight: Any, values: Any, gradient: Any
+            targets: Array, rows: Any, outputs: Any, weight: Any, values: Any, gradient: Any
         ) -> None:
             y_pred = np.asarray(outputs)
             value, derivatives = self.rows(
-                targets[np.asarray(numbers)[0]],
-                y_pred.reshape(len(y_pred), *one),
+                targets[np.asarray(rows)[0]],
+                y_pred.reshape(len(y_pred), *sample_shape),
                 np.asarray(weight)[0],
             )
-            # A value that is not finite ends training before the weights take the gradient.
+            # A non-finite value makes training stop before the weights are updated.
             np.asarray(values)[0] = value if np.isfinite(derivatives).all() else np.nan
             np.asarray(gradient)[:] = derivatives.reshape(y_pred.shape)
 
@@ -505,14 +518,14 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Loss:
-    """Return the loss that `identifier` (a name, a class, an object, a function) stands for.
+    """Return the loss for `identifier`: a name, a class, a loss, a config dict or a function.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor a loss.
+        If `identifier` is none of these.
 
     Examples
     --------
@@ -525,7 +538,7 @@ def resolve(identifier: object) -> Loss:
 
 
 def get(identifier: object) -> Loss | None:
-    """Return what `resolve` returns, and None for None.
+    """Return ``resolve(identifier)``, or None for None.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Regularizers: penalties on weights that are added to the loss. The engine computes them."""
+"""Regularizers: penalties on weights or outputs, added to the loss. The engine computes them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class L1L2(registry.Configured):
     Parameters
     ----------
     l1, l2 : float, default 0.0
-        At least 0.
+        Factors of the penalty, at least 0.
 
     Raises
     ------
     TypeError, ValueError
-        If a factor is not a number of at least 0.
+        If a factor is not a number or is negative.
 
     Examples
     --------
@@ -44,6 +44,11 @@ class L1L2(registry.Configured):
 class L1(L1L2):
     """The penalty l1·Σ|w|.
 
+    Parameters
+    ----------
+    l1 : float, default 0.01
+        Factor of the penalty, at least 0.
+
     Examples
     --------
     >>> L1().penalty
@@ -60,6 +65,7 @@ class L2(L1L2):
     Parameters
     ----------
     l2 : float, default 0.01
+        Factor of the penalty, at least 0.
 
     Examples
     --------
@@ -77,14 +83,16 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> L1L2 | None:
-    """Return the regularizer that `identifier` stands for; None is none.
+    """Return the regularizer for `identifier`: a name, a class, a regularizer or a config dict.
+
+    None means no regularizer; it is returned as it is.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor a regularizer.
+        If `identifier` is none of these.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The layers: what each is configured by, its shape inference and its operations."""
+"""The layers: their configuration, shape inference and operations."""
 
 from nnfast.layers.augmentation import (
     RandomCrop,

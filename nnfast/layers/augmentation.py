@@ -1,4 +1,4 @@
-"""Images scaled, and changed at random in training."""
+"""Rescaling, and random augmentation of images in training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from nnfast.layers.window import channels_last
 
 
 class Rescaling(Layer):
-    """y = scale·x + offset. As a model's first layer it is part of reading the input.
+    """Compute y = scale·x + offset; as a model's first layer it is fused into reading the input.
 
     Parameters
     ----------
     scale : float
+        Factor.
     offset : float, default 0.0
+        Added after the multiplication.
     **options
         See `Layer`.
 
@@ -42,18 +44,20 @@ class Rescaling(Layer):
 
 
 class RandomFlip(Resampled):
-    """In training, reverse each image's rows, columns or both with probability ½; else nothing.
+    """Flip each image at random in training; do nothing in inference.
 
-    What is drawn depends on the model's seed, or `seed`, the epoch, the layer (unless it has a
-    seed of its own) and the row alone. In both directions the two are drawn apart.
+    Each direction of `mode` is flipped with probability ½, independently of the other. The draws
+    depend only on the model's seed, the epoch, the layer and the sample's position in the epoch.
+    With `seed`, they depend on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
     mode : {"horizontal_and_vertical", "horizontal", "vertical"}
-        "horizontal" exchanges left and right, "vertical" top and bottom.
+        "horizontal" swaps left and right, "vertical" top and bottom.
     seed : int, optional
         Makes the draws independent of the model's seed.
     data_format : "channels_last", optional
+        Only this layout is supported.
     **options
         See `Layer`.
 
@@ -86,26 +90,28 @@ class RandomFlip(Resampled):
 
 
 class RandomTranslation(Resampled):
-    """In training, shift each image by a random part of its height and width; else nothing.
+    """Shift each image by a random distance in training; do nothing in inference.
 
-    What is drawn depends on the model's seed, or `seed`, the epoch, the layer (unless it has a
-    seed of its own) and the row alone.
+    The draws depend only on the model's seed, the epoch, the layer and the sample's position in
+    the epoch. With `seed`, they depend on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
     height_factor, width_factor : float or pair of float
-        Limits of the shift, down and to the right where positive, as parts of the image, from -1
-        to 1; a single number is both limits, negative and positive.
+        Lower and upper limit of the shift as fractions of the image's size, from -1 to 1. Positive
+        shifts go down and to the right. A single number f means (-f, f).
     fill_mode : {"reflect", "constant", "nearest", "wrap"}, default "reflect"
-        What is outside: ``d c b a | a b c d | d c b a``, `fill_value`, the last pixel, or
+        How pixels outside the image are filled: "reflect" as ``d c b a | a b c d | d c b a``,
+        "constant" with `fill_value`, "nearest" with the pixel at the edge, and "wrap" as
         ``a b c d | a b c d | a b c d``.
     interpolation : {"bilinear", "nearest"}, default "bilinear"
-        How a shift by a part of a pixel is done.
+        How pixels are interpolated when the shift is not a whole number of pixels.
     seed : int, optional
         Makes the draws independent of the model's seed.
     fill_value : float, default 0.0
-        Of "constant".
+        Value for `fill_mode` "constant".
     data_format : "channels_last", optional
+        Only this layout is supported.
     **options
         See `Layer`.
 
@@ -159,31 +165,34 @@ class RandomTranslation(Resampled):
 
 
 def _limits(name: str, factor: float | Sequence[float]) -> tuple[float, float]:
-    """Return the lower and the upper limit of a shift."""
+    """Return the lower and upper limits of a shift."""
     if isinstance(factor, Sequence) and not isinstance(factor, (str, bytes)):
         limits = [real(f"each entry of {name}", limit, low=-1.0, high=1.0) for limit in factor]
         if len(limits) != 2:
-            raise ValueError(f"{name} must be a number or a pair of them; received {factor!r}")
+            raise ValueError(f"{name} must be a number or a pair of numbers; received {factor!r}")
         return min(limits), max(limits)
     limit = abs(real(name, factor, low=-1.0, high=1.0))
     return -limit, limit
 
 
 class RandomCrop(Resampled):
-    """In training, cut a window from a random place of each image.
+    """Crop each image at a random position in training, and at the centre in inference.
 
-    Each row has a window of its own, which depends on the model's seed, or `seed`, the epoch, the
-    layer (unless it has a seed of its own) and the row alone. In inference, and where an image is
-    smaller than the window, the largest part in its middle that has the window's proportions is
-    resized to it, bilinearly.
+    The crop is drawn for each sample. The draws depend only on the model's seed, the epoch, the
+    layer and the sample's position in the epoch. With `seed`, they depend on `seed` instead of the
+    model's seed and the layer.
+
+    In inference, and if the images are smaller than the crop, the largest centred part with the
+    crop's aspect ratio is resized bilinearly.
 
     Parameters
     ----------
     height, width : int
-        Of the window.
+        Size of the crop, in pixels.
     seed : int, optional
         Makes the draws independent of the model's seed.
     data_format : "channels_last", optional
+        Only this layout is supported.
     **options
         See `Layer`.
 
@@ -214,7 +223,7 @@ class RandomCrop(Resampled):
         height, width, channels = self._image(input_shape)
         if height == 0 or width == 0:
             raise ValueError(
-                f"RandomCrop layer {self.name!r} expects images with at least one pixel; received "
+                f"RandomCrop layer {self.name!r} expects images of at least one pixel; received "
                 f"shape {input_shape}"
             )
         return (self.height, self.width, channels)

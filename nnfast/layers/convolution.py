@@ -14,7 +14,7 @@ from nnfast.layers.window import Sizes, Windowed
 
 
 class _Convolution(Windowed):
-    """What convolutions with a bias and an activation have in common."""
+    """Base class of the convolutions, with bias and activation."""
 
     bias_initializer: initializers.Initializer
     bias_regularizer: regularizers.L1L2 | None
@@ -35,7 +35,7 @@ class _Convolution(Windowed):
         self.activation = activations.resolve(activation)
         if not self.activation.elementwise:
             raise ValueError(
-                f"activation of {type(self).__name__} must work element by element; received "
+                f"activation of {type(self).__name__} must be elementwise; received "
                 f"{self.activation.name!r}"
             )
         self.use_bias = flag("use_bias", use_bias)
@@ -46,12 +46,12 @@ class _Convolution(Windowed):
 
     @property
     def bias(self) -> NDArray[Any] | None:
-        """The bias (channels,), a view into the built model; None without bias."""
+        """The bias (channels,), a view of the built model's weights; None without bias."""
         return self._view("bias") if self.use_bias else None
 
 
 class _Conv(_Convolution):
-    """Conv1D and Conv2D."""
+    """Base class of `Conv1D` and `Conv2D`."""
 
     kernel_initializer: initializers.Initializer
     kernel_regularizer: regularizers.L1L2 | None
@@ -98,8 +98,8 @@ class _Conv(_Convolution):
         self._check_images(input_shape)
         if input_shape[-1] % self.groups:
             raise ValueError(
-                f"{self._label()} has {self.groups} groups, which do not divide the "
-                f"{input_shape[-1]} channels of its input of shape {input_shape}"
+                f"{self._label()} has {self.groups} groups, which must divide the "
+                f"{input_shape[-1]} channels of its input; received shape {input_shape}"
             )
         return self._outputs(self._window(input_shape, self.filters, self.groups))
 
@@ -113,12 +113,12 @@ class _Conv(_Convolution):
 
     @property
     def kernel(self) -> NDArray[Any]:
-        """The kernel (*kernel_size, channels / groups, filters), a view into the built model."""
+        """The kernel (*kernel_size, channels / groups, filters), a view of the model's weights."""
         return self._view("kernel")
 
 
 class Conv2D(_Conv):
-    """A convolution of images: activation(x * w + b), x (height, width, channels).
+    """A convolution of images: activation(x * w + b), with x (height, width, channels).
 
     Parameters
     ----------
@@ -127,17 +127,20 @@ class Conv2D(_Conv):
     kernel_size : int or tuple of int
         Height and width of the window.
     strides : int or tuple of int, default 1
+        Step between windows.
     padding : {"valid", "same"}, default "valid"
-        "same" puts zeros around the image, so that its size is only divided by the strides.
+        "same" pads the image with zeros, so that the output's size is the input's size divided by
+        the strides, rounded up.
     data_format : {None, "channels_last"}
-        There is no other.
+        Only this layout is supported.
     dilation_rate : int or tuple of int, default 1
-        Distance between the elements of the window; not together with strides.
+        Distance between the elements of the window; cannot be combined with strides.
     groups : int, default 1
-        Groups of channels with filters of their own.
+        Number of groups into which the channels are split; each group has its own filters.
     activation : str or activation, default None
-        A function of `nnfast.activations` or its name; None is linear.
+        A function of `nnfast.activations` or its name; None means linear.
     use_bias : bool, default True
+        Whether b is added.
     kernel_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
     kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
@@ -148,7 +151,7 @@ class Conv2D(_Conv):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -160,7 +163,7 @@ class Conv2D(_Conv):
 
 
 class Conv1D(_Conv):
-    """A convolution of sequences: activation(x * w + b), x (steps, channels).
+    """A convolution of sequences: activation(x * w + b), with x (steps, channels).
 
     Parameters
     ----------
@@ -169,8 +172,9 @@ class Conv1D(_Conv):
     kernel_size : int
         Length of the window.
     strides : int, default 1
+        Step between windows.
     padding : {"valid", "same", "causal"}, default "valid"
-        "causal" puts all zeros before the first step: no output depends on later inputs.
+        "causal" pads only before the first step, so that no output depends on later inputs.
     data_format, dilation_rate, groups, activation, use_bias
         As in `Conv2D`.
     kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
@@ -191,18 +195,20 @@ class Conv1D(_Conv):
 
 
 class DepthwiseConv2D(_Convolution):
-    """A convolution of every channel by filters of its own.
+    """A depthwise convolution: every channel is convolved with its own filters.
 
-    Output channel c·depth_multiplier + i is filter i of channel c.
+    Output channel c·depth_multiplier + i is input channel c convolved with its filter i.
 
     Parameters
     ----------
     kernel_size : int or tuple of int
         Height and width of the window.
     strides : int or tuple of int, default 1
+        Step between windows.
     padding : {"valid", "same"}, default "valid"
+        As in `Conv2D`.
     depth_multiplier : int, default 1
-        Filters of a channel.
+        Number of filters per channel.
     data_format, dilation_rate, activation, use_bias
         As in `Conv2D`.
     depthwise_initializer : str or Initializer, default "glorot_uniform"
@@ -271,12 +277,12 @@ class DepthwiseConv2D(_Convolution):
 
     @property
     def kernel(self) -> NDArray[Any]:
-        """The kernel (*kernel_size, channels, depth_multiplier), a view into the built model."""
+        """The kernel (*kernel_size, channels, depth_multiplier), a view of the model's weights."""
         return self._view("kernel")
 
 
 class SeparableConv2D(_Convolution):
-    """A depthwise convolution, then a mixing of its channels at each pixel.
+    """A depthwise convolution followed by a pointwise (1 × 1) convolution.
 
     Parameters
     ----------
@@ -285,17 +291,21 @@ class SeparableConv2D(_Convolution):
     kernel_size : int or tuple of int
         Height and width of the depthwise window.
     strides : int or tuple of int, default 1
+        Step between windows.
     padding : {"valid", "same"}, default "valid"
+        As in `Conv2D`.
     data_format, dilation_rate
         As in `Conv2D`.
     depth_multiplier : int, default 1
-        Depthwise filters of a channel.
+        Number of depthwise filters per channel.
     activation, use_bias
-        As in `Conv2D`, after the mixing.
+        As in `Conv2D`; both follow the pointwise convolution.
     depthwise_initializer, pointwise_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
     depthwise_regularizer, pointwise_regularizer, bias_regularizer : optional
+        Each a str, a Regularizer or None, the default.
     depthwise_constraint, pointwise_constraint, bias_constraint : optional
+        Each a str, a Constraint or None, the default.
     **options
         See `Layer`.
 
@@ -384,12 +394,12 @@ class SeparableConv2D(_Convolution):
 
     @property
     def depthwise_kernel(self) -> NDArray[Any]:
-        """The kernel (*kernel_size, channels, depth_multiplier), a view into the built model."""
+        """The kernel (*kernel_size, channels, depth_multiplier), a view of the model's weights."""
         return self._view("depthwise_kernel")
 
     @property
     def pointwise_kernel(self) -> NDArray[Any]:
-        """The mixing (1, 1, channels·depth_multiplier, filters), a view into the built model."""
+        """The kernel (1, 1, channels·depth_multiplier, filters), a view of the model's weights."""
         return self._view("pointwise_kernel")
 
 

@@ -14,12 +14,21 @@ from nnfast.layers.layer import Layer, LayerOptions
 
 
 class InputLayer(Layer):
-    """The shape of a model's input; it is not listed in ``model.layers``.
+    """A layer that declares the shape of a model's input; ``model.layers`` does not list it.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of one sample, without the batch axis.
+    input_shape : tuple of int
+        Another name of `shape`; exactly one of the two must be given.
+    name, dtype : str, optional
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If not exactly one shape is given, or it is not a non-empty tuple of integers.
     """
 
     def __init__(
@@ -31,13 +40,16 @@ class InputLayer(Layer):
         dtype: str | None = None,
     ) -> None:
         if (shape is None) == (input_shape is None):
-            raise ValueError("Give the shape of one sample as shape=, such as shape=(784,)")
-        one = shape if input_shape is None else input_shape
-        super().__init__(input_shape=one, name=name, dtype=dtype)
+            raise ValueError(
+                "Give the shape of one sample as shape=, for example shape=(784,); received "
+                f"shape={shape!r} and input_shape={input_shape!r}"
+            )
+        sample_shape = shape if input_shape is None else input_shape
+        super().__init__(input_shape=sample_shape, name=name, dtype=dtype)
 
 
 def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
-    """Return an `InputLayer`: a model that starts with one is built at once.
+    """Return an `InputLayer`; a model that starts with one is built immediately.
 
     Parameters
     ----------
@@ -61,28 +73,29 @@ def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = 
 
 
 class Dense(Layer):
-    """A fully connected layer: activation(x·w + b), w (n_in, units), b (units,).
+    """A fully connected layer: y = activation(x·w + b), with w (n_in, units) and b (units,).
 
     Parameters
     ----------
     units : int
         Number of outputs.
     activation : str or activation, default None
-        A function of `nnfast.activations` or its name; None is linear.
+        A function of `nnfast.activations` or its name; None means linear.
     use_bias : bool, default True
+        Whether b is added.
     kernel_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
     kernel_regularizer, bias_regularizer : str, Regularizer or None, default None
-        Penalties of `nnfast.regularizers` that are added to the loss.
+        Penalties from `nnfast.regularizers` that are added to the loss.
     kernel_constraint, bias_constraint : str, Constraint or None, default None
-        What `nnfast.constraints` does to the weights after each step.
+        Constraints from `nnfast.constraints` that are applied after each step.
     **options
         See `Layer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -139,21 +152,24 @@ class Dense(Layer):
 
     @property
     def kernel(self) -> NDArray[Any]:
-        """The kernel (n_in, units), a view into the built model."""
+        """The kernel (n_in, units), a view of the built model's weights."""
         return self._view("kernel")
 
     @property
     def bias(self) -> NDArray[Any] | None:
-        """The bias (units,), a view into the built model; None without bias."""
+        """The bias (units,), a view of the built model's weights; None without bias."""
         return self._view("bias") if self.use_bias else None
 
 
 class Activation(Layer):
-    """Apply an activation; directly after a linear `Dense` it costs no pass of its own.
+    """Apply an activation function.
+
+    Directly after a linear `Dense`, convolution or normalization, it is fused into that layer.
 
     Parameters
     ----------
     activation : str or activation
+        A function of `nnfast.activations` or its name.
     **options
         See `Layer`.
 

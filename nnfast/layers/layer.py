@@ -1,8 +1,8 @@
-"""What a layer is: configuration and shape inference, no maths.
+"""The base class of the layers. A layer holds configuration and infers shapes; it computes nothing.
 
 A layer describes itself in four methods: its output's shape (`infer_shape`), its operations
 (`ops`), its weights (`weight_specs`) and its arguments (`get_config`). A model compiles these into
-a plan and, once built, lends each layer views of its weights.
+a plan. Once the model is built, each layer holds views of its weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _names_given: Counter[str] = Counter()
 
 
 def auto_name(class_name: str) -> str:
-    """Return the next free name of a class: "dense", then "dense_1", and so on, as in Keras."""
+    """Return the next unused name for a class: "dense", then "dense_1", and so on, as in Keras."""
     base = snake_case(class_name)
     number = _names_given[base]
     _names_given[base] += 1
@@ -32,7 +32,7 @@ def auto_name(class_name: str) -> str:
 
 
 class LayerOptions(TypedDict, total=False):
-    """Keyword arguments that every layer takes; see `Layer`."""
+    """Keyword arguments that every layer accepts; see `Layer`."""
 
     input_shape: Sequence[int] | None
     input_dim: int | None
@@ -43,24 +43,24 @@ class LayerOptions(TypedDict, total=False):
 
 
 class Layer:
-    """Base of the layers.
+    """Base class of the layers.
 
-    What a layer was made with can be read but not set, since models are compiled from it; only
+    The constructor's arguments can be read but not set, since models are compiled from them; only
     `trainable` may change.
 
     Parameters
     ----------
     input_shape : tuple of int, optional
-        Shape of one sample, without the batch axis; only read from a model's first layer,
-        which is then built at once.
+        Shape of one sample, without the batch axis. Only the first layer of a model uses it; the
+        model is then built immediately.
     input_dim : int, optional
-        The same as ``input_shape=(input_dim,)``.
+        Short for ``input_shape=(input_dim,)``.
     name : str, optional
-        By default the class in snake case, numbered: ``"dense"``, ``"dense_1"``, …
+        By default the class name in snake case, numbered: ``"dense"``, ``"dense_1"``, …
     dtype : str, optional
-        Must be the model's dtype where given.
+        If given, it must be the model's dtype.
     activity_regularizer : str, Regularizer or None, default None
-        Penalty on the layer's output that is added to the loss, a mean over the batch's rows.
+        Penalty on the layer's output, averaged over the batch's rows and added to the loss.
     trainable : bool, default True
         False freezes the layer: training does not change its weights.
 
@@ -68,28 +68,28 @@ class Layer:
     ----------
     name : str
     trainable : bool
-        May be set at any time; training follows from its next step on. Frozen weights have no
-        gradient and no regularization penalty. A frozen BatchNormalization also uses its moving
-        averages in training and keeps them. Weights that were frozen when the model was compiled
-        can be trained after the next `compile`.
+        May be set at any time; takes effect at the next training step. Frozen weights have no
+        gradient and no regularization penalty. A frozen BatchNormalization uses its moving
+        averages in training, too, and does not update them. Weights that were frozen when the
+        model was compiled can be trained only after the next `compile`.
     built : bool
         True once the layer's model is built.
     named_weights : dict of str to ndarray
-        Views of the weights in the model, empty until it is built.
+        Views of the weights in the model; empty until the model is built.
     weights : list of ndarray
-        The same without names, in the order of `get_weights`.
+        The same views without names, in the order of `get_weights`.
     trainable_weights, non_trainable_weights : list of ndarray
-        Those that the optimizer changes, and the others, in the same order. All are of the
-        second kind if the layer is frozen.
+        The weights that the optimizer updates, and all others, in the same order. All weights of
+        a frozen layer are non-trainable.
     """
 
-    # Whether the layer does something else in training than in inference.
+    # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
-    # Constructor arguments of the subclass that `get_config` writes.
+    # Constructor arguments of the subclass. `get_config` writes them; they cannot be reassigned.
     _fields: ClassVar[tuple[str, ...]] = ()
 
-    # Attributes of every layer that are set once.
+    # Attributes of every layer that cannot be reassigned.
     _fixed: ClassVar[tuple[str, ...]] = ("name", "dtype", "feature_shape", "activity_regularizer")
 
     def __init__(
@@ -107,19 +107,22 @@ class Layer:
             raise TypeError(f"{type(self).__name__} got an unexpected argument {min(unknown)!r}")
         if input_dim is not None:
             if input_shape is not None:
-                raise ValueError("Give input_shape or input_dim, not both")
+                raise ValueError(
+                    "Give either input_shape or input_dim, not both; received "
+                    f"input_shape={input_shape!r} and input_dim={input_dim!r}"
+                )
             input_shape = (integer("input_dim", input_dim, minimum=0),)
         self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
         self.name = auto_name(type(self).__name__) if name is None else check_name(name)
         self.dtype = None if dtype is None else check_dtype(dtype)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
         self._trainable = flag("trainable", trainable)
-        # The engine whose memory `named_weights` are in: of the network that last wrote them.
+        # The engine that owns the memory of `named_weights`; its network wrote them last.
         self.home: object = None
-        # References to the networks that the layer is or was in.
+        # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
-        # Names of the weights that no optimizer changes, for example moving averages.
+        # Names of the non-trainable weights, such as moving averages.
         self.fixed_weights: frozenset[str] = frozenset()
         self.built = False
 
@@ -127,7 +130,7 @@ class Layer:
         if name in (*self._fixed, *self._fields) and hasattr(self, name):
             raise AttributeError(
                 f"{name} of layer {self.name!r} cannot be changed, because models are compiled "
-                f"from it: make a new {type(self).__name__} in a new model"
+                f"from the layer: make a new {type(self).__name__} in a new model"
             )
         super().__setattr__(name, value)
 
@@ -144,22 +147,22 @@ class Layer:
                 network.note_trainable()
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one sample's output (without the batch axis)."""
+        """Return the output's shape for one sample, without the batch axis."""
         return input_shape
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        """Return what it does to samples of a shape, one op after the other.
+        """Return the layer's ops for samples of `input_shape`, in order of execution.
 
-        There are none if it only changes the shape.
+        The list is empty if the layer only changes the shape or does nothing.
         """
         return []
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        """Return what each weight is, in the order of `get_weights`."""
+        """Return the descriptions of the layer's weights, in the order of `get_weights`."""
         return []
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as plain Python values (JSON)."""
+        """Return the constructor's arguments as plain Python values that JSON can hold."""
         config: dict[str, Any] = {"name": self.name}
         if self.feature_shape is not None:
             config["input_shape"] = list(self.feature_shape)
@@ -173,7 +176,7 @@ class Layer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Return a new layer made from what `get_config` gave."""
+        """Return a new layer from the arguments that `get_config` returned."""
         return cls(**config)
 
     def _configure_weight(
@@ -189,9 +192,9 @@ class Layer:
         setattr(self, f"{name}_constraint", constraints.resolve(constraint))
 
     def _weight(self, name: str, shape: Shape, configured: str | None = None) -> Weight:
-        """Return a weight with the options that `_configure_weight` has set.
+        """Return the description of a weight with the options set by `_configure_weight`.
 
-        They begin with `configured`, or with the weight's own name.
+        The options' names begin with `configured`, by default the weight's own name.
         """
         prefix = configured or name
         return Weight(
@@ -203,9 +206,9 @@ class Layer:
         )
 
     def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
-        """Take views of the weights in a built model, whose engine is `home`.
+        """Store the views of the layer's weights in the memory of the engine `home`.
 
-        `fixed` are the names of those that no optimizer changes.
+        `fixed` contains the names of the non-trainable weights.
         """
         self.named_weights = views
         self.fixed_weights = fixed
@@ -228,7 +231,7 @@ class Layer:
         return self.trainable and name not in self.fixed_weights
 
     def get_weights(self) -> list[NDArray[Any]]:
-        """Return copies of the weights: kernel, then bias; [] before the model is built."""
+        """Return copies of the weights, kernel before bias; [] before the model is built."""
         return [view.copy() for view in self.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
@@ -237,17 +240,17 @@ class Layer:
         Parameters
         ----------
         weights : sequence of array_like
-            In the order and of the shapes of `get_weights`.
+            Arrays in the order and with the shapes of `get_weights`.
 
         Raises
         ------
         ValueError
-            If their number or a shape differs; nothing is set then.
+            If the number of arrays or a shape differs; then no weight is changed.
         """
         assign(f"layer {self.name!r}", self.weights, weights)
 
     def count_params(self) -> int:
-        """Return the number of weights' elements.
+        """Return the number of parameters, that is, of elements of all weights.
 
         Raises
         ------
@@ -256,8 +259,8 @@ class Layer:
         """
         if not self.built:
             raise ValueError(
-                f"Layer {self.name!r} has no parameters yet: its model must be built first, by "
-                "an Input, an input_shape, build() or the first fit or predict"
+                f"Layer {self.name!r} has no parameters yet: build its model first, with an Input, "
+                "an input_shape, build() or the first fit or predict"
             )
         return sum(view.size for view in self.weights)
 
@@ -270,7 +273,7 @@ class Layer:
         vars(self).update(state)
 
     def _view(self, name: str) -> NDArray[Any]:
-        """Return one weight, a view into the built model."""
+        """Return a weight as a view of the built model's memory."""
         if not self.built:
             raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
         return self.named_weights[name]
@@ -281,7 +284,7 @@ class Layer:
 
 
 def check_name(name: object) -> str:
-    """Return the name of a layer or a model if files can hold it."""
+    """Return the name of a layer or a model; raise ValueError if a file could not store it."""
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
     return name

@@ -1,4 +1,4 @@
-"""The layers that normalize: over the batch, within a row, by the statistics of a data set."""
+"""The normalization layers: over the batch, within a sample, or with a data set's statistics."""
 
 from __future__ import annotations
 
@@ -38,27 +38,28 @@ class StandardizeSettings(NamedTuple):
     invert: bool
 
 
-# Rows of a data set that `Normalization.adapt` works on at a time.
+# Rows per block in `Normalization.adapt`.
 _ADAPT_ROWS = 4096
 
 
 def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
-    """Return the sizes of `axes`, which must be the last ones of samples of `shape`.
+    """Return the sizes of `axes`, which must be the last axes of samples of `shape`.
 
-    Axes are counted as in Keras: 0 is the batch's.
+    Axes are numbered as in Keras: axis 0 is the batch axis.
     """
     ndim = len(shape) + 1
-    kept = sorted(axis % ndim if -ndim <= axis < ndim else 0 for axis in axes)
-    if kept != list(range(ndim - len(kept), ndim)) or 0 in kept:
+    chosen = sorted(axis % ndim if -ndim <= axis < ndim else 0 for axis in axes)
+    if chosen != list(range(ndim - len(chosen), ndim)) or 0 in chosen:
         raise ValueError(
-            f"axis of layer {layer.name!r} must be the last axis, or several last ones, of batches "
-            f"of shape {(None, *shape)}; received {axes if len(axes) != 1 else axes[0]}"
+            f"axis of layer {layer.name!r} must be the last axis, or several axes that are the "
+            f"last ones, of batches of shape {(None, *shape)}; received "
+            f"{axes if len(axes) != 1 else axes[0]}"
         )
-    return shape[len(shape) - len(kept) :]
+    return shape[len(shape) - len(chosen) :]
 
 
 class _Scaled(Layer):
-    """What normalizations with a trained scale gamma and offset beta have in common."""
+    """Base class of the normalizations with a trained scale gamma and offset beta."""
 
     _fields: ClassVar[tuple[str, ...]] = (
         *("axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer"),
@@ -92,32 +93,33 @@ class _Scaled(Layer):
 
     @property
     def gamma(self) -> NDArray[Any] | None:
-        """The scale, a view into the built model; None without."""
+        """The scale, a view of the built model's weights; None if the layer has no scale."""
         return self._view("gamma") if self.scale else None
 
     @property
     def beta(self) -> NDArray[Any] | None:
-        """The offset, a view into the built model; None without."""
+        """The offset, a view of the built model's weights; None if the layer has no offset."""
         return self._view("beta") if self.center else None
 
 
 class BatchNormalization(_Scaled):
-    """y = gamma·(x − mean) / √(variance + epsilon) + beta (Ioffe and Szegedy, 2015).
+    """Normalize over the batch: y = gamma·(x − mean) / √(variance + epsilon) + beta.
 
-    In training, mean and variance are those of the batch, for each entry of the last axis
-    over all the others (the variance divided by the count); in inference their moving
-    averages, moving ← momentum·moving + (1 − momentum)·batch. A frozen layer (`trainable` False)
-    is in inference mode in training, too.
+    In training, the mean and the (biased) variance are those of the batch. They are computed for
+    each entry of the last axis, over all other axes. In inference they are moving averages, updated
+    in training by moving ← momentum·moving + (1 − momentum)·batch. A frozen layer (`trainable`
+    False) uses the moving averages in training, too (Ioffe and Szegedy, 2015).
 
     Parameters
     ----------
     axis : int, default -1
-        The axis with a mean and a variance of its own for each entry; it must be the last.
+        The axis whose entries are normalized separately; it must be the last axis.
     momentum : float, default 0.99
-        Of the moving averages, from 0 to 1.
+        Momentum of the moving averages, from 0 to 1.
     epsilon : float, default 0.001
+        Added to the variance; at least 0.
     center, scale : bool, default True
-        Whether there are a beta and a gamma.
+        Whether there is a beta and whether there is a gamma.
     beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
     moving_mean_initializer : str or Initializer, default "zeros"
     moving_variance_initializer : str or Initializer, default "ones"
@@ -129,7 +131,7 @@ class BatchNormalization(_Scaled):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -187,28 +189,29 @@ class BatchNormalization(_Scaled):
 
     @property
     def moving_mean(self) -> NDArray[Any]:
-        """The moving average of the batches' means, a view into the built model."""
+        """The moving average of the batches' means, a view of the built model's weights."""
         return self._view("moving_mean")
 
     @property
     def moving_variance(self) -> NDArray[Any]:
-        """The moving average of the batches' variances, a view into the built model."""
+        """The moving average of the batches' variances, a view of the built model's weights."""
         return self._view("moving_variance")
 
 
 class LayerNormalization(_Scaled):
-    """y = gamma·(x − mean) / √(variance + epsilon) + beta within each sample.
+    """Normalize within each sample: y = gamma·(x − mean) / √(variance + epsilon) + beta.
 
-    Mean and variance are taken over the last axis, or over the last ones in `axis`
-    (Ba, Kiros and Hinton, 2016).
+    The mean and the (biased) variance are taken over the axes in `axis` (Ba, Kiros and Hinton,
+    2016).
 
     Parameters
     ----------
     axis : int or sequence of int, default -1
-        The last axis, or several last ones.
+        The last axis, or several axes that must be the last ones.
     epsilon : float, default 0.001
+        Added to the variance; at least 0.
     center, scale : bool, default True
-        Whether there are a beta and a gamma.
+        Whether there is a beta and whether there is a gamma.
     beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
     beta_regularizer, gamma_regularizer : str, Regularizer or None, default None
     beta_constraint, gamma_constraint : str, Constraint or None, default None
@@ -218,7 +221,7 @@ class LayerNormalization(_Scaled):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -252,24 +255,25 @@ class LayerNormalization(_Scaled):
 
 
 class Normalization(Layer):
-    """y = (x − mean) / √variance, with the mean and variance of a data set.
+    """Standardize with the statistics of a data set: y = (x − mean) / √variance.
 
     Parameters
     ----------
     axis : int, sequence of int or None, default -1
-        The last axis, or several last ones: every entry has a mean and a variance of its own.
-        None is one of each for all.
+        The last axis, or several axes that must be the last ones. Every entry of these axes has
+        its own mean and variance. With None, one mean and one variance apply to all entries.
     mean, variance : float or array_like, optional
-        Given together; otherwise they come from `adapt`, and are 0 and 1 before.
+        Must be given together, with variance at least 0. Otherwise `adapt` sets them; until then
+        they are 0 and 1.
     invert : bool, default False
-        Do the reverse, y = x·√variance + mean.
+        Compute the inverse, y = x·√variance + mean.
     **options
         See `Layer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -312,12 +316,12 @@ class Normalization(Layer):
 
     @property
     def mean(self) -> Floats:
-        """The means: 0 before they are given or `adapt` is called."""
+        """The mean of the data, 0 until it is given or `adapt` is called."""
         return self.named_weights.get("mean", self._moments[0])
 
     @property
     def variance(self) -> Floats:
-        """The variances: 1 before they are given or `adapt` is called."""
+        """The variance of the data, 1 until it is given or `adapt` is called."""
         return self.named_weights.get("variance", self._moments[1])
 
     def adapt(self, data: Any) -> None:
@@ -325,17 +329,19 @@ class Normalization(Layer):
 
         Parameters
         ----------
-        data : array_like (n, ...), or batches
-            All the data, or an iterable of such arrays; of a batch ``(x, y)`` x is taken.
+        data : array_like (n, ...) or iterable of batches
+            All the data in one array, or batches of them. Only x of a batch ``(x, y)`` is used.
 
         Raises
         ------
         TypeError, ValueError
-            If mean and variance were given, there are no data, or they do not fit.
+            If mean and variance were given to the constructor, `data` is empty, or its shape does
+            not fit.
         """
         if self.input_mean is not None:
             raise ValueError(
-                f"Layer {self.name!r} was given its mean and variance: nothing to adapt"
+                f"The mean and variance of layer {self.name!r} were given to its constructor, so "
+                "there is nothing to adapt"
             )
         count, mean, square = 0, np.zeros(()), np.zeros(())
         for block in _blocks(data):
@@ -346,13 +352,16 @@ class Normalization(Layer):
                 continue
             if count and sizes != mean.shape:
                 raise ValueError(
-                    f"data must be batches of one shape; received {sizes} after {mean.shape}"
+                    "data must be batches of samples of one shape; received "
+                    f"{sizes} after {mean.shape}"
                 )
-            # Chan, Golub and LeVeque, 1979
-            own = block.mean(axis=over, dtype=np.float64)
-            delta = own - mean
+            # Merge the moments of the blocks as in Chan, Golub and LeVeque (1979).
+            block_mean = block.mean(axis=over, dtype=np.float64)
+            delta = block_mean - mean
             square = (
-                square + ((block - own) ** 2).sum(axis=over) + delta**2 * (n * count / (n + count))
+                square
+                + ((block - block_mean) ** 2).sum(axis=over)
+                + delta**2 * (n * count / (n + count))
             )
             mean = mean + delta * (n / (n + count))
             count += n
@@ -360,7 +369,8 @@ class Normalization(Layer):
             raise ValueError("data must have at least one row; received none")
         if self.built and mean.shape != self.mean.shape:
             raise ValueError(
-                f"Layer {self.name!r} has means of shape {self.mean.shape}; data give {mean.shape}"
+                f"Layer {self.name!r} has a mean of shape {self.mean.shape}; the mean of data has "
+                f"shape {mean.shape}"
             )
         self._moments = mean, square / count
         for name, values in zip(self.named_weights, self._moments, strict=False):
@@ -373,8 +383,8 @@ class Normalization(Layer):
                 np.broadcast_to(values, sizes)
             except ValueError:
                 raise ValueError(
-                    f"Layer {self.name!r} has a mean or variance of shape {values.shape}; samples "
-                    f"of shape {input_shape} need {sizes}"
+                    f"Layer {self.name!r} has a mean or variance of shape {values.shape}, which "
+                    f"cannot be broadcast to {sizes} for samples of shape {input_shape}"
                 ) from None
         return input_shape
 
@@ -384,8 +394,8 @@ class Normalization(Layer):
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         sizes = _last_axes(self, self.axes, input_shape)
         return [
-            Weight("mean", sizes, _Given(self._moments[0]), trainable=False),
-            Weight("variance", sizes, _Given(self._moments[1]), trainable=False),
+            Weight("mean", sizes, _Values(self._moments[0]), trainable=False),
+            Weight("variance", sizes, _Values(self._moments[1]), trainable=False),
         ]
 
     def get_config(self) -> dict[str, Any]:
@@ -393,8 +403,8 @@ class Normalization(Layer):
         return super().get_config() | given
 
 
-class _Given(initializers.Initializer):
-    """Values that are there already."""
+class _Values(initializers.Initializer):
+    """An initializer that returns known values, broadcast to the shape."""
 
     def __init__(self, values: Floats) -> None:
         object.__setattr__(self, "values", values)
@@ -408,12 +418,12 @@ def _axes(axis: object) -> tuple[int, ...]:
     entries = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     axes = tuple(integer("axis", entry, minimum=-64) for entry in entries)
     if not axes or len(set(axes)) < len(axes):
-        raise ValueError(f"axis must be an axis or several different ones; received {axis!r}")
+        raise ValueError(f"axis must be an axis or several different axes; received {axis!r}")
     return axes
 
 
 def _blocks(data: Any) -> Iterable[Floats]:
-    """Yield the data in float64, some rows at a time."""
+    """Yield the data as float64 blocks of at most `_ADAPT_ROWS` rows."""
     parts: Iterable[Any] = [data]
     if batches.is_stream(data):
         items = data if hasattr(data, "__iter__") else (data[i] for i in range(len(data)))
@@ -422,7 +432,7 @@ def _blocks(data: Any) -> Iterable[Floats]:
         array = checks.real_array("data", batch)
         if array.ndim < 2:
             raise ValueError(
-                f"data must have shape (n, ...), a row a sample; received {array.shape}"
+                f"data must have shape (n, ...), one row per sample; received shape {array.shape}"
             )
         for first in range(0, len(array), _ADAPT_ROWS):
             yield array[first : first + _ADAPT_ROWS].astype(np.float64)

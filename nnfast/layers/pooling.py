@@ -11,7 +11,7 @@ from nnfast.layers.window import Sizes, Windowed, channels_last
 
 
 class _Pooling(Windowed):
-    """What poolings have in common."""
+    """Base class of the poolings over a sliding window."""
 
     _fields = ("pool_size", "strides", "padding", "data_format")
     _kind: ClassVar[str]
@@ -41,25 +41,27 @@ class _Pooling(Windowed):
 
 
 class MaxPooling2D(_Pooling):
-    """The largest element of each window, channel by channel; the gradient goes to the first.
+    """Take the maximum of each window in each channel.
+
+    If several elements equal the maximum, the first receives the gradient.
 
     Parameters
     ----------
     pool_size : int or tuple of int, default 2
         Height and width of the window.
     strides : int or tuple of int, optional
-        By default the pool size: contiguous windows.
+        Step between windows; by default the pool size, so that windows are adjacent.
     padding : {"valid", "same"}, default "valid"
-        With "same" windows may reach over the edge, where nothing counts.
+        With "same", windows may extend beyond the edge; elements outside the image are ignored.
     data_format : {None, "channels_last"}
-        There is no other.
+        Only this layout is supported.
     **options
         See `Layer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -76,7 +78,9 @@ class MaxPooling1D(MaxPooling2D):
     Parameters
     ----------
     pool_size : int, default 2
+        Length of the window.
     strides : int, optional
+        Step between windows; by default the pool size.
     padding, data_format
         As in `MaxPooling2D`.
     **options
@@ -92,7 +96,7 @@ class MaxPooling1D(MaxPooling2D):
 
 
 class AveragePooling2D(_Pooling):
-    """The mean of each window, channel by channel; what lies over the edge does not count.
+    """Take the mean of each window in each channel; elements outside the image are ignored.
 
     Parameters
     ----------
@@ -130,7 +134,7 @@ class AveragePooling1D(AveragePooling2D):
 
 
 class _GlobalPooling(Windowed):
-    """A pooling whose window is the whole image."""
+    """Base class of the poolings over the whole image or sequence."""
 
     _fields = ("data_format", "keepdims")
     _kind: ClassVar[str]
@@ -155,14 +159,14 @@ class _GlobalPooling(Windowed):
 
 
 class GlobalAveragePooling2D(_GlobalPooling):
-    """The mean of each channel over the image.
+    """Take the mean of each channel over the image.
 
     Parameters
     ----------
     data_format : {None, "channels_last"}
-        There is no other.
+        Only this layout is supported.
     keepdims : bool, default False
-        Keep height and width, as 1.
+        Keep the pooled axes with length 1.
     **options
         See `Layer`.
 
@@ -176,7 +180,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
 
 
 class GlobalAveragePooling1D(GlobalAveragePooling2D):
-    """The mean of each channel over the steps.
+    """Take the mean of each channel over the steps.
 
     Parameters
     ----------
@@ -195,7 +199,7 @@ class GlobalAveragePooling1D(GlobalAveragePooling2D):
 
 
 class GlobalMaxPooling2D(_GlobalPooling):
-    """The largest element of each channel.
+    """Take the maximum of each channel over the image.
 
     Parameters
     ----------
@@ -214,7 +218,7 @@ class GlobalMaxPooling2D(_GlobalPooling):
 
 
 class GlobalMaxPooling1D(GlobalMaxPooling2D):
-    """The largest element of each channel over the steps.
+    """Take the maximum of each channel over the steps.
 
     Parameters
     ----------

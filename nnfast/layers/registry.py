@@ -1,4 +1,4 @@
-"""Layers by their names, and their descriptions in files."""
+"""The table of layers by class name, and the descriptions of layers in files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ serialize = describe
 
 
 def deserialize(description: Mapping[str, Any]) -> Layer:
-    """Return the layer, with new weights, that ``{"class_name": …, "config": …}`` describes.
+    """Return a new layer from its description ``{"class_name": …, "config": …}``.
+
+    Weights are not part of the description.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or `description` is no such dict.
+        If the class is unknown, or `description` is not a dict of that form.
 
     Examples
     --------
@@ -57,7 +59,8 @@ def deserialize(description: Mapping[str, Any]) -> Layer:
     """
     if not isinstance(description, Mapping) or not {"class_name", "config"} <= description.keys():
         raise ValueError(
-            f'Expected a layer as {{"class_name": …, "config": …}}; received {description!r}'
+            'Expected the description of a layer as {"class_name": …, "config": …}; received '
+            f"{description!r}"
         )
     table = TABLE | {"InputLayer": InputLayer}
     return choose("layer", description["class_name"], table).from_config(description["config"])

@@ -1,4 +1,4 @@
-"""Layers against overfitting: dropout, noise, penalties on outputs."""
+"""Regularization layers: dropout, noise, and penalties on outputs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class NoiseSettings(NamedTuple):
 
 
 class Dropout(Layer):
-    """In training, zero each input with probability `rate` and divide the rest by 1 − rate.
+    """In training, zero each input with probability `rate` and divide the others by 1 − rate.
 
-    The mask depends on the model's seed, the epoch, the layer and the row alone
-    (Srivastava et al., 2014).
+    In inference the layer does nothing. The mask depends only on the model's seed, the epoch, the
+    layer and the sample's position in the epoch (Srivastava et al., 2014).
 
     Parameters
     ----------
     rate : float
-        From 0 (the layer does nothing) to below 1.
+        In [0, 1). With 0 the layer does nothing.
     **options
         See `Layer`.
 
@@ -53,14 +53,15 @@ class Dropout(Layer):
 
 
 class GaussianNoise(Layer):
-    """In training, add normal noise of mean 0 to each input; nothing in inference.
+    """In training, add Gaussian noise with mean 0 to each input; do nothing in inference.
 
-    The noise depends on the model's seed, the epoch, the layer and the row alone.
+    The noise depends only on the model's seed, the epoch, the layer and the sample's position in
+    the epoch.
 
     Parameters
     ----------
     stddev : float
-        Standard deviation, at least 0 (then the layer does nothing).
+        Standard deviation, at least 0. With 0 the layer does nothing.
     **options
         See `Layer`.
 
@@ -82,12 +83,12 @@ class GaussianNoise(Layer):
 
 
 class ActivityRegularization(Layer):
-    """Leave the inputs as they are and add l1·Σ|x| + l2·Σx² to the loss, a mean over the rows.
+    """Pass the inputs x on unchanged and add l1·Σ|x| + l2·Σx², averaged over the rows, to the loss.
 
     Parameters
     ----------
     l1, l2 : float, default 0.0
-        At least 0.
+        Factors of the penalty, at least 0.
     **options
         See `Layer`.
 

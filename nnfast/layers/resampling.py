@@ -1,4 +1,4 @@
-"""What layers that make an image of another have in common."""
+"""The base class and the checks of the layers that resample images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from nnfast._plan.spec import Op, Resampling
 from nnfast._utils.checks import Shape, integer
 from nnfast.layers.layer import Layer
 
+# Whether pixels are interpolated.
 INTERPOLATIONS = {"nearest": False, "bilinear": True}
+
+# Whether the rows and the columns of an image may be reversed.
 MODES = {
     "horizontal": (0.0, 1.0),
     "vertical": (1.0, 0.0),
@@ -19,12 +22,12 @@ MODES = {
 
 
 class Resampled(Layer):
-    """Base of the layers that make an image of another."""
+    """Base class of the layers that compute each output image from one input image."""
 
     data_format: str
 
     def _image(self, shape: Shape) -> tuple[int, int, int]:
-        """Return height, width and channels of the input."""
+        """Return (height, width, channels) of the input; refuse any other number of axes."""
         if len(shape) != 3:
             raise ValueError(
                 f"{type(self).__name__} layer {self.name!r} expects samples of shape (height, "
@@ -45,7 +48,7 @@ class Resampled(Layer):
         training_only: bool = False,
         **settings: Any,
     ) -> list[Op]:
-        """Return the op that resamples inputs of a shape; see `Resampling` for its settings."""
+        """Return the resampling op for inputs of `shape`; see `Resampling` for its settings."""
         height, width, channels = self._image(shape)
         after = self.infer_shape(shape)
         sizes = (height, width), (after[0], after[1]), channels
@@ -55,10 +58,10 @@ class Resampled(Layer):
 
 
 def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
-    """Return an integer for height and width, or one each."""
+    """Return the values for height and width, given as one integer or as a pair."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if len(value) != 2:
-            raise ValueError(f"{name} must be an integer or a pair of them; received {value!r}")
+            raise ValueError(f"{name} must be an integer or a pair of integers; received {value!r}")
         return (
             integer(f"{name}[0]", value[0], minimum=minimum),
             integer(f"{name}[1]", value[1], minimum=minimum),
@@ -68,5 +71,5 @@ def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
 
 
 def check_seed(seed: int | None) -> int | None:
-    """Return the seed of a layer, 64 bits, or None."""
+    """Return a layer's seed, which must fit in 64 bits, or None."""
     return None if seed is None else integer("seed", seed, minimum=0, maximum=2**64 - 1)

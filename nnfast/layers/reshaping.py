@@ -1,4 +1,4 @@
-"""Layers that give samples another shape."""
+"""Layers that change the shape of samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnfast.layers.window import channels_last
 
 
 class Flatten(Layer):
-    """Make each sample one row: (n, a, b, …) → (n, a·b·…), in C order.
+    """Flatten each sample into one axis: (n, a, b, …) → (n, a·b·…), in C order.
 
     Examples
     --------
@@ -28,12 +28,12 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """Give each sample another shape, in C order.
+    """Reshape each sample, in C order.
 
     Parameters
     ----------
     target_shape : tuple of int
-        Without the batch axis; one entry may be -1, to be inferred.
+        Shape of one sample, without the batch axis. One entry may be -1; it is inferred.
     **options
         See `Layer`.
 
@@ -50,7 +50,7 @@ class Reshape(Layer):
         sizes = entries("target_shape", target_shape)
         shape("target_shape", [1 if size == -1 else size for size in sizes])
         if sizes.count(-1) > 1:
-            raise ValueError(f"target_shape can have one -1; received {tuple(target_shape)}")
+            raise ValueError(f"target_shape can have only one -1; received {tuple(target_shape)}")
         self.target_shape = tuple(int(size) for size in sizes)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -60,20 +60,22 @@ class Reshape(Layer):
         out = tuple(inferred if entry == -1 else entry for entry in self.target_shape)
         if math.prod(out) != size:
             raise ValueError(
-                f"Reshape layer {self.name!r} cannot give samples of shape {input_shape} "
-                f"({size} elements) the shape {self.target_shape}"
+                f"Reshape layer {self.name!r} cannot reshape samples of shape {input_shape} "
+                f"({size} elements) to {self.target_shape}"
             )
         return out
 
 
 class ZeroPadding2D(Resampled):
-    """Put rows and columns of zeros around each image.
+    """Pad each image with rows and columns of zeros.
 
     Parameters
     ----------
     padding : int, pair of int or pair of pairs, default (1, 1)
-        On every side; above and below, left and right; ((above, below), (left, right)).
+        Number of rows and columns of zeros: an integer for all four sides,
+        (rows above and below, columns left and right), or ((above, below), (left, right)).
     data_format : "channels_last", optional
+        Only this layout is supported.
     **options
         See `Layer`.
 
@@ -97,8 +99,8 @@ class ZeroPadding2D(Resampled):
             sides = entries("padding", padding)
         if len(sides) != 2:
             raise ValueError(
-                "padding must be an integer, a pair of them or a pair of pairs, ((above, below), "
-                f"(left, right)); received {padding!r}"
+                "padding must be an integer, a pair of integers or a pair of pairs, ((above, "
+                f"below), (left, right)); received {padding!r}"
             )
         rows, columns = (pair(f"padding[{i}]", side, minimum=0) for i, side in enumerate(sides))
         self.padding = (rows, columns)
@@ -115,15 +117,16 @@ class ZeroPadding2D(Resampled):
 
 
 class UpSampling2D(Resampled):
-    """Make each image a whole number of times as high and wide.
+    """Enlarge each image by integer factors.
 
     Parameters
     ----------
     size : int or pair of int, default (2, 2)
-        The factors of height and width.
+        Factors for the height and the width.
     data_format : "channels_last", optional
+        Only this layout is supported.
     interpolation : {"nearest", "bilinear"}, default "nearest"
-        Repeat every pixel, or draw straight lines between their centres.
+        "nearest" repeats every pixel; "bilinear" interpolates linearly between pixel centres.
     **options
         See `Layer`.
 

@@ -1,4 +1,4 @@
-"""What convolutions and poolings have in common: arguments, sizes, errors."""
+"""The window of convolutions and poolings: its arguments, the sizes that follow, and errors."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from nnfast.layers.layer import Layer
 
 Sizes = int | Sequence[int]
 
-LARGEST_IMAGE = 2**30  # of which the engine counts the numbers in 32 bits
-LARGEST = 2**31 - 1  # so that the engine's integers hold them, and a few of their products
+LARGEST_IMAGE = 2**30  # elements of one sample; the engine counts them with 32-bit integers
+# Largest window size, stride or dilation. The engine's 64-bit integers hold products of two.
+LARGEST = 2**31 - 1
 
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
 
 
 def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
-    """Return `rank` integers, all at least 1, from one or from as many."""
+    """Return `rank` integers of at least 1, given as one integer or as a sequence."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return (integer(name, value, minimum=1, maximum=LARGEST),) * rank
     if len(value) != rank:
-        raise ValueError(f"{name} must be an integer or {rank} of them; received {value!r}")
+        raise ValueError(
+            f"{name} must be an integer or a sequence of {rank} of them; received {value!r}"
+        )
     each = f"each entry of {name}"
     return tuple(integer(each, size, minimum=1, maximum=LARGEST) for size in entries(name, value))
 
 
 def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[int, int, int]:
-    """Return how a window moves along one axis.
+    """Return (outputs, zeros before, padded length) for a window that moves along one axis.
 
-    That is the number of outputs, the zeros before the first element, and the elements from the
-    first of those zeros to the last element that there is or that a window reaches.
+    The padded length counts from the first padding zero to the last element of the input, or to
+    the last element that a window covers if that lies further.
 
     Examples
     --------
@@ -48,17 +51,17 @@ def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[
 
 
 def channels_last(data_format: str | None) -> str:
-    """Return the only layout of images that there is."""
+    """Return "channels_last", the only supported layout of images; refuse any other."""
     if data_format is not None and str(data_format) != "channels_last":
         raise ValueError(
-            "data_format must be 'channels_last', images as (height, width, channels); received "
+            "data_format must be 'channels_last', that is (height, width, channels); received "
             f"{data_format!r}"
         )
     return "channels_last"
 
 
 class Windowed(Layer):
-    """Base of the layers that move a window over images, or over sequences."""
+    """Base class of the layers that move a window over images or sequences."""
 
     rank: ClassVar[int] = 2
     _paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
@@ -79,7 +82,7 @@ class Windowed(Layer):
         self.data_format = channels_last(data_format)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
-                "strides > 1 and dilation_rate > 1 do not go together; received strides="
+                "strides > 1 and dilation_rate > 1 cannot be combined; received strides="
                 f"{self.strides} and dilation_rate={self.dilation_rate}"
             )
 
@@ -87,15 +90,15 @@ class Windowed(Layer):
         return f"{type(self).__name__} layer {self.name!r}"
 
     def _check_images(self, shape: Shape) -> None:
-        """Refuse samples of another number of axes, and empty ones."""
+        """Refuse samples with the wrong number of axes, and empty ones."""
         if len(shape) != self.rank + 1 or 0 in shape:
             raise ValueError(
-                f"{self._label()} expects samples of shape ({', '.join(AXES[self.rank])}), all at "
-                f"least 1; received shape {shape}"
+                f"{self._label()} expects samples of shape ({', '.join(AXES[self.rank])}), every "
+                f"axis at least 1; received shape {shape}"
             )
 
     def _window(self, shape: Shape, channels: int, groups: int = 1) -> Window:
-        """Return the window over samples of `shape` whose outputs have `channels` channels."""
+        """Return the window over samples of `shape`, with `channels` output channels."""
         self._check_images(shape)
         axes = zip(shape[:-1], self._kernel, self.strides, self.dilation_rate, strict=True)
         out, before, padded = zip(*(span(*axis, self.padding) for axis in axes), strict=True)
@@ -113,21 +116,21 @@ class Windowed(Layer):
         )
 
     def _check_spans(self, shape: Shape, out: Shape, padded: Shape) -> None:
-        """Refuse windows that do not fit into a sample, and samples too large for the engine."""
+        """Refuse windows larger than the sample, and samples too large for the engine."""
         if min(out) < 1:
             dilated = f" with dilation {self.dilation_rate}" if max(self.dilation_rate) > 1 else ""
             raise ValueError(
-                f"{self._label()} has a window of {self._kernel}{dilated}, larger than its input "
-                f"of shape {shape}: take a smaller one or padding='same'"
+                f"{self._label()} has a window of {self._kernel}{dilated}, which is larger than "
+                f"its input of shape {shape}: use a smaller window or padding='same'"
             )
         if max(math.prod(padded), math.prod(out)) > LARGEST_IMAGE:
             raise ValueError(
-                f"{self._label()} makes samples of shape {out} from padded ones of shape "
-                f"{padded}; the engine takes up to {LARGEST_IMAGE} numbers in one"
+                f"{self._label()} computes samples of shape {out} from padded samples of shape "
+                f"{padded}; a sample may have at most {LARGEST_IMAGE} elements"
             )
 
     def _two(self, values: tuple[int, ...], missing: int = 1) -> tuple[int, int]:
-        """Return a value for rows and one for columns; a sequence is an image of one row."""
+        """Return the values for rows and columns; a sequence counts as an image with one row."""
         row, column = (missing,) * (2 - self.rank) + values
         return row, column
 

@@ -1,4 +1,4 @@
-"""Optimizers: hyper-parameters only. The steps are the engine's, the state is the model's."""
+"""Optimizers: hyperparameters only. The engine computes the steps; the model holds the state."""
 
 from nnfast.optimizers import schedules
 from nnfast.optimizers.optimizer import (

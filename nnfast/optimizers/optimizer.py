@@ -1,4 +1,4 @@
-"""What all optimizers have in common."""
+"""The base class of the optimizers, with their common options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnfast._utils import registry
 from nnfast._utils.checks import flag, integer, real
 from nnfast.optimizers import schedules
 
-# What the hyper-parameters may be, by their names.
+# Allowed ranges of the hyperparameters.
 _RANGES = {
     "beta_1": {"low": 0.0, "below": 1.0},
     "beta_2": {"low": 0.0, "below": 1.0},
@@ -30,63 +30,64 @@ _RANGES = {
 }
 
 
-def _checked(made: Field[Any], value: Any) -> Any:
-    """Return the value of a hyper-parameter as a plain one of Python."""
-    if made.name == "learning_rate":
+def _checked(hyperparameter: Field[Any], value: Any) -> Any:
+    """Return the checked value of a hyperparameter, as a Python number or a schedule."""
+    name = hyperparameter.name
+    if name == "learning_rate":
         scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
-        return schedules.resolve(value) if scheduled else real(made.name, value, low=0.0)
-    if isinstance(made.default, bool):
-        return flag(made.name, value)
-    if made.kw_only and value is None:
+        return schedules.resolve(value) if scheduled else real(name, value, low=0.0)
+    if isinstance(hyperparameter.default, bool):
+        return flag(name, value)
+    if hyperparameter.kw_only and value is None:
         return None
-    if made.name == "ema_overwrite_frequency":
-        return integer(made.name, value, minimum=1)
-    return real(made.name, value, **_RANGES[made.name])
+    if name == "ema_overwrite_frequency":
+        return integer(name, value, minimum=1)
+    return real(name, value, **_RANGES[name])
 
 
 @dataclass(repr=False, eq=False)
 class Optimizer(registry.Configured):
-    """Base of the optimizers, with the options that all of them have.
+    """Base class of the optimizers, with the options that all of them share.
 
-    `learning_rate` is a number or a schedule (of `nnfast.schedules`). Hyper-parameters may be set
-    at any time, between two epochs too, and hold from the next step on. In use only those cannot be
-    set that change what an optimizer keeps for each weight, such as `use_ema`.
+    Hyperparameters may be set at any time, even between two epochs, and take effect at the next
+    step. The exceptions are those that determine the state of an optimizer in use, for example
+    `use_ema`.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        η, ≥ 0.
+        η ≥ 0, or a schedule from `nnfast.schedules`.
     weight_decay : float, optional
-        λ ≥ 0: before its step every parameter becomes w − η·λ·w.
+        λ ≥ 0. Before each step, every parameter w becomes w − η·λ·w.
     clipvalue : float, optional
-        Every element of the gradient is put between −clipvalue and clipvalue.
+        Every element of the gradient is clipped to [−clipvalue, clipvalue].
     clipnorm : float, optional
         The gradient of each array is scaled so that its norm is at most clipnorm.
     global_clipnorm : float, optional
-        All gradients are scaled together so that their common norm is at most global_clipnorm.
+        All gradients are scaled by one factor so that their global norm is at most global_clipnorm.
     use_ema : bool, default False
-        Keep the moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step);
-        it replaces them at the end of `fit`.
+        Keep the moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step).
+        It replaces them at the end of `fit`.
     ema_momentum : float, default 0.99
         μ, between 0 and 1.
     ema_overwrite_frequency : int, optional
-        The average replaces the parameters after each so many steps, too.
+        The average also replaces the parameters every ema_overwrite_frequency steps.
 
     Attributes
     ----------
     kind : str
         The engine's name of the optimizer.
     n_slots : int
-        Numbers of state kept for each parameter, the average included.
+        Number of state values per parameter, including the moving average.
     hyper : tuple of float
-        Hyper-parameters in the engine's order.
+        Hyperparameters in the engine's order.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyper-parameter is not a number or out of range, or two ways of clipping are given.
+        If a hyperparameter is not a number or is out of range, or two ways of clipping are given.
     AttributeError
-        If one is set in use that then cannot be set.
+        If a hyperparameter is set that cannot change while the optimizer is in use.
     """
 
     learning_rate: float | schedules.LearningRateSchedule
@@ -100,13 +101,13 @@ class Optimizer(registry.Configured):
 
     kind: ClassVar[str]
 
-    # Hyper-parameters that only count before the first step.
+    # Hyperparameters that only matter before the first step.
     initial: ClassVar[tuple[str, ...]] = ()
 
-    # How often one has been set: an engine that knows another number reads them anew.
+    # How often a hyperparameter has been set; an engine with an older version reads them again.
     version: ClassVar[int] = 0
 
-    # Whether an engine has slots for it.
+    # Whether an engine holds slots for this optimizer.
     in_use: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -116,14 +117,17 @@ class Optimizer(registry.Configured):
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
         given = [name for name in clips if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"Give only one way of clipping; received {' and '.join(given)}")
+            raise ValueError(
+                "Give only one way of clipping, that is one of clipnorm, clipvalue and "
+                f"global_clipnorm; received {' and '.join(given)}"
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        made = self.__dataclass_fields__.get(name)
-        if made is None:
+        hyperparameter = self.__dataclass_fields__.get(name)
+        if hyperparameter is None:
             super().__setattr__(name, value)
             return
-        value = _checked(made, value)
+        value = _checked(hyperparameter, value)
         if name not in vars(self) or name == "learning_rate":
             super().__setattr__(name, value)
             return
@@ -133,8 +137,9 @@ class Optimizer(registry.Configured):
             self._check_clipping()
             if self.in_use and (self.n_slots != n_slots or name in self.initial):
                 raise AttributeError(
-                    f"{name} of {type(self).__name__} cannot change from {before} to {value} in "
-                    "use, because it says what is kept for each weight: compile with a new one"
+                    f"{name} of {type(self).__name__} cannot change from {before} to {value} while "
+                    "the optimizer is in use, because its state depends on it: compile with a new "
+                    "optimizer"
                 )
         except BaseException:
             super().__setattr__(name, before)
@@ -147,7 +152,7 @@ class Optimizer(registry.Configured):
         return f"{type(self).__name__}({arguments})"
 
     def rates(self, first: int, count: int) -> NDArray[np.float64]:
-        """Return the learning rates of `count` steps from step `first` on.
+        """Return the learning rates of `count` steps, beginning with step `first`.
 
         Examples
         --------
@@ -160,21 +165,21 @@ class Optimizer(registry.Configured):
         return np.full(count, self.learning_rate)
 
     def configure(self, engine: Engine) -> None:
-        """Make an engine take the steps of this optimizer, from its initial state."""
-        self._tell(engine, goes_on=False)
+        """Make `engine` use this optimizer, beginning from the initial state."""
+        self._send_to(engine, goes_on=False)
         self.start(engine.slots)
         vars(self)["in_use"] = True
 
     def next_rates(self, engine: Engine, count: int) -> NDArray[np.float64]:
-        """Return the learning rates of an engine's next steps.
+        """Return the learning rates of the next `count` steps of `engine`.
 
-        It takes over the other hyper-parameters if they have been set.
+        If another hyperparameter has been set since the last call, send them all to the engine.
         """
         if engine.optimizer_version != self.version:
-            self._tell(engine, goes_on=True)
+            self._send_to(engine, goes_on=True)
         return self.rates(engine.iterations, count)
 
-    def _tell(self, engine: Engine, goes_on: bool) -> None:
+    def _send_to(self, engine: Engine, goes_on: bool) -> None:
         engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, goes_on=goes_on)
         engine.optimizer_version = self.version
 
@@ -189,7 +194,7 @@ class Optimizer(registry.Configured):
 
     @property
     def rule_slots(self) -> int:
-        """Numbers of state that the rule itself keeps for each parameter."""
+        """Number of state values per parameter, without the moving average."""
         return 1
 
     @property
@@ -198,7 +203,7 @@ class Optimizer(registry.Configured):
 
     @property
     def options(self) -> dict[str, float]:
-        """What `Engine.set_optimizer` is told besides kind, slots and hyper-parameters."""
+        """The keyword arguments of `Engine.set_optimizer`: weight decay, clipping and averaging."""
         return {
             "weight_decay": self.weight_decay or 0.0,
             "clip_value": self.clipvalue or 0.0,
@@ -209,4 +214,4 @@ class Optimizer(registry.Configured):
         }
 
     def start(self, slots: NDArray[Any]) -> None:
-        """Give new slots, which are zeros, their first values."""
+        """Set the initial values of new slots, which are zeros, in place."""

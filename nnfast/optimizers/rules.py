@@ -1,4 +1,4 @@
-"""Optimizers: hyper-parameters only. The steps are the engine's, the state is the model's."""
+"""The optimizers' hyperparameters. The engine computes the steps; the model holds the state."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from nnfast.optimizers.optimizer import Optimizer
 
 @dataclass(repr=False, eq=False)
 class SGD(Optimizer):
-    """Gradient descent, with momentum where asked for.
+    """Stochastic gradient descent, optionally with momentum.
 
-    As in Keras: without momentum w ← w − η·g; with it v ← μ·v − η·g, and w ← w + v, or
-    w ← w + μ·v − η·g where `nesterov`.
+    Without momentum: w ← w − η·g. With momentum, as in Keras: v ← μ·v − η·g, then w ← w + v, or
+    w ← w + μ·v − η·g with Nesterov momentum.
 
     Parameters
     ----------
     learning_rate : float or schedule, default 0.01
-        η, ≥ 0.
+        η ≥ 0.
     momentum : float, default 0.0
         μ, from 0 to 1.
     nesterov : bool, default False
+        Whether the momentum is Nesterov's.
     **options
         See `Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyper-parameter is not a number or out of range.
+        If a hyperparameter is not a number or is out of range.
 
     Examples
     --------
@@ -56,28 +57,28 @@ class SGD(Optimizer):
 
 @dataclass(repr=False, eq=False)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015), in Keras' form.
+    """Adam (Kingma and Ba, 2015), as in Keras.
 
     m ← m + (1 − β₁)(g − m), v ← v + (1 − β₂)(g² − v),
-    w ← w − η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε).
+    w ← w − η·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε), with t = 1 in the first step.
 
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η, ≥ 0.
+        η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        In [0, 1).
+        β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        > 0; added to √v, not to √v̂ ("epsilon hat" of the paper).
+        ε > 0. It is added to √v, not to √v̂: it is the paper's "epsilon hat".
     amsgrad : bool, default False
-        Divide by the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
+        Replace v in the update by the largest v so far (Reddi, Kale and Kumar, 2018).
     **options
         See `Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyper-parameter is not a number or out of range.
+        If a hyperparameter is not a number or is out of range.
 
     Examples
     --------
@@ -110,6 +111,7 @@ class AdamW(Adam):
     learning_rate, beta_1, beta_2, epsilon, amsgrad
         As in `Adam`.
     weight_decay : float, default 0.004
+        As in `Optimizer`.
     **options
         See `Optimizer`.
 
@@ -124,19 +126,20 @@ class AdamW(Adam):
 
 @dataclass(repr=False, eq=False)
 class Nadam(Optimizer):
-    """Adam with Nesterov's momentum (Dozat, 2016), in Keras' form.
+    """Adam with Nesterov momentum (Dozat, 2016), as in Keras.
 
-    With uₜ = β₁(1 − 0.5·0.96ᵗ), m and v as in Adam:
-    m̂ = uₜ₊₁·m/(1 − Π u up to t + 1) + (1 − uₜ)·g/(1 − Π u up to t), v̂ = v/(1 − β₂ᵗ),
+    m and v are updated as in Adam. With uₜ = β₁(1 − 0.5·0.96ᵗ) and Πₜ = u₁·u₂·…·uₜ:
+    m̂ = uₜ₊₁·m/(1 − Πₜ₊₁) + (1 − uₜ)·g/(1 − Πₜ), v̂ = v/(1 − β₂ᵗ),
     w ← w − η·m̂/(√v̂ + ε).
 
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
+        η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        In [0, 1).
+        β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        > 0.
+        ε > 0.
     **options
         See `Optimizer`.
 
@@ -163,21 +166,23 @@ class Nadam(Optimizer):
 
 @dataclass(repr=False, eq=False)
 class RMSprop(Optimizer):
-    """RMSprop (Hinton, 2012), in Keras' form.
+    """RMSprop (Hinton, 2012), as in Keras.
 
-    v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε); centred: v − ḡ² for v, with ḡ ← ρ·ḡ + (1 − ρ)·g;
-    w ← w − d, or with momentum b ← μ·b + d, w ← w − b.
+    v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε), then w ← w − d. With momentum: b ← μ·b + d, then
+    w ← w − b. The centred form replaces v in d by v − ḡ², with ḡ ← ρ·ḡ + (1 − ρ)·g.
 
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
+        η ≥ 0.
     rho : float, default 0.9
         ρ, in [0, 1).
     momentum : float, default 0.0
         μ, from 0 to 1.
     epsilon : float, default 1e-7
-        > 0.
+        ε > 0.
     centered : bool, default False
+        Whether to divide by an estimate of the gradient's variance instead of its second moment.
     **options
         See `Optimizer`.
 
@@ -210,10 +215,11 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
+        η ≥ 0.
     initial_accumulator_value : float, default 0.1
-        The first v, at least 0.
+        The initial v, at least 0.
     epsilon : float, default 1e-7
-        > 0.
+        ε > 0.
     **options
         See `Optimizer`.
 
@@ -244,8 +250,9 @@ class Lion(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
+        η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.99
-        In [0, 1).
+        β₁ and β₂, in [0, 1).
     **options
         See `Optimizer`.
 
@@ -278,14 +285,14 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> Optimizer:
-    """Return the optimizer that `identifier` (a name, a class or an object) stands for.
+    """Return the optimizer for `identifier`: a name, a class, an optimizer or a config dict.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is neither a name nor an optimizer.
+        If `identifier` is none of these.
 
     Examples
     --------
@@ -296,7 +303,7 @@ def resolve(identifier: object) -> Optimizer:
 
 
 def get(identifier: object) -> Optimizer | None:
-    """Return what `resolve` returns, and None for None.
+    """Return ``resolve(identifier)``, or None for None.
 
     Examples
     --------

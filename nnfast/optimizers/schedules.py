@@ -1,8 +1,8 @@
 """Learning-rate schedules: the learning rate as a function of the optimizer's steps.
 
-Also reachable as `nnfast.optimizers.schedules`, as in Keras. A schedule is called with a step
-(0 is the first) or an array of steps; it keeps no state, so a model that is saved and loaded
-goes on where it was.
+Also available as `nnfast.optimizers.schedules`, as in Keras. A schedule is called with a step
+(the first is 0) or an array of steps. It keeps no state, so a saved and loaded model continues
+with the right learning rate.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Floats = NDArray[np.float64]
 
 
 class LearningRateSchedule(registry.Configured):
-    """Base of the schedules.
+    """Base class of the schedules.
 
-    A subclass defines ``__call__(step)`` and keeps its constructor's arguments as attributes of
+    A subclass defines ``__call__(step)`` and stores its constructor's arguments as attributes of
     the same names.
 
     Attributes
     ----------
     vectorized : bool
-        Whether ``__call__`` takes an array of steps; False in a subclass unless it says so. It
-        is then called once a step.
+        Whether ``__call__`` accepts an array of steps. By default False; then it is called for
+        each step separately.
 
     Examples
     --------
@@ -46,16 +46,16 @@ class LearningRateSchedule(registry.Configured):
     vectorized: ClassVar[bool] = False
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a step."""
+        """Return the learning rate of `step`."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, step)")
 
     def over(self, first: int, count: int) -> Floats:
-        """Return the learning rates of `count` steps from step `first` on.
+        """Return the learning rates of `count` steps, beginning with step `first`.
 
         Raises
         ------
         ValueError
-            If one of them is negative or not finite.
+            If a learning rate is negative or not finite.
         """
         if self.vectorized:
             rates = self(np.arange(first, first + count))
@@ -66,20 +66,20 @@ class LearningRateSchedule(registry.Configured):
         if wrong.any():
             at = int(wrong.argmax())
             raise ValueError(
-                f"A learning rate must be finite and >= 0; {self!r} gave {out[at]} at step "
+                f"A learning rate must be finite and >= 0; {self!r} returned {out[at]} at step "
                 f"{first + at}"
             )
         return out
 
 
 class _Vectorized(LearningRateSchedule):
-    """What the schedules below share: one formula for one step and for many."""
+    """Base class of the schedules below, whose formula `_at` applies to arrays of steps."""
 
     vectorized = True
 
     def __call__(self, step: ArrayLike) -> Any:
-        """Return the learning rate of each step: a float, or an array as `step` is one."""
-        # An array always: NumPy rounds the powers of a scalar differently.
+        """Return the learning rate of each step: a float, or an array if `step` is an array."""
+        # Always use an array, because NumPy rounds powers of scalars differently.
         rates = self._at(np.atleast_1d(np.asarray(step, np.float64)))
         return rates if np.ndim(step) else float(rates[0])
 
@@ -88,7 +88,7 @@ class _Vectorized(LearningRateSchedule):
 
 
 class _Decay(_Vectorized):
-    """Arguments of the decays by a rate."""
+    """Base class of the schedules with a decay rate: arguments and the number of periods."""
 
     def __init__(
         self,
@@ -110,20 +110,20 @@ class _Decay(_Vectorized):
 
 
 class ExponentialDecay(_Decay):
-    """η = η₀·rᵖ, p = step / decay_steps.
+    """Exponential decay: η = η₀·rᵖ with p = step / decay_steps.
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀, >= 0.
+        η₀ ≥ 0.
     decay_steps : float
-        > 0.
+        Number of steps in which η is multiplied by r, > 0.
     decay_rate : float
-        r, >= 0.
+        r ≥ 0.
     staircase : bool, default False
-        Round p down, so that η stays for `decay_steps` steps.
+        Round p down, so that η is constant for `decay_steps` steps at a time.
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class ExponentialDecay(_Decay):
 
 
 class InverseTimeDecay(_Decay):
-    """η = η₀ / (1 + r·p), p = step / decay_steps.
+    """Inverse-time decay: η = η₀ / (1 + r·p) with p = step / decay_steps.
 
     Parameters
     ----------
@@ -154,22 +154,23 @@ class InverseTimeDecay(_Decay):
 
 
 class PolynomialDecay(_Vectorized):
-    """η = (η₀ − η₁)·(1 − p)ᵏ + η₁, p = step / decay_steps, and η₁ from there on.
+    """Polynomial decay: η = (η₀ − η₁)·(1 − p)ᵏ + η₁ with p = min(step / decay_steps, 1).
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀, >= 0.
+        η₀ ≥ 0.
     decay_steps : float
-        > 0.
+        Number of steps until η₁ is reached, > 0.
     end_learning_rate : float, default 0.0001
-        η₁, >= 0.
+        η₁ ≥ 0.
     power : float, default 1.0
         k.
     cycle : bool, default False
-        Do not stop at `decay_steps`: stretch it to its next multiple, again and again.
+        Whether to go on after `decay_steps` steps: `decay_steps` is then replaced by its first
+        multiple that is at least step.
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
 
     Examples
     --------
@@ -203,25 +204,26 @@ class PolynomialDecay(_Vectorized):
 
 
 class CosineDecay(_Vectorized):
-    """Half a cosine from η₀ down to α·η₀, after a linear warm-up if asked for.
+    """Cosine decay from η₀ to α·η₀, optionally after a linear warm-up.
 
-    η = η₀·((1 − α)·(1 + cos πp)/2 + α), p = step / decay_steps, at most 1 (Loshchilov and
-    Hutter, 2017). With a warm-up, η first goes in a line from η₀ to `warmup_target` in
-    `warmup_steps` steps, and the cosine starts there and then.
+    η = η₀·((1 − α)·(1 + cos πp)/2 + α) with p = min(step / decay_steps, 1) (Loshchilov and Hutter,
+    2017). With a warm-up, η first increases linearly from η₀ to `warmup_target` in `warmup_steps`
+    steps. The cosine then starts from `warmup_target` instead of η₀.
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀, >= 0.
+        η₀ ≥ 0.
     decay_steps : float
-        > 0; without the warm-up's.
+        Number of steps of the cosine, without the warm-up, > 0.
     alpha : float, default 0.0
         α, in [0, 1].
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
     warmup_target : float, optional
-        None: no warm-up.
+        Learning rate at the end of the warm-up, at least 0. None means no warm-up.
     warmup_steps : float, default 0
+        Number of steps of the warm-up, at least 0.
 
     Examples
     --------
@@ -261,25 +263,26 @@ class CosineDecay(_Vectorized):
 
 
 class CosineDecayRestarts(_Vectorized):
-    """Half cosines from η₀ down to α·η₀, each longer and lower than the one before.
+    """Cosine decay with warm restarts.
 
-    The i-th has first_decay_steps·t_mulⁱ steps and starts from η₀·m_mulⁱ (Loshchilov and Hutter,
+    η = η₀·((1 − α)·m_mulⁱ·(1 + cos πp)/2 + α) in cycle i = 0, 1, …, which has
+    first_decay_steps·t_mulⁱ steps; p is the fraction of them taken so far (Loshchilov and Hutter,
     2017).
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀, >= 0.
+        η₀ ≥ 0.
     first_decay_steps : float
-        > 0.
+        Number of steps of the first cycle, > 0.
     t_mul : float, default 2.0
-        >= 1.
+        Ratio of the lengths of consecutive cycles, at least 1.
     m_mul : float, default 1.0
-        >= 0.
+        Ratio of the initial learning rates of consecutive cycles, at least 0.
     alpha : float, default 0.0
         α, in [0, 1].
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
 
     Examples
     --------
@@ -309,8 +312,8 @@ class CosineDecayRestarts(_Vectorized):
             i = np.floor(p)
             p = p - i
         else:
-            # The i-th starts at p = (t_mulⁱ − 1)/(t_mul − 1). Without the small number rounding
-            # would put the first step of a restart at the end of the one before.
+            # Cycle i starts at p = (t_mulⁱ − 1)/(t_mul − 1). Without the 1e-9, rounding could
+            # assign the first step of a cycle to the cycle before it.
             i = np.floor(np.log1p(p * (self.t_mul - 1.0)) / math.log(self.t_mul) + 1e-9)
             length = self.t_mul**i
             p = (p - (length - 1.0) / (self.t_mul - 1.0)) / length
@@ -321,16 +324,16 @@ class CosineDecayRestarts(_Vectorized):
 
 
 class PiecewiseConstantDecay(_Vectorized):
-    """η = values[i] for boundaries[i − 1] < step <= boundaries[i].
+    """Piecewise constant learning rate: η = values[i] for boundaries[i − 1] < step ≤ boundaries[i].
 
     Parameters
     ----------
     boundaries : sequence of number
-        Steps, ascending.
+        Steps in ascending order.
     values : sequence of float
-        One more than boundaries.
+        Learning rates, one more than there are boundaries.
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
 
     Examples
     --------
@@ -347,35 +350,41 @@ class PiecewiseConstantDecay(_Vectorized):
         self.name = optional_text("name", name)
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
-                "values must have one entry more than boundaries; received "
+                "values must have one more entry than boundaries; received "
                 f"{len(self.values)} values and {len(self.boundaries)} boundaries"
             )
         if list(self.boundaries) != sorted(self.boundaries):
-            raise ValueError(f"boundaries must ascend; received {list(self.boundaries)}")
+            raise ValueError(
+                f"boundaries must be in ascending order; received {list(self.boundaries)}"
+            )
 
     def _at(self, t: Floats) -> Floats:
         return np.asarray(self.values)[np.searchsorted(self.boundaries, t)]
 
 
 class OneCycle(_Vectorized):
-    """Up to `max_learning_rate` and down to almost nothing (Smith and Topin, 2018).
+    """One cycle: an increase to `max_learning_rate`, then a decrease to nearly 0.
 
-    From η/div_factor up to η in the first ``warmup`` share of the steps, then down to
-    η/(div_factor·final_div_factor), which is kept. PyTorch's ``OneCycleLR``; not in Keras.
+    The learning rate increases from η/div_factor to η during the first ``warmup·total_steps``
+    steps. It then decreases to η/(div_factor·final_div_factor) and stays there. The schedule is
+    that of Smith and Topin (2018) and of PyTorch's ``OneCycleLR``; Keras does not have it.
 
     Parameters
     ----------
     max_learning_rate : float
-        η, >= 0.
+        η ≥ 0.
     total_steps : int
-        Of the whole training: epochs · batches per epoch; > 1.
+        Number of steps of the whole training, epochs · batches per epoch; > 1.
     warmup : float, default 0.3
-        In (0, 1).
+        Fraction of the steps in which the learning rate increases, in (0, 1).
     div_factor : float, default 25.0
+        η divided by the initial learning rate, > 0.
     final_div_factor : float, default 10000.0
+        Initial learning rate divided by the final one, > 0.
     shape : {"cosine", "linear"}, default "cosine"
+        Shape of the increase and of the decrease.
     name : str, optional
-        Kept, and not used.
+        Stored but not used.
 
     Examples
     --------
@@ -431,14 +440,14 @@ registry.name_constructors(TABLE.values())
 
 
 def resolve(identifier: object) -> LearningRateSchedule:
-    """Return the schedule that `identifier` (an object or a config dict) stands for.
+    """Return the schedule for `identifier`: a schedule or a config dict.
 
     Raises
     ------
     ValueError
-        If its class is unknown.
+        If the class is unknown.
     TypeError
-        If it is neither a schedule nor a config dict.
+        If `identifier` is neither a schedule nor a config dict.
 
     Examples
     --------
@@ -460,5 +469,5 @@ def _rate(name: str, value: object) -> float:
 
 
 def _half_cosine(p: Floats) -> Floats:
-    """1 at p = 0, 0 at p = 1."""
+    """Return half a period of a cosine, from 1 at p = 0 down to 0 at p = 1."""
     return 0.5 * (1.0 + np.cos(math.pi * p))

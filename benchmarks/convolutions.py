@@ -118,10 +118,10 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
     copy_forward, copy_both = _engine.Data(dy), _engine.Data(dy, dy)
     calls: list[Callable[[], object]] = [
         lambda: engine.forward(forward, out),
-        lambda: engine.input_gradient(both, dx, given=True),
-        lambda: engine.loss_and_grad(both, given=True),
+        lambda: engine.input_gradient(both, dx, supplied=True),
+        lambda: engine.loss_and_grad(both, supplied=True),
         lambda: copy_engine.forward(copy_forward, out),
-        lambda: copy_engine.loss_and_grad(copy_both, given=True),
+        lambda: copy_engine.loss_and_grad(copy_both, supplied=True),
     ]
     repeats = [max(1, round(ROUND_SECONDS / _seconds(call, 3))) for call in calls]
     best = [float("inf")] * len(calls)

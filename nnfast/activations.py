@@ -55,7 +55,7 @@ class Activation:
         return ACTIVATIONS[self.name]
 
     @property
-    def slope_needs_input(self) -> bool:
+    def needs_preactivation(self) -> bool:
         """Whether the derivative is computed from x instead of f(x)."""
         return self.name in NEEDS_PREACTIVATION
 

@@ -333,7 +333,7 @@ def _preactivation(
     f: activations.Activation, name: str, value: ArrayLike | None, out: Array
 ) -> Array:
     """Return the checked pre-activation of `f`, or `out` if the derivative does not need it."""
-    if not f.slope_needs_input:
+    if not f.needs_preactivation:
         return out
     if value is None:
         raise ValueError(f"{name} is needed for the derivative of {f.name!r}; received None")

@@ -1,7 +1,7 @@
 """Memory, typed memoryviews and the Python-visible Engine; compiled once for all variants.
 
 Nothing here computes: every number comes from the kernel table of the variant that
-`install` was given. Sizes are checked again, whoever calls: nothing may write past a buffer.
+`install` was supplied. Sizes are checked again, whoever calls: nothing may write past a buffer.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE
@@ -66,26 +66,26 @@ NONFINITE = STATUS_NONFINITE
 cdef enum:
     ALIGNMENT = 64
     HUGE_PAGE = 1 << 21     # bytes; memory of this much and more begins at one and is made of them
-    MAX_CHUNKS = 8          # of a batch with partial gradients; part of what fixes the results
-    MIN_CHUNK_ROWS = 96
-    CHUNK_GAIN = 2          # activations per parameter and chunk for which chunks pay
-    BLOCK_ROWS = 192        # rows that a chunk is gone through at a time
-    PASS_ROWS = 1024        # rows of a chunk in evaluate and forward; BLOCK_ROWS of a large network
+    MAX_MICROBATCHES = 8          # of a batch with partial gradients; part of what fixes the results
+    MIN_MICROBATCH_ROWS = 96
+    MICROBATCH_GAIN = 2          # activations per parameter and micro-batch for which micro-batches pay
+    BLOCK_ROWS = 192        # rows that a micro-batch is gone through at a time
+    PASS_ROWS = 1024        # rows of a micro-batch in evaluate and forward; BLOCK_ROWS of a large network
     SUM_BLOCK = 4096        # as in executor/update.pxi
-    IMAGE_CHUNK_ROWS = 4    # as MIN_CHUNK_ROWS, of networks with windows
+    IMAGE_MICROBATCH_ROWS = 4    # as MIN_MICROBATCH_ROWS, of networks with windows
     IMAGE_PASS_ROWS = 32    # as PASS_ROWS
     IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
     TRAIN_BLOCK = 655360    # the same in training: packing W and adding to dW weigh more than the cache
     FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
-    THREAD_FLOPS = 2000000  # work that pays a thread
+    MIN_FLOPS_PER_THREAD = 2000000  # work that pays a thread
 
 cdef double THREAD_SECONDS = 1e-5   # that such work takes, about
-cdef double GIL_FLOPS = 200000   # work that is over sooner than the GIL would be back: about 2 µs
+cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # work that is over sooner than the GIL would be back: about 2 µs
 cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
 cdef double pass_seconds = 0.05     # of a pass, until Ctrl-C is looked for
 cdef double PASS_FLOPS = 2e8        # of each thread, until it is known how long they take: 2 to 20 ms
 
-LARGEST = 2**48         # parameters, or elements per row: products with it stay in 64 bits
+MAX_ELEMENTS = 2**48         # parameters, or elements per row: products with it stay in 64 bits
 
 cdef const Kernels* tables[2]    # float32, float64
 cdef int chosen_threads = 0      # 0: what OpenMP and the machine allow
@@ -199,7 +199,7 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
     if is_child:
         return 1
     if n == 0:
-        n = min(<Py_ssize_t>get_threads(), <Py_ssize_t>min(flops / THREAD_FLOPS, 1e6))
+        n = min(<Py_ssize_t>get_threads(), <Py_ssize_t>min(flops / MIN_FLOPS_PER_THREAD, 1e6))
         if most > 0:
             n = min(n, <Py_ssize_t>most)
     return <int>max(1, min(n, parts))

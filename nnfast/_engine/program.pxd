@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 # Parameters of one kind: `outer` matrices of rows × cols in the flat range.
-ctypedef struct Array:
+ctypedef struct Parameter:
     int trained         # the optimizer changes them; else they have no gradient
     Py_ssize_t begin
     Py_ssize_t outer, rows, cols
@@ -69,7 +69,7 @@ ctypedef struct OpTraits:
     bint applies_activation  # to what it computes, so that fusion folds an activation into it
     bint is_activation       # it only applies an activation, and is folded into the op before
     bint training_only       # it is the identity in inference
-    bint fuses_relu_backward     # it can multiply dX by the derivative of a ReLU
+    bint fuses_relu_backward     # it can gemm dX by the derivative of a ReLU
     bint copies_images       # into a border of zeros
     bint repeats_channels    # its copy has a channel for each channel of the output
     int numbers_per_line    # that it keeps for each row and column of an output image
@@ -84,7 +84,7 @@ ctypedef struct OpNeeds:
     int has_window      # its rows are images
     int whole_batch     # it looks at the batch as a whole
 
-ctypedef struct Chain:
+ctypedef struct OpList:
     int n_ops
     Op* ops
     Py_ssize_t width    # elements per row of the arena
@@ -104,9 +104,9 @@ ctypedef struct OptimizerSettings:
 ctypedef struct Objective:
     int kind
     int fused           # the loss works on what stands before the last activation
-    const void* levels  # ld_out numbers of the loss, one a column: Huber's delta, quantiles
+    const void* parameters  # ld_out numbers of the loss, one a column: Huber's delta, quantiles
     double target_scale, target_offset  # label smoothing
-    double value_scale, slope_scale     # what values and gradients of rows are multiplied by
+    double value_scale, gradient_scale     # what values and gradients of rows are multiplied by
     double limit        # of a row's value, for a weight of 1
     int weighted_mean   # losses, penalties too, are divided by Σ weight instead of the rows
 
@@ -115,10 +115,10 @@ ctypedef struct Model:
     Py_ssize_t n_params     # those with gradients and slots; after them come all that are never trained
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
-    Chain train, infer
-    Chain sensitivity   # like train, with the gradient down to the input
-    int n_arrays
-    Array* arrays
+    OpList train, infer
+    OpList input_gradient   # like train, with the gradient down to the input
+    int n_parameters
+    Parameter* parameters
     Objective loss
     int regularized     # some array has a regularizer
     int constrained     # some array has a constraint
@@ -142,10 +142,10 @@ ctypedef struct DataView:
     const double* weight        # n, or NULL: ones
 
 # A sum in four strands: its bits do not depend on the pieces in which the numbers come.
-ctypedef struct Strands:
+ctypedef struct Accumulators:
     double a, b, c, d
 
-cdef inline double sum_of(const Strands* s) noexcept nogil:
+cdef inline double sum_of(const Accumulators* s) noexcept nogil:
     return (s.a + s.b) + (s.c + s.d)
 
 # Rows in work: a whole batch that the threads share, or what one thread has of it.
@@ -160,11 +160,11 @@ ctypedef struct Block:
 ctypedef struct Run:
     Model* model
     DataView* data
-    Chain* chain
+    OpList* op_list
     const Objective* objective
     int n_threads
-    Block* whole                # all rows of a step, which the threads share; NULL: there are chunks only
-    Block* blocks               # one a thread, for chunks; NULL: there are none
+    Block* whole                # all rows of a step, which the threads share; NULL: there are micro-batches only
+    Block* blocks               # one a thread, for micro-batches; NULL: there are none
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size
     void* stats                 # means, variances, … of the normalizations; NULL: there are none
@@ -190,17 +190,17 @@ ctypedef struct Run:
     double deadline
     int stop
     int status
-    # passes over fixed chunks of rows
-    Py_ssize_t n_chunks
-    Py_ssize_t first_chunk, end_chunk   # those that a call of infer or sensitivity goes through
-    void* partials              # n_chunks × n_params; of one chunk model.grads
-    Strands* chunk_loss         # n_chunks
-    Py_ssize_t* chunk_rows      # n_chunks: rows that calls of gradient have gone through so far
-    int losses_too              # not only predictions, in a pass over the inference chain
+    # passes over fixed micro-batches of rows
+    Py_ssize_t n_microbatches
+    Py_ssize_t first_microbatch, end_microbatch   # those that a call of infer or input_gradient goes through
+    void* partials              # n_microbatches × n_params; of one micro-batch model.grads
+    Accumulators* microbatch_loss         # n_microbatches
+    Py_ssize_t* microbatch_rows      # n_microbatches: rows that calls of gradient have gone through so far
+    int wants_losses              # not only predictions, in a pass over the inference op_list
     double penalty              # of the regularizers, in a pass with targets
     double denominator          # of the rows' losses, in a pass with targets
     double* sums                # one a block of parameters: penalties, then squared norms
-    void* sensitivity           # n × n_in gradients of the input, or NULL
+    void* input_gradient           # n × n_in gradients of the input, or NULL
 
 # Rows of `cols` elements of the variant's type, `ld` apart.
 ctypedef struct UntypedMatrix:
@@ -227,7 +227,7 @@ ctypedef struct Kernels:
     void (*train)(Run* run) noexcept nogil
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil
-    void (*sensitivity)(Run* run) noexcept nogil
+    void (*input_gradient)(Run* run) noexcept nogil
     Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # elements of it
     void (*dense_forward)(UntypedMatrix x, const void* w, const void* b, UntypedMatrix y, int activation,
                           double alpha, void* scratch) noexcept nogil

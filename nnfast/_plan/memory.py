@@ -203,7 +203,7 @@ def _traits(op: Mapping[str, Any]) -> OpTraits:
     return TRAITS[op["kind"]]
 
 
-def numbers_kept(sized: SizedOp) -> int:
+def values_kept(sized: SizedOp) -> int:
     """Return the most numbers that an op keeps of one kind for a sample.
 
     Its input, its output, an image with its border, or a resampling's rows and columns.

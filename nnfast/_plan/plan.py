@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._plan.fusion import final_activation, fuse
-from nnfast._plan.memory import make_tables, numbers_kept
+from nnfast._plan.memory import make_tables, values_kept
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
@@ -43,13 +43,13 @@ class Plan:
         The gather computes x·in_scale + in_offset.
     ops, infer_ops : list of dict
         The op table for training, and for inference (without dropout, two buffers in turn).
-    sensitivity_ops : list of dict
+    input_gradient_ops : list of dict
         Like `ops`, with the gradient down to the input.
-    width, infer_width, sensitivity_width : int
+    width, infer_width, input_gradient_width : int
         Elements of the arena per row of the batch.
     out, infer_out : int
         Offset of the predictions in a row of the arena.
-    most_kept : int
+    max_values_kept : int
         The most numbers that an op of inference keeps of one kind for a sample.
     n_stats : int
         Numbers that the normalizations work with.
@@ -75,21 +75,21 @@ class Plan:
     infer_ops: list[dict[str, Any]]
     infer_width: int
     infer_out: int
-    sensitivity_ops: list[dict[str, Any]]
-    sensitivity_width: int
-    most_kept: int
+    input_gradient_ops: list[dict[str, Any]]
+    input_gradient_width: int
+    max_values_kept: int
     n_stats: int
     arrays: list[dict[str, Any]]
     parameters: tuple[Parameter, ...]
     final_activation: str
 
     @property
-    def most_numbers(self) -> int:
+    def max_values_per_sample(self) -> int:
         """The most numbers that a prediction of one sample keeps of one kind.
 
         Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
         """
-        return max(self.n_stats, self.most_kept)
+        return max(self.n_stats, self.max_values_kept)
 
     @property
     def has_untrained_slots(self) -> bool:
@@ -172,9 +172,9 @@ def compile_plan(
         infer_ops=tables.inference.ops,
         infer_width=tables.inference.width,
         infer_out=tables.inference.out,
-        sensitivity_ops=tables.input_gradient.ops,
-        sensitivity_width=tables.input_gradient.width,
-        most_kept=max(map(numbers_kept, fused.inference)),
+        input_gradient_ops=tables.input_gradient.ops,
+        input_gradient_width=tables.input_gradient.width,
+        max_values_kept=max(map(values_kept, fused.inference)),
         n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in arrays],
         parameters=parameters,

@@ -69,9 +69,9 @@ def check_shapes(
         raise ValueError(
             f"its model puts out {plan.n_out} numbers per sample, too many for its size"
         )
-    if plan.most_numbers > max(INTERMEDIATE_LIMIT, grown):
+    if plan.max_values_per_sample > max(INTERMEDIATE_LIMIT, grown):
         raise ValueError(
-            f"its model has {plan.most_numbers} intermediate values per sample, too many for its "
+            f"its model has {plan.max_values_per_sample} intermediate values per sample, too many for its "
             "size"
         )
 

@@ -115,11 +115,11 @@ class Steps:
 
     def is_suspect(self, always: bool) -> bool:
         """Return whether weights or slots are not finite; checked now and then, or `always`."""
-        return self._snapshot.doubts(always)
+        return self._snapshot.is_suspect(always)
 
     def restore(self) -> bool:
         """Restore the last finite state if the current one is not; return whether it did."""
-        restored = self._snapshot.put_back()
+        restored = self._snapshot.restore()
         if restored and self._snapshot.iterations == 0:
             self.trainer.optimizer.start(self.engine.slots)
         return restored

@@ -118,7 +118,7 @@ class Trainer:
         _warn_of_one_class(plan, known)
         # Everything that can fail comes first, so that an error leaves the old loss in place.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
-        levels, smoothing = engine.new_levels(known.levels), known.smoothing(plan.n_out)
+        levels, smoothing = engine.new_loss_parameters(known.levels), known.smoothing(plan.n_out)
         optimizer.configure(engine)
         if loss is not None:
             engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
@@ -216,7 +216,7 @@ class Trainer:
         self.claim()
         engine, loss = self.network.engine, np.empty(1)
         rates = self.optimizer.next_rates(engine, 1)
-        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, given=supplied)
+        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, supplied=supplied)
         engine.epoch += 1
         return float(loss[0]), status != NONFINITE
 

@@ -60,7 +60,7 @@ class Objective:
             self.parameters,
             *self.smoothing,
             value_scale=self.value_scale,
-            slope_scale=self.gradient_scale,
+            gradient_scale=self.gradient_scale,
             limit=self.limit,
             weighted_mean=True,
         )

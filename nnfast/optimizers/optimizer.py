@@ -166,7 +166,7 @@ class Optimizer(registry.Configured):
 
     def configure(self, engine: Engine) -> None:
         """Make `engine` use this optimizer, beginning from the initial state."""
-        self._send_to(engine, goes_on=False)
+        self._send_to(engine, keep_state=False)
         self.start(engine.slots)
         vars(self)["in_use"] = True
 
@@ -176,11 +176,11 @@ class Optimizer(registry.Configured):
         If another hyperparameter has been set since the last call, send them all to the engine.
         """
         if engine.optimizer_version != self.version:
-            self._send_to(engine, goes_on=True)
+            self._send_to(engine, keep_state=True)
         return self.rates(engine.iterations, count)
 
-    def _send_to(self, engine: Engine, goes_on: bool) -> None:
-        engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, goes_on=goes_on)
+    def _send_to(self, engine: Engine, keep_state: bool) -> None:
+        engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, keep_state=keep_state)
         engine.optimizer_version = self.version
 
     @property

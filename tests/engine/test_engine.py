@@ -705,7 +705,7 @@ def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
             e = engine(stack, 3, "float64", optimizer=optimizers.SGD())
             start = e.params.copy()
             kind = _engine.LOSSES["mean_squared_error"]
-            e.set_loss(kind, False, value_scale=0.5, slope_scale=1.0, weighted_mean=True)
+            e.set_loss(kind, False, value_scale=0.5, gradient_scale=1.0, weighted_mean=True)
             values = e.evaluate(data), e.loss_and_grad(data)
             gradient = e.grads.copy()
             half = rows // 2

@@ -186,9 +186,9 @@ def test_live_tensors_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int,
     assert plan.n_out == math.prod(plan.output_shape)
     for ops, out in ((plan.ops, plan.out), (plan.infer_ops, plan.infer_out)):
         assert_connected(ops, out, plan.n_in, plan.n_out)
-    assert_connected(plan.sensitivity_ops, plan.out, plan.n_in, plan.n_out)
+    assert_connected(plan.input_gradient_ops, plan.out, plan.n_in, plan.n_out)
     assert_disjoint(training_tensors(plan, plan.ops), plan.width)
-    assert_disjoint(training_tensors(plan, plan.sensitivity_ops), plan.sensitivity_width)
+    assert_disjoint(training_tensors(plan, plan.input_gradient_ops), plan.input_gradient_width)
     assert_disjoint(inference_tensors(plan), plan.infer_width)
     assert not {KINDS[op["kind"]] for op in plan.infer_ops} & {"dropout", "noise"}
     drawn = {op["settings"].kind for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
@@ -211,9 +211,9 @@ def test_gradients_reach_every_trainable_parameter_and_no_further(
         if own:
             assert op["dy"] >= 0
     assert plan.ops[-1]["dy"] >= 0, "the loss writes its gradient to it"
-    for i, op in enumerate(plan.sensitivity_ops):
+    for i, op in enumerate(plan.input_gradient_ops):
         assert op["dx"] >= 0, "the input has a gradient"
-        assert i == 0 or op["dx"] == plan.sensitivity_ops[i - 1]["dy"]
+        assert i == 0 or op["dx"] == plan.input_gradient_ops[i - 1]["dy"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -276,7 +276,7 @@ def test_ops_have_the_offsets_of_their_weights(
 ) -> None:
     plan = compile_plan(*chain)
     offsets = {(p.layer, p.name): p.offset for p in plan.parameters}
-    for op in [*plan.ops, *plan.infer_ops, *plan.sensitivity_ops]:
+    for op in [*plan.ops, *plan.infer_ops, *plan.input_gradient_ops]:
         for field, name in WEIGHTS.get(KINDS[op["kind"]], {}).items():
             if field in ("w", "b"):
                 offset = plan.arrays[op[field]]["begin"] if op[field] >= 0 else -1
@@ -305,7 +305,7 @@ def test_statistics_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int, .
         if KINDS[op["kind"]] in (*numbers, "layer_norm") and op["n_in"]:
             assert op["n_in"] % op["channels"] == 0
     same = [(op["layer"], op["stats"]) for op in plan.ops if KINDS[op["kind"]] in numbers]
-    for ops in (plan.infer_ops, plan.sensitivity_ops):
+    for ops in (plan.infer_ops, plan.input_gradient_ops):
         assert same == [(op["layer"], op["stats"]) for op in ops if KINDS[op["kind"]] in numbers]
 
 

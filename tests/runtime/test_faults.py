@@ -107,19 +107,19 @@ def test_snapshots_and_checks_are_rare_enough_to_cost_little_time() -> None:
     snapshot.take()
     middle = time.perf_counter()
     assert middle < snapshot.next_copy <= middle + 500 * (middle - begin)
-    assert middle < snapshot.next_look <= middle + 500 * (middle - begin)
+    assert middle < snapshot.next_check <= middle + 500 * (middle - begin)
     begin = time.perf_counter()
-    assert not snapshot.doubts(always=True)
+    assert not snapshot.is_suspect(always=True)
     end = time.perf_counter()
-    assert end < snapshot.next_look <= end + 500 * (end - begin)
+    assert end < snapshot.next_check <= end + 500 * (end - begin)
     snapshot.next_copy += 60.0
-    snapshot.next_look += 60.0
+    snapshot.next_check += 60.0
     engine.weights[:] = 1.0
     snapshot.take()
     engine.weights[:] = np.inf
-    assert not snapshot.doubts(always=False)
-    assert snapshot.doubts(always=True)
-    assert snapshot.put_back()
+    assert not snapshot.is_suspect(always=False)
+    assert snapshot.is_suspect(always=True)
+    assert snapshot.restore()
     assert not (engine.weights == 1.0).any()
     assert np.isfinite(engine.weights).all()
 
@@ -141,11 +141,11 @@ def test_a_non_finite_number_is_found_in_any_position(optimizer: str, dtype: str
             number = array[i]
             for value in (np.nan, np.inf, -np.inf):
                 array[i] = value
-                assert snapshot.doubts(always=True)
+                assert snapshot.is_suspect(always=True)
             array[i] = number
-            assert not snapshot.doubts(always=True)
+            assert not snapshot.is_suspect(always=True)
         array[:] = np.finfo(dtype).max  # The numbers are finite, although their sum overflows.
-        assert not snapshot.doubts(always=True)
+        assert not snapshot.is_suspect(always=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -162,11 +162,11 @@ def test_the_last_of_several_snapshots_is_restored(optimizer: str, dtype: str) -
     engine.weights[0], engine.iterations = np.nan, 9
     snapshot.next_copy = 0.0
     snapshot.take()  # No snapshot is taken of a state that is not finite.
-    assert snapshot.put_back()
+    assert snapshot.restore()
     assert (snapshot.iterations, engine.iterations) == (2, 2)
     assert (engine.weights == 2).all()
     assert (engine.slots == 4).all()
-    assert not snapshot.put_back()  # Nothing is restored, because the state is finite now.
+    assert not snapshot.restore()  # Nothing is restored, because the state is finite now.
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
@@ -220,7 +220,7 @@ def test_a_snapshot_of_another_optimizer_is_refused() -> None:
     one.compile("sgd", "mse")
     engine.weights[0] = np.nan
     with pytest.raises(ValueError, match="another optimizer"):
-        snapshot.put_back()
+        snapshot.restore()
 
 
 # The hook that fails in the second of three epochs, and the steps until then (four per epoch).

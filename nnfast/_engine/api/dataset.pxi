@@ -1,11 +1,11 @@
-"""The rows of a user, read in place, and where new arrays begin. Part of core.pyx."""
+"""The rows of a user, read in place, and where new parameters begin. Part of core.pyx."""
 
 cdef class Data:
     """Rows to train on or to predict, read in place.
 
     x: (n, n_in) float32, float64 or uint8, or sparse rows of float32 or float64 in SciPy's CSR form;
     y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None; sample_weight: (n,) float64
-    or None. All C-contiguous. targets: anything that a loss of the caller's is to be given; the engine
+    or None. All C-contiguous. targets: anything that a loss of the caller's is to be supplied; the engine
     does not look at it.
     """
     cdef DataView view
@@ -54,7 +54,7 @@ cdef class Data:
             self._refuse_columns(columns)
         self.columns = narrow
         if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.view.n + 1 or values.shape[0] != n:
-            raise ValueError("sparse rows: the arrays do not fit each other")
+            raise ValueError("sparse rows: the parameters do not fit each other")
         for i in range(self.view.n):
             if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
                 raise ValueError(f"sparse rows: row {i} is not within the {n} numbers")

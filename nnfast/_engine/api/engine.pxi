@@ -12,13 +12,13 @@ cdef class Engine(CompiledModel):
     cdef Workspace training
     cdef object function            # the loss where it is one of the caller's
     cdef object raised              # what it raised
-    cdef object targets             # what it is given of Data
+    cdef object targets             # what it is supplied of Data
     cdef bint mid_epoch             # `order` is that of the epoch under way
     cdef bint busy                  # a thread trains, or writes to grads
     cdef uint64_t order_epoch
     cdef TeamTrial trial
     cdef ShortPredictor short
-    cdef PassTrial infer_trial, gradient_trial, sensitivity_trial   # one each: they cost differently
+    cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # one each: they cost differently
     cdef public Py_ssize_t iterations, batch
     cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
     cdef readonly Py_ssize_t version    # how often it has taken another loss or plan
@@ -29,7 +29,7 @@ cdef class Engine(CompiledModel):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
-        if plan.n_weights > LARGEST or plan.sensitivity_width > LARGEST or plan.infer_width > LARGEST:
+        if plan.n_weights > MAX_ELEMENTS or plan.input_gradient_width > MAX_ELEMENTS or plan.infer_width > MAX_ELEMENTS:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
@@ -54,35 +54,35 @@ cdef class Engine(CompiledModel):
         self.model.slots = self._slots.data
         self.infer_trial = PassTrial()
         self.gradient_trial = PassTrial()
-        self.sensitivity_trial = PassTrial()
+        self.input_gradient_trial = PassTrial()
         self.product.kind = LOSS_SUPPLIED_GRADIENT
         self.product.target_scale = 1
         self.peak.kind = LOSS_MAXIMUM_OUTPUT
-        self.product.value_scale = self.product.slope_scale = 1
-        self.peak.value_scale = self.peak.slope_scale = 1
+        self.product.value_scale = self.product.gradient_scale = 1
+        self.peak.value_scale = self.peak.gradient_scale = 1
         self.product.limit = self.peak.limit = INFINITY
         self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
 
     cdef _take_tables(self, plan):
-        """The plan's chains and arrays. Nothing is changed where there is no memory for them."""
+        """The plan's chains and parameters. Nothing is changed where there is no memory for them."""
         cdef list memory = []
-        cdef Chain train = chain_of(plan.ops, plan.width, plan.out, memory)
-        cdef Chain infer = chain_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
-        cdef Chain sensitivity = chain_of(plan.sensitivity_ops, plan.sensitivity_width, plan.out, memory)
-        cdef Buffer table = Buffer(len(plan.arrays), sizeof(Array), b"f")
-        cdef Array* arrays = <Array*>table.data
+        cdef OpList train = op_list_of(plan.ops, plan.width, plan.out, memory)
+        cdef OpList infer = op_list_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
+        cdef OpList input_gradient = op_list_of(plan.input_gradient_ops, plan.input_gradient_width, plan.out, memory)
+        cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
+        cdef Parameter* parameters = <Parameter*>table.data
         cdef int k
         memory.append(table)
         self.model.regularized = self.model.constrained = False
         for k, array in enumerate(plan.arrays):
-            arrays[k] = array
-            self.model.regularized |= arrays[k].trained and (arrays[k].l1 != 0 or arrays[k].l2 != 0)
-            self.model.constrained |= arrays[k].trained and arrays[k].constraint != CONSTRAINT_NONE
+            parameters[k] = array
+            self.model.regularized |= parameters[k].trained and (parameters[k].l1 != 0 or parameters[k].l2 != 0)
+            self.model.constrained |= parameters[k].trained and parameters[k].constraint != CONSTRAINT_NONE
         self.model.train = train
         self.model.infer = infer
-        self.model.sensitivity = sensitivity
-        self.model.arrays = arrays
-        self.model.n_arrays = len(plan.arrays)
+        self.model.input_gradient = input_gradient
+        self.model.parameters = parameters
+        self.model.n_parameters = len(plan.arrays)
         self.tables_memory = memory
         self._measure()
 
@@ -134,20 +134,20 @@ cdef class Engine(CompiledModel):
         self.model.seed = seed
         self.mid_epoch = False
 
-    def new_levels(self, levels):
+    def new_loss_parameters(self, parameters):
         """Levels in memory of their own: with them `set_loss` allocates nothing, and cannot fail."""
-        return levels_of(levels, self.model.n_out, self.format)
+        return loss_parameters_of(parameters, self.model.n_out, self.format)
 
-    def set_loss(self, int kind, bint fused, levels=(0.0,), double target_scale=1.0,
+    def set_loss(self, int kind, bint fused, parameters=(0.0,), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
-                 double slope_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
-        """levels: one number for every column, or one each, or of `new_levels`.
+                 double gradient_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
+        """parameters: one number for every column, or one each, or of `new_loss_parameters`.
 
         function: the loss of kind LOSS_PYTHON; it is called with (targets, rows, outputs, weight, value,
         gradient), targets those of Data, rows the numbers of the batch's rows in them, and fills in the
         last two.
 
-        value_scale, slope_scale: what the value and the gradient of each row are multiplied by; limit:
+        value_scale, gradient_scale: what the value and the gradient of each row are multiplied by; limit:
         the largest value of a row of weight 1, after that. weighted_mean: the denominator is the sum
         of the weights instead of the number of rows, and the regularizers are divided by it, too.
         """
@@ -155,22 +155,22 @@ cdef class Engine(CompiledModel):
         if (kind == LOSS_PYTHON) != (function is not None):
             raise ValueError("a loss of kind LOSS_PYTHON needs its function, others have none")
         self.function = function
-        self._levels = levels if isinstance(levels, Buffer) else self.new_levels(levels)
-        self.model.loss.levels = self._levels.data
+        self._loss_parameters = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters)
+        self.model.loss.parameters = self._loss_parameters.data
         self.model.loss.kind = kind
         self.model.loss.fused = fused
         self.model.loss.target_scale = target_scale
         self.model.loss.target_offset = target_offset
         self.model.loss.value_scale = value_scale
-        self.model.loss.slope_scale = slope_scale
+        self.model.loss.gradient_scale = gradient_scale
         self.model.loss.limit = limit
         self.model.loss.weighted_mean = weighted_mean
         self.version += 1
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
-                      double ema_momentum=0, Py_ssize_t ema_period=0, *, bint goes_on=False):
-        """goes_on: these are other numbers of the same optimizer, whose slots and steps stay."""
+                      double ema_momentum=0, Py_ssize_t ema_period=0, *, bint keep_state=False):
+        """keep_state: these are other numbers of the same optimizer, whose slots and steps stay."""
         cdef OptimizerSettings settings = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value,
                                                              ema_momentum)
         cdef Buffer slots
@@ -178,7 +178,7 @@ cdef class Engine(CompiledModel):
         settings.clip_norm = clip_norm
         settings.global_norm = global_norm
         settings.ema_period = ema_period
-        if goes_on:
+        if keep_state:
             if kind != self.model.optimizer.kind or n_slots != self.model.optimizer.n_slots:
                 raise ValueError("the optimizer is another one, or has other slots")
             self.model.optimizer = settings
@@ -216,72 +216,72 @@ cdef class Engine(CompiledModel):
         """Whether something looks at the batch as a whole."""
         return self.model.batch_norms or self.model.loss.kind == LOSS_PYTHON
 
-    cdef Py_ssize_t chunks_of(self, Py_ssize_t rows):
+    cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
         """Chunks of a step of this many rows, whose gradients are added up. By shape alone.
 
-        Threads that share a batch read each other's activations, those with chunks of their own each other's
-        partial gradients: chunks pay where activations outweigh parameters.
+        Threads that share a batch read each other's activations, those with micro-batches of their own each other's
+        partial gradients: micro-batches pay where activations outweigh parameters.
         """
-        cdef Py_ssize_t chunks = MAX_CHUNKS
+        cdef Py_ssize_t microbatches = MAX_MICROBATCHES
         if self.wants_whole():
             return 1
         if self.images:
-            return min(<Py_ssize_t>MAX_CHUNKS, (rows + self.image_chunk() - 1) // self.image_chunk())
-        while chunks > 1 and (rows < MIN_CHUNK_ROWS * chunks
-                              or rows * self.model.train.width < CHUNK_GAIN * chunks * self.model.n_params):
-            chunks //= 2
-        return chunks
+            return min(<Py_ssize_t>MAX_MICROBATCHES, (rows + self.image_microbatch_rows() - 1) // self.image_microbatch_rows())
+        while microbatches > 1 and (rows < MIN_MICROBATCH_ROWS * microbatches
+                              or rows * self.model.train.width < MICROBATCH_GAIN * microbatches * self.model.n_params):
+            microbatches //= 2
+        return microbatches
 
-    cdef Py_ssize_t image_chunk(self):
-        """Images of a chunk, at least: more where partial gradients are large beside their arithmetic."""
-        return IMAGE_CHUNK_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_CHUNK_ROWS
+    cdef Py_ssize_t image_microbatch_rows(self):
+        """Images of a micro-batch, at least: more where partial gradients are large beside their arithmetic."""
+        return IMAGE_MICROBATCH_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_MICROBATCH_ROWS
 
-    cdef Py_ssize_t block_rows(self, Chain* chain, Py_ssize_t rows, Py_ssize_t chunks):
-        """Rows that a chunk is gone through at a time: as many as stay in cache, or all of them."""
+    cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
+        """Rows that a micro-batch is gone through at a time: as many as stay in cache, or all of them."""
         cdef Py_ssize_t most = BLOCK_ROWS
-        cdef Py_ssize_t size = TRAIN_BLOCK if chain == &self.model.train else IMAGE_BLOCK
+        cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
         if self.images:
-            most = max(<Py_ssize_t>4, min(most, size // chain.width // 4 * 4))
-        return min(((rows + 3) // 4 + chunks - 1) // chunks * 4, most)
+            most = max(<Py_ssize_t>4, min(most, size // op_list.width // 4 * 4))
+        return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
-        cdef Py_ssize_t chunks = self.chunks_of(rows)
-        # Activations of eight chunks do not stay in cache together, those of images not even of one.
-        cdef bint whole = self.wants_whole() or (chunks < MAX_CHUNKS and not self.images)
-        cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else chunks,
+        cdef Py_ssize_t microbatches = self.microbatches_of(rows)
+        # Activations of eight micro-batches do not stay in cache together, those of images not even of one.
+        cdef bint whole = self.wants_whole() or (microbatches < MAX_MICROBATCHES and not self.images)
+        cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else microbatches,
                                        self.n_threads)
-        cdef bint apart = not whole or (chunks > 1 and threads > 1)
-        cdef Chain* chain = &self.model.train
-        key = (rows, threads, chunks, whole)
+        cdef bint apart = not whole or (microbatches > 1 and threads > 1)
+        cdef OpList* op_list = &self.model.train
+        key = (rows, threads, microbatches, whole)
         if self.training is None or self.training.key != key:
             self.training = None
             workspace = Workspace()
-            workspace.prepare(self, chain, threads, chunks, True)
+            workspace.prepare(self, op_list, threads, microbatches, True)
             if whole:
-                workspace.run.whole = workspace.take_blocks(self, chain, rows, 1)
+                workspace.run.whole = workspace.take_blocks(self, op_list, rows, 1)
             if apart:
                 workspace.run.blocks = workspace.take_blocks(
-                    self, chain, self.block_rows(chain, rows, chunks), <int>min(threads, chunks))
+                    self, op_list, self.block_rows(op_list, rows, microbatches), <int>min(threads, microbatches))
             workspace.key = key
             self.training = workspace
-            self.trial.begin(self.k, 3 * self.flops * rows * THREAD_SECONDS / THREAD_FLOPS)
+            self.trial.begin(self.k, 3 * self.flops * rows * THREAD_SECONDS / MIN_FLOPS_PER_THREAD)
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
             double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1,
-            bint given=False):
+            bint supplied=False):
         """Train for up to len(lr) steps from the present position; see docs/design.md.
 
         first_row ≥ 0: data is one batch of an epoch whose batches have up to batch_size rows, and its
         rows are numbers first_row, first_row + 1, … of it; the position stays.
-        given: y is the gradient of a loss with respect to the outputs, instead of targets.
+        supplied: y is the gradient of a loss with respect to the outputs, instead of targets.
         Returns (status, steps done).
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
         cdef Workspace workspace
         cdef Run* run
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, given or self.function is None)
+        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, supplied or self.function is None)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
@@ -306,7 +306,7 @@ cdef class Engine(CompiledModel):
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.training = True
-        run.objective = &self.product if given else &workspace.model.loss
+        run.objective = &self.product if supplied else &workspace.model.loss
         self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
@@ -350,7 +350,7 @@ cdef class Engine(CompiledModel):
         self.infer(data, out, False)
 
     def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1):
-        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where given; or, of the loss,
+        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where supplied; or, of the loss,
         only the regularizers' penalties. version: that of the engine when data were prepared."""
         cdef Workspace workspace
         self.refuse_if_changed(version)
@@ -368,26 +368,26 @@ cdef class Engine(CompiledModel):
         run = &workspace.run
         run.data = &data.view
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
-        run.losses_too = penalties or data.view.y != NULL or data.view.labels != NULL
+        run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
             run.objective = &self.product   # without targets it is 0
-        elif run.losses_too:
+        elif run.wants_losses:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
         self.go_through(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
-    def loss_and_grad(self, Data data not None, bint given=False):
-        """Σ weight·loss / n; its gradient goes to `grads`. given: as in `run`."""
-        return self.gradient_pass(data, given, NULL)
+    def loss_and_grad(self, Data data not None, bint supplied=False):
+        """Σ weight·loss / n; its gradient goes to `grads`. supplied: as in `run`."""
+        return self.gradient_pass(data, supplied, NULL)
 
-    def loss_and_gradient(self, Data data not None, bint given=False, Py_ssize_t version=-1):
+    def loss_and_gradient(self, Data data not None, bint supplied=False, Py_ssize_t version=-1):
         """The same with a copy of the gradient, which no other caller changes. version: as in `evaluate`."""
         self.refuse_if_changed(version)
         gradient = empty(self.model.n_params, self.dtype)
-        return self.gradient_pass(data, given, start_of(gradient)), gradient
+        return self.gradient_pass(data, supplied, start_of(gradient)), gradient
 
-    cdef double gradient_pass(self, Data data, bint given, void* copy) except? -1:
+    cdef double gradient_pass(self, Data data, bint supplied, void* copy) except? -1:
         """The loss; its gradient goes to `grads`, and from there to `copy` unless that is NULL."""
         cdef Workspace workspace
         cdef Run* run
@@ -399,7 +399,7 @@ cdef class Engine(CompiledModel):
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
         run = &workspace.run
         run.data = &data.view
-        if given:
+        if supplied:
             run.objective = &self.product
         else:
             workspace.refuse_function()
@@ -425,9 +425,9 @@ cdef class Engine(CompiledModel):
             self.gradient_trial.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return self.mean_loss(workspace)
 
-    def input_gradient(self, Data data not None, out, bint given=False, Py_ssize_t version=-1):
+    def input_gradient(self, Data data not None, out, bint supplied=False, Py_ssize_t version=-1):
         """The gradient of each row's loss with respect to its input, into out (n, n_in); without
-        targets that of its largest output. given: as in `run`; version: as in `evaluate`."""
+        targets that of its largest output. supplied: as in `run`; version: as in `evaluate`."""
         cdef Workspace workspace
         cdef Run* run
         cdef bint targets = data.view.y != NULL or data.view.labels != NULL
@@ -435,32 +435,32 @@ cdef class Engine(CompiledModel):
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
         if data.view.n == 0:
             return
-        workspace = self.pass_workspace(&self.model.sensitivity, data.view.n, 2 * self.flops, False)
+        workspace = self.pass_workspace(&self.model.input_gradient, data.view.n, 2 * self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        if given or not targets:
-            run.objective = &self.product if given else &self.peak
+        if supplied or not targets:
+            run.objective = &self.product if supplied else &self.peak
         else:
             workspace.refuse_function()
-        run.sensitivity = self.array_pointer(out, data.view.n, self.model.n_in)
-        self.go_through(run, self.k.sensitivity, 3 * self.flops, self.sensitivity_trial)
+        run.input_gradient = self.array_pointer(out, data.view.n, self.model.n_in)
+        self.go_through(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
     cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
                         PassTrial trial) except -1:
-        """All chunks, some at a time: in between Python's signal handlers run."""
+        """All micro-batches, some at a time: in between Python's signal handlers run."""
         cdef int most = run.n_threads
         cdef Py_ssize_t threads = threads_of_team(trial.choose(most, self.k.now()))
         cdef double first = self.k.now()
-        cdef double begin, seconds, chunk_flops = flops * run.data.n / run.n_chunks
-        cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / chunk_flops, 1e9)
+        cdef double begin, seconds, microbatch_flops = flops * run.data.n / run.n_microbatches
+        cdef Py_ssize_t together = 1 + <Py_ssize_t>min(PASS_FLOPS / microbatch_flops, 1e9)
         run.n_threads = <int>threads
-        while run.first_chunk < run.n_chunks:
-            run.end_chunk = min(run.n_chunks, run.first_chunk + together * threads)
+        while run.first_microbatch < run.n_microbatches:
+            run.end_microbatch = min(run.n_microbatches, run.first_microbatch + together * threads)
             begin = self.k.now()
             with nogil:
                 some(run)
-            run.first_chunk = run.end_chunk
-            if run.end_chunk < run.n_chunks:
+            run.first_microbatch = run.end_microbatch
+            if run.end_microbatch < run.n_microbatches:
                 PyErr_CheckSignals()
                 seconds = max(self.k.now() - begin, 1e-6)
                 together = 1 + <Py_ssize_t>min(together * pass_seconds / seconds, 1e9)
@@ -468,27 +468,27 @@ cdef class Engine(CompiledModel):
             trial.note(<int>threads, self.k.now() - first, flops * run.data.n, first)
         return 0
 
-    cdef Workspace pass_workspace(self, Chain* chain, Py_ssize_t n, double flops, bint gradient):
-        """For one pass over n rows in chunks; partial gradients bound the number of chunks."""
-        cdef Py_ssize_t most = MAX_CHUNKS if gradient else n
-        cdef Py_ssize_t chunk = (MIN_CHUNK_ROWS if gradient else
+    cdef Workspace pass_workspace(self, OpList* op_list, Py_ssize_t n, double flops, bint gradient):
+        """For one pass over n rows in micro-batches; partial gradients bound the number of micro-batches."""
+        cdef Py_ssize_t most = MAX_MICROBATCHES if gradient else n
+        cdef Py_ssize_t microbatch = (MIN_MICROBATCH_ROWS if gradient else
                                  PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
-        cdef Py_ssize_t chunks
+        cdef Py_ssize_t microbatches
         cdef int threads
         if self.images:
-            chunk = self.image_chunk() if gradient else IMAGE_PASS_ROWS
-        chunks = max(<Py_ssize_t>1, min(most, (n + chunk - 1) // chunk))
-        threads = threads_for(flops * n, chunks, self.n_threads)
+            microbatch = self.image_microbatch_rows() if gradient else IMAGE_PASS_ROWS
+        microbatches = max(<Py_ssize_t>1, min(most, (n + microbatch - 1) // microbatch))
+        threads = threads_for(flops * n, microbatches, self.n_threads)
         workspace = Workspace()
-        workspace.prepare(self, chain, threads, chunks, gradient)
-        workspace.run.blocks = workspace.take_blocks(self, chain, self.block_rows(chain, n, chunks), threads)
+        workspace.prepare(self, op_list, threads, microbatches, gradient)
+        workspace.run.blocks = workspace.take_blocks(self, op_list, self.block_rows(op_list, n, microbatches), threads)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):
         cdef double total = 0
         cdef Py_ssize_t c
-        for c in range(workspace.run.n_chunks):
-            total += sum_of(&workspace.run.chunk_loss[c])
+        for c in range(workspace.run.n_microbatches):
+            total += sum_of(&workspace.run.microbatch_loss[c])
         return total / workspace.run.denominator + workspace.run.penalty
 
     cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:

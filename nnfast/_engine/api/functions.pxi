@@ -1,4 +1,4 @@
-"""The kernels one by one, over the caller's NumPy arrays: what nnfast.kernels calls.
+"""The kernels one by one, over the caller's NumPy parameters: what nnfast.kernels calls.
 
 Part of core.pyx. The caller has checked everything; sizes are checked again for memory's sake.
 """
@@ -196,14 +196,14 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
             memcpy(&dx[0, 0] + whole * 16, d_tail, left * sizeof(real))
 
 
-def loss(int kind, levels, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
+def loss(int kind, parameters, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
          real[:, ::1] gradient):
     """Σ weight·loss / m, and its gradient with respect to y_pred."""
     cdef Py_ssize_t m = y_pred.shape[0], n = y_pred.shape[1], i
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
     cdef Padded ap, yp, dp
-    cdef Buffer values, scratch, level_memory = levels_of(levels, n, format)
+    cdef Buffer values, scratch, parameter_memory = loss_parameters_of(parameters, n, format)
     cdef Objective objective
     cdef double total = 0
     if (y_true.shape[0] != m or y_true.shape[1] != n or gradient.shape[0] != m
@@ -215,7 +215,7 @@ def loss(int kind, levels, const real[:, ::1] y_true, const real[:, ::1] y_pred,
     values = Buffer(1, m, b"d")
     scratch = Buffer(1, ap.ld, format)
     objective.kind = kind
-    objective.levels = level_memory.data
+    objective.parameters = parameter_memory.data
     with nogil:
         table.loss(&objective, untyped(ap.data, m, n, ap.ld), yp.data, &weight[0], 1.0 / m, dp.data,
                    <double*>values.data, scratch.data)

@@ -48,7 +48,7 @@ cdef class ShortPredictor:
             run = &workspace.run
             run.data = &data
             run.outputs = start_of(out)
-            if engine.flops * n < GIL_FLOPS:
+            if engine.flops * n < MIN_FLOPS_TO_RELEASE_GIL:
                 engine.k.infer(run)
             else:
                 with nogil:

@@ -5,10 +5,10 @@ cdef class CompiledModel:
     cdef Model model
     cdef const Kernels* k
     cdef bytes format
-    cdef object dtype               # NumPy's: it makes arrays sooner from one than from a name
+    cdef object dtype               # NumPy's: it makes parameters sooner from one than from a name
     cdef Py_ssize_t scratch_size
     cdef double flops               # of one row's forward pass
     cdef Py_ssize_t n_stats
     cdef bint images                # some op has a window
-    cdef list tables_memory         # of chains and arrays; a new list where they are replaced
-    cdef Buffer _levels             # of the loss
+    cdef list tables_memory         # of chains and parameters; a new list where they are replaced
+    cdef Buffer _loss_parameters             # of the loss

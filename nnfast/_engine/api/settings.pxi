@@ -32,17 +32,17 @@ cdef double denominator_of(const Run* run) noexcept:
     return total if total != 0 else INFINITY
 
 
-cdef Buffer levels_of(levels, Py_ssize_t n, bytes format):
+cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
     """n numbers, from one or from n."""
     cdef Buffer buffer = Buffer(1, n + 16, format)
     cdef Py_ssize_t j
-    if len(levels) not in (1, n):
-        raise ValueError(f"the loss has {len(levels)} levels, the model {n} outputs")
+    if len(parameters) not in (1, n):
+        raise ValueError(f"the loss has {len(parameters)} parameters, the model {n} outputs")
     for j in range(n):
         if format == b"d":
-            (<double*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+            (<double*>buffer.data)[j] = parameters[j if len(parameters) > 1 else 0]
         else:
-            (<float*>buffer.data)[j] = levels[j if len(levels) > 1 else 0]
+            (<float*>buffer.data)[j] = parameters[j if len(parameters) > 1 else 0]
     return buffer
 
 
@@ -51,32 +51,32 @@ cdef list packed(settings):
 
     A field is a double if it is annotated so, else an integer; a pair takes two of them.
     """
-    cdef int64_t[N_SETTINGS] words
+    cdef int64_t[N_SETTINGS] bitmasks
     cdef int i = 0
-    memset(words, 0, sizeof(words))
+    memset(bitmasks, 0, sizeof(bitmasks))
     for name, kind in type(settings).__annotations__.items():
         value = getattr(settings, name)
         for number in value if isinstance(value, tuple) else (value,):
             if i == N_SETTINGS:
                 raise ValueError(f"an op may have {N_SETTINGS} settings; received {settings}")
             if "float" in str(kind):
-                (<double*>words)[i] = number
+                (<double*>bitmasks)[i] = number
             else:
-                words[i] = <int64_t><uint64_t>(int(number) & 0xFFFFFFFFFFFFFFFF)
+                bitmasks[i] = <int64_t><uint64_t>(int(number) & 0xFFFFFFFFFFFFFFFF)
             i += 1
-    return [words[i] for i in range(N_SETTINGS)]
+    return [bitmasks[i] for i in range(N_SETTINGS)]
 
 
-cdef Chain chain_of(list ops, width, out, list memory) except *:
-    """Return a chain whose op table has its own memory, which is appended to the list."""
-    cdef Chain chain
+cdef OpList op_list_of(list ops, width, out, list memory) except *:
+    """Return a op_list whose op table has its own memory, which is appended to the list."""
+    cdef OpList op_list
     cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
     cdef int i
-    chain.ops = <Op*>table.data
+    op_list.ops = <Op*>table.data
     for i, op in enumerate(ops):
-        chain.ops[i] = {**op, "settings": packed(op["settings"])}
+        op_list.ops[i] = {**op, "settings": packed(op["settings"])}
     memory.append(table)
-    chain.n_ops = len(ops)
-    chain.width = width
-    chain.out = out
-    return chain
+    op_list.n_ops = len(ops)
+    op_list.width = width
+    op_list.out = out
+    return op_list

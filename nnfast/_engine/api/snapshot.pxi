@@ -2,7 +2,7 @@
 
 cdef enum:
     PAUSE = 500     # times what it took, until a snapshot or a look comes again: 1/5 % of the time for each
-    STRANDS = 16    # numbers looked at side by side: as many as fill the pipelines of 16-byte vectors
+    ACCUMULATORS = 16    # numbers looked at side by side: as many as fill the pipelines of 16-byte vectors
 
 ctypedef fused bits:
     uint32_t
@@ -12,16 +12,16 @@ ctypedef fused bits:
 cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
     """Whether no number is NaN or infinite: those alone have an exponent of ones, and with 1 more it
     reaches the sign's bit."""
-    cdef bits[STRANDS] found
+    cdef bits[ACCUMULATORS] found
     cdef bits one = ones & -ones, any_ = 0
     cdef Py_ssize_t i, j
     memset(found, 0, sizeof(found))
-    for i in range(n // STRANDS):
-        for j in range(STRANDS):
-            found[j] |= (x[i * STRANDS + j] & ones) + one
-    for i in range(n // STRANDS * STRANDS, n):
+    for i in range(n // ACCUMULATORS):
+        for j in range(ACCUMULATORS):
+            found[j] |= (x[i * ACCUMULATORS + j] & ones) + one
+    for i in range(n // ACCUMULATORS * ACCUMULATORS, n):
         any_ |= (x[i] & ones) + one
-    for j in range(STRANDS):
+    for j in range(ACCUMULATORS):
         any_ |= found[j]
     return any_ >> (8 * sizeof(bits) - 1) == 0
 
@@ -49,7 +49,7 @@ cdef class Snapshot:
     cdef Buffer kept
     cdef bint has_slots
     cdef readonly Py_ssize_t iterations         # of the copy
-    cdef public double next_copy, next_look     # not before
+    cdef public double next_copy, next_check     # not before
 
     def __init__(self, Engine engine not None):
         self.engine = engine
@@ -65,25 +65,25 @@ cdef class Snapshot:
             return
         if self.kept is None:
             self.copy()
-            self.next_look = engine.k.now()
-            self.next_look += PAUSE * (self.next_look - begin)
+            self.next_check = engine.k.now()
+            self.next_check += PAUSE * (self.next_check - begin)
         elif self.is_finite():
             self.copy()
         end = engine.k.now()
         self.next_copy = end + PAUSE * (end - begin)
 
-    def doubts(self, bint always):
+    def is_suspect(self, bint always):
         """Whether the present state is not finite; unless it must be known, it is looked at now and then."""
         cdef double begin = self.engine.k.now(), end
         cdef bint finite
-        if begin < self.next_look and not always:
+        if begin < self.next_check and not always:
             return False
         finite = self.is_finite()
         end = self.engine.k.now()
-        self.next_look = end + PAUSE * (end - begin)
+        self.next_check = end + PAUSE * (end - begin)
         return not finite
 
-    def put_back(self):
+    def restore(self):
         """Return to the state that was kept unless the present one is finite; say whether.
 
         Slots from before the first step become zeros.

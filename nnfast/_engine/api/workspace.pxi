@@ -7,8 +7,8 @@ cdef class Workspace:
     """
     cdef Run run
     cdef Model model
-    cdef list tables                # the memory of the model's chains and arrays …
-    cdef Buffer levels              # … and of its loss
+    cdef list tables                # the memory of the model's chains and parameters …
+    cdef Buffer loss_parameters              # … and of its loss
     cdef int threads
     cdef list memory
     cdef object key
@@ -19,16 +19,16 @@ cdef class Workspace:
         self.memory.append(buffer)
         return (<Buffer>buffer).data
 
-    cdef Block* take_blocks(self, CompiledModel engine, Chain* chain, Py_ssize_t rows, int n):
+    cdef Block* take_blocks(self, CompiledModel engine, OpList* op_list, Py_ssize_t rows, int n):
         """Allocate n blocks that hold `rows` rows each."""
         cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
         cdef int i
         rows = max(4, (rows + 3) // 4 * 4)
         for i in range(n):
             blocks[i].rows = rows
-            blocks[i].arena = self.take(rows, chain.width, engine.format)
+            blocks[i].arena = self.take(rows, op_list.width, engine.format)
             if poisoned:
-                memset(blocks[i].arena, 0xFF, <size_t>(rows * chain.width * engine.k.real_bytes))
+                memset(blocks[i].arena, 0xFF, <size_t>(rows * op_list.width * engine.k.real_bytes))
             blocks[i].y = self.take(rows, engine.model.ld_out, engine.format)
             blocks[i].weight = <double*>self.take(rows, 1, b"d")
             blocks[i].loss = <double*>self.take(rows, 1, b"d")
@@ -38,32 +38,32 @@ cdef class Workspace:
     cdef take_model(self, CompiledModel engine):
         self.model = engine.model
         self.tables = engine.tables_memory
-        self.levels = engine._levels
+        self.loss_parameters = engine._loss_parameters
 
     cdef refuse_function(self):
         if self.model.loss.kind == LOSS_PYTHON:
             raise RuntimeError("a loss that is a function is called by whoever wants its value")
 
-    cdef prepare(self, CompiledModel engine, Chain* chain, int n_threads, Py_ssize_t n_chunks, bint partials):
-        """All but the blocks; partials: with gradients of the chunks."""
+    cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches, bint partials):
+        """All but the blocks; partials: with gradients of the micro-batches."""
         cdef bytes format = engine.format
         self.memory = []
         self.threads = n_threads
         self.take_model(engine)
         self.run.model = &self.model
-        self.run.chain = <Chain*>(<char*>&self.model + (<char*>chain - <char*>&engine.model))
+        self.run.op_list = <OpList*>(<char*>&self.model + (<char*>op_list - <char*>&engine.model))
         self.run.objective = &self.model.loss
         self.run.n_threads = n_threads
-        self.run.n_chunks = self.run.end_chunk = n_chunks
+        self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
-        self.run.chunk_loss = <Strands*>self.take(n_chunks, 4, b"d")
+        self.run.microbatch_loss = <Accumulators*>self.take(n_microbatches, 4, b"d")
         self.run.sums = <double*>self.take(
-            engine.model.n_params // SUM_BLOCK + engine.model.n_arrays + 1, 1, b"d")
+            engine.model.n_params // SUM_BLOCK + engine.model.n_parameters + 1, 1, b"d")
         if engine.n_stats > 0:
             self.run.stats = self.take(1, engine.n_stats, format)
         if partials:
-            self.run.chunk_rows = <Py_ssize_t*>self.take(n_chunks, 1, b"d")
+            self.run.microbatch_rows = <Py_ssize_t*>self.take(n_microbatches, 1, b"d")
             self.run.partials = engine.model.grads
-            if n_chunks > 1:
-                self.run.partials = self.take(n_chunks, engine.model.n_params, format)
+            if n_microbatches > 1:
+                self.run.partials = self.take(n_microbatches, engine.model.n_params, format)

@@ -5,9 +5,9 @@ cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef Py_ssize_t r
-    cdef real* y = address(shard.block, run.chain.out, shard.begin, model.ld_out)
+    cdef real* y = address(shard.block, run.op_list.out, shard.begin, model.ld_out)
     cdef Matrix outputs = matrix(y, n_rows(shard), model.n_out, model.ld_out)
-    cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
+    cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
     if logits:
         activation_forward(last.activation, last.alpha, y, &outputs)
     for r in range(shard.end - shard.begin):
@@ -26,14 +26,14 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
         team_wait(run)
         if shard.thread == 0:
             restore_float_mode(run.float_mode)
-            run.call(run.context, shard.first, shard.rows, address(block, run.chain.out, 0, ld),
+            run.call(run.context, shard.first, shard.rows, address(block, run.op_list.out, 0, ld),
                      block.weight, dy - shard.begin * ld, block.loss)
             flush_subnormals()
         team_wait(run)
     else:
-        outputs = matrix(address(block, run.chain.out, shard.begin, ld), n_rows(shard), model.n_out, ld)
+        outputs = matrix(address(block, run.op_list.out, shard.begin, ld), n_rows(shard), model.n_out, ld)
         loss_rows(run.objective, &outputs, <real*>block.y + shard.begin * ld, block.weight + shard.begin,
-                  scale * run.objective.slope_scale, dy, block.loss + shard.begin, shard.scratch)
+                  scale * run.objective.gradient_scale, dy, block.loss + shard.begin, shard.scratch)
     if run.objective.value_scale != 1 or run.objective.limit < INFINITY:
         for r in range(shard.begin, shard.end):
             block.loss[r] *= run.objective.value_scale
@@ -55,5 +55,5 @@ cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexc
     return total if total != 0 else INFINITY
 
 
-cdef inline double share_of_penalties(const Run* run, double divisor) noexcept nogil:
+cdef inline double regularizer_scale(const Run* run, double divisor) noexcept nogil:
     return 1 / divisor if run.objective.weighted_mean else 1

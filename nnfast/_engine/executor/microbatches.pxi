@@ -31,7 +31,7 @@ cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows,
     return shard
 
 
-cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept nogil:
+cdef void add_losses(Accumulators* sum, const double* loss, Py_ssize_t m) noexcept nogil:
     """sum += Σ of m losses, of all pieces but the last a multiple of four."""
     cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
     cdef Py_ssize_t i
@@ -42,7 +42,7 @@ cdef void add_losses(Strands* sum, const double* loss, Py_ssize_t m) noexcept no
         d += loss[i + 3]
     for i in range(m - m % 4, m):
         a += loss[i]
-    sum[0] = Strands(a, b, c, d)
+    sum[0] = Accumulators(a, b, c, d)
 
 
 cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumulate) noexcept nogil:
@@ -50,8 +50,8 @@ cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumu
     thread."""
     cdef const Op* op
     cdef int i
-    for i in range(shard.run.chain.n_ops):
-        op = &shard.run.chain.ops[i]
+    for i in range(shard.run.op_list.n_ops):
+        op = &shard.run.op_list.ops[i]
         if OP_TABLE[op.kind].gradient != NULL:
             OP_TABLE[op.kind].gradient(shard, op, rows, grads, accumulate)
 
@@ -59,54 +59,54 @@ cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumu
 cdef void whole_gradients(const Shard* shard) noexcept nogil:
     """The gradients of a whole batch's micro-batches, as far as they belong to thread t."""
     cdef Py_ssize_t c
-    for c in range(shard.run.n_chunks):
-        add_gradients(shard, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+    for c in range(shard.run.n_microbatches):
+        add_gradients(shard, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
 
 
 # The rows of one micro-batch, counted from the first row of its batch, which has a number in the epoch.
-ctypedef struct MicroBatch:
+ctypedef struct Microbatch:
     Py_ssize_t number, batch_first, begin, end
 
 
-cdef inline MicroBatch micro_batch(const Run* run, Py_ssize_t number, Py_ssize_t first,
+cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t first,
                                    Py_ssize_t rows) noexcept nogil:
     """Micro-batch `number` of a batch of `rows` rows."""
-    return MicroBatch(number, first, split_begin(rows, 4, number, run.n_chunks),
-                      split_begin(rows, 4, number + 1, run.n_chunks))
+    return Microbatch(number, first, split_begin(rows, 4, number, run.n_microbatches),
+                      split_begin(rows, 4, number + 1, run.n_microbatches))
 
 
-cdef inline Py_ssize_t block_pass(const Run* run, const MicroBatch* micro, Py_ssize_t r, double scale,
+cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, double scale,
                                   bint gradient, const Block* block, real* scratch) noexcept nogil:
     """Add the loss and the gradient of the block from row r on to the micro-batch's; return the next row."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
     rows_phase(&shard, scale, gradient)
     if r == micro.begin:
-        run.chunk_loss[micro.number] = Strands(0, 0, 0, 0)
-    add_losses(&run.chunk_loss[micro.number], block.loss, m)
+        run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
+    add_losses(&run.microbatch_loss[micro.number], block.loss, m)
     if gradient:
         add_gradients(&shard, Range(0, m), partial(run, micro.number), r > micro.begin)
     return r + m
 
 
-cdef void micro_batch_pass(const Run* run, const MicroBatch* micro, double scale, bint gradient,
+cdef void microbatch_pass(const Run* run, const Microbatch* micro, double scale, bint gradient,
                            const Block* block, real* scratch) noexcept nogil:
-    """All blocks of a micro-batch: loss into chunk_loss, gradient into partials."""
+    """All blocks of a micro-batch: loss into microbatch_loss, gradient into partials."""
     cdef Py_ssize_t r = micro.begin
     while r < micro.end:
         r = block_pass(run, micro, r, scale, gradient, block, scratch)
     if micro.begin == micro.end:
-        run.chunk_loss[micro.number] = Strands(0, 0, 0, 0)
+        run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
         if gradient:
             memset(partial(run, micro.number), 0, run.model.n_params * sizeof(real))
 
 
-cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
+cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
     """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
     cdef const Model* model = run.model
-    cdef const Op* op = &run.chain.ops[0]
-    cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_chunks)
-    cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
+    cdef const Op* op = &run.op_list.ops[0]
+    cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_microbatches)
+    cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_microbatches)
     cdef Py_ssize_t m
     cdef Shard shard
     cdef Matrix dx, out
@@ -114,30 +114,30 @@ cdef void sensitivity_pass(const Run* run, Py_ssize_t c, const Block* block, rea
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, 1, True)
-        # The chain rule through the scale with which inputs are read.
+        # The op_list rule through the scale with which inputs are read.
         dx = dx_rows(block, op, 0, m)
-        out = matrix(<real*>run.sensitivity + r * model.n_in, m, model.n_in, model.n_in)
+        out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)
         affine(&dx, &out, model.in_scale, 0)
         r += m
 
 
-cdef double chunks_loss(const Run* run) noexcept nogil:
+cdef double microbatches_loss(const Run* run) noexcept nogil:
     cdef double total = 0
     cdef Py_ssize_t c
-    for c in range(run.n_chunks):
-        total += sum_of(&run.chunk_loss[c])
+    for c in range(run.n_microbatches):
+        total += sum_of(&run.microbatch_loss[c])
     return total
 
 
 cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
     """The same, of a batch that all share: every thread comes to the same bits."""
     cdef double total = 0
-    cdef Strands sum
-    cdef Range chunk
+    cdef Accumulators sum
+    cdef Range microbatch
     cdef Py_ssize_t c
-    for c in range(run.n_chunks):
-        chunk = chunk_of(run, c, rows)
-        sum = Strands(0, 0, 0, 0)
-        add_losses(&sum, run.whole.loss + chunk.first, chunk.m)
+    for c in range(run.n_microbatches):
+        microbatch = rows_of_microbatch(run, c, rows)
+        sum = Accumulators(0, 0, 0, 0)
+        add_losses(&sum, run.whole.loss + microbatch.first, microbatch.m)
         total += sum_of(&sum)
     return total

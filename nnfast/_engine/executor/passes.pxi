@@ -6,12 +6,12 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
     cdef const Op* op
     cdef Matrix x, y
     cdef int i, activation
-    for i in range(run.chain.n_ops):
-        op = &run.chain.ops[i]
+    for i in range(run.op_list.n_ops):
+        op = &run.op_list.ops[i]
         x = input_of(shard, op)
         if i == 0 and shard.x != NULL:
             x.data, x.ld = <real*>shard.x, op.n_in
-        activation = ACT_LINEAR if keep_logits and i == run.chain.n_ops - 1 else op.activation
+        activation = ACT_LINEAR if keep_logits and i == run.op_list.n_ops - 1 else op.activation
         activation = OP_TABLE[op.kind].forward(shard, op, &x, activation)
         y = output_of(shard, op)
         activation_forward(activation, op.alpha, preactivation(shard, op).data, &y)
@@ -26,13 +26,13 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
     cdef const Op* op
     cdef Matrix y, dy
     cdef int i
-    for i in range(run.chain.n_ops - 1, -1, -1):
-        op = &run.chain.ops[i]
+    for i in range(run.op_list.n_ops - 1, -1, -1):
+        op = &run.op_list.ops[i]
         dy = output_gradient(shard, op)
         y = output_of(shard, op)
         if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
             add_activity_gradient(&y, scale * op.y_l1, scale * op.y_l2, dy.data)
-        if not (op.relu_backward_done or (run.objective.fused and i == run.chain.n_ops - 1)):
+        if not (op.relu_backward_done or (run.objective.fused and i == run.op_list.n_ops - 1)):
             activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
         if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
@@ -43,7 +43,7 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
 cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept nogil:
     """Gather, forward, loss and (with `gradient`) backward of the shard's rows."""
     cdef const Run* run = shard.run
-    cdef const Op* last = &run.chain.ops[run.chain.n_ops - 1]
+    cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
     gather_shard_inputs(shard)
     gather_shard_targets(shard)
     forward_pass(shard, run.objective.fused)
@@ -60,8 +60,8 @@ cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
     cdef int i
     if run.stats == NULL:
         return
-    for i in range(run.chain.n_ops):
-        op = &run.chain.ops[i]
+    for i in range(run.op_list.n_ops):
+        op = &run.op_list.ops[i]
         if thread == 0 and OP_TABLE[op.kind].prepare != NULL:
             OP_TABLE[op.kind].prepare(run, op)
     team_wait(run)
@@ -71,7 +71,7 @@ cdef void finish_step(const Run* run) noexcept nogil:
     """What ops do after each step, by one thread: moving averages take the batch's statistics."""
     cdef const Op* op
     cdef int i
-    for i in range(run.chain.n_ops):
-        op = &run.chain.ops[i]
+    for i in range(run.op_list.n_ops):
+        op = &run.op_list.ops[i]
         if OP_TABLE[op.kind].after_step != NULL:
             OP_TABLE[op.kind].after_step(run, op)

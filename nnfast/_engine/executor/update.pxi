@@ -10,7 +10,7 @@ cdef enum:
 
 
 cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexcept nogil:
-    """Σ over all arrays, in blocks of SUM_BLOCK elements that are shared out among the threads
+    """Σ over all parameters, in blocks of SUM_BLOCK elements that are shared out among the threads
     and added in order: of the regularizers' penalties, or of squared gradients.
 
     Every thread must call it; all get the same bits.
@@ -22,14 +22,14 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
     cdef Py_ssize_t block = 0, i, j, n, p
     cdef double total = 0
     cdef int k
-    for k in range(model.n_arrays):
-        if not model.arrays[k].trained:
+    for k in range(model.n_parameters):
+        if not model.parameters[k].trained:
             continue
         transform = gradient_transform(model, k, share)
-        for i in range(ceil_div(array_size(&model.arrays[k]), SUM_BLOCK)):
+        for i in range(ceil_div(parameter_size(&model.parameters[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
-                p = model.arrays[k].begin + i * SUM_BLOCK
-                n = min(<Py_ssize_t>SUM_BLOCK, array_size(&model.arrays[k]) - i * SUM_BLOCK)
+                p = model.parameters[k].begin + i * SUM_BLOCK
+                n = min(<Py_ssize_t>SUM_BLOCK, parameter_size(&model.parameters[k]) - i * SUM_BLOCK)
                 if penalty:
                     run.sums[block] = penalty_of(&transform, n, w + p)
                 else:
@@ -41,22 +41,22 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
     return total
 
 
-cdef double array_norm(const Run* run, int which) noexcept nogil:
+cdef double parameter_norm(const Run* run, int which) noexcept nogil:
     """The norm of one array's gradient, from the blocks that sum_blocks left."""
     cdef Py_ssize_t block = 0, i
     cdef double total = 0
     cdef int k
     for k in range(which + 1):
-        if not run.model.arrays[k].trained:
+        if not run.model.parameters[k].trained:
             continue
-        for i in range(ceil_div(array_size(&run.model.arrays[k]), SUM_BLOCK)):
+        for i in range(ceil_div(parameter_size(&run.model.parameters[k]), SUM_BLOCK)):
             if k == which:
                 total += run.sums[block]
             block += 1
     return sqrt(total)
 
 
-cdef inline double clip_factor(double norm, double limit) noexcept nogil:
+cdef inline double norm_clip_factor(double norm, double limit) noexcept nogil:
     return limit / norm if norm > limit else 1
 
 
@@ -66,15 +66,15 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t p
-    cdef const Array* a
+    cdef const Parameter* a
     cdef real w
     cdef real* grads = <real*>model.grads
     cdef int k
-    for k in range(model.n_arrays):
-        a = &model.arrays[k]
+    for k in range(model.n_parameters):
+        a = &model.parameters[k]
         if not a.trained:
             continue
-        for p in range(max(p0, a.begin), min(p1, a.begin + array_size(a))):
+        for p in range(max(p0, a.begin), min(p1, a.begin + parameter_size(a))):
             w = (<const real*>model.params)[p]
             grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
 
@@ -94,34 +94,34 @@ cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noex
     if update.clip_norm > 0 or update.global_norm > 0:
         team_wait(run)
         factor = sqrt(sum_blocks(run, False, t, step.regularizer_scale))
-        factor = clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
-    for k in range(model.n_arrays):
-        begin = max(p0, model.arrays[k].begin)
-        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
-        if begin >= end or not model.arrays[k].trained:
+        factor = norm_clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
+    for k in range(model.n_parameters):
+        begin = max(p0, model.parameters[k].begin)
+        end = min(p1, model.parameters[k].begin + parameter_size(&model.parameters[k]))
+        if begin >= end or not model.parameters[k].trained:
             continue
         transform = gradient_transform(model, k, step.regularizer_scale)
         transform.clip_factor = factor
         if update.clip_norm > 0:
-            transform.clip_factor = clip_factor(array_norm(run, k), update.clip_norm)
+            transform.clip_factor = norm_clip_factor(parameter_norm(run, k), update.clip_norm)
         update_step(update, step, &transform, end - begin, <real*>model.params + begin,
                     <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
 
 
-cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
+cdef void constrain_parameters(const Run* run, int t) noexcept nogil:
     """What the constraints ask for after a step; the step must be complete."""
-    cdef const Array* a
+    cdef const Parameter* a
     cdef real* w
     cdef Py_ssize_t i, begin
     cdef int k, n = run.n_threads
-    for k in range(run.model.n_arrays):
-        a = &run.model.arrays[k]
-        w = array(run.model, k)
+    for k in range(run.model.n_parameters):
+        a = &run.model.parameters[k]
+        w = parameter_data(run.model, k)
         if not a.trained:
             continue
         if a.constraint == CONSTRAINT_NON_NEG:
-            begin = split_begin(array_size(a), 16, t, n)
-            constrain_sign(w + begin, split_begin(array_size(a), 16, t + 1, n) - begin)
+            begin = split_begin(parameter_size(a), 16, t, n)
+            constrain_sign(w + begin, split_begin(parameter_size(a), 16, t + 1, n) - begin)
         elif a.constraint == CONSTRAINT_NORM and a.axis == AXIS_COLUMNS:
             for i in range(a.outer):
                 constrain_columns(a, w + i * a.rows * a.cols, split_begin(a.cols, 16, t, n),
@@ -130,15 +130,15 @@ cdef void constrain_arrays(const Run* run, int t) noexcept nogil:
             for i in range(split_begin(a.rows, 1, t, n), split_begin(a.rows, 1, t + 1, n)):
                 constrain_run(a, w + i * a.cols, a.cols)
         elif a.constraint == CONSTRAINT_NORM and t == 0:
-            constrain_run(a, w, array_size(a))
+            constrain_run(a, w, parameter_size(a))
 
 
 cdef void update_parameters(const Shard* shard, const StepConstants* step) noexcept nogil:
     """Gradients and the optimizer's step for the rows of W, and the channels, that belong to the thread."""
     cdef const Op* op
     cdef int i
-    for i in range(shard.run.chain.n_ops):
-        op = &shard.run.chain.ops[i]
+    for i in range(shard.run.op_list.n_ops):
+        op = &shard.run.op_list.ops[i]
         if OP_TABLE[op.kind].update != NULL:
             OP_TABLE[op.kind].update(shard, op, step)
 
@@ -151,8 +151,8 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
     cdef int k
-    for k in range(model.n_arrays):
-        begin = max(p0, model.arrays[k].begin)
-        end = min(p1, model.arrays[k].begin + array_size(&model.arrays[k]))
-        if begin < end and model.arrays[k].trained:
+    for k in range(model.n_parameters):
+        begin = max(p0, model.parameters[k].begin)
+        end = min(p1, model.parameters[k].begin + parameter_size(&model.parameters[k]))
+        if begin < end and model.parameters[k].trained:
             memcpy(<real*>model.params + begin, averages + begin, (end - begin) * sizeof(real))

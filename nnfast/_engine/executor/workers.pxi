@@ -1,11 +1,11 @@
 """The mini-batch loop: gather → forward → loss → backward → update, switches only.
 
-A batch has chunks of rows, one or more by its shape alone. The gradient is the sum of theirs, in
+A batch has micro-batches of rows, one or more by its shape alone. The gradient is the sum of theirs, in
 their order, so that the thread count never changes a result. Two ways of cutting a step into work:
 
   whole batch    all threads share one batch in two phases with a barrier after each: rows
                  (gather, forward, loss, dX), then parameters (dW, db, update).
-  chunks         each thread has chunks of its own, gone through in blocks that stay in cache;
+  micro-batches         each thread has micro-batches of its own, gone through in blocks that stay in cache;
                  after a barrier their gradients are added up.
 
 Loops over threads are written as worker functions (run, t); the parallel region only calls
@@ -24,11 +24,11 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    # A thread alone has the whole batch, and so have threads that cannot share out the chunks evenly.
-    cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_chunks % run.n_threads != 0)
+    # A thread alone has the whole batch, and so have threads that cannot share out the micro-batches evenly.
+    cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_microbatches % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard
-    cdef MicroBatch micro
+    cdef Microbatch micro
     cdef StepConstants step
     cdef WarmupProduct warmup
     cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
@@ -47,7 +47,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         divisor = denominator(run, first, rows)
         scale = 1.0 / divisor
         step = step_constants(&model.optimizer, run.lr[done], run.iterations + done + 1, &warmup)
-        step.regularizer_scale = share_of_penalties(run, divisor)
+        step.regularizer_scale = regularizer_scale(run, divisor)
         if whole:
             shard = whole_shard(run, first, rows, t, scratch)
             rows_phase(&shard, scale, True)
@@ -55,12 +55,12 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             loss = whole_loss(run, rows) / divisor
         else:
             c = t
-            while c < run.n_chunks:
-                micro = micro_batch(run, c, first, rows)
-                micro_batch_pass(run, &micro, scale, True, &run.blocks[t], scratch)
+            while c < run.n_microbatches:
+                micro = microbatch(run, c, first, rows)
+                microbatch_pass(run, &micro, scale, True, &run.blocks[t], scratch)
                 c += run.n_threads
             team_wait(run)
-            loss = chunks_loss(run) / divisor
+            loss = microbatches_loss(run) / divisor
         if model.regularized:
             loss += sum_blocks(run, True, t, step.regularizer_scale)
         batch_index += 1
@@ -71,7 +71,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             if not isfinite(loss):
                 run.status = STATUS_NONFINITE
             elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000 \
-                    or rows * run.chain.width > 200000:
+                    or rows * run.op_list.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if whole and not norms:
@@ -91,7 +91,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 take_average(run, t)
             if model.constrained:   # the average, too, which is of weights before this
                 team_wait(run)
-                constrain_arrays(run, t)
+                constrain_parameters(run, t)
         team_wait(run)
         done += 1
         if first + rows == n:
@@ -106,28 +106,28 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void infer_worker(Run* run, int t) noexcept nogil:
-    """Predictions to run.outputs (if any) and, where they are wanted, losses to chunk_loss."""
+    """Predictions to run.outputs (if any) and, where they are wanted, losses to microbatch_loss."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]
-    cdef Py_ssize_t c = run.first_chunk + t, r, end, m
+    cdef Py_ssize_t c = run.first_microbatch + t, r, end, m
     cdef double penalty
     cdef Shard shard
-    cdef MicroBatch micro
-    cdef bint direct = (OP_TABLE[run.chain.ops[0].kind].reads_data
+    cdef Microbatch micro
+    cdef bint direct = (OP_TABLE[run.op_list.ops[0].kind].reads_data
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     prepare_ops(run, t)
-    if run.losses_too and run.model.regularized and run.first_chunk == 0:
-        penalty = sum_blocks(run, True, t, share_of_penalties(run, run.denominator))
+    if run.wants_losses and run.model.regularized and run.first_microbatch == 0:
+        penalty = sum_blocks(run, True, t, regularizer_scale(run, run.denominator))
         if t == 0:
             run.penalty = penalty
-    while c < run.end_chunk:
-        if run.losses_too:
-            micro = micro_batch(run, c, 0, run.data.n)
-            micro_batch_pass(run, &micro, 1, False, block, scratch)
+    while c < run.end_microbatch:
+        if run.wants_losses:
+            micro = microbatch(run, c, 0, run.data.n)
+            microbatch_pass(run, &micro, 1, False, block, scratch)
         else:
-            r = split_begin(run.data.n, 4, c, run.n_chunks)
-            end = split_begin(run.data.n, 4, c + 1, run.n_chunks)
+            r = split_begin(run.data.n, 4, c, run.n_microbatches)
+            end = split_begin(run.data.n, 4, c + 1, run.n_microbatches)
             while r < end:
                 m = min(block.rows, end - r)
                 shard = block_shard(run, block, r, m, scratch)
@@ -144,25 +144,25 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void gradient_worker(Run* run, int t) noexcept nogil:
-    """Loss to chunk_loss and the gradient of Σ weight·loss / denominator to model.grads, or as much of
+    """Loss to microbatch_loss and the gradient of Σ weight·loss / denominator to model.grads, or as much of
     it as there is time for: `stop` says that there is more to do."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
-    cdef MicroBatch micro
-    cdef double penalty, share = share_of_penalties(run, run.denominator)
+    cdef Microbatch micro
+    cdef double penalty, share = regularizer_scale(run, run.denominator)
     cdef bint late = False, complete = True
     prepare_ops(run, t)
-    while c < run.n_chunks and not late:
-        micro = micro_batch(run, c, 0, n)
-        while micro.begin + run.chunk_rows[c] < micro.end and not late:
-            run.chunk_rows[c] = block_pass(run, &micro, micro.begin + run.chunk_rows[c], 1.0 / run.denominator,
+    while c < run.n_microbatches and not late:
+        micro = microbatch(run, c, 0, n)
+        while micro.begin + run.microbatch_rows[c] < micro.end and not late:
+            run.microbatch_rows[c] = block_pass(run, &micro, micro.begin + run.microbatch_rows[c], 1.0 / run.denominator,
                                            True, &run.blocks[t], scratch) - micro.begin
             late = seconds_now() > run.deadline
         c += run.n_threads
     team_wait(run)
-    for c in range(run.n_chunks):
-        complete &= run.chunk_rows[c] == chunk_of(run, c, n).m
+    for c in range(run.n_microbatches):
+        complete &= run.microbatch_rows[c] == rows_of_microbatch(run, c, n).m
     if complete:
         sum_partials(run, split_begin(run.model.n_params, 16, t, run.n_threads),
                      split_begin(run.model.n_params, 16, t + 1, run.n_threads))
@@ -176,13 +176,13 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     restore_float_mode(mode)
 
 
-cdef void sensitivity_worker(Run* run, int t) noexcept nogil:
-    """∂loss/∂x of every row to run.sensitivity."""
+cdef void input_gradient_worker(Run* run, int t) noexcept nogil:
+    """∂loss/∂x of every row to run.input_gradient."""
     cdef uint64_t mode = flush_subnormals()
-    cdef Py_ssize_t c = run.first_chunk + t
+    cdef Py_ssize_t c = run.first_microbatch + t
     prepare_ops(run, t)
-    while c < run.end_chunk:
-        sensitivity_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
+    while c < run.end_microbatch:
+        input_gradient_pass(run, c, &run.blocks[t], <real*>run.scratch + t * run.scratch_size)
         c += run.n_threads
     restore_float_mode(mode)
 
@@ -221,9 +221,9 @@ cdef void run_gradient(Run* run) noexcept nogil:
             gradient_worker(run, join_team(run))
 
 
-cdef void run_sensitivity(Run* run) noexcept nogil:
+cdef void run_input_gradient(Run* run) noexcept nogil:
     if run.n_threads == 1:
-        sensitivity_worker(run, 0)
+        input_gradient_worker(run, 0)
     else:
         with parallel(num_threads=run.n_threads):
-            sensitivity_worker(run, join_team(run))
+            input_gradient_worker(run, join_team(run))

@@ -62,7 +62,7 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
     return z
 
 
-cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcept nogil:
+cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) noexcept nogil:
     """f'(z), from v = z where needs_preactivation, else from v = f(z)."""
     cdef vreal one = vsplat(1), zero = vsplat(0), s
     if activation == ACT_RELU:
@@ -81,7 +81,7 @@ cdef inline vreal activation_slope(int activation, vreal v, vreal alpha) noexcep
         s = v_normal_cdf(v)
         return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
     elif activation == ACT_GELU_TANH:
-        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # beyond, the slope is 0 or 1 and v² may overflow
+        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # beyond, the derivative is 0 or 1 and v² may overflow
         s = gelu_sigmoid(v)
         return s + v * s * (one - s) * (
             vsplat(<real>GELU_A) + vsplat(<real>(3 * GELU_B)) * v * v)
@@ -118,7 +118,7 @@ cdef inline void map_backward(int activation, vreal alpha, const real* z, const 
     for i in range(dz.rows):
         for j in range(ceil_div(dz.cols, VLEN)):
             p = i * dz.ld + j * VLEN
-            vstore(dz.data + p, vload(dy + p) * activation_slope(activation, vload(v + p), alpha))
+            vstore(dz.data + p, vload(dy + p) * activation_derivative(activation, vload(v + p), alpha))
 
 
 cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexcept nogil:

@@ -3,13 +3,13 @@
 A norm n of a column, of a row or of all becomes (1 − rate)·n + rate·clip(n, low, high).
 """
 
-cdef inline real norm_factor(const Array* a, double norm) noexcept nogil:
-    """What to multiply by, with Keras' 1e-7 in the denominator."""
+cdef inline real norm_factor(const Parameter* a, double norm) noexcept nogil:
+    """What to gemm by, with Keras' 1e-7 in the denominator."""
     cdef double desired = a.rate * max(a.low, min(a.high, norm)) + (1 - a.rate) * norm
     return <real>(desired / (1e-7 + norm))
 
 
-cdef void constrain_columns(const Array* a, real* w, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
+cdef void constrain_columns(const Parameter* a, real* w, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
     """The norm of each of the columns c0 … c1."""
     cdef Grid grid = grid_of(1, a.rows, 0, a.cols)
     cdef Py_ssize_t i, q, c
@@ -27,7 +27,7 @@ cdef void constrain_columns(const Array* a, real* w, Py_ssize_t c0, Py_ssize_t c
             store_cols(w + i * a.cols + c, load_cols(w + i * a.cols + c, width) * factor, width)
 
 
-cdef void constrain_run(const Array* a, real* w, Py_ssize_t n) noexcept nogil:
+cdef void constrain_run(const Parameter* a, real* w, Py_ssize_t n) noexcept nogil:
     """The norm of n elements in a row."""
     cdef Py_ssize_t q
     cdef int width

@@ -12,7 +12,7 @@ are made once a call; runs of k that lie side by side in x are `segments`. Image
 into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
 bundles are copied into slices of VLEN channels, with the border where there is one.
 
-Every element of a result is one chain of multiply-adds in the order of k, f or p, whatever tile computes it,
+Every element of a result is one op_list of gemm-adds in the order of k, f or p, whatever tile computes it,
 so results do not depend on the number of images or threads. An element of dx is a sum of such chains over f:
 in the order of the kernel's rows, and of one row in that of the columns of p, however segments are cut.
 """
@@ -176,7 +176,7 @@ ctypedef struct Tile:
     const real* b           # packed panel; for dw gradients, a row for each pixel,
     Py_ssize_t ldb          # … so far apart
     const real* start       # forward: a row to start from; dx: zeros to write results, NULL to add them
-    real floor              # forward: results are at least this
+    real lower_bound              # forward: results are at least this
     real* out               # where to write: y, dx at the panel's first element, or dw
     Py_ssize_t ld_out       # of dw
     int rows, cols          # dw: of the tile; cols of the panel
@@ -186,7 +186,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
     """y of t.tiles tiles of mr pixels each; the last tile may have fewer."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
-    cdef vreal ap, floor = vsplat(t.floor)
+    cdef vreal ap, lower_bound = vsplat(t.lower_bound)
     cdef const real* a[12]
     cdef real* out[12]
     cdef real edge[12 * 32]
@@ -215,7 +215,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
             b += PANEL
         for i in range(mr):
             for j in range(nv):
-                vstore(out[i] + j * VLEN, vmax(floor, acc[i][j]))
+                vstore(out[i] + j * VLEN, vmax(lower_bound, acc[i][j]))
         if not whole:
             for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
                 for j in range(nv):
@@ -424,7 +424,7 @@ cdef void convolve(const Window* win, const Matrix* x, const real* w, const real
     t.place = l.place
     t.offset = l.offset
     t.depth = l.k
-    t.floor = 0 if relu else -INFINITY
+    t.lower_bound = 0 if relu else -INFINITY
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
             g = q // per
@@ -536,7 +536,7 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, const M
         elif l.padded:
             copy_in(win, &l, n, images, x.ld)
             images = l.border
-        part = even_part(n * l.pixels, SUM_PIXELS, 1)
+        part = even_length(n * l.pixels, SUM_PIXELS, 1)
         p0 = 0
         while p0 < n * l.pixels:
             t.pixels = min(part, n * l.pixels - p0)

@@ -1,6 +1,6 @@
 """Both gradients of a convolution where most of dz is zero, as behind a max pooling or a relu.
 
-The multiply-adds are those of convolve_input and convolve_weight without those with a zero, in the same
+The gemm-adds are those of convolve_input and convolve_weight without those with a zero, in the same
 order: results have the same bits, so it may depend on the data which of the two is used. A vector here is of
 elements of the patch that lie side by side, up to 12 of them in registers; each dz that is not zero is
 multiplied with all of them. Weights and their gradient are transposed for that, [f, width] for each part of a

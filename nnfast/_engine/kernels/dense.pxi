@@ -4,7 +4,7 @@
     backward  dx[m,k] = dz[m,n] · wᵀ          (panels of wᵀ are packed by a register transpose)
               dw[k,n] = xᵀ · dz,  db[n] = Σ dz
 
-Every element of a result is one chain of multiply-adds in the order of the inner index (of a single
+Every element of a result is one op_list of gemm-adds in the order of the inner index (of a single
 output: in an order that its inner size fixes), whatever tile computes it: so results do not depend on
 the batch, the tile or the thread.
 """
@@ -16,42 +16,42 @@ cdef enum:
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements where dense_weight_gradient packs columns or has its transpose, for any number of rows."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS)
-    return ceil_div(rows, TILE_M) * TILE_M * BLOCK_K + 16 if n > 4 * PANEL else WORD * (rows + VLEN)
+    return ceil_div(rows, TILE_M) * TILE_M * BLOCK_K + 16 if n > 4 * PANEL else BITMASK_BITS * (rows + VLEN)
 
 
 cdef Py_ssize_t gradient_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements of scratch of dense_weight_gradient: for columns, and for the sums of a part."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS), cols = min(n, <Py_ssize_t>GRADIENT_COLS)
-    return columns_scratch(k, n) + max(rows * cols + VLEN, WORD * (rows + VLEN))
+    return columns_scratch(k, n) + max(rows * cols + VLEN, BITMASK_BITS * (rows + VLEN))
 
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
     """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
     cdef Py_ssize_t cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return max(max(min(<Py_ssize_t>BLOCK_K, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
-                   <Py_ssize_t>(WORD * SPARSE_N * VLEN)),
+                   <Py_ssize_t>(BITMASK_BITS * SPARSE_N * VLEN)),
                gradient_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * cols)
 
 
-cdef void multiply(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real floor,
-                   const real* gate, real* panel) noexcept nogil:
-    """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `floor` or `gate` as in Product.
+cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real lower_bound,
+                   const real* mask, real* panel) noexcept nogil:
+    """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `lower_bound` or `mask` as in Gemm.
 
     In blocks of rows and of the inner index, so that the rows of a stay in the second-level cache while
     all panels of w pass, and a panel stays in the first-level cache while these rows pass. c holds the sums
-    between the blocks: each is one chain still.
+    between the blocks: each is one op_list still.
     """
     cdef bint packed = transposed or worth_packing(a.rows, a.cols, c.cols), last
-    cdef Py_ssize_t rows = even_part(a.rows, BLOCK_M, TILE_M)
-    cdef Py_ssize_t part = even_part(a.cols, BLOCK_K, VLEN)
+    cdef Py_ssize_t rows = even_length(a.rows, BLOCK_M, TILE_M)
+    cdef Py_ssize_t part = even_length(a.cols, BLOCK_K, VLEN)
     cdef Py_ssize_t r, d, q, i, j, p, width
-    cdef Product t
-    if a.rows >= 16 and mostly_zero(a, most_nonzero(c.cols, a.cols)):
-        sparse_multiply(a, w, transposed, start, c, floor, gate, panel)
+    cdef Gemm t
+    if a.rows >= 16 and mostly_zero(a, max_nonzero_fraction(c.cols, a.cols)):
+        sparse_gemm(a, w, transposed, start, c, lower_bound, mask, panel)
         return
     t.lda = a.ld
     t.ldc = c.ld
-    t.ldg = c.ld
+    t.ld_mask = c.ld
     for r in range(ceil_div(a.rows, rows)):
         i = r * rows
         for d in range(ceil_div(a.cols, part) if a.cols > 0 else 1):
@@ -75,22 +75,22 @@ cdef void multiply(const Matrix* a, const Matrix* w, bint transposed, const real
                     t.b = w.data + p * w.ld + j
                     t.ldb = w.ld
                 t.c = c.data + i * c.ld + j
-                set_ends(&t, p == 0, last, start, j, floor, gate, i * c.ld + j)
-                product_rows(min(rows, a.rows - i), width, &t)
+                set_epilogue(&t, p == 0, last, start, j, lower_bound, mask, i * c.ld + j)
+                gemm_rows(min(rows, a.rows - i), width, &t)
 
 
 cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld,
-                   real floor) noexcept nogil:
-    """y[m, n] = max(floor, y + x); columns padded to whole vectors."""
+                   real lower_bound) noexcept nogil:
+    """y[m, n] = max(lower_bound, y + x); columns padded to whole vectors."""
     cdef Py_ssize_t i, q, at
-    cdef vreal low = vsplat(floor)
+    cdef vreal low = vsplat(lower_bound)
     for i in range(m):
         for q in range(ceil_div(n, VLEN)):
             at = i * ld + q * VLEN
             vstore(y + at, vmax(low, vload(y + at) + vload(x + at)))
 
 
-cdef inline void add_row_products(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
+cdef inline void add_row_gemm(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
                                   real* y) noexcept nogil:
     """y[n] += x[depth] · w[depth, n]; depth is a constant in every call."""
     cdef vreal xp[8]
@@ -116,10 +116,10 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
         j = q * VLEN
         vstore(y + j, vsplat(0) if b == NULL else vload(b + j))
     while p + 8 <= k:
-        add_row_products(8, n, x + p, w + p * n, n, y)
+        add_row_gemm(8, n, x + p, w + p * n, n, y)
         p += 8
     while p < k:
-        add_row_products(1, n, x + p, w + p * n, n, y)
+        add_row_gemm(1, n, x + p, w + p * n, n, y)
         p += 1
     if relu:
         for q in range(ceil_div(n, VLEN)):
@@ -171,31 +171,31 @@ cdef void dense_forward(const Matrix* x, const real* w, const real* b, const Mat
         row_forward(x.cols, y.cols, x.data, w, b, y.data, relu)
     else:
         weights = matrix(w, x.cols, y.cols, y.cols)
-        multiply(x, &weights, False, b, y, 0 if relu else -INFINITY, NULL, scratch)
+        gemm(x, &weights, False, b, y, 0 if relu else -INFINITY, NULL, scratch)
 
 
-cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx, const real* gate,
+cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx, const real* mask,
                                real* scratch) noexcept nogil:
-    """dx[m,k] = dz[m,n] · wᵀ, zero where gate ≤ 0 (gate: like dx, or NULL).
+    """dx[m,k] = dz[m,n] · wᵀ, zero where mask ≤ 0 (mask: like dx, or NULL).
 
-    dz, dx, gate: padded as in dense_forward.
+    dz, dx, mask: padded as in dense_forward.
     """
     cdef Matrix weights = matrix(w, dx.cols, dz.cols, dz.cols)
-    multiply(dz, &weights, True, NULL, dx, -INFINITY, gate, scratch)
+    gemm(dz, &weights, True, NULL, dx, -INFINITY, mask, scratch)
 
 
-cdef void column_products(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate, real* scratch) noexcept nogil:
+cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz. dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements,
     where the columns of x come to lie side by side if that is worth it; NULL: it is not."""
-    cdef Product t
+    cdef Gemm t
     cdef bint packed = scratch != NULL and worth_packing_columns(x.rows, dz.cols)
-    cdef Py_ssize_t part = even_part(x.rows, BLOCK_K, 1) if packed else x.rows
+    cdef Py_ssize_t part = even_length(x.rows, BLOCK_K, 1) if packed else x.rows
     cdef Py_ssize_t d, q, i, j, p
     t.ldb = dz.ld
     t.ldc = dw.ld
-    t.floor = -INFINITY
-    t.gate = NULL
-    t.ldg = 0
+    t.lower_bound = -INFINITY
+    t.mask = NULL
+    t.ld_mask = 0
     for d in range(ceil_div(x.rows, part) if x.rows > 0 else 1):
         i = d * part
         t.depth = min(part, x.rows - i)
@@ -216,7 +216,7 @@ cdef void column_products(const Matrix* x, const Matrix* dz, const Matrix* dw, b
             t.start = ZEROS
             if accumulate or i > 0:
                 t.start = NULL
-            product_columns(x.cols, min(dz.cols - j, <Py_ssize_t>PANEL), &t)
+            gemm_columns(x.cols, min(dz.cols - j, <Py_ssize_t>PANEL), &t)
 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
@@ -226,14 +226,14 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void transposed_column_products(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz, const Matrix* dw,
+cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz, const Matrix* dw,
                                      bint accumulate, real* scratch, real* spare) noexcept nogil:
-    """`column_products` by way of the transpose dzᵀ · x, of WORD columns of dz at a time."""
+    """`transposed_gemm` by way of the transpose dzᵀ · x, of BITMASK_BITS columns of dz at a time."""
     cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
     cdef Matrix sums, z, z_part, x_part
-    for q in range(ceil_div(dz.cols, WORD)):
-        j = q * WORD
-        cols = min(<Py_ssize_t>WORD, dz.cols - j)
+    for q in range(ceil_div(dz.cols, BITMASK_BITS)):
+        j = q * BITMASK_BITS
+        cols = min(<Py_ssize_t>BITMASK_BITS, dz.cols - j)
         z = columns_from(dz, j, cols)
         if accumulate:
             transpose(k, cols, dw.data + j, dw.ld, scratch, ld)
@@ -244,9 +244,9 @@ cdef void transposed_column_products(bint sparse, Py_ssize_t parts, const Matrix
             z_part = rows_of(&z, r, rows)
             x_part = rows_of(x, r, rows)
             if sparse:
-                sparse_column_products(&z_part, &x_part, &sums, accumulate)
+                sparse_transposed_gemm(&z_part, &x_part, &sums, accumulate)
             else:
-                column_products(&z_part, &x_part, &sums, accumulate, NULL)
+                transposed_gemm(&z_part, &x_part, &sums, accumulate, NULL)
             if c > 0:
                 add_rows(1, cols * ld, spare, scratch, 0, -INFINITY)
         transpose_back(cols, k, scratch, ld, dw.data + j, dw.ld)
@@ -263,13 +263,13 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
     """
     cdef Py_ssize_t m = x.rows, k = x.cols, n = dz.cols, c, r, rows
     cdef real* spare = scratch + columns_scratch(k, n)
-    cdef bint sparse_x = k >= 16 and mostly_zero(x, most_nonzero(n, m // parts))
+    cdef bint sparse_x = k >= 16 and mostly_zero(x, max_nonzero_fraction(n, m // parts))
     # A transpose takes as long as a twentieth of the arithmetic, or less.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
-                           and mostly_zero(dz, 0.95 * most_nonzero(k, m // parts)))
+                           and mostly_zero(dz, 0.95 * max_nonzero_fraction(k, m // parts)))
     cdef Matrix sums, x_part, z_part
     if not sparse_x and (sparse_dz or better_transposed(k, m, n)):
-        transposed_column_products(sparse_dz, parts, x, dz, dw, accumulate, scratch, spare)
+        weight_gradient_by_transpose(sparse_dz, parts, x, dz, dw, accumulate, scratch, spare)
         return
     for c in range(parts):
         r = split_begin(m, 4, c, parts)
@@ -278,9 +278,9 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
         z_part = rows_of(dz, r, rows)
         sums = matrix(spare if c > 0 else dw.data, k, n, n if c > 0 else dw.ld)
         if sparse_x:
-            sparse_column_products(&x_part, &z_part, &sums, accumulate)
+            sparse_transposed_gemm(&x_part, &z_part, &sums, accumulate)
         else:
-            column_products(&x_part, &z_part, &sums, accumulate, scratch)
+            transposed_gemm(&x_part, &z_part, &sums, accumulate, scratch)
         if c > 0:
             add_rows(1, k * n, spare, dw.data, 0, -INFINITY)
 

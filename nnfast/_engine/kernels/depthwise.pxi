@@ -59,7 +59,7 @@ cdef void depthwise(const Window* win, const Matrix* x, const real* w, const rea
                     real* scratch) noexcept nogil:
     cdef Layout l = depthwise_layout(win, y.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
-    cdef vreal total, floor = vsplat(0 if relu else -INFINITY)
+    cdef vreal total, lower_bound = vsplat(0 if relu else -INFINITY)
     cdef const real* patch
     cdef int cols
     for i in range(x.rows):
@@ -73,7 +73,7 @@ cdef void depthwise(const Window* win, const Matrix* x, const real* w, const rea
                 for k in range(l.k):
                     total = total + (load_cols(patch + l.offset[k], cols)
                                      * load_cols(w + k * win.out_c + o, cols))
-                store_cols(y.data + i * y.ld + l.place[p] + o, vmax(floor, total), cols)
+                store_cols(y.data + i * y.ld + l.place[p] + o, vmax(lower_bound, total), cols)
 
 
 cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,

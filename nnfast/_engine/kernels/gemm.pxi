@@ -1,6 +1,6 @@
 """Matrix products through one register tile.
 
-Every element of a result is one chain of multiply-adds in the order of the reduction dimension, whatever tile
+Every element of a result is one op_list of gemm-adds in the order of the reduction dimension, whatever tile
 computes it: results do not depend on the batch, the tile or the thread.
 """
 
@@ -12,8 +12,8 @@ cdef enum:
 
 cdef real ZEROS[64]     # a row to start from; static memory is zero
 
-# Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `floor` or `gate`.
-ctypedef struct Product:
+# Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `lower_bound` or `mask`.
+ctypedef struct Gemm:
     Py_ssize_t tiles        # one below the other; 1 where fewer rows or columns are stored than a tile has
     Py_ssize_t depth        # of the inner index p
     const real* a           # a(i, p) = a[i·lda + p], a[p·lda + i] in `columns` tiles, or as in sparse_tile
@@ -25,12 +25,12 @@ ctypedef struct Product:
     Py_ssize_t ldc
     int rows, cols          # what is stored of the tile
     const real* start       # one row that all rows start from; NULL: c itself
-    real floor              # the result is at least this: 0 for relu, else −inf
-    const real* gate        # the result is zero where gate ≤ 0; NULL: nowhere
-    Py_ssize_t ldg
+    real lower_bound              # the result is at least this: 0 for relu, else −inf
+    const real* mask        # the result is zero where mask ≤ 0; NULL: nowhere
+    Py_ssize_t ld_mask
 
 
-cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept nogil:
+cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogil:
     """t.tiles register tiles, one below the other.
 
     mr, nv and columns are constants in every call, so that the loops over them are unrolled and acc
@@ -40,7 +40,7 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
     """
     cdef vreal acc[12][2]
     cdef vreal bp[2]
-    cdef vreal ap, floor = vsplat(t.floor), zero = vsplat(0)
+    cdef vreal ap, lower_bound = vsplat(t.lower_bound), zero = vsplat(0)
     cdef real edge[12 * 32]
     cdef bint whole = t.rows >= mr and t.cols >= nv * VLEN
     cdef const real* ar = t.a
@@ -50,8 +50,8 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
     cdef real* c = t.c if whole else edge
     cdef Py_ssize_t ldc = t.ldc if whole else nv * VLEN
     cdef const real* start = t.start
-    cdef const real* gate = t.gate
-    cdef Py_ssize_t lda = t.lda, ldb = t.ldb, lds = 0, ldg = t.ldg, depth = t.depth, p, q
+    cdef const real* mask = t.mask
+    cdef Py_ssize_t lda = t.lda, ldb = t.ldb, lds = 0, ld_mask = t.ld_mask, depth = t.depth, p, q
     cdef int i, j
     if start == NULL:
         start = c
@@ -76,16 +76,16 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
                     acc[i][j] = acc[i][j] + ap * bp[j]
             b += ldb
             a += lda if columns else 1
-        if gate == NULL:
+        if mask == NULL:
             for i in range(mr):
                 for j in range(nv):
-                    vstore(c + i * ldc + j * VLEN, vmax(floor, acc[i][j]))
+                    vstore(c + i * ldc + j * VLEN, vmax(lower_bound, acc[i][j]))
         else:
             for i in range(mr):
                 for j in range(nv):
                     vstore(c + i * ldc + j * VLEN,
-                           vselect(vgt(vload(gate + i * ldg + j * VLEN), zero), acc[i][j], zero))
-            gate += mr * ldg
+                           vselect(vgt(vload(mask + i * ld_mask + j * VLEN), zero), acc[i][j], zero))
+            mask += mr * ld_mask
         ar += t.next_a
         c += mr * ldc
         start += mr * lds
@@ -94,21 +94,21 @@ cdef inline void tile(int mr, int nv, bint columns, const Product* t) noexcept n
             memcpy(t.c + i * t.ldc, edge + i * nv * VLEN, t.cols * sizeof(real))
 
 
-cdef void rows_1x1(const Product* t) noexcept nogil: tile(TILE_Q, 1, False, t)
-cdef void rows_1x2(const Product* t) noexcept nogil: tile(TILE_Q, 2, False, t)
-cdef void rows_2x1(const Product* t) noexcept nogil: tile(2 * TILE_Q, 1, False, t)
-cdef void rows_2x2(const Product* t) noexcept nogil: tile(2 * TILE_Q, 2, False, t)
-cdef void rows_3x1(const Product* t) noexcept nogil: tile(3 * TILE_Q, 1, False, t)
-cdef void rows_3x2(const Product* t) noexcept nogil: tile(3 * TILE_Q, 2, False, t)
-cdef void cols_1x1(const Product* t) noexcept nogil: tile(TILE_Q, 1, True, t)
-cdef void cols_1x2(const Product* t) noexcept nogil: tile(TILE_Q, 2, True, t)
-cdef void cols_2x1(const Product* t) noexcept nogil: tile(2 * TILE_Q, 1, True, t)
-cdef void cols_2x2(const Product* t) noexcept nogil: tile(2 * TILE_Q, 2, True, t)
-cdef void cols_3x1(const Product* t) noexcept nogil: tile(3 * TILE_Q, 1, True, t)
-cdef void cols_3x2(const Product* t) noexcept nogil: tile(3 * TILE_Q, 2, True, t)
+cdef void rows_1x1(const Gemm* t) noexcept nogil: tile(TILE_Q, 1, False, t)
+cdef void rows_1x2(const Gemm* t) noexcept nogil: tile(TILE_Q, 2, False, t)
+cdef void rows_2x1(const Gemm* t) noexcept nogil: tile(2 * TILE_Q, 1, False, t)
+cdef void rows_2x2(const Gemm* t) noexcept nogil: tile(2 * TILE_Q, 2, False, t)
+cdef void rows_3x1(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 1, False, t)
+cdef void rows_3x2(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 2, False, t)
+cdef void cols_1x1(const Gemm* t) noexcept nogil: tile(TILE_Q, 1, True, t)
+cdef void cols_1x2(const Gemm* t) noexcept nogil: tile(TILE_Q, 2, True, t)
+cdef void cols_2x1(const Gemm* t) noexcept nogil: tile(2 * TILE_Q, 1, True, t)
+cdef void cols_2x2(const Gemm* t) noexcept nogil: tile(2 * TILE_Q, 2, True, t)
+cdef void cols_3x1(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 1, True, t)
+cdef void cols_3x2(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 2, True, t)
 
 
-ctypedef void (*TileFunction)(const Product* t) noexcept nogil
+ctypedef void (*TileFunction)(const Gemm* t) noexcept nogil
 
 # By the kind of tile, its height in TILE_Q rows (1, 2, 3) and its vectors (1, 2).
 cdef TileFunction[12] TILES
@@ -119,13 +119,13 @@ TILES = [
 ]
 
 
-cdef inline void run_tile(bint columns, int height, int vectors, const Product* t) noexcept nogil:
+cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) noexcept nogil:
     """The tile of height · TILE_Q rows (height 1, 2, 3) and 1 or 2 vectors."""
     TILES[6 * columns + 2 * (height - 1) + vectors - 1](t)
 
 
-cdef void product_rows(Py_ssize_t m, Py_ssize_t n, Product* t) noexcept nogil:
-    """c[m, n] for n ≤ PANEL; a, c and gate may be read and written up to the next multiple of 4 rows
+cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
+    """c[m, n] for n ≤ PANEL; a, c and mask may be read and written up to the next multiple of 4 rows
     and of a vector. Tiles are of one height, and of one less below them: 16 rows are 8 + 8, not 12 + 4."""
     cdef Py_ssize_t steps = ceil_div(m, TILE_Q), tiles = ceil_div(steps, 3), high
     cdef int height, vectors = 2 if n > VLEN else 1
@@ -141,15 +141,15 @@ cdef void product_rows(Py_ssize_t m, Py_ssize_t n, Product* t) noexcept nogil:
     if high < tiles:
         t.a += high * t.next_a
         t.c += high * t.rows * t.ldc
-        if t.gate != NULL:
-            t.gate += high * t.rows * t.ldg
+        if t.mask != NULL:
+            t.mask += high * t.rows * t.ld_mask
         t.rows = (height - 1) * TILE_Q
         t.tiles = tiles - high
         t.next_a = t.rows * t.lda
         run_tile(False, height - 1, vectors, t)
 
 
-cdef void product_columns(Py_ssize_t k, Py_ssize_t n, Product* t) noexcept nogil:
+cdef void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
     """c[k, n] for n ≤ PANEL, of which no more than that is written; tiles of TILE_M rows, then one of
     what is left."""
     cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
@@ -263,8 +263,8 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
-cdef inline void set_ends(Product* t, bint first, bint last, const real* start, Py_ssize_t col, real floor,
-                          const real* gate, Py_ssize_t place) noexcept nogil:
+cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start, Py_ssize_t col, real lower_bound,
+                          const real* mask, Py_ssize_t place) noexcept nogil:
     """What a product's sums start from in the first part of the inner index, and what is done with them after
     the last: in between c holds them."""
     t.start = NULL
@@ -272,7 +272,7 @@ cdef inline void set_ends(Product* t, bint first, bint last, const real* start, 
         t.start = ZEROS
     if first and start != NULL:
         t.start = start + col
-    t.floor = floor if last else -INFINITY
-    t.gate = NULL
-    if last and gate != NULL:
-        t.gate = gate + place
+    t.lower_bound = lower_bound if last else -INFINITY
+    t.mask = NULL
+    if last and mask != NULL:
+        t.mask = mask + place

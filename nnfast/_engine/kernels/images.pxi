@@ -97,7 +97,7 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
 
 # ---- the kernel and its transpose ----------------------------------------------------------------
 
-cdef inline real tap_share(const Tap* tap) noexcept nogil:
+cdef inline real tap_weight(const Tap* tap) noexcept nogil:
     """How much of this row or column comes from the image."""
     return (tap.wa if tap.a >= 0 else <real>0) + (tap.wb if tap.b >= 0 else <real>0)
 
@@ -132,7 +132,7 @@ cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x,
         j += max(<Py_ssize_t>1, t.run)
 
 
-cdef void columns_back(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy, real* dx) noexcept nogil:
+cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy, real* dx) noexcept nogil:
     """dx += the transpose of `columns_of`"""
     cdef Py_ssize_t j = 0
     cdef const Tap* t
@@ -172,10 +172,10 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
         if s.fill != 0:
             for j in range(s.n_out[1]):
                 for k in range(c):
-                    out[j * c + k] += <real>s.fill * (1 - tap_share(t) * tap_share(&columns[j]))
+                    out[j * c + k] += <real>s.fill * (1 - tap_weight(t) * tap_weight(&columns[j]))
 
 
-cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
+cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
                      real* line) noexcept nogil:
     """dx = the transpose of `image_forward`"""
     cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i
@@ -186,10 +186,10 @@ cdef void image_back(const Resampling* s, const Tap* rows, const Tap* columns, c
         t = &rows[i]
         out = dy + i * s.n_out[1] * c
         if t.run > 0:
-            columns_back(s.n_out[1], c, columns, out, dx + t.a * width)
+            columns_backward(s.n_out[1], c, columns, out, dx + t.a * width)
         elif t.a >= 0:
             memset(line, 0, width * sizeof(real))
-            columns_back(s.n_out[1], c, columns, out, line)
+            columns_backward(s.n_out[1], c, columns, out, line)
             add_run(width, t.wa, line, dx + t.a * width)
             if t.b >= 0:
                 add_run(width, t.wb, line, dx + t.b * width)
@@ -211,7 +211,7 @@ cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint t
         image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, <real*>(columns + s.n_out[1]))
 
 
-cdef void resample_back(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training, uint64_t key,
+cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training, uint64_t key,
                         Py_ssize_t first, real* scratch) noexcept nogil:
     """dx of the same: what was drawn is drawn again, not stored."""
     cdef Tap* rows = <Tap*>scratch
@@ -221,4 +221,4 @@ cdef void resample_back(const Resampling* s, const Matrix* dy, const Matrix* dx,
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
             axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
             axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_back(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld, <real*>(columns + s.n_out[1]))
+        image_backward(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld, <real*>(columns + s.n_out[1]))

@@ -11,13 +11,13 @@ cdef inline vreal clip_probability(vreal p) noexcept nogil:
     return vmax(vsplat(<real>1e-7), vmin(vsplat(<real>(1 - 1e-7)), p))
 
 
-cdef inline vreal inside_clip(vreal p, vreal slope) noexcept nogil:
-    """The slope where the clip leaves p alone, else 0."""
+cdef inline vreal inside_clip(vreal p, vreal derivative) noexcept nogil:
+    """The derivative where the clip leaves p alone, else 0."""
     return vselect(vgt(vsplat(<real>1e-7), p), vsplat(0),
-                   vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), slope))
+                   vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), derivative))
 
 
-cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept nogil:
+cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
     """The losses that are a mean over the row's elements: the value of one element."""
     cdef vreal p, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
@@ -25,12 +25,12 @@ cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal level) noexcept n
     elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
         return vabs(d)
     elif kind == LOSS_HUBER:
-        p = vmin(level, vabs(d))
+        p = vmin(parameter, vabs(d))
         return p * (vabs(d) - vsplat(<real>0.5) * p)
     elif kind == LOSS_LOG_COSH:
         return vabs(d) + (v_log1p_unit(v_exp(vsplat(-2) * vabs(d))) - vsplat(<real>0.6931471805599453))
     elif kind == LOSS_QUANTILE:
-        return vmax((level - vsplat(1)) * -d, level * -d)
+        return vmax((parameter - vsplat(1)) * -d, parameter * -d)
     elif kind == LOSS_POISSON:
         return a - y * v_log(a + vsplat(<real>1e-7))
     elif kind == LOSS_HINGE:
@@ -48,7 +48,7 @@ cdef inline vreal sign(vreal d, vreal above, vreal below) noexcept nogil:
     return vselect(vgt(d, vsplat(0)), above, vselect(vgt(vsplat(0), d), below, d))
 
 
-cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept nogil:
+cdef inline vreal pair_derivative(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
     """Its derivative with respect to a."""
     cdef vreal p, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
@@ -56,11 +56,11 @@ cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept n
     elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
         return sign(d, vsplat(1), vsplat(-1))
     elif kind == LOSS_HUBER:
-        return vmax(-level, vmin(level, d))
+        return vmax(-parameter, vmin(parameter, d))
     elif kind == LOSS_LOG_COSH:
         return v_tanh(d)
     elif kind == LOSS_QUANTILE:
-        return sign(d, vsplat(1) - level, -level)
+        return sign(d, vsplat(1) - parameter, -parameter)
     elif kind == LOSS_POISSON:
         return vsplat(1) - y / (a + vsplat(<real>1e-7))
     elif kind == LOSS_HINGE:
@@ -73,12 +73,12 @@ cdef inline vreal pair_slope(int kind, vreal a, vreal y, vreal level) noexcept n
     return v_sigmoid(a) - y
 
 
-cdef inline void mean_loss(int kind, const real* levels, Matrix a, const real* y, const double* weight,
+cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const real* y, const double* weight,
                            double scale, real* da, double* value) noexcept nogil:
     """Σ_j pair_value(a_j, y_j) / n"""
     cdef Py_ssize_t i, j, p
     cdef double w, sum
-    cdef vreal total, part, factor, level
+    cdef vreal total, part, factor, parameter
     for i in range(a.rows):
         w = 1 if weight == NULL else weight[i]
         sum = 0
@@ -86,11 +86,11 @@ cdef inline void mean_loss(int kind, const real* levels, Matrix a, const real* y
         factor = vsplat(<real>(w * scale / a.cols))
         for j in range(ceil_div(a.cols, VLEN)):
             p = i * a.ld + j * VLEN
-            level = vload(levels + j * VLEN)
-            part = pair_value(kind, vload(a.data + p), vload(y + p), level)
+            parameter = vload(parameters + j * VLEN)
+            part = pair_value(kind, vload(a.data + p), vload(y + p), parameter)
             total = total + row_part(<const real*>&part, 0, a.cols - j * VLEN, 0)
             if da != NULL:
-                vstore(da + p, factor * pair_slope(kind, vload(a.data + p), vload(y + p), level))
+                vstore(da + p, factor * pair_derivative(kind, vload(a.data + p), vload(y + p), parameter))
             end_run(j, &total, &sum)
         value[i] = w * (sum + vsum(total)) / a.cols
 
@@ -196,7 +196,7 @@ cdef void crossentropy_logits(const Matrix* z, const real* y, const double* weig
     """−Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z)
 
     The logarithms of VLEN rows are taken at once. e: ld elements of scratch, not used where da
-    is given.
+    is supplied.
     """
     cdef real total[16]     # Σ exp(z − max z) of a row, then its logarithm
     cdef real mass[16]      # Σ y
@@ -258,7 +258,7 @@ cdef void crossentropy(const Matrix* a, const real* y, const double* weight, dou
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
-cdef void given_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
+cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
     """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
     cdef Py_ssize_t i, j
     for i in range(a.rows):
@@ -286,33 +286,33 @@ cdef void maximum_output(const Matrix* a, double scale, real* da, double* value)
 cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale, real* da,
                     double* value, real* scratch) noexcept nogil:
     """One loss over m rows; scratch: ld elements."""
-    cdef const real* levels = <const real*>o.levels
+    cdef const real* parameters = <const real*>o.parameters
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
-        mean_loss(LOSS_MEAN_SQUARED_ERROR, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_SQUARED_ERROR, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_MEAN_ABSOLUTE_ERROR:
-        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HUBER:
-        mean_loss(LOSS_HUBER, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_HUBER, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_LOG_COSH:
-        mean_loss(LOSS_LOG_COSH, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_LOG_COSH, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_QUANTILE:
-        mean_loss(LOSS_QUANTILE, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_QUANTILE, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON:
-        mean_loss(LOSS_POISSON, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HINGE:
-        mean_loss(LOSS_HINGE, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_HINGE, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON_LOG:
-        mean_loss(LOSS_POISSON_LOG, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON_LOG, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY:
-        mean_loss(LOSS_BINARY_CROSSENTROPY, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY_LOGITS:
-        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, levels, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, parameters, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY:
         crossentropy(a, y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY_LOGITS:
         crossentropy_logits(a, y, weight, scale, da, value, scratch)
     elif o.kind == LOSS_SUPPLIED_GRADIENT:
-        given_gradient(a, y, da, value)
+        supplied_gradient(a, y, da, value)
     elif o.kind == LOSS_MAXIMUM_OUTPUT:
         maximum_output(a, scale, da, value)
 

@@ -105,7 +105,7 @@ cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_
     many at a time; either may be NULL. Statistics are s of each group, or mean and rstd. width, and whether s
     is NULL, are constants in every call that is to be fast."""
     cdef Py_ssize_t groups = x.cols // channels
-    cdef Py_ssize_t unit = unit_rows(groups), run = even_part(groups, TERMS, 2), u, q, i, g, n, rows
+    cdef Py_ssize_t unit = unit_rows(groups), run = even_length(groups, TERMS, 2), u, q, i, g, n, rows
     # Where a row has one group, rows are what is gone through.
     cdef Py_ssize_t step_x = channels, step_y = channels, step_s = 2
     cdef const real* xi
@@ -180,7 +180,7 @@ cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real*
                                const real* gamma, const real* dgamma, const real* dbeta, double count,
                                const Matrix* dy, real* dx) noexcept nogil:
     """dx = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), the statistics being the batch's own;
-    with given ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
+    with supplied ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c, p
     cdef const real* xi
@@ -206,7 +206,7 @@ cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real*
                 store_cols(dxi + p, d * r * factor_of(gamma, c, width), width)
 
 
-cdef void keep_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:
+cdef void update_moving_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:
     """kept = momentum·kept + (1 − momentum)·batch"""
     cdef Py_ssize_t j
     for j in range(n):

@@ -111,7 +111,7 @@ cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y
                 pooled += win.c
 
 
-cdef inline void box_back(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
+cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
                           Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
     """d goes to where the window first has its maximum y, or everywhere."""
     cdef Py_ssize_t i, j, p
@@ -136,7 +136,7 @@ cdef inline vreal give(const real* x, vreal y, vreal d, real* dx) noexcept nogil
     return vselect(below, d, zero)
 
 
-cdef inline void square_back(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d,
+cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d,
                              real* dx) noexcept nogil:
     """The same of 2 × 2, the usual window, whole vectors, nothing to add to."""
     d = give(x, y, d, dx)
@@ -145,7 +145,7 @@ cdef inline void square_back(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y,
     give(x + w * c + c, y, d, dx + w * c + c)
 
 
-cdef inline void pool_pixel_back(int mode, const Window* win, bint relu, const Box* box, const real* x,
+cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, const Box* box, const real* x,
                                  const real* y, const real* dy, real* dx) noexcept nogil:
     """All channels of one window; mode is a constant in every call."""
     cdef bint largest = mode & POOL_MAX != 0, add = mode & POOL_ADD != 0
@@ -163,9 +163,9 @@ cdef inline void pool_pixel_back(int mode, const Window* win, bint relu, const B
         elif relu:
             d = vselect(vgt(v, zero), d, zero)
         if square:
-            square_back(x + first + q * VLEN, win.w, c, v, d, dx + first + q * VLEN)
+            square_backward(x + first + q * VLEN, win.w, c, v, d, dx + first + q * VLEN)
         else:
-            box_back(True, largest, add, box, x + q * VLEN, win.w, c, VLEN, v, d, dx + q * VLEN)
+            box_backward(True, largest, add, box, x + q * VLEN, win.w, c, VLEN, v, d, dx + q * VLEN)
     if cols > 0:
         d = vload_n(dy + whole * VLEN, cols)
         v = vload_n(y + whole * VLEN, cols)
@@ -173,10 +173,10 @@ cdef inline void pool_pixel_back(int mode, const Window* win, bint relu, const B
             d = share * d
         elif relu:
             d = vselect(vgt(v, zero), d, zero)
-        box_back(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
+        box_backward(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
-cdef void pool_back(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy, bint relu,
+cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy, bint relu,
                     real* dx) noexcept nogil:
     """dx of pool; with relu, x is what a relu made and dx the gradient before it."""
     cdef Py_ssize_t i, row, col, p
@@ -197,11 +197,11 @@ cdef void pool_back(const Window* win, bint largest, const Matrix* x, const real
             for col in range(win.out_w):
                 box = box_of(win, row, col)
                 if largest and apart:
-                    pool_pixel_back(POOL_MAX, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                    pool_pixel_backward(POOL_MAX, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 elif largest:
-                    pool_pixel_back(POOL_MAX | POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                    pool_pixel_backward(POOL_MAX | POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 elif apart:
-                    pool_pixel_back(0, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                    pool_pixel_backward(0, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 else:
-                    pool_pixel_back(POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                    pool_pixel_backward(POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 p += win.c

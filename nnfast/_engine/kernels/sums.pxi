@@ -1,6 +1,6 @@
 """Sums of many terms: up to TERMS of them in vectors, as one run, and the runs in float64.
 
-A chain of n terms in float32 may be wrong by n/2 units in the last place, and is by hundreds where thousands
+A op_list of n terms in float32 may be wrong by n/2 units in the last place, and is by hundreds where thousands
 of terms have one sign. Runs are cut by shape alone, so that the order never depends on threads.
 """
 
@@ -92,7 +92,7 @@ cdef inline void add_runs(const Grid* grid, const real* x, int width, bint squar
     """Runs are of several rows, or of a part of one, in four strands. width and squares are constants in
     every call that is to be fast."""
     cdef Py_ssize_t high = max(<Py_ssize_t>1, TERMS // max(<Py_ssize_t>1, grid.cols))
-    cdef Py_ssize_t wide = even_part(grid.cols, TERMS, 4), step = grid.col, r, q, i, j, n
+    cdef Py_ssize_t wide = even_length(grid.cols, TERMS, 4), step = grid.col, r, q, i, j, n
     cdef vreal a, b, c, d
     cdef const real* p
     for r in range(ceil_div(grid.rows, high)):

@@ -38,7 +38,7 @@ cdef inline Py_ssize_t split_begin(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t,
     return min(n, ceil_div(n, step) * t // parts * step)
 
 
-cdef inline Py_ssize_t even_part(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
+cdef inline Py_ssize_t even_length(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
     """The length of equal parts that divide n, as few as possible: a multiple of `step`, at most `most`
     (itself a multiple of `step`). The last part may be shorter."""
     return ceil_div(ceil_div(n, step), ceil_div(n, most)) * step if n > 0 else step

@@ -94,25 +94,25 @@ cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
 
 # ---- parameters ----------------------------------------------------------------------------------
 
-cdef inline real* array(const Model* model, int which) noexcept nogil:
+cdef inline real* parameter_data(const Model* model, int which) noexcept nogil:
     """An op's array of parameters, NULL where it has none."""
-    return NULL if which < 0 else <real*>model.params + model.arrays[which].begin
+    return NULL if which < 0 else <real*>model.params + model.parameters[which].begin
 
 
 cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
     """Whether an op has this array, and the optimizer changes it."""
-    return which >= 0 and model.arrays[which].trained
+    return which >= 0 and model.parameters[which].trained
 
 
-cdef inline Py_ssize_t array_size(const Array* a) noexcept nogil:
+cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
     return a.outer * a.rows * a.cols
 
 
 cdef inline GradientTransform gradient_transform(const Model* model, int which, double share) noexcept nogil:
     """share: what the regularizers are multiplied by."""
     cdef GradientTransform a
-    a.l1 = model.arrays[which].l1 * share
-    a.l2 = model.arrays[which].l2 * share
+    a.l1 = model.parameters[which].l1 * share
+    a.l2 = model.parameters[which].l2 * share
     a.clip_factor = 1
     a.clip_value = model.optimizer.clip_value
     return a
@@ -120,13 +120,13 @@ cdef inline GradientTransform gradient_transform(const Model* model, int which, 
 
 cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
     """An array's part of flat gradients, NULL where there is none."""
-    return grads + model.arrays[which].begin if is_trained(model, which) else NULL
+    return grads + model.parameters[which].begin if is_trained(model, which) else NULL
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
                      const StepConstants* step) noexcept nogil:
     """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
-    cdef Py_ssize_t p = model.arrays[which].begin + i
+    cdef Py_ssize_t p = model.parameters[which].begin + i
     cdef GradientTransform transform = gradient_transform(model, which, step.regularizer_scale)
     update_step(&model.optimizer, step, &transform, n, <real*>model.params + p, <const real*>model.grads + p,
                 <real*>model.slots + p, model.slot_stride)
@@ -139,10 +139,10 @@ cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
     return <real*>run.partials + c * run.model.n_params
 
 
-cdef inline Range chunk_of(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
+cdef inline Range rows_of_microbatch(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
     """The rows of micro-batch c in a batch of `rows`."""
-    cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_chunks)
-    return Range(first, split_begin(rows, 4, c + 1, run.n_chunks) - first)
+    cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_microbatches)
+    return Range(first, split_begin(rows, 4, c + 1, run.n_microbatches) - first)
 
 
 cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
@@ -153,14 +153,14 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
     cdef Py_ssize_t c, p, q
     cdef int cols
     cdef vreal total
-    if run.n_chunks == 1:
+    if run.n_microbatches == 1:
         return
     for q in range(ceil_div(p1 - p0, VLEN)):
         p = p0 + q * VLEN
         cols = <int>min(<Py_ssize_t>VLEN, p1 - p)
         part = <const real*>run.partials + p
         total = load_cols(part, cols)
-        for c in range(1, run.n_chunks):
+        for c in range(1, run.n_microbatches):
             part += run.model.n_params
             total = total + load_cols(part, cols)
         store_cols(grads + p, total, cols)

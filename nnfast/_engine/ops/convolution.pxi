@@ -4,28 +4,28 @@ cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x, 
     """z = conv(x, W) + b; a relu is fused."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
-    convolve(window_of(op), x, array(model, op.w), array(model, op.b), &z,
+    convolve(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
              activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
-    convolve_input(window_of(op), &dz, array(shard.run.model, op.w), &dx, shard.scratch)
+    convolve_input(window_of(op), &dz, parameter_data(shard.run.model, op.w), &dx, shard.scratch)
 
 
 cdef int forward_depthwise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """Convolve each channel with its own kernels; a relu is fused."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
-    depthwise(window_of(op), x, array(model, op.w), array(model, op.b), &z,
+    depthwise(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
               activation == ACT_RELU, shard.scratch)
     return ACT_LINEAR if activation == ACT_RELU else activation
 
 
 cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
-    depthwise_input(window_of(op), &dz, array(shard.run.model, op.w), &dx, shard.scratch)
+    depthwise_input(window_of(op), &dz, parameter_data(shard.run.model, op.w), &dx, shard.scratch)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
     """Of a convolution's kernel as a matrix with a column for each output channel."""
-    return array_size(&model.arrays[op.w]) // window_of(op).out_c
+    return parameter_size(&model.parameters[op.w]) // window_of(op).out_c
 
 
 cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate,

@@ -13,21 +13,21 @@ cdef enum:
 cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
     """Whether threads that share a batch divide this layer's W among them instead of its rows. By shape
     alone."""
-    return (shard.run.whole != NULL and shard.run.n_chunks == 1 and op.dy >= 0
+    return (shard.run.whole != NULL and shard.run.n_microbatches == 1 and op.dy >= 0
             and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
             and op.n_in * op.n_out >= LARGE_KERNEL)
 
 
 # What a thread does of the product with one half of W.
-ctypedef struct HalfProduct:
+ctypedef struct SplitKHalf:
     Py_ssize_t row, rows    # of the batch; none: rows = 0
     Py_ssize_t begin, n     # of the reduction dimension
 
 
-cdef inline HalfProduct half_product(const Shard* shard, const Op* op, int half) noexcept nogil:
+cdef inline SplitKHalf split_k_half(const Shard* shard, const Op* op, int half) noexcept nogil:
     """The rows of both halves' products, one below the other, are divided among the threads: two have a half
     each, of more several have rows of the same."""
-    cdef HalfProduct s
+    cdef SplitKHalf s
     cdef Py_ssize_t rows = ceil_div(shard.rows, 4) * 4, middle = split_begin(op.n_in, TILE_M, 1, 2)
     cdef Py_ssize_t above = half * rows
     s.row = min(max(split_begin(2 * rows, 4, shard.thread, shard.n_threads) - above, 0), shard.rows)
@@ -42,18 +42,18 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
     """z = x·W + b as the sum of two products, of either half of the reduction dimension; relu fused where
     asked for. The second product waits where the gradient will be."""
     cdef const Block* block = shard.block
-    cdef const real* w = array(shard.run.model, op.w)
-    cdef HalfProduct s
+    cdef const real* w = parameter_data(shard.run.model, op.w)
+    cdef SplitKHalf s
     cdef Matrix x, z
     cdef int half
-    if op != shard.run.chain.ops:    # the first one's inputs each thread has gathered for itself
+    if op != shard.run.op_list.ops:    # the first one's inputs each thread has gathered for itself
         team_wait(shard.run)
     for half in range(2):
-        s = half_product(shard, op, half)
+        s = split_k_half(shard, op, half)
         if s.rows > 0:
             x = matrix(address(block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
             z = matrix(address(block, op.dy if half else op.z, s.row, op.ld_y), s.rows, op.n_out, op.ld_y)
-            dense_forward(&x, w + s.begin * op.n_out, NULL if half else array(shard.run.model, op.b), &z,
+            dense_forward(&x, w + s.begin * op.n_out, NULL if half else parameter_data(shard.run.model, op.b), &z,
                           False, shard.scratch)
     team_wait(shard.run)
     add_rows(n_rows(shard), op.n_out, output_gradient(shard, op).data, preactivation(shard, op).data, op.ld_y,
@@ -69,7 +69,7 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
     team_wait(shard.run)
     if j < end:
         dx = matrix(address(block, op.dx, 0, op.ld_x) + j, shard.rows, end - j, op.ld_x)
-        dense_input_gradient(&dz, array(shard.run.model, op.w) + j * op.n_out, &dx,
+        dense_input_gradient(&dz, parameter_data(shard.run.model, op.w) + j * op.n_out, &dx,
                              address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
                              shard.scratch)
     team_wait(shard.run)
@@ -86,7 +86,7 @@ cdef int forward_dense(const Shard* shard, const Op* op, const Matrix* x, int ac
         forward_split_k(shard, op, relu)
     else:
         z = preactivation(shard, op)
-        dense_forward(x, array(model, op.w), array(model, op.b), &z, relu, shard.scratch)
+        dense_forward(x, parameter_data(model, op.w), parameter_data(model, op.b), &z, relu, shard.scratch)
     return ACT_LINEAR if relu else activation
 
 
@@ -97,7 +97,7 @@ cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
         input_gradient_by_columns(shard, op)
         return
     dz, dx = output_gradient(shard, op), input_gradient(shard, op)
-    dense_input_gradient(&dz, array(shard.run.model, op.w), &dx,
+    dense_input_gradient(&dz, parameter_data(shard.run.model, op.w), &dx,
                          input_of(shard, op).data if op.applies_relu_backward else NULL, shard.scratch)
 
 
@@ -132,11 +132,11 @@ cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* ste
     cdef Range rows
     cdef Matrix dz
     cdef Py_ssize_t c
-    for c in range(shard.run.n_chunks):
-        rows = chunk_of(shard.run, c, shard.rows)
+    for c in range(shard.run.n_microbatches):
+        rows = rows_of_microbatch(shard.run, c, shard.rows)
         dz = dy_rows(shard.block, op, rows.first, rows.m)
         dense_bias_gradient(&dz, gradient_of(model, op.b, partial(shard.run, c)), False)
-    sum_partials(shard.run, model.arrays[op.b].begin, model.arrays[op.b].begin + op.n_out)
+    sum_partials(shard.run, model.parameters[op.b].begin, model.parameters[op.b].begin + op.n_out)
     step_range(model, op.b, 0, op.n_out, step)
 
 
@@ -146,9 +146,9 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
     The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
     """
     cdef const Model* model = shard.run.model
-    cdef real* params = <real*>model.params + model.arrays[op.w].begin
-    cdef real* slots = <real*>model.slots + model.arrays[op.w].begin
-    cdef Py_ssize_t n = op.n_out, step_cols = even_part(n, GRADIENT_COLS, PANEL)
+    cdef real* params = <real*>model.params + model.parameters[op.w].begin
+    cdef real* slots = <real*>model.slots + model.parameters[op.w].begin
+    cdef Py_ssize_t n = op.n_out, step_cols = even_length(n, GRADIENT_COLS, PANEL)
     cdef Matrix x = x_rows(shard.block, op, 0, shard.rows)
     cdef Matrix dz = dy_rows(shard.block, op, 0, shard.rows)
     cdef Matrix x_columns, dz_columns, dw_block
@@ -165,7 +165,7 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
             cols = min(step_cols, n - j)
             x_columns, dz_columns = columns_from(&x, i, rows), columns_from(&dz, j, cols)
             dw_block = matrix(dw, rows, cols, cols)
-            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_chunks, False, shard.scratch)
+            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_microbatches, False, shard.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)

@@ -5,8 +5,8 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
     multiplies."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
-    cdef const Op* op = run.chain.ops
-    cdef HalfProduct s
+    cdef const Op* op = run.op_list.ops
+    cdef SplitKHalf s
     cdef Matrix x
     cdef int half
     if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
@@ -15,7 +15,7 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
                       &x, model.n_in)
         return
     for half in range(2):
-        s = half_product(shard, op, half)
+        s = split_k_half(shard, op, half)
         x = matrix(address(shard.block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
         gather_inputs(run.data, run.order, shard.first + s.row, s.begin, model.in_scale, model.in_offset, &x,
                       model.n_in)

@@ -41,7 +41,7 @@ cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) no
 
 # ---- fixed statistics ----------------------------------------------------------------------------
 
-cdef void take_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
+cdef void load_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
     """Means and reciprocal standard deviations from those that are kept among the parameters."""
     cdef const real* kept = <const real*>run.model.params
     cdef Py_ssize_t j
@@ -56,11 +56,11 @@ cdef void take_fixed_statistics(const Run* run, const Op* op, double epsilon, bi
 
 cdef void prepare_batch_norm(const Run* run, const Op* op) noexcept nogil:
     if not uses_batch(run, op):
-        take_fixed_statistics(run, op, batch_norm_settings(op).epsilon, False)
+        load_fixed_statistics(run, op, batch_norm_settings(op).epsilon, False)
 
 
 cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
-    take_fixed_statistics(run, op, 0, (<const StandardizeSettings*>settings_of(op)).invert != 0)
+    load_fixed_statistics(run, op, 0, (<const StandardizeSettings*>settings_of(op)).invert != 0)
 
 
 # ---- batch normalization -------------------------------------------------------------------------
@@ -76,8 +76,8 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, i
                          batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN),
                          stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
         team_wait(run)
-    normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), array(run.model, op.w),
-              array(run.model, op.b), &z)
+    normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), parameter_data(run.model, op.w),
+              parameter_data(run.model, op.b), &z)
     return activation
 
 
@@ -95,7 +95,7 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
     if op.dx >= 0:
         x, dz = input_of(shard, op), output_gradient(shard, op)
         batch_input_gradient(&x, op.channels, stat(run, op, STAT_MEAN),
-                             stat(run, op, STAT_RSTD), array(run.model, op.w),
+                             stat(run, op, STAT_RSTD), parameter_data(run.model, op.w),
                              stat(run, op, STAT_DGAMMA) if batch else NULL,
                              stat(run, op, STAT_DBETA) if batch else NULL,
                              <double>(shard.rows * groups_of(op)), &dz,
@@ -128,8 +128,8 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
     """The batch's mean and variance into the moving averages that inference uses."""
     cdef real* kept = <real*>run.model.params
     if not op.frozen:
-        keep_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum, kept + op.mean)
-        keep_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum, kept + op.variance)
+        update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum, kept + op.mean)
+        update_moving_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum, kept + op.variance)
 
 
 # ---- layer normalization -------------------------------------------------------------------------
@@ -138,7 +138,7 @@ cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, i
     """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
     cdef Matrix z = preactivation(shard, op)
     layer_normalize(x, op.channels, (<const LayerNormSettings*>settings_of(op)).epsilon,
-                    array(shard.run.model, op.w), array(shard.run.model, op.b), &z,
+                    parameter_data(shard.run.model, op.w), parameter_data(shard.run.model, op.b), &z,
                     NULL if op.stats < 0 else row_stats(shard.block, op, shard.begin), op.ld_stats)
     return activation
 
@@ -146,7 +146,7 @@ cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, i
 cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op)
     layer_input_gradient(&x, op.channels, row_stats(shard.block, op, shard.begin),
-                         op.ld_stats, array(shard.run.model, op.w), &dz,
+                         op.ld_stats, parameter_data(shard.run.model, op.w), &dz,
                          input_gradient(shard, op).data)
 
 
@@ -171,22 +171,22 @@ cdef void update_channels(const Shard* shard, const Op* op, const StepConstants*
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     if is_trained(model, which) and c0 < c1:
-        sum_partials(shard.run, model.arrays[which].begin + c0, model.arrays[which].begin + c1)
+        sum_partials(shard.run, model.parameters[which].begin + c0, model.parameters[which].begin + c1)
         step_range(model, which, c0, c1 - c0, step)
 
 
 cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(shard.run.n_chunks):
-        gradient_batch_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+    for c in range(shard.run.n_microbatches):
+        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
     update_channels(shard, op, step, op.w)
     update_channels(shard, op, step, op.b)
 
 
 cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
-    for c in range(shard.run.n_chunks):
-        gradient_layer_norm(shard, op, chunk_of(shard.run, c, shard.rows), partial(shard.run, c), False)
+    for c in range(shard.run.n_microbatches):
+        gradient_layer_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
     update_channels(shard, op, step, op.w)
     update_channels(shard, op, step, op.b)
 

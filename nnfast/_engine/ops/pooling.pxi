@@ -14,7 +14,7 @@ cdef int forward_average_pool(const Shard* shard, const Op* op, const Matrix* x,
 
 cdef inline void pool_gradient(const Shard* shard, const Op* op, bint largest) noexcept nogil:
     cdef Matrix x = input_of(shard, op), dy = output_gradient(shard, op)
-    pool_back(window_of(op), largest, &x, output_of(shard, op).data, &dy, op.applies_relu_backward,
+    pool_backward(window_of(op), largest, &x, output_of(shard, op).data, &dy, op.applies_relu_backward,
               input_gradient(shard, op).data)
 
 

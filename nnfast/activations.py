@@ -100,11 +100,8 @@ tanh = Activation("tanh")
 exponential = Activation("exponential")
 softmax = Activation("softmax", elementwise=False)
 
-_ROWS = (
-    *(linear, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, softplus, softsign),
-    *(sigmoid, hard_sigmoid, tanh, exponential, softmax),
-)
-TABLE = {row.name: row for row in _ROWS} | {"swish": silu}
+TABLE = {row.name: row for row in list(vars().values()) if isinstance(row, Activation)}
+TABLE["swish"] = silu
 
 
 def resolve(

@@ -85,6 +85,7 @@ class Loss(registry.Configured):
     """
 
     kind: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
     canonical: ClassVar[str | None] = None
     sparse: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
@@ -149,6 +150,7 @@ class MeanSquaredError(Loss):
     """
 
     kind = "mean_squared_error"
+    aliases = ("mse",)
 
 
 class MeanAbsoluteError(Loss):
@@ -161,6 +163,7 @@ class MeanAbsoluteError(Loss):
     """
 
     kind = "mean_absolute_error"
+    aliases = ("mae",)
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ class LogCosh(Loss):
     """
 
     kind = "log_cosh"
+    aliases = ("logcosh",)
 
 
 @dataclass(frozen=True)
@@ -307,6 +311,7 @@ class BinaryCrossentropy(_Crossentropy):
 
     label_smoothing: float = 0.0
     kind = "binary_crossentropy"
+    aliases = ("bce",)
     canonical = "sigmoid"
     target_range = (0.0, 1.0)
     target_advice = (
@@ -343,6 +348,7 @@ class CategoricalCrossentropy(_Crossentropy):
 
     label_smoothing: float = 0.0
     kind = "categorical_crossentropy"
+    aliases = ("cce",)
     canonical = "softmax"
     rowwise = True
     target_range = (0.0, 1.0)
@@ -498,21 +504,10 @@ class FunctionLoss(Loss):
 
 
 TABLE: dict[str, type[Loss]] = {
-    "mean_squared_error": MeanSquaredError,
-    "mse": MeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteError,
-    "mae": MeanAbsoluteError,
-    "huber": Huber,
-    "log_cosh": LogCosh,
-    "logcosh": LogCosh,
-    "quantile": Quantile,
-    "poisson": Poisson,
-    "hinge": Hinge,
-    "binary_crossentropy": BinaryCrossentropy,
-    "bce": BinaryCrossentropy,
-    "categorical_crossentropy": CategoricalCrossentropy,
-    "cce": CategoricalCrossentropy,
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    name: cls
+    for cls in list(vars().values())
+    if isinstance(cls, type) and issubclass(cls, Loss) and cls.kind and not cls.is_function
+    for name in (cls.kind, *cls.aliases)
 }
 registry.name_constructors(TABLE.values())
 

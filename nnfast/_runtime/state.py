@@ -71,8 +71,8 @@ def check_shapes(
         )
     if plan.max_values_per_sample > max(INTERMEDIATE_LIMIT, grown):
         raise ValueError(
-            f"its model has {plan.max_values_per_sample} intermediate values per sample, too many for its "
-            "size"
+            f"its model has {plan.max_values_per_sample} intermediate values per sample, too many "
+            "for its size"
         )
 
 

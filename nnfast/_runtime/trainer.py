@@ -216,7 +216,9 @@ class Trainer:
         self.claim()
         engine, loss = self.network.engine, np.empty(1)
         rates = self.optimizer.next_rates(engine, 1)
-        status, _ = engine.run(data, rows, False, rates, loss, outputs, first_row=0, supplied=supplied)
+        status, _ = engine.run(
+            data, rows, False, rates, loss, outputs, first_row=0, supplied=supplied
+        )
         engine.epoch += 1
         return float(loss[0]), status != NONFINITE
 

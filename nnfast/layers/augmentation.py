@@ -13,6 +13,13 @@ from nnfast.layers.layer import Layer, LayerOptions
 from nnfast.layers.resampling import INTERPOLATIONS, MODES, Resampled, check_seed
 from nnfast.layers.window import channels_last
 
+__all__ = [
+    "RandomCrop",
+    "RandomFlip",
+    "RandomTranslation",
+    "Rescaling",
+]
+
 
 class Rescaling(Layer):
     """Compute y = scale·x + offset; as a model's first layer it is fused into reading the input.

@@ -12,6 +12,16 @@ from nnfast._utils.checks import Shape, flag, integer
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed
 
+__all__ = [
+    "Conv1D",
+    "Conv2D",
+    "Convolution1D",
+    "Convolution2D",
+    "DepthwiseConv2D",
+    "SeparableConv2D",
+    "SeparableConvolution2D",
+]
+
 
 class _Convolution(Windowed):
     """Base class of the convolutions, with bias and activation."""

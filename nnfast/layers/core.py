@@ -12,6 +12,13 @@ from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, flag, integer
 from nnfast.layers.layer import Layer, LayerOptions
 
+__all__ = [
+    "Activation",
+    "Dense",
+    "Input",
+    "InputLayer",
+]
+
 
 class InputLayer(Layer):
     """A layer that declares the shape of a model's input; ``model.layers`` does not list it.

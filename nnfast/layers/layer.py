@@ -20,6 +20,10 @@ from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
 
+__all__ = [
+    "Layer",
+]
+
 _names_given: Counter[str] = Counter()
 
 

@@ -16,6 +16,12 @@ from nnfast._utils import checks
 from nnfast._utils.checks import Shape, flag, integer, real
 from nnfast.layers.layer import Layer, LayerOptions
 
+__all__ = [
+    "BatchNormalization",
+    "LayerNormalization",
+    "Normalization",
+]
+
 Floats = NDArray[np.float64]
 
 

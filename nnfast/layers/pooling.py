@@ -9,6 +9,25 @@ from nnfast._utils.checks import Shape, flag
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed, channels_last
 
+__all__ = [
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+]
+
 
 class _Pooling(Windowed):
     """Base class of the poolings over a sliding window."""

@@ -6,36 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnfast._utils.registry import choose, describe, name_constructors
-from nnfast.layers.augmentation import RandomCrop, RandomFlip, RandomTranslation, Rescaling
-from nnfast.layers.convolution import Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D
-from nnfast.layers.core import Activation, Dense, InputLayer
+from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
-from nnfast.layers.normalization import BatchNormalization, LayerNormalization, Normalization
-from nnfast.layers.pooling import (
-    AveragePooling1D,
-    AveragePooling2D,
-    GlobalAveragePooling1D,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling1D,
-    GlobalMaxPooling2D,
-    MaxPooling1D,
-    MaxPooling2D,
-)
-from nnfast.layers.regularization import ActivityRegularization, Dropout, GaussianNoise
-from nnfast.layers.reshaping import Flatten, Reshape, UpSampling2D, ZeroPadding2D
 
-TABLE: dict[str, type[Layer]] = {
-    cls.__name__: cls
-    for cls in (
-        *(Dense, Activation, Dropout, GaussianNoise, ActivityRegularization),
-        *(BatchNormalization, LayerNormalization, Normalization, Rescaling, Flatten, Reshape),
-        *(ZeroPadding2D, UpSampling2D, RandomFlip, RandomTranslation, RandomCrop),
-        *(Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D),
-        *(MaxPooling1D, MaxPooling2D, AveragePooling1D, AveragePooling2D),
-        *(GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D),
-    )
-}
-name_constructors(TABLE.values())
+# The classes by name, without aliases; filled by `register`.
+TABLE: dict[str, type[Layer]] = {}
+
+
+def register(namespace: Mapping[str, object]) -> list[str]:
+    """Fill the table with the layers of a namespace, and return their public names."""
+    names = []
+    for name, value in namespace.items():
+        if name == "Input" or (isinstance(value, type) and issubclass(value, Layer)):
+            names.append(name)
+        if (
+            isinstance(value, type)
+            and issubclass(value, Layer)
+            and value not in (Layer, InputLayer)
+        ):
+            TABLE[value.__name__] = value
+    name_constructors(TABLE.values())
+    return names
 
 
 # Keras' name.

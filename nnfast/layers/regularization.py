@@ -9,6 +9,12 @@ from nnfast._plan.spec import Op
 from nnfast._utils.checks import Shape, real
 from nnfast.layers.layer import Layer, LayerOptions
 
+__all__ = [
+    "ActivityRegularization",
+    "Dropout",
+    "GaussianNoise",
+]
+
 
 class DropoutSettings(NamedTuple):
     """Of a dropout."""

@@ -13,6 +13,13 @@ from nnfast.layers.layer import Layer, LayerOptions
 from nnfast.layers.resampling import INTERPOLATIONS, Resampled, pair
 from nnfast.layers.window import channels_last
 
+__all__ = [
+    "Flatten",
+    "Reshape",
+    "UpSampling2D",
+    "ZeroPadding2D",
+]
+
 
 class Flatten(Layer):
     """Flatten each sample into one axis: (n, a, b, …) → (n, a·b·…), in C order.

@@ -180,7 +180,9 @@ class Optimizer(registry.Configured):
         return self.rates(engine.iterations, count)
 
     def _send_to(self, engine: Engine, keep_state: bool) -> None:
-        engine.set_optimizer(self.id, self.n_slots, self.hyper, **self.options, keep_state=keep_state)
+        engine.set_optimizer(
+            self.id, self.n_slots, self.hyper, **self.options, keep_state=keep_state
+        )
         engine.optimizer_version = self.version
 
     @property

@@ -11,6 +11,19 @@ from nnfast._utils import registry
 from nnfast.optimizers import schedules
 from nnfast.optimizers.optimizer import Optimizer
 
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "Nadam",
+    "RMSprop",
+    "deserialize",
+    "get",
+    "serialize",
+]
+
 
 @dataclass(repr=False, eq=False)
 class SGD(Optimizer):

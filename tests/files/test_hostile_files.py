@@ -586,7 +586,7 @@ def test_models_with_huge_hidden_outputs_are_refused(how: str, tmp_path: Path) -
     model = HUGE_HIDDEN_OUTPUTS[how]()
     model.save(tmp_path / "model")
     assert (tmp_path / "model").stat().st_size < 20000
-    with pytest.raises(ValueError, match="numbers of a sample in between"):
+    with pytest.raises(ValueError, match="intermediate values per sample"):
         nnfast.load_model(tmp_path / "model")
 
 

@@ -55,5 +55,5 @@ cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexc
     return total if total != 0 else INFINITY
 
 
-cdef inline double regularizer_scale(const Run* run, double divisor) noexcept nogil:
+cdef inline double penalty_scale(const Run* run, double divisor) noexcept nogil:
     return 1 / divisor if run.objective.weighted_mean else 1

@@ -47,7 +47,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         divisor = denominator(run, first, rows)
         scale = 1.0 / divisor
         step = step_constants(&model.optimizer, run.lr[done], run.iterations + done + 1, &warmup)
-        step.regularizer_scale = regularizer_scale(run, divisor)
+        step.regularizer_scale = penalty_scale(run, divisor)
         if whole:
             shard = whole_shard(run, first, rows, t, scratch)
             rows_phase(&shard, scale, True)
@@ -118,7 +118,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     prepare_ops(run, t)
     if run.wants_losses and run.model.regularized and run.first_microbatch == 0:
-        penalty = sum_blocks(run, True, t, regularizer_scale(run, run.denominator))
+        penalty = sum_blocks(run, True, t, penalty_scale(run, run.denominator))
         if t == 0:
             run.penalty = penalty
     while c < run.end_microbatch:
@@ -150,7 +150,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
     cdef Microbatch micro
-    cdef double penalty, share = regularizer_scale(run, run.denominator)
+    cdef double penalty, share = penalty_scale(run, run.denominator)
     cdef bint late = False, complete = True
     prepare_ops(run, t)
     while c < run.n_microbatches and not late:

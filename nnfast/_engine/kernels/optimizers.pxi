@@ -11,39 +11,11 @@ and a row in the table at the end.
 cdef enum:
     NADAM_LIMIT = 1000      # 0.96^1000 does not change 1 any more
     MAX_STATE = 3           # slots of a rule
-
-ctypedef struct SGDConstants:
-    vreal lr, momentum
-
-ctypedef struct AdamConstants:
-    vreal lr            # α_t = η·√(1 − β₂^t) / (1 − β₁^t)
-    vreal one_minus_beta_1, one_minus_beta_2, epsilon
-
-ctypedef struct NadamConstants:
-    vreal lr, gradient_lr   # of the momentum and of the gradient
-    vreal one_minus_beta_1, one_minus_beta_2, epsilon
-    vreal bias_2            # 1 / (1 − β₂^t)
-
-ctypedef struct RMSpropConstants:
-    vreal lr, one_minus_rho, momentum, epsilon, centered
-
-ctypedef struct AdagradConstants:
-    vreal lr, epsilon
-
-ctypedef struct LionConstants:
-    vreal lr, one_minus_beta_1, one_minus_beta_2
-
-ctypedef union RuleConstants:
-    SGDConstants sgd
-    AdamConstants adam
-    NadamConstants nadam
-    RMSpropConstants rmsprop
-    AdagradConstants adagrad
-    LionConstants lion
+    MAX_CONSTANTS = 8       # vectors that a rule works out once for each step
 
 # The scalars of one step, computed in double; those of the rule are broadcast to all lanes.
 ctypedef struct StepConstants:
-    RuleConstants rule
+    vreal rule[MAX_CONSTANTS]   # a struct of vectors, which the rule's section declares
     double decay                # lr · weight decay
     double ema_momentum         # of the moving average in this step
     double regularizer_scale    # weight of the regularizers in the objective
@@ -154,8 +126,15 @@ cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
 
 # ---- SGD -----------------------------------------------------------------------------------------
 
+ctypedef struct SGDConstants:
+    vreal lr, momentum
+
 ctypedef struct SGDSettings:
     double momentum, nesterov
+
+
+cdef inline const SGDConstants* sgd_constants(const StepConstants* s) noexcept nogil:
+    return <const SGDConstants*><const void*>s.rule
 
 
 cdef int slots_sgd(const void* settings) noexcept nogil:
@@ -163,23 +142,24 @@ cdef int slots_sgd(const void* settings) noexcept nogil:
 
 
 cdef void prepare_sgd(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                      RuleConstants* c) noexcept nogil:
-    c.sgd.lr = vsplat(<real>lr)
-    c.sgd.momentum = vsplat(<real>(<const SGDSettings*>settings).momentum)
+                      vreal* constants) noexcept nogil:
+    cdef SGDConstants* c = <SGDConstants*>constants
+    c.lr = vsplat(<real>lr)
+    c.momentum = vsplat(<real>(<const SGDSettings*>settings).momentum)
 
 
 cdef inline vreal sgd(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    return w - s.rule.sgd.lr * g
+    return w - sgd_constants(s).lr * g
 
 
 cdef inline vreal momentum(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g
+    state[0] = sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g
     return w + state[0]
 
 
 cdef inline vreal nesterov(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g
-    return w + (s.rule.sgd.momentum * state[0] - s.rule.sgd.lr * g)
+    state[0] = sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g
+    return w + (sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g)
 
 
 cdef void update_sgd(const void* settings, const StepConstants* s, const GradientTransform* transform,
@@ -194,8 +174,16 @@ cdef void update_sgd(const void* settings, const StepConstants* s, const Gradien
 
 # ---- Adam ----------------------------------------------------------------------------------------
 
+ctypedef struct AdamConstants:
+    vreal lr            # α_t = η·√(1 − β₂^t) / (1 − β₁^t)
+    vreal one_minus_beta_1, one_minus_beta_2, epsilon
+
 ctypedef struct AdamSettings:
     double beta_1, beta_2, epsilon, amsgrad
+
+
+cdef inline const AdamConstants* adam_constants(const StepConstants* s) noexcept nogil:
+    return <const AdamConstants*><const void*>s.rule
 
 
 cdef int slots_adam(const void* settings) noexcept nogil:
@@ -203,25 +191,26 @@ cdef int slots_adam(const void* settings) noexcept nogil:
 
 
 cdef void prepare_adam(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                       RuleConstants* c) noexcept nogil:
+                       vreal* constants) noexcept nogil:
+    cdef AdamConstants* c = <AdamConstants*>constants
     cdef const AdamSettings* h = <const AdamSettings*>settings
-    c.adam.lr = vsplat(<real>(lr * sqrt(1 - power(h.beta_2, t)) / (1 - power(h.beta_1, t))))
-    c.adam.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
-    c.adam.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
-    c.adam.epsilon = vsplat(<real>h.epsilon)
+    c.lr = vsplat(<real>(lr * sqrt(1 - power(h.beta_2, t)) / (1 - power(h.beta_1, t))))
+    c.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
+    c.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
+    c.epsilon = vsplat(<real>h.epsilon)
 
 
 cdef inline vreal adam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = state[0] + (g - state[0]) * s.rule.adam.one_minus_beta_1
-    state[1] = state[1] + (g * g - state[1]) * s.rule.adam.one_minus_beta_2
-    return w - (s.rule.adam.lr * state[0]) * vrecip(vsqrt(state[1]) + s.rule.adam.epsilon)
+    state[0] = state[0] + (g - state[0]) * adam_constants(s).one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * adam_constants(s).one_minus_beta_2
+    return w - (adam_constants(s).lr * state[0]) * vrecip(vsqrt(state[1]) + adam_constants(s).epsilon)
 
 
 cdef inline vreal amsgrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = state[0] + (g - state[0]) * s.rule.adam.one_minus_beta_1
-    state[1] = state[1] + (g * g - state[1]) * s.rule.adam.one_minus_beta_2
+    state[0] = state[0] + (g - state[0]) * adam_constants(s).one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * adam_constants(s).one_minus_beta_2
     state[2] = vmax(state[2], state[1])
-    return w - (s.rule.adam.lr * state[0]) * vrecip(vsqrt(state[2]) + s.rule.adam.epsilon)
+    return w - (adam_constants(s).lr * state[0]) * vrecip(vsqrt(state[2]) + adam_constants(s).epsilon)
 
 
 cdef void update_adam(const void* settings, const StepConstants* s, const GradientTransform* transform,
@@ -234,8 +223,17 @@ cdef void update_adam(const void* settings, const StepConstants* s, const Gradie
 
 # ---- Nadam ---------------------------------------------------------------------------------------
 
+ctypedef struct NadamConstants:
+    vreal lr, gradient_lr   # of the momentum and of the gradient
+    vreal one_minus_beta_1, one_minus_beta_2, epsilon
+    vreal bias_2            # 1 / (1 − β₂^t)
+
 ctypedef struct NadamSettings:
     double beta_1, beta_2, epsilon
+
+
+cdef inline const NadamConstants* nadam_constants(const StepConstants* s) noexcept nogil:
+    return <const NadamConstants*><const void*>s.rule
 
 
 cdef int slots_nadam(const void* settings) noexcept nogil:
@@ -260,24 +258,25 @@ cdef double nadam_product(WarmupProduct* known, Py_ssize_t t) noexcept nogil:
 
 
 cdef void prepare_nadam(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                        RuleConstants* c) noexcept nogil:
+                        vreal* constants) noexcept nogil:
+    cdef NadamConstants* c = <NadamConstants*>constants
     cdef const NadamSettings* h = <const NadamSettings*>settings
     cdef double u = h.beta_1 * nadam_u(t), u_next = h.beta_1 * nadam_u(t + 1)
     cdef double u_product = power(h.beta_1, t) * nadam_product(product, t)
     cdef double next_product = u_product * u_next
-    c.nadam.lr = vsplat(<real>(lr * u_next / (1 - next_product)))
-    c.nadam.gradient_lr = vsplat(<real>(lr * (1 - u) / (1 - u_product)))
-    c.nadam.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
-    c.nadam.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
-    c.nadam.epsilon = vsplat(<real>h.epsilon)
-    c.nadam.bias_2 = vsplat(<real>(1 / (1 - power(h.beta_2, t))))
+    c.lr = vsplat(<real>(lr * u_next / (1 - next_product)))
+    c.gradient_lr = vsplat(<real>(lr * (1 - u) / (1 - u_product)))
+    c.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
+    c.one_minus_beta_2 = vsplat(<real>(1 - h.beta_2))
+    c.epsilon = vsplat(<real>h.epsilon)
+    c.bias_2 = vsplat(<real>(1 / (1 - power(h.beta_2, t))))
 
 
 cdef inline vreal nadam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = state[0] + (g - state[0]) * s.rule.nadam.one_minus_beta_1
-    state[1] = state[1] + (g * g - state[1]) * s.rule.nadam.one_minus_beta_2
-    return w - ((s.rule.nadam.lr * state[0] + s.rule.nadam.gradient_lr * g)
-                * vrecip(vsqrt(s.rule.nadam.bias_2 * state[1]) + s.rule.nadam.epsilon))
+    state[0] = state[0] + (g - state[0]) * nadam_constants(s).one_minus_beta_1
+    state[1] = state[1] + (g * g - state[1]) * nadam_constants(s).one_minus_beta_2
+    return w - ((nadam_constants(s).lr * state[0] + nadam_constants(s).gradient_lr * g)
+                * vrecip(vsqrt(nadam_constants(s).bias_2 * state[1]) + nadam_constants(s).epsilon))
 
 
 cdef void update_nadam(const void* settings, const StepConstants* s, const GradientTransform* transform,
@@ -287,8 +286,15 @@ cdef void update_nadam(const void* settings, const StepConstants* s, const Gradi
 
 # ---- RMSprop -------------------------------------------------------------------------------------
 
+ctypedef struct RMSpropConstants:
+    vreal lr, one_minus_rho, momentum, epsilon, centered
+
 ctypedef struct RMSpropSettings:
     double rho, momentum, epsilon, centered
+
+
+cdef inline const RMSpropConstants* rmsprop_constants(const StepConstants* s) noexcept nogil:
+    return <const RMSpropConstants*><const void*>s.rule
 
 
 cdef int slots_rmsprop(const void* settings) noexcept nogil:
@@ -297,28 +303,29 @@ cdef int slots_rmsprop(const void* settings) noexcept nogil:
 
 
 cdef void prepare_rmsprop(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                          RuleConstants* c) noexcept nogil:
+                          vreal* constants) noexcept nogil:
+    cdef RMSpropConstants* c = <RMSpropConstants*>constants
     cdef const RMSpropSettings* h = <const RMSpropSettings*>settings
-    c.rmsprop.lr = vsplat(<real>lr)
-    c.rmsprop.one_minus_rho = vsplat(<real>(1 - h.rho))
-    c.rmsprop.momentum = vsplat(<real>h.momentum)
-    c.rmsprop.epsilon = vsplat(<real>h.epsilon)
-    c.rmsprop.centered = vsplat(<real>h.centered)
+    c.lr = vsplat(<real>lr)
+    c.one_minus_rho = vsplat(<real>(1 - h.rho))
+    c.momentum = vsplat(<real>h.momentum)
+    c.epsilon = vsplat(<real>h.epsilon)
+    c.centered = vsplat(<real>h.centered)
 
 
 cdef inline vreal rmsprop(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    state[0] = state[0] + (g * g - state[0]) * s.rule.rmsprop.one_minus_rho
-    return w - s.rule.rmsprop.lr * g * vrecip(vsqrt(state[0] + s.rule.rmsprop.epsilon))
+    state[0] = state[0] + (g * g - state[0]) * rmsprop_constants(s).one_minus_rho
+    return w - rmsprop_constants(s).lr * g * vrecip(vsqrt(state[0] + rmsprop_constants(s).epsilon))
 
 
 cdef inline vreal rmsprop_full(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
     """With momentum and, where `centered` is 1, the variance around the mean gradient."""
     cdef vreal step
-    state[0] = state[0] + (g * g - state[0]) * s.rule.rmsprop.one_minus_rho
-    state[2] = state[2] + (g - state[2]) * s.rule.rmsprop.one_minus_rho * s.rule.rmsprop.centered
-    step = s.rule.rmsprop.lr * g * vrecip(
-        vsqrt(vmax(vsplat(0), state[0] - state[2] * state[2]) + s.rule.rmsprop.epsilon))
-    state[1] = s.rule.rmsprop.momentum * state[1] + step
+    state[0] = state[0] + (g * g - state[0]) * rmsprop_constants(s).one_minus_rho
+    state[2] = state[2] + (g - state[2]) * rmsprop_constants(s).one_minus_rho * rmsprop_constants(s).centered
+    step = rmsprop_constants(s).lr * g * vrecip(
+        vsqrt(vmax(vsplat(0), state[0] - state[2] * state[2]) + rmsprop_constants(s).epsilon))
+    state[1] = rmsprop_constants(s).momentum * state[1] + step
     return w - state[1]
 
 
@@ -332,8 +339,15 @@ cdef void update_rmsprop(const void* settings, const StepConstants* s, const Gra
 
 # ---- Adagrad -------------------------------------------------------------------------------------
 
+ctypedef struct AdagradConstants:
+    vreal lr, epsilon
+
 ctypedef struct AdagradSettings:
     double epsilon
+
+
+cdef inline const AdagradConstants* adagrad_constants(const StepConstants* s) noexcept nogil:
+    return <const AdagradConstants*><const void*>s.rule
 
 
 cdef int slots_adagrad(const void* settings) noexcept nogil:
@@ -341,14 +355,15 @@ cdef int slots_adagrad(const void* settings) noexcept nogil:
 
 
 cdef void prepare_adagrad(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                          RuleConstants* c) noexcept nogil:
-    c.adagrad.lr = vsplat(<real>lr)
-    c.adagrad.epsilon = vsplat(<real>(<const AdagradSettings*>settings).epsilon)
+                          vreal* constants) noexcept nogil:
+    cdef AdagradConstants* c = <AdagradConstants*>constants
+    c.lr = vsplat(<real>lr)
+    c.epsilon = vsplat(<real>(<const AdagradSettings*>settings).epsilon)
 
 
 cdef inline vreal adagrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
     state[0] = state[0] + g * g
-    return w - s.rule.adagrad.lr * g * vrecip(vsqrt(state[0] + s.rule.adagrad.epsilon))
+    return w - adagrad_constants(s).lr * g * vrecip(vsqrt(state[0] + adagrad_constants(s).epsilon))
 
 
 cdef void update_adagrad(const void* settings, const StepConstants* s, const GradientTransform* transform,
@@ -358,8 +373,15 @@ cdef void update_adagrad(const void* settings, const StepConstants* s, const Gra
 
 # ---- Lion ----------------------------------------------------------------------------------------
 
+ctypedef struct LionConstants:
+    vreal lr, one_minus_beta_1, one_minus_beta_2
+
 ctypedef struct LionSettings:
     double beta_1, beta_2
+
+
+cdef inline const LionConstants* lion_constants(const StepConstants* s) noexcept nogil:
+    return <const LionConstants*><const void*>s.rule
 
 
 cdef int slots_lion(const void* settings) noexcept nogil:
@@ -367,16 +389,17 @@ cdef int slots_lion(const void* settings) noexcept nogil:
 
 
 cdef void prepare_lion(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                       RuleConstants* c) noexcept nogil:
-    c.lion.lr = vsplat(<real>lr)
-    c.lion.one_minus_beta_1 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_1))
-    c.lion.one_minus_beta_2 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_2))
+                       vreal* constants) noexcept nogil:
+    cdef LionConstants* c = <LionConstants*>constants
+    c.lr = vsplat(<real>lr)
+    c.one_minus_beta_1 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_1))
+    c.one_minus_beta_2 = vsplat(<real>(1 - (<const LionSettings*>settings).beta_2))
 
 
 cdef inline vreal lion(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    cdef vreal c = state[0] + (g - state[0]) * s.rule.lion.one_minus_beta_1
-    state[0] = state[0] + (g - state[0]) * s.rule.lion.one_minus_beta_2
-    return w - s.rule.lion.lr * vselect(vgt(c, vsplat(0)), vsplat(1),
+    cdef vreal c = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_1
+    state[0] = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_2
+    return w - lion_constants(s).lr * vselect(vgt(c, vsplat(0)), vsplat(1),
                                         vselect(vgt(vsplat(0), c), vsplat(-1), c))
 
 
@@ -390,7 +413,7 @@ cdef void update_lion(const void* settings, const StepConstants* s, const Gradie
 ctypedef struct OptimizerFunctions:
     int (*slots)(const void* settings) noexcept nogil       # that the rule needs
     void (*prepare)(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                    RuleConstants* c) noexcept nogil        # the constants of step t = 1, 2, …
+                    vreal* constants) noexcept nogil        # the constants of step t = 1, 2, …
     void (*update)(const void* settings, const StepConstants* s, const GradientTransform* transform,
                    const ParameterRange* p) noexcept nogil
 
@@ -413,7 +436,7 @@ cdef StepConstants step_constants(const OptimizerSettings* o, double lr, Py_ssiz
                                   WarmupProduct* product) noexcept nogil:
     """The scalars of step t = 1, 2, …"""
     cdef StepConstants s
-    OPTIMIZER_TABLE[o.kind].prepare(o.rule, lr, t, product, &s.rule)
+    OPTIMIZER_TABLE[o.kind].prepare(o.rule, lr, t, product, s.rule)
     s.decay = lr * o.weight_decay
     s.ema_momentum = 0 if t == 1 else o.ema_momentum
     s.regularizer_scale = 1

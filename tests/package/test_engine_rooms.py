@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import nnfast
+from nnfast import _engine, layers
+from nnfast._plan import spec
 
 # Only a checkout has the sources next to the compiled package.
 ENGINE = Path(nnfast.__file__).parent / "_engine"
@@ -92,3 +94,89 @@ def test_only_the_table_branches_on_the_kind_of_an_op() -> None:
         code = code_of(path)
         assert not re.findall(r"\bOP_(?!TABLE\b)\w+", code), path
         assert len(re.findall(r"\bop\.kind\b", code)) == code.count("OP_TABLE[op.kind]"), path
+
+
+LAYER_MODULES = ("normalization", "regularization")
+
+# Kernels that call no other kernel with many parameters.
+LEAVES = {"gradient_sums", "batch_input_gradient", "box_backward"}
+
+
+def parameter_lists(code: str) -> dict[str, int]:
+    """Return the number of parameters of each function that Python does not call."""
+    found = {}
+    for name, given in re.findall(
+        r"^ *cp?def\s+[^\n(=]*?(\w+)\(((?:[^()]|\([^()]*\))*)\)[^\n]*:", code, re.M
+    ):
+        parameters = [part.strip() for part in re.split(r",(?![^\[]*\])", given)]
+        found[name] = len([part for part in parameters if part not in ("", "self")])
+    return found
+
+
+def test_parameter_lists_are_short() -> None:
+    """More than eight are for kernels at the bottom; matrices and settings are structs."""
+    assert parameter_lists("cdef int f(int a[2],\n    int b) noexcept nogil:\n") == {"f": 2}
+    long = {
+        name
+        for path in ENGINE.rglob("*.p*x*")
+        if path.suffix in (".pxi", ".pyx")
+        for name, count in parameter_lists(code_of(path)).items()
+        if count > 8
+    }
+    assert long == LEAVES
+
+
+def structs(code: str) -> dict[str, list[tuple[str, str]]]:
+    """Return the fields of each struct, as (type, name); an array of two is a pair."""
+    found = {}
+    for name, body in re.findall(r"^ctypedef struct (\w+):\n((?:    [^\n]*\n)+)", code, re.M):
+        fields = []
+        for line in body.strip().split("\n"):
+            kind, _, names = line.split("#")[0].strip().partition(" ")
+            fields += [(kind, field.strip()) for field in names.split(",")]
+        found[name] = fields
+    return found
+
+
+def test_settings_are_those_of_the_engine() -> None:
+    """A NamedTuple of settings has the fields of the engine's struct, in their order."""
+    declared: dict[str, list[tuple[str, str]]] = {}
+    for path in (ENGINE / "program.pxd", *(ENGINE / "ops").glob("*.pxi")):
+        declared |= structs(code_of(path))
+    declared = {
+        name: fields
+        for name, fields in declared.items()
+        if name in ("Window", "Resampling") or name.endswith("Settings")
+    }
+    del declared["OptimizerSettings"]
+    modules = [spec, *(vars(layers)[name] for name in LAYER_MODULES)]
+    twins = {name: value for module in modules for name, value in vars(module).items()}
+    for name, fields in declared.items():
+        expected = []
+        for field, annotation in twins[name].__annotations__.items():
+            kind = "double" if "float" in str(annotation) else "int64_t"
+            kind = "uint64_t" if field == "seed" else kind
+            expected.append((kind, field + "[2]" * ("tuple" in str(annotation))))
+        assert fields == expected, name
+    assert {"Window", "Resampling", "DropoutSettings", "BatchNormSettings"} <= declared.keys()
+
+
+def test_the_numbers_of_an_enum_exist_once() -> None:
+    for table, prefix in (
+        (_engine.ACTIVATIONS, "ACT_"),
+        (_engine.LOSSES, "LOSS_"),
+        (_engine.OPTIMIZERS, "OPT_"),
+        (_engine.CONSTRAINTS, "CONSTRAINT_"),
+        (_engine.BORDERS, "BORDER_"),
+        (_engine.RESAMPLINGS, "RESAMPLE_"),
+    ):
+        code = code_of(ENGINE / "core.pxd")
+        assert [*table] == [name.lower() for name in re.findall(rf"\b{prefix}(\w+)", code)]
+        assert [*table.values()] == list(range(len(table)))
+
+
+def test_the_ops_table_names_every_op() -> None:
+    rows = re.findall(r'add_op\(b"(\w+)"\)', (ENGINE / "ops" / "table.pxi").read_text("utf-8"))
+    assert {name: traits.kind for name, traits in _engine.OPS.items()} == {
+        name: number for number, name in enumerate(rows)
+    }

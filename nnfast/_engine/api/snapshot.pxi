@@ -75,7 +75,7 @@ cdef class Snapshot:
         self.next_copy = end + PAUSE * (end - begin)
 
     def is_suspect(self, bint always):
-        """Return whether the present state is not finite. Most calls skip the check, unless `always` is set."""
+        """Return whether the state is not finite. Unless `always` is set, most calls skip the check."""
         cdef double begin = self.engine.k.now(), end
         cdef bint finite
         if begin < self.next_check and not always:

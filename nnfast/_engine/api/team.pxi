@@ -7,7 +7,7 @@ cdef class PassTrial:
     its threads, or if it has to be woken for each short pass. The slower way is tried again from time to
     time, and less often the more trials it loses.
     """
-    cdef double alone, together     # seconds per flop in the last pass of one thread and of a team; 0: unknown
+    cdef double alone, together     # seconds per flop in the last pass of one thread, of a team; 0: unknown
     cdef double next_trial, pause
 
     cpdef int choose(self, int threads, double now) noexcept:
@@ -88,7 +88,7 @@ cdef class TeamTrial:
                 until = min(until + TRIAL_SECONDS, deadline)
             waking = self.segment(run, threads, until)
             self.part = 2
-            if waking > self.alone + 2 * TRIAL_SECONDS:     # some processor is busy: waking alone never takes this long
+            if waking > self.alone + 2 * TRIAL_SECONDS:     # too slow to be mere waking: a processor is busy
                 self.decide(waking)
         if self.part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))

@@ -43,7 +43,7 @@ cdef class Workspace:
 
     cdef refuse_function(self):
         if self.model.loss.kind == LOSS_PYTHON:
-            raise RuntimeError("the engine does not compute a Python loss here: call its function with the predictions")
+            raise RuntimeError("only training computes a Python loss: call its function yourself")
 
     cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches, bint partials):
         """Set up everything but the blocks. partials: allocate the micro-batches' gradients, too."""

@@ -16,7 +16,7 @@ cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
 
 
 cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
-    """Compute each row's loss, with the penalties of its outputs; write the gradient to dy unless it is NULL."""
+    """Compute each row's loss with its activity penalty; write the gradient to dy unless it is NULL."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Block* block = shard.block

@@ -1,7 +1,7 @@
 """Forward and backward passes through the op list for one shard. Some ops contain barriers."""
 
 cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
-    """Compute every op's output. keep_logits: do not apply the last op's activation, which the loss includes."""
+    """Compute every op's output. keep_logits: leave the last op's activation to the loss."""
     cdef const Run* run = shard.run
     cdef const Op* op
     cdef Matrix x, y

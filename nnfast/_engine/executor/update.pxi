@@ -82,7 +82,7 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
 cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:
     """Clip the gradients by norm if configured, and apply the optimizer's step to thread t's range.
 
-    model.grads must be complete in that range, and everywhere after the barrier that clipping by norm needs.
+    model.grads must be complete in that range. Clipping by norm reads all of it, after a barrier.
     """
     cdef const Model* model = run.model
     cdef const OptimizerSettings* update = &model.optimizer

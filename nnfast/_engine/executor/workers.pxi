@@ -105,7 +105,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void infer_worker(Run* run, int t) noexcept nogil:
-    """Write predictions to run.outputs unless it is NULL and, if they are wanted, losses to microbatch_loss."""
+    """Write predictions to run.outputs unless it is NULL and, if wanted, losses to microbatch_loss."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]

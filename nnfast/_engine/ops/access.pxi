@@ -9,7 +9,7 @@ ctypedef struct Shard:
     Py_ssize_t begin, end   # this thread's rows
     int thread, n_threads   # this thread's number; threads that share the block
     real* scratch
-    const real* x           # contiguous rows of n_in elements that the first op reads; NULL: the gathered rows
+    const real* x           # contiguous rows that the first op reads instead of its input, or NULL
 
 # m rows of a block, beginning with row `first`.
 ctypedef struct Range:

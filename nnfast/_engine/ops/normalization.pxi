@@ -114,7 +114,7 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
-        return      # nothing is trained, and a first layer then has no dy
+        return      # nothing to compute, and dy may not exist
     if uses_batch(run, op):
         # The backward pass has computed them.
         if dgamma != NULL:
@@ -160,7 +160,7 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
     cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
     cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
-        return      # nothing is trained, and a first layer then has no dy
+        return      # nothing to compute, and dy may not exist
     x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
     layer_gradient_sums(&x, channels_of(shard, op),
                         row_stats(shard.block, op, rows.first), op.ld_stats,

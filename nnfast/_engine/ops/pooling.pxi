@@ -19,7 +19,7 @@ cdef inline void pool_gradient(const Shard* shard, const Op* op, bint largest) n
 
 
 cdef void backward_max_pool(const Shard* shard, const Op* op) noexcept nogil:
-    """Add each window's gradient to dX at its first maximum."""
+    """Compute dX: each window's gradient goes to its first maximum."""
     pool_gradient(shard, op, True)
 
 

@@ -108,7 +108,7 @@ ctypedef struct Objective:
     double target_scale, target_offset  # the loss sees target_scale·y + target_offset (label smoothing)
     double value_scale, gradient_scale     # factors of each row's loss and gradient
     double limit        # the largest loss of a row of weight 1
-    int weighted_mean   # divide losses and penalties by Σ weight, and losses not by the number of rows
+    int weighted_mean   # divide losses by Σ weight instead of the number of rows, and penalties, too
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out

@@ -312,7 +312,7 @@ cdef class Engine(CompiledModel):
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
-            raise ValueError("run: with first_row, expected one step, no shuffling and at most batch_size rows")
+            raise ValueError("run: with first_row, expected one step, no shuffling, batch_size rows or fewer")
         if not alone:
             batch_size = min(batch_size, n)
         if self.batch < 0 or not alone and self.batch * batch_size >= n:
@@ -421,7 +421,7 @@ cdef class Engine(CompiledModel):
         return self.gradient_pass(data, supplied, NULL)
 
     def loss_and_gradient(self, Data data not None, bint supplied=False, Py_ssize_t version=-1):
-        """Return the loss and a copy of its gradient. See `loss_and_grad` and `evaluate` for the arguments."""
+        """Return the loss and a copy of its gradient. See `loss_and_grad` and `evaluate`."""
         self.refuse_if_changed(version)
         gradient = empty(self.model.n_params, self.dtype)
         return self.gradient_pass(data, supplied, start_of(gradient)), gradient
@@ -511,7 +511,7 @@ cdef class Engine(CompiledModel):
         return 0
 
     cdef Workspace pass_workspace(self, OpList* op_list, Py_ssize_t n, double flops, bint gradient):
-        """Return a workspace for one pass over n rows. With `gradient`, there are at most MAX_MICROBATCHES."""
+        """Return a workspace for a pass over n rows. `gradient`: allocate partial gradients, too."""
         cdef Py_ssize_t most = MAX_MICROBATCHES if gradient else n
         cdef Py_ssize_t microbatch = (MIN_MICROBATCH_ROWS if gradient else
                                  PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)

@@ -1,4 +1,4 @@
-"""The compiled engine behind one door: which variant runs is decided here and nowhere else."""
+"""The compiled engine. This module alone chooses the variant that runs."""
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ __all__ = [
     "show_config",
 ]
 
-ISAS = ("avx512", "avx2", "base")  # the widest first
+ISAS = ("avx512", "avx2", "base")  # widest first
 
 
 def _is_built(isa: str) -> bool:
-    """Return whether both variants of an instruction set are there."""
+    """Return whether both variants of an instruction set are built."""
     names = (f"{__name__}.variants.{isa}_{real}" for real in ("f32", "f64"))
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
 def _choose() -> str:
-    """Return the widest instruction set that is built and supported, or the one asked for."""
+    """Return the instruction set that NNFAST_ISA names, or the widest that can run here."""
     usable = [isa for isa in cpu.supported() if _is_built(isa)]
     if not usable:
         raise ImportError(
@@ -114,18 +114,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class Engine(core.Engine):
-    """One compiled model; see docs/design.md for what its methods promise."""
+    """A compiled model; api/engine.pxi documents the methods."""
 
     def __init__(self, plan: Tables, dtype: str) -> None:
         super().__init__(plan, dtype)
-        # Of a sample; whoever predicts has them from the engine, which another thread may replace.
+        # Shapes of one sample. They belong to the engine, which another thread may replace.
         self.input_shape, self.output_shape = plan.input_shape, plan.output_shape
-        # Whether a row of outputs is one sample's: nothing has to be reshaped.
+        # Whether a sample's output is a vector, so that predictions need no reshaping.
         self.plain_rows = len(plan.output_shape) == 1
 
     @property
     def weights(self) -> np.ndarray:
-        """Parameters, then the means and variances that are kept, shape (n_weights,), writable."""
+        """Parameters, then the weights that are never trained, shape (n_weights,), writable."""
         weights: np.ndarray = np.asarray(super().weights)[0]
         return weights
 
@@ -136,7 +136,7 @@ class Engine(core.Engine):
 
     @property
     def grads(self) -> np.ndarray:
-        """Gradients, shape (n_params,), until the next `loss_and_grad` or `run`."""
+        """Gradients, shape (n_params,), valid until the next `loss_and_grad` or `run`."""
         grads: np.ndarray = np.asarray(super().grads)[0]
         return grads
 
@@ -148,15 +148,15 @@ class Engine(core.Engine):
 
 
 def set_num_threads(n: int | None) -> None:
-    """Use at most `n` threads per call; None: as many as OpenMP and the machine allow.
+    """Limit the number of threads per call.
 
-    Results do not depend on it. A model may have fewer: `Sequential.n_threads`. Where the system
-    starts fewer (a limit of processes, of a container, of memory), a call uses those.
+    Results do not depend on it. `Sequential.n_threads` sets a lower limit for a single model. If
+    the system cannot start that many threads (a limit on processes or memory), a call uses fewer.
 
     Parameters
     ----------
     n : int or None
-        At least 1.
+        At least 1; None: as many as OpenMP and the machine allow.
 
     Raises
     ------
@@ -182,25 +182,26 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the most threads that a call may use.
+    """Return the maximum number of threads per call.
 
     Returns
     -------
     int
-        What `set_num_threads` allowed, or else the CPU quota of the process's control group
-        (unless OMP_NUM_THREADS is set); at most what OpenMP allows (OMP_NUM_THREADS,
+        The limit of `set_num_threads`. If there is none, the CPU quota of the process's control
+        group, unless OMP_NUM_THREADS is set. Never more than OpenMP allows (OMP_NUM_THREADS,
         threadpoolctl, the process's affinity).
     """
     return int(core.get_threads())
 
 
 def show_config() -> dict[str, object]:
-    """Print and return what runs here and how it was built.
+    """Print and return the version, the instruction set in use and how nnfast was built.
 
     Returns
     -------
     dict
-        version, isa, isas_built, isas_supported, vector_bits, openmp, threads, python, numpy.
+        version, isa, isas_built, isas_supported, vector_bits, openmp, threads, compiler, python,
+        numpy, machine.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""The numbers of whatever has a name. The name tables of `core` are derived from these enums.
+"""The enums. The tables of names in `core` are derived from them.
 
-Ops are not among them: their numbers are the rows of ops/table.pxi.
+Ops have no enum: an op's number is its row in ops/table.pxi.
 """
 
 cpdef enum Activation:
@@ -33,7 +33,7 @@ cpdef enum Loss:
     LOSS_QUANTILE
     LOSS_POISSON
     LOSS_HINGE
-    LOSS_POISSON_LOG        # half the Poisson deviance; the output is the logarithm of the rate
+    LOSS_POISSON_LOG        # half the Poisson deviance; the output is the logarithm of the mean
     LOSS_SUPPLIED_GRADIENT  # Σ y·a over the batch: y is the gradient that the user supplies
     LOSS_MAXIMUM_OUTPUT     # the largest output of a row; needs no y
     LOSS_PYTHON             # a Python function
@@ -51,19 +51,19 @@ cpdef enum Constraint:
     CONSTRAINT_NON_NEG
     CONSTRAINT_NORM
 
-cpdef enum Axis:            # what a norm is taken over
+cpdef enum Axis:            # the elements that share a norm
     AXIS_COLUMNS            # each column of a matrix
     AXIS_ROWS               # each row
     AXIS_ALL                # the whole matrix
 
 cpdef enum Resample:        # the source position of each row and column of an output image
     RESAMPLE_PAD            # shifted by `low`; zeros outside
-    RESAMPLE_REPEAT         # each row and column a whole number of times
+    RESAMPLE_REPEAT         # each row and column an integer number of times
     RESAMPLE_STRETCH        # bilinear interpolation
     # The following draw random numbers for each image, in training only.
     RESAMPLE_FLIP           # reversed with probability ½, along the axes whose `high` is not 0
     RESAMPLE_SHIFT          # shifted by a fraction of the size between `low` and `high`
-    RESAMPLE_CROP           # a random crop; in inference the central one, stretched if it has to be
+    RESAMPLE_CROP           # a random crop; in inference the central one, stretched if the image is too small
 
 cpdef enum Border:          # what lies outside an image that is shifted
     BORDER_CONSTANT         # `fill`

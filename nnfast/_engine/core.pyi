@@ -23,7 +23,7 @@ OK: Final[int]
 NONFINITE: Final[int]
 
 class OpTraits(Protocol):
-    """What the ops table says of an op; see the struct in program.pxd."""
+    """The traits of an op in the ops table; see the struct in program.pxd."""
 
     kind: int
     applies_activation: bool
@@ -51,7 +51,7 @@ def before_fork() -> None: ...
 def after_fork() -> None: ...
 
 class Tables(Protocol):
-    """The tables of a plan: what an engine is made of."""
+    """The part of a plan from which an engine is made."""
 
     @property
     def input_shape(self) -> tuple[int, ...]: ...

@@ -1,7 +1,7 @@
-"""Memory, typed memoryviews and the Python-visible Engine; compiled once for all variants.
+"""Memory, checks and the Engine that Python sees; compiled once for all variants.
 
-Nothing here computes: every number comes from the kernel table of the variant that
-`install` was supplied. Sizes are checked again, whoever calls: nothing may write past a buffer.
+All arithmetic is in the kernel tables that `install` receives from the chosen variant. Every method
+checks sizes again, even if its caller has, so that no kernel writes past a buffer.
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE
@@ -46,7 +46,7 @@ cdef extern from "pythread.h":
 COMPILER = NNFAST_COMPILER.decode()
 
 def names_of(numbers, prefix):
-    """Return {name: number} of an enum whose members have this prefix."""
+    """Return {name: number} for an enum whose members have this prefix."""
     return {name[len(prefix):].lower(): int(number) for name, number in numbers.__members__.items()}
 
 
@@ -58,44 +58,44 @@ AXES = names_of(Axis, "AXIS_")
 RESAMPLINGS = names_of(Resample, "RESAMPLE_")
 BORDERS = names_of(Border, "BORDER_")
 PRIMITIVES = names_of(Primitive, "MATH_")
-OPS = {}                    # by name the op's traits and its number, `kind`; filled by `install`
+OPS = {}                    # an op's traits and its number, `kind`, by name; filled in by `install`
 NEEDS_PREACTIVATION = set()     # activations whose derivative is computed from z, not from f(z)
 OK = STATUS_OK
 NONFINITE = STATUS_NONFINITE
 
 cdef enum:
     ALIGNMENT = 64
-    HUGE_PAGE = 1 << 21     # bytes; memory of this much and more begins at one and is made of them
-    MAX_MICROBATCHES = 8          # of a batch with partial gradients; part of what fixes the results
+    HUGE_PAGE = 1 << 21     # bytes; buffers of at least this size are aligned to huge pages and ask for them
+    MAX_MICROBATCHES = 8          # per batch with partial gradients; results depend on this limit
     MIN_MICROBATCH_ROWS = 96
-    MICROBATCH_GAIN = 2          # activations per parameter and micro-batch for which micro-batches pay
-    BLOCK_ROWS = 192        # rows that a micro-batch is gone through at a time
-    PASS_ROWS = 1024        # rows of a micro-batch in evaluate and forward; BLOCK_ROWS of a large network
-    SUM_BLOCK = 4096        # as in executor/update.pxi
-    IMAGE_MICROBATCH_ROWS = 4    # as MIN_MICROBATCH_ROWS, of networks with windows
-    IMAGE_PASS_ROWS = 32    # as PASS_ROWS
-    IMAGE_BLOCK = 65536     # elements of an arena that stay in cache, of networks with windows
-    TRAIN_BLOCK = 655360    # the same in training: packing W and adding to dW weigh more than the cache
-    FEW_ROWS = 4            # of a short prediction; otherwise it has up to BLOCK_ROWS
-    MIN_FLOPS_PER_THREAD = 2000000  # work that pays a thread
+    MICROBATCH_GAIN = 2          # activations per parameter and micro-batch that make them faster
+    BLOCK_ROWS = 192        # the most rows per block
+    PASS_ROWS = 1024        # rows of a micro-batch in inference; large networks use BLOCK_ROWS
+    SUM_BLOCK = 4096        # the same as in executor/update.pxi
+    IMAGE_MICROBATCH_ROWS = 4    # MIN_MICROBATCH_ROWS for networks with windows
+    IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with windows
+    IMAGE_BLOCK = 65536     # elements of a block's arena that stay in cache, for networks with windows
+    TRAIN_BLOCK = 655360    # the same in training, where each block packs W and adds to dW
+    FEW_ROWS = 4            # capacity of the smaller of the two workspaces for short predictions
+    MIN_FLOPS_PER_THREAD = 2000000  # with less work per thread, fewer threads are faster
 
-cdef double THREAD_SECONDS = 1e-5   # that such work takes, about
-cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # work that is over sooner than the GIL would be back: about 2 µs
-cdef double TRIAL_SECONDS = 0.001   # of a trial with one thread, and of one with the team
-cdef double pass_seconds = 0.05     # of a pass, until Ctrl-C is looked for
-cdef double PASS_FLOPS = 2e8        # of each thread, until it is known how long they take: 2 to 20 ms
+cdef double THREAD_SECONDS = 1e-5   # seconds that MIN_FLOPS_PER_THREAD take, roughly
+cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # about 2 µs of work, the cost of taking it back
+cdef double TRIAL_SECONDS = 0.001   # length of a trial, with one thread as well as with the team
+cdef double pass_seconds = 0.05     # seconds of a pass between checks for Ctrl-C
+cdef double PASS_FLOPS = 2e8        # work per thread before the first check for Ctrl-C: 2 to 20 ms
 
-MAX_ELEMENTS = 2**48         # parameters, or elements per row: products with it stay in 64 bits
+MAX_ELEMENTS = 2**48         # of parameters, or of elements per row: sizes in bytes then fit in 64 bits
 
 cdef const Kernels* tables[2]    # float32, float64
-cdef int chosen_threads = 0      # 0: what OpenMP and the machine allow
-cdef int machine_threads = 0     # 0: as many as OpenMP says
+cdef int chosen_threads = 0      # 0: as many as OpenMP and the machine allow
+cdef int machine_threads = 0     # 0: unknown, so only OpenMP's limit applies
 cdef int forced_threads = 0      # test hook
-cdef bint team_ended = False     # before the last fork
-cdef bint is_child = False       # forked beside a living team: libgomp would wait for threads for ever
+cdef bint team_ended = False     # whether the thread team was ended before the last fork
+cdef bint is_child = False       # forked while a team was alive: libgomp would wait forever for its threads
 cdef Py_ssize_t allocations = 0
-cdef bint poisoned = False       # test hook: working memory begins as NaN
-cdef Py_ssize_t failing = 0      # test hook: the allocation, counted from now on, that fails
+cdef bint poisoned = False       # test hook: working memory is filled with NaN
+cdef Py_ssize_t failing = 0      # test hook: number of allocations until one fails; 0: none fails
 
 ctypedef fused real:
     float
@@ -105,7 +105,7 @@ ctypedef fused real:
 # ---- variants and threads ----------------------------------------------------------------------
 
 def install(float32, float64):
-    """Take the kernel tables of the chosen variant, and what its ops and activations are."""
+    """Install the kernel tables of the chosen variant, and fill in OPS and NEEDS_PREACTIVATION."""
     cdef int kind
     tables[0] = <const Kernels*>PyCapsule_GetPointer(float32, "nnfast.kernels")
     tables[1] = <const Kernels*>PyCapsule_GetPointer(float64, "nnfast.kernels")
@@ -116,7 +116,7 @@ def install(float32, float64):
 
 
 def describe(table):
-    """What a kernel table says of itself."""
+    """Return the properties of a kernel table: instruction set, sizes and OpenMP support."""
     cdef const Kernels* k = <const Kernels*>PyCapsule_GetPointer(table, "nnfast.kernels")
     return {
         "isa": k.isa.decode(),
@@ -128,7 +128,7 @@ def describe(table):
 
 
 def set_threads(int n):
-    """Use at most n threads, 0: as many as OpenMP and the machine allow; returns what was set before."""
+    """Use at most n threads (0: as many as OpenMP and the machine allow); return the previous setting."""
     global chosen_threads
     cdef int before = chosen_threads
     chosen_threads = n
@@ -136,37 +136,37 @@ def set_threads(int n):
 
 
 def set_machine_threads(int n):
-    """What the machine allows where nobody says anything else; 0: nothing is known."""
+    """Set the machine's limit, which applies if `set_threads` set none; 0: unknown."""
     global machine_threads
     machine_threads = n
 
 
 def get_threads():
-    """The most threads that a call may use."""
+    """Return the maximum number of threads per call."""
     cdef int limit = tables[0].thread_limit()
     cdef int wanted = chosen_threads if chosen_threads > 0 else machine_threads
     return min(wanted, limit) if wanted > 0 else limit
 
 
 def force_threads(int n):
-    """Test hook: use exactly n threads whatever the work, the setting and the machine; 0: off."""
+    """Test hook: use exactly n threads, regardless of work, settings and machine; 0: off."""
     global forced_threads
     forced_threads = n
 
 
 def allocation_count():
-    """Test hook: blocks allocated so far."""
+    """Test hook: return the number of allocations so far."""
     return allocations
 
 
 def fail_allocation(Py_ssize_t n):
-    """Test hook: let the n-th allocation from now on fail, as if there were no memory; 0: none."""
+    """Test hook: let the n-th allocation from now on raise MemoryError; 0: none."""
     global failing
     failing = n
 
 
 def set_pass_seconds(double seconds):
-    """Test hook: look for Ctrl-C when a pass has taken so long; returns what was set before."""
+    """Test hook: check for Ctrl-C after this many seconds of a pass; return the previous setting."""
     global pass_seconds
     cdef double before = pass_seconds
     pass_seconds = seconds
@@ -174,27 +174,25 @@ def set_pass_seconds(double seconds):
 
 
 def poison(bint on):
-    """Test hook: let working memory begin as NaN, not as zeros; nothing may be read before it is
-    written."""
+    """Test hook: fill new working memory with NaN, to detect reads of memory that was never written."""
     global poisoned
     poisoned = on
 
 
 def before_fork():
-    """End the team of the thread that forks; the next parallel region makes a new one."""
+    """End the thread team of the forking thread; its next parallel region starts a new one."""
     global team_ended
     team_ended = tables[0].end_team()
 
 
 def after_fork():
-    """In a forked child: one thread only if the team could not be ended, for it did not come along."""
+    """In a forked child: use one thread only if the team, which the child lacks, could not be ended."""
     global is_child
     is_child = not team_ended
 
 
 cdef int threads_for(double flops, Py_ssize_t parts, int most):
-    """Threads that pay for this much work; never more than there are parts, nor than `most` if that
-    is not 0."""
+    """Return how many threads this much work is worth, at most `parts`, and at most `most` unless it is 0."""
     cdef Py_ssize_t n = forced_threads
     if is_child:
         return 1
@@ -206,10 +204,10 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
 
 
 cdef class Guard:
-    """Held by what trains a model or changes how it is trained. It is never waited for: others are refused.
+    """A lock held while a model is trained or compiled. It never waits: a second caller gets an error.
 
-    In C, because `with` runs nothing of Python's between taking it and the block: Ctrl-C cannot come there
-    and leave it held.
+    It is compiled so that no Python code runs between taking the lock and the `with` block: Ctrl-C cannot
+    interrupt there and leave it held.
     """
     cdef bint taken
     cdef unsigned long thread
@@ -220,7 +218,7 @@ cdef class Guard:
 
     @property
     def held_elsewhere(self):
-        """Whether another thread holds it."""
+        """Whether another thread holds the lock."""
         return self.taken and self.thread != PyThread_get_thread_ident()
 
     def __enter__(self):
@@ -229,8 +227,8 @@ cdef class Guard:
             self.thread = PyThread_get_thread_ident()
         elif self.thread == PyThread_get_thread_ident():
             raise RuntimeError("a model was called within its own training: callbacks and losses may "
-                               "evaluate and predict, but neither train it nor change its layers or what "
-                               "it is compiled with")
+                               "evaluate and predict, but must not train it, change its layers or "
+                               "compile it")
         else:
             raise RuntimeError("this model is being trained or compiled by another thread: wait for that, or "
                                "give each thread a model of its own")
@@ -240,7 +238,7 @@ cdef class Guard:
 
 
 cdef int threads_of_team(int n) noexcept:
-    """Threads that a team of n, which is opened next, can have: fewer where the system starts no more."""
+    """Return the size that the next team of n threads can have: smaller if the system refuses threads."""
     return tables[0].threads_of_team(n) if n > 1 else n
 
 

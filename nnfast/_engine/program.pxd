@@ -1,23 +1,23 @@
 """The structs that core and variants share: ops, model, data, run, the kernel table.
 
 Plain structs of integers and untyped pointers. `void*` stands for the variant's real type
-(float or double); places and strides are in elements of it.
+(float or double); offsets and strides are in elements of it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
-# Parameters of one kind: `outer` matrices of rows × cols in the flat range.
+# One array of parameters: `outer` matrices of rows × cols, contiguous in the flat range.
 ctypedef struct Parameter:
-    int trained         # the optimizer changes them; else they have no gradient
-    Py_ssize_t begin
+    int trained         # whether the optimizer changes it; if not, it has no gradient
+    Py_ssize_t begin    # offset in the flat range
     Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
     int constraint
     int axis
-    double low, high, rate  # of a norm: where it has to be, how much of the way goes a step
+    double low, high, rate  # allowed range of a norm; fraction of the correction per step
 
-# Where the rows and columns of an image come from in another one. Pairs are of height and width.
+# How an image is resampled from another one. Pairs are (height, width).
 ctypedef struct Resampling:
     int64_t kind
     int64_t n_in[2]
@@ -26,136 +26,136 @@ ctypedef struct Resampling:
     double low[2]
     double high[2]
     int64_t border
-    int64_t smooth      # shifts by fractions of a pixel; else they are rounded
+    int64_t smooth      # whether shifts may be fractions of a pixel; if not, they are rounded
     double fill
-    int64_t seeded      # its random numbers have their own key
+    int64_t seeded      # whether `seed` is the key of its random stream; if not, the model's seed is
     uint64_t seed
 
-# What a convolution or a pooling moves over images of h × w pixels and c channels, channels last.
+# The window of a convolution or a pooling over images of h × w pixels and c channels, channels last.
 ctypedef struct Window:
-    int64_t h, w, c                 # of an input
-    int64_t out_h, out_w, out_c     # of an output
+    int64_t h, w, c                 # input image
+    int64_t out_h, out_w, out_c     # output image
     int64_t kernel_h, kernel_w
     int64_t stride_h, stride_w
     int64_t dilation_h, dilation_w
-    int64_t top, left               # zeros before the first row and column
-    int64_t groups                  # of channels, which do not mix
+    int64_t top, left               # padding before the first row and column
+    int64_t groups                  # number of independent groups of channels
 
 cdef enum:
-    N_SETTINGS = 16     # numbers of 8 bytes that the settings of an op may have
+    N_SETTINGS = 16     # the most 8-byte fields in an op's settings
 
 ctypedef struct Op:
     int kind            # row of the ops table
     int activation      # applied to the pre-activation z
-    double alpha        # of the activation
+    double alpha        # the activation's parameter
     int layer           # key of the op's random stream
-    int applies_relu_backward   # its dX is multiplied by the derivative of the ReLU that made its input
-    int relu_backward_done      # dy already holds dZ, because the next op multiplied it
-    int frozen          # its layer is not trained: moving averages are used in training, too
+    int applies_relu_backward   # it multiplies its dX by the derivative of the ReLU that produced its input
+    int relu_backward_done      # dy already holds dZ, because the next op applied the ReLU's derivative
+    int frozen          # its layer is not trained: training, too, uses the moving averages
     Py_ssize_t n_in, n_out
     Py_ssize_t x, y     # offsets of tensors, in elements per row of the arena
     Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
     Py_ssize_t ld_x, ld_y
     Py_ssize_t dx, dy   # offsets of the gradients; dx < 0 if it is not needed
-    int w, b            # parameters: kernel and bias, or gamma and beta; < 0 if it has none
+    int w, b            # numbers of its parameters: kernel and bias, or gamma and beta; < 0: none
     Py_ssize_t mean, variance   # offsets of fixed statistics and moving averages in the flat weights
-    double y_l1, y_l2   # regularizer of the output
-    Py_ssize_t channels     # of a normalization: each has a mean and a variance; n_in or a divisor of it
-    Py_ssize_t stats, ld_stats  # its statistics: an offset in run.stats, or of a tensor
+    double y_l1, y_l2   # activity regularizer
+    Py_ssize_t channels     # channels of a normalization, each with a mean and a variance; they divide n_in
+    Py_ssize_t stats, ld_stats  # offset of its statistics in run.stats or, per sample, in the arena
     int64_t settings[N_SETTINGS]    # a struct of 8-byte fields, which the op's file in ops/ declares
 
-# What fusion and the plan ask of an op.
+# The properties of an op that fusion and the plan use.
 ctypedef struct OpTraits:
-    bint applies_activation  # to what it computes, so that fusion folds an activation into it
-    bint is_activation       # it only applies an activation, and is folded into the op before
+    bint applies_activation  # it can apply an activation to its result, so fusion folds one into it
+    bint is_activation       # it only applies an activation, and can be folded into the previous op
     bint training_only       # it is the identity in inference
-    bint fuses_relu_backward     # it can gemm dX by the derivative of a ReLU
-    bint copies_images       # into a border of zeros
-    bint repeats_channels    # its copy has a channel for each channel of the output
-    int numbers_per_line    # that it keeps for each row and column of an output image
-    int channel_statistics  # numbers that a run keeps for each channel
-    int feature_statistics  # numbers that a run keeps for each input feature
-    int sample_statistics   # numbers that it keeps for each group of channels of a sample
+    bint fuses_relu_backward     # it can multiply dX by the derivative of a ReLU
+    bint copies_images       # it copies images, to pad them with zeros
+    bint repeats_channels    # the copy has one channel per output channel
+    int numbers_per_line    # elements kept for each row and column of an output image
+    int channel_statistics  # elements that a run keeps per channel
+    int feature_statistics  # elements that a run keeps per input feature
+    int sample_statistics   # elements kept per sample for each group of channels
 
-# What core has to know of an op.
+# What core needs to know about an op.
 ctypedef struct OpNeeds:
-    Py_ssize_t scratch  # elements
-    double flops        # of a row's forward pass
-    int has_window      # its rows are images
-    int whole_batch     # it looks at the batch as a whole
+    Py_ssize_t scratch  # in elements
+    double flops        # arithmetic of one row's forward pass
+    int has_window      # it moves a window over images
+    int whole_batch     # it needs the whole batch at once
 
 ctypedef struct OpList:
     int n_ops
     Op* ops
     Py_ssize_t width    # elements per row of the arena
-    Py_ssize_t out      # slot of the prediction
+    Py_ssize_t out      # offset of the predictions
 
 ctypedef struct OptimizerSettings:
     int kind
     int n_slots
-    double rule[8]      # settings of the rule: a struct that kernels/optimizers.pxi declares
+    double rule[8]      # the rule's settings, a struct declared in kernels/optimizers.pxi
     double weight_decay
-    double clip_value   # 0: none, as for the norms
-    double clip_norm    # of each array's gradient
-    double global_norm  # of all gradients together
-    double ema_momentum  # 0: no moving average; else it is the last slot
+    double clip_value   # 0: no clipping; likewise for the norms
+    double clip_norm    # limit for the norm of each array's gradient
+    double global_norm  # limit for the norm of all gradients together
+    double ema_momentum  # 0: no moving average; otherwise the last slot holds it
     Py_ssize_t ema_period   # steps after which the average replaces the parameters; 0: never
 
 ctypedef struct Objective:
     int kind
-    int fused           # the loss works on what stands before the last activation
-    const void* parameters  # ld_out numbers of the loss, one a column: Huber's delta, quantiles
-    double target_scale, target_offset  # label smoothing
-    double value_scale, gradient_scale     # what values and gradients of rows are multiplied by
-    double limit        # of a row's value, for a weight of 1
-    int weighted_mean   # losses, penalties too, are divided by Σ weight instead of the rows
+    int fused           # the loss takes the last op's pre-activations
+    const void* parameters  # ld_out loss parameters, one per output: Huber's delta, quantiles
+    double target_scale, target_offset  # the loss sees target_scale·y + target_offset (label smoothing)
+    double value_scale, gradient_scale     # factors of each row's loss and gradient
+    double limit        # the largest loss of a row of weight 1
+    int weighted_mean   # divide losses by Σ weight instead of the number of rows, and penalties, too
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out
-    Py_ssize_t n_params     # those with gradients and slots; after them come all that are never trained
+    Py_ssize_t n_params     # weights with gradients and slots; those that are never trained follow them
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     OpList train, infer
-    OpList input_gradient   # like train, with the gradient down to the input
+    OpList input_gradient   # like train, with a backward pass down to the input
     int n_parameters
     Parameter* parameters
     Objective loss
     int regularized     # some array has a regularizer
     int constrained     # some array has a constraint
-    int active          # some op has a regularizer of its output
-    int batch_norms     # some op takes its statistics from the batch
+    int active          # some op has an activity regularizer
+    int batch_norms     # some op computes statistics of the batch
     OptimizerSettings optimizer
     void* params
     void* grads
     void* slots         # n_slots × slot_stride
-    Py_ssize_t slot_stride  # n_params and what is left free behind them
+    Py_ssize_t slot_stride  # n_params plus padding
     uint64_t seed
 
 ctypedef struct DataView:
     Py_ssize_t n
     int x_type
-    const void* x               # n × n_in, or where there are `starts` the numbers that are not 0
-    const int64_t* starts       # n + 1, where each sparse row begins in x and columns; NULL: x is dense
-    const int32_t* columns      # of each number in x
+    const void* x               # n × n_in; for sparse rows, the stored values
+    const int64_t* starts       # n + 1 offsets of sparse rows in x and columns; NULL: x is dense
+    const int32_t* columns      # column of each stored value
     const void* y               # n × n_out, or NULL
     const int32_t* labels       # n class indices, or NULL
-    const double* weight        # n, or NULL: ones
+    const double* weight        # n sample weights; NULL: all are 1
 
-# A sum in four strands: its bits do not depend on the pieces in which the numbers come.
+# A sum in four accumulators. Its bits do not depend on how the terms are divided into calls.
 ctypedef struct Accumulators:
     double a, b, c, d
 
 cdef inline double sum_of(const Accumulators* s) noexcept nogil:
     return (s.a + s.b) + (s.c + s.d)
 
-# Rows in work: a whole batch that the threads share, or what one thread has of it.
+# The arena and per-row arrays of a block: one thread's rows, or a whole batch that threads share.
 ctypedef struct Block:
-    Py_ssize_t rows     # that the arena holds, a multiple of 4
+    Py_ssize_t rows     # capacity, a multiple of 4
     void* arena         # rows × width
     void* y             # rows × ld_out: targets, one-hot for classes
     double* weight      # rows
     double* loss        # rows
-    double* activity    # rows: penalties of the outputs
+    double* activity    # rows: activity penalties
 
 ctypedef struct Run:
     Model* model
@@ -163,24 +163,24 @@ ctypedef struct Run:
     OpList* op_list
     const Objective* objective
     int n_threads
-    Block* whole                # all rows of a step, which the threads share; NULL: there are micro-batches only
-    Block* blocks               # one a thread, for micro-batches; NULL: there are none
+    Block* whole                # a batch that threads share; NULL: they only process separate micro-batches
+    Block* blocks               # one per thread, for micro-batches; NULL: threads only share whole batches
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size
-    void* stats                 # means, variances, … of the normalizations; NULL: there are none
-    int training                # dropout and noise, statistics of the batch
-    # LOSS_PYTHON: fills in da and value, for rows that are `first` and those that follow in the epoch;
-    # a and da have ld_out elements a row
+    void* stats                 # statistics of the normalizations; NULL: there are none
+    int training                # whether dropout, noise and batch statistics are on
+    # For LOSS_PYTHON: computes value and da from the predictions a of `rows` rows, which begin at position
+    # `first` of the epoch. Rows of a and da have ld_out elements.
     void (*call)(void* context, Py_ssize_t first, Py_ssize_t rows, const void* a, const double* weight,
                  void* da, double* value) noexcept nogil
     void* context
-    uint64_t float_mode         # the caller's
+    uint64_t float_mode         # floating-point mode to restore while Python runs
     # training
-    Py_ssize_t batch            # rows of a step
-    Py_ssize_t row_offset       # number in its epoch of the data's first row
-    int32_t* order              # permutation of the epoch's rows, or NULL: their own order
-    int order_ready             # it is the present epoch's already
-    void* outputs               # n × n_out predictions in the data's own order, or NULL
+    Py_ssize_t batch            # rows per step
+    Py_ssize_t row_offset       # number of the data's first row in its epoch
+    int32_t* order              # permutation of the epoch's rows; NULL: not shuffled
+    int order_ready             # whether `order` already is that of the current epoch
+    void* outputs               # n × n_out predictions, in the data's own order, or NULL
     const double* lr
     double* losses
     Py_ssize_t n_steps, steps_done
@@ -190,24 +190,24 @@ ctypedef struct Run:
     double deadline
     int stop
     int status
-    # passes over fixed micro-batches of rows
+    # single passes over all rows, in micro-batches
     Py_ssize_t n_microbatches
-    Py_ssize_t first_microbatch, end_microbatch   # those that a call of infer or input_gradient goes through
-    void* partials              # n_microbatches × n_params; of one micro-batch model.grads
+    Py_ssize_t first_microbatch, end_microbatch   # range that one call of infer or input_gradient processes
+    void* partials              # n_microbatches × n_params; model.grads if there is only one
     Accumulators* microbatch_loss         # n_microbatches
-    Py_ssize_t* microbatch_rows      # n_microbatches: rows that calls of gradient have gone through so far
-    int wants_losses              # not only predictions, in a pass over the inference op_list
-    double penalty              # of the regularizers, in a pass with targets
-    double denominator          # of the rows' losses, in a pass with targets
-    double* sums                # one a block of parameters: penalties, then squared norms
-    void* input_gradient           # n × n_in gradients of the input, or NULL
+    Py_ssize_t* microbatch_rows      # n_microbatches: rows that gradient has processed so far
+    int wants_losses              # whether infer also computes losses
+    double penalty              # the regularizers' penalty, in a pass with losses
+    double denominator          # divisor of the losses, in a pass with losses
+    double* sums                # one per block of parameters: penalties, then sums of squares
+    void* input_gradient           # n × n_in: the result of input_gradient, or NULL
 
-# Rows of `cols` elements of the variant's type, `ld` apart.
+# A matrix of the variant's type, with leading dimension `ld`.
 ctypedef struct UntypedMatrix:
     void* data
     Py_ssize_t rows, cols, ld
 
-# One per variant: everything that core can ask of it.
+# The interface of a variant: all functions that core can call.
 ctypedef struct Kernels:
     const char* isa
     int isa_is_real
@@ -228,7 +228,7 @@ ctypedef struct Kernels:
     void (*infer)(Run* run) noexcept nogil
     void (*gradient)(Run* run) noexcept nogil
     void (*input_gradient)(Run* run) noexcept nogil
-    Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # elements of it
+    Py_ssize_t (*dense_scratch)(Py_ssize_t k, Py_ssize_t n) noexcept nogil   # in elements
     void (*dense_forward)(UntypedMatrix x, const void* w, const void* b, UntypedMatrix y, int activation,
                           double alpha, void* scratch) noexcept nogil
     void (*dense_backward)(UntypedMatrix x, const void* w, UntypedMatrix dz, UntypedMatrix dx, void* dw,

@@ -1,7 +1,7 @@
-"""One instruction set and one real type: kernels and executor, exported as a table.
+"""A variant: kernels and executor for one instruction set and one real type, exported as a table.
 
-Compiled once per variant through a shim of one line (variants/avx2_f32.pyx, …), because the flags of
-an extension belong to its file. Only this file says what a variant consists of.
+Each variant is compiled through a one-line file (variants/avx2_f32.pyx, …), because compiler flags are set
+per extension. Only this file lists the parts of a variant.
 """
 
 from cpython.pycapsule cimport PyCapsule_New

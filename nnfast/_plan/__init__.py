@@ -1,5 +1,6 @@
-"""From layers to a plan, tables of plain numbers for the engine: no layer is known here by name.
+"""Compilation of layers to a plan, tables of plain numbers for the engine.
 
-`spec` is what a layer says, `fusion` makes a list of ops of it, `parameters` and `memory` give
-offsets to weights and tensors, and `plan` puts them together.
+No layer class is named here. `spec` declares how layers describe themselves, `fusion` turns the
+descriptions into an op list, `parameters` and `memory` assign offsets to weights and tensors, and
+`plan` puts everything together.
 """

@@ -1,7 +1,7 @@
-"""From layers to a list of ops, some of which are folded into others.
+"""Lowering of layers to an op list, and fusion of ops.
 
-Takes the layers, the shapes between them and which of them are trained. Gives `Fused`: the ops of
-training and of inference, and what is folded into reading the input.
+`fuse` takes the layers, the shapes between them and which of them are trained. It returns `Fused`:
+the ops of training and of inference, and the scale and offset with which the input is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nnfast._plan.spec import IDENTITY, AffineSettings, LayerSpec, Op, Shape, Wi
 
 
 class SizedOp(NamedTuple):
-    """An op, the index of its layer, its flat sizes, and the penalty on its output."""
+    """An op, the index of its layer, its flat sizes, and the penalty (l1, l2) on its output."""
 
     op: Op
     layer: int
@@ -29,7 +29,7 @@ class SizedOp(NamedTuple):
 class Fused(NamedTuple):
     """The ops of training and of inference, at least one each.
 
-    Reading the input computes x·in_scale + in_offset.
+    The gather computes x·in_scale + in_offset.
     """
 
     training: list[SizedOp]
@@ -39,18 +39,18 @@ class Fused(NamedTuple):
 
 
 def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]) -> Fused:
-    """Return the ops of a chain of layers.
+    """Return the fused ops of a chain of layers.
 
-    Folded are a Rescaling before any other op into reading the input, and an Activation into a
-    linear op before it.
+    A Rescaling before any other op is folded into reading the input. An activation is folded into
+    the previous op if that is linear and can apply it.
 
     Parameters
     ----------
     layers : sequence of LayerSpec
     shapes : sequence of tuple of int
-        Of a sample before each layer, and after the last.
+        The shapes of a sample before each layer and after the last.
     trained : sequence of bool
-        Whether each layer is trainable; a batch normalization that is not is frozen.
+        Whether each layer is trainable. A batch normalization that is not trainable is frozen.
     """
     ops: list[SizedOp] = []
     scale, offset = 1.0, 0.0
@@ -70,15 +70,18 @@ def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence
 
 
 def final_activation(last: SizedOp) -> str:
-    """Return the activation that a loss may take over: not one whose output has a penalty."""
+    """Return the activation that the loss may be fused with.
+
+    It is "linear" if the output has a penalty, which needs the activated output.
+    """
     return "linear" if any(last.activity) else last.op.activation
 
 
 def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: bool) -> list[SizedOp]:
-    """Return the ops of one layer; the last has the penalty on the layer's output."""
+    """Return the ops of one layer; the last one carries the penalty on the layer's output."""
     regularizer = layer.activity_regularizer
     activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-    # Without channels there is nothing to normalize, and the engine divides by their number.
+    # Skip a normalization without channels: the engine divides by their number.
     ops = [op for op in layer.ops(shape) if op.axes is None or 0 not in shape]
     if not ops and any(activity):
         ops = [IDENTITY]
@@ -94,7 +97,7 @@ def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: boo
 
 
 def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
-    """Return the flat sizes of an op's input and output; its window has them if it has one."""
+    """Return the flat sizes of an op's input and output, taken from its window if it has one."""
     win = op.settings
     if not isinstance(win, Window):
         return math.prod(shape), math.prod(out)
@@ -110,7 +113,10 @@ def _takes_activation(sized: SizedOp) -> bool:
 
 
 def _in_inference(sized: SizedOp) -> SizedOp | None:
-    """Return what is left of an op outside of training; a penalty on its output is."""
+    """Return the op of inference, None if it is the identity there.
+
+    An identity whose output has a penalty stays, to compute the penalty.
+    """
     if not (OPS[sized.op.kind].training_only or sized.op.training_only):
         return sized
     return sized._replace(op=IDENTITY) if any(sized.activity) else None

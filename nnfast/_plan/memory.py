@@ -1,8 +1,8 @@
-"""Where the outputs and gradients of ops are, and the ops as the engine takes them.
+"""The memory plan: offsets of the ops' outputs and gradients, and the op lists for the engine.
 
-Takes the fused ops and what they refer to their weights by. Gives an `OpTable` each for training,
-for the gradient of the input and for inference: ops with the offsets of their tensors, in elements
-for each row of a batch.
+`make_tables` takes the fused ops and their references to weights. It returns one `OpTable` each for
+training, input gradients and inference: ops with the offsets of their tensors, in elements per row
+of a batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from nnfast._plan.fusion import Fused, SizedOp
 from nnfast._plan.parameters import weight_fields
 from nnfast._plan.spec import Resampling, Window
 
-# Elements of a cache line of float32, and the lines from which on rows are an odd number of them
-# apart: an even number leaves half of the cache's sets, or less, to the columns that a tile reads.
+# LINE: float32 elements per cache line. Rows of ODD_LINES lines or more get an odd stride in lines:
+# with an even one, the columns that a register tile reads map to half of the cache's sets or less.
 LINE = 16
 ODD_LINES = 4
 
@@ -28,20 +28,20 @@ TRAITS = {traits.kind: traits for traits in OPS.values()}
 
 
 class OpTable(NamedTuple):
-    """The engine's ops of a pass, and the elements of their tensors for each row of a batch."""
+    """The engine's ops for one kind of pass, and the arena's width: elements per row of a batch."""
 
     ops: list[dict[str, Any]]
     width: int
 
     @property
     def out(self) -> int:
-        """Offset of the predictions."""
+        """The offset of the predictions."""
         offset: int = self.ops[-1]["y"]
         return offset
 
 
 class OpTables(NamedTuple):
-    """The tables of a plan, and how many numbers the normalizations work with."""
+    """The op tables of a plan, and the number of elements of all normalizations' statistics."""
 
     training: OpTable
     input_gradient: OpTable
@@ -58,9 +58,9 @@ def make_tables(
     ----------
     fused : Fused
     references : dict of int to dict of str to int
-        By layer, what its ops refer to its weights by.
+        By layer and name of a weight, the array's number or its offset.
     trained : frozenset of int
-        The numbers of the arrays that are trained now.
+        The numbers of the arrays that are currently trained.
     """
     statistics, n_stats = statistics_offsets(fused.training)
 
@@ -78,7 +78,7 @@ def make_tables(
 
 
 def stride(n: int) -> int:
-    """Return the elements from one row of a tensor to the next.
+    """Return the stride of a tensor's rows, which have n elements each.
 
     Examples
     --------
@@ -90,10 +90,10 @@ def stride(n: int) -> int:
 
 
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
-    """Return by layer where a normalization's statistics are and how long each is; and their end.
+    """Return {layer: (offset, length)} of the normalizations' statistics, and their total size.
 
-    Those of a batch are its mean, 1/√variance, variance and the gradients of gamma and beta;
-    fixed ones are repeated over the row: mean, 1/√variance and a shift.
+    A batch normalization has the mean, 1/√variance, variance and the gradients of gamma and beta.
+    Fixed statistics are the mean, 1/√variance and a shift, repeated for every feature of a row.
     """
     offsets, end = {}, 0
     for sized in ops:
@@ -110,15 +110,15 @@ def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int
 def describe_op(
     sized: SizedOp, weights: Mapping[str, int], statistics: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Return the engine's op, still without the offsets of its tensors.
+    """Return the engine's op, without the offsets of its tensors.
 
     Parameters
     ----------
     sized : SizedOp
     weights : dict of str to int
-        The fields that refer to its weights.
+        The fields that refer to the op's weights.
     statistics : tuple of int or None
-        Offset and length of a normalization's statistics, None where they are tensors.
+        Offset and length of a normalization's statistics; None if they are tensors or absent.
     """
     op, traits = sized.op, OPS[sized.op.kind]
     groups = sized.n_in // sized.channels if sized.channels else 0
@@ -150,7 +150,7 @@ def training_table(
 ) -> OpTable:
     """Assign a separate offset to every output and every gradient.
 
-    Gradients are needed down to the first op with an array that is trained, or down to the input.
+    Gradients are needed down to the first op with a trained array or, if `to_input`, to the input.
     """
     placed, end = _place_outputs(ops)
     needed, dx = to_input, -1
@@ -171,7 +171,7 @@ def training_table(
 
 
 def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """Return the ops with offsets of what the forward pass keeps for them, and their end."""
+    """Return the ops with the offsets of their forward tensors, and the total size of these."""
     needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
     x, end = 0, ops[0]["ld_x"]
     placed = []
@@ -188,7 +188,7 @@ def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any
 
 
 def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
-    """Let every op read one of two buffers, as wide as the widest row, and write the other."""
+    """Return the ops of inference, which alternate between two buffers of the widest row's size."""
     widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
     placed = []
     for i, op in enumerate(map(dict, ops)):
@@ -199,14 +199,14 @@ def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
 
 
 def _traits(op: Mapping[str, Any]) -> OpTraits:
-    """Return what the ops table says of an engine's op."""
+    """Return the traits of an engine's op."""
     return TRAITS[op["kind"]]
 
 
 def values_kept(sized: SizedOp) -> int:
-    """Return the most numbers that an op keeps of one kind for a sample.
+    """Return the size of the largest array that an op keeps for one sample.
 
-    Its input, its output, an image with its border, or a resampling's rows and columns.
+    It is the input, the output, a padded image, or the taps of a resampling.
     """
     traits, settings = OPS[sized.op.kind], sized.op.settings
     numbers = max(sized.n_in, sized.n_out)

@@ -1,7 +1,7 @@
 """The layout of all weights in one flat array, and the engine's description of each.
 
-Layers describe their weights. From that come `Parameter`, an array with its offset, the engine's
-description of it, and the fields by which an op refers to it.
+Layers describe their weights. This module makes a `Parameter` of each, an array with its offset. It
+also returns the engine's description of the array, and the fields with which ops refer to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nnfast._engine import CONSTRAINTS
 from nnfast._plan.spec import LayerSpec, Op, Shape, Weight
 
-# The field of an engine's op that refers to a weight of this name, by the array's number.
+# By name of a weight: the field of the engine's op that has the array's number.
 ARRAY_FIELDS = {
     "kernel": "w",
     "depthwise_kernel": "w",
@@ -25,7 +25,7 @@ ARRAY_FIELDS = {
     "bias": "b",
     "beta": "b",
 }
-# The same for weights that no optimizer changes, by their offset in the flat range.
+# By name of a weight that is never trained: the field that has its offset in the flat range.
 OFFSET_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
@@ -56,14 +56,14 @@ class Parameter:
         return math.prod(self.weight.shape)
 
     def view(self, flat: NDArray[Any]) -> NDArray[Any]:
-        """Return the array's part of a flat one."""
+        """Return a view of this array in a flat array of all weights."""
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
 
 def describe_parameters(
     layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]
 ) -> list[Parameter]:
-    """Return the layers' weights in their order, without offsets."""
+    """Return the weights of all layers in order; their offsets are still 0."""
     return [
         Parameter(index, weight, 0, trained[index] and weight.trainable)
         for index, layer in enumerate(layers)
@@ -74,9 +74,9 @@ def describe_parameters(
 def keep_offsets(
     weights: Sequence[Parameter], before: Sequence[Parameter], n_params: int
 ) -> tuple[Parameter, ...]:
-    """Return the weights with the offsets of an earlier plan, whose gradients end at `n_params`.
+    """Return the weights with the offsets of an earlier plan, which has gradients up to `n_params`.
 
-    What has no gradient there is not trained.
+    Weights without a gradient in that plan are not trained.
     """
     return tuple(
         replace(p, offset=old.offset, trained=p.trained and old.offset < n_params)
@@ -85,9 +85,9 @@ def keep_offsets(
 
 
 def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
-    """Lay out all kernels, then all vectors, then what is not trained, in one range.
+    """Return the weights with offsets, in unchanged order, and the number of trained elements.
 
-    Return the weights in their order, with offsets, and the number of trained elements.
+    In the flat range, trained matrices come first, then trained vectors, then untrained weights.
     """
     offsets = {}
     end = 0
@@ -99,7 +99,7 @@ def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
 
 
 def describe_array(parameter: Parameter) -> dict[str, Any]:
-    """Return the engine's description of an array of parameters; a vector is one row."""
+    """Return the engine's description of a parameter array; a vector is one row."""
     weight = parameter.weight
     rows = 1 if len(weight.shape) < 2 else weight.shape[0]
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
@@ -127,9 +127,9 @@ def describe_array(parameter: Parameter) -> dict[str, Any]:
 def layer_references(
     parameters: Sequence[Parameter], arrays: Sequence[Parameter]
 ) -> dict[int, dict[str, int]]:
-    """Return by layer what an op refers to each weight by: an array's number, or an offset.
+    """Return {layer: {weight name: reference}}; a reference is an array's number or an offset.
 
-    arrays: those parameters that an optimizer may change, in the order of their numbers.
+    arrays: the parameters that an optimizer may change, in the order of their numbers.
     """
     references: dict[int, dict[str, int]] = {}
     for p in parameters:
@@ -141,7 +141,7 @@ def layer_references(
 
 
 def weight_fields(op: Op, references: Mapping[str, int]) -> dict[str, int]:
-    """Return the fields of an engine's op that refer to its weights, -1 where it has none."""
+    """Return the fields of the engine's op that refer to weights; -1 if it has no such weight."""
     field_of = ARRAY_FIELDS | OFFSET_FIELDS
     fields = dict.fromkeys(field_of.values(), -1)
     for name, reference in references.items():

@@ -1,7 +1,7 @@
-"""From layers to a plan: the op tables, the parameters' layout and the arena's layout.
+"""Compilation of layers to a plan: op tables, and the layouts of parameters and arena.
 
-Takes layers and the shape of one sample. Gives a `Plan` of plain integers, offsets in elements,
-from which an engine is made; see docs/design.md, "The plan".
+`compile_plan` takes layers and the shape of one sample. It returns a `Plan` of plain numbers, with
+offsets in elements, from which an engine is made; see docs/design.md, "The plan".
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class Plan:
     Attributes
     ----------
     input_shape, output_shape : tuple of int
-        Of one sample.
+        Shapes of one sample.
     n_in, n_out : int
-        Features and outputs, flat.
+        Elements of one sample's input and output.
     n_params, n_weights : int
-        Numbers that have gradients and optimizer slots; all numbers of the weights: the others
-        come last.
+        The number of weights with gradients and optimizer slots, and that of all weights. Those
+        without gradients come last.
     in_scale, in_offset : float
         The gather computes x·in_scale + in_offset.
     ops, infer_ops : list of dict
-        The op table for training, and for inference (without dropout, two buffers in turn).
+        The ops of training and of inference. Inference has no dropout, and alternates two buffers.
     input_gradient_ops : list of dict
-        Like `ops`, with the gradient down to the input.
+        Like `ops`, with a backward pass down to the input.
     width, infer_width, input_gradient_width : int
-        Elements of the arena per row of the batch.
+        Elements of the arena per row of a batch.
     out, infer_out : int
-        Offset of the predictions in a row of the arena.
+        Offset of the predictions' tensor.
     max_values_kept : int
-        The most numbers that an op of inference keeps of one kind for a sample.
+        The size of the largest array that an op of inference keeps for one sample.
     n_stats : int
-        Numbers that the normalizations work with.
+        Elements of all normalizations' statistics.
     arrays : list of dict
         The engine's descriptions of the parameters that an optimizer may change.
     parameters : tuple of Parameter
@@ -85,24 +85,24 @@ class Plan:
 
     @property
     def max_values_per_sample(self) -> int:
-        """The most numbers that a prediction of one sample keeps of one kind.
+        """The size of the largest array that the prediction of one sample needs.
 
-        Outputs of an op, an image with its border, a resampling's rows and columns, statistics.
+        It is an op's input or output, a padded image, the taps of a resampling, or statistics.
         """
         return max(self.n_stats, self.max_values_kept)
 
     @property
     def has_untrained_slots(self) -> bool:
-        """Whether weights that have gradients and slots are not trained now."""
+        """Whether some weights with gradients and slots are currently not trained."""
         return sum(p.size for p in self.parameters if p.trained) < self.n_params
 
     def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield each array of weights as a part of a flat array, in the order of `parameters`."""
+        """Yield a view of each array in a flat array of weights, in the order of `parameters`."""
         for p in self.parameters:
             yield p.view(flat)
 
     def trained_views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield the arrays among them that the optimizer changes."""
+        """Yield views of the arrays that the optimizer changes."""
         for p in self.parameters:
             if p.trained:
                 yield p.view(flat)
@@ -122,10 +122,10 @@ def compile_plan(
     input_shape : tuple of int
         Shape of one sample.
     trainable : bool
-        Whether layers that are trainable are trained.
+        Whether trainable layers are trained; if not, no weight is.
     like : Plan, optional
-        A plan of these layers, in which other layers may have been trained. Every weight keeps
-        its offset, so that those which have no gradients there are not trained.
+        An earlier plan of these layers, in which other layers may have been trainable. Every
+        weight keeps its offset. Weights without gradients in that plan are not trained.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def compile_plan(
     Raises
     ------
     ValueError
-        If a layer cannot take the shape that the one before gives.
+        If a layer cannot take the output shape of the previous one.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def compile_plan(
     (15, 48, 'relu')
     """
     shapes = infer_shapes(layers, input_shape)
-    # Read once: another thread may freeze a layer meanwhile, and not a part of it may be trained.
+    # Read once: another thread may freeze a layer meanwhile, which must not be trained in part.
     trained_layers = [layer.trainable for layer in layers]
     fused = fuse(layers, shapes, trained_layers)
     wanted = trained_layers if trainable else [False] * len(layers)
@@ -183,7 +183,7 @@ def compile_plan(
 
 
 def infer_shapes(layers: Sequence[LayerSpec], input_shape: Shape) -> list[Shape]:
-    """Return the shapes of a sample before each layer and after the last."""
+    """Return the shape of a sample before each layer and after the last."""
     shapes = [input_shape]
     for layer in layers:
         shapes.append(layer.infer_shape(shapes[-1]))

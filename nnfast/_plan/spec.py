@@ -1,7 +1,7 @@
-"""What a layer says of itself: its operations and its weights.
+"""How a layer describes itself to the plan: its ops and its weights.
 
-Gives `Op` and `Weight`, which layers make and the
-other modules read, and `LayerSpec`, what they ask of a layer.
+Layers create `Op` and `Weight`, which the other modules of this folder read. `LayerSpec` is the
+interface that a plan needs of a layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 class Settings(Protocol):
     """The settings of an op: a NamedTuple of the same name and fields as the engine's struct.
 
-    A field is an int, a bool, a float, or a pair of numbers; the engine goes by its annotation.
+    A field is an int, a bool, a float or a pair of numbers. Its annotation decides the conversion.
     """
 
     @property
@@ -28,24 +28,24 @@ class Settings(Protocol):
 
 
 class NoSettings(NamedTuple):
-    """The settings of an op that needs none."""
+    """The settings of an op without settings."""
 
 
 NO_SETTINGS = NoSettings()
 
 
 class AffineSettings(NamedTuple):
-    """Of y = scale·x + offset."""
+    """The settings of y = scale·x + offset."""
 
     scale: float
     offset: float
 
 
 class Window(NamedTuple):
-    """What a convolution or a pooling moves over images of (h, w, c), channels last.
+    """The window of a convolution or a pooling over images of (h, w, c), channels last.
 
-    `top` and `left` are the zeros before the first row and column; what comes after the last ones
-    follows from the output's size. `groups` of channels do not mix.
+    `top` and `left` are the padding before the first row and column. The padding after the last
+    ones follows from the output's size. `groups` is the number of independent groups of channels.
     """
 
     h: int
@@ -66,11 +66,11 @@ class Window(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """Where the rows and columns of an image come from in another one.
+    """How an image is resampled from another one.
 
-    Pairs are of height and width. `kind` is a number of `nnfast._engine.RESAMPLINGS` and `border`
-    one of `nnfast._engine.BORDERS`; `seed` is the key of its random numbers if it is `seeded`, else
-    the model's seed is.
+    Pairs are (height, width). `kind` is a value of `nnfast._engine.RESAMPLINGS`, `border` one of
+    `nnfast._engine.BORDERS`. If `seeded`, `seed` is the key of its random stream, otherwise the
+    model's seed is.
     """
 
     kind: int
@@ -88,27 +88,28 @@ class Resampling(NamedTuple):
 
 @dataclass(frozen=True)
 class Op:
-    """What a layer does, as it says itself.
+    """One operation of a layer, as the layer describes it.
 
     Attributes
     ----------
     kind : str
         A key of `nnfast._engine.OPS`.
     activation : str
-        Applied to what it computes.
+        The activation applied to the op's result.
     alpha : float
-        The parameter of the activation.
+        The activation's parameter.
     settings : Settings
-        Of this kind of op.
+        The settings of this kind of op.
     axes : int or None
-        Of a normalization: how many of the last axes have their own statistics; None of other ops.
+        For a normalization, the number of last axes whose elements have their own statistics; None
+        for other ops.
     weights : tuple of str or None
-        Names of the layer's weights that the op has; None: all of them.
+        Names of the layer's weights that the op uses; None: all of them.
     training_only : bool
-        Whether these settings make it the identity in inference.
+        Whether the op is the identity in inference with these settings.
     frozen : bool
-        Whether its layer is not trained. A frozen batch normalization uses its moving averages in
-        training, too.
+        Whether its layer is not trained. A frozen batch normalization uses its moving averages even
+        in training.
     """
 
     kind: str
@@ -126,7 +127,7 @@ IDENTITY = Op("affine", settings=AffineSettings(1.0, 0.0))
 
 @dataclass(frozen=True)
 class Weight:
-    """One array of a layer's weights, as the layer says itself.
+    """One array of a layer's weights, as the layer describes it.
 
     Attributes
     ----------
@@ -137,7 +138,7 @@ class Weight:
     regularizer : L1L2 or None
     constraint : Constraint or None
     trainable : bool
-        Whether the optimizer changes it while its layer is trainable.
+        Whether the optimizer changes the array while its layer is trainable.
     """
 
     name: str
@@ -149,21 +150,21 @@ class Weight:
 
 
 class LayerSpec(Protocol):
-    """What a plan asks a layer; shapes are those of one sample."""
+    """The interface of a layer that a plan needs; shapes are those of one sample."""
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimizer changes its weights."""
+        """Whether the optimizer changes the layer's weights."""
 
     @property
     def activity_regularizer(self) -> L1L2 | None:
-        """The penalty on its output."""
+        """The penalty on the layer's output."""
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        """Return the output's shape."""
+        """Return the shape of the output."""
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        """Return what it does, one operation after the other."""
+        """Return the layer's operations in order."""
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        """Return what its weights are, in the order of `get_weights`."""
+        """Return the descriptions of the layer's weights, in the order of `get_weights`."""

@@ -1,10 +1,10 @@
 """Aligned memory that Python can read. Part of core.pyx."""
 
 cdef class Buffer:
-    """Zeroed, 64-byte-aligned memory, readable 64 bytes past its end.
+    """A zeroed matrix in 64-byte-aligned memory, readable 64 bytes past its end.
 
-    Large memory asks for huge pages: rows of large matrices are further apart than small pages are
-    long, and looking up a page's address for every row takes as long as the row's arithmetic.
+    Large buffers ask for huge pages. With small ones, each row of a large matrix lies on another page,
+    and looking up the page's address takes as long as the row's arithmetic.
     """
     cdef void* block
     cdef char* data
@@ -26,7 +26,7 @@ cdef class Buffer:
         if failing > 0:
             failing -= 1
             if failing == 0:
-                raise MemoryError(f"cannot allocate {size} bytes: a test's wish")
+                raise MemoryError(f"cannot allocate {size} bytes: the test hook fail_allocation says so")
         self.block = calloc(<size_t>size, 1)
         if self.block == NULL:
             raise MemoryError(f"cannot allocate {size} bytes")

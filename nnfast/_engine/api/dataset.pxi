@@ -1,16 +1,16 @@
-"""The rows of a user, read in place, and where new parameters begin. Part of core.pyx."""
+"""The user's data, read in place, and the addresses of arrays. Part of core.pyx."""
 
 cdef class Data:
-    """Rows to train on or to predict, read in place.
+    """Rows to train on or to predict, read in place. All arrays are C-contiguous.
 
-    x: (n, n_in) float32, float64 or uint8, or sparse rows of float32 or float64 in SciPy's CSR form;
-    y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None; sample_weight: (n,) float64
-    or None. All C-contiguous. targets: anything that a loss of the caller's is to be supplied; the engine
-    does not look at it.
+    x: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of float32 or float64.
+    y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None.
+    sample_weight: (n,) float64 or None.
+    targets: any object; the engine passes it on to a Python loss and does not read it.
     """
     cdef DataView view
     cdef Py_ssize_t n_in, n_out
-    cdef int y_bytes            # of one target; 0: none or class indices
+    cdef int y_bytes            # bytes per target; 0: there is no y, or y has class indices
     cdef const int64_t[::1] starts
     cdef const int32_t[::1] columns
     cdef const float[::1] values32
@@ -48,17 +48,17 @@ cdef class Data:
     cdef _take_sparse(self, starts, columns, values):
         cdef Py_ssize_t i, n = columns.shape[0]
         cdef int outside = 0
-        self.starts = starts.astype("int64")    # a copy: nobody else may write to it
+        self.starts = starts.astype("int64")    # a copy, which no other thread can write to
         narrow = columns.astype("int32", copy=False)
         if narrow is not columns and (narrow != columns).any():
             self._refuse_columns(columns)
         self.columns = narrow
         if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.view.n + 1 or values.shape[0] != n:
-            raise ValueError("sparse rows: the parameters do not fit each other")
+            raise ValueError("sparse rows: the shapes of indptr, indices and data do not match")
         for i in range(self.view.n):
             if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
-                raise ValueError(f"sparse rows: row {i} is not within the {n} numbers")
-        for i in range(self.starts[0], self.starts[self.view.n]):   # what comes behind is no row's
+                raise ValueError(f"sparse rows: indptr of row {i} is not in order within 0 … {n}")
+        for i in range(self.starts[0], self.starts[self.view.n]):   # later entries belong to no row
             outside |= <uint32_t>self.columns[i] >= <uint32_t>self.n_in
         if outside:
             self._refuse_columns(columns[self.starts[0]:self.starts[self.view.n]])
@@ -124,7 +124,7 @@ cdef class Data:
 
 
 cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
-    """Whether gather reads such an array in place, and its type."""
+    """Return whether the engine can read this array in place; store its type in x_type."""
     if view.format[0] == 0 or view.format[1] != 0:
         return False
     if view.format[0] == b"f":
@@ -139,7 +139,7 @@ cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
 
 
 cdef void* start_of(array) except? NULL:
-    """Where the memory of a new array begins; it stays there while the array lives."""
+    """Return the address of a new array's data, which is valid while the array lives."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     PyBuffer_Release(&view)

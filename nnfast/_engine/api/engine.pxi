@@ -1,28 +1,28 @@
-"""The Engine: one compiled model, what it is configured for, training and inference. Part of core.pyx."""
+"""The Engine: a compiled model with its configuration, training and inference. Part of core.pyx."""
 
 cdef class Engine(CompiledModel):
-    """One compiled model: plan, parameters, gradients, optimizer slots, working memory.
+    """A compiled model: plan, parameters, gradients, optimizer slots and working memory.
 
-    The memory of `run` is kept from call to call; `forward` and `evaluate` take their own, so that
-    several threads may call them at once. `run` and `loss_and_grad` refuse a second caller.
+    `run` keeps its working memory from call to call. `forward` and `evaluate` allocate their own, so
+    several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
     """
-    cdef Objective product, peak    # in the place of model.loss where the caller wants it
+    cdef Objective product, peak    # used instead of model.loss: a supplied gradient, the maximum output
     cdef Buffer _weights, _grads, _slots, order
-    cdef Buffer spare               # of the last training's Snapshot
+    cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
-    cdef object function            # the loss where it is one of the caller's
-    cdef object raised              # what it raised
-    cdef object targets             # what it is supplied of Data
-    cdef bint mid_epoch             # `order` is that of the epoch under way
-    cdef bint busy                  # a thread trains, or writes to grads
+    cdef object function            # the Python loss, None if the loss is built in
+    cdef object raised              # the exception that the Python loss raised
+    cdef object targets             # Data.targets of the current run, for the Python loss
+    cdef bint mid_epoch             # an epoch has begun, and `order` is its permutation
+    cdef bint busy                  # a thread is training or writing to grads
     cdef uint64_t order_epoch
     cdef TeamTrial trial
     cdef ShortPredictor short
-    cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # one each: they cost differently
+    cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # the passes differ in cost
     cdef public Py_ssize_t iterations, batch
-    cdef public Py_ssize_t optimizer_version    # of the numbers that it knows
-    cdef readonly Py_ssize_t version    # how often it has taken another loss or plan
-    cdef public int n_threads       # at most; 0: as many as all models may use
+    cdef public Py_ssize_t optimizer_version    # version of the optimizer settings that were set last
+    cdef readonly Py_ssize_t version    # number of changes of the loss or the plan
+    cdef public int n_threads       # upper limit; 0: only the limit for all models applies
     cdef public uint64_t epoch
 
     def __init__(self, plan, dtype):
@@ -30,7 +30,7 @@ cdef class Engine(CompiledModel):
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
         if plan.n_weights > MAX_ELEMENTS or plan.input_gradient_width > MAX_ELEMENTS or plan.infer_width > MAX_ELEMENTS:
-            raise MemoryError(f"{plan.n_weights} parameters and {plan.width} numbers per row are "
+            raise MemoryError(f"{plan.n_weights} parameters and {plan.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
         self.short = ShortPredictor(plan.input_shape)
@@ -45,8 +45,8 @@ cdef class Engine(CompiledModel):
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
-        # Slots that begin cache lines: a vector that is in two takes twice as long. Never pages apart: the
-        # places of a number in two slots would wait for each other.
+        # Each slot begins at a cache line, because a vector that spans two lines takes twice as long to load.
+        # Slots are never whole pages apart: loads and stores of two slots would alias and stall.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
         self.model.params = self._weights.data
@@ -64,7 +64,7 @@ cdef class Engine(CompiledModel):
         self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
 
     cdef _take_tables(self, plan):
-        """The plan's chains and parameters. Nothing is changed where there is no memory for them."""
+        """Copy the plan's op lists and parameters. If memory runs out, the old ones stay."""
         cdef list memory = []
         cdef OpList train = op_list_of(plan.ops, plan.width, plan.out, memory)
         cdef OpList infer = op_list_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
@@ -87,16 +87,16 @@ cdef class Engine(CompiledModel):
         self._measure()
 
     def replan(self, plan):
-        """Take a plan with the same weights in the same places, of which others are trained."""
+        """Replace the plan by one that differs only in which weights are trained; offsets are the same."""
         self.refuse_if_busy()
         if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
-            raise ValueError("the plan has other weights than the engine")
+            raise ValueError("the plan's weights differ from the engine's")
         self._take_tables(plan)
         self.training = self.short.idle = None
         self.version += 1
 
     cdef _measure(self):
-        """Scratch and work of the widest ops."""
+        """Derive the scratch size, the work of a row, and other totals from the ops."""
         cdef int i
         cdef const Op* op
         cdef OpNeeds needs
@@ -118,7 +118,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """(1, n_weights) memory: n_params parameters, then the means and variances that are kept."""
+        """(1, n_weights) Buffer: n_params parameters, then the weights that are never trained."""
         return self._weights
 
     @property
@@ -127,7 +127,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def slots(self):
-        """(n_slots, slot_stride) memory of the optimizer, of each slot the first n_params numbers."""
+        """(n_slots, slot_stride) Buffer of optimizer slots; the first n_params elements of each are used."""
         return self._slots
 
     def set_seed(self, uint64_t seed):
@@ -135,25 +135,32 @@ cdef class Engine(CompiledModel):
         self.mid_epoch = False
 
     def new_loss_parameters(self, parameters):
-        """Levels in memory of their own: with them `set_loss` allocates nothing, and cannot fail."""
+        """Return a Buffer of loss parameters. With it, `set_loss` cannot run out of memory."""
         return loss_parameters_of(parameters, self.model.n_out, self.format)
 
     def set_loss(self, int kind, bint fused, parameters=(0.0,), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
                  double gradient_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
-        """parameters: one number for every column, or one each, or of `new_loss_parameters`.
+        """Set the loss of training and evaluation.
 
-        function: the loss of kind LOSS_PYTHON; it is called with (targets, rows, outputs, weight, value,
-        gradient), targets those of Data, rows the numbers of the batch's rows in them, and fills in the
-        last two.
-
-        value_scale, gradient_scale: what the value and the gradient of each row are multiplied by; limit:
-        the largest value of a row of weight 1, after that. weighted_mean: the denominator is the sum
-        of the weights instead of the number of rows, and the regularizers are divided by it, too.
+        kind: a value of LOSSES.
+        fused: the loss takes the last op's pre-activations z: the op's activation is not applied before
+            the loss, and the gradient is with respect to z. Predictions are still activated.
+        parameters: the loss parameters (such as Huber's delta or quantiles): one for all outputs, one
+            per output, or a Buffer from `new_loss_parameters`.
+        target_scale, target_offset: the loss sees target_scale·y + target_offset, for label smoothing;
+            class indices become one-hot rows first.
+        function: the Python loss, for LOSS_PYTHON only. It is called with (targets, rows, outputs, weight,
+            value, gradient) and fills in the last two; `targets` is that of Data, and `rows` are the
+            indices of the batch's rows.
+        value_scale, gradient_scale: factors of each row's loss and of its gradient.
+        limit: the largest loss of a row of weight 1, after scaling.
+        weighted_mean: divide by the sum of the sample weights instead of the number of rows, and divide
+            the regularizers' penalties by it as well.
         """
         self.refuse_if_busy()
         if (kind == LOSS_PYTHON) != (function is not None):
-            raise ValueError("a loss of kind LOSS_PYTHON needs its function, others have none")
+            raise ValueError("function: expected a function for LOSS_PYTHON and None for any other loss")
         self.function = function
         self._loss_parameters = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters)
         self.model.loss.parameters = self._loss_parameters.data
@@ -170,7 +177,19 @@ cdef class Engine(CompiledModel):
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
                       double ema_momentum=0, Py_ssize_t ema_period=0, *, bint keep_state=False):
-        """keep_state: these are other numbers of the same optimizer, whose slots and steps stay."""
+        """Set the optimizer. Its slots and `iterations` become 0, unless keep_state is true.
+
+        kind: a value of OPTIMIZERS.
+        n_slots: slots per parameter, including one for the moving average if there is one.
+        hyper: the rule's settings, in the order of its struct in kernels/optimizers.pxi.
+        weight_decay: decoupled from the gradient: w is reduced by lr·weight_decay·w.
+        clip_value: the largest absolute value of a gradient's element; 0: no clipping.
+        clip_norm, global_norm: the largest norm of one array's gradient, and of all gradients together;
+            0: no clipping.
+        ema_momentum: of the parameters' moving average, the last slot; 0: no average.
+        ema_period: number of steps after which the average replaces the parameters; 0: never.
+        keep_state: only settings change: the rule and n_slots must be those of the present optimizer.
+        """
         cdef OptimizerSettings settings = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value,
                                                              ema_momentum)
         cdef Buffer slots
@@ -180,7 +199,7 @@ cdef class Engine(CompiledModel):
         settings.ema_period = ema_period
         if keep_state:
             if kind != self.model.optimizer.kind or n_slots != self.model.optimizer.n_slots:
-                raise ValueError("the optimizer is another one, or has other slots")
+                raise ValueError("keep_state: kind and n_slots must be those of the present optimizer")
             self.model.optimizer = settings
             return
         slots = Buffer(n_slots, self.model.slot_stride, self.format)
@@ -191,7 +210,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def team(self):
-        """Test hook: the threads that the last `run` might use."""
+        """Test hook: the number of threads that the last `run` was allowed to use."""
         return 0 if self.training is None else self.training.threads
 
     @property
@@ -205,7 +224,7 @@ cdef class Engine(CompiledModel):
                                "give each thread a model of its own")
 
     cdef refuse_if_changed(self, Py_ssize_t version):
-        """Refuse data that were prepared for another loss; -1: for any."""
+        """Raise RuntimeError if the loss or plan is no longer that of `version`; -1 matches any."""
         if version != -1 and version != self.version:
             raise RuntimeError("another thread has compiled or frozen this model meanwhile: call again, or "
                                "give each thread a model of its own")
@@ -213,14 +232,14 @@ cdef class Engine(CompiledModel):
     # -- training
 
     cdef bint wants_whole(self):
-        """Whether something looks at the batch as a whole."""
+        """Return whether an op or the loss needs all rows of a batch at once."""
         return self.model.batch_norms or self.model.loss.kind == LOSS_PYTHON
 
     cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
-        """Chunks of a step of this many rows, whose gradients are added up. By shape alone.
+        """Return the number of micro-batches in a step of this many rows; it depends on shapes only.
 
-        Threads that share a batch read each other's activations, those with micro-batches of their own each other's
-        partial gradients: micro-batches pay where activations outweigh parameters.
+        Threads that share a batch read each other's activations. Threads with separate micro-batches read
+        each other's partial gradients, which is faster if there are more activations than parameters.
         """
         cdef Py_ssize_t microbatches = MAX_MICROBATCHES
         if self.wants_whole():
@@ -233,11 +252,11 @@ cdef class Engine(CompiledModel):
         return microbatches
 
     cdef Py_ssize_t image_microbatch_rows(self):
-        """Images of a micro-batch, at least: more where partial gradients are large beside their arithmetic."""
+        """Return the minimum of images per micro-batch, which is larger if an image takes little work."""
         return IMAGE_MICROBATCH_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_MICROBATCH_ROWS
 
     cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
-        """Rows that a micro-batch is gone through at a time: as many as stay in cache, or all of them."""
+        """Return the rows of a block: as many as stay in cache, or a whole micro-batch if it is smaller."""
         cdef Py_ssize_t most = BLOCK_ROWS
         cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
         if self.images:
@@ -246,7 +265,7 @@ cdef class Engine(CompiledModel):
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t microbatches = self.microbatches_of(rows)
-        # Activations of eight micro-batches do not stay in cache together, those of images not even of one.
+        # The activations of eight micro-batches do not fit in cache together, nor those of a few images.
         cdef bint whole = self.wants_whole() or (microbatches < MAX_MICROBATCHES and not self.images)
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else microbatches,
                                        self.n_threads)
@@ -270,12 +289,20 @@ cdef class Engine(CompiledModel):
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
             double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1,
             bint supplied=False):
-        """Train for up to len(lr) steps from the present position; see docs/design.md.
+        """Train for up to len(lr) steps from the position (`epoch`, `batch`), and advance it.
 
-        first_row ≥ 0: data is one batch of an epoch whose batches have up to batch_size rows, and its
-        rows are numbers first_row, first_row + 1, … of it; the position stays.
+        Returns (status, steps done). If a step's loss is not finite, training ends with status NONFINITE:
+        the step counts as done, but does not change the weights.
+
+        batch_size: rows per step; the last batch of an epoch may be smaller.
+        shuffle: draw a permutation of the rows for each epoch, from the seed and the epoch's number.
+        lr: the learning rate of each step.
+        losses: receives the loss of each step; at least as long as lr.
+        outputs: (n, n_out) array that receives the training predictions, in the data's order, or None.
+        seconds: stop after about this time, with at least one step done.
+        first_row: if ≥ 0, data is a single batch, whose rows are number first_row, first_row + 1, … of
+            their epoch; the position does not advance.
         supplied: y is the gradient of a loss with respect to the outputs, instead of targets.
-        Returns (status, steps done).
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
@@ -285,11 +312,11 @@ cdef class Engine(CompiledModel):
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
-            raise ValueError("run: a batch alone is one step, in its own order")
+            raise ValueError("run: with first_row, expected one step, no shuffling, batch_size rows or fewer")
         if not alone:
             batch_size = min(batch_size, n)
         if self.batch < 0 or not alone and self.batch * batch_size >= n:
-            raise ValueError(f"run: there is no batch {self.batch} of {batch_size} in {n} rows")
+            raise ValueError(f"run: there is no batch {self.batch} of {batch_size} rows each in {n} rows")
         if lr.shape[0] == 0:
             return STATUS_OK, 0
         self.refuse_if_busy()
@@ -337,21 +364,30 @@ cdef class Engine(CompiledModel):
     # -- inference mode
 
     def predict(self, x):
-        """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
-        but the array that is returned; None where x is not an array of such rows that can be read in
-        place."""
+        """Return the predictions for a small array x, or None if x does not qualify.
+
+        x qualifies if it has 1 to BLOCK_ROWS samples (FEW_ROWS images) and can be read in place: a
+        C-contiguous ndarray of float32, float64 or uint8. One thread computes them, in memory that is
+        kept from call to call.
+        """
         return self.short.predict(self, x)
 
     def forward(self, Data data not None, out):
-        """Predictions into out (n, n_out)."""
+        """Write the predictions for all rows to out (n, n_out). data must have no targets."""
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
         if out is None or data.view.y != NULL or data.view.labels != NULL:
-            raise ValueError("forward takes an array to write to and no targets")
+            raise ValueError("forward: expected an array for the predictions, and data without targets")
         self.infer(data, out, False)
 
     def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1):
-        """Σ weight·loss / n, and the predictions into outputs (n, n_out) where supplied; or, of the loss,
-        only the regularizers' penalties. version: that of the engine when data were prepared."""
+        """Return the loss over all rows in inference mode, regularizers included.
+
+        It is Σ weight·loss / n plus penalties, or what `weighted_mean` of `set_loss` says.
+
+        outputs: (n, n_out) array that receives the predictions, or None.
+        penalties: return the regularizers' penalties only; data needs no targets.
+        version: the engine's `version` when data was prepared; raises if it has changed. -1: no check.
+        """
         cdef Workspace workspace
         self.refuse_if_changed(version)
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
@@ -370,7 +406,7 @@ cdef class Engine(CompiledModel):
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
-            run.objective = &self.product   # without targets it is 0
+            run.objective = &self.product   # 0 for data without targets
         elif run.wants_losses:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
@@ -378,17 +414,20 @@ cdef class Engine(CompiledModel):
         return workspace
 
     def loss_and_grad(self, Data data not None, bint supplied=False):
-        """Σ weight·loss / n; its gradient goes to `grads`. supplied: as in `run`."""
+        """Return the loss over all rows in inference mode; write its gradient to `grads`.
+
+        Dropout and noise are off, and batch normalizations use their moving averages. supplied: as in `run`.
+        """
         return self.gradient_pass(data, supplied, NULL)
 
     def loss_and_gradient(self, Data data not None, bint supplied=False, Py_ssize_t version=-1):
-        """The same with a copy of the gradient, which no other caller changes. version: as in `evaluate`."""
+        """Return the loss and a copy of its gradient. See `loss_and_grad` and `evaluate`."""
         self.refuse_if_changed(version)
         gradient = empty(self.model.n_params, self.dtype)
         return self.gradient_pass(data, supplied, start_of(gradient)), gradient
 
     cdef double gradient_pass(self, Data data, bint supplied, void* copy) except? -1:
-        """The loss; its gradient goes to `grads`, and from there to `copy` unless that is NULL."""
+        """Return the loss; write its gradient to `grads`, and copy it to `copy` unless that is NULL."""
         cdef Workspace workspace
         cdef Run* run
         cdef double begin
@@ -426,8 +465,11 @@ cdef class Engine(CompiledModel):
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint supplied=False, Py_ssize_t version=-1):
-        """The gradient of each row's loss with respect to its input, into out (n, n_in); without
-        targets that of its largest output. supplied: as in `run`; version: as in `evaluate`."""
+        """Write the gradient of each row's loss with respect to its input to out (n, n_in).
+
+        If data has no targets, each row's largest output takes the place of its loss.
+        supplied: as in `run`. version: as in `evaluate`.
+        """
         cdef Workspace workspace
         cdef Run* run
         cdef bint targets = data.view.y != NULL or data.view.labels != NULL
@@ -447,7 +489,7 @@ cdef class Engine(CompiledModel):
 
     cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
                         PassTrial trial) except -1:
-        """All micro-batches, some at a time: in between Python's signal handlers run."""
+        """Process all micro-batches, a few per call, and run Python's signal handlers between the calls."""
         cdef int most = run.n_threads
         cdef Py_ssize_t threads = threads_of_team(trial.choose(most, self.k.now()))
         cdef double first = self.k.now()
@@ -469,7 +511,7 @@ cdef class Engine(CompiledModel):
         return 0
 
     cdef Workspace pass_workspace(self, OpList* op_list, Py_ssize_t n, double flops, bint gradient):
-        """For one pass over n rows in micro-batches; partial gradients bound the number of micro-batches."""
+        """Return a workspace for a pass over n rows. `gradient`: allocate partial gradients, too."""
         cdef Py_ssize_t most = MAX_MICROBATCHES if gradient else n
         cdef Py_ssize_t microbatch = (MIN_MICROBATCH_ROWS if gradient else
                                  PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
@@ -492,7 +534,7 @@ cdef class Engine(CompiledModel):
         return total / workspace.run.denominator + workspace.run.penalty
 
     cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
-        """Where to write n × cols results; NULL for None."""
+        """Return the address of an (n, cols) array for results, NULL for None."""
         cdef float[:, ::1] out32
         cdef double[:, ::1] out64
         if array is None:
@@ -509,7 +551,7 @@ cdef class Engine(CompiledModel):
 
     cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
                    double* value):
-        """The caller's loss on one batch, over copies of its rows."""
+        """Call the Python loss with copies of one batch's rows."""
         cdef const int32_t* order = self.training.run.order
         cdef Py_ssize_t r, size = self.model.n_out * self.k.real_bytes
         cdef Py_ssize_t ld = self.model.ld_out * self.k.real_bytes
@@ -530,7 +572,7 @@ cdef class Engine(CompiledModel):
 
 cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
                         const double* weight, void* da, double* value) noexcept with gil:
-    """Run.call: what the function raises ends the training as a loss that is not finite does."""
+    """Call the Python loss, as Run.call. If it raises, the loss becomes NaN, which ends the training."""
     cdef Py_ssize_t r
     try:
         (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)

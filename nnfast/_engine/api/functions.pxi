@@ -1,6 +1,6 @@
-"""The kernels one by one, over the caller's NumPy parameters: what nnfast.kernels calls.
+"""The single kernels as functions over NumPy arrays, for nnfast.kernels. Part of core.pyx.
 
-Part of core.pyx. The caller has checked everything; sizes are checked again for memory's sake.
+The caller has checked the arguments. Sizes are checked again, so that no kernel leaves its arrays.
 """
 
 cdef inline const Kernels* table_of(real example) noexcept:
@@ -21,9 +21,9 @@ cdef inline UntypedMatrix untyped(void* data, Py_ssize_t m, Py_ssize_t n, Py_ssi
 
 
 cdef class Padded:
-    """A matrix as the kernels want it: rows to a multiple of `rows`, columns to one of `cols`.
+    """A matrix as the kernels need it: numbers of rows and columns rounded up to multiples.
 
-    Where the caller's array has such a shape it is used in place, else it is copied.
+    An array whose shape fits already is used in place; any other is copied.
     """
     cdef char* data
     cdef Py_ssize_t ld
@@ -45,7 +45,7 @@ cdef class Padded:
         return self
 
     cdef give(self, char* target, Py_ssize_t m, Py_ssize_t n, Py_ssize_t size):
-        """Copy back where `take` made a copy."""
+        """Copy the result to the target, unless `take` uses the target in place."""
         cdef Py_ssize_t i
         if self.data == target or n == 0:
             return
@@ -66,7 +66,7 @@ cdef inline char* start_1d(const real[::1] a) noexcept nogil:
 
 
 cdef Buffer tail_readable(char* source, Py_ssize_t n, bytes format):
-    """A copy that may be read a vector past its end."""
+    """Return a copy that may be read up to one vector past its end."""
     cdef Buffer copy = Buffer(1, n, format)
     if n > 0:
         memcpy(copy.data, source, n * copy.itemsize)
@@ -75,7 +75,7 @@ cdef Buffer tail_readable(char* source, Py_ssize_t n, bytes format):
 
 def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, int activation,
                   double alpha, real[:, ::1] out):
-    """out[m, n] = f(x[m, k] · w[k, n] + b[n])"""
+    """out (m, n) = f(x·w + b), with x (m, k), w (k, n) and b (n,)."""
     cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
@@ -103,7 +103,7 @@ def dense_forward(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b,
 def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, ::1] w,
                    const real[:, ::1] out, const real[:, ::1] z, int activation, double alpha,
                    real[:, ::1] dx, real[:, ::1] dw, real[::1] db):
-    """dz = dout ⊙ f'(z);  dx = dz · wᵀ,  dw = xᵀ · dz,  db = Σ dz"""
+    """dx = dz·wᵀ, dw = xᵀ·dz, db = Σ dz, where dz (m, n) = dout ⊙ f'(z); x (m, k), w (k, n)."""
     cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
@@ -136,7 +136,7 @@ def dense_backward(const real[:, ::1] dout, const real[:, ::1] x, const real[:, 
 
 
 def activation_forward(const real[:, ::1] x, int activation, double alpha, real[:, ::1] out):
-    """out = f(x), row by row; out may be x"""
+    """out = f(x) for the rows of x (m, n); out may be x."""
     cdef Py_ssize_t m = x.shape[0], n = x.shape[1], whole = m * n // 16, left = m * n % 16
     cdef const Kernels* table = table_of[real](0)
     cdef Padded xp, yp
@@ -152,7 +152,7 @@ def activation_forward(const real[:, ::1] x, int activation, double alpha, real[
             table.activation_forward(activation, alpha, xp.data, untyped(yp.data, m, n, yp.ld))
         yp.give(start[real](out), m, n, sizeof(real))
         return
-    with nogil:     # element by element: the shape does not matter
+    with nogil:     # elementwise, so the matrix is treated as one row
         table.activation_forward(activation, alpha, &x[0, 0],
                                  untyped(&out[0, 0], 1, whole * 16, whole * 16))
         if left:
@@ -163,7 +163,10 @@ def activation_forward(const real[:, ::1] x, int activation, double alpha, real[
 
 def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const real[:, ::1] x,
                         int activation, double alpha, real[:, ::1] dx):
-    """dx = dout ⊙ f'(x), from out = f(x) and x (out again where it is not needed); dx may be dout"""
+    """dx = dout ⊙ f'(x), with out = f(x); dx may be dout.
+
+    Activations whose derivative is a function of out ignore x: pass out for it.
+    """
     cdef Py_ssize_t m = out.shape[0], n = out.shape[1], whole = m * n // 16, left = m * n % 16
     cdef const Kernels* table = table_of[real](0)
     cdef Padded yp, dyp, dzp
@@ -198,7 +201,7 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
 
 def loss(int kind, parameters, const real[:, ::1] y_true, const real[:, ::1] y_pred, const double[::1] weight,
          real[:, ::1] gradient):
-    """Σ weight·loss / m, and its gradient with respect to y_pred."""
+    """Return Σ weight·loss / m over the m rows; write its gradient with respect to y_pred to gradient."""
     cdef Py_ssize_t m = y_pred.shape[0], n = y_pred.shape[1], i
     cdef const Kernels* table = table_of[real](0)
     cdef bytes format = format_of[real](0)
@@ -228,7 +231,7 @@ def loss(int kind, parameters, const real[:, ::1] y_true, const real[:, ::1] y_p
 def optimizer_step(int kind, int n_slots, tuple hyper, double lr, double weight_decay,
                    double clip_value, double ema_momentum, Py_ssize_t iteration, real[::1] params,
                    const real[::1] grads, real[:, ::1] slots):
-    """One step in place; slots (n_slots, n); iteration counts from 0."""
+    """Update params (n,) and slots (n_slots, n) in place by one step; the first iteration is 0."""
     cdef OptimizerSettings update = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
     cdef Py_ssize_t n = params.shape[0]
     cdef const Kernels* table = table_of[real](0)
@@ -244,17 +247,20 @@ def optimizer_step(int kind, int n_slots, tuple hyper, double lr, double weight_
 cdef bint none_outside(const real* x, Py_ssize_t n, real low, real high) noexcept nogil:
     cdef Py_ssize_t i
     cdef int outside = 0
-    for i in range(n):  # to the end, so that the compiler takes several at a time
+    for i in range(n):  # without an early exit, so that the compiler can vectorize it
         outside |= (x[i] < low) | (x[i] > high)
     return outside == 0
 
 
 def in_range(array, double low, double high):
-    """Whether no number of a C-contiguous float32 or float64 array is below low or above high: NaN is not."""
+    """Return whether no element of an array is below low or above high; NaN is neither.
+
+    The array is C-contiguous float32 or float64.
+    """
     cdef Py_buffer view
     cdef Py_ssize_t n
     cdef bint result
-    # A typed memoryview of either type would take 20 times as long as 64 numbers do.
+    # Dispatching on typed memoryviews would take 20 times as long as checking 64 elements.
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
     try:
         n = view.len // view.itemsize
@@ -272,7 +278,7 @@ def in_range(array, double low, double high):
 
 
 def primitive(int which, const real[::1] x, real[::1] y):
-    """Test hook: y = f(x) through the variant's own exp, log, tanh, …"""
+    """Test hook: y = f(x), where f is the variant's own exp, log, tanh, …"""
     cdef const Kernels* table = table_of[real](0)
     if x.shape[0] != y.shape[0]:
         raise ValueError("primitive: the shapes do not fit")

@@ -1,10 +1,10 @@
-"""Predictions of few rows, with memory that is kept from call to call. Part of core.pyx."""
+"""Predictions for a few rows, in memory that is kept from call to call. Part of core.pyx."""
 
 cdef class ShortPredictor:
-    """Predicts what the user passes, where it is an array of samples that can be read in place."""
+    """Predicts a small array of samples that can be read in place, without other checks."""
     cdef Workspace idle
-    cdef Py_ssize_t axes[8]     # the input shape of a sample …
-    cdef int n_axes             # … and its length; -1: it is longer than that
+    cdef Py_ssize_t axes[8]     # the input shape of a sample
+    cdef int n_axes             # length of that shape; -1: it has more than 8 axes
 
     def __init__(self, tuple shape):
         cdef int i
@@ -13,11 +13,10 @@ cdef class ShortPredictor:
             self.axes[i] = shape[i]
 
     cdef predict(self, CompiledModel engine, x):
-        """Predictions of up to BLOCK_ROWS rows, or a few images, one thread's work, with nothing allocated
-        but the array that is returned; None where x is not an array of such rows that can be read in
-        place.
+        """Return the predictions for x, or None if x has too many samples or cannot be read in place.
 
-        Working memory is kept from call to call; a second thread that comes meanwhile gets its own.
+        Only the result is allocated: working memory is kept from call to call. A second thread that
+        calls at the same time gets its own.
         """
         cdef Py_buffer view
         cdef DataView data
@@ -62,7 +61,7 @@ cdef class ShortPredictor:
         return FEW_ROWS if engine.images else BLOCK_ROWS
 
     cdef bint is_batch(self, const Py_buffer* view) noexcept:
-        """Whether an array is samples of the model's input shape."""
+        """Return whether an array holds samples of the model's input shape."""
         cdef int i
         if view.ndim != 1 + self.n_axes:
             return False

@@ -1,12 +1,12 @@
-"""Optimizer, loss and op tables as the kernels read them. Part of core.pyx."""
+"""Optimizer, loss and op lists converted to the structs that kernels read. Part of core.pyx."""
 
 cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, double weight_decay,
                                          double clip_value, double ema_momentum) except *:
-    """The optimizer as the kernels see it; refuses too few slots for its rule."""
+    """Return the optimizer as the kernels' struct; raise ValueError if its rule needs more slots."""
     cdef OptimizerSettings settings
     cdef int i, needed
     if len(hyper) > 8:
-        raise ValueError("an optimizer has at most 8 numbers")
+        raise ValueError("hyper: an optimizer has at most 8 settings")
     memset(&settings, 0, sizeof(OptimizerSettings))
     settings.kind = kind
     settings.n_slots = n_slots
@@ -22,7 +22,7 @@ cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, do
 
 
 cdef double denominator_of(const Run* run) noexcept:
-    """What the losses of all rows are divided by."""
+    """Return the divisor of the loss: the number of rows, or the sum of their weights."""
     cdef double total = 0
     cdef Py_ssize_t r
     if not run.objective.weighted_mean or run.data.weight == NULL:
@@ -33,7 +33,7 @@ cdef double denominator_of(const Run* run) noexcept:
 
 
 cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
-    """n numbers, from one or from n."""
+    """Return a Buffer of n loss parameters, from n of them or from one that is repeated."""
     cdef Buffer buffer = Buffer(1, n + 16, format)
     cdef Py_ssize_t j
     if len(parameters) not in (1, n):
@@ -47,9 +47,9 @@ cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
 
 
 cdef list packed(settings):
-    """Return the fields of an op's settings as the engine's struct has them: 8 bytes each, as integers.
+    """Return the fields of an op's settings as 8-byte integers, with the bits of the engine's struct.
 
-    A field is a double if it is annotated so, else an integer; a pair takes two of them.
+    A field annotated as float becomes a double, any other an integer. A pair takes two fields.
     """
     cdef int64_t[N_SETTINGS] bitmasks
     cdef int i = 0
@@ -58,7 +58,7 @@ cdef list packed(settings):
         value = getattr(settings, name)
         for number in value if isinstance(value, tuple) else (value,):
             if i == N_SETTINGS:
-                raise ValueError(f"an op may have {N_SETTINGS} settings; received {settings}")
+                raise ValueError(f"expected at most {N_SETTINGS} settings of an op, got {settings}")
             if "float" in str(kind):
                 (<double*>bitmasks)[i] = number
             else:
@@ -68,7 +68,7 @@ cdef list packed(settings):
 
 
 cdef OpList op_list_of(list ops, width, out, list memory) except *:
-    """Return a op_list whose op table has its own memory, which is appended to the list."""
+    """Return an op list; the memory of its ops is appended to `memory`, which must outlive it."""
     cdef OpList op_list
     cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
     cdef int i

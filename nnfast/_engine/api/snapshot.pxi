@@ -1,8 +1,8 @@
-"""The last state of an engine in training that is known to be finite. Part of core.pyx."""
+"""A copy of the last finite state of an engine in training. Part of core.pyx."""
 
 cdef enum:
-    PAUSE = 500     # times what it took, until a snapshot or a look comes again: 1/5 % of the time for each
-    ACCUMULATORS = 16    # numbers looked at side by side: as many as fill the pipelines of 16-byte vectors
+    PAUSE = 500     # a copy or check is followed by a pause 500 times as long: each takes 0.2 % of the time
+    ACCUMULATORS = 16    # independent checks, as many as keep the pipelines of 16-byte vectors full
 
 ctypedef fused bits:
     uint32_t
@@ -10,8 +10,10 @@ ctypedef fused bits:
 
 
 cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
-    """Whether no number is NaN or infinite: those alone have an exponent of ones, and with 1 more it
-    reaches the sign's bit."""
+    """Return whether no number is NaN or infinite.
+
+    Only these have an exponent of all ones, and adding 1 to it carries into the sign bit.
+    """
     cdef bits[ACCUMULATORS] found
     cdef bits one = ones & -ones, any_ = 0
     cdef Py_ssize_t i, j
@@ -27,37 +29,37 @@ cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
 
 
 cdef bint all_finite(Buffer buffer, Py_ssize_t size) noexcept:
-    """Whether the numbers of these first bytes are."""
+    """Return whether all numbers in the first `size` bytes of a buffer are finite."""
     if buffer.itemsize == 4:
         return no_exponent_of[uint32_t](0x7F800000, <const uint32_t*>buffer.data, size // 4)
     return no_exponent_of[uint64_t](0x7FF0000000000000, <const uint64_t*>buffer.data, size // 8)
 
 
 cdef Py_ssize_t size_of(Buffer buffer) noexcept:
-    """In bytes."""
+    """Return the size of a buffer in bytes."""
     return buffer.shape[0] * buffer.shape[1] * buffer.itemsize
 
 
 cdef class Snapshot:
-    """Copies of weights and optimizer slots while training goes on, and the way back to the last one.
+    """Copies weights and optimizer slots during training, and restores the last copy.
 
-    A step whose loss is finite may still give weights that are not: the gradient, or what an
-    optimizer adds up, overflows earlier than the loss does. The engine keeps the memory from one
-    training to the next: pages that are new cost more than the copy.
+    A step with a finite loss can still produce weights that are not finite, because the gradient or an
+    optimizer's moments overflow before the loss does. The engine keeps the memory from one training to
+    the next: mapping new pages costs more than the copy.
     """
     cdef Engine engine
     cdef Buffer kept
     cdef bint has_slots
-    cdef readonly Py_ssize_t iterations         # of the copy
-    cdef public double next_copy, next_check     # not before
+    cdef readonly Py_ssize_t iterations         # the engine's iterations at the time of the copy
+    cdef public double next_copy, next_check     # earliest times, in seconds
 
     def __init__(self, Engine engine not None):
         self.engine = engine
 
     def take(self):
-        """Keep the present state if it is finite, unless the last copy was a moment ago.
+        """Copy the present state if it is finite, unless the last copy was made a moment ago.
 
-        The first is not looked at before it is needed, which is hardly ever.
+        The first copy is checked only when it is restored, which hardly ever happens.
         """
         cdef Engine engine = self.engine
         cdef double begin = engine.k.now(), end
@@ -73,7 +75,7 @@ cdef class Snapshot:
         self.next_copy = end + PAUSE * (end - begin)
 
     def is_suspect(self, bint always):
-        """Whether the present state is not finite; unless it must be known, it is looked at now and then."""
+        """Return whether the state is not finite. Unless `always` is set, most calls skip the check."""
         cdef double begin = self.engine.k.now(), end
         cdef bint finite
         if begin < self.next_check and not always:
@@ -84,16 +86,16 @@ cdef class Snapshot:
         return not finite
 
     def restore(self):
-        """Return to the state that was kept unless the present one is finite; say whether.
+        """Restore the copy if the present state is not finite; return whether it was restored.
 
-        Slots from before the first step become zeros.
+        A copy made before the first step has no slots: they become zeros.
         """
         cdef Engine engine = self.engine
         cdef Py_ssize_t n = size_of(engine._weights), m = size_of(engine._slots)
         if self.kept is None or self.is_finite():
             return False
         if size_of(self.kept) != n + m:
-            raise ValueError("the state that was kept is of another optimizer")
+            raise ValueError("the optimizer has changed since the copy was made")
         if not all_finite(self.kept, n + m if self.has_slots else n):
             return False
         memcpy(engine._weights.data, self.kept.data, n)
@@ -105,7 +107,7 @@ cdef class Snapshot:
         return True
 
     def release(self):
-        """Give the memory to the engine, for the next training."""
+        """Return the memory to the engine, for the next training."""
         self.engine.spare, self.kept = self.kept, None
 
     cdef bint is_finite(self):
@@ -120,7 +122,7 @@ cdef class Snapshot:
         if self.kept is None or size_of(self.kept) != n + m:
             self.kept = Buffer(1, (n + m) // engine._weights.itemsize, engine.format)
         memcpy(self.kept.data, engine._weights.data, n)
-        # Before the first step slots are as they were made.
+        # Before the first step, all slots are zeros and need no copy.
         self.has_slots = engine.iterations > 0
         if self.has_slots:
             memcpy(self.kept.data + n, engine._slots.data, m)

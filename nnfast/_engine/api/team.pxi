@@ -1,31 +1,32 @@
-"""How many threads pay, by trial. Part of core.pyx."""
+"""Trials of whether several threads are faster than one. Part of core.pyx."""
 
 cdef class PassTrial:
-    """Whether a team pays for passes over rows, by the seconds of whole passes: results are the same.
+    """Decides between one thread and a team for passes over rows, from the times of whole passes.
 
-    A team that waits for a thread which the system has put aside is slower than one thread, and so is one
-    that is woken for each short pass. The slower way is tried again now and then: rarely while it loses.
+    Results are the same either way. A team is slower than one thread if the system has descheduled one of
+    its threads, or if it has to be woken for each short pass. The slower way is tried again from time to
+    time, and less often the more trials it loses.
     """
-    cdef double alone, together     # seconds of a flop, of the last pass of one thread, of a team; 0: unknown
+    cdef double alone, together     # seconds per flop in the last pass of one thread, of a team; 0: unknown
     cdef double next_trial, pause
 
     cpdef int choose(self, int threads, double now) noexcept:
-        """Threads for a pass that begins now and may have this many."""
+        """Return the number of threads, 1 or `threads`, for a pass that begins now."""
         if threads == 1 or forced_threads:
             return threads
         return threads if self.team_pays() != self.is_trial(now) else 1
 
     cpdef note(self, int threads, double seconds, double flops, double now):
-        """Record how long the pass took that began at `now` with these threads."""
+        """Record the duration of a pass that began at `now` with this number of threads."""
         cdef bint trial = self.is_trial(now), paid = self.team_pays()
         if threads > 1:
             self.together = seconds / flops
         else:
             self.alone = seconds / flops
-        if self.team_pays() != paid:    # perhaps by bad luck
+        if self.team_pays() != paid:    # one measurement may be an outlier: try again soon
             self.pause = 0.1
             self.next_trial = now + seconds + self.pause
-        elif trial:                     # of long passes it takes long
+        elif trial:                     # trials of long passes take longer, so they are rarer
             self.pause = min(1.0, max(0.1, 2 * self.pause))
             self.next_trial = now + 50 * seconds + self.pause
 
@@ -37,31 +38,31 @@ cdef class PassTrial:
 
 
 cdef class TeamTrial:
-    """Whether a team pays for steps, and the steps themselves; a trial may go on from call to call."""
+    """Trains, and decides between one thread and a team. A trial may span several calls."""
     cdef const Kernels* k
-    cdef bint team_pays         # what the last trial found
+    cdef bint team_pays         # the result of the last trial
     cdef double next_trial
-    cdef double pause           # from one trial to the next
-    cdef int part               # how far one has come
-    cdef double alone           # the seconds of a step with one thread that it found
+    cdef double pause           # seconds from one trial to the next
+    cdef int part               # the next of the trial's three parts: 0, 1 or 2
+    cdef double alone           # seconds per step of one thread in this trial
 
     cdef begin(self, const Kernels* k, double expected):
-        """Forget earlier trials. expected: an estimate of the seconds that a step takes with one thread."""
+        """Forget earlier trials. expected: an estimate of one thread's seconds per step."""
         self.k = k
         self.team_pays = True
-        # To a step that takes 10 ms alone it matters little that a team is held up for a moment: the
-        # first trial waits for ten of them.
+        # If a step takes more than 10 ms, a short delay of the team matters little: the first trial comes
+        # after ten steps.
         self.next_trial = k.now() + 10 * expected if expected > 0.01 else 0
         self.pause = 0.05
         self.part = 0
 
     cdef train(self, Run* run, int threads, double deadline):
-        """All steps, or those until the deadline, with as many threads as serve best.
+        """Run the steps until the deadline, with one thread or a team, whichever is faster.
 
-        A thread that waits for one which the system has put aside waits for milliseconds: on a busy
-        machine a team is slower than one thread, by 100 times for small steps. Only a measurement
-        tells, and it may be made at will, because results do not depend on the number of threads:
-        both ways get a millisecond, ten times a second while the team wins, at last once while it loses.
+        On a busy machine, threads wait milliseconds at a barrier for one that the system has descheduled:
+        a team is then up to 100 times slower for small steps. Only a measurement can tell, and trials are
+        free to use either way, because results do not depend on the number of threads. Each way gets a
+        millisecond, ten times per second while the team wins, down to once per second while it loses.
         """
         if threads == 1 or forced_threads:
             self.segment(run, threads, deadline)
@@ -72,36 +73,37 @@ cdef class TeamTrial:
             self.segment(run, threads if self.team_pays else 1, deadline)
 
     cdef try_out(self, Run* run, int threads, double deadline):
-        """As much of a trial as there are steps and time for; the next call goes on with it.
+        """Run a trial, as far as steps and time allow; the next call continues it.
 
-        A call that is over soon wakes the team each time: there the waking counts, and a call is a part.
+        Short calls wake the team each time. For them, the time of waking counts, and each call is one part
+        of the trial.
         """
         cdef double until, waking
         if self.part == 0:
             self.alone = self.segment(run, 1, self.k.now() + TRIAL_SECONDS)
             self.part = 1
         if self.part == 1 and run.n_steps > 0 and self.k.now() <= deadline:
-            until = self.k.now()    # one step wakes the team, in a short call all steps
+            until = self.k.now()    # wake the team with one step, or with all steps of a short call
             if self.alone * run.n_steps < 2 * TRIAL_SECONDS:
                 until = min(until + TRIAL_SECONDS, deadline)
             waking = self.segment(run, threads, until)
             self.part = 2
-            if waking > self.alone + 2 * TRIAL_SECONDS:     # a processor is not there: waking is faster
+            if waking > self.alone + 2 * TRIAL_SECONDS:     # too slow to be mere waking: a processor is busy
                 self.decide(waking)
         if self.part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 
     cdef decide(self, double together):
-        """End a trial. together: the seconds that a step of the team took."""
+        """End a trial. together: the team's seconds per step."""
         self.team_pays = together < self.alone
-        # One lost trial may be bad luck: the next comes as soon as after one that was won.
+        # One lost trial may be an outlier, so the next one follows as soon as after a win.
         self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)
-        # A trial of long steps takes long.
+        # A trial with long steps takes longer, so it is rarer.
         self.next_trial = self.k.now() + self.pause + 20 * self.alone
         self.part = 0
 
     cdef double segment(self, Run* run, int threads, double deadline):
-        """Run more steps until the deadline; return the mean seconds of a step."""
+        """Run steps until the deadline; return the mean seconds per step."""
         cdef double begin
         if run.n_steps == 0 or run.status != STATUS_OK:
             return INFINITY

@@ -1,18 +1,19 @@
-"""Working memory of a run: arenas, scratch, partial sums. Part of core.pyx."""
+"""Working memory of a run: arenas, scratch and partial sums. Part of core.pyx."""
 
 cdef class Workspace:
-    """Everything that a run needs besides weights and data: arenas, scratch, partial sums.
+    """All memory that a run needs besides weights and data: arenas, scratch and partial sums.
 
-    It has the engine's model as it was when the run began: another thread may compile meanwhile.
+    It holds a copy of the engine's model from the start of the run, because another thread may recompile
+    the model meanwhile.
     """
     cdef Run run
     cdef Model model
-    cdef list tables                # the memory of the model's chains and parameters …
-    cdef Buffer loss_parameters              # … and of its loss
+    cdef list tables                # keeps the model's op lists and parameters alive
+    cdef Buffer loss_parameters              # keeps the loss parameters alive
     cdef int threads
     cdef list memory
     cdef object key
-    cdef Py_ssize_t rows            # that it holds, if it is for short predictions
+    cdef Py_ssize_t rows            # the capacity of a workspace for short predictions
 
     cdef void* take(self, rows, cols, bytes format):
         buffer = Buffer(rows, cols, format)
@@ -20,7 +21,7 @@ cdef class Workspace:
         return (<Buffer>buffer).data
 
     cdef Block* take_blocks(self, CompiledModel engine, OpList* op_list, Py_ssize_t rows, int n):
-        """Allocate n blocks that hold `rows` rows each."""
+        """Return n new blocks of `rows` rows each, rounded up to a multiple of 4."""
         cdef Block* blocks = <Block*>self.take(n, sizeof(Block), b"f")
         cdef int i
         rows = max(4, (rows + 3) // 4 * 4)
@@ -42,10 +43,10 @@ cdef class Workspace:
 
     cdef refuse_function(self):
         if self.model.loss.kind == LOSS_PYTHON:
-            raise RuntimeError("a loss that is a function is called by whoever wants its value")
+            raise RuntimeError("only training computes a Python loss: call its function yourself")
 
     cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches, bint partials):
-        """All but the blocks; partials: with gradients of the micro-batches."""
+        """Set up everything but the blocks. partials: allocate the micro-batches' gradients, too."""
         cdef bytes format = engine.format
         self.memory = []
         self.threads = n_threads

@@ -1,7 +1,7 @@
-"""Losses of a shard's rows, and what they are divided by; predictions on their way out."""
+"""The losses of a shard's rows, the divisor of the losses, and the output of predictions."""
 
 cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
-    """Predictions of these rows to run.outputs, in the data's own order."""
+    """Write the predictions of the shard's rows to run.outputs, in the data's own order."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef Py_ssize_t r
@@ -16,7 +16,7 @@ cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
 
 
 cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
-    """Each row's loss with the penalties of its outputs, and its gradient into dy unless NULL."""
+    """Compute each row's loss with its activity penalty; write the gradient to dy unless it is NULL."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Block* block = shard.block
@@ -45,7 +45,7 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
 
 
 cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
-    """What the losses of these rows of the epoch are divided by. All threads add up the same."""
+    """Return the divisor of these rows' losses. All threads compute it with the same bits."""
     cdef double total = 0
     cdef Py_ssize_t r
     if not run.objective.weighted_mean or run.data.weight == NULL:

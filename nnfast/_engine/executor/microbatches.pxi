@@ -1,12 +1,12 @@
 """Micro-batches: a batch is split by its shape alone, and losses and gradients are added in a fixed order.
 
-Results therefore do not depend on the number of threads. A micro-batch is gone through in blocks that stay in
-cache, or all of them at once where threads share the batch.
+Results therefore do not depend on the number of threads. A micro-batch is processed in blocks that stay in
+cache. If threads share the batch, all its micro-batches are processed at once.
 """
 
 cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t first, Py_ssize_t rows,
                               real* scratch) noexcept nogil:
-    """A block that one thread does alone."""
+    """Return the shard of a thread that processes a block alone."""
     cdef Shard shard
     shard.run = run
     shard.block = block
@@ -22,7 +22,7 @@ cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t fir
 
 cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t,
                               real* scratch) noexcept nogil:
-    """What thread t has of a batch that all share."""
+    """Return the shard of thread t in a batch that all threads share."""
     cdef Shard shard = block_shard(run, run.whole, first, rows, scratch)
     shard.begin = split_begin(rows, 4, t, run.n_threads)
     shard.end = split_begin(rows, 4, t + 1, run.n_threads)
@@ -32,7 +32,7 @@ cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows,
 
 
 cdef void add_losses(Accumulators* sum, const double* loss, Py_ssize_t m) noexcept nogil:
-    """sum += Σ of m losses, of all pieces but the last a multiple of four."""
+    """sum += Σ loss over m rows. m must be a multiple of 4 in every call but the last."""
     cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
     cdef Py_ssize_t i
     for i in range(0, m - m % 4, 4):
@@ -46,8 +46,10 @@ cdef void add_losses(Accumulators* sum, const double* loss, Py_ssize_t m) noexce
 
 
 cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumulate) noexcept nogil:
-    """grads = (grads +) the gradients of all ops, from these rows of the block: what belongs to the
-    thread."""
+    """grads = (grads +) the gradients of all ops over these rows of the block.
+
+    Each thread computes its own range of every parameter.
+    """
     cdef const Op* op
     cdef int i
     for i in range(shard.run.op_list.n_ops):
@@ -57,27 +59,27 @@ cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumu
 
 
 cdef void whole_gradients(const Shard* shard) noexcept nogil:
-    """The gradients of a whole batch's micro-batches, as far as they belong to thread t."""
+    """Compute the thread's ranges of the gradients of all micro-batches in a batch that threads share."""
     cdef Py_ssize_t c
     for c in range(shard.run.n_microbatches):
         add_gradients(shard, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
 
 
-# The rows of one micro-batch, counted from the first row of its batch, which has a number in the epoch.
+# A micro-batch: its number, the position of its batch in the epoch, and its range of the batch's rows.
 ctypedef struct Microbatch:
     Py_ssize_t number, batch_first, begin, end
 
 
 cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t first,
                                    Py_ssize_t rows) noexcept nogil:
-    """Micro-batch `number` of a batch of `rows` rows."""
+    """Return micro-batch `number` of a batch of `rows` rows that begins at position `first`."""
     return Microbatch(number, first, split_begin(rows, 4, number, run.n_microbatches),
                       split_begin(rows, 4, number + 1, run.n_microbatches))
 
 
 cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, double scale,
                                   bint gradient, const Block* block, real* scratch) noexcept nogil:
-    """Add the loss and the gradient of the block from row r on to the micro-batch's; return the next row."""
+    """Add loss and gradient of the block that begins at row r to the micro-batch's; return its end."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
     rows_phase(&shard, scale, gradient)
@@ -91,7 +93,7 @@ cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ss
 
 cdef void microbatch_pass(const Run* run, const Microbatch* micro, double scale, bint gradient,
                            const Block* block, real* scratch) noexcept nogil:
-    """All blocks of a micro-batch: loss into microbatch_loss, gradient into partials."""
+    """Process all blocks of a micro-batch; write the loss to microbatch_loss, the gradient to partials."""
     cdef Py_ssize_t r = micro.begin
     while r < micro.end:
         r = block_pass(run, micro, r, scale, gradient, block, scratch)
@@ -102,7 +104,7 @@ cdef void microbatch_pass(const Run* run, const Microbatch* micro, double scale,
 
 
 cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
-    """Chunk c of all rows: the gradient of each row's loss with respect to its input."""
+    """Write ∂loss/∂x of each row in micro-batch c to run.input_gradient."""
     cdef const Model* model = run.model
     cdef const Op* op = &run.op_list.ops[0]
     cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_microbatches)
@@ -114,7 +116,7 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, 1, True)
-        # The op_list rule through the scale with which inputs are read.
+        # The chain rule through in_scale, which multiplies the inputs.
         dx = dx_rows(block, op, 0, m)
         out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)
         affine(&dx, &out, model.in_scale, 0)
@@ -122,6 +124,7 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
 
 
 cdef double microbatches_loss(const Run* run) noexcept nogil:
+    """Return the sum of the micro-batches' losses."""
     cdef double total = 0
     cdef Py_ssize_t c
     for c in range(run.n_microbatches):
@@ -130,7 +133,7 @@ cdef double microbatches_loss(const Run* run) noexcept nogil:
 
 
 cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
-    """The same, of a batch that all share: every thread comes to the same bits."""
+    """Return the same sum for a batch that threads share; every thread gets the same bits."""
     cdef double total = 0
     cdef Accumulators sum
     cdef Range microbatch

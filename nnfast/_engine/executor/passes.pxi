@@ -1,7 +1,7 @@
-"""Forward and backward through the ops, for the rows of one shard. Threads may wait for each other within."""
+"""Forward and backward passes through the op list for one shard. Some ops contain barriers."""
 
 cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
-    """keep_logits: the last op's activation is left to the loss."""
+    """Compute every op's output. keep_logits: leave the last op's activation to the loss."""
     cdef const Run* run = shard.run
     cdef const Op* op
     cdef Matrix x, y
@@ -20,8 +20,10 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
 
 
 cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
-    """From the gradient of the prediction to every dZ, down to the first op whose dX somebody needs;
-    gradients of parameters are left for later."""
+    """Compute dZ of every op from the gradient of the predictions, down to the first op that needs no dX.
+
+    The parameters' gradients are computed later.
+    """
     cdef const Run* run = shard.run
     cdef const Op* op
     cdef Matrix y, dy
@@ -41,7 +43,7 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
 
 
 cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept nogil:
-    """Gather, forward, loss and (with `gradient`) backward of the shard's rows."""
+    """Run gather, forward pass, loss and, if `gradient` is set, the backward pass for the shard's rows."""
     cdef const Run* run = shard.run
     cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
     gather_shard_inputs(shard)
@@ -55,7 +57,7 @@ cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept n
 
 
 cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
-    """What ops do once before a run, by one thread: fixed statistics are made ready."""
+    """Let each op prepare a run, on thread 0: normalizations load their fixed statistics."""
     cdef const Op* op
     cdef int i
     if run.stats == NULL:
@@ -68,7 +70,7 @@ cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
 
 
 cdef void finish_step(const Run* run) noexcept nogil:
-    """What ops do after each step, by one thread: moving averages take the batch's statistics."""
+    """Let each op finish a step, on one thread: moving averages take in the batch's statistics."""
     cdef const Op* op
     cdef int i
     for i in range(run.op_list.n_ops):

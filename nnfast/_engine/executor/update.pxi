@@ -1,19 +1,19 @@
-"""Parameters after the gradients: penalties, clipping, the optimizer's step, constraints, averages.
+"""The update of the parameters: penalties, clipping, the optimizer's step, constraints, moving averages.
 
-Two ways: `update_parameters` sends the gradient of a few rows of W straight into the optimizer's step; where
-a norm of the gradients, or a sum of partial ones, is needed first, `add_gradients` writes them and
-`apply_gradients` follows.
+There are two ways. `update_parameters` is fused: it computes the gradient of a few rows of W and applies the
+optimizer's step to them at once. If a norm of the gradients or a sum of partial gradients is needed first,
+`add_gradients` writes the gradients and `apply_gradients` follows.
 """
 
 cdef enum:
-    SUM_BLOCK = 4096    # parameters whose penalties or squares are added by one thread
+    SUM_BLOCK = 4096    # elements whose penalties or squares one thread adds up at a time
 
 
 cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexcept nogil:
-    """Σ over all parameters, in blocks of SUM_BLOCK elements that are shared out among the threads
-    and added in order: of the regularizers' penalties, or of squared gradients.
+    """Return Σ over all trained parameters of the regularizers' penalties, or of the squared gradients.
 
-    Every thread must call it; all get the same bits.
+    Threads share the blocks of SUM_BLOCK elements, whose sums are added in order. Every thread must call
+    it, and all get the same bits.
     """
     cdef const Model* model = run.model
     cdef const real* w = <const real*>model.params
@@ -42,7 +42,7 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
 
 
 cdef double parameter_norm(const Run* run, int which) noexcept nogil:
-    """The norm of one array's gradient, from the blocks that sum_blocks left."""
+    """Return the norm of one array's gradient, from the block sums that sum_blocks wrote."""
     cdef Py_ssize_t block = 0, i
     cdef double total = 0
     cdef int k
@@ -61,7 +61,7 @@ cdef inline double norm_clip_factor(double norm, double limit) noexcept nogil:
 
 
 cdef void regularize_gradients(const Run* run, int t, double share) noexcept nogil:
-    """Add the regularizers' gradients to model.grads, in thread t's range."""
+    """Add the gradients of the regularizers to model.grads in thread t's range."""
     cdef const Model* model = run.model
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
@@ -80,9 +80,10 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
 
 
 cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:
-    """Clip by norm where asked for, then the optimizer's step for thread t's range of the flat
-    parameters, array by array. model.grads must be complete in that range, or, with clipping by
-    norm, everywhere."""
+    """Clip the gradients by norm if configured, and apply the optimizer's step to thread t's range.
+
+    model.grads must be complete in that range. Clipping by norm reads all of it, after a barrier.
+    """
     cdef const Model* model = run.model
     cdef const OptimizerSettings* update = &model.optimizer
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
@@ -109,7 +110,7 @@ cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noex
 
 
 cdef void constrain_parameters(const Run* run, int t) noexcept nogil:
-    """What the constraints ask for after a step; the step must be complete."""
+    """Apply the constraints to the parameters. The optimizer's step must be complete."""
     cdef const Parameter* a
     cdef real* w
     cdef Py_ssize_t i, begin
@@ -134,7 +135,7 @@ cdef void constrain_parameters(const Run* run, int t) noexcept nogil:
 
 
 cdef void update_parameters(const Shard* shard, const StepConstants* step) noexcept nogil:
-    """Gradients and the optimizer's step for the rows of W, and the channels, that belong to the thread."""
+    """Compute gradients and apply the optimizer's step, fused, for the thread's rows and channels."""
     cdef const Op* op
     cdef int i
     for i in range(shard.run.op_list.n_ops):
@@ -144,7 +145,7 @@ cdef void update_parameters(const Shard* shard, const StepConstants* step) noexc
 
 
 cdef void take_average(const Run* run, int t) noexcept nogil:
-    """Trained params = their moving average, in thread t's range."""
+    """Replace the trained parameters in thread t's range by their moving averages."""
     cdef const Model* model = run.model
     cdef const real* averages = <const real*>model.slots + (model.optimizer.n_slots - 1) * model.slot_stride
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)

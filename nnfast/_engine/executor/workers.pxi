@@ -1,30 +1,29 @@
-"""The mini-batch loop: gather → forward → loss → backward → update, switches only.
+"""The mini-batch loop, gather → forward → loss → backward → update, as one worker function per thread.
 
-A batch has micro-batches of rows, one or more by its shape alone. The gradient is the sum of theirs, in
-their order, so that the thread count never changes a result. Two ways of cutting a step into work:
+A batch is split into micro-batches by its shape alone, and their gradients are added in a fixed order, so
+the number of threads never changes a result. There are two ways to divide a step among threads:
 
-  whole batch    all threads share one batch in two phases with a barrier after each: rows
+  whole batch    All threads share one batch in two phases with a barrier after each: rows
                  (gather, forward, loss, dX), then parameters (dW, db, update).
-  micro-batches         each thread has micro-batches of its own, gone through in blocks that stay in cache;
-                 after a barrier their gradients are added up.
+  micro-batches  Each thread processes its own micro-batches in blocks that stay in cache. After a
+                 barrier, the gradients are added up.
 
-Loops over threads are written as worker functions (run, t); the parallel region only calls
-them, and opens once per call from Python.
+A parallel region opens once per call from Python and only calls a worker (run, t), t being the thread.
 """
 
 # ---- workers: what each thread of the team runs ------------------------------------------------
 
 cdef void train_worker(Run* run, int t) noexcept nogil:
-    """Steps until n_steps, the deadline or a loss that is not finite.
+    """Run steps until n_steps are done, the deadline has passed or a loss is not finite.
 
-    Position and step count are kept by each thread for itself; thread 0 writes what Python
-    reads. It may do so between the two barriers of a step only.
+    Each thread keeps its own position and step count. Thread 0 writes those that Python reads, and only
+    between the two barriers of a step.
     """
     cdef Model* model = run.model
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    # A thread alone has the whole batch, and so have threads that cannot share out the micro-batches evenly.
+    # Threads share the whole batch if it cannot be divided evenly by micro-batches; so does a single thread.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_microbatches % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard
@@ -89,7 +88,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                     and (run.iterations + done + 1) % model.optimizer.ema_period == 0:
                 team_wait(run)
                 take_average(run, t)
-            if model.constrained:   # the average, too, which is of weights before this
+            if model.constrained:   # after the average, which is taken of unconstrained weights
                 team_wait(run)
                 constrain_parameters(run, t)
         team_wait(run)
@@ -106,7 +105,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void infer_worker(Run* run, int t) noexcept nogil:
-    """Predictions to run.outputs (if any) and, where they are wanted, losses to microbatch_loss."""
+    """Write predictions to run.outputs unless it is NULL and, if wanted, losses to microbatch_loss."""
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef const Block* block = &run.blocks[t]
@@ -131,7 +130,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             while r < end:
                 m = min(block.rows, end - r)
                 shard = block_shard(run, block, r, m, scratch)
-                # Products read rows in fours, of which the last might lie behind the data, or a single one.
+                # The GEMM reads a single row or groups of four, and a partial group would read past the data.
                 if direct and (m % 4 == 0 or m == 1):
                     shard.x = <const real*>run.data.x + r * run.model.n_in
                 else:
@@ -144,8 +143,10 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void gradient_worker(Run* run, int t) noexcept nogil:
-    """Loss to microbatch_loss and the gradient of Σ weight·loss / denominator to model.grads, or as much of
-    it as there is time for: `stop` says that there is more to do."""
+    """Write losses to microbatch_loss and the gradient of Σ weight·loss / denominator to model.grads.
+
+    It ends at the deadline; `stop` then tells the caller to call again, which continues the work.
+    """
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
@@ -177,7 +178,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
 
 
 cdef void input_gradient_worker(Run* run, int t) noexcept nogil:
-    """∂loss/∂x of every row to run.input_gradient."""
+    """Write ∂loss/∂x of every row to run.input_gradient."""
     cdef uint64_t mode = flush_subnormals()
     cdef Py_ssize_t c = run.first_microbatch + t
     prepare_ops(run, t)
@@ -190,7 +191,7 @@ cdef void input_gradient_worker(Run* run, int t) noexcept nogil:
 # ---- the parallel regions ------------------------------------------------------------------------
 
 cdef int join_team(Run* run) noexcept nogil:
-    """This thread's number; n_threads becomes what the run time really gave."""
+    """Return this thread's number; set n_threads to the team's actual size."""
     if threadid() == 0:
         run.n_threads = team_size()
     team_barrier()

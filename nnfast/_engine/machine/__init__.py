@@ -1,1 +1,1 @@
-"""What the machine has: instruction sets, and the processors that a control group allows."""
+"""The machine's resources: instruction sets and the CPU quota of control groups."""

@@ -1,7 +1,7 @@
-"""How much CPU the control groups allow this process: OpenMP does not ask.
+"""The CPU quota that control groups allow this process, which OpenMP does not take into account.
 
-A container limited to two CPUs on a machine of 64 still shows 64 of them, and a team of 64 threads
-would spend most of its quota on waiting.
+A container limited to two CPUs still sees all 64 CPUs of its machine. A team of 64 threads would
+spend most of the quota waiting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def cpu_limit(root: str = "") -> int | None:
     Parameters
     ----------
     root : str
-        The folder where ``/proc`` and ``/sys`` are.
+        The folder that contains ``/proc`` and ``/sys``.
 
     Examples
     --------
@@ -28,21 +28,21 @@ def cpu_limit(root: str = "") -> int | None:
 
 
 def _quotas(root: str) -> Iterator[tuple[int, int]]:
-    """Yield (quota, period) of every group that this process is in, in µs."""
+    """Yield (quota, period) in µs for each control group of this process."""
     mount = f"{root}/sys/fs/cgroup"
     for line in _read(f"{root}/proc/self/cgroup").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         parts = path.strip("/").split("/")
         for depth in range(len(parts), -1, -1):
             group = "/".join(parts[:depth])
-            if number == "0":  # version 2
+            if number == "0":  # cgroups version 2
                 quota, _, period = _read(f"{mount}/{group}/cpu.max").partition(" ")
                 if quota.isdigit():
                     yield int(quota), int(period or 100_000)
             elif "cpu" in controllers.split(","):
                 folder = f"{mount}/cpu/{group}"
                 quota = _read(f"{folder}/cpu.cfs_quota_us")
-                if quota.isdigit():  # -1: none
+                if quota.isdigit():  # -1: no quota
                     yield int(quota), int(_read(f"{folder}/cpu.cfs_period_us") or 100_000)
 
 

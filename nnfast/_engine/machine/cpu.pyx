@@ -1,4 +1,4 @@
-"""What the processor and the operating system support."""
+"""The instruction sets that the processor and the operating system support."""
 
 cdef extern from *:
     """
@@ -26,7 +26,7 @@ cdef extern from *:
 
 
 def supported():
-    """Names of the instruction sets that can run here, the widest first."""
+    """Return the names of the instruction sets that can run here, widest first."""
     names = ["base"]
     if cpu_has_avx2():
         names.insert(0, "avx2")

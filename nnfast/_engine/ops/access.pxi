@@ -1,24 +1,24 @@
-"""Where an op finds its rows, statistics and parameters; floor of everything in this folder."""
+"""The addresses of an op's tensors, statistics and parameters. Every other file in this folder uses it."""
 
 # The rows of a block that one thread works on.
 ctypedef struct Shard:
     const Run* run
     const Block* block
-    Py_ssize_t first        # position in the epoch of the block's first row
-    Py_ssize_t rows         # of the block
+    Py_ssize_t first        # position of the block's first row in the epoch
+    Py_ssize_t rows         # rows of the block
     Py_ssize_t begin, end   # this thread's rows
-    int thread, n_threads   # its number, and how many threads share the block
+    int thread, n_threads   # this thread's number; threads that share the block
     real* scratch
-    const real* x           # the first op reads these rows, n_in apart; NULL: what was gathered
+    const real* x           # contiguous rows that the first op reads instead of its input, or NULL
 
-# Rows of a block whose gradients are added up.
+# m rows of a block, beginning with row `first`.
 ctypedef struct Range:
     Py_ssize_t first, m
 
 
 cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row,
                           Py_ssize_t ld) noexcept nogil:
-    """A row of the tensor at an offset of the arena."""
+    """Return the address of a row of the tensor at an offset of the arena."""
     return <real*>block.arena + offset * block.rows + row * ld
 
 
@@ -41,12 +41,12 @@ cdef inline Matrix y_rows(const Block* block, const Op* op, Py_ssize_t first, Py
 
 
 cdef inline Matrix z_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    """The pre-activation."""
+    """Return rows of the pre-activation z."""
     return matrix(address(block, op.z, first, op.ld_y), n, op.n_out, op.ld_y)
 
 
 cdef inline Matrix dy_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    """dY, which is dZ once it is multiplied by the activation's derivative."""
+    """Return rows of dY, which becomes dZ in place when it is multiplied by the activation's derivative."""
     return matrix(address(block, op.dy, first, op.ld_y), n, op.n_out, op.ld_y)
 
 
@@ -73,7 +73,7 @@ cdef inline Matrix output_gradient(const Shard* shard, const Op* op) noexcept no
 
 
 cdef void team_wait(const Run* run) noexcept nogil:
-    """A barrier of the threads that work on a run."""
+    """Wait at a barrier for all threads of the run."""
     if run.n_threads > 1:
         team_barrier()
 
@@ -82,25 +82,25 @@ cdef void team_wait(const Run* run) noexcept nogil:
 
 cdef enum Statistic:
     STAT_MEAN, STAT_RSTD
-    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA, N_BATCH_STATS   # of a batch
-    STAT_SHIFT = 2, N_FIXED_STATS                           # of fixed statistics
-    N_ROW_STATS = 2                                         # of each group of a row: mean and rstd
+    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA, N_BATCH_STATS   # batch statistics
+    STAT_SHIFT = 2, N_FIXED_STATS                           # fixed statistics
+    N_ROW_STATS = 2                                         # mean and rstd of each group in a row
 
 
 cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
-    """One number for each channel."""
+    """Return the array of one statistic, with one element per channel."""
     return <real*>run.stats + op.stats + which * op.ld_stats
 
 
 # ---- parameters ----------------------------------------------------------------------------------
 
 cdef inline real* parameter_data(const Model* model, int which) noexcept nogil:
-    """An op's array of parameters, NULL where it has none."""
+    """Return the address of a parameter array, NULL for number −1: the op has none."""
     return NULL if which < 0 else <real*>model.params + model.parameters[which].begin
 
 
 cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
-    """Whether an op has this array, and the optimizer changes it."""
+    """Return whether the op has this array and the optimizer trains it."""
     return which >= 0 and model.parameters[which].trained
 
 
@@ -109,7 +109,7 @@ cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
 
 
 cdef inline GradientTransform gradient_transform(const Model* model, int which, double share) noexcept nogil:
-    """share: what the regularizers are multiplied by."""
+    """Return an array's transform, without clipping by norm. share: weight of the regularizers."""
     cdef GradientTransform a
     a.l1 = model.parameters[which].l1 * share
     a.l2 = model.parameters[which].l2 * share
@@ -119,13 +119,13 @@ cdef inline GradientTransform gradient_transform(const Model* model, int which, 
 
 
 cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
-    """An array's part of flat gradients, NULL where there is none."""
+    """Return the array's range of flat gradients, NULL if it is not trained."""
     return grads + model.parameters[which].begin if is_trained(model, which) else NULL
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
                      const StepConstants* step) noexcept nogil:
-    """The optimizer's step for elements i … i + n of an array, whose gradient is in model.grads."""
+    """Apply the optimizer's step to elements i … i + n of an array, whose gradient is in model.grads."""
     cdef Py_ssize_t p = model.parameters[which].begin + i
     cdef GradientTransform transform = gradient_transform(model, which, step.regularizer_scale)
     update_step(&model.optimizer, step, &transform, n, <real*>model.params + p, <const real*>model.grads + p,
@@ -135,19 +135,21 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
 # ---- micro-batches -------------------------------------------------------------------------------
 
 cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
-    """Micro-batch c's gradient."""
+    """Return the address of micro-batch c's gradient."""
     return <real*>run.partials + c * run.model.n_params
 
 
 cdef inline Range rows_of_microbatch(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
-    """The rows of micro-batch c in a batch of `rows`."""
+    """Return the rows of micro-batch c in a batch of `rows` rows."""
     cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_microbatches)
     return Range(first, split_begin(rows, 4, c + 1, run.n_microbatches) - first)
 
 
 cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    """grads = Σ over micro-batches, in their order, from p0 to p1; those of a single one are there
-    already."""
+    """grads[p0:p1] = Σ over micro-batches of their gradients, in a fixed order.
+
+    A single micro-batch writes to grads directly, so nothing is left to add.
+    """
     cdef real* grads = <real*>run.model.grads
     cdef const real* part
     cdef Py_ssize_t c, p, q
@@ -169,15 +171,15 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
 # ---- settings ------------------------------------------------------------------------------------
 
 cdef inline const void* settings_of(const Op* op) noexcept nogil:
-    """The settings, to be cast to the struct of this kind of op."""
+    """Return the settings, for a cast to the struct of this kind of op."""
     return op.settings
 
 
 cdef inline const Window* window_of(const Op* op) noexcept nogil:
-    """The settings of an op that moves a window over images."""
+    """Return the settings of an op that moves a window over images."""
     return <const Window*>settings_of(op)
 
 
 cdef double window_flops(const Op* op) noexcept nogil:
-    """Two operations for each pixel of each window."""
+    """Return the work of one row: two operations per pixel of each window."""
     return 2.0 * op.n_out * window_of(op).kernel_h * window_of(op).kernel_w

@@ -1,7 +1,7 @@
-"""Convolutions, and depthwise ones: they differ in the kernels that they call."""
+"""The ops convolution and depthwise, which differ only in the kernels that they call."""
 
 cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = conv(x, W) + b; a relu is fused."""
+    """z = conv(x, W) + b, with a fused ReLU."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
     convolve(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
@@ -15,7 +15,7 @@ cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
 
 
 cdef int forward_depthwise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """Convolve each channel with its own kernels; a relu is fused."""
+    """z = conv(x, W) + b with separate filters for each channel, and a fused ReLU."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
     depthwise(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
@@ -35,13 +35,13 @@ ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix
 
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
-    """Of a convolution's kernel as a matrix with a column for each output channel."""
+    """Return the rows of the kernel as a matrix with one column per output channel."""
     return parameter_size(&model.parameters[op.w]) // window_of(op).out_c
 
 
 cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate,
                           WeightGradient weight_gradient) noexcept nogil:
-    """The thread's rows of dW, db by the last thread, to flat gradients."""
+    """Write the thread's rows of dW to flat gradients; the last thread also writes db."""
     cdef const Model* model = shard.run.model
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
@@ -55,12 +55,12 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
 
 cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,
                          WeightGradient weight_gradient) noexcept nogil:
-    """Gradient and step of the thread's rows of a convolution's kernel; the last one has the bias."""
+    """Compute dW and apply the step for the thread's rows of the kernel; the last thread updates b, too."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t k = filter_rows(model, op), cols = window_of(op).out_c
     cdef Py_ssize_t k0 = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t k1 = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
-    # A batch of images that threads share is one micro-batch.
+    # If threads share a batch of images, it is a single micro-batch.
     filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:

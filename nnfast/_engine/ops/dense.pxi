@@ -11,22 +11,27 @@ cdef enum:
 # ---- split-K -------------------------------------------------------------------------------------
 
 cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
-    """Whether threads that share a batch divide this layer's W among them instead of its rows. By shape
-    alone."""
+    """Return whether threads that share a batch divide K instead of the batch's rows.
+
+    The answer depends on shapes only.
+    """
     return (shard.run.whole != NULL and shard.run.n_microbatches == 1 and op.dy >= 0
             and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
             and op.n_in * op.n_out >= LARGE_KERNEL)
 
 
-# What a thread does of the product with one half of W.
+# One thread's part of the product with one half of W.
 ctypedef struct SplitKHalf:
-    Py_ssize_t row, rows    # of the batch; none: rows = 0
-    Py_ssize_t begin, n     # of the reduction dimension
+    Py_ssize_t row, rows    # range of the batch's rows, possibly empty
+    Py_ssize_t begin, n     # range of the reduction dimension
 
 
 cdef inline SplitKHalf split_k_half(const Shard* shard, const Op* op, int half) noexcept nogil:
-    """The rows of both halves' products, one below the other, are divided among the threads: two have a half
-    each, of more several have rows of the same."""
+    """Return the thread's part of the product with this half of W.
+
+    The rows of the two products are stacked and divided among the threads: two threads compute one product
+    each; with more, several threads share a product.
+    """
     cdef SplitKHalf s
     cdef Py_ssize_t rows = ceil_div(shard.rows, 4) * 4, middle = split_begin(op.n_in, TILE_M, 1, 2)
     cdef Py_ssize_t above = half * rows
@@ -39,14 +44,16 @@ cdef inline SplitKHalf split_k_half(const Shard* shard, const Op* op, int half) 
 
 
 cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept nogil:
-    """z = x·W + b as the sum of two products, of either half of the reduction dimension; relu fused where
-    asked for. The second product waits where the gradient will be."""
+    """z (m, n) = x·W + b as the sum of two products, one for each half of K, with an optional fused ReLU.
+
+    The memory of dY holds the second product until the two are added.
+    """
     cdef const Block* block = shard.block
     cdef const real* w = parameter_data(shard.run.model, op.w)
     cdef SplitKHalf s
     cdef Matrix x, z
     cdef int half
-    if op != shard.run.op_list.ops:    # the first one's inputs each thread has gathered for itself
+    if op != shard.run.op_list.ops:    # each thread gathers its own part of the first op's input
         team_wait(shard.run)
     for half in range(2):
         s = split_k_half(shard, op, half)
@@ -61,7 +68,7 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
 
 
 cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept nogil:
-    """dX of the columns that belong to the thread, for all rows of the batch."""
+    """Compute the thread's columns of dX for all rows of the batch."""
     cdef const Block* block = shard.block
     cdef Py_ssize_t j = split_begin(op.n_in, PANEL, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(op.n_in, PANEL, shard.thread + 1, shard.n_threads)
@@ -78,7 +85,7 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
 # ---- forward and backward ------------------------------------------------------------------------
 
 cdef int forward_dense(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = x·W + b; a relu is fused."""
+    """z (m, n) = x·W + b, with x (m, k), W (k, n) and a fused ReLU."""
     cdef const Model* model = shard.run.model
     cdef bint relu = activation == ACT_RELU
     cdef Matrix z
@@ -91,7 +98,7 @@ cdef int forward_dense(const Shard* shard, const Op* op, const Matrix* x, int ac
 
 
 cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = dZ·Wᵀ, multiplied by the derivative of a relu that made x."""
+    """dX = dZ·Wᵀ, times the derivative of the ReLU that produced x if applies_relu_backward is set."""
     cdef Matrix dz, dx
     if uses_split_k(shard, op):
         input_gradient_by_columns(shard, op)
@@ -105,7 +112,7 @@ cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* grads,
                          bint accumulate) noexcept nogil:
-    """The thread's rows of dW = xᵀ·dZ, db by the last thread, to flat gradients."""
+    """Write the thread's rows of dW = xᵀ·dZ to flat gradients; the last thread also writes db."""
     cdef const Model* model = shard.run.model
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
@@ -127,7 +134,7 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
 
 
 cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    """db and the optimizer's step: one thread's work."""
+    """Compute db and apply the optimizer's step to b, on one thread."""
     cdef const Model* model = shard.run.model
     cdef Range rows
     cdef Matrix dz
@@ -141,9 +148,9 @@ cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* ste
 
 
 cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    """dW and the optimizer's step for the rows of W that belong to the thread.
+    """Compute dW and apply the optimizer's step to the thread's rows of W.
 
-    The gradient of a block of W goes to scratch and straight into the update, while it is in cache.
+    The gradient of each block of W is written to scratch and used for the update while it is in cache.
     """
     cdef const Model* model = shard.run.model
     cdef real* params = <real*>model.params + model.parameters[op.w].begin

@@ -1,4 +1,4 @@
-"""Ops that go through their input element by element: activation, affine, dropout, noise."""
+"""Elementwise ops: activation, affine, dropout, noise."""
 
 ctypedef struct AffineSettings:
     double scale, offset
@@ -11,12 +11,12 @@ ctypedef struct NoiseSettings:
 
 
 cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """The pass applies the activation."""
+    """Return the activation, which the forward pass applies."""
     return activation
 
 
 cdef void backward_copy(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = dZ: of an activation, of noise, and of a dropout outside of training."""
+    """dX = dZ, for activations, noise, and dropout outside of training."""
     cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
     affine(&dz, &dx, 1, 0)
 
@@ -36,12 +36,12 @@ cdef void backward_affine(const Shard* shard, const Op* op) noexcept nogil:
 
 
 cdef inline uint64_t random_key(const Run* run, const Op* op) noexcept nogil:
-    """The random stream of an op in the present epoch."""
+    """Return the key of the op's random stream in the current epoch."""
     return mask_key(run.model.seed, run.epoch, op.layer)
 
 
 cdef inline Py_ssize_t epoch_row(const Shard* shard) noexcept nogil:
-    """The number in its epoch of the shard's first row: its position in random streams."""
+    """Return the number of the shard's first row in its epoch, its position in random streams."""
     return shard.run.row_offset + shard.first + shard.begin
 
 
@@ -50,7 +50,7 @@ cdef inline double dropout_rate(const Op* op) noexcept nogil:
 
 
 cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """y = x·mask / (1 − rate) in training, else x."""
+    """y = x·mask / (1 − rate) in training, y = x otherwise."""
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
         dropout(x, &y, dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
@@ -60,7 +60,7 @@ cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int 
 
 
 cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
-    """The mask of the forward pass is drawn again."""
+    """dX = dZ·mask / (1 − rate); the mask of the forward pass is generated again."""
     cdef Matrix dz, dx
     if shard.run.training:
         dz, dx = output_gradient(shard, op), input_gradient(shard, op)
@@ -70,7 +70,7 @@ cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
 
 
 cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """y = x + normal noise in training, else x."""
+    """y = x + Gaussian noise in training, y = x otherwise."""
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
         gaussian_noise(x, &y, (<const NoiseSettings*>settings_of(op)).stddev, random_key(shard.run, op),

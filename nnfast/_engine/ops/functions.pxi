@@ -1,29 +1,29 @@
-"""The columns of the ops table. A function may be NULL; a trait that is not set is 0."""
+"""The columns of the ops table. Optional functions are NULL, and traits that are not set are 0."""
 
 ctypedef struct OpFunctions:
     const char* name
     OpTraits traits
-    # Computes z from the shard's rows of x, and returns the activation that is left to apply: linear if it
-    # is fused.
+    # Compute z from the shard's rows of x; return the activation that remains to be applied, which is linear
+    # if it was fused.
     int (*forward)(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil
-    # Computes dX from dZ.
+    # Compute dX from dZ.
     void (*backward)(const Shard* shard, const Op* op) noexcept nogil
-    # grads = (grads +) the parameters' gradients from some rows of the block: what belongs to the thread.
+    # grads = (grads +) the thread's ranges of the parameters' gradients over some rows of the block.
     void (*gradient)(const Shard* shard, const Op* op, Range rows, real* grads,
                      bint accumulate) noexcept nogil
-    # The same of a whole batch, and the optimizer's step while they are in cache.
+    # The fused update for a batch that threads share: gradients, then the step while they are in cache.
     void (*update)(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil
-    # Called by one thread before a run, and after each step.
+    # One thread calls these before a run and after each step.
     void (*prepare)(const Run* run, const Op* op) noexcept nogil
     void (*after_step)(const Run* run, const Op* op) noexcept nogil
-    # Elements of scratch, and the arithmetic of one row besides 10 operations for each output.
+    # Scratch in elements, and operations per row in addition to 10 for each output.
     Py_ssize_t (*scratch)(const Op* op) noexcept nogil
     double (*flops)(const Op* op) noexcept nogil
-    bint splits_k           # its W may be divided among the threads
-    bint reads_data         # as the first op it can read the data's own rows
+    bint splits_k           # it may be computed split-K
+    bint reads_data         # as the first op, it can read the user's data in place
     bint has_window         # it moves a window over images
-    bint whole_batch        # it looks at the batch as a whole, unless it is frozen
-    bint sums_backward      # `backward` is called even if dX is not needed
+    bint whole_batch        # it needs the whole batch at once, unless it is frozen
+    bint sums_backward      # `backward` also computes parameter gradients, and runs even if dX is not needed
 
 
 cdef enum:
@@ -34,7 +34,7 @@ cdef int n_ops = 0
 
 
 cdef OpFunctions* add_op(const char* name) except NULL:
-    """A new row of the table. Its number is the op's kind."""
+    """Return a new row of the table. Its index is the op's kind."""
     global n_ops
     cdef OpFunctions* row = &OP_TABLE[n_ops]
     if n_ops == MAX_OPS:

@@ -1,11 +1,11 @@
-"""The op that makes each image of another: padding, up-sampling, flips, shifts, crops."""
+"""The resample op: padding, upsampling, flips, shifts and crops of images."""
 
 cdef inline const Resampling* resampling_of(const Op* op) noexcept nogil:
     return <const Resampling*>settings_of(op)
 
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
-    """The key of the random stream of a flip, shift or crop. Layers with equal seeds share a stream."""
+    """Return the key of a random stream for flips, shifts or crops. Layers with equal seeds share one."""
     if resampling_of(op).seeded:
         return mask_key(resampling_of(op).seed, run.epoch, 0)
     return random_key(run, op)
@@ -24,10 +24,10 @@ cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
 
 
 cdef enum:
-    TAP_SIZE = 8    # elements that a Tap of kernels/images.pxi takes at most
+    TAP_SIZE = 8    # upper bound of a Tap's size (kernels/images.pxi), in elements
 
 
 cdef Py_ssize_t scratch_resample(const Op* op) noexcept nogil:
-    """Elements for a tap of each row and column of the output, and a row of the input."""
+    """Return elements for one tap per row and column of the output, and one row of the input."""
     cdef const Resampling* s = resampling_of(op)
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16

@@ -1,8 +1,7 @@
-"""Rows of the data on their way into a block: inputs, targets, weights."""
+"""Gathering of inputs, targets and sample weights from the data into a block."""
 
 cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
-    """The shard's rows of x; where the first W is computed split-K, the columns that this thread
-    multiplies."""
+    """Gather the shard's rows of x, or only the columns that this thread reads if the first op is split-K."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Op* op = run.op_list.ops
@@ -22,7 +21,7 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
-    """The shard's rows of y, and their weights; penalties of the outputs begin at 0."""
+    """Gather the targets and weights of the shard's rows, and set their activity penalties to 0."""
     cdef const Run* run = shard.run
     cdef const Block* block = shard.block
     cdef const Model* model = run.model

@@ -7,7 +7,7 @@ ctypedef struct LayerNormSettings:
     double epsilon
 
 ctypedef struct StandardizeSettings:
-    int64_t invert      # z = x·std + mean
+    int64_t invert      # if set, z = x·std + mean
 
 
 cdef inline const BatchNormSettings* batch_norm_settings(const Op* op) noexcept nogil:
@@ -15,38 +15,38 @@ cdef inline const BatchNormSettings* batch_norm_settings(const Op* op) noexcept 
 
 
 cdef inline bint uses_batch(const Run* run, const Op* op) noexcept nogil:
-    """Whether a batch normalization takes its mean and variance from the batch."""
+    """Return whether a batch normalization uses the batch's own mean and variance."""
     return run.training and not op.frozen
 
 
 cdef inline Py_ssize_t groups_of(const Op* op) noexcept nogil:
-    """How often the channels are repeated in a row."""
+    """Return how many times the channels repeat in a row."""
     return op.n_in // op.channels
 
 
 cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noexcept nogil:
-    """The first channel of a thread."""
+    """Return the first channel of a thread."""
     return split_begin(op.channels, 16, thread, shard.n_threads)
 
 
 cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept nogil:
-    """The channels that this thread sums over the batch."""
+    """Return the channels that this thread sums over the batch."""
     return ChannelRange(op.channels, channel(shard, op, shard.thread), channel(shard, op, shard.thread + 1))
 
 
 cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
-    """The statistics of a row's groups."""
+    """Return the address of the statistics of a row's groups."""
     return address(block, op.stats, row, op.ld_stats)
 
 
 # ---- fixed statistics ----------------------------------------------------------------------------
 
 cdef void load_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
-    """Means and reciprocal standard deviations from those that are kept among the parameters."""
+    """Compute means and reciprocal standard deviations from the moving averages or fixed statistics."""
     cdef const real* kept = <const real*>run.model.params
     cdef Py_ssize_t j
     cdef real mean, rstd
-    for j in range(op.ld_stats):    # again and again, where a row has several groups
+    for j in range(op.ld_stats):    # repeats the channels if a row has several groups
         mean = kept[op.mean + j % op.channels]
         rstd = reciprocal_root(kept[op.variance + j % op.channels], epsilon)
         stat(run, op, STAT_MEAN)[j] = 0 if invert else mean
@@ -66,7 +66,10 @@ cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
 # ---- batch normalization -------------------------------------------------------------------------
 
 cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = gamma·(x − mean)·rstd + beta; in training threads take the batch's statistics of their channels."""
+    """z = gamma·(x − mean)·rstd + beta, per channel.
+
+    In training, each thread computes the batch's statistics of its channels, between two barriers.
+    """
     cdef const Run* run = shard.run
     cdef Matrix whole, z = preactivation(shard, op)
     if uses_batch(run, op):
@@ -82,7 +85,7 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, i
 
 
 cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
-    """dX; in training also dgamma and dbeta, which it needs."""
+    """Compute dX; in training also dgamma and dbeta, on which dX depends."""
     cdef const Run* run = shard.run
     cdef bint batch = uses_batch(run, op)
     cdef Matrix x, dz
@@ -104,16 +107,16 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real* grads,
                               bint accumulate) noexcept nogil:
-    """The thread's channels of dgamma and dbeta to flat gradients."""
+    """Write the thread's channels of dgamma and dbeta to flat gradients."""
     cdef const Run* run = shard.run
     cdef real* dgamma = gradient_of(run.model, op.w, grads)
     cdef real* dbeta = gradient_of(run.model, op.b, grads)
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
-        return      # and of the first layer there is no dy
+        return      # nothing to compute, and dy may not exist
     if uses_batch(run, op):
-        # The backward pass has them already.
+        # The backward pass has computed them.
         if dgamma != NULL:
             memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
         if dbeta != NULL:
@@ -125,7 +128,7 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
 
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
-    """The batch's mean and variance into the moving averages that inference uses."""
+    """Update the moving averages, which inference uses, with the batch's mean and variance."""
     cdef real* kept = <real*>run.model.params
     if not op.frozen:
         update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum, kept + op.mean)
@@ -135,7 +138,7 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
 # ---- layer normalization -------------------------------------------------------------------------
 
 cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = gamma·(x − mean)·rstd + beta, with the statistics of each row's groups."""
+    """z = gamma·(x − mean)·rstd + beta, where mean and rstd are those of each group in a row."""
     cdef Matrix z = preactivation(shard, op)
     layer_normalize(x, op.channels, (<const LayerNormSettings*>settings_of(op)).epsilon,
                     parameter_data(shard.run.model, op.w), parameter_data(shard.run.model, op.b), &z,
@@ -152,22 +155,22 @@ cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real* grads,
                               bint accumulate) noexcept nogil:
-    """The thread's channels of dgamma and dbeta to flat gradients."""
+    """Write the thread's channels of dgamma and dbeta to flat gradients."""
     cdef real* dgamma = gradient_of(shard.run.model, op.w, grads)
     cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
     cdef Matrix x, dz
     if dgamma == NULL and dbeta == NULL:
-        return      # and of the first layer there is no dy
+        return      # nothing to compute, and dy may not exist
     x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
     layer_gradient_sums(&x, channels_of(shard, op),
                         row_stats(shard.block, op, rows.first), op.ld_stats,
                         &dz, dgamma, dbeta, accumulate)
 
 
-# ---- gamma and beta of both ----------------------------------------------------------------------
+# ---- the update of gamma and beta -----------------------------------------------------------------
 
 cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step, int which) noexcept nogil:
-    """The optimizer's step for the thread's channels of gamma or beta, whose partial gradients are there."""
+    """Apply the optimizer's step to the thread's channels of gamma or beta, from their partial gradients."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     if is_trained(model, which) and c0 < c1:
@@ -194,7 +197,7 @@ cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstant
 # ---- standardization -----------------------------------------------------------------------------
 
 cdef int forward_standardize(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = (x − mean)·rstd with fixed statistics, or its inverse."""
+    """z = (x − mean)·rstd with fixed statistics, or z = x·std + mean if `invert` is set."""
     cdef Matrix z = preactivation(shard, op)
     normalize(x, op.n_in, stat(shard.run, op, STAT_MEAN), stat(shard.run, op, STAT_RSTD), NULL,
               stat(shard.run, op, STAT_SHIFT), &z)

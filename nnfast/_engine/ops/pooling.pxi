@@ -1,4 +1,4 @@
-"""Ops that pool the pixels of a window: maximum and average."""
+"""The pooling ops: maximum and average of a window."""
 
 cdef int forward_max_pool(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     cdef Matrix z = preactivation(shard, op)
@@ -19,7 +19,7 @@ cdef inline void pool_gradient(const Shard* shard, const Op* op, bint largest) n
 
 
 cdef void backward_max_pool(const Shard* shard, const Op* op) noexcept nogil:
-    """The gradient of a window goes to its first maximum."""
+    """Compute dX: each window's gradient goes to its first maximum."""
     pool_gradient(shard, op, True)
 
 

@@ -1,4 +1,4 @@
-"""The ops: one row each. Executor, plan, scratch sizes and cost model know of an op what its row says."""
+"""The ops table, with one row per op. All that executor, plan and cost model know of an op is in its row."""
 
 cdef OpFunctions* table_row
 
@@ -103,7 +103,7 @@ table_row.has_window = True
 
 
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
-    """What core has to know of an op."""
+    """Fill in what core needs to know about an op."""
     cdef const OpFunctions* functions = &OP_TABLE[op.kind]
     needs.scratch = functions.scratch(op) if functions.scratch != NULL else 0
     needs.flops = 10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0)

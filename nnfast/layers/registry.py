@@ -45,6 +45,7 @@ def deserialize(description: Mapping[str, Any]) -> Layer:
 
     Examples
     --------
+    >>> from nnfast.layers import Flatten
     >>> deserialize(serialize(Flatten(name="flat")))
     Flatten(name='flat')
     """

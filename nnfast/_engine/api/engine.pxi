@@ -6,7 +6,7 @@ cdef class Engine(CompiledModel):
     `run` keeps its working memory from call to call. `forward` and `evaluate` allocate their own, so
     several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
     """
-    cdef Objective product, peak    # used instead of model.loss: a supplied gradient, the maximum output
+    cdef Objective supplied_gradient, maximum_output    # used instead of model.loss: a supplied gradient, the maximum output
     cdef Buffer _weights, _grads, _slots, order
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
@@ -55,12 +55,12 @@ cdef class Engine(CompiledModel):
         self.infer_trial = PassTrial()
         self.gradient_trial = PassTrial()
         self.input_gradient_trial = PassTrial()
-        self.product.kind = LOSS_SUPPLIED_GRADIENT
-        self.product.target_scale = 1
-        self.peak.kind = LOSS_MAXIMUM_OUTPUT
-        self.product.value_scale = self.product.gradient_scale = 1
-        self.peak.value_scale = self.peak.gradient_scale = 1
-        self.product.limit = self.peak.limit = INFINITY
+        self.supplied_gradient.kind = LOSS_SUPPLIED_GRADIENT
+        self.supplied_gradient.target_scale = 1
+        self.maximum_output.kind = LOSS_MAXIMUM_OUTPUT
+        self.supplied_gradient.value_scale = self.supplied_gradient.gradient_scale = 1
+        self.maximum_output.value_scale = self.maximum_output.gradient_scale = 1
+        self.supplied_gradient.limit = self.maximum_output.limit = INFINITY
         self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
 
     cdef _take_tables(self, plan):
@@ -333,7 +333,7 @@ cdef class Engine(CompiledModel):
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.training = True
-        run.objective = &self.product if supplied else &workspace.model.loss
+        run.objective = &self.supplied_gradient if supplied else &workspace.model.loss
         self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
@@ -406,11 +406,11 @@ cdef class Engine(CompiledModel):
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
-            run.objective = &self.product   # 0 for data without targets
+            run.objective = &self.supplied_gradient   # 0 for data without targets
         elif run.wants_losses:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
-        self.go_through(run, self.k.infer, self.flops, self.infer_trial)
+        self.run_microbatches(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
     def loss_and_grad(self, Data data not None, bint supplied=False):
@@ -439,7 +439,7 @@ cdef class Engine(CompiledModel):
         run = &workspace.run
         run.data = &data.view
         if supplied:
-            run.objective = &self.product
+            run.objective = &self.supplied_gradient
         else:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
@@ -481,13 +481,13 @@ cdef class Engine(CompiledModel):
         run = &workspace.run
         run.data = &data.view
         if supplied or not targets:
-            run.objective = &self.product if supplied else &self.peak
+            run.objective = &self.supplied_gradient if supplied else &self.maximum_output
         else:
             workspace.refuse_function()
         run.input_gradient = self.array_pointer(out, data.view.n, self.model.n_in)
-        self.go_through(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
+        self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
-    cdef int go_through(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
+    cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
                         PassTrial trial) except -1:
         """Process all micro-batches, a few per call, and run Python's signal handlers between the calls."""
         cdef int most = run.n_threads

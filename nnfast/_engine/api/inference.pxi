@@ -30,7 +30,7 @@ cdef class ShortPredictor:
         except (ValueError, BufferError):
             return None
         try:
-            if not self.is_batch(&view) or view.shape[0] == 0 or view.shape[0] > self.most_rows(engine):
+            if not self.is_batch(&view) or view.shape[0] == 0 or view.shape[0] > self.max_rows(engine):
                 return None
             if not readable(&view, &data.x_type):
                 return None
@@ -57,7 +57,7 @@ cdef class ShortPredictor:
         finally:
             PyBuffer_Release(&view)
 
-    cdef Py_ssize_t most_rows(self, CompiledModel engine) noexcept:
+    cdef Py_ssize_t max_rows(self, CompiledModel engine) noexcept:
         return FEW_ROWS if engine.images else BLOCK_ROWS
 
     cdef bint is_batch(self, const Py_buffer* view) noexcept:

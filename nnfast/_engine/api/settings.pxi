@@ -51,20 +51,20 @@ cdef list packed(settings):
 
     A field annotated as float becomes a double, any other an integer. A pair takes two fields.
     """
-    cdef int64_t[N_SETTINGS] bitmasks
+    cdef int64_t[N_SETTINGS] fields
     cdef int i = 0
-    memset(bitmasks, 0, sizeof(bitmasks))
+    memset(fields, 0, sizeof(fields))
     for name, kind in type(settings).__annotations__.items():
         value = getattr(settings, name)
         for number in value if isinstance(value, tuple) else (value,):
             if i == N_SETTINGS:
                 raise ValueError(f"expected at most {N_SETTINGS} settings of an op, got {settings}")
             if "float" in str(kind):
-                (<double*>bitmasks)[i] = number
+                (<double*>fields)[i] = number
             else:
-                bitmasks[i] = <int64_t><uint64_t>(int(number) & 0xFFFFFFFFFFFFFFFF)
+                fields[i] = <int64_t><uint64_t>(int(number) & 0xFFFFFFFFFFFFFFFF)
             i += 1
-    return [bitmasks[i] for i in range(N_SETTINGS)]
+    return [fields[i] for i in range(N_SETTINGS)]
 
 
 cdef OpList op_list_of(list ops, width, out, list memory) except *:

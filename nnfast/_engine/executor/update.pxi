@@ -9,7 +9,7 @@ cdef enum:
     SUM_BLOCK = 4096    # elements whose penalties or squares one thread adds up at a time
 
 
-cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexcept nogil:
+cdef double sum_blocks(const Run* run, bint penalty, int t, double regularizer_scale) noexcept nogil:
     """Return Σ over all trained parameters of the regularizers' penalties, or of the squared gradients.
 
     Threads share the blocks of SUM_BLOCK elements, whose sums are added in order. Every thread must call
@@ -25,7 +25,7 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double share) noexce
     for k in range(model.n_parameters):
         if not model.parameters[k].trained:
             continue
-        transform = gradient_transform(model, k, share)
+        transform = gradient_transform(model, k, regularizer_scale)
         for i in range(ceil_div(parameter_size(&model.parameters[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
                 p = model.parameters[k].begin + i * SUM_BLOCK
@@ -60,7 +60,7 @@ cdef inline double norm_clip_factor(double norm, double limit) noexcept nogil:
     return limit / norm if norm > limit else 1
 
 
-cdef void regularize_gradients(const Run* run, int t, double share) noexcept nogil:
+cdef void regularize_gradients(const Run* run, int t, double regularizer_scale) noexcept nogil:
     """Add the gradients of the regularizers to model.grads in thread t's range."""
     cdef const Model* model = run.model
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
@@ -76,7 +76,8 @@ cdef void regularize_gradients(const Run* run, int t, double share) noexcept nog
             continue
         for p in range(max(p0, a.begin), min(p1, a.begin + parameter_size(a))):
             w = (<const real*>model.params)[p]
-            grads[p] += <real>(2 * share * a.l2) * w + <real>(share * a.l1) * ((w > 0) - (w < 0))
+            grads[p] += (<real>(2 * regularizer_scale * a.l2) * w
+                         + <real>(regularizer_scale * a.l1) * ((w > 0) - (w < 0)))
 
 
 cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:

@@ -151,7 +151,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
     cdef Microbatch micro
-    cdef double penalty, share = penalty_scale(run, run.denominator)
+    cdef double penalty, regularizer_scale = penalty_scale(run, run.denominator)
     cdef bint late = False, complete = True
     prepare_ops(run, t)
     while c < run.n_microbatches and not late:
@@ -168,10 +168,10 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
         sum_partials(run, split_begin(run.model.n_params, 16, t, run.n_threads),
                      split_begin(run.model.n_params, 16, t + 1, run.n_threads))
         if run.model.regularized:
-            penalty = sum_blocks(run, True, t, share)
+            penalty = sum_blocks(run, True, t, regularizer_scale)
             if t == 0:
                 run.penalty = penalty
-            regularize_gradients(run, t, share)
+            regularize_gradients(run, t, regularizer_scale)
     if t == 0:
         run.stop = not complete
     restore_float_mode(mode)

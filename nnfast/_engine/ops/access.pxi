@@ -108,11 +108,11 @@ cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
     return a.outer * a.rows * a.cols
 
 
-cdef inline GradientTransform gradient_transform(const Model* model, int which, double share) noexcept nogil:
+cdef inline GradientTransform gradient_transform(const Model* model, int which, double regularizer_scale) noexcept nogil:
     """Return an array's transform, without clipping by norm. share: weight of the regularizers."""
     cdef GradientTransform a
-    a.l1 = model.parameters[which].l1 * share
-    a.l2 = model.parameters[which].l2 * share
+    a.l1 = model.parameters[which].l1 * regularizer_scale
+    a.l2 = model.parameters[which].l2 * regularizer_scale
     a.clip_factor = 1
     a.clip_value = model.optimizer.clip_value
     return a

@@ -37,9 +37,10 @@ cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* st
                    const real* mask, real* panel) noexcept nogil:
     """c[m,n] = start + a[m,depth] · w[depth,n], or · wᵀ if `transposed`, then lower_bound or mask.
 
-    lower_bound and mask are as in Gemm; start (n) may be NULL for zeros. Cache blocks of `a` stay in the second-level cache while all panels of w
-    pass, and a panel stays in the first-level cache while these rows pass. Between blocks of the reduction
-    dimension, c holds the partial sums, so blocks do not change the order. panel: dense_scratch elements.
+    lower_bound and mask are as in Gemm; start (n) may be NULL for zeros. Cache blocks of `a` stay in the
+    second-level cache while all panels of w pass, and a panel stays in the first-level cache while these rows
+    pass. Between blocks of the reduction dimension, c holds the partial sums, so blocks do not change the
+    order. panel: scratch, dense_scratch elements.
     """
     cdef bint packed = transposed or worth_packing(a.rows, a.cols, c.cols), last
     cdef Py_ssize_t rows = even_length(a.rows, BLOCK_M, TILE_M)

@@ -1,8 +1,9 @@
 """Depthwise convolution of images (h, w, c): each channel has its own filters, `multiplier` of them.
 
 Output channel o is channel·multiplier + filter, as in the memory layout of Keras' kernels (kernel_h,
-kernel_w, c, multiplier): a kernel is a matrix w[k, o] with a row for each position k in the window. Kernels process a
-vector of output channels at a time; the input is copied with each channel repeated `multiplier` times.
+kernel_w, c, multiplier). The kernel is thus a matrix w[k, o] with a row for each position k in the window. A
+vector of output channels is computed at a time; the input is copied with each channel repeated `multiplier`
+times.
 
     y[p, o]  = Σ_k x[patch(p) + offset(k), o] · w[k, o] + b[o]
     dx[patch(p) + offset(k), channel] += Σ_filter dz[p, o] · w[k, o]

@@ -125,7 +125,7 @@ cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) 
 
 
 cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
-    """Compute c[m, n] for n ≤ PANEL in tiles of one height or a step less: 16 rows are 8 + 8, not 12 + 4.
+    """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4.
 
     a, c and mask are padded to a multiple of 4 rows, c and mask to whole vectors; the padding of c is written.
     """

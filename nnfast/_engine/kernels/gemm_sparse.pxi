@@ -69,8 +69,10 @@ cdef inline void add_next(int nv, uint64_t* bitmask, const real* a, Py_ssize_t s
 
 
 cdef inline void sparse_tile(int nv, const Gemm* t, const uint64_t* bitmasks) noexcept nogil:
-    """c = start + Σ_p a(:, p)·b[p, :] for t.rows rows and depth ≤ BITMASK_BITS; a(i, p) is a[i·next_a + p·lda],
-    and bitmasks[i] marks the p for which it is nonzero."""
+    """c = start + Σ_p a(:, p)·b[p, :] for t.rows rows and depth ≤ BITMASK_BITS.
+
+    a(i, p) is a[i·next_a + p·lda], and bitmasks[i] marks the p for which it is nonzero.
+    """
     cdef vreal acc[2][8]
     cdef uint64_t bitmask[2]
     cdef const real* a[2]

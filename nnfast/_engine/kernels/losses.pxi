@@ -1,9 +1,9 @@
 """Losses: the value of each row and the gradient of the weighted sum, in one pass.
 
-All kernels have the same contract. a (m, n) are the network's outputs, y (m, n) the targets, and da (m, n) the
-gradient or NULL; all three have leading dimension ld and rows padded to whole vectors. Results are
-value[i] = weight[i]·loss(a_i, y_i) and da_i = scale·weight[i]·∂loss/∂a_i. weight is NULL for ones, and da must
-not alias a or y. The formulas are Keras'.
+All kernels have the same contract. a (m, n) are the network's outputs, y (m, n) the targets, and da (m, n)
+the gradient or NULL; all three have leading dimension ld and rows padded to whole vectors. The results are
+value[i] = weight[i]·loss(a_i, y_i) and da_i = scale·weight[i]·∂loss/∂a_i. weight is NULL for ones, and da
+must not alias a or y. The formulas are Keras'.
 """
 
 

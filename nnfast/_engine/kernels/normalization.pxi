@@ -11,7 +11,7 @@ ctypedef struct ChannelRange:
 
 
 cdef inline real reciprocal_root(double variance, double epsilon) noexcept nogil:
-    """Return 1/√(variance + ε). As in Keras' Normalization, the root is at least 1e-7: results stay finite."""
+    """Return 1/√(variance + ε). As in Keras' Normalization, the root is at least 1e-7, to stay finite."""
     return <real>(1 / max(1e-7, sqrt(variance + epsilon)))
 
 
@@ -72,7 +72,7 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
 
 cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, real* mean, real* variance,
                            real* rstd) noexcept nogil:
-    """Write mean, variance and rstd (channels) of the batch; the variance is divided by the count, as in Keras."""
+    """Write mean, variance and rstd (channels) of the batch; the variance is the biased one, as in Keras."""
     cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
     cdef Py_ssize_t q, c
     cdef int width, k

@@ -1,7 +1,8 @@
 """Matrices, loads and stores of partial vectors, and the division of work into steps."""
 
-# rows × cols elements with leading dimension ld. Matrices are passed by address: gcc copies structs with vector
-# loads, which stall if the fields were just stored one by one. Docstrings say which matrices a kernel writes.
+# rows × cols elements with leading dimension ld. Matrices are passed by address: gcc copies structs with
+# vector loads, which stall if the fields were just stored one by one. Docstrings say which ones a kernel
+# writes.
 ctypedef struct Matrix:
     real* data
     Py_ssize_t rows, cols, ld
@@ -28,7 +29,7 @@ cdef inline Matrix columns_from(const Matrix* a, Py_ssize_t begin, Py_ssize_t n)
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    """Return ⌈n / step⌉. Loops count steps, because a range whose step is an extern constant needs the GIL."""
+    """Return ⌈n / step⌉. Loops count steps, because a range with an extern step needs the GIL."""
     return (n + step - 1) // step
 
 

@@ -4,7 +4,7 @@ The norm n of a column, a row or the whole array becomes (1 − rate)·n + rate�
 """
 
 cdef inline real norm_factor(const Parameter* a, double norm) noexcept nogil:
-    """Return the factor that gives weights with this norm the desired norm; Keras, too, adds 1e-7 below."""
+    """Return the factor that yields the desired norm; as in Keras, 1e-7 is added to the denominator."""
     cdef double desired = a.rate * max(a.low, min(a.high, norm)) + (1 - a.rate) * norm
     return <real>(desired / (1e-7 + norm))
 

@@ -1,7 +1,7 @@
 """Gradients of convolutions: the choice between the dense and the zero-skipping kernels.
 
-If a ReLU or a max pooling follows, most of dz is zero, and convolution_sparse.pxi skips those products. Both
-kernels give the same bits, so the choice may depend on the data.
+If a ReLU or a max pooling follows, dz is often mostly zero, and convolution_sparse.pxi skips those products.
+Both kernels give the same bits, so the choice may depend on the data.
 """
 
 cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,

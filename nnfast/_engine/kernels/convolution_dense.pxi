@@ -8,9 +8,9 @@ memory layout of Keras' kernels. patch(p) are the k inputs of output pixel p, an
               dw[k, f]    = Σ_p patch(p)[k] · dz[p, f],  db[f] = Σ_p dz[p, f]
 
 Patches are never copied. Element k of the patch of pixel p is x[patch[p] + offset[k]]; each call computes
-these two tables of integers. A segment is a run of k that is contiguous in x. Small images
-are processed in bundles, to have enough pixels for register tiles. Images with padding are copied into a
-border of zeros, a bundle at a time. For dw, images with many channels are copied in slices of VLEN channels.
+these two tables of integers. A segment is a run of k that is contiguous in x. Small images are processed in
+bundles, to have enough pixels for register tiles. Images with padding are copied into a border of zeros, a
+bundle at a time. For dw, images with at least VLEN channels are copied in slices of VLEN channels.
 
 Each element of y and dw is accumulated in the order of k or p, whatever tile computes it, so results do not
 depend on the number of images or threads. An element of dx is the sum of its dpatch elements, each
@@ -19,7 +19,7 @@ order of the columns of p, however segments are divided into panels.
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 192     # most output pixels in a bundle of several images
+    BUNDLE_PIXELS = 192     # maximum of output pixels in a bundle of several images
     SUM_PIXELS = 192        # pixels that are added to dw at a time
     BAND = 65536            # elements of w that are packed at a time
 
@@ -68,7 +68,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     high = max(rows, win.top + win.h)
     wide = max(cols, win.left + win.w)
     l.pixels = win.out_h * win.out_w
-    # Offsets in a bundle are 32-bit integers.
+    # Offsets in a bundle must fit in 32-bit integers.
     l.images = (1 << 30) // (max(high * wide * (win.c + VLEN), l.pixels * win.out_c) + 32)
     l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
     l.c = win.c // win.groups

@@ -7,10 +7,10 @@ dz is multiplied by all of them. For this, weights and their gradient are transp
 """
 
 cdef enum:
-    WIDE = 12               # most vectors per tile
-    SPARSE_WEIGHTS = 262144     # most elements of w
+    WIDE = 12               # maximum number of vectors per tile
+    SPARSE_WEIGHTS = 262144     # maximum number of elements of w
 
-cdef double SPARSE = 0.4    # largest nonzero fraction of dz
+cdef double SPARSE = 0.4    # maximum nonzero fraction of dz
 
 
 ctypedef struct Sparse:

@@ -127,7 +127,8 @@ cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) 
 cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
     """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4.
 
-    a, c and mask are padded to a multiple of 4 rows, c and mask to whole vectors; the padding of c is written.
+    a, c and mask have rows padded to a multiple of 4, c and mask columns padded to whole vectors. The padding
+    of c is written, too.
     """
     cdef Py_ssize_t steps = ceil_div(m, TILE_Q), tiles = ceil_div(steps, 3), high
     cdef int height, vectors = 2 if n > VLEN else 1

@@ -131,7 +131,7 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
 
 
 cdef enum:
-    NARROW = 16     # most classes for which vectors hold one row per lane
+    NARROW = 16     # maximum number of classes for one row per lane
 
 
 cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,

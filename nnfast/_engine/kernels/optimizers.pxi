@@ -10,8 +10,8 @@ functions. It also has a row in the table at the end.
 
 cdef enum:
     NADAM_LIMIT = 1000      # beyond this step, 1 − 0.5·0.96^t is 1 in float64
-    MAX_STATE = 3           # most slots of a rule
-    MAX_CONSTANTS = 8       # most vectors that a rule computes once per step
+    MAX_STATE = 3           # maximum number of slots of a rule
+    MAX_CONSTANTS = 8       # maximum number of vectors that a rule computes once per step
 
 # The constants of one step, computed in float64; those of the rule are broadcast to all lanes.
 ctypedef struct StepConstants:

@@ -1,4 +1,4 @@
-"""Activations over rows: forward and backward."""
+"""Activations of whole matrices, row by row: forward and backward pass."""
 
 cdef extern from *:
     """
@@ -11,25 +11,25 @@ cdef extern from *:
 
 
 cdef int needs_preactivation(int activation) noexcept nogil:
-    """Whether f'(z) is computed from z because f(z) does not determine it."""
+    """Return whether f'(z) is computed from z, because f(z) does not determine it."""
     return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
 
 
 cdef inline vreal gelu_sigmoid(vreal z) noexcept nogil:
-    """The tanh form of gelu is z·σ(2·√(2/π)·(z + 0.044715·z³)): the σ."""
+    """σ(2·√(2/π)·(z + 0.044715·z³)); z times this is the tanh approximation of GELU."""
     cdef vreal u = z * (vsplat(<real>GELU_A) + vsplat(<real>GELU_B) * z * z)
     return v_sigmoid(u)
 
 
 cdef inline vreal mish_tanh(vreal z) noexcept nogil:
-    """tanh(softplus z) = n/(n + 2) with n = e^z·(e^z + 2)"""
+    """tanh(softplus z) = n/(n + 2) with n = e^z·(e^z + 2)."""
     cdef vreal e = v_exp(vmin(vsplat(TANH_LIMIT), z))
     cdef vreal n = e * (e + vsplat(2))
     return n / (n + vsplat(2))
 
 
 cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcept nogil:
-    """f(z) of the element-wise activations."""
+    """Return f(z) of an element-wise activation."""
     if activation == ACT_RELU:
         return vmax(vsplat(0), z)
     elif activation == ACT_TANH:
@@ -63,7 +63,7 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
 
 
 cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) noexcept nogil:
-    """f'(z), from v = z where needs_preactivation, else from v = f(z)."""
+    """Return f'(z), computed from v = z if needs_preactivation(activation), else from v = f(z)."""
     cdef vreal one = vsplat(1), zero = vsplat(0), s
     if activation == ACT_RELU:
         return vselect(vgt(v, zero), one, zero)
@@ -81,7 +81,7 @@ cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) no
         s = v_normal_cdf(v)
         return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
     elif activation == ACT_GELU_TANH:
-        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # beyond, the derivative is 0 or 1 and v² may overflow
+        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # outside, f' is 0 or 1 and v² may overflow
         s = gelu_sigmoid(v)
         return s + v * s * (one - s) * (
             vsplat(<real>GELU_A) + vsplat(<real>(3 * GELU_B)) * v * v)
@@ -104,6 +104,7 @@ cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) no
 
 
 cdef inline void map_forward(int activation, vreal alpha, const real* z, Matrix y) noexcept nogil:
+    """y = f(z), element by element."""
     cdef Py_ssize_t i, j, p
     for i in range(y.rows):
         for j in range(ceil_div(y.cols, VLEN)):
@@ -113,6 +114,7 @@ cdef inline void map_forward(int activation, vreal alpha, const real* z, Matrix 
 
 cdef inline void map_backward(int activation, vreal alpha, const real* z, const real* y, const real* dy,
                               Matrix dz) noexcept nogil:
+    """dz = dy ⊙ f'(z), element by element."""
     cdef Py_ssize_t i, j, p
     cdef const real* v = z if needs_preactivation(activation) else y
     for i in range(dz.rows):
@@ -122,7 +124,7 @@ cdef inline void map_backward(int activation, vreal alpha, const real* z, const 
 
 
 cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexcept nogil:
-    """e = exp(z − peak), returns Σ e."""
+    """Write e = exp(z − peak) and return Σ e."""
     cdef double sum = 0
     cdef vreal v, run = vsplat(0)
     cdef Py_ssize_t j
@@ -135,7 +137,7 @@ cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexce
 
 
 cdef void softmax_forward(const real* z, const Matrix* y) noexcept nogil:
-    """y = exp(z − max z) / Σ exp(z − max z), row by row"""
+    """y = exp(z − max z) / Σ exp(z − max z), row by row."""
     cdef Py_ssize_t i, j
     cdef vreal scale
     for i in range(y.rows):
@@ -145,7 +147,7 @@ cdef void softmax_forward(const real* z, const Matrix* y) noexcept nogil:
 
 
 cdef void softmax_backward(const real* y, const real* dy, const Matrix* dz) noexcept nogil:
-    """dz = y ⊙ (dy − Σ dy ⊙ y), row by row"""
+    """dz = y ⊙ (dy − Σ dy ⊙ y), row by row."""
     cdef Py_ssize_t i, j, p
     cdef vreal mean
     for i in range(dz.rows):
@@ -157,7 +159,7 @@ cdef void softmax_backward(const real* y, const real* dy, const Matrix* dz) noex
 
 cdef inline void map_rows(bint backward, int activation, vreal alpha, const real* z, const real* y, const real* dy,
                           Matrix out) noexcept nogil:
-    """One activation, forward or backward; the first two are constants in every call."""
+    """Apply one activation; `backward` and `activation` are constants in every call."""
     if backward:
         map_backward(activation, alpha, z, y, dy, out)
     else:
@@ -166,7 +168,7 @@ cdef inline void map_rows(bint backward, int activation, vreal alpha, const real
 
 cdef inline void apply_activation(bint backward, int activation, vreal a, const real* z, const real* y,
                                   const real* dy, Matrix out) noexcept nogil:
-    """The element-wise activations, forward or backward; `backward` is a constant in every call."""
+    """Apply an element-wise activation; `backward` is a constant in every call."""
     if activation == ACT_RELU:
         map_rows(backward, ACT_RELU, a, z, y, dy, out)
     elif activation == ACT_TANH:
@@ -198,7 +200,7 @@ cdef inline void apply_activation(bint backward, int activation, vreal a, const 
 
 
 cdef void activation_forward(int activation, double alpha, const real* z, const Matrix* y) noexcept nogil:
-    """y = f(z), rows padded to whole vectors; y may be z. Linear in place is nothing to do."""
+    """y (m, n) = f(z (m, n)). Rows are padded to whole vectors, z has the stride of y, and y may be z."""
     if activation == ACT_SOFTMAX:
         softmax_forward(z, y)
     elif activation != ACT_LINEAR:
@@ -209,7 +211,7 @@ cdef void activation_forward(int activation, double alpha, const real* z, const 
 
 cdef void activation_backward(int activation, double alpha, const real* z, const real* y, const real* dy,
                               const Matrix* dz) noexcept nogil:
-    """dz = dy ⊙ f'(z), from z or y = f(z); rows as above, dz may be dy."""
+    """dz (m, n) = dy ⊙ f'(z), computed from z or y = f(z). Rows are padded as above; dz may be dy."""
     if activation == ACT_SOFTMAX:
         softmax_backward(y, dy, dz)
     elif activation != ACT_LINEAR:

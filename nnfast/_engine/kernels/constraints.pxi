@@ -1,16 +1,16 @@
-"""Constraints: what is done to an array of parameters after each step, as in Keras.
+"""Constraints on weights, applied after each step as in Keras.
 
-A norm n of a column, of a row or of all becomes (1 − rate)·n + rate·clip(n, low, high).
+The norm n of a column, a row or the whole array becomes (1 − rate)·n + rate·clip(n, low, high).
 """
 
 cdef inline real norm_factor(const Parameter* a, double norm) noexcept nogil:
-    """What to gemm by, with Keras' 1e-7 in the denominator."""
+    """Return the factor that yields the desired norm; as in Keras, 1e-7 is added to the denominator."""
     cdef double desired = a.rate * max(a.low, min(a.high, norm)) + (1 - a.rate) * norm
     return <real>(desired / (1e-7 + norm))
 
 
 cdef void constrain_columns(const Parameter* a, real* w, Py_ssize_t c0, Py_ssize_t c1) noexcept nogil:
-    """The norm of each of the columns c0 … c1."""
+    """Constrain the norm of each column c0 ≤ c < c1 of w (rows, cols), in place."""
     cdef Grid grid = grid_of(1, a.rows, 0, a.cols)
     cdef Py_ssize_t i, q, c
     cdef int width, k
@@ -28,7 +28,7 @@ cdef void constrain_columns(const Parameter* a, real* w, Py_ssize_t c0, Py_ssize
 
 
 cdef void constrain_run(const Parameter* a, real* w, Py_ssize_t n) noexcept nogil:
-    """The norm of n elements in a row."""
+    """Constrain the norm of n contiguous elements, in place."""
     cdef Py_ssize_t q
     cdef int width
     cdef vreal factor = vsplat(norm_factor(a, sqrt(row_penalty(n, w, 0, 1))))
@@ -38,7 +38,7 @@ cdef void constrain_run(const Parameter* a, real* w, Py_ssize_t n) noexcept nogi
 
 
 cdef void constrain_sign(real* w, Py_ssize_t n) noexcept nogil:
-    """Negative elements become 0."""
+    """w = max(0, w), in place."""
     cdef Py_ssize_t i
     for i in range(n):
         w[i] = 0 if w[i] < 0 else w[i]

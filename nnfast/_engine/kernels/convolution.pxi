@@ -1,12 +1,12 @@
-"""Gradients of convolutions: which way they are computed.
+"""Gradients of convolutions: the choice between the dense and the zero-skipping kernels.
 
-Behind a relu or a pooling most of dz is zero; convolution_sparse.pxi skips those products. Both ways give
-the same bits, so that the choice may look at the data.
+If a ReLU or a max pooling follows, dz is often mostly zero, and convolution_sparse.pxi skips those products.
+Both kernels give the same bits, so the choice may depend on the data.
 """
 
 cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                          real* scratch) noexcept nogil:
-    """dx of m images."""
+    """dx = the input gradient of m images: dz (m, out_h·out_w·out_c), w (k, out_c), dx (m, h·w·c)."""
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
         sparse_convolve_input(win, dz, w, dx, scratch)
@@ -16,7 +16,7 @@ cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, con
 
 cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
                           bint accumulate, real* scratch) noexcept nogil:
-    """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
+    """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
         sparse_convolve_weight(win, x, dz, k0, k1, dw, accumulate, scratch)
@@ -25,7 +25,7 @@ cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, 
 
 
 cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accumulate) noexcept nogil:
-    """db = (db +) the gradient from m images. dz: readable for whole vectors behind the last pixel."""
+    """db = (db +) Σ dz over all pixels of m images. dz is readable for a vector past the last pixel."""
     cdef Grid grid = grid_of(dz.rows, win.out_h * win.out_w, dz.ld, win.out_c)
     cdef double total[16]
     cdef vreal v
@@ -40,7 +40,7 @@ cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accu
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
-    """Elements of scratch that these need."""
+    """Return the elements of scratch that the kernels of a convolution need."""
     cdef Layout l = layout_of(win, 0, 0, False, False, NULL)
     cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
     cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN

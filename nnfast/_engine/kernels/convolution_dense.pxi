@@ -1,64 +1,65 @@
-"""Convolution of images (h, w, c), channels last: three products through one kind of register tile.
+"""Convolution of images (h, w, c), channels last: three products computed with one register tile.
 
-With w as a matrix [k, f] (k over kernel rows, kernel columns and a group's input channels, as Keras'
-kernels lie in memory), patch(p) the k inputs that output pixel p sees, and dz[p, f]:
+w is a matrix [k, f], where k runs over kernel rows, kernel columns and the input channels of a group, the
+memory layout of Keras' kernels. patch(p) are the k inputs of output pixel p, and dz has the shape [p, f]:
 
     forward   y[p, f]     = Σ_k patch(p)[k] · w[k, f] + b[f]
-    backward  dpatch[p,k] = Σ_f dz[p, f] · w[k, f],  added to dx where the patch was taken
+    backward  dpatch[p,k] = Σ_f dz[p, f] · w[k, f],  added to dx at the position of the patch
               dw[k, f]    = Σ_p patch(p)[k] · dz[p, f],  db[f] = Σ_p dz[p, f]
 
-No patch is ever copied. Element k of pixel p's patch is x[patch[p] + offset[k]], two tables of integers that
-are made once a call; runs of k that lie side by side in x are `segments`. Images with padding are copied
-into a border of zeros, one bundle at a time. A bundle is as many images as give a tile enough pixels. For dw
-bundles are copied into slices of VLEN channels, with the border where there is one.
+Patches are never copied. Element k of the patch of pixel p is x[patch[p] + offset[k]]; each call computes
+these two tables of integers. A segment is a run of k that is contiguous in x. Small images are processed in
+bundles, to have enough pixels for register tiles. Images with padding are copied into a border of zeros, a
+bundle at a time. For dw, images with at least VLEN channels are copied in slices of VLEN channels.
 
-Every element of a result is one op_list of gemm-adds in the order of k, f or p, whatever tile computes it,
-so results do not depend on the number of images or threads. An element of dx is a sum of such chains over f:
-in the order of the kernel's rows, and of one row in that of the columns of p, however segments are cut.
+Each element of y and dw is accumulated in the order of k or p, whatever tile computes it, so results do not
+depend on the number of images or threads. An element of dx is the sum of its dpatch elements, each
+accumulated in the order of f. They are added in the order of the kernel's rows and, within a row, in the
+order of the columns of p, however segments are divided into panels.
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 192     # minimum of output pixels in a bundle, if the batch has that many
-    SUM_PIXELS = 192        # pixels that dw is a sum over at a time
-    BAND = 65536            # elements of packed weights that are used before the next are packed
+    BUNDLE_PIXELS = 192     # maximum of output pixels in a bundle of several images
+    SUM_PIXELS = 192        # pixels that are added to dw at a time
+    BAND = 65536            # elements of w that are packed at a time
 
 
-# What follows from a window, and where its tables and copies are in scratch.
+# Sizes that follow from a window, and its tables and copies in scratch.
 ctypedef struct Layout:
-    Py_ssize_t pixels               # of an output image
-    Py_ssize_t images               # of a bundle
-    Py_ssize_t c, f                 # channels and filters of a group
+    Py_ssize_t pixels               # pixels of an output image
+    Py_ssize_t images               # images per bundle
+    Py_ssize_t c, f                 # input channels and filters per group
     Py_ssize_t k                    # elements of a patch
-    Py_ssize_t segments, length     # number of runs of k that are contiguous in x, and their length
-    bint padded
+    Py_ssize_t segments, length     # number of segments, and elements in each
+    bint padded                     # images are copied into a border of zeros
     bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
-    Py_ssize_t pixel                # elements from one pixel to the next
-    Py_ssize_t pitch                # … from one row of pixels to the next
-    Py_ssize_t image                # … from one image to the next, in the copy
-    Py_ssize_t slice                # … from VLEN channels to the next, in a sliced copy
-    int32_t* patch                  # by pixel of a bundle: where its patch begins
-    int32_t* place                  # … and where its outputs are
-    int32_t* offset                 # by k, in a patch
-    int32_t* segment                # by segment
-    real* border                    # the copy: a bundle with its zeros
-    real* work                      # what is left of scratch
+    Py_ssize_t pixel                # distance between pixels, in elements
+    Py_ssize_t pitch                # distance between rows of pixels
+    Py_ssize_t image                # distance between images of the copy
+    Py_ssize_t slice                # distance between slices of a sliced copy
+    int32_t* patch                  # offset in x of each pixel's patch, for the pixels of a bundle
+    int32_t* place                  # offset in y of each pixel's outputs
+    int32_t* offset                 # offset of each element of a patch
+    int32_t* segment                # offset of each segment of a patch
+    real* border                    # the copy of a bundle, with its border of zeros
+    real* work                      # the rest of scratch
 
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
-    """n rounded up to whole cache lines, so that no vector at a multiple of VLEN crosses a line."""
+    """Return n rounded up to whole cache lines, so that no vector at a multiple of VLEN crosses a line."""
     return ceil_div(n, 16) * 16
 
 
 cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
-    """Room for 32-bit integers, in elements, a cache line more at least."""
+    """Return how many elements hold these 32-bit integers and at least one cache line more."""
     return whole_lines(integers * 4 // <Py_ssize_t>sizeof(real) + 16)
 
 
 cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint columns_first, bint sliced,
                       real* scratch) noexcept nogil:
-    """The tables; scratch may be NULL: then sizes only.
+    """Return the layout and write its tables to scratch; if scratch is NULL, only sizes are computed.
 
-    columns_first: pixels in the order of columns, then rows.
+    columns_first: pixels are ordered column by column, not row by row.
     """
     cdef Layout l
     cdef Py_ssize_t i, r, c, p, high, wide, step, outer, inner
@@ -67,7 +68,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
     high = max(rows, win.top + win.h)
     wide = max(cols, win.left + win.w)
     l.pixels = win.out_h * win.out_w
-    # Places in a bundle are 32-bit integers.
+    # Offsets in a bundle must fit in 32-bit integers.
     l.images = (1 << 30) // (max(high * wide * (win.c + VLEN), l.pixels * win.out_c) + 32)
     l.images = max(<Py_ssize_t>1, min(BUNDLE_PIXELS // l.pixels, l.images))
     l.c = win.c // win.groups
@@ -121,7 +122,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
 
 cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
                   Py_ssize_t ldx) noexcept nogil:
-    """A bundle of n images into its border of zeros."""
+    """Copy a bundle of n images into its border of zeros."""
     cdef Py_ssize_t i, r
     cdef real* to
     memset(l.border, 0, n * l.image * sizeof(real))
@@ -133,7 +134,7 @@ cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* 
 
 cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
                    Py_ssize_t ldx) noexcept nogil:
-    """The same, sliced."""
+    """Copy a bundle of n images in slices of VLEN channels, with its border of zeros if it has one."""
     cdef Py_ssize_t i, r, q, p
     cdef const real* row
     cdef real* to
@@ -151,7 +152,7 @@ cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real*
 
 
 cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
-    """The reverse."""
+    """Copy a bundle of n images out of its border."""
     cdef Py_ssize_t i, r
     cdef const real* inner
     for i in range(n):
@@ -160,30 +161,30 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
             memcpy(x + i * ldx + r * win.w * win.c, inner + r * l.pitch, win.w * win.c * sizeof(real))
 
 
-# ---- the tiles -----------------------------------------------------------------------------------
-# As in gemm.pxi: mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
+# ---- register tiles ------------------------------------------------------------------------------
+# As in gemm.pxi, mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
 
 ctypedef struct Tile:
-    Py_ssize_t pixels
-    Py_ssize_t tiles
-    Py_ssize_t first        # forward and dx: pixel of the first tile
+    Py_ssize_t pixels       # pixels of the bundle; for dw, of the part that is added
+    Py_ssize_t tiles        # number of tiles, one below the other
+    Py_ssize_t first        # forward and dx: first pixel of the first tile
     const real* x           # the bundle, at the group's first channel
-    const real* z           # dx: gradients of the outputs, at the group's first filter
-    const int32_t* patch
-    const int32_t* place
-    const int32_t* offset   # by k; of dw's rows
-    Py_ssize_t depth        # of the inner index, forward and for dx
-    const real* b           # packed panel; for dw gradients, a row for each pixel,
-    Py_ssize_t ldb          # … so far apart
-    const real* start       # forward: a row to start from; dx: zeros to write results, NULL to add them
-    real lower_bound              # forward: results are at least this
-    real* out               # where to write: y, dx at the panel's first element, or dw
-    Py_ssize_t ld_out       # of dw
-    int rows, cols          # dw: of the tile; cols of the panel
+    const real* z           # dx: dz of the bundle, at the group's first filter
+    const int32_t* patch    # as in Layout
+    const int32_t* place    # as in Layout
+    const int32_t* offset   # as in Layout; for dw, from the tile's first row on
+    Py_ssize_t depth        # forward and dx: reduction dimension
+    const real* b           # packed panel of w; for dw, rows of dz, one per pixel
+    Py_ssize_t ldb          # dw: leading dimension of b
+    const real* start       # row that sums start from; for dx and dw, NULL adds to what `out` holds
+    real lower_bound        # forward: results are at least this
+    real* out               # y or dx at the panel's first element, or dw
+    Py_ssize_t ld_out       # dw: leading dimension of `out`
+    int rows, cols          # dw: rows of the tile; columns of the panel
 
 
 cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
-    """y of t.tiles tiles of mr pixels each; the last tile may have fewer."""
+    """y[p] = max(lower_bound, start + patch(p) · b) for t.tiles tiles of up to mr pixels."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap, lower_bound = vsplat(t.lower_bound)
@@ -224,7 +225,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
-    """Patches' gradients of such pixels, added to dx."""
+    """dx[patch(p)] += dz[p] · b for t.tiles tiles of up to mr pixels."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -254,7 +255,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
                     acc[i][j] = acc[i][j] + ap * bp[j]
             b += PANEL
         if whole:
-            # One row after the other: patches may overlap.
+            # Rows are added one after the other, because patches may overlap.
             for i in range(mr):
                 out = t.out + t.patch[pixel + i]
                 old = out
@@ -277,8 +278,8 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw of t.tiles tiles of mr elements of the patch each, or of one tile with fewer:
-    out = (out or start) + Σ_p patch(p)[offset] · dz[p]."""
+    """dw[k] = start + Σ_p patch(p)[k] · dz[p] for t.tiles tiles of mr rows k, or for one tile with fewer;
+    if start is NULL, the old dw[k] takes its place."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -383,7 +384,7 @@ cdef enum TileProduct:
 ctypedef void (*ConvolutionTiles)(const Tile* t) noexcept nogil
 
 
-# By the product, the height in TILE_Q rows (1, 2, 3) and the vectors (1, 2).
+# Indexed by the product, the height in units of TILE_Q rows (1, 2, 3) and the vectors (1, 2).
 cdef ConvolutionTiles[18] CONVOLUTION_TILES
 
 CONVOLUTION_TILES = [
@@ -394,12 +395,12 @@ CONVOLUTION_TILES = [
 
 
 cdef inline void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
-    """Tiles of height · TILE_Q rows (height 1, 2, 3) and as many vectors as there are columns."""
+    """Compute tiles of height · TILE_Q rows (height 1, 2 or 3) and one or two vectors, enough for t.cols."""
     CONVOLUTION_TILES[6 * product + 2 * (height - 1) + (t.cols > VLEN)](t)
 
 
 cdef void run_panel(int product, Tile* t) noexcept nogil:
-    """All pixels of a bundle: tiles of full height, then a lower one."""
+    """Compute all pixels of a bundle: tiles of full height, then a lower one for the rest."""
     t.first = 0
     t.tiles = t.pixels // TILE_M
     run_tiles(product, 3, t)
@@ -413,7 +414,10 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 
 cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                    real* scratch) noexcept nogil:
-    """y = x * w + b of m images (b may be NULL), relu fused where asked for."""
+    """y = x ∗ w + b: x (m, h·w·c), w (k, out_c), b (out_c) or NULL, y (m, out_h·out_w·out_c).
+
+    relu: a ReLU is fused. b is readable one vector past its end. scratch: convolution_scratch(win).
+    """
     cdef Layout l = layout_of(win, x.ld, y.ld, False, False, scratch)
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))
@@ -456,17 +460,17 @@ cdef void convolve(const Window* win, const Matrix* x, const real* w, const real
 
 cdef void dense_convolve_input(const Window* win, const Layout* layout, const Matrix* dz, const real* w,
                                const Matrix* dx) noexcept nogil:
-    """dx of m images, every product taken."""
+    """convolve_input without zero skipping."""
     cdef Layout l = layout[0]
-    # A panel is up to PANEL elements of one segment of one group. The last one of a segment comes first: what
-    # an element of x gets through several panels then comes in the order of the columns, too.
+    # A panel has up to PANEL elements of one segment of one group. The last panel of a segment comes first,
+    # so that the terms of an element of dx are added in the order of the columns of p across panels, too.
     cdef Py_ssize_t per = ceil_div(l.length, PANEL), panels = win.groups * l.segments * per
     cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
     cdef Tile t
-    # Each element of x is in one patch: nothing is added up.
+    # Each element of x is in a single patch, so results are stored, not added.
     cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
                            and not l.padded)
     t.patch = l.patch
@@ -510,13 +514,16 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
 
 
 cdef inline bint worth_slicing(const Window* win) noexcept nogil:
-    """dw reads x in slices of VLEN channels: six elements of each pixel would have few cache sets."""
+    """Return whether dw reads x in slices of VLEN channels.
+
+    Without slices, the few channels of each pixel that a tile reads would compete for few cache sets.
+    """
     return win.groups == 1 and win.c >= VLEN
 
 
 cdef void dense_convolve_weight(const Window* win, const Layout* layout, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
                                 Py_ssize_t k1, real* dw, bint accumulate) noexcept nogil:
-    """Rows k0 … k1 of dw = (dw +) the gradient from m images, every product taken."""
+    """convolve_weight without zero skipping."""
     cdef Layout l = layout[0]
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
     cdef const real* images
@@ -524,7 +531,7 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, const M
     cdef const real* row
     cdef Tile t
     t.ld_out = win.out_c
-    # Copied panels of dz do not compete for few cache sets, and serve many rows of dw.
+    # Packed panels of dz do not compete for few cache sets, and many rows of dw use them.
     cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
     t.ldb = PANEL if packed else win.out_c
     while first < x.rows:

@@ -1,37 +1,36 @@
-"""Both gradients of a convolution where most of dz is zero, as behind a max pooling or a relu.
+"""Both gradients of a convolution if most of dz is zero, as it often is if a max pooling or a ReLU follows.
 
-The gemm-adds are those of convolve_input and convolve_weight without those with a zero, in the same
-order: results have the same bits, so it may depend on the data which of the two is used. A vector here is of
-elements of the patch that lie side by side, up to 12 of them in registers; each dz that is not zero is
-multiplied with all of them. Weights and their gradient are transposed for that, [f, width] for each part of a
-segment that is up to 12 vectors wide.
+The kernels do the multiply-adds of the dense kernels in the same order, without those whose dz is zero.
+Results therefore have the same bits, and the choice between the two may depend on the data. A tile is a part
+of a segment: up to 12 vectors of contiguous elements of a patch, whose sums stay in registers. Each nonzero
+dz is multiplied by all of them. For this, weights and their gradient are transposed to [f, width] per tile.
 """
 
 cdef enum:
-    WIDE = 12               # vectors of a part
-    SPARSE_WEIGHTS = 262144     # elements of a kernel, at most
+    WIDE = 12               # maximum number of vectors per tile
+    SPARSE_WEIGHTS = 262144     # maximum number of elements of w
 
-cdef double SPARSE = 0.4    # the share of dz that is not zero, at most
+cdef double SPARSE = 0.4    # maximum nonzero fraction of dz
 
 
 ctypedef struct Sparse:
     Py_ssize_t n            # rows: pixels for dx, filters for dw
-    Py_ssize_t width        # of a part, in elements
-    const int32_t* start    # by row: where its entries are
-    const int32_t* entry    # dx: filters of a pixel; dw: where a filter's patches are
-    const real* value       # dw: of each entry
-    const int32_t* patch
-    const int32_t* place
-    const real* dz
-    const real* x           # dw: at the part's first element
-    real* w                 # the part's weights or their gradient, n · width
-    real* dx                # at the part's first element
-    Py_ssize_t cols         # elements of the part, if the last vector is not whole
+    Py_ssize_t width        # elements of the tile, in whole vectors
+    const int32_t* start    # row r has the entries start[r] … start[r + 1] − 1
+    const int32_t* entry    # dx: filters with nonzero dz; dw: offsets of patches with nonzero dz
+    const real* value       # dw: dz of each entry
+    const int32_t* patch    # as in Layout
+    const int32_t* place    # as in Layout
+    const real* dz          # one image
+    const real* x           # dw: one image, at the tile's first element
+    real* w                 # the tile's weights or their gradient, (filters, width)
+    real* dx                # one image, at the tile's first element
+    Py_ssize_t cols         # elements of the tile; at most `width`
 
 
 cdef inline void sparse_input(int nv, const Sparse* tile) noexcept nogil:
-    """dx of a part of all patches: Σ dz[p, f]·w[f] is added at each pixel p."""
-    cdef Sparse s = tile[0]     # a copy: stores of vectors might change what a pointer refers to
+    """dx[patch(p)] += Σ_f dz[p, f]·w[f] for the tile's elements of all patches."""
+    cdef Sparse s = tile[0]     # a copy, because vector stores may alias the fields
     cdef vreal acc[12]
     cdef vreal d
     cdef const real* z
@@ -62,8 +61,8 @@ cdef inline void sparse_input(int nv, const Sparse* tile) noexcept nogil:
 
 
 cdef inline void sparse_weight(int nv, const Sparse* tile) noexcept nogil:
-    """dw[f] += Σ dz[p, f]·x of a part of patch p."""
-    cdef Sparse s = tile[0]     # a copy: stores of vectors might change what a pointer refers to
+    """dw[f] += Σ_p dz[p, f]·x[patch(p)] for the tile's elements of all patches."""
+    cdef Sparse s = tile[0]     # a copy, because vector stores may alias the fields
     cdef vreal acc[12]
     cdef vreal d
     cdef const real* x
@@ -100,7 +99,7 @@ cdef void sparse_weight_12(const Sparse* s) noexcept nogil: sparse_weight(12, s)
 
 ctypedef void (*SparseTileFunction)(const Sparse* s) noexcept nogil
 
-# By the vectors of a tile, 1, 2, 4, 6, 8 or 12, divided by two.
+# Indexed by the vectors of a tile (1, 2, 4, 6, 8 or 12) divided by two.
 cdef SparseTileFunction[7] SPARSE_INPUT_TILES
 cdef SparseTileFunction[7] SPARSE_WEIGHT_TILES
 
@@ -114,7 +113,7 @@ SPARSE_WEIGHT_TILES = [
 
 
 cdef inline int tile_vectors(Py_ssize_t remaining) noexcept nogil:
-    """Vectors in the next tile of so many elements: the widest specialization that fits."""
+    """Return the vectors of the next tile: the widest specialization that fits the remaining elements."""
     cdef Py_ssize_t left = ceil_div(remaining, VLEN)
     if left >= 12:
         return 12
@@ -128,7 +127,7 @@ cdef inline int tile_vectors(Py_ssize_t remaining) noexcept nogil:
 
 
 cdef inline void run_sparse_tile(bint weights, const Sparse* s) noexcept nogil:
-    """The tile of s.width elements, of dw or of dx."""
+    """Compute a tile of s.width elements of dw or dx."""
     cdef Py_ssize_t which = s.width // VLEN // 2
     if weights:
         SPARSE_WEIGHT_TILES[which](s)
@@ -136,14 +135,15 @@ cdef inline void run_sparse_tile(bint weights, const Sparse* s) noexcept nogil:
         SPARSE_INPUT_TILES[which](s)
 
 
-# ---- which elements are not zero -----------------------------------------------------------------
+# ---- nonzero elements ----------------------------------------------------------------------------
 
 cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
+    """Return whether the kernels of this file can compute this convolution."""
     return win.groups == 1 and l.length >= VLEN and l.k * l.f <= SPARSE_WEIGHTS
 
 
 cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
-    """Whether few of the n elements of m images are not zero, looked at a vector at a time."""
+    """Return whether at most the fraction SPARSE of dz (m, n) is nonzero; only whole vectors are counted."""
     cdef vreal one = vsplat(1), zero = vsplat(0), some
     cdef Py_ssize_t i, q
     cdef double count = 0
@@ -159,7 +159,7 @@ cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
 
 cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* place, int32_t* start,
                        int32_t* entry) noexcept nogil:
-    """By pixel the filters whose dz is not zero, four at a time without a branch."""
+    """List the filters with nonzero dz, pixel by pixel. Each step looks up four bits, without a branch."""
     cdef Py_ssize_t p, q, n = 0
     cdef unsigned int bits
     cdef int i, r
@@ -177,8 +177,8 @@ cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const in
 
 cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start, const int32_t* entry,
                        int32_t* start_of, int32_t* entry_of, real* value) noexcept nogil:
-    """By filter the patches and the values of the same elements: rows of dz are far apart, and these lists
-    are read once for each part."""
+    """List the patches with nonzero dz and the values of dz, filter by filter. Every tile reads these lists,
+    which are contiguous, whereas the rows of dz are far apart."""
     cdef Py_ssize_t p, e, j, to
     cdef const real* z
     memset(start_of, 0, (s.n + 2) * sizeof(int32_t))
@@ -200,7 +200,7 @@ cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start,
 
 cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                                 real* scratch) noexcept nogil:
-    """convolve_input where dz is sparse."""
+    """convolve_input with zero skipping, image by image."""
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
@@ -225,7 +225,7 @@ cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real*
         s.w = weights
         for seg in range(l.segments):
             j = l.length
-            while j > 0:    # from the last part to the first, as convolve_input takes its panels
+            while j > 0:    # from the last tile to the first, like the panels of dense_convolve_input
                 s.width = tile_vectors(j) * VLEN
                 s.cols = min(s.width, j)
                 j -= s.cols
@@ -240,7 +240,7 @@ cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real*
 
 cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                                  real* dw, bint accumulate, real* scratch) noexcept nogil:
-    """convolve_weight where dz is sparse."""
+    """convolve_weight with zero skipping, image by image."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
     cdef int32_t* entry = start + l.pixels + 1
@@ -284,7 +284,10 @@ cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matri
 
 
 cdef Py_ssize_t sparse_scratch(const Window* win, const Layout* l) noexcept nogil:
-    """Elements that these need behind the layout's own; a thread's rows may begin anywhere in a segment."""
+    """Return the elements of scratch that these kernels need after the layout's own.
+
+    The rows k0 … k1 of a thread may begin and end anywhere in a segment.
+    """
     if not can_be_sparse(win, l):
         return 0
     return (reals_of(l.pixels + l.f + 8 + 2 * l.pixels * l.f) + whole_lines(l.pixels * l.f)

@@ -1,32 +1,32 @@
-"""The dense layer's three products, through the tiles of gemm.pxi, with many zeros those of gemm_sparse.pxi.
+"""The three GEMMs of a dense layer, with the tiles of gemm.pxi or, for many zeros, gemm_sparse.pxi.
 
     forward   y[m,n]  = x[m,k] · w[k,n] + b
     backward  dx[m,k] = dz[m,n] · wᵀ          (panels of wᵀ are packed by a register transpose)
               dw[k,n] = xᵀ · dz,  db[n] = Σ dz
 
-Every element of a result is one op_list of gemm-adds in the order of the inner index (of a single
-output: in an order that its inner size fixes), whatever tile computes it: so results do not depend on
-the batch, the tile or the thread.
+Each element of y and dx is accumulated in the order of the reduction dimension, whatever tile computes it.
+With a single output, k alone fixes that order. Sums over rows are divided by shape alone. Results therefore
+do not depend on the tile or the thread, and a row of y or dx does not depend on the rest of the batch.
 """
 
 cdef enum:
-    GRADIENT_COLS = 512     # columns of dW that go to the optimizer at a time
+    GRADIENT_COLS = 512     # columns of dW per fused gradient and update
 
 
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements where dense_weight_gradient packs columns or has its transpose, for any number of rows."""
+    """Return the elements that dense_weight_gradient needs for packed columns or its transpose, for any m."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS)
     return ceil_div(rows, TILE_M) * TILE_M * BLOCK_K + 16 if n > 4 * PANEL else BITMASK_BITS * (rows + VLEN)
 
 
 cdef Py_ssize_t gradient_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements of scratch of dense_weight_gradient: for columns, and for the sums of a part."""
+    """Return the scratch of dense_weight_gradient in elements: for columns, and for the sums of one part."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS), cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return columns_scratch(k, n) + max(rows * cols + VLEN, BITMASK_BITS * (rows + VLEN))
 
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Elements of scratch that the products of a layer (k, n) need, a block of dW among them."""
+    """Return the elements of scratch that the GEMMs of a layer with w (k, n) need, for a block of dW, too."""
     cdef Py_ssize_t cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return max(max(min(<Py_ssize_t>BLOCK_K, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
                    <Py_ssize_t>(BITMASK_BITS * SPARSE_N * VLEN)),
@@ -35,11 +35,12 @@ cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real lower_bound,
                    const real* mask, real* panel) noexcept nogil:
-    """c[m,n] = start + a[m,depth] · w[depth,n] (or wᵀ), with `lower_bound` or `mask` as in Gemm.
+    """c[m,n] = start + a[m,depth] · w[depth,n], or · wᵀ if `transposed`, then lower_bound or mask.
 
-    In blocks of rows and of the inner index, so that the rows of a stay in the second-level cache while
-    all panels of w pass, and a panel stays in the first-level cache while these rows pass. c holds the sums
-    between the blocks: each is one op_list still.
+    lower_bound and mask are as in Gemm; start (n) may be NULL for zeros. Cache blocks of `a` stay in the
+    second-level cache while all panels of w pass, and a panel stays in the first-level cache while these rows
+    pass. Between blocks of the reduction dimension, c holds the partial sums, so blocks do not change the
+    order. panel: scratch, dense_scratch elements.
     """
     cdef bint packed = transposed or worth_packing(a.rows, a.cols, c.cols), last
     cdef Py_ssize_t rows = even_length(a.rows, BLOCK_M, TILE_M)
@@ -81,7 +82,7 @@ cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* st
 
 cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld,
                    real lower_bound) noexcept nogil:
-    """y[m, n] = max(lower_bound, y + x); columns padded to whole vectors."""
+    """y[m, n] = max(lower_bound, y + x). Both have stride ld and columns padded to whole vectors."""
     cdef Py_ssize_t i, q, at
     cdef vreal low = vsplat(lower_bound)
     for i in range(m):
@@ -109,8 +110,8 @@ cdef inline void add_row_gemm(int depth, Py_ssize_t n, const real* x, const real
 
 cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, const real* b, real* y,
                       bint relu) noexcept nogil:
-    """dense_forward of a single row. W is read once, eight rows at a time, as it lies in memory; the row
-    of sums stays in the first-level cache."""
+    """y[n] = x[k] · w[k, n] + b: dense_forward of a single row. w is read once, in memory order, eight rows
+    at a time, and the row of sums stays in the first-level cache."""
     cdef Py_ssize_t p = 0, q, j
     for q in range(ceil_div(n, VLEN)):
         j = q * VLEN
@@ -127,8 +128,8 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
 
 
 cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu) noexcept nogil:
-    """dense_forward with a single output, which as a column of vectors would waste all lanes but one:
-    each row's products are summed lane by lane, then over the lanes, VLEN rows at a time."""
+    """y[m,1] = x[m,k] · w[k,1] + b: dense_forward with a single output. Vectors along n would waste all lanes
+    but one, so each row's products are summed per lane, then over the lanes, VLEN rows at a time."""
     cdef vreal acc[16]
     cdef real out[16]
     cdef vreal total
@@ -159,10 +160,10 @@ cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const
 
 cdef void dense_forward(const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                         real* scratch) noexcept nogil:
-    """y[m,n] = x[m,k] · w[k,n] + b (b may be NULL), relu fused where asked for.
+    """y[m,n] = x[m,k] · w[k,n] + b; b may be NULL, and a ReLU is fused if `relu`.
 
-    x and y: rows padded to a multiple of 4, columns to whole vectors; w and b readable one
-    vector past their end.
+    x and y have rows padded to a multiple of 4 and columns padded to whole vectors. w and b are readable one
+    vector past their end. scratch: dense_scratch(k, n) elements.
     """
     cdef Matrix weights
     if y.cols == 1:
@@ -176,17 +177,17 @@ cdef void dense_forward(const Matrix* x, const real* w, const real* b, const Mat
 
 cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx, const real* mask,
                                real* scratch) noexcept nogil:
-    """dx[m,k] = dz[m,n] · wᵀ, zero where mask ≤ 0 (mask: like dx, or NULL).
+    """dx[m,k] = dz[m,n] · wᵀ, zero where mask ≤ 0.
 
-    dz, dx, mask: padded as in dense_forward.
+    mask has the shape and stride of dx, or is NULL. dz, dx and mask are padded as in dense_forward.
     """
     cdef Matrix weights = matrix(w, dx.cols, dz.cols, dz.cols)
     gemm(dz, &weights, True, NULL, dx, -INFINITY, mask, scratch)
 
 
 cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate, real* scratch) noexcept nogil:
-    """dw[k,n] = (dw +) xᵀ · dz. dz: columns padded to whole vectors. scratch: columns_scratch(k, n) elements,
-    where the columns of x come to lie side by side if that is worth it; NULL: it is not."""
+    """dw[k,n] = (dw +) x[m,k]ᵀ · dz[m,n]. dz has columns padded to whole vectors. scratch has
+    columns_scratch(k, n) elements, for packed columns of x; NULL: they are never packed."""
     cdef Gemm t
     cdef bint packed = scratch != NULL and worth_packing_columns(x.rows, dz.cols)
     cdef Py_ssize_t part = even_length(x.rows, BLOCK_K, 1) if packed else x.rows
@@ -204,7 +205,7 @@ cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, b
         for q in range(ceil_div(dz.cols, PANEL)):
             j = q * PANEL
             if packed:
-                for p in range(t.depth):    # of the next panel, whose rows are far apart
+                for p in range(t.depth):    # the next panel, whose rows are far apart
                     prefetch(dz.data + (i + p) * dz.ld + j + PANEL)
             t.a = x.data + i * x.ld
             if packed:
@@ -220,7 +221,7 @@ cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, b
 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Whether tiles of dzᵀ · x have clearly fewer idle lanes than those of xᵀ · dz, as for a few outputs."""
+    """Return whether dzᵀ · x leaves clearly fewer lanes idle than xᵀ · dz, as it does with few outputs."""
     cdef Py_ssize_t as_is = ceil_div(k, TILE_Q) * TILE_Q * ceil_div(n, VLEN) * VLEN
     cdef Py_ssize_t transposed = ceil_div(n, TILE_Q) * TILE_Q * ceil_div(k, VLEN) * VLEN
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
@@ -228,7 +229,7 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
 
 cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz, const Matrix* dw,
                                      bint accumulate, real* scratch, real* spare) noexcept nogil:
-    """`transposed_gemm` by way of the transpose dzᵀ · x, of BITMASK_BITS columns of dz at a time."""
+    """dw = (dw +) (dzᵀ · x)ᵀ, for BITMASK_BITS columns of dz at a time; arguments as below."""
     cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
     cdef Matrix sums, z, z_part, x_part
     for q in range(ceil_div(dz.cols, BITMASK_BITS)):
@@ -256,15 +257,15 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
                                 real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
-    dz: columns padded to whole vectors. x: readable for whole vectors from its first column on, which may
-    end in the next row, or behind the last one. scratch: gradient_scratch(k, n) elements. parts: of the
-    rows, each summed up by itself, and then all; with several, n ≤ GRADIENT_COLS, dw is new and in one piece,
-    and up to a vector is written behind it.
+    dz has columns padded to whole vectors. Rows of x are readable for whole vectors, even past the last one.
+    scratch: gradient_scratch(k, n) elements. The rows are divided into `parts`; each part is
+    summed separately and then added. With several parts, n ≤ GRADIENT_COLS, dw is overwritten and contiguous,
+    and up to one vector is written past its end.
     """
     cdef Py_ssize_t m = x.rows, k = x.cols, n = dz.cols, c, r, rows
     cdef real* spare = scratch + columns_scratch(k, n)
     cdef bint sparse_x = k >= 16 and mostly_zero(x, max_nonzero_fraction(n, m // parts))
-    # A transpose takes as long as a twentieth of the arithmetic, or less.
+    # A transpose takes at most a twentieth of the time of the arithmetic.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
                            and mostly_zero(dz, 0.95 * max_nonzero_fraction(k, m // parts)))
     cdef Matrix sums, x_part, z_part
@@ -287,9 +288,11 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
                              bint accumulate) noexcept nogil:
-    """nv vectors of columns, of which the last one has `last` columns; nv is a constant in every call. TERMS
-    rows are added up by themselves, then to those before. Blocks of BLOCK_ROWS rows end where TERMS of them
-    do, so that sums are the same for all rows at once."""
+    """db = (db +) Σ_i dz[i, :] for nv vectors of columns; the last vector has `last` columns.
+
+    nv is a constant in every call. Each run of TERMS rows is summed separately and then added to the total.
+    BLOCK_ROWS is a multiple of TERMS, so that sums by blocks and sums over all rows have the same bits.
+    """
     cdef vreal total[4]
     cdef vreal part[4]
     cdef Py_ssize_t q, i
@@ -311,7 +314,7 @@ cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_
 
 
 cdef void dense_bias_gradient(const Matrix* dz, real* db, bint accumulate) noexcept nogil:
-    """db[n] = (db +) Σ_i dz[i, :]"""
+    """db[n] = (db +) Σ_i dz[i, :]."""
     cdef Py_ssize_t j = 0, left = ceil_div(dz.cols, VLEN)
     while left >= 4:
         sum_columns(4, dz.rows, <int>min(dz.cols - j - 3 * VLEN, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j, accumulate)

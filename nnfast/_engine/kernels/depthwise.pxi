@@ -1,16 +1,17 @@
-"""Depthwise convolution of images (h, w, c): every channel has filters of its own, `multiplier` of them.
+"""Depthwise convolution of images (h, w, c): each channel has its own filters, `multiplier` of them.
 
-Output channel o = channel·multiplier + filter, as Keras' kernel (kernel_h, kernel_w, c, multiplier) lies in
-memory: it is a matrix w[k, o] with a row for each place k of the window. Channels are worked on a vector at a
-time; with a multiplier the input is copied with every channel repeated, so that vectors fit.
+Output channel o is channel·multiplier + filter, as in the memory layout of Keras' kernels (kernel_h,
+kernel_w, c, multiplier). The kernel is thus a matrix w[k, o] with a row for each position k in the window. A
+vector of output channels is computed at a time; the input is copied with each channel repeated `multiplier`
+times.
 
     y[p, o]  = Σ_k x[patch(p) + offset(k), o] · w[k, o] + b[o]
-    dx      += dz[p, o] · w[k, o],  added up over the filters of a channel
+    dx[patch(p) + offset(k), channel] += Σ_filter dz[p, o] · w[k, o]
     dw[k, o] = Σ_p x[patch(p) + offset(k), o] · dz[p, o]
 """
 
 cdef Window repeated(const Window* win) noexcept nogil:
-    """The same window over images that have a channel for each output channel."""
+    """Return the window over images with each channel repeated once for each of its filters."""
     cdef Window wide = win[0]
     wide.c = wide.out_c
     wide.groups = wide.out_c
@@ -18,7 +19,7 @@ cdef Window repeated(const Window* win) noexcept nogil:
 
 
 cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) noexcept nogil:
-    """Images one by one in the border's copy, which is there without padding, too, where it is wider."""
+    """Return the layout of one repeated image at a time; images without padding are copied, too."""
     cdef Window wide = repeated(win)
     cdef Layout l = layout_of(&wide, 0, ldy, False, False, scratch)
     if not l.padded:
@@ -27,7 +28,7 @@ cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) n
 
 
 cdef void repeat_in(const Window* win, const Layout* l, const real* x) noexcept nogil:
-    """An image into the border's copy, every channel as often as it has filters."""
+    """Copy an image into its border of zeros, and repeat each channel once for each of its filters."""
     cdef Py_ssize_t r, p, c, d, times = win.out_c // win.c
     cdef real* to
     memset(l.border, 0, l.image * sizeof(real))
@@ -42,7 +43,7 @@ cdef void repeat_in(const Window* win, const Layout* l, const real* x) noexcept 
 
 
 cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogil:
-    """An image from the border's copy, the gradients of a channel's filters added up."""
+    """dx = the gradients in the copy of an image, summed over the filters of each channel."""
     cdef Py_ssize_t r, p, d, times = win.out_c // win.c
     cdef const real* inner
     cdef real total
@@ -57,6 +58,7 @@ cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogi
 
 cdef void depthwise(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
                     real* scratch) noexcept nogil:
+    """y = depthwise convolution of x with w, plus b; b may be NULL, and a ReLU is fused if `relu`."""
     cdef Layout l = depthwise_layout(win, y.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
     cdef vreal total, lower_bound = vsplat(0 if relu else -INFINITY)
@@ -78,6 +80,7 @@ cdef void depthwise(const Window* win, const Matrix* x, const real* w, const rea
 
 cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                           real* scratch) noexcept nogil:
+    """dx = the input gradient of m images, one image at a time."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
     cdef vreal d
@@ -99,7 +102,7 @@ cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, co
 
 cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
                            bint accumulate, real* scratch) noexcept nogil:
-    """Rows k0 … k1 of dw = (dw +) the gradient from m images."""
+    """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o, r
     cdef vreal image, run
@@ -125,4 +128,5 @@ cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz,
 
 
 cdef Py_ssize_t depthwise_scratch(const Window* win) noexcept nogil:
+    """Return the elements of scratch that the kernels of a depthwise convolution need."""
     return (depthwise_layout(win, 0, NULL).work - <real*>NULL) + 32

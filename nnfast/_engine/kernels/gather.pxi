@@ -1,4 +1,4 @@
-"""Rows of the data set into the arena: converted and scaled on the way, nothing copied twice."""
+"""Copy rows of the data set into the arena; conversion and scaling happen in the same pass."""
 
 ctypedef fused input_real:
     float
@@ -8,6 +8,7 @@ ctypedef fused input_real:
 
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
                              real* out) noexcept nogil:
+    """out (n) = scale·x + offset."""
     cdef Py_ssize_t j
     cdef real a = <real>scale, b = <real>offset
     for j in range(n):
@@ -15,31 +16,33 @@ cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double o
 
 
 cdef inline void prefetch_bytes(const void* start, Py_ssize_t n) noexcept nogil:
+    """Prefetch n bytes, one cache line after the other."""
     cdef Py_ssize_t i
     for i in range((n + 63) // 64):
         prefetch(<const char*>start + 64 * i)
-    prefetch(<const char*>start + n - 1)    # in a line more, where the rows do not begin lines
+    prefetch(<const char*>start + n - 1)    # in one more line, unless the row is aligned
 
 
 cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noexcept nogil:
+    """Return the row of the data at a position of the order; without an order, they are the same."""
     return position if order == NULL else order[position]
 
 
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
-    """Whether the rows are numbers of our type, as they are to be."""
+    """Return whether rows can be copied: dense, of the variant's type, and not to be scaled."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
 
 cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, Py_ssize_t first,
                            Matrix out) noexcept nogil:
-    """out = rows of x, whose own rows are ldx apart: those at positions first … of an order, or of the data."""
+    """out[r] = x[order[first + r]], or x[first + r] if order is NULL; rows of x are ldx elements apart."""
     cdef Py_ssize_t r, q
     cdef const real* row
     cdef const real* later
-    # Shuffled rows come from anywhere: ask for about 2 KB of them ahead, line by line between copies.
+    # Shuffled rows can be anywhere in memory: prefetch about 2 KB ahead, line by line between copies.
     cdef Py_ssize_t ahead = 1 + 2048 // (out.cols * <Py_ssize_t>sizeof(real) + 1)
-    if out.cols <= VLEN:   # apart, for the mask is made once then
+    if out.cols <= VLEN:   # a loop of its own, which computes the mask only once
         for r in range(out.rows):
             store_cols(out.data + r * out.ld, load_cols(x + source_row(order, first + r) * ldx, <int>out.cols), <int>out.cols)
         return
@@ -50,13 +53,14 @@ cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, 
         for q in range(out.cols // VLEN):
             prefetch(later + q * VLEN)
             vstore(out.data + r * out.ld + q * VLEN, vload(row + q * VLEN))
-        prefetch(later + out.cols - 1)     # in a line more, where rows do not begin lines
+        prefetch(later + out.cols - 1)     # in one more line, unless the row is aligned
         if out.cols % VLEN != 0:
             vstore(out.data + r * out.ld + out.cols - VLEN, vload(row + out.cols - VLEN))
 
 
 cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* order, Py_ssize_t first,
                               double scale, double offset, Matrix out) noexcept nogil:
+    """out[r] = scale·x[order[first + r]] + offset, with rows chosen as in copy_rows."""
     cdef Py_ssize_t r, size = out.cols * sizeof(x[0])
     cdef Py_ssize_t ahead = 1 + 2048 // (size + 1)
     for r in range(out.rows):
@@ -67,7 +71,10 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* orde
 
 cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t begin, const int32_t* order,
                               Py_ssize_t first, double scale, double offset, Matrix out) noexcept nogil:
-    """out[column − begin] += scale·x on a ground of `offset`; a column may come twice."""
+    """out = offset, then out[r, column − begin] += scale·x for each entry of a sparse row.
+
+    Entries with the same column are added.
+    """
     cdef Py_ssize_t r, j, row, column
     for r in range(out.rows):
         row = source_row(order, first + r)
@@ -75,14 +82,14 @@ cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t be
             out.data[r * out.ld + j] = <real>offset
         for j in range(data.starts[row], data.starts[row + 1]):
             column = data.columns[j] - begin
-            # Looked at here, because another thread may write to the columns.
+            # Checked here, because another Python thread may write to the columns.
             if 0 <= column < out.cols:
                 out.data[r * out.ld + column] += <real>x[j] * <real>scale
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
                         double scale, double offset, const Matrix* out, Py_ssize_t n_in) noexcept nogil:
-    """out = scale·x + offset, of columns begin … of x, which has n_in."""
+    """out (m, cols) = scale·x + offset for columns of x (n, n_in) from `begin` on; rows as in copy_rows."""
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
         scatter_rows(<float*>data.x, data, begin, order, first, scale, offset, out[0])
     elif data.starts != NULL:
@@ -99,7 +106,7 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, double scale,
                          double offset, const Matrix* y) noexcept nogil:
-    """y[m, n_out] = scale·targets + offset; a class index becomes a one-hot row, no targets become zeros."""
+    """y[m, n_out] = scale·targets + offset; class indices become one-hot rows, missing targets zeros."""
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:
@@ -109,7 +116,7 @@ cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t 
     if data.labels != NULL:
         for r in range(y.rows):
             label = data.labels[source_row(order, first + r)]
-            # Checked again, because another thread may write to the labels.
+            # Checked again, because another Python thread may write to the labels.
             if <uint32_t>label < <uint32_t>y.cols:
                 y.data[r * y.ld + label] = 1
     if scale != 1 or offset != 0:

@@ -1,42 +1,42 @@
-"""Matrix products through one register tile.
+"""GEMMs built from one register tile.
 
-Every element of a result is one op_list of gemm-adds in the order of the reduction dimension, whatever tile
-computes it: results do not depend on the batch, the tile or the thread.
+Each element of a result is accumulated in the order of the reduction dimension, whatever tile computes it, so
+results do not depend on the batch, the tile or the thread.
 """
 
 cdef enum:
     BLOCK_M = 192           # rows of A per cache block
     BLOCK_K = 256           # reduction length per cache block
-    PANELS = 8              # panels of B that are packed at a time
-    GRADIENT_ROWS = 96      # rows of dW that go to the optimizer at a time
+    PANELS = 8              # panels of B packed at a time
+    GRADIENT_ROWS = 96      # rows of dW per fused gradient and update
 
-cdef real ZEROS[64]     # a row to start from; static memory is zero
+cdef real ZEROS[64]     # row of zeros that sums can start from; static memory is zero
 
-# Calls of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `lower_bound` or `mask`.
+# Arguments of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `lower_bound` or `mask`.
 ctypedef struct Gemm:
-    Py_ssize_t tiles        # one below the other; 1 where fewer rows or columns are stored than a tile has
-    Py_ssize_t depth        # of the inner index p
-    const real* a           # a(i, p) = a[i·lda + p], a[p·lda + i] in `columns` tiles, or as in sparse_tile
+    Py_ssize_t tiles        # number of tiles, one below the other; 1 if the tile is stored in part only
+    Py_ssize_t depth        # reduction dimension, the range of p
+    const real* a           # a(i, p) = a[i·lda + p]; in `columns` tiles a[p·lda + i]; else see sparse_tile
     Py_ssize_t lda
-    Py_ssize_t next_a       # from one tile's a to that of the tile below
-    const real* b           # rows of whole vectors
+    Py_ssize_t next_a       # distance in a from one tile to the next
+    const real* b           # rows are whole vectors
     Py_ssize_t ldb
     real* c
     Py_ssize_t ldc
-    int rows, cols          # what is stored of the tile
-    const real* start       # one row that all rows start from; NULL: c itself
-    real lower_bound              # the result is at least this: 0 for relu, else −inf
-    const real* mask        # the result is zero where mask ≤ 0; NULL: nowhere
+    int rows, cols          # rows and columns of the tile that are stored
+    const real* start       # a row that the sums of all rows start from; NULL: they start from c
+    real lower_bound        # results are at least this: 0 for a ReLU, else −∞
+    const real* mask        # results are zero where mask ≤ 0; NULL: no mask
     Py_ssize_t ld_mask
 
 
 cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogil:
-    """t.tiles register tiles, one below the other.
+    """c = start + a · b, then lower_bound or mask, for t.tiles register tiles of mr rows and nv vectors.
 
     mr, nv and columns are constants in every call, so that the loops over them are unrolled and acc
-    lives in registers. For that gcc wants them within another loop (what it unrolls later still goes
-    through memory), and no branch between the first load of acc and its stores: what differs from
-    call to call is in pointers and strides.
+    stays in registers. gcc does this only if the loops are inside another loop (those it unrolls later
+    still go through memory) and if there is no branch between the first load of acc and its stores.
+    Differences between calls are therefore expressed by pointers and strides.
     """
     cdef vreal acc[12][2]
     cdef vreal bp[2]
@@ -46,7 +46,7 @@ cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogi
     cdef const real* ar = t.a
     cdef const real* a
     cdef const real* b
-    # Part tiles go through `edge`: the arithmetic has no edge cases.
+    # Partial tiles go through `edge`, so that the arithmetic has no edge cases.
     cdef real* c = t.c if whole else edge
     cdef Py_ssize_t ldc = t.ldc if whole else nv * VLEN
     cdef const real* start = t.start
@@ -66,7 +66,7 @@ cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogi
         a = ar
         b = t.b
         for i in range(mr):
-            prefetch(c + (mr + i) * ldc)    # the next tile's sums may come from far away
+            prefetch(c + (mr + i) * ldc)    # the next tile of c may not be in the cache
         for p in range(depth):
             for j in range(nv):
                 bp[j] = vload(b + j * VLEN)
@@ -110,7 +110,7 @@ cdef void cols_3x2(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 2, True, t)
 
 ctypedef void (*TileFunction)(const Gemm* t) noexcept nogil
 
-# By the kind of tile, its height in TILE_Q rows (1, 2, 3) and its vectors (1, 2).
+# Indexed by the kind of tile, its height in units of TILE_Q rows (1, 2, 3) and its vectors (1, 2).
 cdef TileFunction[12] TILES
 
 TILES = [
@@ -120,13 +120,16 @@ TILES = [
 
 
 cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) noexcept nogil:
-    """The tile of height · TILE_Q rows (height 1, 2, 3) and 1 or 2 vectors."""
+    """Compute a tile of height · TILE_Q rows (height 1, 2 or 3) and 1 or 2 vectors."""
     TILES[6 * columns + 2 * (height - 1) + vectors - 1](t)
 
 
 cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
-    """c[m, n] for n ≤ PANEL; a, c and mask may be read and written up to the next multiple of 4 rows
-    and of a vector. Tiles are of one height, and of one less below them: 16 rows are 8 + 8, not 12 + 4."""
+    """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4.
+
+    a, c and mask have rows padded to a multiple of 4, c and mask columns padded to whole vectors. The padding
+    of c is written, too.
+    """
     cdef Py_ssize_t steps = ceil_div(m, TILE_Q), tiles = ceil_div(steps, 3), high
     cdef int height, vectors = 2 if n > VLEN else 1
     if tiles == 0:
@@ -150,8 +153,7 @@ cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
 
 
 cdef void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
-    """c[k, n] for n ≤ PANEL, of which no more than that is written; tiles of TILE_M rows, then one of
-    what is left."""
+    """Compute c[k, n] for n ≤ PANEL and write nothing else: tiles of TILE_M rows, then one with the rest."""
     cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
     cdef int vectors = 2 if n > VLEN else 1
     t.cols = <int>n
@@ -169,8 +171,7 @@ cdef void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
 
 
 cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panels) noexcept nogil:
-    """panels[n / PANEL][k, PANEL] = w[:, :n], zero-filled. Row by row, so that w is read as it lies in
-    memory."""
+    """panels[n / PANEL][k, PANEL] = w[:, :n], padded with zeros. w is read row by row, in memory order."""
     cdef Py_ssize_t p, q, j
     for p in range(k):
         for q in range(ceil_div(n, PANEL)):
@@ -182,10 +183,10 @@ cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw,
 
 cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
                           Py_ssize_t ldp) noexcept nogil:
-    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; what lies past `rows` is not defined.
+    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; columns of the panel after `rows` are undefined.
 
-    Reads and writes whole squares: up to VLEN − 1 elements past the end of a row of w, and the
-    panel up to the next multiple of VLEN rows.
+    Whole squares are read and written: up to VLEN − 1 elements past the end of a row of w, and rows of
+    the panel up to the next multiple of VLEN.
     """
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
@@ -194,7 +195,7 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
         for cq in range(ceil_div(n, VLEN)):
             c = cq * VLEN
             for i in range(VLEN):
-                prefetch(w + (r + i + ldp) * ldw + c)     # of the panel that comes next
+                prefetch(w + (r + i + ldp) * ldw + c)     # the next panel
                 square[i] = vload(w + min(r + i, rows - 1) * ldw + c)
             vtranspose(square)
             for i in range(VLEN):
@@ -202,15 +203,15 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
 
 
 cdef inline void copy_cols(const real* x, Py_ssize_t n, real* y) noexcept nogil:
-    """y[:n] = x[:n], zeros up to a whole vector."""
+    """y[:n] = x[:n], then zeros up to a whole vector."""
     cdef Py_ssize_t q
     for q in range(ceil_div(n, VLEN)):
         vstore(y + q * VLEN, load_cols(x + q * VLEN, <int>(n - q * VLEN)))
 
 
 cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* panel) noexcept nogil:
-    """Columns of x as the `columns` tiles read them: TILE_M at a time, panel[m, TILE_M] each. Up to a
-    vector is written past the end."""
+    """panel[k / TILE_M][m, TILE_M] = x[:m, :k], the order in which `columns` tiles read it. Up to a vector is
+    written past the end."""
     cdef Py_ssize_t q, p, i, v
     for q in range(ceil_div(k, TILE_M)):
         i = q * TILE_M
@@ -223,7 +224,7 @@ cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx
 
 cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
                     Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ; b's rows are written up to a whole vector, with a's last row again."""
+    """b[cols, rows] = aᵀ; rows of b are filled up to a whole vector with the last row of a."""
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
     for cq in range(ceil_div(cols, VLEN)):
@@ -239,7 +240,7 @@ cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t 
 
 cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
                          Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ, and nothing else of b; a's rows are readable up to a whole vector."""
+    """b[cols, rows] = aᵀ; nothing else of b is written, and rows of a are readable for whole vectors."""
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
     for rq in range(ceil_div(rows, VLEN)):
@@ -254,19 +255,21 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
 
 
 cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """dW packs the columns of x when many rows of x are read for many panels."""
+    """Return whether dW packs the columns of x: many rows are read for many panels."""
     return m >= 16 and n > 4 * PANEL
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Forward packs W when many rows share the panel and its rows lie far apart."""
+    """Return whether the forward pass packs W: many rows share a panel whose own rows are far apart."""
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
 cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start, Py_ssize_t col, real lower_bound,
                           const real* mask, Py_ssize_t place) noexcept nogil:
-    """What a product's sums start from in the first part of the inner index, and what is done with them after
-    the last: in between c holds them."""
+    """Set where sums start in the first block of the reduction dimension, and their epilogue after the last.
+
+    In between, c holds the partial sums.
+    """
     t.start = NULL
     if first:
         t.start = ZEROS

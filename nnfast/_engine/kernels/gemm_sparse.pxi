@@ -1,23 +1,23 @@
-"""The dense layer's products where much of a is zero, as behind a relu.
+"""The GEMMs of a dense layer if much of `a` is zero, as after a ReLU.
 
     c[m, n] = start + Σ_p a(m, p) · b[p, n]
 
-A bitmask of 64 bits says which of a row's next 64 factors are not zero, and only their rows of b are multiplied.
-The sums have the order of those in dense.pxi, and a product with zero adds nothing: results have the same
-bits, so that the choice between the two may look at the data. They differ in two cases: where b holds
-infinities or NaN, which a zero hides here, and where a sum is −0, which stays that if nothing is added.
+A bitmask of 64 bits marks the nonzero elements among the next 64 of a row, and only their rows of b are
+multiplied. Sums have the same order as in dense.pxi, and a product with zero adds nothing. Results therefore
+have the same bits, and the choice between the two may depend on the data. There are two exceptions:
+infinities and NaN in b, which a zero hides here, and a sum of −0, which stays −0 if nothing is added.
 """
 
 cdef enum:
-    BITMASK_BITS = 64               # of the inner index at a time
-    SPARSE_ROWS = 512       # of a
+    BITMASK_BITS = 64       # length of the reduction per bitmask
+    SPARSE_ROWS = 512       # rows of `a` per cache block
 
 
 cdef inline uint64_t nonzero_bitmask(const real* x, Py_ssize_t n) noexcept nogil:
-    """Bit p is set where x[p] is not zero, for n ≤ BITMASK_BITS elements."""
+    """Return the bitmask of n ≤ BITMASK_BITS elements: bit p is set if x[p] is nonzero."""
     cdef uint64_t bitmask = 0
     cdef Py_ssize_t q, whole = n // VLEN
-    if n == BITMASK_BITS:       # nearly always: a loop of constants, which is unrolled
+    if n == BITMASK_BITS:       # the usual case; the loop has a constant length and is unrolled
         for q in range(BITMASK_BITS // VLEN):
             bitmask |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
         return bitmask
@@ -29,12 +29,13 @@ cdef inline uint64_t nonzero_bitmask(const real* x, Py_ssize_t n) noexcept nogil
 
 
 cdef inline double max_nonzero_fraction(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
-    """The share of a up to which skipping zeros is faster, of a product with n columns.
+    """Return the largest nonzero fraction of `a` for which zero skipping is faster in a GEMM with n columns.
 
-    Counted in gemm-adds of a vector, as measured; the register tile takes depth · vectors of them for a
-    row, and skipping is to take a tenth less. A factor takes as many as there are vectors and SPARSE_SPLAT
-    for its own load in each part of the columns, or 7 for the latency of a sum where a part has few; each
-    bitmask of a part takes 32 besides. So the share s is that of
+    The unit of this cost model is one multiply-add of a vector, and its constants are measured. The register
+    tile takes depth · vectors units per row, and zero skipping must save a tenth. The columns are divided
+    into parts. A nonzero element takes one unit per vector, and SPARSE_SPLAT for its load in each part. In a
+    part with few vectors it takes 7 units, the latency of a sum. Each bitmask takes 32 units in each part.
+    The fraction s therefore satisfies
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · bitmasks
     """
@@ -45,7 +46,7 @@ cdef inline double max_nonzero_fraction(Py_ssize_t n, Py_ssize_t depth) noexcept
 
 
 cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
-    """Whether at most such a share of a[m, k] is not zero, by eight of its rows."""
+    """Return whether at most the fraction `most` of a[m, k] is nonzero, estimated from eight of its rows."""
     cdef Py_ssize_t s, q, count = 0
     if a.rows < 8 or a.cols < 8 or most < 0.1:
         return False
@@ -58,7 +59,7 @@ cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
 
 cdef inline void add_next(int nv, uint64_t* bitmask, const real* a, Py_ssize_t step, const real* b,
                           Py_ssize_t ldb, vreal* acc) noexcept nogil:
-    """acc += a[p]·b[p, :] for the first p of the bitmask, which leaves it."""
+    """acc += a[p]·b[p, :] for the first p of the bitmask, whose bit is then cleared."""
     cdef Py_ssize_t p = first_bit(bitmask[0])
     cdef vreal ap = vsplat_at(a + p * step)
     cdef int j
@@ -68,8 +69,10 @@ cdef inline void add_next(int nv, uint64_t* bitmask, const real* a, Py_ssize_t s
 
 
 cdef inline void sparse_tile(int nv, const Gemm* t, const uint64_t* bitmasks) noexcept nogil:
-    """t.rows rows of c = start + Σ_p a(:, p)·b[p, :] for depth ≤ BITMASK_BITS, where a(i, p) = a[i·next_a + p·lda];
-    bitmasks[i] says for which p that is not zero."""
+    """c = start + Σ_p a(:, p)·b[p, :] for t.rows rows and depth ≤ BITMASK_BITS.
+
+    a(i, p) is a[i·next_a + p·lda], and bitmasks[i] marks the p for which it is nonzero.
+    """
     cdef vreal acc[2][8]
     cdef uint64_t bitmask[2]
     cdef const real* a[2]
@@ -85,7 +88,7 @@ cdef inline void sparse_tile(int nv, const Gemm* t, const uint64_t* bitmasks) no
         lds = t.ldc
     for q in range(ceil_div(t.rows, SPARSE_M)):
         for r in range(SPARSE_M):
-            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # the last one twice, if it is alone
+            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # a single last row is computed twice
             a[r] = t.a + row[r] * t.next_a
             bitmask[r] = bitmasks[row[r]]
             for j in range(nv - 1):
@@ -123,21 +126,21 @@ cdef void sparse_8(const Gemm* t, const uint64_t* bitmasks) noexcept nogil: spar
 
 ctypedef void (*SparseTile)(const Gemm* t, const uint64_t* bitmasks) noexcept nogil
 
-# By the tile's vectors, 1 to 8.
+# Indexed by the vectors of a tile (1 to 8), minus one.
 cdef SparseTile[8] SPARSE_TILES
 
 SPARSE_TILES = [sparse_1, sparse_2, sparse_3, sparse_4, sparse_5, sparse_6, sparse_7, sparse_8]
 
 
 cdef inline void sparse_rows(const Gemm* t, const uint64_t* bitmasks) noexcept nogil:
-    """The tile that is as wide as t.cols."""
+    """Compute a tile with enough vectors for t.cols."""
     SPARSE_TILES[ceil_div(t.cols, VLEN) - 1](t, bitmasks)
 
 
 cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real lower_bound,
                           const real* mask, real* panel) noexcept nogil:
-    """`gemm` where a is sparse: BITMASK_BITS rows of w, as wide as a tile, stay in the first-level cache while
-    all rows of a pass."""
+    """c[m, n] = start + a · w (or wᵀ): `gemm` with zero skipping. BITMASK_BITS rows of w, as wide as a tile,
+    stay in the first-level cache while up to SPARSE_ROWS rows of `a` pass."""
     cdef uint64_t bitmasks[SPARSE_ROWS]
     cdef Py_ssize_t cols = even_length(c.cols, SPARSE_N * VLEN, VLEN), part = even_length(a.cols, BITMASK_BITS, VLEN)
     cdef Py_ssize_t rows = even_length(a.rows, SPARSE_ROWS, SPARSE_M)
@@ -176,7 +179,10 @@ cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const r
 
 
 cdef void sparse_transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate) noexcept nogil:
-    """`transposed_gemm` where x is sparse, BITMASK_BITS rows at a time."""
+    """dw[k, n] = (dw +) x[m, k]ᵀ · dz[m, n]: `transposed_gemm` with zero skipping.
+
+    BITMASK_BITS rows are processed at a time; k ≤ GRADIENT_ROWS.
+    """
     cdef uint64_t bitmasks[GRADIENT_ROWS]
     cdef Py_ssize_t cols = even_length(dz.cols, SPARSE_N * VLEN, VLEN), part = even_length(x.rows, BITMASK_BITS, 1)
     cdef Py_ssize_t d, q, i, j

@@ -1,26 +1,26 @@
-"""Images read at other places: padded, enlarged, flipped, shifted, cropped.
+"""Resampling of images: padding, enlarging, flipping, shifting, cropping.
 
-A row is height × width × channels. All of these are linear and separable: a row of the output is
-made of at most two rows of the input, a column of at most two columns. So there is one kernel and
-its transpose, and a table for each axis that says where things come from.
+A row is height × width × channels. These transformations are linear and separable: a row of the output
+combines at most two rows of the input, a column at most two columns. One kernel and its transpose therefore
+suffice, with a table for each axis that holds source positions and weights.
 """
 
-# wa·a + wb·b is one row or column of the output. a < 0: there is nothing; b < 0: no second one.
+# One row or column of the output is wa·a + wb·b. a < 0: it is empty; b < 0: there is no second term.
 ctypedef struct Tap:
     Py_ssize_t a, b
-    Py_ssize_t run      # from here on so many places are copies of a, a + 1, …; 0: this is no copy
+    Py_ssize_t run      # number of positions from here on that copy a, a + 1, …; 0: this one is no copy
     real wa, wb
 
 
-# ---- where a row or column of the output is ----------------------------------------------------
+# ---- sources of the output's rows and columns ----------------------------------------------------
 
 cdef inline double uniform(uint64_t row, int number) noexcept nogil:
-    """One of the random numbers of a row, from 0 to below 1."""
+    """Return a uniform random number in [0, 1): the one with this number in the row's stream."""
     return <double>(subkey(row, <uint64_t>number) >> 11) * (1.0 / 9007199254740992.0)
 
 
 cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noexcept nogil:
-    """The place, of n, that stands for one anywhere; −1 for none."""
+    """Return the position in 0 … n − 1 that the border mode maps `place` to, or −1 for none."""
     cdef Py_ssize_t period = 2 * n if border == BORDER_REFLECT else n
     if 0 <= place < n:
         return place
@@ -29,13 +29,13 @@ cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noex
     if border == BORDER_NEAREST:
         return 0 if place < 0 else n - 1
     place %= period
-    if place < 0:   # division is C's
+    if place < 0:   # C's remainder has the sign of the dividend
         place += period
     return place if place < n else period - 1 - place
 
 
 cdef inline Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcept nogil:
-    """What is at a place between pixels, or at the nearest one (halves go to the even one)."""
+    """Return the tap for position `at`: interpolated if `smooth`, else the nearest pixel (ties to even)."""
     cdef Tap tap
     cdef double lower = floor(at) if smooth else rint(at)
     tap.run = 0
@@ -49,7 +49,7 @@ cdef inline Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcep
 
 
 cdef void find_runs(Py_ssize_t n, Tap* taps) noexcept nogil:
-    """Columns that are next to each other in input and output are copied at once."""
+    """Mark runs of columns that are contiguous in input and output, so that they are copied at once."""
     cdef Py_ssize_t j
     for j in range(n - 1, -1, -1):
         if taps[j].a >= 0 and taps[j].b < 0 and taps[j].wa == 1:
@@ -59,7 +59,7 @@ cdef void find_runs(Py_ssize_t n, Tap* taps) noexcept nogil:
 
 
 cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, Tap* taps) noexcept nogil:
-    """The table of rows (axis 0) or columns (axis 1); what is drawn is drawn from the stream `row`."""
+    """Write the taps of rows (axis 0) or columns (axis 1); random numbers come from the stream `row`."""
     cdef Py_ssize_t n = s.n_in[axis], m = s.n_out[axis], size = n, i
     cdef double low = s.low[axis], high = s.high[axis], step = 1, start = 0
     cdef double least = -INFINITY, most = INFINITY
@@ -69,12 +69,12 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
         start = -low
     elif s.kind == RESAMPLE_STRETCH or (s.kind == RESAMPLE_CROP and not (
             training and s.n_in[0] >= s.n_out[0] and s.n_in[1] >= s.n_out[1])):
-        # All of the image, or the largest part in the middle that has the output's proportions.
+        # The whole image, or its largest central part with the aspect ratio of the output.
         if s.kind == RESAMPLE_CROP:
             size = max(<Py_ssize_t>1, min(n, s.n_in[1 - axis] * m // s.n_out[1 - axis]))
         least = (n - size) // 2
         most = least + size - 1
-        # Centres of pixels are at (i + ½)·step of both.
+        # The centre of output pixel i is at (i + ½)·step in the input.
         step = <double>size / m
         start = least + 0.5 * step - 0.5
         smooth = True
@@ -98,19 +98,19 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
 # ---- the kernel and its transpose ----------------------------------------------------------------
 
 cdef inline real tap_weight(const Tap* tap) noexcept nogil:
-    """How much of this row or column comes from the image."""
+    """Return the total weight of the image, as opposed to the fill value, in this row or column."""
     return (tap.wa if tap.a >= 0 else <real>0) + (tap.wb if tap.b >= 0 else <real>0)
 
 
 cdef inline void add_run(Py_ssize_t n, real weight, const real* x, real* y) noexcept nogil:
-    """y += weight·x"""
+    """y (n) += weight·x (n)."""
     cdef Py_ssize_t i
     for i in range(n):
         y[i] += weight * x[i]
 
 
 cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x, real* y) noexcept nogil:
-    """m pixels of c numbers from one row of pixels."""
+    """y (m, c) = the taps applied to x, one row of pixels with c channels."""
     cdef Py_ssize_t j = 0, k
     cdef const Tap* t
     cdef const real* a
@@ -133,7 +133,7 @@ cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x,
 
 
 cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy, real* dx) noexcept nogil:
-    """dx += the transpose of `columns_of`"""
+    """dx += the transpose of `columns_of`, applied to dy (m, c)."""
     cdef Py_ssize_t j = 0
     cdef const Tap* t
     while j < m:
@@ -147,7 +147,7 @@ cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const re
 
 cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns, const real* x, real* y,
                         real* line) noexcept nogil:
-    """One image; `line` holds a row of its pixels."""
+    """y = one image resampled from x; `line` is scratch for a row of its pixels."""
     cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i, j, k
     cdef const real* a
     cdef const real* b
@@ -159,7 +159,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
         b = x + t.b * width
         out = y + i * s.n_out[1] * c
         if t.run > 0 and i > 0 and rows[i - 1].run > 0 and rows[i - 1].a == t.a:
-            memcpy(out, out - s.n_out[1] * c, s.n_out[1] * c * sizeof(real))    # the same once more
+            memcpy(out, out - s.n_out[1] * c, s.n_out[1] * c * sizeof(real))    # the same row again
             continue
         if t.a < 0:
             memset(out, 0, s.n_out[1] * c * sizeof(real))
@@ -177,7 +177,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
 
 cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
                      real* line) noexcept nogil:
-    """dx = the transpose of `image_forward`"""
+    """dx = the transpose of `image_forward`, applied to dy."""
     cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i
     cdef const Tap* t
     cdef const real* out
@@ -197,9 +197,10 @@ cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* column
 
 cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key, Py_ssize_t first,
                    real* scratch) noexcept nogil:
-    """y = m images made of x; row i is number first + i of its epoch, which decides what is drawn.
+    """y (m, n_out) = the images x (m, n_in), resampled.
 
-    scratch: 8·(height + width of the output) + width·channels of the input.
+    Random numbers depend only on the key and on a row's number in its epoch, first + i.
+    scratch: 8·(height + width of the output) + width·channels of the input, in elements.
     """
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
@@ -213,7 +214,7 @@ cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint t
 
 cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training, uint64_t key,
                         Py_ssize_t first, real* scratch) noexcept nogil:
-    """dx of the same: what was drawn is drawn again, not stored."""
+    """dx (m, n_in) = the input gradient of `resample`; random numbers are drawn again, not stored."""
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
     cdef Py_ssize_t i

@@ -1,24 +1,25 @@
-"""Losses over rows: the value of each row and the gradient of the weighted sum, in one pass.
+"""Losses: the value of each row and the gradient of the weighted sum, in one pass.
 
-Common contract: a (what the network gave) and y (targets) are m rows of n, da likewise or
-NULL; all have stride ld and are padded to whole vectors. value[i] = weight[i]·loss(a_i, y_i),
-da = scale·weight[i]·∂loss/∂a. weight is NULL for ones. da may not be a or y. The formulas are
-Keras'.
+All kernels have the same contract. a (m, n) are the network's outputs, y (m, n) the targets, and da (m, n)
+the gradient or NULL; all three have leading dimension ld and rows padded to whole vectors. The results are
+value[i] = weight[i]·loss(a_i, y_i) and da_i = scale·weight[i]·∂loss/∂a_i. weight is NULL for ones, and da
+must not alias a or y. The formulas are Keras'.
 """
 
 
 cdef inline vreal clip_probability(vreal p) noexcept nogil:
+    """Return p clipped to [1e-7, 1 − 1e-7]."""
     return vmax(vsplat(<real>1e-7), vmin(vsplat(<real>(1 - 1e-7)), p))
 
 
 cdef inline vreal inside_clip(vreal p, vreal derivative) noexcept nogil:
-    """The derivative where the clip leaves p alone, else 0."""
+    """Return the derivative if clipping does not change p, else 0."""
     return vselect(vgt(vsplat(<real>1e-7), p), vsplat(0),
                    vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), derivative))
 
 
 cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
-    """The losses that are a mean over the row's elements: the value of one element."""
+    """Return the value of one element, for losses that are a mean over the elements of a row."""
     cdef vreal p, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
         return d * d
@@ -44,12 +45,12 @@ cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexce
 
 
 cdef inline vreal sign(vreal d, vreal above, vreal below) noexcept nogil:
-    """`above` where d > 0, `below` where d < 0, else 0; NaN stays."""
+    """Return `above` where d > 0, `below` where d < 0, and d where it is 0 or NaN."""
     return vselect(vgt(d, vsplat(0)), above, vselect(vgt(vsplat(0), d), below, d))
 
 
 cdef inline vreal pair_derivative(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
-    """Its derivative with respect to a."""
+    """Return the derivative of pair_value with respect to a."""
     cdef vreal p, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
         return vsplat(2) * d
@@ -75,7 +76,7 @@ cdef inline vreal pair_derivative(int kind, vreal a, vreal y, vreal parameter) n
 
 cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const real* y, const double* weight,
                            double scale, real* da, double* value) noexcept nogil:
-    """Σ_j pair_value(a_j, y_j) / n"""
+    """loss = Σ_j pair_value(a_j, y_j) / n, with one loss parameter per column."""
     cdef Py_ssize_t i, j, p
     cdef double w, sum
     cdef vreal total, part, factor, parameter
@@ -97,7 +98,7 @@ cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const rea
 
 cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e, real* total,
                             real* mass, real* dot) noexcept nogil:
-    """The three sums of one row, and e = exp(z − max z)."""
+    """e = exp(z − max z), total = Σ e, mass = Σ y and dot = Σ y·(z − max z) for one row of n."""
     cdef real peak = row_max(z, n)
     cdef vreal total_v = vsplat(0), mass_v = vsplat(0), dot_v = vsplat(0)
     cdef vreal d, ej, yj
@@ -110,7 +111,7 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
         vstore(e + j * VLEN, ej)
         total_v = total_v + ej
         mass_v = mass_v + yj
-        # A logit of −inf counts 0 where its target is 0.
+        # A logit of −∞ contributes 0 if its target is 0.
         dot_v = dot_v + yj * vmax(vsplat(-REAL_HUGE), d)
         end_run(j, &total_v, &total_sum)
         end_run(j, &mass_v, &mass_sum)
@@ -122,7 +123,7 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
 
 cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double factor,
                                  real* da) noexcept nogil:
-    """da = factor·(softmax·Σ y − y) from da = exp(z − max z) and over = Σ y / Σ exp."""
+    """da = factor·(da·over − y): da holds exp(z − max z), and over is Σ y / Σ exp(z − max z)."""
     cdef Py_ssize_t j
     cdef vreal f = vsplat(<real>factor), o = vsplat(over)
     for j in range(ceil_div(n, VLEN)):
@@ -130,12 +131,12 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
 
 
 cdef enum:
-    NARROW = 16     # classes of which a lane a row is held
+    NARROW = 16     # maximum number of classes for one row per lane
 
 
 cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,
                                  vreal* columns) noexcept nogil:
-    """The columns of up to VLEN rows of n ≤ NARROW; lanes without a row repeat the last."""
+    """columns (n, VLEN) = x (rows, n)ᵀ for rows ≤ VLEN and n ≤ NARROW; spare lanes repeat the last row."""
     cdef Py_ssize_t r, c
     for c in range(ceil_div(n, VLEN)):
         for r in range(VLEN):
@@ -145,7 +146,7 @@ cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, P
 
 cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* x,
                                   Py_ssize_t ld) noexcept nogil:
-    """What load_transposed read, back; the columns up to a whole vector must be there."""
+    """x (rows, n) = columns (n, VLEN)ᵀ. columns is overwritten and must have whole vectors of rows."""
     cdef Py_ssize_t r, c
     for c in range(ceil_div(n, VLEN)):
         vtranspose(columns + c * VLEN)
@@ -155,7 +156,7 @@ cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns,
 
 cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const double* weight, double scale, real* da,
                                      double* value) noexcept nogil:
-    """crossentropy_logits for n ≤ NARROW classes: a lane a row, so that nothing is summed over lanes."""
+    """crossentropy_logits for n ≤ NARROW classes, with one row per lane and no sums over lanes."""
     cdef vreal d[NARROW]
     cdef vreal t[NARROW]
     cdef real w[16]
@@ -176,7 +177,7 @@ cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const doubl
         for j in range(z.cols):
             d[j] = d[j] - peak
             mass = mass + t[j]
-            # A logit of −inf counts 0 where its target is 0.
+            # A logit of −∞ contributes 0 if its target is 0.
             dot = dot + t[j] * vmax(vsplat(-REAL_HUGE), d[j])
             d[j] = v_exp(d[j])
             total = total + d[j]
@@ -193,12 +194,11 @@ cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const doubl
 
 cdef void crossentropy_logits(const Matrix* z, const real* y, const double* weight, double scale, real* da,
                               double* value, real* e) noexcept nogil:
-    """−Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z)
+    """loss = −Σ_j y_j·log softmax(z)_j = Σ_j y_j · log Σ exp(z − max z) − Σ_j y_j·(z_j − max z).
 
-    The logarithms of VLEN rows are taken at once. e: ld elements of scratch, not used where da
-    is supplied.
+    The logarithms of VLEN rows are computed at once. e: ld elements of scratch, used only if da is NULL.
     """
-    cdef real total[16]     # Σ exp(z − max z) of a row, then its logarithm
+    cdef real total[16]     # Σ exp(z − max z) of each row, then its logarithm
     cdef real mass[16]      # Σ y
     cdef real dot[16]       # Σ y·(z − max z)
     cdef Py_ssize_t first, i, q
@@ -227,9 +227,9 @@ cdef void crossentropy_logits(const Matrix* z, const real* y, const double* weig
 
 cdef void crossentropy(const Matrix* a, const real* y, const double* weight, double scale, real* da,
                        double* value) noexcept nogil:
-    """−Σ_j y_j·log clip(q_j) with q = a / Σ a
+    """loss = −Σ_j y_j·log clip(q_j) with q = a / Σ a.
 
-    ∂/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a with g_k = −y_k / q_k where the clip leaves q_k alone.
+    ∂loss/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a, where g_k = −y_k / q_k, or 0 if clipping changes q_k.
     """
     cdef Py_ssize_t i, j, p
     cdef double w, loss_sum, dot_sum
@@ -259,7 +259,7 @@ cdef void crossentropy(const Matrix* a, const real* y, const double* weight, dou
 
 
 cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
-    """Σ_j y_j·a_j, whose gradient is y itself: neither weighted nor scaled."""
+    """loss = Σ_j y_j·a_j with the gradient da = y, neither weighted nor scaled."""
     cdef Py_ssize_t i, j
     for i in range(a.rows):
         value[i] = row_dot(a.cols, y + i * a.ld, a.data + i * a.ld)
@@ -268,7 +268,7 @@ cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* va
 
 
 cdef void maximum_output(const Matrix* a, double scale, real* da, double* value) noexcept nogil:
-    """max_j a_j; the gradient is 1 at the first of the largest."""
+    """loss = max_j a_j; da is `scale` at the first maximum, else 0."""
     cdef Py_ssize_t i, j, best
     for i in range(a.rows):
         best = 0
@@ -285,7 +285,7 @@ cdef void maximum_output(const Matrix* a, double scale, real* da, double* value)
 
 cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale, real* da,
                     double* value, real* scratch) noexcept nogil:
-    """One loss over m rows; scratch: ld elements."""
+    """Compute the loss of an objective for m rows; scratch: ld elements."""
     cdef const real* parameters = <const real*>o.parameters
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
         mean_loss(LOSS_MEAN_SQUARED_ERROR, parameters, a[0], y, weight, scale, da, value)
@@ -317,17 +317,17 @@ cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const do
         maximum_output(a, scale, da, value)
 
 
-# ---- penalties of outputs ------------------------------------------------------------------------
+# ---- activity regularization ---------------------------------------------------------------------
 
 cdef void add_activity(const Matrix* y, double l1, double l2, double* value) noexcept nogil:
-    """value[i] += l1·Σ|y| + l2·Σy²"""
+    """value[i] += l1·Σ_j |y_ij| + l2·Σ_j y_ij²."""
     cdef Py_ssize_t i
     for i in range(y.rows):
         value[i] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
 cdef void add_activity_gradient(const Matrix* y, double l1, double l2, real* dy) noexcept nogil:
-    """dy += l1·sign(y) + 2·l2·y"""
+    """dy += l1·sign(y) + 2·l2·y. y and dy have the same stride and rows padded to whole vectors."""
     cdef Py_ssize_t i, j, p
     cdef vreal v
     for i in range(y.rows):

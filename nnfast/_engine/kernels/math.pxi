@@ -1,11 +1,11 @@
-"""exp, log, tanh and what is made of them, a vector at a time.
+"""exp, log, tanh and functions built from them, a vector at a time.
 
-One source for float32 and float64: the argument is reduced until a Taylor series of
-EXP_DEGREE or LOG_TERMS terms reaches rounding. No table, no branch.
+float32 and float64 share this source. The argument is reduced until a series with EXP_DEGREE or LOG_TERMS
+terms is accurate to rounding. There are no lookup tables and no branches.
 """
 
 cdef inline vreal taylor_exp(vreal r, int lowest) noexcept nogil:
-    """Σ r^(i−lowest)/i! for i = lowest … EXP_DEGREE."""
+    """Return Σ r^(i − lowest)/i! over i = lowest … EXP_DEGREE."""
     cdef vreal p = vsplat(INVERSE_FACTORIAL[EXP_DEGREE])
     cdef int i
     for i in range(1, EXP_DEGREE + 1 - lowest):
@@ -21,7 +21,7 @@ cdef inline vreal v_exp(vreal x) noexcept nogil:
     cdef vreal r = (bounded - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
     cdef vreal y = vscale(taylor_exp(r, 0), t)
     y = vselect(vgt(x, vsplat(EXP_OVERFLOW)), vsplat(INFINITY), y)
-    # What is left is too small, or NaN: max(0, x) is 0 for the one and passes the other.
+    # Any other x is too small or NaN: max(0, x) is 0 for the former and NaN for the latter.
     return vselect(vgt(x, vsplat(EXP_UNDERFLOW)), y, vmax(vsplat(0), x))
 
 
@@ -35,13 +35,13 @@ cdef inline vreal v_expm1_negative(vreal x) noexcept nogil:
 
 
 cdef inline vreal v_tanh(vreal x) noexcept nogil:
-    """tanh x = −u / (2 + u) with u = e^(−2|x|) − 1, and the sign of x."""
+    """tanh x = −u / (2 + u) with u = e^(−2|x|) − 1, with the sign of x."""
     cdef vreal u = v_expm1_negative(vsplat(-2) * vmin(vsplat(TANH_LIMIT), vabs(x)))
     return vcopysign(u / (vsplat(2) + u), x)
 
 
 cdef inline vreal v_sigmoid(vreal x) noexcept nogil:
-    """1 / (1 + e^−x)"""
+    """1 / (1 + e^−x)."""
     return vsplat(1) / (vsplat(1) + v_exp(-x))
 
 
@@ -64,18 +64,18 @@ cdef inline vreal v_log(vreal x) noexcept nogil:
     y = atanh_series((m - vsplat(1)) / (m + vsplat(1)), LOG_TERMS)
     y = e * vsplat(LN2_HIGH) + (e * vsplat(LN2_LOW) + y)
     y = vselect(vgt(x, vsplat(0)), y, vselect(vgt(vsplat(0), x), vsplat(NAN), vsplat(-INFINITY)))
-    # +inf and NaN are their own logarithms; neither is below the largest number.
+    # +inf and NaN are their own logarithms; neither compares less than +inf.
     return vselect(vgt(vsplat(INFINITY), x), y, x)
 
 
 cdef inline vreal v_log1p_unit(vreal e) noexcept nogil:
-    """log(1 + e) = 2·atanh(e / (2 + e)) for 0 ≤ e ≤ 1, exact to rounding for small e too."""
+    """log(1 + e) = 2·atanh(e / (2 + e)) for 0 ≤ e ≤ 1, accurate to rounding for small e, too."""
     return atanh_series(e / (vsplat(2) + e), LOG1P_TERMS)
 
 
 cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
-    """e^(−x²) = e^(−h²)·e^(−l): h² is exact, and l = x² − h² takes what the reduction of −h²
-    rounds away too."""
+    """e^(−x²) = e^(−h²)·e^(−l) with l = x² − h². h is x with fewer bits, so that h² is exact; l also
+    takes up the rounding error of the argument reduction."""
     cdef vreal h = vhalf_bits(x)
     cdef vreal l = (x - h) * (x + h)
     cdef vreal y = vmax(vsplat(EXP_UNDERFLOW), -(h * h))
@@ -91,6 +91,7 @@ cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
 
 
 cdef inline vreal erfc_polynomial(vreal u) noexcept nogil:
+    """Return (1 + 2x)·e^(x²)·erfc(x) for u = (x − 3.75)/(x + 3.75)."""
     cdef vreal p = vsplat(ERFC_SCALED[0])
     cdef int i
     for i in range(1, ERFC_TERMS):
@@ -99,7 +100,7 @@ cdef inline vreal erfc_polynomial(vreal u) noexcept nogil:
 
 
 cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
-    """Φ(z) = erfc(−z/√2)/2, to an absolute ulp of 1 only: enough for z·Φ(z), at half the cost."""
+    """Φ(z) = erfc(−z/√2)/2 with an absolute error of one ulp of 1: enough for z·Φ(z), at half the cost."""
     cdef vreal t = vmin(vsplat(30), vabs(z) * vsplat(<real>0.7071067811865476))
     cdef vreal d = t + vsplat(<real>3.75), e = vsplat(1) + (t + t)
     cdef vreal over = vsplat(1) / (d * e)
@@ -109,7 +110,7 @@ cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
 
 
 cdef inline vreal v_gelu_tail(vreal a) noexcept nogil:
-    """a·Φ(−a) for a ≥ 0, to 1e-7 in float32: Φ(−a) = p(a)^−4, as Hastings (1955) did for erfc."""
+    """a·Φ(−a) for a ≥ 0, with an error of 1e-7 in float32: Φ(−a) = p(a)^−4, like Hastings' erfc (1955)."""
     cdef vreal p
     cdef int i
     if sizeof(real) == sizeof(double):
@@ -127,7 +128,7 @@ cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
     cdef vreal t = vmin(vsplat(30), x)
     cdef vreal u = (t - vsplat(<real>3.75)) / (t + vsplat(<real>3.75))
     cdef vreal p = erfc_polynomial(u)
-    # p / (1 + 2t) to half an ulp: the quotient is mended with what 1 + 2t rounds away.
+    # p / (1 + 2t) to half an ulp: the quotient is corrected by the rounding error of 1 + 2t.
     cdef vreal d = vsplat(1) + (t + t)
     cdef vreal over = vsplat(1) / d
     cdef vreal q = p * over
@@ -146,6 +147,7 @@ cdef inline vreal v_erf_small(vreal x) noexcept nogil:
 
 
 cdef inline vreal v_erf(vreal x) noexcept nogil:
+    """erf(x): the Taylor series if |x| < 0.75, else ±(1 − erfc |x|)."""
     cdef vreal size = vabs(x)
     cdef vmask small = vgt(vsplat(<real>0.75), size)
     cdef vreal large = vcopysign(vsplat(1) - v_erfc_positive(size), x)
@@ -153,6 +155,7 @@ cdef inline vreal v_erf(vreal x) noexcept nogil:
 
 
 cdef inline vreal v_erfc(vreal x) noexcept nogil:
+    """erfc(x): 1 − erf(x) near 0, erfc |x| for larger x, and 2 − erfc |x| for negative x."""
     cdef vreal size = vabs(x)
     cdef vmask small = vgt(vsplat(<real>0.46875), size)
     cdef vreal tail = v_erfc_positive(size)
@@ -161,16 +164,17 @@ cdef inline vreal v_erfc(vreal x) noexcept nogil:
 
 
 cdef inline vreal v_expm1_below(vreal x) noexcept nogil:
-    """e^x − 1 for x ≤ 0; for x > 0 some finite number."""
+    """e^x − 1 for x ≤ 0; 0 for x > 0."""
     return v_expm1_negative(vmax(vsplat(-2 * TANH_LIMIT), vmin(vsplat(0), x)))
 
 
 cdef inline vreal v_softplus(vreal x) noexcept nogil:
-    """log(1 + e^x)"""
+    """log(1 + e^x) = max(0, x) + log(1 + e^−|x|)."""
     return vmax(vsplat(0), x) + v_log1p_unit(v_exp(-vabs(x)))
 
 
 cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
+    """Return f(x) of one of the functions above."""
     if which == MATH_EXP:
         return v_exp(x)
     elif which == MATH_LOG:
@@ -187,6 +191,7 @@ cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
 
 
 cdef inline void map_primitive(int which, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    """y (n) = f(x (n)); `which` is a constant in every call."""
     cdef Py_ssize_t i
     for i in range(n // VLEN):
         vstore(y + i * VLEN, primitive_value(which, vload(x + i * VLEN)))
@@ -196,7 +201,7 @@ cdef inline void map_primitive(int which, Py_ssize_t n, const real* x, real* y) 
 
 
 cdef void primitive(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil:
-    """y = f(x), element by element: the hook through which the tests see the functions above."""
+    """y (n) = f(x (n)), element by element. The tests call the functions above through this hook."""
     if which == MATH_EXP:
         map_primitive(MATH_EXP, n, <const real*>x, <real*>y)
     elif which == MATH_LOG:

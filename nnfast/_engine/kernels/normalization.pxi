@@ -1,27 +1,28 @@
 """Normalization over the batch (Ioffe, Szegedy 2015) and within a row (Ba, Kiros, Hinton 2016).
 
-A row is `groups` times `channels` elements: group g of row i begins at x + i·ldx + g·channels.
-Everywhere x̂ = (x − mean)·rstd with rstd = 1/√(variance + ε), and y = gamma·x̂ + beta; gamma and
-beta may be NULL. Sums over the batch are of channels c0 … c1, so that threads can share them out.
+A row has `groups` × `channels` elements: group g of row i begins at x + i·ldx + g·channels.
+x̂ is (x − mean)·rstd with rstd = 1/√(variance + ε), and y = gamma·x̂ + beta; gamma and beta may be NULL.
+Sums over the batch take a range of channels, so that threads can divide the channels among them.
 """
 
-# The channels of a row's groups, and those of them that one thread sums over the batch.
+# Channels per group, and the range of channels that one thread sums over the batch.
 ctypedef struct ChannelRange:
     Py_ssize_t channels, begin, end
 
 
 cdef inline real reciprocal_root(double variance, double epsilon) noexcept nogil:
-    """1/√(variance + ε), the root at least 1e-7 as in Keras' Normalization: constant features stay finite."""
+    """Return 1/√(variance + ε). As in Keras' Normalization, the root is at least 1e-7, to stay finite."""
     return <real>(1 / max(1e-7, sqrt(variance + epsilon)))
 
 
 cdef inline vreal factor_of(const real* gamma, Py_ssize_t c, int width) noexcept nogil:
+    """Return a vector of gamma, or ones if it is NULL."""
     return vsplat(1) if gamma == NULL else load_cols(gamma + c, width)
 
 
 cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd, const real* gamma,
                     const real* beta, const Matrix* y) noexcept nogil:
-    """y = gamma·x̂ + beta with a mean and an rstd for each channel."""
+    """y (m, n) = gamma·x̂ + beta with the mean and rstd of each channel (channels); y may be x."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c
     cdef int width
@@ -46,8 +47,11 @@ cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, cons
 
 cdef inline void moments(const Grid* grid, const real* x, int width, double count, real* mean,
                          real* variance) noexcept nogil:
-    """Mean and variance of a vector of channels. Differences from the first row are summed up, so that the
-    mean is right far from zero, too; what it loses as it is rounded does not go into the variance."""
+    """Write the mean and variance of a vector of channels over `count` elements each.
+
+    Differences from the first row are summed, so that a mean far from zero is accurate, too. The variance is
+    corrected by the rounding error of the mean.
+    """
     cdef double total[16]
     cdef double lost[16]
     cdef real origin[16]
@@ -68,7 +72,7 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
 
 cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, real* mean, real* variance,
                            real* rstd) noexcept nogil:
-    """The variance is that of the batch itself (divided by the count), as in Keras."""
+    """Write mean, variance and rstd (channels) of the batch; the variance is the biased one, as in Keras."""
     cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
     cdef Py_ssize_t q, c
     cdef int width, k
@@ -81,8 +85,10 @@ cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, r
 
 
 cdef inline Py_ssize_t unit_rows(Py_ssize_t groups) noexcept nogil:
-    """Rows whose gradients are summed up by themselves, then added to those before. Blocks of BLOCK_ROWS rows
-    end where such a unit does."""
+    """Return the rows whose gradients are summed separately and then added to the total.
+
+    BLOCK_ROWS is a multiple of it, so that blocks of rows do not change the sums.
+    """
     cdef Py_ssize_t rows = TERMS
     while rows > 1 and rows * groups > TERMS:
         rows //= 2
@@ -91,7 +97,8 @@ cdef inline Py_ssize_t unit_rows(Py_ssize_t groups) noexcept nogil:
 
 cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint batch, vreal mean, int width,
                               vreal* total, vreal* product) noexcept nogil:
-    """total += dy, product += dy·(x − mean); unless `batch` x̂ from s = mean, rstd instead of x − mean."""
+    """total += dy and product += dy·(x − mean); without `batch`, x̂ takes the place of x − mean, and s holds
+    mean and rstd."""
     cdef vreal d = load_cols(dy, width), v = load_cols(x, width)
     v = v - mean if batch else (v - vsplat(s[0])) * vsplat(s[1])
     total[0] = total[0] + d
@@ -101,12 +108,14 @@ cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint
 cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s, vreal mean,
                                vreal rstd, Matrix dy, int width, real* dgamma, real* dbeta,
                                bint accumulate) noexcept nogil:
-    """A vector of dgamma = (dgamma +) Σ dy·x̂ and of dbeta = (dbeta +) Σ dy, the same for all rows, however
-    many at a time; either may be NULL. Statistics are s of each group, or mean and rstd. width, and whether s
-    is NULL, are constants in every call that is to be fast."""
+    """dgamma = (dgamma +) Σ dy·x̂ and dbeta = (dbeta +) Σ dy for a vector of channels; either may be NULL.
+
+    Blocks of rows do not change the bits. Statistics come from s, by group, or else are mean and rstd. For
+    speed, calls pass a constant width and a constant NULL or non-NULL s.
+    """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t unit = unit_rows(groups), run = even_length(groups, TERMS, 2), u, q, i, g, n, rows
-    # Where a row has one group, rows are what is gone through.
+    # If a row has one group, the inner loop runs over rows.
     cdef Py_ssize_t step_x = channels, step_y = channels, step_s = 2
     cdef const real* xi
     cdef const real* yi
@@ -157,7 +166,7 @@ cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_
 
 cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* mean, const real* rstd, const Matrix* dy,
                               real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
-    """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy; either may be NULL."""
+    """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy for the channels of a range; either may be NULL."""
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
@@ -179,8 +188,10 @@ cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* me
 cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd,
                                const real* gamma, const real* dgamma, const real* dbeta, double count,
                                const Matrix* dy, real* dx) noexcept nogil:
-    """dx = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), the statistics being the batch's own;
-    with supplied ones dgamma and dbeta are NULL, and dx = gamma·rstd·dy."""
+    """dx (m, n) = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), for statistics of the batch itself.
+
+    For fixed statistics, dgamma and dbeta are NULL, and dx = gamma·rstd·dy. dx has the stride of x.
+    """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c, p
     cdef const real* xi
@@ -207,7 +218,7 @@ cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real*
 
 
 cdef void update_moving_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:
-    """kept = momentum·kept + (1 − momentum)·batch"""
+    """kept (n) = momentum·kept + (1 − momentum)·batch (n): the moving average of a statistic."""
     cdef Py_ssize_t j
     for j in range(n):
         kept[j] = kept[j] * <real>momentum + batch[j] * <real>(1 - momentum)
@@ -217,7 +228,7 @@ cdef void update_moving_average(Py_ssize_t n, const real* batch, double momentum
 
 cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* first,
                                 double* second) noexcept nogil:
-    """Σ (x − mean) and Σ (x − mean)²"""
+    """first = Σ (x − mean) and second = Σ (x − mean)² over n elements."""
     cdef Py_ssize_t j
     cdef int width
     cdef vreal v, total = vsplat(0), squares = vsplat(0)
@@ -237,7 +248,10 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
 
 cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, const real* gamma, const real* beta,
                           const Matrix* y, real* s, Py_ssize_t ld_s) noexcept nogil:
-    """y from each group's own mean and variance; s[i, 2g] = mean, s[i, 2g + 1] = rstd unless NULL."""
+    """y (m, n) = gamma·x̂ + beta with the mean and variance of each group; y may be x.
+
+    s[i, 2g] = mean and s[i, 2g + 1] = rstd, unless s is NULL.
+    """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
     cdef int width
@@ -248,7 +262,7 @@ cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, 
     for i in range(x.rows):
         for g in range(groups):
             xg = x.data + i * x.ld + g * channels
-            # The sum of large numbers is rough: what is left of it mends mean and variance.
+            # The first mean is rounded; the mean deviation from it corrects mean and variance.
             mean = <real>(row_total(channels, xg) / channels)
             row_deviations(channels, xg, mean, &rest, &square)
             rest /= channels
@@ -268,7 +282,7 @@ cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, 
 
 cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s, Py_ssize_t ld_s, const Matrix* dy,
                               real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
-    """dgamma and dbeta as in batch_gradient_sums."""
+    """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy, with the statistics s of each group."""
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
@@ -288,7 +302,7 @@ cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s,
 
 cdef void layer_input_gradient(const Matrix* x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s,
                                const real* gamma, const Matrix* dy, real* dx) noexcept nogil:
-    """dx = rstd·(h − mean of h − x̂ · mean of h·x̂) with h = gamma·dy, within each group."""
+    """dx (m, n) = rstd·(h − mean(h) − x̂·mean(h·x̂)) with h = gamma·dy and means over each group."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
     cdef int width

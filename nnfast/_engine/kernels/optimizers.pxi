@@ -1,53 +1,53 @@
-"""Optimizer updates over a flat range, in place. Formulas and letters are Keras'.
+"""Optimizer updates of a flat range of weights, in place. Formulas and letters are Keras'.
 
-A gradient is transformed first: its regularizer is added, it is scaled by the clipping factor and clipped
-by value. Weight decay, the rule and the moving average of the parameters follow. Everything but the rule
-costs nothing where it is not set.
+First the gradient is transformed: the derivative of the regularizer is added, and the sum is scaled by the
+factor of clipping by norm and clipped by value. Weight decay, the rule and the moving average of the weights
+follow. Options that are not set cost nothing.
 
-Each optimizer has one section below: the structs of its settings and of a step's constants, its functions,
-and a row in the table at the end.
+Each optimizer has one section below, with the structs of its settings and of its step constants, and its
+functions. It also has a row in the table at the end.
 """
 
 cdef enum:
-    NADAM_LIMIT = 1000      # 0.96^1000 does not change 1 any more
-    MAX_STATE = 3           # slots of a rule
-    MAX_CONSTANTS = 8       # vectors that a rule works out once for each step
+    NADAM_LIMIT = 1000      # beyond this step, 1 − 0.5·0.96^t is 1 in float64
+    MAX_STATE = 3           # maximum number of slots of a rule
+    MAX_CONSTANTS = 8       # maximum number of vectors that a rule computes once per step
 
-# The scalars of one step, computed in double; those of the rule are broadcast to all lanes.
+# The constants of one step, computed in float64; those of the rule are broadcast to all lanes.
 ctypedef struct StepConstants:
-    vreal rule[MAX_CONSTANTS]   # a struct of vectors, which the rule's section declares
-    double decay                # lr · weight decay
-    double ema_momentum         # of the moving average in this step
-    double regularizer_scale    # weight of the regularizers in the objective
+    vreal rule[MAX_CONSTANTS]   # a struct of vectors, declared in the rule's section
+    double decay                # learning rate · weight decay
+    double ema_momentum         # momentum of the moving average in this step
+    double regularizer_scale    # factor of all penalties in the objective
 
 # How the gradient of one parameter is regularized and clipped.
 ctypedef struct GradientTransform:
     double l1, l2               # the regularizer l1·Σ|w| + l2·Σw²
-    double clip_factor          # of clipping by norm
+    double clip_factor          # factor from clipping by norm; 1: no clipping
     double clip_value           # 0: no clipping by value
 
-# n elements of a parameter, their gradients and optimizer slots; slot k begins at slots + k·stride.
+# n weights, their gradients and optimizer slots; slot k begins at slots + k·stride.
 ctypedef struct ParameterRange:
     Py_ssize_t n
     real* w
     const real* g
     real* slots
     Py_ssize_t stride
-    real* average               # the moving average; NULL: there is none
+    real* average               # moving average of w, or NULL
 
-# Nadam's Π u_i / β₁^t over the steps so far, kept from step to step.
+# Nadam's product Π u_i / β₁^t over steps i ≤ t, kept from step to step.
 ctypedef struct WarmupProduct:
     Py_ssize_t t
     double value
 
-# The new w of one vector; its slots, the state, are updated in place.
+# Returns the new w of one vector; `state`, its slots, is updated in place.
 ctypedef vreal (*Rule)(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil
 
 
 # ---- the update of a range -----------------------------------------------------------------------
 
 cdef inline vreal transformed(const GradientTransform* transform, vreal g, vreal w) noexcept nogil:
-    """The gradient with its regularizer, clipped."""
+    """Return the gradient with the derivative of the regularizer added, and clipped."""
     cdef vreal sign = vselect(vgt(w, vsplat(0)), vsplat(1), vselect(vgt(vsplat(0), w), vsplat(-1), vsplat(0)))
     g = g + vsplat(<real>transform.l1) * sign + vsplat(<real>(2 * transform.l2)) * w
     g = g * vsplat(<real>transform.clip_factor)
@@ -58,7 +58,10 @@ cdef inline vreal transformed(const GradientTransform* transform, vreal g, vreal
 
 cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepConstants* s,
                                 const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
-    """Update the whole vectors of a range. rule, n_slots and plain are constants in every call."""
+    """Update w, slots and average of the whole vectors of a range.
+
+    rule, n_slots and plain are constants in every call; plain: no option but the rule is set.
+    """
     cdef Py_ssize_t q, i
     cdef int k
     cdef vreal w, g
@@ -82,7 +85,7 @@ cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepCo
 
 cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
                              const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
-    """Update a range; the partial vector at its end goes through copies padded to a whole one."""
+    """Update w, slots and average of a range; its partial last vector is padded in a copy."""
     cdef bint plain = (transform.l1 == 0 and transform.l2 == 0 and transform.clip_factor == 1
                        and transform.clip_value == 0 and s.decay == 0 and p.average == NULL)
     cdef Py_ssize_t left = p.n % VLEN, i = p.n - left
@@ -114,7 +117,7 @@ cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
 
 
 cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
-    """base^n by squaring: the same bits wherever a run of steps was cut."""
+    """Return base^n by squaring. The bits depend only on n, not on the steps computed before."""
     cdef double result = 1
     while n > 0:
         if n & 1:
@@ -149,15 +152,18 @@ cdef void prepare_sgd(const void* settings, double lr, Py_ssize_t t, WarmupProdu
 
 
 cdef inline vreal sgd(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """w ← w − η·g."""
     return w - sgd_constants(s).lr * g
 
 
 cdef inline vreal momentum(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """v ← μ·v − η·g; w ← w + v."""
     state[0] = sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g
     return w + state[0]
 
 
 cdef inline vreal nesterov(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """v ← μ·v − η·g; w ← w + μ·v − η·g."""
     state[0] = sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g
     return w + (sgd_constants(s).momentum * state[0] - sgd_constants(s).lr * g)
 
@@ -201,12 +207,14 @@ cdef void prepare_adam(const void* settings, double lr, Py_ssize_t t, WarmupProd
 
 
 cdef inline vreal adam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """m ← m + (1 − β₁)·(g − m); v ← v + (1 − β₂)·(g² − v); w ← w − α_t·m / (√v + ε)."""
     state[0] = state[0] + (g - state[0]) * adam_constants(s).one_minus_beta_1
     state[1] = state[1] + (g * g - state[1]) * adam_constants(s).one_minus_beta_2
     return w - (adam_constants(s).lr * state[0]) * vrecip(vsqrt(state[1]) + adam_constants(s).epsilon)
 
 
 cdef inline vreal amsgrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """adam with the maximum of all v so far in place of v."""
     state[0] = state[0] + (g - state[0]) * adam_constants(s).one_minus_beta_1
     state[1] = state[1] + (g * g - state[1]) * adam_constants(s).one_minus_beta_2
     state[2] = vmax(state[2], state[1])
@@ -224,7 +232,7 @@ cdef void update_adam(const void* settings, const StepConstants* s, const Gradie
 # ---- Nadam ---------------------------------------------------------------------------------------
 
 ctypedef struct NadamConstants:
-    vreal lr, gradient_lr   # of the momentum and of the gradient
+    vreal lr, gradient_lr   # factors of m and g
     vreal one_minus_beta_1, one_minus_beta_2, epsilon
     vreal bias_2            # 1 / (1 − β₂^t)
 
@@ -241,12 +249,12 @@ cdef int slots_nadam(const void* settings) noexcept nogil:
 
 
 cdef inline double nadam_u(Py_ssize_t t) noexcept nogil:
-    """u_t / β₁ = 1 − 0.5·0.96^t"""
+    """u_t / β₁ = 1 − 0.5·0.96^t."""
     return 1 - 0.5 * power(0.96, t)
 
 
 cdef double nadam_product(WarmupProduct* known, Py_ssize_t t) noexcept nogil:
-    """Π_{i ≤ t} (1 − 0.5·0.96^i), multiplied in the order of i wherever it starts from."""
+    """Return Π_{i ≤ t} (1 − 0.5·0.96^i), multiplied in the order of i, starting from the known product."""
     cdef Py_ssize_t last = min(t, <Py_ssize_t>NADAM_LIMIT)
     if known.t > last or known.t < 1:
         known.t = 0
@@ -273,6 +281,7 @@ cdef void prepare_nadam(const void* settings, double lr, Py_ssize_t t, WarmupPro
 
 
 cdef inline vreal nadam(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """adam with m replaced by a weighted sum of m and g, and v by its bias-corrected value."""
     state[0] = state[0] + (g - state[0]) * nadam_constants(s).one_minus_beta_1
     state[1] = state[1] + (g * g - state[1]) * nadam_constants(s).one_minus_beta_2
     return w - ((nadam_constants(s).lr * state[0] + nadam_constants(s).gradient_lr * g)
@@ -314,12 +323,13 @@ cdef void prepare_rmsprop(const void* settings, double lr, Py_ssize_t t, WarmupP
 
 
 cdef inline vreal rmsprop(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """v ← v + (1 − ρ)·(g² − v); w ← w − η·g / √(v + ε)."""
     state[0] = state[0] + (g * g - state[0]) * rmsprop_constants(s).one_minus_rho
     return w - rmsprop_constants(s).lr * g * vrecip(vsqrt(state[0] + rmsprop_constants(s).epsilon))
 
 
 cdef inline vreal rmsprop_full(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    """With momentum and, where `centered` is 1, the variance around the mean gradient."""
+    """rmsprop with momentum and, if `centered` is 1, the variance of g in place of its mean square."""
     cdef vreal step
     state[0] = state[0] + (g * g - state[0]) * rmsprop_constants(s).one_minus_rho
     state[2] = state[2] + (g - state[2]) * rmsprop_constants(s).one_minus_rho * rmsprop_constants(s).centered
@@ -362,6 +372,7 @@ cdef void prepare_adagrad(const void* settings, double lr, Py_ssize_t t, WarmupP
 
 
 cdef inline vreal adagrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """v ← v + g²; w ← w − η·g / √(v + ε)."""
     state[0] = state[0] + g * g
     return w - adagrad_constants(s).lr * g * vrecip(vsqrt(state[0] + adagrad_constants(s).epsilon))
 
@@ -397,6 +408,7 @@ cdef void prepare_lion(const void* settings, double lr, Py_ssize_t t, WarmupProd
 
 
 cdef inline vreal lion(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """w ← w − η·sign(m + (1 − β₁)·(g − m)); m ← m + (1 − β₂)·(g − m)."""
     cdef vreal c = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_1
     state[0] = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_2
     return w - lion_constants(s).lr * vselect(vgt(c, vsplat(0)), vsplat(1),
@@ -411,9 +423,9 @@ cdef void update_lion(const void* settings, const StepConstants* s, const Gradie
 # ---- the table -----------------------------------------------------------------------------------
 
 ctypedef struct OptimizerFunctions:
-    int (*slots)(const void* settings) noexcept nogil       # that the rule needs
+    int (*slots)(const void* settings) noexcept nogil       # number of slots
     void (*prepare)(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
-                    vreal* constants) noexcept nogil        # the constants of step t = 1, 2, …
+                    vreal* constants) noexcept nogil        # writes the constants of step t = 1, 2, …
     void (*update)(const void* settings, const StepConstants* s, const GradientTransform* transform,
                    const ParameterRange* p) noexcept nogil
 
@@ -428,13 +440,13 @@ OPTIMIZER_TABLE[<int>OPT_LION] = OptimizerFunctions(slots_lion, prepare_lion, up
 
 
 cdef int rule_slots(const OptimizerSettings* o) noexcept nogil:
-    """The slots that the rule needs with these settings, without that of the moving average."""
+    """Return the number of slots of the rule with these settings, without that of the moving average."""
     return OPTIMIZER_TABLE[o.kind].slots(o.rule)
 
 
 cdef StepConstants step_constants(const OptimizerSettings* o, double lr, Py_ssize_t t,
                                   WarmupProduct* product) noexcept nogil:
-    """The scalars of step t = 1, 2, …"""
+    """Return the constants of step t = 1, 2, …; `product` is read and updated by Nadam."""
     cdef StepConstants s
     OPTIMIZER_TABLE[o.kind].prepare(o.rule, lr, t, product, s.rule)
     s.decay = lr * o.weight_decay
@@ -445,7 +457,7 @@ cdef StepConstants step_constants(const OptimizerSettings* o, double lr, Py_ssiz
 
 cdef void update_step(const OptimizerSettings* o, const StepConstants* s, const GradientTransform* transform,
                       Py_ssize_t n, real* w, const real* g, real* slots, Py_ssize_t stride) noexcept nogil:
-    """Update n elements of a parameter. The moving average, where there is one, is the last slot."""
+    """Update n weights and their slots, in place. The last slot is the moving average, if there is one."""
     cdef ParameterRange p = ParameterRange(n, w, g, slots, stride, NULL)
     if o.ema_momentum > 0:
         p.average = slots + (o.n_slots - 1) * stride
@@ -455,12 +467,12 @@ cdef void update_step(const OptimizerSettings* o, const StepConstants* s, const 
 # ---- penalties and norms -------------------------------------------------------------------------
 
 cdef double penalty_of(const GradientTransform* transform, Py_ssize_t n, const real* w) noexcept nogil:
-    """l1·Σ|w| + l2·Σw²"""
+    """Return l1·Σ|w| + l2·Σw² over n weights."""
     return row_penalty(n, w, transform.l1, transform.l2)
 
 
 cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, const real* g, const real* w) noexcept nogil:
-    """Σ g² of the regularized gradient: what clipping by norm measures."""
+    """Return Σ g² of n regularized gradients, which clipping by norm needs."""
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal gi, run = vsplat(0)
@@ -475,7 +487,7 @@ cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, con
 
 cdef void update(const OptimizerSettings* o, Py_ssize_t n, double lr, Py_ssize_t iteration, void* w,
                  const void* g, void* slots, Py_ssize_t stride) noexcept nogil:
-    """One whole optimizer step over n parameters; iteration counts from 0."""
+    """Do a whole optimizer step on n weights, in place, without regularizers; iteration counts from 0."""
     cdef WarmupProduct product = WarmupProduct(0, 1)
     cdef GradientTransform transform = GradientTransform(0, 0, 1, o.clip_value)
     cdef uint64_t mode = flush_subnormals()

@@ -1,19 +1,19 @@
 """Pooling of images (h, w, c), channels last, a vector of channels at a time.
 
-Windows may overlap and reach into the padding, where nothing counts: a maximum is over the pixels that
-are there, and so is a mean.
+Windows may overlap and extend into the padding. Maxima and means are over pixels of the image only.
 """
 
 cdef enum:
-    POOL_MAX = 1    # of the backward pass: of a maximum, not a mean
-    POOL_ADD = 2    # windows overlap: gradients are added
+    POOL_MAX = 1    # mode of the backward pass: max pooling, not average pooling
+    POOL_ADD = 2    # mode of the backward pass: windows overlap, so gradients are added
 
-# The part of a window that lies in the image.
+# The pixels of a window that lie in the image: rows y0 … y1 − 1, columns x0 … x1 − 1.
 ctypedef struct Box:
     Py_ssize_t y0, y1, x0, x1
 
 
 cdef inline Box box_of(const Window* win, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
+    """Return the box of the window that output pixel (row, col) pools."""
     cdef Box box
     box.y0 = max(<Py_ssize_t>0, row * win.stride_h - win.top)
     box.y1 = min(win.h, row * win.stride_h - win.top + win.kernel_h)
@@ -23,11 +23,12 @@ cdef inline Box box_of(const Window* win, Py_ssize_t row, Py_ssize_t col) noexce
 
 
 cdef inline vreal read(bint whole, const real* p, int cols) noexcept nogil:
-    """whole is a constant in every call, as in all that follows."""
+    """Load `cols` elements, or a whole vector. `whole` is a constant in every call, here and below."""
     return vload(p) if whole else load_cols(p, cols)
 
 
 cdef inline void write(bint whole, real* p, vreal v, int cols) noexcept nogil:
+    """Store `cols` elements, or a whole vector."""
     if whole:
         vstore(p, v)
     else:
@@ -36,7 +37,7 @@ cdef inline void write(bint whole, real* p, vreal v, int cols) noexcept nogil:
 
 cdef inline vreal box_value(bint whole, bint largest, const Box* box, const real* x, Py_ssize_t w,
                             Py_ssize_t c, int cols) noexcept nogil:
-    """The largest of a vector of channels, or their sum."""
+    """Return the maximum or the sum over a box, for a vector of channels."""
     cdef vreal total = vsplat(-INFINITY if largest else 0)
     cdef vreal v
     cdef Py_ssize_t i, j
@@ -48,7 +49,7 @@ cdef inline vreal box_value(bint whole, bint largest, const Box* box, const real
 
 
 cdef void mean_of_many(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c, real* y) noexcept nogil:
-    """The mean of a window of more than TERMS pixels, all channels."""
+    """y (c) = the mean over a window of more than TERMS pixels, whose sum needs float64."""
     cdef Grid grid = grid_of(box.y1 - box.y0, box.x1 - box.x0, w * c, c)
     cdef const real* first = x + (box.y0 * w + box.x0) * c
     cdef Py_ssize_t q
@@ -63,17 +64,18 @@ cdef void mean_of_many(const Box* box, const real* x, Py_ssize_t w, Py_ssize_t c
 
 
 cdef inline vreal square_max(const real* x, Py_ssize_t w, Py_ssize_t c) noexcept nogil:
-    """The largest of 2 × 2, the usual window."""
+    """Return the maximum over 2 × 2 pixels, the most common window."""
     cdef const real* below = x + w * c
     return vmax(vmax(vload(x), vload(x + c)), vmax(vload(below), vload(below + c)))
 
 
 cdef inline Py_ssize_t box_count(const Box* box) noexcept nogil:
+    """Return the number of pixels in a box."""
     return (box.y1 - box.y0) * (box.x1 - box.x0)
 
 
 cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real* x, real* y) noexcept nogil:
-    """All channels of one window."""
+    """y (c) = the maximum or mean over one window, for all channels."""
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
     cdef int cols = <int>(c - whole * VLEN)
@@ -96,7 +98,7 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
 
 
 cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y) noexcept nogil:
-    """y = the largest element of each window, or its mean."""
+    """y (m, out_h·out_w·c) = the maximum (`largest`) or mean over each window of x (m, h·w·c)."""
     cdef Py_ssize_t i, row, col
     cdef const real* image
     cdef real* pooled
@@ -113,7 +115,7 @@ cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y
 
 cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
                           Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
-    """d goes to where the window first has its maximum y, or everywhere."""
+    """dx = (dx +) d at the window's first maximum y (`largest`) or at all its pixels; elsewhere (dx +) 0."""
     cdef Py_ssize_t i, j, p
     cdef vreal v, zero = vsplat(0)
     cdef vmask below
@@ -129,7 +131,7 @@ cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box
 
 
 cdef inline vreal give(const real* x, vreal y, vreal d, real* dx) noexcept nogil:
-    """dx = d if x is the maximum y, else 0; returns what is left of d."""
+    """Write dx = d if x is the maximum y, else 0. Return the gradient left for later pixels: 0 or d."""
     cdef vreal zero = vsplat(0)
     cdef vmask below = vgt(y, vload(x))
     vstore(dx, vselect(below, zero, d))
@@ -138,7 +140,7 @@ cdef inline vreal give(const real* x, vreal y, vreal d, real* dx) noexcept nogil
 
 cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d,
                              real* dx) noexcept nogil:
-    """The same of 2 × 2, the usual window, whole vectors, nothing to add to."""
+    """box_backward for max pooling over 2 × 2 pixels, with whole vectors and windows that do not overlap."""
     d = give(x, y, d, dx)
     d = give(x + c, y, d, dx + c)
     d = give(x + w * c, y, d, dx + w * c)
@@ -147,7 +149,7 @@ cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vrea
 
 cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, const Box* box, const real* x,
                                  const real* y, const real* dy, real* dx) noexcept nogil:
-    """All channels of one window; mode is a constant in every call."""
+    """dx of one window, for all channels; `mode` is a constant in every call."""
     cdef bint largest = mode & POOL_MAX != 0, add = mode & POOL_ADD != 0
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
@@ -178,7 +180,10 @@ cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, con
 
 cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy, bint relu,
                     real* dx) noexcept nogil:
-    """dx of pool; with relu, x is what a relu made and dx the gradient before it."""
+    """dx (m, h·w·c) = the input gradient of `pool`; dx has the stride of x.
+
+    relu (max pooling only): x is the output of a ReLU, and dx is the gradient of its pre-activation.
+    """
     cdef Py_ssize_t i, row, col, p
     cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w
     cdef bint covered = (win.stride_h == win.kernel_h and win.out_h * win.kernel_h >= win.h

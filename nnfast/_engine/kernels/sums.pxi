@@ -1,15 +1,15 @@
-"""Sums of many terms: up to TERMS of them in vectors, as one run, and the runs in float64.
+"""Accurate sums of many terms: runs of up to TERMS vectors are summed in `real`, and the runs in float64.
 
-A op_list of n terms in float32 may be wrong by n/2 units in the last place, and is by hundreds where thousands
-of terms have one sign. Runs are cut by shape alone, so that the order never depends on threads.
+Adding n terms one by one in float32 can be wrong by n/2 units in the last place, and is wrong by hundreds of
+units for thousands of terms of one sign. Runs depend on shapes alone, so the order never depends on threads.
 """
 
 cdef enum:
-    TERMS = 64      # vectors of a run
+    TERMS = 64      # vectors per run
 
 
 cdef inline void add_lanes(vreal v, double* total) noexcept nogil:
-    """total[k] += v[k]"""
+    """total[k] += v[k]."""
     cdef real lanes[16]
     cdef int k
     vstore(lanes, v)
@@ -18,7 +18,7 @@ cdef inline void add_lanes(vreal v, double* total) noexcept nogil:
 
 
 cdef inline vreal rounded(const double* total) noexcept nogil:
-    """The same numbers as a vector."""
+    """Return the totals of all lanes as a vector, rounded to `real`."""
     cdef real lanes[16]
     cdef int k
     for k in range(VLEN):
@@ -27,14 +27,14 @@ cdef inline vreal rounded(const double* total) noexcept nogil:
 
 
 cdef inline void end_run(Py_ssize_t j, vreal* run, double* sum) noexcept nogil:
-    """sum += the lanes of the run if term j is its last one: another one begins."""
+    """If vector j is the last of its run, add the lanes of the run to sum and start the next run."""
     if j % TERMS == TERMS - 1:
         sum[0] += vsum(run[0])
         run[0] = vsplat(0)
 
 
 cdef inline double row_total(Py_ssize_t n, const real* x) noexcept nogil:
-    """Σ x"""
+    """Return Σ x over n elements."""
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal run = vsplat(0)
@@ -45,7 +45,7 @@ cdef inline double row_total(Py_ssize_t n, const real* x) noexcept nogil:
 
 
 cdef inline double row_dot(Py_ssize_t n, const real* x, const real* y) noexcept nogil:
-    """Σ x·y of rows of n elements, readable for whole vectors."""
+    """Return Σ x·y over n elements; both rows are readable for whole vectors."""
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal run = vsplat(0)
@@ -56,7 +56,7 @@ cdef inline double row_dot(Py_ssize_t n, const real* x, const real* y) noexcept 
 
 
 cdef inline double row_penalty(Py_ssize_t n, const real* x, double l1, double l2) noexcept nogil:
-    """l1·Σ|x| + l2·Σx²"""
+    """Return l1·Σ|x| + l2·Σx² over n elements."""
     cdef Py_ssize_t j
     cdef double size_sum = 0, square_sum = 0
     cdef vreal v, size = vsplat(0), square = vsplat(0)
@@ -69,28 +69,31 @@ cdef inline double row_penalty(Py_ssize_t n, const real* x, double l1, double l2
     return l1 * (size_sum + vsum(size)) + l2 * (square_sum + vsum(square))
 
 
-# Vectors at x + i·row + j·col, of which there are rows × cols.
+# rows × cols vectors; vector (i, j) is at x + i·row + j·col.
 ctypedef struct Grid:
     Py_ssize_t rows, cols
     Py_ssize_t row, col
 
 
 cdef inline Grid grid_of(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
-    """A single column is one long row: runs are cut out of rows."""
+    """Return a grid of vectors. A single column becomes one long row, because runs are parts of rows."""
     if cols == 1:
         return Grid(1, rows, 0, row)
     return Grid(rows, cols, row, col)
 
 
 cdef inline vreal term(const real* x, int width, bint squares, vreal shift) noexcept nogil:
+    """Return x − shift, or its square, for `width` lanes."""
     cdef vreal v = load_cols(x, width) - shift
     return v * v if squares else v
 
 
 cdef inline void add_runs(const Grid* grid, const real* x, int width, bint squares, vreal shift,
                           double* total) noexcept nogil:
-    """Runs are of several rows, or of a part of one, in four strands. width and squares are constants in
-    every call that is to be fast."""
+    """total += the sum over the grid. A run is several rows, or a part of one, summed in four accumulators.
+
+    For speed, calls pass a constant width and a constant `squares`.
+    """
     cdef Py_ssize_t high = max(<Py_ssize_t>1, TERMS // max(<Py_ssize_t>1, grid.cols))
     cdef Py_ssize_t wide = even_length(grid.cols, TERMS, 4), step = grid.col, r, q, i, j, n
     cdef vreal a, b, c, d
@@ -115,7 +118,7 @@ cdef inline void add_runs(const Grid* grid, const real* x, int width, bint squar
 
 cdef void grid_sum(const Grid* grid, const real* x, int width, bint squares, vreal shift,
                    double* total) noexcept nogil:
-    """total[k] = Σ (x − shift), or Σ (x − shift)², of `width` lanes."""
+    """total[k] = Σ (x − shift), or Σ (x − shift)² if `squares`, over the grid, for lanes k < width."""
     cdef int k
     for k in range(VLEN):
         total[k] = 0

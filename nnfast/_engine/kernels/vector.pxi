@@ -1,13 +1,15 @@
-"""Matrices, loads and stores of parts of vectors, and the division of work into steps."""
+"""Matrices, loads and stores of partial vectors, and the division of work into steps."""
 
-# Rows of `cols` elements, `ld` apart. It is passed by address: gcc copies structs in vectors, which have to
-# wait where their fields were stored one by one. A kernel's docstring says which of its matrices it writes.
+# rows × cols elements with leading dimension ld. Matrices are passed by address: gcc copies structs with
+# vector loads, which stall if the fields were just stored one by one. Docstrings say which ones a kernel
+# writes.
 ctypedef struct Matrix:
     real* data
     Py_ssize_t rows, cols, ld
 
 
 cdef inline Matrix matrix(const real* data, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
+    """Return a matrix over existing data, without a copy."""
     cdef Matrix a
     a.data = <real*>data
     a.rows = rows
@@ -17,40 +19,43 @@ cdef inline Matrix matrix(const real* data, Py_ssize_t rows, Py_ssize_t cols, Py
 
 
 cdef inline Matrix rows_of(const Matrix* a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
-    """Rows begin … begin + n of a matrix."""
+    """Return rows begin … begin + n − 1 of a matrix, without a copy."""
     return matrix(a.data + begin * a.ld, n, a.cols, a.ld)
 
 
 cdef inline Matrix columns_from(const Matrix* a, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
-    """Columns begin … begin + n of a matrix."""
+    """Return columns begin … begin + n − 1 of a matrix, without a copy."""
     return matrix(a.data + begin, a.rows, n, a.ld)
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    """⌈n / step⌉. Loops count blocks: a range with an extern step needs the GIL (its sign is
-    unknown)."""
+    """Return ⌈n / step⌉. Loops count steps, because a range with an extern step needs the GIL."""
     return (n + step - 1) // step
 
 
 cdef inline Py_ssize_t split_begin(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t,
                                    Py_ssize_t parts) noexcept nogil:
-    """Where part t of n begins, in whole steps."""
+    """Return where part t of `parts` begins if n is divided evenly, in whole steps."""
     return min(n, ceil_div(n, step) * t // parts * step)
 
 
 cdef inline Py_ssize_t even_length(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
-    """The length of equal parts that divide n, as few as possible: a multiple of `step`, at most `most`
-    (itself a multiple of `step`). The last part may be shorter."""
+    """Return the length of equal parts of n, with as few parts as possible; the last may be shorter.
+
+    It is a multiple of `step` and at most `most`, which is a multiple of `step`, too.
+    """
     return ceil_div(ceil_div(n, step), ceil_div(n, most)) * step if n > 0 else step
 
 
 cdef inline vreal load_cols(const real* p, int cols) noexcept nogil:
+    """Return a vector with the first `cols` elements, all if cols ≥ VLEN; other lanes are 0."""
     if cols >= VLEN:
         return vload(p)
     return vload_n(p, cols) if cols > 0 else vsplat(0)
 
 
 cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
+    """Store the first `cols` lanes, all if cols ≥ VLEN."""
     if cols >= VLEN:
         vstore(p, v)
     elif cols > 0:
@@ -58,8 +63,10 @@ cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
 
 
 cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
-    """In vectors, of which the last may overlap the one before it: short rows are not worth a call of memcpy,
-    and long ones it copies by an instruction that is slower."""
+    """out (n) = x (n), in vectors of which the last may overlap the one before.
+
+    For short rows a call of memcpy costs too much, and for long rows memcpy uses a slower instruction.
+    """
     cdef Py_ssize_t q
     if n <= VLEN:
         store_cols(out, load_cols(x, <int>n), <int>n)
@@ -71,7 +78,7 @@ cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil
 
 
 cdef inline vreal row_part(const real* row, Py_ssize_t j, Py_ssize_t n, real fill) noexcept nogil:
-    """Vector j of a row of n elements; the lanes past its end hold `fill`."""
+    """Return vector j of a row of n elements, with `fill` in lanes past the end; whole vectors are read."""
     cdef Py_ssize_t left = n - j * VLEN
     if left >= VLEN:
         return vload(row + j * VLEN)
@@ -79,6 +86,7 @@ cdef inline vreal row_part(const real* row, Py_ssize_t j, Py_ssize_t n, real fil
 
 
 cdef inline real row_max(const real* row, Py_ssize_t n) noexcept nogil:
+    """Return the maximum of a row of n elements."""
     cdef vreal peak = vsplat(-INFINITY)
     cdef Py_ssize_t j
     for j in range(ceil_div(n, VLEN)):

@@ -1,9 +1,9 @@
-/* simd.h: one vector type and its primitives per instruction set; with team.h the only C of
- * the engine.
+/* simd.h: one vector type per instruction set, and its primitives. This file and team.h are the
+ * only C code of the engine.
  *
- * Included once per variant. NNFAST_DOUBLE chooses the real type, the compiler's own macros
- * (__AVX512F__, __AVX2__) the width. A compiler without vector extensions, or NNFAST_SCALAR, gets
- * vectors of one element. Everything else is written in Cython on top of this.
+ * It is included once per variant. NNFAST_DOUBLE selects the real type, and the compiler's macros
+ * (__AVX512F__, __AVX2__) select the width. With NNFAST_SCALAR, or without vector extensions in the
+ * compiler, vectors have one element. Everything else is written in Cython on top of this.
  */
 #ifndef NNFAST_SIMD_H
 #define NNFAST_SIMD_H
@@ -18,7 +18,7 @@
 
 #ifdef NNFAST_DOUBLE
 typedef double real;
-typedef int64_t ireal; /* the integer of the same width, for work on bits */
+typedef int64_t ireal; /* integer of the same width, for bit operations */
 #define REAL(f, d) d
 #else
 typedef float real;
@@ -54,8 +54,8 @@ typedef ireal vint;
 
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
-/* Register tile of the matrix products: TILE_M rows × TILE_N vectors; rows come in steps of
- * TILE_Q. 12×2 accumulators fill the 32 registers of AVX-512, 6×2 the 16 of the others. */
+/* Register tile of GEMMs: TILE_M rows × TILE_N vectors; lower tiles have a multiple of TILE_Q rows.
+ * 12×2 accumulators fill the 32 registers of AVX-512, and 6×2 the 16 of other instruction sets. */
 #if VBYTES == 64
 #define TILE_M 12
 #define TILE_Q 4
@@ -66,8 +66,8 @@ typedef ireal vint;
 #define TILE_N 2
 #define PANEL (TILE_N * VLEN)
 
-/* The products that skip zeros: rows and vectors of a tile. A row's sums are as many chains of multiply-adds
- * as there are vectors, and it takes eight to keep two units busy. SPLAT: what vsplat_at takes, in multiply-adds. */
+/* Zero skipping: rows and vectors of a tile, whose product is the number of accumulators. Two FMA units need
+ * eight independent accumulators to stay busy. SPARSE_SPLAT: cost of vsplat_at, in multiply-adds. */
 #if VBYTES == 64
 #define SPARSE_M 2
 #define SPARSE_N 4
@@ -78,7 +78,7 @@ typedef ireal vint;
 #define SPARSE_SPLAT 1.0
 #endif
 
-/* 1 where the name's instructions are really there: asserted by the tests. */
+/* 1 if vectors have the width that ISA_NAME promises; the tests assert it. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #define ISA_IS_REAL (VBYTES == 64)
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -88,7 +88,7 @@ typedef ireal vint;
 #endif
 
 #if !SCALAR
-/* not memcpy: gcc 12 splits a 64-byte copy into two halves */
+/* No memcpy here: gcc 12 splits a 64-byte copy into two halves. */
 INLINE vreal vload(const real *p) { return *(const vreal *)p; }
 INLINE void vstore(real *p, vreal v) { *(vreal *)p = v; }
 INLINE vreal vsplat(real s) { return s - (vreal){0}; }
@@ -99,14 +99,14 @@ INLINE void vstore(real *p, vreal v) { *p = v; }
 INLINE vreal vsplat(real s) { return s; }
 INLINE vint visplat(ireal s) { return s; }
 #endif
-/* *p in all lanes. Where a register takes a whole load of the first-level cache, there is one such load a
- * cycle: *p then comes through a general register, whose loads are others. */
+/* Return *p in all lanes. A load of 64 bytes uses the whole bandwidth of the first-level cache in a cycle, so
+ * with AVX-512 *p is loaded into a general register instead, which does not compete with vector loads. */
 INLINE vreal vsplat_at(const real *p)
 {
 #if VBYTES == 64
     REAL(uint32_t, uint64_t) bits;
     memcpy(&bits, p, sizeof bits);
-    __asm__("" : "+r"(bits)); /* or gcc makes it a load of a vector register again */
+    __asm__("" : "+r"(bits)); /* keeps gcc from loading a vector register */
     return (vreal)REAL(_mm512_set1_epi32((int)bits), _mm512_set1_epi64((long long)bits));
 #else
     return vsplat(*p);
@@ -115,8 +115,8 @@ INLINE vreal vsplat_at(const real *p)
 INLINE vint as_bits(vreal v) { vint b; memcpy(&b, &v, sizeof b); return b; }
 INLINE vreal from_bits(vint b) { vreal v; memcpy(&v, &b, sizeof v); return v; }
 
-/* ---- comparison, choice, the first n lanes ---------------------------------------------
- * vmax and vmin return b where a lane is NaN: put the value that must pass through second. */
+/* ---- comparison, selection, the first n lanes -------------------------------------------
+ * vmax and vmin return b in lanes with a NaN, so the value whose NaN must be kept comes second. */
 
 #if VBYTES == 64 && !defined(NNFAST_DOUBLE)
 typedef __mmask16 vmask;
@@ -165,7 +165,7 @@ INLINE vint lanes(void) { vint l; for (int i = 0; i < VLEN; i++) l[i] = i; retur
 INLINE vreal vkeep_n(vreal v, int n) { return from_bits((lanes() < visplat(n)) & as_bits(v)); }
 #if VBYTES == 32 && !defined(NNFAST_DOUBLE)
 INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm256_maskload_ps(p, (__m256i)(lanes() < visplat(n))); }
-/* By halves: a masked store is some forty instructions on AMD's processors. */
+/* Stores halves, because a masked store decodes into about forty instructions on AMD processors. */
 INLINE void vstore_n(real *p, vreal v, int n)
 {
     __m128 part = _mm256_castps256_ps128((__m256)v);
@@ -214,12 +214,12 @@ INLINE vreal vcopysign(vreal size, vreal sign)
     return from_bits((as_bits(size) & ~s) | (as_bits(sign) & s));
 }
 
-/* Sum and maximum over lanes in a fixed order (halves), the same on every call. */
+/* Sum and maximum over lanes, by halves: the order is fixed. */
 #if SCALAR
 INLINE real vsum(vreal v) { return v; }
 INLINE real vpeak(vreal v) { return v; }
 #else
-/* Index vectors are written out: gcc 12 builds them lane by lane from a loop. */
+/* Index vectors are written out, because gcc 12 builds them lane by lane from a loop. */
 #define LANES2(F, s) F(0, s), F(1, s)
 #define LANES4(F, s) LANES2(F, s), F(2, s), F(3, s)
 #define LANES8(F, s) LANES4(F, s), F(4, s), F(5, s), F(6, s), F(7, s)
@@ -231,7 +231,7 @@ INLINE real vpeak(vreal v) { return v; }
 #else
 #define LANES(F, s) REAL(LANES4(F, s), LANES2(F, s))
 #endif
-#ifdef __clang__ /* gcc has this one, too, but only since 12 */
+#ifdef __clang__ /* gcc has this builtin only since version 12 */
 #define vshuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define vshuffle(a, b, ...) __builtin_shuffle(a, b, (vint){__VA_ARGS__})
@@ -254,8 +254,9 @@ INLINE real vpeak(vreal v)
 }
 #endif
 
-/* ---- which lanes are not zero -----------------------------------------------------------
- * As bits; then the places of the bits among four, in order, and how many there are. */
+/* ---- nonzero lanes ----------------------------------------------------------------------
+ * vnonzero returns them as bits. For four bits, BITS_SET holds the positions of those that are set,
+ * in ascending order, and BITS_COUNT their number. */
 
 #if VBYTES == 64 && !defined(NNFAST_DOUBLE)
 INLINE unsigned vnonzero(vreal v) { return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ); }
@@ -279,8 +280,8 @@ INLINE unsigned vnonzero(vreal v) { unsigned b = 0; for (int i = 0; i < VLEN; i+
 #else
 #define NONZERO(v) (vint)((v) != vsplat(0))
 #endif
-/* The bits of VLEN columns of x, of which there are `cols`: bit r of words[i] is set where x[r, i] is
- * not zero, for at most 64 rows. */
+/* Write the bitmasks of the first VLEN columns of x (rows, cols), for at most 64 rows: bit r of words[i]
+ * is set if x[r, i] is nonzero. Columns that do not exist count as zero. */
 INLINE void mark_columns(const real *x, ptrdiff_t ld, int rows, int cols, uint64_t *words)
 {
     const int bits = 8 * (int)sizeof(real);
@@ -308,20 +309,20 @@ static const int32_t BITS_SET[16][4] = {
     {3}, {0, 3}, {1, 3}, {0, 1, 3}, {2, 3}, {0, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}};
 static const int32_t BITS_COUNT[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
 
-/* ---- exponent bits: what exp and log need ----------------------------------------------- */
+/* ---- constants and exponent bits for exp and log ---------------------------------------- */
 
 #define EXPONENT_SHIFT REAL(23, 52)
-/* Adding 1.5·2^(mantissa bits) rounds to the nearest integer, which is then in the low bits. */
+/* Adding 1.5·2^(mantissa bits) rounds to the nearest integer and leaves it in the low bits. */
 #define ROUND_MAGIC REAL(12582912.0f, 6755399441055744.0)
-/* ln 2 in two parts; the first has few enough bits that k·LN2_HIGH is exact without an FMA. */
+/* ln 2 in two parts; the first has so few bits that k·LN2_HIGH is exact even without an FMA. */
 #define LN2_HIGH REAL(0.693359375f, 6.93145751953125e-1)
 #define LN2_LOW REAL(-2.12194440e-4f, 1.42860682030941723212e-6)
 #define LOG2_E REAL(1.44269504f, 1.4426950408889634)
 #define EXP_OVERFLOW REAL(88.72283f, 709.782712893384)
-#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* the largest x whose e^x is not normal */
-#define EXP_DEGREE REAL(7, 12)   /* Taylor terms that reach rounding for |r| ≤ ln 2 / 2 */
+#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is not normal */
+#define EXP_DEGREE REAL(7, 12)   /* degree of a Taylor series accurate to rounding for |r| ≤ ln 2 / 2 */
 #define LOG_TERMS REAL(5, 11)    /* terms of the atanh series for |s| ≤ 3 − 2√2 */
-#define LOG1P_TERMS REAL(9, 18)  /* the same for |s| ≤ 1/3 */
+#define LOG1P_TERMS REAL(9, 18)  /* terms of the same series for |s| ≤ 1/3 */
 #define TANH_LIMIT REAL(20.0f, 40.0)
 #define REAL_TINY REAL(1.17549435e-38f, 2.2250738585072014e-308)
 #define REAL_HUGE REAL(3.4028235e38f, 1.7976931348623157e308)
@@ -336,8 +337,8 @@ static const real INVERSE_FACTORIAL[] = {
     355687428096000.)};
 
 /* (1 + 2x)·e^(x²)·erfc(x) as a polynomial in (x − 3.75)/(x + 3.75), a form that is smooth over the
- * whole half-line (Shepherd and Laframboise, 1981); Chebyshev fit for x in [0, 30], highest power
- * first, error 1.6e-9 and 1.7e-17. */
+ * whole half-line (Shepherd and Laframboise, 1981). Chebyshev fit for x in [0, 30], highest power
+ * first; the errors are 1.6e-9 in float32 and 1.7e-17 in float64. */
 #ifdef NNFAST_DOUBLE
 static const real ERFC_SCALED[] = {
     -2.5345220081597656e-09, -1.2326394490875055e-09, 3.2888438572773146e-08,
@@ -356,24 +357,24 @@ static const real ERFC_SCALED[] = {
 #define ERFC_TERMS ((int)(sizeof ERFC_SCALED / sizeof(real)))
 #define ERF_TERMS REAL(10, 18) /* Taylor terms of erf for |x| ≤ 0.75 */
 
-/* Φ(−a)^(−1/4) as a polynomial, highest power first: minimax fit of a·Φ(−a) on [0, 6], error 1.1e-8. */
+/* Φ(−a)^(−1/4) as a polynomial, highest power first; minimax fit of a·Φ(−a) on [0, 6] with error 1.1e-8. */
 static const real NORMAL_TAIL_ROOT[] = {
     (real)1.409560355e-06, (real)-1.934859938e-05, (real)1.303245663e-04, (real)-4.801290052e-04,
     (real)1.237398945e-03, (real)-1.550530782e-03, (real)3.617302049e-03, (real)5.150461569e-03,
     (real)3.179196641e-02, (real)1.181663349e-01, (real)2.372268736e-01, (real)1.189206600};
 #define NORMAL_TAIL_TERMS ((int)(sizeof NORMAL_TAIL_ROOT / sizeof(real)))
 
-/* v rounded to the upper half of its mantissa: its square is exact. */
+/* Return v rounded to the upper half of its mantissa, so that its square is exact. */
 INLINE vreal vhalf_bits(vreal v)
 {
     vint lower = visplat(REAL(0xfff, 0x7ffffffLL));
     return from_bits((as_bits(v) + visplat(REAL(0x800, 0x4000000LL))) & ~lower);
 }
 
-/* a·2^k for a near 1 and the k that ROUND_MAGIC left in the low bits of t. */
+/* Return a·2^k for a near 1; adding ROUND_MAGIC has left k in the low bits of t. */
 INLINE vreal vscale(vreal a, vreal t) { return from_bits(as_bits(a) + (as_bits(t) << EXPONENT_SHIFT)); }
 
-/* x = m·2^e with m in [√½, √2): returns m, writes e. Only for normal x > 0. */
+/* Return m and write e with x = m·2^e and m in [√½, √2), for normal x > 0. */
 INLINE vreal vfrexp(vreal x, vreal *e)
 {
     vint bits = as_bits(x);
@@ -385,8 +386,8 @@ INLINE vreal vfrexp(vreal x, vreal *e)
 }
 
 /* ---- reciprocal and square root for the optimizers ---------------------------------------
- * float32: the 12- or 14-bit approximation and one Newton step (exact division and square
- * root took 7 ns per 16 parameters of Adam); float64: exact. */
+ * float32: a 12- or 14-bit approximation and one Newton step, because exact division and square
+ * root took 7 ns per 16 weights in Adam. float64: exact. */
 
 #if VBYTES == 64 && !defined(NNFAST_DOUBLE)
 INLINE vreal vrecip(vreal a)
@@ -429,7 +430,7 @@ INLINE vreal vsqrt(vreal a)
 #endif
 
 /* ---- VLEN × VLEN transpose in registers ---------------------------------------------------
- * Stage s exchanges the off-diagonal s × s blocks: after log2(VLEN) stages rows are columns. */
+ * Stage s exchanges off-diagonal s × s blocks; after log2(VLEN) stages, rows are columns. */
 
 #if SCALAR
 INLINE void vtranspose(vreal *r) { (void)r; }
@@ -454,9 +455,9 @@ INLINE void vtranspose(vreal *r)
 }
 #endif
 
-/* ---- the processor's state, time, threads -------------------------------------------------
- * Subnormal numbers make a step six times slower (Adam's slots of dead units decay into them),
- * so they are flushed to zero inside the compiled loop and nowhere else. */
+/* ---- processor state, clock, prefetching --------------------------------------------------
+ * Subnormal numbers make a step six times slower, and the Adam slots of dead units decay into them.
+ * They are therefore flushed to zero, but only inside the compiled loop. */
 
 INLINE uint64_t flush_subnormals(void)
 {

@@ -1,4 +1,4 @@
-"""What simd.h and team.h offer, as Cython sees it: `vreal` is a vector, ordinary + − * work on it."""
+"""Declarations of simd.h and team.h for Cython. `vreal` is a vector, on which + − * / work lane by lane."""
 
 from libc.stdint cimport int32_t, uint64_t
 

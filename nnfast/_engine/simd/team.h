@@ -1,8 +1,8 @@
-/* team.h: teams of OpenMP's threads, and how many threads the system lets a team have.
+/* team.h: teams of OpenMP threads, and how many threads the system allows a team.
  *
- * gcc's libgomp keeps the threads of a caller's last team for its next one. A smaller team ends the
- * surplus, a larger one starts more, and where a thread cannot be started the process ends. A team
- * that is larger than the caller's last one is therefore tried out first.
+ * gcc's libgomp keeps the threads of a caller's last team for the next one. A smaller team ends the
+ * surplus threads, and a larger one starts more. If a thread cannot be started, the process ends. A
+ * team that is larger than the caller's last one is therefore tried out first.
  */
 #ifndef NNFAST_TEAM_H
 #define NNFAST_TEAM_H
@@ -32,14 +32,14 @@ INLINE int thread_limit(void) { return 1; }
 #include <unistd.h>
 #endif
 
-#define REFUSAL_SECONDS 1.0  /* until it is tried again whether more threads can be started */
-#define RELEASE_SECONDS 0.01 /* at most, until the system has released what a thread took */
+#define REFUSAL_SECONDS 1.0  /* delay before starting more threads is tried again */
+#define RELEASE_SECONDS 0.01 /* longest wait for the system to release a joined thread */
 
-/* What the calling thread knows of its teams. */
+/* State of the calling thread's teams. */
 static _Thread_local struct {
-    int size;      /* of the last one */
-    int most;      /* threads that could be started ... */
-    double until;  /* ... which holds until then */
+    int size;      /* threads of the last team */
+    int most;      /* largest team that the system allowed */
+    double until;  /* time at which `most` expires */
 } own_team;
 
 typedef struct {
@@ -47,7 +47,7 @@ typedef struct {
     long id;
 } Trial;
 
-/* Held while trials are started, so that they all live at once. */
+/* Locked while trials are started, so that all of them exist at the same time. */
 static pthread_mutex_t trial_gate = PTHREAD_MUTEX_INITIALIZER;
 
 static void* try_thread(void* trial)
@@ -62,7 +62,7 @@ static void* try_thread(void* trial)
     return NULL;
 }
 
-/* Waits for the end of a trial. A thread that was joined still counts for limits for some µs. */
+/* Wait for a trial to end. A joined thread still counts towards system limits for some µs. */
 static void end_trial(const Trial* trial)
 {
     pthread_join(trial->thread, NULL);
@@ -73,7 +73,7 @@ static void end_trial(const Trial* trial)
 #endif
 }
 
-/* Gives trials the stack that OpenMP's threads have; without the variable it is the default. */
+/* Give trials the stack size of OpenMP threads: OMP_STACKSIZE if it is set, else the default. */
 static void set_stack_size(pthread_attr_t* attributes)
 {
     const char* text = getenv("OMP_STACKSIZE");
@@ -90,10 +90,10 @@ static void set_stack_size(pthread_attr_t* attributes)
     case 'g': size <<= 30; break;
     default: size <<= 10;
     }
-    pthread_attr_setstacksize(attributes, size); /* refuses what is too small */
+    pthread_attr_setstacksize(attributes, size); /* fails if the size is too small */
 }
 
-/* Starts and ends n threads that do nothing, or as many as the system allows: returns how many. */
+/* Start and end n threads that do nothing, or as many as the system allows, and return their number. */
 static int try_threads(int n)
 {
     Trial* trials = calloc((size_t)n, sizeof(Trial));
@@ -123,13 +123,13 @@ static void start_team(int n)
     }
 }
 
-/* Threads for the calling thread's next team, which may have n: fewer where the system allows no
- * more. What is larger than its last team is started here. Callers hold the GIL, so that none tries
- * while another tries or starts a team. */
+/* Return the size of the calling thread's next team: n, or fewer if the system does not allow n. A team
+ * larger than the last one is started here. Callers hold the GIL, so that no thread tries or starts a
+ * team while another one does. */
 static int threads_of_team(int n)
 {
     int running = own_team.size > 1 ? own_team.size : 1;
-    if (omp_in_parallel()) /* a loss of the caller's, within a team */
+    if (omp_in_parallel()) /* called by a user-defined loss within a team */
         return 1;
     if (n > running && n > own_team.most && seconds_now() < own_team.until)
         n = own_team.most;
@@ -151,8 +151,8 @@ static int threads_of_team(int n) { return n; }
 #define forget_team()
 #endif
 
-/* Ends the calling thread's team before a fork; 1 if the child may make a new one. In a child gcc's
- * libgomp would wait for threads that did not come along; LLVM's libomp recovers by itself. */
+/* End the calling thread's team before a fork; return 1 if the child may create a new one. In a child,
+ * gcc's libgomp would wait for threads that the fork did not copy; LLVM's libomp recovers by itself. */
 #if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 INLINE int end_team(void)
 {

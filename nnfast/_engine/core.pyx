@@ -45,6 +45,7 @@ cdef extern from "pythread.h":
 
 COMPILER = NNFAST_COMPILER.decode()
 
+
 def names_of(numbers, prefix):
     """Return {name: number} for an enum whose members have this prefix."""
     return {name[len(prefix):].lower(): int(number) for name, number in numbers.__members__.items()}

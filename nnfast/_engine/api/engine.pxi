@@ -6,7 +6,7 @@ cdef class Engine(CompiledModel):
     `run` keeps its working memory from call to call. `forward` and `evaluate` allocate their own, so
     several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
     """
-    cdef Objective supplied_gradient, maximum_output    # used instead of model.loss: a supplied gradient, the maximum output
+    cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
     cdef Buffer _weights, _grads, _slots, order
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
@@ -29,7 +29,7 @@ cdef class Engine(CompiledModel):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
-        if plan.n_weights > MAX_ELEMENTS or plan.input_gradient_width > MAX_ELEMENTS or plan.infer_width > MAX_ELEMENTS:
+        if max(plan.n_weights, plan.input_gradient_width, plan.infer_width) > MAX_ELEMENTS:
             raise MemoryError(f"{plan.n_weights} parameters and {plan.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
@@ -68,7 +68,8 @@ cdef class Engine(CompiledModel):
         cdef list memory = []
         cdef OpList train = op_list_of(plan.ops, plan.width, plan.out, memory)
         cdef OpList infer = op_list_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
-        cdef OpList input_gradient = op_list_of(plan.input_gradient_ops, plan.input_gradient_width, plan.out, memory)
+        cdef OpList input_gradient = op_list_of(plan.input_gradient_ops, plan.input_gradient_width, plan.out,
+                                                memory)
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
         cdef int k
@@ -76,8 +77,9 @@ cdef class Engine(CompiledModel):
         self.model.regularized = self.model.constrained = False
         for k, array in enumerate(plan.arrays):
             parameters[k] = array
-            self.model.regularized |= parameters[k].trained and (parameters[k].l1 != 0 or parameters[k].l2 != 0)
-            self.model.constrained |= parameters[k].trained and parameters[k].constraint != CONSTRAINT_NONE
+            if parameters[k].trained:
+                self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
+                self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
         self.model.train = train
         self.model.infer = infer
         self.model.input_gradient = input_gradient
@@ -162,7 +164,8 @@ cdef class Engine(CompiledModel):
         if (kind == LOSS_PYTHON) != (function is not None):
             raise ValueError("function: expected a function for LOSS_PYTHON and None for any other loss")
         self.function = function
-        self._loss_parameters = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters)
+        self._loss_parameters = parameters if isinstance(parameters,
+                                                         Buffer) else self.new_loss_parameters(parameters)
         self.model.loss.parameters = self._loss_parameters.data
         self.model.loss.kind = kind
         self.model.loss.fused = fused
@@ -245,15 +248,18 @@ cdef class Engine(CompiledModel):
         if self.wants_whole():
             return 1
         if self.images:
-            return min(<Py_ssize_t>MAX_MICROBATCHES, (rows + self.image_microbatch_rows() - 1) // self.image_microbatch_rows())
-        while microbatches > 1 and (rows < MIN_MICROBATCH_ROWS * microbatches
-                              or rows * self.model.train.width < MICROBATCH_GAIN * microbatches * self.model.n_params):
+            return min(<Py_ssize_t>MAX_MICROBATCHES,
+                       (rows + self.image_microbatch_rows() - 1) // self.image_microbatch_rows())
+        while microbatches > 1 and (
+                rows < MIN_MICROBATCH_ROWS * microbatches
+                or rows * self.model.train.width < MICROBATCH_GAIN * microbatches * self.model.n_params):
             microbatches //= 2
         return microbatches
 
     cdef Py_ssize_t image_microbatch_rows(self):
         """Return the minimum of images per micro-batch, which is larger if an image takes little work."""
-        return IMAGE_MICROBATCH_ROWS if self.flops > 32 * <double>self.model.n_params else 2 * IMAGE_MICROBATCH_ROWS
+        cdef bint little_work = self.flops <= 32 * <double>self.model.n_params
+        return 2 * IMAGE_MICROBATCH_ROWS if little_work else IMAGE_MICROBATCH_ROWS
 
     cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
         """Return the rows of a block: as many as stay in cache, or a whole micro-batch if it is smaller."""
@@ -279,8 +285,9 @@ cdef class Engine(CompiledModel):
             if whole:
                 workspace.run.whole = workspace.take_blocks(self, op_list, rows, 1)
             if apart:
-                workspace.run.blocks = workspace.take_blocks(
-                    self, op_list, self.block_rows(op_list, rows, microbatches), <int>min(threads, microbatches))
+                workspace.run.blocks = workspace.take_blocks(self, op_list,
+                                                             self.block_rows(op_list, rows, microbatches),
+                                                             <int>min(threads, microbatches))
             workspace.key = key
             self.training = workspace
             self.trial.begin(self.k, 3 * self.flops * rows * THREAD_SECONDS / MIN_FLOPS_PER_THREAD)
@@ -488,7 +495,7 @@ cdef class Engine(CompiledModel):
         self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
     cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
-                        PassTrial trial) except -1:
+                              PassTrial trial) except -1:
         """Process all micro-batches, a few per call, and run Python's signal handlers between the calls."""
         cdef int most = run.n_threads
         cdef Py_ssize_t threads = threads_of_team(trial.choose(most, self.k.now()))
@@ -514,7 +521,7 @@ cdef class Engine(CompiledModel):
         """Return a workspace for a pass over n rows. `gradient`: allocate partial gradients, too."""
         cdef Py_ssize_t most = MAX_MICROBATCHES if gradient else n
         cdef Py_ssize_t microbatch = (MIN_MICROBATCH_ROWS if gradient else
-                                 PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
+                                      PASS_ROWS if self.flops * PASS_ROWS < PASS_FLOPS else BLOCK_ROWS)
         cdef Py_ssize_t microbatches
         cdef int threads
         if self.images:
@@ -523,7 +530,8 @@ cdef class Engine(CompiledModel):
         threads = threads_for(flops * n, microbatches, self.n_threads)
         workspace = Workspace()
         workspace.prepare(self, op_list, threads, microbatches, gradient)
-        workspace.run.blocks = workspace.take_blocks(self, op_list, self.block_rows(op_list, n, microbatches), threads)
+        workspace.run.blocks = workspace.take_blocks(self, op_list, self.block_rows(op_list, n, microbatches),
+                                                     threads)
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):

@@ -232,7 +232,8 @@ def optimizer_step(int kind, int n_slots, tuple hyper, double lr, double weight_
                    double clip_value, double ema_momentum, Py_ssize_t iteration, real[::1] params,
                    const real[::1] grads, real[:, ::1] slots):
     """Update params (n,) and slots (n_slots, n) in place by one step; the first iteration is 0."""
-    cdef OptimizerSettings update = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value, ema_momentum)
+    cdef OptimizerSettings update = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value,
+                                                       ema_momentum)
     cdef Py_ssize_t n = params.shape[0]
     cdef const Kernels* table = table_of[real](0)
     if grads.shape[0] != n or slots.shape[0] != n_slots or slots.shape[1] != n:

@@ -1,7 +1,7 @@
 """Optimizer, loss and op lists converted to the structs that kernels read. Part of core.pyx."""
 
 cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, double weight_decay,
-                                         double clip_value, double ema_momentum) except *:
+                                          double clip_value, double ema_momentum) except *:
     """Return the optimizer as the kernels' struct; raise ValueError if its rule needs more slots."""
     cdef OptimizerSettings settings
     cdef int i, needed

@@ -45,7 +45,8 @@ cdef class Workspace:
         if self.model.loss.kind == LOSS_PYTHON:
             raise RuntimeError("only training computes a Python loss: call its function yourself")
 
-    cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches, bint partials):
+    cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches,
+                 bint partials):
         """Set up everything but the blocks. partials: allocate the micro-batches' gradients, too."""
         cdef bytes format = engine.format
         self.memory = []

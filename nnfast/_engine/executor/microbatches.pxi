@@ -71,7 +71,7 @@ ctypedef struct Microbatch:
 
 
 cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t first,
-                                   Py_ssize_t rows) noexcept nogil:
+                                  Py_ssize_t rows) noexcept nogil:
     """Return micro-batch `number` of a batch of `rows` rows that begins at position `first`."""
     return Microbatch(number, first, split_begin(rows, 4, number, run.n_microbatches),
                       split_begin(rows, 4, number + 1, run.n_microbatches))
@@ -92,7 +92,7 @@ cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ss
 
 
 cdef void microbatch_pass(const Run* run, const Microbatch* micro, double scale, bint gradient,
-                           const Block* block, real* scratch) noexcept nogil:
+                          const Block* block, real* scratch) noexcept nogil:
     """Process all blocks of a micro-batch; write the loss to microbatch_loss, the gradient to partials."""
     cdef Py_ssize_t r = micro.begin
     while r < micro.end:

@@ -157,8 +157,9 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     while c < run.n_microbatches and not late:
         micro = microbatch(run, c, 0, n)
         while micro.begin + run.microbatch_rows[c] < micro.end and not late:
-            run.microbatch_rows[c] = block_pass(run, &micro, micro.begin + run.microbatch_rows[c], 1.0 / run.denominator,
-                                           True, &run.blocks[t], scratch) - micro.begin
+            run.microbatch_rows[c] = block_pass(run, &micro, micro.begin + run.microbatch_rows[c],
+                                                1.0 / run.denominator, True, &run.blocks[t],
+                                                scratch) - micro.begin
             late = seconds_now() > run.deadline
         c += run.n_threads
     team_wait(run)

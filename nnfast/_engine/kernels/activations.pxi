@@ -139,9 +139,11 @@ cdef inline real exp_row(const real* z, Py_ssize_t n, real peak, real* e) noexce
 cdef void softmax_forward(const real* z, const Matrix* y) noexcept nogil:
     """y = exp(z − max z) / Σ exp(z − max z), row by row."""
     cdef Py_ssize_t i, j
+    cdef real peak
     cdef vreal scale
     for i in range(y.rows):
-        scale = vsplat((<real>1) / exp_row(z + i * y.ld, y.cols, row_max(z + i * y.ld, y.cols), y.data + i * y.ld))
+        peak = row_max(z + i * y.ld, y.cols)
+        scale = vsplat((<real>1) / exp_row(z + i * y.ld, y.cols, peak, y.data + i * y.ld))
         for j in range(ceil_div(y.cols, VLEN)):
             vstore(y.data + i * y.ld + j * VLEN, vload(y.data + i * y.ld + j * VLEN) * scale)
 
@@ -157,8 +159,8 @@ cdef void softmax_backward(const real* y, const real* dy, const Matrix* dz) noex
             vstore(dz.data + p, vload(y + p) * (vload(dy + p) - mean))
 
 
-cdef inline void map_rows(bint backward, int activation, vreal alpha, const real* z, const real* y, const real* dy,
-                          Matrix out) noexcept nogil:
+cdef inline void map_rows(bint backward, int activation, vreal alpha, const real* z, const real* y,
+                          const real* dy, Matrix out) noexcept nogil:
     """Apply one activation; `backward` and `activation` are constants in every call."""
     if backward:
         map_backward(activation, alpha, z, y, dy, out)

@@ -14,8 +14,8 @@ cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, con
         dense_convolve_input(win, &l, dz, w, dx)
 
 
-cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
-                          bint accumulate, real* scratch) noexcept nogil:
+cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
+                          real* dw, bint accumulate, real* scratch) noexcept nogil:
     """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):

@@ -38,7 +38,7 @@ ctypedef struct Layout:
     Py_ssize_t image                # distance between images of the copy
     Py_ssize_t slice                # distance between slices of a sliced copy
     int32_t* patch                  # offset in x of each pixel's patch, for the pixels of a bundle
-    int32_t* place                  # offset in y of each pixel's outputs
+    int32_t* out_offset             # offset in y of each pixel's outputs
     int32_t* offset                 # offset of each element of a patch
     int32_t* segment                # offset of each segment of a patch
     real* border                    # the copy of a bundle, with its border of zeros
@@ -87,8 +87,8 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
         l.segments = win.kernel_h * win.kernel_w
         l.length = l.c
     l.patch = <int32_t*>scratch
-    l.place = l.patch + l.images * l.pixels
-    l.offset = l.place + l.images * l.pixels
+    l.out_offset = l.patch + l.images * l.pixels
+    l.offset = l.out_offset + l.images * l.pixels
     l.segment = l.offset + l.k
     l.border = scratch + reals_of(2 * l.images * l.pixels + l.k + l.segments)
     l.work = l.border
@@ -106,7 +106,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
                 r = inner if columns_first else outer
                 c = outer if columns_first else inner
                 l.patch[p] = <int32_t>(i * step + r * win.stride_h * l.pitch + c * win.stride_w * l.pixel)
-                l.place[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
+                l.out_offset[p] = <int32_t>(i * ldy + (r * win.out_w + c) * win.out_c)
                 p += 1
     p = 0
     for r in range(win.kernel_h):
@@ -171,7 +171,7 @@ ctypedef struct Tile:
     const real* x           # the bundle, at the group's first channel
     const real* z           # dx: dz of the bundle, at the group's first filter
     const int32_t* patch    # as in Layout
-    const int32_t* place    # as in Layout
+    const int32_t* out_offset   # as in Layout
     const int32_t* offset   # as in Layout; for dw, from the tile's first row on
     Py_ssize_t depth        # forward and dx: reduction dimension
     const real* b           # packed panel of w; for dw, rows of dz, one per pixel
@@ -200,7 +200,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
         whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
         for i in range(mr):
             a[i] = t.x + t.patch[min(pixel + i, last)]
-            out[i] = t.out + t.place[pixel + i] if whole else edge + i * nv * VLEN
+            out[i] = t.out + t.out_offset[pixel + i] if whole else edge + i * nv * VLEN
         for i in range(mr):
             for j in range(nv):
                 acc[i][j] = vload(t.start + j * VLEN)
@@ -220,7 +220,7 @@ cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
         if not whole:
             for i in range(<int>min(<Py_ssize_t>mr, t.pixels - pixel)):
                 for j in range(nv):
-                    store_cols(t.out + t.place[pixel + i] + j * VLEN, vload(edge + (i * nv + j) * VLEN),
+                    store_cols(t.out + t.out_offset[pixel + i] + j * VLEN, vload(edge + (i * nv + j) * VLEN),
                                t.cols - j * VLEN)
 
 
@@ -241,7 +241,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
         pixel = t.first + q * mr
         whole = t.cols == nv * VLEN and pixel + mr <= t.pixels
         for i in range(mr):
-            a[i] = t.z + t.place[min(pixel + i, last)]
+            a[i] = t.z + t.out_offset[min(pixel + i, last)]
         for i in range(mr):
             for j in range(nv):
                 acc[i][j] = vsplat(0)
@@ -412,8 +412,8 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 
 # ---- the three products --------------------------------------------------------------------------
 
-cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
-                   real* scratch) noexcept nogil:
+cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y,
+                   bint relu, real* scratch) noexcept nogil:
     """y = x ∗ w + b: x (m, h·w·c), w (k, out_c), b (out_c) or NULL, y (m, out_h·out_w·out_c).
 
     relu: a ReLU is fused. b is readable one vector past its end. scratch: convolution_scratch(win).
@@ -425,7 +425,7 @@ cdef void convolve(const Window* win, const Matrix* x, const real* w, const real
     cdef const real* images
     cdef Tile t
     t.patch = l.patch
-    t.place = l.place
+    t.out_offset = l.out_offset
     t.offset = l.offset
     t.depth = l.k
     t.lower_bound = 0 if relu else -INFINITY
@@ -474,7 +474,7 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
     cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
                            and not l.padded)
     t.patch = l.patch
-    t.place = l.place
+    t.out_offset = l.out_offset
     t.depth = l.f
     t.start = NULL
     if pointwise:
@@ -521,8 +521,8 @@ cdef inline bint worth_slicing(const Window* win) noexcept nogil:
     return win.groups == 1 and win.c >= VLEN
 
 
-cdef void dense_convolve_weight(const Window* win, const Layout* layout, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
-                                Py_ssize_t k1, real* dw, bint accumulate) noexcept nogil:
+cdef void dense_convolve_weight(const Window* win, const Layout* layout, const Matrix* x, const Matrix* dz,
+                                Py_ssize_t k0, Py_ssize_t k1, real* dw, bint accumulate) noexcept nogil:
     """convolve_weight without zero skipping."""
     cdef Layout l = layout[0]
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), first = 0, part, q, n, g, j, p, p0, k
@@ -554,10 +554,10 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, const M
                 t.cols = <int>min(<Py_ssize_t>PANEL, (g + 1) * l.f - j)
                 t.x = images + g * l.c
                 z = dz.data + first * dz.ld + j
-                t.b = z + l.place[p0]
+                t.b = z + l.out_offset[p0]
                 if packed:
                     for p in range(t.pixels):
-                        row = z + l.place[p0 + p]
+                        row = z + l.out_offset[p0 + p]
                         vstore(l.work + p * PANEL, vload(row))
                         vstore(l.work + p * PANEL + VLEN, load_cols(row + VLEN, t.cols - VLEN))
                     t.b = l.work

@@ -7,7 +7,6 @@ dz is multiplied by all of them. For this, weights and their gradient are transp
 """
 
 cdef enum:
-    WIDE = 12               # maximum number of vectors per tile
     SPARSE_WEIGHTS = 262144     # maximum number of elements of w
 
 cdef double SPARSE = 0.4    # maximum nonzero fraction of dz
@@ -20,7 +19,7 @@ ctypedef struct Sparse:
     const int32_t* entry    # dx: filters with nonzero dz; dw: offsets of patches with nonzero dz
     const real* value       # dw: dz of each entry
     const int32_t* patch    # as in Layout
-    const int32_t* place    # as in Layout
+    const int32_t* out_offset   # as in Layout
     const real* dz          # one image
     const real* x           # dw: one image, at the tile's first element
     real* w                 # the tile's weights or their gradient, (filters, width)
@@ -41,7 +40,7 @@ cdef inline void sparse_input(int nv, const Sparse* tile) noexcept nogil:
     cdef int j, cols = <int>(s.cols - (nv - 1) * VLEN)
     for p in range(s.n):
         end = s.start[p + 1]
-        z = s.dz + s.place[p]
+        z = s.dz + s.out_offset[p]
         for j in range(nv):
             acc[j] = vsplat(0)
         for e in range(s.start[p], end):
@@ -157,8 +156,8 @@ cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
     return True
 
 
-cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* place, int32_t* start,
-                       int32_t* entry) noexcept nogil:
+cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* out_offset,
+                       int32_t* start, int32_t* entry) noexcept nogil:
     """List the filters with nonzero dz, pixel by pixel. Each step looks up four bits, without a branch."""
     cdef Py_ssize_t p, q, n = 0
     cdef unsigned int bits
@@ -166,7 +165,7 @@ cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const in
     for p in range(pixels):
         start[p] = <int32_t>n
         for q in range(ceil_div(f, VLEN)):
-            bits = vnonzero(load_cols(dz + place[p] + q * VLEN, <int>(f - q * VLEN)))
+            bits = vnonzero(load_cols(dz + out_offset[p] + q * VLEN, <int>(f - q * VLEN)))
             for r in range((VLEN + 3) // 4):
                 for i in range(4):
                     entry[n + i] = <int32_t>(q * VLEN) + 4 * r + BITS_SET[bits & 15][i]
@@ -187,7 +186,7 @@ cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start,
     for j in range(2, s.n + 2):
         start_of[j] += start_of[j - 1]
     for p in range(pixels):
-        z = s.dz + s.place[p]
+        z = s.dz + s.out_offset[p]
         for e in range(start[p], start[p + 1]):
             j = entry[e]
             to = start_of[j + 1]
@@ -212,7 +211,7 @@ cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real*
     s.start = start
     s.entry = entry
     s.patch = l.patch
-    s.place = l.place
+    s.out_offset = l.out_offset
     for i in range(dz.rows):
         image = dx.data + i * dx.ld
         if l.padded:
@@ -221,7 +220,7 @@ cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real*
         else:
             memset(image, 0, win.h * win.w * win.c * sizeof(real))
         s.dz = dz.data + i * dz.ld
-        list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
+        list_filters(l.pixels, l.f, s.dz, l.out_offset, start, entry)
         s.w = weights
         for seg in range(l.segments):
             j = l.length
@@ -238,8 +237,8 @@ cdef void sparse_convolve_input(const Window* win, const Matrix* dz, const real*
             copy_out(win, &l, 1, dx.data + i * dx.ld, dx.ld)
 
 
-cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
-                                 real* dw, bint accumulate, real* scratch) noexcept nogil:
+cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
+                                 Py_ssize_t k1, real* dw, bint accumulate, real* scratch) noexcept nogil:
     """convolve_weight with zero skipping, image by image."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, False, scratch)
     cdef int32_t* start = <int32_t*>l.work
@@ -256,14 +255,14 @@ cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matri
     s.entry = entry_of
     s.value = value
     s.patch = l.patch
-    s.place = l.place
+    s.out_offset = l.out_offset
     for i in range(x.rows):
         image = x.data + i * x.ld
         if l.padded:
             copy_in(win, &l, 1, image, x.ld)
             image = l.border
         s.dz = dz.data + i * dz.ld
-        list_filters(l.pixels, l.f, s.dz, l.place, start, entry)
+        list_filters(l.pixels, l.f, s.dz, l.out_offset, start, entry)
         list_patches(&s, l.pixels, start, entry, start_of, entry_of, value)
         s.w = weights
         k = k0

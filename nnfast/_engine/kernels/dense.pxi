@@ -33,8 +33,8 @@ cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
                gradient_scratch(k, n) + min(k, <Py_ssize_t>GRADIENT_ROWS) * cols)
 
 
-cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real lower_bound,
-                   const real* mask, real* panel) noexcept nogil:
+cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c,
+               real lower_bound, const real* mask, real* panel) noexcept nogil:
     """c[m,n] = start + a[m,depth] · w[depth,n], or · wᵀ if `transposed`, then lower_bound or mask.
 
     lower_bound and mask are as in Gemm; start (n) may be NULL for zeros. Cache blocks of `a` stay in the
@@ -69,8 +69,8 @@ cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* st
                     pack_transposed(width, t.depth, w.data + j * w.ld + p, w.ld, panel, PANEL)
                 elif packed:
                     if q % PANELS == 0:
-                        pack_panels(t.depth, min(c.cols - j, <Py_ssize_t>(PANELS * PANEL)), w.data + p * w.ld + j, w.ld,
-                                    panel)
+                        pack_panels(t.depth, min(c.cols - j, <Py_ssize_t>(PANELS * PANEL)),
+                                    w.data + p * w.ld + j, w.ld, panel)
                     t.b = panel + q % PANELS * PANEL * t.depth
                 else:
                     t.b = w.data + p * w.ld + j
@@ -91,8 +91,8 @@ cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_
             vstore(y + at, vmax(low, vload(y + at) + vload(x + at)))
 
 
-cdef inline void add_row_gemm(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
-                                  real* y) noexcept nogil:
+cdef inline void add_scaled_rows(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
+                                 real* y) noexcept nogil:
     """y[n] += x[depth] · w[depth, n]; depth is a constant in every call."""
     cdef vreal xp[8]
     cdef vreal sum
@@ -117,17 +117,18 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
         j = q * VLEN
         vstore(y + j, vsplat(0) if b == NULL else vload(b + j))
     while p + 8 <= k:
-        add_row_gemm(8, n, x + p, w + p * n, n, y)
+        add_scaled_rows(8, n, x + p, w + p * n, n, y)
         p += 8
     while p < k:
-        add_row_gemm(1, n, x + p, w + p * n, n, y)
+        add_scaled_rows(1, n, x + p, w + p * n, n, y)
         p += 1
     if relu:
         for q in range(ceil_div(n, VLEN)):
             vstore(y + q * VLEN, vmax(vsplat(0), vload(y + q * VLEN)))
 
 
-cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu) noexcept nogil:
+cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const Matrix* y,
+                            bint relu) noexcept nogil:
     """y[m,1] = x[m,k] · w[k,1] + b: dense_forward with a single output. Vectors along n would waste all lanes
     but one, so each row's products are summed per lane, then over the lanes, VLEN rows at a time."""
     cdef vreal acc[16]
@@ -185,7 +186,8 @@ cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx
     gemm(dz, &weights, True, NULL, dx, -INFINITY, mask, scratch)
 
 
-cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate, real* scratch) noexcept nogil:
+cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate,
+                          real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) x[m,k]ᵀ · dz[m,n]. dz has columns padded to whole vectors. scratch has
     columns_scratch(k, n) elements, for packed columns of x; NULL: they are never packed."""
     cdef Gemm t
@@ -227,8 +229,9 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz, const Matrix* dw,
-                                     bint accumulate, real* scratch, real* spare) noexcept nogil:
+cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz,
+                                       const Matrix* dw, bint accumulate, real* scratch,
+                                       real* spare) noexcept nogil:
     """dw = (dw +) (dzᵀ · x)ᵀ, for BITMASK_BITS columns of dz at a time; arguments as below."""
     cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
     cdef Matrix sums, z, z_part, x_part
@@ -253,8 +256,8 @@ cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matr
         transpose_back(cols, k, scratch, ld, dw.data + j, dw.ld)
 
 
-cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Py_ssize_t parts, bint accumulate,
-                                real* scratch) noexcept nogil:
+cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Py_ssize_t parts,
+                                bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
 
     dz has columns padded to whole vectors. Rows of x are readable for whole vectors, even past the last one.
@@ -317,10 +320,12 @@ cdef void dense_bias_gradient(const Matrix* dz, real* db, bint accumulate) noexc
     """db[n] = (db +) Σ_i dz[i, :]."""
     cdef Py_ssize_t j = 0, left = ceil_div(dz.cols, VLEN)
     while left >= 4:
-        sum_columns(4, dz.rows, <int>min(dz.cols - j - 3 * VLEN, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j, accumulate)
+        sum_columns(4, dz.rows, <int>min(dz.cols - j - 3 * VLEN, <Py_ssize_t>VLEN), dz.data + j, dz.ld,
+                    db + j, accumulate)
         left -= 4
         j += 4 * VLEN
     while left > 0:
-        sum_columns(1, dz.rows, <int>min(dz.cols - j, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j, accumulate)
+        sum_columns(1, dz.rows, <int>min(dz.cols - j, <Py_ssize_t>VLEN), dz.data + j, dz.ld, db + j,
+                    accumulate)
         left -= 1
         j += VLEN

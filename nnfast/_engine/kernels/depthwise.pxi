@@ -56,8 +56,8 @@ cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogi
             dx[r * win.w * win.c + p] = total
 
 
-cdef void depthwise(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y, bint relu,
-                    real* scratch) noexcept nogil:
+cdef void depthwise(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y,
+                    bint relu, real* scratch) noexcept nogil:
     """y = depthwise convolution of x with w, plus b; b may be NULL, and a ReLU is fused if `relu`."""
     cdef Layout l = depthwise_layout(win, y.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
@@ -75,7 +75,7 @@ cdef void depthwise(const Window* win, const Matrix* x, const real* w, const rea
                 for k in range(l.k):
                     total = total + (load_cols(patch + l.offset[k], cols)
                                      * load_cols(w + k * win.out_c + o, cols))
-                store_cols(y.data + i * y.ld + l.place[p] + o, vmax(lower_bound, total), cols)
+                store_cols(y.data + i * y.ld + l.out_offset[p] + o, vmax(lower_bound, total), cols)
 
 
 cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
@@ -93,15 +93,15 @@ cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, co
                 o = q * VLEN
                 cols = <int>min(<Py_ssize_t>VLEN, win.out_c - o)
                 patch = l.border + l.patch[p] + o
-                d = load_cols(dz.data + i * dz.ld + l.place[p] + o, cols)
+                d = load_cols(dz.data + i * dz.ld + l.out_offset[p] + o, cols)
                 for k in range(l.k):
                     store_cols(patch + l.offset[k], load_cols(patch + l.offset[k], cols)
                                + d * load_cols(w + k * win.out_c + o, cols), cols)
         repeat_out(win, &l, dx.data + i * dx.ld)
 
 
-cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1, real* dw,
-                           bint accumulate, real* scratch) noexcept nogil:
+cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
+                           real* dw, bint accumulate, real* scratch) noexcept nogil:
     """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o, r
@@ -120,7 +120,7 @@ cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz,
                     run = vsplat(0)
                     for p in range(r * TERMS, min((r + 1) * TERMS, l.pixels)):
                         run = run + (load_cols(a + l.patch[p], cols)
-                                     * load_cols(dz.data + i * dz.ld + l.place[p] + o, cols))
+                                     * load_cols(dz.data + i * dz.ld + l.out_offset[p] + o, cols))
                     image = image + run
                 if accumulate or i > 0:
                     image = image + load_cols(dw + k * win.out_c + o, cols)

@@ -44,7 +44,8 @@ cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, 
     cdef Py_ssize_t ahead = 1 + 2048 // (out.cols * <Py_ssize_t>sizeof(real) + 1)
     if out.cols <= VLEN:   # a loop of its own, which computes the mask only once
         for r in range(out.rows):
-            store_cols(out.data + r * out.ld, load_cols(x + source_row(order, first + r) * ldx, <int>out.cols), <int>out.cols)
+            store_cols(out.data + r * out.ld,
+                       load_cols(x + source_row(order, first + r) * ldx, <int>out.cols), <int>out.cols)
         return
     for r in range(out.rows):
         row = later = x + source_row(order, first + r) * ldx

@@ -264,8 +264,8 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
-cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start, Py_ssize_t col, real lower_bound,
-                          const real* mask, Py_ssize_t place) noexcept nogil:
+cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start, Py_ssize_t col,
+                              real lower_bound, const real* mask, Py_ssize_t offset) noexcept nogil:
     """Set where sums start in the first block of the reduction dimension, and their epilogue after the last.
 
     In between, c holds the partial sums.
@@ -278,4 +278,4 @@ cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start,
     t.lower_bound = lower_bound if last else -INFINITY
     t.mask = NULL
     if last and mask != NULL:
-        t.mask = mask + place
+        t.mask = mask + offset

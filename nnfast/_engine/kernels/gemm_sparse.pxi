@@ -53,7 +53,7 @@ cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
     for s in range(8):
         for q in range(ceil_div(a.cols, BITMASK_BITS)):
             count += count_bits(nonzero_bitmask(a.data + s * (a.rows - 1) // 7 * a.ld + q * BITMASK_BITS,
-                                             min(<Py_ssize_t>BITMASK_BITS, a.cols - q * BITMASK_BITS)))
+                                                min(<Py_ssize_t>BITMASK_BITS, a.cols - q * BITMASK_BITS)))
     return <double>count <= most * <double>(8 * a.cols)
 
 
@@ -137,12 +137,13 @@ cdef inline void sparse_rows(const Gemm* t, const uint64_t* bitmasks) noexcept n
     SPARSE_TILES[ceil_div(t.cols, VLEN) - 1](t, bitmasks)
 
 
-cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c, real lower_bound,
-                          const real* mask, real* panel) noexcept nogil:
+cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c,
+                      real lower_bound, const real* mask, real* panel) noexcept nogil:
     """c[m, n] = start + a · w (or wᵀ): `gemm` with zero skipping. BITMASK_BITS rows of w, as wide as a tile,
     stay in the first-level cache while up to SPARSE_ROWS rows of `a` pass."""
     cdef uint64_t bitmasks[SPARSE_ROWS]
-    cdef Py_ssize_t cols = even_length(c.cols, SPARSE_N * VLEN, VLEN), part = even_length(a.cols, BITMASK_BITS, VLEN)
+    cdef Py_ssize_t cols = even_length(c.cols, SPARSE_N * VLEN,
+                                       VLEN), part = even_length(a.cols, BITMASK_BITS, VLEN)
     cdef Py_ssize_t rows = even_length(a.rows, SPARSE_ROWS, SPARSE_M)
     cdef bint last
     cdef Py_ssize_t d, q, r, i, j, p
@@ -166,7 +167,8 @@ cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const r
                 t.b = panel
                 t.ldb = t.cols
                 if transposed:
-                    pack_transposed(min(cols, c.cols - j), t.depth, w.data + j * w.ld + p, w.ld, panel, t.cols)
+                    pack_transposed(min(cols, c.cols - j), t.depth, w.data + j * w.ld + p, w.ld, panel,
+                                    t.cols)
                 elif c.cols <= SPARSE_N * VLEN:
                     t.b = w.data + p * w.ld
                     t.ldb = w.ld
@@ -178,13 +180,15 @@ cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const r
                 sparse_rows(&t, bitmasks)
 
 
-cdef void sparse_transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate) noexcept nogil:
+cdef void sparse_transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw,
+                                 bint accumulate) noexcept nogil:
     """dw[k, n] = (dw +) x[m, k]ᵀ · dz[m, n]: `transposed_gemm` with zero skipping.
 
     BITMASK_BITS rows are processed at a time; k ≤ GRADIENT_ROWS.
     """
     cdef uint64_t bitmasks[GRADIENT_ROWS]
-    cdef Py_ssize_t cols = even_length(dz.cols, SPARSE_N * VLEN, VLEN), part = even_length(x.rows, BITMASK_BITS, 1)
+    cdef Py_ssize_t cols = even_length(dz.cols, SPARSE_N * VLEN,
+                                       VLEN), part = even_length(x.rows, BITMASK_BITS, 1)
     cdef Py_ssize_t d, q, i, j
     cdef Gemm t
     t.rows = <int>x.cols

@@ -132,7 +132,8 @@ cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x,
         j += max(<Py_ssize_t>1, t.run)
 
 
-cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy, real* dx) noexcept nogil:
+cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* dy,
+                           real* dx) noexcept nogil:
     """dx += the transpose of `columns_of`, applied to dy (m, c)."""
     cdef Py_ssize_t j = 0
     cdef const Tap* t
@@ -176,7 +177,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
 
 
 cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
-                     real* line) noexcept nogil:
+                         real* line) noexcept nogil:
     """dx = the transpose of `image_forward`, applied to dy."""
     cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i
     cdef const Tap* t
@@ -195,8 +196,8 @@ cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* column
                 add_run(width, t.wb, line, dx + t.b * width)
 
 
-cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key, Py_ssize_t first,
-                   real* scratch) noexcept nogil:
+cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key,
+                   Py_ssize_t first, real* scratch) noexcept nogil:
     """y (m, n_out) = the images x (m, n_in), resampled.
 
     Random numbers depend only on the key and on a row's number in its epoch, first + i.
@@ -212,8 +213,8 @@ cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint t
         image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, <real*>(columns + s.n_out[1]))
 
 
-cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training, uint64_t key,
-                        Py_ssize_t first, real* scratch) noexcept nogil:
+cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training,
+                            uint64_t key, Py_ssize_t first, real* scratch) noexcept nogil:
     """dx (m, n_in) = the input gradient of `resample`; random numbers are drawn again, not stored."""
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
@@ -222,4 +223,5 @@ cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix*
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
             axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
             axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_backward(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld, <real*>(columns + s.n_out[1]))
+        image_backward(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld,
+                       <real*>(columns + s.n_out[1]))

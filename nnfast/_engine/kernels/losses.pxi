@@ -154,8 +154,8 @@ cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns,
             vstore(x + r * ld + c * VLEN, columns[c * VLEN + r])
 
 
-cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const double* weight, double scale, real* da,
-                                     double* value) noexcept nogil:
+cdef void crossentropy_logits_narrow(const Matrix* z, const real* y, const double* weight, double scale,
+                                     real* da, double* value) noexcept nogil:
     """crossentropy_logits for n ≤ NARROW classes, with one row per lane and no sums over lanes."""
     cdef vreal d[NARROW]
     cdef vreal t[NARROW]
@@ -283,8 +283,8 @@ cdef void maximum_output(const Matrix* a, double scale, real* da, double* value)
                 da[i * a.ld + best] = <real>scale
 
 
-cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale, real* da,
-                    double* value, real* scratch) noexcept nogil:
+cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale,
+                    real* da, double* value, real* scratch) noexcept nogil:
     """Compute the loss of an objective for m rows; scratch: ld elements."""
     cdef const real* parameters = <const real*>o.parameters
     if o.kind == LOSS_MEAN_SQUARED_ERROR:

@@ -20,8 +20,8 @@ cdef inline vreal factor_of(const real* gamma, Py_ssize_t c, int width) noexcept
     return vsplat(1) if gamma == NULL else load_cols(gamma + c, width)
 
 
-cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd, const real* gamma,
-                    const real* beta, const Matrix* y) noexcept nogil:
+cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd,
+                    const real* gamma, const real* beta, const Matrix* y) noexcept nogil:
     """y (m, n) = gamma·x̂ + beta with the mean and rstd of each channel (channels); y may be x."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c
@@ -79,7 +79,8 @@ cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, r
     for q in range(ceil_div(part.end - part.begin, VLEN)):
         c = part.begin + q * VLEN
         width = <int>min(part.end - c, <Py_ssize_t>VLEN)
-        moments(&grid, x.data + c, width, <double>(x.rows * (x.cols // part.channels)), mean + c, variance + c)
+        moments(&grid, x.data + c, width, <double>(x.rows * (x.cols // part.channels)), mean + c,
+                variance + c)
         for k in range(width):
             rstd[c + k] = reciprocal_root(variance[c + k], epsilon)
 
@@ -164,8 +165,8 @@ cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_
         store_cols(dbeta, total, width)
 
 
-cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* mean, const real* rstd, const Matrix* dy,
-                              real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
+cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* mean, const real* rstd,
+                              const Matrix* dy, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy for the channels of a range; either may be NULL."""
     cdef Py_ssize_t q, c
     cdef int width
@@ -177,8 +178,8 @@ cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* me
         gamma = NULL if dgamma == NULL else dgamma + c
         beta = NULL if dbeta == NULL else dbeta + c
         if width == VLEN:
-            gradient_sums(columns_from(x, c, x.cols), part.channels, NULL, 0, vload(mean + c), vload(rstd + c),
-                          columns_from(dy, c, dy.cols), VLEN, gamma, beta, accumulate)
+            gradient_sums(columns_from(x, c, x.cols), part.channels, NULL, 0, vload(mean + c),
+                          vload(rstd + c), columns_from(dy, c, dy.cols), VLEN, gamma, beta, accumulate)
         else:
             gradient_sums(columns_from(x, c, x.cols), part.channels, NULL, 0, load_cols(mean + c, width),
                           load_cols(rstd + c, width), columns_from(dy, c, dy.cols), width, gamma, beta,
@@ -246,8 +247,8 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
     second[0] += vsum(squares)
 
 
-cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, const real* gamma, const real* beta,
-                          const Matrix* y, real* s, Py_ssize_t ld_s) noexcept nogil:
+cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, const real* gamma,
+                          const real* beta, const Matrix* y, real* s, Py_ssize_t ld_s) noexcept nogil:
     """y (m, n) = gamma·x̂ + beta with the mean and variance of each group; y may be x.
 
     s[i, 2g] = mean and s[i, 2g + 1] = rstd, unless s is NULL.
@@ -280,8 +281,8 @@ cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, 
                 s[i * ld_s + 2 * g + 1] = rstd
 
 
-cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s, Py_ssize_t ld_s, const Matrix* dy,
-                              real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
+cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s, Py_ssize_t ld_s,
+                              const Matrix* dy, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
     """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy, with the statistics s of each group."""
     cdef Py_ssize_t q, c
     cdef int width

@@ -412,7 +412,7 @@ cdef inline vreal lion(const StepConstants* s, vreal w, vreal g, vreal* state) n
     cdef vreal c = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_1
     state[0] = state[0] + (g - state[0]) * lion_constants(s).one_minus_beta_2
     return w - lion_constants(s).lr * vselect(vgt(c, vsplat(0)), vsplat(1),
-                                        vselect(vgt(vsplat(0), c), vsplat(-1), c))
+                                              vselect(vgt(vsplat(0), c), vsplat(-1), c))
 
 
 cdef void update_lion(const void* settings, const StepConstants* s, const GradientTransform* transform,
@@ -471,7 +471,8 @@ cdef double penalty_of(const GradientTransform* transform, Py_ssize_t n, const r
     return row_penalty(n, w, transform.l1, transform.l2)
 
 
-cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, const real* g, const real* w) noexcept nogil:
+cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, const real* g,
+                           const real* w) noexcept nogil:
     """Return Σ g² of n regularized gradients, which clipping by norm needs."""
     cdef Py_ssize_t j
     cdef double sum = 0

@@ -114,7 +114,7 @@ cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y
 
 
 cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
-                          Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
+                              Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
     """dx = (dx +) d at the window's first maximum y (`largest`) or at all its pixels; elsewhere (dx +) 0."""
     cdef Py_ssize_t i, j, p
     cdef vreal v, zero = vsplat(0)
@@ -139,7 +139,7 @@ cdef inline vreal give(const real* x, vreal y, vreal d, real* dx) noexcept nogil
 
 
 cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vreal y, vreal d,
-                             real* dx) noexcept nogil:
+                                 real* dx) noexcept nogil:
     """box_backward for max pooling over 2 × 2 pixels, with whole vectors and windows that do not overlap."""
     d = give(x, y, d, dx)
     d = give(x + c, y, d, dx + c)
@@ -148,7 +148,7 @@ cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vrea
 
 
 cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, const Box* box, const real* x,
-                                 const real* y, const real* dy, real* dx) noexcept nogil:
+                                     const real* y, const real* dy, real* dx) noexcept nogil:
     """dx of one window, for all channels; `mode` is a constant in every call."""
     cdef bint largest = mode & POOL_MAX != 0, add = mode & POOL_ADD != 0
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
@@ -178,8 +178,8 @@ cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, con
         box_backward(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
-cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy, bint relu,
-                    real* dx) noexcept nogil:
+cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy,
+                        bint relu, real* dx) noexcept nogil:
     """dx (m, h·w·c) = the input gradient of `pool`; dx has the stride of x.
 
     relu (max pooling only): x is the output of a ReLU, and dx is the gradient of its pre-activation.
@@ -204,7 +204,8 @@ cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const 
                 if largest and apart:
                     pool_pixel_backward(POOL_MAX, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 elif largest:
-                    pool_pixel_backward(POOL_MAX | POOL_ADD, win, relu, &box, image, y + p, out_gradient + p, dimage)
+                    pool_pixel_backward(POOL_MAX | POOL_ADD, win, relu, &box, image, y + p, out_gradient + p,
+                                        dimage)
                 elif apart:
                     pool_pixel_backward(0, win, relu, &box, image, y + p, out_gradient + p, dimage)
                 else:

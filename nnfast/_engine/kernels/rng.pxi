@@ -38,7 +38,8 @@ cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept
     return subkey(subkey(~seed, epoch), <uint64_t>layer)
 
 
-cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
+                  Py_ssize_t first) noexcept nogil:
     """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; y may be x.
 
     Row i is number first + i of its epoch. The backward pass is the same function of the gradients: the mask
@@ -79,7 +80,8 @@ cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
     return vselect(vgt(q, vsplat(<real>0.425)), tail, middle)
 
 
-cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key, Py_ssize_t first) noexcept nogil:
+cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key,
+                         Py_ssize_t first) noexcept nogil:
     """y (m, n) = x + stddev·z with standard normal z; row i is number first + i of its epoch.
 
     One bit of the hash is the sign of z, and 31 bits are the tail probability.

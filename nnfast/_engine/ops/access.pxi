@@ -108,7 +108,8 @@ cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
     return a.outer * a.rows * a.cols
 
 
-cdef inline GradientTransform gradient_transform(const Model* model, int which, double regularizer_scale) noexcept nogil:
+cdef inline GradientTransform gradient_transform(const Model* model, int which,
+                                                 double regularizer_scale) noexcept nogil:
     """Return an array's transform, without clipping by norm. share: weight of the regularizers."""
     cdef GradientTransform a
     a.l1 = model.parameters[which].l1 * regularizer_scale

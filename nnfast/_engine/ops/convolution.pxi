@@ -1,6 +1,7 @@
 """The ops convolution and depthwise, which differ only in the kernels that they call."""
 
-cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x,
+                             int activation) noexcept nogil:
     """z = conv(x, W) + b, with a fused ReLU."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
@@ -30,8 +31,8 @@ cdef void backward_depthwise(const Shard* shard, const Op* op) noexcept nogil:
 
 # ---- dW and db -----------------------------------------------------------------------------------
 
-ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
-                                real* dw, bint accumulate, real* scratch) noexcept nogil
+ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
+                                Py_ssize_t k1, real* dw, bint accumulate, real* scratch) noexcept nogil
 
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
@@ -96,7 +97,8 @@ cdef Py_ssize_t scratch_convolution(const Op* op) noexcept nogil:
 
 
 cdef double flops_convolution(const Op* op) noexcept nogil:
-    return 2.0 * op.n_out * window_of(op).kernel_h * window_of(op).kernel_w * (window_of(op).c // window_of(op).groups)
+    cdef const Window* win = window_of(op)
+    return 2.0 * op.n_out * win.kernel_h * win.kernel_w * (win.c // win.groups)
 
 
 cdef Py_ssize_t scratch_depthwise(const Op* op) noexcept nogil:

@@ -60,8 +60,8 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
         if s.rows > 0:
             x = matrix(address(block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
             z = matrix(address(block, op.dy if half else op.z, s.row, op.ld_y), s.rows, op.n_out, op.ld_y)
-            dense_forward(&x, w + s.begin * op.n_out, NULL if half else parameter_data(shard.run.model, op.b), &z,
-                          False, shard.scratch)
+            dense_forward(&x, w + s.begin * op.n_out, NULL if half else parameter_data(shard.run.model, op.b),
+                          &z, False, shard.scratch)
     team_wait(shard.run)
     add_rows(n_rows(shard), op.n_out, output_gradient(shard, op).data, preactivation(shard, op).data, op.ld_y,
              0 if relu else -INFINITY)
@@ -172,7 +172,8 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
             cols = min(step_cols, n - j)
             x_columns, dz_columns = columns_from(&x, i, rows), columns_from(&dz, j, cols)
             dw_block = matrix(dw, rows, cols, cols)
-            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_microbatches, False, shard.scratch)
+            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_microbatches, False,
+                                  shard.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)

@@ -20,7 +20,8 @@ cdef int forward_resample(const Shard* shard, const Op* op, const Matrix* x, int
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
-    resample_backward(resampling_of(op), &dy, &dx, shard.run.training, image_key(shard.run, op), epoch_row(shard), shard.scratch)
+    resample_backward(resampling_of(op), &dy, &dx, shard.run.training, image_key(shard.run, op),
+                      epoch_row(shard), shard.scratch)
 
 
 cdef enum:

@@ -26,7 +26,8 @@ cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
     cdef const Block* block = shard.block
     cdef const Model* model = run.model
     cdef const Objective* objective = run.objective
-    cdef Matrix y = matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard), model.n_out, model.ld_out)
+    cdef Matrix y = matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard), model.n_out,
+                           model.ld_out)
     cdef Py_ssize_t r
     gather_targets(run.data, run.order, shard.first + shard.begin, objective.target_scale,
                    objective.target_offset, &y)

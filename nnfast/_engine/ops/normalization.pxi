@@ -79,8 +79,8 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, i
                          batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN),
                          stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
         team_wait(run)
-    normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD), parameter_data(run.model, op.w),
-              parameter_data(run.model, op.b), &z)
+    normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+              parameter_data(run.model, op.w), parameter_data(run.model, op.b), &z)
     return activation
 
 
@@ -131,8 +131,10 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
     """Update the moving averages, which inference uses, with the batch's mean and variance."""
     cdef real* kept = <real*>run.model.params
     if not op.frozen:
-        update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum, kept + op.mean)
-        update_moving_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum, kept + op.variance)
+        update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum,
+                              kept + op.mean)
+        update_moving_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum,
+                              kept + op.variance)
 
 
 # ---- layer normalization -------------------------------------------------------------------------
@@ -169,7 +171,8 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
 
 # ---- the update of gamma and beta -----------------------------------------------------------------
 
-cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step, int which) noexcept nogil:
+cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step,
+                          int which) noexcept nogil:
     """Apply the optimizer's step to the thread's channels of gamma or beta, from their partial gradients."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
@@ -181,7 +184,8 @@ cdef void update_channels(const Shard* shard, const Op* op, const StepConstants*
 cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(shard.run.n_microbatches):
-        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
+        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
+                            False)
     update_channels(shard, op, step, op.w)
     update_channels(shard, op, step, op.b)
 
@@ -189,14 +193,16 @@ cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstant
 cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(shard.run.n_microbatches):
-        gradient_layer_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
+        gradient_layer_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
+                            False)
     update_channels(shard, op, step, op.w)
     update_channels(shard, op, step, op.b)
 
 
 # ---- standardization -----------------------------------------------------------------------------
 
-cdef int forward_standardize(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+cdef int forward_standardize(const Shard* shard, const Op* op, const Matrix* x,
+                             int activation) noexcept nogil:
     """z = (x − mean)·rstd with fixed statistics, or z = x·std + mean if `invert` is set."""
     cdef Matrix z = preactivation(shard, op)
     normalize(x, op.n_in, stat(shard.run, op, STAT_MEAN), stat(shard.run, op, STAT_RSTD), NULL,

@@ -6,7 +6,8 @@ cdef int forward_max_pool(const Shard* shard, const Op* op, const Matrix* x, int
     return activation
 
 
-cdef int forward_average_pool(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+cdef int forward_average_pool(const Shard* shard, const Op* op, const Matrix* x,
+                              int activation) noexcept nogil:
     cdef Matrix z = preactivation(shard, op)
     pool(window_of(op), False, x, &z)
     return activation
@@ -15,7 +16,7 @@ cdef int forward_average_pool(const Shard* shard, const Op* op, const Matrix* x,
 cdef inline void pool_gradient(const Shard* shard, const Op* op, bint largest) noexcept nogil:
     cdef Matrix x = input_of(shard, op), dy = output_gradient(shard, op)
     pool_backward(window_of(op), largest, &x, output_of(shard, op).data, &dy, op.applies_relu_backward,
-              input_gradient(shard, op).data)
+                  input_gradient(shard, op).data)
 
 
 cdef void backward_max_pool(const Shard* shard, const Op* op) noexcept nogil:

@@ -37,13 +37,11 @@ from trainers import Excluded
 from verdicts import outcome, verdicts
 
 ROOT = Path(__file__).parent.parent
-README, PAGE, FIGURE = (
-    ROOT / "README.md",
-    ROOT / "docs/performance.md",
-    ROOT / "docs/performance.png",
-)
+README, PAGE = ROOT / "README.md", ROOT / "docs/performance.md"
+FIGURE, README_FIGURE = ROOT / "docs/performance.png", ROOT / "docs/speed.png"
 RESULTS = ROOT / ".benchmarks" / "speed.json"
-README_PEERS = ["numpy", "jax", "torch", "sklearn"]  # more columns would be too wide
+README_PEERS = ["numpy", "jax", "torch", "sklearn"]
+README_CASES = ("20-64-64-10 @32", "64-100-10 @200", "784-512-512-10 @128")  # one row of panels
 YARDSTICK = "np.add"
 
 
@@ -178,8 +176,10 @@ def update(
     if options.update_readme:
         shown = [name for name in README_PEERS if name in names]
         note = caption(["nnfast", *shown], options.rounds, "--update-readme")
-        classic = report.times(timed[: len(CLASSIC)], shown)
-        report.update(README, "speed", f"{classic}\n\n{note}")
+        shown_cases = [r for r in timed[: len(CLASSIC)] if r["case"] in README_CASES]
+        report.plot(shown_cases, shown, README_FIGURE)
+        image = f"![Time of a training step with each library](docs/{README_FIGURE.name})"
+        report.update(README, "speed", f"{image}\n\n{note}")
 
 
 def compare_threads(cases: Sequence[Case], options: argparse.Namespace) -> int:
@@ -219,7 +219,7 @@ def main() -> int:
         "--update-docs", action="store_true", help="update the tables in performance.md"
     )
     parser.add_argument(
-        "--update-readme", action="store_true", help="update the table in README.md"
+        "--update-readme", action="store_true", help="update the picture in README.md"
     )
     options = parser.parse_args()
 

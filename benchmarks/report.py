@@ -92,14 +92,13 @@ def update(path: Path, name: str, text: str) -> None:
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
-def plot(results: Sequence[Result], peers: Sequence[str], path: Path) -> None:
+def plot(results: Sequence[Result], peers: Sequence[str], path: Path, columns: int = 3) -> None:
     """Draw one panel per case with each contender's time divided by nnfast's time."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    columns = 3
     lines = -(-len(results) // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(12, 2.1 * lines), squeeze=False, layout="constrained"

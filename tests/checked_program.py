@@ -22,7 +22,7 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
         [layers.Dense(19, activation="relu", input_dim=n_in), layers.Dense(n_out)],
         [
             layers.Dense(75, activation="relu", input_dim=n_in),
-            layers.Dense(83, activation="relu"),  # skips the zeros of its input
+            layers.Dense(83, activation="relu"),  # skips zeros in its input
             layers.Dense(n_out),
         ],
         [
@@ -72,7 +72,7 @@ def main() -> None:
             )
             classes.compile("rmsprop", "sparse_categorical_crossentropy", ["accuracy"])
             x, y = RNG.normal(size=(1100, 3)), RNG.integers(0, 5, 1100)
-            classes.fit(x, y, batch_size=1000, verbose=0)  # in micro-batches
+            classes.fit(x, y, batch_size=1000, verbose=0)  # split into micro-batches
             classes.evaluate(x, y, verbose=0)
     nnfast.show_config()
 

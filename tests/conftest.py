@@ -1,4 +1,4 @@
-"""With NNFAST_TEST_POISON=1, working memory starts as NaN, so that reads before writes show up."""
+"""With NNFAST_TEST_POISON=1, working memory starts as NaN, so reads before writes are detected."""
 
 import os
 

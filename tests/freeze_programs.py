@@ -1,7 +1,7 @@
-"""Training runs over all layers, optimizers and losses, compared bit for bit between two commits.
+"""Training runs of all layers, optimizers and losses that must be bit-identical in two commits.
 
-`.ci/freeze` runs this file with two builds and compares the files it writes:
-``python freeze_programs.py OUT.npz``. Both builds have the names that it uses.
+`.ci/freeze` runs ``python freeze_programs.py OUT.npz`` with two builds and compares the output.
+The programs use only names that both builds have.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def network(
 
 
 def trained(stack: str, optimizer: str, loss: str, dtype: str, folder: Path) -> Results:
-    """Return what fit, evaluate, predict and the gradients give, and the trained weights."""
+    """Return the results of fit, evaluate, predict and the gradients, and the trained weights."""
     model, x, y, weight, n = network(stack, optimizer, loss, dtype)
     options: dict[str, Any] = {"batch_size": 48, "verbose": 0}
     history = model.fit(x, y, epochs=2, validation_split=0.2, **options).history

@@ -76,7 +76,7 @@ def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[
 
 
 def distance_to_kink(network: Network, x: NDArray[Any]) -> float:
-    """Return the smallest distance of a pre-activation to a kink of its activation."""
+    """Return the smallest distance between a pre-activation and a kink of its activation."""
     zs, _ = network.forward(x)
     distances = [
         np.abs(z - kink).min()
@@ -159,7 +159,7 @@ def _penalty(regularizer: Any, values: NDArray[Any]) -> float:
 def plain_outputs(
     model: nnfast.Sequential, weights: Sequence[NDArray[Any]], x: NDArray[Any], training: bool
 ) -> tuple[NDArray[Any], float]:
-    """Return the outputs of a model with these weights and its total penalty, in float64."""
+    """Return a model's outputs and total penalty for these weights, in float64."""
     remaining = iter(weights)
     a, penalties = np.asarray(x, np.float64), 0.0
     for layer in model.layers:
@@ -192,7 +192,7 @@ def plain_loss(
 def differences(
     f: Callable[[], float], arrays: Sequence[NDArray[Any]], h: float = 1e-5
 ) -> list[NDArray[Any]]:
-    """Return the gradient of f by central differences; f reads the arrays, which are restored."""
+    """Return central differences of f with respect to the arrays that it reads, left unchanged."""
     gradients = [np.empty_like(array) for array in arrays]
     for array, gradient in zip(arrays, gradients, strict=True):
         for i in np.ndindex(array.shape):

@@ -136,7 +136,8 @@ TRAJECTORIES |= {f"loss {name}": _matrix("tanh", name) for name in LOSSES}
 
 
 # Layers from six inputs to n outputs with activation f. A layer before a batch normalization has no
-# bias: its exact gradient is zero, and Lion would follow the sign of the rounding errors.
+# bias, because the exact gradient of a bias would be zero and Lion would follow the sign of its
+# rounding errors.
 STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
     "constraints": lambda k, n, f: [
         k.layers.Dense(
@@ -338,7 +339,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
             "sparse_categorical_crossentropy": rng.integers(0, n, 40),
         }.get(loss, rng.normal(size=(40, n)))
         model = keras.Sequential([keras.layers.Input((6,)), *STACKS[name](keras, n, activation)])
-        # Keras' Normalization has a count as a weight, and no weights if its statistics are fixed.
+        # In Keras, Normalization has a count as a weight, or no weights if statistics are fixed.
         learned = [layer for layer in model.layers if type(layer).__name__ != "Normalization"]
         for layer in learned:
             shapes = [w.shape for w in layer.get_weights()]
@@ -486,7 +487,7 @@ def images(keras: Any) -> Results:
 
 
 def batch_by_batch(keras: Any) -> Results:
-    """Call train_on_batch in a loop; it returns the loss of that batch."""
+    """Call train_on_batch in a loop; each call returns the loss of its batch."""
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=(24, 2)), rng.normal(size=(24, 2))
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
@@ -663,7 +664,7 @@ PROGRAMS: dict[str, Program] = {
 @functools.cache
 def keras_results() -> dict[str, Results]:
     """Run every program with Keras in a separate process; skip if Keras is not installed."""
-    # PyTorch takes a quarter of the time that JAX takes, which compiles every model three times.
+    # PyTorch takes a quarter of the time of JAX, which compiles every model three times.
     backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
     if importlib.util.find_spec("keras") is None or backend is None:
         pytest.skip("needs Keras and JAX or PyTorch")
@@ -687,7 +688,7 @@ def _main(path: str) -> None:
     programs = {**TRAJECTORIES, **STACK_PROGRAMS, **PROGRAMS}
     results = {}
     for name, program in programs.items():
-        keras.utils.clear_session()  # without it, each model takes longer than the last
+        keras.utils.clear_session()  # otherwise each model takes longer than the previous one
         results[name] = program(keras)
     arrays = {f"{name}/{key}": a for name, r in results.items() for key, a in r.items()}
     np.savez(path, **arrays)

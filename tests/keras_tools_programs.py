@@ -58,7 +58,7 @@ def schedules(keras: Any) -> Results:
 
 
 def schedule_in_training(keras: Any) -> Results:
-    """Train with a schedule in two fits; it must count the same steps as Adam."""
+    """Train with a schedule in two fits; the schedule must count the same steps as Adam."""
     x, y = _regression_data(64)
     model = _linear(keras)
     rate = keras.optimizers.schedules.CosineDecay(0.01, 20, warmup_target=0.1, warmup_steps=5)
@@ -199,7 +199,7 @@ def metrics(keras: Any) -> Results:
 
 
 def metrics_of_several_values(keras: Any) -> Results:
-    """Record an array-valued metric in History, in evaluate and in the logs of batches."""
+    """Record an array-valued metric in History, in evaluate and in batch logs."""
     x, y = _regression_data(48)
     labels = y[:, None] > 0
     seen = []
@@ -447,7 +447,7 @@ def csv_logger(keras: Any) -> Results:
 
 
 def calls(keras: Any) -> Results:
-    """Record the order of a callback's calls and the keys of the logs."""
+    """Record the order in which callback methods are called and the keys of the logs."""
     seen: list[str] = []
 
     class Recorder(keras.callbacks.Callback):  # type: ignore[misc]

@@ -90,7 +90,7 @@ def activate(z: Array, activation: str) -> Array:
 
 
 def activate_backward(da: Array, z: Array, activation: str) -> Array:
-    """Return the gradient with respect to z from the one with respect to a = f(z)."""
+    """Return the gradient with respect to z, given the gradient with respect to a = f(z)."""
     if activation == "softmax":
         # One Jacobian per row: ∂a_i/∂z_j = a_i (δ_ij − a_j), which is symmetric.
         a = activate(z, "softmax")
@@ -106,7 +106,7 @@ def batch_norm(
     epsilon: float = 1e-3,
     moving: tuple[Array, Array] | None = None,
 ) -> Array:
-    """Normalize each channel by the batch's mean and variance, or by `moving` ones."""
+    """Normalize each channel by the batch's mean and variance, or by those in `moving`."""
     others = tuple(range(x.ndim - 1))
     mean, variance = moving or (x.mean(axis=others), x.var(axis=others))
     return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
@@ -225,7 +225,7 @@ class Network:
         self.weights = [np.array(w, dtype=np.float64) for w in self.weights]
 
     def forward(self, x: ArrayLike) -> tuple[list[Array], list[Array]]:
-        """Return the z and the a of every layer; a[0] is the input."""
+        """Return the pre-activations z and the activations a of every layer; a[0] is the input."""
         zs, outputs = [], [np.asarray(x, dtype=np.float64)]
         for w, b, activation in zip(
             self.weights[::2], self.weights[1::2], self.activations, strict=True
@@ -237,7 +237,7 @@ class Network:
     def loss_and_grad(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, list[Array]]:
-        """Return Σ weight · loss / m over the m rows, and its gradient, array by array."""
+        """Return Σ weight · loss / m over the m rows, and its gradient for each array."""
         zs, outputs = self.forward(x)
         m = len(outputs[0])
         weight = np.ones(m) if sample_weight is None else np.asarray(sample_weight, np.float64)
@@ -272,7 +272,10 @@ class Network:
 
 @dataclass
 class SGD:
-    """Keras' SGD: v ← μ·v − η·g; w ← w + v, or w + μ·v − η·g with Nesterov."""
+    """Keras' SGD with learning rate η, momentum μ, velocity v and gradient g.
+
+    v ← μ·v − η·g; w ← w + v, or w + μ·v − η·g with Nesterov.
+    """
 
     learning_rate: float = 0.01
     momentum: float = 0.0
@@ -288,7 +291,7 @@ class SGD:
 
 @dataclass
 class Adam:
-    """Keras' Adam: the bias corrections are in the step size and ε is outside the root."""
+    """Keras' Adam: the step size includes the bias corrections; ε is outside the square root."""
 
     learning_rate: float = 0.001
     beta_1: float = 0.9
@@ -317,7 +320,7 @@ class Adam:
 
 @dataclass
 class RMSprop:
-    """Keras' RMSprop: ε inside the root."""
+    """Keras' RMSprop, with ε inside the square root."""
 
     learning_rate: float = 0.001
     rho: float = 0.9

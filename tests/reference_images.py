@@ -92,7 +92,7 @@ def depthwise(
 
 
 def pool(x: Array, size: Pair, strides: Pair, padding: str, largest: bool) -> Array:
-    """Return the maximum or the mean of each window; the padding does not count."""
+    """Return the maximum or the mean of each window; padding is ignored."""
     x = pad(x, size, strides, (1, 1), padding, np.nan)
     take = np.nanmax if largest else np.nanmean
     pixels = {

@@ -38,7 +38,7 @@ def fit(net: Any, *used: Any, **keywords: Any) -> Any:
 
 
 class Script(callbacks.Callback):
-    """Writes given values to the logs under the key "scripted"."""
+    """A callback that writes given values to the logs under the key "scripted"."""
 
     def __init__(self, *values: float) -> None:
         self.values = values
@@ -105,7 +105,7 @@ def test_hooks_of_test_batches_and_of_predict_batches_are_told_apart() -> None:
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_evaluation_runs_in_one_pass_unless_a_hook_observes_its_batches(validation: bool) -> None:
-    """The calls of a function metric show how the rows were divided into batches."""
+    """A function metric records the number of rows of each call, which reveals the batches."""
     rows: list[int] = []
 
     def counted(y_true: Any, y_pred: Any) -> float:
@@ -114,13 +114,13 @@ def test_evaluation_runs_in_one_pass_unless_a_hook_observes_its_batches(validati
 
     net = model(metrics=[counted])
     begins = callbacks.LambdaCallback(on_test_begin=do_nothing, on_test_end=do_nothing)
-    # After the batches the metric is called on all rows, which gives the final value.
+    # After the batches, the metric is called on all rows to compute the final value.
     by_batch = [16, 16, 8, 40]
     for used, expected in ((begins, [40]), (HOOKS["predict"], [40]), (HOOKS["test"], by_batch)):
         rows.clear()
         if validation:
             fit(net, used, epochs=1, validation_data=(X, Y), validation_batch_size=16)
-            expected = [40, *expected]  # Training calls the metric first.
+            expected = [40, *expected]  # The metric is called on the training data first.
         else:
             net.evaluate(X, Y, 16, verbose=0, callbacks=used)
         assert rows == expected
@@ -195,7 +195,7 @@ class Batches:
 
 
 def test_a_stopped_validation_starts_again_at_the_first_batch() -> None:
-    """With `validation_steps` the next validation continues where the last one ended."""
+    """With `validation_steps`, the next validation continues where the previous one ended."""
 
     class Stop(callbacks.Callback):
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -221,7 +221,7 @@ def test_batch_logs_hold_the_metrics_over_the_rows_so_far() -> None:
         seen.clear()
         history = fit(net, record, epochs=1, shuffle=shuffle, sample_weight=weight).history
         assert len(seen) == 5
-        # The last batch's logs equal the epoch's, although the sums are taken in another order.
+        # The last batch's logs equal the epoch's logs, although the order of summation differs.
         for last, values in zip(seen[-1], history.values(), strict=True):
             assert last == pytest.approx(values[0], rel=1e-6)
         if not shuffle:
@@ -267,7 +267,7 @@ class StubModel:
 def run_epochs(callback: Any, *values: float) -> tuple[StubModel, list[float]]:
     """Call a callback with one value per epoch.
 
-    Returns its model and the learning rate after each epoch.
+    Return the callback's model and the learning rate after each epoch.
     """
     net, rates = StubModel(), []
     callback.set_model(net)
@@ -343,8 +343,8 @@ def test_only_values_better_than_the_baseline_reset_the_patience(
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_early_stopping_ends_at_the_documented_epoch(mode: str) -> None:
-    """The scores are random, and some are NaN. An epoch is an improvement if it is the best so far
-    and better than the baseline; training stops after `patience` epochs without improvement."""
+    """Scores are random, and some are NaN. A score is an improvement if it is the best so far and
+    better than the baseline; training stops after `patience` epochs without improvement."""
     sign = 1 if mode == "min" else -1
     draw = np.random.default_rng(3)
     stops = 0
@@ -382,8 +382,9 @@ def test_early_stopping_ends_at_the_documented_epoch(mode: str) -> None:
 @pytest.mark.parametrize(
     ("patience", "cooldown", "expected"),
     [
-        # The rates of torch.optim.lr_scheduler.ReduceLROnPlateau, which counts patience from 0
-        # and documents cooldown alike: "number of epochs to wait before resuming normal operation".
+        # These are the learning rates of torch.optim.lr_scheduler.ReduceLROnPlateau. It counts
+        # patience from 0 and has the same definition of cooldown:
+        # "number of epochs to wait before resuming normal operation".
         (1, 0, [1, 0.5, 0.25, 0.125, 2**-4, 2**-5, 2**-6, 2**-7]),
         (1, 1, [1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 2**-4]),
         (1, 2, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
@@ -399,7 +400,7 @@ def test_cooldown_epochs_do_not_count_towards_patience(
         "scripted", factor=0.5, patience=patience, cooldown=cooldown, mode="min"
     )
     assert run_epochs(reduce, *[1.0] * 8)[1] == expected
-    if cooldown:  # A better value during the cooldown still becomes the best.
+    if cooldown:  # An improvement during the cooldown still updates `best`.
         run_epochs(reduce, *[1.0] * (1 + patience), 0.5, 0.6, 0.6)
         assert reduce.best == 0.5
 
@@ -549,7 +550,7 @@ def test_the_html_of_a_history_is_a_table_of_epochs() -> None:
     assert fit(model(), epochs=50)._repr_html_().count("<tr>") == 12
 
 
-# The epochs of each key of the history
+# Epochs recorded for each key of the history
 
 
 def by_epoch(history: callbacks.History, key: str) -> dict[int, float]:
@@ -589,7 +590,7 @@ def test_history_has_no_validation_loss_after_the_validation_batches_run_out() -
 
 
 def test_a_history_used_for_several_fits_holds_the_epochs_of_each() -> None:
-    """The second fit starts at epoch 0 again and has other keys."""
+    """The second fit starts at epoch 0 again and logs different keys."""
     history, net = callbacks.History(), model()
     fit(net, history, epochs=3)
     fit(net, history, epochs=2, validation_split=0.5)
@@ -634,7 +635,7 @@ ODD_LOGS = {
 
 
 class OddLogs(callbacks.Callback):
-    """Adds values that are not numbers to the logs of epochs and evaluations."""
+    """A callback that adds non-numeric values to the logs of epochs and evaluations."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs |= ODD_LOGS
@@ -851,8 +852,8 @@ def test_csv_logger_requires_on_train_begin_before_on_epoch_end(tmp_path: Path) 
 
 
 def test_epoch_level_callbacks_do_not_slow_training() -> None:
-    """They cost about 20 µs per epoch and nothing per batch; a Python loop over these batches
-    would take seconds."""
+    """Epoch-level callbacks cost about 20 µs per epoch and nothing per batch; a Python loop over
+    these batches would take seconds."""
     x, y = np.ones((40_000, 1), np.float32), np.ones((40_000, 1), np.float32)
     nnfast.set_seed(0)
     net = nnfast.Sequential([layers.Dense(1, input_dim=1)])
@@ -887,7 +888,7 @@ def test_error_messages_name_the_argument_and_its_value(make: Any, words: list[s
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
 
 
-# Files of weights
+# Weight files
 
 
 def test_load_weights_reads_files_of_weights_and_of_models(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""x and y may be of many types; they are read in place if possible, otherwise converted once."""
+"""x and y may have many types; they are read in place if possible, otherwise converted once."""
 
 from __future__ import annotations
 

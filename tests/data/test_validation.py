@@ -1,4 +1,4 @@
-"""Errors about wrong input name the expected and the received value, and change nothing."""
+"""Errors name the expected and the received value, and a refused call changes nothing."""
 
 from __future__ import annotations
 
@@ -414,7 +414,7 @@ def test_targets_within_the_range_are_accepted(case: str) -> None:
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "hinge", "poisson"])
 def test_nan_targets_stop_training(loss: str) -> None:
-    """NaN passes the check of the range; the loss becomes NaN."""
+    """NaN passes the range check, and the loss becomes NaN."""
     with pytest.warns(RuntimeWarning, match="loss is not finite"):
         model_with_loss(loss).fit(np.ones((2, 1)), [0.0, np.nan], verbose=0)
 
@@ -469,7 +469,7 @@ def test_class_weights_apply_to_hinge(labels: tuple[int, int]) -> None:
     model = model_with_loss("hinge")
     model.set_weights(
         [[[0.0]], [0.0]]
-    )  # the output is 1/2, the loss 3/2 for class 0 and 1/2 for class 1
+    )  # the output is 1/2; the loss is 3/2 for class 0 and 1/2 for class 1
     y = np.array(labels)[[0, 0, 1, 1]]
     loss = model.train_on_batch(np.ones((4, 1)), y, class_weight={0: 3.0, 1: 5.0})
     assert loss == pytest.approx((2 * 3.0 * 1.5 + 2 * 5.0 * 0.5) / 4)
@@ -555,7 +555,7 @@ def test_models_that_can_learn_are_not_warned_of(stack: list[Any], loss: str) ->
 JUNK: tuple[Any, ...] = (5, -1, "x", b"x", 1.5, np.nan, [], {}, object(), (1, 2), np.array("a"))
 PATHS = (5, None, 1.5, [], b"x", object())
 
-# Case: (call, wrong arguments, text of the message).
+# Case: (call, invalid arguments, message text).
 JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
     "load_model": (nnfast.load_model, PATHS, "path must be a path"),
     "load_weights": (lambda j: regression().load_weights(j), PATHS, "path must be a path"),

@@ -91,7 +91,7 @@ def test_bad_idx_files_are_refused(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
 def test_wrong_idx_headers_allocate_no_memory(compress: Any, tmp_path: Path) -> None:
-    """One header claims 16 EB; the other claims 6 numbers, but 64 MB follow."""
+    """One header claims 16 EB of data; the other claims 6 numbers, but 64 MB of data follow."""
     path = tmp_path / "bomb"
     claims = GOOD[:3] + b"\2" + b"\xff" * 8
     for content in (claims + bytes(1000), GOOD + bytes(2**26)):
@@ -191,7 +191,7 @@ def test_the_numpy_network_of_the_demo_agrees_with_the_reference(demo: Any) -> N
 
 
 def mnist_folder() -> Path:
-    """Return the folder of MNIST's test set that NNFAST_MNIST names; skip if there is none."""
+    """Return the folder with MNIST's test set, or skip the test if NNFAST_MNIST is not set."""
     folder = os.environ.get("NNFAST_MNIST")
     if not folder:
         pytest.skip("NNFAST_MNIST does not name a folder with MNIST's IDX files")

@@ -69,7 +69,7 @@ def test_the_readme_has_two_setup_lines_and_ci_runs_the_second():
 
 
 def test_the_api_pages_agree_with_the_docstrings():
-    pytest.importorskip("sklearn")  # needed for the page of the estimators
+    pytest.importorskip("sklearn")  # the page on the estimators needs it
     made = runpy.run_path(str(ROOT / "docs/make_api.py"))["pages"]()
     stale = [path.name for path, text in made.items() if path.read_text("utf-8") != text]
     assert not stale, f"run python docs/make_api.py: {stale} changed"

@@ -1,8 +1,8 @@
-"""Programs that may start few threads; the tests run each in a separate process.
+"""Programs that run with a limited number of threads; the tests run each in a separate process.
 
-gcc's libgomp ends the process if it cannot start a thread. Each program ends by printing its number
-of threads. Limits do not bind root, so a program run by root changes to another user. That user may
-not be able to read the package, so everything is imported before.
+gcc's libgomp aborts the process if it cannot start a thread. At its end, each program prints its
+number of threads. The limits do not apply to root, so a program started by root switches to another
+user. That user may be unable to read the package, so everything is imported before the switch.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ import nnfast
 from nnfast import _engine, layers
 
 WANTED = 6
-# A user without other processes, because their threads would count; it differs between test runs.
+# The ID of a user without other processes, because their threads would count towards the limit. It
+# differs between test runs.
 NOBODY = 50_000 + os.getpid() % 10_000
 X = np.random.default_rng(0).standard_normal((3000, 16))
 SKLEARN = find_spec("sklearn") is not None
 
 
 def results(threads: int) -> list[Any]:
-    """Return what a model and an estimator compute with teams of `threads` threads."""
+    """Return the results of a model and an estimator that use teams of `threads` threads."""
     _engine.force_threads(threads)
     nnfast.set_seed(0)
     model = nnfast.Sequential([layers.Dense(32, "tanh", input_dim=16), layers.Dense(16)])
@@ -60,7 +61,7 @@ def thread_count() -> int:
 
 
 def limited(expected: list[Any], extra: int) -> int:
-    """Every call continues with fewer threads; a team at its limit keeps its size."""
+    """Every call continues with fewer threads; a team at the limit keeps its size."""
     allow(1 + extra)
     for _ in range(3):
         assert results(WANTED) == expected
@@ -85,7 +86,7 @@ def growing(expected: list[Any], extra: int) -> int:
 
 
 def again(expected: list[Any], extra: int) -> int:
-    """Threads that could not be started are tried again after a second."""
+    """After a second, the engine retries starting the threads that could not be started."""
     allow(1)
     assert results(WANTED) == expected
     assert thread_count() == 1
@@ -96,7 +97,7 @@ def again(expected: list[Any], extra: int) -> int:
 
 
 def several(expected: list[Any], extra: int) -> int:
-    """Python threads open teams at once; none takes threads that another has reserved."""
+    """Several Python threads open teams simultaneously; none takes threads reserved by another."""
     callers = 3
     allow(1 + callers + extra)
     together = threading.Barrier(callers)
@@ -119,7 +120,7 @@ def several(expected: list[Any], extra: int) -> int:
 
 
 def fork() -> int:
-    """Return what os.fork returns; ended threads count for the limit for some microseconds."""
+    """Return the result of os.fork; retry, because ended threads still count for a moment."""
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -158,7 +159,7 @@ def own_choice(expected: list[Any], extra: int) -> int:
     alone = trained(1)
     allow(1 + extra)
     assert trained(WANTED) == alone
-    return min(thread_count(), 1 + extra)  # measured times decide whether a team remains
+    return min(thread_count(), 1 + extra)  # timings decide whether the team is kept
 
 
 if __name__ == "__main__":

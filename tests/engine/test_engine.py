@@ -1,4 +1,4 @@
-"""The engine's guarantees: reproducible bits, no leaks or allocations in steps, exact dropout."""
+"""Engine guarantees: bitwise reproducibility, no leaks, no allocations in steps, exact dropout."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_models_created_after_one_seed_differ() -> None:
 @pytest.mark.parametrize("pieces", [[1] * 21, [2, 3, 16], [7, 7, 7], [8, 1, 12], [20, 1]])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_splitting_a_run_of_steps_changes_no_bits(pieces: list[int], shuffle: bool) -> None:
-    """21 steps are three epochs of 7 batches, and the last batch of an epoch is short."""
+    """21 steps are three epochs of 7 batches, and the last batch of each epoch is short."""
     sizes, n, batch = (5, 9, 3), 50, 8
     data = class_data(n, sizes, weighted=True)
     whole, parts = classifier(sizes), classifier(sizes)
@@ -170,7 +170,7 @@ def test_a_run_split_by_its_deadline_changes_no_bits(threads: int, free_threads:
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_training_continues_from_a_restored_position(threads: int, free_threads: None) -> None:
-    """An engine set to (epoch, batch) continues like the engine that trained up to there."""
+    """An engine set to (epoch, batch) continues like an engine that trained up to that point."""
     sizes = (5, 9, 3)
     data = class_data(50, sizes)
     one = classifier(sizes)
@@ -187,8 +187,8 @@ def test_training_continues_from_a_restored_position(threads: int, free_threads:
         assert_same_state(state(one), state(other))
 
 
-# (sizes, batch, rows, steps): threads that share a batch (split-K, too), micro-batches with partial
-# gradients, and odd shapes.
+# (sizes, batch, rows, steps). The cases cover threads that share a batch, with and
+# without split-K, micro-batches with partial gradients, and odd shapes.
 THREAD_CASES = [
     ((20, 64, 64, 10), 32, 200, 14),
     ((33, 17, 5), 7, 30, 10),
@@ -235,7 +235,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 def test_blocks_of_a_micro_batch_change_no_bits(
     dtype: str, options: dict[str, float], free_threads: None
 ) -> None:
-    """Two threads have 200 rows each, in two blocks; other numbers of threads share the batch."""
+    """With two threads, each processes 200 rows in two blocks; otherwise they share the batch."""
     sizes, results = (260, 300, 10), []
     for threads in THREADS:
         _engine.force_threads(threads)
@@ -252,7 +252,7 @@ def test_blocks_of_a_micro_batch_change_no_bits(
 
 @pytest.mark.parametrize("sizes", [(20, 64, 64, 10), (2, 4, 2)])
 def test_micro_batches_add_up_to_the_reference(sizes: tuple[int, ...]) -> None:
-    """The loss and gradient summed over micro-batches are those of the whole batch."""
+    """The loss and gradient summed over micro-batches equal those of the whole batch."""
     from reference import Network
 
     n = 3000
@@ -307,7 +307,7 @@ def test_split_k_steps_follow_the_gradient(
 def test_wide_kernels_with_few_rows_give_the_loss(
     n_in: int, threads: int, free_threads: None
 ) -> None:
-    """These kernels are large, too, but their reduction dimension is short."""
+    """These kernels are also large, but their reduction dimension is short."""
     x = np.random.default_rng(3).standard_normal((1, n_in))
     data = _engine.Data(x, np.array([2], INT))
     e = classifier((n_in, 33_000 // n_in + 1, 3), "float64", dropout=0.0)
@@ -341,7 +341,7 @@ def test_python_threads_may_predict_at_once() -> None:
 
 
 def test_an_epoch_uses_every_row_once() -> None:
-    """Without layers the outputs are the inputs, and the losses reveal the order of rows."""
+    """Without layers, the outputs are the inputs, so the losses reveal the order of the rows."""
     n, batch = 103, 1
     x = np.arange(1, n + 1, dtype=np.float64)[:, None]
     e = engine([], 1, "float64")
@@ -692,7 +692,7 @@ def test_zero_rows_give_zero_predictions() -> None:
 def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
     weighted: bool, rows: int
 ) -> None:
-    """Compare with NumPy: steps on one and on many micro-batches, and passes over all rows."""
+    """Steps with one or many micro-batches, and passes over all rows, agree with NumPy."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 2))
     weight = rng.uniform(0.5, 2.0, rows) if weighted else None
@@ -721,7 +721,7 @@ def test_losses_and_penalties_may_be_divided_by_the_sum_of_weights(
         error = x[at] @ kernel + bias - y[at]
         total = w[at].sum()
         value = w[at] @ (error**2).mean(axis=1) * 0.5 + 0.7 * (kernel**2).sum()
-        dz = error * w[at][:, None]  # 2 · error, averaged over two outputs
+        dz = error * w[at][:, None]  # 2 · error, divided by the two outputs
         derivative = np.concatenate([(x[at].T @ dz + 1.4 * kernel).ravel(), dz.sum(axis=0)])
         return value / total, derivative / total
 

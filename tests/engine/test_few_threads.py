@@ -1,4 +1,4 @@
-"""If a process may start few threads, the engine works with those that it can start."""
+"""If the number of threads is limited, the engine works with those that it can start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets Linux limi
 
 
 def threads_left(program: str, extra: int, **environment: str) -> int:
-    """Run a program that may start `extra` threads; return how many threads it has at its end."""
+    """Run a program that may start `extra` threads; return its number of threads at the end."""
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     threads = {"OMP_NUM_THREADS": "6", "OPENBLAS_NUM_THREADS": "1", **environment}
@@ -36,7 +36,7 @@ def threads_left(program: str, extra: int, **environment: str) -> int:
 
 
 def expected_threads(extra: int) -> int:
-    """Return the threads of a process that may start `extra`: without OpenMP it starts none."""
+    """Return the expected number of threads; without OpenMP, a process starts no extra threads."""
     return 1 + extra if OPENMP else 1
 
 

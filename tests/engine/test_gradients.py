@@ -70,7 +70,7 @@ def compiled(network: Network) -> Any:
 def central_differences(
     model: Any, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None
 ) -> list[NDArray[Any]]:
-    """Return the gradient of the loss by (f(w + h) − f(w − h)) / 2h."""
+    """Return the gradient of the loss f, computed as (f(w + h) − f(w − h)) / 2h."""
     h = 1e-5
     weights = model.get_weights()
     gradients = [np.empty_like(w) for w in weights]
@@ -164,7 +164,7 @@ def test_cross_entropies_of_large_logits_are_stable(
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if "crossentropy" in loss])
 def test_probabilities_are_clipped_like_in_keras(loss: str, from_logits: bool) -> None:
-    """Saturated outputs have a clipped loss and no gradient unless loss and activation fuse."""
+    """Unless loss and activation are fused, saturated outputs have a clipped loss, no gradient."""
     activation = "softmax" if loss == "binary_crossentropy" else "sigmoid"
     network, x, y, _ = problem("linear", activation, loss, from_logits)
     network.weights = [w * 30 for w in network.weights]

@@ -64,7 +64,7 @@ def test_dense_layers_agree_with_numpy_for_all_sizes(activation, dtype):
             assert_close(actual, wanted, dtype)
 
 
-# In every dimension there are sizes above and below the cache block.
+# Every dimension has sizes above and below that of the cache block.
 BLOCKS = [(130, 200, 150), (64, 300, 70), (257, 129, 200), (12, 700, 300), (530, 100, 1030)]
 
 
@@ -85,7 +85,7 @@ def test_dense_layers_agree_with_numpy_across_cache_blocks(m, k, n, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_does_not_depend_on_its_position_in_the_batch(dtype):
-    """Every element is summed in one order, whatever tile, block and batch it is in."""
+    """The order of summation does not depend on the tile, the block or the batch."""
     rng = np.random.default_rng(2)
     for k in (150, 600):
         x, w, b = (rng.normal(size=s).astype(dtype) for s in ((400, k), (k, 77), (77,)))
@@ -115,7 +115,7 @@ def test_out_unaligned_and_strided_arrays_are_accepted(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["exp", "log", "log1p", "tanh", "sigmoid", "erf", "erfc"])
 def test_primitives_are_accurate(name, dtype):
-    """Errors are ≤ 4 ulp in float32 and ≤ 1e-14 (relative) in float64 for normal results."""
+    """If results are not subnormal, errors are ≤ 4 ulp in float32, ≤ 1e-14 relative in float64."""
     rng = np.random.default_rng(4)
     limit = np.log(np.finfo(dtype).max)
     if name == "log":
@@ -134,7 +134,7 @@ def test_primitives_are_accurate(name, dtype):
         )
     x = x.astype(dtype)
     if name in ("erf", "erfc"):
-        # math.erf and math.erfc serve as reference: they are exact to one float64 ulp.
+        # math.erf and math.erfc are the reference, because they are accurate to one float64 ulp.
         x = np.concatenate([x[::40], rng.uniform(-6, 30, 50_000)]).astype(dtype)
     exact = {
         "exp": np.exp,
@@ -216,7 +216,7 @@ def test_activations_propagate_nan_and_handle_infinities(activation):
         expected = activate(x.astype("float64"), activation)
     actual = kernels.activation_forward(x, activation)
     assert_array_equal(np.isnan(actual[[0, 2]]), np.isnan(expected[[0, 2]]))
-    # NumPy's formulas give NaN for ∞·0 and ∞/∞; other results must agree.
+    # NumPy's formulas give NaN for ∞·0 and ∞/∞; all other results must agree.
     limits = np.isfinite(expected[1]) | np.isinf(expected[1])
     if activation != "softmax":
         assert_allclose(actual[1][limits], expected[1][limits], rtol=1e-6)
@@ -270,7 +270,7 @@ def test_losses_agree_with_numpy(loss, name, logits, dtype):
 
 
 def signed(y):
-    """Return targets as hinge reads them: without a −1 they are classes 0 and 1."""
+    """Return the targets as −1 and 1; convert them if they are all 0 or 1, as hinge does."""
     return 2 * y - 1 if ((y == 0) | (y == 1)).all() else y
 
 

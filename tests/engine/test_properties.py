@@ -1,4 +1,4 @@
-"""Any argument gives either a correct result or an error that names it, and is never modified.
+"""Any argument either works correctly or causes an error that names it; it is never modified.
 
 NNFAST_TEST_EXAMPLES sets the number of examples per property.
 """
@@ -369,12 +369,12 @@ CLASSES = [
     for module, base in FAMILIES.items()
     for name, cls in vars(module).items()
     if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and name[0] != "_"
-    if name not in ("MeanUp", "MeanDown", "InputLayer")  # base classes, and the class behind Input
+    if name not in ("MeanUp", "MeanDown", "InputLayer")  # base classes, and what Input returns
     for parameter in inspect.signature(cls).parameters.values()
     if parameter.kind is not parameter.VAR_KEYWORD
 ]
 
-# Argument: what the error may name instead (a conflicting argument, an alternative).
+# Argument: the conflicting or alternative argument that the error may name instead.
 RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
 
 REQUIRED: dict[str, Any] = {

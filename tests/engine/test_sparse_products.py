@@ -1,4 +1,4 @@
-"""Matrix products of dense layers skip zeros, and skipping them changes no bits."""
+"""Matrix products of dense layers skip zeros; the results are bit-identical."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nnfast
 from nnfast import kernels, layers
 
 DTYPES = ("float32", "float64")
-# The sizes lie on both sides of every boundary: bitmask, register tile, packed block, its rows.
+# The sizes lie above and below those of the bitmask, the register tile and the packed block.
 SHAPES = [
     *[(64, 64, 64), (70, 150, 130), (257, 65, 200), (1030, 100, 90), (100, 40, 515)],
     *[(64, 96, 80), (64, 96, 176), (64, 96, 208)],  # W is read in place up to its last element
@@ -39,7 +39,7 @@ def backward(
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
 def test_skipping_zeros_changes_no_bits(m: int, k: int, n: int, density: float, dtype: str) -> None:
-    """The density of all rows decides whether zeros are skipped, so dense rows switch it off."""
+    """Whether zeros are skipped depends on the density of all rows; dense rows prevent it."""
     rng = np.random.default_rng(0)
     w, b = rng.normal(size=(k, n)).astype(dtype), rng.normal(size=n).astype(dtype)
     x, dz = sparse(rng, (m, k), density, dtype), sparse(rng, (m, n), density, dtype)
@@ -58,14 +58,14 @@ def test_skipping_zeros_changes_no_bits(m: int, k: int, n: int, density: float, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
 def test_skipping_zeros_changes_no_bits_of_weight_gradients(density: float, dtype: str) -> None:
-    """Zeros are skipped per block of 96 rows of W, so dense rows in a block switch it off."""
+    """Each block of 96 rows of W decides whether to skip zeros; dense columns of x prevent it."""
     rng = np.random.default_rng(1)
     m, n = 300, 110
     full, dz = (rng.normal(size=(m, size)).astype(dtype) for size in (96, n))
     x, w = sparse(rng, (m, 20), density, dtype), np.zeros((96, n), dtype)
     wider = np.concatenate([x, full[:, :76]], axis=1)
     assert_array_equal(backward(dz, x, w[:20])[1], backward(dz, wider, w)[1][:20])
-    # The zeros of dz are skipped where x has none.
+    # If x has no zeros, those of dz are skipped.
     dz = sparse(rng, (m, 20), density, dtype)
     wider = np.concatenate([dz, full], axis=1)
     narrow, wide = np.zeros((96, 20), dtype), np.zeros((96, 116), dtype)
@@ -75,7 +75,7 @@ def test_skipping_zeros_changes_no_bits_of_weight_gradients(density: float, dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", [0.3, 0.95])
 def test_zeros_are_skipped(density: float, dtype: str) -> None:
-    """Values that meet only zeros are not read, so an infinity among them has no effect."""
+    """Values multiplied only by zeros are not read, so an infinity among them has no effect."""
     rng = np.random.default_rng(2)
     skipped = density < 0.5
     x, dz = sparse(rng, (80, 70), density, dtype), sparse(rng, (80, 90), density, dtype)
@@ -108,7 +108,7 @@ def test_nan_and_infinity_are_not_skipped(dtype: str) -> None:
 @pytest.mark.parametrize("n", [1, 3, 10, 20])
 @pytest.mark.parametrize("k", [16, 40, 100, 130])
 def test_gradients_of_layers_with_few_outputs_agree_with_numpy(k: int, n: int, dtype: str) -> None:
-    """For few outputs, dW is computed as its transpose."""
+    """If there are few outputs, the transpose of dW is computed."""
     rng = np.random.default_rng(4)
     for m in (32, 65, 300):
         x, dz = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(m, n)).astype(dtype)

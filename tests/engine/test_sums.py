@@ -1,7 +1,8 @@
 """Long sums in float32 are as accurate as NumPy's in float64.
 
-Adding one number again and again in float32 repeats the same rounding error: a sum of 0.1 is off by
-1e-4 after some 10,000 terms. The other tests have too few and too narrow rows to notice that.
+Adding the same number repeatedly in float32 also repeats the rounding error: the relative error
+of a sum of 0.1s reaches 1e-4 after about 10,000 terms. In the other tests, the rows are too few and
+too short to reveal this.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def test_batch_normalization_is_accurate_far_from_zero(
 
 
 def weight_gradients(model: nnfast.Sequential, x: Array, dout: Array) -> list[Array]:
-    """Return the gradients of trainable weights that are 0 or 1, so that their step is exact."""
+    """Return the weight gradients from one step, which is exact because weights are 0 or 1."""
     before = [w.copy() for w in model.trainable_weights]
     model.compile(optimizers.SGD(1.0))
     model.train_on_gradient(x, dout)
@@ -107,7 +108,7 @@ def weight_gradients(model: nnfast.Sequential, x: Array, dout: Array) -> list[Ar
 ROWS, IMAGES = (20_000, 3), (16, 90, 90, 3)
 ZEROS: dict[str, Any] = {"kernel_initializer": "zeros"}
 GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
-    # name: (input shape, layer, indices of the gradients that sum up output gradients)
+    # name: (input shape, layer, indices of gradients that are sums of output gradients)
     "dense": (ROWS, lambda: layers.Dense(35, **ZEROS), [1]),
     "convolution": (IMAGES, lambda: layers.Conv2D(19, 1, **ZEROS), [1]),
     "depthwise": (IMAGES, lambda: layers.DepthwiseConv2D(1, depthwise_initializer="zeros"), [0, 1]),
@@ -151,7 +152,7 @@ def test_gradients_of_gamma_are_accurate(name: str) -> None:
 @pytest.mark.usefixtures("free_threads")
 @pytest.mark.parametrize("batch", [520, 1500])
 def test_layer_normalization_gradients_do_not_depend_on_blocks_of_rows(batch: int) -> None:
-    """One thread processes the whole batch, several threads process parts of it in blocks."""
+    """One thread processes the whole batch; several threads process parts of it, in blocks."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(3000, 6)), rng.normal(size=(3000, 5))
     results = []
@@ -274,7 +275,7 @@ def test_clipping_gives_long_gradients_the_exact_norm(clip: str) -> None:
 
 
 def test_optimizer_step_clips_long_gradients_to_the_exact_norm() -> None:
-    """NumPy's norm of float32 arrays would not be accurate enough."""
+    """The reference norm is not computed by NumPy in float32, which is too inaccurate."""
     g, w = np.full(10 * WIDE, TENTH), np.zeros(10 * WIDE, np.float32)
     slots = np.zeros((0, len(w)), np.float32)
     kernels.optimizer_step(w, g, slots, 0, optimizers.SGD(1.0, clipnorm=1.0))

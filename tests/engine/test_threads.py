@@ -1,4 +1,4 @@
-"""Settings, cgroup quotas and measured speed limit the threads of a model, not its results."""
+"""Settings, cgroup quotas and timings limit a model's threads without affecting its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ X = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
 
 @pytest.fixture
 def machine() -> Iterator[None]:
-    """Reset the numbers of threads of the machine and of the user after the test."""
+    """After the test, reset the thread counts set for the machine and by the user."""
     yield
     core.set_machine_threads(cgroup.cpu_limit() or 0)
     nnfast.set_num_threads(None)
@@ -99,7 +99,10 @@ def test_quotas_of_control_groups_limit_threads(
 
 
 def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int]:
-    """Return the threads chosen for passes of `alone` seconds on one thread, `together` on two."""
+    """Return the number of threads chosen for each pass.
+
+    With one thread a pass takes `alone` seconds; `together` lists the seconds with two threads.
+    """
     trial, now, chosen = core.PassTrial(), 100.0, []
     for seconds in together:
         threads = trial.choose(2, now)
@@ -111,7 +114,7 @@ def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int
 
 
 def test_a_team_that_is_faster_is_used() -> None:
-    """Occasional trials of one thread cost less than 2 % of the time."""
+    """Occasional trials with one thread cost less than 2 % of the time."""
     chosen = simulate(0.01, [0.006] * 3000)
     assert chosen[:2] == [2, 1]
     assert sum(n == 1 for n in chosen) * 0.004 < 0.02 * 3000 * 0.006
@@ -146,7 +149,7 @@ def test_thread_settings_take_precedence_over_measurements() -> None:
 
 # Zeros are not spread evenly over the rows here. Threads that share a batch (for a batch
 # normalization or a user-defined loss) decide by their own rows whether to skip zeros, which must
-# change no bits.
+# not change the results.
 
 
 def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
@@ -177,7 +180,7 @@ def squares(y: NDArray[Any], p: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
 
 
 def trained_with(threads: int, seed: int, dtype: str) -> list[NDArray[Any]]:
-    """Return losses, weights and gradients; some rows have weight 0, others are mostly 0."""
+    """Return losses, weights and gradients; some rows have weight 0, others are mostly zeros."""
     rng = np.random.default_rng(seed)
     nnfast.set_seed(seed)
     model = nnfast.Sequential(draw_layers(rng), dtype=dtype)

@@ -24,7 +24,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
-        cwd=FOLDER.parents[2],  # `-c` imports from here, the built package under test
+        cwd=FOLDER.parents[2],  # `-c` imports the built package under test from here
         capture_output=True,
         text=True,
         check=False,

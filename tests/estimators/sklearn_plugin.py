@@ -2,7 +2,7 @@
 
     pytest -p sklearn_plugin …/sklearn/neural_network/tests/test_mlp.py
 
-Load it before that module, because the module's parametrizations refer to the classes.
+Load the plugin before the test module, because the module's parametrizations refer to the classes.
 """
 
 import sklearn.neural_network

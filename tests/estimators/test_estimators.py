@@ -96,12 +96,12 @@ SOLVERS = [
 
 
 def both(kind: str, **params: Any) -> tuple[Any, Any]:
-    """Return scikit-learn's estimator and that of nnfast."""
+    """Return scikit-learn's estimator and nnfast's."""
     return getattr(neural_network, kind)(**params), getattr(nnfast, kind)(**params)
 
 
 def fit_both(models: tuple[Any, Any], x: Any, y: Any, weight: Any = None) -> None:
-    """Fit scikit-learn's estimator and that of nnfast."""
+    """Fit scikit-learn's estimator and nnfast's."""
     for model in models:
         model.fit(x, y, *(() if weight is None else (weight,)))
 
@@ -172,7 +172,7 @@ def test_networks_without_hidden_layers_train_like_those_of_scikit_learn(activat
 
 
 def test_losses_of_badly_scaled_data_equal_those_of_scikit_learn():
-    """Both clip probabilities, which bounds the loss of a row."""
+    """Both libraries clip probabilities, which bounds the loss of a row."""
     x, y = load_iris(return_X_y=True)
     # scikit-learn rounds probabilities near 1 before it takes their logarithm.
     for labels, tolerance in ((y, 1e-8), (y == 1, 1e-3)):
@@ -398,7 +398,7 @@ def test_n_threads_applies_to_one_estimator_only(solver):
             hidden_layer_sizes=300, max_iter=1, n_threads=n_threads, batch_size=5000, solver=solver
         ).fit(x, y)
         engine = model._network.engine
-        teams.append(engine.team)  # The threads that ran the epochs; 0 for L-BFGS.
+        teams.append(engine.team)  # The number of threads that ran the epochs; 0 for L-BFGS.
         assert engine.n_threads == (n_threads or 0)
         model.set_params(n_threads=1).predict(x)
         assert engine.n_threads == 1
@@ -483,7 +483,7 @@ def with_indices(rows, name, value, dtype=None):
         ("indices", -1, None),
         ("indices", 2**31 - 1, None),
         ("indices", -(2**31), None),
-        ("indices", 2**32, np.int64),  # This is 0 when truncated to 32 bits.
+        ("indices", 2**32, np.int64),  # Truncated to 32 bits, this is 0.
         ("indptr", 3, None),  # The next entry is 2, so the pointers decrease.
         ("indptr", -1, None),
         ("indptr", 2**32 + 1, np.int64),
@@ -518,7 +518,7 @@ def test_the_error_message_names_the_range_of_the_column_indices():
 
 
 def test_column_indices_past_the_last_row_are_ignored():
-    """SciPy allows `indices` and `data` to be longer than the number of non-zeros."""
+    """SciPy allows `indices` and `data` to be longer than the number of stored elements."""
     longer = sparse.csr_array(np.eye(3))
     longer.indices, longer.data = np.r_[longer.indices, 99], np.r_[longer.data, 5.0]
     model = MLPRegressor(hidden_layer_sizes=2, max_iter=1).fit(np.eye(3), np.ones(3))
@@ -539,7 +539,7 @@ def test_sparse_x_is_never_converted_to_a_dense_matrix():
         "for solver in ('adam', 'lbfgs'):\n"
         "    m = nnfast.MLPClassifier(2, solver=solver, max_iter=1, batch_size=10)\n"
         "    m.fit(x, np.arange(n) % 2).predict(x)\n"
-        # VmHWM instead of ru_maxrss, which starts at the parent's value
+        # VmHWM is read instead of ru_maxrss, which starts at the parent's value.
         "lines = open('/proc/self/status').read().splitlines()\n"
         "peak = next(line for line in lines if line.startswith('VmHWM'))\n"
         "print(int(peak.split()[1]) // 1024)\n"

@@ -66,7 +66,7 @@ def test_scikit_learns_mlp_tests_pass_on_nnfast(tmp_path):
 
 
 def test_the_plugin_replaces_the_classes_that_scikit_learns_tests_import(tmp_path):
-    """A small test module checks which classes the import gives it."""
+    """A small test module checks which classes it imports."""
     program = tmp_path / "test_seen.py"
     program.write_text(
         "import pytest\n"

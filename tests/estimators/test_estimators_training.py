@@ -127,8 +127,8 @@ def plateau(kind: str, folder: Path) -> None:
 
 
 def on_nan(kind: str, folder: Path) -> None:
-    """The callback prints a line instead of the warning; the error about the weights is raised as
-    in scikit-learn."""
+    """TerminateOnNaN prints a line instead of the warning. As in scikit-learn, non-finite weights
+    raise an error."""
     if kind == "MLPClassifier":
         diverging = {"optimizer": optimizers.SGD(1e300), "alpha": 1.0}
     else:
@@ -385,7 +385,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
 def test_a_warm_start_with_another_solver_keeps_only_the_weights(
     first: str, second: str, kind: str
 ) -> None:
-    """It trains like an estimator with the same weights that was not trained before."""
+    """The estimator trains like one that has the same weights but never used the first solver."""
     y = TARGETS[kind]
     defaults = {"learning_rate": "constant", "optimizer": None}
     one = make(kind, warm_start=True, alpha=0.3, **SOLVERS[first]).fit(X, y)
@@ -467,7 +467,7 @@ def test_the_best_weights_are_those_of_the_current_fit(kind: str) -> None:
 def test_a_warm_start_with_another_normalization_keeps_the_weights_of_the_layers(
     first: str | None, second: str | None, early: bool, kind: str
 ) -> None:
-    """The normalization itself starts from its initial weights."""
+    """The new normalization starts from its initial weights."""
     y = TARGETS[kind]
     one = make(
         kind, warm_start=True, normalization=first, early_stopping=early, learning_rate_init=1e-9

@@ -1,6 +1,7 @@
-"""Programs whose child processes are killed while they work; the tests run each separately.
+"""Programs whose child processes are killed while they work; each program has its own test.
 
-The process has one thread and forks, so a child costs a millisecond instead of an import.
+The programs have one thread and fork. Starting a child takes a millisecond, because it needs no
+imports.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Y = X.sum(axis=1)
 
 
 def killed(work: Callable[[], object], after: float) -> bool:
-    """Run `work` in a child; kill it after `after` seconds and return whether that was needed."""
+    """Run `work` in a child process; return whether it had to be killed after `after` seconds."""
     child = os.fork()
     if child == 0:
         try:
@@ -57,7 +58,7 @@ def versions() -> list[nnfast.Sequential]:
 
 
 def save_and_be_killed(folder: Path, kills: int) -> None:
-    """Print how often the file was complete, and how often there was a temporary file as well."""
+    """Print how often the file was complete and how often a temporary file was left behind."""
     models = versions()
     path = folder / "model"
     models[0].save(path)
@@ -82,10 +83,10 @@ def save_and_be_killed(folder: Path, kills: int) -> None:
 
 
 def checkpoint_and_be_killed(folder: Path) -> None:
-    """Train to the end despite kills; print their number and the digest of the trained model."""
+    """Train to the end despite kills; print how many there were and the trained model's digest."""
     rng = np.random.default_rng()
     kills = 0
-    # The time grows with each kill, so training ends on a slow machine, too.
+    # The time limit grows with each kill, so training ends even on a slow machine.
     while killed(lambda: train(folder), rng.uniform(0.0, 0.03) + 0.002 * kills):
         kills += 1
     print(kills, digest(nnfast.load_model(last(folder))))

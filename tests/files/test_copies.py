@@ -161,7 +161,7 @@ def test_joblib_trains_models_in_parallel() -> None:
 
 
 def test_a_copy_of_a_shared_layer_has_the_last_weights() -> None:
-    """The copied model has a separate layer, with the weights that the other model trained."""
+    """The copied model has its own layer, with the weights trained by the other model."""
     shared = layers.Dense(3, input_dim=4)
     one, two = Sequential([shared]), Sequential([shared, layers.Dense(1)])
     two.compile("sgd", "mse")

@@ -56,7 +56,7 @@ def test_killed_training_continues_from_its_last_checkpoint(tmp_path: Path) -> N
 
 
 def temporary(folder: Path, machine: str = container._MACHINE, process: int = 12) -> Path:
-    """Return the path of a temporary file of a process on a machine."""
+    """Return the path that this process on this machine would use for a temporary file."""
     return folder / f".nnfast-{machine}-{process}-0123abcd.tmp"
 
 
@@ -72,7 +72,7 @@ def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
     stale = [
         temporary(tmp_path),
         temporary(tmp_path, process=os.getpid()),
-        made_old(temporary(tmp_path, "0" * 8)),  # locks of another machine may be invisible
+        made_old(temporary(tmp_path, "0" * 8)),  # another machine's locks may be invisible
     ]
     kept = [
         temporary(tmp_path, process=13),
@@ -92,7 +92,7 @@ def test_only_abandoned_temporary_files_are_removed(tmp_path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
         model().save(tmp_path / "model")
     assert set(tmp_path.iterdir()) == {*kept, pipe, tmp_path / "model"}
-    model().save(tmp_path / "model")  # their writers are gone
+    model().save(tmp_path / "model")  # `kept[0]` and `kept[1]` are no longer locked
     assert set(tmp_path.iterdir()) == {*kept[2:], pipe, tmp_path / "model"}
 
 
@@ -112,7 +112,7 @@ def test_age_decides_if_locks_are_not_available(
     assert set(tmp_path.iterdir()) == {fresh, tmp_path / "model"}
 
 
-# Saves for a second, and sees no other process, as in a separate container.
+# This program saves for a second. It sees no other processes, as if in a separate container.
 WRITER = """
 import os, sys, time
 import nnfast
@@ -175,7 +175,7 @@ def test_a_removed_temporary_file_is_created_again(
             path.unlink()
             return (
                 lock(descriptor) if len(seen) == 1 else False
-            )  # first removed, then locked for removal
+            )  # the second file is locked by a process that removes it
         return lock(descriptor)
 
     monkeypatch.setattr(container, "_lock", removed_first)
@@ -236,7 +236,7 @@ def test_a_full_disk_keeps_the_old_file(method: str, tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder_keeps_the_old_file() -> None:
-    # Root may write to any folder, so another user saves here. That user may not enter tmp_path.
+    # Root may write to any folder, so another user saves here. That user cannot enter tmp_path.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "model"

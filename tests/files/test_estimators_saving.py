@@ -178,7 +178,7 @@ def test_feature_names_are_saved_and_the_optimizer_is_optional(tmp_path: Path) -
     arrays, description = container.read(tmp_path / "small")
     assert set(arrays) == {"coefs/0", "coefs/1", "intercepts/0", "intercepts/1"}
     assert description["estimator"]["training"] is None
-    small.partial_fit(frame, X[:, 1])  # with a new optimizer
+    small.partial_fit(frame, X[:, 1])  # this starts with a new optimizer
 
 
 def test_unsavable_estimators_are_refused_and_callbacks_warned_of(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ PICKLES = Path(__file__).parent / "formats" / "pickles"
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 @pytest.mark.parametrize("name", ["classifier", "sgd", "regressor", "lbfgs"])
 def test_pickles_of_earlier_versions_load(name: str) -> None:
-    """Earlier versions had other names for the modules of the classes."""
+    """In earlier versions, the modules of the classes had different names."""
     values = json.loads((PICKLES / "values.json").read_text("utf-8"))[name]
     estimator = pickle.loads((PICKLES / f"{name}.pickle").read_bytes())
     tolerance = 1e-6 if estimator.coefs_[0].dtype == np.float64 else 1e-4

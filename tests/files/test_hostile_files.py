@@ -1,12 +1,12 @@
-"""Damaged and forged files either are refused or load a valid model, and never crash.
+"""Damaged and forged files are either refused or loaded as a valid model, without crashes.
 
-NNFAST_TEST_FILES sets the number of files, NNFAST_TEST_SEED the seed that changes them.
+NNFAST_TEST_FILES sets the number of files, and NNFAST_TEST_SEED the seed for changing them.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib  # loading may import it late, so it is imported before imports are watched  # noqa: F401
+import difflib  # loading may import this late, so import it before imports are watched  # noqa: F401
 import importlib
 import json
 import math
@@ -33,13 +33,13 @@ from nnfast._utils import container
 from nnfast.optimizers import schedules
 
 SKLEARN = find_spec("sklearn") is not None
-if SKLEARN:  # it must be imported before imports are watched and memory is limited
+if SKLEARN:  # import this before imports are watched and memory is limited
     importlib.import_module("nnfast.estimators.files")
 
 FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
 SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
 SECONDS = 2.0  # CPU time limit for one small file
-MEMORY = 200 * 2**20  # bytes for all files together, which have only a few kilobytes each
+MEMORY = 200 * 2**20  # bytes for all files together; each has only a few kilobytes
 
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 0.5, -0.0, 1.5, 1e308, -1e308, 5e-324),
@@ -110,7 +110,7 @@ def estimators() -> list[Any]:
 
 
 def seeds() -> list[Any]:
-    """Return small models; the test changes their files."""
+    """Return small models; the test damages their saved files."""
     small = nnfast.Sequential([layers.Dense(2, input_dim=3)])
     shapes = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), layers.Reshape((4, 1))])
     empty = nnfast.Sequential([layers.Input((0,)), layers.Dense(2)])
@@ -200,7 +200,7 @@ def damage_bytes(content: bytes, rng: random.Random, others: list[bytes]) -> byt
 
 
 def forge_header(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Change the header's entries about arrays."""
+    """Change the entries in the header that describe arrays."""
     file = File(content)
     entries = {key: entry for key, entry in file.header.items() if key != "__metadata__"}
     if entries:
@@ -252,7 +252,7 @@ KINDS: dict[str, Callable[[bytes, random.Random, list[bytes]], bytes]] = {
 
 @pytest.fixture
 def limited_memory() -> Iterator[None]:
-    """Limit the address space that the process may add to what it has."""
+    """Limit the growth of the address space of the process to `MEMORY` bytes."""
     resource = pytest.importorskip("resource")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -354,7 +354,8 @@ def test_changed_files_are_refused_or_valid(
     print(f"{kind}: {refused} refused, {valid} valid")
 
 
-# One case per rule: the random files above would not reveal that a wrong file is accepted.
+# There is one case per rule, because the test with random files would not notice if a file that
+# breaks a rule were accepted.
 
 
 @pytest.fixture
@@ -420,7 +421,7 @@ RULES = {
 }
 
 
-MAX_COUNT = 2**53  # float64 represents every integer up to here
+MAX_COUNT = 2**53  # float64 represents every integer up to this one
 
 
 def counts(path: Path) -> dict[str, int]:
@@ -474,7 +475,7 @@ def test_counts_in_a_file_are_limited(kind: str, key: str, value: int, tmp_path:
             model.partial_fit(np.ones((8, 2)), np.ones(8))
         assert all(np.isfinite(w).all() for w in getattr(model, "weights", []))
         model.save(path)
-        reset = key in ("n_iter_", "_no_improvement_count")  # each partial_fit starts them again
+        reset = key in ("n_iter_", "_no_improvement_count")  # each partial_fit resets these
         assert (0 if reset else value) <= counts(path)[key] <= MAX_COUNT
 
 
@@ -590,7 +591,7 @@ def test_models_with_huge_hidden_outputs_are_refused(how: str, tmp_path: Path) -
         nnfast.load_model(tmp_path / "model")
 
 
-# Realistic models: training them takes several times the memory.
+# Realistic models with large hidden outputs, which must load.
 LARGE: dict[str, Callable[[], nnfast.Sequential]] = {
     "many filters on large images": lambda: pooled(
         (512, 512, 3), layers.Conv2D(64, 3, padding="same"), layers.MaxPooling2D(4)
@@ -679,7 +680,7 @@ print(peak() - before)
 def test_what_may_be_in_between_takes_little_memory(
     model: nnfast.Sequential, tmp_path: Path
 ) -> None:
-    """Models whose hidden outputs are just small enough take two or three times 64 MB."""
+    """Models with hidden outputs just below the limit, 64 MB, take two or three times as much."""
     model.save(tmp_path / "model")
     program = [sys.executable, "-P", "-c", MEASURED, str(tmp_path / "model")]
     package = os.path.dirname(os.path.dirname(nnfast.__file__))

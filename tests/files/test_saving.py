@@ -1,4 +1,4 @@
-"""save and load_model restore everything, so training continues; bad files are refused."""
+"""Loading a saved model restores everything, so training can continue; bad files are refused."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_every_optimizer_continues_in_a_new_process(tmp_path: Path) -> None:
     expected = {}
     for name in EACH_OPTIMIZER:
         model = deep(name)
-        # Saves within `fit`, because the moving average replaces the weights at its end.
+        # Save during `fit`, because at its end the moving average replaces the weights.
         half = callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs, name=name, model=model: (
                 epoch == 4 and model.save(tmp_path / name)
@@ -191,7 +191,7 @@ def test_files_of_every_format_load(path: Path) -> None:
     y: Any = [0, 1, 2, 0, 1] if model.loss.sparse else np.zeros_like(expected)
     assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
     assert model._network is not None
-    assert model._network.engine.iterations == 3  # two were in the file
+    assert model._network.engine.iterations == 3  # two steps were in the file
 
 
 def test_there_are_files_of_the_current_format() -> None:
@@ -292,7 +292,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_rewritten_files_load(saved: Path) -> None:
-    """The tests below damage files with this helper, which must not damage them by itself."""
+    """The tests below use a helper to damage files; the helper alone must not damage them."""
     before = nnfast.load_model(saved)
     rewrite(saved, *parts(saved))
     assert_same_weights(nnfast.load_model(saved), before)

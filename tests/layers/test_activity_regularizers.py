@@ -30,8 +30,8 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
-    # The backward pass of a relu includes the derivative of the relu before it, unless a penalty
-    # comes between.
+    # The backward pass of a relu layer applies the derivative of the preceding relu, unless an
+    # activity penalty lies between the two.
     "chain of relus": (
         lambda: [
             Dense(9, "relu"),
@@ -160,7 +160,7 @@ def test_loss_and_gradient_agree_with_numpy(name: str, weighted: bool) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_input_gradients_agree_with_differences(name: str) -> None:
-    """Given y, the gradient is that of loss and penalty; without y, of the largest output."""
+    """With y, the gradient is that of the loss plus penalty; without y, of the largest output."""
     model, x, y = problem(name)
     weights = model.get_weights()
     with_y, without = np.empty_like(x), np.empty_like(x)
@@ -228,7 +228,8 @@ def test_losses_of_epochs_are_means_over_rows() -> None:
     weights = model.get_weights()
     history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0, validation_data=(x, y))
     expected = plain_loss(model, weights, x, y, training=True)
-    # Weight penalties are in the loss of every batch, activity penalties are means of rows.
+    # Each batch loss contains all weight penalties and the batch's mean activity penalty. The mean
+    # of the batch losses, weighted by the number of rows, is therefore the loss of all rows.
     assert history.history["loss"][0] == pytest.approx(expected, rel=1e-12)
     assert history.history["val_loss"][0] == pytest.approx(expected, rel=1e-12)
 
@@ -274,7 +275,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 
 def test_dropout_and_noise_are_penalized_in_inference() -> None:
-    """In inference their outputs are their inputs."""
+    """In inference mode, the outputs of these layers equal their inputs."""
     for layer in (
         layers.Dropout(0.5, activity_regularizer=L2),
         layers.GaussianNoise(1.0, activity_regularizer=L2),

@@ -1,4 +1,4 @@
-"""Constraints agree with Keras' formulas in NumPy after every step."""
+"""After every step, constraints agree with Keras' formulas, computed in NumPy."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def pair(
 def follow(
     model: Any, plain: Any, kernel_constraint: Any, bias_constraint: Any, steps: int = 4
 ) -> None:
-    """Check that each step differs from the unconstrained step by the constraint alone."""
+    """Check that each step equals the unconstrained step followed by the constraint."""
     rng = np.random.default_rng(0)
     dtype = model.get_weights()[0].dtype
     n_in = model.input_shape[1]
@@ -187,7 +187,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 
 def test_constraints_apply_to_batches_of_several_micro_batches() -> None:
-    """Many rows and few parameters make a batch of several micro-batches."""
+    """A batch with many rows is split into micro-batches if the model has few parameters."""
     model = nnfast.Sequential(
         [layers.Dense(3, kernel_constraint=UnitNorm(), input_dim=2)], dtype="float64"
     )

@@ -90,7 +90,7 @@ DRAW: dict[str, Callable[[np.random.Generator], tuple[layers.Layer, tuple[int, .
 def model_of(
     layer: layers.Layer, shape: tuple[int, ...], seed: int, dtype: str = "float64"
 ) -> nnfast.Sequential:
-    """Return a model with other layers around this one, so that it computes an input gradient."""
+    """Return a model with layers around this one, so that this one computes an input gradient."""
     model = nnfast.Sequential(
         [layers.Input(shape), layers.Rescaling(1.5), layer, layers.Flatten()], dtype=dtype
     )
@@ -167,7 +167,7 @@ def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> lis
 
 @pytest.mark.parametrize("density", [1.0, 0.2])
 def test_gradients_agree_with_pytorch(density: float) -> None:
-    """If dz is mostly zeros, another kernel computes the gradients."""
+    """If dz is mostly zeros, a different kernel computes the gradients."""
     pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     for seed in range(40):
@@ -191,7 +191,7 @@ def test_gradients_agree_with_pytorch(density: float) -> None:
 def test_gradients_of_large_images_agree_with_pytorch(
     kernel: int, groups: int, padding: str, density: float
 ) -> None:
-    """dW is summed over blocks of pixels; channels do not fill whole SIMD vectors."""
+    """dW is summed over blocks of pixels, and the channels do not fill whole SIMD vectors."""
     pytest.importorskip("torch")
     rng = np.random.default_rng(4)
     shape = (19, 23, 10 * groups)
@@ -286,7 +286,7 @@ def test_skipping_zeros_changes_no_bits_of_input_gradients(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.usefixtures("free_threads")
 def test_results_do_not_depend_on_threads_if_the_density_of_rows_varies(dtype: str) -> None:
-    """Batch normalization makes threads share the batch; its halves have different zeros."""
+    """The threads share a batch because of batch normalization; its halves differ in density."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(160, 8, 8, 32)).astype(dtype)
     x[:80] -= 0.2
@@ -435,7 +435,7 @@ def test_constraints_accept_contiguous_axes_of_the_kernel(axis: Any) -> None:
 
 
 def test_relu_derivatives_are_applied_once() -> None:
-    """The next layer's backward pass applies relu', unless an activity penalty comes between."""
+    """The next layer's backward pass applies the derivative, unless a penalty lies in between."""
     x = np.random.default_rng(0).normal(size=(3, 7, 7, 2))
     for penalty in (None, "l2"):
         model = nnfast.Sequential(

@@ -1,4 +1,4 @@
-"""Layers from images to images: padding, upsampling, flips, translations and crops."""
+"""Layers that map images to images: padding, upsampling, flips, translations and crops."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def images(rows: int, *shape: int) -> Images:
 class Trained:
     """The outputs of a layer in training, and the gradients that it passes backward.
 
-    A Dense layer holds one image per row of its kernel, and its input is the identity matrix. The
-    kernel's gradient is therefore the gradient that the layer computes for each image.
+    A preceding Dense layer holds one image per row of its kernel, and its input is the identity
+    matrix. The kernel's gradient is therefore the input gradient of the tested layer, by image.
     """
 
     def __init__(
@@ -440,7 +440,7 @@ def test_generators_give_the_same_bits_as_arrays() -> None:
 
 @pytest.mark.parametrize("batch_size", [8, 600])
 def test_training_does_not_depend_on_the_number_of_threads(batch_size: int) -> None:
-    """The small batch is shared by threads, the large one is split into micro-batches."""
+    """The threads share the small batch; the large batch is split into micro-batches."""
     x, y = np.tile(XS, (20, 1, 1, 1)), np.tile(YS, (20, 1))
     weights = []
     for threads in (1, 2, 5):

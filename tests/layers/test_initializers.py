@@ -130,7 +130,7 @@ NAMED = {
 def test_named_initializers_are_cases_of_variance_scaling(
     name: str, shape: tuple[int, ...]
 ) -> None:
-    """They draw the same numbers, and their configuration has only the seed."""
+    """Both draw the same numbers; the named one has only the seed in its configuration."""
     general = initializers.VarianceScaling(*NAMED[name], seed=3)  # type: ignore[arg-type]
     named = type(initializers.get(name))(seed=3)
     assert isinstance(named, initializers.VarianceScaling)
@@ -141,7 +141,7 @@ def test_named_initializers_are_cases_of_variance_scaling(
 
 
 def test_fans_of_kernels_include_the_window() -> None:
-    """Following Keras, all but the last two axes multiply both fans."""
+    """As in Keras, both fans are multiplied by the sizes of all axes but the last two."""
     for mode, fan in (("fan_in", 9 * 50), ("fan_out", 9 * 200), ("fan_avg", 9 * 125)):
         scaled = initializers.VarianceScaling(1.0, mode, "uniform", seed=0)
         w = scaled.draw((3, 3, 50, 200), np.random.default_rng(0))
@@ -209,11 +209,11 @@ def test_layers_keep_their_initializer(name: str) -> None:
     assert copy.layers[0].kernel_initializer == layer.kernel_initializer
 
 
-LONG = (300, 500)  # more than two blocks
+LONG = (300, 500)  # more than two blocks of random numbers
 
 
 def truncated_normal(rng: np.random.Generator) -> Any:
-    """Return normal numbers; those beyond ±2 are drawn again until none is left."""
+    """Return standard normal numbers; redraw those beyond ±2 until none is left."""
     z = rng.standard_normal(LONG)
     while (np.abs(z) > 2).any():
         z[np.abs(z) > 2] = rng.standard_normal(np.count_nonzero(np.abs(z) > 2))

@@ -1,4 +1,4 @@
-"""Gaussian noise is normal, reproducible and only added in training."""
+"""Gaussian noise is normal, reproducible and added only in training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def noise(
         x = np.zeros((rows, columns))
         model.fit(x, -np.eye(rows), shuffle=False, verbose=0, **{"batch_size": rows, **fit})
         size = min(fit.get("batch_size", rows), rows)
-        # Gradients are means over the rows of a batch: the sizes undo that.
+        # Gradients are means over the rows of a batch; multiplying by the batch size undoes this.
         sizes = np.array([min(size, rows - i // size * size) for i in range(rows)])
         results.append(model.layers[1].kernel.T * sizes[:, None])
     return np.array(results)
@@ -65,7 +65,7 @@ def test_noise_is_normally_distributed(dtype: str) -> None:
     p = normal_cdf(z)
     distance = max((p - np.arange(n) / n).max(), (np.arange(1, n + 1) / n - p).max())
     assert distance < 1.95 / math.sqrt(n)
-    # The largest of 40,000 draws lies in the tails, but not beyond what is plausible.
+    # The largest of 40,000 draws lies in the tails, but is still plausible.
     assert 3.5 < abs(z).max() < 6
 
 
@@ -129,7 +129,7 @@ def test_inference_adds_no_noise() -> None:
 
 
 def test_gradients_are_taken_at_the_noisy_outputs() -> None:
-    """The gradient of a linear model is that of its noisy error; noise has derivative 1."""
+    """A linear model's gradient is computed from the noisy error; adding noise has derivative 1."""
     rows = 30
     z = noise(rows, 3)[0]
     model = nnfast.Sequential(

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Dense(2), BatchNormalization(), Activation("sigmoid")],
         BINARY,
     ),
-    # The derivative of gelu needs its input, which must be kept; that of relu needs its output.
+    # The derivative of gelu needs its input, which must be kept; relu's needs its output.
     "batch, before gelu": (
         lambda: [Dense(5), BatchNormalization(), Activation("gelu"), Dense(2)],
         MSE,
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         lambda: [Reshape((2, 3)), BatchNormalization(), Flatten(), Dense(2, "tanh")],
         MSE,
     ),
-    # The channels exceed the SIMD width and are no multiple of it.
+    # The number of channels exceeds the SIMD width and is not a multiple of it.
     "batch, twice and wide": (
         lambda: [
             *(Dense(35), BatchNormalization(), Activation("tanh")),
@@ -197,7 +197,7 @@ def assert_close(actual: list[Any], expected: list[Any], tolerance: float) -> No
 
 
 def step(model: Any, x: Any, y: Any, rate: float, **options: Any) -> tuple[float, list[Any]]:
-    """Return the loss and the weights after one step; the model keeps its weights."""
+    """Return the loss and the weights after one step, then restore the model's weights."""
     weights = model.get_weights()
     model.optimizer.learning_rate = rate
     loss = model.train_on_batch(x, y, **options)
@@ -207,7 +207,7 @@ def step(model: Any, x: Any, y: Any, rate: float, **options: Any) -> tuple[float
 
 
 def training_gradient(model: Any, x: Any, y: Any, **options: Any) -> tuple[float, list[Any]]:
-    """Return loss and gradient in training mode, from a step with learning rate 1."""
+    """Return the loss and gradient in training mode, from a step with learning rate 1."""
     loss, after = step(model, x, y, 1.0, **options)
     gradient = [v - w for v, w in zip(model.get_weights(), after, strict=True)]
     return loss, trainable(model, gradient)
@@ -481,7 +481,7 @@ def all_results(threads: int, dtype: str, rows: int, batch: int, **options: Any)
         (9, 3, {}),  # fewer rows than threads
         (70, 32, {}),
         (70, 32, {"clipnorm": 0.1}),
-        # Large batches of small networks are split, but not if there is a batch normalization.
+        # Large batches of small networks are split, but not with batch normalization.
         (1300, 600, {}),
         (1300, 600, {"global_clipnorm": 0.1, "weight_decay": 0.1, "use_ema": True}),
     ],
@@ -499,7 +499,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 @pytest.mark.parametrize("layer", [LayerNormalization, lambda: Normalization(**FIXED_STATISTICS)])
 def test_micro_batches_have_the_gradient_of_the_whole_batch(layer: Any) -> None:
-    """A large batch is split into micro-batches; NumPy computes it as a whole."""
+    """The engine splits a large batch into micro-batches; NumPy processes it as a whole."""
     model = nnfast.Sequential(
         [layers.Input((3,)), layer(), Activation("tanh"), Dense(1, activity_regularizer="l2")],
         dtype="float64",
@@ -883,7 +883,7 @@ def test_early_stopping_restores_moving_averages() -> None:
     losses: list[float] = []
 
     class Worse(callbacks.Callback):
-        """Spoil the model after the third epoch."""
+        """A callback that spoils the model after the third epoch."""
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             losses.append(logs["val_loss"])

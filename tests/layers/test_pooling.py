@@ -70,7 +70,7 @@ def test_the_first_of_equal_maxima_gets_the_gradient(strides: int) -> None:
     )
     gradient = model.input_gradient(np.ones((1, 2, 2, 9)))
     expected = np.zeros((1, 2, 2, 9))
-    expected[0, 0, 0, 0] = 1.0  # of nine equal outputs, the first
+    expected[0, 0, 0, 0] = 1.0  # the gradient is that of the first of nine equal outputs
     assert_array_equal(gradient, expected)
 
 

@@ -22,7 +22,7 @@ Y = np.random.default_rng(1).normal(size=(96, 2))
 
 
 def network(dtype: str = "float64", **second: Any) -> Sequential:
-    """Return a model; `second` are arguments of its second and third layer."""
+    """Return a model; `second` holds arguments for its second and third layers."""
     nnfast.set_seed(0)
     return Sequential(
         [
@@ -41,20 +41,20 @@ def fit(model: Sequential, epochs: int = 2, **options: Any) -> None:
 
 
 def changed(model: Sequential, epochs: int = 1) -> list[bool]:
-    """Return for each array of weights whether a fit changes it."""
+    """Return, for each weight array, whether a fit changes it."""
     before = model.get_weights()
     fit(model, epochs)
     return [bool((a != b).any()) for a, b in zip(before, model.get_weights(), strict=True)]
 
 
-# The arrays of the second Dense layer and of the BatchNormalization, among all ten.
+# True for the arrays of the second Dense layer and of the BatchNormalization, among all ten.
 MIDDLE = [False] * 2 + [True] * 6 + [False] * 2
 NOT_MIDDLE = [not entry for entry in MIDDLE]
 
 
 @pytest.mark.parametrize("optimizer", optimizers.TABLE)
 def test_no_optimizer_changes_frozen_weights(optimizer: str) -> None:
-    """Weight decay, clipping and averaging do not change them, either."""
+    """Weight decay, clipping and averaging do not change frozen weights, either."""
     made = optimizers.TABLE[optimizer](
         0.01, weight_decay=0.1, global_clipnorm=1.0, use_ema=True, ema_overwrite_frequency=2
     )
@@ -73,7 +73,7 @@ def test_constraints_of_frozen_weights_are_not_applied(optimizer: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in layers.TABLE if n not in ("Normalization",)])
 def test_every_layer_can_be_frozen(name: str) -> None:
-    """A frozen layer has the same input gradient, so the layers before it train alike."""
+    """Freezing a layer keeps its input gradient, so the layers before it train as usual."""
     shape = LAYERS[name]().feature_shape or (4,)
     x = np.random.default_rng(2).normal(size=(8, *shape))
     y = np.random.default_rng(3).normal(size=(8, 2))
@@ -152,7 +152,7 @@ def test_training_does_not_depend_on_the_number_of_threads(
 
 @pytest.mark.parametrize("n", [64, 2000])
 def test_momentum_of_frozen_weights_is_kept(n: int) -> None:
-    """Weights that are frozen for a while later continue with their momentum; NumPy agrees."""
+    """Unfrozen weights continue with the momentum from before freezing; NumPy agrees."""
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
     model = Sequential(
@@ -186,7 +186,7 @@ def test_global_norms_exclude_frozen_weights() -> None:
 
 
 def test_penalties_of_frozen_weights_do_not_count() -> None:
-    """In Keras, too, `model.losses` are those of trainable weights."""
+    """In Keras, too, only trainable weights contribute penalties to `model.losses`."""
     model = network()
     model.compile("sgd", "mse")
     error = float(((model.predict(X) - Y) ** 2).mean())
@@ -213,7 +213,7 @@ def test_no_gradient_is_computed_below_the_lowest_trained_layer() -> None:
 
 
 def test_freezing_takes_effect_after_compile_and_after_steps() -> None:
-    """Before the first step, `trainable` may change as before `compile`, as in Keras 3."""
+    """As in Keras 3, `trainable` may change until the first step as freely as before `compile`."""
     for steps in (0, 2):
         model = network()
         model.compile("adam", "mse")
@@ -275,7 +275,7 @@ def test_callbacks_may_freeze_layers() -> None:
 
 
 def test_trainable_of_a_model_sets_that_of_its_layers() -> None:
-    """As in Keras 3.15, a layer that is added to a frozen model is trainable by itself."""
+    """As in Keras 3.15, a layer added to a frozen model is not frozen itself."""
     model = network()
     model.trainable = False
     assert [layer.trainable for layer in model.layers] == [False] * 4
@@ -322,7 +322,7 @@ def test_lists_counts_and_gradients_exclude_frozen_weights() -> None:
 
 
 def test_flat_weights_exclude_frozen_weights() -> None:
-    """Flat weights are trainable kernels, then biases; the gradient agrees with differences."""
+    """Flat weights are the trainable kernels, then the biases; differences confirm the gradient."""
     model = network()
     model.compile("sgd", "mse")
     fit(model)
@@ -402,7 +402,7 @@ def test_configurations_preserve_trainable() -> None:
 
 
 def test_a_file_of_unfrozen_weights_has_a_new_optimizer(tmp_path: Path) -> None:
-    """The optimizer has no state for unfrozen weights, so the loaded one starts anew."""
+    """Without optimizer state for unfrozen weights, the loaded model starts a new optimizer."""
     model = network(trainable=False)
     model.compile("adam", "mse")
     fit(model)
@@ -428,7 +428,7 @@ def test_freezing_a_shared_layer_freezes_it_in_both_models() -> None:
 
 
 def test_set_flat_weights_keeps_frozen_weights() -> None:
-    """A layer frozen after steps is excluded; it is included again after the next compile."""
+    """A layer frozen after some steps is excluded; unfreezing and compile include it again."""
     model = nnfast.Sequential([layers.Dense(3, input_dim=2), layers.Dense(1)])
     model.compile("adam", "mse")
     x, y = np.ones((4, 2)), np.ones(4)

@@ -174,8 +174,8 @@ def test_r2_is_exact_for_targets_far_from_zero(offset: float, aggregation: str) 
 
 
 def test_r2_over_streamed_batches_equals_that_over_all_rows() -> None:
-    """So does the value in an epoch's logs. The model is float64, because float32 cannot tell
-    these targets apart."""
+    """The same holds for the value in an epoch's logs. The model uses float64, because float32
+    cannot distinguish these targets."""
     net = nnfast.Sequential([layers.Dense(1, input_dim=1)], dtype="float64")
     net.compile(nnfast.optimizers.SGD(0.0), "mse", metrics=["r2_score"])
     net.set_weights([[[1.0]], [5.0]])
@@ -346,7 +346,7 @@ def test_metrics_have_defined_values_for_non_finite_outputs() -> None:
     p = np.array([[0.0], [nan], [1.0]])
     assert metrics.BinaryAccuracy()(y, p) == pytest.approx(2 / 3)
     assert (metrics.Precision()(y, p), metrics.Recall()(y, p)) == (1.0, 0.5)
-    # For AUC, NaN is the lowest score, because it is above no threshold.
+    # For AUC, NaN is the lowest score, because it exceeds no threshold.
     labels = np.array([[0.0], [1.0], [0.0], [1.0]])
     scores = np.array([[0.2], [nan], [0.4], [0.9]])
     for options in ({}, {"thresholds": [0.1, 0.3, 0.5]}, {"curve": "PR"}):
@@ -360,7 +360,7 @@ def test_metrics_have_defined_values_for_non_finite_outputs() -> None:
 def test_only_the_warning_of_divergence_is_raised_for_extreme_targets(
     dtype: str, value: float
 ) -> None:
-    """This includes the sums over batches and over the epochs of a fit."""
+    """Sums over batches and over the epochs of a fit raise no other warnings."""
     every = [
         entry
         for entry in (*metrics.TABLE, metrics.AUC(thresholds=[0.5]))

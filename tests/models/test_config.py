@@ -325,7 +325,7 @@ def numpy_values(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value consists of JSON's types alone, without their subclasses."""
+    """Return whether a value consists only of JSON types and not of their subclasses."""
     if isinstance(value, list):
         return all(map(is_plain, value))
     if isinstance(value, dict):
@@ -430,6 +430,6 @@ def test_models_made_with_numpy_scalars_are_saved(tmp_path: Any) -> None:
     ],
 )
 def test_errors_about_arguments_name_the_class(make: Callable[[], Any], name: str) -> None:
-    """They name the class itself instead of the base class that defines its constructor."""
+    """Errors name the class itself, not the base class that defines its constructor."""
     with pytest.raises(TypeError, match=rf"^{name}(\.__init__\(\))? (got an unexp|missing)"):
         make()

@@ -1,4 +1,4 @@
-"""Tests of losses that are Python functions: they train like built-in losses, and their errors."""
+"""Tests of Python losses: training equals that with built-in losses, and errors are reported."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_gradients_equal_those_of_the_built_in_loss(name: str) -> None:
 
 
 def test_a_single_number_as_loss_is_the_mean_over_samples_for_input_gradient() -> None:
-    """The input gradient is that of each sample's loss: n times the gradient of the mean."""
+    """Input gradients refer to each sample's own loss: n times the gradient of the mean loss."""
     one, two, y = pair("mse")
     assert_allclose(two.input_gradient(X, y), one.input_gradient(X, y), rtol=1e-9, atol=1e-12)
 
@@ -193,7 +193,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 
 
 def test_large_batches_train_as_with_the_built_in_loss() -> None:
-    """Built-in losses are computed by micro-batch, functions on the whole batch."""
+    """Built-in losses are computed per micro-batch, Python losses on the whole batch."""
     x = np.tile(X, (40, 1)) + RNG.normal(size=(40 * N, 4))
     y = np.tile(Y, (40, 1))
     one, two = model("mse", optimizer="sgd"), model(mse_rows, optimizer="sgd")
@@ -334,7 +334,7 @@ def test_a_loss_that_overwrites_its_arguments_changes_neither_data_nor_training(
 
 
 def in_place(y: Array, p: Array) -> tuple[Array, Array]:
-    """Return the same as `mse_rows`, computed in the memory of the arguments."""
+    """Return the results of `mse_rows`, computed in place in the arguments."""
     p -= y
     y *= 0
     value = (p**2).mean(axis=1)
@@ -349,7 +349,7 @@ def worst_in_place(y: Array, p: Array) -> float:
 
 
 class WorstInPlace(nnfast.metrics.Metric):
-    """A user-defined metric that overwrites its arguments, the weights included."""
+    """A user-defined metric that overwrites its arguments, including the sample weights."""
 
     def totals(self, y: Array, outputs: Array, weight: Any) -> Any:
         if weight is not None:
@@ -395,7 +395,7 @@ LOOK = callbacks.LambdaCallback(
 @pytest.mark.parametrize("loss", ["function", "built-in"])
 @pytest.mark.parametrize("use", USES)
 def test_losses_and_metrics_that_work_in_place_change_no_other_result(use: str, loss: str) -> None:
-    """They receive copies: neither the user's arrays nor those of other metrics change."""
+    """Each receives copies, so neither the user's arrays nor those of other metrics change."""
     results = []
     for wrap, kind in ((on_copies, WorstOnCopies), (lambda function: function, WorstInPlace)):
         x, y, w = X.copy(), Y.copy(), W.copy()
@@ -633,7 +633,7 @@ def test_a_loss_can_call_predict_but_not_train_its_own_model() -> None:
 
 
 def test_subnormal_numbers_are_not_flushed_to_zero_in_the_function() -> None:
-    """The engine flushes them to 0, but restores the floating-point mode for the function."""
+    """The engine flushes subnormals to 0, but restores the floating-point mode for the function."""
     products = []
 
     def multiplies(y: Array, p: Array) -> tuple[Array, Array]:
@@ -675,7 +675,7 @@ def test_models_are_saved_without_the_function(tmp_path: Path) -> None:
     assert_array_equal(copy.predict(X), one.predict(X))
     with pytest.raises(ValueError, match="compile"):
         copy.fit(X, Y, verbose=0)
-    # Compiled again with a new optimizer, both train alike.
+    # After both are compiled again with a new optimizer, they train alike.
     for each in (one, copy):
         each.compile("adam", mse_rows)
         each.fit(X, Y, verbose=0)

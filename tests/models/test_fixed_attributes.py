@@ -38,7 +38,7 @@ def fit(model: Sequential, epochs: int = 1, **options: Any) -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_arguments_of_a_layer_cannot_be_set(name: str) -> None:
-    """`get_config` therefore always returns the arguments of the constructor."""
+    """Therefore, `get_config` always returns the arguments of the constructor."""
     layer = LAYERS[name]()
     config = layer.get_config()
     fields = {"name", "dtype", "activity_regularizer", *type(layer)._fields} - {"trainable"}
@@ -109,7 +109,7 @@ CHANGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def test_changed_hyperparameters_apply_from_the_next_step(
     kind: str, first: dict[str, Any], then: dict[str, Any], way: str
 ) -> None:
-    """The model trains like a model with the same state that was compiled with the new values."""
+    """The model trains like one with the same state that was compiled with the new values."""
     make = getattr(optimizers, kind)
     model, peer = network(), network()
     model.compile(make(0.01, **first), "mse")

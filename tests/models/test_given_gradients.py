@@ -108,7 +108,7 @@ def test_a_supplied_gradient_refers_to_the_outputs_after_the_activation(activati
 
 
 def test_each_step_has_the_dropout_mask_of_a_training_step() -> None:
-    """Each call counts as an epoch, so it has a new mask, which is reproducible."""
+    """Each call counts as an epoch and therefore draws a new, reproducible mask."""
 
     def linear(y: Array, p: Array) -> tuple[Array, Array]:
         return (p * y).sum(axis=1), y
@@ -268,7 +268,7 @@ def test_the_input_gradient_of_a_row_is_that_of_its_own_loss(loss: str) -> None:
 
 @pytest.mark.parametrize("y", [None, Y])
 def test_the_input_gradient_includes_rescalings_of_the_input(y: Any) -> None:
-    """The engine applies rescalings at the start of the model when it reads the input."""
+    """The engine applies leading Rescaling layers while it reads the input."""
     stack = [layers.Dense(6, "tanh"), layers.Dense(N_OUT)]
     scaled = nnfast.Sequential(
         [
@@ -340,7 +340,7 @@ def test_input_gradient_ignores_dropout_and_leaves_the_model_unchanged() -> None
 
 def test_the_input_gradient_of_a_row_does_not_depend_on_the_other_rows() -> None:
     """The rows span several blocks of a micro-batch, and the last block is short. Slices of one
-    row and of none are tried, too."""
+    row and of zero rows are also tried."""
     one = model("sgd", "mse")
     x, y = RNG.normal(size=(2701, N_IN)), RNG.normal(size=(2701, N_OUT))
     whole = one.input_gradient(x, y)

@@ -1,4 +1,4 @@
-"""Tests that the examples of a first course on neural networks reach the expected accuracy."""
+"""Tests that examples from introductory courses reach the expected accuracy."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_autoencoder_beats_principal_components() -> None:
     assert model.evaluate(test, test, verbose=0) < ((projected - test) ** 2).mean()
 
 
-# The image classifier of Keras' tutorials, without its imports and data.
+# The image classifier from Keras' tutorials, without the imports and the data.
 CLASSIFIER = """
 model = models.Sequential([
     layers.Conv2D(32, (3, 3), activation='relu', input_shape=(28, 28, 1)),
@@ -155,7 +155,7 @@ def test_the_image_classifier_of_keras_tutorials_runs_unchanged(
 
 
 def test_convolutional_autoencoder_beats_principal_components() -> None:
-    """The code of 8×8 pixels has 2×2×4 numbers, as many as the principal components."""
+    """8×8 pixels are encoded as 2×2×4 numbers and compared with 16 principal components."""
     datasets = pytest.importorskip("sklearn.datasets")
     x = datasets.load_digits().images[..., None] / 16
     x = x[np.random.default_rng(0).permutation(len(x))]

@@ -88,7 +88,7 @@ def test_one_cycle_keeps_its_final_learning_rate() -> None:
 
 
 def test_restarts_begin_exactly_at_their_first_step() -> None:
-    """Rounding must not assign the first step of a cycle to the end of the previous one."""
+    """Rounding must not assign the first step of a cycle to the end of the previous cycle."""
     for t_mul in (1.0, 1.1, 1.3, 1.5, 2.0, 3.0):
         schedule = schedules.CosineDecayRestarts(1.0, 1000, t_mul=t_mul)
         start = sum(1000 * t_mul**i for i in range(3))
@@ -130,7 +130,7 @@ def test_a_loaded_model_continues_in_the_schedule(tmp_path: Any) -> None:
 
 
 class Halving(schedules.LearningRateSchedule):
-    """A user-defined schedule that, as in Keras, accepts a single step only."""
+    """A user-defined schedule that accepts only a single step, as is usual in Keras."""
 
     def __init__(self, every: int) -> None:
         self.every = every

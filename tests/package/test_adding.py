@@ -1,7 +1,7 @@
-"""An activation, a loss, an optimizer or a layer is added in the places that CONTRIBUTING names.
+"""Adding an activation, a loss, an optimizer or a layer changes only what CONTRIBUTING names.
 
-In a copy of the package each of them is added by touching only those places. One instruction set is
-built, and the tests that are parametrized over the tables run on it.
+Each of them is added to a copy of the package, in those places only. The copy is built for one
+instruction set, and the tests that are parametrized over the tables are run on it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Checkout:
         self.new.add(name)
 
     def counted(self) -> tuple[int, int, int]:
-        """Return the places, files and new files of the package so far, and start again."""
+        """Return the numbers of changed places, changed files and new files; reset the counts."""
         package = {name: n for name, n in self.places.items() if name.startswith("nnfast/")}
         counts = sum(package.values()), len(package), len(self.new)
         self.places.clear()
@@ -76,7 +76,7 @@ ENGINE = "nnfast/_engine"
 
 
 def add_activation(checkout: Checkout) -> None:
-    """f(z) = max(0, z)², whose derivative is 2·√f."""
+    """Add the activation f(z) = max(0, z)², whose derivative is 2·√f."""
     checkout.add(ENUMS, "    ACT_EXPONENTIAL\n", "    ACT_SQUARED_RELU\n")
     checkout.add(
         ACTIVATION_KERNELS,
@@ -115,7 +115,7 @@ def add_activation(checkout: Checkout) -> None:
 
 
 def add_loss(checkout: Checkout) -> None:
-    """l = mean over the outputs of (ŷ − y)⁴."""
+    """Add the loss that is the mean of (ŷ − y)⁴ over the outputs."""
     checkout.add(ENUMS, "    LOSS_HINGE\n", "    LOSS_QUARTIC\n")
     checkout.add(
         LOSS_KERNELS,
@@ -152,7 +152,7 @@ def add_loss(checkout: Checkout) -> None:
 
 
 def add_optimizer(checkout: Checkout) -> None:
-    """w ← w − η·sign(g)."""
+    """Add the optimizer w ← w − η·sign(g), with learning rate η and gradient g."""
     checkout.add(ENUMS, "    OPT_LION\n", "    OPT_SIGNUM\n")
     checkout.add(
         OPTIMIZER_KERNELS,
@@ -213,7 +213,7 @@ class Signum(Optimizer):
 
 
 def add_layer(checkout: Checkout) -> None:
-    """y = scale·x³, by an op of its own."""
+    """Add the layer y = scale·x³, which has its own op."""
     checkout.create(
         "nnfast/layers/cube.py",
         """from typing import Any, NamedTuple

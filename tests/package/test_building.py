@@ -1,4 +1,4 @@
-"""The build refuses unknown variants and keeps fast math out, whatever the flags are."""
+"""The build refuses unknown variants and never enables fast math, whatever flags are set."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_unknown_variants_are_refused_before_compiling(checkout: Path, chosen: s
     assert not list(checkout.rglob("*.c"))
 
 
-# Each makes gcc flush subnormals or ignore NaN, in the compiled code or the whole process.
+# Each of these makes gcc flush subnormals or ignore NaN, in its code or the whole process.
 FLAGS: dict[str, dict[str, str]] = {
     "CFLAGS": {"CFLAGS": "-ffast-math"},
     "CFLAGS with a level": {"CFLAGS": "-Ofast"},

@@ -1,4 +1,4 @@
-"""The engine's sources use only names from lower folders, and only the table names the ops."""
+"""The engine's sources use names only from lower levels, and only the op table names the ops."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def order(source: str) -> list[str]:
 
 
 def upwards(codes: dict[str, str]) -> dict[str, set[str]]:
-    """Return the names that each source uses from higher ones; `codes` start at the bottom."""
+    """Return the names that each source uses from higher levels; `codes` begins with the lowest."""
     names = {source: defined(code) for source, code in codes.items()}
     found = {}
     above: set[str] = set()
@@ -75,7 +75,7 @@ def test_every_source_is_included() -> None:
 
 
 def test_names_from_above_are_found() -> None:
-    """The search itself is checked with two small sources."""
+    """Check the search itself with two small sources."""
     codes = {
         "low": "cdef void a(int n) noexcept nogil:\n    b(n)\n",
         "high": "cdef inline void b(int n) noexcept nogil:\n    a(n)\n",
@@ -98,12 +98,12 @@ def test_only_the_table_branches_on_the_kind_of_an_op() -> None:
 
 LAYER_MODULES = ("normalization", "regularization")
 
-# Kernels that call no other kernel with many parameters.
+# Bottom-level kernels, which may have more than eight parameters.
 LEAVES = {"gradient_sums", "batch_input_gradient", "box_backward"}
 
 
 def parameter_lists(code: str) -> dict[str, int]:
-    """Return the number of parameters of each function that Python does not call."""
+    """Return the number of parameters of each cdef or cpdef function."""
     found = {}
     for name, given in re.findall(
         r"^ *cp?def\s+[^\n(=]*?(\w+)\(((?:[^()]|\([^()]*\))*)\)[^\n]*:", code, re.M
@@ -114,7 +114,7 @@ def parameter_lists(code: str) -> dict[str, int]:
 
 
 def test_parameter_lists_are_short() -> None:
-    """More than eight are for kernels at the bottom; matrices and settings are structs."""
+    """Only bottom-level kernels have over eight; matrices and settings are passed as structs."""
     assert parameter_lists("cdef int f(int a[2],\n    int b) noexcept nogil:\n") == {"f": 2}
     long = {
         name
@@ -127,7 +127,7 @@ def test_parameter_lists_are_short() -> None:
 
 
 def structs(code: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the fields of each struct, as (type, name); an array of two is a pair."""
+    """Return the fields of each struct as (type, name); the name of an array includes [size]."""
     found = {}
     for name, body in re.findall(r"^ctypedef struct (\w+):\n((?:    [^\n]*\n)+)", code, re.M):
         fields = []
@@ -139,7 +139,7 @@ def structs(code: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_settings_are_those_of_the_engine() -> None:
-    """A NamedTuple of settings has the fields of the engine's struct, in their order."""
+    """Each NamedTuple of settings has the fields of the engine's struct, in the same order."""
     declared: dict[str, list[tuple[str, str]]] = {}
     for path in (ENGINE / "program.pxd", *(ENGINE / "ops").glob("*.pxi")):
         declared |= structs(code_of(path))

@@ -1,4 +1,4 @@
-"""Modules import only from lower floors, and `import nnfast` loads little."""
+"""Modules import only from lower levels, and `import nnfast` loads little."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import nnfast
 
 PACKAGE = Path(nnfast.__file__).parent
 
-# From bottom to top, as in docs/design.md: a module imports from lower floors or its own.
+# From bottom to top, as in docs/design.md. A module imports only from its own or lower levels.
 FLOORS = [
     {"_version", "_utils"},
     {"_engine"},
@@ -34,7 +34,7 @@ FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the package's modules that a file imports, also in functions and for type checking."""
+    """Return the package's modules that a file imports, even in functions or for type checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -115,7 +115,7 @@ def test_the_root_folder_has_only_public_modules() -> None:
 
 
 def test_only_the_estimators_import_scikit_learn_at_module_level() -> None:
-    """Other modules import it inside functions, for its data sets."""
+    """Other modules import scikit-learn inside functions, for its data sets."""
     found = {
         _top(_module(path))
         for path in FILES

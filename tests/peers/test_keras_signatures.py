@@ -80,7 +80,7 @@ def listed() -> dict[str, set[str]]:
 
 
 def listed_for(name: str) -> set[str]:
-    """Return the missing arguments of a class: those listed by its name or by its family."""
+    """Return the missing arguments of a class: those listed under its name or its family."""
     page, (family, _, class_name) = listed(), name.rpartition(".")
     return page.get(family, set()) | page.get(class_name, set()) | page.get(name, set())
 
@@ -233,7 +233,7 @@ def test_the_listed_values_are_refused(words: str) -> None:
 
 
 def test_the_installed_keras_accepts_the_listed_values() -> None:
-    """The page lists differences only, so values that Keras refuses, too, do not belong there."""
+    """The page lists differences only, so values that Keras also refuses do not belong there."""
     backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
     if importlib.util.find_spec("keras") is None or backend is None:
         pytest.skip("needs Keras and JAX or PyTorch")

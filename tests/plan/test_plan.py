@@ -127,7 +127,10 @@ class Tensor(NamedTuple):
 
 
 def training_tensors(plan: Plan, ops: list[dict[str, Any]]) -> list[Tensor]:
-    """Return the tensors of a step: op i runs forward at i, the loss at n, backward at 2n − i."""
+    """Return the tensors of a training step.
+
+    Op i of n runs forward at time i and backward at time 2n − i; the loss is computed at time n.
+    """
     n = len(ops)
     # Weight gradients are computed from x and dy after the whole backward pass.
     end = 2 * n + 1
@@ -251,7 +254,7 @@ def test_parameters_are_contiguous_without_gaps(
 def test_a_plan_like_another_keeps_its_offsets(
     chain: tuple[list[layers.Layer], tuple[int, ...]], random: Any
 ) -> None:
-    """Layers may be frozen and unfrozen, but parameters without gradients stay frozen."""
+    """Layers may be frozen and unfrozen, but parameters that had no gradient stay frozen."""
     first = compile_plan(*chain)
     for layer in chain[0]:
         layer.trainable = random.random() < 0.5
@@ -288,7 +291,7 @@ def test_ops_have_the_offsets_of_their_weights(
 @settings(max_examples=200, deadline=None)
 @given(chains())
 def test_statistics_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int, ...]]) -> None:
-    """batch_norm has mean, 1/√variance, variance, dgamma and dbeta, standardize three arrays."""
+    """batch_norm has mean, 1/√variance, variance, dgamma and dbeta; standardize has 3 arrays."""
     plan = compile_plan(*chain)
     numbers = {"batch_norm": 5, "standardize": 3}
     tensors = [
@@ -334,7 +337,7 @@ def test_the_engine_agrees_with_numpy(
             if p.layer == i
         }
         a = layer_outputs(layer, a, w)
-    # Layer normalization of nearly equal numbers amplifies rounding errors 30 times.
+    # Layer normalization of nearly equal numbers amplifies rounding errors by a factor of 30.
     tolerance = 1e-9 if dtype == "float64" else 5e-3
     scale = max(1.0, np.abs(a).max(initial=0.0))
     np.testing.assert_allclose(out / scale, a.reshape(rows, -1) / scale, atol=tolerance, rtol=0)

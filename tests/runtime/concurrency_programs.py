@@ -87,7 +87,7 @@ def correct_results(call: str) -> set[Any]:
 def work(kind: str, seconds: float, seed: int) -> dict[str, list[int]]:
     """Return the numbers of correct results and of refusals for each call.
 
-    kind: what the first thread does. "compile" changes everything, "freeze" leaves the loss alone
+    kind: what the first thread does. "compile" changes everything, "freeze" keeps the loss
     and starts after the optimizer has taken a step.
     """
     possible = {call: correct_results(call) for call in CALLS}

@@ -65,7 +65,7 @@ def interrupted(
 
 
 def network(call: str, threads: int) -> None:
-    """Interrupt a call several times, each time a little later, and check the model in between."""
+    """Interrupt a call several times, each time a little later, and check the model every time."""
     x, y = np.zeros((32_768, 1024), np.float32), np.zeros(32_768, np.int32)
     model = largest(threads)
     few = slice(0, 256)  # One step per epoch.

@@ -1,4 +1,4 @@
-"""Tests of models that several threads use, or that are called within their own training.
+"""Tests of models that are used by several threads or called during their own training.
 
 Each call gives a correct result or is refused.
 """
@@ -190,7 +190,7 @@ def test_two_threads_that_train_one_model_take_turns_or_are_refused() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-# Calls within the model's own training, from callbacks, losses, metrics and generators.
+# Calls during the model's own training, from callbacks, losses, metrics and generators.
 
 
 def within_callback(hook: str) -> Callable[[nnfast.Sequential, Callable[[], None]], Any]:
@@ -299,7 +299,7 @@ def test_reading_a_model_and_training_others_within_training_changes_nothing(pla
 @pytest.mark.parametrize("second", ["predict", "fit"])
 @pytest.mark.parametrize("first", ["predict", "fit", "compile", "add"])
 def test_a_model_is_built_once_by_two_threads_that_use_it_first(first: str, second: str) -> None:
-    """The calls act as if one came after the other, or one of them is refused."""
+    """The calls act as if they ran one after the other, or one of them is refused."""
     calls: dict[str, Callable[[nnfast.Sequential], Any]] = {
         "predict": lambda model: model.predict(X),
         "fit": lambda model: model.fit(X, Y, shuffle=False, verbose=0),
@@ -362,7 +362,7 @@ def test_a_built_and_compiled_model_always_has_a_trainer() -> None:
 def test_freezing_a_layer_while_the_plan_is_compiled_affects_all_its_weights_or_none(
     kind: Any,
 ) -> None:
-    """The engine has no gradient for a part of a layer."""
+    """The engine cannot compute gradients for only some weights of a layer."""
     flags = itertools.cycle((True, False))
 
     class Flickering(kind):

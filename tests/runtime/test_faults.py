@@ -171,7 +171,7 @@ def test_the_last_of_several_snapshots_is_restored(optimizer: str, dtype: str) -
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
 def test_a_first_fit_that_diverges_restores_the_initial_state(optimizer: str) -> None:
-    """Initial slots are not copied but initialized again."""
+    """The initial optimizer slots are not copied but initialized again."""
     one = nnfast.Sequential([layers.Dense(1, input_dim=1, kernel_initializer="ones")])
     one.compile(optimizer, "mae")
     if optimizer == "sgd":
@@ -223,7 +223,7 @@ def test_a_snapshot_of_another_optimizer_is_refused() -> None:
         snapshot.restore()
 
 
-# The hook that fails in the second of three epochs, and the steps until then (four per epoch).
+# A hook fails in the second of three epochs; the number is that of the steps before it.
 HOOKS = {
     "on_train_begin": 0,
     "on_epoch_begin": 4,
@@ -428,7 +428,7 @@ def test_joblib_workers_train_and_share_the_processors() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs sparse files")
 def test_rows_beyond_2_to_the_31_elements_are_trained_on_correctly(tmp_path: Path) -> None:
-    """A step on the last batch, beyond the reach of 32-bit indices, equals a step on a copy."""
+    """A step on the last batch, beyond the reach of 32-bit indices, equals a step on its copy."""
     shape, batch = (2_200_000, 1000), 40
     # The file is sparse, so it takes almost no space on disk.
     file = np.memmap(tmp_path / "x", np.uint8, "w+", shape=shape)
@@ -465,7 +465,7 @@ def test_an_optimizer_that_does_not_fit_into_memory_leaves_the_old_one_in_place(
 
 
 def test_the_shuffled_order_depends_on_the_seed_and_the_epoch_alone() -> None:
-    """Other batches trained before do not change it."""
+    """Training on other batches first does not change the order."""
     weights = []
     for detour in (False, True):
         one = model("sgd")

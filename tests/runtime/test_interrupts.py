@@ -47,7 +47,7 @@ def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) 
     assert done.returncode == 0, done.stderr
     step, *late = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
     assert len(late) == interrupt_programs.TIMES
-    # A training step is never interrupted; with baseline instructions one exceeds the limit.
+    # A training step is never interrupted; with baseline instructions, a step exceeds the limit.
     limit = max(LIMIT, 0.1 + 1.5 * step[0] / threads)
     print(f"a step takes {step[0] / threads:.3f} s; late:", late)
     for wall, processor in late:
@@ -58,7 +58,7 @@ def test_ctrl_c_in_the_largest_network_returns_at_once(call: str, threads: int) 
 def test_results_do_not_depend_on_where_a_pass_checks_for_ctrl_c() -> None:
     """Between two checks, a large network processes one micro-batch per thread.
 
-    Gradients are computed block by block; a micro-batch has 212 rows here, which are two blocks.
+    Gradients are computed block by block; a micro-batch has 212 rows here, in two blocks.
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1700, 700), np.float32)

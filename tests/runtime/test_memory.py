@@ -357,8 +357,8 @@ else:
 def test_saving_loading_and_building_need_little_memory_beyond_the_weights(
     what: str, most: float, tmp_path: Path
 ) -> None:
-    """The unit is the size of the weights. Building takes 1 for the model itself; loading takes 1
-    more for the file."""
+    """Memory is measured in multiples of the size of the weights. Building takes 1 for the model
+    itself; loading takes 1 more for the file."""
     result = subprocess.run(
         [sys.executable, "-P", "-c", FILES, what, str(tmp_path)],
         capture_output=True,

@@ -50,7 +50,7 @@ def fit(terminal: Terminal, net: Any, **options: Any) -> Any:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
-    """Make the imports of some modules fail."""
+    """Make importing some modules fail."""
     real = builtins.__import__
 
     def fake(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -282,7 +282,7 @@ def test_learning_curves_show_training_and_validation(pyplot: Any, tmp_path: Pat
 
 
 def test_learning_curves_place_values_at_their_epochs(pyplot: Any) -> None:
-    """The History here is that of two fits."""
+    """The History in this test covers two fits."""
     history, net = callbacks.History(), model()
     options = {"verbose": 0, "callbacks": history, "validation_split": 0.5}
     net.fit(X, Y, epochs=4, validation_freq=3, **options)
@@ -335,7 +335,7 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.Monkey
 
 
 def test_lines_of_a_generator_show_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
-    """The numbers of its batches and rows are not known in advance."""
+    """A generator's numbers of batches and rows are not known in advance."""
     batches = ((X[i : i + 16], Y[i : i + 16]) for i in range(0, 48, 16))
     model().fit(batches, epochs=1, verbose=2)
     (text,) = capsys.readouterr().out.splitlines()

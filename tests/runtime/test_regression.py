@@ -1,4 +1,4 @@
-"""Tests that the losses and predictions of many models equal recorded values to within 1e-6.
+"""Tests that the losses and predictions of many models agree with recorded values within 1e-6.
 
 The last bits differ between processors and instruction sets; `.ci/freeze` compares them between
 two commits on one machine. ``python tests/runtime/test_regression.py`` records new values; a commit
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 VALUES = Path(__file__).parent / "regression.json"
-# pytest adds this folder to the path; a run as a program has to do so itself.
+# pytest adds the tests folder to the path; when run as a program, this file does so itself.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import freeze_programs  # noqa: E402

@@ -297,7 +297,7 @@ def test_an_endless_dataset_needs_steps_per_epoch() -> None:
 
 @pytest.mark.parametrize(("rows", "size"), [(50, 16), (1500, 600)])
 def test_dropout_and_short_last_batches_are_those_of_the_array(rows: int, size: int) -> None:
-    """Batches of 600 rows are split into micro-batches, and the last one of 300 rows likewise."""
+    """Batches of 600 rows are split into micro-batches, and so is the last batch, of 300 rows."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(rows, 3)).astype("float32"), rng.integers(0, 2, rows)
     parts = [(x[i : i + size], y[i : i + size]) for i in range(0, rows, size)]
@@ -374,7 +374,7 @@ def test_validation_steps_limit_the_rows_of_arrays() -> None:
     two = b.fit(X, Y, validation_data=(X[: 2 * SIZE], Y[: 2 * SIZE]), **options).history
     assert one == two
     options = {"validation_data": (X, Y), "validation_batch_size": 20, "verbose": 0}
-    a.fit(X, Y, validation_steps=3, **options)  # There are three batches, so nothing warns.
+    a.fit(X, Y, validation_steps=3, **options)  # There are three batches, so there is no warning.
     with pytest.warns(UserWarning, match="validation_data ran out"):
         a.fit(X, Y, validation_steps=4, **options)
 

@@ -1,4 +1,4 @@
-"""Write pickles of estimators, which all later versions must load, and their predictions.
+"""Write pickled estimators, which all later versions must load, and their predictions.
 
 Run it for each version whose pickles differ: ``python make.py``.
 """

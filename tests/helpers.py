@@ -192,7 +192,7 @@ def plain_loss(
 def differences(
     f: Callable[[], float], arrays: Sequence[NDArray[Any]], h: float = 1e-5
 ) -> list[NDArray[Any]]:
-    """Return central differences of f with respect to the arrays that it reads, left unchanged."""
+    """Return central differences of f with respect to `arrays`, which are left unchanged."""
     gradients = [np.empty_like(array) for array in arrays]
     for array, gradient in zip(arrays, gradients, strict=True):
         for i in np.ndindex(array.shape):

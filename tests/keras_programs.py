@@ -365,7 +365,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
 
 
 def _pairs() -> dict[str, Program]:
-    """Return programs that cover every pair of a stack, a loss and an optimizer."""
+    """Return programs that cover all pairwise combinations of stacks, losses and optimizers."""
     losses = list(STACK_LOSSES)
     chosen = [
         (stack, losses[(i + j) % len(losses)], optimizer)

@@ -164,7 +164,7 @@ def test_cross_entropies_of_large_logits_are_stable(
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if "crossentropy" in loss])
 def test_probabilities_are_clipped_like_in_keras(loss: str, from_logits: bool) -> None:
-    """Unless loss and activation are fused, saturated outputs have a clipped loss, no gradient."""
+    """If loss and activation are not fused, saturated outputs have clipped loss and no gradient."""
     activation = "softmax" if loss == "binary_crossentropy" else "sigmoid"
     network, x, y, _ = problem("linear", activation, loss, from_logits)
     network.weights = [w * 30 for w in network.weights]

@@ -334,7 +334,7 @@ def optimizer_fields(reference):
 
 
 def test_adam_is_accurate_for_huge_and_tiny_gradients():
-    """The approximate reciprocal and square root of float32 are accurate over the whole range."""
+    """The approximate reciprocal and square root in float32 are accurate over the whole range."""
     g = np.array([0.0, 1e-30, 1e-12, 1e-7, 1e-3, 1.0, 1e6, 1e15], "float32")
     w = np.zeros_like(g)
     kernels.optimizer_step(w, g, np.zeros((2, g.size), "float32"), 0, optimizers.Adam(1.0))

@@ -39,7 +39,7 @@ def backward(
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
 def test_skipping_zeros_changes_no_bits(m: int, k: int, n: int, density: float, dtype: str) -> None:
-    """Whether zeros are skipped depends on the density of all rows; dense rows prevent it."""
+    """Skipping zeros depends on the density of all rows, so dense rows disable it."""
     rng = np.random.default_rng(0)
     w, b = rng.normal(size=(k, n)).astype(dtype), rng.normal(size=n).astype(dtype)
     x, dz = sparse(rng, (m, k), density, dtype), sparse(rng, (m, n), density, dtype)
@@ -58,7 +58,7 @@ def test_skipping_zeros_changes_no_bits(m: int, k: int, n: int, density: float, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.45])
 def test_skipping_zeros_changes_no_bits_of_weight_gradients(density: float, dtype: str) -> None:
-    """Each block of 96 rows of W decides whether to skip zeros; dense columns of x prevent it."""
+    """Skipping zeros is decided per block of 96 rows of W; dense columns of x disable it."""
     rng = np.random.default_rng(1)
     m, n = 300, 110
     full, dz = (rng.normal(size=(m, size)).astype(dtype) for size in (96, n))

@@ -70,7 +70,7 @@ def test_means_of_large_windows_are_accurate(size: tuple[int, int], channels: in
 
 
 def trained_batch_norm(x: Array) -> Any:
-    """Return a batch normalization whose moving statistics are those of the batch."""
+    """Return a batch normalization layer whose moving statistics equal those of the batch."""
     layer = layers.BatchNormalization(momentum=0.0)
     model = stack(x.shape[1:], layer)
     model.compile(optimizers.SGD(0.0), "mse")
@@ -275,7 +275,7 @@ def test_clipping_gives_long_gradients_the_exact_norm(clip: str) -> None:
 
 
 def test_optimizer_step_clips_long_gradients_to_the_exact_norm() -> None:
-    """The reference norm is not computed by NumPy in float32, which is too inaccurate."""
+    """An implementation that used NumPy's norm of float32 arrays would not be accurate enough."""
     g, w = np.full(10 * WIDE, TENTH), np.zeros(10 * WIDE, np.float32)
     slots = np.zeros((0, len(w)), np.float32)
     kernels.optimizer_step(w, g, slots, 0, optimizers.SGD(1.0, clipnorm=1.0))

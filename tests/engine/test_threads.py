@@ -101,7 +101,7 @@ def test_quotas_of_control_groups_limit_threads(
 def simulate(alone: float, together: list[float], gap: float = 0.01) -> list[int]:
     """Return the number of threads chosen for each pass.
 
-    With one thread a pass takes `alone` seconds; `together` lists the seconds with two threads.
+    With one thread a pass takes `alone` seconds; `together` lists the seconds per pass with two.
     """
     trial, now, chosen = core.PassTrial(), 100.0, []
     for seconds in together:

@@ -37,7 +37,7 @@ class Trained:
     """The outputs of a layer in training, and the gradients that it passes backward.
 
     A preceding Dense layer holds one image per row of its kernel, and its input is the identity
-    matrix. The kernel's gradient is therefore the input gradient of the tested layer, by image.
+    matrix. The kernel's gradient is therefore the tested layer's input gradient, one row per image.
     """
 
     def __init__(

@@ -223,7 +223,7 @@ def test_a_snapshot_of_another_optimizer_is_refused() -> None:
         snapshot.restore()
 
 
-# A hook fails in the second of three epochs; the number is that of the steps before it.
+# Each hook fails in the second of three epochs, after this number of steps (four per epoch).
 HOOKS = {
     "on_train_begin": 0,
     "on_epoch_begin": 4,

@@ -163,7 +163,7 @@ ctypedef struct Run:
     OpList* op_list
     const Objective* objective
     int n_threads
-    Block* whole                # a batch that threads share; NULL: threads only process separate micro-batches
+    Block* whole                # a batch that threads share; NULL: each thread has its own micro-batches
     Block* blocks               # one per thread, for micro-batches; NULL: threads only share whole batches
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size

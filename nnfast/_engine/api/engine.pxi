@@ -45,7 +45,7 @@ cdef class Engine(CompiledModel):
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
-        # Each slot begins a new cache line, because a vector that spans two lines takes twice as long to load.
+        # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
         # Slots are never a whole number of pages apart: loads and stores of two slots would alias and stall.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
@@ -120,7 +120,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """The Buffer (1, n_weights) of the n_params parameters and then the weights that are never trained."""
+        """The Buffer (1, n_weights) of n_params parameters, then the weights that are never trained."""
         return self._weights
 
     @property

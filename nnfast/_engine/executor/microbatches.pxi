@@ -79,7 +79,7 @@ cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t 
 
 cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, double scale,
                                   bint gradient, const Block* block, real* scratch) noexcept nogil:
-    """Add loss and gradient of the block that begins at row r to its micro-batch's; return the block's end."""
+    """Add loss and gradient of the block that begins at row r to the micro-batch; return the block's end."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
     rows_phase(&shard, scale, gradient)

@@ -1,8 +1,8 @@
 """The update of the parameters: penalties, clipping, the optimizer's step, constraints, moving averages.
 
 There are two code paths. `update_parameters` is fused: it computes the gradient of a few rows of W and
-immediately applies the optimizer's step to them. If a norm of the gradients or a sum of partial gradients is needed first,
-`add_gradients` writes the gradients and `apply_gradients` follows.
+immediately applies the optimizer's step to them. If a norm of the gradients or a sum of partial gradients
+is needed first, `add_gradients` writes the gradients, and `apply_gradients` follows.
 """
 
 cdef enum:

@@ -23,7 +23,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    # Threads share the whole batch if they cannot divide its micro-batches evenly. A single thread takes it whole.
+    # Threads share the whole batch if they cannot divide its micro-batches evenly. A single thread also
+    # processes the batch as a whole.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_microbatches % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard

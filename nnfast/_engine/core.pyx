@@ -69,7 +69,7 @@ cdef enum:
     HUGE_PAGE = 1 << 21     # bytes; buffers of at least this size are aligned to huge pages and request them
     MAX_MICROBATCHES = 8          # per batch, in passes that compute gradients; results depend on it
     MIN_MICROBATCH_ROWS = 96
-    MICROBATCH_GAIN = 2          # least ratio of activations to parameters for a micro-batch to pay
+    MICROBATCH_GAIN = 2          # minimum ratio of a micro-batch's activations to the parameters
     BLOCK_ROWS = 192        # maximum number of rows per block
     PASS_ROWS = 1024        # rows of a micro-batch in inference; large networks use BLOCK_ROWS
     SUM_BLOCK = 4096        # the same as in executor/update.pxi

@@ -19,7 +19,7 @@ class Divergence(NamedTuple):
         Counted from 0.
     loss : float
     what : str
-        What is "not finite", as the warning says it: a subject and its verb.
+        The subject and verb that precede "not finite" in the warning.
     """
 
     epoch: int

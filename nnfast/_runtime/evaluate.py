@@ -44,7 +44,7 @@ class EpochTotals:
         self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:
-        """Return ``loss``, the mean Σ batch loss · batch rows / rows, and every metric."""
+        """Return ``loss``, the mean over rows Σ batch loss · batch rows / rows, and all metrics."""
         logs: Logs = {"loss": self.total / self.rows}
         if metrics:
             logs |= {name: self.trainer.metrics[name].value(t) for name, t in self.sums.items()}

@@ -1,8 +1,8 @@
 """The progress display of `fit`: a live bar in a terminal, one line per epoch elsewhere.
 
-The training loop calls `update` between two runs of the engine, or after every batch where it
-trains step by step. The bar is redrawn at most once per `INTERVAL`, so the cost does not depend on
-the number of batches. One bar covers all epochs, and the lines of completed epochs stay above it.
+The training loop calls `update` between two runs of the engine or, if it trains step by step, after
+every batch. The bar is redrawn at most once per `INTERVAL`, so the cost does not depend on the
+number of batches. One bar covers all epochs, and the lines of completed epochs stay above it.
 """
 
 from __future__ import annotations

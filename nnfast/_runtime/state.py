@@ -23,14 +23,14 @@ Array = NDArray[Any]
 # float64 cannot represent every integer. A loaded model can count on from it without overflow.
 COUNT_LIMIT = 2**53
 
-# Every loaded model may have this many outputs and intermediate values per sample. The output limit
-# is lower, because the outputs of all samples are kept in memory. A convolution with 64 filters on
-# images of 512 × 512 pixels reaches the intermediate limit.
+# Any loaded model may have up to this many outputs and intermediate values per sample. The output
+# limit is lower, because the outputs of all samples are kept in memory. A convolution with 64
+# filters on images of 512 × 512 pixels reaches the intermediate limit.
 OUTPUT_LIMIT = 2**22
 INTERMEDIATE_LIMIT = 2**24
-# A model with large inputs or a large file may exceed these limits. It may have GROWTH values for
-# each input value or for each number stored in its file, as many as 64 filters on gray images need.
-# A file can claim any input size, so the number allowed by the inputs is at most GROWTH_LIMIT.
+# A model with large inputs or a large file may exceed these limits. It may have GROWTH values per
+# input value or per number stored in its file; 64 filters on gray images need as many. A file can
+# claim any input size, so the allowance that is based on the inputs is at most GROWTH_LIMIT.
 GROWTH = 64
 GROWTH_LIMIT = 2**28
 

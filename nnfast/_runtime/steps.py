@@ -1,4 +1,4 @@
-"""Optimizer steps, in engine runs that are so short that Ctrl-C takes effect promptly."""
+"""Optimizer steps, in engine runs short enough for Ctrl-C to take effect promptly."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Steps:
         ----------
         batch : Samples
         largest : int
-            Number of rows in the largest batch so far. It determines the micro-batches.
+            Number of rows in the largest batch so far. It determines the number of micro-batches.
         first_row : int
             Number of rows in the epoch before this batch: the position in the random streams.
         outputs : ndarray or None

@@ -69,7 +69,7 @@ class Settings(NamedTuple):
 
 @dataclass
 class Trainer:
-    """A network with the optimizer, loss and metrics with which it was compiled.
+    """A network, and the optimizer, loss and metrics it was compiled with.
 
     Attributes
     ----------

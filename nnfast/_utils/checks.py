@@ -200,7 +200,7 @@ def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
 
 
 def _with_dlpack(value: object) -> object:
-    """Return `value`, converted with DLPack if it supports no other array protocol."""
+    """Return `value`; if DLPack is the only array protocol it supports, return it as an array."""
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
     return value

@@ -341,7 +341,7 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is of any other kind.
+        If neither of them wrote the file.
     """
     arrays, description = read(path)
     if "estimator" in description:

@@ -95,7 +95,7 @@ def name_constructors(classes: Iterable[type]) -> None:
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Return ``table[name]``; for an unknown name, raise a ValueError that suggests one.
+    """Return ``table[name]``; for an unknown name, raise a ValueError that suggests a valid one.
 
     Examples
     --------

@@ -120,7 +120,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """The Buffer (1, n_weights) of n_params parameters, then the weights that are never trained."""
+        """Buffer of shape (1, n_weights): n_params parameters, then the weights that are never trained."""
         return self._weights
 
     @property
@@ -129,7 +129,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def slots(self):
-        """The Buffer (n_slots, slot_stride) of optimizer slots; each uses its first n_params elements."""
+        """Buffer of shape (n_slots, slot_stride): optimizer slots of n_params elements plus padding."""
         return self._slots
 
     def set_seed(self, uint64_t seed):
@@ -582,7 +582,7 @@ cdef class Engine(CompiledModel):
 
 cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
                         const double* weight, void* da, double* value) noexcept with gil:
-    """Call the Python loss; this is Run.call. If the loss raises, it becomes NaN, which ends training."""
+    """Call the Python loss; used as Run.call. If the loss raises, it becomes NaN, which ends training."""
     cdef Py_ssize_t r
     try:
         (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)

@@ -61,7 +61,7 @@ cdef class TeamTrial:
 
         On a busy machine, threads wait milliseconds at a barrier for a thread that the system has
         descheduled. For small steps, a team is then up to 100 times slower than one thread. Only a
-        measurement can show this. Trials may use either option, because results do not depend on the
+        measurement can show this. Every step may use either option, because results do not depend on the
         number of threads. Each trial measures both options for a millisecond. While the team wins, there
         are ten trials per second; while it loses, they become rarer, down to one per second.
         """

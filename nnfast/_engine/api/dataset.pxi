@@ -1,7 +1,7 @@
 """The user's data, which the engine reads in place, and the addresses of arrays. Part of core.pyx."""
 
 cdef class Data:
-    """Rows to train on or to predict, read in place. All arrays are C-contiguous.
+    """Rows for training or prediction, read in place. All arrays are C-contiguous.
 
     x: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of float32 or float64.
     y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None.

@@ -4,7 +4,7 @@ cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
     cdef Py_ssize_t axes[8]     # the input shape of a sample
-    cdef int n_axes             # length of that shape; -1: it has more than 8 axes
+    cdef int n_axes             # number of axes in that shape; -1: more than 8
 
     def __init__(self, tuple shape):
         cdef int i

@@ -26,7 +26,7 @@ cdef class PassTrial:
         if self.team_pays() != paid:    # one measurement may be an outlier: try again soon
             self.pause = 0.1
             self.next_trial = now + seconds + self.pause
-        elif trial:                     # trials of long passes take longer, so they are rarer
+        elif trial:                     # trials with long passes take longer, so they are rarer
             self.pause = min(1.0, max(0.1, 2 * self.pause))
             self.next_trial = now + 50 * seconds + self.pause
 
@@ -44,10 +44,10 @@ cdef class TeamTrial:
     cdef double next_trial
     cdef double pause           # seconds from one trial to the next
     cdef int part               # the next of the trial's three parts: 0, 1 or 2
-    cdef double alone           # seconds per step of one thread in this trial
+    cdef double alone           # seconds per step with one thread in this trial
 
     cdef begin(self, const Kernels* k, double expected):
-        """Forget earlier trials. expected: an estimate of one thread's seconds per step."""
+        """Forget earlier trials. expected: estimated seconds per step with one thread."""
         self.k = k
         self.team_pays = True
         # If a step takes more than 10 ms, a short delay of the team matters little: the first trial comes
@@ -95,7 +95,7 @@ cdef class TeamTrial:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 
     cdef decide(self, double together):
-        """End a trial. together: the team's seconds per step."""
+        """End a trial. together: seconds per step with the team."""
         self.team_pays = together < self.alone
         # A lost trial may be an outlier, so the pause doubles with each loss instead of jumping to a second.
         self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)

@@ -17,9 +17,10 @@ from nnfast.losses import TargetSpec
 
 # The dtypes that the engine's gather reads in place.
 _IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
-# The shuffled order of rows consists of 32-bit row indices.
+# Maximum number of rows: a shuffled order consists of 32-bit row indices.
 MOST_ROWS = 2**31 - 1
-# Targets may be this far outside a loss's range, as rounding to float16 can put them there.
+# Distance by which targets may lie outside a loss's range, because rounding to float16 can put them
+# there.
 TARGET_TOLERANCE = 1e-3
 
 
@@ -41,7 +42,7 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         Of any real, integer or boolean dtype; (n,) is allowed if `sample_shape` is (1,).
     sample_shape : tuple of int
     dtype : numpy.dtype
-        Arrays of other dtypes than float32, float64, uint8 and bool are converted to it.
+        The dtype to which arrays are converted unless they are float32, float64, uint8 or bool.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         )
     if array.dtype == bool:
         array = array.view(np.uint8)
-    # A strided view is copied in its own dtype, so that bytes stay bytes.
+    # A strided view is copied in its own dtype, so that uint8 stays uint8.
     array = converted(array, array.dtype if array.dtype in _IN_PLACE else dtype)
     return array.reshape(len(array), math.prod(sample_shape))
 
@@ -81,7 +82,8 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
     name : str
         The argument's name, for messages.
     y : array_like
-        Class indices (n,) or (n, 1); or targets (n, *shape), (n,) for one number per sample.
+        Class indices of shape (n,) or (n, 1), or targets of shape (n, *shape). Targets that are one
+        number per sample may also have shape (n,).
     rows : int
         The number of samples.
     spec : TargetSpec
@@ -92,8 +94,8 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
     Returns
     -------
     ndarray
-        (n,) int32 class indices; `y` itself for a user-defined loss, but (n, 1) if it is (n,) and
-        the model has one output; otherwise (n, outputs) of `dtype`.
+        Class indices as int32 of shape (n,). For a user-defined loss, `y` itself, reshaped from
+        (n,) to (n, 1) if the model has one output. Otherwise, an array (n, outputs) of `dtype`.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def output_gradient(
 def _real_targets(
     name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str
 ) -> Array:
-    """Return numeric targets as (n, prod(shape)), without a copy if that is possible."""
+    """Return numeric targets as (n, prod(shape)), without a copy if possible."""
     sample_shape = spec.shape
     if (
         type(y) is np.ndarray
@@ -197,7 +199,7 @@ def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[n
 
 
 def sample_weights(name: str, value: object, rows: int) -> NDArray[np.float64] | None:
-    """Return `value`, (n,) or (n, 1), as finite weights >= 0 in float64; None stays None."""
+    """Return weights of shape (n,) or (n, 1) as float64, checked to be finite and >= 0, or None."""
     if value is None:
         return None
     array = real_array(name, value)
@@ -237,7 +239,7 @@ _READ_IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def readable(x: Any, dtype: np.dtype[Any]) -> Any:
-    """Return rows, dense or sparse, in a form that the engine reads; the same array if possible.
+    """Return dense or sparse rows in a form that the engine can read, without a copy if possible.
 
     Examples
     --------
@@ -257,7 +259,7 @@ def readable(x: Any, dtype: np.dtype[Any]) -> Any:
     if x.format != "csr":
         x = sparse.csc_array(x)
         x.check_format(full_check=True)  # wrong indices would crash SciPy's conversion
-    rows = sparse.csr_array(x)  # no copy of a CSR matrix; the engine checks its indices
+    rows = sparse.csr_array(x)  # does not copy a CSR matrix; the engine checks its indices
     rows.indices, rows.data = (
         np.require(part, requirements=("C", "A")) for part in (rows.indices, rows.data)
     )

@@ -17,7 +17,7 @@ _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__", "toarray")
 
 
 def is_stream(x: object) -> bool:
-    """Return whether `x` is a source of batches, and not an array or something unknown.
+    """Return whether `x` is a source of batches, rather than an array or an unknown object.
 
     Examples
     --------
@@ -83,7 +83,8 @@ def validation_parts(value: object) -> tuple[Any, Any, Any]:
     return x, y, weight[0] if weight else None
 
 
-# Returns the order of a dataset's batches, given their number.
+# A function that takes the number of batches in a dataset and returns the order in which they are
+# read.
 Order = Callable[[int], Iterable[int]]
 
 _END = object()
@@ -92,17 +93,18 @@ _END = object()
 class Stream:
     """The batches of one fit, evaluate or predict, epoch after epoch.
 
-    With `steps`, the next epoch continues where the iterator stopped. At the end of the iterator,
-    or without `steps`, a new ``iter(source)`` is taken; an exhausted generator has no more batches.
+    With `steps`, the next epoch continues where the iterator stopped. When the iterator is
+    exhausted, or without `steps`, iteration starts again with ``iter(source)``. A generator cannot
+    start again: once exhausted, it has no more batches.
 
     Parameters
     ----------
     source : generator, iterable or dataset
-        The ``on_epoch_begin`` and ``on_epoch_end`` of a dataset are called.
+        If it is a dataset, its methods ``on_epoch_begin`` and ``on_epoch_end`` are called.
     steps : int, optional
         Batches per epoch.
     order : callable, optional
-        Returns the order of a dataset's batches, given their number.
+        Takes the number of batches in a dataset and returns the order in which they are read.
     what : str
         The name of `source` in messages.
     """
@@ -165,7 +167,7 @@ class Stream:
             getattr(self.source, "on_epoch_end", _nothing)()
 
     def leave(self) -> None:
-        """End an epoch early; without `steps`, the next one starts from the beginning."""
+        """End an epoch early; without `steps`, the next epoch starts from the beginning."""
         if self.steps is None:
             self._iterator = None
 
@@ -203,12 +205,12 @@ class Stream:
 
 
 def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the shuffled order of a dataset's n batches, which depends on (seed, epoch)."""
-    # Bits above the 64 of the seed separate this stream from the engine's and the initializers'.
+    """Return the shuffled order of a dataset's n batches; it depends only on n, seed and epoch."""
+    # The key bits above the 64-bit seed separate this stream from the engine's and initializers'.
     key: Any = (2 << 64) | seed
     stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
     return np.random.Generator(stream).permutation(n)
 
 
 def _nothing() -> None:
-    """Do nothing, instead of an optional method that a dataset does not define."""
+    """Do nothing; replaces an optional method that a dataset does not define."""

@@ -1,4 +1,4 @@
-"""Checked rows, on which training, evaluation and prediction work."""
+"""Checked samples, with which models are trained, evaluated and used for predictions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Samples:
 
     @property
     def total_weight(self) -> float:
-        """Σ w."""
+        """The sum of the sample weights."""
         return float(len(self)) if self.weight is None else float(self.weight.sum())
 
     def data(self) -> Data:
@@ -114,8 +114,8 @@ def checked(
     x, y, sample_weight
         As in `fit`.
     method : str
-        The method that was called, for messages. In those that train, the number of rows is
-        limited, because they are shuffled.
+        The method that was called, for messages. Methods that train limit the number of rows,
+        because the rows can be shuffled.
     names : tuple of str
         The names of the three arrays in messages.
 
@@ -150,7 +150,7 @@ def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
         classes = y
     elif y.shape[1] == 1:
         classes = np.round(y[:, 0])
-        classes[classes == -1] = 0  # hinge's targets -1 and 0 are the same class
+        classes[classes == -1] = 0  # for hinge losses, targets -1 and 0 are the same class
     else:
         classes = y.argmax(axis=1)
     weights = np.ones(len(y))
@@ -168,7 +168,7 @@ def _class_index(key: object) -> int:
 
 
 def check_single_weighting(class_weight: object, sample_weight: object) -> None:
-    """Raise a ValueError if both are given, as Keras does."""
+    """Raise a ValueError if both kinds of weights are given, as Keras does."""
     if class_weight is not None and sample_weight is not None:
         raise ValueError("class_weight and sample_weight cannot be given at the same time")
 

@@ -1,4 +1,4 @@
-"""The compiled engine. This module alone chooses the variant that runs."""
+"""The compiled engine. Only this module chooses which variant runs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _is_built(isa: str) -> bool:
 
 
 def _choose() -> str:
-    """Return the instruction set that NNFAST_ISA names, or the widest that can run here."""
+    """Return the instruction set that NNFAST_ISA names, or the widest one that can run here."""
     usable = [isa for isa in cpu.supported() if _is_built(isa)]
     if not usable:
         raise ImportError(
@@ -118,31 +118,31 @@ class Engine(core.Engine):
 
     def __init__(self, plan: Tables, dtype: str) -> None:
         super().__init__(plan, dtype)
-        # Shapes of one sample. They belong to the engine, which another thread may replace.
+        # Shapes of one sample, kept here because another thread may replace the model's engine.
         self.input_shape, self.output_shape = plan.input_shape, plan.output_shape
         # Whether a sample's output is a vector, so that predictions need no reshaping.
         self.plain_rows = len(plan.output_shape) == 1
 
     @property
     def weights(self) -> np.ndarray:
-        """Parameters, then the weights that are never trained, shape (n_weights,), writable."""
+        """Parameters, then the weights that are never trained: shape (n_weights,), writable."""
         weights: np.ndarray = np.asarray(super().weights)[0]
         return weights
 
     @property
     def params(self) -> np.ndarray:
-        """Parameters, shape (n_params,), writable."""
+        """Parameters: shape (n_params,), writable."""
         return self.weights[: self.grads.size]
 
     @property
     def grads(self) -> np.ndarray:
-        """Gradients, shape (n_params,), valid until the next `loss_and_grad` or `run`."""
+        """Gradients: shape (n_params,), valid until the next `loss_and_grad` or `run`."""
         grads: np.ndarray = np.asarray(super().grads)[0]
         return grads
 
     @property
     def slots(self) -> np.ndarray:
-        """Optimizer slots, shape (n_slots, n_params), writable."""
+        """Optimizer slots: shape (n_slots, n_params), writable."""
         slots: np.ndarray = np.asarray(super().slots)[:, : self.grads.size]
         return slots
 
@@ -150,8 +150,9 @@ class Engine(core.Engine):
 def set_num_threads(n: int | None) -> None:
     """Limit the number of threads per call.
 
-    Results do not depend on it. `Sequential.n_threads` sets a lower limit for a single model. If
-    the system cannot start that many threads (a limit on processes or memory), a call uses fewer.
+    Results do not depend on this limit. `Sequential.n_threads` sets a stricter limit for a single
+    model. If the system cannot start that many threads, because it limits processes or memory, a
+    call uses fewer.
 
     Parameters
     ----------
@@ -187,9 +188,9 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The limit of `set_num_threads`. If there is none, the CPU quota of the process's control
-        group, unless OMP_NUM_THREADS is set. Never more than OpenMP allows (OMP_NUM_THREADS,
-        threadpoolctl, the process's affinity).
+        The limit set by `set_num_threads`. If there is none, the CPU quota of the process's control
+        group applies, unless OMP_NUM_THREADS is set. The result is never more than OpenMP allows
+        (OMP_NUM_THREADS, threadpoolctl, the process's affinity).
     """
     return int(core.get_threads())
 

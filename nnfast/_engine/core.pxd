@@ -1,4 +1,4 @@
-"""The enums. The tables of names in `core` are derived from them.
+"""The engine's enums, from which `core` derives its tables of names.
 
 Ops have no enum: an op's number is its row in ops/table.pxi.
 """
@@ -56,16 +56,16 @@ cpdef enum Axis:            # the elements that share a norm
     AXIS_ROWS               # each row
     AXIS_ALL                # the whole matrix
 
-cpdef enum Resample:        # the source position of each row and column of an output image
+cpdef enum Resample:        # where each row and column of an output image comes from
     RESAMPLE_PAD            # shifted by `low`; zeros outside
-    RESAMPLE_REPEAT         # each row and column an integer number of times
+    RESAMPLE_REPEAT         # each row and column repeated an integer number of times
     RESAMPLE_STRETCH        # bilinear interpolation
     # The following draw random numbers for each image, in training only.
     RESAMPLE_FLIP           # reversed with probability ½, along the axes whose `high` is not 0
     RESAMPLE_SHIFT          # shifted by a fraction of the size between `low` and `high`
     RESAMPLE_CROP           # a random crop; in inference the central one, stretched if the image is too small
 
-cpdef enum Border:          # what lies outside an image that is shifted
+cpdef enum Border:          # the values outside the bounds of a shifted image
     BORDER_CONSTANT         # `fill`
     BORDER_NEAREST          # the last row or column
     BORDER_REFLECT          # d c b a | a b c d | d c b a

@@ -59,41 +59,41 @@ AXES = names_of(Axis, "AXIS_")
 RESAMPLINGS = names_of(Resample, "RESAMPLE_")
 BORDERS = names_of(Border, "BORDER_")
 PRIMITIVES = names_of(Primitive, "MATH_")
-OPS = {}                    # an op's traits and its number, `kind`, by name; filled in by `install`
+OPS = {}                    # the traits of each op and its number `kind`, by op name; set by `install`
 NEEDS_PREACTIVATION = set()     # activations whose derivative is computed from z, not from f(z)
 OK = STATUS_OK
 NONFINITE = STATUS_NONFINITE
 
 cdef enum:
     ALIGNMENT = 64
-    HUGE_PAGE = 1 << 21     # bytes; buffers of at least this size are aligned to huge pages and ask for them
-    MAX_MICROBATCHES = 8          # per batch with partial gradients; results depend on this limit
+    HUGE_PAGE = 1 << 21     # bytes; buffers of at least this size are aligned to huge pages and request them
+    MAX_MICROBATCHES = 8          # per batch, in passes that compute gradients; results depend on it
     MIN_MICROBATCH_ROWS = 96
-    MICROBATCH_GAIN = 2          # activations per parameter and micro-batch that make them faster
-    BLOCK_ROWS = 192        # the most rows per block
+    MICROBATCH_GAIN = 2          # minimum ratio of a micro-batch's activations to the parameters
+    BLOCK_ROWS = 192        # maximum number of rows per block
     PASS_ROWS = 1024        # rows of a micro-batch in inference; large networks use BLOCK_ROWS
     SUM_BLOCK = 4096        # the same as in executor/update.pxi
-    IMAGE_MICROBATCH_ROWS = 4    # MIN_MICROBATCH_ROWS for networks with windows
-    IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with windows
-    IMAGE_BLOCK = 65536     # elements of a block's arena that stay in cache, for networks with windows
-    TRAIN_BLOCK = 655360    # the same in training, where each block packs W and adds to dW
+    IMAGE_MICROBATCH_ROWS = 4    # MIN_MICROBATCH_ROWS for networks with convolutions or pooling
+    IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with convolutions or pooling
+    IMAGE_BLOCK = 65536     # arena elements per block that fit in cache, with convolutions or pooling
+    TRAIN_BLOCK = 655360    # IMAGE_BLOCK in training; larger, because each block packs W and adds to dW
     FEW_ROWS = 4            # capacity of the smaller of the two workspaces for short predictions
     MIN_FLOPS_PER_THREAD = 2000000  # with less work per thread, fewer threads are faster
 
-cdef double THREAD_SECONDS = 1e-5   # seconds that MIN_FLOPS_PER_THREAD take, roughly
-cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # about 2 µs of work, the cost of taking it back
-cdef double TRIAL_SECONDS = 0.001   # length of a trial, with one thread as well as with the team
-cdef double pass_seconds = 0.05     # seconds of a pass between checks for Ctrl-C
+cdef double THREAD_SECONDS = 1e-5   # approximate duration of MIN_FLOPS_PER_THREAD
+cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # about 2 µs of work, the cost of reacquiring the GIL
+cdef double TRIAL_SECONDS = 0.001   # duration of each measurement in a trial, with one thread or a team
+cdef double pass_seconds = 0.05     # seconds between checks for Ctrl-C during a pass
 cdef double PASS_FLOPS = 2e8        # work per thread before the first check for Ctrl-C: 2 to 20 ms
 
-MAX_ELEMENTS = 2**48         # of parameters, or of elements per row: sizes in bytes then fit in 64 bits
+MAX_ELEMENTS = 2**48         # limit for parameters and for elements per row: sizes in bytes fit in 64 bits
 
 cdef const Kernels* tables[2]    # float32, float64
 cdef int chosen_threads = 0      # 0: as many as OpenMP and the machine allow
 cdef int machine_threads = 0     # 0: unknown, so only OpenMP's limit applies
 cdef int forced_threads = 0      # test hook
 cdef bint team_ended = False     # whether the thread team was ended before the last fork
-cdef bint is_child = False       # forked while a team was alive: libgomp would wait forever for its threads
+cdef bint is_child = False       # forked while a team existed: libgomp would wait forever for the team
 cdef Py_ssize_t allocations = 0
 cdef bint poisoned = False       # test hook: working memory is filled with NaN
 cdef Py_ssize_t failing = 0      # test hook: number of allocations until one fails; 0: none fails
@@ -137,7 +137,7 @@ def set_threads(int n):
 
 
 def set_machine_threads(int n):
-    """Set the machine's limit, which applies if `set_threads` set none; 0: unknown."""
+    """Set the machine's thread limit, which applies if `set_threads` has set none; 0: unknown."""
     global machine_threads
     machine_threads = n
 
@@ -161,7 +161,7 @@ def allocation_count():
 
 
 def fail_allocation(Py_ssize_t n):
-    """Test hook: let the n-th allocation from now on raise MemoryError; 0: none."""
+    """Test hook: make the n-th allocation from now raise MemoryError; 0: none fails."""
     global failing
     failing = n
 
@@ -181,19 +181,19 @@ def poison(bint on):
 
 
 def before_fork():
-    """End the thread team of the forking thread; its next parallel region starts a new one."""
+    """End the thread team of the forking thread; its next parallel region starts a new team."""
     global team_ended
     team_ended = tables[0].end_team()
 
 
 def after_fork():
-    """In a forked child: use one thread only if the team, which the child lacks, could not be ended."""
+    """Limit a forked child to a single thread if the parent's team, whose threads it lacks, was not ended."""
     global is_child
     is_child = not team_ended
 
 
 cdef int threads_for(double flops, Py_ssize_t parts, int most):
-    """Return how many threads this much work is worth, at most `parts`, and at most `most` unless it is 0."""
+    """Return the number of threads for this work: at most `parts`, and at most `most` unless that is 0."""
     cdef Py_ssize_t n = forced_threads
     if is_child:
         return 1
@@ -207,8 +207,8 @@ cdef int threads_for(double flops, Py_ssize_t parts, int most):
 cdef class Guard:
     """A lock held while a model is trained or compiled. It never waits: a second caller gets an error.
 
-    It is compiled so that no Python code runs between taking the lock and the `with` block: Ctrl-C cannot
-    interrupt there and leave it held.
+    Because this class is compiled, no Python code runs between taking the lock and entering the `with`
+    block. Ctrl-C therefore cannot interrupt there and leave the lock held.
     """
     cdef bint taken
     cdef unsigned long thread
@@ -239,7 +239,7 @@ cdef class Guard:
 
 
 cdef int threads_of_team(int n) noexcept:
-    """Return the size that the next team of n threads can have: smaller if the system refuses threads."""
+    """Return the size of the next team: n, or less if the system cannot start n threads."""
     return tables[0].threads_of_team(n) if n > 1 else n
 
 

@@ -7,15 +7,15 @@ Plain structs of integers and untyped pointers. `void*` stands for the variant's
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
-# One array of parameters: `outer` matrices of rows × cols, contiguous in the flat range.
+# One array of parameters: `outer` matrices of rows × cols, contiguous in the flat array of weights.
 ctypedef struct Parameter:
     int trained         # whether the optimizer changes it; if not, it has no gradient
-    Py_ssize_t begin    # offset in the flat range
+    Py_ssize_t begin    # offset in the flat array of weights
     Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
     int constraint
     int axis
-    double low, high, rate  # allowed range of a norm; fraction of the correction per step
+    double low, high, rate  # allowed range of the norm; fraction of the correction applied per step
 
 # How an image is resampled from another one. Pairs are (height, width).
 ctypedef struct Resampling:
@@ -42,36 +42,36 @@ ctypedef struct Window:
     int64_t groups                  # number of independent groups of channels
 
 cdef enum:
-    N_SETTINGS = 16     # the most 8-byte fields in an op's settings
+    N_SETTINGS = 16     # maximum number of 8-byte fields in an op's settings
 
 ctypedef struct Op:
     int kind            # row of the ops table
     int activation      # applied to the pre-activation z
     double alpha        # the activation's parameter
     int layer           # key of the op's random stream
-    int applies_relu_backward   # it multiplies its dX by the derivative of the ReLU that produced its input
+    int applies_relu_backward   # the op multiplies dX by the derivative of the ReLU that produced its input
     int relu_backward_done      # dy already holds dZ, because the next op applied the ReLU's derivative
-    int frozen          # its layer is not trained: training, too, uses the moving averages
+    int frozen          # its layer is not trained, so even training uses the moving averages
     Py_ssize_t n_in, n_out
     Py_ssize_t x, y     # offsets of tensors, in elements per row of the arena
     Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
     Py_ssize_t ld_x, ld_y
-    Py_ssize_t dx, dy   # offsets of the gradients; dx < 0 if it is not needed
-    int w, b            # numbers of its parameters: kernel and bias, or gamma and beta; < 0: none
+    Py_ssize_t dx, dy   # offsets of the gradients; dx < 0 if dX is not needed
+    int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
     Py_ssize_t mean, variance   # offsets of fixed statistics and moving averages in the flat weights
     double y_l1, y_l2   # activity regularizer
-    Py_ssize_t channels     # channels of a normalization, each with a mean and a variance; they divide n_in
-    Py_ssize_t stats, ld_stats  # offset of its statistics in run.stats or, per sample, in the arena
+    Py_ssize_t channels     # channel count of a normalization, one mean and variance each; divides n_in
+    Py_ssize_t stats, ld_stats  # offset of its statistics: in run.stats or, if per sample, in the arena
     int64_t settings[N_SETTINGS]    # a struct of 8-byte fields, which the op's file in ops/ declares
 
 # The properties of an op that fusion and the plan use.
 ctypedef struct OpTraits:
-    bint applies_activation  # it can apply an activation to its result, so fusion folds one into it
+    bint applies_activation  # it can apply an activation to its result, so fusion can fold one into it
     bint is_activation       # it only applies an activation, and can be folded into the previous op
     bint training_only       # it is the identity in inference
     bint fuses_relu_backward     # it can multiply dX by the derivative of a ReLU
-    bint copies_images       # it copies images, to pad them with zeros
-    bint repeats_channels    # the copy has one channel per output channel
+    bint copies_images       # it makes copies of images that are padded with zeros
+    bint repeats_channels    # that copy has one channel per output channel
     int numbers_per_line    # elements kept for each row and column of an output image
     int channel_statistics  # elements that a run keeps per channel
     int feature_statistics  # elements that a run keeps per input feature
@@ -80,7 +80,7 @@ ctypedef struct OpTraits:
 # What core needs to know about an op.
 ctypedef struct OpNeeds:
     Py_ssize_t scratch  # in elements
-    double flops        # arithmetic of one row's forward pass
+    double flops        # floating-point operations in one row's forward pass
     int has_window      # it moves a window over images
     int whole_batch     # it needs the whole batch at once
 
@@ -95,7 +95,7 @@ ctypedef struct OptimizerSettings:
     int n_slots
     double rule[8]      # the rule's settings, a struct declared in kernels/optimizers.pxi
     double weight_decay
-    double clip_value   # 0: no clipping; likewise for the norms
+    double clip_value   # 0: no clipping, as in the next two fields
     double clip_norm    # limit for the norm of each array's gradient
     double global_norm  # limit for the norm of all gradients together
     double ema_momentum  # 0: no moving average; otherwise the last slot holds it
@@ -106,13 +106,13 @@ ctypedef struct Objective:
     int fused           # the loss takes the last op's pre-activations
     const void* parameters  # ld_out loss parameters, one per output: Huber's delta, quantiles
     double target_scale, target_offset  # the loss sees target_scale·y + target_offset (label smoothing)
-    double value_scale, gradient_scale     # factors of each row's loss and gradient
-    double limit        # the largest loss of a row of weight 1
-    int weighted_mean   # divide losses by Σ weight instead of the number of rows, and penalties, too
+    double value_scale, gradient_scale     # factors applied to each row's loss and gradient
+    double limit        # upper limit for the loss of a row of weight 1
+    int weighted_mean   # divide losses by Σ weight, not by the number of rows; also divide penalties by it
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out
-    Py_ssize_t n_params     # weights with gradients and slots; those that are never trained follow them
+    Py_ssize_t n_params     # number of weights with gradients and slots; the other weights follow them
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     OpList train, infer
@@ -141,7 +141,7 @@ ctypedef struct DataView:
     const int32_t* labels       # n class indices, or NULL
     const double* weight        # n sample weights; NULL: all are 1
 
-# A sum in four accumulators. Its bits do not depend on how the terms are divided into calls.
+# A sum in four accumulators. It is bit-identical no matter how the terms are divided among calls.
 ctypedef struct Accumulators:
     double a, b, c, d
 
@@ -163,23 +163,23 @@ ctypedef struct Run:
     OpList* op_list
     const Objective* objective
     int n_threads
-    Block* whole                # a batch that threads share; NULL: they only process separate micro-batches
+    Block* whole                # a batch that threads share; NULL: each thread has its own micro-batches
     Block* blocks               # one per thread, for micro-batches; NULL: threads only share whole batches
     void* scratch               # n_threads × scratch_size
     Py_ssize_t scratch_size
     void* stats                 # statistics of the normalizations; NULL: there are none
     int training                # whether dropout, noise and batch statistics are on
-    # For LOSS_PYTHON: computes value and da from the predictions a of `rows` rows, which begin at position
-    # `first` of the epoch. Rows of a and da have ld_out elements.
+    # For LOSS_PYTHON: computes the losses `value` and the gradient `da` from the predictions `a` of `rows`
+    # rows, which begin at position `first` of the epoch. Rows of `a` and `da` are ld_out elements apart.
     void (*call)(void* context, Py_ssize_t first, Py_ssize_t rows, const void* a, const double* weight,
                  void* da, double* value) noexcept nogil
     void* context
     uint64_t float_mode         # floating-point mode to restore while Python runs
     # training
     Py_ssize_t batch            # rows per step
-    Py_ssize_t row_offset       # number of the data's first row in its epoch
+    Py_ssize_t row_offset       # index of the data's first row in its epoch
     int32_t* order              # permutation of the epoch's rows; NULL: not shuffled
-    int order_ready             # whether `order` already is that of the current epoch
+    int order_ready             # whether `order` is already the one for the current epoch
     void* outputs               # n × n_out predictions, in the data's own order, or NULL
     const double* lr
     double* losses
@@ -192,15 +192,15 @@ ctypedef struct Run:
     int status
     # single passes over all rows, in micro-batches
     Py_ssize_t n_microbatches
-    Py_ssize_t first_microbatch, end_microbatch   # range that one call of infer or input_gradient processes
+    Py_ssize_t first_microbatch, end_microbatch   # range processed by one call of `infer` or `input_gradient`
     void* partials              # n_microbatches × n_params; model.grads if there is only one
     Accumulators* microbatch_loss         # n_microbatches
-    Py_ssize_t* microbatch_rows      # n_microbatches: rows that gradient has processed so far
-    int wants_losses              # whether infer also computes losses
-    double penalty              # the regularizers' penalty, in a pass with losses
-    double denominator          # divisor of the losses, in a pass with losses
-    double* sums                # one per block of parameters: penalties, then sums of squares
-    void* input_gradient           # n × n_in: the result of input_gradient, or NULL
+    Py_ssize_t* microbatch_rows      # n_microbatches: rows that `gradient` has processed so far
+    int wants_losses              # whether `infer` also computes losses
+    double penalty              # the regularizers' penalty, in a pass that computes losses
+    double denominator          # divisor of the losses, in a pass that computes losses
+    double* sums                # one per block of parameters: first penalties, later sums of squares
+    void* input_gradient           # n × n_in: the result of `input_gradient`, or NULL
 
 # A matrix of the variant's type, with leading dimension `ld`.
 ctypedef struct UntypedMatrix:

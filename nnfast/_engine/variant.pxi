@@ -1,4 +1,4 @@
-"""A variant: kernels and executor for one instruction set and one real type, exported as a table.
+"""A variant: kernels and executor for one instruction set and one real type, exported as a kernel table.
 
 Each variant is compiled through a one-line file (variants/avx2_f32.pyx, …), because compiler flags are set
 per extension. Only this file lists the parts of a variant.
@@ -50,7 +50,7 @@ include "executor/update.pxi"
 include "executor/workers.pxi"
 
 
-# ---- kernels as NumPy functions --------------------------------------------------------------------
+# ---- kernels for NumPy functions -------------------------------------------------------------------
 
 cdef inline Matrix typed(UntypedMatrix a) noexcept nogil:
     return matrix(<const real*>a.data, a.rows, a.cols, a.ld)

@@ -1,7 +1,7 @@
 """Lowering of layers to an op list, and fusion of ops.
 
-`fuse` takes the layers, the shapes between them and which of them are trained. It returns `Fused`:
-the ops of training and of inference, and the scale and offset with which the input is read.
+`fuse` takes the layers, the shapes between them, and flags that say which layers are trained. It
+returns `Fused`: the ops for training and for inference, and the scale and offset of the input.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class SizedOp(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """The ops of training and of inference, at least one each.
+    """The ops for training and for inference; each list has at least one op.
 
-    The gather computes x·in_scale + in_offset.
+    The engine computes x·in_scale + in_offset while it reads the input x.
     """
 
     training: list[SizedOp]
@@ -41,8 +41,8 @@ class Fused(NamedTuple):
 def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]) -> Fused:
     """Return the fused ops of a chain of layers.
 
-    A Rescaling before any other op is folded into reading the input. An activation is folded into
-    the previous op if that is linear and can apply it.
+    A Rescaling layer that precedes all other ops is folded into the step that reads the input. An
+    activation is folded into the previous op if that op has no activation yet and can apply one.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence
 def final_activation(last: SizedOp) -> str:
     """Return the activation that the loss may be fused with.
 
-    It is "linear" if the output has a penalty, which needs the activated output.
+    The result is "linear" if the output has a penalty, which needs the activated output.
     """
     return "linear" if any(last.activity) else last.op.activation
 
@@ -81,7 +81,7 @@ def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: boo
     """Return the ops of one layer; the last one carries the penalty on the layer's output."""
     regularizer = layer.activity_regularizer
     activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-    # Skip a normalization without channels: the engine divides by their number.
+    # Skip a normalization without channels: the engine divides by the number of channels.
     ops = [op for op in layer.ops(shape) if op.axes is None or 0 not in shape]
     if not ops and any(activity):
         ops = [IDENTITY]
@@ -113,9 +113,9 @@ def _takes_activation(sized: SizedOp) -> bool:
 
 
 def _in_inference(sized: SizedOp) -> SizedOp | None:
-    """Return the op of inference, None if it is the identity there.
+    """Return the op for inference, or None if it is the identity in inference.
 
-    An identity whose output has a penalty stays, to compute the penalty.
+    An identity whose output has a penalty is kept, because it computes the penalty.
     """
     if not (OPS[sized.op.kind].training_only or sized.op.training_only):
         return sized

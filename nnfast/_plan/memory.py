@@ -16,8 +16,9 @@ from nnfast._plan.fusion import Fused, SizedOp
 from nnfast._plan.parameters import weight_fields
 from nnfast._plan.spec import Resampling, Window
 
-# LINE: float32 elements per cache line. Rows of ODD_LINES lines or more get an odd stride in lines:
-# with an even one, the columns that a register tile reads map to half of the cache's sets or less.
+# LINE is the number of float32 elements per cache line. If a row takes at least ODD_LINES lines,
+# its stride is an odd number of lines. With an even number, the columns that a register tile reads
+# would map to at most half of the cache's sets.
 LINE = 16
 ODD_LINES = 4
 
@@ -28,7 +29,7 @@ TRAITS = {traits.kind: traits for traits in OPS.values()}
 
 
 class OpTable(NamedTuple):
-    """The engine's ops for one kind of pass, and the arena's width: elements per row of a batch."""
+    """The engine's ops for one kind of pass, and the arena's width in elements per batch row."""
 
     ops: list[dict[str, Any]]
     width: int
@@ -41,7 +42,7 @@ class OpTable(NamedTuple):
 
 
 class OpTables(NamedTuple):
-    """The op tables of a plan, and the number of elements of all normalizations' statistics."""
+    """The op tables of a plan, and the total size of all normalizations' statistics in elements."""
 
     training: OpTable
     input_gradient: OpTable
@@ -58,7 +59,7 @@ def make_tables(
     ----------
     fused : Fused
     references : dict of int to dict of str to int
-        By layer and name of a weight, the array's number or its offset.
+        Maps a layer's index and a weight's name to the array's number or its offset.
     trained : frozenset of int
         The numbers of the arrays that are currently trained.
     """
@@ -92,8 +93,9 @@ def stride(n: int) -> int:
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
     """Return {layer: (offset, length)} of the normalizations' statistics, and their total size.
 
-    A batch normalization has the mean, 1/√variance, variance and the gradients of gamma and beta.
-    Fixed statistics are the mean, 1/√variance and a shift, repeated for every feature of a row.
+    A batch normalization stores the mean, 1/√variance, the variance and the gradients of gamma and
+    beta. A normalization with fixed statistics stores the mean, 1/√variance and a shift, repeated
+    for every feature of a row.
     """
     offsets, end = {}, 0
     for sized in ops:
@@ -110,7 +112,7 @@ def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int
 def describe_op(
     sized: SizedOp, weights: Mapping[str, int], statistics: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Return the engine's op, without the offsets of its tensors.
+    """Return an op in the engine's form, without the offsets of its tensors.
 
     Parameters
     ----------
@@ -118,7 +120,8 @@ def describe_op(
     weights : dict of str to int
         The fields that refer to the op's weights.
     statistics : tuple of int or None
-        Offset and length of a normalization's statistics; None if they are tensors or absent.
+        Offset and length of a normalization's statistics. None if the op has no statistics, or has
+        them for each sample.
     """
     op, traits = sized.op, OPS[sized.op.kind]
     groups = sized.n_in // sized.channels if sized.channels else 0
@@ -148,7 +151,7 @@ def describe_op(
 def training_table(
     ops: Sequence[Mapping[str, Any]], trained: frozenset[int], *, to_input: bool
 ) -> OpTable:
-    """Assign a separate offset to every output and every gradient.
+    """Return the table for training, with a separate offset for every output and every gradient.
 
     Gradients are needed down to the first op with a trained array or, if `to_input`, to the input.
     """
@@ -171,7 +174,7 @@ def training_table(
 
 
 def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """Return the ops with the offsets of their forward tensors, and the total size of these."""
+    """Return the ops with the offsets of their forward tensors, and the tensors' total size."""
     needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
     x, end = 0, ops[0]["ld_x"]
     placed = []
@@ -188,7 +191,7 @@ def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any
 
 
 def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
-    """Return the ops of inference, which alternate between two buffers of the widest row's size."""
+    """Return the table for inference, in which ops alternate between two equally wide buffers."""
     widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
     placed = []
     for i, op in enumerate(map(dict, ops)):
@@ -199,14 +202,14 @@ def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
 
 
 def _traits(op: Mapping[str, Any]) -> OpTraits:
-    """Return the traits of an engine's op."""
+    """Return the traits of an op in the engine's form."""
     return TRAITS[op["kind"]]
 
 
 def values_kept(sized: SizedOp) -> int:
     """Return the size of the largest array that an op keeps for one sample.
 
-    It is the input, the output, a padded image, or the taps of a resampling.
+    That array is the input, the output, a padded image, or the taps of a resampling.
     """
     traits, settings = OPS[sized.op.kind], sized.op.settings
     numbers = max(sized.n_in, sized.n_out)

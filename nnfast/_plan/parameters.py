@@ -1,7 +1,8 @@
 """The layout of all weights in one flat array, and the engine's description of each.
 
-Layers describe their weights. This module makes a `Parameter` of each, an array with its offset. It
-also returns the engine's description of the array, and the fields with which ops refer to it.
+Layers describe their weights. This module turns each description into a `Parameter`, an array with
+its offset. It also builds the engine's description of the array, and the fields with which ops
+refer to the array.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from nnfast._engine import CONSTRAINTS
 from nnfast._plan.spec import LayerSpec, Op, Shape, Weight
 
-# By name of a weight: the field of the engine's op that has the array's number.
+# Maps a weight's name to the field of the engine's op that holds the array's number.
 ARRAY_FIELDS = {
     "kernel": "w",
     "depthwise_kernel": "w",
@@ -25,7 +26,8 @@ ARRAY_FIELDS = {
     "bias": "b",
     "beta": "b",
 }
-# By name of a weight that is never trained: the field that has its offset in the flat range.
+# Maps the name of a weight that is never trained to the field that holds its offset in the flat
+# array of all weights.
 OFFSET_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
@@ -36,7 +38,7 @@ OFFSET_FIELDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights, its offset in the flat range, and whether the optimizer changes it."""
+    """One array of weights, its offset in the flat array, and whether the optimizer changes it."""
 
     layer: int
     weight: Weight
@@ -74,9 +76,9 @@ def describe_parameters(
 def keep_offsets(
     weights: Sequence[Parameter], before: Sequence[Parameter], n_params: int
 ) -> tuple[Parameter, ...]:
-    """Return the weights with the offsets of an earlier plan, which has gradients up to `n_params`.
+    """Return the weights with the offsets of an earlier plan.
 
-    Weights without a gradient in that plan are not trained.
+    Weights whose offset is not below `n_params` have no gradient in that plan and are not trained.
     """
     return tuple(
         replace(p, offset=old.offset, trained=p.trained and old.offset < n_params)
@@ -87,7 +89,7 @@ def keep_offsets(
 def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
     """Return the weights with offsets, in unchanged order, and the number of trained elements.
 
-    In the flat range, trained matrices come first, then trained vectors, then untrained weights.
+    In the flat array, trained matrices come first, then trained vectors, then untrained weights.
     """
     offsets = {}
     end = 0
@@ -141,7 +143,7 @@ def layer_references(
 
 
 def weight_fields(op: Op, references: Mapping[str, int]) -> dict[str, int]:
-    """Return the fields of the engine's op that refer to weights; -1 if it has no such weight."""
+    """Return the fields of the engine's op that refer to weights; -1 for weights it lacks."""
     field_of = ARRAY_FIELDS | OFFSET_FIELDS
     fields = dict.fromkeys(field_of.values(), -1)
     for name, reference in references.items():

@@ -1,7 +1,7 @@
-"""Compilation of layers to a plan: op tables, and the layouts of parameters and arena.
+"""Compilation of layers into a plan: op tables, and the layouts of the parameters and the arena.
 
 `compile_plan` takes layers and the shape of one sample. It returns a `Plan` of plain numbers, with
-offsets in elements, from which an engine is made; see docs/design.md, "The plan".
+offsets in elements, from which an engine is built; see docs/design.md, "The plan".
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ class Plan:
     input_shape, output_shape : tuple of int
         Shapes of one sample.
     n_in, n_out : int
-        Elements of one sample's input and output.
+        Number of elements in one sample's input and output.
     n_params, n_weights : int
-        The number of weights with gradients and optimizer slots, and that of all weights. Those
-        without gradients come last.
+        The number of weights with gradients and optimizer slots, and the number of all weights.
+        Weights without gradients come last.
     in_scale, in_offset : float
-        The gather computes x·in_scale + in_offset.
+        The engine computes x·in_scale + in_offset while it reads the input x.
     ops, infer_ops : list of dict
-        The ops of training and of inference. Inference has no dropout, and alternates two buffers.
+        The ops for training and for inference. Inference omits dropout and alternates between two
+        buffers.
     input_gradient_ops : list of dict
         Like `ops`, with a backward pass down to the input.
     width, infer_width, input_gradient_width : int
-        Elements of the arena per row of a batch.
+        Number of elements in the arena per row of a batch.
     out, infer_out : int
-        Offset of the predictions' tensor.
+        Offset of the predictions in the arena.
     max_values_kept : int
-        The size of the largest array that an op of inference keeps for one sample.
+        The size of the largest array that an op keeps for one sample in inference.
     n_stats : int
-        Elements of all normalizations' statistics.
+        Total size of all normalizations' statistics in elements.
     arrays : list of dict
         The engine's descriptions of the parameters that an optimizer may change.
     parameters : tuple of Parameter
@@ -85,9 +86,9 @@ class Plan:
 
     @property
     def max_values_per_sample(self) -> int:
-        """The size of the largest array that the prediction of one sample needs.
+        """The size of the largest array that is needed to predict one sample.
 
-        It is an op's input or output, a padded image, the taps of a resampling, or statistics.
+        That array is an op's input or output, a padded image, a resampling's taps, or statistics.
         """
         return max(self.n_stats, self.max_values_kept)
 
@@ -97,12 +98,12 @@ class Plan:
         return sum(p.size for p in self.parameters if p.trained) < self.n_params
 
     def views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield a view of each array in a flat array of weights, in the order of `parameters`."""
+        """Yield each array's view into a flat array of weights, in the order of `parameters`."""
         for p in self.parameters:
             yield p.view(flat)
 
     def trained_views(self, flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield views of the arrays that the optimizer changes."""
+        """Yield the views of those arrays that the optimizer changes."""
         for p in self.parameters:
             if p.trained:
                 yield p.view(flat)
@@ -122,9 +123,9 @@ def compile_plan(
     input_shape : tuple of int
         Shape of one sample.
     trainable : bool
-        Whether trainable layers are trained; if not, no weight is.
+        Whether trainable layers are trained. If False, no weight is trained.
     like : Plan, optional
-        An earlier plan of these layers, in which other layers may have been trainable. Every
+        An earlier plan of the same layers, some of which may have changed `trainable` since. Every
         weight keeps its offset. Weights without gradients in that plan are not trained.
 
     Returns
@@ -144,7 +145,7 @@ def compile_plan(
     (15, 48, 'relu')
     """
     shapes = infer_shapes(layers, input_shape)
-    # Read once: another thread may freeze a layer meanwhile, which must not be trained in part.
+    # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
     fused = fuse(layers, shapes, trained_layers)
     wanted = trained_layers if trainable else [False] * len(layers)

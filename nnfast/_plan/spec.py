@@ -1,7 +1,7 @@
 """How a layer describes itself to the plan: its ops and its weights.
 
 Layers create `Op` and `Weight`, which the other modules of this folder read. `LayerSpec` is the
-interface that a plan needs of a layer.
+interface that a plan requires of a layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class Settings(Protocol):
-    """The settings of an op: a NamedTuple of the same name and fields as the engine's struct.
+    """The settings of an op: a NamedTuple with the same name and fields as the engine's struct.
 
     A field is an int, a bool, a float or a pair of numbers. Its annotation decides the conversion.
     """
@@ -45,7 +45,8 @@ class Window(NamedTuple):
     """The window of a convolution or a pooling over images of (h, w, c), channels last.
 
     `top` and `left` are the padding before the first row and column. The padding after the last
-    ones follows from the output's size. `groups` is the number of independent groups of channels.
+    row and column follows from the output size. `groups` is the number of independent groups of
+    channels.
     """
 
     h: int
@@ -69,8 +70,8 @@ class Resampling(NamedTuple):
     """How an image is resampled from another one.
 
     Pairs are (height, width). `kind` is a value of `nnfast._engine.RESAMPLINGS`, `border` one of
-    `nnfast._engine.BORDERS`. If `seeded`, `seed` is the key of its random stream, otherwise the
-    model's seed is.
+    `nnfast._engine.BORDERS`. If `seeded`, `seed` is the key of the op's random stream; otherwise,
+    the model's seed is the key.
     """
 
     kind: int
@@ -101,15 +102,15 @@ class Op:
     settings : Settings
         The settings of this kind of op.
     axes : int or None
-        For a normalization, the number of last axes whose elements have their own statistics; None
-        for other ops.
+        For a normalization, the number of trailing axes whose elements each have their own
+        statistics; None for other ops.
     weights : tuple of str or None
         Names of the layer's weights that the op uses; None: all of them.
     training_only : bool
         Whether the op is the identity in inference with these settings.
     frozen : bool
-        Whether its layer is not trained. A frozen batch normalization uses its moving averages even
-        in training.
+        Whether the op's layer is not trained. A frozen batch normalization uses its moving averages
+        even in training.
     """
 
     kind: str
@@ -132,7 +133,7 @@ class Weight:
     Attributes
     ----------
     name : str
-        A key of `ARRAY_FIELDS` or `OFFSET_FIELDS` of ``parameters.py``.
+        A key of `ARRAY_FIELDS` or `OFFSET_FIELDS` in ``parameters.py``.
     shape : tuple of int
     initializer : Initializer
     regularizer : L1L2 or None
@@ -150,7 +151,7 @@ class Weight:
 
 
 class LayerSpec(Protocol):
-    """The interface of a layer that a plan needs; shapes are those of one sample."""
+    """The interface that a plan requires of a layer; all shapes are those of one sample."""
 
     @property
     def trainable(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where training has diverged, and the warning about it."""
+"""The point at which training diverged, and the warning about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Divergence(NamedTuple):
         Counted from 0.
     loss : float
     what : str
-        The subject of "not finite" in the warning, with its verb.
+        The subject and verb that precede "not finite" in the warning.
     """
 
     epoch: int

@@ -32,7 +32,7 @@ class EpochTotals:
         self.sums: dict[str, NDArray[np.float64]] = {}
 
     def add(self, rows: int, loss: float, totals: Iterable[Totals]) -> None:
-        """Add a batch, given its number of rows, its loss and the totals of its metrics."""
+        """Add a batch's number of rows, loss and metric totals."""
         self.rows += rows
         self.total += loss * rows
         # User-defined metrics run here, outside `quiet`, so that their warnings are shown.
@@ -44,7 +44,7 @@ class EpochTotals:
         self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:
-        """Return ``loss``, which is Σ batch loss · batch rows / rows, and every metric."""
+        """Return ``loss``, the mean over rows Σ batch loss · batch rows / rows, and all metrics."""
         logs: Logs = {"loss": self.total / self.rows}
         if metrics:
             logs |= {name: self.trainer.metrics[name].value(t) for name, t in self.sums.items()}
@@ -107,7 +107,7 @@ class ArrayEvaluation(Evaluation):
     ----------
     samples : Samples
     batch_size : int
-        Rows per batch for batch callbacks; without these, all rows are one batch.
+        Rows per batch for batch callbacks. Without batch callbacks, all rows form one batch.
     model, trainer, callbacks
         As in `Evaluation`.
     """
@@ -137,8 +137,8 @@ class ArrayEvaluation(Evaluation):
             (samples.subset(rows), None if outputs is None else outputs[rows])
             for rows in samples.batch_slices(self.batch_size)
         )
-        # The metrics of all rows at once: those of a user-defined function may differ from the
-        # mean over batches, and callbacks must not change the result.
+        # Compute the metrics over all rows at once. A user-defined metric may differ from its mean
+        # over batches, and the presence of callbacks must not change the result.
         done = slice(totals.rows)
         metrics = trainer.metric_values(
             samples.subset(done), None if outputs is None else outputs[done]

@@ -1,8 +1,9 @@
 """The loop of `fit`: epochs, validation, callbacks, History, and the handling of divergence.
 
-A run of steps ends with the epoch if something needs the end of an epoch: a callback, progress
-lines, validation or a metric. Otherwise it spans several epochs. Where a run ends never changes a
-result. A stream that yields an array's batches in order trains bit for bit like the array.
+A run of steps ends with the epoch if something must happen there: a callback, a progress line,
+validation or a metric. Otherwise, a run spans several epochs. The length of a run never affects
+results. A stream that yields an array's batches in order gives results that are bit-identical to
+those of the array.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from nnfast.callbacks.protocol import WatchedModel
 
 Floats = NDArray[np.float64]
 
-# Maximum number of steps per run over several epochs; it bounds the memory for their losses.
+# Maximum number of steps in a run of several epochs; it bounds the memory for the losses.
 MAX_STEPS_PER_RUN = 1 << 16
 
 
@@ -81,7 +82,7 @@ class FitContext(NamedTuple):
     Attributes
     ----------
     model : WatchedModel
-        The model that callbacks see; setting its `stop_training` ends the fit.
+        The model that callbacks see; setting its `stop_training` ends training.
     trainer : Trainer
     options : Options
     callbacks : CallbackList
@@ -194,8 +195,8 @@ class FitLoop(ABC):
     def _check_state(self, epoch: int, steps: int, loss: float) -> None:
         """End training after `epoch` if weights or optimizer slots are not finite.
 
-        A later loss usually shows that. The check is forced where it would come too late: for a
-        callback that may save the weights, and after the last epoch.
+        Usually, the loss of a later step reveals this. The check is forced where that would be too
+        late: before a callback that may save the weights, and after the last epoch.
         """
         always = bool(self.callbacks.per_epoch) or epoch + 1 == self.options.epochs
         if self.divergence is None and self.steps.is_suspect(always):
@@ -234,7 +235,7 @@ class ArrayFit(FitLoop):
         self.batch_size = batch_size
         self.data = samples.data()
         self.rows_of_pass = _rows_per_batch(len(samples), batch_size)
-        self.rows = self.rows_of_pass  # rows of each batch in the current epoch
+        self.rows = self.rows_of_pass  # number of rows in each batch of the current epoch
         self.outputs = self.trainer.outputs(samples)
         self.watched = bool(
             self.options.verbose
@@ -340,7 +341,7 @@ class ArrayFit(FitLoop):
         batch : slice
             The rows of the batch, if rows are not shuffled.
         seen : ndarray of bool
-            Marks the rows of earlier batches; if rows are shuffled, this batch's are added.
+            Marks the rows of earlier batches. If rows are shuffled, this batch's rows are added.
         """
         if self.outputs is None or self.divergence is not None:
             return ()
@@ -356,7 +357,7 @@ class ArrayFit(FitLoop):
             self.progress.update(epoch, len(losses), lambda metrics: self._logs(losses, metrics))
 
     def _means(self, losses: Floats) -> list[float]:
-        """Return Σ batch loss · (batch rows / rows) of each complete epoch."""
+        """Return each complete epoch's mean loss, Σ batch loss · (batch rows / rows)."""
         by_epoch = losses.reshape(-1, len(self.rows))
         means: list[float] = (by_epoch * (self.rows / self.rows.sum())).sum(axis=1).tolist()
         return means
@@ -379,15 +380,15 @@ class ArrayFit(FitLoop):
 class StreamFit(FitLoop):
     """A fit on a stream of batches: the engine runs one step per call.
 
-    This class therefore accumulates the loss and metrics of an epoch, and counts its rows for the
-    position in the random streams.
+    This class therefore accumulates the loss and metrics of an epoch, and counts its rows to
+    determine the position in the random streams.
     """
 
     def __init__(self, stream: Stream, check: CheckBatch, context: FitContext) -> None:
         super().__init__(context)
         self.stream = stream
         self.check = check
-        self.largest = 0  # rows of the largest batch so far
+        self.largest = 0  # number of rows in the largest batch so far
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -433,7 +434,7 @@ class StreamFit(FitLoop):
 
 
 def _has_output(outputs: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows the epoch has processed: the others still hold their initial NaN."""
+    """Return a mask of the rows processed in this epoch; outputs of other rows are still NaN."""
     has_output: NDArray[np.bool_] = ~np.isnan(outputs[:, 0])
     return has_output
 

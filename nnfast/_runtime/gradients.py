@@ -17,7 +17,10 @@ Array = NDArray[Any]
 
 
 def loss_and_gradient(trainer: Trainer, samples: Samples, version: int) -> tuple[float, Array]:
-    """Return the loss and its flat gradient; `version` is that of the trainer's plan."""
+    """Return the loss and its flat gradient.
+
+    `version` is the version of the engine when `samples` were checked.
+    """
     engine = trainer.network.engine
     if not isinstance(trainer.loss, FunctionLoss):
         return engine.loss_and_gradient(samples.data(), False, version)

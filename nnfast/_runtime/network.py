@@ -23,9 +23,9 @@ class Network:
     """A plan, its engine and, for a model, the layers whose weights are in the engine's memory.
 
     A layer may belong to several networks, which share its weights. Each engine has its own memory,
-    so the layer remembers the engine that wrote its weights last (`Layer.home`). A network copies
-    from there before it reads (`pull`), and moves the layer to itself before it trains (`claim`).
-    A network that shares no layers copies nothing.
+    so the layer remembers the engine that wrote its weights last (`Layer.home`). Before a network
+    reads the weights, it copies them from that engine (`pull`). Before it trains, its own engine
+    becomes the layer's home (`claim`). A network that shares no layers copies nothing.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ class Network:
     trainable_set : bool
         Whether `trainable` of the network or of a layer was set after the plan was made.
     shared : bool
-        Whether a layer may belong to another network, too.
+        Whether a layer may also belong to another network.
     direct : bool
-        Whether the engine may predict directly from the user's array: each row of its outputs is
-        a sample, and no layer is shared.
+        Whether the engine may predict directly from the user's array. This requires that the
+        output for a sample is a vector and that no layer is shared.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Network:
         seed: int,
         trainable: bool,
     ) -> Network:
-        """Return a network of layers, to which `bind` connects the layers later.
+        """Return a network for layers; `bind` connects the layers to it later.
 
         Layers that have weights keep them; the weights of the others are initialized.
 
         Raises
         ------
         ValueError
-            If the layers, or the weights that they have, do not fit each other.
+            If the layers, or the weights that they already have, do not fit together.
         """
         plan = compile_plan(layers, input_shape, trainable)
         _check_built_layers(layers, plan, dtype)
@@ -117,7 +117,7 @@ class Network:
             own[p.name] = view
 
     def bind(self, replaced: Network | None = None) -> None:
-        """Point the layers to their weights in this network instead of the one it replaces."""
+        """Point the layers to their weights in this network instead of the `replaced` network."""
         non_trainable: list[set[str]] = [set() for _ in self.layers]
         for p in self.plan.parameters:
             if not p.weight.trainable:
@@ -136,7 +136,7 @@ class Network:
         return [other for other in networks if other is not None and other is not self]
 
     def pull(self) -> None:
-        """Copy the weights that another network wrote last."""
+        """Update this network's copy of weights that another network wrote last."""
         if not self.shared:
             return
         for layer, own in zip(self.layers, self._views, strict=True):
@@ -144,12 +144,12 @@ class Network:
                 for name, view in own.items():
                     view[...] = layer.named_weights[name]
         if not any(self._others(layer) for layer in self.layers):
-            # No other network is left, so the weights need not stay in another one's memory.
+            # No other network uses these layers any more, so this engine becomes their home.
             self._move_layers()
             self.share(False)
 
     def share(self, shared: bool) -> None:
-        """Record whether a layer may belong to another network, too."""
+        """Record whether a layer may also belong to another network."""
         self.shared = shared
         self.direct = self.engine.plain_rows and not shared
 
@@ -185,7 +185,7 @@ class Network:
         self.trainable_set |= bool(self.missing())
 
     def has_other_slots(self) -> bool:
-        """Return whether the weights with slots may differ from those that are trainable now."""
+        """Return whether the weights with slots may differ from the currently trainable weights."""
         return self.trainable_set or self.plan.has_untrained_slots
 
     def missing(self) -> list[str]:
@@ -207,7 +207,7 @@ class Network:
                 yield f"layers/{layer.name}/{name}", view
 
     def flat(self, values: Array) -> NDArray[np.float64]:
-        """Return a flat copy of parameters or gradients, of trainable weights only."""
+        """Return the trainable weights' part of flat parameters or gradients, as a float64 copy."""
         parts = [part.astype(np.float64) for part in self._flat_parts(values)]
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
 
@@ -229,7 +229,7 @@ class Network:
                 part[...] = flat[end - part.size : end]
 
     def _flat_parts(self, values: Array) -> list[Array]:
-        """Return views of the trainable weights' parts of flat parameters or gradients."""
+        """Return views of the trainable weights' ranges in flat parameters or gradients."""
         if not self.plan.has_untrained_slots:
             return [values]
         trained = {p.offset: p.size for p in self.plan.parameters if p.trained}

@@ -1,4 +1,4 @@
-"""Predictions for checked rows, and batch by batch with callbacks."""
+"""Predictions for checked rows and for streams of batches, with callbacks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def predict_rows(
     """Return the outputs for checked rows, predicted in batches if there are batch callbacks."""
     steps = -(-len(rows) // batch_size)
     size = batch_size if callbacks.per_predict_batch else len(rows)
-    # An array without rows is one empty batch.
+    # An array without rows forms one empty batch.
     starts = range(0, max(1, len(rows)), max(1, size))
     parts = (rows[start : start + size] for start in starts)
     params = {"verbose": verbose, "epochs": 1, "steps": steps}
@@ -71,13 +71,13 @@ def _predict_batches(
     Parameters
     ----------
     model : WatchedModel
-        The model that callbacks see; setting its `stop_predicting` ends the prediction.
+        The model that callbacks see; setting its `stop_predicting` ends this call.
     network : Network
     batches : iterable of ndarray
         Checked rows.
     callbacks : CallbackList
     params : dict
-        The ``params`` of the callbacks.
+        The ``params`` given to the callbacks.
     """
     callbacks.attach(model, params)
     model.stop_predicting = False

@@ -1,8 +1,8 @@
 """The progress display of `fit`: a live bar in a terminal, one line per epoch elsewhere.
 
-The training loop calls `update` between two runs of the engine, or after every batch where it
-trains step by step. Drawing is limited by time, so its cost does not depend on the number of
-batches. One bar covers all epochs, and the lines of completed epochs stay above it.
+The training loop calls `update` between two runs of the engine or, if it trains step by step, after
+every batch. The bar is redrawn at most once per `INTERVAL`, so the cost does not depend on the
+number of batches. One bar covers all epochs, and the lines of completed epochs stay above it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nnfast._utils.formatting import line
 
 # Minimum seconds between two redraws.
 INTERVAL = 0.1
-# Maximum fraction of the time that is spent on the metrics of unfinished epochs.
+# Maximum fraction of the time that is spent on computing metrics of unfinished epochs.
 METRICS_SHARE = 0.05
 
 
@@ -42,7 +42,7 @@ class Extent:
 
 
 class Progress:
-    """Base class of progress displays, which shows nothing.
+    """Base class of progress displays; it shows nothing itself.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class RichBar(Live):
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
-            # rich's global console would keep the stdout of the time when it was created.
+            # rich's global console would keep the stdout that was current when it was created.
             console=console or Console(),
             auto_refresh=False,
             transient=True,

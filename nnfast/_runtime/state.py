@@ -19,17 +19,18 @@ from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
 
-# The largest number of steps or epochs in a file; larger counts are saved as this number. Floats
-# cannot count further, and a loaded model can still count on without overflow.
+# The largest step or epoch count in a file; larger counts are saved as this number. Beyond it, a
+# float64 cannot represent every integer. A loaded model can count on from it without overflow.
 COUNT_LIMIT = 2**53
 
-# The most outputs and intermediate values per sample that any loaded model may have. The limit of
-# outputs is lower, because the outputs of all samples are kept. 64 filters on images of 512 × 512
-# pixels reach the limit of intermediate values.
+# Any loaded model may have up to this many outputs and intermediate values per sample. The output
+# limit is lower, because the outputs of all samples are kept in memory. A convolution with 64
+# filters on images of 512 × 512 pixels reaches the intermediate limit.
 OUTPUT_LIMIT = 2**22
 INTERMEDIATE_LIMIT = 2**24
-# Models with large inputs or files may have this many values per input or stored number: 64
-# filters on gray images have as many. A file can claim any input size, so that part has a limit.
+# A model with large inputs or a large file may exceed these limits. It may have GROWTH values per
+# input value or per number stored in its file; 64 filters on gray images need as many. A file can
+# claim any input size, so the allowance that is based on the inputs is at most GROWTH_LIMIT.
 GROWTH = 64
 GROWTH_LIMIT = 2**28
 
@@ -166,7 +167,7 @@ def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
     Raises
     ------
     ValueError
-        If they do not fit; no weight is changed then.
+        If the weights do not fit. No weight is changed then.
     """
     from nnfast._utils import container
 
@@ -193,8 +194,8 @@ def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
 def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:
     """Return the slots in the layout of a rebuilt network, and the number of steps taken.
 
-    A rebuilt network has slots only for the weights that are trainable now. If some of these have
-    no slots yet, the optimizer's state is reset.
+    A rebuilt network has slots only for the weights that are trainable now. If some of these
+    weights have no slots yet, the result is the state of a newly compiled optimizer.
     """
     engine, plan = network.engine, network.plan
     missing = bool(network.missing())

@@ -1,4 +1,4 @@
-"""Optimizer steps, in runs of the engine that are short enough for a prompt Ctrl-C."""
+"""Optimizer steps, in engine runs short enough for Ctrl-C to take effect promptly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Steps:
     finite : bool
         Whether the loss of every step was finite. A step whose loss is not finite changes nothing.
     restored : int
-        The step count of the state that `restore` returned to.
+        The step count of the state that `restore` restored.
     """
 
     def __init__(self, trainer: Trainer, restores: bool = True) -> None:
@@ -70,7 +70,7 @@ class Steps:
         losses : ndarray
             Filled with the loss of each step.
         outputs : ndarray, optional
-            Filled with the predictions of the rows.
+            Filled with the predictions for the rows.
         after_run : callable, optional
             Called after each run with the number of steps taken so far.
         """
@@ -98,11 +98,11 @@ class Steps:
         ----------
         batch : Samples
         largest : int
-            Rows of the largest batch so far, which determine the division into micro-batches.
+            Number of rows in the largest batch so far. It determines the number of micro-batches.
         first_row : int
-            Rows of the epoch before this batch, which give the position in the random streams.
+            Number of rows in the epoch before this batch: the position in the random streams.
         outputs : ndarray or None
-            Filled with the predictions of the rows.
+            Filled with the predictions for the rows.
         """
         rates, loss = self.trainer.optimizer.next_rates(self.engine, 1), np.empty(1)
         self.trainer.claim()
@@ -114,11 +114,14 @@ class Steps:
         return float(loss[0])
 
     def is_suspect(self, always: bool) -> bool:
-        """Return whether weights or slots are not finite; checked now and then, or `always`."""
+        """Return whether weights or slots are not finite.
+
+        Unless `always` is set, most calls skip the check and return False.
+        """
         return self._snapshot.is_suspect(always)
 
     def restore(self) -> bool:
-        """Restore the last finite state if the current one is not; return whether it did."""
+        """Restore the last finite state if the current one is not; return whether that was done."""
         restored = self._snapshot.restore()
         if restored and self._snapshot.iterations == 0:
             self.trainer.optimizer.start(self.engine.slots)

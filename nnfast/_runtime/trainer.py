@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     ) -> Settings:
         """Return the arguments of `compile` with names turned into objects.
 
-        Metrics stay names where their class depends on the output shape.
+        A metric remains a name if its class depends on the output shape.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class Settings(NamedTuple):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return arguments of `compile` as plain values (JSON), without user-defined functions."""
+        """Return the arguments of `compile` as JSON values, without user-defined functions."""
         return {
             "optimizer": describe(self.optimizer),
             "loss": None if self.loss is None else describe(self.loss),
@@ -69,7 +69,7 @@ class Settings(NamedTuple):
 
 @dataclass
 class Trainer:
-    """A network with the objects it is compiled with.
+    """A network, and the optimizer, loss and metrics it was compiled with.
 
     Attributes
     ----------
@@ -82,8 +82,8 @@ class Trainer:
     weighted : frozenset of str
         The keys of the metrics that use sample weights.
     version : int
-        The version of the engine, which changes if another thread compiles the model while data
-        are checked.
+        The engine's version. It shows whether another thread has compiled the model while data
+        were checked.
     """
 
     network: Network
@@ -108,7 +108,7 @@ class Trainer:
         ValueError
             If the loss or a metric does not fit the outputs. The engine is then unchanged.
         MemoryError
-            The engine is then unchanged, too.
+            If memory runs out. The engine is then unchanged, too.
         """
         optimizer, loss, entries, weighted_entries = settings
         engine, plan = network.engine, network.plan
@@ -143,7 +143,7 @@ class Trainer:
         sample_weight: object = None,
         names: tuple[str, str, str] = NAMES,
     ) -> Samples:
-        """Return the checked data of a method that needs a loss.
+        """Return the checked data for a method that needs a loss.
 
         Raises
         ------
@@ -167,12 +167,12 @@ class Trainer:
         return found if class_weight is None else found.with_class_weight(class_weight)
 
     def gradient(self, x: object, dout: object) -> tuple[Data, int]:
-        """Return checked rows with the gradient with respect to their outputs, and their number.
+        """Return `x` and the output gradient `dout` as checked data, and the number of rows.
 
         Raises
         ------
         TypeError, ValueError
-            If they do not fit.
+            If `x` or `dout` does not fit the model.
         """
         spec, output_shape = self.spec, self.network.plan.output_shape
         rows = arrays.features("x", x, spec.input_shape, spec.dtype)
@@ -278,7 +278,7 @@ class Trainer:
         return float(values.mean()) + penalties, gradient
 
     def metric_direction(self, key: str) -> str | None:
-        """Return "up" if a higher value of a metric is better, "down" if a lower one, else None."""
+        """Return "up" if higher values of a metric are better, "down" if lower ones, else None."""
         metric = self.metrics.get(key)
         return None if metric is None else metric.direction
 

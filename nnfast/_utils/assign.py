@@ -36,7 +36,7 @@ def assign_named(
     Raises
     ------
     ValueError
-        If names, dtypes or shapes do not match; nothing is copied then.
+        If names, dtypes or shapes do not match; then nothing is copied.
     """
     if views.keys() != arrays.keys():
         raise ValueError(f"arrays {sorted(views.keys() ^ arrays.keys())} do not match")

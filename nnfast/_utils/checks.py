@@ -200,7 +200,7 @@ def converted(array: Array, dtype: np.dtype[Any] | str) -> Array:
 
 
 def _with_dlpack(value: object) -> object:
-    """Return `value`, or its array from DLPack if it supports no other array protocol."""
+    """Return `value`; if DLPack is the only array protocol it supports, return it as an array."""
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         return np.from_dlpack(value)
     return value
@@ -220,7 +220,7 @@ def kernel_array(
     name : str
     value : array_like
     ndim : int or None
-        The number of axes; None allows any number from 1.
+        The number of axes; None allows any number except 0.
     dtype : numpy.dtype, optional
         By default the dtype of `value` if it is float32 or float64, otherwise float32.
     shape : sequence of (int or None), optional

@@ -67,7 +67,7 @@ def set_default_dtype(dtype: str) -> None:
     Raises
     ------
     ValueError
-        If `dtype` is another dtype.
+        If `dtype` is not one of these dtypes.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def model_dtype(dtype: object) -> np.dtype[Any]:
 def check_dtype(dtype: object) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
     name: Any = dtype
-    if not isinstance(dtype, str) and dtype is not None:  # NumPy takes None for float64
+    if not isinstance(dtype, str) and dtype is not None:  # NumPy interprets None as float64
         with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name  # type: ignore[call-overload]
     return choose("dtype", name, {known: known for known in DTYPES})

@@ -38,7 +38,8 @@ if sys.platform != "win32":
 FORMAT = 1
 _KEY = "nnfast"
 
-# The modules whose `restored(arrays, description)` recreates an object, by the description's key.
+# Maps a key of the description to the module whose `restored(arrays, description)` recreates the
+# object.
 KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
 
 # Maximum size of the header in bytes; parsing it takes up to 30 times as much memory.
@@ -89,7 +90,7 @@ def write(
     >>> folder.cleanup()
     """
     text = json.dumps({"format": FORMAT, **description}, allow_nan=False)
-    # The order of the safetensors library: by item size, largest first, then by name.
+    # Use the order of the safetensors library: by item size, largest first, then by name.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     stored = {
         name: np.require(arrays[name], arrays[name].dtype.newbyteorder("<"), "C") for name in order
@@ -111,7 +112,7 @@ def write(
     except OSError as error:
         if error.errno is None:
             raise
-        # An error of writing names no file, and one of opening names the temporary file.
+        # A write error names no file, and an error on opening names the temporary file.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
@@ -128,7 +129,7 @@ def _header_of(arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
 
 
 def _mode(target: Path) -> int | None:
-    """Return the permissions of the file that will be replaced, None if there is none."""
+    """Return the permissions of the file that will be replaced, None if no such file exists."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -159,11 +160,11 @@ def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | No
 
 
 def _temporary(folder: Path) -> tuple[BinaryIO, Path]:
-    """Create a file that is locked while open, which shows others that its writer is alive."""
+    """Create a file that is locked while open; the lock shows that its writer is alive."""
     while True:
         path = folder / f".nnfast-{_MACHINE}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
         file = open(path, "xb")  # noqa: SIM115
-        # Before it is locked, another process may take it for a stale file and remove it.
+        # Before the file is locked, another process may take it for a stale file and remove it.
         if _lock(file.fileno()) is not False and path.exists():
             return file, path
         file.close()
@@ -183,7 +184,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of dead writers, and ignore errors."""
+    """Remove the temporary files of dead writers; ignore errors."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if match := _TEMPORARY.fullmatch(name):
@@ -196,7 +197,7 @@ def _remove_stale(path: Path, here: bool) -> None:
 
     Process ids do not show whether the writer is alive, because containers with the same host name
     do not see each other's processes. If the file system has no locks, or another machine wrote
-    the file, its age decides.
+    the file, the file's age decides.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
@@ -210,7 +211,7 @@ def _remove_stale(path: Path, here: bool) -> None:
     try:
         free = _lock(descriptor)
         if free is not False and (old or (free and here)):
-            path.unlink()  # while locked, so that its writer notices when it takes the lock
+            path.unlink()  # removed while locked, so its writer notices when it gets the lock
     finally:
         os.close(descriptor)
 
@@ -228,7 +229,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[st
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a file, or has a format that this version cannot read.
+        If `write` did not write the file, or this version cannot read its format.
     """
     path = file_name("path", path)
     if not Path(path).is_file():
@@ -264,7 +265,7 @@ def _header(file: BufferedReader) -> dict[str, Any]:
 
 
 def _array(file: BufferedReader, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
-    """Return an array of a file whose layout has been checked."""
+    """Return an array from a file whose layout has been checked."""
     array: NDArray[Any] = np.empty(entry["shape"], _TYPES[entry["dtype"]])
     file.seek(start + entry["data_offsets"][0])
     if array.size and file.readinto(array.data) != array.nbytes:
@@ -329,7 +330,7 @@ def _finite(text: str) -> float:
 
 
 def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDArray[Any]]:
-    """Read the weights in a file of `save_weights` or `save`.
+    """Read the weights in a file that `save_weights` or `save` wrote.
 
     Returns
     -------
@@ -340,7 +341,7 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a file.
+        If neither of them wrote the file.
     """
     arrays, description = read(path)
     if "estimator" in description:
@@ -363,7 +364,7 @@ def malformed(path: str | os.PathLike[str], why: str) -> ValueError:
 
 
 def reason(error: Exception) -> str:
-    """Return what is wrong with a description, given the error that reading it raised.
+    """Return a text that explains an error raised while a description was read.
 
     Examples
     --------

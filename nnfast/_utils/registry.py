@@ -95,7 +95,7 @@ def name_constructors(classes: Iterable[type]) -> None:
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Return ``table[name]``; for an unknown name, raise a ValueError with the closest valid one.
+    """Return ``table[name]``; for an unknown name, raise a ValueError that suggests a valid one.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def resolve(what: str, identifier: object, base: type[C], table: Mapping[str, ty
 def describe(obj: Any) -> dict[str, Any]:
     """Return the JSON description of an object, ``{"class_name": …, "config": …}``.
 
-    The `deserialize` of the object's module returns an equal object.
+    The object's module has a `deserialize` that turns it into an equal object.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def plain(value: Any) -> Any:
 
 
 def snake_case(class_name: str) -> str:
-    """Return the default name of a class in Keras.
+    """Return a class name in snake case, converted as in Keras.
 
     Examples
     --------

@@ -3,8 +3,8 @@
 cdef class Buffer:
     """A zeroed matrix in 64-byte-aligned memory, readable 64 bytes past its end.
 
-    Large buffers ask for huge pages. With small ones, each row of a large matrix lies on another page,
-    and looking up the page's address takes as long as the row's arithmetic.
+    Large buffers request huge pages. With small pages, each row of a large matrix lies on another page,
+    and translating the page's address takes as long as the row's arithmetic.
     """
     cdef void* block
     cdef char* data

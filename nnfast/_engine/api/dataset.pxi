@@ -1,7 +1,7 @@
-"""The user's data, read in place, and the addresses of arrays. Part of core.pyx."""
+"""The user's data, which the engine reads in place, and the addresses of arrays. Part of core.pyx."""
 
 cdef class Data:
-    """Rows to train on or to predict, read in place. All arrays are C-contiguous.
+    """Rows for training or prediction, read in place. All arrays are C-contiguous.
 
     x: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of float32 or float64.
     y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None.
@@ -10,7 +10,7 @@ cdef class Data:
     """
     cdef DataView view
     cdef Py_ssize_t n_in, n_out
-    cdef int y_bytes            # bytes per target; 0: there is no y, or y has class indices
+    cdef int y_bytes            # bytes per target; 0: there is no y, or y holds class indices
     cdef const int64_t[::1] starts
     cdef const int32_t[::1] columns
     cdef const float[::1] values32
@@ -58,7 +58,7 @@ cdef class Data:
         for i in range(self.view.n):
             if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
                 raise ValueError(f"sparse rows: indptr of row {i} is not in order within 0 … {n}")
-        for i in range(self.starts[0], self.starts[self.view.n]):   # later entries belong to no row
+        for i in range(self.starts[0], self.starts[self.view.n]):   # other entries belong to no row
             outside |= <uint32_t>self.columns[i] >= <uint32_t>self.n_in
         if outside:
             self._refuse_columns(columns[self.starts[0]:self.starts[self.view.n]])
@@ -124,7 +124,7 @@ cdef class Data:
 
 
 cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
-    """Return whether the engine can read this array in place; store its type in x_type."""
+    """Return whether the engine can read this array in place; store its element type in x_type."""
     if view.format[0] == 0 or view.format[1] != 0:
         return False
     if view.format[0] == b"f":
@@ -139,7 +139,7 @@ cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
 
 
 cdef void* start_of(array) except? NULL:
-    """Return the address of a new array's data, which is valid while the array lives."""
+    """Return the address of a new array's data, which stays valid while the array exists."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     PyBuffer_Release(&view)

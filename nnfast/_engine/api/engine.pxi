@@ -3,7 +3,7 @@
 cdef class Engine(CompiledModel):
     """A compiled model: plan, parameters, gradients, optimizer slots and working memory.
 
-    `run` keeps its working memory from call to call. `forward` and `evaluate` allocate their own, so
+    `run` reuses its working memory from call to call. `forward` and `evaluate` allocate their own, so
     several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
@@ -18,11 +18,11 @@ cdef class Engine(CompiledModel):
     cdef uint64_t order_epoch
     cdef TeamTrial trial
     cdef ShortPredictor short
-    cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # the passes differ in cost
+    cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # separate: the passes differ in cost
     cdef public Py_ssize_t iterations, batch
-    cdef public Py_ssize_t optimizer_version    # version of the optimizer settings that were set last
-    cdef readonly Py_ssize_t version    # number of changes of the loss or the plan
-    cdef public int n_threads       # upper limit; 0: only the limit for all models applies
+    cdef public Py_ssize_t optimizer_version    # version of the optimizer settings that were last applied
+    cdef readonly Py_ssize_t version    # number of changes to the loss or the plan
+    cdef public int n_threads       # upper limit for this model; 0: only the global limit applies
     cdef public uint64_t epoch
 
     def __init__(self, plan, dtype):
@@ -45,8 +45,8 @@ cdef class Engine(CompiledModel):
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
-        # Each slot begins at a cache line, because a vector that spans two lines takes twice as long to load.
-        # Slots are never whole pages apart: loads and stores of two slots would alias and stall.
+        # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
+        # Slots are never a whole number of pages apart: loads and stores of two slots would alias and stall.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
         self.model.params = self._weights.data
@@ -64,7 +64,7 @@ cdef class Engine(CompiledModel):
         self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
 
     cdef _take_tables(self, plan):
-        """Copy the plan's op lists and parameters. If memory runs out, the old ones stay."""
+        """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
         cdef list memory = []
         cdef OpList train = op_list_of(plan.ops, plan.width, plan.out, memory)
         cdef OpList infer = op_list_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
@@ -89,7 +89,7 @@ cdef class Engine(CompiledModel):
         self._measure()
 
     def replan(self, plan):
-        """Replace the plan by one that differs only in which weights are trained; offsets are the same."""
+        """Replace the plan by one that trains other weights but has the same offsets."""
         self.refuse_if_busy()
         if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
             raise ValueError("the plan's weights differ from the engine's")
@@ -98,7 +98,7 @@ cdef class Engine(CompiledModel):
         self.version += 1
 
     cdef _measure(self):
-        """Derive the scratch size, the work of a row, and other totals from the ops."""
+        """Compute the scratch size, the flops per row and other totals from the ops."""
         cdef int i
         cdef const Op* op
         cdef OpNeeds needs
@@ -120,7 +120,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """(1, n_weights) Buffer: n_params parameters, then the weights that are never trained."""
+        """Buffer of shape (1, n_weights): n_params parameters, then the weights that are never trained."""
         return self._weights
 
     @property
@@ -129,7 +129,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def slots(self):
-        """(n_slots, slot_stride) Buffer of optimizer slots; the first n_params elements of each are used."""
+        """Buffer of shape (n_slots, slot_stride): optimizer slots of n_params elements plus padding."""
         return self._slots
 
     def set_seed(self, uint64_t seed):
@@ -137,26 +137,26 @@ cdef class Engine(CompiledModel):
         self.mid_epoch = False
 
     def new_loss_parameters(self, parameters):
-        """Return a Buffer of loss parameters. With it, `set_loss` cannot run out of memory."""
+        """Return a Buffer of loss parameters; `set_loss` allocates no memory if it receives a Buffer."""
         return loss_parameters_of(parameters, self.model.n_out, self.format)
 
     def set_loss(self, int kind, bint fused, parameters=(0.0,), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
                  double gradient_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
-        """Set the loss of training and evaluation.
+        """Set the loss for training and evaluation.
 
         kind: a value of LOSSES.
-        fused: the loss takes the last op's pre-activations z: the op's activation is not applied before
+        fused: the loss takes the last op's pre-activations z. The op's activation is not applied before
             the loss, and the gradient is with respect to z. Predictions are still activated.
         parameters: the loss parameters (such as Huber's delta or quantiles): one for all outputs, one
             per output, or a Buffer from `new_loss_parameters`.
         target_scale, target_offset: the loss sees target_scale·y + target_offset, for label smoothing;
             class indices become one-hot rows first.
         function: the Python loss, for LOSS_PYTHON only. It is called with (targets, rows, outputs, weight,
-            value, gradient) and fills in the last two; `targets` is that of Data, and `rows` are the
-            indices of the batch's rows.
-        value_scale, gradient_scale: factors of each row's loss and of its gradient.
-        limit: the largest loss of a row of weight 1, after scaling.
+            value, gradient) and fills in the last two; `targets` is the one given to Data, and `rows`
+            are the indices of the batch's rows.
+        value_scale, gradient_scale: factors applied to each row's loss and to its gradient.
+        limit: upper limit for the loss of a row of weight 1, after scaling.
         weighted_mean: divide by the sum of the sample weights instead of the number of rows, and divide
             the regularizers' penalties by it as well.
         """
@@ -180,18 +180,18 @@ cdef class Engine(CompiledModel):
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
                       double clip_value=0, double clip_norm=0, double global_norm=0,
                       double ema_momentum=0, Py_ssize_t ema_period=0, *, bint keep_state=False):
-        """Set the optimizer. Its slots and `iterations` become 0, unless keep_state is true.
+        """Set the optimizer. Its slots and `iterations` are reset to 0, unless keep_state is true.
 
         kind: a value of OPTIMIZERS.
-        n_slots: slots per parameter, including one for the moving average if there is one.
+        n_slots: number of slots per parameter, including one for the moving average if there is one.
         hyper: the rule's settings, in the order of its struct in kernels/optimizers.pxi.
-        weight_decay: decoupled from the gradient: w is reduced by lr·weight_decay·w.
-        clip_value: the largest absolute value of a gradient's element; 0: no clipping.
-        clip_norm, global_norm: the largest norm of one array's gradient, and of all gradients together;
-            0: no clipping.
-        ema_momentum: of the parameters' moving average, the last slot; 0: no average.
+        weight_decay: decoupled from the gradient; each step subtracts lr·weight_decay·w from w.
+        clip_value: limit for the absolute value of each gradient element; 0: no clipping.
+        clip_norm, global_norm: limits for the norm of each array's gradient, and for the norm of all
+            gradients together; 0: no clipping.
+        ema_momentum: momentum of the parameters' moving average, which the last slot holds; 0: no average.
         ema_period: number of steps after which the average replaces the parameters; 0: never.
-        keep_state: only settings change: the rule and n_slots must be those of the present optimizer.
+        keep_state: change only the settings; kind and n_slots must match the current optimizer.
         """
         cdef OptimizerSettings settings = optimizer_settings(kind, n_slots, hyper, weight_decay, clip_value,
                                                              ema_momentum)
@@ -227,7 +227,7 @@ cdef class Engine(CompiledModel):
                                "give each thread a model of its own")
 
     cdef refuse_if_changed(self, Py_ssize_t version):
-        """Raise RuntimeError if the loss or plan is no longer that of `version`; -1 matches any."""
+        """Raise RuntimeError if the loss or the plan has changed since `version`; -1: no check."""
         if version != -1 and version != self.version:
             raise RuntimeError("another thread has compiled or frozen this model meanwhile: call again, or "
                                "give each thread a model of its own")
@@ -257,12 +257,12 @@ cdef class Engine(CompiledModel):
         return microbatches
 
     cdef Py_ssize_t image_microbatch_rows(self):
-        """Return the minimum of images per micro-batch, which is larger if an image takes little work."""
+        """Return the minimum number of images per micro-batch; it is larger if an image takes little work."""
         cdef bint little_work = self.flops <= 32 * <double>self.model.n_params
         return 2 * IMAGE_MICROBATCH_ROWS if little_work else IMAGE_MICROBATCH_ROWS
 
     cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
-        """Return the rows of a block: as many as stay in cache, or a whole micro-batch if it is smaller."""
+        """Return the number of rows per block: as many as fit in cache, but at most a whole micro-batch."""
         cdef Py_ssize_t most = BLOCK_ROWS
         cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
         if self.images:
@@ -271,7 +271,7 @@ cdef class Engine(CompiledModel):
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t microbatches = self.microbatches_of(rows)
-        # The activations of eight micro-batches do not fit in cache together, nor those of a few images.
+        # The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
         cdef bint whole = self.wants_whole() or (microbatches < MAX_MICROBATCHES and not self.images)
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else microbatches,
                                        self.n_threads)
@@ -296,20 +296,20 @@ cdef class Engine(CompiledModel):
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
             double[::1] losses, outputs=None, double seconds=INFINITY, Py_ssize_t first_row=-1,
             bint supplied=False):
-        """Train for up to len(lr) steps from the position (`epoch`, `batch`), and advance it.
+        """Train for up to len(lr) steps from the position (`epoch`, `batch`), and advance the position.
 
-        Returns (status, steps done). If a step's loss is not finite, training ends with status NONFINITE:
-        the step counts as done, but does not change the weights.
+        Return (status, number of steps done). If a step's loss is not finite, training ends with status
+        NONFINITE: the step counts as done, but does not change the weights.
 
         batch_size: rows per step; the last batch of an epoch may be smaller.
-        shuffle: draw a permutation of the rows for each epoch, from the seed and the epoch's number.
+        shuffle: draw a permutation of the rows for each epoch, from the seed and the epoch number.
         lr: the learning rate of each step.
         losses: receives the loss of each step; at least as long as lr.
         outputs: (n, n_out) array that receives the training predictions, in the data's order, or None.
         seconds: stop after about this time, with at least one step done.
-        first_row: if ≥ 0, data is a single batch, whose rows are number first_row, first_row + 1, … of
-            their epoch; the position does not advance.
-        supplied: y is the gradient of a loss with respect to the outputs, instead of targets.
+        first_row: if ≥ 0, data is a single batch that begins at row first_row of its epoch; the position
+            does not advance.
+        supplied: y holds the gradient of a loss with respect to the outputs instead of targets.
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
@@ -373,9 +373,9 @@ cdef class Engine(CompiledModel):
     def predict(self, x):
         """Return the predictions for a small array x, or None if x does not qualify.
 
-        x qualifies if it has 1 to BLOCK_ROWS samples (FEW_ROWS images) and can be read in place: a
-        C-contiguous ndarray of float32, float64 or uint8. One thread computes them, in memory that is
-        kept from call to call.
+        x qualifies if it has 1 to BLOCK_ROWS samples (1 to FEW_ROWS images) and can be read in place: a
+        C-contiguous ndarray of float32, float64 or uint8. One thread computes the predictions, in memory
+        that is reused from call to call.
         """
         return self.short.predict(self, x)
 
@@ -389,11 +389,13 @@ cdef class Engine(CompiledModel):
     def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1):
         """Return the loss over all rows in inference mode, regularizers included.
 
-        It is Σ weight·loss / n plus penalties, or what `weighted_mean` of `set_loss` says.
+        The result is Σ weight·loss / n + penalties. If `set_loss` has set `weighted_mean`, it is
+        (Σ weight·loss + penalties) / Σ weight.
 
         outputs: (n, n_out) array that receives the predictions, or None.
         penalties: return the regularizers' penalties only; data needs no targets.
-        version: the engine's `version` when data was prepared; raises if it has changed. -1: no check.
+        version: the engine's `version` when data was prepared. If it has changed since, RuntimeError is
+            raised. -1: no check.
         """
         cdef Workspace workspace
         self.refuse_if_changed(version)
@@ -413,7 +415,7 @@ cdef class Engine(CompiledModel):
         run.outputs = self.array_pointer(outputs, n, self.model.n_out)
         run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
-            run.objective = &self.supplied_gradient   # 0 for data without targets
+            run.objective = &self.supplied_gradient   # its loss is 0 for data without targets
         elif run.wants_losses:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
@@ -474,7 +476,7 @@ cdef class Engine(CompiledModel):
     def input_gradient(self, Data data not None, out, bint supplied=False, Py_ssize_t version=-1):
         """Write the gradient of each row's loss with respect to its input to out (n, n_in).
 
-        If data has no targets, each row's largest output takes the place of its loss.
+        If data has no targets, each row's largest output is differentiated instead of its loss.
         supplied: as in `run`. version: as in `evaluate`.
         """
         cdef Workspace workspace
@@ -496,7 +498,7 @@ cdef class Engine(CompiledModel):
 
     cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
                               PassTrial trial) except -1:
-        """Process all micro-batches, a few per call, and run Python's signal handlers between the calls."""
+        """Process all micro-batches, a few per kernel call; run Python's signal handlers between calls."""
         cdef int most = run.n_threads
         cdef Py_ssize_t threads = threads_of_team(trial.choose(most, self.k.now()))
         cdef double first = self.k.now()
@@ -542,7 +544,7 @@ cdef class Engine(CompiledModel):
         return total / workspace.run.denominator + workspace.run.penalty
 
     cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
-        """Return the address of an (n, cols) array for results, NULL for None."""
+        """Return the address of an (n, cols) result array, NULL for None."""
         cdef float[:, ::1] out32
         cdef double[:, ::1] out64
         if array is None:
@@ -580,7 +582,7 @@ cdef class Engine(CompiledModel):
 
 cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
                         const double* weight, void* da, double* value) noexcept with gil:
-    """Call the Python loss, as Run.call. If it raises, the loss becomes NaN, which ends the training."""
+    """Call the Python loss; used as Run.call. If the loss raises, it becomes NaN, which ends training."""
     cdef Py_ssize_t r
     try:
         (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)

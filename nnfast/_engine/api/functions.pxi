@@ -1,6 +1,7 @@
-"""The single kernels as functions over NumPy arrays, for nnfast.kernels. Part of core.pyx.
+"""The individual kernels as functions of NumPy arrays, for nnfast.kernels. Part of core.pyx.
 
-The caller has checked the arguments. Sizes are checked again, so that no kernel leaves its arrays.
+The caller has checked the arguments. Sizes are checked again, so that no kernel accesses memory outside
+its arrays.
 """
 
 cdef inline const Kernels* table_of(real example) noexcept:
@@ -21,9 +22,9 @@ cdef inline UntypedMatrix untyped(void* data, Py_ssize_t m, Py_ssize_t n, Py_ssi
 
 
 cdef class Padded:
-    """A matrix as the kernels need it: numbers of rows and columns rounded up to multiples.
+    """A matrix padded for the kernels: the numbers of rows and columns are rounded up to given multiples.
 
-    An array whose shape fits already is used in place; any other is copied.
+    An array whose shape already fits is used in place; any other array is copied.
     """
     cdef char* data
     cdef Py_ssize_t ld
@@ -45,7 +46,7 @@ cdef class Padded:
         return self
 
     cdef give(self, char* target, Py_ssize_t m, Py_ssize_t n, Py_ssize_t size):
-        """Copy the result to the target, unless `take` uses the target in place."""
+        """Copy the result to the target, unless the kernel wrote to the target itself."""
         cdef Py_ssize_t i
         if self.data == target or n == 0:
             return
@@ -165,7 +166,7 @@ def activation_backward(const real[:, ::1] dout, const real[:, ::1] out, const r
                         int activation, double alpha, real[:, ::1] dx):
     """dx = dout ⊙ f'(x), with out = f(x); dx may be dout.
 
-    Activations whose derivative is a function of out ignore x: pass out for it.
+    If f'(x) can be computed from out, x is not read, and out can be passed in its place.
     """
     cdef Py_ssize_t m = out.shape[0], n = out.shape[1], whole = m * n // 16, left = m * n % 16
     cdef const Kernels* table = table_of[real](0)
@@ -254,9 +255,9 @@ cdef bint none_outside(const real* x, Py_ssize_t n, real low, real high) noexcep
 
 
 def in_range(array, double low, double high):
-    """Return whether no element of an array is below low or above high; NaN is neither.
+    """Return whether all elements of an array are in [low, high]; NaN is ignored.
 
-    The array is C-contiguous float32 or float64.
+    The array must be C-contiguous and of dtype float32 or float64.
     """
     cdef Py_buffer view
     cdef Py_ssize_t n

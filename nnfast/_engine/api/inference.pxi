@@ -1,10 +1,10 @@
-"""Predictions for a few rows, in memory that is kept from call to call. Part of core.pyx."""
+"""Predictions for a few rows, in memory that is reused from call to call. Part of core.pyx."""
 
 cdef class ShortPredictor:
-    """Predicts a small array of samples that can be read in place, without other checks."""
+    """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
     cdef Py_ssize_t axes[8]     # the input shape of a sample
-    cdef int n_axes             # length of that shape; -1: it has more than 8 axes
+    cdef int n_axes             # number of axes in that shape; -1: more than 8
 
     def __init__(self, tuple shape):
         cdef int i
@@ -15,8 +15,8 @@ cdef class ShortPredictor:
     cdef predict(self, CompiledModel engine, x):
         """Return the predictions for x, or None if x has too many samples or cannot be read in place.
 
-        Only the result is allocated: working memory is kept from call to call. A second thread that
-        calls at the same time gets its own.
+        Only the result is allocated: working memory is reused from call to call. A second thread that
+        calls at the same time gets its own working memory.
         """
         cdef Py_buffer view
         cdef DataView data

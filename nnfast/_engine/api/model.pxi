@@ -1,13 +1,13 @@
 """The compiled model, from which workspaces are made. Part of core.pyx."""
 
 cdef class CompiledModel:
-    """Sizes, op lists, parameters and loss, and the kernel table of the model's type."""
+    """Sizes, op lists, parameters, the loss, and the kernel table for the model's floating-point type."""
     cdef Model model
     cdef const Kernels* k
     cdef bytes format
-    cdef object dtype               # a NumPy dtype: creating arrays is faster with it than with a name
+    cdef object dtype               # a NumPy dtype: arrays are created faster with a dtype than with its name
     cdef Py_ssize_t scratch_size
-    cdef double flops               # arithmetic of one row's forward pass
+    cdef double flops               # floating-point operations in one row's forward pass
     cdef Py_ssize_t n_stats
     cdef bint images                # some op moves a window over images
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them

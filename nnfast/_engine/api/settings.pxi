@@ -2,7 +2,7 @@
 
 cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, double weight_decay,
                                           double clip_value, double ema_momentum) except *:
-    """Return the optimizer as the kernels' struct; raise ValueError if its rule needs more slots."""
+    """Return the kernels' struct for an optimizer; raise ValueError if its rule needs more than n_slots."""
     cdef OptimizerSettings settings
     cdef int i, needed
     if len(hyper) > 8:
@@ -33,7 +33,7 @@ cdef double denominator_of(const Run* run) noexcept:
 
 
 cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
-    """Return a Buffer of n loss parameters, from n of them or from one that is repeated."""
+    """Return a Buffer of n loss parameters, given n values or one value to repeat."""
     cdef Buffer buffer = Buffer(1, n + 16, format)
     cdef Py_ssize_t j
     if len(parameters) not in (1, n):
@@ -47,7 +47,7 @@ cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
 
 
 cdef list packed(settings):
-    """Return the fields of an op's settings as 8-byte integers, with the bits of the engine's struct.
+    """Return the fields of an op's settings as 8-byte integers, in the binary layout of the engine's struct.
 
     A field annotated as float becomes a double, any other an integer. A pair takes two fields.
     """
@@ -68,7 +68,7 @@ cdef list packed(settings):
 
 
 cdef OpList op_list_of(list ops, width, out, list memory) except *:
-    """Return an op list; the memory of its ops is appended to `memory`, which must outlive it."""
+    """Return an op list; the memory of its ops is appended to `memory`, which must outlive the list."""
     cdef OpList op_list
     cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
     cdef int i

@@ -1,8 +1,8 @@
 """A copy of the last finite state of an engine in training. Part of core.pyx."""
 
 cdef enum:
-    PAUSE = 500     # a copy or check is followed by a pause 500 times as long: each takes 0.2 % of the time
-    ACCUMULATORS = 16    # independent checks, as many as keep the pipelines of 16-byte vectors full
+    PAUSE = 500     # after a copy or check, pause 500 times as long: each then takes 0.2 % of the time
+    ACCUMULATORS = 16    # independent accumulators, enough to keep the pipelines of 16-byte vectors full
 
 ctypedef fused bits:
     uint32_t
@@ -12,7 +12,8 @@ ctypedef fused bits:
 cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
     """Return whether no number is NaN or infinite.
 
-    Only these have an exponent of all ones, and adding 1 to it carries into the sign bit.
+    `ones` is a mask of the exponent bits. Only NaN and infinity have all of them set, and adding 1 to
+    such an exponent carries into the sign bit.
     """
     cdef bits[ACCUMULATORS] found
     cdef bits one = ones & -ones, any_ = 0
@@ -44,8 +45,8 @@ cdef class Snapshot:
     """Copies weights and optimizer slots during training, and restores the last copy.
 
     A step with a finite loss can still produce weights that are not finite, because the gradient or an
-    optimizer's moments overflow before the loss does. The engine keeps the memory from one training to
-    the next: mapping new pages costs more than the copy.
+    optimizer's moments overflow before the loss does. The engine keeps the copy's memory from one
+    training to the next, because mapping new pages costs more than copying.
     """
     cdef Engine engine
     cdef Buffer kept
@@ -57,9 +58,9 @@ cdef class Snapshot:
         self.engine = engine
 
     def take(self):
-        """Copy the present state if it is finite, unless the last copy was made a moment ago.
+        """Copy the current state if it is finite, unless the last copy is recent.
 
-        The first copy is checked only when it is restored, which hardly ever happens.
+        The first copy is not checked until it is restored, which is rare.
         """
         cdef Engine engine = self.engine
         cdef double begin = engine.k.now(), end
@@ -86,9 +87,9 @@ cdef class Snapshot:
         return not finite
 
     def restore(self):
-        """Restore the copy if the present state is not finite; return whether it was restored.
+        """Restore the copy if the current state is not finite; return whether it was restored.
 
-        A copy made before the first step has no slots: they become zeros.
+        A copy made before the first step has no slots; restoring it sets the slots to zero.
         """
         cdef Engine engine = self.engine
         cdef Py_ssize_t n = size_of(engine._weights), m = size_of(engine._slots)

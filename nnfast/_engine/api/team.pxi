@@ -1,13 +1,13 @@
-"""Trials of whether several threads are faster than one. Part of core.pyx."""
+"""Trials that measure whether several threads are faster than one. Part of core.pyx."""
 
 cdef class PassTrial:
-    """Decides between one thread and a team for passes over rows, from the times of whole passes.
+    """Chooses between one thread and a team for passes over rows, from the durations of whole passes.
 
     Results are the same either way. A team is slower than one thread if the system has descheduled one of
-    its threads, or if it has to be woken for each short pass. The slower way is tried again from time to
-    time, and less often the more trials it loses.
+    its threads, or if it has to be woken for each short pass. The slower option is tried again from time
+    to time, and less often the more trials it loses.
     """
-    cdef double alone, together     # seconds per flop in the last pass of one thread, of a team; 0: unknown
+    cdef double alone, together     # seconds per flop in the last pass of one thread and of a team; 0: none
     cdef double next_trial, pause
 
     cpdef int choose(self, int threads, double now) noexcept:
@@ -26,7 +26,7 @@ cdef class PassTrial:
         if self.team_pays() != paid:    # one measurement may be an outlier: try again soon
             self.pause = 0.1
             self.next_trial = now + seconds + self.pause
-        elif trial:                     # trials of long passes take longer, so they are rarer
+        elif trial:                     # trials with long passes take longer, so they are rarer
             self.pause = min(1.0, max(0.1, 2 * self.pause))
             self.next_trial = now + 50 * seconds + self.pause
 
@@ -38,16 +38,16 @@ cdef class PassTrial:
 
 
 cdef class TeamTrial:
-    """Trains, and decides between one thread and a team. A trial may span several calls."""
+    """Runs training steps and chooses between one thread and a team. A trial may span several calls."""
     cdef const Kernels* k
     cdef bint team_pays         # the result of the last trial
     cdef double next_trial
     cdef double pause           # seconds from one trial to the next
     cdef int part               # the next of the trial's three parts: 0, 1 or 2
-    cdef double alone           # seconds per step of one thread in this trial
+    cdef double alone           # seconds per step with one thread in this trial
 
     cdef begin(self, const Kernels* k, double expected):
-        """Forget earlier trials. expected: an estimate of one thread's seconds per step."""
+        """Forget earlier trials. expected: estimated seconds per step with one thread."""
         self.k = k
         self.team_pays = True
         # If a step takes more than 10 ms, a short delay of the team matters little: the first trial comes
@@ -59,10 +59,11 @@ cdef class TeamTrial:
     cdef train(self, Run* run, int threads, double deadline):
         """Run the steps until the deadline, with one thread or a team, whichever is faster.
 
-        On a busy machine, threads wait milliseconds at a barrier for one that the system has descheduled:
-        a team is then up to 100 times slower for small steps. Only a measurement can tell, and trials are
-        free to use either way, because results do not depend on the number of threads. Each way gets a
-        millisecond, ten times per second while the team wins, down to once per second while it loses.
+        On a busy machine, threads wait milliseconds at a barrier for a thread that the system has
+        descheduled. For small steps, a team is then up to 100 times slower than one thread. Only a
+        measurement can show this. Every step may use either option, because results do not depend on the
+        number of threads. Each trial measures both options for a millisecond. While the team wins, there
+        are ten trials per second; while it loses, they become rarer, down to one per second.
         """
         if threads == 1 or forced_threads:
             self.segment(run, threads, deadline)
@@ -73,10 +74,10 @@ cdef class TeamTrial:
             self.segment(run, threads if self.team_pays else 1, deadline)
 
     cdef try_out(self, Run* run, int threads, double deadline):
-        """Run a trial, as far as steps and time allow; the next call continues it.
+        """Run a trial as far as steps and time allow; the next call continues it.
 
-        Short calls wake the team each time. For them, the time of waking counts, and each call is one part
-        of the trial.
+        Short calls wake the team each time. Their measurements therefore include the wake-up time, and
+        each call is one part of the trial.
         """
         cdef double until, waking
         if self.part == 0:
@@ -88,15 +89,15 @@ cdef class TeamTrial:
                 until = min(until + TRIAL_SECONDS, deadline)
             waking = self.segment(run, threads, until)
             self.part = 2
-            if waking > self.alone + 2 * TRIAL_SECONDS:     # too slow to be mere waking: a processor is busy
+            if waking > self.alone + 2 * TRIAL_SECONDS:     # too slow for a mere wake-up: a processor is busy
                 self.decide(waking)
         if self.part == 2 and run.n_steps > 0 and self.k.now() <= deadline:
             self.decide(self.segment(run, threads, self.k.now() + TRIAL_SECONDS))
 
     cdef decide(self, double together):
-        """End a trial. together: the team's seconds per step."""
+        """End a trial. together: seconds per step with the team."""
         self.team_pays = together < self.alone
-        # One lost trial may be an outlier, so the next one follows as soon as after a win.
+        # A lost trial may be an outlier, so the pause doubles with each loss instead of jumping to a second.
         self.pause = 0.1 if self.team_pays else min(1.0, 2 * self.pause)
         # A trial with long steps takes longer, so it is rarer.
         self.next_trial = self.k.now() + self.pause + 20 * self.alone

@@ -1,10 +1,10 @@
-"""Working memory of a run: arenas, scratch and partial sums. Part of core.pyx."""
+"""The working memory of a run. Part of core.pyx."""
 
 cdef class Workspace:
     """All memory that a run needs besides weights and data: arenas, scratch and partial sums.
 
     It holds a copy of the engine's model from the start of the run, because another thread may recompile
-    the model meanwhile.
+    the model during the run.
     """
     cdef Run run
     cdef Model model

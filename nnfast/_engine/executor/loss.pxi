@@ -1,4 +1,4 @@
-"""The losses of a shard's rows, the divisor of the losses, and the output of predictions."""
+"""Computation of the losses of a shard's rows and of their divisor, and the output of predictions."""
 
 cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
     """Write the predictions of the shard's rows to run.outputs, in the data's own order."""
@@ -45,7 +45,7 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
 
 
 cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
-    """Return the divisor of these rows' losses. All threads compute it with the same bits."""
+    """Return the divisor for the losses of these rows; it is bit-identical on all threads."""
     cdef double total = 0
     cdef Py_ssize_t r
     if not run.objective.weighted_mean or run.data.weight == NULL:

@@ -32,7 +32,7 @@ cdef inline Shard whole_shard(const Run* run, Py_ssize_t first, Py_ssize_t rows,
 
 
 cdef void add_losses(Accumulators* sum, const double* loss, Py_ssize_t m) noexcept nogil:
-    """sum += Σ loss over m rows. m must be a multiple of 4 in every call but the last."""
+    """sum += Σ loss over m rows. m must be a multiple of 4 in every call except the last."""
     cdef double a = sum.a, b = sum.b, c = sum.c, d = sum.d
     cdef Py_ssize_t i
     for i in range(0, m - m % 4, 4):
@@ -46,7 +46,7 @@ cdef void add_losses(Accumulators* sum, const double* loss, Py_ssize_t m) noexce
 
 
 cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumulate) noexcept nogil:
-    """grads = (grads +) the gradients of all ops over these rows of the block.
+    """Write the gradients of all ops over these rows of the block to grads, or add them if `accumulate`.
 
     Each thread computes its own range of every parameter.
     """
@@ -59,13 +59,13 @@ cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumu
 
 
 cdef void whole_gradients(const Shard* shard) noexcept nogil:
-    """Compute the thread's ranges of the gradients of all micro-batches in a batch that threads share."""
+    """For a batch that threads share, compute this thread's part of every micro-batch's gradients."""
     cdef Py_ssize_t c
     for c in range(shard.run.n_microbatches):
         add_gradients(shard, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
 
 
-# A micro-batch: its number, the position of its batch in the epoch, and its range of the batch's rows.
+# A micro-batch: its number, the position of its batch in the epoch, and its range of rows in the batch.
 ctypedef struct Microbatch:
     Py_ssize_t number, batch_first, begin, end
 
@@ -79,7 +79,7 @@ cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t 
 
 cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, double scale,
                                   bint gradient, const Block* block, real* scratch) noexcept nogil:
-    """Add loss and gradient of the block that begins at row r to the micro-batch's; return its end."""
+    """Add loss and gradient of the block that begins at row r to the micro-batch; return the block's end."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
     rows_phase(&shard, scale, gradient)
@@ -116,7 +116,7 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, 1, True)
-        # The chain rule through in_scale, which multiplies the inputs.
+        # By the chain rule, multiply by in_scale, which scales the inputs.
         dx = dx_rows(block, op, 0, m)
         out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)
         affine(&dx, &out, model.in_scale, 0)
@@ -133,7 +133,7 @@ cdef double microbatches_loss(const Run* run) noexcept nogil:
 
 
 cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
-    """Return the same sum for a batch that threads share; every thread gets the same bits."""
+    """Return the micro-batches' total loss for a batch that threads share, bit-identical on every thread."""
     cdef double total = 0
     cdef Accumulators sum
     cdef Range microbatch

@@ -57,7 +57,7 @@ cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept n
 
 
 cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
-    """Let each op prepare a run, on thread 0: normalizations load their fixed statistics."""
+    """Let each op prepare for a run, on thread 0: normalizations load their fixed statistics."""
     cdef const Op* op
     cdef int i
     if run.stats == NULL:
@@ -70,7 +70,7 @@ cdef void prepare_ops(const Run* run, int thread) noexcept nogil:
 
 
 cdef void finish_step(const Run* run) noexcept nogil:
-    """Let each op finish a step, on one thread: moving averages take in the batch's statistics."""
+    """Let each op finish a step, on one thread: normalizations update their moving averages."""
     cdef const Op* op
     cdef int i
     for i in range(run.op_list.n_ops):

@@ -1,19 +1,19 @@
 """The update of the parameters: penalties, clipping, the optimizer's step, constraints, moving averages.
 
-There are two ways. `update_parameters` is fused: it computes the gradient of a few rows of W and applies the
-optimizer's step to them at once. If a norm of the gradients or a sum of partial gradients is needed first,
-`add_gradients` writes the gradients and `apply_gradients` follows.
+There are two code paths. `update_parameters` is fused: it computes the gradient of a few rows of W and
+immediately applies the optimizer's step to them. If a norm of the gradients or a sum of partial gradients
+is needed first, `add_gradients` writes the gradients, and `apply_gradients` follows.
 """
 
 cdef enum:
-    SUM_BLOCK = 4096    # elements whose penalties or squares one thread adds up at a time
+    SUM_BLOCK = 4096    # number of elements whose penalties or squares one thread sums at a time
 
 
 cdef double sum_blocks(const Run* run, bint penalty, int t, double regularizer_scale) noexcept nogil:
     """Return Σ over all trained parameters of the regularizers' penalties, or of the squared gradients.
 
-    Threads share the blocks of SUM_BLOCK elements, whose sums are added in order. Every thread must call
-    it, and all get the same bits.
+    Parameters are divided into blocks of SUM_BLOCK elements. Threads share the blocks, and the sums of the
+    blocks are added in order. Every thread must call this function; all get bit-identical results.
     """
     cdef const Model* model = run.model
     cdef const real* w = <const real*>model.params
@@ -42,7 +42,7 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double regularizer_s
 
 
 cdef double parameter_norm(const Run* run, int which) noexcept nogil:
-    """Return the norm of one array's gradient, from the block sums that sum_blocks wrote."""
+    """Return the norm of one array's gradient, computed from the block sums that sum_blocks wrote."""
     cdef Py_ssize_t block = 0, i
     cdef double total = 0
     cdef int k
@@ -83,7 +83,7 @@ cdef void regularize_gradients(const Run* run, int t, double regularizer_scale) 
 cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:
     """Clip the gradients by norm if configured, and apply the optimizer's step to thread t's range.
 
-    model.grads must be complete in that range. Clipping by norm reads all of it, after a barrier.
+    model.grads must be complete in that range. Clipping by norm reads all of model.grads, after a barrier.
     """
     cdef const Model* model = run.model
     cdef const OptimizerSettings* update = &model.optimizer

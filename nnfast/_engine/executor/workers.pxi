@@ -1,4 +1,4 @@
-"""The mini-batch loop, gather → forward → loss → backward → update, as one worker function per thread.
+"""The mini-batch loop, gather → forward → loss → backward → update, which each thread runs as a worker.
 
 A batch is split into micro-batches by its shape alone, and their gradients are added in a fixed order, so
 the number of threads never changes a result. There are two ways to divide a step among threads:
@@ -8,7 +8,7 @@ the number of threads never changes a result. There are two ways to divide a ste
   micro-batches  Each thread processes its own micro-batches in blocks that stay in cache. After a
                  barrier, the gradients are added up.
 
-A parallel region opens once per call from Python and only calls a worker (run, t), t being the thread.
+Each call from Python opens one parallel region, which only calls a worker(run, t) on each thread t.
 """
 
 # ---- workers: what each thread of the team runs ------------------------------------------------
@@ -16,14 +16,15 @@ A parallel region opens once per call from Python and only calls a worker (run, 
 cdef void train_worker(Run* run, int t) noexcept nogil:
     """Run steps until n_steps are done, the deadline has passed or a loss is not finite.
 
-    Each thread keeps its own position and step count. Thread 0 writes those that Python reads, and only
-    between the two barriers of a step.
+    Each thread keeps its own position and step count. Thread 0 also writes them to `run`, for Python, and
+    only between two barriers.
     """
     cdef Model* model = run.model
     cdef Py_ssize_t n = run.data.n, done = 0, batch_index = run.batch_index, first, rows, c
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
-    # Threads share the whole batch if it cannot be divided evenly by micro-batches; so does a single thread.
+    # Threads share the whole batch if they cannot divide its micro-batches evenly. A single thread also
+    # processes the batch as a whole.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_microbatches % run.n_threads != 0)
     cdef double loss, scale, divisor
     cdef Shard shard
@@ -88,7 +89,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                     and (run.iterations + done + 1) % model.optimizer.ema_period == 0:
                 team_wait(run)
                 take_average(run, t)
-            if model.constrained:   # after the average, which is taken of unconstrained weights
+            if model.constrained:   # after the average, which is that of unconstrained weights
                 team_wait(run)
                 constrain_parameters(run, t)
         team_wait(run)
@@ -130,7 +131,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
             while r < end:
                 m = min(block.rows, end - r)
                 shard = block_shard(run, block, r, m, scratch)
-                # The GEMM reads a single row or groups of four, and a partial group would read past the data.
+                # The GEMM reads one row or groups of four rows; a partial group would read past the data.
                 if direct and (m % 4 == 0 or m == 1):
                     shard.x = <const real*>run.data.x + r * run.model.n_in
                 else:
@@ -145,7 +146,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
 cdef void gradient_worker(Run* run, int t) noexcept nogil:
     """Write losses to microbatch_loss and the gradient of Σ weight·loss / denominator to model.grads.
 
-    It ends at the deadline; `stop` then tells the caller to call again, which continues the work.
+    The pass stops at the deadline. `run.stop` then tells the caller to call again, which resumes the pass.
     """
     cdef uint64_t mode = flush_subnormals()
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size

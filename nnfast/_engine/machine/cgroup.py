@@ -1,4 +1,4 @@
-"""The CPU quota that control groups allow this process, which OpenMP does not take into account.
+"""The CPU quota that control groups grant this process; OpenMP does not take it into account.
 
 A container limited to two CPUs still sees all 64 CPUs of its machine. A team of 64 threads would
 spend most of the quota waiting.

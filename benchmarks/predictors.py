@@ -1,7 +1,8 @@
 """Contenders in prediction. All use the same rows and weights and must return the same outputs.
 
 Inputs and outputs are arrays of the respective library, so that no conversion is timed.
-`check_values` returns the outputs as an array. `run` is timed: it predicts the same rows several times.
+`check_values` returns the outputs as an array. `run` is timed: it predicts the same rows several
+times.
 """
 
 from __future__ import annotations

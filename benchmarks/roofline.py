@@ -1,7 +1,7 @@
 """The roofline: the shortest time for a case that the limits of one core allow.
 
-It is the sum of two times: that of the multiply-adds at the FMA peak, and that of the memory
-traffic at the bandwidth of the cache level that holds the data. The times are added because the
+It is the sum of two times: the multiply-adds run at the FMA peak, and the memory traffic runs
+at the bandwidth of the cache level that holds the data. The times are added because the
 optimizer does not overlap with the matrix products.
 
 *Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n

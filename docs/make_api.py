@@ -96,10 +96,10 @@ def page(family: str) -> str:
     if hasattr(module, "serialize"):
         lines += [
             "",
-            "`serialize(object)` describes an object as JSON can hold it and `deserialize` makes "
-            "it again"
+            "`serialize(object)` returns a JSON-compatible description of an object, and "
+            "`deserialize` creates the object from it"
             + (
-                "; `get` takes a string, a class, an object or such a description."
+                ". `get` accepts a string, a class, an object or a description."
                 if hasattr(module, "get")
                 else "."
             ),

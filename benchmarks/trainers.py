@@ -133,7 +133,7 @@ class ScikitLearn:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         # scikit-learn computes the gradient of half the sum of squared errors over the outputs, not
-        # of their mean. Scaling gradient and epsilon by the same factor does not change Adam's steps.
+        # of their mean. Adam's steps do not change if gradient and epsilon have the same factor.
         squared = problem.case.loss == "mse"
         self.gradient_scale = problem.case.sizes[-1] / 2 if squared else 1.0
         self.loss_scale = 2.0 if squared else 1.0

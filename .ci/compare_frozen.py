@@ -8,7 +8,7 @@ import numpy as np
 
 
 def main(isa: str, before: str, now: str) -> None:
-    """Print how many arrays differ; exit with status 1 if any array differs."""
+    """Print the number of arrays that differ; exit with status 1 if any array differs."""
     with np.load(before) as first, np.load(now) as second:
         wrong = sorted(set(first.files) ^ set(second.files))
         for name in sorted(set(first.files) & set(second.files)):

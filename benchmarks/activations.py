@@ -2,9 +2,9 @@
 
     python benchmarks/activations.py
 
-Both write into preallocated arrays, and their calls alternate. The ratio of an activation is
-PyTorch's median time divided by nnfast's. The program fails if a ratio is below 1, or if the median
-of the ratios is below 1.2.
+Both libraries write into preallocated arrays, and their calls alternate. The ratio of an activation
+is PyTorch's median time divided by nnfast's. The program fails if a ratio is below 1, or if the
+median of the ratios is below 1.2.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ CHECKED_STEPS = 5  # training steps whose losses must agree
 
 @dataclass(frozen=True)
 class Goal:
-    """The ratios of times that nnfast must reach in a case.
+    """The time ratios that nnfast must reach in a case.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class Goal:
     share : float, optional
         Required ratio of the limit's time to nnfast's.
     limit : {"roofline", "FMA peak", "convolutions", "np.add", "one read"}
-        The limit: the roofline, the time of the multiply-adds alone, that of the convolutions'
-        multiply-adds alone, `np.add` on the same row, or reading the weights once.
+        The time that limits nnfast: the roofline, the time of all multiply-adds, the time of the
+        convolutions' multiply-adds, `np.add` on the same row, or reading the weights once.
     against : mapping
         Required ratios of the times of particular peers to nnfast's, by the peer's name.
     stretch_share : float, optional
@@ -77,14 +77,14 @@ class Case:
 
     @property
     def shapes(self) -> list[Shape]:
-        """The shapes of one sample: the input's, then those of each layer's output."""
+        """The shapes of one sample: the input shape, then the output shape of each layer."""
         return list(
             accumulate(self.layers, lambda s, layer: layer.shape(s), initial=self.input_shape)
         )
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of elements of each of the `shapes`."""
+        """The number of elements in each of the `shapes`."""
         return tuple(map(math.prod, self.shapes))
 
     @property
@@ -103,12 +103,12 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the matrix products; the first layer has no dX."""
+        """The FLOPs of all matrix products; the first layer needs no dX."""
         return self._flops([True] * len(self.products))
 
     @property
     def convolution_flops(self) -> int:
-        """Floating-point operations of the convolutions."""
+        """The FLOPs of the convolutions."""
         return self._flops([isinstance(layer, Conv) for layer, _ in self.weighted])
 
     def _flops(self, counted: list[bool]) -> int:
@@ -120,7 +120,7 @@ class Case:
 
 
 def dense(sizes: tuple[int, ...], rows: int, goal: Goal, **options: Any) -> Case:
-    """Return a case of dense layers; `sizes` begins with the inputs and ends with the outputs."""
+    """Return a case with dense layers; `sizes` lists the widths from the input to the output."""
     return Case(sizes[:1], tuple(map(Dense, sizes[1:])), rows, goal, **options)
 
 
@@ -173,7 +173,7 @@ CASES = [*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLU
 
 
 class Problem:
-    """Data and initial weights of a case, the same for every contender."""
+    """The data and initial weights of a case, which are the same for every contender."""
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

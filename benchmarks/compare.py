@@ -41,12 +41,12 @@ README, PAGE = ROOT / "README.md", ROOT / "docs/performance.md"
 FIGURE, README_FIGURE = ROOT / "docs/performance.png", ROOT / "docs/speed.png"
 RESULTS = ROOT / ".benchmarks" / "speed.json"
 README_PEERS = ["numpy", "jax", "torch", "sklearn"]
-README_CASES = ("20-64-64-10 @32", "64-100-10 @200", "784-512-512-10 @128")  # one row of panels
+README_CASES = ("20-64-64-10 @32", "64-100-10 @200", "784-512-512-10 @128")  # fit into one row
 YARDSTICK = "np.add"
 
 
 def contenders(case: Case, names: Sequence[str]) -> dict[str, Contender]:
-    """Return the contenders in a case; print which of `names` are excluded, and why."""
+    """Return the contenders in a case; print which of `names` are excluded and why."""
     problem = Problem(case)
     found: dict[str, Contender] = {}
     for name in names:
@@ -103,7 +103,7 @@ def caption(names: Sequence[str], rounds: int, option: str) -> str:
 
 
 def peaks() -> dict[str, float]:
-    """Return the FMA peak of each dtype in GFLOP/s; {} without a compiler."""
+    """Return the FMA peak of each dtype in GFLOP/s, or {} if there is no compiler."""
     try:
         return {dtype: machine.peak(dtype) / 1e9 for dtype in machine.REALS}
     except machine.NoCompiler:
@@ -170,7 +170,7 @@ def update(
     names: Sequence[str],
     options: argparse.Namespace,
 ) -> None:
-    """Update the tables in performance.md and README.md if the options request it."""
+    """Update performance.md and README.md if the options request it."""
     if options.update_docs:
         report.update(PAGE, "performance", page)
     if options.update_readme:

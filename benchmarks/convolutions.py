@@ -3,15 +3,15 @@
     python benchmarks/convolutions.py
     python benchmarks/convolutions.py --check           # fails below 60 % for 64 channels
 
-Three calls of a model with one layer are timed: a prediction (forward), the gradient of its input
-(forward and dX) and the gradient of its weights (forward and dW). Differences give dX and dW.
+Three calls of a model with one layer are timed: a prediction (forward), the input gradient (forward
+and dX) and the weight gradient (forward and dW). The times of dX and dW are differences of these.
 The times include reading inputs and writing outputs. They exclude reading the gradients of the
-outputs, which is measured with a model that only copies. The copies take half the time of a
-pointwise convolution, because it computes little with each element.
+outputs, which is measured with a model that only copies. For a pointwise convolution, the copies
+take half of the time, because it does little arithmetic per element.
 
-The calls and the peak's multiply-adds alternate in short rounds. The best round of each counts,
-because other programs on the machine can only slow it down, often for seconds. Rounds in which the
-core does not reach its peak are ignored.
+The calls alternate with a measurement of the peak in short rounds. The fastest round of each call
+counts, because other programs on the machine can only slow it down, often for seconds. Rounds in
+which the core does not reach its peak are ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from report import markdown
 
 ROUNDS = 50
 MAX_ROUNDS_FACTOR = 10  # run at most this many times the requested rounds
-ROUND_SECONDS = 0.004
+ROUND_SECONDS = 0.004  # per call
 PEAK_ATTEMPTS = 4
 UNDISTURBED = 0.95  # fraction of the peak above which a round counts as undisturbed
 REQUIRED = 0.60  # fraction of the peak

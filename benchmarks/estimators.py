@@ -4,10 +4,10 @@
     python benchmarks/estimators.py --update-docs
     python benchmarks/estimators.py --data ../shared/data --sets digits,adult --seeds 2
 
-The two libraries alternate round by round, so that a slow moment of the machine affects both. The
-time per epoch is that of the fastest round, because other programs can only slow it down. Scores
-are R² or accuracy on a quarter of the rows, as mean ± standard deviation over seeds. California
-housing and Adult are read from CSV files; they are skipped if these do not exist.
+The two libraries alternate in rounds, so that a slow period of the machine affects both. The time
+per epoch is from the fastest round, because other programs can only slow it down. Scores are R² or
+accuracy on a quarter of the rows, as mean ± standard deviation over seeds. The California housing
+and Adult data sets are read from CSV files; a data set is skipped if its file does not exist.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import nnfast
 DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 ROUNDS = 7
-PAUSE = 0.2  # seconds before each fit; idle BLAS threads spin that long after their last task
+PAUSE = 0.2  # seconds before each fit, because BLAS threads spin for this time when idle
 
 Dataset = tuple[str, Any, Any]  # name of the estimator, X, y
 
@@ -81,7 +81,7 @@ SETS: dict[str, tuple[Callable[[Path], Dataset], int]] = {
 
 
 def compare(name: str, folder: Path, seeds: int) -> list[str]:
-    """Return the cells of the data set's row in the table."""
+    """Return the cells of a data set's row in the table."""
     load, epochs = SETS[name]
     kind, x, y = load(folder)
     parts = train_test_split(x, y, random_state=0)

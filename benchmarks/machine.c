@@ -21,7 +21,7 @@ enum { LANES = sizeof(vec) / sizeof(REAL) };
 
 long vector_bytes(void) { return VECTOR_BYTES; }
 
-/* Return the number of operations. There are enough independent accumulators to hide the FMA latency. */
+/* Run multiply-adds and return their number of FLOPs. Independent accumulators hide the FMA latency. */
 double multiply_adds(long repeats, REAL *out) {
     vec x[ACCUMULATORS], sum = {0}, a = sum + (REAL)0.5, b = sum + (REAL)1.0;
     for (int i = 0; i < ACCUMULATORS; i++) x[i] = sum + (REAL)i;
@@ -45,7 +45,7 @@ void update(vec *p, long vectors, long repeats) {
     }
 }
 
-/* Read all elements of p; their sum goes to *out so that no read is optimized away. */
+/* Read all elements of p and store their sum in *out, so that the compiler keeps the reads. */
 void read(const vec *p, long vectors, long repeats, REAL *out) {
     vec s[8] = {{0}}, sum = {0};
     for (long r = 0; r < repeats; r++) {
@@ -58,8 +58,8 @@ void read(const vec *p, long vectors, long repeats, REAL *out) {
     *out = sum[0];
 }
 
-/* Let two threads alternate: one writes the odd numbers up to 2·turns, the other the even ones. Each waits
-   until it sees the number before its own. */
+/* Two threads call this function and alternate: one writes the odd numbers up to 2·turns to *shared, the
+   other writes the even numbers. Each thread waits until it sees the number before its own. */
 void take_turns(long *shared, long odd, long turns) {
     for (long i = 2 - odd; i <= 2 * turns; i += 2) {
         while (__atomic_load_n(shared, __ATOMIC_ACQUIRE) != i - 1) {}

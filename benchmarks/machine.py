@@ -2,8 +2,9 @@
 
     python benchmarks/machine.py
 
-The fastest matrix product of a library is below the peak. ``machine.c`` is therefore compiled on
-demand with the system's compiler, into a temporary folder. Without a compiler no limits are known.
+Even the fastest matrix product of a library is slower than the peak. Therefore ``machine.c``
+measures the limits. It is compiled on demand with the system's compiler, in a temporary folder.
+Without a compiler, the limits cannot be measured.
 """
 
 from __future__ import annotations
@@ -64,20 +65,20 @@ def multiply_adds(dtype: str) -> float:
 
 @functools.cache
 def bandwidth(size: int) -> float:
-    """Return the bytes per second, read plus written, of updating `size` bytes in place."""
+    """Return the bandwidth in bytes per second (read plus written) of updating `size` bytes."""
     data = _memory(size)
     return 2 * data.nbytes / _pass_seconds(_library("float32").update, data)
 
 
 @functools.cache
 def read_seconds(size: int) -> float:
-    """Return the seconds per pass of reading the same `size` bytes again and again."""
+    """Return the time in seconds of one pass that reads the same `size` bytes repeatedly."""
     out = ctypes.c_double()
     return _pass_seconds(_library("float32").read, _memory(size), ctypes.byref(out))
 
 
 def exchange_seconds() -> float:
-    """Return the seconds of a cache line's round trip to another core; NaN with a single core.
+    """Return the round-trip time in seconds of a cache line to another core, or NaN with one core.
 
     The cores of a virtual machine may share a cache at some times and not at others.
     """
@@ -145,7 +146,7 @@ def _memory(size: int) -> NDArray[np.float32]:
 
 
 def _pass_seconds(function: Any, data: NDArray[Any], *arguments: Any) -> float:
-    """Return the seconds of one pass over `data`, repeated until the clock can resolve them."""
+    """Return the time of one pass in seconds, as the mean of enough passes for the clock."""
 
     def passes(repeats: int) -> None:
         function(data.ctypes.data, data.nbytes // vector_bytes(), repeats, *arguments)
@@ -156,7 +157,7 @@ def _pass_seconds(function: Any, data: NDArray[Any], *arguments: Any) -> float:
 
 
 def _best(function: Callable[[], Any], attempts: int = ATTEMPTS) -> float:
-    """Return the shortest time: a limit is the speed of an undisturbed core."""
+    """Return the shortest time, because a limit is the speed of an undisturbed core."""
     times = []
     for _ in range(attempts):
         start = time.perf_counter()

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py "20-64-64-10 @32" nnfast
 
-The result is the increase of the peak resident memory, in MB, by the library, the network, and its
-training or prediction; the data are not included. Processes that a contender starts, such as a
-compiler, are not counted.
+The result is the peak resident memory, in MB, that the library, the network and its training or
+prediction add to a process that already holds the data. Processes that a contender starts, such as
+a compiler, are not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from peers import PEERS
 
 
 def peak_megabytes() -> float:
-    """Return this process's peak resident memory.
+    """Return the peak resident memory of this process in megabytes.
 
     On Linux it is ``VmHWM``, because a child process inherits ``ru_maxrss`` from its parent.
     """
@@ -39,7 +39,7 @@ def reset_peak() -> None:
 
 
 def measure_in_subprocess(case: str, peer: str) -> float | None:
-    """Return the megabytes that a contender adds; None if its process fails."""
+    """Return the memory in megabytes that a contender adds, or None if its process fails."""
     command = [sys.executable, __file__, case, peer]
     done = subprocess.run(command, capture_output=True, text=True)
     return None if done.returncode else float(done.stdout.splitlines()[-1])

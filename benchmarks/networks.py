@@ -1,6 +1,6 @@
 """The layers of the compared networks: their shapes and operations, independent of any library.
 
-Samples are channels last. Hidden layers with weights use the activation of the case.
+Images are channels last. Hidden layers with weights use the case's activation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Product:
-    """The matrix product (m, k) · (k, n) of a forward pass of one row; dW and dX cost the same."""
+    """The product (m, k) · (k, n) in the forward pass for one sample; dW and dX cost the same."""
 
     m: int
     k: int
@@ -58,7 +58,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """A max pooling with adjacent windows of size × size."""
+    """A max pooling layer with adjacent windows of size × size."""
 
     size: int = 2
 

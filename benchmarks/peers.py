@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 class Contender(Protocol):
-    """A library's program that trains or predicts."""
+    """A program that trains or predicts with one library."""
 
     def reset(self) -> None:
         """Restore the initial state."""
@@ -30,7 +30,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Peer:
-    """A library in one configuration: the packages it needs and its classes."""
+    """A library in one configuration: the packages that it needs, and its contender classes."""
 
     packages: dict[str, str]  # module name → distribution name
     trainer: type[Any] | None
@@ -64,7 +64,7 @@ PEERS = {
 
 
 def installed(names: Sequence[str]) -> list[str]:
-    """Return the names of the installed peers; print which packages of the others are missing."""
+    """Return the names of the installed peers; print the missing packages of the other peers."""
     for name in names:
         if missing := PEERS[name].missing:
             print(f"{name}: skipped, {', '.join(missing)} not installed", file=sys.stderr)

@@ -9,8 +9,8 @@ import sys
 def pin(threads: int) -> None:
     """Run this program with `threads` threads on the last `threads` cores.
 
-    Libraries read the environment when they are loaded. If it has other values, the program is
-    therefore restarted with the right ones.
+    Libraries read these environment variables when they are loaded. If a variable has another
+    value, the program therefore restarts itself with the right values.
     """
     environment = {
         "OMP_NUM_THREADS": str(threads),

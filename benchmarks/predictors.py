@@ -1,7 +1,8 @@
-"""Contenders in prediction. All have the same rows and weights and must return the same outputs.
+"""Contenders in prediction. All use the same rows and weights and must return the same outputs.
 
-Rows and outputs are each library's own arrays, so that no conversion is timed. `check_values`
-returns the outputs as an array. `run` is timed: it predicts the same rows several times.
+Inputs and outputs are arrays of the respective library, so that no conversion is timed.
+`check_values` returns the outputs as an array. `run` is timed: it predicts the same rows several
+times.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from pin import threads
 from trainers import EPSILON, jax_outputs, nnfast_model, sklearn_net, torch_net, trigger_compilation
 
-BLOCK = 512  # rows per block; the fastest for NumPy among 128 … 10,000
+BLOCK = 512  # rows per block, the fastest size for NumPy between 128 and 10,000
 COMPILE_SECONDS = 60.0
 
 
 class Predictor:
-    """Base class of the contenders: one call returns the outputs."""
+    """Base class of the contenders; `call` returns the outputs."""
 
     def reset(self) -> None:
         """Do nothing: predictions have no state."""
@@ -38,7 +39,7 @@ class Predictor:
 
 
 class NumPyAdd(Predictor):
-    """The yardstick, not a contender: the time of a minimal NumPy call on these rows."""
+    """Not a contender, but a limit: the time of a minimal NumPy call on these rows."""
 
     def __init__(self, problem: Problem) -> None:
         self.x, self.out = problem.x, np.empty_like(problem.x)
@@ -163,8 +164,8 @@ class JAX(Predictor):
 class OnnxRuntime(Predictor):
     """ONNX Runtime: a session that takes an array and returns a new one, as the others do.
 
-    Bound inputs and outputs would save 2 µs per call. But the rows would first have to be copied
-    into the bound input, and the next call would overwrite the outputs.
+    Binding inputs and outputs would save 2 µs per call. However, the rows would first have to be
+    copied into the bound input, and the next call would overwrite the outputs.
     """
 
     def __init__(self, problem: Problem) -> None:

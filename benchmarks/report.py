@@ -12,7 +12,7 @@ Result = Mapping[str, Any]  # the result of one case, as it is stored in the JSO
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with the first row as its header; all columns but the first hold numbers."""
+    """Return a Markdown table; the first row is the header, and only the first column is text."""
     header, *body = rows
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -47,7 +47,7 @@ def goals(results: Sequence[Result]) -> str:
 
 
 def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> list[str]:
-    """Return two cells: the measured ratios, and the required ratios with their verdicts."""
+    """Return two cells: the measured ratios, and the required ratios with their outcomes."""
     measured, required = [], []
     for v in verdicts:
         name = f"{v['what']} ({level})" if v["what"] == "roofline" and level else v["what"]
@@ -61,7 +61,7 @@ def _cells(verdicts: Sequence[Mapping[str, Any]], level: str | None = None) -> l
 
 
 def _number(verdict: Mapping[str, Any], ratio: float) -> str:
-    """Format a ratio: in percent of a roofline, but as a multiple of another time."""
+    """Format a ratio as a multiple of a time, or as a percentage for a hardware limit."""
     if verdict["kind"] != "limit":
         return f"{ratio:.2f}×"
     if verdict["what"] in ("np.add", "one read"):

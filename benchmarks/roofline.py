@@ -1,12 +1,13 @@
 """The roofline: the shortest time for a case that the limits of one core allow.
 
-It is the sum of two times: multiply-adds at the FMA peak, and bytes at the bandwidth of the cache
-level that holds them. They are added because a step does one after the other.
+It is the sum of two times: the multiply-adds run at the FMA peak, and the memory traffic runs
+at the bandwidth of the cache level that holds the data. The times are added because the
+optimizer does not overlap with the matrix products.
 
 *Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n
 rounded up to whole vectors. Forward and dW use vectors along n, and dX uses vectors along k. If
 n = 1, all three use vectors along k. The first layer has no dX. A convolution is a matrix product
-with a row for each pixel of its output; poolings have no matrix product.
+with one row per output pixel; pooling layers have no matrix product.
 
 *Optimizer.* It reads and writes w, m and v: 24 bytes for each float32 parameter.
 
@@ -34,7 +35,7 @@ BLOCK = 128  # rows per block
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that are read and written, and the size of the data that they belong to."""
+    """The bytes that are read and written, and the total size of the data."""
 
     moved: int  # bytes
     working_set: int  # bytes
@@ -45,7 +46,7 @@ class Traffic:
 
 
 def rounded_flops(case: Case, lanes: int) -> int:
-    """Return the operations of a case's matrix products, with every vector counted as full."""
+    """Return the FLOPs of a case's matrix products, counting partial vectors as full."""
 
     def up(n: int) -> int:
         return -(-n // lanes) * lanes
@@ -59,7 +60,7 @@ def rounded_flops(case: Case, lanes: int) -> int:
 
 
 def traffic(case: Case) -> list[Traffic]:
-    """Return the memory traffic of a training step or a prediction."""
+    """Return the memory traffic of a training step or of a prediction."""
     item = np.dtype(case.dtype).itemsize
     first, *hidden, last = (item * case.rows * n for n in case.sizes)
     weights = item * case.params
@@ -75,13 +76,13 @@ def traffic(case: Case) -> list[Traffic]:
 
 
 def seconds(case: Case) -> float:
-    """Return the roofline's time of a training step or a prediction."""
+    """Return the roofline in seconds for a training step or a prediction."""
     arithmetic = rounded_flops(case, machine.lanes(case.dtype)) / machine.peak(case.dtype)
     return arithmetic + sum(part.seconds for part in traffic(case))
 
 
 def limit_seconds(case: Case) -> float:
-    """Return the time of the limit in the case's goal; NaN if `compare` measures that limit."""
+    """Return the time of the goal's limit in seconds, or NaN if `compare` measures it."""
     match case.goal.limit:
         case "roofline":
             return seconds(case)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from peers import PEERS, Contender
 from timing import interleaved, medians
 
-# (least µs per step with one thread, speedup that several threads must reach)
+# (minimum µs per step with one thread, speedup that several threads must then reach)
 GOALS = [(150.0, 1.75), (50.0, 1.4), (0.0, 1.0)]
 NOISE = 0.03  # relative noise of the times, tolerated where the required speedup is 1
 
@@ -36,7 +36,7 @@ class WithThreads:
 
 
 def exchange() -> float:
-    """Return the ns of a cache line's round trip to another core; NaN without a compiler."""
+    """Return the round-trip time of a cache line to another core in ns; NaN without a compiler."""
     try:
         return machine.exchange_seconds() * 1e9
     except machine.NoCompiler:
@@ -64,7 +64,7 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def rows(results: Sequence[dict[str, Any]], threads: int) -> list[list[str]]:
-    """Return the rows of the table, with its header first."""
+    """Return the rows of the table; the first row is the header."""
     return [
         [
             *("network, batch", "one thread, µs", f"{threads} threads, µs", "ratio", "required"),

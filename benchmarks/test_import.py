@@ -17,12 +17,12 @@ import nnfast
 LIMIT = 0.040  # seconds
 PAIRS = 15
 
-# An installed package has its bytecode on disk, so let the interpreter write it.
+# The bytecode of an installed package is on disk, so let the interpreter write bytecode files.
 ENVIRONMENT = {key: os.environ[key] for key in os.environ if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def run(code: str) -> float:
-    """Return the seconds that a new interpreter needs to run `code`."""
+    """Return the time in seconds that a new interpreter takes to run `code`."""
     start = time.perf_counter()
     folder = Path(nnfast.__file__).parent.parent  # the working directory, where `-c` imports from
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=ENVIRONMENT)

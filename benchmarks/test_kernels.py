@@ -1,4 +1,4 @@
-"""Time the kernels against NumPy, one group per case, after comparing their results."""
+"""Compare the kernels' results and speed with NumPy; each case is one benchmark group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnfast import kernels
 
 pytestmark = pytest.mark.benchmark(max_time=0.25, min_rounds=5, warmup=True)
 
-# Rows, inputs and outputs.
+# The numbers of rows, inputs and outputs.
 SHAPES = [(32, 20, 64), (256, 64, 64), (32, 784, 128), (128, 512, 512)]
 ELEMENTS = (256, 512)
 CONTENDERS = ["nnfast", "numpy"]
@@ -31,7 +31,7 @@ def assert_same(actual: Any, expected: Any) -> None:
 def compare(
     benchmark: Any, contender: str, functions: dict[str, Callable[[], Any]], group: str
 ) -> None:
-    """Check that both functions return the same arrays, then time one of them."""
+    """Check that both functions return equal arrays up to rounding, then time one of them."""
     assert_same(functions["nnfast"](), functions["numpy"]())
     benchmark.group = group
     benchmark(functions[contender])

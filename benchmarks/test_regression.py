@@ -3,12 +3,12 @@
 The smallest allowed ratios are about three quarters of those measured on 2-core AMD EPYC machines:
 
 - "avx512" on Zen 5;
-- "avx512 in halves" on Zen 4, which executes 512-bit vectors in two halves, so that NumPy is closer
-  to the peak;
-- "avx2" with AVX-512 disabled in NumPy, too:
+- "avx512 in halves" on Zen 4, which executes 512-bit instructions in two halves, so that NumPy is
+  closer to the peak;
+- "avx2" with AVX-512 also disabled in NumPy:
   ``NNFAST_ISA=avx2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL"``.
 
-Machines are noisy, so each case has several attempts.
+Timings are noisy, so each case has several attempts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CASES = [
 
 
 def vectors() -> str:
-    """Return the key of `LEAST` for this machine; only AMD's Zen 4 splits 512-bit vectors."""
+    """Return the key of `LEAST` for this machine; only AMD's Zen 4 splits 512-bit instructions."""
     try:
         facts = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,7 +1,7 @@
 """Training with subnormal gradients or optimizer slots must not be slower.
 
-The optimizer slots of dead units shrink towards 0. Without flush-to-zero inside the loop, each
-operation on a subnormal number runs in microcode: a step of 784-128-10 took six times as long.
+The optimizer slots of dead units decay towards 0. Without flush-to-zero inside the loop, each
+operation on a subnormal number runs in microcode, and a step of 784-128-10 took six times as long.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_adam(benchmark: Any, start: np.float32) -> None:
 
 
 def epoch_seconds(scale: float) -> float:
-    """Return the best time of an epoch with inputs, and therefore gradients, of this scale."""
+    """Return the shortest time of an epoch; `scale` multiplies the inputs and so the gradients."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((3200, 784)) * scale).astype(np.float32)
     y = np.zeros((3200, 10), np.float32)

@@ -1,6 +1,6 @@
 """Time the contenders in alternation, round by round.
 
-A slow moment of the machine then affects all of them, and medians over the rounds are comparable.
+A slow period of the machine then affects all of them, and medians over the rounds are comparable.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from peers import Contender
 
 ROUND_SECONDS = 0.15
-# Largest relative difference of losses or outputs. Rounding in float32 and the two places of Adam's
-# epsilon cause smaller differences.
+# Maximum relative difference of losses or outputs. Libraries differ by less than this because of
+# float32 rounding, and because some add Adam's epsilon at another place.
 AGREEMENT = 2e-4
-# Rounding decides which of two nearly equal pixels a max pooling selects. This changed a loss by
-# 3e-4.
+# With max pooling, rounding decides which of two nearly equal pixels is selected. This has changed
+# a loss by 3e-4.
 AGREEMENT_OF_IMAGES = 5e-4
 
 
@@ -32,7 +32,7 @@ def seconds(contender: Contender, repeats: int) -> float:
 
 
 def repeats_per_round(contender: Contender) -> int:
-    """Return the number of epochs or calls in a round; measuring it also warms the contender up."""
+    """Return the number of epochs or calls per round; measuring it also warms up the contender."""
     seconds(contender, 1)
     repeats = 1
     while (took := seconds(contender, repeats)) < ROUND_SECONDS / 10:
@@ -41,7 +41,7 @@ def repeats_per_round(contender: Contender) -> int:
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """Return each contender's seconds per epoch or call, one value for each round."""
+    """Return each contender's times in seconds per epoch or call, one time for each round."""
     repeats = {name: repeats_per_round(contender) for name, contender in contenders.items()}
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -55,7 +55,7 @@ def medians(found: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def disagreements(contenders: Mapping[str, Contender]) -> dict[str, float]:
-    """Return the largest difference of each contender from the first, relative to the first."""
+    """Return each contender's maximum difference from the first, relative to the first's scale."""
     values = {name: np.asarray(c.check_values(), np.float64) for name, c in contenders.items()}
     first = next(iter(values.values()))
     scale = np.max(np.abs(first))

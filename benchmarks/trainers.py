@@ -1,8 +1,9 @@
-"""Contenders in training: all have the same data, initial weights and Adam steps.
+"""Contenders in training. All use the same data, initial weights and Adam settings.
 
 Each contender uses its library as an expert user would for speed. It imports the library only when
-it is created, so libraries may be missing. `reset` restores the initial weights and creates a new
-optimizer. `check_values` resets, trains on the first batches in order and returns their losses.
+it is created, so not every library must be installed. `reset` restores the initial weights and
+creates a new optimizer. `check_values` calls `reset`, trains on the first batches in order and
+returns their losses.
 `run` is timed: it trains for several epochs of shuffled batches.
 """
 
@@ -22,9 +23,9 @@ from pin import threads
 
 LEARNING_RATE = 1e-3
 BETA_1, BETA_2 = 0.9, 0.999
-# Smaller than every library's default. Keras adds epsilon to √v, the others to the bias-corrected
-# root, and the two differ for small gradients. 1e-7 changed the losses of the large case by 1e-3,
-# and 1e-8 those of the convolutional networks.
+# Smaller than every library's default. Keras adds epsilon to √v, other libraries to the
+# bias-corrected root, which makes a difference for small gradients. An epsilon of 1e-7 changed the
+# losses of the large case by 1e-3, and 1e-8 also changed the convolutional networks' losses.
 EPSILON = 1e-10
 
 
@@ -33,11 +34,11 @@ class Excluded(Exception):
 
 
 def trigger_compilation(call: Callable[[], Any], limit: float = math.inf) -> None:
-    """Compile by a first call; raise `Excluded` if it fails or takes more than `limit` seconds."""
+    """Compile with a first call; raise `Excluded` if it fails or takes over `limit` seconds."""
     start = time.perf_counter()
     try:
         call()
-    except Exception as error:  # the compiler may be missing or raise any error of its own
+    except Exception as error:  # the compiler may be missing or fail with any error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise Excluded(f"compilation failed: {reason[0]}") from error
     if (took := time.perf_counter() - start) > limit:
@@ -131,8 +132,8 @@ class ScikitLearn:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        # scikit-learn's gradients are those of half the sum of squares over the outputs, not of the
-        # mean. Adam is invariant to this constant factor if epsilon is scaled by it.
+        # scikit-learn computes the gradient of half the sum of squared errors over the outputs, not
+        # of their mean. Adam's steps do not change if gradient and epsilon have the same factor.
         squared = problem.case.loss == "mse"
         self.gradient_scale = problem.case.sizes[-1] / 2 if squared else 1.0
         self.loss_scale = 2.0 if squared else 1.0
@@ -245,7 +246,7 @@ def torch_net(problem: Problem) -> Any:
             return x.permute(0, 3, 1, 2)
 
     class Rows(nn.Module):
-        """Flatten each image into a row, in the order of its memory."""
+        """Flatten each image into a row, in memory order."""
 
         def forward(self, x: Any) -> Any:
             return x.permute(0, 2, 3, 1).flatten(1)
@@ -277,9 +278,10 @@ def torch_order(w: NDArray[Any]) -> NDArray[Any]:
 class CompiledPyTorch(PyTorch):
     """PyTorch with the whole step compiled: gather, forward, backward and Adam are one graph.
 
-    The settings are the fastest of those tried. `loss.backward()` and `optimizer.step()` break the
-    graph: a step of 20-64-64-10 with batches of 32 takes 245 µs. `torch.func` and an explicit Adam
-    keep one graph: 80 µs. Without the C++ wrapper and autotuning it takes up to 1.6 times as long.
+    These settings were the fastest of those tried. `loss.backward()` and `optimizer.step()` break
+    the graph, and a step of 20-64-64-10 with batches of 32 takes 245 µs. With `torch.func` and an
+    explicit Adam, there is one graph, and the step takes 80 µs. Without the C++ wrapper and
+    autotuning, it takes up to 1.6 times as long.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -346,8 +348,8 @@ class JAX:
     Convolutions take 4 to 40 times as long inside XLA's loops, so the steps of convolutional
     networks are called from Python.
 
-    The permutation is drawn before the measurement, which favours JAX. If every step uses all rows,
-    all epochs are one loop in one call.
+    The permutation is drawn before the measurement, which favours JAX. In cases where every step
+    uses all rows, one call runs a loop over all epochs.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -437,7 +439,7 @@ class JAX:
 
 
 def jax_outputs(case: Case, params: Any, x: Any) -> Any:
-    """Return the network's outputs before their activation."""
+    """Return the network's outputs before the final softmax."""
     import jax
 
     activation = jax.nn.relu if case.hidden == "relu" else jax.numpy.tanh

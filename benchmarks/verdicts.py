@@ -10,7 +10,7 @@ from cases import Case
 
 @dataclass(frozen=True)
 class Verdict:
-    """A measured ratio and the least values that are required of it."""
+    """A measured ratio and its required minimum values."""
 
     kind: str  # "best", "against" or "limit"
     what: str  # name of the peer or of the limit
@@ -26,15 +26,15 @@ def outcome(measured: float | None, goal: float) -> str:
 
 
 def verdicts(case: Case, microseconds: Mapping[str, float], limit: float | None) -> list[Verdict]:
-    """Return the verdicts on a case: its times compared with its goals.
+    """Return the verdicts for a case, which compare its times with its goals.
 
     Parameters
     ----------
     case : Case
     microseconds : mapping
-        Times of nnfast and its peers by name.
+        The times of nnfast and its peers, with their names as keys.
     limit : float or None
-        Time of the goal's limit in microseconds, if known.
+        The time of the goal's limit in microseconds, or None if it is unknown.
     """
     nnfast, goal = microseconds["nnfast"], case.goal
     ratios = {name: us / nnfast for name, us in microseconds.items() if name != "nnfast"}

@@ -1,6 +1,6 @@
-"""Write docs/api/*.md, a page a family, from the docstrings: ``python docs/make_api.py``.
+"""Write docs/api/*.md from the docstrings, one page per family: ``python docs/make_api.py``.
 
-A test compares the pages with what this makes, so that they cannot go stale.
+A test compares the pages with the output of `pages`, so that they cannot become outdated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FAMILIES = (
     "datasets",
     "kernels",
 )
-# What other modules of the package use, though it has no underscore.
+# Names without a leading underscore that are nevertheless internal to the package.
 INTERNAL = {
     "CallbackList",
     "LayerOptions",
@@ -42,18 +42,18 @@ INTERNAL = {
     "parameter_generator",
     "resolve",
     "resolve_all",
-    # Named below each table.
+    # The sentence below each table describes these functions.
     "deserialize",
     "get",
     "serialize",
 }
-# Names whose meaning depends on the model and the loss.
+# Strings that name different metrics, depending on the model and the loss.
 AMBIGUOUS = ("accuracy", "acc")
 FOLDER = Path(__file__).parent / "api"
 
 
 def entries(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Yield each public class, function and table row of a module, in its order."""
+    """Yield each public class, function and table row of a module, in the module's order."""
     public = getattr(module, "__all__", ())
     for name, thing in vars(module).items():
         own = name in public or getattr(thing, "__module__", None) == module.__name__
@@ -64,14 +64,14 @@ def entries(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def summary(module: ModuleType, name: str, thing: Any) -> str:
-    """Return an entry's one line: its docstring's first, or its name for a row of a table."""
+    """Return the first paragraph of an entry's docstring, or for a table row a fixed phrase."""
     if not (inspect.isclass(thing) or inspect.isfunction(thing)):
         return "Element by element." if getattr(thing, "elementwise", True) else "Over a row."
     return str(inspect.getdoc(thing)).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
 
 
 def names(module: ModuleType, thing: Any) -> str:
-    """Return the strings that stand for a class, where strings are taken."""
+    """Return the strings that users can pass instead of a class."""
     table = getattr(module, "TABLE", {}) if hasattr(module, "get") else {}
     found = [
         f"`{key!r}`"
@@ -82,7 +82,7 @@ def names(module: ModuleType, thing: Any) -> str:
 
 
 def page(family: str) -> str:
-    """Return one page as Markdown."""
+    """Return the page of a family as Markdown."""
     module = getattr(nnfast, family)
     rows = [
         (f"`{name}`", names(module, thing), summary(module, name, thing))
@@ -96,10 +96,10 @@ def page(family: str) -> str:
     if hasattr(module, "serialize"):
         lines += [
             "",
-            "`serialize(object)` describes an object as JSON can hold it and `deserialize` makes "
-            "it again"
+            "`serialize(object)` returns a JSON-compatible description of an object, and "
+            "`deserialize` creates the object from it"
             + (
-                "; `get` takes a string, a class, an object or such a description."
+                ". `get` accepts a string, a class, an object or a description."
                 if hasattr(module, "get")
                 else "."
             ),
@@ -112,7 +112,7 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Return every page under its path."""
+    """Return a dict of the pages' texts, with their paths as keys."""
     return {FOLDER / f"{family}.md": page(family) for family in FAMILIES}
 
 

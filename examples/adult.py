@@ -2,7 +2,7 @@
 
 python examples/adult.py [folder with adult-train.csv.gz and adult-test.csv.gz] [--alone]
 
---alone runs nnfast only, without scikit-learn's MLP and gradient boosting.
+With --alone, scikit-learn's MLP and gradient boosting are not run.
 """
 
 import csv

@@ -2,7 +2,7 @@
 
 python examples/grid_search.py [--alone]
 
---alone runs nnfast only.
+With --alone, only nnfast is run.
 """
 
 import sys

@@ -3,8 +3,8 @@
 python examples/mnist_convolution.py [folder with the MNIST files]
 
 The folder contains MNIST's 10,000 test images and their labels in IDX format, compressed or not
-(``t10k-images-idx3-ubyte.gz``, …). Training uses 8,000 of them, testing 2,000. Without a folder,
-scikit-learn's 8×8 digits are enlarged and used instead.
+(``t10k-images-idx3-ubyte.gz``, …). 8,000 of them are used for training and 2,000 for
+testing. Without a folder, scikit-learn's 8×8 digits are enlarged and used instead.
 """
 
 import sys
@@ -58,7 +58,7 @@ def lenet_5() -> nnfast.Sequential:
 
 
 def augmented() -> nnfast.Sequential:
-    """Return LeNet-5 with training images that are randomly shifted by up to a tenth."""
+    """Return LeNet-5 with a layer that randomly shifts training images by up to a tenth."""
     model = models.Sequential([layers.Rescaling(1 / 255, input_shape=(28, 28, 1))])
     model.add(layers.RandomTranslation(0.1, 0.1, fill_mode="constant"))
     for layer in lenet_5().layers[1:]:

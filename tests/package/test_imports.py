@@ -18,7 +18,7 @@ import nnfast
 PACKAGE = Path(nnfast.__file__).parent
 
 # From bottom to top, as in docs/design.md. A module imports only from its own or lower levels.
-FLOORS = [
+LEVELS = [
     {"_version", "_utils"},
     {"_engine"},
     {"activations", "losses", "optimizers", "initializers", "regularizers", "constraints"}
@@ -30,7 +30,7 @@ FLOORS = [
     {"__init__"},
     {"keras", "demo", "cli"},
 ]
-FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
+LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
@@ -62,14 +62,14 @@ MODULES = {_module(path) for path in FILES}
 
 
 def test_every_module_has_a_floor() -> None:
-    assert len(FLOORS) <= 9
-    assert {_top(module) for module in MODULES} == FLOOR.keys()
+    assert len(LEVELS) <= 9
+    assert {_top(module) for module in MODULES} == LEVEL.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
 def test_imports_go_down(path: Path) -> None:
     own = _top(_module(path))
-    upwards = {name for name in imported(path) if FLOOR[_top(name)] > FLOOR[own]}
+    upwards = {name for name in imported(path) if LEVEL[_top(name)] > LEVEL[own]}
     assert not upwards, f"{_module(path)} imports from above: {sorted(upwards)}"
 
 

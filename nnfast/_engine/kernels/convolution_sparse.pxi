@@ -162,7 +162,7 @@ cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
 
 cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* out_offset,
                        int32_t* start, int32_t* entry) noexcept nogil:
-    """List the filters with nonzero dz, pixel by pixel, without branches: four bits are looked up at a time."""
+    """List the filters with nonzero dz, pixel by pixel. Table lookups for four bits each avoid branches."""
     cdef Py_ssize_t p, q, n = 0
     cdef unsigned int bits
     cdef int i, r

@@ -21,7 +21,7 @@ cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 
 cdef Py_ssize_t gradient_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Return the scratch size of dense_weight_gradient in elements: columns_scratch and the sums of one part."""
+    """Return the scratch size of dense_weight_gradient in elements, including the sums of one part."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS), cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return columns_scratch(k, n) + max(rows * cols + VLEN, BITMASK_BITS * (rows + VLEN))
 

@@ -228,7 +228,7 @@ cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, b
 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Return whether dzᵀ · x leaves clearly fewer lanes idle than xᵀ · dz, which happens with few outputs."""
+    """Return whether dzᵀ · x leaves clearly fewer lanes idle than xᵀ · dz, as happens with few outputs."""
     cdef Py_ssize_t as_is = ceil_div(k, TILE_Q) * TILE_Q * ceil_div(n, VLEN) * VLEN
     cdef Py_ssize_t transposed = ceil_div(n, TILE_Q) * TILE_Q * ceil_div(k, VLEN) * VLEN
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is

@@ -29,7 +29,7 @@ cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noe
 
 
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
-    """Return whether rows can be copied unchanged: dense, of the variant's type and without scaling."""
+    """Return whether rows can be copied unchanged: dense data of the variant's type that need no scaling."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 

@@ -256,7 +256,7 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
 
 
 cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Return whether to pack the columns of x for dW, because many rows are read for many panels."""
+    """Return whether to pack the columns of x for dW: many rows are read for many panels."""
     return m >= 16 and n > 4 * PANEL
 
 

@@ -33,11 +33,12 @@ cdef inline double max_nonzero_fraction(Py_ssize_t n, Py_ssize_t depth) noexcept
     """Return the largest nonzero fraction of `a` for which zero skipping is faster in a GEMM with n columns.
 
     The unit of this cost model is the time of one vector multiply-add; the constants have been measured. The
-    register tile takes depth · vectors units per row, and zero skipping must save a tenth of them. It divides
-    the n columns into `parts` of at most SPARSE_N vectors. `factor` is the cost of a nonzero element over all
-    parts: one unit per vector plus SPARSE_SPLAT per part to load the element, but at least 7 / SPARSE_M units
-    per part, because an addition has a latency of 7 units and SPARSE_M rows are computed concurrently. Each
-    bitmask costs 32 units per part. The fraction s therefore satisfies
+    register tile takes depth · vectors units per row, where `vectors` is the number of vectors in n columns.
+    Zero skipping must save a tenth of this time. It divides the vectors into `parts` of at most SPARSE_N.
+    `factor` is the cost of a nonzero element in all parts: one unit per vector, plus SPARSE_SPLAT per part to
+    load the element. It is at least 7 / SPARSE_M units per part, because an addition has a latency of 7 units
+    and SPARSE_M rows are computed concurrently. Each of the row's `bitmasks` costs 32 units per part. The
+    fraction s therefore satisfies
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · bitmasks
     """

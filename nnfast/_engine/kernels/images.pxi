@@ -5,8 +5,8 @@ a pixel row of the output combines at most two pixel rows of the input, and a co
 kernel and its transpose therefore suffice, with one table of source positions and weights per axis.
 """
 
-# A row or column of the output is wa·(row or column a of the input) + wb·(row or column b). If a < 0, it has
-# no source; if b < 0, there is no second term.
+# A row or column of the output is wa·(row or column a of the input) + wb·(row or column b). If a < 0, the
+# row or column is empty; if b < 0, there is no second term.
 ctypedef struct Tap:
     Py_ssize_t a, b
     Py_ssize_t run      # number of positions, from this one on, that copy a, a + 1, …; 0: not a copy

@@ -137,7 +137,7 @@ cdef enum:
 
 cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,
                                  vreal* columns) noexcept nogil:
-    """columns (n, VLEN) = x (rows, n)ᵀ for rows ≤ VLEN and n ≤ NARROW; spare lanes repeat the last row."""
+    """columns (n, VLEN) = x (rows, n)ᵀ for rows ≤ VLEN and n ≤ NARROW; unused lanes repeat the last row."""
     cdef Py_ssize_t r, c
     for c in range(ceil_div(n, VLEN)):
         for r in range(VLEN):

@@ -12,7 +12,7 @@ ctypedef struct ChannelRange:
 
 
 cdef inline real reciprocal_root(double variance, double epsilon) noexcept nogil:
-    """Return 1/√(variance + ε), with a root of at least 1e-7, as in Keras' Normalization layer."""
+    """Return 1/√(variance + ε), where the root is at least 1e-7, as in Keras' Normalization layer."""
     return <real>(1 / max(1e-7, sqrt(variance + epsilon)))
 
 

@@ -5,8 +5,8 @@ factor for clipping by norm and clipped by value. Then weight decay, the optimiz
 average of the weights are applied. Options that are not set cost nothing.
 
 Each optimizer has a section below, which contains its functions and the structs for its settings and step
-constants, and a row in the table at the end. In formulas, η is the learning rate, g the gradient and w a
-weight; m and v are optimizer slots.
+constants, and a row in the table at the end. In formulas, η is the learning rate, μ the momentum, g the
+gradient and w a weight; m and v are optimizer slots.
 """
 
 cdef enum:
@@ -36,7 +36,7 @@ ctypedef struct ParameterRange:
     Py_ssize_t stride
     real* average               # moving average of w, or NULL
 
-# Nadam's product Π (u_i / β₁) over steps i ≤ t, kept from step to step.
+# Nadam's product Π (u_i / β₁) over steps i ≤ t, kept from step to step; u_i is β₁·(1 − 0.5·0.96^i).
 ctypedef struct WarmupProduct:
     Py_ssize_t t
     double value
@@ -119,7 +119,7 @@ cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
 
 
 cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
-    """Return base^n by repeated squaring. The result is bit-identical after any previous steps."""
+    """Return base^n by repeated squaring. The result does not depend on earlier steps."""
     cdef double result = 1
     while n > 0:
         if n & 1:

@@ -188,7 +188,8 @@ cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const 
                         bint relu, real* dx) noexcept nogil:
     """dx (m, h·w·c) = the input gradient of `pool`; dx has the same stride as x.
 
-    relu (max pooling only): x is the output of a ReLU, and dx is the gradient at its pre-activation.
+    relu (max pooling only): x is the output of a ReLU, and dx is the gradient with respect to that ReLU's
+    pre-activation.
     """
     cdef Py_ssize_t i, row, col, p
     cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w

@@ -20,7 +20,7 @@ cdef inline uint32_t mix32(uint32_t h) noexcept nogil:
 
 
 cdef void shuffle(uint64_t seed, uint64_t epoch, Py_ssize_t n, int32_t* order) noexcept nogil:
-    """order = the epoch's permutation of 0 … n − 1 (Fisher–Yates shuffle, Lemire's bounded integers)."""
+    """order = the epoch's permutation of 0 … n − 1 (Fisher–Yates, with Lemire's bounded integers)."""
     cdef uint64_t key = subkey(seed, epoch)
     cdef Py_ssize_t i, j
     cdef int32_t other

@@ -35,12 +35,12 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
 
 cdef inline Py_ssize_t split_begin(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t,
                                    Py_ssize_t parts) noexcept nogil:
-    """Return where part t begins if n is divided evenly into `parts`, in whole steps."""
+    """Return where part t begins if n is divided evenly, in whole steps, into `parts` parts."""
     return min(n, ceil_div(n, step) * t // parts * step)
 
 
 cdef inline Py_ssize_t even_length(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
-    """Return the length of equal parts of n, for as few parts as possible; the last part may be shorter.
+    """Return the part length that divides n into as few equal parts as possible; the last may be shorter.
 
     The length is a multiple of `step` and at most `most`, which must be a multiple of `step`, too.
     """

@@ -110,7 +110,7 @@ cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
 
 cdef inline GradientTransform gradient_transform(const Model* model, int which,
                                                  double regularizer_scale) noexcept nogil:
-    """Return an array's gradient transform, without clipping by norm and with scaled regularizers."""
+    """Return an array's gradient transform: regularizers are scaled, and there is no clipping by norm."""
     cdef GradientTransform a
     a.l1 = model.parameters[which].l1 * regularizer_scale
     a.l2 = model.parameters[which].l2 * regularizer_scale

@@ -1,7 +1,7 @@
 """The dense op: y = f(x·W + b).
 
-If W is large compared with the batch, x·W is computed split-K: the threads divide the reduction dimension,
-and each thread keeps the rows of W that it updates in its cache.
+If W is large compared with the batch, x·W is computed by split-K: the threads divide the reduction
+dimension, and each thread keeps the rows of W that it updates in its cache.
 """
 
 cdef enum:
@@ -22,7 +22,7 @@ cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
 
 # One thread's part of the product with one half of W.
 ctypedef struct SplitKHalf:
-    Py_ssize_t row, rows    # first row and number of rows of the batch, possibly 0
+    Py_ssize_t row, rows    # first row in the batch, and number of rows, possibly 0
     Py_ssize_t begin, n     # first index and length along the reduction dimension
 
 

@@ -1,7 +1,7 @@
 """Gathering of inputs, targets and sample weights from the data into a block."""
 
 cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
-    """Gather the shard's rows of x or, if the first op is split-K, the parts of x that this thread reads."""
+    """Gather the shard's rows of x or, if the first op uses split-K, the parts that this thread reads."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Op* op = run.op_list.ops

@@ -35,7 +35,7 @@ cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept 
 
 
 cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
-    """Return the address of the statistics of a row's groups."""
+    """Return the address of the statistics of all groups in a row."""
     return address(block, op.stats, row, op.ld_stats)
 
 

@@ -319,7 +319,7 @@ static const int32_t BITS_COUNT[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
 #define LN2_LOW REAL(-2.12194440e-4f, 1.42860682030941723212e-6)
 #define LOG2_E REAL(1.44269504f, 1.4426950408889634)
 #define EXP_OVERFLOW REAL(88.72283f, 709.782712893384)
-#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is not normal */
+#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is subnormal */
 #define EXP_DEGREE REAL(7, 12)   /* degree of a Taylor series accurate to rounding for |r| ≤ ln 2 / 2 */
 #define LOG_TERMS REAL(5, 11)    /* terms of the atanh series for |s| ≤ 3 − 2√2 */
 #define LOG1P_TERMS REAL(9, 18)  /* terms of the same series for |s| ≤ 1/3 */

@@ -2,7 +2,7 @@
  *
  * gcc's libgomp reuses the threads of a caller's last team in the next team. If the next team is
  * smaller, libgomp ends the surplus threads; if it is larger, libgomp starts more threads. If a thread
- * cannot be started, libgomp ends the process. Before a team grows, this file therefore tries out
+ * cannot be started, libgomp ends the process. Before a team grows, this file therefore tests
  * whether the system allows the additional threads.
  */
 #ifndef NNFAST_TEAM_H
@@ -63,7 +63,7 @@ static void* try_thread(void* trial)
     return NULL;
 }
 
-/* Wait for a trial thread to end. A joined thread still counts towards system limits for some µs. */
+/* Wait for a trial thread to end. A joined thread still counts towards system limits for a few µs. */
 static void end_trial(const Trial* trial)
 {
     pthread_join(trial->thread, NULL);

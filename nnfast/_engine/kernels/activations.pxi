@@ -11,25 +11,25 @@ cdef extern from *:
 
 
 cdef int needs_preactivation(int activation) noexcept nogil:
-    """Return whether f'(z) is computed from z, because f(z) does not determine it."""
+    """Return whether f'(z) has to be computed from z; for other activations, f(z) determines it."""
     return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
 
 
 cdef inline vreal gelu_sigmoid(vreal z) noexcept nogil:
-    """σ(2·√(2/π)·(z + 0.044715·z³)); z times this is the tanh approximation of GELU."""
+    """Return σ(2·√(2/π)·(z + 0.044715·z³)). The tanh approximation of GELU is z times this value."""
     cdef vreal u = z * (vsplat(<real>GELU_A) + vsplat(<real>GELU_B) * z * z)
     return v_sigmoid(u)
 
 
 cdef inline vreal mish_tanh(vreal z) noexcept nogil:
-    """tanh(softplus z) = n/(n + 2) with n = e^z·(e^z + 2)."""
+    """Return tanh(softplus z) = n/(n + 2), where n = e^z·(e^z + 2)."""
     cdef vreal e = v_exp(vmin(vsplat(TANH_LIMIT), z))
     cdef vreal n = e * (e + vsplat(2))
     return n / (n + vsplat(2))
 
 
 cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcept nogil:
-    """Return f(z) of an element-wise activation."""
+    """Return f(z) for an element-wise activation f."""
     if activation == ACT_RELU:
         return vmax(vsplat(0), z)
     elif activation == ACT_TANH:
@@ -81,7 +81,7 @@ cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) no
         s = v_normal_cdf(v)
         return s + v * vsplat(<real>0.3989422804014327) * v_exp(vsplat(<real>-0.5) * v * v)
     elif activation == ACT_GELU_TANH:
-        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # outside, f' is 0 or 1 and v² may overflow
+        v = vmax(vsplat(-30), vmin(vsplat(30), v))  # beyond ±30, f' is 0 or 1, but v² may overflow
         s = gelu_sigmoid(v)
         return s + v * s * (one - s) * (
             vsplat(<real>GELU_A) + vsplat(<real>(3 * GELU_B)) * v * v)
@@ -161,7 +161,7 @@ cdef void softmax_backward(const real* y, const real* dy, const Matrix* dz) noex
 
 cdef inline void map_rows(bint backward, int activation, vreal alpha, const real* z, const real* y,
                           const real* dy, Matrix out) noexcept nogil:
-    """Apply one activation; `backward` and `activation` are constants in every call."""
+    """Apply one activation; `backward` and `activation` are compile-time constants at every call site."""
     if backward:
         map_backward(activation, alpha, z, y, dy, out)
     else:
@@ -170,7 +170,7 @@ cdef inline void map_rows(bint backward, int activation, vreal alpha, const real
 
 cdef inline void apply_activation(bint backward, int activation, vreal a, const real* z, const real* y,
                                   const real* dy, Matrix out) noexcept nogil:
-    """Apply an element-wise activation; `backward` is a constant in every call."""
+    """Apply an element-wise activation; `backward` is a compile-time constant at every call site."""
     if activation == ACT_RELU:
         map_rows(backward, ACT_RELU, a, z, y, dy, out)
     elif activation == ACT_TANH:
@@ -202,7 +202,10 @@ cdef inline void apply_activation(bint backward, int activation, vreal a, const 
 
 
 cdef void activation_forward(int activation, double alpha, const real* z, const Matrix* y) noexcept nogil:
-    """y (m, n) = f(z (m, n)). Rows are padded to whole vectors, z has the stride of y, and y may be z."""
+    """y (m, n) = f(z), row by row.
+
+    Rows are padded to whole vectors. z has the same stride as y, and y may alias z.
+    """
     if activation == ACT_SOFTMAX:
         softmax_forward(z, y)
     elif activation != ACT_LINEAR:
@@ -213,7 +216,10 @@ cdef void activation_forward(int activation, double alpha, const real* z, const 
 
 cdef void activation_backward(int activation, double alpha, const real* z, const real* y, const real* dy,
                               const Matrix* dz) noexcept nogil:
-    """dz (m, n) = dy ⊙ f'(z), computed from z or y = f(z). Rows are padded as above; dz may be dy."""
+    """dz (m, n) = dy ⊙ f'(z), computed from z or y = f(z).
+
+    Rows are padded to whole vectors. All matrices have the same stride, and dz may alias dy.
+    """
     if activation == ACT_SOFTMAX:
         softmax_backward(y, dy, dz)
     elif activation != ACT_LINEAR:

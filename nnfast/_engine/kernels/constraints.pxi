@@ -1,10 +1,13 @@
-"""Constraints on weights, applied after each step as in Keras.
+"""Constraints on weights, applied after each optimizer step as in Keras.
 
 The norm n of a column, a row or the whole array becomes (1 − rate)·n + rate·clip(n, low, high).
 """
 
 cdef inline real norm_factor(const Parameter* a, double norm) noexcept nogil:
-    """Return the factor that yields the desired norm; as in Keras, 1e-7 is added to the denominator."""
+    """Return the factor that scales weights with this norm to the desired norm.
+
+    As in Keras, 1e-7 is added to the denominator.
+    """
     cdef double desired = a.rate * max(a.low, min(a.high, norm)) + (1 - a.rate) * norm
     return <real>(desired / (1e-7 + norm))
 

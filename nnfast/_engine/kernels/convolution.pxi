@@ -1,12 +1,16 @@
 """Gradients of convolutions: the choice between the dense and the zero-skipping kernels.
 
-If a ReLU or a max pooling follows, dz is often mostly zero, and convolution_sparse.pxi skips those products.
-Both kernels give the same bits, so the choice may depend on the data.
+If the convolution is followed by a ReLU or max pooling, dz often consists mostly of zeros. The kernels in
+convolution_sparse.pxi skip the multiplications by these zeros. Dense and zero-skipping kernels give
+bit-identical results for finite numbers, so the choice may depend on the data.
 """
 
 cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                          real* scratch) noexcept nogil:
-    """dx = the input gradient of m images: dz (m, out_h·out_w·out_c), w (k, out_c), dx (m, h·w·c)."""
+    """Compute dx, the input gradient of m images.
+
+    The shapes are dz (m, out_h·out_w·out_c), w (k, out_c) and dx (m, h·w·c).
+    """
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
         sparse_convolve_input(win, dz, w, dx, scratch)
@@ -16,7 +20,7 @@ cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, con
 
 cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                           real* dw, bint accumulate, real* scratch) noexcept nogil:
-    """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
+    """Compute rows k0 … k1 − 1 of dw (k, out_c), summed over m images; if `accumulate`, add them to dw."""
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
         sparse_convolve_weight(win, x, dz, k0, k1, dw, accumulate, scratch)
@@ -25,7 +29,10 @@ cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, 
 
 
 cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accumulate) noexcept nogil:
-    """db = (db +) Σ dz over all pixels of m images. dz is readable for a vector past the last pixel."""
+    """db = Σ dz over all pixels of m images, plus the old db if `accumulate`.
+
+    dz must be readable up to one vector past its last pixel.
+    """
     cdef Grid grid = grid_of(dz.rows, win.out_h * win.out_w, dz.ld, win.out_c)
     cdef double total[16]
     cdef vreal v
@@ -40,7 +47,7 @@ cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accu
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
-    """Return the elements of scratch that the kernels of a convolution need."""
+    """Return the scratch size of the convolution kernels, in elements."""
     cdef Layout l = layout_of(win, 0, 0, False, False, NULL)
     cdef Layout sliced = layout_of(win, 0, 0, False, worth_slicing(win), NULL)
     cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN

@@ -1,57 +1,60 @@
-"""Convolution of images (h, w, c), channels last: three products computed with one register tile.
+"""Dense convolution of images (h, w, c), channels last: three products, computed with register tiles.
 
-w is a matrix [k, f], where k runs over kernel rows, kernel columns and the input channels of a group, the
-memory layout of Keras' kernels. patch(p) are the k inputs of output pixel p, and dz has the shape [p, f]:
+w is a matrix [k, f] in the memory layout of Keras kernels: k runs over the kernel rows, the kernel columns
+and the input channels of a group, f over the filters. patch(p) is the vector of inputs of output pixel p,
+indexed by k. dz is a matrix [p, f].
 
     forward   y[p, f]     = Σ_k patch(p)[k] · w[k, f] + b[f]
     backward  dpatch[p,k] = Σ_f dz[p, f] · w[k, f],  added to dx at the position of the patch
               dw[k, f]    = Σ_p patch(p)[k] · dz[p, f],  db[f] = Σ_p dz[p, f]
 
 Patches are never copied. Element k of the patch of pixel p is x[patch[p] + offset[k]]; each call computes
-these two tables of integers. A segment is a run of k that is contiguous in x. Small images are processed in
-bundles, to have enough pixels for register tiles. Images with padding are copied into a border of zeros, a
-bundle at a time. For dw, images with at least VLEN channels are copied in slices of VLEN channels.
+the integer tables `patch` and `offset`. A segment is a range of k whose elements are contiguous in x. Small
+images are processed in bundles of several images, so that there are enough pixels for the register tiles.
+Images with padding are copied into a buffer with a border of zeros, one bundle at a time. For dw, images with
+at least VLEN channels and a single group are copied in slices of VLEN channels.
 
-Each element of y and dw is accumulated in the order of k or p, whatever tile computes it, so results do not
-depend on the number of images or threads. An element of dx is the sum of its dpatch elements, each
-accumulated in the order of f. They are added in the order of the kernel's rows and, within a row, in the
-order of the columns of p, however segments are divided into panels.
+Each element of y is accumulated in the order of k, and each element of dw in the order of p, regardless of
+the tile that computes it. Results therefore do not depend on the number of images or threads. An element of
+dx is a sum of elements of dpatch, each of which is accumulated in the order of f. The elements of dpatch are
+added in the order of the kernel rows and, within a kernel row, in the order of the output columns, regardless
+of how segments are divided into panels.
 """
 
 cdef enum:
-    BUNDLE_PIXELS = 192     # maximum of output pixels in a bundle of several images
-    SUM_PIXELS = 192        # pixels that are added to dw at a time
-    BAND = 65536            # elements of w that are packed at a time
+    BUNDLE_PIXELS = 192     # maximum number of output pixels in a bundle of several images
+    SUM_PIXELS = 192        # maximum number of pixels summed into dw at a time
+    BAND = 65536            # elements of w packed at a time, but at least one panel
 
 
-# Sizes that follow from a window, and its tables and copies in scratch.
+# Sizes derived from a window, and pointers to its tables and buffers in scratch.
 ctypedef struct Layout:
-    Py_ssize_t pixels               # pixels of an output image
+    Py_ssize_t pixels               # number of pixels in an output image
     Py_ssize_t images               # images per bundle
     Py_ssize_t c, f                 # input channels and filters per group
-    Py_ssize_t k                    # elements of a patch
-    Py_ssize_t segments, length     # number of segments, and elements in each
-    bint padded                     # images are copied into a border of zeros
-    bint sliced                     # the copy has VLEN channels of all pixels, then the next VLEN
-    Py_ssize_t pixel                # distance between pixels, in elements
+    Py_ssize_t k                    # number of elements in a patch
+    Py_ssize_t segments, length     # number of segments, and number of elements in each
+    bint padded                     # whether images are copied into a buffer with a border of zeros
+    bint sliced                     # whether the copy has VLEN channels of all pixels, then the next VLEN, …
+    Py_ssize_t pixel                # distance between adjacent pixels, in elements
     Py_ssize_t pitch                # distance between rows of pixels
-    Py_ssize_t image                # distance between images of the copy
-    Py_ssize_t slice                # distance between slices of a sliced copy
-    int32_t* patch                  # offset in x of each pixel's patch, for the pixels of a bundle
-    int32_t* out_offset             # offset in y of each pixel's outputs
-    int32_t* offset                 # offset of each element of a patch
-    int32_t* segment                # offset of each segment of a patch
-    real* border                    # the copy of a bundle, with its border of zeros
+    Py_ssize_t image                # distance between images in the copy
+    Py_ssize_t slice                # distance between slices in a sliced copy
+    int32_t* patch                  # offset in x of the patch of each output pixel in a bundle
+    int32_t* out_offset             # offset in y of each output pixel
+    int32_t* offset                 # offset of each element within a patch
+    int32_t* segment                # offset of each segment within a patch
+    real* border                    # buffer for the copy of a bundle, with a border of zeros
     real* work                      # the rest of scratch
 
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n) noexcept nogil:
-    """Return n rounded up to whole cache lines, so that no vector at a multiple of VLEN crosses a line."""
+    """Return n rounded up to whole cache lines, so that vectors at multiples of VLEN do not cross lines."""
     return ceil_div(n, 16) * 16
 
 
 cdef inline Py_ssize_t reals_of(Py_ssize_t integers) noexcept nogil:
-    """Return how many elements hold these 32-bit integers and at least one cache line more."""
+    """Return the number of elements that hold this many 32-bit integers, plus at least one cache line."""
     return whole_lines(integers * 4 // <Py_ssize_t>sizeof(real) + 16)
 
 
@@ -122,7 +125,7 @@ cdef Layout layout_of(const Window* win, Py_ssize_t ldx, Py_ssize_t ldy, bint co
 
 cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
                   Py_ssize_t ldx) noexcept nogil:
-    """Copy a bundle of n images into its border of zeros."""
+    """Copy a bundle of n images into the buffer with a border of zeros."""
     cdef Py_ssize_t i, r
     cdef real* to
     memset(l.border, 0, n * l.image * sizeof(real))
@@ -134,7 +137,7 @@ cdef void copy_in(const Window* win, const Layout* l, Py_ssize_t n, const real* 
 
 cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real* x,
                    Py_ssize_t ldx) noexcept nogil:
-    """Copy a bundle of n images in slices of VLEN channels, with its border of zeros if it has one."""
+    """Copy a bundle of n images in slices of VLEN channels, with a border of zeros if there is padding."""
     cdef Py_ssize_t i, r, q, p
     cdef const real* row
     cdef real* to
@@ -152,7 +155,7 @@ cdef void slice_in(const Window* win, const Layout* l, Py_ssize_t n, const real*
 
 
 cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py_ssize_t ldx) noexcept nogil:
-    """Copy a bundle of n images out of its border."""
+    """Copy a bundle of n images back from the buffer, without the border."""
     cdef Py_ssize_t i, r
     cdef const real* inner
     for i in range(n):
@@ -162,25 +165,26 @@ cdef void copy_out(const Window* win, const Layout* l, Py_ssize_t n, real* x, Py
 
 
 # ---- register tiles ------------------------------------------------------------------------------
-# As in gemm.pxi, mr and nv are constants in every call, and the loop over tiles lets gcc unroll early.
+# As in gemm.pxi, mr and nv are compile-time constants at every call site, and the loop over tiles makes gcc
+# unroll the inner loops early.
 
 ctypedef struct Tile:
-    Py_ssize_t pixels       # pixels of the bundle; for dw, of the part that is added
-    Py_ssize_t tiles        # number of tiles, one below the other
+    Py_ssize_t pixels       # number of pixels in the bundle; for dw, in the part being summed
+    Py_ssize_t tiles        # number of vertically stacked tiles
     Py_ssize_t first        # forward and dx: first pixel of the first tile
-    const real* x           # the bundle, at the group's first channel
-    const real* z           # dx: dz of the bundle, at the group's first filter
+    const real* x           # the bundle's input, from the group's first channel on
+    const real* z           # dx: the bundle's dz, from the group's first filter on
     const int32_t* patch    # as in Layout
     const int32_t* out_offset   # as in Layout
     const int32_t* offset   # as in Layout; for dw, from the tile's first row on
-    Py_ssize_t depth        # forward and dx: reduction dimension
+    Py_ssize_t depth        # forward and dx: length of the reduction
     const real* b           # packed panel of w; for dw, rows of dz, one per pixel
     Py_ssize_t ldb          # dw: leading dimension of b
-    const real* start       # row that sums start from; for dx and dw, NULL adds to what `out` holds
-    real lower_bound        # forward: results are at least this
+    const real* start       # initial values of the sums; NULL (dx and dw only): sums are added to `out`
+    real lower_bound        # forward: lower bound of the results
     real* out               # y or dx at the panel's first element, or dw
     Py_ssize_t ld_out       # dw: leading dimension of `out`
-    int rows, cols          # dw: rows of the tile; columns of the panel
+    int rows, cols          # rows of the tile (dw only), columns of the panel
 
 
 cdef inline void forward_tiles(int mr, int nv, const Tile* t) noexcept nogil:
@@ -255,7 +259,7 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
                     acc[i][j] = acc[i][j] + ap * bp[j]
             b += PANEL
         if whole:
-            # Rows are added one after the other, because patches may overlap.
+            # Rows are added one at a time, because patches may overlap.
             for i in range(mr):
                 out = t.out + t.patch[pixel + i]
                 old = out
@@ -278,8 +282,8 @@ cdef inline void input_tiles(int mr, int nv, const Tile* t) noexcept nogil:
 
 
 cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
-    """dw[k] = start + Σ_p patch(p)[k] · dz[p] for t.tiles tiles of mr rows k, or for one tile with fewer;
-    if start is NULL, the old dw[k] takes its place."""
+    """dw[k] = start + Σ_p patch(p)[k] · dz[p] for t.tiles tiles of mr rows, or for one tile with
+    fewer rows. If start is NULL, sums start from the old dw[k]."""
     cdef vreal acc[12][2]
     cdef vreal bp[2]
     cdef vreal ap
@@ -384,7 +388,7 @@ cdef enum TileProduct:
 ctypedef void (*ConvolutionTiles)(const Tile* t) noexcept nogil
 
 
-# Indexed by the product, the height in units of TILE_Q rows (1, 2, 3) and the vectors (1, 2).
+# Indexed by the product, the height in units of TILE_Q rows (1, 2, 3) and the width in vectors (1, 2).
 cdef ConvolutionTiles[18] CONVOLUTION_TILES
 
 CONVOLUTION_TILES = [
@@ -395,12 +399,12 @@ CONVOLUTION_TILES = [
 
 
 cdef inline void run_tiles(int product, Py_ssize_t height, const Tile* t) noexcept nogil:
-    """Compute tiles of height · TILE_Q rows (height 1, 2 or 3) and one or two vectors, enough for t.cols."""
+    """Compute tiles of height · TILE_Q rows (height 1, 2 or 3), one or two vectors wide, to cover t.cols."""
     CONVOLUTION_TILES[6 * product + 2 * (height - 1) + (t.cols > VLEN)](t)
 
 
 cdef void run_panel(int product, Tile* t) noexcept nogil:
-    """Compute all pixels of a bundle: tiles of full height, then a lower one for the rest."""
+    """Compute a panel for all pixels of a bundle: tiles of full height, then a lower tile for the rest."""
     t.first = 0
     t.tiles = t.pixels // TILE_M
     run_tiles(product, 3, t)
@@ -416,7 +420,8 @@ cdef void convolve(const Window* win, const Matrix* x, const real* w, const real
                    bint relu, real* scratch) noexcept nogil:
     """y = x ∗ w + b: x (m, h·w·c), w (k, out_c), b (out_c) or NULL, y (m, out_h·out_w·out_c).
 
-    relu: a ReLU is fused. b is readable one vector past its end. scratch: convolution_scratch(win).
+    relu: whether a ReLU is fused. b must be readable up to one vector past its end. scratch has
+    convolution_scratch(win) elements.
     """
     cdef Layout l = layout_of(win, x.ld, y.ld, False, False, scratch)
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
@@ -462,15 +467,16 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
                                const Matrix* dx) noexcept nogil:
     """convolve_input without zero skipping."""
     cdef Layout l = layout[0]
-    # A panel has up to PANEL elements of one segment of one group. The last panel of a segment comes first,
-    # so that the terms of an element of dx are added in the order of the columns of p across panels, too.
+    # A panel has up to PANEL elements from one segment of one group. The panels of a segment are processed
+    # from last to first, so that the terms of an element of dx are added in the order of the output columns
+    # across panels, too.
     cdef Py_ssize_t per = ceil_div(l.length, PANEL), panels = win.groups * l.segments * per
     cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (height * PANEL))
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
     cdef Tile t
-    # Each element of x is in a single patch, so results are stored, not added.
+    # With a pointwise kernel, each element of x is in a single patch, so results are stored, not added.
     cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
                            and not l.padded)
     t.patch = l.patch
@@ -514,9 +520,10 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
 
 
 cdef inline bint worth_slicing(const Window* win) noexcept nogil:
-    """Return whether dw reads x in slices of VLEN channels.
+    """Return whether dw reads x from a copy in slices of VLEN channels.
 
-    Without slices, the few channels of each pixel that a tile reads would compete for few cache sets.
+    A tile reads only a few channels of each pixel. Without slices, these would be mapped to few cache sets
+    and evict each other.
     """
     return win.groups == 1 and win.c >= VLEN
 
@@ -531,7 +538,8 @@ cdef void dense_convolve_weight(const Window* win, const Layout* layout, const M
     cdef const real* row
     cdef Tile t
     t.ld_out = win.out_c
-    # Packed panels of dz do not compete for few cache sets, and many rows of dw use them.
+    # If many rows of dw read dz, its panels are packed, so that its rows do not compete for few cache sets.
+    # With several images, panels are always packed, because the distance between pixels varies.
     cdef bint packed = k1 - k0 > 4 * TILE_M or l.images > 1
     t.ldb = PANEL if packed else win.out_c
     while first < x.rows:

@@ -1,9 +1,13 @@
-"""Both gradients of a convolution if most of dz is zero, as it often is if a max pooling or a ReLU follows.
+"""Both gradients of a convolution with zero skipping, for a dz that is mostly zero.
 
-The kernels do the multiply-adds of the dense kernels in the same order, without those whose dz is zero.
-Results therefore have the same bits, and the choice between the two may depend on the data. A tile is a part
-of a segment: up to 12 vectors of contiguous elements of a patch, whose sums stay in registers. Each nonzero
-dz is multiplied by all of them. For this, weights and their gradient are transposed to [f, width] per tile.
+This is often the case if the convolution is followed by a ReLU or max pooling. The kernels perform the same
+multiply-adds as the dense kernels, in the same order, but skip those in which dz is zero. Results are
+therefore bit-identical, and the choice between the two may depend on the data. The only exceptions are
+infinities and NaN in x or w, which are ignored here where dz is zero.
+
+A tile is a part of a segment: up to 12 vectors of contiguous elements of a patch, whose sums stay in
+registers. Each nonzero dz is multiplied by all elements of a tile. For this purpose, the tile's weights or
+their gradient are transposed to [f, width].
 """
 
 cdef enum:
@@ -13,18 +17,18 @@ cdef double SPARSE = 0.4    # maximum nonzero fraction of dz
 
 
 ctypedef struct Sparse:
-    Py_ssize_t n            # rows: pixels for dx, filters for dw
-    Py_ssize_t width        # elements of the tile, in whole vectors
+    Py_ssize_t n            # number of rows: pixels for dx, filters for dw
+    Py_ssize_t width        # elements in the tile, rounded up to whole vectors
     const int32_t* start    # row r has the entries start[r] … start[r + 1] − 1
     const int32_t* entry    # dx: filters with nonzero dz; dw: offsets of patches with nonzero dz
     const real* value       # dw: dz of each entry
     const int32_t* patch    # as in Layout
     const int32_t* out_offset   # as in Layout
-    const real* dz          # one image
-    const real* x           # dw: one image, at the tile's first element
+    const real* dz          # dz of one image
+    const real* x           # dw: input of one image, at the tile's first element
     real* w                 # the tile's weights or their gradient, (filters, width)
-    real* dx                # one image, at the tile's first element
-    Py_ssize_t cols         # elements of the tile; at most `width`
+    real* dx                # dx of one image, at the tile's first element
+    Py_ssize_t cols         # number of elements in the tile; at most `width`
 
 
 cdef inline void sparse_input(int nv, const Sparse* tile) noexcept nogil:
@@ -98,7 +102,7 @@ cdef void sparse_weight_12(const Sparse* s) noexcept nogil: sparse_weight(12, s)
 
 ctypedef void (*SparseTileFunction)(const Sparse* s) noexcept nogil
 
-# Indexed by the vectors of a tile (1, 2, 4, 6, 8 or 12) divided by two.
+# Indexed by half the number of vectors in a tile (1, 2, 4, 6, 8 or 12), rounded down.
 cdef SparseTileFunction[7] SPARSE_INPUT_TILES
 cdef SparseTileFunction[7] SPARSE_WEIGHT_TILES
 
@@ -112,7 +116,7 @@ SPARSE_WEIGHT_TILES = [
 
 
 cdef inline int tile_vectors(Py_ssize_t remaining) noexcept nogil:
-    """Return the vectors of the next tile: the widest specialization that fits the remaining elements."""
+    """Return the number of vectors in the next tile: the widest kernel that the remaining elements fill."""
     cdef Py_ssize_t left = ceil_div(remaining, VLEN)
     if left >= 12:
         return 12
@@ -137,12 +141,12 @@ cdef inline void run_sparse_tile(bint weights, const Sparse* s) noexcept nogil:
 # ---- nonzero elements ----------------------------------------------------------------------------
 
 cdef bint can_be_sparse(const Window* win, const Layout* l) noexcept nogil:
-    """Return whether the kernels of this file can compute this convolution."""
+    """Return whether the kernels in this file support this convolution."""
     return win.groups == 1 and l.length >= VLEN and l.k * l.f <= SPARSE_WEIGHTS
 
 
 cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
-    """Return whether at most the fraction SPARSE of dz (m, n) is nonzero; only whole vectors are counted."""
+    """Return whether the nonzero fraction of dz (m, n) is at most SPARSE; only whole vectors are counted."""
     cdef vreal one = vsplat(1), zero = vsplat(0), some
     cdef Py_ssize_t i, q
     cdef double count = 0
@@ -158,7 +162,7 @@ cdef bint is_sparse(const Matrix* dz, Py_ssize_t n) noexcept nogil:
 
 cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const int32_t* out_offset,
                        int32_t* start, int32_t* entry) noexcept nogil:
-    """List the filters with nonzero dz, pixel by pixel. Each step looks up four bits, without a branch."""
+    """List the filters with nonzero dz, pixel by pixel. Table lookups for four bits each avoid branches."""
     cdef Py_ssize_t p, q, n = 0
     cdef unsigned int bits
     cdef int i, r
@@ -177,7 +181,7 @@ cdef void list_filters(Py_ssize_t pixels, Py_ssize_t f, const real* dz, const in
 cdef void list_patches(const Sparse* s, Py_ssize_t pixels, const int32_t* start, const int32_t* entry,
                        int32_t* start_of, int32_t* entry_of, real* value) noexcept nogil:
     """List the patches with nonzero dz and the values of dz, filter by filter. Every tile reads these lists,
-    which are contiguous, whereas the rows of dz are far apart."""
+    because they are contiguous, whereas the rows of dz are far apart."""
     cdef Py_ssize_t p, e, j, to
     cdef const real* z
     memset(start_of, 0, (s.n + 2) * sizeof(int32_t))
@@ -283,9 +287,9 @@ cdef void sparse_convolve_weight(const Window* win, const Matrix* x, const Matri
 
 
 cdef Py_ssize_t sparse_scratch(const Window* win, const Layout* l) noexcept nogil:
-    """Return the elements of scratch that these kernels need after the layout's own.
+    """Return the scratch size of these kernels in elements, not counting the layout's tables and buffer.
 
-    The rows k0 … k1 of a thread may begin and end anywhere in a segment.
+    The size allows for threads whose rows k0 … k1 − 1 begin and end within a segment.
     """
     if not can_be_sparse(win, l):
         return 0

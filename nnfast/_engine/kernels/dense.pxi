@@ -1,32 +1,33 @@
-"""The three GEMMs of a dense layer, with the tiles of gemm.pxi or, for many zeros, gemm_sparse.pxi.
+"""The three GEMMs of a dense layer, with tiles from gemm.pxi or, if there are many zeros, gemm_sparse.pxi.
 
     forward   y[m,n]  = x[m,k] · w[k,n] + b
     backward  dx[m,k] = dz[m,n] · wᵀ          (panels of wᵀ are packed by a register transpose)
               dw[k,n] = xᵀ · dz,  db[n] = Σ dz
 
-Each element of y and dx is accumulated in the order of the reduction dimension, whatever tile computes it.
-With a single output, k alone fixes that order. Sums over rows are divided by shape alone. Results therefore
-do not depend on the tile or the thread, and a row of y or dx does not depend on the rest of the batch.
+Each element of y and dx is accumulated in the order of the reduction dimension, regardless of the tile that
+computes it. With a single output, the order depends only on k. How sums over rows are split depends only on
+shapes. Results therefore do not depend on the tile or the thread, and a row of y or dx does not depend on the
+rest of the batch.
 """
 
 cdef enum:
-    GRADIENT_COLS = 512     # columns of dW per fused gradient and update
+    GRADIENT_COLS = 512     # maximum number of columns of dW per fused gradient and update
 
 
 cdef Py_ssize_t columns_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Return the elements that dense_weight_gradient needs for packed columns or its transpose, for any m."""
+    """Return how many elements dense_weight_gradient needs for packed columns or a transpose, for any m."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS)
     return ceil_div(rows, TILE_M) * TILE_M * BLOCK_K + 16 if n > 4 * PANEL else BITMASK_BITS * (rows + VLEN)
 
 
 cdef Py_ssize_t gradient_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Return the scratch of dense_weight_gradient in elements: for columns, and for the sums of one part."""
+    """Return the scratch size of dense_weight_gradient in elements, including the sums of one part."""
     cdef Py_ssize_t rows = min(k, <Py_ssize_t>GRADIENT_ROWS), cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return columns_scratch(k, n) + max(rows * cols + VLEN, BITMASK_BITS * (rows + VLEN))
 
 
 cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Return the elements of scratch that the GEMMs of a layer with w (k, n) need, for a block of dW, too."""
+    """Return the scratch size in elements for the GEMMs of a layer with w (k, n), including a block of dW."""
     cdef Py_ssize_t cols = min(n, <Py_ssize_t>GRADIENT_COLS)
     return max(max(min(<Py_ssize_t>BLOCK_K, max(k, n) + VLEN) * min(n + PANEL, <Py_ssize_t>PANELS * PANEL),
                    <Py_ssize_t>(BITMASK_BITS * SPARSE_N * VLEN)),
@@ -35,12 +36,12 @@ cdef Py_ssize_t dense_scratch(Py_ssize_t k, Py_ssize_t n) noexcept nogil:
 
 cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c,
                real lower_bound, const real* mask, real* panel) noexcept nogil:
-    """c[m,n] = start + a[m,depth] · w[depth,n], or · wᵀ if `transposed`, then lower_bound or mask.
+    """c[m,n] = start + a[m,depth] · w[depth,n] (wᵀ if `transposed`), followed by lower_bound or mask.
 
-    lower_bound and mask are as in Gemm; start (n) may be NULL for zeros. Cache blocks of `a` stay in the
-    second-level cache while all panels of w pass, and a panel stays in the first-level cache while these rows
-    pass. Between blocks of the reduction dimension, c holds the partial sums, so blocks do not change the
-    order. panel: scratch, dense_scratch elements.
+    lower_bound and mask are explained in Gemm; start (n) may be NULL for zeros. A cache block of `a` stays in
+    the L2 cache while it is multiplied by all panels of w, and a panel stays in the L1 cache while all rows
+    of the block are multiplied by it. Between blocks of the reduction dimension, c holds the partial sums, so
+    that blocking does not change the order of summation. panel: scratch with dense_scratch elements.
     """
     cdef bint packed = transposed or worth_packing(a.rows, a.cols, c.cols), last
     cdef Py_ssize_t rows = even_length(a.rows, BLOCK_M, TILE_M)
@@ -82,7 +83,7 @@ cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* st
 
 cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_t ld,
                    real lower_bound) noexcept nogil:
-    """y[m, n] = max(lower_bound, y + x). Both have stride ld and columns padded to whole vectors."""
+    """y[m, n] = max(lower_bound, y + x). x and y have stride ld and columns padded to whole vectors."""
     cdef Py_ssize_t i, q, at
     cdef vreal low = vsplat(lower_bound)
     for i in range(m):
@@ -93,7 +94,7 @@ cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const real* x, real* y, Py_ssize_
 
 cdef inline void add_scaled_rows(int depth, Py_ssize_t n, const real* x, const real* w, Py_ssize_t ldw,
                                  real* y) noexcept nogil:
-    """y[n] += x[depth] · w[depth, n]; depth is a constant in every call."""
+    """y[n] += x[depth] · w[depth, n]; depth is a compile-time constant at every call site."""
     cdef vreal xp[8]
     cdef vreal sum
     cdef Py_ssize_t q, j
@@ -110,8 +111,8 @@ cdef inline void add_scaled_rows(int depth, Py_ssize_t n, const real* x, const r
 
 cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, const real* b, real* y,
                       bint relu) noexcept nogil:
-    """y[n] = x[k] · w[k, n] + b: dense_forward of a single row. w is read once, in memory order, eight rows
-    at a time, and the row of sums stays in the first-level cache."""
+    """y[n] = x[k] · w[k, n] + b: dense_forward for a single row. w is read once, in memory order, eight rows
+    at a time, and the row of sums stays in the L1 cache."""
     cdef Py_ssize_t p = 0, q, j
     for q in range(ceil_div(n, VLEN)):
         j = q * VLEN
@@ -129,8 +130,9 @@ cdef void row_forward(Py_ssize_t k, Py_ssize_t n, const real* x, const real* w, 
 
 cdef void dense_forward_one(const Matrix* x, const real* w, const real* b, const Matrix* y,
                             bint relu) noexcept nogil:
-    """y[m,1] = x[m,k] · w[k,1] + b: dense_forward with a single output. Vectors along n would waste all lanes
-    but one, so each row's products are summed per lane, then over the lanes, VLEN rows at a time."""
+    """y[m,1] = x[m,k] · w[k,1] + b: dense_forward with a single output. Vectors along n would use
+    only one lane. The products of each row are therefore summed per lane and then over the lanes, for VLEN
+    rows at a time."""
     cdef vreal acc[16]
     cdef real out[16]
     cdef vreal total
@@ -163,8 +165,8 @@ cdef void dense_forward(const Matrix* x, const real* w, const real* b, const Mat
                         real* scratch) noexcept nogil:
     """y[m,n] = x[m,k] · w[k,n] + b; b may be NULL, and a ReLU is fused if `relu`.
 
-    x and y have rows padded to a multiple of 4 and columns padded to whole vectors. w and b are readable one
-    vector past their end. scratch: dense_scratch(k, n) elements.
+    The rows of x and y are padded to a multiple of 4, and their columns to whole vectors. w and b must be
+    readable up to one vector past their ends. scratch has dense_scratch(k, n) elements.
     """
     cdef Matrix weights
     if y.cols == 1:
@@ -188,8 +190,11 @@ cdef void dense_input_gradient(const Matrix* dz, const real* w, const Matrix* dx
 
 cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, bint accumulate,
                           real* scratch) noexcept nogil:
-    """dw[k,n] = (dw +) x[m,k]ᵀ · dz[m,n]. dz has columns padded to whole vectors. scratch has
-    columns_scratch(k, n) elements, for packed columns of x; NULL: they are never packed."""
+    """dw[k,n] = x[m,k]ᵀ · dz[m,n], plus the old dw if `accumulate`.
+
+    The columns of dz are padded to whole vectors. scratch has columns_scratch(k, n) elements for packed
+    columns of x; if it is NULL, they are never packed.
+    """
     cdef Gemm t
     cdef bint packed = scratch != NULL and worth_packing_columns(x.rows, dz.cols)
     cdef Py_ssize_t part = even_length(x.rows, BLOCK_K, 1) if packed else x.rows
@@ -207,7 +212,7 @@ cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, b
         for q in range(ceil_div(dz.cols, PANEL)):
             j = q * PANEL
             if packed:
-                for p in range(t.depth):    # the next panel, whose rows are far apart
+                for p in range(t.depth):    # fetches the next panel, whose rows are far apart
                     prefetch(dz.data + (i + p) * dz.ld + j + PANEL)
             t.a = x.data + i * x.ld
             if packed:
@@ -223,7 +228,7 @@ cdef void transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw, b
 
 
 cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Return whether dzᵀ · x leaves clearly fewer lanes idle than xᵀ · dz, as it does with few outputs."""
+    """Return whether dzᵀ · x leaves clearly fewer lanes idle than xᵀ · dz, as happens with few outputs."""
     cdef Py_ssize_t as_is = ceil_div(k, TILE_Q) * TILE_Q * ceil_div(n, VLEN) * VLEN
     cdef Py_ssize_t transposed = ceil_div(n, TILE_Q) * TILE_Q * ceil_div(k, VLEN) * VLEN
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
@@ -232,7 +237,10 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
 cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz,
                                        const Matrix* dw, bint accumulate, real* scratch,
                                        real* spare) noexcept nogil:
-    """dw = (dw +) (dzᵀ · x)ᵀ, for BITMASK_BITS columns of dz at a time; arguments as below."""
+    """Compute dense_weight_gradient as (dzᵀ · x)ᵀ, for BITMASK_BITS columns of dz at a time.
+
+    sparse: whether zeros of dz are skipped. spare: scratch for the sums of one part.
+    """
     cdef Py_ssize_t m = x.rows, k = x.cols, ld = ceil_div(k, VLEN) * VLEN, q, j, cols, c, r, rows
     cdef Matrix sums, z, z_part, x_part
     for q in range(ceil_div(dz.cols, BITMASK_BITS)):
@@ -258,17 +266,17 @@ cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matr
 
 cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Py_ssize_t parts,
                                 bint accumulate, real* scratch) noexcept nogil:
-    """dw[k,n] = (dw +) xᵀ · dz for k ≤ GRADIENT_ROWS columns of x.
+    """dw[k,n] = xᵀ · dz for k ≤ GRADIENT_ROWS columns of x, plus the old dw if `accumulate`.
 
-    dz has columns padded to whole vectors. Rows of x are readable for whole vectors, even past the last one.
-    scratch: gradient_scratch(k, n) elements. The rows are divided into `parts`; each part is
-    summed separately and then added. With several parts, n ≤ GRADIENT_COLS, dw is overwritten and contiguous,
-    and up to one vector is written past its end.
+    The columns of dz are padded to whole vectors. Whole vectors are read from x, even past the end of its
+    last row. scratch has gradient_scratch(k, n) elements. The m rows are divided into `parts`; each part is
+    summed separately, and then the parts are added. With several parts, n must be at most GRADIENT_COLS,
+    `accumulate` must be False and dw must be contiguous; up to one vector is written past the end of dw.
     """
     cdef Py_ssize_t m = x.rows, k = x.cols, n = dz.cols, c, r, rows
     cdef real* spare = scratch + columns_scratch(k, n)
     cdef bint sparse_x = k >= 16 and mostly_zero(x, max_nonzero_fraction(n, m // parts))
-    # A transpose takes at most a twentieth of the time of the arithmetic.
+    # The factor 0.95 is for the transpose, which takes at most a twentieth of the time of the arithmetic.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
                            and mostly_zero(dz, 0.95 * max_nonzero_fraction(k, m // parts)))
     cdef Matrix sums, x_part, z_part
@@ -291,10 +299,11 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
 
 cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_ssize_t ldz, real* db,
                              bint accumulate) noexcept nogil:
-    """db = (db +) Σ_i dz[i, :] for nv vectors of columns; the last vector has `last` columns.
+    """db = Σ_i dz[i, :], plus the old db if `accumulate`, for nv vectors of columns.
 
-    nv is a constant in every call. Each run of TERMS rows is summed separately and then added to the total.
-    BLOCK_ROWS is a multiple of TERMS, so that sums by blocks and sums over all rows have the same bits.
+    The last vector has `last` columns. nv is a compile-time constant at every call site. Each run of TERMS
+    rows is summed separately and then added to the total. BLOCK_ROWS is a multiple of TERMS, so that summing
+    block by block and summing over all rows give bit-identical results.
     """
     cdef vreal total[4]
     cdef vreal part[4]
@@ -317,7 +326,7 @@ cdef inline void sum_columns(int nv, Py_ssize_t m, int last, const real* dz, Py_
 
 
 cdef void dense_bias_gradient(const Matrix* dz, real* db, bint accumulate) noexcept nogil:
-    """db[n] = (db +) Σ_i dz[i, :]."""
+    """db[n] = Σ_i dz[i, :], plus the old db if `accumulate`."""
     cdef Py_ssize_t j = 0, left = ceil_div(dz.cols, VLEN)
     while left >= 4:
         sum_columns(4, dz.rows, <int>min(dz.cols - j - 3 * VLEN, <Py_ssize_t>VLEN), dz.data + j, dz.ld,

@@ -1,9 +1,9 @@
-"""Depthwise convolution of images (h, w, c): each channel has its own filters, `multiplier` of them.
+"""Depthwise convolution of images (h, w, c): each channel has `multiplier` filters of its own.
 
-Output channel o is channel·multiplier + filter, as in the memory layout of Keras' kernels (kernel_h,
-kernel_w, c, multiplier). The kernel is thus a matrix w[k, o] with a row for each position k in the window. A
-vector of output channels is computed at a time; the input is copied with each channel repeated `multiplier`
-times.
+Output channel o is channel·multiplier + filter, as in the memory layout of Keras kernels (kernel_h,
+kernel_w, c, multiplier). The kernel is thus a matrix w[k, o] with a row for each position k in the window.
+One vector of output channels is computed at a time. For this purpose, the input is copied with each channel
+repeated `multiplier` times.
 
     y[p, o]  = Σ_k x[patch(p) + offset(k), o] · w[k, o] + b[o]
     dx[patch(p) + offset(k), channel] += Σ_filter dz[p, o] · w[k, o]
@@ -11,7 +11,7 @@ times.
 """
 
 cdef Window repeated(const Window* win) noexcept nogil:
-    """Return the window over images with each channel repeated once for each of its filters."""
+    """Return the window for images in which each channel is repeated once per filter."""
     cdef Window wide = win[0]
     wide.c = wide.out_c
     wide.groups = wide.out_c
@@ -19,7 +19,7 @@ cdef Window repeated(const Window* win) noexcept nogil:
 
 
 cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) noexcept nogil:
-    """Return the layout of one repeated image at a time; images without padding are copied, too."""
+    """Return the layout for one image at a time, with repeated channels; even unpadded images are copied."""
     cdef Window wide = repeated(win)
     cdef Layout l = layout_of(&wide, 0, ldy, False, False, scratch)
     if not l.padded:
@@ -28,7 +28,7 @@ cdef Layout depthwise_layout(const Window* win, Py_ssize_t ldy, real* scratch) n
 
 
 cdef void repeat_in(const Window* win, const Layout* l, const real* x) noexcept nogil:
-    """Copy an image into its border of zeros, and repeat each channel once for each of its filters."""
+    """Copy an image into the buffer with a border of zeros; each channel is repeated once per filter."""
     cdef Py_ssize_t r, p, c, d, times = win.out_c // win.c
     cdef real* to
     memset(l.border, 0, l.image * sizeof(real))
@@ -43,7 +43,7 @@ cdef void repeat_in(const Window* win, const Layout* l, const real* x) noexcept 
 
 
 cdef void repeat_out(const Window* win, const Layout* l, real* dx) noexcept nogil:
-    """dx = the gradients in the copy of an image, summed over the filters of each channel."""
+    """Write to dx the gradients in the copy of an image, summed over the filters of each channel."""
     cdef Py_ssize_t r, p, d, times = win.out_c // win.c
     cdef const real* inner
     cdef real total
@@ -80,7 +80,7 @@ cdef void depthwise(const Window* win, const Matrix* x, const real* w, const rea
 
 cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                           real* scratch) noexcept nogil:
-    """dx = the input gradient of m images, one image at a time."""
+    """Compute dx, the input gradient of m images, one image at a time."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o
     cdef vreal d
@@ -102,7 +102,7 @@ cdef void depthwise_input(const Window* win, const Matrix* dz, const real* w, co
 
 cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                            real* dw, bint accumulate, real* scratch) noexcept nogil:
-    """dw[k0:k1] = (dw[k0:k1] +) the gradient of w (k, out_c), summed over m images."""
+    """Compute rows k0 … k1 − 1 of dw (k, out_c), summed over m images; if `accumulate`, add them to dw."""
     cdef Layout l = depthwise_layout(win, dz.ld, scratch)
     cdef Py_ssize_t i, p, q, k, o, r
     cdef vreal image, run
@@ -128,5 +128,5 @@ cdef void depthwise_weight(const Window* win, const Matrix* x, const Matrix* dz,
 
 
 cdef Py_ssize_t depthwise_scratch(const Window* win) noexcept nogil:
-    """Return the elements of scratch that the kernels of a depthwise convolution need."""
+    """Return the scratch size of the depthwise convolution kernels, in elements."""
     return (depthwise_layout(win, 0, NULL).work - <real*>NULL) + 32

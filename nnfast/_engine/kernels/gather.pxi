@@ -1,4 +1,4 @@
-"""Copy rows of the data set into the arena; conversion and scaling happen in the same pass."""
+"""Copy rows of the data set into the arena; conversion and scaling are done in the same pass."""
 
 ctypedef fused input_real:
     float
@@ -20,16 +20,16 @@ cdef inline void prefetch_bytes(const void* start, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range((n + 63) // 64):
         prefetch(<const char*>start + 64 * i)
-    prefetch(<const char*>start + n - 1)    # in one more line, unless the row is aligned
+    prefetch(<const char*>start + n - 1)    # an unaligned row extends into one more line
 
 
 cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noexcept nogil:
-    """Return the row of the data at a position of the order; without an order, they are the same."""
+    """Return the index of the data row at a position in `order`; if `order` is NULL, return the position."""
     return position if order == NULL else order[position]
 
 
 cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
-    """Return whether rows can be copied: dense, of the variant's type, and not to be scaled."""
+    """Return whether rows can be copied unchanged: dense data of the variant's type that need no scaling."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
 
@@ -40,9 +40,9 @@ cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, 
     cdef Py_ssize_t r, q
     cdef const real* row
     cdef const real* later
-    # Shuffled rows can be anywhere in memory: prefetch about 2 KB ahead, line by line between copies.
+    # Shuffled rows can be anywhere in memory, so rows about 2 KB ahead are prefetched between the copies.
     cdef Py_ssize_t ahead = 1 + 2048 // (out.cols * <Py_ssize_t>sizeof(real) + 1)
-    if out.cols <= VLEN:   # a loop of its own, which computes the mask only once
+    if out.cols <= VLEN:   # a separate loop, which computes the mask only once
         for r in range(out.rows):
             store_cols(out.data + r * out.ld,
                        load_cols(x + source_row(order, first + r) * ldx, <int>out.cols), <int>out.cols)
@@ -54,7 +54,7 @@ cdef inline void copy_rows(const real* x, Py_ssize_t ldx, const int32_t* order, 
         for q in range(out.cols // VLEN):
             prefetch(later + q * VLEN)
             vstore(out.data + r * out.ld + q * VLEN, vload(row + q * VLEN))
-        prefetch(later + out.cols - 1)     # in one more line, unless the row is aligned
+        prefetch(later + out.cols - 1)     # an unaligned row extends into one more line
         if out.cols % VLEN != 0:
             vstore(out.data + r * out.ld + out.cols - VLEN, vload(row + out.cols - VLEN))
 
@@ -72,9 +72,9 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* orde
 
 cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t begin, const int32_t* order,
                               Py_ssize_t first, double scale, double offset, Matrix out) noexcept nogil:
-    """out = offset, then out[r, column − begin] += scale·x for each entry of a sparse row.
+    """Set out to offset, then add scale·x to out[r, column − begin] for each entry of a sparse row.
 
-    Entries with the same column are added.
+    Entries with the same column are summed.
     """
     cdef Py_ssize_t r, j, row, column
     for r in range(out.rows):
@@ -83,14 +83,17 @@ cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t be
             out.data[r * out.ld + j] = <real>offset
         for j in range(data.starts[row], data.starts[row + 1]):
             column = data.columns[j] - begin
-            # Checked here, because another Python thread may write to the columns.
+            # Checked on every read, because another Python thread may modify the columns.
             if 0 <= column < out.cols:
                 out.data[r * out.ld + column] += <real>x[j] * <real>scale
 
 
 cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
                         double scale, double offset, const Matrix* out, Py_ssize_t n_in) noexcept nogil:
-    """out (m, cols) = scale·x + offset for columns of x (n, n_in) from `begin` on; rows as in copy_rows."""
+    """out (m, cols) = scale·x + offset for the columns of x (n, n_in) from `begin` on.
+
+    Rows are chosen as in copy_rows.
+    """
     if data.starts != NULL and data.x_type == INPUT_FLOAT32:
         scatter_rows(<float*>data.x, data, begin, order, first, scale, offset, out[0])
     elif data.starts != NULL:
@@ -107,7 +110,7 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
 
 cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, double scale,
                          double offset, const Matrix* y) noexcept nogil:
-    """y[m, n_out] = scale·targets + offset; class indices become one-hot rows, missing targets zeros."""
+    """y[m, n_out] = scale·targets + offset; class indices become one-hot rows, missing targets become 0."""
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:
@@ -117,7 +120,7 @@ cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t 
     if data.labels != NULL:
         for r in range(y.rows):
             label = data.labels[source_row(order, first + r)]
-            # Checked again, because another Python thread may write to the labels.
+            # Checked on every read, because another Python thread may modify the labels.
             if <uint32_t>label < <uint32_t>y.cols:
                 y.data[r * y.ld + label] = 1
     if scale != 1 or offset != 0:

@@ -1,31 +1,32 @@
 """GEMMs built from one register tile.
 
-Each element of a result is accumulated in the order of the reduction dimension, whatever tile computes it, so
-results do not depend on the batch, the tile or the thread.
+Each element of a result is accumulated in the order of the reduction dimension, regardless of the tile that
+computes it, so results do not depend on the batch, the tile or the thread.
 """
 
 cdef enum:
-    BLOCK_M = 192           # rows of A per cache block
-    BLOCK_K = 256           # reduction length per cache block
-    PANELS = 8              # panels of B packed at a time
-    GRADIENT_ROWS = 96      # rows of dW per fused gradient and update
+    BLOCK_M = 192           # maximum number of rows of A per cache block
+    BLOCK_K = 256           # maximum length of the reduction per cache block
+    PANELS = 8              # maximum number of panels of B packed at a time
+    GRADIENT_ROWS = 96      # maximum number of rows of dW per fused gradient and update
 
-cdef real ZEROS[64]     # row of zeros that sums can start from; static memory is zero
+cdef real ZEROS[64]     # initial values of sums; static memory is zero-initialized
 
-# Arguments of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], then `lower_bound` or `mask`.
+# Arguments of the register tile: c[rows, cols] = start + Σ_p a(:, p)·b[p, :], followed by `lower_bound` or
+# `mask`.
 ctypedef struct Gemm:
-    Py_ssize_t tiles        # number of tiles, one below the other; 1 if the tile is stored in part only
-    Py_ssize_t depth        # reduction dimension, the range of p
-    const real* a           # a(i, p) = a[i·lda + p]; in `columns` tiles a[p·lda + i]; else see sparse_tile
+    Py_ssize_t tiles        # number of vertically stacked tiles; 1 if the tile is stored only partly
+    Py_ssize_t depth        # length of the reduction, the range of p
+    const real* a           # a(i, p) = a[i·lda + p], in `columns` tiles a[p·lda + i]; see also sparse_tile
     Py_ssize_t lda
     Py_ssize_t next_a       # distance in a from one tile to the next
-    const real* b           # rows are whole vectors
+    const real* b           # rows consist of whole vectors
     Py_ssize_t ldb
     real* c
     Py_ssize_t ldc
     int rows, cols          # rows and columns of the tile that are stored
-    const real* start       # a row that the sums of all rows start from; NULL: they start from c
-    real lower_bound        # results are at least this: 0 for a ReLU, else −∞
+    const real* start       # initial sums, the same for all rows; NULL: sums start from c
+    real lower_bound        # lower bound of the results: 0 for a ReLU, else −∞
     const real* mask        # results are zero where mask ≤ 0; NULL: no mask
     Py_ssize_t ld_mask
 
@@ -33,10 +34,10 @@ ctypedef struct Gemm:
 cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogil:
     """c = start + a · b, then lower_bound or mask, for t.tiles register tiles of mr rows and nv vectors.
 
-    mr, nv and columns are constants in every call, so that the loops over them are unrolled and acc
-    stays in registers. gcc does this only if the loops are inside another loop (those it unrolls later
-    still go through memory) and if there is no branch between the first load of acc and its stores.
-    Differences between calls are therefore expressed by pointers and strides.
+    mr, nv and columns are compile-time constants at every call site, so that the loops over them are
+    unrolled and acc stays in registers. gcc does this only if these loops are nested in another loop and if
+    there is no branch between the first load of acc and its stores. (gcc would unroll outermost loops too
+    late to keep acc in registers.) Differences between calls are therefore expressed by pointers and strides.
     """
     cdef vreal acc[12][2]
     cdef vreal bp[2]
@@ -110,7 +111,7 @@ cdef void cols_3x2(const Gemm* t) noexcept nogil: tile(3 * TILE_Q, 2, True, t)
 
 ctypedef void (*TileFunction)(const Gemm* t) noexcept nogil
 
-# Indexed by the kind of tile, its height in units of TILE_Q rows (1, 2, 3) and its vectors (1, 2).
+# Indexed by the kind of tile, its height in units of TILE_Q rows (1, 2, 3) and its width in vectors (1, 2).
 cdef TileFunction[12] TILES
 
 TILES = [
@@ -125,10 +126,10 @@ cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) 
 
 
 cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
-    """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows are 8 + 8, not 12 + 4.
+    """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows become 8 + 8, not 12 + 4.
 
-    a, c and mask have rows padded to a multiple of 4, c and mask columns padded to whole vectors. The padding
-    of c is written, too.
+    The rows of a, c and mask are padded to a multiple of 4, and the columns of c and mask to whole vectors.
+    The padding of c is overwritten.
     """
     cdef Py_ssize_t steps = ceil_div(m, TILE_Q), tiles = ceil_div(steps, 3), high
     cdef int height, vectors = 2 if n > VLEN else 1
@@ -153,7 +154,7 @@ cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
 
 
 cdef void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
-    """Compute c[k, n] for n ≤ PANEL and write nothing else: tiles of TILE_M rows, then one with the rest."""
+    """Compute c[k, n], but no padding, for n ≤ PANEL: tiles of TILE_M rows, then one for the remainder."""
     cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
     cdef int vectors = 2 if n > VLEN else 1
     t.cols = <int>n
@@ -183,10 +184,10 @@ cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw,
 
 cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
                           Py_ssize_t ldp) noexcept nogil:
-    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; columns of the panel after `rows` are undefined.
+    """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; columns of the panel from `rows` on are undefined.
 
-    Whole squares are read and written: up to VLEN − 1 elements past the end of a row of w, and rows of
-    the panel up to the next multiple of VLEN.
+    Squares of VLEN × VLEN elements are read and written. Reads therefore extend up to VLEN − 1 elements past
+    the end of a row of w, and writes up to the next multiple of VLEN rows of the panel.
     """
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
@@ -210,8 +211,8 @@ cdef inline void copy_cols(const real* x, Py_ssize_t n, real* y) noexcept nogil:
 
 
 cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx, real* panel) noexcept nogil:
-    """panel[k / TILE_M][m, TILE_M] = x[:m, :k], the order in which `columns` tiles read it. Up to a vector is
-    written past the end."""
+    """panel[k / TILE_M][m, TILE_M] = x[:m, :k], the order in which `columns` tiles read x. Up to one vector
+    is written past the end of the panel."""
     cdef Py_ssize_t q, p, i, v
     for q in range(ceil_div(k, TILE_M)):
         i = q * TILE_M
@@ -224,7 +225,7 @@ cdef void pack_columns(Py_ssize_t k, Py_ssize_t m, const real* x, Py_ssize_t ldx
 
 cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
                     Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ; rows of b are filled up to a whole vector with the last row of a."""
+    """b[cols, rows] = aᵀ; rows of b are padded to whole vectors with copies of the last row of a."""
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
     for cq in range(ceil_div(cols, VLEN)):
@@ -240,7 +241,7 @@ cdef void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t 
 
 cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
                          Py_ssize_t ldb) noexcept nogil:
-    """b[cols, rows] = aᵀ; nothing else of b is written, and rows of a are readable for whole vectors."""
+    """b[cols, rows] = aᵀ. The padding of b is not written; whole vectors are read from the rows of a."""
     cdef vreal square[16]
     cdef Py_ssize_t rq, cq, r, c, i
     for rq in range(ceil_div(rows, VLEN)):
@@ -255,20 +256,20 @@ cdef void transpose_back(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssi
 
 
 cdef inline bint worth_packing_columns(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Return whether dW packs the columns of x: many rows are read for many panels."""
+    """Return whether to pack the columns of x for dW: many rows are read for many panels."""
     return m >= 16 and n > 4 * PANEL
 
 
 cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
-    """Return whether the forward pass packs W: many rows share a panel whose own rows are far apart."""
+    """Return whether to pack W in the forward pass: many rows of x share a panel whose rows are far apart."""
     return m >= 64 and n > 2 * PANEL and k >= 128
 
 
 cdef inline void set_epilogue(Gemm* t, bint first, bint last, const real* start, Py_ssize_t col,
                               real lower_bound, const real* mask, Py_ssize_t offset) noexcept nogil:
-    """Set where sums start in the first block of the reduction dimension, and their epilogue after the last.
+    """Set the initial sums for the first block of the reduction and the epilogue for the last block.
 
-    In between, c holds the partial sums.
+    Between blocks, c holds the partial sums.
     """
     t.start = NULL
     if first:

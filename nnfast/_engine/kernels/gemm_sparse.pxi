@@ -1,23 +1,24 @@
-"""The GEMMs of a dense layer if much of `a` is zero, as after a ReLU.
+"""The GEMMs of a dense layer with zero skipping, for an `a` with many zeros, such as the output of a ReLU.
 
     c[m, n] = start + Σ_p a(m, p) · b[p, n]
 
-A bitmask of 64 bits marks the nonzero elements among the next 64 of a row, and only their rows of b are
-multiplied. Sums have the same order as in dense.pxi, and a product with zero adds nothing. Results therefore
-have the same bits, and the choice between the two may depend on the data. There are two exceptions:
-infinities and NaN in b, which a zero hides here, and a sum of −0, which stays −0 if nothing is added.
+For every 64 elements of a row of `a`, a bitmask marks those that are nonzero, and only the corresponding rows
+of b are multiplied. The order of summation is the same as in dense.pxi, and a product with zero adds nothing.
+Results are therefore bit-identical, and the choice between the two may depend on the data. There are two
+exceptions: infinities and NaN in b are ignored here where `a` is zero, and a sum of −0 stays −0 if nothing is
+added to it.
 """
 
 cdef enum:
-    BITMASK_BITS = 64       # length of the reduction per bitmask
-    SPARSE_ROWS = 512       # rows of `a` per cache block
+    BITMASK_BITS = 64       # maximum length of the reduction per bitmask
+    SPARSE_ROWS = 512       # maximum number of rows of `a` per cache block
 
 
 cdef inline uint64_t nonzero_bitmask(const real* x, Py_ssize_t n) noexcept nogil:
     """Return the bitmask of n ≤ BITMASK_BITS elements: bit p is set if x[p] is nonzero."""
     cdef uint64_t bitmask = 0
     cdef Py_ssize_t q, whole = n // VLEN
-    if n == BITMASK_BITS:       # the usual case; the loop has a constant length and is unrolled
+    if n == BITMASK_BITS:       # the usual case; the loop has a constant length, so it is unrolled
         for q in range(BITMASK_BITS // VLEN):
             bitmask |= <uint64_t>vnonzero(vload(x + q * VLEN)) << (q * VLEN)
         return bitmask
@@ -31,11 +32,13 @@ cdef inline uint64_t nonzero_bitmask(const real* x, Py_ssize_t n) noexcept nogil
 cdef inline double max_nonzero_fraction(Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     """Return the largest nonzero fraction of `a` for which zero skipping is faster in a GEMM with n columns.
 
-    The unit of this cost model is one multiply-add of a vector, and its constants are measured. The register
-    tile takes depth · vectors units per row, and zero skipping must save a tenth. The columns are divided
-    into parts. A nonzero element takes one unit per vector, and SPARSE_SPLAT for its load in each part. In a
-    part with few vectors it takes 7 units, the latency of a sum. Each bitmask takes 32 units in each part.
-    The fraction s therefore satisfies
+    The unit of this cost model is the time of one vector multiply-add; the constants have been measured. The
+    register tile takes depth · vectors units per row, where `vectors` is the number of vectors in n columns.
+    Zero skipping must save a tenth of this time. It divides the vectors into `parts` of at most SPARSE_N.
+    `factor` is the cost of a nonzero element in all parts: one unit per vector, plus SPARSE_SPLAT per part to
+    load the element. It is at least 7 / SPARSE_M units per part, because an addition has a latency of 7 units
+    and SPARSE_M rows are computed concurrently. Each of the row's `bitmasks` costs 32 units per part. The
+    fraction s therefore satisfies
 
         0.9 · depth · vectors = s · depth · factor + 32 · parts · bitmasks
     """
@@ -46,7 +49,7 @@ cdef inline double max_nonzero_fraction(Py_ssize_t n, Py_ssize_t depth) noexcept
 
 
 cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
-    """Return whether at most the fraction `most` of a[m, k] is nonzero, estimated from eight of its rows."""
+    """Return whether the nonzero fraction of a[m, k], estimated from eight of its rows, is at most `most`."""
     cdef Py_ssize_t s, q, count = 0
     if a.rows < 8 or a.cols < 8 or most < 0.1:
         return False
@@ -59,7 +62,7 @@ cdef bint mostly_zero(const Matrix* a, double most) noexcept nogil:
 
 cdef inline void add_next(int nv, uint64_t* bitmask, const real* a, Py_ssize_t step, const real* b,
                           Py_ssize_t ldb, vreal* acc) noexcept nogil:
-    """acc += a[p]·b[p, :] for the first p of the bitmask, whose bit is then cleared."""
+    """acc += a[p]·b[p, :] for the lowest set bit p of the bitmask, then clear this bit."""
     cdef Py_ssize_t p = first_bit(bitmask[0])
     cdef vreal ap = vsplat_at(a + p * step)
     cdef int j
@@ -71,7 +74,7 @@ cdef inline void add_next(int nv, uint64_t* bitmask, const real* a, Py_ssize_t s
 cdef inline void sparse_tile(int nv, const Gemm* t, const uint64_t* bitmasks) noexcept nogil:
     """c = start + Σ_p a(:, p)·b[p, :] for t.rows rows and depth ≤ BITMASK_BITS.
 
-    a(i, p) is a[i·next_a + p·lda], and bitmasks[i] marks the p for which it is nonzero.
+    a(i, p) is a[i·next_a + p·lda], and bitmasks[i] marks the nonzero elements of row i.
     """
     cdef vreal acc[2][8]
     cdef uint64_t bitmask[2]
@@ -88,7 +91,7 @@ cdef inline void sparse_tile(int nv, const Gemm* t, const uint64_t* bitmasks) no
         lds = t.ldc
     for q in range(ceil_div(t.rows, SPARSE_M)):
         for r in range(SPARSE_M):
-            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # a single last row is computed twice
+            row[r] = min(q * SPARSE_M + r, <Py_ssize_t>t.rows - 1)  # an unpaired last row is computed twice
             a[r] = t.a + row[r] * t.next_a
             bitmask[r] = bitmasks[row[r]]
             for j in range(nv - 1):
@@ -126,7 +129,7 @@ cdef void sparse_8(const Gemm* t, const uint64_t* bitmasks) noexcept nogil: spar
 
 ctypedef void (*SparseTile)(const Gemm* t, const uint64_t* bitmasks) noexcept nogil
 
-# Indexed by the vectors of a tile (1 to 8), minus one.
+# Indexed by the number of vectors in a tile (1 to 8), minus one.
 cdef SparseTile[8] SPARSE_TILES
 
 SPARSE_TILES = [sparse_1, sparse_2, sparse_3, sparse_4, sparse_5, sparse_6, sparse_7, sparse_8]
@@ -140,7 +143,7 @@ cdef inline void sparse_rows(const Gemm* t, const uint64_t* bitmasks) noexcept n
 cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const real* start, const Matrix* c,
                       real lower_bound, const real* mask, real* panel) noexcept nogil:
     """c[m, n] = start + a · w (or wᵀ): `gemm` with zero skipping. BITMASK_BITS rows of w, as wide as a tile,
-    stay in the first-level cache while up to SPARSE_ROWS rows of `a` pass."""
+    stay in the L1 cache while up to SPARSE_ROWS rows of `a` are multiplied by them."""
     cdef uint64_t bitmasks[SPARSE_ROWS]
     cdef Py_ssize_t cols = even_length(c.cols, SPARSE_N * VLEN,
                                        VLEN), part = even_length(a.cols, BITMASK_BITS, VLEN)
@@ -182,9 +185,9 @@ cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const r
 
 cdef void sparse_transposed_gemm(const Matrix* x, const Matrix* dz, const Matrix* dw,
                                  bint accumulate) noexcept nogil:
-    """dw[k, n] = (dw +) x[m, k]ᵀ · dz[m, n]: `transposed_gemm` with zero skipping.
+    """Compute dw[k, n] as `transposed_gemm` does, but with zero skipping.
 
-    BITMASK_BITS rows are processed at a time; k ≤ GRADIENT_ROWS.
+    Up to BITMASK_BITS rows of x and dz are processed at a time; k must be at most GRADIENT_ROWS.
     """
     cdef uint64_t bitmasks[GRADIENT_ROWS]
     cdef Py_ssize_t cols = even_length(dz.cols, SPARSE_N * VLEN,

@@ -1,26 +1,27 @@
 """Resampling of images: padding, enlarging, flipping, shifting, cropping.
 
-A row is height × width × channels. These transformations are linear and separable: a row of the output
-combines at most two rows of the input, a column at most two columns. One kernel and its transpose therefore
-suffice, with a table for each axis that holds source positions and weights.
+Each row of a matrix is an image of height × width × channels. The transformations are linear and separable:
+a pixel row of the output combines at most two pixel rows of the input, and a column at most two columns. One
+kernel and its transpose therefore suffice, with one table of source positions and weights per axis.
 """
 
-# One row or column of the output is wa·a + wb·b. a < 0: it is empty; b < 0: there is no second term.
+# A row or column of the output is wa·(row or column a of the input) + wb·(row or column b). If a < 0, the
+# row or column is empty; if b < 0, there is no second term.
 ctypedef struct Tap:
     Py_ssize_t a, b
-    Py_ssize_t run      # number of positions from here on that copy a, a + 1, …; 0: this one is no copy
+    Py_ssize_t run      # number of positions, from this one on, that copy a, a + 1, …; 0: not a copy
     real wa, wb
 
 
 # ---- sources of the output's rows and columns ----------------------------------------------------
 
 cdef inline double uniform(uint64_t row, int number) noexcept nogil:
-    """Return a uniform random number in [0, 1): the one with this number in the row's stream."""
+    """Return the random number with this index in the row's stream, uniformly distributed in [0, 1)."""
     return <double>(subkey(row, <uint64_t>number) >> 11) * (1.0 / 9007199254740992.0)
 
 
 cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noexcept nogil:
-    """Return the position in 0 … n − 1 that the border mode maps `place` to, or −1 for none."""
+    """Return the position in 0 … n − 1 to which the border mode maps `place`, or −1 if there is none."""
     cdef Py_ssize_t period = 2 * n if border == BORDER_REFLECT else n
     if 0 <= place < n:
         return place
@@ -49,7 +50,7 @@ cdef inline Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcep
 
 
 cdef void find_runs(Py_ssize_t n, Tap* taps) noexcept nogil:
-    """Mark runs of columns that are contiguous in input and output, so that they are copied at once."""
+    """Mark runs of positions that are contiguous in input and output, so that each run is copied at once."""
     cdef Py_ssize_t j
     for j in range(n - 1, -1, -1):
         if taps[j].a >= 0 and taps[j].b < 0 and taps[j].wa == 1:
@@ -69,7 +70,7 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
         start = -low
     elif s.kind == RESAMPLE_STRETCH or (s.kind == RESAMPLE_CROP and not (
             training and s.n_in[0] >= s.n_out[0] and s.n_in[1] >= s.n_out[1])):
-        # The whole image, or its largest central part with the aspect ratio of the output.
+        # The source is the whole image or, for crops, its largest central part with the output's proportions.
         if s.kind == RESAMPLE_CROP:
             size = max(<Py_ssize_t>1, min(n, s.n_in[1 - axis] * m // s.n_out[1 - axis]))
         least = (n - size) // 2
@@ -98,7 +99,7 @@ cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, 
 # ---- the kernel and its transpose ----------------------------------------------------------------
 
 cdef inline real tap_weight(const Tap* tap) noexcept nogil:
-    """Return the total weight of the image, as opposed to the fill value, in this row or column."""
+    """Return the total weight of input pixels in this row or column; the fill value has the rest."""
     return (tap.wa if tap.a >= 0 else <real>0) + (tap.wb if tap.b >= 0 else <real>0)
 
 
@@ -110,7 +111,7 @@ cdef inline void add_run(Py_ssize_t n, real weight, const real* x, real* y) noex
 
 
 cdef void columns_of(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const real* x, real* y) noexcept nogil:
-    """y (m, c) = the taps applied to x, one row of pixels with c channels."""
+    """y (m, c) = the column taps applied to x, a row of pixels with c channels."""
     cdef Py_ssize_t j = 0, k
     cdef const Tap* t
     cdef const real* a
@@ -148,7 +149,7 @@ cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const re
 
 cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns, const real* x, real* y,
                         real* line) noexcept nogil:
-    """y = one image resampled from x; `line` is scratch for a row of its pixels."""
+    """y = the image x after resampling; `line` is scratch for one row of its pixels."""
     cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i, j, k
     cdef const real* a
     cdef const real* b
@@ -160,7 +161,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
         b = x + t.b * width
         out = y + i * s.n_out[1] * c
         if t.run > 0 and i > 0 and rows[i - 1].run > 0 and rows[i - 1].a == t.a:
-            memcpy(out, out - s.n_out[1] * c, s.n_out[1] * c * sizeof(real))    # the same row again
+            memcpy(out, out - s.n_out[1] * c, s.n_out[1] * c * sizeof(real))    # repeats the row above
             continue
         if t.a < 0:
             memset(out, 0, s.n_out[1] * c * sizeof(real))
@@ -198,10 +199,10 @@ cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* column
 
 cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key,
                    Py_ssize_t first, real* scratch) noexcept nogil:
-    """y (m, n_out) = the images x (m, n_in), resampled.
+    """y (m, n_out) = the images x (m, n_in) after resampling.
 
-    Random numbers depend only on the key and on a row's number in its epoch, first + i.
-    scratch: 8·(height + width of the output) + width·channels of the input, in elements.
+    The random numbers for image i depend only on the key and on its position in the epoch, first + i. scratch
+    has 8·(output height + output width) + input width·channels elements.
     """
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
@@ -215,7 +216,7 @@ cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint t
 
 cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training,
                             uint64_t key, Py_ssize_t first, real* scratch) noexcept nogil:
-    """dx (m, n_in) = the input gradient of `resample`; random numbers are drawn again, not stored."""
+    """dx (m, n_in) = the input gradient of `resample`; random numbers are regenerated, not stored."""
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
     cdef Py_ssize_t i

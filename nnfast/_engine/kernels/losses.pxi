@@ -1,9 +1,10 @@
 """Losses: the value of each row and the gradient of the weighted sum, in one pass.
 
-All kernels have the same contract. a (m, n) are the network's outputs, y (m, n) the targets, and da (m, n)
-the gradient or NULL; all three have leading dimension ld and rows padded to whole vectors. The results are
-value[i] = weight[i]·loss(a_i, y_i) and da_i = scale·weight[i]·∂loss/∂a_i. weight is NULL for ones, and da
-must not alias a or y. The formulas are Keras'.
+Unless a docstring says otherwise, kernels have the following contract. a (m, n) holds the network's outputs,
+y (m, n) the targets, and da (m, n) receives the gradient, unless it is NULL. All three matrices have leading
+dimension ld and rows padded to whole vectors, and da must not alias a or y. The results are
+value[i] = weight[i]·loss(a_i, y_i) and da_i = scale·weight[i]·∂loss/∂a_i; if weight is NULL, all weights
+are 1. The formulas are those of Keras.
 """
 
 
@@ -19,7 +20,7 @@ cdef inline vreal inside_clip(vreal p, vreal derivative) noexcept nogil:
 
 
 cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
-    """Return the value of one element, for losses that are a mean over the elements of a row."""
+    """Return the loss of one element, for losses that are a mean over the elements of a row."""
     cdef vreal p, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
         return d * d
@@ -98,7 +99,7 @@ cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const rea
 
 cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e, real* total,
                             real* mass, real* dot) noexcept nogil:
-    """e = exp(z − max z), total = Σ e, mass = Σ y and dot = Σ y·(z − max z) for one row of n."""
+    """e = exp(z − max z), total = Σ e, mass = Σ y and dot = Σ y·(z − max z) for a row of n elements."""
     cdef real peak = row_max(z, n)
     cdef vreal total_v = vsplat(0), mass_v = vsplat(0), dot_v = vsplat(0)
     cdef vreal d, ej, yj
@@ -123,7 +124,7 @@ cdef inline void logits_row(Py_ssize_t n, const real* z, const real* y, real* e,
 
 cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double factor,
                                  real* da) noexcept nogil:
-    """da = factor·(da·over − y): da holds exp(z − max z), and over is Σ y / Σ exp(z − max z)."""
+    """da = factor·(da·over − y), where da holds exp(z − max z) and over is Σ y / Σ exp(z − max z)."""
     cdef Py_ssize_t j
     cdef vreal f = vsplat(<real>factor), o = vsplat(over)
     for j in range(ceil_div(n, VLEN)):
@@ -131,12 +132,12 @@ cdef inline void logits_gradient(Py_ssize_t n, const real* y, real over, double 
 
 
 cdef enum:
-    NARROW = 16     # maximum number of classes for one row per lane
+    NARROW = 16     # maximum number of classes for which each lane computes one row
 
 
 cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ld,
                                  vreal* columns) noexcept nogil:
-    """columns (n, VLEN) = x (rows, n)ᵀ for rows ≤ VLEN and n ≤ NARROW; spare lanes repeat the last row."""
+    """columns (n, VLEN) = x (rows, n)ᵀ for rows ≤ VLEN and n ≤ NARROW; unused lanes repeat the last row."""
     cdef Py_ssize_t r, c
     for c in range(ceil_div(n, VLEN)):
         for r in range(VLEN):
@@ -146,7 +147,7 @@ cdef inline void load_transposed(Py_ssize_t rows, Py_ssize_t n, const real* x, P
 
 cdef inline void store_transposed(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* x,
                                   Py_ssize_t ld) noexcept nogil:
-    """x (rows, n) = columns (n, VLEN)ᵀ. columns is overwritten and must have whole vectors of rows."""
+    """x (rows, n) = columns (n, VLEN)ᵀ. columns is overwritten; its n rows are padded to whole vectors."""
     cdef Py_ssize_t r, c
     for c in range(ceil_div(n, VLEN)):
         vtranspose(columns + c * VLEN)
@@ -259,7 +260,7 @@ cdef void crossentropy(const Matrix* a, const real* y, const double* weight, dou
 
 
 cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
-    """loss = Σ_j y_j·a_j with the gradient da = y, neither weighted nor scaled."""
+    """loss = Σ_j y_j·a_j with the gradient da = y; `weight` and `scale` are not applied."""
     cdef Py_ssize_t i, j
     for i in range(a.rows):
         value[i] = row_dot(a.cols, y + i * a.ld, a.data + i * a.ld)
@@ -285,7 +286,7 @@ cdef void maximum_output(const Matrix* a, double scale, real* da, double* value)
 
 cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale,
                     real* da, double* value, real* scratch) noexcept nogil:
-    """Compute the loss of an objective for m rows; scratch: ld elements."""
+    """Compute an objective's loss for m rows; scratch has ld elements."""
     cdef const real* parameters = <const real*>o.parameters
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
         mean_loss(LOSS_MEAN_SQUARED_ERROR, parameters, a[0], y, weight, scale, da, value)

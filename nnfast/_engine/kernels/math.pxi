@@ -1,7 +1,7 @@
 """exp, log, tanh and functions built from them, a vector at a time.
 
-float32 and float64 share this source. The argument is reduced until a series with EXP_DEGREE or LOG_TERMS
-terms is accurate to rounding. There are no lookup tables and no branches.
+float32 and float64 share this source. Arguments are reduced to a range in which a series of degree EXP_DEGREE
+or with LOG_TERMS terms is accurate to within rounding error. There are no lookup tables and no branches.
 """
 
 cdef inline vreal taylor_exp(vreal r, int lowest) noexcept nogil:
@@ -21,7 +21,7 @@ cdef inline vreal v_exp(vreal x) noexcept nogil:
     cdef vreal r = (bounded - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
     cdef vreal y = vscale(taylor_exp(r, 0), t)
     y = vselect(vgt(x, vsplat(EXP_OVERFLOW)), vsplat(INFINITY), y)
-    # Any other x is too small or NaN: max(0, x) is 0 for the former and NaN for the latter.
+    # If x ≤ EXP_UNDERFLOW or x is NaN, the result is max(0, x), which is 0 or NaN, respectively.
     return vselect(vgt(x, vsplat(EXP_UNDERFLOW)), y, vmax(vsplat(0), x))
 
 
@@ -35,7 +35,7 @@ cdef inline vreal v_expm1_negative(vreal x) noexcept nogil:
 
 
 cdef inline vreal v_tanh(vreal x) noexcept nogil:
-    """tanh x = −u / (2 + u) with u = e^(−2|x|) − 1, with the sign of x."""
+    """|tanh x| = −u / (2 + u) with u = e^(−2|x|) − 1; the result gets the sign of x."""
     cdef vreal u = v_expm1_negative(vsplat(-2) * vmin(vsplat(TANH_LIMIT), vabs(x)))
     return vcopysign(u / (vsplat(2) + u), x)
 
@@ -64,7 +64,7 @@ cdef inline vreal v_log(vreal x) noexcept nogil:
     y = atanh_series((m - vsplat(1)) / (m + vsplat(1)), LOG_TERMS)
     y = e * vsplat(LN2_HIGH) + (e * vsplat(LN2_LOW) + y)
     y = vselect(vgt(x, vsplat(0)), y, vselect(vgt(vsplat(0), x), vsplat(NAN), vsplat(-INFINITY)))
-    # +inf and NaN are their own logarithms; neither compares less than +inf.
+    # For +inf and NaN, the result is x itself; neither compares less than +inf.
     return vselect(vgt(vsplat(INFINITY), x), y, x)
 
 
@@ -74,8 +74,8 @@ cdef inline vreal v_log1p_unit(vreal e) noexcept nogil:
 
 
 cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
-    """e^(−x²) = e^(−h²)·e^(−l) with l = x² − h². h is x with fewer bits, so that h² is exact; l also
-    takes up the rounding error of the argument reduction."""
+    """e^(−x²) = e^(−h²)·e^(−l) with l = x² − h². h is x rounded to fewer bits, so that h² is
+    exact. l also accounts for the rounding error of the argument reduction."""
     cdef vreal h = vhalf_bits(x)
     cdef vreal l = (x - h) * (x + h)
     cdef vreal y = vmax(vsplat(EXP_UNDERFLOW), -(h * h))
@@ -100,7 +100,10 @@ cdef inline vreal erfc_polynomial(vreal u) noexcept nogil:
 
 
 cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
-    """Φ(z) = erfc(−z/√2)/2 with an absolute error of one ulp of 1: enough for z·Φ(z), at half the cost."""
+    """Φ(z) = erfc(−z/√2)/2 with an absolute error of one ulp of 1.
+
+    This is accurate enough for z·Φ(z), at half the cost of v_erfc.
+    """
     cdef vreal t = vmin(vsplat(30), vabs(z) * vsplat(<real>0.7071067811865476))
     cdef vreal d = t + vsplat(<real>3.75), e = vsplat(1) + (t + t)
     cdef vreal over = vsplat(1) / (d * e)
@@ -110,7 +113,10 @@ cdef inline vreal v_normal_cdf(vreal z) noexcept nogil:
 
 
 cdef inline vreal v_gelu_tail(vreal a) noexcept nogil:
-    """a·Φ(−a) for a ≥ 0, with an error of 1e-7 in float32: Φ(−a) = p(a)^−4, like Hastings' erfc (1955)."""
+    """a·Φ(−a) for a ≥ 0, with an error of 1e-7 in float32.
+
+    Φ(−a) is approximated by p(a)^−4 with a polynomial p, as in Hastings' erfc (1955).
+    """
     cdef vreal p
     cdef int i
     if sizeof(real) == sizeof(double):
@@ -128,7 +134,7 @@ cdef inline vreal v_erfc_positive(vreal x) noexcept nogil:
     cdef vreal t = vmin(vsplat(30), x)
     cdef vreal u = (t - vsplat(<real>3.75)) / (t + vsplat(<real>3.75))
     cdef vreal p = erfc_polynomial(u)
-    # p / (1 + 2t) to half an ulp: the quotient is corrected by the rounding error of 1 + 2t.
+    # q = p / (1 + 2t) to within half an ulp: it is corrected for the rounding error of 1 + 2t.
     cdef vreal d = vsplat(1) + (t + t)
     cdef vreal over = vsplat(1) / d
     cdef vreal q = p * over
@@ -174,7 +180,7 @@ cdef inline vreal v_softplus(vreal x) noexcept nogil:
 
 
 cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
-    """Return f(x) of one of the functions above."""
+    """Return f(x) for one of the functions above."""
     if which == MATH_EXP:
         return v_exp(x)
     elif which == MATH_LOG:
@@ -191,7 +197,7 @@ cdef inline vreal primitive_value(int which, vreal x) noexcept nogil:
 
 
 cdef inline void map_primitive(int which, Py_ssize_t n, const real* x, real* y) noexcept nogil:
-    """y (n) = f(x (n)); `which` is a constant in every call."""
+    """y (n) = f(x (n)); `which` is a compile-time constant at every call site."""
     cdef Py_ssize_t i
     for i in range(n // VLEN):
         vstore(y + i * VLEN, primitive_value(which, vload(x + i * VLEN)))

@@ -2,7 +2,8 @@
 
 A row has `groups` × `channels` elements: group g of row i begins at x + i·ldx + g·channels.
 x̂ is (x − mean)·rstd with rstd = 1/√(variance + ε), and y = gamma·x̂ + beta; gamma and beta may be NULL.
-Sums over the batch take a range of channels, so that threads can divide the channels among them.
+Functions that sum over the batch take a range of channels, so that each thread can process some of the
+channels.
 """
 
 # Channels per group, and the range of channels that one thread sums over the batch.
@@ -11,18 +12,18 @@ ctypedef struct ChannelRange:
 
 
 cdef inline real reciprocal_root(double variance, double epsilon) noexcept nogil:
-    """Return 1/√(variance + ε). As in Keras' Normalization, the root is at least 1e-7, to stay finite."""
+    """Return 1/√(variance + ε), where the root is at least 1e-7, as in Keras' Normalization layer."""
     return <real>(1 / max(1e-7, sqrt(variance + epsilon)))
 
 
 cdef inline vreal factor_of(const real* gamma, Py_ssize_t c, int width) noexcept nogil:
-    """Return a vector of gamma, or ones if it is NULL."""
+    """Return a vector of elements of gamma, or of ones if gamma is NULL."""
     return vsplat(1) if gamma == NULL else load_cols(gamma + c, width)
 
 
 cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd,
                     const real* gamma, const real* beta, const Matrix* y) noexcept nogil:
-    """y (m, n) = gamma·x̂ + beta with the mean and rstd of each channel (channels); y may be x."""
+    """y (m, n) = gamma·x̂ + beta with one mean and one rstd per channel; y may alias x."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c
     cdef int width
@@ -50,7 +51,7 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
     """Write the mean and variance of a vector of channels over `count` elements each.
 
     Differences from the first row are summed, so that a mean far from zero is accurate, too. The variance is
-    corrected by the rounding error of the mean.
+    corrected for the rounding error of the mean.
     """
     cdef double total[16]
     cdef double lost[16]
@@ -72,7 +73,7 @@ cdef inline void moments(const Grid* grid, const real* x, int width, double coun
 
 cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, real* mean, real* variance,
                            real* rstd) noexcept nogil:
-    """Write mean, variance and rstd (channels) of the batch; the variance is the biased one, as in Keras."""
+    """Write the mean, variance and rstd of each channel; the variance is the biased one, as in Keras."""
     cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
     cdef Py_ssize_t q, c
     cdef int width, k
@@ -86,9 +87,9 @@ cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, r
 
 
 cdef inline Py_ssize_t unit_rows(Py_ssize_t groups) noexcept nogil:
-    """Return the rows whose gradients are summed separately and then added to the total.
+    """Return the number of rows whose gradients are summed separately and then added to the total.
 
-    BLOCK_ROWS is a multiple of it, so that blocks of rows do not change the sums.
+    BLOCK_ROWS is a multiple of this number, so that the sums are the same for any number of blocks.
     """
     cdef Py_ssize_t rows = TERMS
     while rows > 1 and rows * groups > TERMS:
@@ -98,8 +99,7 @@ cdef inline Py_ssize_t unit_rows(Py_ssize_t groups) noexcept nogil:
 
 cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint batch, vreal mean, int width,
                               vreal* total, vreal* product) noexcept nogil:
-    """total += dy and product += dy·(x − mean); without `batch`, x̂ takes the place of x − mean, and s holds
-    mean and rstd."""
+    """total += dy and product += dy·(x − mean); unless `batch`, product += dy·x̂ with the statistics s."""
     cdef vreal d = load_cols(dy, width), v = load_cols(x, width)
     v = v - mean if batch else (v - vsplat(s[0])) * vsplat(s[1])
     total[0] = total[0] + d
@@ -109,10 +109,11 @@ cdef inline void add_gradient(const real* x, const real* dy, const real* s, bint
 cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s, vreal mean,
                                vreal rstd, Matrix dy, int width, real* dgamma, real* dbeta,
                                bint accumulate) noexcept nogil:
-    """dgamma = (dgamma +) Σ dy·x̂ and dbeta = (dbeta +) Σ dy for a vector of channels; either may be NULL.
+    """dgamma = Σ dy·x̂ and dbeta = Σ dy for a vector of channels, plus the old values if `accumulate`.
 
-    Blocks of rows do not change the bits. Statistics come from s, by group, or else are mean and rstd. For
-    speed, calls pass a constant width and a constant NULL or non-NULL s.
+    dgamma or dbeta may be NULL. Summing block by block gives bit-identical results. If s is NULL, the
+    statistics are mean and rstd, else they are those of each group in s. For speed, calls for whole vectors
+    pass a constant width, and calls for batch statistics pass NULL as s.
     """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t unit = unit_rows(groups), run = even_length(groups, TERMS, 2), u, q, i, g, n, rows
@@ -167,7 +168,10 @@ cdef inline void gradient_sums(Matrix x, Py_ssize_t channels, const real* s, Py_
 
 cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* mean, const real* rstd,
                               const Matrix* dy, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
-    """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy for the channels of a range; either may be NULL."""
+    """dgamma = Σ dy·x̂ and dbeta = Σ dy for a range of channels, plus the old values if `accumulate`.
+
+    dgamma or dbeta may be NULL.
+    """
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
@@ -189,9 +193,9 @@ cdef void batch_gradient_sums(const Matrix* x, ChannelRange part, const real* me
 cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real* mean, const real* rstd,
                                const real* gamma, const real* dgamma, const real* dbeta, double count,
                                const Matrix* dy, real* dx) noexcept nogil:
-    """dx (m, n) = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), for statistics of the batch itself.
+    """dx (m, n) = gamma·rstd·(dy − (dbeta + x̂·dgamma) / count), if the statistics are those of the batch.
 
-    For fixed statistics, dgamma and dbeta are NULL, and dx = gamma·rstd·dy. dx has the stride of x.
+    For fixed statistics, dgamma and dbeta are NULL, and dx = gamma·rstd·dy. dx has the same stride as x.
     """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, q, c, p
@@ -219,7 +223,7 @@ cdef void batch_input_gradient(const Matrix* x, Py_ssize_t channels, const real*
 
 
 cdef void update_moving_average(Py_ssize_t n, const real* batch, double momentum, real* kept) noexcept nogil:
-    """kept (n) = momentum·kept + (1 − momentum)·batch (n): the moving average of a statistic."""
+    """Update the moving average of a statistic: kept (n) = momentum·kept + (1 − momentum)·batch (n)."""
     cdef Py_ssize_t j
     for j in range(n):
         kept[j] = kept[j] * <real>momentum + batch[j] * <real>(1 - momentum)
@@ -249,9 +253,9 @@ cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* 
 
 cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, const real* gamma,
                           const real* beta, const Matrix* y, real* s, Py_ssize_t ld_s) noexcept nogil:
-    """y (m, n) = gamma·x̂ + beta with the mean and variance of each group; y may be x.
+    """y (m, n) = gamma·x̂ + beta with the mean and variance of each group; y may alias x.
 
-    s[i, 2g] = mean and s[i, 2g + 1] = rstd, unless s is NULL.
+    Unless s is NULL, the mean and rstd of group g are written to s[i, 2g] and s[i, 2g + 1].
     """
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
@@ -263,7 +267,7 @@ cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, 
     for i in range(x.rows):
         for g in range(groups):
             xg = x.data + i * x.ld + g * channels
-            # The first mean is rounded; the mean deviation from it corrects mean and variance.
+            # This mean is rounded; the mean deviation from it is used to correct the mean and the variance.
             mean = <real>(row_total(channels, xg) / channels)
             row_deviations(channels, xg, mean, &rest, &square)
             rest /= channels
@@ -283,7 +287,10 @@ cdef void layer_normalize(const Matrix* x, Py_ssize_t channels, double epsilon, 
 
 cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s, Py_ssize_t ld_s,
                               const Matrix* dy, real* dgamma, real* dbeta, bint accumulate) noexcept nogil:
-    """dgamma = (dgamma +) Σ dy·x̂, dbeta = (dbeta +) Σ dy, with the statistics s of each group."""
+    """dgamma = Σ dy·x̂ and dbeta = Σ dy for a range of channels, plus the old values if `accumulate`.
+
+    s holds the statistics of each group.
+    """
     cdef Py_ssize_t q, c
     cdef int width
     cdef real* gamma
@@ -303,7 +310,7 @@ cdef void layer_gradient_sums(const Matrix* x, ChannelRange part, const real* s,
 
 cdef void layer_input_gradient(const Matrix* x, Py_ssize_t channels, const real* s, Py_ssize_t ld_s,
                                const real* gamma, const Matrix* dy, real* dx) noexcept nogil:
-    """dx (m, n) = rstd·(h − mean(h) − x̂·mean(h·x̂)) with h = gamma·dy and means over each group."""
+    """dx (m, n) = rstd·(h − mean(h) − x̂·mean(h·x̂)) where h = gamma·dy and means are over each group."""
     cdef Py_ssize_t groups = x.cols // channels
     cdef Py_ssize_t i, g, j, c
     cdef int width

@@ -1,29 +1,30 @@
-"""Optimizer updates of a flat range of weights, in place. Formulas and letters are Keras'.
+"""In-place optimizer updates of a flat range of weights. The formulas and symbols are those of Keras.
 
-First the gradient is transformed: the derivative of the regularizer is added, and the sum is scaled by the
-factor of clipping by norm and clipped by value. Weight decay, the rule and the moving average of the weights
-follow. Options that are not set cost nothing.
+First, the gradient is transformed: the derivative of the regularizer is added, and the sum is scaled by the
+factor for clipping by norm and clipped by value. Then weight decay, the optimizer's rule and the moving
+average of the weights are applied. Options that are not set cost nothing.
 
-Each optimizer has one section below, with the structs of its settings and of its step constants, and its
-functions. It also has a row in the table at the end.
+Each optimizer has a section below, which contains its functions and the structs for its settings and step
+constants, and a row in the table at the end. In formulas, η is the learning rate, μ the momentum, g the
+gradient and w a weight; m and v are optimizer slots.
 """
 
 cdef enum:
-    NADAM_LIMIT = 1000      # beyond this step, 1 − 0.5·0.96^t is 1 in float64
-    MAX_STATE = 3           # maximum number of slots of a rule
+    NADAM_LIMIT = 1000      # beyond this step, 1 − 0.5·0.96^t rounds to 1 in float64
+    MAX_STATE = 3           # maximum number of slots that a rule uses
     MAX_CONSTANTS = 8       # maximum number of vectors that a rule computes once per step
 
-# The constants of one step, computed in float64; those of the rule are broadcast to all lanes.
+# The constants of one step, computed in float64. The rule's constants are broadcast to all lanes.
 ctypedef struct StepConstants:
     vreal rule[MAX_CONSTANTS]   # a struct of vectors, declared in the rule's section
     double decay                # learning rate · weight decay
     double ema_momentum         # momentum of the moving average in this step
-    double regularizer_scale    # factor of all penalties in the objective
+    double regularizer_scale    # factor by which the objective scales all penalties
 
 # How the gradient of one parameter is regularized and clipped.
 ctypedef struct GradientTransform:
     double l1, l2               # the regularizer l1·Σ|w| + l2·Σw²
-    double clip_factor          # factor from clipping by norm; 1: no clipping
+    double clip_factor          # factor for clipping by norm; 1: no clipping by norm
     double clip_value           # 0: no clipping by value
 
 # n weights, their gradients and optimizer slots; slot k begins at slots + k·stride.
@@ -35,19 +36,19 @@ ctypedef struct ParameterRange:
     Py_ssize_t stride
     real* average               # moving average of w, or NULL
 
-# Nadam's product Π u_i / β₁^t over steps i ≤ t, kept from step to step.
+# Nadam's product Π (u_i / β₁) over steps i ≤ t, kept from step to step; u_i is β₁·(1 − 0.5·0.96^i).
 ctypedef struct WarmupProduct:
     Py_ssize_t t
     double value
 
-# Returns the new w of one vector; `state`, its slots, is updated in place.
+# A rule returns the new value of a vector of weights and updates their slots, `state`, in place.
 ctypedef vreal (*Rule)(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil
 
 
 # ---- the update of a range -----------------------------------------------------------------------
 
 cdef inline vreal transformed(const GradientTransform* transform, vreal g, vreal w) noexcept nogil:
-    """Return the gradient with the derivative of the regularizer added, and clipped."""
+    """Return the gradient after adding the derivative of the regularizer and clipping."""
     cdef vreal sign = vselect(vgt(w, vsplat(0)), vsplat(1), vselect(vgt(vsplat(0), w), vsplat(-1), vsplat(0)))
     g = g + vsplat(<real>transform.l1) * sign + vsplat(<real>(2 * transform.l2)) * w
     g = g * vsplat(<real>transform.clip_factor)
@@ -58,9 +59,10 @@ cdef inline vreal transformed(const GradientTransform* transform, vreal g, vreal
 
 cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepConstants* s,
                                 const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
-    """Update w, slots and average of the whole vectors of a range.
+    """Update the weights, slots and moving average for the whole vectors of a range.
 
-    rule, n_slots and plain are constants in every call; plain: no option but the rule is set.
+    rule, n_slots and plain are compile-time constants at every call site. plain: the optimizer's rule is
+    applied without any options.
     """
     cdef Py_ssize_t q, i
     cdef int k
@@ -85,7 +87,7 @@ cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepCo
 
 cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
                              const GradientTransform* transform, const ParameterRange* p) noexcept nogil:
-    """Update w, slots and average of a range; its partial last vector is padded in a copy."""
+    """Update the weights, slots and moving average of a range; a partial last vector is copied and padded."""
     cdef bint plain = (transform.l1 == 0 and transform.l2 == 0 and transform.clip_factor == 1
                        and transform.clip_value == 0 and s.decay == 0 and p.average == NULL)
     cdef Py_ssize_t left = p.n % VLEN, i = p.n - left
@@ -117,7 +119,7 @@ cdef inline void update_with(Rule rule, int n_slots, const StepConstants* s,
 
 
 cdef inline double power(double base, Py_ssize_t n) noexcept nogil:
-    """Return base^n by squaring. The bits depend only on n, not on the steps computed before."""
+    """Return base^n by repeated squaring. The result does not depend on earlier steps."""
     cdef double result = 1
     while n > 0:
         if n & 1:
@@ -214,7 +216,7 @@ cdef inline vreal adam(const StepConstants* s, vreal w, vreal g, vreal* state) n
 
 
 cdef inline vreal amsgrad(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    """adam with the maximum of all v so far in place of v."""
+    """adam with the maximum of all v so far instead of v."""
     state[0] = state[0] + (g - state[0]) * adam_constants(s).one_minus_beta_1
     state[1] = state[1] + (g * g - state[1]) * adam_constants(s).one_minus_beta_2
     state[2] = vmax(state[2], state[1])
@@ -329,7 +331,7 @@ cdef inline vreal rmsprop(const StepConstants* s, vreal w, vreal g, vreal* state
 
 
 cdef inline vreal rmsprop_full(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
-    """rmsprop with momentum and, if `centered` is 1, the variance of g in place of its mean square."""
+    """rmsprop with momentum and, if `centered` is 1, the variance of g instead of its mean square."""
     cdef vreal step
     state[0] = state[0] + (g * g - state[0]) * rmsprop_constants(s).one_minus_rho
     state[2] = state[2] + (g - state[2]) * rmsprop_constants(s).one_minus_rho * rmsprop_constants(s).centered
@@ -440,7 +442,7 @@ OPTIMIZER_TABLE[<int>OPT_LION] = OptimizerFunctions(slots_lion, prepare_lion, up
 
 
 cdef int rule_slots(const OptimizerSettings* o) noexcept nogil:
-    """Return the number of slots of the rule with these settings, without that of the moving average."""
+    """Return the number of slots that the rule uses, not counting the slot of the moving average."""
     return OPTIMIZER_TABLE[o.kind].slots(o.rule)
 
 
@@ -473,7 +475,7 @@ cdef double penalty_of(const GradientTransform* transform, Py_ssize_t n, const r
 
 cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, const real* g,
                            const real* w) noexcept nogil:
-    """Return Σ g² of n regularized gradients, which clipping by norm needs."""
+    """Return Σ g² over n regularized gradients, for clipping by norm."""
     cdef Py_ssize_t j
     cdef double sum = 0
     cdef vreal gi, run = vsplat(0)
@@ -488,7 +490,7 @@ cdef double sum_of_squares(const GradientTransform* transform, Py_ssize_t n, con
 
 cdef void update(const OptimizerSettings* o, Py_ssize_t n, double lr, Py_ssize_t iteration, void* w,
                  const void* g, void* slots, Py_ssize_t stride) noexcept nogil:
-    """Do a whole optimizer step on n weights, in place, without regularizers; iteration counts from 0."""
+    """Apply a complete optimizer step to n weights, without regularizers; iteration counts from 0."""
     cdef WarmupProduct product = WarmupProduct(0, 1)
     cdef GradientTransform transform = GradientTransform(0, 0, 1, o.clip_value)
     cdef uint64_t mode = flush_subnormals()

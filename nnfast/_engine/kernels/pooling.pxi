@@ -1,11 +1,11 @@
 """Pooling of images (h, w, c), channels last, a vector of channels at a time.
 
-Windows may overlap and extend into the padding. Maxima and means are over pixels of the image only.
+Windows may overlap and extend into the padding. Maxima and means are taken over pixels of the image only.
 """
 
 cdef enum:
-    POOL_MAX = 1    # mode of the backward pass: max pooling, not average pooling
-    POOL_ADD = 2    # mode of the backward pass: windows overlap, so gradients are added
+    POOL_MAX = 1    # flag of the backward pass: max pooling instead of average pooling
+    POOL_ADD = 2    # flag of the backward pass: windows overlap, so gradients are added
 
 # The pixels of a window that lie in the image: rows y0 … y1 − 1, columns x0 … x1 − 1.
 ctypedef struct Box:
@@ -13,7 +13,7 @@ ctypedef struct Box:
 
 
 cdef inline Box box_of(const Window* win, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
-    """Return the box of the window that output pixel (row, col) pools."""
+    """Return the box of the window that is pooled into output pixel (row, col)."""
     cdef Box box
     box.y0 = max(<Py_ssize_t>0, row * win.stride_h - win.top)
     box.y1 = min(win.h, row * win.stride_h - win.top + win.kernel_h)
@@ -23,12 +23,15 @@ cdef inline Box box_of(const Window* win, Py_ssize_t row, Py_ssize_t col) noexce
 
 
 cdef inline vreal read(bint whole, const real* p, int cols) noexcept nogil:
-    """Load `cols` elements, or a whole vector. `whole` is a constant in every call, here and below."""
+    """Load `cols` elements, or a whole vector if `whole`.
+
+    Here and below, `whole` is a compile-time constant at every call site.
+    """
     return vload(p) if whole else load_cols(p, cols)
 
 
 cdef inline void write(bint whole, real* p, vreal v, int cols) noexcept nogil:
-    """Store `cols` elements, or a whole vector."""
+    """Store `cols` elements, or a whole vector if `whole`."""
     if whole:
         vstore(p, v)
     else:
@@ -37,7 +40,7 @@ cdef inline void write(bint whole, real* p, vreal v, int cols) noexcept nogil:
 
 cdef inline vreal box_value(bint whole, bint largest, const Box* box, const real* x, Py_ssize_t w,
                             Py_ssize_t c, int cols) noexcept nogil:
-    """Return the maximum or the sum over a box, for a vector of channels."""
+    """Return the maximum (`largest`) or the sum over a box, for a vector of channels."""
     cdef vreal total = vsplat(-INFINITY if largest else 0)
     cdef vreal v
     cdef Py_ssize_t i, j
@@ -115,7 +118,10 @@ cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y
 
 cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
                               Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
-    """dx = (dx +) d at the window's first maximum y (`largest`) or at all its pixels; elsewhere (dx +) 0."""
+    """Write d to dx at the window's first maximum y (`largest`) or at all its pixels, and 0 at the others.
+
+    If `add`, these values are added to dx instead.
+    """
     cdef Py_ssize_t i, j, p
     cdef vreal v, zero = vsplat(0)
     cdef vmask below
@@ -149,7 +155,7 @@ cdef inline void square_backward(const real* x, Py_ssize_t w, Py_ssize_t c, vrea
 
 cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, const Box* box, const real* x,
                                      const real* y, const real* dy, real* dx) noexcept nogil:
-    """dx of one window, for all channels; `mode` is a constant in every call."""
+    """Compute dx for one window and all channels; `mode` is a compile-time constant at every call site."""
     cdef bint largest = mode & POOL_MAX != 0, add = mode & POOL_ADD != 0
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
@@ -180,9 +186,10 @@ cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, con
 
 cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy,
                         bint relu, real* dx) noexcept nogil:
-    """dx (m, h·w·c) = the input gradient of `pool`; dx has the stride of x.
+    """dx (m, h·w·c) = the input gradient of `pool`; dx has the same stride as x.
 
-    relu (max pooling only): x is the output of a ReLU, and dx is the gradient of its pre-activation.
+    relu (max pooling only): x is the output of a ReLU, and dx is the gradient with respect to that ReLU's
+    pre-activation.
     """
     cdef Py_ssize_t i, row, col, p
     cdef bint apart = win.stride_h >= win.kernel_h and win.stride_w >= win.kernel_w

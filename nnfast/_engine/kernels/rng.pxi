@@ -1,26 +1,26 @@
-"""Counter-based random numbers: a value is a function of its key, so results do not depend on the order."""
+"""Counter-based random numbers: each is a function of its key, so the order of generation does not matter."""
 
 cdef inline uint64_t mix64(uint64_t z) noexcept nogil:
-    """Return the hash of z by the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
+    """Return the hash of z, computed with the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
     z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
     return z ^ (z >> 31)
 
 
 cdef inline uint64_t subkey(uint64_t key, uint64_t number) noexcept nogil:
-    """Return the key of an independent stream for each number."""
+    """Return the key of a random stream; each number gives an independent stream."""
     return mix64(key + (number + 1) * <uint64_t>0x9E3779B97F4A7C15)
 
 
 cdef inline uint32_t mix32(uint32_t h) noexcept nogil:
-    """Return the hash of h by Wellons' lowbias32, a bijection on 32 bits that compilers vectorize."""
+    """Return the hash of h, computed with Wellons' lowbias32, a bijection that compilers can vectorize."""
     h = (h ^ (h >> 16)) * <uint32_t>0x7FEB352D
     h = (h ^ (h >> 15)) * <uint32_t>0x846CA68B
     return h ^ (h >> 16)
 
 
 cdef void shuffle(uint64_t seed, uint64_t epoch, Py_ssize_t n, int32_t* order) noexcept nogil:
-    """order = the epoch's permutation of 0 … n − 1 (Fisher–Yates; Lemire's multiplication for the range)."""
+    """order = the epoch's permutation of 0 … n − 1 (Fisher–Yates, with Lemire's bounded integers)."""
     cdef uint64_t key = subkey(seed, epoch)
     cdef Py_ssize_t i, j
     cdef int32_t other
@@ -40,10 +40,10 @@ cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept
 
 cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
                   Py_ssize_t first) noexcept nogil:
-    """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; y may be x.
+    """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; y may alias x.
 
-    Row i is number first + i of its epoch. The backward pass is the same function of the gradients: the mask
-    is drawn again, not stored.
+    Row i has position first + i in its epoch. The backward pass calls this function with the gradients: the
+    mask is regenerated, not stored.
     """
     cdef Py_ssize_t i, j
     cdef uint64_t row
@@ -64,7 +64,7 @@ cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
 
 
 cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
-    """The standard normal's quantile at 1 − p, for 2^−33 ≤ p ≤ ½ and q = ½ − p.
+    """Return the quantile of the standard normal distribution at 1 − p, for 2^−33 ≤ p ≤ ½ and q = ½ − p.
 
     Rational approximations from algorithm AS 241, routine PPND7 (Wichura, 1988); relative error 1e-7.
     """
@@ -82,9 +82,9 @@ cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
 
 cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key,
                          Py_ssize_t first) noexcept nogil:
-    """y (m, n) = x + stddev·z with standard normal z; row i is number first + i of its epoch.
+    """y (m, n) = x + stddev·z with standard normal z; row i has position first + i in its epoch.
 
-    One bit of the hash is the sign of z, and 31 bits are the tail probability.
+    One bit of the hash gives the sign of z, and the other 31 bits give the tail probability.
     """
     cdef Py_ssize_t i, q, p
     cdef int k
@@ -112,7 +112,7 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64
 
 
 cdef void affine(const Matrix* x, const Matrix* y, double scale, double offset) noexcept nogil:
-    """y (m, n) = scale·x + offset; y may be x."""
+    """y (m, n) = scale·x + offset; y may alias x."""
     cdef Py_ssize_t i, j
     cdef const real* xi
     cdef real* yi

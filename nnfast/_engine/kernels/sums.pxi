@@ -1,11 +1,12 @@
-"""Accurate sums of many terms: runs of up to TERMS vectors are summed in `real`, and the runs in float64.
+"""Accurate sums of many terms: runs of up to TERMS vectors are summed in `real`, and their sums in float64.
 
-Adding n terms one by one in float32 can be wrong by n/2 units in the last place, and is wrong by hundreds of
-units for thousands of terms of one sign. Runs depend on shapes alone, so the order never depends on threads.
+Adding n terms one by one in float32 can cause an error of n/2 ulps. For thousands of terms of the same sign,
+the actual error is hundreds of ulps. How terms are divided into runs depends only on shapes, so the order of
+summation never depends on threads.
 """
 
 cdef enum:
-    TERMS = 64      # vectors per run
+    TERMS = 64      # maximum number of vectors per run
 
 
 cdef inline void add_lanes(vreal v, double* total) noexcept nogil:
@@ -69,14 +70,14 @@ cdef inline double row_penalty(Py_ssize_t n, const real* x, double l1, double l2
     return l1 * (size_sum + vsum(size)) + l2 * (square_sum + vsum(square))
 
 
-# rows × cols vectors; vector (i, j) is at x + i·row + j·col.
+# A grid of rows × cols vectors; vector (i, j) is at x + i·row + j·col.
 ctypedef struct Grid:
     Py_ssize_t rows, cols
     Py_ssize_t row, col
 
 
 cdef inline Grid grid_of(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
-    """Return a grid of vectors. A single column becomes one long row, because runs are parts of rows."""
+    """Return a grid of vectors. A single column becomes a single row, because runs are formed along rows."""
     if cols == 1:
         return Grid(1, rows, 0, row)
     return Grid(rows, cols, row, col)
@@ -90,9 +91,10 @@ cdef inline vreal term(const real* x, int width, bint squares, vreal shift) noex
 
 cdef inline void add_runs(const Grid* grid, const real* x, int width, bint squares, vreal shift,
                           double* total) noexcept nogil:
-    """total += the sum over the grid. A run is several rows, or a part of one, summed in four accumulators.
+    """Add the sum over the grid to total. A run is several rows or a part of one row.
 
-    For speed, calls pass a constant width and a constant `squares`.
+    Each run is summed in four accumulators. For speed, calls for whole vectors pass constants for width and
+    `squares`.
     """
     cdef Py_ssize_t high = max(<Py_ssize_t>1, TERMS // max(<Py_ssize_t>1, grid.cols))
     cdef Py_ssize_t wide = even_length(grid.cols, TERMS, 4), step = grid.col, r, q, i, j, n

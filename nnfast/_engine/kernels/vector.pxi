@@ -1,8 +1,8 @@
 """Matrices, loads and stores of partial vectors, and the division of work into steps."""
 
 # rows × cols elements with leading dimension ld. Matrices are passed by address: gcc copies structs with
-# vector loads, which stall if the fields were just stored one by one. Docstrings say which ones a kernel
-# writes.
+# vector loads, which stall if the fields were just stored one by one. Docstrings say which matrices a
+# kernel writes.
 ctypedef struct Matrix:
     real* data
     Py_ssize_t rows, cols, ld
@@ -29,33 +29,33 @@ cdef inline Matrix columns_from(const Matrix* a, Py_ssize_t begin, Py_ssize_t n)
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    """Return ⌈n / step⌉. Loops count steps, because a range with an extern step needs the GIL."""
+    """Return ⌈n / step⌉. Loops count steps, because range() with an extern constant as step needs the GIL."""
     return (n + step - 1) // step
 
 
 cdef inline Py_ssize_t split_begin(Py_ssize_t n, Py_ssize_t step, Py_ssize_t t,
                                    Py_ssize_t parts) noexcept nogil:
-    """Return where part t of `parts` begins if n is divided evenly, in whole steps."""
+    """Return where part t begins if n is divided evenly, in whole steps, into `parts` parts."""
     return min(n, ceil_div(n, step) * t // parts * step)
 
 
 cdef inline Py_ssize_t even_length(Py_ssize_t n, Py_ssize_t most, Py_ssize_t step) noexcept nogil:
-    """Return the length of equal parts of n, with as few parts as possible; the last may be shorter.
+    """Return the part length that divides n into as few equal parts as possible; the last may be shorter.
 
-    It is a multiple of `step` and at most `most`, which is a multiple of `step`, too.
+    The length is a multiple of `step` and at most `most`, which must be a multiple of `step`, too.
     """
     return ceil_div(ceil_div(n, step), ceil_div(n, most)) * step if n > 0 else step
 
 
 cdef inline vreal load_cols(const real* p, int cols) noexcept nogil:
-    """Return a vector with the first `cols` elements, all if cols ≥ VLEN; other lanes are 0."""
+    """Return a vector with the first `cols` elements (VLEN if cols ≥ VLEN); the other lanes are 0."""
     if cols >= VLEN:
         return vload(p)
     return vload_n(p, cols) if cols > 0 else vsplat(0)
 
 
 cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
-    """Store the first `cols` lanes, all if cols ≥ VLEN."""
+    """Store the first `cols` lanes, or all lanes if cols ≥ VLEN."""
     if cols >= VLEN:
         vstore(p, v)
     elif cols > 0:
@@ -63,9 +63,9 @@ cdef inline void store_cols(real* p, vreal v, int cols) noexcept nogil:
 
 
 cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil:
-    """out (n) = x (n), in vectors of which the last may overlap the one before.
+    """out (n) = x (n). The last vector may overlap the one before it.
 
-    For short rows a call of memcpy costs too much, and for long rows memcpy uses a slower instruction.
+    For short rows, a call to memcpy costs too much; for long rows, memcpy uses a slower instruction.
     """
     cdef Py_ssize_t q
     if n <= VLEN:

@@ -1,13 +1,13 @@
-"""The addresses of an op's tensors, statistics and parameters. Every other file in this folder uses it."""
+"""The addresses of an op's tensors, statistics and parameters, used by every other file in this folder."""
 
 # The rows of a block that one thread works on.
 ctypedef struct Shard:
     const Run* run
     const Block* block
     Py_ssize_t first        # position of the block's first row in the epoch
-    Py_ssize_t rows         # rows of the block
-    Py_ssize_t begin, end   # this thread's rows
-    int thread, n_threads   # this thread's number; threads that share the block
+    Py_ssize_t rows         # number of rows in the block
+    Py_ssize_t begin, end   # range of this thread's rows
+    int thread, n_threads   # this thread's index; number of threads that share the block
     real* scratch
     const real* x           # contiguous rows that the first op reads instead of its input, or NULL
 
@@ -18,7 +18,7 @@ ctypedef struct Range:
 
 cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row,
                           Py_ssize_t ld) noexcept nogil:
-    """Return the address of a row of the tensor at an offset of the arena."""
+    """Return the address of a row of the tensor at this offset in the arena."""
     return <real*>block.arena + offset * block.rows + row * ld
 
 
@@ -95,12 +95,12 @@ cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
 # ---- parameters ----------------------------------------------------------------------------------
 
 cdef inline real* parameter_data(const Model* model, int which) noexcept nogil:
-    """Return the address of a parameter array, NULL for number −1: the op has none."""
+    """Return the address of a parameter array; NULL if `which` is −1, because the op has no such array."""
     return NULL if which < 0 else <real*>model.params + model.parameters[which].begin
 
 
 cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
-    """Return whether the op has this array and the optimizer trains it."""
+    """Return whether the op has this parameter array and the optimizer trains it."""
     return which >= 0 and model.parameters[which].trained
 
 
@@ -110,7 +110,7 @@ cdef inline Py_ssize_t parameter_size(const Parameter* a) noexcept nogil:
 
 cdef inline GradientTransform gradient_transform(const Model* model, int which,
                                                  double regularizer_scale) noexcept nogil:
-    """Return an array's transform, without clipping by norm. share: weight of the regularizers."""
+    """Return an array's gradient transform: regularizers are scaled, and there is no clipping by norm."""
     cdef GradientTransform a
     a.l1 = model.parameters[which].l1 * regularizer_scale
     a.l2 = model.parameters[which].l2 * regularizer_scale
@@ -120,13 +120,13 @@ cdef inline GradientTransform gradient_transform(const Model* model, int which,
 
 
 cdef inline real* gradient_of(const Model* model, int which, real* grads) noexcept nogil:
-    """Return the array's range of flat gradients, NULL if it is not trained."""
+    """Return the address of an array's gradient in `grads`, or NULL if the array is not trained."""
     return grads + model.parameters[which].begin if is_trained(model, which) else NULL
 
 
 cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
                      const StepConstants* step) noexcept nogil:
-    """Apply the optimizer's step to elements i … i + n of an array, whose gradient is in model.grads."""
+    """Apply the optimizer step to elements i … i + n − 1 of an array; the gradient is in model.grads."""
     cdef Py_ssize_t p = model.parameters[which].begin + i
     cdef GradientTransform transform = gradient_transform(model, which, step.regularizer_scale)
     update_step(&model.optimizer, step, &transform, n, <real*>model.params + p, <const real*>model.grads + p,
@@ -141,13 +141,13 @@ cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
 
 
 cdef inline Range rows_of_microbatch(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
-    """Return the rows of micro-batch c in a batch of `rows` rows."""
+    """Return the range of rows of micro-batch c in a batch of `rows` rows."""
     cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_microbatches)
     return Range(first, split_begin(rows, 4, c + 1, run.n_microbatches) - first)
 
 
 cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    """grads[p0:p1] = Σ over micro-batches of their gradients, in a fixed order.
+    """grads[p0:p1] = the sum of the gradients of all micro-batches, in a fixed order.
 
     A single micro-batch writes to grads directly, so nothing is left to add.
     """
@@ -172,7 +172,7 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
 # ---- settings ------------------------------------------------------------------------------------
 
 cdef inline const void* settings_of(const Op* op) noexcept nogil:
-    """Return the settings, for a cast to the struct of this kind of op."""
+    """Return the op's settings; the caller casts them to the struct for this kind of op."""
     return op.settings
 
 
@@ -182,5 +182,5 @@ cdef inline const Window* window_of(const Op* op) noexcept nogil:
 
 
 cdef double window_flops(const Op* op) noexcept nogil:
-    """Return the work of one row: two operations per pixel of each window."""
+    """Return the number of operations per row: two for each pixel of each window."""
     return 2.0 * op.n_out * window_of(op).kernel_h * window_of(op).kernel_w

@@ -2,7 +2,7 @@
 
 cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x,
                              int activation) noexcept nogil:
-    """z = conv(x, W) + b, with a fused ReLU."""
+    """z = conv(x, W) + b. If the activation is a ReLU, it is fused."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
     convolve(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
@@ -16,7 +16,7 @@ cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
 
 
 cdef int forward_depthwise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = conv(x, W) + b with separate filters for each channel, and a fused ReLU."""
+    """z = conv(x, W) + b with separate filters for each channel. If the activation is a ReLU, it is fused."""
     cdef const Model* model = shard.run.model
     cdef Matrix z = preactivation(shard, op)
     depthwise(window_of(op), x, parameter_data(model, op.w), parameter_data(model, op.b), &z,
@@ -36,13 +36,13 @@ ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix
 
 
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
-    """Return the rows of the kernel as a matrix with one column per output channel."""
+    """Return the number of rows of the kernel, seen as a matrix with one column per output channel."""
     return parameter_size(&model.parameters[op.w]) // window_of(op).out_c
 
 
 cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* grads, bint accumulate,
                           WeightGradient weight_gradient) noexcept nogil:
-    """Write the thread's rows of dW to flat gradients; the last thread also writes db."""
+    """Write the thread's rows of dW to the flat gradients; the last thread also writes db."""
     cdef const Model* model = shard.run.model
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
@@ -56,12 +56,12 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
 
 cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,
                          WeightGradient weight_gradient) noexcept nogil:
-    """Compute dW and apply the step for the thread's rows of the kernel; the last thread updates b, too."""
+    """Compute dW and apply the optimizer step for the thread's rows; the last thread also updates b."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t k = filter_rows(model, op), cols = window_of(op).out_c
     cdef Py_ssize_t k0 = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t k1 = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
-    # If threads share a batch of images, it is a single micro-batch.
+    # A batch of images that threads share consists of a single micro-batch.
     filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:

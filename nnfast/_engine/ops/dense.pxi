@@ -1,11 +1,11 @@
 """The dense op: y = f(x·W + b).
 
-A W that is large compared with the batch is computed split-K: threads divide the reduction dimension, and
-each keeps the rows of W that it updates in its cache.
+If W is large compared with the batch, x·W is computed by split-K: the threads divide the reduction
+dimension, and each thread keeps the rows of W that it updates in its cache.
 """
 
 cdef enum:
-    LARGE_KERNEL = 32768    # elements of W from which split-K is worth its two barriers
+    LARGE_KERNEL = 32768    # minimum number of elements of W for which split-K is worth its two barriers
 
 
 # ---- split-K -------------------------------------------------------------------------------------
@@ -13,7 +13,7 @@ cdef enum:
 cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
     """Return whether threads that share a batch divide K instead of the batch's rows.
 
-    The answer depends on shapes only.
+    The answer depends only on shapes.
     """
     return (shard.run.whole != NULL and shard.run.n_microbatches == 1 and op.dy >= 0
             and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
@@ -22,15 +22,15 @@ cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
 
 # One thread's part of the product with one half of W.
 ctypedef struct SplitKHalf:
-    Py_ssize_t row, rows    # range of the batch's rows, possibly empty
-    Py_ssize_t begin, n     # range of the reduction dimension
+    Py_ssize_t row, rows    # first row in the batch, and number of rows, possibly 0
+    Py_ssize_t begin, n     # first index and length along the reduction dimension
 
 
 cdef inline SplitKHalf split_k_half(const Shard* shard, const Op* op, int half) noexcept nogil:
     """Return the thread's part of the product with this half of W.
 
-    The rows of the two products are stacked and divided among the threads: two threads compute one product
-    each; with more, several threads share a product.
+    The rows of the two products are stacked and divided among the threads. Each of two threads computes one
+    product; if there are more threads, several of them share a product.
     """
     cdef SplitKHalf s
     cdef Py_ssize_t rows = ceil_div(shard.rows, 4) * 4, middle = split_begin(op.n_in, TILE_M, 1, 2)
@@ -85,7 +85,7 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
 # ---- forward and backward ------------------------------------------------------------------------
 
 cdef int forward_dense(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z (m, n) = x·W + b, with x (m, k), W (k, n) and a fused ReLU."""
+    """z (m, n) = x·W + b, with x (m, k) and W (k, n). If the activation is a ReLU, it is fused."""
     cdef const Model* model = shard.run.model
     cdef bint relu = activation == ACT_RELU
     cdef Matrix z
@@ -112,7 +112,7 @@ cdef void backward_dense(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* grads,
                          bint accumulate) noexcept nogil:
-    """Write the thread's rows of dW = xᵀ·dZ to flat gradients; the last thread also writes db."""
+    """Write the thread's rows of dW = xᵀ·dZ to the flat gradients; the last thread also writes db."""
     cdef const Model* model = shard.run.model
     cdef Matrix x = x_rows(shard.block, op, rows.first, rows.m)
     cdef Matrix dz = dy_rows(shard.block, op, rows.first, rows.m)
@@ -134,7 +134,7 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
 
 
 cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    """Compute db and apply the optimizer's step to b, on one thread."""
+    """Compute db and apply the optimizer step to b, on one thread."""
     cdef const Model* model = shard.run.model
     cdef Range rows
     cdef Matrix dz
@@ -148,7 +148,7 @@ cdef void update_bias(const Shard* shard, const Op* op, const StepConstants* ste
 
 
 cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    """Compute dW and apply the optimizer's step to the thread's rows of W.
+    """Compute dW and apply the optimizer step to the thread's rows of W.
 
     The gradient of each block of W is written to scratch and used for the update while it is in cache.
     """

@@ -11,7 +11,7 @@ ctypedef struct NoiseSettings:
 
 
 cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """Return the activation, which the forward pass applies."""
+    """Return the activation unchanged, because the caller applies it."""
     return activation
 
 
@@ -41,7 +41,7 @@ cdef inline uint64_t random_key(const Run* run, const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t epoch_row(const Shard* shard) noexcept nogil:
-    """Return the number of the shard's first row in its epoch, its position in random streams."""
+    """Return the position of the shard's first row in its epoch, which selects its random stream."""
     return shard.run.row_offset + shard.first + shard.begin
 
 
@@ -60,7 +60,7 @@ cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int 
 
 
 cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = dZ·mask / (1 − rate); the mask of the forward pass is generated again."""
+    """dX = dZ·mask / (1 − rate); the mask of the forward pass is regenerated."""
     cdef Matrix dz, dx
     if shard.run.training:
         dz, dx = output_gradient(shard, op), input_gradient(shard, op)

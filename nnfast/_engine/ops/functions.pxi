@@ -1,28 +1,30 @@
-"""The columns of the ops table. Optional functions are NULL, and traits that are not set are 0."""
+"""The columns of the ops table. Functions that an op lacks are NULL, and traits that are not set are 0."""
 
 ctypedef struct OpFunctions:
     const char* name
     OpTraits traits
-    # Compute z from the shard's rows of x; return the activation that remains to be applied, which is linear
-    # if it was fused.
+    # Compute z from the shard's rows of x; return the activation that the caller still has to apply, which is
+    # linear if the activation was fused.
     int (*forward)(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil
     # Compute dX from dZ.
     void (*backward)(const Shard* shard, const Op* op) noexcept nogil
-    # grads = (grads +) the thread's ranges of the parameters' gradients over some rows of the block.
+    # Write the gradients of the thread's parameter ranges, computed from some rows of the block, to grads; if
+    # `accumulate`, add them.
     void (*gradient)(const Shard* shard, const Op* op, Range rows, real* grads,
                      bint accumulate) noexcept nogil
-    # The fused update for a batch that threads share: gradients, then the step while they are in cache.
+    # The fused update for a batch that threads share: compute gradients, then apply the optimizer step while
+    # they are in cache.
     void (*update)(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil
-    # One thread calls these before a run and after each step.
+    # One thread calls `prepare` before a run and `after_step` after each step.
     void (*prepare)(const Run* run, const Op* op) noexcept nogil
     void (*after_step)(const Run* run, const Op* op) noexcept nogil
-    # Scratch in elements, and operations per row in addition to 10 for each output.
+    # The scratch size in elements, and the number of operations per row in addition to 10 for each output.
     Py_ssize_t (*scratch)(const Op* op) noexcept nogil
     double (*flops)(const Op* op) noexcept nogil
-    bint splits_k           # it may be computed split-K
-    bint reads_data         # as the first op, it can read the user's data in place
-    bint has_window         # it moves a window over images
-    bint whole_batch        # it needs the whole batch at once, unless it is frozen
+    bint splits_k           # the op can be computed by split-K
+    bint reads_data         # if it is the first op, it can read the user's data in place
+    bint has_window         # the op moves a window over images
+    bint whole_batch        # the op needs the whole batch at once, unless it is frozen
     bint sums_backward      # `backward` also computes parameter gradients, and runs even if dX is not needed
 
 
@@ -34,7 +36,7 @@ cdef int n_ops = 0
 
 
 cdef OpFunctions* add_op(const char* name) except NULL:
-    """Return a new row of the table. Its index is the op's kind."""
+    """Append a row to the table and return it. The row's index is the op's kind."""
     global n_ops
     cdef OpFunctions* row = &OP_TABLE[n_ops]
     if n_ops == MAX_OPS:

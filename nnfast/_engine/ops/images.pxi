@@ -5,7 +5,7 @@ cdef inline const Resampling* resampling_of(const Op* op) noexcept nogil:
 
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
-    """Return the key of a random stream for flips, shifts or crops. Layers with equal seeds share one."""
+    """Return the key of the random stream for flips, shifts or crops; layers with equal seeds share it."""
     if resampling_of(op).seeded:
         return mask_key(resampling_of(op).seed, run.epoch, 0)
     return random_key(run, op)
@@ -29,6 +29,6 @@ cdef enum:
 
 
 cdef Py_ssize_t scratch_resample(const Op* op) noexcept nogil:
-    """Return elements for one tap per row and column of the output, and one row of the input."""
+    """Return the scratch size in elements: a tap for each output row and column, and one row of the input."""
     cdef const Resampling* s = resampling_of(op)
     return TAP_SIZE * (s.n_out[0] + s.n_out[1]) + s.n_in[1] * s.channels + 16

@@ -1,7 +1,7 @@
 """Gathering of inputs, targets and sample weights from the data into a block."""
 
 cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
-    """Gather the shard's rows of x, or only the columns that this thread reads if the first op is split-K."""
+    """Gather the shard's rows of x or, if the first op uses split-K, the parts that this thread reads."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Op* op = run.op_list.ops
@@ -21,7 +21,7 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
-    """Gather the targets and weights of the shard's rows, and set their activity penalties to 0."""
+    """Gather the targets and sample weights of the shard's rows, and set their activity penalties to 0."""
     cdef const Run* run = shard.run
     cdef const Block* block = shard.block
     cdef const Model* model = run.model

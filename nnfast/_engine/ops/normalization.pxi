@@ -20,12 +20,12 @@ cdef inline bint uses_batch(const Run* run, const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t groups_of(const Op* op) noexcept nogil:
-    """Return how many times the channels repeat in a row."""
+    """Return the number of groups in a row, each of which has all channels."""
     return op.n_in // op.channels
 
 
 cdef inline Py_ssize_t channel(const Shard* shard, const Op* op, int thread) noexcept nogil:
-    """Return the first channel of a thread."""
+    """Return the first channel assigned to a thread."""
     return split_begin(op.channels, 16, thread, shard.n_threads)
 
 
@@ -35,7 +35,7 @@ cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept 
 
 
 cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
-    """Return the address of the statistics of a row's groups."""
+    """Return the address of the statistics of all groups in a row."""
     return address(block, op.stats, row, op.ld_stats)
 
 
@@ -68,7 +68,7 @@ cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
 cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta, per channel.
 
-    In training, each thread computes the batch's statistics of its channels, between two barriers.
+    In training, each thread computes the batch statistics of its own channels, between two barriers.
     """
     cdef const Run* run = shard.run
     cdef Matrix whole, z = preactivation(shard, op)
@@ -85,7 +85,7 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, i
 
 
 cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
-    """Compute dX; in training also dgamma and dbeta, on which dX depends."""
+    """Compute dX and, in training, also dgamma and dbeta, on which dX depends."""
     cdef const Run* run = shard.run
     cdef bint batch = uses_batch(run, op)
     cdef Matrix x, dz
@@ -107,7 +107,7 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real* grads,
                               bint accumulate) noexcept nogil:
-    """Write the thread's channels of dgamma and dbeta to flat gradients."""
+    """Write the thread's channels of dgamma and dbeta to the flat gradients."""
     cdef const Run* run = shard.run
     cdef real* dgamma = gradient_of(run.model, op.w, grads)
     cdef real* dbeta = gradient_of(run.model, op.b, grads)
@@ -116,7 +116,7 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
     if dgamma == NULL and dbeta == NULL:
         return      # nothing to compute, and dy may not exist
     if uses_batch(run, op):
-        # The backward pass has computed them.
+        # The backward pass has already computed dgamma and dbeta.
         if dgamma != NULL:
             memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
         if dbeta != NULL:
@@ -140,7 +140,7 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
 # ---- layer normalization -------------------------------------------------------------------------
 
 cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """z = gamma·(x − mean)·rstd + beta, where mean and rstd are those of each group in a row."""
+    """z = gamma·(x − mean)·rstd + beta, with the mean and rstd of each group in a row."""
     cdef Matrix z = preactivation(shard, op)
     layer_normalize(x, op.channels, (<const LayerNormSettings*>settings_of(op)).epsilon,
                     parameter_data(shard.run.model, op.w), parameter_data(shard.run.model, op.b), &z,
@@ -157,7 +157,7 @@ cdef void backward_layer_norm(const Shard* shard, const Op* op) noexcept nogil:
 
 cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real* grads,
                               bint accumulate) noexcept nogil:
-    """Write the thread's channels of dgamma and dbeta to flat gradients."""
+    """Write the thread's channels of dgamma and dbeta to the flat gradients."""
     cdef real* dgamma = gradient_of(shard.run.model, op.w, grads)
     cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
     cdef Matrix x, dz
@@ -173,7 +173,7 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
 
 cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step,
                           int which) noexcept nogil:
-    """Apply the optimizer's step to the thread's channels of gamma or beta, from their partial gradients."""
+    """Sum partial gradients and apply the optimizer step to the thread's channels of gamma or beta."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     if is_trained(model, which) and c0 < c1:

@@ -1,4 +1,4 @@
-"""The pooling ops: maximum and average of a window."""
+"""The pooling ops: maximum and average over a window."""
 
 cdef int forward_max_pool(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     cdef Matrix z = preactivation(shard, op)

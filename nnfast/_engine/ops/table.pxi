@@ -1,4 +1,4 @@
-"""The ops table, with one row per op. All that executor, plan and cost model know of an op is in its row."""
+"""The ops table. The row of an op holds all that the executor, the plan and the cost model know about it."""
 
 cdef OpFunctions* table_row
 
@@ -103,7 +103,7 @@ table_row.has_window = True
 
 
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
-    """Fill in what core needs to know about an op."""
+    """Fill in what the core needs to know about an op."""
     cdef const OpFunctions* functions = &OP_TABLE[op.kind]
     needs.scratch = functions.scratch(op) if functions.scratch != NULL else 0
     needs.flops = 10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0)

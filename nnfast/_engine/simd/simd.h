@@ -1,5 +1,5 @@
 /* simd.h: one vector type per instruction set, and its primitives. This file and team.h are the
- * only C code of the engine.
+ * only C code in the engine.
  *
  * It is included once per variant. NNFAST_DOUBLE selects the real type, and the compiler's macros
  * (__AVX512F__, __AVX2__) select the width. With NNFAST_SCALAR, or without vector extensions in the
@@ -54,8 +54,8 @@ typedef ireal vint;
 
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
-/* Register tile of GEMMs: TILE_M rows × TILE_N vectors; lower tiles have a multiple of TILE_Q rows.
- * 12×2 accumulators fill the 32 registers of AVX-512, and 6×2 the 16 of other instruction sets. */
+/* Register tile of GEMMs: TILE_M rows × TILE_N vectors. Tiles with fewer rows have a multiple of TILE_Q rows.
+ * 12×2 accumulators make use of the 32 registers of AVX-512; other instruction sets have 16 and use 6×2. */
 #if VBYTES == 64
 #define TILE_M 12
 #define TILE_Q 4
@@ -66,8 +66,8 @@ typedef ireal vint;
 #define TILE_N 2
 #define PANEL (TILE_N * VLEN)
 
-/* Zero skipping: rows and vectors of a tile, whose product is the number of accumulators. Two FMA units need
- * eight independent accumulators to stay busy. SPARSE_SPLAT: cost of vsplat_at, in multiply-adds. */
+/* Zero skipping: a tile has SPARSE_M rows × SPARSE_N vectors of accumulators. Two FMA units need eight
+ * independent accumulators to stay busy. SPARSE_SPLAT: cost of vsplat_at, in multiply-adds. */
 #if VBYTES == 64
 #define SPARSE_M 2
 #define SPARSE_N 4
@@ -99,14 +99,14 @@ INLINE void vstore(real *p, vreal v) { *p = v; }
 INLINE vreal vsplat(real s) { return s; }
 INLINE vint visplat(ireal s) { return s; }
 #endif
-/* Return *p in all lanes. A load of 64 bytes uses the whole bandwidth of the first-level cache in a cycle, so
- * with AVX-512 *p is loaded into a general register instead, which does not compete with vector loads. */
+/* Return *p in all lanes. A 64-byte load uses the full bandwidth of the L1 cache for a cycle. With AVX-512,
+ * *p is therefore loaded into a general-purpose register, which does not compete with vector loads. */
 INLINE vreal vsplat_at(const real *p)
 {
 #if VBYTES == 64
     REAL(uint32_t, uint64_t) bits;
     memcpy(&bits, p, sizeof bits);
-    __asm__("" : "+r"(bits)); /* keeps gcc from loading a vector register */
+    __asm__("" : "+r"(bits)); /* keeps gcc from loading *p into a vector register */
     return (vreal)REAL(_mm512_set1_epi32((int)bits), _mm512_set1_epi64((long long)bits));
 #else
     return vsplat(*p);
@@ -116,7 +116,7 @@ INLINE vint as_bits(vreal v) { vint b; memcpy(&b, &v, sizeof b); return b; }
 INLINE vreal from_bits(vint b) { vreal v; memcpy(&v, &b, sizeof v); return v; }
 
 /* ---- comparison, selection, the first n lanes -------------------------------------------
- * vmax and vmin return b in lanes with a NaN, so the value whose NaN must be kept comes second. */
+ * In lanes with a NaN, vmax(a, b) and vmin(a, b) return b, so the argument whose NaN must be kept is b. */
 
 #if VBYTES == 64 && !defined(NNFAST_DOUBLE)
 typedef __mmask16 vmask;
@@ -165,7 +165,7 @@ INLINE vint lanes(void) { vint l; for (int i = 0; i < VLEN; i++) l[i] = i; retur
 INLINE vreal vkeep_n(vreal v, int n) { return from_bits((lanes() < visplat(n)) & as_bits(v)); }
 #if VBYTES == 32 && !defined(NNFAST_DOUBLE)
 INLINE vreal vload_n(const real *p, int n) { return (vreal)_mm256_maskload_ps(p, (__m256i)(lanes() < visplat(n))); }
-/* Stores halves, because a masked store decodes into about forty instructions on AMD processors. */
+/* Store in halves, because a masked store decodes into about forty instructions on AMD processors. */
 INLINE void vstore_n(real *p, vreal v, int n)
 {
     __m128 part = _mm256_castps256_ps128((__m256)v);
@@ -214,12 +214,12 @@ INLINE vreal vcopysign(vreal size, vreal sign)
     return from_bits((as_bits(size) & ~s) | (as_bits(sign) & s));
 }
 
-/* Sum and maximum over lanes, by halves: the order is fixed. */
+/* Sum and maximum over lanes. The vector is repeatedly folded in half, so the order is fixed. */
 #if SCALAR
 INLINE real vsum(vreal v) { return v; }
 INLINE real vpeak(vreal v) { return v; }
 #else
-/* Index vectors are written out, because gcc 12 builds them lane by lane from a loop. */
+/* Index vectors are written out, because gcc 12 would compile a loop to lane-by-lane code. */
 #define LANES2(F, s) F(0, s), F(1, s)
 #define LANES4(F, s) LANES2(F, s), F(2, s), F(3, s)
 #define LANES8(F, s) LANES4(F, s), F(4, s), F(5, s), F(6, s), F(7, s)
@@ -255,8 +255,8 @@ INLINE real vpeak(vreal v)
 #endif
 
 /* ---- nonzero lanes ----------------------------------------------------------------------
- * vnonzero returns them as bits. For four bits, BITS_SET holds the positions of those that are set,
- * in ascending order, and BITS_COUNT their number. */
+ * vnonzero returns a bitmask of the nonzero lanes. For each value of four bits, BITS_SET lists the
+ * positions of the set bits in ascending order, and BITS_COUNT holds their number. */
 
 #if VBYTES == 64 && !defined(NNFAST_DOUBLE)
 INLINE unsigned vnonzero(vreal v) { return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ); }
@@ -281,7 +281,7 @@ INLINE unsigned vnonzero(vreal v) { unsigned b = 0; for (int i = 0; i < VLEN; i+
 #define NONZERO(v) (vint)((v) != vsplat(0))
 #endif
 /* Write the bitmasks of the first VLEN columns of x (rows, cols), for at most 64 rows: bit r of words[i]
- * is set if x[r, i] is nonzero. Columns that do not exist count as zero. */
+ * is set if x[r, i] is nonzero. Columns from `cols` on count as zero. */
 INLINE void mark_columns(const real *x, ptrdiff_t ld, int rows, int cols, uint64_t *words)
 {
     const int bits = 8 * (int)sizeof(real);
@@ -312,14 +312,14 @@ static const int32_t BITS_COUNT[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
 /* ---- constants and exponent bits for exp and log ---------------------------------------- */
 
 #define EXPONENT_SHIFT REAL(23, 52)
-/* Adding 1.5·2^(mantissa bits) rounds to the nearest integer and leaves it in the low bits. */
+/* Adding 1.5·2^(mantissa bits) rounds a number to the nearest integer and leaves it in the low bits. */
 #define ROUND_MAGIC REAL(12582912.0f, 6755399441055744.0)
 /* ln 2 in two parts; the first has so few bits that k·LN2_HIGH is exact even without an FMA. */
 #define LN2_HIGH REAL(0.693359375f, 6.93145751953125e-1)
 #define LN2_LOW REAL(-2.12194440e-4f, 1.42860682030941723212e-6)
 #define LOG2_E REAL(1.44269504f, 1.4426950408889634)
 #define EXP_OVERFLOW REAL(88.72283f, 709.782712893384)
-#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is not normal */
+#define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is subnormal */
 #define EXP_DEGREE REAL(7, 12)   /* degree of a Taylor series accurate to rounding for |r| ≤ ln 2 / 2 */
 #define LOG_TERMS REAL(5, 11)    /* terms of the atanh series for |s| ≤ 3 − 2√2 */
 #define LOG1P_TERMS REAL(9, 18)  /* terms of the same series for |s| ≤ 1/3 */
@@ -374,7 +374,7 @@ INLINE vreal vhalf_bits(vreal v)
 /* Return a·2^k for a near 1; adding ROUND_MAGIC has left k in the low bits of t. */
 INLINE vreal vscale(vreal a, vreal t) { return from_bits(as_bits(a) + (as_bits(t) << EXPONENT_SHIFT)); }
 
-/* Return m and write e with x = m·2^e and m in [√½, √2), for normal x > 0. */
+/* Return m and write e such that x = m·2^e and m is in [√½, √2), for normal x > 0. */
 INLINE vreal vfrexp(vreal x, vreal *e)
 {
     vint bits = as_bits(x);
@@ -430,7 +430,7 @@ INLINE vreal vsqrt(vreal a)
 #endif
 
 /* ---- VLEN × VLEN transpose in registers ---------------------------------------------------
- * Stage s exchanges off-diagonal s × s blocks; after log2(VLEN) stages, rows are columns. */
+ * Stage s exchanges off-diagonal s × s blocks; after log2(VLEN) stages, rows have become columns. */
 
 #if SCALAR
 INLINE void vtranspose(vreal *r) { (void)r; }
@@ -456,8 +456,8 @@ INLINE void vtranspose(vreal *r)
 #endif
 
 /* ---- processor state, clock, prefetching --------------------------------------------------
- * Subnormal numbers make a step six times slower, and the Adam slots of dead units decay into them.
- * They are therefore flushed to zero, but only inside the compiled loop. */
+ * Subnormal numbers make a step six times slower, and the Adam slots of dead units decay to such
+ * numbers. They are therefore flushed to zero, but only inside the compiled loop. */
 
 INLINE uint64_t flush_subnormals(void)
 {

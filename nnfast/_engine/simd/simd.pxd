@@ -1,4 +1,4 @@
-"""Declarations of simd.h and team.h for Cython. `vreal` is a vector, on which + − * / work lane by lane."""
+"""Declarations of simd.h and team.h for Cython. `vreal` is a vector; + − * / work lane by lane."""
 
 from libc.stdint cimport int32_t, uint64_t
 

@@ -1,8 +1,9 @@
-/* team.h: teams of OpenMP threads, and how many threads the system allows a team.
+/* team.h: teams of OpenMP threads, and the number of threads that the system allows in a team.
  *
- * gcc's libgomp keeps the threads of a caller's last team for the next one. A smaller team ends the
- * surplus threads, and a larger one starts more. If a thread cannot be started, the process ends. A
- * team that is larger than the caller's last one is therefore tried out first.
+ * gcc's libgomp reuses the threads of a caller's last team in the next team. If the next team is
+ * smaller, libgomp ends the surplus threads; if it is larger, libgomp starts more threads. If a thread
+ * cannot be started, libgomp ends the process. Before a team grows, this file therefore tests
+ * whether the system allows the additional threads.
  */
 #ifndef NNFAST_TEAM_H
 #define NNFAST_TEAM_H
@@ -37,7 +38,7 @@ INLINE int thread_limit(void) { return 1; }
 
 /* State of the calling thread's teams. */
 static _Thread_local struct {
-    int size;      /* threads of the last team */
+    int size;      /* number of threads in the last team */
     int most;      /* largest team that the system allowed */
     double until;  /* time at which `most` expires */
 } own_team;
@@ -47,7 +48,7 @@ typedef struct {
     long id;
 } Trial;
 
-/* Locked while trials are started, so that all of them exist at the same time. */
+/* Locked while trial threads are started, so that all of them exist at the same time. */
 static pthread_mutex_t trial_gate = PTHREAD_MUTEX_INITIALIZER;
 
 static void* try_thread(void* trial)
@@ -62,7 +63,7 @@ static void* try_thread(void* trial)
     return NULL;
 }
 
-/* Wait for a trial to end. A joined thread still counts towards system limits for some µs. */
+/* Wait for a trial thread to end. A joined thread still counts towards system limits for a few µs. */
 static void end_trial(const Trial* trial)
 {
     pthread_join(trial->thread, NULL);
@@ -73,7 +74,7 @@ static void end_trial(const Trial* trial)
 #endif
 }
 
-/* Give trials the stack size of OpenMP threads: OMP_STACKSIZE if it is set, else the default. */
+/* Give trial threads the stack size of OpenMP threads: OMP_STACKSIZE if it is set, else the default. */
 static void set_stack_size(pthread_attr_t* attributes)
 {
     const char* text = getenv("OMP_STACKSIZE");
@@ -93,7 +94,7 @@ static void set_stack_size(pthread_attr_t* attributes)
     pthread_attr_setstacksize(attributes, size); /* fails if the size is too small */
 }
 
-/* Start and end n threads that do nothing, or as many as the system allows, and return their number. */
+/* Start and end n idle threads, or as many as the system allows, and return their number. */
 static int try_threads(int n)
 {
     Trial* trials = calloc((size_t)n, sizeof(Trial));

@@ -1,4 +1,4 @@
-"""Regularizers: penalties on weights or outputs, added to the loss. The engine computes them."""
+"""Regularizers: penalties on weights or outputs, which the engine adds to the loss."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ registry.name_constructors(TABLE.values())
 def resolve(identifier: object) -> L1L2 | None:
     """Return the regularizer for `identifier`: a name, a class, a regularizer or a config dict.
 
-    None means no regularizer; it is returned as it is.
+    None, which means no regularizer, is returned unchanged.
 
     Raises
     ------

@@ -17,7 +17,7 @@ class EarlyStopping(Monitor):
     monitor : str, default "val_loss"
         The key in the logs.
     min_delta : float, default 0
-        Only a change of more than this is an improvement.
+        A change counts as an improvement only if it is greater than this.
     patience : int, default 0
         Number of epochs without improvement after which training stops. Training never stops
         after the first epoch.

@@ -28,7 +28,7 @@ class ReduceLROnPlateau(Monitor):
     mode : {"auto", "min", "max"}, default "auto"
         Whether lower or higher values are better; "auto" uses the direction of the metric.
     min_delta : float, default 1e-4
-        Only a change of more than this is an improvement.
+        A change counts as an improvement only if it is greater than this.
     cooldown : int, default 0
         Number of epochs after a reduction that do not count for `patience`. Keras documents this,
         but its code counts the last of them.

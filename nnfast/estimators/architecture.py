@@ -38,7 +38,7 @@ class Architecture:
     activations : tuple of Activation
         The activation of each hidden layer.
     output : str
-        The engine's name of the output activation.
+        The engine's name for the output activation.
     alpha : float
         Σ α/2·W² is added to the loss.
     dropout : tuple of float

@@ -86,7 +86,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     @abstractmethod
     def _output_activation(self) -> str:
-        """Return scikit-learn's name of the output activation."""
+        """Return scikit-learn's name for the output activation."""
 
     @abstractmethod
     def _objective(self, dtype: np.dtype[Any]) -> Objective:

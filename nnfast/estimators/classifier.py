@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 
 def output_activation(kind: str) -> str:
-    """Return scikit-learn's name of the output activation for a type of target."""
+    """Return scikit-learn's name for the output activation for a type of target."""
     return "softmax" if kind == "multiclass" else "logistic"
 
 
@@ -147,7 +147,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     feature_names_in_ : ndarray of str
         The names of the features; set if X had string column names.
     out_activation_ : str
-        scikit-learn's name of the output activation.
+        scikit-learn's name for the output activation.
 
     Examples
     --------

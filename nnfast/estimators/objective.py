@@ -31,7 +31,7 @@ class Objective:
     Attributes
     ----------
     kind : str
-        The engine's name of the loss.
+        The engine's name for the loss.
     fused : bool
         Whether the loss is computed from pre-activations, with the output activation fused.
     parameters : tuple of float

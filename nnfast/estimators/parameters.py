@@ -147,7 +147,7 @@ def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -
     sizes : sequence of int
         The number of features, the units of each hidden layer, and the number of outputs.
     output : str
-        scikit-learn's name of the output activation.
+        scikit-learn's name for the output activation.
 
     Raises
     ------

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 def output_activation(loss: str) -> str:
-    """Return scikit-learn's name of the output activation."""
+    """Return scikit-learn's name for the output activation."""
     return "exp" if loss == "poisson" else "identity"
 
 

@@ -76,7 +76,7 @@ class Optimizer(registry.Configured):
     Attributes
     ----------
     kind : str
-        The engine's name of the optimizer.
+        The engine's name for the optimizer.
     n_slots : int
         Number of state values per parameter, including the moving average.
     hyper : tuple of float

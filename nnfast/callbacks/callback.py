@@ -21,7 +21,7 @@ class Callback:
     Attributes
     ----------
     model : Sequential, or the adapter of an estimator
-        Left out of pickles and copies.
+        Pickles and copies of the callback do not contain it.
     params : dict
         ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if unknown).
 
@@ -85,7 +85,7 @@ class Callback:
         """Called before each batch of a validation or of `evaluate`."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each such batch, with the ``loss`` and metrics of the batches so far."""
+        """Called after each of these batches, with the ``loss`` and metrics so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before the first batch of `predict`."""
@@ -100,8 +100,8 @@ class Callback:
         """Called after each batch of `predict`, with its ``outputs``."""
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
-        """Called when training has diverged, with the ``loss`` of that batch; not in Keras.
+        """Called when training diverges, with the ``loss`` of that batch. Keras has no such method.
 
-        Training ends there in any case, without `on_epoch_end`. A RuntimeWarning follows unless a
-        callback sets ``self.model.stop_training``.
+        Training always ends at that batch, without `on_epoch_end`. A RuntimeWarning follows unless
+        a callback sets ``self.model.stop_training``.
         """

@@ -21,11 +21,11 @@ class CallbackList:
     Attributes
     ----------
     history : History
-        The History in the user's list, or a new one; `fit` fills it.
+        The History from the user's list, or a new one. `fit` adds the epochs to it.
     per_batch, per_epoch : bool
-        Whether any callback overrides a method for batches or for epochs of training.
+        Whether any callback overrides a batch method or an epoch method of training.
     per_test_batch, per_predict_batch : bool
-        Whether any callback overrides a method for batches of evaluation or of prediction.
+        Whether any callback overrides a batch method of evaluation or of prediction.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:

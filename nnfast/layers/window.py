@@ -116,7 +116,7 @@ class Windowed(Layer):
         )
 
     def _check_spans(self, shape: Shape, out: Shape, padded: Shape) -> None:
-        """Raise ValueError if the window exceeds the sample or samples exceed the engine's limit."""
+        """Raise ValueError if the window exceeds the sample, or the sample the engine's limit."""
         if min(out) < 1:
             dilated = f" with dilation {self.dilation_rate}" if max(self.dilation_rate) > 1 else ""
             raise ValueError(
@@ -130,7 +130,7 @@ class Windowed(Layer):
             )
 
     def _two(self, values: tuple[int, ...], missing: int = 1) -> tuple[int, int]:
-        """Return the values for rows and columns; a sequence is treated as an image with one row."""
+        """Return the values for rows and columns; a sequence is treated as a one-row image."""
         row, column = (missing,) * (2 - self.rank) + values
         return row, column
 

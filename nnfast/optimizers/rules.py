@@ -1,4 +1,4 @@
-"""The optimizers' hyperparameters. The engine computes the steps; the model holds the state."""
+"""The optimizers' update rules and hyperparameters. The engine computes the steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SGD(Optimizer):
     momentum : float, default 0.0
         μ, from 0 to 1.
     nesterov : bool, default False
-        Whether the momentum is Nesterov's.
+        Whether to use Nesterov momentum.
     **options
         See `Optimizer`.
 
@@ -82,9 +82,9 @@ class Adam(Optimizer):
     beta_1, beta_2 : float, default 0.9 and 0.999
         β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        ε > 0. It is added to √v, not to √v̂: it is the paper's "epsilon hat".
+        ε > 0. It is added to √v, not to √v̂; the paper calls this constant "epsilon hat".
     amsgrad : bool, default False
-        Replace v in the update by the largest v so far (Reddi, Kale and Kumar, 2018).
+        Whether the update uses the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
     **options
         See `Optimizer`.
 
@@ -182,7 +182,7 @@ class RMSprop(Optimizer):
     """RMSprop (Hinton, 2012), as in Keras.
 
     v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε), then w ← w − d. With momentum: b ← μ·b + d, then
-    w ← w − b. The centred form replaces v in d by v − ḡ², with ḡ ← ρ·ḡ + (1 − ρ)·g.
+    w ← w − b. The centred variant uses v − ḡ² instead of v in d, with ḡ ← ρ·ḡ + (1 − ρ)·g.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ def resolve(
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -173,5 +173,5 @@ def serialize(activation: Activation) -> str | dict[str, Any]:
     }
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve

@@ -208,7 +208,7 @@ def resolve(identifier: object) -> Constraint | None:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -220,7 +220,7 @@ def resolve(identifier: object) -> Constraint | None:
     return registry.resolve("constraint", identifier, Constraint, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve
 serialize = registry.describe
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

@@ -18,7 +18,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE = 2**20  # bytes per read
 _MAX_AXES = 32  # maximum number of dimensions in NumPy 1
 
-# The third byte of an IDX file, and the element type that it stands for (big-endian).
+# Maps the third byte of an IDX file to the type of its elements, which are big-endian.
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),

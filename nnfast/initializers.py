@@ -377,7 +377,7 @@ TABLE: dict[str, type[Initializer]] = {
     "constant": Constant,
     "zeros": Zeros,
     "ones": Ones,
-    # Keras' older names.
+    # Names from older versions of Keras.
     "uniform": RandomUniform,
     "normal": RandomNormal,
     "zero": Zeros,
@@ -394,7 +394,7 @@ def resolve(identifier: object) -> Initializer:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -415,7 +415,7 @@ def get(identifier: object) -> Initializer | None:
     return None if identifier is None else resolve(identifier)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe
 

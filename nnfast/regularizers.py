@@ -92,7 +92,7 @@ def resolve(identifier: object) -> L1L2 | None:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def resolve(identifier: object) -> L1L2 | None:
     return registry.resolve("regularizer", identifier, L1L2, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve
 serialize = registry.describe
 l1, l2, l1_l2 = L1, L2, L1L2

@@ -70,10 +70,10 @@ class Callback:
         self.on_batch_end(batch, logs=logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Older name of `on_train_batch_begin`."""
+        """Older name for `on_train_batch_begin`."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Older name of `on_train_batch_end`."""
+        """Older name for `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Called before each validation or `evaluate`."""

@@ -85,7 +85,7 @@ class ModelCheckpoint(Monitor):
         self._check_names()
 
     def _check_names(self) -> None:
-        """Raise ValueError if no logs whatsoever could fill in the placeholders in `filepath`."""
+        """Raise ValueError if `filepath` has placeholders that can never be filled in."""
         known: dict[str, int | float] = {"epoch": 1, "loss": 0.5, "val_loss": 0.5}
         if self.save_freq != "epoch":
             known["batch"] = 1

@@ -129,7 +129,7 @@ class LearningRateScheduler(Callback):
             self._takes_rate = True
         except TypeError:
             self._takes_rate = False
-        except ValueError:  # a builtin function without a signature
+        except ValueError:  # a built-in function without a signature
             self._takes_rate = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

@@ -104,7 +104,7 @@ def regression(
     1.0
     """
     if loss == "squared_error":
-        # scikit-learn's loss is the mean over the outputs, but its gradient belongs to their sum.
+        # scikit-learn's loss is the mean over the outputs, but its gradient is that of their sum.
         return Objective("mean_squared_error", value_scale=0.5, gradient_scale=0.5 * n_out)
     if loss == "poisson":
         return Objective("poisson_log", True, value_scale=n_out, gradient_scale=n_out)

@@ -29,7 +29,7 @@ def register(namespace: Mapping[str, object]) -> list[str]:
     return names
 
 
-# Keras' name.
+# Alias, as in Keras.
 serialize = describe
 
 

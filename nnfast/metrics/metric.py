@@ -34,7 +34,7 @@ class Metric(registry.Configured):
     Attributes
     ----------
     sparse : bool or None
-        True if the targets must be class indices, None if they can be.
+        True if the targets must be class indices; None if class indices are also allowed.
     rowwise : bool
         True if each row of outputs is one probability distribution.
     direction : {"up", "down", None}
@@ -154,7 +154,7 @@ class Mean(Metric):
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         values = self.rows(y, outputs)
         if weight is None:
-            # The total equals that of values.mean(), without the overhead of its Python code.
+            # Equivalent to values.mean(), but without the overhead of its Python code.
             total = float(np.add.reduce(values, axis=None, dtype=np.float64))
             return np.array([total / (values.size or 1) * len(values), len(values)])
         if values.ndim > 1:

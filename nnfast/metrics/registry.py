@@ -102,7 +102,7 @@ def get(identifier: object) -> Metric | None:
     return None if identifier is None else deserialize(identifier)
 
 
-# The name of this function in Keras.
+# Alias, as in Keras.
 serialize = registry.describe
 
 

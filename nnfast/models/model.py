@@ -66,8 +66,8 @@ class Model(ABC):
         self._trainer: Trainer | None = None
         # Held during training and compiling, so that only one thread at a time can do either.
         self._guard = Guard()
-        # Held while the network is built: several threads may make the first call of `predict` or
-        # `compile` at the same time.
+        # Held while the network is built, because several threads may call `predict` or `compile`
+        # at the same time.
         self._build_lock = threading.Lock()
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
@@ -146,7 +146,7 @@ class Model(ABC):
             write(text)
 
     def _repr_html_(self) -> str:
-        """Return `summary`'s table for notebooks."""
+        """Return the table of `summary` as HTML, for notebooks."""
         return summary_html(self._summary())
 
     def _summary(self) -> Summary:
@@ -837,7 +837,7 @@ class Model(ABC):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        version = trainer.version  # read before the plan, because other threads set it last
+        version = trainer.version  # read first, because other threads change it after the plan
         plan = trainer.network.plan
         loss, gradient = gradients.loss_and_gradient(trainer, found, version)
         return loss, list(plan.trained_views(gradient))
@@ -849,7 +849,7 @@ class Model(ABC):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, NDArray[np.float64]]:
-        """Set all weights to `theta`; return the loss and its gradient as one vector.
+        """Set all trainable weights to `theta`; return the loss and its gradient as one vector.
 
         This is the signature that ``scipy.optimize.minimize(model.loss_and_grad_flat,
         model.get_flat_weights(), args=(x, y), jac=True)`` needs. Pass the ``x`` of its result to

@@ -305,7 +305,7 @@ def resolve(identifier: object) -> Optimizer:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -326,6 +326,6 @@ def get(identifier: object) -> Optimizer | None:
     return None if identifier is None else resolve(identifier)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe

@@ -460,7 +460,7 @@ def resolve(identifier: object) -> LearningRateSchedule:
     return registry.resolve("schedule", identifier, LearningRateSchedule, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe
 

@@ -177,7 +177,7 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float, default 1.0
-        δ > 0.
+        The absolute error δ > 0 at which the loss changes from quadratic to linear.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The callbacks of one `fit`, `evaluate` or `predict`."""
+"""The callbacks of one call of `fit`, `evaluate` or `predict`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EPOCH_METHODS = ("on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_en
 
 
 class CallbackList:
-    """The callbacks of one `fit`, `evaluate` or `predict`, and the events that they handle.
+    """The callbacks of one call of `fit`, `evaluate` or `predict`, and the events that they handle.
 
     Attributes
     ----------

@@ -244,7 +244,7 @@ class BaseMLP(BaseEstimator, ABC):
             checks.warn("The callbacks of an estimator are not saved")
 
     def _contents(self, include_optimizer: bool) -> Contents:
-        """Return the contents of a file, after checking that an estimator can be restored."""
+        """Return the contents of a file, once an estimator is known to be restorable from them."""
         if "_saved_as" not in vars(type(self)):
             raise ValueError(
                 f"only {' and '.join(CLASS_NAMES)} can be saved; received an object of their "

@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 
 def output_activation(kind: str) -> str:
-    """Return scikit-learn's name for the output activation for a type of target."""
+    """Return the output activation for a type of target, by scikit-learn's name."""
     return "softmax" if kind == "multiclass" else "logistic"
 
 

@@ -1,4 +1,4 @@
-"""Wrappers of undocumented functions and version-dependent options of scikit-learn and SciPy."""
+"""The undocumented functions and version-dependent options of scikit-learn and SciPy in use."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class LearningRate:
             self.optimizer.learning_rate = self.first / (samples + 1) ** self.power_t
 
     def stalls(self, reason: str, verbose: int) -> bool:
-        """Return whether training stops, now that it no longer improves.
+        """Return whether training stops, given that the loss or score no longer improves.
 
         The policy "adaptive" reduces the learning rate instead, until the rate is too small.
         """
@@ -128,7 +128,10 @@ class Record(Protocol):
 
 
 def begin_record(record: Record, network: Perceptron, early_stopping: bool) -> None:
-    """Reset the record of the best epoch. With early stopping, the current weights are the best."""
+    """Reset the record of the best epoch.
+
+    With early stopping, the current weights become the best weights.
+    """
     record._no_improvement_count = 0
     record._best_weights = network.engine.weights.copy() if early_stopping else None
     record.validation_scores_ = [] if early_stopping else None
@@ -167,7 +170,7 @@ class TrainedModel(WatchedModel, Protocol):
 
 
 class Training:
-    """One `fit` or `partial_fit` with a stochastic solver.
+    """One call of `fit` or `partial_fit` with a stochastic solver.
 
     Parameters
     ----------
@@ -328,7 +331,7 @@ class Training:
         record._no_improvement_count = record._no_improvement_count + 1 if stalled else 0
 
     def _stalls(self) -> bool:
-        """Return whether training ends after this epoch because it no longer improves."""
+        """Return whether training ends because the loss or score no longer improves."""
         record, settings = self.record, self.settings
         self.rate.epoch_ends(record.t_)
         if record._no_improvement_count <= settings.n_iter_no_change:

@@ -81,8 +81,9 @@ def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = 
 
 
 class Dense(Layer):
-    """A fully connected layer: y = activation(x·w + b), with w: (n_in, units) and b: (units,).
+    """A fully connected layer: y = activation(x·w + b).
 
+    The kernel w has shape (n_in, units), and the bias b has shape (units,).
     Parameters
     ----------
     units : int
@@ -160,12 +161,12 @@ class Dense(Layer):
 
     @property
     def kernel(self) -> NDArray[Any]:
-        """The kernel (n_in, units), a view of the built model's weights."""
+        """The kernel, of shape (n_in, units): a view of the built model's weights."""
         return self._view("kernel")
 
     @property
     def bias(self) -> NDArray[Any] | None:
-        """The bias (units,), a view of the built model's weights; None without bias."""
+        """The bias, of shape (units,): a view of the built model's weights; None without bias."""
         return self._view("bias") if self.use_bias else None
 
 

@@ -193,7 +193,7 @@ class FunctionMetric(Metric):
         are averaged. In `update_state`, in batch logs and for streams of batches, the function is
         called for each batch, and the results are averaged.
     name : str, optional
-        The name of the function by default.
+        Key in History; by default the name of the function.
 
     Examples
     --------

@@ -29,7 +29,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
         If the file does not hold a model saved by nnfast. No code from the file is ever run, and
         memory is allocated only for data that the file really holds.

@@ -392,8 +392,8 @@ class Model(ABC):
             ``(x, y, sample_weight)``: a generator, an iterable, or a dataset with ``__len__`` and
             ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary.
         y : array_like
-            (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
-            sparse categorical cross-entropy.
+            Targets of shape (n, outputs), or (n,) for one output. For sparse categorical
+            cross-entropy, class indices of shape (n,) or (n, 1).
         batch_size : int, optional
             Rows per step, 32 by default; ignored if `x` is a source of batches.
         epochs : int, default 1
@@ -1039,7 +1039,7 @@ class Model(ABC):
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
             If the file holds no weights saved by nnfast, or they do not fit the model; then no
             weight is changed.

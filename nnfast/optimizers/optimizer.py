@@ -56,9 +56,9 @@ class Optimizer(registry.Configured):
     Parameters
     ----------
     learning_rate : float or schedule
-        η ≥ 0, or a schedule from `nnfast.schedules`.
+        The learning rate η ≥ 0, or a schedule from `nnfast.schedules`.
     weight_decay : float, optional
-        λ ≥ 0. Before each step, every parameter w becomes w − η·λ·w.
+        The weight decay λ ≥ 0. Before each step, every parameter w becomes w − η·λ·w.
     clipvalue : float, optional
         Every element of the gradient is clipped to [−clipvalue, clipvalue].
     clipnorm : float, optional
@@ -69,7 +69,7 @@ class Optimizer(registry.Configured):
         Keep a moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step).
         The average replaces the parameters at the end of `fit`.
     ema_momentum : float, default 0.99
-        μ, between 0 and 1.
+        Momentum μ of the moving average, between 0 and 1.
     ema_overwrite_frequency : int, optional
         If given, the average also replaces the parameters every ema_overwrite_frequency steps.
 

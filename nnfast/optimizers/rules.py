@@ -35,9 +35,9 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.01
-        η ≥ 0.
+        The learning rate η ≥ 0.
     momentum : float, default 0.0
-        μ, from 0 to 1.
+        Momentum μ, from 0 to 1.
     nesterov : bool, default False
         Whether to use Nesterov momentum.
     **options
@@ -78,11 +78,12 @@ class Adam(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        ε > 0. It is added to √v, not to √v̂; the paper calls this constant "epsilon hat".
+        Constant ε > 0 for numerical stability. It is added to √v, not to √v̂; the paper calls it
+        "epsilon hat".
     amsgrad : bool, default False
         Whether the update uses the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
     **options
@@ -148,12 +149,11 @@ class Nadam(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        ε > 0.
-    **options
+        Constant ε > 0 for numerical stability.    **options
         See `Optimizer`.
 
     Examples
@@ -187,14 +187,13 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     rho : float, default 0.9
-        ρ, in [0, 1).
+        Decay rate ρ, in [0, 1).
     momentum : float, default 0.0
-        μ, from 0 to 1.
+        Momentum μ, from 0 to 1.
     epsilon : float, default 1e-7
-        ε > 0.
-    centered : bool, default False
+        Constant ε > 0 for numerical stability.    centered : bool, default False
         Whether to divide by an estimate of the gradient's variance instead of its second moment.
     **options
         See `Optimizer`.
@@ -228,12 +227,11 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     initial_accumulator_value : float, default 0.1
-        The initial v, at least 0.
+        Initial value of v, at least 0.
     epsilon : float, default 1e-7
-        ε > 0.
-    **options
+        Constant ε > 0 for numerical stability.    **options
         See `Optimizer`.
 
     Examples
@@ -263,9 +261,9 @@ class Lion(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.99
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     **options
         See `Optimizer`.
 

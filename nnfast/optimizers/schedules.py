@@ -115,11 +115,11 @@ class ExponentialDecay(_Decay):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
         Number of steps over which η is multiplied by r; must be > 0.
     decay_rate : float
-        r ≥ 0.
+        Decay rate r ≥ 0.
     staircase : bool, default False
         Round p down, so that η is constant for `decay_steps` steps at a time.
     name : str, optional
@@ -159,11 +159,11 @@ class PolynomialDecay(_Vectorized):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
         Number of steps until η₁ is reached; must be > 0.
     end_learning_rate : float, default 0.0001
-        η₁ ≥ 0.
+        Final learning rate η₁ ≥ 0.
     power : float, default 1.0
         The exponent k.
     cycle : bool, default False
@@ -213,11 +213,11 @@ class CosineDecay(_Vectorized):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
         Number of steps of the cosine decay, not counting the warm-up; must be > 0.
     alpha : float, default 0.0
-        α, in [0, 1].
+        Fraction α of the initial learning rate that remains at the end, in [0, 1].
     name : str, optional
         Stored but not used.
     warmup_target : float, optional
@@ -272,7 +272,7 @@ class CosineDecayRestarts(_Vectorized):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     first_decay_steps : float
         Number of steps in the first cycle; must be > 0.
     t_mul : float, default 2.0
@@ -280,7 +280,7 @@ class CosineDecayRestarts(_Vectorized):
     m_mul : float, default 1.0
         Factor by which the initial learning rate is multiplied after each cycle, at least 0.
     alpha : float, default 0.0
-        α, in [0, 1].
+        Fraction α of the initial learning rate that remains at the end, in [0, 1].
     name : str, optional
         Stored but not used.
 
@@ -373,7 +373,7 @@ class OneCycle(_Vectorized):
     Parameters
     ----------
     max_learning_rate : float
-        η ≥ 0.
+        Maximum learning rate η ≥ 0.
     total_steps : int
         Total number of training steps, that is, epochs · batches per epoch; must be > 1.
     warmup : float, default 0.3

@@ -84,6 +84,7 @@ class Dense(Layer):
     """A fully connected layer: y = activation(x·w + b).
 
     The kernel w has shape (n_in, units), and the bias b has shape (units,).
+
     Parameters
     ----------
     units : int

@@ -153,7 +153,8 @@ class Nadam(Optimizer):
     beta_1, beta_2 : float, default 0.9 and 0.999
         Decay rates β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        Constant ε > 0 for numerical stability.    **options
+        Constant ε > 0 for numerical stability.
+    **options
         See `Optimizer`.
 
     Examples
@@ -193,7 +194,8 @@ class RMSprop(Optimizer):
     momentum : float, default 0.0
         Momentum μ, from 0 to 1.
     epsilon : float, default 1e-7
-        Constant ε > 0 for numerical stability.    centered : bool, default False
+        Constant ε > 0 for numerical stability.
+    centered : bool, default False
         Whether to divide by an estimate of the gradient's variance instead of its second moment.
     **options
         See `Optimizer`.
@@ -231,7 +233,8 @@ class Adagrad(Optimizer):
     initial_accumulator_value : float, default 0.1
         Initial value of v, at least 0.
     epsilon : float, default 1e-7
-        Constant ε > 0 for numerical stability.    **options
+        Constant ε > 0 for numerical stability.
+    **options
         See `Optimizer`.
 
     Examples

@@ -66,8 +66,7 @@ class Model(ABC):
         self._trainer: Trainer | None = None
         # Held during training and compiling, so that only one thread at a time can do either.
         self._guard = Guard()
-        # Held while the network is built, because several threads may call `predict` or `compile`
-        # at the same time.
+        # Held while the network is built: threads may call `predict` and `compile` simultaneously.
         self._build_lock = threading.Lock()
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False

@@ -438,10 +438,10 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described; raised before training starts.
+            If an argument has the wrong type or value; raised before training starts.
         RuntimeError
-            If the model is already being trained by another thread, or if a callback calls `fit`
-            during training. Predictions and evaluations are allowed at any time.
+            If the model is already being trained, by another thread or because a callback calls
+            its `fit`. Predictions and evaluations are allowed at any time.
 
         Warns
         -----
@@ -563,7 +563,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         return_dict = checks.flag("return_dict", return_dict)
         check_single_weighting(class_weight, sample_weight)
@@ -590,7 +590,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or the model is not compiled.
+            If an argument has the wrong type or value, or the model is not compiled.
 
         Warns
         -----
@@ -666,7 +666,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         loud = checks.verbosity(verbose)
         return_dict = checks.flag("return_dict", return_dict)
@@ -721,7 +721,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         if training and any(layer.training_differs for layer in self._layers):
             raise ValueError(
@@ -761,7 +761,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
 
         Examples
         --------
@@ -824,7 +824,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
 
         Examples
         --------
@@ -869,7 +869,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
@@ -898,7 +898,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described; with `y`, if the model has no loss.
+            If an argument has the wrong type or value; with `y`, if the model has no loss.
 
         Examples
         --------

@@ -43,7 +43,7 @@ class Sequential(Model):
         Setting this also sets the flag of every layer: see `nnfast.layers.Layer`. In a frozen
         model no weight is trained, even if a layer is trainable.
     optimizer, loss : Optimizer, Loss or None
-        None before `compile`. The optimizer's hyper-parameters can be set at any time.
+        None before `compile`. The optimizer's hyperparameters can be set at any time.
     history : History or None
         The completed epochs of the last `fit`.
     n_threads : int or None

@@ -1,6 +1,6 @@
 """Fast neural networks on the CPU, with the names and semantics of Keras.
 
-`nnfast.keras` is this package itself, so that a program written with ``tf.keras…`` runs after
+`nnfast.keras` is this package itself, so that a program that uses ``tf.keras…`` also runs with
 ``import nnfast as tf``.
 """
 
@@ -66,7 +66,7 @@ __all__ = [
 # `from nnfast import *` leaves these out, because they need scikit-learn.
 _NEED_SKLEARN = ("MLPClassifier", "MLPRegressor", "estimators")
 
-# The modules that define these public names; the other public names are modules themselves.
+# The module that defines each of these names. All other lazily loaded names are modules.
 _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",

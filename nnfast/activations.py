@@ -1,4 +1,4 @@
-"""Activation functions: a table with one row per function. A row can be called as the function.
+"""Activation functions, as a table with one row per function. Each row is callable.
 
 >>> import numpy as np, nnfast
 >>> nnfast.activations.relu(np.array([[-1.0, 2.0]]))
@@ -30,15 +30,15 @@ class Activation:
     name : str
         The function's name in Keras.
     alpha : float, default 0.0
-        The function's parameter, at least 0, if it has one: the slope of leaky_relu for x < 0, or
-        the scale of elu, α·(eˣ − 1) for x < 0.
+        The parameter α ≥ 0 of the functions that have one: for x < 0, leaky_relu(x) is α·x and
+        elu(x) is α·(eˣ − 1).
     elementwise : bool, default True
-        False if an output depends on a whole row of inputs, as for softmax.
+        False if each output depends on a whole row of inputs, as in softmax.
 
     Raises
     ------
     TypeError, ValueError
-        If `alpha` is not a number of at least 0.
+        If `alpha` is not a number or is negative.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Activation:
     elementwise: bool = True
 
     def __post_init__(self) -> None:
-        # The derivative is computed from the sign of f(x), which must equal the sign of x.
+        # The engine computes the derivative from f(x), which has the sign of x only if alpha ≥ 0.
         object.__setattr__(self, "alpha", checks.real("alpha", self.alpha, low=0.0))
 
     @property
     def id(self) -> int:
-        """The engine's number of this activation."""
+        """The engine's ID for this activation."""
         return ACTIVATIONS[self.name]
 
     @property
@@ -60,7 +60,7 @@ class Activation:
         return self.name in NEEDS_PREACTIVATION
 
     def form(self, approximate: bool) -> Activation:
-        """Return the row for Keras' argument ``approximate``, which only gelu accepts as True."""
+        """Return the table row for Keras' argument ``approximate``; True is valid only for gelu."""
         if not approximate:
             return self
         if self.name != "gelu":
@@ -113,14 +113,14 @@ def resolve(
     ----------
     identifier : str, Activation, description or None
         None means linear, as in Keras. ``functools.partial(gelu, approximate=True)`` means
-        `gelu_tanh`. A description is what `serialize` returns.
+        `gelu_tanh`. A description is a dict returned by `serialize`.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -154,9 +154,9 @@ def resolve(
 
 
 def serialize(activation: Activation) -> str | dict[str, Any]:
-    """Return an activation's name, or a description of it if its alpha is not the default.
+    """Return an activation's name, or a dict that describes it if its alpha is not the default.
 
-    `deserialize` reads both.
+    `deserialize` accepts both.
 
     Examples
     --------
@@ -173,5 +173,5 @@ def serialize(activation: Activation) -> str | dict[str, Any]:
     }
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve

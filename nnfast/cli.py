@@ -52,7 +52,7 @@ def _interrupt(number: int, frame: object) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    SIGTERM ends it within 0.3 s, as Ctrl-C does.
+    SIGTERM stops the command within 0.3 s, as Ctrl-C does.
     """
     if threading.current_thread() is not threading.main_thread():
         return _run(arguments)

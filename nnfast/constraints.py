@@ -1,6 +1,6 @@
-"""Constraints that are applied to weights after each step. The engine computes them.
+"""Constraints on the weights, which the engine applies after each step.
 
-A norm constraint rescales weights of norm n to the norm (1 − rate)·n + rate·clip(n, low, high).
+A norm constraint rescales weights with norm n to the norm (1 − rate)·n + rate·clip(n, low, high).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Axis = int | Sequence[int]
 
 
 class Constraint(registry.Configured):
-    """Base class of the constraints. Attributes cannot change, as models are compiled from them.
+    """Base class of the constraints. Attributes are read-only: models are compiled from them.
 
     Attributes
     ----------
     kind : {"non_neg", "norm"}
-        The engine's name of the constraint.
+        The engine's name for the constraint.
     low, high : float
         Allowed range of a norm.
     rate : float
@@ -43,10 +43,11 @@ class Constraint(registry.Configured):
         super().__setattr__(name, value)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
-        """Return (axis, matrices, rows), which say how the norms of an array are taken.
+        """Return (axis, matrices, rows), which describe how the norms of an array are computed.
 
-        The array of `shape` is viewed as `matrices` stacked matrices with `rows` rows each. Norms
-        are taken of the "columns" or "rows" of each matrix, or of "all" elements.
+        An array of the given shape is viewed as a stack of `matrices` matrices with `rows` rows
+        each. One norm is computed per column or per row of each matrix (axis "columns" or "rows"),
+        or a single norm over all elements (axis "all").
         """
         return "all", 1, shape[0]
 
@@ -82,7 +83,7 @@ class _Norm(Constraint):
     Parameters
     ----------
     axis : int or sequence of int
-        Axes of the array over which each norm is taken.
+        Axes of the array over which each norm is computed.
     """
 
     kind = "norm"
@@ -112,16 +113,16 @@ class _Norm(Constraint):
 
 
 class MaxNorm(_Norm):
-    """Limit every norm to at most `max_value` (Srivastava et al., 2014).
+    """Limit every norm to `max_value` (Srivastava et al., 2014).
 
     Parameters
     ----------
     max_value : float, default 2
         Must be at least 0.
     axis : int or sequence of int, default 0
-        Contiguous axes of the array over which each norm is taken. 0 gives the norm of each unit's
-        incoming weights in a Dense kernel (n_in, units); (0, 1, 2) gives the norm of each filter of
-        a convolution.
+        Contiguous axes of the array over which each norm is computed. In a Dense kernel
+        (n_in, units), axis 0 gives one norm for the incoming weights of each unit. In the kernel
+        of a 2-D convolution, (0, 1, 2) gives one norm for each filter.
 
     Raises
     ------
@@ -200,14 +201,14 @@ registry.name_constructors(TABLE.values())
 def resolve(identifier: object) -> Constraint | None:
     """Return the constraint for `identifier`: a name, a class, a constraint or a config dict.
 
-    None means no constraint; it is returned as it is.
+    None, which means no constraint, is returned unchanged.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -219,7 +220,7 @@ def resolve(identifier: object) -> Constraint | None:
     return registry.resolve("constraint", identifier, Constraint, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve
 serialize = registry.describe
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

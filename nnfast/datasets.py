@@ -16,9 +16,9 @@ __all__ = ["load_digits", "load_idx"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE = 2**20  # bytes per read
-_MAX_AXES = 32  # limit of NumPy 1
+_MAX_AXES = 32  # maximum number of dimensions in NumPy 1
 
-# Element types by the third byte of an IDX file; numbers are big-endian.
+# Maps the third byte of an IDX file to the type of its elements, which are big-endian.
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
@@ -32,8 +32,8 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an array from an IDX file, the format of MNIST.
 
-    A wrong header cannot make the function allocate more memory than the file has data, and a
-    compressed file is unpacked only up to the size in its header.
+    A corrupt header cannot make the function allocate more memory than the file has data. A
+    compressed file is decompressed only up to the size that the IDX header declares.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If the file is not a complete IDX file or holds more than its header says.
+        If the file is not a complete IDX file or contains more data than its header declares.
     """
     with open(path, "rb") as file:
         if not file.peek(2).startswith(_GZIP_MAGIC):
             return _read_idx(path, file)
-        import gzip  # imported here, because `import nnfast.keras` loads this module
+        import gzip  # imported here to keep `import nnfast.keras`, which loads this module, fast
         import zlib
 
         try:
@@ -64,7 +64,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArray[Any]:
-    """Read the header and the data, and check that nothing follows."""
+    """Return the array, after checking the header and that nothing follows the data."""
     magic = _read(file, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
@@ -94,7 +94,7 @@ def _read_idx(path: str | os.PathLike[str], file: BinaryIO | GzipFile) -> NDArra
 
 
 def _read(file: BinaryIO | GzipFile, size: int) -> bytearray:
-    """Read up to `size` bytes in pieces; fewer at the end of the file."""
+    """Return the next `size` bytes, or fewer if the file ends first. They are read in pieces."""
     data = bytearray()
     while len(data) < size:
         piece = file.read(min(size - len(data), _PIECE))

@@ -20,8 +20,9 @@ __all__ = ["Task", "digits", "mnist", "network", "run", "train_numpy"]
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
 
-# Tolerance of the comparison. The two float64 implementations add in different orders, and
-# training amplifies the rounding to about 1e-12; a wrong formula shows in the third digit.
+# Relative tolerance for the loss curves. The two float64 implementations add in different orders,
+# and training amplifies the rounding differences to about 1e-12. A wrong formula would change the
+# third digit.
 AGREEMENT = 1e-8
 
 
@@ -41,7 +42,7 @@ class Task:
 
 
 def digits(epochs: int = 30) -> Task:
-    """Return the task on scikit-learn's digits: 1,437 for training, 360 for testing."""
+    """Return the task on scikit-learn's digits: 1,437 images for training, 360 for testing."""
     x, y = datasets.load_digits()
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:1437], order[1437:]
@@ -228,7 +229,7 @@ def run(task: Task, output: Path, seed: int = 0) -> int:
     Returns
     -------
     int
-        0, or 1 if the accuracy is below the promised one or the loss curves disagree.
+        0 on success, or 1 if the accuracy is lower than promised or the loss curves disagree.
     """
     nnfast.set_seed(seed)
     model, history, seconds = _train(task)

@@ -1,9 +1,9 @@
-"""Initializers: the initial values of weights. Each is a small description with a method `draw`.
+"""Initializers, which draw the initial values of weights with their method `draw`.
 
 Values are drawn in float64 and then rounded, so that a float32 and a float64 model with the same
 seed start from the same weights. They are drawn in blocks, because a float64 copy of all float32
-weights would need twice their memory. Subclasses without new fields are not decorated with
-`dataclass`, because each decorator adds half a millisecond to the import time.
+weights would need twice as much memory as the weights. Subclasses without new fields are not
+decorated with `dataclass`, because each use of it adds half a millisecond to the import time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nnfast._utils.checks import integer, real
 Floats = NDArray[np.float64]
 
 _BLOCK = 1 << 16  # elements per block of random numbers
-_PANEL = 1 << 17  # elements per panel of columns that is orthonormalized in one step
+_PANEL = 1 << 17  # elements per panel; one panel of columns is orthonormalized at a time
 
 # Standard deviation of a standard normal distribution truncated to [-2, 2].
 _TRUNCATED_STD = 0.87962566103423978
@@ -42,7 +42,7 @@ class Initializer(registry.Configured):
                 self._keep(seed=integer("seed", value, minimum=0))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        """Return an array of `shape`, drawn from the initializer's own seed if any, else `rng`."""
+        """Return values of the given shape, drawn with the initializer's seed if set, or `rng`."""
         raise NotImplementedError
 
     def fill(self, view: NDArray[Any], rng: np.random.Generator) -> None:
@@ -51,7 +51,7 @@ class Initializer(registry.Configured):
 
 
 class _InPlace(Initializer):
-    """Base class of the initializers that write into the given array without a copy."""
+    """Base class of the initializers that write directly into the given array."""
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         values = np.empty(shape)
@@ -110,7 +110,7 @@ class RandomUniform(_InPlace):
     ----------
     minval, maxval : float, default -0.05 and 0.05
     seed : int or None, default None
-        With None, values come from the model's random stream, which `nnfast.set_seed` determines.
+        If None, values come from the model's random stream, which `nnfast.set_seed` determines.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class TruncatedNormal(RandomNormal):
     """Draw from the normal distribution truncated to mean ± 2·stddev.
 
     Values outside this interval are drawn again. `stddev` is the standard deviation before
-    truncation; that of the truncated values is 0.88·stddev.
+    truncation; the truncated values have a standard deviation of 0.88·stddev.
 
     Parameters
     ----------
@@ -185,14 +185,14 @@ class Orthogonal(_InPlace):
     """Draw a random matrix with orthonormal rows or columns, times `gain` (Saxe et al., 2014).
 
     Columns are orthonormal if there are at most as many columns as rows; otherwise rows are. The
-    matrix is Q of the QR decomposition of a random normal matrix. Q takes over the signs of R's
-    diagonal, so that it is uniformly distributed. The array needs at least two axes; all axes but
-    the last are merged into one.
+    matrix is the Q of a QR decomposition of a random normal matrix. Each column of Q is multiplied
+    by the sign of R's diagonal element, so that Q is uniformly distributed. The array needs at
+    least two axes; all axes but the last are merged into one.
 
     Parameters
     ----------
     gain : float, default 1.0
-        Factor of the orthonormal matrix.
+        Factor by which the orthonormal matrix is multiplied.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -220,7 +220,7 @@ class Orthogonal(_InPlace):
 
 @dataclass(frozen=True)
 class Identity(_InPlace):
-    """Set a matrix to the identity times `gain`; it may have different numbers of rows and columns.
+    """Set a matrix, which need not be square, to the identity times `gain`.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ class Identity(_InPlace):
 
 @dataclass(frozen=True)
 class VarianceScaling(_InPlace):
-    """Draw with mean 0 and variance scale / fan, which preserves the scale of signals.
+    """Draw values with mean 0 and variance scale / fan, to keep the scale of signals across layers.
 
     The Glorot, He and LeCun initializers are special cases.
 
@@ -257,11 +257,11 @@ class VarianceScaling(_InPlace):
     scale : float, default 1.0
         Must be greater than 0.
     mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
-        The fan: the number of inputs of a unit, the number of outputs that an input contributes
-        to, or the mean of both.
+        How the fan is computed: the number of inputs of a unit, the number of outputs to which an
+        input contributes, or the mean of both.
     distribution : {"truncated_normal", "untruncated_normal", "uniform"}
-        Default "truncated_normal", also called "normal". The values have the variance scale / fan
-        after truncation, too.
+        Default "truncated_normal", also called "normal"; its variance after truncation is
+        scale / fan.
     seed : int or None, default None
         As in `RandomUniform`.
 
@@ -303,7 +303,7 @@ class VarianceScaling(_InPlace):
 
 
 class _Scaling(VarianceScaling):
-    """Base class of the named special cases of `VarianceScaling`, with only a seed to choose."""
+    """Base class of the special cases of `VarianceScaling`, whose only parameter is a seed."""
 
     case: ClassVar[tuple[float, str, str]]
 
@@ -314,7 +314,7 @@ class _Scaling(VarianceScaling):
 
 
 class GlorotUniform(_Scaling):
-    """Draw uniformly from ±√(6 / (n_in + n_out)) (Glorot and Bengio, 2010).
+    """Draw uniformly from [−a, a] with a = √(6 / (n_in + n_out)) (Glorot and Bengio, 2010).
 
     Parameters
     ----------
@@ -332,31 +332,31 @@ class GlorotUniform(_Scaling):
 
 
 class GlorotNormal(_Scaling):
-    """Draw truncated normal values of variance 2 / (n_in + n_out) (Glorot and Bengio, 2010)."""
+    """Draw truncated normal values with variance 2 / (n_in + n_out) (Glorot and Bengio, 2010)."""
 
     case = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeUniform(_Scaling):
-    """Draw uniformly from ±√(6 / n_in) (He et al., 2015)."""
+    """Draw uniformly from [−a, a] with a = √(6 / n_in) (He et al., 2015)."""
 
     case = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_Scaling):
-    """Draw truncated normal values of variance 2 / n_in (He et al., 2015)."""
+    """Draw truncated normal values with variance 2 / n_in (He et al., 2015)."""
 
     case = (2.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_Scaling):
-    """Draw uniformly from ±√(3 / n_in) (LeCun et al., 1998)."""
+    """Draw uniformly from [−a, a] with a = √(3 / n_in) (LeCun et al., 1998)."""
 
     case = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_Scaling):
-    """Draw truncated normal values of variance 1 / n_in (LeCun et al., 1998)."""
+    """Draw truncated normal values with variance 1 / n_in (LeCun et al., 1998)."""
 
     case = (1.0, "fan_in", "truncated_normal")
 
@@ -377,7 +377,7 @@ TABLE: dict[str, type[Initializer]] = {
     "constant": Constant,
     "zeros": Zeros,
     "ones": Ones,
-    # Keras' older names.
+    # Names from older versions of Keras.
     "uniform": RandomUniform,
     "normal": RandomNormal,
     "zero": Zeros,
@@ -394,7 +394,7 @@ def resolve(identifier: object) -> Initializer:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -415,7 +415,7 @@ def get(identifier: object) -> Initializer | None:
     return None if identifier is None else resolve(identifier)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe
 
@@ -423,11 +423,11 @@ serialize = registry.describe
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:
     """Return the random generator for the initial values of one parameter.
 
-    The generator is counter-based, so a layer's values depend only on its position in the model.
-    It does not matter whether the model is built immediately, at the first fit, or again after
-    `add`.
+    The generator is counter-based, so a layer's values depend only on the model's seed and on the
+    layer's position. They do not depend on whether the model is built immediately, in the first
+    `fit`, or again after `add`.
     """
-    # The bit above the 64-bit seed separates this stream from the engine's streams.
+    # Setting the bit above the 64-bit seed separates this stream from the engine's streams.
     key: Any = (1 << 64) | model_seed
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, parameter, layer]))
 
@@ -439,7 +439,7 @@ def _generator(seed: int | None, rng: np.random.Generator) -> np.random.Generato
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return (fan_in, fan_out), computed as in Keras.
 
-    All axes but the last two belong to the window of a convolution.
+    All axes but the last two are the spatial axes of a convolution kernel.
     """
     if len(shape) < 2:
         return math.prod(shape), math.prod(shape)
@@ -448,9 +448,9 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield a C-contiguous array as consecutive flat blocks.
+    """Yield flat views of consecutive blocks of a C-contiguous array.
 
-    Random numbers drawn in blocks are the same as those drawn in one call.
+    Drawing random numbers block by block gives the same numbers as drawing them in one call.
 
     Examples
     --------
@@ -471,9 +471,9 @@ def _write_orthonormal(tall: NDArray[Any], rng: np.random.Generator) -> None:
     """Write orthonormal columns into `tall`, one panel of columns at a time.
 
     NumPy's QR decomposition of the whole matrix would need three copies of it in float64. Block
-    Gram-Schmidt needs one panel: before a panel is decomposed, its projection onto the earlier
-    panels is subtracted. This is done twice, because the first pass leaves rounding errors ("twice
-    is enough", Giraud et al., 2005). A small matrix is a single panel.
+    Gram-Schmidt needs copies of single panels only: before a panel is decomposed, its projection
+    onto the earlier panels is subtracted. The subtraction is done twice, because the first pass
+    leaves rounding errors ("twice is enough", Giraud et al., 2005). A small matrix is one panel.
     """
     rows, columns = tall.shape
     width = max(1, _PANEL // rows, columns // 32)
@@ -490,7 +490,7 @@ def _write_orthonormal(tall: NDArray[Any], rng: np.random.Generator) -> None:
 def _write_truncated(
     view: NDArray[Any], rng: np.random.Generator, mean: float, scale: float
 ) -> None:
-    """Write normal numbers into `view`; redraw those outside mean ± 2·scale after all others."""
+    """Write normal values into `view`, then redraw all values outside mean ± 2·scale."""
     outside = [np.empty(0, np.intp)]
     for i, block in enumerate(blocks(view)):
         z = rng.standard_normal(block.size)

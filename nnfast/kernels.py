@@ -1,8 +1,8 @@
 """The engine's kernels as NumPy functions, for user-defined training loops.
 
 Every function takes and returns C-contiguous float32 or float64 arrays. Other input is converted
-(integers to float32). All arrays of a call have the dtype of the first argument. Results are new
-arrays unless `out` is given.
+(integers to float32), and the other arrays in a call are converted to the dtype of the first.
+Results are new arrays unless `out` is given.
 
 >>> import numpy as np
 >>> from nnfast import kernels
@@ -53,14 +53,14 @@ def dense_forward(
     w : array_like, shape (n_in, n_out)
     b : array_like, shape (n_out,)
     activation : str or Activation, default "linear"
-        f.
+        The function f.
     out : ndarray, shape (m, n_out), optional
         C-contiguous array for the result, with x's dtype; it must not be x, w or b.
 
     Returns
     -------
     ndarray, shape (m, n_out)
-        `out` if given.
+        The result; this is `out` if given.
 
     Raises
     ------
@@ -146,14 +146,14 @@ def activation_forward(
     x : array_like, at least 1-D
         softmax normalizes along the last axis.
     activation : str or Activation
-        f.
+        The function f.
     out : ndarray, shape of x, optional
         C-contiguous array for the result, with x's dtype; it may be x itself.
 
     Returns
     -------
     ndarray, shape of x
-        `out` if given.
+        The result; this is `out` if given.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def activation_backward(
     out : array_like, shape of dout
         Result of `activation_forward`.
     activation : str or Activation
-        f.
+        The function f.
     x : array_like, shape of dout, optional
         The pre-activation. Needed for gelu, gelu_tanh, silu and mish: their derivatives cannot be
         computed from `out`.
@@ -282,7 +282,7 @@ def optimizer_step(
         Gradients of the parameters.
     slots : ndarray, shape (n_slots, n)
         The optimizer's state, updated in place; n_slots is ``optimizer.n_slots``. Before the first
-        step it must be zeros, for Adagrad ``initial_accumulator_value``.
+        step, all elements must be 0, or ``initial_accumulator_value`` for Adagrad.
     iteration : int
         Number of steps taken before this one.
     optimizer : str or Optimizer, default "adam"
@@ -307,7 +307,7 @@ def optimizer_step(
     g = checks.kernel_array("grads", grads, 1, params.dtype, shape=(n,))
     slots = checks.kernel_output("slots", slots, (chosen.n_slots, n), params.dtype)
     iteration = checks.integer("iteration", iteration, minimum=0)
-    max_norm = chosen.clipnorm or chosen.global_clipnorm  # both mean the same for a single array
+    max_norm = chosen.clipnorm or chosen.global_clipnorm  # equivalent for a single array
     if max_norm is not None:
         norm = float(np.linalg.norm(g.astype(np.float64)))
         g = g * g.dtype.type(min(1.0, max_norm / norm) if norm else 1.0)

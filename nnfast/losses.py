@@ -1,4 +1,4 @@
-"""The losses' configuration. The engine computes their values and gradients.
+"""The losses. These classes hold only their configuration; the engine computes them.
 
 The loss of a batch of n rows is Σᵢ wᵢ·lᵢ / n (Keras' ``sum_over_batch_size``) with sample
 weights wᵢ.
@@ -33,17 +33,18 @@ class TargetSpec(NamedTuple):
     classes : bool
         Whether targets are class indices, one per sample.
     free : bool
-        Whether a user-defined function takes the targets: numbers of any shape, one row per sample.
+        Whether the targets are passed to a user-defined function. They may then have any shape
+        with one row per sample.
     copies : int
         Number of outputs that share one target.
     range : tuple of float or None
         Smallest and largest valid target; None if any number is valid.
     advice : str
-        What a message suggests for targets outside this range.
+        Advice in the error message for targets outside this range.
     signed : bool
         Whether targets that are all 0 or 1 are mapped to −1 and 1.
     one_hot : bool
-        Whether the targets of a sample form one distribution.
+        Whether the targets of each sample form a probability distribution.
     """
 
     loss: str
@@ -64,20 +65,21 @@ class Loss(registry.Configured):
     Attributes
     ----------
     kind : str
-        The engine's name of the loss.
+        The engine's name for the loss.
     canonical : str or None
-        The activation that is fused with this loss. Both are then computed from the
+        The output activation that is fused with this loss. The loss is then computed from the
         pre-activation, which is faster and never takes the logarithm of 0.
     sparse : bool
         Whether targets are class indices.
     rowwise : bool
-        Whether a row of outputs is one distribution, so that outputs must be (n, classes).
+        Whether each row of outputs is a probability distribution. The outputs must then have
+        shape (n, classes).
     signed : bool
         Whether targets are −1 and 1; targets that are all 0 or 1 are then mapped to −1 and 1.
     target_range : tuple of float or None
         Smallest and largest valid target; None if any number is valid.
     target_advice : str
-        What a message suggests for targets outside this range.
+        Advice in the error message for targets outside this range.
     is_function : bool
         Whether the loss is a user-defined function.
     levels : tuple of float
@@ -114,7 +116,7 @@ class Loss(registry.Configured):
         )
 
     def smoothing(self, n_out: int) -> tuple[float, float]:
-        """Return (scale, offset) of label smoothing: targets become scale·y + offset."""
+        """Return the (scale, offset) of label smoothing, which replaces y by scale·y + offset."""
         return 1.0, 0.0
 
     def engine_loss(self, final_activation: str) -> tuple[int, bool]:
@@ -175,7 +177,7 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float, default 1.0
-        δ > 0.
+        The absolute error δ > 0 at which the loss changes from quadratic to linear.
 
     Raises
     ------
@@ -223,8 +225,8 @@ class Quantile(Loss):
     Parameters
     ----------
     level : float or sequence of float, default 0.5
-        q, between 0 and 1, exclusive. With a sequence, the model has one output per level, and y
-        has one column.
+        The quantile q, strictly between 0 and 1. With a sequence, the model has one output per
+        level, and y has one column.
 
     Raises
     ------
@@ -301,7 +303,7 @@ class BinaryCrossentropy(_Crossentropy):
         If True, the model's outputs are logits z, and p = 1 / (1 + e⁻ᶻ). Otherwise they are the
         probabilities p, which are clipped to [1e-7, 1 − 1e-7] as in Keras.
     label_smoothing : float, default 0.0
-        s, from 0 to 1. Targets become y·(1 − s) + s/2.
+        The smoothing s, from 0 to 1. Targets become y·(1 − s) + s/2.
 
     Examples
     --------
@@ -338,7 +340,7 @@ class CategoricalCrossentropy(_Crossentropy):
         If True, the model's outputs are logits z, and p = softmax(z). Otherwise they are
         probabilities, which are divided by their sum and clipped to [1e-7, 1 − 1e-7] as in Keras.
     label_smoothing : float, default 0.0
-        s, from 0 to 1. Targets become y·(1 − s) + s/classes.
+        The smoothing s, from 0 to 1. Targets become y·(1 − s) + s/classes.
 
     Examples
     --------
@@ -388,18 +390,19 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
 
 class FunctionLoss(Loss):
-    """A user-defined loss; `compile` wraps a callable in it.
+    """A user-defined loss; `compile` wraps every callable in this class.
 
     Parameters
     ----------
     function : callable
-        Called as ``function(y_true, y_pred)`` with the rows of a batch. y_true has the shape that
-        was given to `fit`; a 1-D y_true becomes a column if the model has one output. y_pred has
-        the outputs' shape (n, ...). The function returns (value, gradient), where value is either
+        Called as ``function(y_true, y_pred)`` with the rows of a batch. y_true has the shape of
+        the targets passed to `fit`; a 1-D y_true becomes a column if the model has one output.
+        y_pred has the outputs' shape (n, ...). The function returns (value, gradient), where value
+        is either
 
         - a number, the loss of the batch; gradient is its derivative with respect to y_pred; or
         - an array (n,), the loss lᵢ of each row; row i of gradient is ∂lᵢ/∂ŷᵢ, and the loss of
-          the batch is Σ wᵢ·lᵢ / n. Sample weights need this form.
+          the batch is Σ wᵢ·lᵢ / n. Sample weights require this form.
 
     Raises
     ------
@@ -453,7 +456,7 @@ class FunctionLoss(Loss):
         Raises
         ------
         TypeError, ValueError
-            If the function returns something other than the class docstring describes.
+            If the function's return value is not as described in the class docstring.
         """
         result = self._function(y_true, y_pred)
         if not isinstance(result, tuple) or len(result) != 2:
@@ -520,7 +523,7 @@ def resolve(identifier: object) -> Loss:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -543,6 +546,6 @@ def get(identifier: object) -> Loss | None:
     return None if identifier is None else resolve(identifier)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe

@@ -1,4 +1,4 @@
-"""Plots with matplotlib, which is only imported when something is plotted."""
+"""Plots with matplotlib, which is imported only when something is plotted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class _Recorded(Protocol):
 
     @property
     def history(self) -> Mapping[str, Sequence[float]]:
-        """The values of every key."""
+        """The values of each key, one per logged epoch."""
 
     @property
     def epochs(self) -> Mapping[str, Sequence[int]]:
-        """The epochs of these values."""
+        """The epochs in which each key's values were logged."""
 
 
 def learning_curves(
@@ -41,9 +41,9 @@ def learning_curves(
         The result of `fit`. With a mapping, such as its ``history``, the epochs are unknown, and
         all curves start at epoch 1.
     keys : sequence of str, optional
-        The keys to plot, without ``val_``; by default all numeric keys but the learning rate.
+        The keys to plot, without ``val_``; by default all numeric keys except the learning rate.
     axes : matplotlib Axes or sequence of Axes, optional
-        One for each key; a new figure by default.
+        One Axes for each key; by default, a new figure is created.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def learning_curves(
     ImportError
         If matplotlib is not installed.
     TypeError
-        If `history` or `keys` has another type.
+        If `history` or `keys` has the wrong type.
     ValueError
         If a key is not in the history, its values are not numbers, or the number of axes does not
         match the number of keys.
@@ -103,7 +103,7 @@ def learning_curves(
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
-    """Return values as an array, with NaN for None; None if they are not numbers."""
+    """Return the values as an array with NaN in place of None, or None if they are not numbers."""
     try:
         array = np.array([np.nan if value is None else value for value in values])
     except ValueError:  # lists of different lengths
@@ -114,7 +114,7 @@ def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
 def _draw(
     panel: Any, key: str, curves: Mapping[str, NDArray[Any]], epochs: Mapping[str, Sequence[int]]
 ) -> None:
-    """Plot one key, and its validation values, in a panel."""
+    """Plot the training and validation values of one key in a panel."""
     for name, style, label in ((key, "-", "training"), (f"val_{key}", "--", "validation")):
         if name not in curves:
             continue

@@ -1,4 +1,4 @@
-"""Regularizers: penalties on weights or outputs, added to the loss. The engine computes them."""
+"""Regularizers: penalties on weights or outputs, which the engine adds to the loss."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ registry.name_constructors(TABLE.values())
 def resolve(identifier: object) -> L1L2 | None:
     """Return the regularizer for `identifier`: a name, a class, a regularizer or a config dict.
 
-    None means no regularizer; it is returned as it is.
+    None, which means no regularizer, is returned unchanged.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def resolve(identifier: object) -> L1L2 | None:
     return registry.resolve("regularizer", identifier, L1L2, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 get = deserialize = resolve
 serialize = registry.describe
 l1, l2, l1_l2 = L1, L2, L1L2

@@ -1,7 +1,7 @@
-"""Callbacks of training, evaluation and prediction, which are called as in Keras.
+"""Callbacks for training, evaluation and prediction, which are called as in Keras.
 
-Epoch callbacks cost nothing per batch. A callback that overrides a batch method makes training,
-evaluation or prediction run one batch at a time.
+Callbacks without batch methods cost nothing per batch. A callback that overrides a batch method
+makes training, evaluation or prediction run one batch at a time.
 """
 
 from nnfast.callbacks.callback import (

@@ -21,7 +21,7 @@ class Callback:
     Attributes
     ----------
     model : Sequential, or the adapter of an estimator
-        Left out of pickles and copies.
+        Pickles and copies of the callback do not contain it.
     params : dict
         ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if unknown).
 
@@ -70,10 +70,10 @@ class Callback:
         self.on_batch_end(batch, logs=logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Older name of `on_train_batch_begin`."""
+        """Older name for `on_train_batch_begin`."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Older name of `on_train_batch_end`."""
+        """Older name for `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Called before each validation or `evaluate`."""
@@ -85,7 +85,7 @@ class Callback:
         """Called before each batch of a validation or of `evaluate`."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each such batch, with the ``loss`` and metrics of the batches so far."""
+        """Called after each of these batches, with the ``loss`` and metrics so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before the first batch of `predict`."""
@@ -100,8 +100,8 @@ class Callback:
         """Called after each batch of `predict`, with its ``outputs``."""
 
     def on_divergence(self, batch: int, logs: Logs | None = None) -> None:
-        """Called when training has diverged, with the ``loss`` of that batch; not in Keras.
+        """Called when training diverges, with the ``loss`` of that batch. Keras has no such method.
 
-        Training ends there in any case, without `on_epoch_end`. A RuntimeWarning follows unless a
-        callback sets ``self.model.stop_training``.
+        Training always ends at that batch, without `on_epoch_end`. A RuntimeWarning follows unless
+        a callback sets ``self.model.stop_training``.
         """

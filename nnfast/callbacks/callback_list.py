@@ -1,4 +1,4 @@
-"""The callbacks of one `fit`, `evaluate` or `predict`."""
+"""The callbacks of one call of `fit`, `evaluate` or `predict`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _EPOCH_METHODS = ("on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_en
 
 
 class CallbackList:
-    """The callbacks of one `fit`, `evaluate` or `predict`, and the events that they handle.
+    """The callbacks of one call of `fit`, `evaluate` or `predict`, and the events that they handle.
 
     Attributes
     ----------
     history : History
-        The History in the user's list, or a new one; `fit` fills it.
+        The History from the user's list, or a new one. `fit` adds the epochs to it.
     per_batch, per_epoch : bool
-        Whether any callback overrides a method for batches or for epochs of training.
+        Whether any callback overrides a batch method or an epoch method of training.
     per_test_batch, per_predict_batch : bool
-        Whether any callback overrides a method for batches of evaluation or of prediction.
+        Whether any callback overrides a batch method of evaluation or of prediction.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Callback] | None) -> None:

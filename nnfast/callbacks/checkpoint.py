@@ -16,16 +16,17 @@ from nnfast.callbacks.monitor import Monitor
 class ModelCheckpoint(Monitor):
     """Save the model after every epoch, or after every `save_freq` batches.
 
-    Interrupted or killed training continues from the last file with the same result as without
-    the interruption: load the file, and call `fit` with the epoch in its name as `initial_epoch`.
-    After loading a file from the middle of an epoch, training continues with the next epoch.
+    Training that was interrupted or killed can be resumed from the last file, with the same result
+    as without the interruption: load the file, and call `fit` with the epoch number in the file
+    name as `initial_epoch`. If the file was saved in the middle of an epoch, training resumes with
+    the next epoch.
 
     Parameters
     ----------
     filepath : str or path-like
-        Can contain the epoch (from 1), the batch (from 1, if `save_freq` is a number) and the
-        logs, as in ``"model-{epoch:02d}-{val_loss:.2f}.safetensors"``. Missing folders are
-        created.
+        Can contain placeholders for the epoch (from 1), the batch (from 1, if `save_freq` is a
+        number) and the logs, as in ``"model-{epoch:02d}-{val_loss:.2f}.safetensors"``. Missing
+        folders are created.
     monitor : str, default "val_loss"
         The key in the logs; only used with `save_best_only`.
     verbose : int, default 0
@@ -37,7 +38,8 @@ class ModelCheckpoint(Monitor):
     mode : {"auto", "min", "max"}, default "auto"
         Whether lower or higher values are better; "auto" uses the direction of the metric.
     save_freq : "epoch" or int, default "epoch"
-        A number of batches makes training run one step at a time.
+        When to save: after every epoch, or after this number of batches. A number makes training
+        run one step at a time.
     initial_value_threshold : float, optional
         With `save_best_only`, the value that the first saved model must improve on.
 
@@ -77,12 +79,13 @@ class ModelCheckpoint(Monitor):
         self._batches = 0
         if not (isinstance(save_freq, str) and save_freq == "epoch"):
             self.save_freq = integer("save_freq", save_freq, minimum=1)
-            # Set on the instance: a method of the class would make all training run step by step.
+            # Set on the instance, because a method of the class would make training run one step
+            # at a time even with save_freq="epoch".
             self.on_train_batch_end = self._on_batch  # type: ignore[method-assign]
         self._check_names()
 
     def _check_names(self) -> None:
-        """Raise a ValueError if `filepath` could not be filled in, whatever the logs contain."""
+        """Raise ValueError if `filepath` has placeholders that can never be filled in."""
         known: dict[str, int | float] = {"epoch": 1, "loss": 0.5, "val_loss": 0.5}
         if self.save_freq != "epoch":
             known["batch"] = 1

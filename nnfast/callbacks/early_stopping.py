@@ -17,7 +17,7 @@ class EarlyStopping(Monitor):
     monitor : str, default "val_loss"
         The key in the logs.
     min_delta : float, default 0
-        Only a change of more than this is an improvement.
+        A change counts as an improvement only if it is greater than this.
     patience : int, default 0
         Number of epochs without improvement after which training stops. Training never stops
         after the first epoch.
@@ -27,20 +27,21 @@ class EarlyStopping(Monitor):
         Whether lower or higher values are better; "auto" uses the direction of the metric.
     baseline : float, optional
         Values that are not better than this do not count as improvements for `patience`. If no
-        epoch beats it, training stops after `patience` epochs. Keras documents this, but its code
-        continues as long as each epoch is better than the ones before.
+        epoch is better than the baseline, training stops after `patience` epochs. Keras documents
+        this, but its code continues as long as each epoch is better than all previous epochs.
     restore_best_weights : bool, default False
-        At the end of training, restore the weights of the best epoch, even if it is not better
-        than `baseline`.
+        At the end of training, restore the weights of the best epoch, even if that epoch is not
+        better than `baseline`.
     start_from_epoch : int, default 0
-        Earlier epochs are ignored.
+        Epochs before this one, counted from 0, are ignored.
 
     Attributes
     ----------
     best : float or None
         The best value so far.
     best_epoch, stopped_epoch : int
-        The epoch of the best value, and the epoch after which training stopped, counted from 0.
+        The epoch with the best value, and the epoch after which training stopped, both counted
+        from 0.
     wait : int
         Number of epochs since the last improvement.
 

@@ -18,11 +18,11 @@ class History(Callback):
     epoch : list of int
         The trained epochs, counted from 0.
     history : dict of str to list of float
-        The values of ``loss``, of each metric under the name it was passed with, and, with
-        validation, of ``val_…`` for each of these. A metric with several values has an array per
-        epoch.
+        The values of ``loss`` and of each metric, under the name passed to `compile`. With
+        validation, there is also a key ``val_…`` for each of them. A metric with several values
+        has one array per epoch.
     epochs : dict of str to list of int
-        For each key of `history`, the epochs of its values, because validation may skip epochs.
+        For each key of `history`, the epoch of each value, because validation may skip epochs.
         Keras does not have this attribute.
 
     Examples
@@ -62,7 +62,7 @@ class History(Callback):
     def _places_of(self, key: str) -> Sequence[int]:
         """Return the positions in `epoch` of a key's values.
 
-        If other code has added values to `history`, they belong to the last epochs.
+        If other code has changed the number of values in `history`, return the last positions.
         """
         count = len(self.history[key])
         places = self._places.get(key, ())
@@ -76,7 +76,7 @@ class History(Callback):
         return plotting.learning_curves(self, keys, axes)
 
     def _repr_html_(self) -> str:
-        """Return a table of the first and the last epochs, for notebooks."""
+        """Return an HTML table of the first and the last epochs, for notebooks."""
         import html
 
         from nnfast._utils.formatting import numbers
@@ -112,7 +112,7 @@ class HistoryKeeper:
         self._kept = weakref.ref(history), content
 
     def get(self, model: WatchedModel) -> History | None:
-        """Return the last history that was passed to `keep`, None if there was none."""
+        """Return the last history that was passed to `keep`, or None if there is none."""
         if self._kept is None:
             return None
         history = self._kept[0]()

@@ -20,7 +20,7 @@ class ReduceLROnPlateau(Monitor):
     monitor : str, default "val_loss"
         The key in the logs.
     factor : float, default 0.1
-        The learning rate is multiplied by it; at least 0 and below 1.
+        Factor by which the learning rate is multiplied, in [0, 1).
     patience : int, default 10
         Number of epochs without improvement after which the learning rate is reduced.
     verbose : int, default 0
@@ -28,10 +28,10 @@ class ReduceLROnPlateau(Monitor):
     mode : {"auto", "min", "max"}, default "auto"
         Whether lower or higher values are better; "auto" uses the direction of the metric.
     min_delta : float, default 1e-4
-        Only a change of more than this is an improvement.
+        A change counts as an improvement only if it is greater than this.
     cooldown : int, default 0
         Number of epochs after a reduction that do not count for `patience`. Keras documents this,
-        but its code counts the last of them.
+        but its code counts the last of these epochs.
     min_lr : float, default 0.0
         Lower bound of the learning rate.
 
@@ -129,7 +129,7 @@ class LearningRateScheduler(Callback):
             self._takes_rate = True
         except TypeError:
             self._takes_rate = False
-        except ValueError:  # a builtin function without a signature
+        except ValueError:  # a built-in function without a signature
             self._takes_rate = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks that report the logs to a file, to the terminal or to functions."""
+"""Callbacks that write the logs to a file or the terminal, or pass them to functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CSVLogger(Callback):
     """Write the logs of each epoch as one line of a CSV file.
 
     The columns are ``epoch`` and the logs in alphabetical order. If the first epoch has no
-    validation, columns ``val_…`` for the logs follow. A missing value is written as ``NA``, an
+    validation, a column ``val_…`` is added for each log. A missing value is written as ``NA``, an
     array as ``[a, b, …]``.
 
     Parameters
@@ -53,7 +53,7 @@ class CSVLogger(Callback):
         self._file = open(path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
 
     def _columns(self, path: str) -> list[str]:
-        """Return the columns of an existing file, [] if it has no header."""
+        """Return the column names of an existing file, or [] if it has no header."""
         import csv
 
         with open(path, newline="", encoding="utf-8") as file:
@@ -95,8 +95,8 @@ class CSVLogger(Callback):
 class TerminateOnNaN(Callback):
     """Print a line or raise an error when the loss becomes NaN or infinite.
 
-    Training always ends at that batch. This callback only replaces the warning, and costs nothing
-    per batch.
+    Training ends at that batch even without this callback. The callback only replaces the
+    warning, and costs nothing per batch.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class TerminateOnNaN(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback made from functions.
+    """A callback whose methods are the given functions.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class LambdaCallback(Callback):
     Raises
     ------
     TypeError
-        If `Callback` has no method with one of the names.
+        If a name in `others` is not a method of `Callback`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The interface that callbacks and training loops need of a model."""
+"""The interface that a model must have for callbacks and training loops."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class WatchedModel(Protocol):
         """Return copies of all weights."""
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set all weights to what `get_weights` returned."""
+        """Set all weights to the arrays that `get_weights` returned."""
 
     def save(self, path: str) -> None:
-        """Write everything that training needs to continue."""
+        """Write everything that is needed to continue training."""
 
     def save_weights(self, path: str) -> None:
-        """Write everything that predictions need."""
+        """Write everything that is needed for predictions."""
 
     def metric_direction(self, key: str) -> str | None:
-        """Return whether "up" or "down" is better for a key of the logs, None if unknown."""
+        """Return "up" or "down", the better direction for a key of the logs; None if unknown."""

@@ -1,7 +1,7 @@
 """Drop-in replacements for scikit-learn's MLPClassifier and MLPRegressor.
 
-Parameters, attributes, objective and stopping rules are scikit-learn's, with additional keywords.
-They need the extra ``sklearn``: ``pip install "nnfast[sklearn]"``.
+Parameters, attributes, objective and stopping rules are scikit-learn's. There are additional
+keyword parameters. The estimators need the extra ``sklearn``: ``pip install "nnfast[sklearn]"``.
 """
 
 try:

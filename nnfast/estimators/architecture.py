@@ -34,13 +34,13 @@ class Architecture:
     Attributes
     ----------
     sizes : tuple of int
-        The number of features, the units of each hidden layer, and the number of outputs.
+        The numbers of features, of units in each hidden layer, and of outputs.
     activations : tuple of Activation
         The activation of each hidden layer.
     output : str
-        The engine's name of the output activation.
+        The engine's name for the output activation.
     alpha : float
-        Σ α/2·W² is added to the loss.
+        The strength α of the L2 penalty α/2·Σ W², which is added to the loss.
     dropout : tuple of float
         The dropout rate after each hidden layer.
     normalization : {"batch", "layer"} or None
@@ -83,12 +83,12 @@ class Architecture:
 
 @functools.lru_cache(maxsize=32)
 def plan_of(architecture: Architecture) -> Plan:
-    """Return the plan; cached, because searches and ensembles fit the same architecture often."""
+    """Return the plan. It is cached: searches and ensembles reuse the same architecture often."""
     return compile_plan(architecture.layers(), architecture.sizes[:1])
 
 
 class Perceptron:
-    """A network with its weights under scikit-learn's names, and its trainer.
+    """A network with its trainer and with its weights under scikit-learn's names.
 
     Parameters
     ----------
@@ -133,17 +133,17 @@ class Perceptron:
 
     @property
     def kernels(self) -> Array:
-        """All coefficients as a flat view; they come first in the engine's parameters."""
+        """All coefficients as one flat view; they are the first of the engine's parameters."""
         size = sum(view.size for view in self.coefs)
         return self.engine.params[:size]
 
     def sum_of_squares(self) -> float:
-        """Return Σ W² of all coefficients, infinity on overflow of their dtype."""
+        """Return Σ W² over all coefficients, or infinity if the sum overflows their dtype."""
         with np.errstate(over="ignore"):
             return float(self.kernels @ self.kernels)
 
     def take(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
-        """Copy weights into this network, except those that already are its views."""
+        """Copy weights into this network, except for arrays that are already its views."""
         for view, own in zip([*self.coefs, *self.intercepts], [*coefs, *intercepts], strict=True):
             if own is not view:
                 view[...] = own
@@ -151,7 +151,7 @@ class Perceptron:
     def start(self, optimizer: Optimizer) -> Trainer:
         """Return a trainer with an optimizer in its initial state.
 
-        The trainer has no loss, because the estimator sets its objective in the engine.
+        The trainer has no loss, because the estimator sets the engine's objective directly.
         """
         optimizer.configure(self.engine)
         self.trainer = Trainer(self.network, optimizer, None, {}, frozenset(), self.engine.version)
@@ -159,11 +159,11 @@ class Perceptron:
 
     def outputs(self, rows: Any) -> Array:
         """Return the outputs, (n, outputs), for rows that the engine can read."""
-        outputs = self.engine.predict(rows)  # None for sparse rows, and for many rows
+        outputs = self.engine.predict(rows)  # None if rows are sparse or too many
         return forward(self.network, rows) if outputs is None else outputs
 
     def state(self) -> dict[str, Any]:
-        """Return a copy of the state of training, without coefs and intercepts."""
+        """Return a copy of the training state, without coefs and intercepts."""
         engine = self.engine
         state = {
             "optimizer": self.optimizer,
@@ -194,7 +194,7 @@ class Perceptron:
 
 
 def sizes_of(coefs: Sequence[Array]) -> tuple[int, ...]:
-    """Return the number of units of every layer, from the shapes of the coefficients.
+    """Return the number of units in each layer, from the shapes of the coefficients.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The base class of the estimators: initial weights, fit, files and outputs."""
+"""The base class of the estimators: initialization, training, files and prediction."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class BaseMLP(BaseEstimator, ABC):
     """Base class of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-    # The name in files, from `CLASS_NAMES`; user-defined subclasses do not define one.
+    # The class's name in files, from `CLASS_NAMES`. User-defined subclasses have no such name.
     _saved_as: ClassVar[str]
 
-    # The record of stochastic training (`stopping.Record`); L-BFGS sets some of it.
+    # The record of stochastic training (`stopping.Record`); L-BFGS sets some of these attributes.
     n_iter_: int
     t_: int
     loss_: float
@@ -74,11 +74,11 @@ class BaseMLP(BaseEstimator, ABC):
 
     @abstractmethod
     def _check_data(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        """Return the checked X, and the checked y for `_targets`."""
+        """Return the checked X and y; `_targets` converts y for the engine."""
 
     @abstractmethod
     def _targets(self, y: Any, dtype: np.dtype[Any]) -> Array:
-        """Return targets for the engine, (n, outputs) or (n,) class indices."""
+        """Return the targets for the engine: (n, outputs), or class indices (n,)."""
 
     @abstractmethod
     def _count_outputs(self, y: Any) -> int:
@@ -86,11 +86,11 @@ class BaseMLP(BaseEstimator, ABC):
 
     @abstractmethod
     def _output_activation(self) -> str:
-        """Return scikit-learn's name of the output activation."""
+        """Return scikit-learn's name for the output activation."""
 
     @abstractmethod
     def _objective(self, dtype: np.dtype[Any]) -> Objective:
-        """Return the loss for outputs of `out_activation_`."""
+        """Return the loss for an output layer with the activation `out_activation_`."""
 
     @abstractmethod
     def _score_outputs(
@@ -99,7 +99,7 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the score that early stopping monitors."""
 
     def _saved_classes(self) -> Classes | None:
-        """Return the classes of a classifier, None for a regressor."""
+        """Return the classes of a classifier, or None for a regressor."""
         return None
 
     def _weights(self, y: Any, weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
@@ -109,8 +109,8 @@ class BaseMLP(BaseEstimator, ABC):
     # ---- the network -----------------------------------------------------------------------------
 
     def _draw(self, sizes: Sequence[int], network: Perceptron) -> None:
-        """Draw initial weights, in scikit-learn's order and within its bounds."""
-        # As in scikit-learn, the weights of the output layer also depend on the hidden activation.
+        """Draw the initial weights in the same order and within the same bounds as scikit-learn."""
+        # As in scikit-learn, the bounds of the output layer, too, depend on the hidden activation.
         names = network.architecture.activations
         if not names and isinstance(self.activation, str):
             names = hidden_activations(self, 1)
@@ -122,7 +122,7 @@ class BaseMLP(BaseEstimator, ABC):
             intercept[...] = self._random_state.uniform(-bound, bound, intercept.shape)
 
     def _initialize(self, sizes: Sequence[int], dtype: np.dtype[Any]) -> Perceptron:
-        """Return a new network; set the attributes of a first fit."""
+        """Return a new network, and set the attributes to their values before a first fit."""
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(sizes)
@@ -138,7 +138,7 @@ class BaseMLP(BaseEstimator, ABC):
         return network
 
     def _continued(self, sizes: Sequence[int]) -> Perceptron:
-        """Return the network of the last fit for further training; check that its sizes match."""
+        """Return the network of the last fit for further training, if its layer sizes match."""
         self.out_activation_ = self._output_activation()
         network = self._trainable()
         if network.architecture.sizes != tuple(sizes):
@@ -151,9 +151,9 @@ class BaseMLP(BaseEstimator, ABC):
     def _resume(self, network: Perceptron, incremental: bool) -> Trainer:
         """Return the trainer for further training.
 
-        The optimizer's state is kept in `partial_fit`, unless the class of the optimizer has
-        changed. The record of the best epoch is kept, unless `early_stopping` has changed or the
-        last fit used L-BFGS.
+        `partial_fit` keeps the optimizer's state, unless the class of the optimizer has changed.
+        The record of the best epoch is kept, unless `early_stopping` has changed or the last fit
+        used L-BFGS.
         """
         trainer = network.trainer if incremental and "_optimizer" in self.__dict__ else None
         if trainer is None or type(trainer.optimizer) is not optimizer_kind(self):
@@ -174,8 +174,8 @@ class BaseMLP(BaseEstimator, ABC):
     def _trainable(self) -> Perceptron:
         """Return the network of a fitted estimator for further training.
 
-        It has the current parameters, and the current `coefs_` and `intercepts_`, whose elements
-        the user may have set.
+        The network has the estimator's current parameters and its current `coefs_` and
+        `intercepts_`, which the user may have modified.
         """
         coefs, intercepts = self.coefs_, self.intercepts_
         architecture = architecture_of(self, sizes_of(coefs), self.out_activation_)
@@ -209,7 +209,7 @@ class BaseMLP(BaseEstimator, ABC):
         super().__setstate__(state)
         network = self.__dict__.get("_network")
         if network is not None:
-            # The pickle holds copies of the views, so they are replaced by views again.
+            # The pickle contains copies of the views. Replace them with views again.
             network.take(self.coefs_, self.intercepts_)
             self.coefs_, self.intercepts_ = list(network.coefs), list(network.intercepts)
 
@@ -217,8 +217,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Write a fitted estimator to a file for `nnfast.load_model`, without using pickle.
 
         The file holds the parameters, the weights, the attributes, the optimizer's state and the
-        position in the random streams, so that `partial_fit` continues bit for bit. An existing
-        file is replaced atomically. Callbacks are left out, with a warning.
+        position in the random streams, so that a later `partial_fit` gives bit-identical results.
+        An existing file is replaced atomically. Callbacks are left out, with a warning.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class BaseMLP(BaseEstimator, ABC):
         ValueError
             If `random_state` is neither None nor an integer, or a class is neither a string nor a
             number. Also if the solver or parameters of the network (including `alpha` and
-            `dropout`) were changed since `fit`, or the estimator is an object of a subclass.
+            `dropout`) were changed after `fit`, or the estimator is an instance of a subclass.
         OSError
             If the file cannot be written.
         """
@@ -244,7 +244,7 @@ class BaseMLP(BaseEstimator, ABC):
             checks.warn("The callbacks of an estimator are not saved")
 
     def _contents(self, include_optimizer: bool) -> Contents:
-        """Return the contents of a file, after checking that `files.restored` can read them."""
+        """Return the contents of a file, once an estimator is known to be restorable from them."""
         if "_saved_as" not in vars(type(self)):
             raise ValueError(
                 f"only {' and '.join(CLASS_NAMES)} can be saved; received an object of their "
@@ -308,7 +308,7 @@ class BaseMLP(BaseEstimator, ABC):
         return self
 
     def _samples(self, network: Perceptron, X: Any, y: Any, weight: Any) -> Samples:
-        """Return checked data as Samples for the engine."""
+        """Return the checked data as Samples."""
         return Samples(arrays.readable(X, network.dtype), self._targets(y, network.dtype), weight)
 
     def _checked_weight(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
@@ -333,7 +333,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _loss_grad_lbfgs(
         self, packed: Array, X: Any, y: Any, sample_weight: Any = None, *_: Any
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return the objective and its gradient at the parameters `packed`, for targets (n, k)."""
+        """Return the objective and its gradient at the parameters `packed`; y has two axes."""
         network = self._fitted()
         if isinstance(sample_weight, list):  # scikit-learn 1.6 passes its activations here
             sample_weight = None
@@ -380,7 +380,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _validation_rows(
         self, network: Perceptron, X_val: Any, y_val: Any, weight: Any
     ) -> Samples | None:
-        """Return the user's checked validation data, None if there are none."""
+        """Return the user's checked validation data, or None if the user passed none."""
         if X_val is None:
             if y_val is not None or weight is not None:
                 raise ValueError("y_val and sample_weight_val need X_val")
@@ -392,7 +392,7 @@ class BaseMLP(BaseEstimator, ABC):
         return self._samples(network, X_val, y_val, weight)
 
     def _split(self, rows: Samples) -> tuple[Samples, Samples]:
-        """Return training and validation rows for early stopping, split as by scikit-learn."""
+        """Return training and validation rows for early stopping, split as in scikit-learn."""
         train, held_out = train_test_split(
             np.arange(len(rows)),
             random_state=self._random_state,
@@ -407,7 +407,7 @@ class BaseMLP(BaseEstimator, ABC):
         return rows.subset(train), rows.subset(held_out)
 
     def _strata(self, targets: Array) -> Array | None:
-        """Return the labels by which the split is stratified, None for a random split."""
+        """Return the labels by which the split is stratified, or None for a random split."""
         return None
 
     def _score_rows(self, network: Perceptron, rows: Samples) -> float:
@@ -446,21 +446,21 @@ class BaseMLP(BaseEstimator, ABC):
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> Self:
-        """Return an estimator with the parameters and weights of a fitted one of scikit-learn.
+        """Return an estimator with the parameters and weights of a fitted scikit-learn estimator.
 
-        It makes the same predictions, and `partial_fit` continues the training.
+        It makes the same predictions, and `partial_fit` continues its training.
 
         Parameters
         ----------
         fitted : sklearn.neural_network.MLPClassifier or MLPRegressor
-            An estimator whose class has the same name as this one.
+            A fitted estimator whose class has the same name as this class.
 
         Raises
         ------
         TypeError
-            If it is an estimator of another class.
+            If the class of `fitted` has another name.
         sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `fitted` is not fitted.
         """
         if type(fitted).__name__ != cls.__name__:
             raise TypeError(
@@ -490,7 +490,7 @@ class BaseMLP(BaseEstimator, ABC):
     # ---- prediction ------------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> Array:
-        """Return the network's outputs for checked rows."""
+        """Return the network's outputs for X, after checking X."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._fitted()

@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 
 def output_activation(kind: str) -> str:
-    """Return scikit-learn's name of the output activation for a type of target."""
+    """Return the output activation for a type of target, by scikit-learn's name."""
     return "softmax" if kind == "multiclass" else "logistic"
 
 
@@ -40,7 +40,7 @@ def count_outputs(kind: str, classes: int) -> int:
 
 
 def binarizer_of(classes: Classes) -> LabelBinarizer:
-    """Return a `LabelBinarizer` in the state that fitting targets of these classes gives."""
+    """Return a `LabelBinarizer` in the same state as if it had been fitted to these classes."""
     binarizer = LabelBinarizer()
     binarizer.y_type_ = classes.kind
     binarizer.sparse_input_ = classes.sparse
@@ -60,7 +60,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of units of each hidden layer.
     activation : str, function of `nnfast.activations`, or a list of them, default "relu"
         Activation of the hidden layers: scikit-learn's "identity", "logistic", "tanh" or "relu",
-        or any in `nnfast.activations`. A list has one entry per hidden layer.
+        or any activation in `nnfast.activations`. A list has one entry per hidden layer.
     solver : {"lbfgs", "sgd", "adam"}, default "adam"
     alpha : float, default 0.0001
         Strength of the L2 penalty α/2·Σ W², which is divided by the total weight of the batch,
@@ -104,9 +104,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int, default 15000
         Maximum number of loss evaluations of the solver "lbfgs".
     class_weight : dict, "balanced" or None, default None
-        Factors for the sample weights of each class; classes missing in a dict have factor 1.
+        Factors for the sample weights of each class; classes missing from a dict have factor 1.
     label_smoothing : float, default 0.0
-        s in [0, 1): targets become (1 − s)·y + s/classes.
+        The smoothing s, in [0, 1). Targets become (1 − s)·y + s/classes.
     dropout : float or list of float, default 0.0
         Dropout rate after each hidden layer; a list has one rate per hidden layer.
     normalization : {"batch", "layer"} or None, default None
@@ -120,7 +120,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         validation data, ``val_loss`` or ``val_score``.
     n_threads : int, optional
         Maximum number of threads; None means `nnfast.get_num_threads`. Results do not depend on
-        it.
+        the number of threads.
 
     Attributes
     ----------
@@ -137,17 +137,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     best_validation_score_ : float or None
         The highest of `validation_scores_`.
     validation_loss_curve_ : list of float
-        The loss of X_val after each epoch, without the penalty; set if `fit` received X_val.
+        The loss on X_val after each epoch, without the penalty; set only if `fit` received X_val.
     t_ : int
         The number of samples seen in training.
     coefs_, intercepts_ : list of ndarray
-        The weights of each layer: views of the engine's memory, which can be written to.
+        The weights and biases of each layer: writable views of the engine's memory.
     n_features_in_, n_iter_, n_layers_, n_outputs_ : int
         The numbers of features, epochs or iterations, layers (including the input), and outputs.
     feature_names_in_ : ndarray of str
-        The names of the features; set if X had string column names.
+        The names of the features; set only if X had string column names.
     out_activation_ : str
-        scikit-learn's name of the output activation.
+        scikit-learn's name for the output activation.
 
     Examples
     --------
@@ -238,7 +238,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _learn_classes(self, y: Array) -> None:
         kind = type_of_target(y) if y.ndim == 1 and y.dtype.kind in "biufU" else ""
         if kind in ("binary", "multiclass"):
-            # LabelBinarizer.fit would take 0.3 ms, a large part of a fit on a few rows.
+            # LabelBinarizer.fit would take 0.3 ms, a large part of the time to fit a few rows.
             self._label_binarizer = binarizer_of(Classes(np.unique(y), kind, sparse=False))
         else:
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -366,7 +366,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray
-            The most probable classes, (n_samples,); for several labels per sample an indicator
+            The most probable classes, (n_samples,). If samples have several labels, an indicator
             matrix, (n_samples, n_classes).
         """
         outputs = self._outputs(X)

@@ -1,4 +1,4 @@
-"""All uses of undocumented names, and of version-dependent options, of scikit-learn and SciPy."""
+"""The undocumented functions and version-dependent options of scikit-learn and SciPy in use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def validate_parameters(estimator: Any) -> None:
 
 
 def lbfgs_verbosity(verbose: int) -> dict[str, Any]:
-    """Return the progress option of SciPy's L-BFGS-B, which newer versions do not have.
+    """Return the option of SciPy's L-BFGS-B for printing progress; empty for SciPy 1.15 and later.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Conversion of scikit-learn's fitted estimators."""
+"""Conversion of fitted scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnfast.optimizers.optimizer import Optimizer
 
 
 def learned_attributes(fitted: Any) -> dict[str, Any]:
-    """Return copies of the attributes that scikit-learn's fit sets, which have the same names here.
+    """Return copies of the attributes set by scikit-learn's fit; they have the same names here.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def import_optimizer(fitted: Any, optimizer: Optimizer, engine: Engine) -> None:
     Parameters
     ----------
     fitted : AdamOptimizer or SGDOptimizer
-        The optimizer of a fitted estimator of scikit-learn.
+        The optimizer of a fitted scikit-learn estimator.
     optimizer : Adam or SGD
     engine : Engine
         An engine that is configured for `optimizer`.
@@ -52,5 +52,5 @@ def import_optimizer(fitted: Any, optimizer: Optimizer, engine: Engine) -> None:
 
 
 def _flat(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return the concatenated arrays; scikit-learn and the engine order them alike."""
+    """Return the concatenated arrays; scikit-learn and the engine order them in the same way."""
     return np.concatenate([np.ravel(array) for array in arrays])

@@ -1,6 +1,6 @@
 """Reading estimators from the arrays and the description in a file, without using pickle.
 
-Everything in a file is checked, and derived attributes are computed again.
+Everything in a file is checked, and derived attributes are recomputed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
     Raises
     ------
     ValueError, TypeError, KeyError
-        If something is missing or does not fit.
+        If something is missing or inconsistent.
     """
     description = description["estimator"]
     cls = choose("estimator", description["class_name"], CLASSES)
@@ -83,7 +83,7 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Bas
 
 
 def _params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters in a file as arguments of the constructor."""
+    """Return the parameters in a file as arguments for the constructor."""
     arguments = {name: _from_json(value) for name, value in params.items()}
     if isinstance(arguments["optimizer"], dict):
         arguments["optimizer"] = optimizers.resolve(arguments["optimizer"])
@@ -113,7 +113,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _attributes(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that training sets besides the weights, after checking them."""
+    """Return the checked attributes that training sets in addition to the weights."""
     attributes = {}
     for name, value in described.items():
         value = _from_json(value)
@@ -140,14 +140,14 @@ def _names(names: Any, count: int) -> Array:
 
 
 def _of_loss(estimator: BaseMLP, outputs: int) -> dict[str, Any]:
-    """Return the attributes that follow from a regressor's loss."""
+    """Return the attributes that a regressor's loss determines."""
     if len(regressor.quantiles_of(estimator.loss, estimator.quantile)) not in (0, 1, outputs):
         raise ValueError(f"the number of its quantiles is not {outputs}")
     return {"out_activation_": regressor.output_activation(estimator.loss)}
 
 
 def _of_classes(classes: Classes, outputs: int) -> dict[str, Any]:
-    """Return the attributes that follow from a classifier's classes."""
+    """Return the attributes that a classifier's classes determine."""
     needed = classifier.count_outputs(classes.kind, len(classes.values))
     if needed != outputs:
         raise ValueError(f"its classes need {needed} outputs, it has {outputs}")
@@ -182,7 +182,7 @@ def _classes(described: Mapping[str, Any]) -> Classes:
 
 
 def _coefs(arrays: Mapping[str, Array]) -> list[Array]:
-    """Return the coefficients after checking their shapes, before allocating the network."""
+    """Return the coefficients, after checking that all shapes match."""
     count = sum(name.startswith("coefs/") for name in arrays)
     coefs = [arrays[f"coefs/{i}"] for i in range(count)]
     intercepts = [arrays[f"intercepts/{i}"] for i in range(count)]
@@ -201,7 +201,7 @@ def _trained(
     arrays: Mapping[str, Array],
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Fill a network from the arrays; return the attributes for it and for further training."""
+    """Copy the arrays into a network; return the attributes for prediction and further training."""
     views = named_arrays(network)
     attributes: dict[str, Any] = {
         "_network": network,
@@ -213,7 +213,7 @@ def _trained(
         views |= {f"optimizer/{i}": slot for i, slot in enumerate(network.engine.slots)}
         if "best" in arrays:
             attributes["_best_weights"] = views["best"] = np.empty_like(network.engine.weights)
-    # "weights" is assigned first, because the coefficients are views of parts of it.
+    # Assign "weights" first, because the coefficients are views of parts of this array.
     order = sorted(views, key=lambda name: name != "weights")
     assign_named("the saved estimator", {name: views[name] for name in order}, arrays)
     if estimator.early_stopping and "best" not in arrays:
@@ -227,7 +227,7 @@ def _optimizer(
     arrays: Mapping[str, Array],
     training: Mapping[str, Any],
 ) -> LearningRate:
-    """Return the restored optimizer, and restore the random streams, but not the slots."""
+    """Return the restored optimizer, and restore the random streams; slots are left unchanged."""
     optimizer = optimizers.resolve(training["optimizer"])
     shapes = {arrays[f"optimizer/{i}"].shape for i in range(optimizer.n_slots)}
     if not shapes <= {(network.engine.params.size,)}:

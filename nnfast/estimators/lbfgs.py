@@ -1,4 +1,4 @@
-"""Training with SciPy's L-BFGS on the engine's loss and flat gradient."""
+"""Training with SciPy's L-BFGS, which uses the engine's loss and flat gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def loss_and_gradient(engine: Engine, data: Data) -> tuple[float, Floats]:
-    """Return Σ w·l / Σ w and its flat gradient."""
+    """Return the weighted mean Σ w·l / Σ w of the rows' losses l, and its flat gradient."""
     return engine.loss_and_grad(data), engine.grads.astype(np.float64)
 
 
@@ -33,7 +33,7 @@ def objective(
     penalty = alpha / (rows.total_weight or np.inf)
 
     def loss_and_grad(theta: Floats) -> tuple[float, Floats]:
-        with np.errstate(over="ignore"):  # if a step is too large, the loss becomes infinite
+        with np.errstate(over="ignore"):  # a step that is too large gives an infinite loss
             engine.params[:] = theta
         loss, gradient = loss_and_gradient(engine, data)
         loss += 0.5 * penalty * network.sum_of_squares()
@@ -44,16 +44,16 @@ def objective(
 
 
 class _Progress:
-    """The objective that SciPy evaluates, with the result of its last complete iteration.
+    """The objective that SciPy evaluates, with the result of the last complete iteration.
 
     Attributes
     ----------
     theta : ndarray
         The parameters after the last iteration.
     loss : float
-        Their loss, NaN before the first evaluation.
+        The loss at `theta`; NaN before the first evaluation.
     iterations : int
-        The number of complete iterations.
+        The number of completed iterations.
     """
 
     def __init__(self, function: Callable[[Floats], tuple[float, Floats]], start: Floats) -> None:
@@ -90,8 +90,8 @@ def minimize(
 ) -> tuple[float, int]:
     """Minimize the objective over all rows; return (loss, iterations).
 
-    After Ctrl-C, a warning is issued, and parameters and loss are those of the last complete
-    iteration. The loss is NaN if none was evaluated.
+    After Ctrl-C, a warning is issued, and the parameters and the loss are those of the last
+    complete iteration. The loss is NaN if the objective was never evaluated.
     """
     start = network.engine.params.astype(np.float64)
     progress = _Progress(objective(network, rows, alpha), start)

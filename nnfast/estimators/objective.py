@@ -1,7 +1,8 @@
-"""The losses of the estimators, and their settings in the engine.
+"""The losses of the estimators, and the engine settings that implement them.
 
-The objective is scikit-learn's: Σ w·l / Σ w over the batch plus α/2·Σ W² / Σ w. The loss l is a
-mean over the outputs for the squared error, and a sum over them for log-loss and Poisson deviance.
+The objective is scikit-learn's: Σ w·l / Σ w over the batch plus α/2·Σ W² / Σ w, with sample weights
+w and coefficients W. The loss l of a sample is the mean over its outputs for the squared error, and
+the sum over its outputs for the log-loss and the Poisson deviance.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from nnfast._engine import LOSSES, Engine
 
-# The engine's names of the losses that need no scaling.
+# The engine's names for the losses that need no scaling.
 _PLAIN = {
     "absolute_error": "mean_absolute_error",
     "huber": "huber",
@@ -31,13 +32,13 @@ class Objective:
     Attributes
     ----------
     kind : str
-        The engine's name of the loss.
+        The engine's name for the loss.
     fused : bool
         Whether the loss is computed from pre-activations, with the output activation fused.
     parameters : tuple of float
-        Huber's δ, or the quantiles.
+        δ for the Huber loss, the quantiles for the quantile loss, otherwise 0.
     value_scale, gradient_scale : float
-        Factors of the loss values and of the gradients of rows.
+        Factors by which the loss and the gradient of each row are multiplied.
     limit : float
         The maximum loss of a row.
     smoothing : tuple of float
@@ -53,7 +54,7 @@ class Objective:
     smoothing: tuple[float, float] = (1.0, 0.0)
 
     def configure(self, engine: Engine) -> None:
-        """Set the loss of the engine."""
+        """Configure the engine to use this loss."""
         engine.set_loss(
             LOSSES[self.kind],
             self.fused,
@@ -103,7 +104,7 @@ def regression(
     1.0
     """
     if loss == "squared_error":
-        # scikit-learn's loss is the mean over the outputs, but its gradient is that of the sum.
+        # scikit-learn's loss is the mean over the outputs, but its gradient is that of their sum.
         return Objective("mean_squared_error", value_scale=0.5, gradient_scale=0.5 * n_out)
     if loss == "poisson":
         return Objective("poisson_log", True, value_scale=n_out, gradient_scale=n_out)

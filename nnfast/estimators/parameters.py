@@ -1,4 +1,4 @@
-"""The estimators' parameters: their constraints, and what follows from them for training."""
+"""The estimators' parameters: their constraints, and the training settings derived from them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from nnfast.estimators.stopping import LearningRate, Settings
 from nnfast.optimizers.optimizer import Optimizer
 from nnfast.optimizers.rules import SGD, Adam
 
-# scikit-learn's names where they differ from the engine's.
+# Maps scikit-learn's activation names to the engine's names, where these differ.
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
 STOCHASTIC = ("adam", "sgd")
 
-# scikit-learn checks these, so that its error messages are the same.
+# scikit-learn itself checks these constraints, so the error messages are the same.
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({*activations.TABLE, *ACTIVATIONS}), "array-like", callable],
@@ -60,7 +60,7 @@ CONSTRAINTS: dict[str, Any] = {
 
 
 class Parameters(Protocol):
-    """The parameters that the functions below read, which are attributes of estimators."""
+    """The attributes of estimators that the functions below read."""
 
     hidden_layer_sizes: Any
     activation: Any
@@ -109,7 +109,7 @@ def hidden_units(parameters: Parameters) -> list[int]:
 
 
 def hidden_activations(parameters: Parameters, hidden: int) -> tuple[activations.Activation, ...]:
-    """Return the activations of the `hidden` hidden layers."""
+    """Return the activation of each hidden layer; `hidden` is the number of hidden layers."""
     activation = parameters.activation
     several = entries(activation)
     names = [activation] * hidden if several is None else several
@@ -125,7 +125,7 @@ def hidden_activations(parameters: Parameters, hidden: int) -> tuple[activations
 
 
 def dropout_rates(parameters: Parameters, hidden: int) -> tuple[float, ...]:
-    """Return the dropout rates after the `hidden` hidden layers."""
+    """Return the dropout rate after each hidden layer; `hidden` is the number of hidden layers."""
     dropout = parameters.dropout
     several = entries(dropout)
     if several is None:
@@ -139,15 +139,15 @@ def dropout_rates(parameters: Parameters, hidden: int) -> tuple[float, ...]:
 
 
 def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -> Architecture:
-    """Return the architecture for layers of `sizes`.
+    """Return the architecture for layers with the given sizes.
 
     Parameters
     ----------
     parameters : Parameters
     sizes : sequence of int
-        The number of features, the units of each hidden layer, and the number of outputs.
+        The numbers of features, of units in each hidden layer, and of outputs.
     output : str
-        scikit-learn's name of the output activation.
+        scikit-learn's name for the output activation.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -
         sizes=tuple(sizes),
         activations=hidden_activations(parameters, hidden),
         output=ACTIVATIONS.get(output, output),
-        # The objective of L-BFGS adds the penalty itself, once for all rows.
+        # For L-BFGS, `lbfgs.objective` adds the penalty, once for all rows.
         alpha=float(parameters.alpha) if stochastic else 0.0,
         dropout=dropout,
         normalization=parameters.normalization,
@@ -178,7 +178,7 @@ def architecture_of(parameters: Parameters, sizes: Sequence[int], output: str) -
 
 
 def optimizer_of(parameters: Parameters) -> LearningRate:
-    """Return a new optimizer from the parameter `optimizer` or `solver`, with its policy."""
+    """Return a new optimizer and its learning rate policy, from `optimizer` or `solver`."""
     chosen = parameters.optimizer
     optimizer: Optimizer
     if chosen is not None:
@@ -211,7 +211,7 @@ def optimizer_kind(parameters: Parameters) -> type[Optimizer]:
 
 
 def with_policy(parameters: Parameters, optimizer: Optimizer) -> LearningRate:
-    """Return an optimizer with the policy of `learning_rate`, which only applies to "sgd"."""
+    """Return an optimizer with its learning rate policy, which is constant except for "sgd"."""
     if parameters.optimizer is not None or parameters.solver != "sgd":
         return LearningRate(optimizer)
     return LearningRate(optimizer, parameters.learning_rate, parameters.power_t)
@@ -221,7 +221,7 @@ def with_policy(parameters: Parameters, optimizer: Optimizer) -> LearningRate:
 
 
 def settings_of(parameters: Parameters, single_epoch: bool) -> Settings:
-    """Return the settings of training."""
+    """Return the training settings."""
     return Settings(
         batch_size=parameters.batch_size,
         max_iter=parameters.max_iter,
@@ -242,8 +242,8 @@ def callbacks_of(parameters: Parameters) -> CallbackList:
     TypeError
         If an entry is not a callback.
     ValueError
-        If a callback has batch methods or sets a learning rate that a policy sets, or if the
-        solver has no epochs.
+        If a callback has batch methods, if both a callback and the policy set the learning rate,
+        or if the solver has no epochs.
     """
     callbacks = CallbackList(parameters.callbacks)
     if parameters.callbacks and parameters.solver == "lbfgs":

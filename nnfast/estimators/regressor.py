@@ -21,12 +21,12 @@ Array = NDArray[Any]
 
 
 def output_activation(loss: str) -> str:
-    """Return scikit-learn's name of the output activation."""
+    """Return scikit-learn's name for the output activation."""
     return "exp" if loss == "poisson" else "identity"
 
 
 def quantiles_of(loss: str, quantile: Any) -> Array:
-    """Return the quantiles to predict, which are empty for losses other than "quantile"."""
+    """Return the quantiles to predict; the array is empty for losses other than "quantile"."""
     if loss != "quantile":
         return np.empty(0)
     several = entries(quantile)
@@ -46,15 +46,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : str, default "squared_error"
         "squared_error" and "poisson" as in scikit-learn (half the squared error, half the
-        deviance), or "absolute_error", "huber", "quantile" or "log_cosh". "poisson" predicts
-        exp of the last layer and needs y >= 0.
+        deviance), or "absolute_error", "huber", "quantile" or "log_cosh". With "poisson", the
+        prediction is the exponential of the last layer's output, and y must be >= 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, \
 power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         See `MLPClassifier`; early stopping monitors R².
     quantile : float or list of float, default 0.5
-        The quantile for the loss "quantile", in (0, 1). With several, y must have one column, and
-        `predict` returns a column for each.
+        The quantile for the loss "quantile", in (0, 1). With several quantiles, y must have one
+        column, and `predict` returns one column per quantile.
     huber_delta : float, default 1.0
         The absolute error at which the loss "huber" changes from quadratic to linear.
     dropout, normalization, optimizer, callbacks, n_threads
@@ -211,7 +211,7 @@ n_layers_, n_outputs_, out_activation_
             return float(scores.mean())
 
     def _middle(self) -> int | None:
-        """Return the index of the quantile nearest to the median; None if there is only one."""
+        """Return the index of the quantile nearest to 0.5, or None without several quantiles."""
         quantiles = self._quantiles()
         return int(np.abs(quantiles - 0.5).argmin()) if len(quantiles) > 1 else None
 
@@ -242,13 +242,13 @@ n_layers_, n_outputs_, out_activation_
         Returns
         -------
         ndarray
-            (n_samples,), or (n_samples, n_outputs) for several outputs.
+            Shape (n_samples,), or (n_samples, n_outputs) if there are several outputs.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R²; for several quantiles, R² of the one nearest to the median.
+        """Return R²; with several quantiles, only the quantile nearest to 0.5 is scored.
 
         Parameters
         ----------

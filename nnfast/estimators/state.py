@@ -24,7 +24,7 @@ from nnfast.estimators.stopping import LearningRate
 Array = NDArray[Any]
 
 CLASS_NAMES = ("MLPClassifier", "MLPRegressor")
-# Attributes that training sets besides the weights: counts, numbers and lists of numbers.
+# Attributes that training sets in addition to the weights: counts, numbers, lists of numbers.
 COUNTS = ("n_iter_", "t_", "_no_improvement_count")
 NUMBERS = ("loss_", "best_loss_", "best_validation_score_")
 CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
@@ -33,7 +33,7 @@ CLASS_TYPES = (
     *("bool", "float32", "float64", "str", "object"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-# Maximum size in bytes of an array of string classes; equal to the limit of a file's header.
+# Maximum size in bytes of an array of string classes; equal to the size limit of a file header.
 LARGEST_CLASSES = 1 << 24
 
 
@@ -46,9 +46,9 @@ class Classes:
     values : ndarray
         The sorted classes.
     kind : str
-        One of `KINDS`: the type of the targets from which the classes were learned.
+        The type of the targets from which the classes were learned: one of `KINDS`.
     sparse : bool
-        Whether these targets were a sparse matrix.
+        Whether those targets were a sparse matrix.
     """
 
     values: Array
@@ -65,7 +65,7 @@ class State:
     class_name : str
         One of `CLASS_NAMES`.
     params : dict
-        The constructor's parameters.
+        The arguments of the constructor.
     attributes : dict
         The attributes in `COUNTS`, `NUMBERS` and `CURVES` that the estimator has.
     features : ndarray of str or None
@@ -119,7 +119,7 @@ def contents(state: State, include_optimizer: bool) -> tuple[dict[str, Array], d
 
 
 def _params(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as values for JSON; callbacks are left out."""
+    """Return the parameters as JSON-serializable values, without the callbacks."""
     params = {name: value for name, value in parameters.items() if name != "callbacks"}
     seed = params["random_state"]
     if seed is not None and not isinstance(seed, (int, np.integer)):
@@ -142,7 +142,7 @@ def _activation(value: Any) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    """Return a value that can be written as JSON; NaN and infinity become ``{"number": name}``."""
+    """Return a JSON-serializable value; NaN and infinity become ``{"number": name}``."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
@@ -176,12 +176,12 @@ def _classes(classes: Classes) -> dict[str, Any]:
 
 
 def label_to_json(label: Any) -> Any:
-    """Return a class as a value that can be written as JSON.
+    """Return a class label as a JSON-serializable value.
 
     Raises
     ------
     ValueError
-        If it is neither a string nor a finite number.
+        If the label is neither a string nor a finite number.
     """
     label = label.item() if isinstance(label, np.generic) else label
     if isinstance(label, (str, int)) or (isinstance(label, float) and math.isfinite(label)):
@@ -193,7 +193,7 @@ def label_to_json(label: Any) -> Any:
 
 
 def named_arrays(network: Perceptron) -> dict[str, Array]:
-    """Return the arrays of a network by their names in files."""
+    """Return the arrays of a network, keyed by their names in files."""
     arrays: dict[str, Array] = {}
     for i, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
         arrays |= {f"coefs/{i}": coef, f"intercepts/{i}": intercept}

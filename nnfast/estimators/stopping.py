@@ -26,7 +26,7 @@ from nnfast.optimizers.optimizer import Optimizer
 
 Array = NDArray[Any]
 
-SMALLEST_RATE = 1e-6  # the policy "adaptive" does not reduce lower learning rates
+SMALLEST_RATE = 1e-6  # the policy "adaptive" reduces only learning rates above this
 
 
 class LearningRate:
@@ -64,9 +64,9 @@ class LearningRate:
             self.optimizer.learning_rate = self.first / (samples + 1) ** self.power_t
 
     def stalls(self, reason: str, verbose: int) -> bool:
-        """Return whether training stops when it no longer improves.
+        """Return whether training stops, given that the loss or score no longer improves.
 
-        The policy "adaptive" first reduces the learning rate instead.
+        The policy "adaptive" reduces the learning rate instead, until the rate is too small.
         """
         rate = self.optimizer.learning_rate
         if self.policy == "adaptive" and isinstance(rate, float) and rate > SMALLEST_RATE:
@@ -82,7 +82,7 @@ class LearningRate:
 
 @dataclass(slots=True)
 class Settings:
-    """The parameters of training, which are fixed when it begins.
+    """The training parameters, which do not change during training.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Settings:
 
 
 class Record(Protocol):
-    """The record of training, under scikit-learn's names, which are attributes of estimators.
+    """The record of training: attributes of the estimator, with scikit-learn's names.
 
     They are updated after every epoch, so that callbacks can read them and Ctrl-C keeps them.
     """
@@ -128,7 +128,10 @@ class Record(Protocol):
 
 
 def begin_record(record: Record, network: Perceptron, early_stopping: bool) -> None:
-    """Reset the record of the best epoch; the best weights are the current ones."""
+    """Reset the record of the best epoch.
+
+    With early stopping, the current weights become the best weights.
+    """
     record._no_improvement_count = 0
     record._best_weights = network.engine.weights.copy() if early_stopping else None
     record.validation_scores_ = [] if early_stopping else None
@@ -144,11 +147,11 @@ class Validation:
     ----------
     rows : Samples
     data : Data
-        The engine's view of the rows, made before training because it checks sparse indices.
+        The engine's view of the rows. It is created before training, to check sparse indices early.
     score : callable
         Called as ``score(network, rows)``; returns the score that early stopping monitors.
     user_supplied : bool
-        Whether the user passed the rows to `fit`; their loss is recorded, too.
+        Whether the user passed the rows to `fit`. If so, their loss is recorded as well.
     """
 
     rows: Samples
@@ -158,7 +161,7 @@ class Validation:
 
 
 class TrainedModel(WatchedModel, Protocol):
-    """The model that callbacks see, with the network that is trained."""
+    """The model that callbacks see, with the network that is being trained."""
 
     network: Perceptron
 
@@ -167,7 +170,7 @@ class TrainedModel(WatchedModel, Protocol):
 
 
 class Training:
-    """One `fit` or `partial_fit` with a stochastic solver.
+    """One call of `fit` or `partial_fit` with a stochastic solver.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ class Training:
         self.callbacks = callbacks
         self.batch_size = _batch_size(settings.batch_size, len(train))
         n_steps = -(-len(train) // self.batch_size)
-        # The fraction of the rows in each batch.
+        # For each batch, its fraction of all rows.
         self.fractions = np.full(n_steps, self.batch_size / len(train))
         self.fractions[-1] = 1 - (n_steps - 1) * self.batch_size / len(train)
         self.losses = np.empty(n_steps)
@@ -230,7 +233,7 @@ class Training:
         self.callbacks.call("on_train_end", logs=self.logs)
 
     def _attach(self) -> None:
-        """Attach the callbacks; check that the model can be saved if a callback saves it."""
+        """Attach the callbacks. If one of them saves the model, check that it can be saved."""
         params = {
             "verbose": int(self.settings.verbose),
             "epochs": 1 if self.settings.single_epoch else self.settings.max_iter,
@@ -259,7 +262,7 @@ class Training:
             return True
         self.logs = {"loss": record.loss_, **self._validate()}
         self._count_improvements()
-        # Before the callbacks, so that they save the state with which the next epoch begins.
+        # Called before the callbacks, so that they save the state in which the next epoch begins.
         stalled = self._stalls()
         self.callbacks.call("on_epoch_end", epoch, logs=self.logs)
         self.callbacks.history.on_epoch_end(epoch, self.logs)
@@ -290,7 +293,7 @@ class Training:
             )
 
     def _validate(self) -> Logs:
-        """Return the loss and score of the validation data as logs, and record them."""
+        """Return the loss and score on the validation data as logs, and record them."""
         record, validation = self.record, self.validation
         if validation is None:
             return {}
@@ -308,7 +311,7 @@ class Training:
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _penalty(self, validation: Validation) -> float:
-        """Return the regularization term in the engine's loss of the validation data."""
+        """Return the regularization term that the engine's validation loss contains."""
         squares = self.network.sum_of_squares()
         return 0.5 * self.network.architecture.alpha * squares / (validation.rows.total_weight or 1)
 
@@ -328,7 +331,7 @@ class Training:
         record._no_improvement_count = record._no_improvement_count + 1 if stalled else 0
 
     def _stalls(self) -> bool:
-        """Return whether training ends after an epoch because it no longer improves."""
+        """Return whether training ends because the loss or score no longer improves."""
         record, settings = self.record, self.settings
         self.rate.epoch_ends(record.t_)
         if record._no_improvement_count <= settings.n_iter_no_change:

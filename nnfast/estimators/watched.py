@@ -17,12 +17,12 @@ Contents = tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]
 
 
 class Watched:
-    """The model that callbacks of an estimator see.
+    """The model that an estimator's callbacks see.
 
     Attributes
     ----------
     estimator : MLPClassifier or MLPRegressor
-        For user-defined callbacks; this class does not use it.
+        The estimator. Only user-defined callbacks use this attribute.
     network : Perceptron
     contents : callable
         Called as ``contents(include_optimizer)``; returns the contents of the estimator's file.
@@ -47,7 +47,7 @@ class Watched:
         return [view.copy() for view in self.network.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set all weights to what `get_weights` returned."""
+        """Set all weights to the arrays that `get_weights` returned."""
         assign("the estimator", self.network.weights, weights)
 
     def save(self, path: str) -> None:
@@ -55,7 +55,7 @@ class Watched:
         container.write(path, *self.contents(True))
 
     def save_weights(self, path: str) -> None:
-        """Save the estimator for predictions, without the optimizer's state."""
+        """Save the estimator without the optimizer's state, for predictions only."""
         container.write(path, *self.contents(False))
 
     def check_saving(self) -> None:

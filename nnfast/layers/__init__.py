@@ -1,6 +1,6 @@
-"""The layers: what each is configured by, its shape inference and its operations.
+"""The layers: their configuration, shape inference and operations.
 
-Whatever these modules list in `__all__` is public, and in the table of `registry`.
+All names in the `__all__` lists of these modules are public. `registry` has a table of the layers.
 """
 
 from nnfast.layers import registry as registry

@@ -1,4 +1,4 @@
-"""Rescaling, and random augmentation of images in training."""
+"""Layers for rescaling, and for random augmentation of images during training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = [
 
 
 class Rescaling(Layer):
-    """Compute y = scale·x + offset; as a model's first layer it is fused into reading the input.
+    """Compute y = scale·x + offset; in a model's first layer, this is fused with reading the input.
 
     Parameters
     ----------
     scale : float
         Factor.
     offset : float, default 0.0
-        Added after the multiplication.
+        Value added after the multiplication.
     **options
         See `Layer`.
 
@@ -53,9 +53,9 @@ class Rescaling(Layer):
 class RandomFlip(Resampled):
     """Flip each image at random in training; do nothing in inference.
 
-    Each direction of `mode` is flipped with probability ½, independently of the other. The draws
-    depend only on the model's seed, the epoch, the layer and the sample's position in the epoch.
-    With `seed`, they depend on `seed` instead of the model's seed and the layer.
+    Each flip that `mode` allows is applied with probability ½, independently of the other. The
+    random draws depend only on the model's seed, the epoch, the layer and the sample's position in
+    the epoch. With `seed`, they depend on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
@@ -185,12 +185,12 @@ def _limits(name: str, factor: float | Sequence[float]) -> tuple[float, float]:
 class RandomCrop(Resampled):
     """Crop each image at a random position in training, and at the centre in inference.
 
-    The crop is drawn for each sample. The draws depend only on the model's seed, the epoch, the
-    layer and the sample's position in the epoch. With `seed`, they depend on `seed` instead of the
-    model's seed and the layer.
+    The position is drawn separately for each sample. The draws depend only on the model's seed, the
+    epoch, the layer and the sample's position in the epoch. With `seed`, they depend on `seed`
+    instead of the model's seed and the layer.
 
-    In inference, and if the images are smaller than the crop, the largest centred part with the
-    crop's aspect ratio is resized bilinearly.
+    In inference, and if the images are smaller than the crop, the largest centred region with the
+    crop's aspect ratio is resized bilinearly to the size of the crop.
 
     Parameters
     ----------

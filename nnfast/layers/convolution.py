@@ -128,7 +128,7 @@ class _Conv(_Convolution):
 
 
 class Conv2D(_Conv):
-    """A convolution of images: activation(x * w + b), with x (height, width, channels).
+    """A 2-D convolution: activation(x * w + b), for images x of shape (height, width, channels).
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Conv2D(_Conv):
     dilation_rate : int or tuple of int, default 1
         Distance between the elements of the window; cannot be combined with strides.
     groups : int, default 1
-        Number of groups into which the channels are split; each group has its own filters.
+        Number of groups into which the channels are divided; each group has its own filters.
     activation : str or activation, default None
         A function of `nnfast.activations` or its name; None means linear.
     use_bias : bool, default True
@@ -173,7 +173,7 @@ class Conv2D(_Conv):
 
 
 class Conv1D(_Conv):
-    """A convolution of sequences: activation(x * w + b), with x (steps, channels).
+    """A 1-D convolution: activation(x * w + b), for sequences x of shape (steps, channels).
 
     Parameters
     ----------
@@ -309,13 +309,13 @@ class SeparableConv2D(_Convolution):
     depth_multiplier : int, default 1
         Number of depthwise filters per channel.
     activation, use_bias
-        As in `Conv2D`; both follow the pointwise convolution.
+        As in `Conv2D`; both are applied after the pointwise convolution.
     depthwise_initializer, pointwise_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
     depthwise_regularizer, pointwise_regularizer, bias_regularizer : optional
-        Each a str, a Regularizer or None, the default.
+        Each is a str, a Regularizer or None (the default).
     depthwise_constraint, pointwise_constraint, bias_constraint : optional
-        Each a str, a Constraint or None, the default.
+        Each is a str, a Constraint or None (the default).
     **options
         See `Layer`.
 
@@ -413,6 +413,6 @@ class SeparableConv2D(_Convolution):
         return self._view("pointwise_kernel")
 
 
-# Keras' other names.
+# Alternative names in Keras.
 Convolution1D, Convolution2D = Conv1D, Conv2D
 SeparableConvolution2D = SeparableConv2D

@@ -28,14 +28,15 @@ class InputLayer(Layer):
     shape : tuple of int
         Shape of one sample, without the batch axis.
     input_shape : tuple of int
-        Another name of `shape`; exactly one of the two must be given.
+        Alias of `shape`; exactly one of the two must be given.
     name, dtype : str, optional
         As in `Layer`.
 
     Raises
     ------
     TypeError, ValueError
-        If not exactly one shape is given, or it is not a non-empty tuple of integers.
+        If both or neither of the shapes are given, or if the shape is not a non-empty tuple of
+        integers.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = 
 
 
 class Dense(Layer):
-    """A fully connected layer: y = activation(x·w + b), with w (n_in, units) and b (units,).
+    """A fully connected layer: y = activation(x·w + b).
+
+    The kernel w has shape (n_in, units), and the bias b has shape (units,).
 
     Parameters
     ----------
@@ -159,12 +162,12 @@ class Dense(Layer):
 
     @property
     def kernel(self) -> NDArray[Any]:
-        """The kernel (n_in, units), a view of the built model's weights."""
+        """The kernel, of shape (n_in, units): a view of the built model's weights."""
         return self._view("kernel")
 
     @property
     def bias(self) -> NDArray[Any] | None:
-        """The bias (units,), a view of the built model's weights; None without bias."""
+        """The bias, of shape (units,): a view of the built model's weights; None without bias."""
         return self._view("bias") if self.use_bias else None
 
 

@@ -1,4 +1,4 @@
-"""The base class of the layers. A layer holds configuration and infers shapes; it computes nothing.
+"""The base class of the layers, which hold configuration and infer shapes but compute nothing.
 
 A layer describes itself in four methods: its output's shape (`infer_shape`), its operations
 (`ops`), its weights (`weight_specs`) and its arguments (`get_config`). A model compiles these into
@@ -49,8 +49,8 @@ class LayerOptions(TypedDict, total=False):
 class Layer:
     """Base class of the layers.
 
-    The constructor's arguments can be read but not set, since models are compiled from them; only
-    `trainable` may change.
+    The constructor's arguments are read-only attributes, because models are compiled from them.
+    Only `trainable` may change.
 
     Parameters
     ----------
@@ -83,17 +83,17 @@ class Layer:
     weights : list of ndarray
         The same views without names, in the order of `get_weights`.
     trainable_weights, non_trainable_weights : list of ndarray
-        The weights that the optimizer updates, and all others, in the same order. All weights of
-        a frozen layer are non-trainable.
+        The weights that the optimizer updates, and all other weights, both in the order of
+        `weights`. All weights of a frozen layer are non-trainable.
     """
 
     # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
-    # Constructor arguments of the subclass. `get_config` writes them; they cannot be reassigned.
+    # Constructor arguments of the subclass. `get_config` returns them; they cannot be reassigned.
     _fields: ClassVar[tuple[str, ...]] = ()
 
-    # Attributes of every layer that cannot be reassigned.
+    # Attributes of every layer, which cannot be reassigned either.
     _fixed: ClassVar[tuple[str, ...]] = ("name", "dtype", "feature_shape", "activity_regularizer")
 
     def __init__(
@@ -121,7 +121,8 @@ class Layer:
         self.dtype = None if dtype is None else check_dtype(dtype)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
         self._trainable = flag("trainable", trainable)
-        # The engine that owns the memory of `named_weights`; its network wrote them last.
+        # The engine that owns the memory of `named_weights`. Of the networks that share the
+        # layer, that engine's network was the last to write the weights.
         self.home: object = None
         # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
@@ -166,7 +167,7 @@ class Layer:
         return []
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as plain Python values that JSON can hold."""
+        """Return the constructor's arguments as JSON-serializable Python values."""
         config: dict[str, Any] = {"name": self.name}
         if self.feature_shape is not None:
             config["input_shape"] = list(self.feature_shape)
@@ -254,7 +255,7 @@ class Layer:
         assign(f"layer {self.name!r}", self.weights, weights)
 
     def count_params(self) -> int:
-        """Return the number of parameters, that is, of elements of all weights.
+        """Return the number of parameters: the total number of elements in all weights.
 
         Raises
         ------

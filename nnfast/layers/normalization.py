@@ -26,20 +26,20 @@ Floats = NDArray[np.float64]
 
 
 class BatchNormSettings(NamedTuple):
-    """Of a batch normalization."""
+    """The settings of a batch normalization."""
 
     epsilon: float
     momentum: float
 
 
 class LayerNormSettings(NamedTuple):
-    """Of a layer normalization."""
+    """The settings of a layer normalization."""
 
     epsilon: float
 
 
 class StandardizeSettings(NamedTuple):
-    """Of a normalization by fixed statistics."""
+    """The settings of a normalization with fixed statistics."""
 
     invert: bool
 
@@ -65,7 +65,7 @@ def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
 
 
 class _Scaled(Layer):
-    """Base class of the normalizations with a trained scale gamma and offset beta."""
+    """Base class of the normalizations with a trainable scale gamma and offset beta."""
 
     _fields: ClassVar[tuple[str, ...]] = (
         *("axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer"),
@@ -111,10 +111,11 @@ class _Scaled(Layer):
 class BatchNormalization(_Scaled):
     """Normalize over the batch: y = gamma·(x − mean) / √(variance + epsilon) + beta.
 
-    In training, the mean and the (biased) variance are those of the batch. They are computed for
-    each entry of the last axis, over all other axes. In inference they are moving averages, updated
-    in training by moving ← momentum·moving + (1 − momentum)·batch. A frozen layer (`trainable`
-    False) uses the moving averages in training, too (Ioffe and Szegedy, 2015).
+    In training, the mean and the (biased) variance are those of the batch. They are computed over
+    all axes but the last, separately for each entry of the last axis. In inference, the layer uses
+    moving averages, which training updates by moving ← momentum·moving + (1 − momentum)·batch. A
+    frozen layer (`trainable` False) uses the moving averages in training, too (Ioffe and Szegedy,
+    2015).
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ class BatchNormalization(_Scaled):
     epsilon : float, default 0.001
         Added to the variance; at least 0.
     center, scale : bool, default True
-        Whether there is a beta and whether there is a gamma.
+        Whether the layer has a beta, and whether it has a gamma.
     beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
     moving_mean_initializer : str or Initializer, default "zeros"
     moving_variance_initializer : str or Initializer, default "ones"
@@ -213,11 +214,11 @@ class LayerNormalization(_Scaled):
     Parameters
     ----------
     axis : int or sequence of int, default -1
-        The last axis, or several axes that must be the last ones.
+        The last axis, or several trailing axes.
     epsilon : float, default 0.001
         Added to the variance; at least 0.
     center, scale : bool, default True
-        Whether there is a beta and whether there is a gamma.
+        Whether the layer has a beta, and whether it has a gamma.
     beta_initializer, gamma_initializer : str or Initializer, default "zeros" and "ones"
     beta_regularizer, gamma_regularizer : str, Regularizer or None, default None
     beta_constraint, gamma_constraint : str, Constraint or None, default None
@@ -266,8 +267,8 @@ class Normalization(Layer):
     Parameters
     ----------
     axis : int, sequence of int or None, default -1
-        The last axis, or several axes that must be the last ones. Every entry of these axes has
-        its own mean and variance. With None, one mean and one variance apply to all entries.
+        The last axis, or several trailing axes. Every entry along these axes has its own mean and
+        variance. With None, one mean and one variance apply to all entries.
     mean, variance : float or array_like, optional
         Must be given together, with variance at least 0. Otherwise `adapt` sets them; until then
         they are 0 and 1.
@@ -322,27 +323,28 @@ class Normalization(Layer):
 
     @property
     def mean(self) -> Floats:
-        """The mean of the data, 0 until it is given or `adapt` is called."""
+        """The mean of the data; 0 until it is set by the constructor or `adapt`."""
         return self.named_weights.get("mean", self._moments[0])
 
     @property
     def variance(self) -> Floats:
-        """The variance of the data, 1 until it is given or `adapt` is called."""
+        """The variance of the data; 1 until it is set by the constructor or `adapt`."""
         return self.named_weights.get("variance", self._moments[1])
 
     def adapt(self, data: Any) -> None:
-        """Set mean and variance to those of a data set.
+        """Set the mean and variance to those of a data set.
 
         Parameters
         ----------
         data : array_like (n, ...) or iterable of batches
-            All the data in one array, or batches of them. Only x of a batch ``(x, y)`` is used.
+            All the data in one array, or batches of data. If a batch is a tuple ``(x, y)``, only
+            x is used.
 
         Raises
         ------
         TypeError, ValueError
-            If mean and variance were given to the constructor, `data` is empty, or its shape does
-            not fit.
+            If mean and variance were passed to the constructor, `data` is empty, or the shape of
+            `data` does not fit.
         """
         if self.input_mean is not None:
             raise ValueError(

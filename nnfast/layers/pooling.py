@@ -30,7 +30,7 @@ __all__ = [
 
 
 class _Pooling(Windowed):
-    """Base class of the poolings over a sliding window."""
+    """Base class of the layers that pool over a sliding window."""
 
     _fields = ("pool_size", "strides", "padding", "data_format")
     _kind: ClassVar[str]
@@ -69,7 +69,7 @@ class MaxPooling2D(_Pooling):
     pool_size : int or tuple of int, default 2
         Height and width of the window.
     strides : int or tuple of int, optional
-        Step between windows; by default the pool size, so that windows are adjacent.
+        Step between windows; by default the pool size, so that windows do not overlap.
     padding : {"valid", "same"}, default "valid"
         With "same", windows may extend beyond the edge; elements outside the image are ignored.
     data_format : {None, "channels_last"}
@@ -153,7 +153,7 @@ class AveragePooling1D(AveragePooling2D):
 
 
 class _GlobalPooling(Windowed):
-    """Base class of the poolings over the whole image or sequence."""
+    """Base class of the layers that pool over the whole image or sequence."""
 
     _fields = ("data_format", "keepdims")
     _kind: ClassVar[str]
@@ -255,7 +255,7 @@ class GlobalMaxPooling1D(GlobalMaxPooling2D):
     rank = 1
 
 
-# Keras' other names.
+# Alternative names in Keras.
 MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
 AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
 GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D

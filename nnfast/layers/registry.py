@@ -1,4 +1,4 @@
-"""The table of layers by class name, and the descriptions of layers in files."""
+"""The table of layer classes by name, and the serialization of layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLE: dict[str, type[Layer]] = {}
 
 
 def register(namespace: Mapping[str, object]) -> list[str]:
-    """Fill the table with the layers of a namespace, and return their public names."""
+    """Add the layers in a namespace to the table, and return their public names."""
     names = []
     for name, value in namespace.items():
         if name == "Input" or (isinstance(value, type) and issubclass(value, Layer)):
@@ -29,7 +29,7 @@ def register(namespace: Mapping[str, object]) -> list[str]:
     return names
 
 
-# Keras' name.
+# Alias, as in Keras.
 serialize = describe
 
 

@@ -17,13 +17,13 @@ __all__ = [
 
 
 class DropoutSettings(NamedTuple):
-    """Of a dropout."""
+    """The settings of a dropout."""
 
     rate: float
 
 
 class NoiseSettings(NamedTuple):
-    """Of additive Gaussian noise."""
+    """The settings of additive Gaussian noise."""
 
     stddev: float
 
@@ -37,7 +37,7 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float
-        In [0, 1). With 0 the layer does nothing.
+        Dropout rate, in [0, 1). With 0 the layer does nothing.
     **options
         See `Layer`.
 
@@ -89,7 +89,7 @@ class GaussianNoise(Layer):
 
 
 class ActivityRegularization(Layer):
-    """Pass the inputs x on unchanged and add l1·Σ|x| + l2·Σx², averaged over the rows, to the loss.
+    """Return the inputs x unchanged; add the mean over the rows of l1·Σ|x| + l2·Σx² to the loss.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The base class and the checks of the layers that resample images."""
+"""The base class of the layers that resample images, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from nnfast._plan.spec import Op, Resampling
 from nnfast._utils.checks import Shape, integer
 from nnfast.layers.layer import Layer
 
-# Whether pixels are interpolated.
+# For each interpolation mode, whether it interpolates between pixels.
 INTERPOLATIONS = {"nearest": False, "bilinear": True}
 
-# Whether the rows and the columns of an image may be reversed.
+# For each flip mode, whether it may reverse the order of an image's rows and of its columns.
 MODES = {
     "horizontal": (0.0, 1.0),
     "vertical": (1.0, 0.0),
@@ -27,7 +27,7 @@ class Resampled(Layer):
     data_format: str
 
     def _image(self, shape: Shape) -> tuple[int, int, int]:
-        """Return (height, width, channels) of the input; refuse any other number of axes."""
+        """Return (height, width, channels); raise ValueError unless `shape` has three axes."""
         if len(shape) != 3:
             raise ValueError(
                 f"{type(self).__name__} layer {self.name!r} expects samples of shape (height, "
@@ -58,7 +58,7 @@ class Resampled(Layer):
 
 
 def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
-    """Return the values for height and width, given as one integer or as a pair."""
+    """Return the values for height and width from one integer or from a pair of integers."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if len(value) != 2:
             raise ValueError(f"{name} must be an integer or a pair of integers; received {value!r}")
@@ -71,5 +71,5 @@ def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
 
 
 def check_seed(seed: int | None) -> int | None:
-    """Return a layer's seed, which must fit in 64 bits, or None."""
+    """Return the checked seed of a layer, which must fit in 64 bits or be None."""
     return None if seed is None else integer("seed", seed, minimum=0, maximum=2**64 - 1)

@@ -40,7 +40,7 @@ class Reshape(Layer):
     Parameters
     ----------
     target_shape : tuple of int
-        Shape of one sample, without the batch axis. One entry may be -1; it is inferred.
+        Shape of one sample, without the batch axis. One entry may be -1; its size is inferred.
     **options
         See `Layer`.
 

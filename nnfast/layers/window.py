@@ -1,4 +1,4 @@
-"""The window of convolutions and poolings: its arguments, the sizes that follow, and errors."""
+"""The sliding window of convolutions and poolings: its arguments and the resulting sizes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from nnfast.layers.layer import Layer
 
 Sizes = int | Sequence[int]
 
-LARGEST_IMAGE = 2**30  # elements of one sample; the engine counts them with 32-bit integers
-# Largest window size, stride or dilation. The engine's 64-bit integers hold products of two.
+LARGEST_IMAGE = 2**30  # elements per sample; the engine counts them with 32-bit integers
+# Largest window size, stride or dilation. The product of two fits in a 64-bit integer.
 LARGEST = 2**31 - 1
 
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
 
 
 def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
-    """Return `rank` integers of at least 1, given as one integer or as a sequence."""
+    """Return `rank` positive integers from one integer or from a sequence of `rank` integers."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return (integer(name, value, minimum=1, maximum=LARGEST),) * rank
     if len(value) != rank:
@@ -33,10 +33,10 @@ def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
 
 
 def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[int, int, int]:
-    """Return (outputs, zeros before, padded length) for a window that moves along one axis.
+    """Return (number of outputs, leading zeros, padded length) for a window along one axis.
 
-    The padded length counts from the first padding zero to the last element of the input, or to
-    the last element that a window covers if that lies further.
+    The padded length extends from the first padding zero to the end of the input or of the last
+    window, whichever is further.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[
 
 
 def channels_last(data_format: str | None) -> str:
-    """Return "channels_last", the only supported layout of images; refuse any other."""
+    """Return "channels_last", the only supported image layout; raise ValueError for any other."""
     if data_format is not None and str(data_format) != "channels_last":
         raise ValueError(
             "data_format must be 'channels_last', that is (height, width, channels); received "
@@ -90,7 +90,7 @@ class Windowed(Layer):
         return f"{type(self).__name__} layer {self.name!r}"
 
     def _check_images(self, shape: Shape) -> None:
-        """Refuse samples with the wrong number of axes, and empty ones."""
+        """Raise ValueError if samples are empty or have the wrong number of axes."""
         if len(shape) != self.rank + 1 or 0 in shape:
             raise ValueError(
                 f"{self._label()} expects samples of shape ({', '.join(AXES[self.rank])}), every "
@@ -116,7 +116,7 @@ class Windowed(Layer):
         )
 
     def _check_spans(self, shape: Shape, out: Shape, padded: Shape) -> None:
-        """Refuse windows larger than the sample, and samples too large for the engine."""
+        """Raise ValueError if the window exceeds the sample, or the sample the engine's limit."""
         if min(out) < 1:
             dilated = f" with dilation {self.dilation_rate}" if max(self.dilation_rate) > 1 else ""
             raise ValueError(
@@ -130,7 +130,7 @@ class Windowed(Layer):
             )
 
     def _two(self, values: tuple[int, ...], missing: int = 1) -> tuple[int, int]:
-        """Return the values for rows and columns; a sequence counts as an image with one row."""
+        """Return the values for rows and columns; a sequence is treated as a one-row image."""
         row, column = (missing,) * (2 - self.rank) + values
         return row, column
 

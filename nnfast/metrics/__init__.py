@@ -1,8 +1,8 @@
-"""Metrics, computed by NumPy from targets and outputs.
+"""Metrics, computed with NumPy from targets and outputs.
 
-Every metric is a function of totals over rows, which are mostly sums. The totals of batches are
-merged, so the value over many batches equals the value over all their rows at once, and Keras'
-running value. As in Keras, sample weights only apply to ``weighted_metrics=``.
+Every metric is a function of totals over rows, most of which are sums. The totals of batches are
+merged. The value over many batches therefore equals the value over all their rows at once, and the
+running value in Keras. As in Keras, sample weights apply only to ``weighted_metrics=``.
 """
 
 from nnfast.metrics.accuracy import (

@@ -13,7 +13,7 @@ from nnfast.metrics.metric import Array, MeanUp
 class Accuracy(MeanUp):
     """Fraction of outputs that equal the target exactly.
 
-    In `compile`, the name ``"accuracy"`` stands for another class: see `resolve`.
+    In `compile`, the name ``"accuracy"`` selects a different class: see `resolve`.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class BinaryAccuracy(MeanUp):
 
 
 class CategoricalAccuracy(MeanUp):
-    """Fraction of rows whose largest output has the index of the target's largest entry.
+    """Fraction of rows in which the largest output and the largest target have the same index.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class CategoricalAccuracy(MeanUp):
 
 
 class SparseCategoricalAccuracy(MeanUp):
-    """Fraction of rows whose largest output is that of the target class.
+    """Fraction of rows in which the target class has the largest output.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class SparseCategoricalAccuracy(MeanUp):
 
 
 class SparseTopKCategoricalAccuracy(MeanUp):
-    """Fraction of rows in which fewer than `k` outputs exceed that of the target class.
+    """Fraction of rows in which fewer than `k` outputs exceed the output of the target class.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class SparseTopKCategoricalAccuracy(MeanUp):
 
 
 class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
-    """Fraction of rows in which fewer than `k` outputs exceed that of the target class.
+    """Fraction of rows in which fewer than `k` outputs exceed the output of the target class.
 
     The target class is the index of the target's largest entry.
 

@@ -88,8 +88,8 @@ class Precision(_Counts):
     Parameters
     ----------
     thresholds : float or sequence of float, default 0.5
-        In [0, 1]; an output above it is a positive prediction. With `top_k` there is no threshold
-        by default. With several thresholds the metric is an array, also in History.
+        In [0, 1]; an output above the threshold is a positive prediction. With `top_k`, there is
+        no threshold by default. With several thresholds, the metric is an array, in History too.
     top_k : int, optional
         Only the `top_k` largest outputs of a row can be positive predictions.
     class_id : int, optional
@@ -134,16 +134,17 @@ class AUC(Metric):
     num_thresholds : int, default 200
         Number of evenly spaced thresholds from just below 0 to just above 1.
     curve : {"ROC", "PR"}, default "ROC"
-        True over false positive rate, or precision over recall.
+        "ROC" is the true positive rate against the false positive rate; "PR" is precision against
+        recall.
     summation_method : {"interpolation", "minoring", "majoring"}, default "interpolation"
-        Height of the curve between two thresholds: the mean (for PR, with interpolated counts:
-        Davis and Goadrich, 2006), the minimum or the maximum.
+        Height of the curve between two thresholds: the mean, the minimum or the maximum of the
+        two values. For PR, "interpolation" interpolates the counts (Davis and Goadrich, 2006).
     name : str, optional
     thresholds : sequence of float, optional
         Thresholds in [0, 1], used instead of `num_thresholds`; one below 0 and one above 1 are
         added.
     multi_label : bool, default False
-        Average the areas of the outputs, instead of pooling all outputs into one curve.
+        Average the areas under one curve per output, instead of pooling all outputs into one curve.
     from_logits : bool, default False
         Whether the outputs are logits.
 
@@ -188,7 +189,7 @@ class AUC(Metric):
         self.from_logits = flag("from_logits", from_logits)
 
     def _buckets(self, p: Array) -> tuple[NDArray[np.intp], int]:
-        """Return how many thresholds each of `p` exceeds, and the number of thresholds."""
+        """Return the number of thresholds that each p exceeds, and the number of all thresholds."""
         p = np.where(np.isnan(p), p.dtype.type(0), p)  # NaN counts as the lowest prediction
         if self.thresholds is not None:
             ends = [-EPSILON, *self.thresholds, 1.0 + EPSILON]
@@ -199,9 +200,9 @@ class AUC(Metric):
         return above.astype(np.intp), self.num_thresholds
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        """Return the summed weights of negatives and positives.
+        """Return the sums of the weights of negatives and of positives.
 
-        Axes are (negative or positive, number of thresholds exceeded, label).
+        The axes are (negative or positive, number of thresholds exceeded, label).
         """
         p = outputs if outputs.dtype.kind == "f" else outputs.astype(np.float64)
         if self.from_logits:
@@ -216,7 +217,7 @@ class AUC(Metric):
         return counts.astype(np.float64).reshape(2, n + 1, labels)
 
     def value(self, totals: Floats) -> float:
-        # An output exceeds threshold j if it exceeds more than j thresholds.
+        # Thresholds ascend: an output exceeds threshold j (from 0) if it exceeds more than j.
         fp, tp = (counts[::-1].cumsum(axis=0)[::-1][1:] for counts in totals)
         negatives, positives = totals.sum(axis=1)
         if self.curve == "ROC":

@@ -34,7 +34,7 @@ class Metric(registry.Configured):
     Attributes
     ----------
     sparse : bool or None
-        True if the targets must be class indices, None if they can be.
+        True if the targets must be class indices; None if class indices are also allowed.
     rowwise : bool
         True if each row of outputs is one probability distribution.
     direction : {"up", "down", None}
@@ -62,7 +62,7 @@ class Metric(registry.Configured):
         self.name = optional_text("name", name)
 
     def fitted(self, y: Array, n_out: int) -> Array:
-        """Return the targets of a user-defined loss in the shape that `totals` needs.
+        """Return the targets of a user-defined loss, converted to the shape that `totals` needs.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class Metric(registry.Configured):
         raise NotImplementedError
 
     def merge(self, totals: Floats, others: Floats) -> Floats:
-        """Return the totals of two sets of rows together, given those of each."""
+        """Return the totals of two sets of rows combined, from the totals of each set."""
         return totals + others
 
     def value(self, totals: Floats) -> float | Floats:
@@ -105,7 +105,7 @@ class Metric(registry.Configured):
         raise NotImplementedError
 
     def __call__(self, y: Array, outputs: Array, weight: Floats | None = None) -> float | Floats:
-        """Return the metric for targets `y` and predictions `outputs` with the same rows."""
+        """Return the metric for targets `y` and the corresponding predictions `outputs`."""
         return self.value(self.totals(y, outputs, weight))
 
     def update_state(
@@ -136,7 +136,7 @@ class Metric(registry.Configured):
             self._sums = sums if self._sums is None else self.merge(self._sums, sums)
 
     def result(self) -> float | Floats:
-        """Return the metric over all rows since the last `reset_state`, 0 without any rows."""
+        """Return the metric over all rows since the last `reset_state`, or 0 if there are none."""
         return 0.0 if self._sums is None else self.value(self._sums)
 
     def reset_state(self) -> None:
@@ -145,16 +145,16 @@ class Metric(registry.Configured):
 
 
 class Mean(Metric):
-    """A mean over rows: totals are Σ w·v and Σ w."""
+    """The mean over rows of a value v, with sample weights w. Its totals are Σ w·v and Σ w."""
 
     def rows(self, y: Array, outputs: Array) -> Any:
-        """Return the values v of all rows, (n,), or of all their outputs, (n, n_out)."""
+        """Return the values v: one per row, (n,), or one per output, (n, n_out)."""
         raise NotImplementedError
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         values = self.rows(y, outputs)
         if weight is None:
-            # The same as values.mean(), without the overhead of its Python code.
+            # Equivalent to values.mean(), but without the overhead of its Python code.
             total = float(np.add.reduce(values, axis=None, dtype=np.float64))
             return np.array([total / (values.size or 1) * len(values), len(values)])
         if values.ndim > 1:
@@ -187,13 +187,13 @@ class FunctionMetric(Metric):
     Parameters
     ----------
     function : callable
-        Called as ``function(y_true, y_pred)`` with all rows of an epoch. y_true is (n, n_out), or
-        (n,) class indices, or what a user-defined loss receives; y_pred is (n, n_out). It returns
-        a number, or one number per row; these are averaged. In `update_state`, in the logs of
-        batches and on streams of batches, it is called for each batch, and the results are
-        averaged.
+        Called as ``function(y_true, y_pred)`` with all rows of an epoch. y_pred has shape
+        (n, n_out). y_true has the same shape, or holds class indices (n,), or is what a
+        user-defined loss receives. The function returns one number, or one number per row; these
+        are averaged. In `update_state`, in batch logs and for streams of batches, the function is
+        called for each batch, and the results are averaged.
     name : str, optional
-        The name of the function by default.
+        Key in History; by default the name of the function.
 
     Examples
     --------
@@ -231,7 +231,7 @@ class FunctionMetric(Metric):
 
 
 def quiet() -> np.errstate:
-    """Suppress NumPy's warnings about overflow and NaN, which the metric itself shows."""
+    """Return a context without NumPy's warnings: overflow and NaN are visible in the metric."""
     return np.errstate(over="ignore", invalid="ignore")
 
 

@@ -20,7 +20,7 @@ class BinaryCrossentropy(MeanDown):
         True if the outputs are logits z, with p = 1 / (1 + e⁻ᶻ). Otherwise they are
         probabilities, which are clipped to [1e-7, 1 − 1e-7].
     label_smoothing : float, default 0.0
-        s in [0, 1]: y becomes y·(1 − s) + s/2.
+        The smoothing s, from 0 to 1. Targets become y·(1 − s) + s/2.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class CategoricalCrossentropy(BinaryCrossentropy):
         True if the outputs are logits z, with p = softmax(z). Otherwise they are probabilities,
         which are divided by their sum and clipped to [1e-7, 1 − 1e-7].
     label_smoothing : float, default 0.0
-        s in [0, 1]: y becomes y·(1 − s) + s/classes.
+        The smoothing s, from 0 to 1. Targets become y·(1 − s) + s/classes.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Conversion of the arguments of `compile` to metrics, and the metrics' keys in History."""
+"""Conversion of `compile` arguments to metrics, and the metrics' keys in History."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Identifier = str | Metric | type[Metric] | Callable[[Any, Any], Any] | Mapping[s
 
 
 TABLE: dict[str, type[Metric]] = {
-    # In `compile`, "accuracy" and "acc" depend on the targets and the output shape: see `resolve`.
+    # In `compile`, the class for "accuracy" and "acc" depends on the model: see `resolve`.
     "accuracy": Accuracy,
     "acc": Accuracy,
     "binary_accuracy": BinaryAccuracy,
@@ -66,7 +66,7 @@ BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
 
 
 def deserialize(identifier: object) -> Metric:
-    """Return the metric that `identifier` stands for.
+    """Return the metric for `identifier`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def deserialize(identifier: object) -> Metric:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` has another type.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def deserialize(identifier: object) -> Metric:
 
 
 def get(identifier: object) -> Metric | None:
-    """Return what `deserialize` returns, and None for None.
+    """Return ``deserialize(identifier)``, or None for None.
 
     Examples
     --------
@@ -102,14 +102,14 @@ def get(identifier: object) -> Metric | None:
     return None if identifier is None else deserialize(identifier)
 
 
-# The name of this function in Keras.
+# Alias, as in Keras.
 serialize = registry.describe
 
 
 def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:
-    """Return the metrics of `compile` as objects; names are checked, but stay names.
+    """Return the metrics passed to `compile` as objects; names are checked but kept as strings.
 
-    The metric that a name means can depend on the model's output.
+    The class that a name refers to can depend on the model's output.
     """
     if metrics is None:
         return []
@@ -136,14 +136,14 @@ def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
 
 
 def name_of(entry: str | Metric) -> str:
-    """Return a metric's key in History: a string itself, else the metric's or its class's name."""
+    """Return the key in History: `entry` if it is a string, else the metric's or class's name."""
     if isinstance(entry, str):
         return entry
     return entry.name or registry.snake_case(type(entry).__name__)
 
 
 def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
-    """Return the metric that `entry` means for a loss and the shape of one sample's output.
+    """Return the metric that `entry` refers to, given the loss and the shape of a sample's output.
 
     As in Keras, "accuracy" and "acc" mean sparse categorical accuracy if the targets are class
     indices. Otherwise they mean binary accuracy for one output, and categorical accuracy for
@@ -191,7 +191,7 @@ def resolve_all(
     """Return the metrics by their keys in History, and the keys of weighted metrics.
 
     As in Keras, a weighted metric whose key is already used becomes ``weighted_…``, and remaining
-    duplicates get a number.
+    duplicates get a numeric suffix.
 
     Examples
     --------

@@ -59,8 +59,8 @@ class R2Score(Metric):
     class_aggregation : {"uniform_average", "variance_weighted_average"}
         How the values of the outputs are averaged; "uniform_average" by default.
     num_regressors : int, default 0
-        p in the adjusted value 1 − (1 − R²)·(n − 1)/(n − p − 1), where n is the number of
-        targets; 0 means no adjustment.
+        The number p in the adjusted R², 1 − (1 − R²)·(n − 1)/(n − p − 1), where n is the number
+        of targets; 0 means no adjustment.
     name : str, optional
 
     Examples
@@ -83,7 +83,7 @@ class R2Score(Metric):
         self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
-        """Return for each output Σw, an origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)² and n.
+        """Return, for each output, Σw, the origin, ȳ − origin, Σw·(y − ȳ)², Σw·(ŷ − y)² and n.
 
         The origin is the first target. It is subtracted from all targets to avoid cancellation
         between large squares.

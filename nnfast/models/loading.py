@@ -1,4 +1,4 @@
-"""Functions that make models from files, from JSON and from other models."""
+"""Functions that create models from files, from JSON and from other models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nnfast.models.sequential import Sequential
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """Return the Sequential or the estimator that `save` wrote.
+    """Return the Sequential model or the estimator that was saved to a file.
 
-    Training continues exactly where it stopped.
+    Further training continues exactly where it stopped.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it does not hold a model saved by nnfast. No code from the file is ever run, and memory
-        is allocated only for data that the file really holds.
+        If the file does not hold a model saved by nnfast. No code from the file is ever run, and
+        memory is allocated only for data that the file really holds.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         return import_module(container.KINDS[kind]).restored(arrays, description)
     except (MemoryError, ImportError):
         raise
-    except Exception as error:  # a forged description can raise anything
+    except Exception as error:  # a manipulated description can cause any exception
         raise container.malformed(path, container.reason(error)) from error
 
 
@@ -97,7 +97,7 @@ def model_from_json(text: str) -> Sequential:
 def clone_model(
     model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
 ) -> Sequential:
-    """Return a model of the same architecture with its own layers and new weights.
+    """Return a model with the same architecture, but with its own layers and new weights.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def clone_model(
     copy = Sequential([*inputs, *layers], name=model.name, dtype=model.dtype)
     if not model.trainable:
         flags = [layer.trainable for layer in layers]
-        copy.trainable = False  # also sets it on every layer, so their flags are restored
+        copy.trainable = False  # this also freezes every layer, so restore the layers' flags
         for layer, flag in zip(layers, flags, strict=True):
             layer.trainable = flag
     return copy

@@ -41,10 +41,10 @@ _COMPILED = "set, because the compiled trainer uses it: call compile({}=…)"
 
 
 class Model(ABC):
-    """A list of layers, with a network once the input shape is known and a trainer once compiled.
+    """A list of layers. It has a network once it is built, and a trainer once it is also compiled.
 
-    A subclass holds the layers and decides when they form a network. This class has the public
-    methods; ``_runtime`` implements them.
+    A subclass manages the list of layers and decides when to build the network. This class
+    provides the public methods; ``_runtime`` implements them.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class Model(ABC):
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
-        # Held during training and compiling, so that only one thread at a time does either.
+        # Held during training and compiling, so that only one thread at a time can do either.
         self._guard = Guard()
-        # Held while the network is built: two threads may call predict first, a third compile.
+        # Held while the network is built: threads may call `predict` and `compile` simultaneously.
         self._build_lock = threading.Lock()
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
@@ -94,7 +94,7 @@ class Model(ABC):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the weights; setting it also sets it on every layer."""
+        """Whether training changes the weights; setting this also sets the flag of every layer."""
         return self._trainable
 
     @trainable.setter
@@ -145,7 +145,7 @@ class Model(ABC):
             write(text)
 
     def _repr_html_(self) -> str:
-        """Return `summary`'s table for notebooks."""
+        """Return the table of `summary` as HTML, for notebooks."""
         return summary_html(self._summary())
 
     def _summary(self) -> Summary:
@@ -154,7 +154,7 @@ class Model(ABC):
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """Return the architecture as plain Python values (JSON)."""
+        """Return the architecture as JSON-serializable Python values."""
 
     @classmethod
     @abstractmethod
@@ -182,8 +182,8 @@ class Model(ABC):
     def _build(self) -> None:
         """Create the network and its trainer if the input shape is known.
 
-        Other threads may predict at the same time. They see the new network only once it has its
-        weights.
+        Other threads may call `predict` at the same time. They see the new network only once its
+        weights are in place.
         """
         if self._input_shape is None or not self._layers:
             self._network = self._trainer = None
@@ -197,11 +197,11 @@ class Model(ABC):
             network.engine.epoch = before.engine.epoch
         trainer = None if self._settings is None else Trainer.make(network, self._settings)
         network.bind(before)
-        self._trainer = trainer  # first, so that a thread that sees the network finds its trainer
+        self._trainer = trainer  # set first: a thread that sees the network must find its trainer
         self._network = network
 
     def _built_for(self, x: object) -> tuple[Network, Any]:
-        """Return the network, built for the shape of `x` if it was not built yet, and `x`.
+        """Return the network and `x`. If necessary, first build the network for the shape of `x`.
 
         `x` is converted to an array only if the network has to be built.
         """
@@ -224,13 +224,14 @@ class Model(ABC):
         """Apply the current `trainable` flags to the network.
 
         Before the optimizer's first step the network is rebuilt, so that every trainable weight
-        has optimizer slots. Later, weights that were frozen when it was built still have none.
+        has optimizer slots. After the first step it is not rebuilt: weights that were frozen when
+        the network was built remain without slots.
         """
         with self._build_lock:
             network = self._network
             if network is None or not network.trainable_set:
                 return
-            if self._guard.held_elsewhere:  # the thread that trains the model applies the flags
+            if self._guard.held_elsewhere:  # the thread that is training applies the flags
                 return
             if network.engine.iterations == 0 and not self._guard.held:
                 with self._guard:
@@ -279,7 +280,7 @@ class Model(ABC):
             according to the output shape and the loss. A callable is called as
             ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`.
         weighted_metrics : list of str, Metric or callable, optional
-            Metrics to which `sample_weight` and `class_weight` apply. One that is also in
+            Metrics to which `sample_weight` and `class_weight` apply. A metric that is also in
             `metrics` appears as ``"weighted_…"`` in History.
         loss_weights : None
             Must be None, because a model has one output and therefore one loss.
@@ -291,7 +292,7 @@ class Model(ABC):
         ------
         TypeError, ValueError
             If a name is unknown, or a loss or metric does not fit the model's output.
-            The model then stays compiled as before.
+            The previous `compile` then remains in effect.
 
         Examples
         --------
@@ -321,7 +322,7 @@ class Model(ABC):
                 raise
 
     def _compiled(self, method: str, x: object) -> tuple[Trainer, Any]:
-        """Return the trainer, building the network for `x` if necessary, and `x`."""
+        """Return the trainer and `x`. If necessary, first build the network for `x`."""
         if self._settings is None:
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         if self._trainer is None:
@@ -336,7 +337,7 @@ class Model(ABC):
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if a higher value of a History key is better, "down" if a lower one is.
 
-        The direction of an unknown key is None.
+        Return None if the key is unknown.
         """
         if key == "loss":
             return "down"
@@ -378,8 +379,8 @@ class Model(ABC):
     ) -> History:
         """Train the model.
 
-        A second `fit` continues with the weights, the optimizer's state and the position in the
-        random streams that the first one left.
+        A second `fit` continues where the first one ended: with its weights, its optimizer state
+        and its position in the random streams.
 
         Parameters
         ----------
@@ -390,13 +391,13 @@ class Model(ABC):
             ``(x, y, sample_weight)``: a generator, an iterable, or a dataset with ``__len__`` and
             ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary.
         y : array_like
-            (n, outputs), (n,) for one output, or class indices (n,) or (n, 1) for
-            sparse categorical cross-entropy.
+            Targets of shape (n, outputs), or (n,) for one output. For sparse categorical
+            cross-entropy, class indices of shape (n,) or (n, 1).
         batch_size : int, optional
             Rows per step, 32 by default; ignored if `x` is a source of batches.
         epochs : int, default 1
-            Number of the epoch at which training stops: ``epochs - initial_epoch`` epochs are
-            trained.
+            Training stops when this epoch number is reached, that is, after
+            ``epochs - initial_epoch`` epochs.
         verbose : {"auto", 0, 1, 2}, default "auto"
             1 and "auto" show a progress bar in a terminal if rich or tqdm is installed; otherwise
             they print one line per epoch, as 2 does. 0 shows nothing.
@@ -419,35 +420,37 @@ class Model(ABC):
             Batches per epoch; the next epoch continues where the last one stopped. By default an
             epoch uses all batches.
         validation_steps : int, optional
-            Batches per validation: the first ones of arrays, the next ones of a generator. All by
-            default.
+            Number of batches per validation: the first batches of an array, or the next batches
+            of a generator. By default, all batches are used.
         validation_batch_size : int, optional
-            Rows per batch of `validation_steps`, and of the batches that callbacks see;
-            `batch_size` by default. Only used for arrays.
+            Rows per validation batch; `batch_size` by default. Only relevant for arrays with
+            `validation_steps` or with callbacks that have batch methods.
         validation_freq : int or collection of int, default 1
             Validate every `validation_freq` epochs, or after the listed epochs (counted from 1).
 
         Returns
         -------
         History
-            ``history["loss"]`` holds Σ batch loss · batch rows / n for each epoch. After an
-            interrupt, `self.history` holds the completed epochs.
+            ``history["loss"]`` holds, for each epoch, the mean of the batch losses, weighted by
+            the number of rows per batch. After an interrupt, `self.history` holds the completed
+            epochs.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, before training starts.
+            If an argument has the wrong type or value; raised before training starts.
         RuntimeError
-            If the model is already being trained, by another thread or by the `fit` whose callback
-            calls this one. Predictions and evaluations are allowed at any time.
+            If the model is already being trained, by another thread or because a callback calls
+            its `fit`. Predictions and evaluations are allowed at any time.
 
         Warns
         -----
         RuntimeWarning
             If the loss becomes NaN or infinite; training then stops before that batch changes the
             weights. If the weights or the optimizer's state are not finite at that point or after
-            an epoch, the last state known to be finite is restored, with its step count. If
-            training takes more than a few milliseconds, these checks take at most 1 % of the time.
+            an epoch, the last state known to be finite is restored, with its step count. These
+            checks take at most 1 % of the training time, unless training takes only a few
+            milliseconds.
         UserWarning
             If the data run out before `steps_per_epoch` or `epochs` is reached.
 
@@ -515,7 +518,7 @@ class Model(ABC):
     def _validation(
         self, data: Any, steps: int | None, batch_size: int | None, callbacks: CallbackList
     ) -> Evaluation | None:
-        """Return the evaluation on the validation data, None if there are none."""
+        """Return the evaluation on the validation data, or None without validation data."""
         if data is None:
             return None
         if batches.is_stream(data):
@@ -560,7 +563,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         return_dict = checks.flag("return_dict", return_dict)
         check_single_weighting(class_weight, sample_weight)
@@ -580,14 +583,14 @@ class Model(ABC):
         ----------
         x : array_like (n, ...)
         dout : array_like
-            ∂L/∂outputs, in the shape of the outputs, of the loss L to be minimized. The gradients
-            of the rows are summed, so for a mean over rows `dout` must include the factor 1/n.
-            Regularizers add their gradients.
+            The gradient ∂L/∂outputs of the loss L to be minimized, in the shape of the outputs.
+            The gradients of the rows are summed, so `dout` must include the factor 1/n if L is a
+            mean over n rows. The gradients of regularizers are added.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or the model is not compiled.
+            If an argument has the wrong type or value, or the model is not compiled.
 
         Warns
         -----
@@ -643,14 +646,14 @@ class Model(ABC):
         x, y, sample_weight
             As in `fit`.
         batch_size : int, optional
-            Rows per batch, 32 by default; the result depends on it only together with `steps`.
+            Rows per batch, 32 by default; it affects the result only in combination with `steps`.
         verbose : {"auto", 0, 1, 2}, default "auto"
             Any value but 0 prints the result.
         steps : int, optional
             Evaluate only the first `steps` batches.
         callbacks : Callback or list of Callback, optional
-            Their ``on_test_…`` methods are called. With a batch callback, the rows are evaluated
-            batch by batch.
+            Their ``on_test_…`` methods are called. If a callback has batch methods, the rows are
+            evaluated batch by batch.
         return_dict : bool, default False
             Return a dict instead of a number or a list.
 
@@ -663,7 +666,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         loud = checks.verbosity(verbose)
         return_dict = checks.flag("return_dict", return_dict)
@@ -709,7 +712,7 @@ class Model(ABC):
         ----------
         x : array_like (n, ...)
         training : bool, optional
-            True is refused if a layer, such as Dropout, behaves differently in training.
+            True is an error if any layer, such as Dropout, behaves differently in training.
 
         Returns
         -------
@@ -718,7 +721,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         if training and any(layer.training_differs for layer in self._layers):
             raise ValueError(
@@ -742,14 +745,14 @@ class Model(ABC):
         x : array_like (n, ...), or batches
             As in `fit`; a batch may be x alone or a tuple that starts with x.
         batch_size : int, optional
-            Rows per batch, 32 by default; the result depends on it only together with `steps`.
+            Rows per batch, 32 by default; it affects the result only in combination with `steps`.
         verbose : {"auto", 0, 1, 2}, default "auto"
             Accepted for compatibility with Keras; nothing is printed.
         steps : int, optional
             Predict only the first `steps` batches.
         callbacks : Callback or list of Callback, optional
-            Their ``on_predict_…`` methods are called. With a batch callback, the rows are
-            predicted batch by batch.
+            Their ``on_predict_…`` methods are called. If a callback has batch methods, the rows
+            are predicted batch by batch.
 
         Returns
         -------
@@ -758,7 +761,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
 
         Examples
         --------
@@ -816,12 +819,12 @@ class Model(ABC):
         loss : float
             Σ wᵢ·lᵢ / n.
         gradients : list of ndarray
-            One for each array of `trainable_weights`, in that order.
+            One gradient for each array of `trainable_weights`, in the same order.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
 
         Examples
         --------
@@ -833,7 +836,7 @@ class Model(ABC):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        version = trainer.version  # before the plan, because other threads set the plan first
+        version = trainer.version  # read first, because other threads change it after the plan
         plan = trainer.network.plan
         loss, gradient = gradients.loss_and_gradient(trainer, found, version)
         return loss, list(plan.trained_views(gradient))
@@ -845,9 +848,9 @@ class Model(ABC):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, NDArray[np.float64]]:
-        """Set all weights to `theta`; return the loss and its gradient as one vector.
+        """Set all trainable weights to `theta`; return the loss and its gradient as one vector.
 
-        This is the form that ``scipy.optimize.minimize(model.loss_and_grad_flat,
+        This is the signature that ``scipy.optimize.minimize(model.loss_and_grad_flat,
         model.get_flat_weights(), args=(x, y), jac=True)`` needs. Pass the ``x`` of its result to
         `set_flat_weights`.
 
@@ -866,7 +869,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described.
+            If an argument has the wrong type or value.
         """
         trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
@@ -876,16 +879,16 @@ class Model(ABC):
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Return the gradient of each sample's loss or output with respect to its input.
 
-        The model is in inference mode. The absolute values are a saliency map (Simonyan, Vedaldi
-        and Zisserman, 2013).
+        The model is in inference mode. The absolute values of the gradient form a saliency map
+        (Simonyan, Vedaldi and Zisserman, 2013).
 
         Parameters
         ----------
         x : array_like (n, ...)
         y : array_like, optional
-            As in `fit`; row i of the result is then ∂lᵢ/∂xᵢ. Without `y` it is the gradient of
-            the model's only output, or of the largest of several: the score of the predicted
-            class.
+            As in `fit`; row i of the result is then ∂lᵢ/∂xᵢ. Without `y`, row i is the gradient
+            of the sample's output. If there are several outputs, it is the gradient of the
+            largest one, that is, of the predicted class's score.
 
         Returns
         -------
@@ -895,7 +898,7 @@ class Model(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described; with `y`, if the model has no loss.
+            If an argument has the wrong type or value; with `y`, if the model has no loss.
 
         Examples
         --------
@@ -928,7 +931,7 @@ class Model(ABC):
 
     @property
     def non_trainable_weights(self) -> list[Array]:
-        """Views of the other weights: moving averages, data statistics and frozen layers."""
+        """Views of the other weights: moving averages, data statistics and frozen weights."""
         if not self.trainable:
             return self.weights
         return [view for layer in self._layers for view in layer.non_trainable_weights]
@@ -948,7 +951,7 @@ class Model(ABC):
         Raises
         ------
         ValueError
-            If their number or a shape differs; no weight is changed then.
+            If the number of arrays or a shape differs; then no weight is changed.
         """
         assign(f"model {self.name!r}", self.weights, weights)
 
@@ -973,7 +976,7 @@ class Model(ABC):
     # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write the model to a file; after `load_model`, training continues bit for bit.
+        """Write the model to a file from which training resumes with bit-identical results.
 
         The file holds the architecture, the weights, the arguments of `compile`, the optimizer's
         state and the position in the random streams. An existing file is replaced atomically.
@@ -1006,7 +1009,7 @@ class Model(ABC):
         return state.contents(self._built(), self.optimizer)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights, and nothing else, to a file for `load_weights`.
+        """Write only the weights to a file, for `load_weights`.
 
         Parameters
         ----------
@@ -1023,7 +1026,7 @@ class Model(ABC):
         state.save_weights(checks.file_name("path", path), self._layers)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Set the weights from a file that a model of the same architecture saved.
+        """Set the weights from a file saved by a model with the same architecture.
 
         Both `save_weights` and `save` write such files. The optimizer's state and the random
         streams do not change.
@@ -1035,9 +1038,10 @@ class Model(ABC):
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If it holds no weights saved by nnfast, or they do not fit; no weight is changed then.
+            If the file holds no weights saved by nnfast, or they do not fit the model; then no
+            weight is changed.
 
         Examples
         --------
@@ -1058,7 +1062,7 @@ class Model(ABC):
         self._seed = counters["seed"]
 
     def _state(self) -> dict[str, Any]:
-        """Return the state that `_take_state` restores in a new model of the same architecture."""
+        """Return the state that `_take_state` restores in a new model with this architecture."""
         own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
         return {
             "model": self.get_config(),

@@ -31,7 +31,7 @@ class Sequential(Model):
     name : str, optional
         ``"sequential"``, ``"sequential_1"``, … by default.
     dtype : {"float32", "float64"}, optional
-        Dtype of weights and outputs; that of `nnfast.set_default_dtype` by default.
+        Dtype of weights and outputs; by default, the dtype set by `nnfast.set_default_dtype`.
     trainable : bool, default True
         False freezes the model: see the attribute `trainable`.
 
@@ -40,10 +40,10 @@ class Sequential(Model):
     layers : list of Layer
         The layers without the `Input`.
     trainable : bool
-        Setting it also sets it on every layer: see `nnfast.layers.Layer`. In a frozen model no
-        weight is trained, even if a layer is trainable.
+        Setting this also sets the flag of every layer: see `nnfast.layers.Layer`. In a frozen
+        model no weight is trained, even if a layer is trainable.
     optimizer, loss : Optimizer, Loss or None
-        None before `compile`. The optimizer's hyper-parameters can be set at any time.
+        None before `compile`. The optimizer's hyperparameters can be set at any time.
     history : History or None
         The completed epochs of the last `fit`.
     n_threads : int or None
@@ -55,7 +55,7 @@ class Sequential(Model):
     Raises
     ------
     TypeError, ValueError
-        If an entry of `layers` is not a layer, or does not fit the layer before it.
+        If an entry of `layers` is not a layer, or is incompatible with the layer before it.
 
     Examples
     --------
@@ -206,8 +206,8 @@ class Sequential(Model):
         Raises
         ------
         TypeError, ValueError
-            If `input_shape` is not such a tuple, the model already has another input shape, or it
-            has no layers.
+            If `input_shape` is not a tuple of this form, the model already has another input
+            shape, or the model has no layers.
         """
         shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
         if self._input_shape is not None and shape != self._input_shape:
@@ -256,7 +256,7 @@ class Sequential(Model):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        """Return the architecture as plain Python values (JSON)."""
+        """Return the architecture as JSON-serializable Python values."""
         frozen = {} if self.trainable else {"trainable": False}
         return {
             "name": self.name,
@@ -304,12 +304,12 @@ class Sequential(Model):
 
 
 def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
-    """Return the Sequential that a file of `save` describes; no code from the file is run.
+    """Return the Sequential described by a saved file, without running any code from the file.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If something is missing or does not fit.
+        If something is missing or inconsistent.
     """
     config = description["model"]
     layers = [deserialize(entry) for entry in config["layers"]]

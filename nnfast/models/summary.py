@@ -95,7 +95,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 
 
 def _size(n_bytes: int) -> str:
-    """Return a number of bytes in a readable unit.
+    """Return a byte count as text with a readable unit.
 
     Examples
     --------

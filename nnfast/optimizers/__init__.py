@@ -1,4 +1,4 @@
-"""Optimizers: hyperparameters only. The engine computes the steps; the model holds the state."""
+"""The optimizers, which hold hyperparameters only. The engine computes the steps."""
 
 from nnfast.optimizers import rules, schedules
 from nnfast.optimizers.optimizer import Optimizer

@@ -50,33 +50,33 @@ class Optimizer(registry.Configured):
     """Base class of the optimizers, with the options that all of them share.
 
     Hyperparameters may be set at any time, even between two epochs, and take effect at the next
-    step. The exceptions are those that determine the state of an optimizer in use, for example
-    `use_ema`.
+    step. Hyperparameters that determine the optimizer's state, for example `use_ema`, cannot
+    change once the optimizer is in use.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        η ≥ 0, or a schedule from `nnfast.schedules`.
+        The learning rate η ≥ 0, or a schedule from `nnfast.schedules`.
     weight_decay : float, optional
-        λ ≥ 0. Before each step, every parameter w becomes w − η·λ·w.
+        The weight decay λ ≥ 0. Before each step, every parameter w becomes w − η·λ·w.
     clipvalue : float, optional
         Every element of the gradient is clipped to [−clipvalue, clipvalue].
     clipnorm : float, optional
-        The gradient of each array is scaled so that its norm is at most clipnorm.
+        The gradient of each weight array is scaled so that its norm is at most clipnorm.
     global_clipnorm : float, optional
-        All gradients are scaled by one factor so that their global norm is at most global_clipnorm.
+        All gradients are scaled by one factor, so that their joint norm is at most global_clipnorm.
     use_ema : bool, default False
-        Keep the moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step).
-        It replaces them at the end of `fit`.
+        Keep a moving average a ← μ·a + (1 − μ)·w of the parameters (a = w after the first step).
+        The average replaces the parameters at the end of `fit`.
     ema_momentum : float, default 0.99
-        μ, between 0 and 1.
+        Momentum μ of the moving average, between 0 and 1.
     ema_overwrite_frequency : int, optional
-        The average also replaces the parameters every ema_overwrite_frequency steps.
+        If given, the average also replaces the parameters every ema_overwrite_frequency steps.
 
     Attributes
     ----------
     kind : str
-        The engine's name of the optimizer.
+        The engine's name for the optimizer.
     n_slots : int
         Number of state values per parameter, including the moving average.
     hyper : tuple of float
@@ -87,7 +87,7 @@ class Optimizer(registry.Configured):
     TypeError, ValueError
         If a hyperparameter is not a number or is out of range, or two ways of clipping are given.
     AttributeError
-        If a hyperparameter is set that cannot change while the optimizer is in use.
+        When setting a hyperparameter that cannot change while the optimizer is in use.
     """
 
     learning_rate: float | schedules.LearningRateSchedule
@@ -104,7 +104,8 @@ class Optimizer(registry.Configured):
     # Hyperparameters that only matter before the first step.
     initial: ClassVar[tuple[str, ...]] = ()
 
-    # How often a hyperparameter has been set; an engine with an older version reads them again.
+    # The number of times a hyperparameter other than the learning rate has been set. An engine
+    # whose copy has an older version receives the hyperparameters again.
     version: ClassVar[int] = 0
 
     # Whether an engine holds slots for this optimizer.
@@ -165,7 +166,7 @@ class Optimizer(registry.Configured):
         return np.full(count, self.learning_rate)
 
     def configure(self, engine: Engine) -> None:
-        """Make `engine` use this optimizer, beginning from the initial state."""
+        """Configure `engine` to use this optimizer, with the optimizer's state reset."""
         self._send_to(engine, keep_state=False)
         self.start(engine.slots)
         vars(self)["in_use"] = True
@@ -173,7 +174,8 @@ class Optimizer(registry.Configured):
     def next_rates(self, engine: Engine, count: int) -> NDArray[np.float64]:
         """Return the learning rates of the next `count` steps of `engine`.
 
-        If another hyperparameter has been set since the last call, send them all to the engine.
+        If other hyperparameters have changed since the last call, first send all of them to the
+        engine.
         """
         if engine.optimizer_version != self.version:
             self._send_to(engine, keep_state=True)
@@ -187,7 +189,7 @@ class Optimizer(registry.Configured):
 
     @property
     def id(self) -> int:
-        """The engine's number of this optimizer."""
+        """The engine's ID for this optimizer."""
         return OPTIMIZERS[self.kind]
 
     @property
@@ -216,4 +218,4 @@ class Optimizer(registry.Configured):
         }
 
     def start(self, slots: NDArray[Any]) -> None:
-        """Set the initial values of new slots, which are zeros, in place."""
+        """Overwrite the zeros in new slots, if the optimizer needs other initial values."""

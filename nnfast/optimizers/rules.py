@@ -1,4 +1,4 @@
-"""The optimizers' hyperparameters. The engine computes the steps; the model holds the state."""
+"""The optimizers' update rules and hyperparameters. The engine computes the steps."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.01
-        η ≥ 0.
+        The learning rate η ≥ 0.
     momentum : float, default 0.0
-        μ, from 0 to 1.
+        Momentum μ, from 0 to 1.
     nesterov : bool, default False
-        Whether the momentum is Nesterov's.
+        Whether to use Nesterov momentum.
     **options
         See `Optimizer`.
 
@@ -78,13 +78,14 @@ class Adam(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        ε > 0. It is added to √v, not to √v̂: it is the paper's "epsilon hat".
+        Constant ε > 0 for numerical stability. It is added to √v, not to √v̂; the paper calls it
+        "epsilon hat".
     amsgrad : bool, default False
-        Replace v in the update by the largest v so far (Reddi, Kale and Kumar, 2018).
+        Whether the update uses the largest v so far instead of v (Reddi, Kale and Kumar, 2018).
     **options
         See `Optimizer`.
 
@@ -148,11 +149,11 @@ class Nadam(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.999
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     epsilon : float, default 1e-7
-        ε > 0.
+        Constant ε > 0 for numerical stability.
     **options
         See `Optimizer`.
 
@@ -182,18 +183,18 @@ class RMSprop(Optimizer):
     """RMSprop (Hinton, 2012), as in Keras.
 
     v ← ρ·v + (1 − ρ)·g², d = η·g/√(v + ε), then w ← w − d. With momentum: b ← μ·b + d, then
-    w ← w − b. The centred form replaces v in d by v − ḡ², with ḡ ← ρ·ḡ + (1 − ρ)·g.
+    w ← w − b. The centred variant uses v − ḡ² instead of v in d, with ḡ ← ρ·ḡ + (1 − ρ)·g.
 
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     rho : float, default 0.9
-        ρ, in [0, 1).
+        Decay rate ρ, in [0, 1).
     momentum : float, default 0.0
-        μ, from 0 to 1.
+        Momentum μ, from 0 to 1.
     epsilon : float, default 1e-7
-        ε > 0.
+        Constant ε > 0 for numerical stability.
     centered : bool, default False
         Whether to divide by an estimate of the gradient's variance instead of its second moment.
     **options
@@ -228,11 +229,11 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     initial_accumulator_value : float, default 0.1
-        The initial v, at least 0.
+        Initial value of v, at least 0.
     epsilon : float, default 1e-7
-        ε > 0.
+        Constant ε > 0 for numerical stability.
     **options
         See `Optimizer`.
 
@@ -263,9 +264,9 @@ class Lion(Optimizer):
     Parameters
     ----------
     learning_rate : float or schedule, default 0.001
-        η ≥ 0.
+        The learning rate η ≥ 0.
     beta_1, beta_2 : float, default 0.9 and 0.99
-        β₁ and β₂, in [0, 1).
+        Decay rates β₁ and β₂, in [0, 1).
     **options
         See `Optimizer`.
 
@@ -305,7 +306,7 @@ def resolve(identifier: object) -> Optimizer:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is none of these.
+        If `identifier` has the wrong type.
 
     Examples
     --------
@@ -326,6 +327,6 @@ def get(identifier: object) -> Optimizer | None:
     return None if identifier is None else resolve(identifier)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe

@@ -1,8 +1,8 @@
 """Learning-rate schedules: the learning rate as a function of the optimizer's steps.
 
-Also available as `nnfast.optimizers.schedules`, as in Keras. A schedule is called with a step
-(the first is 0) or an array of steps. It keeps no state, so a saved and loaded model continues
-with the right learning rate.
+The module is available as `nnfast.schedules` and, as in Keras, as `nnfast.optimizers.schedules`.
+A schedule is called with a step number, counted from 0, or with an array of step numbers. It keeps
+no state, so a saved and loaded model continues with the right learning rate.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class LearningRateSchedule(registry.Configured):
     Attributes
     ----------
     vectorized : bool
-        Whether ``__call__`` accepts an array of steps. By default False; then it is called for
-        each step separately.
+        Whether ``__call__`` accepts an array of steps. If False, the default, it is called
+        separately for each step.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class LearningRateSchedule(registry.Configured):
     vectorized: ClassVar[bool] = False
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of `step`."""
+        """Return the learning rate for `step`."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, step)")
 
     def over(self, first: int, count: int) -> Floats:
@@ -73,12 +73,12 @@ class LearningRateSchedule(registry.Configured):
 
 
 class _Vectorized(LearningRateSchedule):
-    """Base class of the schedules below, whose formula `_at` applies to arrays of steps."""
+    """Base class of the schedules below; their method `_at` accepts an array of steps."""
 
     vectorized = True
 
     def __call__(self, step: ArrayLike) -> Any:
-        """Return the learning rate of each step: a float, or an array if `step` is an array."""
+        """Return the learning rate for each step: a float, or an array if `step` is an array."""
         # Always use an array, because NumPy rounds powers of scalars differently.
         rates = self._at(np.atleast_1d(np.asarray(step, np.float64)))
         return rates if np.ndim(step) else float(rates[0])
@@ -88,7 +88,7 @@ class _Vectorized(LearningRateSchedule):
 
 
 class _Decay(_Vectorized):
-    """Base class of the schedules with a decay rate: arguments and the number of periods."""
+    """Base class of the schedules with a decay rate."""
 
     def __init__(
         self,
@@ -115,11 +115,11 @@ class ExponentialDecay(_Decay):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
-        Number of steps in which η is multiplied by r, > 0.
+        Number of steps over which η is multiplied by r; must be > 0.
     decay_rate : float
-        r ≥ 0.
+        Decay rate r ≥ 0.
     staircase : bool, default False
         Round p down, so that η is constant for `decay_steps` steps at a time.
     name : str, optional
@@ -159,16 +159,16 @@ class PolynomialDecay(_Vectorized):
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
-        Number of steps until η₁ is reached, > 0.
+        Number of steps until η₁ is reached; must be > 0.
     end_learning_rate : float, default 0.0001
-        η₁ ≥ 0.
+        Final learning rate η₁ ≥ 0.
     power : float, default 1.0
-        k.
+        The exponent k.
     cycle : bool, default False
-        Whether to go on after `decay_steps` steps: `decay_steps` is then replaced by its first
-        multiple that is at least step.
+        Whether to continue after `decay_steps` steps with `decay_steps` replaced by its smallest
+        multiple that is at least the current step.
     name : str, optional
         Stored but not used.
 
@@ -207,23 +207,23 @@ class CosineDecay(_Vectorized):
     """Cosine decay from η₀ to α·η₀, optionally after a linear warm-up.
 
     η = η₀·((1 − α)·(1 + cos πp)/2 + α) with p = min(step / decay_steps, 1) (Loshchilov and Hutter,
-    2017). With a warm-up, η first increases linearly from η₀ to `warmup_target` in `warmup_steps`
-    steps. The cosine then starts from `warmup_target` instead of η₀.
+    2017). With a warm-up, η first increases linearly from η₀ to `warmup_target` over
+    `warmup_steps` steps. The cosine decay then starts from `warmup_target` instead of η₀.
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     decay_steps : float
-        Number of steps of the cosine, without the warm-up, > 0.
+        Number of steps of the cosine decay, not counting the warm-up; must be > 0.
     alpha : float, default 0.0
-        α, in [0, 1].
+        Fraction α of the initial learning rate that remains at the end, in [0, 1].
     name : str, optional
         Stored but not used.
     warmup_target : float, optional
         Learning rate at the end of the warm-up, at least 0. None means no warm-up.
     warmup_steps : float, default 0
-        Number of steps of the warm-up, at least 0.
+        Number of warm-up steps, at least 0.
 
     Examples
     --------
@@ -266,21 +266,21 @@ class CosineDecayRestarts(_Vectorized):
     """Cosine decay with warm restarts.
 
     η = η₀·((1 − α)·m_mulⁱ·(1 + cos πp)/2 + α) in cycle i = 0, 1, …, which has
-    first_decay_steps·t_mulⁱ steps; p is the fraction of them taken so far (Loshchilov and Hutter,
-    2017).
+    first_decay_steps·t_mulⁱ steps; p is the fraction of the cycle that is complete (Loshchilov and
+    Hutter, 2017).
 
     Parameters
     ----------
     initial_learning_rate : float
-        η₀ ≥ 0.
+        Initial learning rate η₀ ≥ 0.
     first_decay_steps : float
-        Number of steps of the first cycle, > 0.
+        Number of steps in the first cycle; must be > 0.
     t_mul : float, default 2.0
-        Ratio of the lengths of consecutive cycles, at least 1.
+        Factor by which each cycle is longer than the one before, at least 1.
     m_mul : float, default 1.0
-        Ratio of the initial learning rates of consecutive cycles, at least 0.
+        Factor by which the initial learning rate is multiplied after each cycle, at least 0.
     alpha : float, default 0.0
-        α, in [0, 1].
+        Fraction α of the initial learning rate that remains at the end, in [0, 1].
     name : str, optional
         Stored but not used.
 
@@ -331,7 +331,7 @@ class PiecewiseConstantDecay(_Vectorized):
     boundaries : sequence of number
         Steps in ascending order.
     values : sequence of float
-        Learning rates, one more than there are boundaries.
+        Learning rates; there must be one more than there are boundaries.
     name : str, optional
         Stored but not used.
 
@@ -366,23 +366,24 @@ class OneCycle(_Vectorized):
     """One cycle: an increase to `max_learning_rate`, then a decrease to nearly 0.
 
     The learning rate increases from η/div_factor to η during the first ``warmup·total_steps``
-    steps. It then decreases to η/(div_factor·final_div_factor) and stays there. The schedule is
-    that of Smith and Topin (2018) and of PyTorch's ``OneCycleLR``; Keras does not have it.
+    steps. It then decreases to η/(div_factor·final_div_factor) and stays there. Smith and Topin
+    (2018) proposed this schedule. It corresponds to PyTorch's ``OneCycleLR``; Keras has no
+    equivalent.
 
     Parameters
     ----------
     max_learning_rate : float
-        η ≥ 0.
+        Maximum learning rate η ≥ 0.
     total_steps : int
-        Number of steps of the whole training, epochs · batches per epoch; > 1.
+        Total number of training steps, that is, epochs · batches per epoch; must be > 1.
     warmup : float, default 0.3
-        Fraction of the steps in which the learning rate increases, in (0, 1).
+        Fraction of the steps during which the learning rate increases, in (0, 1).
     div_factor : float, default 25.0
-        η divided by the initial learning rate, > 0.
+        η divided by the initial learning rate; must be > 0.
     final_div_factor : float, default 10000.0
-        Initial learning rate divided by the final one, > 0.
+        Initial learning rate divided by the final learning rate; must be > 0.
     shape : {"cosine", "linear"}, default "cosine"
-        Shape of the increase and of the decrease.
+        Shape of both the increase and the decrease.
     name : str, optional
         Stored but not used.
 
@@ -459,7 +460,7 @@ def resolve(identifier: object) -> LearningRateSchedule:
     return registry.resolve("schedule", identifier, LearningRateSchedule, TABLE)
 
 
-# Keras' names.
+# Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe
 
@@ -469,5 +470,5 @@ def _rate(name: str, value: object) -> float:
 
 
 def _half_cosine(p: Floats) -> Floats:
-    """Return half a period of a cosine, from 1 at p = 0 down to 0 at p = 1."""
+    """Return (1 + cos πp) / 2, which falls from 1 at p = 0 to 0 at p = 1."""
     return 0.5 * (1.0 + np.cos(math.pi * p))

@@ -118,7 +118,7 @@ cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y
 
 cdef inline void box_backward(bint whole, bint largest, bint add, const Box* box, const real* x, Py_ssize_t w,
                               Py_ssize_t c, int cols, vreal y, vreal d, real* dx) noexcept nogil:
-    """Write d to dx at the window's first maximum y (`largest`) or at all its pixels, and 0 at the others.
+    """Write d to dx at every pixel of the window; if `largest`, only where x first equals y, and 0 elsewhere.
 
     If `add`, these values are added to dx instead.
     """

@@ -339,7 +339,7 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
             "sparse_categorical_crossentropy": rng.integers(0, n, 40),
         }.get(loss, rng.normal(size=(40, n)))
         model = keras.Sequential([keras.layers.Input((6,)), *STACKS[name](keras, n, activation)])
-        # Keras' Normalization also keeps a sample count, and has no weights if its statistics are fixed.
+        # Normalization in Keras also keeps a sample count, or has no weights.
         learned = [layer for layer in model.layers if type(layer).__name__ != "Normalization"]
         for layer in learned:
             shapes = [w.shape for w in layer.get_weights()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -96,8 +98,6 @@ def test_only_the_table_branches_on_the_kind_of_an_op() -> None:
         assert len(re.findall(r"\bop\.kind\b", code)) == code.count("OP_TABLE[op.kind]"), path
 
 
-LAYER_MODULES = ("normalization", "regularization")
-
 # Bottom-level kernels, which may have more than eight parameters.
 LEAVES = {"gradient_sums", "batch_input_gradient", "box_backward"}
 
@@ -149,7 +149,8 @@ def test_settings_are_those_of_the_engine() -> None:
         if name in ("Window", "Resampling") or name.endswith("Settings")
     }
     del declared["OptimizerSettings"]
-    modules = [spec, *(vars(layers)[name] for name in LAYER_MODULES)]
+    names = [module.name for module in pkgutil.iter_modules(layers.__path__, "nnfast.layers.")]
+    modules = [spec, *map(importlib.import_module, names)]
     twins = {name: value for module in modules for name, value in vars(module).items()}
     for name, fields in declared.items():
         expected = []

@@ -1,8 +1,15 @@
-"""With NNFAST_TEST_POISON=1, working memory starts as NaN, so reads before writes are detected."""
+"""Settings of the test process.
+
+With NNFAST_TEST_POISON=1, working memory starts as NaN, so reads before writes are detected.
+"""
 
 import os
+import signal
 
 from nnfast._engine import core
 
 if os.environ.get("NNFAST_TEST_POISON"):
     core.poison(True)
+# A shell starts background jobs with Ctrl-C ignored; tests of interrupts would then never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

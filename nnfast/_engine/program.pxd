@@ -66,16 +66,16 @@ ctypedef struct Op:
 
 # The properties of an op that fusion and the plan use.
 ctypedef struct OpTraits:
-    bint applies_activation  # it can apply an activation to its result, so fusion can fold one into it
-    bint is_activation       # it only applies an activation, and can be folded into the previous op
-    bint training_only       # it is the identity in inference
-    bint fuses_relu_backward     # it can multiply dX by the derivative of a ReLU
-    bint copies_images       # it makes copies of images that are padded with zeros
-    bint repeats_channels    # that copy has one channel per output channel
-    int numbers_per_line    # elements kept for each row and column of an output image
-    int channel_statistics  # elements that a run keeps per channel
-    int feature_statistics  # elements that a run keeps per input feature
-    int sample_statistics   # elements kept per sample for each group of channels
+    bint applies_activation     # it can apply an activation to its result, so fusion can fold one into it
+    bint is_activation          # it only applies an activation, and can be folded into the previous op
+    bint training_only          # it is the identity in inference
+    bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
+    bint copies_images          # it makes copies of images that are padded with zeros
+    bint repeats_channels       # that copy has one channel per output channel
+    int numbers_per_line        # elements kept for each row and column of an output image
+    int channel_statistics      # elements that a run keeps per channel
+    int feature_statistics      # elements that a run keeps per input feature
+    int sample_statistics       # elements kept per sample for each group of channels
 
 # What core needs to know about an op.
 ctypedef struct OpNeeds:

@@ -1,4 +1,4 @@
-"""Depthwise convolution of images (h, w, c): each channel has `multiplier` filters of its own.
+"""Depthwise convolution of images (h, w, c): each channel has its own `multiplier` filters.
 
 Output channel o is channel·multiplier + filter, as in the memory layout of Keras kernels (kernel_h,
 kernel_w, c, multiplier). The kernel is thus a matrix w[k, o] with a row for each position k in the window.

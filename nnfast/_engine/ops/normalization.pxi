@@ -68,7 +68,7 @@ cdef void prepare_standardize(const Run* run, const Op* op) noexcept nogil:
 cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = gamma·(x − mean)·rstd + beta, per channel.
 
-    In training, each thread computes the batch statistics of its own channels, between two barriers.
+    In training, each thread computes the batch statistics of its channels between two barriers.
     """
     cdef const Run* run = shard.run
     cdef Matrix whole, z = preactivation(shard, op)

@@ -1,7 +1,6 @@
 """Fast neural networks on the CPU, with the names and semantics of Keras.
 
-`nnfast.keras` is this package itself, so that a program that uses ``tf.keras…`` also runs with
-``import nnfast as tf``.
+`nnfast.keras` has Keras' own module tree, for programs that were written for Keras.
 """
 
 import sys
@@ -10,16 +9,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nnfast._engine import get_num_threads, set_num_threads, show_config
+from nnfast._utils.lazy import lazy
 from nnfast._version import __version__
 
 if TYPE_CHECKING:
-    import nnfast as keras
     from nnfast import (
         activations,
         callbacks,
         constraints,
         datasets,
         initializers,
+        keras,
         kernels,
         layers,
         losses,
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
         regularizers,
     )
     from nnfast._utils.config import set_default_dtype, set_seed
-    from nnfast.estimators import MLPClassifier as MLPClassifier
-    from nnfast.estimators import MLPRegressor as MLPRegressor
+    from nnfast.estimators import MLPClassifier as MLPClassifier, MLPRegressor as MLPRegressor
     from nnfast.layers import Input
     from nnfast.models import Sequential, load_model
     from nnfast.optimizers import schedules
@@ -66,16 +65,16 @@ __all__ = [
 # `from nnfast import *` leaves these out, because they need scikit-learn.
 _NEED_SKLEARN = ("MLPClassifier", "MLPRegressor", "estimators")
 
-# The module that defines each of these names. All other lazily loaded names are modules.
+# The modules that define these names; the others are submodules.
 _HOMES = {
-    "MLPClassifier": "estimators",
-    "MLPRegressor": "estimators",
-    "Input": "layers",
-    "Sequential": "models",
-    "load_model": "models",
-    "schedules": "optimizers",
-    "set_default_dtype": "_utils.config",
-    "set_seed": "_utils.config",
+    "MLPClassifier": "nnfast.estimators",
+    "MLPRegressor": "nnfast.estimators",
+    "Input": "nnfast.layers",
+    "Sequential": "nnfast.models",
+    "load_model": "nnfast.models",
+    "schedules": "nnfast.optimizers",
+    "set_default_dtype": "nnfast._utils.config",
+    "set_seed": "nnfast._utils.config",
 }
 
 
@@ -88,15 +87,4 @@ class _Schedules(ModuleType):
 
 sys.modules[f"{__name__}.schedules"] = _Schedules(f"{__name__}.schedules")
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use, as NumPy and SciPy do."""
-    if name not in __all__ and name not in _NEED_SKLEARN:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
-    globals()[name] = value = getattr(module, name) if name in _HOMES else module
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_NEED_SKLEARN})
+__getattr__, __dir__ = lazy(__name__, dict.fromkeys((*__all__, *_NEED_SKLEARN), __name__) | _HOMES)

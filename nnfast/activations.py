@@ -18,6 +18,30 @@ from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, core
 from nnfast._utils import checks
 from nnfast._utils.registry import choose
 
+__all__ = [
+    "Activation",
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "gelu_tanh",
+    "get",
+    "hard_sigmoid",
+    "leaky_relu",
+    "linear",
+    "mish",
+    "relu",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+]
+
 Array = NDArray[Any]
 
 

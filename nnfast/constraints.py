@@ -13,6 +13,21 @@ from nnfast._engine import AXES, CONSTRAINTS
 from nnfast._utils import registry
 from nnfast._utils.checks import Shape, integer, real
 
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "deserialize",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "serialize",
+    "unit_norm",
+]
+
 Axis = int | Sequence[int]
 
 

@@ -19,6 +19,28 @@ from numpy.typing import NDArray
 from nnfast._utils import registry
 from nnfast._utils.checks import integer, real
 
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "deserialize",
+    "get",
+    "serialize",
+]
+
 Floats = NDArray[np.float64]
 
 _BLOCK = 1 << 16  # elements per block of random numbers

@@ -18,6 +18,24 @@ from nnfast._engine import LOSSES
 from nnfast._utils import registry
 from nnfast._utils.checks import Shape, entries, flag, real, real_array
 
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "FunctionLoss",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Poisson",
+    "Quantile",
+    "SparseCategoricalCrossentropy",
+    "deserialize",
+    "get",
+    "serialize",
+]
+
 Array = NDArray[Any]
 
 

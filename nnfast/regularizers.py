@@ -7,6 +7,18 @@ from dataclasses import dataclass
 from nnfast._utils import registry
 from nnfast._utils.checks import real
 
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "deserialize",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "serialize",
+]
+
 
 @dataclass(frozen=True)
 class L1L2(registry.Configured):

@@ -144,8 +144,7 @@ class RichBar(Live):
     def __init__(self, extent: Extent, console: Any = None) -> None:
         from rich.console import Console
         from rich.markup import escape
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import BarColumn, Progress as Bar, TextColumn
 
         super().__init__(extent)
         self.escape = escape

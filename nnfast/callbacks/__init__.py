@@ -6,8 +6,6 @@ makes training, evaluation or prediction run one batch at a time.
 
 from nnfast.callbacks.callback import (
     Callback,
-)
-from nnfast.callbacks.callback import (
     Logs as Logs,
 )
 from nnfast.callbacks.callback_list import (

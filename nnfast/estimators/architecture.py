@@ -16,8 +16,7 @@ from nnfast._plan.plan import Plan, compile_plan
 from nnfast._runtime.network import Network
 from nnfast._runtime.predict import forward
 from nnfast._runtime.trainer import Trainer
-from nnfast.layers.core import Activation as ActivationLayer
-from nnfast.layers.core import Dense
+from nnfast.layers.core import Activation as ActivationLayer, Dense
 from nnfast.layers.layer import Layer
 from nnfast.layers.normalization import BatchNormalization, LayerNormalization
 from nnfast.layers.regularization import Dropout

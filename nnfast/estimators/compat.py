@@ -9,8 +9,7 @@ import scipy
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as first_call_of_partial_fit
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight, validate_data
 
 __all__ = [
     "Interval",

@@ -10,9 +10,11 @@ from nnfast.layers.core import *
 from nnfast.layers.layer import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *
-from nnfast.layers.registry import TABLE as TABLE
-from nnfast.layers.registry import deserialize as deserialize
-from nnfast.layers.registry import serialize as serialize
+from nnfast.layers.registry import (
+    TABLE as TABLE,
+    deserialize as deserialize,
+    serialize as serialize,
+)
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
 

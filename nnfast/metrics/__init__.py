@@ -29,35 +29,15 @@ from nnfast.metrics.probabilistic import (
 )
 from nnfast.metrics.registry import (
     BUILT_IN as BUILT_IN,
-)
-from nnfast.metrics.registry import (
     TABLE as TABLE,
-)
-from nnfast.metrics.registry import (
     Identifier as Identifier,
-)
-from nnfast.metrics.registry import (
     check_names as check_names,
-)
-from nnfast.metrics.registry import (
     describe_all as describe_all,
-)
-from nnfast.metrics.registry import (
     deserialize as deserialize,
-)
-from nnfast.metrics.registry import (
     get as get,
-)
-from nnfast.metrics.registry import (
     name_of as name_of,
-)
-from nnfast.metrics.registry import (
     resolve as resolve,
-)
-from nnfast.metrics.registry import (
     resolve_all as resolve_all,
-)
-from nnfast.metrics.registry import (
     serialize as serialize,
 )
 from nnfast.metrics.regression import (

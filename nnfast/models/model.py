@@ -14,8 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import losses, optimizers
-from nnfast import metrics as _metrics
+from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard

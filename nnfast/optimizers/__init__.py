@@ -3,8 +3,7 @@
 from nnfast.optimizers import rules, schedules
 from nnfast.optimizers.optimizer import Optimizer
 from nnfast.optimizers.rules import *
-from nnfast.optimizers.rules import TABLE as TABLE
-from nnfast.optimizers.rules import resolve as resolve
+from nnfast.optimizers.rules import TABLE as TABLE, resolve as resolve
 
 __all__ = ["Optimizer", "schedules"]
 __all__ += rules.__all__

@@ -17,6 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast._utils import registry
 from nnfast._utils.checks import entries, flag, optional_text, real
 
+__all__ = [
+    "CosineDecay",
+    "CosineDecayRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "OneCycle",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+    "deserialize",
+    "serialize",
+]
+
 Floats = NDArray[np.float64]
 
 

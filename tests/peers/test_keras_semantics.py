@@ -53,8 +53,9 @@ def test_programs_give_the_results_of_keras(name: str) -> None:
         np.testing.assert_allclose(actual[key], value, rtol=2e-5, atol=2e-6, err_msg=key)
 
 
-def test_nnfast_keras_is_the_package_itself() -> None:
-    assert nnfast.keras is nnfast
+def test_nnfast_keras_exports_the_classes_of_nnfast() -> None:
+    assert nnfast.keras.models.Sequential is nnfast.keras.Sequential is nnfast.Sequential
+    assert nnfast.keras.layers.Dense is layers.Dense
     assert nnfast.models.Sequential is nnfast.Sequential
     assert nnfast.layers.Dense is layers.Dense
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from helpers import layer_outputs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nnfast import _engine, layers, regularizers
 from nnfast._plan.memory import LINE, ODD_LINES, stride

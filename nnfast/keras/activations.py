@@ -1,0 +1,3 @@
+"""The activation functions, as in `nnfast.activations`."""
+
+from nnfast.activations import *

@@ -1,0 +1,1 @@
+"""Settings and helpers, as in ``keras.backend``."""

@@ -1,0 +1,3 @@
+"""The callbacks, as in `nnfast.callbacks`."""
+
+from nnfast.callbacks import *

@@ -1,0 +1,3 @@
+"""The constraints, as in `nnfast.constraints`."""
+
+from nnfast.constraints import *

@@ -1,0 +1,1 @@
+"""Keras' data sets, one module each with a function `load_data`."""

@@ -1,0 +1,3 @@
+"""The initializers, as in `nnfast.initializers`."""
+
+from nnfast.initializers import *

@@ -1,0 +1,3 @@
+"""The layers, as in `nnfast.layers`."""
+
+from nnfast.layers import *

@@ -1,0 +1,3 @@
+"""The losses, as in `nnfast.losses`."""
+
+from nnfast.losses import *

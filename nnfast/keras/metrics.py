@@ -1,0 +1,4 @@
+"""The metrics, as in `nnfast.metrics`."""
+
+from nnfast.metrics import *
+from nnfast.metrics import deserialize as deserialize, get as get, serialize as serialize

@@ -1,0 +1,3 @@
+"""The models, as in `nnfast.models`."""
+
+from nnfast.models import *

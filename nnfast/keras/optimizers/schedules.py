@@ -1,0 +1,3 @@
+"""The schedules, as in `nnfast.optimizers.schedules`."""
+
+from nnfast.optimizers.schedules import *

@@ -1,0 +1,1 @@
+"""Preparation of images and sequences, as in ``keras.preprocessing``."""

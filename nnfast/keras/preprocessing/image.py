@@ -1,0 +1,1 @@
+"""Preparation of images, as in ``keras.preprocessing.image``."""

@@ -1,0 +1,1 @@
+"""Preparation of sequences, as in ``keras.preprocessing.sequence``."""

@@ -1,0 +1,3 @@
+"""The regularizers, as in `nnfast.regularizers`."""
+
+from nnfast.regularizers import *

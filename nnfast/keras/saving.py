@@ -1,0 +1,1 @@
+"""Saving and loading models, as in ``keras.saving``."""

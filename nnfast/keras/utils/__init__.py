@@ -1,0 +1,1 @@
+"""Functions and classes around models and data, as in ``keras.utils``."""

@@ -4,6 +4,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._utils.tensor import Tensor
+
 
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
@@ -172,6 +174,7 @@ class Engine:
         supplied: bool = ...,
     ) -> tuple[int, int]: ...
     def predict(self, x: object) -> Array | None: ...
+    def call(self, x: object) -> Tensor | None: ...
     def forward(self, data: Data, out: Array) -> None: ...
     def evaluate(
         self,

@@ -17,6 +17,8 @@ from types import SimpleNamespace
 
 from numpy import dtype as numpy_dtype, empty, ndarray
 
+from nnfast._utils.tensor import Tensor
+
 from nnfast._engine.program cimport *
 
 cdef extern from *:

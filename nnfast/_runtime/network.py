@@ -110,7 +110,7 @@ class Network:
         for p, view in zip(self.plan.parameters, views, strict=True):
             layer, own = self.layers[p.layer], self._views[p.layer]
             if layer.built:
-                view[...] = layer.weights[len(own)]
+                view[...] = layer.named_weights[p.name]
             else:
                 generator = parameter_generator(self.seed, p.layer, len(own))
                 p.weight.initializer.fill(view, generator)

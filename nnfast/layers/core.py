@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
-
-from numpy.typing import NDArray
+from typing import Unpack
 
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, flag, integer
+from nnfast._utils.tensor import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [
@@ -161,14 +160,14 @@ class Dense(Layer):
         return [kernel, self._weight("bias", (self.units,))] if self.use_bias else [kernel]
 
     @property
-    def kernel(self) -> NDArray[Any]:
+    def kernel(self) -> Variable:
         """The kernel, of shape (n_in, units): a view of the built model's weights."""
-        return self._view("kernel")
+        return self._variable("kernel")
 
     @property
-    def bias(self) -> NDArray[Any] | None:
+    def bias(self) -> Variable | None:
         """The bias, of shape (units,): a view of the built model's weights; None without bias."""
-        return self._view("bias") if self.use_bias else None
+        return self._variable("bias") if self.use_bias else None
 
 
 class Activation(Layer):

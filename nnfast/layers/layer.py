@@ -19,6 +19,7 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
+from nnfast._utils.tensor import Variable
 
 __all__ = [
     "Layer",
@@ -33,6 +34,11 @@ def auto_name(class_name: str) -> str:
     number = _names_given[base]
     _names_given[base] += 1
     return f"{base}_{number}" if number else base
+
+
+def restart_names() -> None:
+    """Let `auto_name` start again: the next layer of a class has no number."""
+    _names_given.clear()
 
 
 class LayerOptions(TypedDict, total=False):
@@ -127,6 +133,8 @@ class Layer:
         # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
+        # The weights as variables, made when they are asked for.
+        self._variables: dict[str, Variable] = {}
         # Names of the non-trainable weights, such as moving averages.
         self.fixed_weights: frozenset[str] = frozenset()
         self.built = False
@@ -217,27 +225,48 @@ class Layer:
         """
         self.named_weights = views
         self.fixed_weights = fixed
+        self._variables.clear()
         self.home = home
         self.built = True
 
     @property
-    def weights(self) -> list[NDArray[Any]]:
-        return list(self.named_weights.values())
+    def weights(self) -> list[Variable]:
+        """The weights, kernel before bias: views of the built model's memory."""
+        return [self._variable(name) for name in self.named_weights]
+
+    variables = weights
 
     @property
-    def trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if self._is_trained(name)]
+    def trainable_weights(self) -> list[Variable]:
+        return [self._variable(name) for name in self.named_weights if self._is_trained(name)]
 
     @property
-    def non_trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if not self._is_trained(name)]
+    def non_trainable_weights(self) -> list[Variable]:
+        return [self._variable(name) for name in self.named_weights if not self._is_trained(name)]
+
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    def _variable(self, name: str) -> Variable:
+        """Return a weight as a variable.
+
+        Raises
+        ------
+        AttributeError
+            If the layer is not built.
+        """
+        if not self.built:
+            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
+        if name not in self._variables:
+            self._variables[name] = Variable.of(lambda: self.named_weights[name], self.name, name)
+        return self._variables[name]
 
     def _is_trained(self, name: str) -> bool:
         return self.trainable and name not in self.fixed_weights
 
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of the weights, kernel before bias; [] before the model is built."""
-        return [view.copy() for view in self.weights]
+        return [view.copy() for view in self.named_weights.values()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set the weights.
@@ -252,7 +281,7 @@ class Layer:
         ValueError
             If the number of arrays or a shape differs; then no weight is changed.
         """
-        assign(f"layer {self.name!r}", self.weights, weights)
+        assign(f"layer {self.name!r}", list(self.named_weights.values()), weights)
 
     def count_params(self) -> int:
         """Return the number of parameters: the total number of elements in all weights.
@@ -267,21 +296,20 @@ class Layer:
                 f"Layer {self.name!r} has no parameters yet: build its model first, with an Input, "
                 "an input_shape, build() or the first fit or predict"
             )
-        return sum(view.size for view in self.weights)
+        return sum(view.size for view in self.named_weights.values())
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy owns its weights and belongs to no model.
         copies = {name: view.copy() for name, view in self.named_weights.items()}
-        return vars(self) | {"named_weights": copies, "home": None, "networks": []}
+        return vars(self) | {
+            "named_weights": copies,
+            "_variables": {},
+            "home": None,
+            "networks": [],
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-
-    def _view(self, name: str) -> NDArray[Any]:
-        """Return a weight as a view of the built model's memory."""
-        if not self.built:
-            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
-        return self.named_weights[name]
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())

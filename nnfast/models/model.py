@@ -29,6 +29,7 @@ from nnfast._utils import checks, config
 from nnfast._utils.assign import assign
 from nnfast._utils.formatting import line
 from nnfast._utils.read_only import read_only
+from nnfast._utils.tensor import Tensor, Variable
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
 from nnfast.layers.layer import Layer, auto_name, check_name
@@ -607,7 +608,7 @@ class Model(ABC):
         >>> for _ in range(500):
         ...     model.train_on_gradient(x, model(x) - 3.0)
         >>> model(x[:1]).round(2)
-        array([[3.]], dtype=float32)
+        Tensor([[3.]], dtype=float32)
         """
         trainer, x = self._compiled("train_on_gradient", x)
         data, rows = trainer.gradient(x, dout)
@@ -704,7 +705,7 @@ class Model(ABC):
         trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
         return _result(trainer.evaluate(batch), return_dict)
 
-    def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
+    def __call__(self, x: ArrayLike, training: bool | None = None) -> Tensor:
         """Return the model's outputs for `x`, as `predict` does.
 
         Parameters
@@ -715,19 +716,25 @@ class Model(ABC):
 
         Returns
         -------
-        ndarray (n, outputs) of the model's dtype
+        Tensor (n, outputs) of the model's dtype
+            A NumPy array with the method `numpy`.
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
         """
+        network = self._network
+        if network is not None and network.direct and not training:
+            outputs = network.engine.call(x)
+            if outputs is not None:  # the engine could read x in place
+                return outputs
         if training and any(layer.training_differs for layer in self._layers):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"
             )
-        return self.predict_on_batch(x)
+        return self.predict_on_batch(x).view(Tensor)
 
     def predict(
         self,
@@ -917,27 +924,30 @@ class Model(ABC):
     # ---- weights ---------------------------------------------------------------------------------
 
     @property
-    def weights(self) -> list[Array]:
-        """Views of all weights, layer by layer; [] before the model is built."""
-        return [view for layer in self._layers for view in layer.weights]
+    def weights(self) -> list[Variable]:
+        """All weights, layer by layer, as views of the memory; [] before the model is built."""
+        return [weight for layer in self._layers for weight in layer.weights]
 
     @property
-    def trainable_weights(self) -> list[Array]:
-        """Views of the weights that the optimizer changes."""
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that the optimizer changes."""
         if not self.trainable:
             return []
-        return [view for layer in self._layers for view in layer.trainable_weights]
+        return [weight for layer in self._layers for weight in layer.trainable_weights]
 
     @property
-    def non_trainable_weights(self) -> list[Array]:
-        """Views of the other weights: moving averages, data statistics and frozen weights."""
+    def non_trainable_weights(self) -> list[Variable]:
+        """The other weights: moving averages, data statistics and frozen weights."""
         if not self.trainable:
             return self.weights
-        return [view for layer in self._layers for view in layer.non_trainable_weights]
+        return [weight for layer in self._layers for weight in layer.non_trainable_weights]
+
+    variables, trainable_variables = weights, trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights: kernel, bias, kernel, …; [] before the model is built."""
-        return [view.copy() for view in self.weights]
+        return [weight for layer in self._layers for weight in layer.get_weights()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set all weights.
@@ -952,7 +962,8 @@ class Model(ABC):
         ValueError
             If the number of arrays or a shape differs; then no weight is changed.
         """
-        assign(f"model {self.name!r}", self.weights, weights)
+        views = [view for layer in self._layers for view in layer.named_weights.values()]
+        assign(f"model {self.name!r}", views, weights)
 
     def count_params(self) -> int:
         """Return the number of parameters of the built model."""

@@ -377,7 +377,11 @@ cdef class Engine(CompiledModel):
         C-contiguous ndarray of float32, float64 or uint8. One thread computes the predictions, in memory
         that is reused from call to call.
         """
-        return self.short.predict(self, x)
+        return self.short.predict(self, x, empty)
+
+    def call(self, x):
+        """Return the predictions as a Tensor, or None, as predict does."""
+        return self.short.predict(self, x, Tensor)
 
     def forward(self, Data data not None, out):
         """Write the predictions for all rows to out (n, n_out). data must have no targets."""

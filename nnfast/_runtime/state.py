@@ -161,8 +161,12 @@ def save_weights(path: str, layers: Sequence[Layer]) -> None:
     container.write(path, arrays, {"layers": [layer.name for layer in layers]})
 
 
-def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
+def load_weights(
+    path: str, layers: Sequence[Layer], whose: str, skip_mismatch: bool = False
+) -> None:
     """Set the weights of layers from a file of the same architecture.
+
+    If `skip_mismatch`, layers whose weights have other names or shapes are skipped with a warning.
 
     Raises
     ------
@@ -173,6 +177,13 @@ def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
 
     arrays = container.weights_by_layer(path)
     views = _by_layer(layers)
+    if skip_mismatch:
+        shapes, own = _shapes_by_layer(arrays), _shapes_by_layer(views)
+        skipped = {i for i in own.keys() | shapes.keys() if own.get(i) != shapes.get(i)}
+        if skipped:
+            warn(f"the weights of layers {sorted(skipped)} of {path!r} do not fit {whose}")
+        arrays = {key: array for key, array in arrays.items() if key[0] not in skipped}
+        views = {key: view for key, view in views.items() if key[0] not in skipped}
     if arrays.keys() != views.keys():
         layer, name = min(arrays.keys() ^ views.keys())
         raise ValueError(
@@ -189,6 +200,13 @@ def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
         for i, layer in enumerate(layers)
         for name, view in layer.named_weights.items()
     }
+
+
+def _shapes_by_layer(arrays: Mapping[tuple[int, str], Array]) -> dict[int, dict[str, Any]]:
+    shapes: dict[int, dict[str, Any]] = {}
+    for (i, name), array in arrays.items():
+        shapes.setdefault(i, {})[name] = array.shape
+    return shapes
 
 
 def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:

@@ -19,7 +19,7 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
-from nnfast._utils.tensor import Variable
+from nnfast._utils.tensor import KerasTensor, Variable, sample_shape
 
 __all__ = [
     "Layer",
@@ -133,6 +133,8 @@ class Layer:
         # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
+        # The input and the output, once the layer is built.
+        self._ends: tuple[KerasTensor, KerasTensor] | None = None
         # The weights as variables, made when they are asked for.
         self._variables: dict[str, Variable] = {}
         # Names of the non-trainable weights, such as moving averages.
@@ -218,6 +220,37 @@ class Layer:
             getattr(self, f"{prefix}_constraint"),
         )
 
+    @property
+    def input(self) -> KerasTensor:
+        """Shape, dtype and name of the input, known once the layer is built."""
+        return self._end("input", 0)
+
+    @property
+    def output(self) -> KerasTensor:
+        """Shape, dtype and name of the output, known once the layer is built."""
+        return self._end("output", 1)
+
+    def _end(self, which: str, index: int) -> KerasTensor:
+        if self._ends is None:
+            raise AttributeError(f"Layer {self.name!r} has no {which} yet: build its model first")
+        return self._ends[index]
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of inputs; the batch axis is None."""
+        return self.input.shape
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of outputs; the batch axis is None."""
+        return self.output.shape
+
+    def connect(self, x: KerasTensor) -> KerasTensor:
+        """Remember `x` as the layer's input in a model; return its output."""
+        y = KerasTensor((x.shape[0], *self.infer_shape(sample_shape(x))), x.dtype, self.name)
+        self._ends = x, y
+        return y
+
     def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
         """Store the views of the layer's weights in the memory of the engine `home`.
 
@@ -263,6 +296,18 @@ class Layer:
 
     def _is_trained(self, name: str) -> bool:
         return self.trainable and name not in self.fixed_weights
+
+    @property
+    def losses(self) -> list[float]:
+        """The current penalties of the weights' regularizers; [] before the layer is built."""
+        if self._ends is None:
+            return []
+        specs = {spec.name: spec for spec in self.weight_specs(sample_shape(self.input))}
+        return [
+            spec.regularizer(self.named_weights[name])
+            for name, spec in specs.items()
+            if spec.regularizer is not None and self._is_trained(name)
+        ]
 
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of the weights, kernel before bias; [] before the model is built."""

@@ -599,7 +599,7 @@ JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
         (*JUNK, None, int, np.float16),
         "Unknown dtype .* Valid: 'float32', 'float64'",
     ),
-    "summary": (lambda j: regression().summary(j), JUNK, "print_fn must be callable"),
+    "summary": (lambda j: regression().summary(print_fn=j), JUNK, "print_fn must be callable"),
 }
 
 
@@ -615,7 +615,7 @@ def test_summary_prints_the_lines_of_print_fn(capsys: pytest.CaptureFixture[str]
     lines: list[str] = []
     model = regression()
     model.summary()
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     assert capsys.readouterr().out.splitlines() == "\n".join(lines).splitlines()
 
 

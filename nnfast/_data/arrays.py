@@ -126,7 +126,9 @@ def _only_array(value: object, sample_shape: Shape) -> object:
     """Return the array in a list that contains only this one, and anything else unchanged."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         only = value[0]
-        if isinstance(only, np.ndarray) and only.ndim > len(sample_shape):
+        if isinstance(only, np.ndarray) and (
+            only.ndim > len(sample_shape) or sample_shape == (*only.shape[1:], 1)
+        ):
             return only
     return value
 

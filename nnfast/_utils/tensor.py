@@ -115,8 +115,15 @@ class Variable(Tensor):
         # A result of a computation is not a weight.
         return array if array is self else array.view(Tensor)
 
+    # Copies and pickles belong to no model.
+
+    def __copy__(self) -> Tensor:
+        return self.numpy().view(Tensor)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self.numpy().view(Tensor)
+
     def __reduce__(self) -> Any:
-        # A copy belongs to no model.
         return self.numpy().view(Tensor).__reduce__()
 
 

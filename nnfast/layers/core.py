@@ -68,6 +68,10 @@ class InputLayer(Layer):
         super().__init__(input_shape=sample_shape, name=name, dtype=dtype)
         self.batch_size = optional_integer("batch_size", batch_size)
 
+    def get_config(self) -> dict[str, Any]:
+        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        return super().get_config() | batch_size
+
 
 def Input(
     shape: Sequence[int] | None = None,

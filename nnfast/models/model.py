@@ -548,7 +548,7 @@ class Model(Description, ABC):
         >>> for _ in range(500):
         ...     model.train_on_gradient(x, model(x) - 3.0)
         >>> model(x[:1]).round(2)
-        Tensor([[3.]], dtype=float32)
+        array([[3.]], dtype=float32)
         """
         trainer, x = self._compiled("train_on_gradient", x)
         data, rows = trainer.gradient(x, dout)

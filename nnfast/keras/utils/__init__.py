@@ -1,1 +1,4 @@
 """Functions and classes around models and data, as in ``keras.utils``."""
+
+from nnfast.keras.backend import clear_session as clear_session
+from nnfast.keras.utils.seeds import set_random_seed as set_random_seed

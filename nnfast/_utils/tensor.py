@@ -117,10 +117,10 @@ class Variable(Tensor):
 
     # Copies and pickles belong to no model.
 
-    def __copy__(self) -> Tensor:
+    def __copy__(self) -> Tensor:  # type: ignore[override]
         return self.numpy().view(Tensor)
 
-    def __deepcopy__(self, memo: Any) -> Tensor:
+    def __deepcopy__(self, memo: Any) -> Tensor:  # type: ignore[override]
         return self.numpy().view(Tensor)
 
     def __reduce__(self) -> Any:

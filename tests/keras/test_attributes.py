@@ -1,4 +1,4 @@
-"""Tests of attributes of models and layers, and of arguments that Keras accepts in several forms."""
+"""Tests of attributes of models and layers, and of arguments that have several forms."""
 
 from __future__ import annotations
 

@@ -53,6 +53,9 @@ def extract(path: str, folder: str, formats: Sequence[str]) -> None:
 def _extract_tar(path: str, folder: str) -> None:
     with tarfile.open(path) as archive:
         members = archive.getmembers()
+        # The checksums of gzip, bzip2 and xz are at the end, which tarfile itself does not read.
+        while archive.fileobj and archive.fileobj.read(2**20):
+            pass
         _check_tar(members)
         _check_space(sum(member.size for member in members), folder)
         for member in members:

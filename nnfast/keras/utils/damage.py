@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["reading"]
+
+# Decompressors raise OSErrors without a number. The others come from positions and names in files.
+_OF_CONTENT = {None, *(errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)}
 
 
 @contextmanager
@@ -25,8 +29,7 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # The decompressors raise OSErrors, too, but only the system's have a number.
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in _OF_CONTENT:
             raise
         text = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} cannot be read: {text}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -93,6 +94,7 @@ def cifar100() -> bytes:
     return tar(batches)
 
 
+@functools.cache
 def published_files() -> dict[str, bytes]:
     """Return the content of each file in `nnfast.keras.datasets.published.FILES`."""
     table = npz(x=TABLE_X, y=TABLE_Y)

@@ -419,5 +419,23 @@ def test_downloads_do_not_follow_a_link_in_the_cache(
     assert not (home / "datasets/a.bin").is_symlink()
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("fname", [None, "name", "name.zip", "name.tar.gz", ".name"])
+@pytest.mark.parametrize(
+    "options", [{}, {"extract": True}, {"untar": True}, {"extract": True, "cache_subdir": "a/b"}]
+)
+def test_keras_finds_the_file_and_returns_the_same_path(
+    fname: str | None, options: dict[str, Any], home: Path, server: WebServer
+) -> None:
+    import keras
+
+    origin = server.add("a.tgz", gzip.compress(tar({"b/c.txt": b"text"})))
+    path = get_file(fname, origin, **options)
+    before = names(home)
+    assert keras.utils.get_file(fname, origin, cache_dir=str(home), **options) == path
+    assert names(home) == before
+    assert server.requests == ["a.tgz"]
+
+
 def test_the_module_exports_get_file_only() -> None:
     assert files.__all__ == ["get_file"]

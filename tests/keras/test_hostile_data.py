@@ -188,7 +188,7 @@ def test_damaged_pickles_are_read_or_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     good = data.python2_batch(data.PIXELS[:, :6], labels=[1, 2, 3, 4])
     path = tmp_path / "batch"
-    for _ in range(1000):
+    for _ in range(500):
         content = bytearray(good)
         for position in rng.integers(0, len(content), rng.integers(1, 4)):
             content[position] = rng.integers(256)
@@ -464,13 +464,8 @@ def refused_archive(content: bytes, home: Path, match: str = "", **options: Any)
     assert sorted(path.as_posix() for path in home.parents[1].rglob("*")) == before
 
 
-@pytest.mark.parametrize("own_filter", [True, False])
 @pytest.mark.parametrize("name", HOSTILE_TARS)
-def test_tar_members_outside_of_the_folder_are_refused(
-    name: str, own_filter: bool, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not own_filter:
-        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+def test_tar_members_outside_of_the_folder_are_refused(name: str, home: Path) -> None:
     refused_archive(archive_of(HOSTILE_TARS[name]), home, "cannot be read: member")
 
 

@@ -93,8 +93,9 @@ def get_file(
     """
     origin = _address(origin)
     name = _name(fname, origin)
-    unpack = flag("extract", extract) | flag("untar", untar)
-    formats = _formats("tar" if flag("untar", untar) else archive_format) if unpack else []
+    is_tar = flag("untar", untar)
+    unpack = flag("extract", extract) or is_tar
+    formats = _formats("tar" if is_tar else archive_format) if unpack else []
     checksum = _Checksum.of(md5_hash, file_hash, hash_algorithm)
     flag("force_download", force_download)
 

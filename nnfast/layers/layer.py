@@ -25,6 +25,18 @@ __all__ = [
     "Layer",
 ]
 
+# Arguments of layers in older versions of Keras, and today's.
+_REMOVED_ARGUMENTS = {
+    "batch_input_shape": "Input(batch_shape=…)",
+    "border_mode": "padding",
+    "init": "kernel_initializer",
+    "subsample": "strides",
+    "weights": "set_weights after building",
+    "W_constraint": "kernel_constraint",
+    "W_regularizer": "kernel_regularizer",
+    "b_regularizer": "bias_regularizer",
+}
+
 _names_given: Counter[str] = Counter()
 
 
@@ -114,7 +126,9 @@ class Layer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise TypeError(f"{type(self).__name__} got an unexpected argument {min(unknown)!r}")
+            wrong = min(unknown)
+            hint = f": use {_REMOVED_ARGUMENTS[wrong]}" if wrong in _REMOVED_ARGUMENTS else ""
+            raise TypeError(f"{type(self).__name__} got an unexpected argument {wrong!r}{hint}")
         if input_dim is not None:
             if input_shape is not None:
                 raise ValueError(

@@ -27,6 +27,7 @@ from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.formatting import line
+from nnfast._utils.removed import refuse_arguments, removed_attribute
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
@@ -36,6 +37,25 @@ from nnfast.models.description import Description
 Array = NDArray[Any]
 
 Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
+# Names from older versions of Keras, and today's.
+_REMOVED_METHODS = {
+    "fit_generator": "fit",
+    "evaluate_generator": "evaluate",
+    "predict_generator": "predict",
+    "predict_proba": "predict",
+    "predict_classes": "predict(x).argmax(axis=1), or predict(x) > 0.5 for one output",
+    "save_model": "save",
+}
+_REMOVED_ARGUMENTS = {
+    "nb_epoch": "epochs",
+    "show_accuracy": "compile(metrics=['accuracy'])",
+    "samples_per_epoch": "steps_per_epoch",
+    "nb_val_samples": "validation_steps",
+    "max_queue_size": "PyDataset(max_queue_size=…)",
+    "workers": "PyDataset(workers=…)",
+    "use_multiprocessing": "PyDataset(use_multiprocessing=…)",
+}
+
 Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
 
@@ -122,6 +142,10 @@ class Model(Description, ABC):
         return json.dumps(
             {"class_name": type(self).__name__, "config": self.get_config()}, **options
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise the error for an attribute that there is not."""
+        raise removed_attribute(self, name, _REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
@@ -298,6 +322,7 @@ class Model(Description, ABC):
     def history(self) -> History | None:
         return self._history.get(self)
 
+    @refuse_arguments(_REMOVED_ARGUMENTS)
     def fit(
         self,
         x: Any,

@@ -187,3 +187,28 @@ def test_a_summary_of_some_layers_with_their_flags() -> None:
     with pytest.raises(ValueError, match=r"layer_range.*'conv', 'flat', 'head'"):
         summary(layer_range=("flat", "none"))
     assert summary(expand_nested=True)[1:] == summary()[1:]
+
+
+@pytest.mark.parametrize(
+    ("call", "today"),
+    [
+        (lambda net: net.fit(X, Y, nb_epoch=2), "use epochs"),
+        (lambda net: net.fit_generator(X), "use fit"),
+        (lambda net: net.predict_classes(X), "argmax"),
+        (lambda net: net.evaluate_generator(X), "use evaluate"),
+        (lambda net: layers.Dense(3, W_regularizer="l2"), "use kernel_regularizer"),
+        (lambda net: layers.Conv2D(3, 3, border_mode="same"), "use padding"),
+        (lambda net: nnfast.keras.optimizers.SGD(decay=0.1), "InverseTimeDecay"),
+    ],
+)
+def test_older_spellings_are_refused_with_todays_name(call: Any, today: str) -> None:
+    with pytest.raises((TypeError, AttributeError), match=today):
+        call(network())
+
+
+def test_lr_is_the_learning_rate_in_keras_alone() -> None:
+    with pytest.warns(DeprecationWarning, match="learning_rate"):
+        optimizer = nnfast.keras.optimizers.Adam(lr=0.1)
+    assert optimizer.learning_rate == 0.1
+    with pytest.raises(TypeError, match="lr"):
+        nnfast.optimizers.Adam(lr=0.1)  # type: ignore[call-arg]

@@ -18,6 +18,7 @@ AXES: Final[dict[str, int]]
 BORDERS: Final[dict[str, int]]
 RESAMPLINGS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
+REDUCTIONS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 PRIMITIVES: Final[dict[str, int]]
 NEEDS_PREACTIVATION: Final[set[str]]
@@ -131,12 +132,12 @@ class Engine:
     @property
     def has_average(self) -> bool: ...
     def set_seed(self, seed: int) -> None: ...
-    def new_loss_parameters(self, parameters: tuple[float, ...]) -> Buffer: ...
+    def new_loss_parameters(self, parameters: tuple[tuple[float, ...], ...]) -> Buffer: ...
     def set_loss(
         self,
         kind: int,
         fused: bool,
-        parameters: tuple[float, ...] | Buffer = ...,
+        parameters: tuple[tuple[float, ...], ...] | Buffer = ...,
         target_scale: float = ...,
         target_offset: float = ...,
         function: object = ...,
@@ -144,6 +145,7 @@ class Engine:
         value_scale: float = ...,
         gradient_scale: float = ...,
         limit: float = ...,
+        reduction: int = ...,
         weighted_mean: bool = ...,
     ) -> None: ...
     def set_optimizer(
@@ -228,7 +230,7 @@ def activation_backward(
 ) -> None: ...
 def loss(
     kind: int,
-    parameters: tuple[float, ...],
+    parameters: tuple[tuple[float, ...], ...],
     y_true: Array,
     y_pred: Array,
     weight: Doubles,

@@ -55,6 +55,7 @@ def names_of(numbers, prefix):
 
 ACTIVATIONS = names_of(Activation, "ACT_")
 LOSSES = names_of(Loss, "LOSS_")
+REDUCTIONS = names_of(Reduction, "REDUCTION_")
 OPTIMIZERS = names_of(OptimizerKind, "OPT_")
 CONSTRAINTS = names_of(Constraint, "CONSTRAINT_")
 AXES = names_of(Axis, "AXIS_")

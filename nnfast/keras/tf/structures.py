@@ -225,7 +225,8 @@ def _pad_and_stack(arrays: list[Array], shape: Any, value: Any) -> Array:
     dtype = np.result_type(*arrays)
     batch = np.full((len(arrays), *size), np.zeros((), dtype) if value is None else value, dtype)
     for i, array in enumerate(arrays):
-        batch[(i, *map(slice, array.shape))] = array
+        place: tuple[Any, ...] = (i, *map(slice, array.shape))
+        batch[place] = array
     return batch
 
 

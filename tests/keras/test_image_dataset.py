@@ -259,6 +259,7 @@ def test_interpolations_keep_constant_images_and_differ_otherwise(interpolation:
     noise = rng.integers(0, 256, (5, 7, 1), np.uint8)
     own = resized(noise, (9, 4), interpolation)
     assert (own.dtype, own.shape) == (np.float32, (9, 4, 1))
+    assert resized(noise.astype(np.float64), (9, 4), interpolation).dtype == np.float64
     others = set(INTERPOLATIONS) - {interpolation}
     assert all(np.abs(own - resized(noise, (9, 4), other)).max() > 0.1 for other in others)
     if interpolation not in ("gaussian", "mitchellcubic"):

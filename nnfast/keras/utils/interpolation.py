@@ -75,12 +75,17 @@ def resized(images: Array, size: tuple[int, int], interpolation: str = "bilinear
     """
     choose("interpolation", interpolation, INTERPOLATIONS)
     dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
+    channels = images.shape[-1]
     for axis, n in zip((-3, -2), size, strict=True):
         places, weights = _taps(images.shape[axis], n, interpolation)
-        column = (-1,) + (1,) * (-axis - 1)
+        weights = weights.astype(dtype)
+        if axis == -3:
+            factors = weights[..., None, None]
+        else:  # one weight per channel, which makes NumPy's innermost loop long
+            factors = weights[..., None].repeat(channels, axis=-1)
         taps = (
-            np.multiply(images.take(place, axis), own.reshape(column), dtype=dtype)
-            for place, own in zip(places, weights, strict=True)
+            np.multiply(images.take(place, axis), factor, dtype=dtype)
+            for place, factor in zip(places, factors, strict=True)
         )
         images = reduce(operator.iadd, taps)
     return images
@@ -92,7 +97,7 @@ def _taps(old: int, new: int, interpolation: str) -> tuple[Array, Array]:
     scale = old / new
     if interpolation == "nearest":
         places = (2 * np.arange(new) + 1) * old // (2 * new)
-        return places[None], np.ones((1, new), np.float32)
+        return places[None], np.ones((1, new))
     if interpolation == "area":
         low = np.arange(new) * scale
         places = np.floor(low).astype(int) + np.arange(int(np.ceil(scale)) + 1)[:, None]
@@ -105,4 +110,4 @@ def _taps(old: int, new: int, interpolation: str) -> tuple[Array, Array]:
     weights = np.where((places >= 0) & (places < old), weights, 0)
     used = np.abs(weights).max(axis=1) > 0
     weights = weights[used] / weights.sum(axis=0)
-    return places[used].clip(0, old - 1), weights.astype(np.float32)
+    return places[used].clip(0, old - 1), weights

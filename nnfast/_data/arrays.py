@@ -61,10 +61,10 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         return x if x.ndim == 2 else x.reshape(len(x), math.prod(sample_shape))
     array = _with_last_axis(real_array(name, _only_array(x, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
-        hint = f"; for a single sample pass {name}[None]" if array.shape == sample_shape else ""
+        hint = "; a single sample needs a batch axis: x[None], or .batch(n) on a dataset of samples"
         raise ValueError(
             f"{name} must have shape {_batch_of(sample_shape)}, one row per sample; "
-            f"received shape {array.shape}{hint}"
+            f"received shape {array.shape}{hint if array.shape == sample_shape else ''}"
         )
     if array.dtype == bool:
         array = array.view(np.uint8)

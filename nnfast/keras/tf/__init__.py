@@ -45,6 +45,8 @@ from nnfast.keras.tf.arrays import (
 
 # The version of TensorFlow that first had Keras 3 as tf.keras.
 __version__ = "2.16.1"
+from nnfast.keras.tf import data as data
+from nnfast.keras.tf.structures import TensorSpec as TensorSpec
 
 # `keras` is imported on first use, because it imports this module.
 __getattr__, __dir__ = lazy(__name__, {"keras": "nnfast"})

@@ -180,6 +180,11 @@ class Stream:
         if self.steps is None:
             self._iterator = None
 
+    def restart(self) -> None:
+        """Let the first epoch of a dataset begin again, in the order that `order` gives now."""
+        if self._dataset:
+            self.first, self._iterator = _END, None
+
     def warn(self, why: str) -> None:
         """Warn that the data ended too early; only the first call warns."""
         if not self._warned:

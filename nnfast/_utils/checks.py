@@ -47,6 +47,31 @@ def integer(name: str, value: object, minimum: int, maximum: int | None = None) 
     return number
 
 
+def count(name: str, value: object) -> float:
+    """Return `value`, an integer, a whole float or infinity that is at least 0.
+
+    Examples
+    --------
+    >>> count("patience", 10.0), count("patience", math.inf)
+    (10, inf)
+    """
+    if isinstance(value, (float, np.floating)):
+        if value == math.inf:
+            return math.inf
+        if value.is_integer():
+            value = int(value)
+    return integer(name, value, minimum=0)
+
+
+def epoch_or_batches(name: str, value: object) -> int | None:
+    """Return `value` as a number of batches, or None if it is "epoch"."""
+    if isinstance(value, str) and value == "epoch":
+        return None
+    if isinstance(value, str):
+        raise ValueError(f'{name} must be "epoch" or a number of batches; received {value!r}')
+    return integer(name, value, minimum=1)
+
+
 def real(
     name: str,
     value: object,

@@ -203,6 +203,11 @@ class Description:
         return None if self._settings is None else self._settings.loss
 
     @property
+    def iterations(self) -> int:
+        """The number of optimizer steps since `compile`."""
+        return 0 if self._network is None else self._network.engine.iterations
+
+    @property
     def metrics(self) -> list[Metric]:
         """The metrics of `compile`, weighted ones last; [] before the model is built."""
         return [] if self._trainer is None else list(self._trainer.metrics.values())

@@ -945,6 +945,67 @@ class Model(Description, ABC):
         self._follow_trainable()
         return state.contents(self._built(), self.optimizer)
 
+    def save_state(self, path: str | os.PathLike[str], initial_epoch: int = 0) -> None:
+        """Write the state of training to a file, for `load_state`.
+
+        The file holds the weights, the optimizer's state and learning rate, and the position in
+        the random streams, but not the architecture or the arguments of `compile`. An existing
+        file is replaced atomically.
+
+        Parameters
+        ----------
+        path : str or path-like
+        initial_epoch : int, default 0
+            The epoch with which training continues; `load_state` returns it.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        OSError
+            If the file cannot be written.
+        """
+        epoch = checks.integer("initial_epoch", initial_epoch, minimum=0)
+        self._follow_trainable()
+        state.save_state(checks.file_name("path", path), self._built(), self.optimizer, epoch)
+
+    def load_state(self, path: str | os.PathLike[str]) -> int:
+        """Restore the state of training that `save_state` wrote, for a model built the same way.
+
+        Training then gives results that are bit-identical to those without the interruption.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        int
+            The number of the epoch that `save_state` received.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file does not exist.
+        ValueError
+            If the file was not written by `save_state`, or does not fit the model and its
+            optimizer; then nothing is changed.
+
+        Examples
+        --------
+        >>> import tempfile, nnfast
+        >>> model = nnfast.Sequential([nnfast.layers.Dense(2, input_dim=3)])
+        >>> model.compile("adam", "mse")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save_state(folder + "/state", initial_epoch=4)
+        ...     model.load_state(folder + "/state")
+        4
+        """
+        network = self._built()
+        epoch = state.load_state(checks.file_name("path", path), network, self.optimizer)
+        self._seed = network.seed
+        return epoch
+
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write only the weights to a file, for `load_weights`.
 

@@ -262,7 +262,9 @@ def loss(
     scale, offset = chosen.smoothing(n)
     if (scale, offset) != (1.0, 0.0):
         target = target * y_pred.dtype.type(scale) + y_pred.dtype.type(offset)
-    return core.loss(kind, chosen.levels, target, y_pred, ones, gradient), gradient
+    value = core.loss(kind, chosen.parameters, target, y_pred, ones, gradient)
+    factor = chosen.scale((n,))
+    return value * factor, gradient * gradient.dtype.type(factor)
 
 
 def optimizer_step(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from nnfast._utils import registry
 from nnfast._utils.checks import real
+from nnfast._utils.tensor import Scalar
 
 __all__ = [
     "L1",
@@ -50,6 +54,17 @@ class L1L2(registry.Configured):
     def penalty(self) -> tuple[float, float]:
         """The two factors, (l1, l2)."""
         return self.l1, self.l2
+
+    def __call__(self, x: ArrayLike) -> Scalar:
+        """Return the penalty of an array.
+
+        Examples
+        --------
+        >>> L1L2(l1=0.5)([1.0, -3.0])
+        2.0
+        """
+        w = np.asarray(x, np.float64)
+        return Scalar(self.l1 * np.abs(w).sum() + self.l2 * np.square(w).sum())
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         input_dim=4,
     ),
     "Activation": lambda: layers.Activation(activations.softmax),
-    "Dropout": lambda: layers.Dropout(0.25, name="mine"),
-    "GaussianNoise": lambda: layers.GaussianNoise(0.25, activity_regularizer="l2"),
+    "Dropout": lambda: layers.Dropout(0.25, (None, 1), 7, name="mine"),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.25, 7, activity_regularizer="l2"),
     "ActivityRegularization": lambda: layers.ActivityRegularization(0.1, l2=0.2),
     "BatchNormalization": lambda: layers.BatchNormalization(
         axis=1,
@@ -121,5 +121,5 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "GlobalAveragePooling2D": lambda: layers.GlobalAveragePooling2D(
         input_shape=(5, 6, 3), **GLOBAL
     ),
-    "InputLayer": lambda: layers.Input((4,)),
+    "InputLayer": lambda: layers.Input((4,), 8, "float32"),
 }

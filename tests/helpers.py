@@ -33,6 +33,8 @@ LOSS_CLASSES = {
     "binary_crossentropy": "BinaryCrossentropy",
     "categorical_crossentropy": "CategoricalCrossentropy",
     "sparse_categorical_crossentropy": "SparseCategoricalCrossentropy",
+    "binary_focal_crossentropy": "BinaryFocalCrossentropy",
+    "categorical_focal_crossentropy": "CategoricalFocalCrossentropy",
 }
 
 
@@ -65,11 +67,15 @@ def targets(rng: np.random.Generator, loss: str, m: int, n_out: int) -> NDArray[
     """Return random targets that the loss accepts."""
     if loss == "poisson":
         return rng.poisson(2.0, (m, n_out)).astype(np.float64)
-    if loss == "hinge":
+    if loss in ("hinge", "squared_hinge"):
         return rng.choice([-1.0, 1.0], (m, n_out))
-    if loss in ELEMENTWISE_LOSSES:
+    if loss == "mean_squared_logarithmic_error":
+        return rng.uniform(0.1, 3.0, (m, n_out))
+    if loss in (*ELEMENTWISE_LOSSES, "cosine_similarity"):
         return rng.normal(size=(m, n_out))
-    if loss == "binary_crossentropy":
+    if loss == "kl_divergence":
+        return rng.dirichlet(np.ones(n_out), m)
+    if loss in ("binary_crossentropy", "binary_focal_crossentropy"):
         return rng.integers(0, 2, (m, n_out)).astype(np.float64)
     labels = rng.integers(0, n_out, m)
     return labels if loss == "sparse_categorical_crossentropy" else one_hot(labels, n_out)

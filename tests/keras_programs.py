@@ -96,7 +96,16 @@ def _matrix(activation: str, loss: str) -> Program:
             "hinge": rng.integers(0, 2, (40, 2)),
             "binary_crossentropy": rng.integers(0, 2, (40, 2)),
         }.get(loss, rng.normal(size=(40, 2)))
-        last = {"poisson": "softplus", "binary_crossentropy": "sigmoid"}.get(loss, "linear")
+        y, last = {
+            "poisson": (y, "softplus"),
+            "binary_crossentropy": (y, "sigmoid"),
+            "squared_hinge": (rng.integers(0, 2, (40, 2)), "linear"),
+            "binary_focal_crossentropy": (rng.integers(0, 2, (40, 2)), "sigmoid"),
+            "categorical_focal_crossentropy": (np.eye(2)[rng.integers(0, 2, 40)], "softmax"),
+            "categorical_hinge": (np.eye(2)[rng.integers(0, 2, 40)], "linear"),
+            "kl_divergence": (rng.dirichlet(np.ones(2), 40), "softmax"),
+            "mean_squared_logarithmic_error": (rng.exponential(size=(40, 2)), "softplus"),
+        }.get(loss, (y, "linear"))
         regularizers = keras.regularizers
         model = keras.Sequential(
             [
@@ -122,10 +131,60 @@ ACTIVATIONS = (
 )
 LOSSES = (
     *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "poisson", "hinge"),
-    "binary_crossentropy",
+    *("binary_crossentropy", "mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
+    *("squared_hinge", "categorical_hinge", "kl_divergence", "cosine_similarity"),
+    *("binary_focal_crossentropy", "categorical_focal_crossentropy"),
 )
 TRAJECTORIES |= {f"activation {name}": _matrix(name, "huber") for name in ACTIVATIONS}
 TRAJECTORIES |= {f"loss {name}": _matrix("tanh", name) for name in LOSSES}
+
+
+def _arguments(loss: str, outputs: str, weighted: bool = True, **options: Any) -> Program:
+    """Return a program: 24 steps with a loss that has these arguments, and penalties."""
+
+    def program(keras: Any) -> Results:
+        rng = np.random.default_rng(4)
+        x, other = rng.normal(size=(2, 44, 6))
+        hot = np.eye(3)[rng.integers(0, 3, 44)]
+        y = rng.normal(size=(44, 3)) if outputs == "linear" else hot
+        weights = rng.uniform(0.0, 2.0, 44) if weighted else None
+        activity = keras.regularizers.L2(0.01)
+        hidden = keras.layers.Dense(8, "tanh", activity_regularizer=activity)
+        last = keras.layers.Dense(3, outputs, kernel_regularizer=keras.regularizers.L2(0.01))
+        model = keras.Sequential([keras.layers.Input((6,)), hidden, last])
+        if not weighted:  # several losses per sample
+            y = y[:, :, None]
+            model.add(keras.layers.Reshape((3, 1)))
+        model.set_weights(_weights(6, 8, 3))
+        model.compile(keras.optimizers.SGD(0.01), getattr(keras.losses, loss)(**options))
+        history = model.fit(x, y, 8, 4, shuffle=False, verbose=0, sample_weight=weights)
+        evaluated = model.evaluate(other, y, 8, verbose=0, sample_weight=weights)
+        return _results(model, history, evaluate=evaluated)
+
+    return program
+
+
+TRAJECTORIES |= {
+    "reduction sum": _arguments("Huber", "linear", reduction="sum"),
+    "reduction sum of several losses per sample": _arguments(
+        "MeanSquaredError", "linear", weighted=False, reduction="sum"
+    ),
+    "reduction mean": _arguments("KLDivergence", "softmax", reduction="mean"),
+    "reduction mean_with_sample_weight": _arguments(
+        "CategoricalCrossentropy", "softmax", reduction="mean_with_sample_weight"
+    ),
+    "balanced focal loss": _arguments(
+        "BinaryFocalCrossentropy",
+        "sigmoid",
+        apply_class_balancing=True,
+        alpha=0.3,
+        gamma=1.5,
+        label_smoothing=0.1,
+    ),
+    "focal loss of logits": _arguments(
+        "CategoricalFocalCrossentropy", "tanh", alpha=[0.2, 0.5, 1.0], gamma=1.5, from_logits=True
+    ),
+}
 
 
 # Layers from six inputs to n outputs with activation f. A layer before a batch normalization has no

@@ -424,6 +424,31 @@ def checkpoints(keras: Any) -> Results:
     return results
 
 
+def backup_and_restore(keras: Any) -> Results:
+    """Interrupt training in the fifth epoch and continue it."""
+
+    class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if (self.epoch, batch) == (4, 2):
+                raise InterruptedError
+
+    results = {}
+    for save_freq in ("epoch", 3):
+        _compiled.cache_clear()  # in Keras, a model keeps the epoch that was restored
+        with tempfile.TemporaryDirectory() as folder:
+            backup = keras.callbacks.BackupAndRestore(folder + "/backup", save_freq=save_freq)
+            try:
+                _fit(keras, backup, Interrupt())
+            except InterruptedError:
+                outcome = _outcome(*_fit(keras, backup))
+            results |= {f"{save_freq}/{key}": value for key, value in outcome.items()}
+            results[f"{save_freq}/kept"] = np.array(len(os.listdir(folder)))
+    return results
+
+
 def csv_logger(keras: Any) -> Results:
     """Write a log with validation, one without it, and append to the latter."""
     results = {}
@@ -604,6 +629,7 @@ PROGRAMS: dict[str, Program] = {
         reduce_lr_on_plateau,
         learning_rate_scheduler,
         checkpoints,
+        backup_and_restore,
         csv_logger,
         calls,
         calls_for_each_batch,

@@ -163,7 +163,42 @@ ELEMENTWISE_LOSSES: dict[str, Callable[[Array, Array, Array], tuple[Array, Array
     "quantile": lambda d, p, t: (0.5 * np.abs(d), 0.5 * np.sign(d)),
     "poisson": lambda d, p, t: (p - t * np.log(p + 1e-7), 1.0 - t / (p + 1e-7)),
     "hinge": lambda d, p, t: (np.maximum(1.0 - t * p, 0.0), np.where(t * p < 1.0, -t, 0.0)),
+    "squared_hinge": lambda d, p, t: (
+        np.maximum(1.0 - t * p, 0.0) ** 2,
+        -2.0 * t * np.maximum(1.0 - t * p, 0.0),
+    ),
+    "mean_absolute_percentage_error": lambda d, p, t: (
+        100.0 * np.abs(d / t),
+        100.0 * np.sign(d) / np.abs(t),
+    ),
+    "mean_squared_logarithmic_error": lambda d, p, t: (
+        (np.log1p(np.maximum(p, CLIP)) - np.log1p(np.maximum(t, CLIP))) ** 2,
+        2.0
+        * (np.log1p(np.maximum(p, CLIP)) - np.log1p(np.maximum(t, CLIP)))
+        / (p + 1.0)
+        * (p > CLIP),
+    ),
 }
+
+
+def focal_rows(y: Array, p: Array, one_hot: bool) -> tuple[Array, Array]:
+    """Return each row's focal cross-entropy with γ = 2 and its derivative with respect to p.
+
+    With one_hot, α is 0.25 and probabilities are divided by their sum.
+    """
+    total = p.sum(axis=1, keepdims=True) if one_hot else 1.0
+    s = p / total
+    q = np.clip(s, CLIP, 1.0 - CLIP)
+    inside = q == s
+    if one_hot:
+        value = -0.25 * (1.0 - q) ** 2 * y * np.log(q)
+        ds = 0.25 * y * (2.0 * (1.0 - q) * np.log(q) - (1.0 - q) ** 2 / q) * inside
+        return value.sum(axis=1), (ds - (ds * s).sum(axis=1, keepdims=True)) / total
+    entropy = -y * np.log(q) - (1.0 - y) * np.log(1.0 - q)
+    slope = ((1.0 - y) / (1.0 - q) - y / q) * inside
+    miss = y * (1.0 - p) + (1.0 - y) * p
+    ds = 2.0 * miss * (1.0 - 2.0 * y) * entropy + miss**2 * slope
+    return (miss**2 * entropy).mean(axis=1), ds / p.shape[1]
 
 
 def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Array, Array]:
@@ -200,6 +235,28 @@ def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Arr
         q = np.clip(s, CLIP, 1.0 - CLIP)
         ds = -t / q * (q == s)
         return -(t * np.log(q)).sum(axis=1), (ds - (ds * s).sum(axis=1, keepdims=True)) / total
+
+    if loss in ("binary_focal_crossentropy", "categorical_focal_crossentropy"):
+        f, hot = ("sigmoid", False) if loss.startswith("binary") else ("softmax", True)
+        if not from_logits:
+            return focal_rows(t, p, hot)
+        value, da = focal_rows(t, activate(p, f), hot)
+        return value, activate_backward(da, p, f)
+
+    if loss == "kl_divergence":
+        q, t = np.clip(p, CLIP, 1.0), np.clip(t, CLIP, 1.0)
+        return (t * np.log(t / q)).sum(axis=1), -t / q * (q == p)
+
+    if loss == "categorical_hinge":
+        others = (1.0 - t) * p
+        value = 1.0 + others.max(axis=1) - (t * p).sum(axis=1)
+        first = np.eye(n_out)[others.argmax(axis=1)]
+        return np.maximum(value, 0.0), (value > 0.0)[:, None] * (first * (1.0 - t) - t)
+
+    if loss == "cosine_similarity":
+        u, v = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (p, t))
+        cosine = (u * v).sum(axis=1, keepdims=True)
+        return -cosine[:, 0], (cosine * u - v) / np.linalg.norm(p, axis=1, keepdims=True)
 
     raise ValueError(f"unknown loss: {loss}")
 

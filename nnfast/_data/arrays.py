@@ -39,7 +39,8 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
     name : str
         The argument's name, for messages.
     x : array_like (n, *sample_shape)
-        Of any real, integer or boolean dtype; (n,) is allowed if `sample_shape` is (1,).
+        Of any real, integer or boolean dtype. As in Keras, a last axis of size 1 may be missing or
+        superfluous, and a list may contain the array alone.
     sample_shape : tuple of int
     dtype : numpy.dtype
         The dtype to which arrays are converted unless they are float32, float64, uint8 or bool.
@@ -58,14 +59,12 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         and x.flags.carray
     ):
         return x if x.ndim == 2 else x.reshape(len(x), math.prod(sample_shape))
-    array = real_array(name, x)
-    if array.ndim == 1 and sample_shape == (1,):
-        array = array[:, None]
+    array = _with_last_axis(real_array(name, _only_array(x, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
-        hint = f"; for a single sample pass {name}[None]" if array.shape == sample_shape else ""
+        hint = "; a single sample needs a batch axis: x[None], or .batch(n) on a dataset of samples"
         raise ValueError(
             f"{name} must have shape {_batch_of(sample_shape)}, one row per sample; "
-            f"received shape {array.shape}{hint}"
+            f"received shape {array.shape}{hint if array.shape == sample_shape else ''}"
         )
     if array.dtype == bool:
         array = array.view(np.uint8)
@@ -82,8 +81,8 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
     name : str
         The argument's name, for messages.
     y : array_like
-        Class indices of shape (n,) or (n, 1), or targets of shape (n, *shape). Targets that are one
-        number per sample may also have shape (n,).
+        Class indices of shape (n,) or (n, 1), or targets of shape (n, *shape). As in Keras, a last
+        axis of size 1 may be missing or superfluous, and a list may contain the array alone.
     rows : int
         The number of samples.
     spec : TargetSpec
@@ -106,9 +105,9 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
         the loss's range by more than `TARGET_TOLERANCE`. NaN is allowed.
     """
     if spec.classes:
-        return _class_indices(name, y, rows, spec.shape[-1])
+        return _class_indices(name, _only_array(y, ()), rows, spec.shape[-1])
     if spec.free:
-        array = real_array(name, y)
+        array = real_array(name, _only_array(y, spec.shape))
         if array.ndim == 0:
             raise ValueError(f"{name} must have one row per sample; received {array}")
         _check_rows(name, array, rows)
@@ -121,6 +120,26 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
     if spec.signed and ((targets == 0) | (targets == 1)).all():
         return 2 * targets - 1
     return targets
+
+
+def _only_array(value: object, sample_shape: Shape) -> object:
+    """Return the array in a list that contains only this one, and anything else unchanged."""
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        only = value[0]
+        if isinstance(only, np.ndarray) and (
+            only.ndim > len(sample_shape) or sample_shape == (*only.shape[1:], 1)
+        ):
+            return only
+    return value
+
+
+def _with_last_axis(array: Array, sample_shape: Shape) -> Array:
+    """Return rows with the last axis of size 1 that is missing, or without a superfluous one."""
+    if sample_shape[-1:] == (1,) and array.shape[1:] == sample_shape[:-1] and array.ndim:
+        return array[..., None]
+    if array.ndim > 2 and array.shape[1:] == (*sample_shape, 1):
+        return array[..., 0]
+    return array
 
 
 def _check_range(name: str, targets: Array, bounds: tuple[float, float], spec: TargetSpec) -> None:
@@ -161,9 +180,7 @@ def _real_targets(
         and y.flags.carray
     ):
         return y if y.ndim == 2 else y.reshape(rows, math.prod(sample_shape))
-    array = real_array(name, y)
-    if array.ndim == 1 and sample_shape == (1,):
-        array = array[:, None]
+    array = _with_last_axis(real_array(name, _only_array(y, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
         indices = spec.one_hot and array.shape[1:] in ((), (1,))
         hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""

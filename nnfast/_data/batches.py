@@ -56,6 +56,11 @@ def batch_parts(batch: object, where: str, targets: bool) -> tuple[Any, Any, Any
             + (f" of length {len(parts)}" if isinstance(batch, (tuple, list)) else "")
         )
     x, y, weight = (*parts, None, None)[:3]
+    if targets and getattr(y, "ndim", None) == 0:
+        raise ValueError(
+            f"{where[0].upper()}{where[1:]} must have one row per sample; received y of a single "
+            "sample, without a batch axis: call .batch(n) on a dataset of samples"
+        )
     return x, y, weight
 
 
@@ -88,6 +93,8 @@ def validation_parts(value: object) -> tuple[Any, Any, Any]:
 Order = Callable[[int], Iterable[int]]
 
 _END = object()
+# The cardinality of a ``tf.data.Dataset`` without end; another negative number is unknown.
+_INFINITE = -1
 
 
 class Stream:
@@ -102,7 +109,7 @@ class Stream:
     source : generator, iterable or dataset
         If it is a dataset, its methods ``on_epoch_begin`` and ``on_epoch_end`` are called.
     steps : int, optional
-        Batches per epoch.
+        Batches per epoch; required if `source` is a ``tf.data.Dataset`` without end.
     order : callable, optional
         Takes the number of batches in a dataset and returns the order in which they are read.
     what : str
@@ -120,6 +127,8 @@ class Stream:
         self._dataset = is_dataset(source)
         self._iterator: Iterator[object] | None = None
         self._warned = False
+        if steps is None and _cardinality(source) == _INFINITE:
+            raise ValueError(f"{what} has no end: pass the number of steps")
 
     @property
     def length(self) -> int | None:
@@ -171,6 +180,11 @@ class Stream:
         if self.steps is None:
             self._iterator = None
 
+    def restart(self) -> None:
+        """Let the first epoch of a dataset begin again, in the order that `order` gives now."""
+        if self._dataset:
+            self.first, self._iterator = _END, None
+
     def warn(self, why: str) -> None:
         """Warn that the data ended too early; only the first call warns."""
         if not self._warned:
@@ -201,6 +215,9 @@ class Stream:
         if hasattr(self.source, "num_batches"):
             size: int | None = self.source.num_batches
             return size
+        cardinality = _cardinality(self.source)
+        if cardinality is not None:
+            return None if cardinality < 0 else cardinality
         return len(self.source) if hasattr(self.source, "__len__") else None
 
 
@@ -210,6 +227,12 @@ def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     key: Any = (2 << 64) | seed
     stream = np.random.Philox(key=key, counter=[epoch, 0, 0, 0])
     return np.random.Generator(stream).permutation(n)
+
+
+def _cardinality(source: object) -> int | None:
+    """Return the ``cardinality()`` of a ``tf.data.Dataset``, None for another object."""
+    method = getattr(source, "cardinality", None)
+    return int(method()) if callable(method) else None
 
 
 def _nothing() -> None:

@@ -33,10 +33,25 @@ cpdef enum Loss:
     LOSS_QUANTILE
     LOSS_POISSON
     LOSS_HINGE
+    LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR
+    LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR
+    LOSS_SQUARED_HINGE
+    LOSS_CATEGORICAL_HINGE
+    LOSS_KL_DIVERGENCE      # divided by the number of outputs
+    LOSS_COSINE_SIMILARITY
+    LOSS_BINARY_FOCAL_CROSSENTROPY
+    LOSS_BINARY_FOCAL_CROSSENTROPY_LOGITS
+    LOSS_CATEGORICAL_FOCAL_CROSSENTROPY
+    LOSS_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS
     LOSS_POISSON_LOG        # half the Poisson deviance; the output is the logarithm of the mean
     LOSS_SUPPLIED_GRADIENT  # Σ y·a over the batch: y is the gradient that the user supplies
     LOSS_MAXIMUM_OUTPUT     # the largest output of a row; needs no y
     LOSS_PYTHON             # a Python function
+
+cpdef enum Reduction:       # of the losses of a batch; penalties are not affected
+    REDUCTION_MEAN          # Σ weight·loss / rows
+    REDUCTION_SUM           # Σ weight·loss
+    REDUCTION_WEIGHTED_MEAN     # Σ weight·loss / Σ weight
 
 cpdef enum OptimizerKind:
     OPT_SGD

@@ -4,6 +4,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._utils.tensor import Tensor
+
 
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
@@ -16,6 +18,7 @@ AXES: Final[dict[str, int]]
 BORDERS: Final[dict[str, int]]
 RESAMPLINGS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
+REDUCTIONS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 PRIMITIVES: Final[dict[str, int]]
 NEEDS_PREACTIVATION: Final[set[str]]
@@ -129,12 +132,12 @@ class Engine:
     @property
     def has_average(self) -> bool: ...
     def set_seed(self, seed: int) -> None: ...
-    def new_loss_parameters(self, parameters: tuple[float, ...]) -> Buffer: ...
+    def new_loss_parameters(self, parameters: tuple[tuple[float, ...], ...]) -> Buffer: ...
     def set_loss(
         self,
         kind: int,
         fused: bool,
-        parameters: tuple[float, ...] | Buffer = ...,
+        parameters: tuple[tuple[float, ...], ...] | Buffer = ...,
         target_scale: float = ...,
         target_offset: float = ...,
         function: object = ...,
@@ -142,6 +145,7 @@ class Engine:
         value_scale: float = ...,
         gradient_scale: float = ...,
         limit: float = ...,
+        reduction: int = ...,
         weighted_mean: bool = ...,
     ) -> None: ...
     def set_optimizer(
@@ -172,6 +176,7 @@ class Engine:
         supplied: bool = ...,
     ) -> tuple[int, int]: ...
     def predict(self, x: object) -> Array | None: ...
+    def call(self, x: object) -> Tensor | None: ...
     def forward(self, data: Data, out: Array) -> None: ...
     def evaluate(
         self,
@@ -225,7 +230,7 @@ def activation_backward(
 ) -> None: ...
 def loss(
     kind: int,
-    parameters: tuple[float, ...],
+    parameters: tuple[tuple[float, ...], ...],
     y_true: Array,
     y_pred: Array,
     weight: Doubles,

@@ -17,6 +17,8 @@ from types import SimpleNamespace
 
 from numpy import dtype as numpy_dtype, empty, ndarray
 
+from nnfast._utils.tensor import Tensor
+
 from nnfast._engine.program cimport *
 
 cdef extern from *:
@@ -53,6 +55,7 @@ def names_of(numbers, prefix):
 
 ACTIVATIONS = names_of(Activation, "ACT_")
 LOSSES = names_of(Loss, "LOSS_")
+REDUCTIONS = names_of(Reduction, "REDUCTION_")
 OPTIMIZERS = names_of(OptimizerKind, "OPT_")
 CONSTRAINTS = names_of(Constraint, "CONSTRAINT_")
 AXES = names_of(Axis, "AXIS_")

@@ -101,13 +101,18 @@ ctypedef struct OptimizerSettings:
     double ema_momentum  # 0: no moving average; otherwise the last slot holds it
     Py_ssize_t ema_period   # steps after which the average replaces the parameters; 0: never
 
+cdef enum:
+    N_LOSS_PARAMETERS = 3   # maximum number of parameters that a loss has per output
+
 ctypedef struct Objective:
     int kind
     int fused           # the loss takes the last op's pre-activations
-    const void* parameters  # ld_out loss parameters, one per output: Huber's delta, quantiles
+    const void* parameters  # N_LOSS_PARAMETERS rows of parameters, one per output: Huber's delta, quantiles
+    Py_ssize_t parameter_stride
     double target_scale, target_offset  # the loss sees target_scale·y + target_offset (label smoothing)
     double value_scale, gradient_scale     # factors applied to each row's loss and gradient
     double limit        # upper limit for the loss of a row of weight 1
+    int reduction       # of the losses of a batch
     int weighted_mean   # divide losses by Σ weight, not by the number of rows; also divide penalties by it
 
 ctypedef struct Model:
@@ -199,6 +204,7 @@ ctypedef struct Run:
     int wants_losses              # whether `infer` also computes losses
     double penalty              # the regularizers' penalty, in a pass that computes losses
     double denominator          # divisor of the losses, in a pass that computes losses
+    double reduction            # factor of the losses, in such a pass
     double* sums                # one per block of parameters: first penalties, later sums of squares
     void* input_gradient           # n × n_in: the result of `input_gradient`, or NULL
 

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 class Settings(Protocol):
     """The settings of an op: a NamedTuple with the same name and fields as the engine's struct.
 
-    A field is an int, a bool, a float or a pair of numbers. Its annotation decides the conversion.
+    A field is an int, a bool, a float or a tuple of numbers. Its annotation decides the conversion.
     """
 
     @property

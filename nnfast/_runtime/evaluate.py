@@ -130,7 +130,8 @@ class ArrayEvaluation(Evaluation):
 
     def _evaluate(self) -> Logs:
         samples, trainer = self.samples, self.trainer
-        if not self.callbacks.per_test_batch:
+        by_batch = trainer.loss is not None and trainer.loss.by_batch
+        if not (self.callbacks.per_test_batch or by_batch):
             return trainer.evaluate(samples)
         outputs = trainer.outputs(samples)
         totals = self._by_batches(

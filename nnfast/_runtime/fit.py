@@ -139,9 +139,8 @@ class FitLoop(ABC):
 
     def run(self) -> History:
         """Train; return the history."""
-        self._begin()
+        epoch = self._begin()
         logs: Logs = {}
-        epoch = self.options.initial_epoch
         try:
             while self._goes_on(epoch) and self._ready(epoch):
                 epoch, logs = self._train_epochs(epoch)
@@ -151,13 +150,17 @@ class FitLoop(ABC):
         self._end(logs)
         return self.history
 
-    def _begin(self) -> None:
-        """Notify the callbacks that training begins, and start the progress display."""
+    def _begin(self) -> int:
+        """Notify the callbacks and start the progress display; return the first epoch.
+
+        A callback that restores an earlier state sets ``params["initial_epoch"]`` to its epoch.
+        """
         options = self.options
         params = {
             "verbose": options.verbose,
             "epochs": options.epochs,
             "steps": self.steps_per_epoch,
+            "initial_epoch": options.initial_epoch,
         }
         self.callbacks.attach(self.model, params)
         self.history.set_model(self.model)
@@ -165,11 +168,13 @@ class FitLoop(ABC):
         self.model.stop_training = False
         self.trainer.network.next_epoch()
         self.callbacks.call("on_train_begin")
+        first = integer("params['initial_epoch']", params["initial_epoch"], minimum=0)
         if options.verbose:
             extent = progress.Extent(
-                options.initial_epoch, options.epochs, self.steps_per_epoch, self.rows_per_epoch
+                first, options.epochs, self.steps_per_epoch, self.rows_per_epoch
             )
             self.progress = progress.make(options.verbose, extent)
+        return first
 
     def _goes_on(self, epoch: int) -> bool:
         ended = self.model.stop_training or self.divergence is not None
@@ -397,6 +402,14 @@ class StreamFit(FitLoop):
     @property
     def rows_per_epoch(self) -> None:
         return None
+
+    def _begin(self) -> int:
+        network = self.trainer.network
+        before = network.seed, network.engine.epoch
+        first = super()._begin()
+        if (network.seed, network.engine.epoch) != before:
+            self.stream.restart()  # the order of its batches depends on both
+        return first
 
     def _ready(self, epoch: int) -> bool:
         if self.stream.begin():

@@ -13,6 +13,7 @@ from nnfast._engine import Engine
 from nnfast._plan.plan import Plan, compile_plan
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, real_array
+from nnfast._utils.tensor import KerasTensor
 from nnfast.initializers import parameter_generator
 from nnfast.layers.layer import Layer
 
@@ -110,7 +111,7 @@ class Network:
         for p, view in zip(self.plan.parameters, views, strict=True):
             layer, own = self.layers[p.layer], self._views[p.layer]
             if layer.built:
-                view[...] = layer.weights[len(own)]
+                view[...] = layer.named_weights[p.name]
             else:
                 generator = parameter_generator(self.seed, p.layer, len(own))
                 p.weight.initializer.fill(view, generator)
@@ -118,6 +119,7 @@ class Network:
 
     def bind(self, replaced: Network | None = None) -> None:
         """Point the layers to their weights in this network instead of the `replaced` network."""
+        x = KerasTensor((None, *self.plan.input_shape), self.dtype.name, "input")
         non_trainable: list[set[str]] = [set() for _ in self.layers]
         for p in self.plan.parameters:
             if not p.weight.trainable:
@@ -129,6 +131,7 @@ class Network:
                 self.share(True)
                 other.share(True)
             layer.bind(own, self.engine, frozenset(names))
+            x = layer.connect(x)
 
     def _others(self, layer: Layer) -> list[Network]:
         """Return the other networks that a layer belongs to and that still exist."""

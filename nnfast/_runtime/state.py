@@ -12,7 +12,7 @@ from nnfast._plan.plan import Plan, compile_plan
 from nnfast._runtime.network import Network
 from nnfast._runtime.trainer import Settings
 from nnfast._utils.assign import assign, assign_named
-from nnfast._utils.checks import integer, warn
+from nnfast._utils.checks import integer, real, warn
 from nnfast.layers.layer import Layer
 from nnfast.losses import FunctionLoss
 from nnfast.optimizers import Optimizer
@@ -153,6 +153,63 @@ def save(
     container.write(path, arrays, description)
 
 
+def save_state(path: str, network: Network, optimizer: Optimizer | None, epoch: int) -> None:
+    """Write a network's `contents`, the learning rate and the epoch that comes next.
+
+    Layers are numbered, because a model that is built again may have other names.
+    """
+    from nnfast._utils import container
+
+    arrays, counters = contents(network, optimizer)
+    numbers = _numbered(network)
+    rate = getattr(optimizer, "learning_rate", None)
+    container.write(
+        path,
+        {numbers.get(name, name): array for name, array in arrays.items()},
+        {
+            "state": counters,
+            "learning_rate": rate if isinstance(rate, float) else None,
+            "initial_epoch": epoch,
+        },
+    )
+
+
+def load_state(path: str, network: Network, optimizer: Optimizer | None) -> int:
+    """Restore what `save_state` wrote; return the epoch.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else, or does not fit. Nothing is changed then.
+    """
+    from nnfast._utils import container
+
+    found, description = container.read(path)
+    names = {number: name for name, number in _numbered(network).items()}
+    arrays = {names.get(number, number): array for number, array in found.items()}
+    try:
+        rate, counters = description["learning_rate"], checked_counters(description["state"])
+        rate = None if rate is None else real("learning_rate", rate, low=0.0)
+        epoch = integer("initial_epoch", description["initial_epoch"], minimum=0)
+        take_contents(network, optimizer, arrays, counters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path!r} does not hold the state of a model like this one: {container.reason(error)}"
+        ) from error
+    if rate is not None and optimizer is not None:
+        optimizer.learning_rate = rate
+    return epoch
+
+
+def _numbered(network: Network) -> dict[str, str]:
+    """Return the name of each weight in `contents`, with a name that has the layer's number."""
+    return {
+        f"layers/{layer.name}/{name}": f"layers/{i}/{name}"
+        for i, layer in enumerate(network.layers)
+        for name in layer.named_weights
+    }
+
+
 def save_weights(path: str, layers: Sequence[Layer]) -> None:
     """Write the weights of layers, named by the layer's index and the weight's name."""
     from nnfast._utils import container
@@ -161,8 +218,12 @@ def save_weights(path: str, layers: Sequence[Layer]) -> None:
     container.write(path, arrays, {"layers": [layer.name for layer in layers]})
 
 
-def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
+def load_weights(
+    path: str, layers: Sequence[Layer], whose: str, skip_mismatch: bool = False
+) -> None:
     """Set the weights of layers from a file of the same architecture.
+
+    If `skip_mismatch`, layers whose weights have other names or shapes are skipped with a warning.
 
     Raises
     ------
@@ -173,6 +234,13 @@ def load_weights(path: str, layers: Sequence[Layer], whose: str) -> None:
 
     arrays = container.weights_by_layer(path)
     views = _by_layer(layers)
+    if skip_mismatch:
+        shapes, own = _shapes_by_layer(arrays), _shapes_by_layer(views)
+        skipped = {i for i in own.keys() | shapes.keys() if own.get(i) != shapes.get(i)}
+        if skipped:
+            warn(f"the weights of layers {sorted(skipped)} of {path!r} do not fit {whose}")
+        arrays = {key: array for key, array in arrays.items() if key[0] not in skipped}
+        views = {key: view for key, view in views.items() if key[0] not in skipped}
     if arrays.keys() != views.keys():
         layer, name = min(arrays.keys() ^ views.keys())
         raise ValueError(
@@ -189,6 +257,13 @@ def _by_layer(layers: Sequence[Layer]) -> dict[tuple[int, str], Array]:
         for i, layer in enumerate(layers)
         for name, view in layer.named_weights.items()
     }
+
+
+def _shapes_by_layer(arrays: Mapping[tuple[int, str], Array]) -> dict[int, dict[str, Any]]:
+    shapes: dict[int, dict[str, Any]] = {}
+    for (i, name), array in arrays.items():
+        shapes.setdefault(i, {})[name] = array.shape
+    return shapes
 
 
 def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int]:

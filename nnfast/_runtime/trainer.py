@@ -118,10 +118,20 @@ class Trainer:
         _warn_of_one_class(plan, known)
         # Everything that can fail comes first, so that an error leaves the old loss in place.
         function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
-        levels, smoothing = engine.new_loss_parameters(known.levels), known.smoothing(plan.n_out)
+        parameters = engine.new_loss_parameters(known.parameters)
+        scale, reduction = known.scale(plan.output_shape), known.engine_reduction
+        chosen = None if loss is None else loss.engine_loss(plan.final_activation)
         optimizer.configure(engine)
-        if loss is not None:
-            engine.set_loss(*loss.engine_loss(plan.final_activation), levels, *smoothing, function)
+        if chosen is not None:
+            engine.set_loss(
+                *chosen,
+                parameters,
+                *known.smoothing(plan.n_out),
+                function,
+                value_scale=scale,
+                gradient_scale=scale,
+                reduction=reduction,
+            )
         return cls(network, optimizer, loss, metrics, weighted, engine.version)
 
     @property
@@ -287,14 +297,15 @@ def _check_loss(loss: Loss, plan: Plan) -> None:
     """Raise a ValueError if a loss does not fit the output shape."""
     if loss.rowwise and len(plan.output_shape) != 1:
         raise ValueError(
-            f"{type(loss).__name__} needs outputs of shape (n, classes); the model gives "
+            f"{type(loss).__name__} needs outputs of shape (n, outputs); the model gives "
             f"samples of shape {plan.output_shape}"
         )
-    if len(loss.levels) not in (1, plan.n_out):
-        raise ValueError(
-            f"{loss!r} needs a model with one output for each of its {len(loss.levels)} levels; "
-            f"this model has {plan.n_out}"
-        )
+    for values in loss.parameters:
+        if len(values) not in (1, plan.n_out):
+            raise ValueError(
+                f"{loss!r} needs a model with one output for each of its {len(values)} levels; "
+                f"this model has {plan.n_out}"
+            )
 
 
 def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
@@ -304,7 +315,7 @@ def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
             "softmax over one output is always 1, so nothing before it is learned; did you mean "
             "sigmoid?"
         )
-    if loss.rowwise and plan.n_out == 1:
+    if loss.canonical == "softmax" and plan.n_out == 1:
         warn(
             f"{type(loss).__name__} of one output is always 0, so nothing is learned: give the "
             "model one output per class, or a single sigmoid output with binary_crossentropy"

@@ -47,6 +47,31 @@ def integer(name: str, value: object, minimum: int, maximum: int | None = None) 
     return number
 
 
+def count(name: str, value: object) -> float:
+    """Return `value`, an integer, a whole float or infinity that is at least 0.
+
+    Examples
+    --------
+    >>> count("patience", 10.0), count("patience", math.inf)
+    (10, inf)
+    """
+    if isinstance(value, (float, np.floating)):
+        if value == math.inf:
+            return math.inf
+        if value.is_integer():
+            value = int(value)
+    return integer(name, value, minimum=0)
+
+
+def epoch_or_batches(name: str, value: object) -> int | None:
+    """Return `value` as a number of batches, or None if it is "epoch"."""
+    if isinstance(value, str) and value == "epoch":
+        return None
+    if isinstance(value, str):
+        raise ValueError(f'{name} must be "epoch" or a number of batches; received {value!r}')
+    return integer(name, value, minimum=1)
+
+
 def real(
     name: str,
     value: object,
@@ -96,6 +121,14 @@ def file_name(name: str, value: object) -> str:
     return os.fspath(value)
 
 
+def new_file(name: str, value: object, overwrite: object) -> str:
+    """Return a path as a string; if it exists and `overwrite` is False, raise FileExistsError."""
+    path = file_name(name, value)
+    if not flag("overwrite", overwrite) and os.path.exists(path):
+        raise FileExistsError(f"{name} {path!r} exists: pass overwrite=True to replace it")
+    return path
+
+
 def entries(name: str, value: object) -> list[Any]:
     """Return the entries of a tuple, list or array."""
     if isinstance(value, np.ndarray) and value.ndim:
@@ -136,6 +169,39 @@ def batch_size(value: object, rows: int, steps: int | None = None, name: str = "
 def optional_integer(name: str, value: object) -> int | None:
     """Return `value` as an int that is at least 1, or None."""
     return None if value is None else integer(name, value, minimum=1)
+
+
+def for_output(name: str, value: Any, output: str | None) -> Any:
+    """Return an argument of `compile` that may be a list or a dict with one entry per output.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for messages.
+    value : object
+        Unless it is a list or a dict, it is returned unchanged.
+    output : str or None
+        The name of the model's only output; None if it is not known yet.
+
+    Examples
+    --------
+    >>> for_output("loss", ["mse"], "head"), for_output("loss", {"head": "mse"}, "head")
+    ('mse', 'mse')
+    """
+    if isinstance(value, Mapping) and not {"class_name", "config"} <= value.keys():
+        if len(value) != 1 or (output is not None and output not in value):
+            raise ValueError(
+                f"{name} must have one entry, for the model's only output"
+                f"{'' if output is None else f' {output!r}'}; received {dict(value)!r}"
+            )
+        return next(iter(value.values()))
+    if isinstance(value, (list, tuple)):
+        if len(value) != 1:
+            raise ValueError(
+                f"{name} must have one entry, for the model's only output; received {value!r}"
+            )
+        return value[0]
+    return value
 
 
 def frequency(name: str, value: object) -> int | frozenset[int]:

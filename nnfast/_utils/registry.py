@@ -170,6 +170,8 @@ def plain(value: Any) -> Any:
     """Return a constructor's argument as a value that can be written as JSON."""
     if isinstance(value, Configured):
         return describe(value)
+    if isinstance(value, float):
+        return float(value)  # also of subclasses, such as an optimizer's learning rate
     return [plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 

@@ -4,6 +4,9 @@ Callbacks without batch methods cost nothing per batch. A callback that override
 makes training, evaluation or prediction run one batch at a time.
 """
 
+from nnfast.callbacks.backup import (
+    BackupAndRestore,
+)
 from nnfast.callbacks.callback import (
     Callback,
     Logs as Logs,
@@ -27,10 +30,15 @@ from nnfast.callbacks.learning_rate import (
 from nnfast.callbacks.logging import (
     CSVLogger,
     LambdaCallback,
+    ProgbarLogger,
     TerminateOnNaN,
+)
+from nnfast.callbacks.tensorboard import (
+    TensorBoard,
 )
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -39,6 +47,8 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "ProgbarLogger",
     "ReduceLROnPlateau",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -23,7 +23,8 @@ class Callback:
     model : Sequential, or the adapter of an estimator
         Pickles and copies of the callback do not contain it.
     params : dict
-        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if unknown).
+        ``verbose``, ``epochs`` and ``steps`` (batches per epoch, None if unknown). In `fit` also
+        ``initial_epoch``, which `on_train_begin` may set to continue earlier training.
 
     Examples
     --------

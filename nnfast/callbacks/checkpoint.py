@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterator
 from numbers import Real
 
-from nnfast._utils.checks import file_name, flag, integer
+from nnfast._utils.checks import epoch_or_batches, file_name, flag
 from nnfast.callbacks.callback import Logs
 from nnfast.callbacks.monitor import Monitor
 
@@ -74,11 +74,10 @@ class ModelCheckpoint(Monitor):
         self.verbose = verbose
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
-        self.save_freq = save_freq
+        self.save_freq: str | int = epoch_or_batches("save_freq", save_freq) or "epoch"
         self._epoch = 0
         self._batches = 0
-        if not (isinstance(save_freq, str) and save_freq == "epoch"):
-            self.save_freq = integer("save_freq", save_freq, minimum=1)
+        if self.save_freq != "epoch":
             # Set on the instance, because a method of the class would make training run one step
             # at a time even with save_freq="epoch".
             self.on_train_batch_end = self._on_batch  # type: ignore[method-assign]

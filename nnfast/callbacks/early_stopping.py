@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnfast._utils.checks import flag, integer, real
+from nnfast._utils.checks import count, flag, real
 from nnfast.callbacks.callback import Logs
 from nnfast.callbacks.monitor import Monitor
 
@@ -18,9 +18,9 @@ class EarlyStopping(Monitor):
         The key in the logs.
     min_delta : float, default 0
         A change counts as an improvement only if it is greater than this.
-    patience : int, default 0
+    patience : int or whole float, default 0
         Number of epochs without improvement after which training stops. Training never stops
-        after the first epoch.
+        after the first epoch. With infinity, it never stops early.
     verbose : int, default 0
         Any value but 0 prints a message when training stops.
     mode : {"auto", "min", "max"}, default "auto"
@@ -32,7 +32,7 @@ class EarlyStopping(Monitor):
     restore_best_weights : bool, default False
         At the end of training, restore the weights of the best epoch, even if that epoch is not
         better than `baseline`.
-    start_from_epoch : int, default 0
+    start_from_epoch : int or whole float, default 0
         Epochs before this one, counted from 0, are ignored.
 
     Attributes
@@ -59,19 +59,19 @@ class EarlyStopping(Monitor):
         self,
         monitor: str = "val_loss",
         min_delta: float = 0,
-        patience: int = 0,
+        patience: float = 0,
         verbose: int = 0,
         mode: str = "auto",
         baseline: float | None = None,
         restore_best_weights: bool = False,
-        start_from_epoch: int = 0,
+        start_from_epoch: float = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, None)
-        self.patience = integer("patience", patience, minimum=0)
+        self.patience = count("patience", patience)
         self.verbose = verbose
         self.baseline = None if baseline is None else real("baseline", baseline)
         self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
-        self.start_from_epoch = integer("start_from_epoch", start_from_epoch, minimum=0)
+        self.start_from_epoch = count("start_from_epoch", start_from_epoch)
         self._reset()
 
     def _reset(self) -> None:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from nnfast._utils.checks import integer, real
+from nnfast._utils.checks import count, real, warn
 from nnfast.callbacks.callback import Callback, Logs
 from nnfast.callbacks.monitor import Monitor
 from nnfast.optimizers.schedules import LearningRateSchedule
@@ -21,7 +21,7 @@ class ReduceLROnPlateau(Monitor):
         The key in the logs.
     factor : float, default 0.1
         Factor by which the learning rate is multiplied, in [0, 1).
-    patience : int, default 10
+    patience : int or whole float, default 10
         Number of epochs without improvement after which the learning rate is reduced.
     verbose : int, default 0
         Any value but 0 prints the new learning rate.
@@ -29,11 +29,13 @@ class ReduceLROnPlateau(Monitor):
         Whether lower or higher values are better; "auto" uses the direction of the metric.
     min_delta : float, default 1e-4
         A change counts as an improvement only if it is greater than this.
-    cooldown : int, default 0
+    cooldown : int or whole float, default 0
         Number of epochs after a reduction that do not count for `patience`. Keras documents this,
         but its code counts the last of these epochs.
     min_lr : float, default 0.0
         Lower bound of the learning rate.
+    epsilon : float, optional
+        Older name of `min_delta`; gives a DeprecationWarning.
 
     Raises
     ------
@@ -54,20 +56,26 @@ class ReduceLROnPlateau(Monitor):
         self,
         monitor: str = "val_loss",
         factor: float = 0.1,
-        patience: int = 10,
+        patience: float = 10,
         verbose: int = 0,
         mode: str = "auto",
         min_delta: float = 1e-4,
-        cooldown: int = 0,
+        cooldown: float = 0,
         min_lr: float = 0.0,
+        *,
+        epsilon: float | None = None,
     ) -> None:
+        if epsilon is not None:
+            warn("epsilon is an older name of min_delta: use min_delta", DeprecationWarning)
+            min_delta = epsilon
         super().__init__(monitor, mode, min_delta, None)
         self.factor = real("factor", factor, low=0.0, below=1.0)
-        self.patience = integer("patience", patience, minimum=0)
+        self.patience = count("patience", patience)
         self.verbose = verbose
-        self.cooldown = integer("cooldown", cooldown, minimum=0)
+        self.cooldown = count("cooldown", cooldown)
         self.min_lr = real("min_lr", min_lr, low=0.0)
-        self.wait = self.cooldown_counter = 0
+        self.wait = 0
+        self.cooldown_counter: float = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin()

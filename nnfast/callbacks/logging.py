@@ -39,6 +39,8 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         self.filename = file_name("filename", filename)
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator must be one character; received {separator!r}")
         self.separator = separator
         self.append = flag("append", append)
         self._file: IO[str] | None = None
@@ -90,6 +92,21 @@ class CSVLogger(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_file": None}
+
+
+class ProgbarLogger(Callback):
+    """Does nothing: `fit` shows its own progress, as `verbose` says, with this callback or without.
+
+    Keras adds this callback to every fit that is not silent, and shows one progress display even if
+    the callback is listed.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("sgd", "mse")
+    >>> _ = model.fit([[1.0]], [1.0], verbose=0, callbacks=ProgbarLogger())
+    """
 
 
 class TerminateOnNaN(Callback):

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from nnfast._utils.checks import real
+from nnfast._utils.checks import real, warn
 from nnfast.callbacks.callback import Callback, Logs
 
 
@@ -18,7 +18,8 @@ class Monitor(Callback):
     monitor : str
         The key in the logs, for example ``"val_loss"``.
     mode : {"auto", "min", "max"}
-        Whether lower or higher values are better; "auto" uses the direction of the metric.
+        Whether lower or higher values are better; "auto" uses the direction of the metric. Any
+        other value is taken as "auto", with a UserWarning.
     min_delta : float
         The change that an improvement must exceed.
     best : float or None
@@ -27,7 +28,8 @@ class Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float, best: float | None) -> None:
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
-            raise ValueError(f'mode must be "auto", "min" or "max"; received {mode!r}')
+            warn(f'mode must be "auto", "min" or "max"; {mode!r} is taken as "auto"')
+            mode = "auto"
         self.monitor = monitor
         self.mode = mode
         self.min_delta = abs(real("min_delta", min_delta))

@@ -27,6 +27,10 @@ class WatchedModel(Protocol):
     def optimizer(self) -> Optimizer | None:
         """The optimizer, None before `compile`."""
 
+    @property
+    def iterations(self) -> int:
+        """The number of optimizer steps since `compile`."""
+
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of all weights."""
 

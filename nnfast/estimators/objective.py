@@ -58,7 +58,7 @@ class Objective:
         engine.set_loss(
             LOSSES[self.kind],
             self.fused,
-            self.parameters,
+            (self.parameters,),
             *self.smoothing,
             value_scale=self.value_scale,
             gradient_scale=self.gradient_scale,

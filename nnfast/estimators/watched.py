@@ -42,6 +42,10 @@ class Watched:
     def optimizer(self) -> Optimizer | None:
         return self.network.optimizer
 
+    @property
+    def iterations(self) -> int:
+        return self.network.engine.iterations
+
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of all weights, layer by layer."""
         return [view.copy() for view in self.network.weights]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Unpack
-
-from numpy.typing import NDArray
+from typing import ClassVar, Unpack
 
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, flag, integer
+from nnfast._utils.tensor import Variable
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed
 
@@ -55,9 +54,9 @@ class _Convolution(Windowed):
         return [self._weight("bias", (channels,))] if self.use_bias else []
 
     @property
-    def bias(self) -> NDArray[Any] | None:
+    def bias(self) -> Variable | None:
         """The bias (channels,), a view of the built model's weights; None without bias."""
-        return self._view("bias") if self.use_bias else None
+        return self._variable("bias") if self.use_bias else None
 
 
 class _Conv(_Convolution):
@@ -122,9 +121,9 @@ class _Conv(_Convolution):
         return [self._weight("kernel", shape), *self._bias(self.filters)]
 
     @property
-    def kernel(self) -> NDArray[Any]:
+    def kernel(self) -> Variable:
         """The kernel (*kernel_size, channels / groups, filters), a view of the model's weights."""
-        return self._view("kernel")
+        return self._variable("kernel")
 
 
 class Conv2D(_Conv):
@@ -286,9 +285,9 @@ class DepthwiseConv2D(_Convolution):
         return [kernel, *self._bias(channels * self.depth_multiplier)]
 
     @property
-    def kernel(self) -> NDArray[Any]:
+    def kernel(self) -> Variable:
         """The kernel (*kernel_size, channels, depth_multiplier), a view of the model's weights."""
-        return self._view("kernel")
+        return self._variable("kernel")
 
 
 class SeparableConv2D(_Convolution):
@@ -403,14 +402,14 @@ class SeparableConv2D(_Convolution):
         ]
 
     @property
-    def depthwise_kernel(self) -> NDArray[Any]:
+    def depthwise_kernel(self) -> Variable:
         """The kernel (*kernel_size, channels, depth_multiplier), a view of the model's weights."""
-        return self._view("depthwise_kernel")
+        return self._variable("depthwise_kernel")
 
     @property
-    def pointwise_kernel(self) -> NDArray[Any]:
+    def pointwise_kernel(self) -> Variable:
         """The kernel (1, 1, channels·depth_multiplier, filters), a view of the model's weights."""
-        return self._view("pointwise_kernel")
+        return self._variable("pointwise_kernel")
 
 
 # Alternative names in Keras.

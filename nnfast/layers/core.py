@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from numpy.typing import NDArray
-
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
-from nnfast._utils.checks import Shape, flag, integer
+from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
+from nnfast._utils.tensor import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [
@@ -27,44 +26,67 @@ class InputLayer(Layer):
     ----------
     shape : tuple of int
         Shape of one sample, without the batch axis.
-    input_shape : tuple of int
-        Alias of `shape`; exactly one of the two must be given.
-    name, dtype : str, optional
+    batch_size : int, optional
+        The first entry of the model's `input_shape` and `output_shape`, None by default. Batches
+        may have any size.
+    dtype : str, optional
         As in `Layer`.
+    batch_shape : tuple of (int or None)
+        Short for `batch_size` and `shape`.
+    name : str, optional
+        As in `Layer`.
+    input_shape : tuple of int
+        Alias of `shape`; exactly one of `shape`, `batch_shape` and `input_shape` must be given.
 
     Raises
     ------
     TypeError, ValueError
-        If both or neither of the shapes are given, or if the shape is not a non-empty tuple of
+        If none or several of the shapes are given, or if the shape is not a non-empty tuple of
         integers.
     """
 
     def __init__(
         self,
         shape: Sequence[int] | None = None,
-        *,
-        input_shape: Sequence[int] | None = None,
-        name: str | None = None,
+        batch_size: int | None = None,
         dtype: str | None = None,
+        *,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int] | None = None,
     ) -> None:
-        if (shape is None) == (input_shape is None):
+        given = [s for s in (shape, batch_shape, input_shape) if s is not None]
+        if len(given) != 1 or (batch_shape is not None and batch_size is not None):
             raise ValueError(
                 "Give the shape of one sample as shape=, for example shape=(784,); received "
-                f"shape={shape!r} and input_shape={input_shape!r}"
+                f"shape={shape!r}, batch_size={batch_size!r}, batch_shape={batch_shape!r} and "
+                f"input_shape={input_shape!r}"
             )
-        sample_shape = shape if input_shape is None else input_shape
+        sample_shape: Any = given[0]
+        if batch_shape is not None:
+            batch_size, *sample_shape = entries("batch_shape", batch_shape) or (None,)
         super().__init__(input_shape=sample_shape, name=name, dtype=dtype)
+        self.batch_size = optional_integer("batch_size", batch_size)
+
+    def get_config(self) -> dict[str, Any]:
+        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        return super().get_config() | batch_size
 
 
-def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = None) -> InputLayer:
+def Input(
+    shape: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+) -> InputLayer:
     """Return an `InputLayer`; a model that starts with one is built immediately.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of one sample, without the batch axis.
-    name, dtype : str, optional
-        As in `Layer`.
+    shape, batch_size, dtype, batch_shape, name
+        As in `InputLayer`.
 
     Raises
     ------
@@ -77,7 +99,7 @@ def Input(shape: Sequence[int], *, name: str | None = None, dtype: str | None = 
     >>> nnfast.Sequential([Input((4,)), nnfast.layers.Dense(3)]).count_params()
     15
     """
-    return InputLayer(shape, name=name, dtype=dtype)
+    return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name)
 
 
 class Dense(Layer):
@@ -161,14 +183,14 @@ class Dense(Layer):
         return [kernel, self._weight("bias", (self.units,))] if self.use_bias else [kernel]
 
     @property
-    def kernel(self) -> NDArray[Any]:
+    def kernel(self) -> Variable:
         """The kernel, of shape (n_in, units): a view of the built model's weights."""
-        return self._view("kernel")
+        return self._variable("kernel")
 
     @property
-    def bias(self) -> NDArray[Any] | None:
+    def bias(self) -> Variable | None:
         """The bias, of shape (units,): a view of the built model's weights; None without bias."""
-        return self._view("bias") if self.use_bias else None
+        return self._variable("bias") if self.use_bias else None
 
 
 class Activation(Layer):

@@ -19,10 +19,23 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
+from nnfast._utils.tensor import KerasTensor, Variable, sample_shape
 
 __all__ = [
     "Layer",
 ]
+
+# Arguments of layers in older versions of Keras, and today's.
+_REMOVED_ARGUMENTS = {
+    "batch_input_shape": "Input(batch_shape=…)",
+    "border_mode": "padding",
+    "init": "kernel_initializer",
+    "subsample": "strides",
+    "weights": "set_weights after building",
+    "W_constraint": "kernel_constraint",
+    "W_regularizer": "kernel_regularizer",
+    "b_regularizer": "bias_regularizer",
+}
 
 _names_given: Counter[str] = Counter()
 
@@ -33,6 +46,11 @@ def auto_name(class_name: str) -> str:
     number = _names_given[base]
     _names_given[base] += 1
     return f"{base}_{number}" if number else base
+
+
+def restart_names() -> None:
+    """Let `auto_name` start again: the next layer of a class has no number."""
+    _names_given.clear()
 
 
 class LayerOptions(TypedDict, total=False):
@@ -108,7 +126,9 @@ class Layer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise TypeError(f"{type(self).__name__} got an unexpected argument {min(unknown)!r}")
+            wrong = min(unknown)
+            hint = f": use {_REMOVED_ARGUMENTS[wrong]}" if wrong in _REMOVED_ARGUMENTS else ""
+            raise TypeError(f"{type(self).__name__} got an unexpected argument {wrong!r}{hint}")
         if input_dim is not None:
             if input_shape is not None:
                 raise ValueError(
@@ -127,6 +147,10 @@ class Layer:
         # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
         self.named_weights: dict[str, NDArray[Any]] = {}
+        # The input and the output, once the layer is built.
+        self._ends: tuple[KerasTensor, KerasTensor] | None = None
+        # The weights as variables, made when they are asked for.
+        self._variables: dict[str, Variable] = {}
         # Names of the non-trainable weights, such as moving averages.
         self.fixed_weights: frozenset[str] = frozenset()
         self.built = False
@@ -210,6 +234,37 @@ class Layer:
             getattr(self, f"{prefix}_constraint"),
         )
 
+    @property
+    def input(self) -> KerasTensor:
+        """Shape, dtype and name of the input, known once the layer is built."""
+        return self._end("input", 0)
+
+    @property
+    def output(self) -> KerasTensor:
+        """Shape, dtype and name of the output, known once the layer is built."""
+        return self._end("output", 1)
+
+    def _end(self, which: str, index: int) -> KerasTensor:
+        if self._ends is None:
+            raise AttributeError(f"Layer {self.name!r} has no {which} yet: build its model first")
+        return self._ends[index]
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of inputs; the batch axis is None."""
+        return self.input.shape
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch of outputs; the batch axis is None."""
+        return self.output.shape
+
+    def connect(self, x: KerasTensor) -> KerasTensor:
+        """Remember `x` as the layer's input in a model; return its output."""
+        y = KerasTensor((x.shape[0], *self.infer_shape(sample_shape(x))), x.dtype, self.name)
+        self._ends = x, y
+        return y
+
     def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
         """Store the views of the layer's weights in the memory of the engine `home`.
 
@@ -217,27 +272,60 @@ class Layer:
         """
         self.named_weights = views
         self.fixed_weights = fixed
+        self._variables.clear()
         self.home = home
         self.built = True
 
     @property
-    def weights(self) -> list[NDArray[Any]]:
-        return list(self.named_weights.values())
+    def weights(self) -> list[Variable]:
+        """The weights, kernel before bias: views of the built model's memory."""
+        return [self._variable(name) for name in self.named_weights]
+
+    variables = weights
 
     @property
-    def trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if self._is_trained(name)]
+    def trainable_weights(self) -> list[Variable]:
+        return [self._variable(name) for name in self.named_weights if self._is_trained(name)]
 
     @property
-    def non_trainable_weights(self) -> list[NDArray[Any]]:
-        return [view for name, view in self.named_weights.items() if not self._is_trained(name)]
+    def non_trainable_weights(self) -> list[Variable]:
+        return [self._variable(name) for name in self.named_weights if not self._is_trained(name)]
+
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    def _variable(self, name: str) -> Variable:
+        """Return a weight as a variable.
+
+        Raises
+        ------
+        AttributeError
+            If the layer is not built.
+        """
+        if not self.built:
+            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
+        if name not in self._variables:
+            self._variables[name] = Variable.of(lambda: self.named_weights[name], self.name, name)
+        return self._variables[name]
 
     def _is_trained(self, name: str) -> bool:
         return self.trainable and name not in self.fixed_weights
 
+    @property
+    def losses(self) -> list[float]:
+        """The current penalties of the weights' regularizers; [] before the layer is built."""
+        if self._ends is None:
+            return []
+        specs = {spec.name: spec for spec in self.weight_specs(sample_shape(self.input))}
+        return [
+            spec.regularizer(self.named_weights[name])
+            for name, spec in specs.items()
+            if spec.regularizer is not None and self._is_trained(name)
+        ]
+
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of the weights, kernel before bias; [] before the model is built."""
-        return [view.copy() for view in self.weights]
+        return [view.copy() for view in self.named_weights.values()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set the weights.
@@ -252,7 +340,7 @@ class Layer:
         ValueError
             If the number of arrays or a shape differs; then no weight is changed.
         """
-        assign(f"layer {self.name!r}", self.weights, weights)
+        assign(f"layer {self.name!r}", list(self.named_weights.values()), weights)
 
     def count_params(self) -> int:
         """Return the number of parameters: the total number of elements in all weights.
@@ -267,21 +355,20 @@ class Layer:
                 f"Layer {self.name!r} has no parameters yet: build its model first, with an Input, "
                 "an input_shape, build() or the first fit or predict"
             )
-        return sum(view.size for view in self.weights)
+        return sum(view.size for view in self.named_weights.values())
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy owns its weights and belongs to no model.
         copies = {name: view.copy() for name, view in self.named_weights.items()}
-        return vars(self) | {"named_weights": copies, "home": None, "networks": []}
+        return vars(self) | {
+            "named_weights": copies,
+            "_variables": {},
+            "home": None,
+            "networks": [],
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-
-    def _view(self, name: str) -> NDArray[Any]:
-        """Return a weight as a view of the built model's memory."""
-        if not self.built:
-            raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
-        return self.named_weights[name]
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())

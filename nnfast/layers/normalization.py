@@ -14,6 +14,7 @@ from nnfast._data import batches
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils import checks
 from nnfast._utils.checks import Shape, flag, integer, real
+from nnfast._utils.tensor import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [
@@ -98,14 +99,14 @@ class _Scaled(Layer):
         return [self._weight(name, shape) for name, there in wanted.items() if there]
 
     @property
-    def gamma(self) -> NDArray[Any] | None:
+    def gamma(self) -> Variable | None:
         """The scale, a view of the built model's weights; None if the layer has no scale."""
-        return self._view("gamma") if self.scale else None
+        return self._variable("gamma") if self.scale else None
 
     @property
-    def beta(self) -> NDArray[Any] | None:
+    def beta(self) -> Variable | None:
         """The offset, a view of the built model's weights; None if the layer has no offset."""
-        return self._view("beta") if self.center else None
+        return self._variable("beta") if self.center else None
 
 
 class BatchNormalization(_Scaled):
@@ -195,14 +196,14 @@ class BatchNormalization(_Scaled):
         return [*super().weight_specs(input_shape), mean, variance]
 
     @property
-    def moving_mean(self) -> NDArray[Any]:
+    def moving_mean(self) -> Variable:
         """The moving average of the batches' means, a view of the built model's weights."""
-        return self._view("moving_mean")
+        return self._variable("moving_mean")
 
     @property
-    def moving_variance(self) -> NDArray[Any]:
+    def moving_variance(self) -> Variable:
         """The moving average of the batches' variances, a view of the built model's weights."""
-        return self._view("moving_variance")
+        return self._variable("moving_variance")
 
 
 class LayerNormalization(_Scaled):

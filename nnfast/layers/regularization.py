@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
 from nnfast import regularizers
 from nnfast._plan.spec import Op
-from nnfast._utils.checks import Shape, real
+from nnfast._utils.checks import Shape, entries, integer, real
 from nnfast.layers.layer import Layer, LayerOptions
+from nnfast.layers.resampling import check_seed
 
 __all__ = [
     "ActivityRegularization",
@@ -16,28 +18,50 @@ __all__ = [
 ]
 
 
+Axes = tuple[int, int, int]
+
+
 class DropoutSettings(NamedTuple):
-    """The settings of a dropout."""
+    """The settings of a dropout.
+
+    If `seeded`, `seed` is the key of the random stream; otherwise, the model's seed is the key. If
+    `broadcast`, a sample has axes of 3 `sizes`, and its element (a, b, c) has the mask's element
+    a·strides[0] + b·strides[1] + c·strides[2].
+    """
 
     rate: float
+    seeded: bool = False
+    seed: int = 0
+    broadcast: bool = False
+    sizes: tuple[int, int, int] = (1, 1, 1)
+    strides: tuple[int, int, int] = (0, 0, 0)
 
 
 class NoiseSettings(NamedTuple):
-    """The settings of additive Gaussian noise."""
+    """The settings of additive Gaussian noise; `seeded` and `seed` as in `DropoutSettings`."""
 
     stddev: float
+    seeded: bool = False
+    seed: int = 0
 
 
 class Dropout(Layer):
     """In training, zero each input with probability `rate` and divide the others by 1 − rate.
 
     In inference the layer does nothing. The mask depends only on the model's seed, the epoch, the
-    layer and the sample's position in the epoch (Srivastava et al., 2014).
+    layer and the sample's position in the epoch (Srivastava et al., 2014). With `seed`, it depends
+    on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
     rate : float
-        Dropout rate, in [0, 1). With 0 the layer does nothing.
+        Dropout rate, from 0 to 1. With 0 the layer does nothing, and with 1 it returns zeros.
+    noise_shape : tuple of (int or None), optional
+        Shape of the mask of a batch. An axis of size 1 shares the mask: ``(None, 1, channels)``
+        drops whole channels of sequences. None means the input's size; the first axis, the batch,
+        is None or any number but 1.
+    seed : int, optional
+        Makes the mask independent of the model's seed.
     **options
         See `Layer`.
 
@@ -47,27 +71,96 @@ class Dropout(Layer):
     0.2
     """
 
-    _fields = ("rate",)
+    _fields = ("rate", "noise_shape", "seed")
     training_differs = True
 
-    def __init__(self, rate: float, **options: Unpack[LayerOptions]) -> None:
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
         super().__init__(**options)
-        self.rate = real("rate", rate, low=0.0, below=1.0)
+        self.rate = real("rate", rate, low=0.0, high=1.0)
+        self.noise_shape = None if noise_shape is None else _check_noise_shape(noise_shape)
+        self.seed = check_seed(seed)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        self._mask(input_shape)
+        return input_shape
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("dropout", settings=DropoutSettings(self.rate))] if self.rate else []
+        if self.rate == 0.0:
+            return []
+        settings = DropoutSettings(self.rate, self.seed is not None, self.seed or 0)
+        mask = self._mask(input_shape)
+        if mask is not None:
+            sizes, strides = mask
+            settings = settings._replace(broadcast=True, sizes=sizes, strides=strides)
+        return [Op("dropout", settings=settings)]
+
+    def _mask(self, input_shape: Shape) -> tuple[Axes, Axes] | None:
+        """Return the sizes and strides of `DropoutSettings`, or None if no element shares a mask.
+
+        Adjacent axes that are both shared, or both not, become one axis.
+        """
+        if self.noise_shape is None:
+            return None
+        shape = self.noise_shape[1:]
+        if len(shape) != len(input_shape) or any(
+            n not in (None, 1, size) for n, size in zip(shape, input_shape, strict=True)
+        ):
+            raise ValueError(
+                f"noise_shape of layer {self.name!r} must have the inputs' size, 1 or None on each "
+                f"axis of {(None, *input_shape)}; received {self.noise_shape}"
+            )
+        merged: list[tuple[int, bool]] = []
+        for n, size in zip(shape, input_shape, strict=True):
+            shared = n == 1 and size != 1
+            if merged and merged[-1][1] == shared:
+                merged[-1] = (merged[-1][0] * size, shared)
+            else:
+                merged.append((size, shared))
+        if len(merged) > 3:
+            raise ValueError(
+                f"noise_shape of layer {self.name!r} alternates between shared and other axes more "
+                f"than twice, which is not supported; received {self.noise_shape}"
+            )
+        merged = [(1, True)] * (3 - len(merged)) + merged
+        strides, stride = [0, 0, 0], 1
+        for axis in (2, 1, 0):
+            size, shared = merged[axis]
+            if not shared:
+                strides[axis], stride = stride, stride * size
+        return tuple(size for size, _ in merged), tuple(strides)  # type: ignore[return-value]
+
+
+def _check_noise_shape(noise_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    found = tuple(
+        None if n is None else integer("each entry of noise_shape", n, minimum=1)
+        for n in entries("noise_shape", noise_shape)
+    )
+    if not found or found[0] == 1:
+        raise ValueError(
+            "noise_shape must begin with the batch axis, as None or a number above 1: each sample "
+            f"has its own mask; received {noise_shape!r}"
+        )
+    return found
 
 
 class GaussianNoise(Layer):
     """In training, add Gaussian noise with mean 0 to each input; do nothing in inference.
 
     The noise depends only on the model's seed, the epoch, the layer and the sample's position in
-    the epoch.
+    the epoch. With `seed`, it depends on `seed` instead of the model's seed and the layer.
 
     Parameters
     ----------
     stddev : float
         Standard deviation, at least 0. With 0 the layer does nothing.
+    seed : int, optional
+        Makes the noise independent of the model's seed.
     **options
         See `Layer`.
 
@@ -77,15 +170,19 @@ class GaussianNoise(Layer):
     0.1
     """
 
-    _fields = ("stddev",)
+    _fields = ("stddev", "seed")
     training_differs = True
 
-    def __init__(self, stddev: float, **options: Unpack[LayerOptions]) -> None:
+    def __init__(
+        self, stddev: float, seed: int | None = None, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         self.stddev = real("stddev", stddev, low=0.0)
+        self.seed = check_seed(seed)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("noise", settings=NoiseSettings(self.stddev))] if self.stddev else []
+        settings = NoiseSettings(self.stddev, self.seed is not None, self.seed or 0)
+        return [Op("noise", settings=settings)] if self.stddev else []
 
 
 class ActivityRegularization(Layer):

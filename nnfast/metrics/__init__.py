@@ -34,6 +34,7 @@ from nnfast.metrics.registry import (
     check_names as check_names,
     describe_all as describe_all,
     deserialize as deserialize,
+    for_output as for_output,
     get as get,
     name_of as name_of,
     resolve as resolve,

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nnfast._utils import registry
+from nnfast._utils import checks, registry
 from nnfast._utils.checks import Shape
 from nnfast.losses import Loss
 from nnfast.metrics.accuracy import (
@@ -104,6 +104,22 @@ def get(identifier: object) -> Metric | None:
 
 # Alias, as in Keras.
 serialize = registry.describe
+
+
+def for_output(name: str, metrics: Any, output: str | None) -> Any:
+    """Return the metrics for a model's only output, which `output` names if it is known.
+
+    Examples
+    --------
+    >>> for_output("metrics", "mae", None), for_output("metrics", {"head": ["mae"]}, "head")
+    (['mae'], ['mae'])
+    """
+    if isinstance(metrics, Mapping) or (
+        isinstance(metrics, (list, tuple))
+        and any(isinstance(entry, (list, tuple)) for entry in metrics)
+    ):
+        metrics = checks.for_output(name, metrics, output)
+    return metrics if metrics is None or isinstance(metrics, (list, tuple)) else [metrics]
 
 
 def check_names(metrics: object, argument: str = "metrics") -> list[str | Metric]:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from nnfast._utils.checks import file_name, flag
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
 from nnfast.models.sequential import Sequential
 
 
-def load_model(path: str | os.PathLike[str]) -> Any:
+def load_model(
+    filepath: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
     """Return the Sequential model or the estimator that was saved to a file.
 
     Further training continues exactly where it stopped.
 
     Parameters
     ----------
-    path : str or path-like
+    filepath : str or path-like
+    custom_objects : dict, optional
+        Must be empty: files hold no user-defined objects. Pass those to `compile` of the result.
+    compile : bool, default True
+        False leaves a Sequential uncompiled, without the optimizer's state.
+    safe_mode : bool, default True
+        Has no effect, because no code from a file is ever run.
 
     Returns
     -------
@@ -46,7 +58,17 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """
     from nnfast._utils import container
 
+    if custom_objects:
+        raise ValueError(
+            "custom_objects must be empty, because files hold no user-defined objects: pass them "
+            f"to compile of the loaded model; received {sorted(custom_objects)}"
+        )
+    flag("safe_mode", safe_mode)
+    path, keep = file_name("filepath", filepath), flag("compile", compile)
     arrays, description = container.read(path)
+    if not keep and description.get("compile") is not None:
+        description = description | {"compile": None}
+        arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
     if "layers" in description:
         raise container.malformed(
             path, "it holds weights alone; make the model and call its load_weights"
@@ -123,8 +145,9 @@ def clone_model(
         raise TypeError(f"model must be a Sequential; received {model!r}")
     clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
     layers = [clone(layer) for layer in model.layers]
-    shape = model.get_config()["input_shape"]
-    inputs = [] if shape is None else [InputLayer(shape)]
+    config = model.get_config()
+    shape = config["input_shape"]
+    inputs = [] if shape is None else [InputLayer(shape, config.get("batch_size"))]
     copy = Sequential([*inputs, *layers], name=model.name, dtype=model.dtype)
     if not model.trainable:
         flags = [layer.trainable for layer in layers]

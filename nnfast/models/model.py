@@ -26,20 +26,40 @@ from nnfast._runtime.network import Network
 from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
-from nnfast._utils.assign import assign
 from nnfast._utils.formatting import line
-from nnfast._utils.read_only import read_only
+from nnfast._utils.removed import refuse_arguments, removed_attribute
+from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
 from nnfast.layers.layer import Layer, auto_name, check_name
-from nnfast.models.summary import Summary, summary_html, summary_lines
+from nnfast.models.description import Description
 
 Array = NDArray[Any]
 
-_COMPILED = "set, because the compiled trainer uses it: call compile({}=…)"
+Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
+# Names from older versions of Keras, and today's.
+_REMOVED_METHODS = {
+    "fit_generator": "fit",
+    "evaluate_generator": "evaluate",
+    "predict_generator": "predict",
+    "predict_proba": "predict",
+    "predict_classes": "predict(x).argmax(axis=1), or predict(x) > 0.5 for one output",
+    "save_model": "save",
+}
+_REMOVED_ARGUMENTS = {
+    "nb_epoch": "epochs",
+    "show_accuracy": "compile(metrics=['accuracy'])",
+    "samples_per_epoch": "steps_per_epoch",
+    "nb_val_samples": "validation_steps",
+    "max_queue_size": "PyDataset(max_queue_size=…)",
+    "workers": "PyDataset(workers=…)",
+    "use_multiprocessing": "PyDataset(use_multiprocessing=…)",
+}
+
+Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
 
-class Model(ABC):
+class Model(Description, ABC):
     """A list of layers. It has a network once it is built, and a trainer once it is also compiled.
 
     A subclass manages the list of layers and decides when to build the network. This class
@@ -60,6 +80,7 @@ class Model(ABC):
         self._layers: list[Layer] = []
         # The shape of one sample, without the batch axis.
         self._input_shape: checks.Shape | None = None
+        self._batch_size: int | None = None
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
@@ -71,11 +92,6 @@ class Model(ABC):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
     # ---- description -----------------------------------------------------------------------------
-
-    @read_only("changed: make a new model with that dtype and copy the weights with set_weights")
-    def dtype(self) -> str:
-        """The dtype of weights and outputs."""
-        return self._dtype.name
 
     @property
     def n_threads(self) -> int | None:
@@ -106,51 +122,6 @@ class Model(ABC):
             network.trainable = self._trainable
             network.note_trainable()
 
-    @read_only("set: use add and pop")
-    def layers(self) -> list[Layer]:
-        return list(self._layers)
-
-    @property
-    def built(self) -> bool:
-        """Whether the weights have been created."""
-        return self._network is not None
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of inputs; the batch axis is None."""
-        if self._input_shape is None:
-            raise AttributeError(f"Model {self.name!r} has no input shape yet")
-        return (None, *self._input_shape)
-
-    @property
-    def output_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of outputs; the batch axis is None."""
-        if self._network is None:
-            raise AttributeError(f"Model {self.name!r} has no output shape yet")
-        return (None, *self._network.plan.output_shape)
-
-    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
-        """Print a table of the layers with their output shapes and parameter counts.
-
-        Parameters
-        ----------
-        print_fn : callable, optional
-            Called with each line; `print` by default.
-        """
-        write: Callable[[str], object] = print if print_fn is None else print_fn
-        if not callable(write):
-            raise TypeError(f"print_fn must be callable; received {print_fn!r}")
-        for text in summary_lines(self._summary()):
-            write(text)
-
-    def _repr_html_(self) -> str:
-        """Return the table of `summary` as HTML, for notebooks."""
-        return summary_html(self._summary())
-
-    def _summary(self) -> Summary:
-        frozen = sum(view.size for view in self.non_trainable_weights)
-        return Summary(self.name, self._layers, self._input_shape, self._dtype.itemsize, frozen)
-
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON-serializable Python values."""
@@ -171,6 +142,10 @@ class Model(ABC):
         return json.dumps(
             {"class_name": type(self).__name__, "config": self.get_config()}, **options
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise the error for an attribute that there is not."""
+        raise removed_attribute(self, name, _REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
@@ -211,14 +186,6 @@ class Model(ABC):
         self.build((None, *arrays.feature_shape(x)))
         return self._built(), x
 
-    def _built(self) -> Network:
-        if self._network is None:
-            raise ValueError(
-                f"Model {self.name!r} has no weights yet: give it an Input or an input_shape, or "
-                "call build() or fit() first"
-            )
-        return self._network
-
     def _follow_trainable(self) -> None:
         """Apply the current `trainable` flags to the network.
 
@@ -242,20 +209,17 @@ class Model(ABC):
 
     # ---- compiling -------------------------------------------------------------------------------
 
-    @read_only(_COMPILED.format("optimizer"))
-    def optimizer(self) -> optimizers.Optimizer | None:
-        return None if self._settings is None else self._settings.optimizer
-
-    @read_only(_COMPILED.format("loss"))
-    def loss(self) -> losses.Loss | None:
-        return None if self._settings is None else self._settings.loss
-
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str | losses.Loss | Callable[..., Any] | None = None,
-        metrics: Sequence[_metrics.Identifier] | None = None,
-        weighted_metrics: Sequence[_metrics.Identifier] | None = None,
+        loss: str
+        | losses.Loss
+        | Callable[..., Any]
+        | Sequence[Any]
+        | Mapping[str, Any]
+        | None = None,
+        metrics: Metrics = None,
+        weighted_metrics: Metrics = None,
         *,
         loss_weights: None = None,
         run_eagerly: bool = False,
@@ -273,11 +237,13 @@ class Model(ABC):
         loss : str, Loss or callable, optional
             A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
             `nnfast.losses.FunctionLoss`. Without a loss, only `train_on_gradient` can train the
-            model.
+            model. As in Keras, a list may contain the loss alone, and a dict may map the name of
+            the output, which is that of the last layer, to it.
         metrics : list of str, Metric or callable, optional
             Names as in Keras; "accuracy" becomes binary, categorical or sparse accuracy
             according to the output shape and the loss. A callable is called as
-            ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`.
+            ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`. One metric needs no list,
+            and a dict may map the name of the output to its metrics.
         weighted_metrics : list of str, Metric or callable, optional
             Metrics to which `sample_weight` and `class_weight` apply. A metric that is also in
             `metrics` appears as ``"weighted_…"`` in History.
@@ -305,7 +271,15 @@ class Model(ABC):
             raise ValueError(
                 f"loss_weights must be None, as models have one output; received {loss_weights!r}"
             )
-        self._compile(Settings.checked(optimizer, loss, metrics, weighted_metrics))
+        output = self._layers[-1].name if self._layers else None
+        self._compile(
+            Settings.checked(
+                optimizer,
+                checks.for_output("loss", loss, output),
+                _metrics.for_output("metrics", metrics, output),
+                _metrics.for_output("weighted_metrics", weighted_metrics, output),
+            )
+        )
 
     def _compile(self, new: Settings) -> None:
         with self._guard, self._build_lock:
@@ -333,15 +307,6 @@ class Model(ABC):
             raise RuntimeError(f"Another thread is changing model {self.name!r}: call again")
         return trainer, x
 
-    def metric_direction(self, key: str) -> str | None:
-        """Return "up" if a higher value of a History key is better, "down" if a lower one is.
-
-        Return None if the key is unknown.
-        """
-        if key == "loss":
-            return "down"
-        return None if self._trainer is None else self._trainer.metric_direction(key)
-
     def _samples(
         self, method: str, x: object, y: object, sample_weight: object = None
     ) -> tuple[Trainer, Samples]:
@@ -357,6 +322,7 @@ class Model(ABC):
     def history(self) -> History | None:
         return self._history.get(self)
 
+    @refuse_arguments(_REMOVED_ARGUMENTS)
     def fit(
         self,
         x: Any,
@@ -704,7 +670,7 @@ class Model(ABC):
         trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
         return _result(trainer.evaluate(batch), return_dict)
 
-    def __call__(self, x: ArrayLike, training: bool | None = None) -> Array:
+    def __call__(self, x: ArrayLike, training: bool | None = None) -> Tensor:
         """Return the model's outputs for `x`, as `predict` does.
 
         Parameters
@@ -715,19 +681,25 @@ class Model(ABC):
 
         Returns
         -------
-        ndarray (n, outputs) of the model's dtype
+        Tensor (n, outputs) of the model's dtype
+            A NumPy array with the method `numpy`.
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type or value.
         """
+        network = self._network
+        if network is not None and network.direct and not training:
+            outputs = network.engine.call(x)
+            if outputs is not None:  # the engine could read x in place
+                return outputs
         if training and any(layer.training_differs for layer in self._layers):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"
             )
-        return self.predict_on_batch(x)
+        return self.predict_on_batch(x).view(Tensor)
 
     def predict(
         self,
@@ -914,50 +886,6 @@ class Model(ABC):
         rows = arrays.features("x", rows, network.plan.input_shape, self._dtype)
         return gradients.output_input_gradient(network, rows)
 
-    # ---- weights ---------------------------------------------------------------------------------
-
-    @property
-    def weights(self) -> list[Array]:
-        """Views of all weights, layer by layer; [] before the model is built."""
-        return [view for layer in self._layers for view in layer.weights]
-
-    @property
-    def trainable_weights(self) -> list[Array]:
-        """Views of the weights that the optimizer changes."""
-        if not self.trainable:
-            return []
-        return [view for layer in self._layers for view in layer.trainable_weights]
-
-    @property
-    def non_trainable_weights(self) -> list[Array]:
-        """Views of the other weights: moving averages, data statistics and frozen weights."""
-        if not self.trainable:
-            return self.weights
-        return [view for layer in self._layers for view in layer.non_trainable_weights]
-
-    def get_weights(self) -> list[Array]:
-        """Return copies of all weights: kernel, bias, kernel, …; [] before the model is built."""
-        return [view.copy() for view in self.weights]
-
-    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set all weights.
-
-        Parameters
-        ----------
-        weights : sequence of array_like
-            Arrays in the order and with the shapes of `get_weights`.
-
-        Raises
-        ------
-        ValueError
-            If the number of arrays or a shape differs; then no weight is changed.
-        """
-        assign(f"model {self.name!r}", self.weights, weights)
-
-    def count_params(self) -> int:
-        """Return the number of parameters of the built model."""
-        return self._built().engine.weights.size
-
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
         network = self._built()
@@ -974,7 +902,13 @@ class Model(ABC):
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        *,
+        include_optimizer: bool = True,
+    ) -> None:
         """Write the model to a file from which training resumes with bit-identical results.
 
         The file holds the architecture, the weights, the arguments of `compile`, the optimizer's
@@ -983,8 +917,10 @@ class Model(ABC):
 
         Parameters
         ----------
-        path : str or path-like
+        filepath : str or path-like
             Any file name.
+        overwrite : bool, default True
+            Whether an existing file is replaced.
         include_optimizer : bool, default True
             False leaves out the arguments of `compile` and the optimizer's state. The loaded
             model can predict, and can be compiled again.
@@ -993,10 +929,12 @@ class Model(ABC):
         ------
         ValueError
             If the model is not built.
+        FileExistsError
+            If the file exists and `overwrite` is False.
         OSError
             If the file cannot be written.
         """
-        path = checks.file_name("path", path)
+        path = checks.new_file("filepath", filepath, overwrite)
         self._built()
         include = checks.flag("include_optimizer", include_optimizer)
         settings = self._settings if include else None
@@ -1007,12 +945,18 @@ class Model(ABC):
         self._follow_trainable()
         return state.contents(self._built(), self.optimizer)
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write only the weights to a file, for `load_weights`.
+    def save_state(self, path: str | os.PathLike[str], initial_epoch: int = 0) -> None:
+        """Write the state of training to a file, for `load_state`.
+
+        The file holds the weights, the optimizer's state and learning rate, and the position in
+        the random streams, but not the architecture or the arguments of `compile`. An existing
+        file is replaced atomically.
 
         Parameters
         ----------
         path : str or path-like
+        initial_epoch : int, default 0
+            The epoch with which training continues; `load_state` returns it.
 
         Raises
         ------
@@ -1021,10 +965,69 @@ class Model(ABC):
         OSError
             If the file cannot be written.
         """
-        self._built()
-        state.save_weights(checks.file_name("path", path), self._layers)
+        epoch = checks.integer("initial_epoch", initial_epoch, minimum=0)
+        self._follow_trainable()
+        state.save_state(checks.file_name("path", path), self._built(), self.optimizer, epoch)
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    def load_state(self, path: str | os.PathLike[str]) -> int:
+        """Restore the state of training that `save_state` wrote, for a model built the same way.
+
+        Training then gives results that are bit-identical to those without the interruption.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        int
+            The number of the epoch that `save_state` received.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file does not exist.
+        ValueError
+            If the file was not written by `save_state`, or does not fit the model and its
+            optimizer; then nothing is changed.
+
+        Examples
+        --------
+        >>> import tempfile, nnfast
+        >>> model = nnfast.Sequential([nnfast.layers.Dense(2, input_dim=3)])
+        >>> model.compile("adam", "mse")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save_state(folder + "/state", initial_epoch=4)
+        ...     model.load_state(folder + "/state")
+        4
+        """
+        network = self._built()
+        epoch = state.load_state(checks.file_name("path", path), network, self.optimizer)
+        self._seed = network.seed
+        return epoch
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write only the weights to a file, for `load_weights`.
+
+        Parameters
+        ----------
+        filepath : str or path-like
+        overwrite : bool, default True
+            Whether an existing file is replaced.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        OSError
+            If the file cannot be written.
+        """
+        self._built()
+        state.save_weights(checks.new_file("filepath", filepath, overwrite), self._layers)
+
+    def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
         """Set the weights from a file saved by a model with the same architecture.
 
         Both `save_weights` and `save` write such files. The optimizer's state and the random
@@ -1032,7 +1035,9 @@ class Model(ABC):
 
         Parameters
         ----------
-        path : str or path-like
+        filepath : str or path-like
+        skip_mismatch : bool, default False
+            Whether to skip layers whose weights do not fit, with a warning.
 
         Raises
         ------
@@ -1053,7 +1058,9 @@ class Model(ABC):
         True
         """
         self._built()
-        state.load_weights(checks.file_name("path", path), self._layers, f"model {self.name!r}")
+        path, whose = checks.file_name("filepath", filepath), f"model {self.name!r}"
+        skip = checks.flag("skip_mismatch", skip_mismatch)
+        state.load_weights(path, self._layers, whose, skip)
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
         """Restore what `_contents` returned."""

@@ -118,11 +118,12 @@ class Sequential(Model):
         """
         with self._guard, self._build_lock:
             input_shape, n_layers = self._input_shape, len(self._layers)
+            batch_size = self._batch_size
             self._append(layer)
             try:
                 self._build()
             except BaseException:
-                self._input_shape = input_shape
+                self._input_shape, self._batch_size = input_shape, batch_size
                 if len(self._layers) > n_layers:
                     self._remove_last()
                 raise
@@ -243,6 +244,7 @@ class Sequential(Model):
             )
         if not self._layers and layer.feature_shape is not None and self._input_shape is None:
             self._input_shape = layer.feature_shape
+            self._batch_size = getattr(layer, "batch_size", None)
         if not isinstance(layer, InputLayer):
             self._place(layer)
 
@@ -258,10 +260,12 @@ class Sequential(Model):
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON-serializable Python values."""
         frozen = {} if self.trainable else {"trainable": False}
+        batch_size = {} if self._batch_size is None else {"batch_size": self._batch_size}
         return {
             "name": self.name,
             "dtype": self.dtype,
             **frozen,
+            **batch_size,
             "input_shape": None if self._input_shape is None else list(self._input_shape),
             "layers": [
                 {"class_name": type(layer).__name__, "config": layer.get_config()}
@@ -290,7 +294,7 @@ class Sequential(Model):
             )
         layers: list[Layer] = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
-            layers.insert(0, InputLayer(config["input_shape"]))
+            layers.insert(0, InputLayer(config["input_shape"], config.get("batch_size")))
         model = cls(name=config["name"], dtype=config["dtype"])
         model._trainable = checks.flag("trainable", config.get("trainable", True))
         for layer in layers:

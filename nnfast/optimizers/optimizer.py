@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from nnfast._engine import OPTIMIZERS, Engine
 from nnfast._utils import registry
 from nnfast._utils.checks import flag, integer, real
+from nnfast._utils.tensor import Scalar, Tensor
 from nnfast.optimizers import schedules
 
 # Allowed ranges of the hyperparameters.
@@ -43,6 +45,27 @@ def _checked(hyperparameter: Field[Any], value: Any) -> Any:
     if name == "ema_overwrite_frequency":
         return integer(name, value, minimum=1)
     return real(name, value, **_RANGES[name])
+
+
+class LearningRate(Scalar):
+    """The learning rate of an optimizer, with the method `assign` of Keras' variables."""
+
+    optimizer: Optimizer
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, value: float) -> LearningRate:
+        rate = cls(value)
+        rate.optimizer = optimizer
+        return rate
+
+    def assign(self, value: float) -> LearningRate:
+        """Set the learning rate of the optimizer, and return it."""
+        self.optimizer.learning_rate = value
+        rate: Any = self.optimizer.learning_rate
+        return rate  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> Any:
+        return float, (float(self),)  # a copy belongs to no optimizer
 
 
 @dataclass(repr=False, eq=False)
@@ -77,6 +100,8 @@ class Optimizer(registry.Configured):
     ----------
     kind : str
         The engine's name for the optimizer.
+    iterations : Tensor
+        The number of steps that the model has taken with this optimizer, an integer.
     n_slots : int
         Number of state values per parameter, including the moving average.
     hyper : tuple of float
@@ -108,8 +133,8 @@ class Optimizer(registry.Configured):
     # whose copy has an older version receives the hyperparameters again.
     version: ClassVar[int] = 0
 
-    # Whether an engine holds slots for this optimizer.
-    in_use: ClassVar[bool] = False
+    # The last engine that this optimizer was configured for; it holds the slots.
+    engine: ClassVar[weakref.ref[Engine] | None] = None
 
     def __post_init__(self) -> None:
         self._check_clipping()
@@ -129,6 +154,8 @@ class Optimizer(registry.Configured):
             super().__setattr__(name, value)
             return
         value = _checked(hyperparameter, value)
+        if name == "learning_rate" and isinstance(value, float):
+            value = LearningRate.of(self, value)
         if name not in vars(self) or name == "learning_rate":
             super().__setattr__(name, value)
             return
@@ -136,7 +163,7 @@ class Optimizer(registry.Configured):
         super().__setattr__(name, value)
         try:
             self._check_clipping()
-            if self.in_use and (self.n_slots != n_slots or name in self.initial):
+            if self.engine is not None and (self.n_slots != n_slots or name in self.initial):
                 raise AttributeError(
                     f"{name} of {type(self).__name__} cannot change from {before} to {value} while "
                     "the optimizer is in use, because its state depends on it: compile with a new "
@@ -169,7 +196,20 @@ class Optimizer(registry.Configured):
         """Configure `engine` to use this optimizer, with the optimizer's state reset."""
         self._send_to(engine, keep_state=False)
         self.start(engine.slots)
-        vars(self)["in_use"] = True
+        vars(self)["engine"] = weakref.ref(engine)
+
+    @property
+    def iterations(self) -> Tensor:
+        engine = None if self.engine is None else self.engine()
+        return np.array(0 if engine is None else engine.iterations).view(Tensor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is not in use.
+        return {name: value for name, value in vars(self).items() if name != "engine"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.learning_rate = self.learning_rate
 
     def next_rates(self, engine: Engine, count: int) -> NDArray[np.float64]:
         """Return the learning rates of the next `count` steps of `engine`.

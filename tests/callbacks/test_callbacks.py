@@ -56,6 +56,9 @@ EPOCH_LEVEL: dict[str, Any] = {
     "TerminateOnNaN": callbacks.TerminateOnNaN,
     "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
     "History": callbacks.History,
+    "ProgbarLogger": callbacks.ProgbarLogger,
+    "BackupAndRestore": lambda: callbacks.BackupAndRestore("backup"),
+    "TensorBoard": lambda: callbacks.TensorBoard("logs"),
 }
 
 
@@ -870,8 +873,10 @@ def test_epoch_level_callbacks_do_not_slow_training() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: callbacks.EarlyStopping(mode="down"), ["mode", "'down'"]),
         (lambda: callbacks.EarlyStopping(patience=-1), ["patience", ">= 0", "-1"]),
+        (lambda: callbacks.EarlyStopping(patience=1.5), ["patience", "integer", "1.5"]),
+        (lambda: callbacks.EarlyStopping(patience=math.nan), ["patience", "integer", "nan"]),
+        (lambda: callbacks.CSVLogger("log.csv", separator=""), ["separator", "''"]),
         (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ["factor", "< 1", "1.0"]),
         (lambda: callbacks.ModelCheckpoint("m", save_freq="batch"), ["save_freq", "'batch'"]),
         (lambda: callbacks.LearningRateScheduler(0.1), ["schedule", "0.1"]),
@@ -886,6 +891,44 @@ def test_error_messages_name_the_argument_and_its_value(make: Any, words: list[s
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+
+
+def test_numbers_of_epochs_may_be_whole_floats_or_infinity() -> None:
+    def epochs(patience: Any, **keywords: Any) -> int:
+        stop = callbacks.EarlyStopping("loss", min_delta=99, patience=patience, **keywords)
+        return len(fit(model(), stop, epochs=9).epoch)
+
+    assert [epochs(patience) for patience in (2, 2.0, np.float32(2), math.inf)] == [3, 3, 3, 9]
+    assert epochs(2, start_from_epoch=1.0, verbose=True) == 4
+    reduce = callbacks.ReduceLROnPlateau("loss", min_delta=99, patience=2.0, cooldown=3.0, factor=0)
+    assert fit(model(), reduce).history["learning_rate"] == [0.01, 0.01, 0.01, 0.0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda mode: callbacks.EarlyStopping("mae", mode=mode),
+        lambda mode: callbacks.ReduceLROnPlateau("mae", mode=mode),
+        lambda mode: callbacks.ModelCheckpoint("m", "mae", save_best_only=True, mode=mode),
+    ],
+)
+def test_an_unknown_mode_is_taken_as_auto(make: Any) -> None:
+    with pytest.warns(UserWarning, match="'best' is taken as \"auto\""):
+        assert make("best").mode == "auto"
+
+
+def test_epsilon_is_an_older_name_of_min_delta() -> None:
+    with pytest.warns(DeprecationWarning, match="use min_delta"):
+        assert callbacks.ReduceLROnPlateau(epsilon=0.5).min_delta == 0.5
+
+
+@pytest.mark.parametrize("name", ["m-{epoch:02d}-{loss:.2f}.keras", "m-{epoch:02d}.h5"])
+def test_checkpoints_may_have_the_names_of_keras(tmp_path: Path, name: str) -> None:
+    net = model()
+    fit(net, callbacks.ModelCheckpoint(tmp_path / name), epochs=1)
+    (path,) = tmp_path.iterdir()
+    copy = nnfast.models.load_model(path)
+    np.testing.assert_array_equal(copy.get_weights()[0], net.get_weights()[0])
 
 
 # Weight files

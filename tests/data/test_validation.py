@@ -189,7 +189,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: layers.Dense(2, input_shape=(3,), input_dim=3),
         ["input_shape", "input_dim"],
     ),
-    "rate 1": (lambda: layers.Dropout(1.0), ["rate", "< 1", "1.0"]),
+    "rate 1.5": (lambda: layers.Dropout(1.5), ["rate", "<= 1", "1.5"]),
     "rate -0.1": (lambda: layers.Dropout(-0.1), ["rate", ">= 0", "-0.1"]),
     "rate is text": (lambda: layers.Dropout("half"), ["rate", "number", "'half'"]),
     "scale NaN": (lambda: layers.Rescaling(float("nan")), ["scale", "finite", "nan"]),
@@ -239,7 +239,10 @@ def test_constructors_name_wrong_arguments(case: str) -> None:
         ({"loss_weights": [1.0]}, ["loss_weights", "[1.0]"]),
         ({"weighted_metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
-        ({"metrics": "accuracy"}, ["metrics", "list", "'accuracy'"]),
+        ({"metrics": "acuracy"}, ["metric", "'acuracy'", "'accuracy'"]),
+        ({"loss": ["mse", "mae"]}, ["loss", "one entry", "['mse', 'mae']"]),
+        ({"loss": {"other": "mse"}}, ["loss", "'other'"]),
+        ({"metrics": [["mse"], ["mae"]]}, ["metrics", "one entry"]),
     ],
 )
 def test_compile_refuses_wrong_arguments(arguments: dict[str, Any], words: list[str]) -> None:
@@ -599,7 +602,7 @@ JUNK_CASES: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...], str]] = {
         (*JUNK, None, int, np.float16),
         "Unknown dtype .* Valid: 'float32', 'float64'",
     ),
-    "summary": (lambda j: regression().summary(j), JUNK, "print_fn must be callable"),
+    "summary": (lambda j: regression().summary(print_fn=j), JUNK, "print_fn must be callable"),
 }
 
 
@@ -615,7 +618,7 @@ def test_summary_prints_the_lines_of_print_fn(capsys: pytest.CaptureFixture[str]
     lines: list[str] = []
     model = regression()
     model.summary()
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     assert capsys.readouterr().out.splitlines() == "\n".join(lines).splitlines()
 
 

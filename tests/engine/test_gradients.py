@@ -22,9 +22,20 @@ LOSSES = [
     "binary_crossentropy",
     "categorical_crossentropy",
     "sparse_categorical_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_focal_crossentropy",
+    "kl_divergence",
+    "categorical_hinge",
+    "cosine_similarity",
 ]
 PROBABILITIES = ("sigmoid", "softmax")
 POSITIVE = (*PROBABILITIES, "softplus", "exponential")
+# Activations whose values the losses accept; by default any.
+ACCEPTED = {
+    "poisson": POSITIVE,
+    "mean_squared_logarithmic_error": POSITIVE,
+    "kl_divergence": PROBABILITIES,
+}
 
 # Cross-entropies of probabilities need outputs in (0, 1), and Poisson needs positive rates. A logit
 # may be any real number.
@@ -34,9 +45,9 @@ PAIRS = [
     for loss in LOSSES
     for from_logits in (False, True)
     if (
-        not from_logits and (loss != "poisson" or activation in POSITIVE)
-        if loss in ELEMENTWISE_LOSSES
-        else from_logits or activation in PROBABILITIES
+        from_logits or activation in PROBABILITIES
+        if "crossentropy" in loss
+        else not from_logits and activation in ACCEPTED.get(loss, ACTIVATIONS)
     )
 ]
 
@@ -114,7 +125,8 @@ def test_output_activations_and_losses_agree_with_numpy_and_differences(
 
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 @pytest.mark.parametrize(
-    ("activation", "loss"), [("linear", "mean_squared_error"), ("softmax", LOSSES[-1])]
+    ("activation", "loss"),
+    [("linear", "mean_squared_error"), ("softmax", "sparse_categorical_crossentropy")],
 )
 def test_hidden_activations_agree_with_numpy_and_differences(
     hidden: str, activation: str, loss: str

@@ -236,7 +236,20 @@ LOSSES = [
     (losses.CategoricalCrossentropy(from_logits=True), "categorical_crossentropy", True),
     (losses.SparseCategoricalCrossentropy(), "sparse_categorical_crossentropy", False),
     (losses.SparseCategoricalCrossentropy(True), "sparse_categorical_crossentropy", True),
+    (losses.MeanAbsolutePercentageError(), "mean_absolute_percentage_error", False),
+    (losses.MeanSquaredLogarithmicError(), "mean_squared_logarithmic_error", False),
+    (losses.SquaredHinge(), "squared_hinge", False),
+    (losses.CategoricalHinge(), "categorical_hinge", False),
+    (losses.CosineSimilarity(), "cosine_similarity", False),
+    (losses.KLDivergence(), "kl_divergence", False),
+    (losses.BinaryFocalCrossentropy(), "binary_focal_crossentropy", False),
+    (losses.BinaryFocalCrossentropy(from_logits=True), "binary_focal_crossentropy", True),
+    (losses.CategoricalFocalCrossentropy(), "categorical_focal_crossentropy", False),
+    (losses.CategoricalFocalCrossentropy(from_logits=True), "categorical_focal_crossentropy", True),
 ]
+# Losses of positive outputs, and losses of targets between 0 and 1.
+POSITIVE = ("poisson", "mean_squared_logarithmic_error")
+FRACTIONS = (*POSITIVE, "kl_divergence", "categorical_hinge")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -244,23 +257,23 @@ LOSSES = [
 def test_losses_agree_with_numpy(loss, name, logits, dtype):
     rng = np.random.default_rng(6)
     for m, n in itertools.product((1, 5, 18), SIZES[1:]):
-        probabilities = "crossentropy" in name and not logits
+        probabilities = ("crossentropy" in name and not logits) or name == "kl_divergence"
         pred = rng.uniform(0.05, 0.95, (m, n)) if probabilities else rng.normal(size=(m, n)) * 3
-        if name == "poisson":
+        if name in POSITIVE:
             pred = np.abs(pred) + 0.1
         pred = pred.astype(dtype)
         if name.startswith("sparse"):
             y = rng.integers(0, n, m)
-        elif name == "hinge":
+        elif name in ("hinge", "squared_hinge"):
             y = rng.choice([-1.0, 1.0], (m, n)).astype(dtype)
-        elif "crossentropy" in name or name == "poisson":
+        elif "crossentropy" in name or name in FRACTIONS:
             y = rng.uniform(0, 1, (m, n)).astype(dtype)
         else:
             y = rng.normal(size=(m, n)).astype(dtype)
         for w in (None, rng.uniform(0, 2, m)):
             value, gradient = kernels.loss(y, pred, loss, sample_weight=w)
             rows, derivative = loss_rows(
-                signed(y) if name == "hinge" else y, pred.astype("f8"), name, logits
+                signed(y) if "hinge" in name else y, pred.astype("f8"), name, logits
             )
             factor = np.ones(m) if w is None else w
             atol = 1e-6 if dtype == "float32" else 1e-13

@@ -291,7 +291,7 @@ def check_valid(model: Any, content: bytes) -> None:
     out = model.predict(np.zeros(shape))
     assert out.shape == (2, *model.output_shape[1:])
     if model.loss is not None:
-        one_target = model.loss.sparse or len(model.loss.levels) > 1
+        one_target = model.loss.sparse or model.loss.copies > 1
         y = np.zeros((2, 1)) if one_target else np.zeros_like(out)
         with suppress(ValueError):  # hyperparameters, such as a schedule's, may be unsuitable
             model.fit(np.ones(shape), y, verbose=0)

@@ -308,7 +308,7 @@ def test_lists_counts_and_gradients_exclude_frozen_weights() -> None:
     assert [w.shape for w in model.trainable_weights] == [(5, 6), (6,), (7, 2), (2,)]
     assert [w.shape for w in model.non_trainable_weights] == [(6, 7), *[(7,)] * 5]
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     assert lines[-1].endswith("of which 77 are not trained")
     assert "77 are not trained" in model._repr_html_()
     model.compile("sgd", "mse")

@@ -370,6 +370,7 @@ def test_numpy_scalars_become_python_values_in_configurations(name: str) -> None
         if p.default is not p.empty
     }
     arguments |= {"seed": 3} if "seed" in arguments else {}
+    arguments |= {"name": "own"} if "name" in arguments else {}
     arguments |= REQUIRED.get(cls.__name__, {}) | OPTIONAL.get(cls.__name__, {})
     config = cls(**{key: numpy_values(value) for key, value in arguments.items()}).get_config()
     assert is_plain(config)

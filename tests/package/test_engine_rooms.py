@@ -157,7 +157,8 @@ def test_settings_are_those_of_the_engine() -> None:
         for field, annotation in twins[name].__annotations__.items():
             kind = "double" if "float" in str(annotation) else "int64_t"
             kind = "uint64_t" if field == "seed" else kind
-            expected.append((kind, field + "[2]" * ("tuple" in str(annotation))))
+            length = str(annotation).count("float") + str(annotation).count("int")
+            expected.append((kind, field + f"[{length}]" * (length > 1)))
         assert fields == expected, name
     assert {"Window", "Resampling", "DropoutSettings", "BatchNormSettings"} <= declared.keys()
 

@@ -140,16 +140,17 @@ cdef class Engine(CompiledModel):
         """Return a Buffer of loss parameters; `set_loss` allocates no memory if it receives a Buffer."""
         return loss_parameters_of(parameters, self.model.n_out, self.format)
 
-    def set_loss(self, int kind, bint fused, parameters=(0.0,), double target_scale=1.0,
+    def set_loss(self, int kind, bint fused, parameters=(), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
-                 double gradient_scale=1.0, double limit=INFINITY, bint weighted_mean=False):
+                 double gradient_scale=1.0, double limit=INFINITY, int reduction=REDUCTION_MEAN,
+                 bint weighted_mean=False):
         """Set the loss for training and evaluation.
 
         kind: a value of LOSSES.
         fused: the loss takes the last op's pre-activations z. The op's activation is not applied before
             the loss, and the gradient is with respect to z. Predictions are still activated.
-        parameters: the loss parameters (such as Huber's delta or quantiles): one for all outputs, one
-            per output, or a Buffer from `new_loss_parameters`.
+        parameters: for each loss parameter (such as Huber's delta or quantiles), one value for all outputs
+            or one per output; or a Buffer from `new_loss_parameters`.
         target_scale, target_offset: the loss sees target_scale·y + target_offset, for label smoothing;
             class indices become one-hot rows first.
         function: the Python loss, for LOSS_PYTHON only. It is called with (targets, rows, outputs, weight,
@@ -157,6 +158,7 @@ cdef class Engine(CompiledModel):
             are the indices of the batch's rows.
         value_scale, gradient_scale: factors applied to each row's loss and to its gradient.
         limit: upper limit for the loss of a row of weight 1, after scaling.
+        reduction: a value of REDUCTIONS, how the losses of a batch are reduced. Penalties do not change.
         weighted_mean: divide by the sum of the sample weights instead of the number of rows, and divide
             the regularizers' penalties by it as well.
         """
@@ -167,6 +169,7 @@ cdef class Engine(CompiledModel):
         self._loss_parameters = parameters if isinstance(parameters,
                                                          Buffer) else self.new_loss_parameters(parameters)
         self.model.loss.parameters = self._loss_parameters.data
+        self.model.loss.parameter_stride = self._loss_parameters.shape[1]
         self.model.loss.kind = kind
         self.model.loss.fused = fused
         self.model.loss.target_scale = target_scale
@@ -174,6 +177,7 @@ cdef class Engine(CompiledModel):
         self.model.loss.value_scale = value_scale
         self.model.loss.gradient_scale = gradient_scale
         self.model.loss.limit = limit
+        self.model.loss.reduction = reduction
         self.model.loss.weighted_mean = weighted_mean
         self.version += 1
 
@@ -377,7 +381,11 @@ cdef class Engine(CompiledModel):
         C-contiguous ndarray of float32, float64 or uint8. One thread computes the predictions, in memory
         that is reused from call to call.
         """
-        return self.short.predict(self, x)
+        return self.short.predict(self, x, empty)
+
+    def call(self, x):
+        """Return the predictions as a Tensor, or None, as predict does."""
+        return self.short.predict(self, x, Tensor)
 
     def forward(self, Data data not None, out):
         """Write the predictions for all rows to out (n, n_out). data must have no targets."""
@@ -419,6 +427,7 @@ cdef class Engine(CompiledModel):
         elif run.wants_losses:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
+        run.reduction = reduction_of(run)
         self.run_microbatches(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
@@ -452,6 +461,7 @@ cdef class Engine(CompiledModel):
         else:
             workspace.refuse_function()
         run.denominator = denominator_of(run)
+        run.reduction = reduction_of(run)
         self.refuse_if_busy()
         threads = run.n_threads
         run.n_threads = threads_of_team(self.gradient_trial.choose(threads, self.k.now()))

@@ -220,6 +220,7 @@ def loss(int kind, parameters, const real[:, ::1] y_true, const real[:, ::1] y_p
     scratch = Buffer(1, ap.ld, format)
     objective.kind = kind
     objective.parameters = parameter_memory.data
+    objective.parameter_stride = parameter_memory.shape[1]
     with nogil:
         table.loss(&objective, untyped(ap.data, m, n, ap.ld), yp.data, &weight[0], 1.0 / m, dp.data,
                    <double*>values.data, scratch.data)

@@ -12,8 +12,10 @@ cdef class ShortPredictor:
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
 
-    cdef predict(self, CompiledModel engine, x):
-        """Return the predictions for x, or None if x has too many samples or cannot be read in place.
+    cdef predict(self, CompiledModel engine, x, make):
+        """Return the predictions for x in an array that make allocates, or None.
+
+        None means that x has too many samples or cannot be read in place.
 
         Only the result is allocated: working memory is reused from call to call. A second thread that
         calls at the same time gets its own working memory.
@@ -40,7 +42,7 @@ cdef class ShortPredictor:
             data.y = NULL
             data.labels = NULL
             data.weight = NULL
-            out = empty((n, engine.model.n_out), engine.dtype)
+            out = make((n, engine.model.n_out), engine.dtype)
             workspace, self.idle = self.idle, None
             if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
                 workspace = self.workspace(engine, n)

@@ -32,17 +32,37 @@ cdef double denominator_of(const Run* run) noexcept:
     return total if total != 0 else INFINITY
 
 
-cdef Buffer loss_parameters_of(parameters, Py_ssize_t n, bytes format):
-    """Return a Buffer of n loss parameters, given n values or one value to repeat."""
-    cdef Buffer buffer = Buffer(1, n + 16, format)
-    cdef Py_ssize_t j
-    if len(parameters) not in (1, n):
-        raise ValueError(f"the loss has {len(parameters)} parameters, the model {n} outputs")
-    for j in range(n):
-        if format == b"d":
-            (<double*>buffer.data)[j] = parameters[j if len(parameters) > 1 else 0]
-        else:
-            (<float*>buffer.data)[j] = parameters[j if len(parameters) > 1 else 0]
+cdef double reduction_of(const Run* run) noexcept:
+    """Return the factor that turns the mean of the losses over all rows into the objective's reduction."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if run.objective.reduction == REDUCTION_SUM:
+        return <double>run.data.n
+    if run.objective.reduction == REDUCTION_MEAN or run.data.weight == NULL:
+        return 1
+    for r in range(run.data.n):
+        total += run.data.weight[r]
+    return run.data.n / total if total != 0 else 0
+
+
+cdef Buffer loss_parameters_of(tuple parameters, Py_ssize_t n, bytes format):
+    """Return a Buffer with a row of n values for each loss parameter.
+
+    Each parameter is given by n values, or by one value to repeat. Missing parameters are 0.
+    """
+    cdef Buffer buffer = Buffer(N_LOSS_PARAMETERS, (n + 15) // 16 * 16, format)
+    cdef Py_ssize_t j, k, p
+    if len(parameters) > N_LOSS_PARAMETERS:
+        raise ValueError(f"a loss has at most {N_LOSS_PARAMETERS} parameters, got {len(parameters)}")
+    for k, values in enumerate(parameters):
+        if len(values) not in (1, n):
+            raise ValueError(f"the loss has parameters for {len(values)} outputs, the model {n} outputs")
+        for j in range(n):
+            p = k * buffer.shape[1] + j
+            if format == b"d":
+                (<double*>buffer.data)[p] = values[j if len(values) > 1 else 0]
+            else:
+                (<float*>buffer.data)[p] = values[j if len(values) > 1 else 0]
     return buffer
 
 

@@ -15,12 +15,13 @@ cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
                  <real*>run.outputs + source_row(run.order, shard.first + shard.begin + r) * model.n_out)
 
 
-cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
+cdef void losses_of(const Shard* shard, const Scales* scales, real* dy) noexcept nogil:
     """Compute each row's loss with its activity penalty; write the gradient to dy unless it is NULL."""
     cdef const Run* run = shard.run
     cdef const Model* model = run.model
     cdef const Block* block = shard.block
     cdef Py_ssize_t r, ld = model.ld_out
+    cdef double factor = run.objective.value_scale * scales.reduction
     cdef Matrix outputs
     if run.objective.kind == LOSS_PYTHON:
         team_wait(run)
@@ -33,10 +34,11 @@ cdef void losses_of(const Shard* shard, double scale, real* dy) noexcept nogil:
     else:
         outputs = matrix(address(block, run.op_list.out, shard.begin, ld), n_rows(shard), model.n_out, ld)
         loss_rows(run.objective, &outputs, <real*>block.y + shard.begin * ld, block.weight + shard.begin,
-                  scale * run.objective.gradient_scale, dy, block.loss + shard.begin, shard.scratch)
-    if run.objective.value_scale != 1 or run.objective.limit < INFINITY:
+                  scales.mean * scales.reduction * run.objective.gradient_scale, dy, block.loss + shard.begin,
+                  shard.scratch)
+    if factor != 1 or run.objective.limit < INFINITY:
         for r in range(shard.begin, shard.end):
-            block.loss[r] *= run.objective.value_scale
+            block.loss[r] *= factor
             if block.loss[r] > block.weight[r] * run.objective.limit:
                 block.loss[r] = block.weight[r] * run.objective.limit
     if model.active:
@@ -53,6 +55,19 @@ cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexc
     for r in range(first, first + rows):
         total += run.data.weight[source_row(run.order, r)]
     return total if total != 0 else INFINITY
+
+
+cdef double reduction_factor(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """Return the factor of these rows' losses; it is bit-identical on all threads. See `reduction_of`."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if run.objective.reduction == REDUCTION_SUM:
+        return <double>rows
+    if run.objective.reduction == REDUCTION_MEAN or run.data.weight == NULL:
+        return 1
+    for r in range(first, first + rows):
+        total += run.data.weight[source_row(run.order, r)]
+    return rows / total if total != 0 else 0
 
 
 cdef inline double penalty_scale(const Run* run, double divisor) noexcept nogil:

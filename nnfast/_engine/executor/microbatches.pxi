@@ -77,12 +77,12 @@ cdef inline Microbatch microbatch(const Run* run, Py_ssize_t number, Py_ssize_t 
                       split_begin(rows, 4, number + 1, run.n_microbatches))
 
 
-cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, double scale,
+cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ssize_t r, const Scales* scales,
                                   bint gradient, const Block* block, real* scratch) noexcept nogil:
     """Add loss and gradient of the block that begins at row r to the micro-batch; return the block's end."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
-    rows_phase(&shard, scale, gradient)
+    rows_phase(&shard, scales, gradient)
     if r == micro.begin:
         run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
     add_losses(&run.microbatch_loss[micro.number], block.loss, m)
@@ -91,12 +91,12 @@ cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ss
     return r + m
 
 
-cdef void microbatch_pass(const Run* run, const Microbatch* micro, double scale, bint gradient,
+cdef void microbatch_pass(const Run* run, const Microbatch* micro, const Scales* scales, bint gradient,
                           const Block* block, real* scratch) noexcept nogil:
     """Process all blocks of a micro-batch; write the loss to microbatch_loss, the gradient to partials."""
     cdef Py_ssize_t r = micro.begin
     while r < micro.end:
-        r = block_pass(run, micro, r, scale, gradient, block, scratch)
+        r = block_pass(run, micro, r, scales, gradient, block, scratch)
     if micro.begin == micro.end:
         run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
         if gradient:
@@ -112,10 +112,11 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
     cdef Py_ssize_t m
     cdef Shard shard
     cdef Matrix dx, out
+    cdef Scales scales = Scales(1, 1)
     while r < end:
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
-        rows_phase(&shard, 1, True)
+        rows_phase(&shard, &scales, True)
         # By the chain rule, multiply by in_scale, which scales the inputs.
         dx = dx_rows(block, op, 0, m)
         out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)

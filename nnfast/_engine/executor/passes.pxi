@@ -42,16 +42,16 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
             return
 
 
-cdef void rows_phase(const Shard* shard, double scale, bint gradient) noexcept nogil:
+cdef void rows_phase(const Shard* shard, const Scales* scales, bint gradient) noexcept nogil:
     """Run gather, forward pass, loss and, if `gradient` is set, the backward pass for the shard's rows."""
     cdef const Run* run = shard.run
     cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
     gather_shard_inputs(shard)
     gather_shard_targets(shard)
     forward_pass(shard, run.objective.fused)
-    losses_of(shard, scale, output_gradient(shard, last).data if gradient else NULL)
+    losses_of(shard, scales, output_gradient(shard, last).data if gradient else NULL)
     if gradient:
-        backward_pass(shard, scale)
+        backward_pass(shard, scales.mean)
     if run.outputs != NULL:
         write_outputs(shard, run.objective.fused)
 

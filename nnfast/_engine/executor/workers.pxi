@@ -26,7 +26,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     # Threads share the whole batch if they cannot divide its micro-batches evenly. A single thread also
     # processes the batch as a whole.
     cdef bint whole = run.whole != NULL and (run.n_threads == 1 or run.n_microbatches % run.n_threads != 0)
-    cdef double loss, scale, divisor
+    cdef double loss, divisor
+    cdef Scales scales
     cdef Shard shard
     cdef Microbatch micro
     cdef StepConstants step
@@ -45,19 +46,19 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         first = batch_index * run.batch
         rows = min(run.batch, n - first)
         divisor = denominator(run, first, rows)
-        scale = 1.0 / divisor
+        scales = Scales(1.0 / divisor, reduction_factor(run, first, rows))
         step = step_constants(&model.optimizer, run.lr[done], run.iterations + done + 1, &warmup)
         step.regularizer_scale = penalty_scale(run, divisor)
         if whole:
             shard = whole_shard(run, first, rows, t, scratch)
-            rows_phase(&shard, scale, True)
+            rows_phase(&shard, &scales, True)
             team_wait(run)
             loss = whole_loss(run, rows) / divisor
         else:
             c = t
             while c < run.n_microbatches:
                 micro = microbatch(run, c, first, rows)
-                microbatch_pass(run, &micro, scale, True, &run.blocks[t], scratch)
+                microbatch_pass(run, &micro, &scales, True, &run.blocks[t], scratch)
                 c += run.n_threads
             team_wait(run)
             loss = microbatches_loss(run) / divisor
@@ -112,6 +113,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef const Block* block = &run.blocks[t]
     cdef Py_ssize_t c = run.first_microbatch + t, r, end, m
     cdef double penalty
+    cdef Scales scales = Scales(1, run.reduction)
     cdef Shard shard
     cdef Microbatch micro
     cdef bint direct = (OP_TABLE[run.op_list.ops[0].kind].reads_data
@@ -124,7 +126,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     while c < run.end_microbatch:
         if run.wants_losses:
             micro = microbatch(run, c, 0, run.data.n)
-            microbatch_pass(run, &micro, 1, False, block, scratch)
+            microbatch_pass(run, &micro, &scales, False, block, scratch)
         else:
             r = split_begin(run.data.n, 4, c, run.n_microbatches)
             end = split_begin(run.data.n, 4, c + 1, run.n_microbatches)
@@ -152,6 +154,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
     cdef Microbatch micro
+    cdef Scales scales = Scales(1.0 / run.denominator, run.reduction)
     cdef double penalty, regularizer_scale = penalty_scale(run, run.denominator)
     cdef bint late = False, complete = True
     prepare_ops(run, t)
@@ -159,8 +162,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
         micro = microbatch(run, c, 0, n)
         while micro.begin + run.microbatch_rows[c] < micro.end and not late:
             run.microbatch_rows[c] = block_pass(run, &micro, micro.begin + run.microbatch_rows[c],
-                                                1.0 / run.denominator, True, &run.blocks[t],
-                                                scratch) - micro.begin
+                                                &scales, True, &run.blocks[t], scratch) - micro.begin
             late = seconds_now() > run.deadline
         c += run.n_threads
     team_wait(run)

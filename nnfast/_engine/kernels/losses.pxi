@@ -19,9 +19,57 @@ cdef inline vreal inside_clip(vreal p, vreal derivative) noexcept nogil:
                    vselect(vgt(p, vsplat(<real>(1 - 1e-7))), vsplat(0), derivative))
 
 
-cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
+cdef inline vreal at_least_epsilon(vreal x) noexcept nogil:
+    """Return the maximum of x and Keras' epsilon, 1e-7."""
+    return vmax(vsplat(<real>1e-7), x)
+
+
+cdef inline vreal binary_crossentropy(vreal a, vreal y) noexcept nogil:
+    cdef vreal p = clip_probability(a)
+    return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
+
+
+cdef inline vreal binary_crossentropy_derivative(vreal a, vreal y) noexcept nogil:
+    cdef vreal p = clip_probability(a)
+    return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
+
+
+# The loss parameters of VLEN outputs. A loss reads only those that it has.
+ctypedef struct LossParameters:
+    vreal first, second, third
+
+
+cdef inline LossParameters parameters_at(const real* row, Py_ssize_t stride) noexcept nogil:
+    """Return the parameters of the VLEN outputs that begin at `row`."""
+    cdef LossParameters p
+    p.first = vload(row)
+    p.second = vload(row + stride)
+    p.third = vload(row + 2 * stride)
+    return p
+
+
+cdef inline vreal focal_value(vreal p, vreal y, LossParameters focal) noexcept nogil:
+    """Return −w·(1 − p_t)^γ·log p_t for the probability p_t of the target; w is α for y = 1.
+
+    The parameters are γ and the weights of targets 1 and 0.
+    """
+    cdef vreal one = vsplat(1), miss = y * (one - p) + (one - y) * p
+    cdef vreal weight = y * focal.second + (one - y) * focal.third
+    return weight * v_pow(miss, focal.first) * binary_crossentropy(p, y)
+
+
+cdef inline vreal focal_derivative(vreal p, vreal y, LossParameters focal) noexcept nogil:
+    """Return the derivative of focal_value with respect to p."""
+    cdef vreal one = vsplat(1), miss = y * (one - p) + (one - y) * p
+    cdef vreal weight = y * focal.second + (one - y) * focal.third
+    cdef vreal slope = focal.first * v_pow(miss, focal.first - one) * ((one - y) - y)
+    return weight * (slope * binary_crossentropy(p, y)
+                     + v_pow(miss, focal.first) * binary_crossentropy_derivative(p, y))
+
+
+cdef inline vreal pair_value(int kind, vreal a, vreal y, LossParameters parameters) noexcept nogil:
     """Return the loss of one element, for losses that are a mean over the elements of a row."""
-    cdef vreal p, d = a - y
+    cdef vreal p, parameter = parameters.first, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
         return d * d
     elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
@@ -39,9 +87,23 @@ cdef inline vreal pair_value(int kind, vreal a, vreal y, vreal parameter) noexce
         return vmax(vsplat(0), vsplat(1) - y * a)
     elif kind == LOSS_POISSON_LOG:
         return (v_exp(a) - y * a) + (y * v_log(vmax(vsplat(<real>1e-30), y)) - y)
+    elif kind == LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR:
+        return vsplat(100) * vabs(d) / at_least_epsilon(vabs(y))
+    elif kind == LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR:
+        d = v_log(at_least_epsilon(a) + vsplat(1)) - v_log(at_least_epsilon(y) + vsplat(1))
+        return d * d
+    elif kind == LOSS_SQUARED_HINGE:
+        p = vmax(vsplat(0), vsplat(1) - y * a)
+        return p * p
+    elif kind == LOSS_KL_DIVERGENCE:
+        p = at_least_epsilon(vmin(vsplat(1), y))
+        return p * v_log(p / at_least_epsilon(vmin(vsplat(1), a)))
+    elif kind == LOSS_BINARY_FOCAL_CROSSENTROPY:
+        return focal_value(a, y, parameters)
+    elif kind == LOSS_BINARY_FOCAL_CROSSENTROPY_LOGITS:
+        return focal_value(v_sigmoid(a), y, parameters)
     elif kind == LOSS_BINARY_CROSSENTROPY:
-        p = clip_probability(a)
-        return -(y * v_log(p) + (vsplat(1) - y) * v_log(vsplat(1) - p))
+        return binary_crossentropy(a, y)
     return (vmax(vsplat(0), a) - a * y) + v_log1p_unit(v_exp(-vabs(a)))
 
 
@@ -50,9 +112,9 @@ cdef inline vreal sign(vreal d, vreal above, vreal below) noexcept nogil:
     return vselect(vgt(d, vsplat(0)), above, vselect(vgt(vsplat(0), d), below, d))
 
 
-cdef inline vreal pair_derivative(int kind, vreal a, vreal y, vreal parameter) noexcept nogil:
+cdef inline vreal pair_derivative(int kind, vreal a, vreal y, LossParameters parameters) noexcept nogil:
     """Return the derivative of pair_value with respect to a."""
-    cdef vreal p, d = a - y
+    cdef vreal p, parameter = parameters.first, d = a - y
     if kind == LOSS_MEAN_SQUARED_ERROR:
         return vsplat(2) * d
     elif kind == LOSS_MEAN_ABSOLUTE_ERROR:
@@ -69,18 +131,34 @@ cdef inline vreal pair_derivative(int kind, vreal a, vreal y, vreal parameter) n
         return vselect(vgt(vsplat(1), y * a), -y, vsplat(0))
     elif kind == LOSS_POISSON_LOG:
         return v_exp(a) - y
+    elif kind == LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR:
+        return sign(d, vsplat(100), vsplat(-100)) / at_least_epsilon(vabs(y))
+    elif kind == LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR:
+        d = v_log(at_least_epsilon(a) + vsplat(1)) - v_log(at_least_epsilon(y) + vsplat(1))
+        return vselect(vgt(vsplat(<real>1e-7), a), vsplat(0), vsplat(2) * d / (a + vsplat(1)))
+    elif kind == LOSS_SQUARED_HINGE:
+        return vsplat(-2) * y * vmax(vsplat(0), vsplat(1) - y * a)
+    elif kind == LOSS_KL_DIVERGENCE:
+        p = -at_least_epsilon(vmin(vsplat(1), y)) / at_least_epsilon(a)
+        return vselect(vgt(vsplat(<real>1e-7), a), vsplat(0), vselect(vgt(a, vsplat(1)), vsplat(0), p))
+    elif kind == LOSS_BINARY_FOCAL_CROSSENTROPY:
+        return focal_derivative(a, y, parameters)
+    elif kind == LOSS_BINARY_FOCAL_CROSSENTROPY_LOGITS:
+        p = v_sigmoid(a)
+        return p * (vsplat(1) - p) * focal_derivative(p, y, parameters)
     elif kind == LOSS_BINARY_CROSSENTROPY:
-        p = clip_probability(a)
-        return inside_clip(a, (p - y) / (p * (vsplat(1) - p)))
+        return binary_crossentropy_derivative(a, y)
     return v_sigmoid(a) - y
 
 
-cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const real* y, const double* weight,
+cdef inline void mean_loss(int kind, const Objective* o, Matrix a, const real* y, const double* weight,
                            double scale, real* da, double* value) noexcept nogil:
-    """loss = Σ_j pair_value(a_j, y_j) / n, with one loss parameter per column."""
-    cdef Py_ssize_t i, j, p
+    """loss = Σ_j pair_value(a_j, y_j) / n, with loss parameters for each column."""
+    cdef Py_ssize_t i, j, p, stride = o.parameter_stride
+    cdef const real* parameters = <const real*>o.parameters
     cdef double w, sum
-    cdef vreal total, part, factor, parameter
+    cdef vreal total, part, factor
+    cdef LossParameters own
     for i in range(a.rows):
         w = 1 if weight == NULL else weight[i]
         sum = 0
@@ -88,11 +166,11 @@ cdef inline void mean_loss(int kind, const real* parameters, Matrix a, const rea
         factor = vsplat(<real>(w * scale / a.cols))
         for j in range(ceil_div(a.cols, VLEN)):
             p = i * a.ld + j * VLEN
-            parameter = vload(parameters + j * VLEN)
-            part = pair_value(kind, vload(a.data + p), vload(y + p), parameter)
+            own = parameters_at(parameters + j * VLEN, stride)
+            part = pair_value(kind, vload(a.data + p), vload(y + p), own)
             total = total + row_part(<const real*>&part, 0, a.cols - j * VLEN, 0)
             if da != NULL:
-                vstore(da + p, factor * pair_derivative(kind, vload(a.data + p), vload(y + p), parameter))
+                vstore(da + p, factor * pair_derivative(kind, vload(a.data + p), vload(y + p), own))
             end_run(j, &total, &sum)
         value[i] = w * (sum + vsum(total)) / a.cols
 
@@ -259,6 +337,114 @@ cdef void crossentropy(const Matrix* a, const real* y, const double* weight, dou
                 vstore(da + p, factor * (dot - inside_clip(q, vload(y + p) / clip_probability(q))))
 
 
+cdef inline vreal class_focal_value(vreal q, vreal y, LossParameters focal) noexcept nogil:
+    """Return −α·(1 − p)^γ·y·log p with p = clip(q); the parameters are γ and α."""
+    cdef vreal p = clip_probability(q)
+    return -(focal.second * v_pow(vsplat(1) - p, focal.first) * y * v_log(p))
+
+
+cdef inline vreal class_focal_derivative(vreal q, vreal y, LossParameters focal) noexcept nogil:
+    """Return the derivative of class_focal_value with respect to q."""
+    cdef vreal p = clip_probability(q)
+    cdef vreal slope = focal.first * v_pow(vsplat(1) - p, focal.first - vsplat(1)) * v_log(p)
+    return inside_clip(q, focal.second * y * (slope - v_pow(vsplat(1) - p, focal.first) / p))
+
+
+cdef void focal_crossentropy(const Objective* o, const Matrix* a, const real* y, const double* weight,
+                             double scale, real* da, double* value, real* scratch) noexcept nogil:
+    """loss = Σ_j class_focal_value(q_j, y_j), with q = a / Σ a, or q = softmax(a) for logits.
+
+    ∂loss/∂a_j = (g_j − Σ_k g_k·q_k) / Σ a with the derivatives g, or q_j·(g_j − Σ_k g_k·q_k) for logits.
+    """
+    cdef bint logits = o.kind == LOSS_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS
+    cdef const real* parameters = <const real*>o.parameters
+    cdef const real* e
+    cdef Py_ssize_t i, j, stride = o.parameter_stride
+    cdef double w, loss_sum, dot_sum
+    cdef vreal loss, dot, over, q, yj
+    cdef LossParameters own
+    for i in range(a.rows):
+        w = 1 if weight == NULL else weight[i]
+        e = a.data + i * a.ld
+        if logits:
+            over = vsplat((<real>1) / exp_row(e, a.cols, row_max(e, a.cols), scratch))
+            e = scratch
+        else:
+            over = vsplat((<real>1) / <real>row_total(a.cols, e))
+        loss_sum = dot_sum = 0
+        loss = dot = vsplat(0)
+        for j in range(ceil_div(a.cols, VLEN)):
+            own = parameters_at(parameters + j * VLEN, stride)
+            q = row_part(e, j, a.cols, 0) * over
+            yj = row_part(y + i * a.ld, j, a.cols, 0)
+            loss = loss + class_focal_value(q, yj, own)
+            dot = dot + class_focal_derivative(q, yj, own) * q
+            end_run(j, &loss, &loss_sum)
+            end_run(j, &dot, &dot_sum)
+        value[i] = w * (loss_sum + vsum(loss))
+        if da != NULL:
+            dot = vsplat(<real>(dot_sum + vsum(dot)))
+            for j in range(ceil_div(a.cols, VLEN)):
+                own = parameters_at(parameters + j * VLEN, stride)
+                q = row_part(e, j, a.cols, 0) * over
+                yj = row_part(y + i * a.ld, j, a.cols, 0)
+                vstore(da + i * a.ld + j * VLEN, vsplat(<real>(w * scale)) * (q if logits else over)
+                       * (class_focal_derivative(q, yj, own) - dot))
+
+
+cdef void categorical_hinge(const Matrix* a, const real* y, const double* weight, double scale, real* da,
+                            double* value) noexcept nogil:
+    """loss = max(0, 1 + max_j (1 − y_j)·a_j − Σ_j y_j·a_j); equal maxima share the derivative."""
+    cdef Py_ssize_t i, j, p
+    cdef double w, loss
+    cdef real peak
+    cdef vreal other, yj, share, one = vsplat(1), count, factor
+    for i in range(a.rows):
+        w = 1 if weight == NULL else weight[i]
+        other = vsplat(-INFINITY)
+        for j in range(ceil_div(a.cols, VLEN)):
+            other = vmax(other, row_part(a.data + i * a.ld, j, a.cols, -INFINITY)
+                         * (one - row_part(y + i * a.ld, j, a.cols, 0)))
+        peak = vpeak(other)
+        loss = 1 + peak - row_dot(a.cols, y + i * a.ld, a.data + i * a.ld)
+        value[i] = w * (0 if loss < 0 else loss)
+        if da != NULL:
+            count = vsplat(0)
+            for j in range(ceil_div(a.cols, VLEN)):
+                other = (row_part(a.data + i * a.ld, j, a.cols, -INFINITY)
+                         * (one - row_part(y + i * a.ld, j, a.cols, 0)))
+                count = count + vselect(vgt(vsplat(peak), other), vsplat(0), one)
+            share = vsplat((<real>1) / vsum(count))
+            factor = vsplat(<real>(0 if loss < 0 else w * scale))
+            for j in range(ceil_div(a.cols, VLEN)):
+                p = i * a.ld + j * VLEN
+                yj = vload(y + p)
+                other = vload(a.data + p) * (one - yj)
+                other = vselect(vgt(vsplat(peak), other), vsplat(0), share * (one - yj))
+                vstore(da + p, factor * (other - yj))
+
+
+cdef void cosine_similarity(const Matrix* a, const real* y, const double* weight, double scale, real* da,
+                            double* value) noexcept nogil:
+    """loss = −Σ_j y_j·a_j / (|y|·|a|), where norms below 1e-7 count as 1e-7."""
+    cdef Py_ssize_t i, j, p
+    cdef double w, norm, over, cosine
+    cdef vreal along, across
+    for i in range(a.rows):
+        w = 1 if weight == NULL else weight[i]
+        norm = sqrt(row_dot(a.cols, a.data + i * a.ld, a.data + i * a.ld))
+        over = sqrt(row_dot(a.cols, y + i * a.ld, y + i * a.ld))
+        over = 1 / ((1e-7 if norm < 1e-7 else norm) * (1e-7 if over < 1e-7 else over))
+        cosine = over * row_dot(a.cols, y + i * a.ld, a.data + i * a.ld)
+        value[i] = -w * cosine
+        if da != NULL:
+            along = vsplat(<real>(0 if norm < 1e-7 else w * scale * cosine / (norm * norm)))
+            across = vsplat(<real>(w * scale * over))
+            for j in range(ceil_div(a.cols, VLEN)):
+                p = i * a.ld + j * VLEN
+                vstore(da + p, along * vload(a.data + p) - across * vload(y + p))
+
+
 cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* value) noexcept nogil:
     """loss = Σ_j y_j·a_j with the gradient da = y; `weight` and `scale` are not applied."""
     cdef Py_ssize_t i, j
@@ -287,31 +473,48 @@ cdef void maximum_output(const Matrix* a, double scale, real* da, double* value)
 cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale,
                     real* da, double* value, real* scratch) noexcept nogil:
     """Compute an objective's loss for m rows; scratch has ld elements."""
-    cdef const real* parameters = <const real*>o.parameters
     if o.kind == LOSS_MEAN_SQUARED_ERROR:
-        mean_loss(LOSS_MEAN_SQUARED_ERROR, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_SQUARED_ERROR, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_MEAN_ABSOLUTE_ERROR:
-        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_MEAN_ABSOLUTE_ERROR, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HUBER:
-        mean_loss(LOSS_HUBER, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_HUBER, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_LOG_COSH:
-        mean_loss(LOSS_LOG_COSH, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_LOG_COSH, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_QUANTILE:
-        mean_loss(LOSS_QUANTILE, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_QUANTILE, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON:
-        mean_loss(LOSS_POISSON, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_HINGE:
-        mean_loss(LOSS_HINGE, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_HINGE, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_POISSON_LOG:
-        mean_loss(LOSS_POISSON_LOG, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_POISSON_LOG, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY:
-        mean_loss(LOSS_BINARY_CROSSENTROPY, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_BINARY_CROSSENTROPY_LOGITS:
-        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, parameters, a[0], y, weight, scale, da, value)
+        mean_loss(LOSS_BINARY_CROSSENTROPY_LOGITS, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR:
+        mean_loss(LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR:
+        mean_loss(LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_SQUARED_HINGE:
+        mean_loss(LOSS_SQUARED_HINGE, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_KL_DIVERGENCE:
+        mean_loss(LOSS_KL_DIVERGENCE, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_BINARY_FOCAL_CROSSENTROPY:
+        mean_loss(LOSS_BINARY_FOCAL_CROSSENTROPY, o, a[0], y, weight, scale, da, value)
+    elif o.kind == LOSS_BINARY_FOCAL_CROSSENTROPY_LOGITS:
+        mean_loss(LOSS_BINARY_FOCAL_CROSSENTROPY_LOGITS, o, a[0], y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY:
         crossentropy(a, y, weight, scale, da, value)
     elif o.kind == LOSS_CATEGORICAL_CROSSENTROPY_LOGITS:
         crossentropy_logits(a, y, weight, scale, da, value, scratch)
+    elif o.kind in (LOSS_CATEGORICAL_FOCAL_CROSSENTROPY, LOSS_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS):
+        focal_crossentropy(o, a, y, weight, scale, da, value, scratch)
+    elif o.kind == LOSS_CATEGORICAL_HINGE:
+        categorical_hinge(a, y, weight, scale, da, value)
+    elif o.kind == LOSS_COSINE_SIMILARITY:
+        cosine_similarity(a, y, weight, scale, da, value)
     elif o.kind == LOSS_SUPPLIED_GRADIENT:
         supplied_gradient(a, y, da, value)
     elif o.kind == LOSS_MAXIMUM_OUTPUT:

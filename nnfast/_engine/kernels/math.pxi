@@ -68,6 +68,11 @@ cdef inline vreal v_log(vreal x) noexcept nogil:
     return vselect(vgt(vsplat(INFINITY), x), y, x)
 
 
+cdef inline vreal v_pow(vreal x, vreal exponent) noexcept nogil:
+    """x^exponent for x ≥ 0. The smallest normal number replaces 0, so that 0^0 is 1."""
+    return v_exp(exponent * v_log(vmax(vsplat(REAL_TINY), x)))
+
+
 cdef inline vreal v_log1p_unit(vreal e) noexcept nogil:
     """log(1 + e) = 2·atanh(e / (2 + e)) for 0 ≤ e ≤ 1, accurate to rounding for small e, too."""
     return atanh_series(e / (vsplat(2) + e), LOG1P_TERMS)

@@ -63,6 +63,36 @@ cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
             yi[j] = xi[j] * scale if h >= drop else <real>0
 
 
+cdef void dropout_broadcast(const Matrix* x, const Matrix* y, double rate, uint64_t key, Py_ssize_t first,
+                            const int64_t* sizes, const int64_t* strides) noexcept nogil:
+    """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; elements may share a mask element.
+
+    A sample has axes of 3 sizes. Element (a, b, c) has mask element a·strides[0] + b·strides[1] + c·strides[2].
+    """
+    cdef Py_ssize_t i, a, b, c, j
+    cdef Py_ssize_t n_a = sizes[0], n_b = sizes[1], n_c = sizes[2]
+    cdef uint32_t step = <uint32_t>strides[2]
+    cdef uint64_t row
+    cdef uint32_t low, high, h, start
+    cdef uint32_t drop = <uint32_t>(rate * 4294967296.0)
+    cdef real scale = <real>(1 / (1 - rate))
+    cdef const real* xi
+    cdef real* yi
+    for i in range(x.rows):
+        row = subkey(key, <uint64_t>(first + i))
+        low = <uint32_t>row
+        high = <uint32_t>(row >> 32)
+        for a in range(n_a):
+            for b in range(n_b):
+                j = (a * n_b + b) * n_c
+                start = <uint32_t>(a * strides[0] + b * strides[1])
+                xi = x.data + i * x.ld + j
+                yi = y.data + i * y.ld + j
+                for c in range(n_c):
+                    h = mix32(mix32((start + <uint32_t>c * step) * <uint32_t>0x9E3779B9 + low) ^ high)
+                    yi[c] = xi[c] * scale if h >= drop else <real>0
+
+
 cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
     """Return the quantile of the standard normal distribution at 1 − p, for 2^−33 ≤ p ≤ ½ and q = ½ − p.
 

@@ -11,6 +11,11 @@ ctypedef struct Shard:
     real* scratch
     const real* x           # contiguous rows that the first op reads instead of its input, or NULL
 
+# Factors of the losses and gradients of a batch.
+ctypedef struct Scales:
+    double mean         # 1 / divisor of the losses, the factor of all gradients
+    double reduction    # further factor of the losses and their gradients, but not of activity penalties
+
 # m rows of a block, beginning with row `first`.
 ctypedef struct Range:
     Py_ssize_t first, m

@@ -5,9 +5,16 @@ ctypedef struct AffineSettings:
 
 ctypedef struct DropoutSettings:
     double rate
+    int64_t seeded      # whether `seed` is the key of its random stream; if not, the model's seed is
+    uint64_t seed
+    int64_t broadcast   # whether elements of a sample share mask elements
+    int64_t sizes[3]    # a sample's axes, if so
+    int64_t strides[3]  # distance in the mask per step along each axis, 0 if the mask is shared
 
 ctypedef struct NoiseSettings:
     double stddev
+    int64_t seeded
+    uint64_t seed
 
 
 cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -35,8 +42,10 @@ cdef void backward_affine(const Shard* shard, const Op* op) noexcept nogil:
     affine(&dz, &dx, (<const AffineSettings*>settings_of(op)).scale, 0)
 
 
-cdef inline uint64_t random_key(const Run* run, const Op* op) noexcept nogil:
-    """Return the key of the op's random stream in the current epoch."""
+cdef inline uint64_t random_key(const Run* run, const Op* op, int64_t seeded, uint64_t seed) noexcept nogil:
+    """Return the key of the op's random stream in the current epoch; layers with equal seeds share it."""
+    if seeded:
+        return mask_key(seed, run.epoch, 0)
     return mask_key(run.model.seed, run.epoch, op.layer)
 
 
@@ -45,15 +54,23 @@ cdef inline Py_ssize_t epoch_row(const Shard* shard) noexcept nogil:
     return shard.run.row_offset + shard.first + shard.begin
 
 
-cdef inline double dropout_rate(const Op* op) noexcept nogil:
-    return (<const DropoutSettings*>settings_of(op)).rate
+cdef void apply_dropout(const Shard* shard, const Op* op, const Matrix* x, const Matrix* y) noexcept nogil:
+    """y = x·mask / (1 − rate)."""
+    cdef const DropoutSettings* settings = <const DropoutSettings*>settings_of(op)
+    cdef uint64_t key = random_key(shard.run, op, settings.seeded, settings.seed)
+    if settings.rate >= 1:
+        affine(x, y, 0, 0)
+    elif settings.broadcast:
+        dropout_broadcast(x, y, settings.rate, key, epoch_row(shard), settings.sizes, settings.strides)
+    else:
+        dropout(x, y, settings.rate, key, epoch_row(shard))
 
 
 cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = x·mask / (1 − rate) in training, y = x otherwise."""
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        dropout(x, &y, dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
+        apply_dropout(shard, op, x, &y)
     else:
         affine(x, &y, 1, 0)
     return activation
@@ -64,16 +81,17 @@ cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz, dx
     if shard.run.training:
         dz, dx = output_gradient(shard, op), input_gradient(shard, op)
-        dropout(&dz, &dx, dropout_rate(op), random_key(shard.run, op), epoch_row(shard))
+        apply_dropout(shard, op, &dz, &dx)
     else:
         backward_copy(shard, op)
 
 
 cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = x + Gaussian noise in training, y = x otherwise."""
+    cdef const NoiseSettings* settings = <const NoiseSettings*>settings_of(op)
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        gaussian_noise(x, &y, (<const NoiseSettings*>settings_of(op)).stddev, random_key(shard.run, op),
+        gaussian_noise(x, &y, settings.stddev, random_key(shard.run, op, settings.seeded, settings.seed),
                        epoch_row(shard))
     else:
         affine(x, &y, 1, 0)

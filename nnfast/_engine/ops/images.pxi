@@ -5,10 +5,8 @@ cdef inline const Resampling* resampling_of(const Op* op) noexcept nogil:
 
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
-    """Return the key of the random stream for flips, shifts or crops; layers with equal seeds share it."""
-    if resampling_of(op).seeded:
-        return mask_key(resampling_of(op).seed, run.epoch, 0)
-    return random_key(run, op)
+    """Return the key of the random stream for flips, shifts or crops."""
+    return random_key(run, op, resampling_of(op).seeded, resampling_of(op).seed)
 
 
 cdef int forward_resample(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:

@@ -18,7 +18,7 @@ T = TypeVar("T", bound=type[Optimizer])
 
 
 def _accepts_lr(cls: T) -> T:
-    """Let the constructor take `lr`, with a DeprecationWarning."""
+    """Let the constructor take `lr` with a DeprecationWarning, and refuse `decay` with advice."""
     own: Any = cls.__init__
 
     @functools.wraps(own)
@@ -30,6 +30,11 @@ def _accepts_lr(cls: T) -> T:
                 stacklevel=2,
             )
             options["learning_rate"] = options.pop("lr")
+        if "decay" in options:
+            raise TypeError(
+                f"{cls.__name__}() has no argument 'decay': use learning_rate="
+                "schedules.InverseTimeDecay(learning_rate, 1, decay)"
+            )
         own(self, *args, **options)
 
     cls.__init__ = init  # type: ignore[method-assign]

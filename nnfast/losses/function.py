@@ -1,0 +1,135 @@
+"""Losses that users define as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._utils.checks import Shape, real_array
+from nnfast.losses.loss import Array, Loss
+
+__all__ = ["FunctionLoss"]
+
+
+class FunctionLoss(Loss):
+    """A user-defined loss; `compile` wraps every callable in this class.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(y_true, y_pred)`` with the rows of a batch. y_true has the shape of
+        the targets passed to `fit`; a 1-D y_true becomes a column if the model has one output.
+        y_pred has the outputs' shape (n, ...). The function returns (value, gradient), where value
+        is either
+
+        - a number, the loss of the batch; gradient is its derivative with respect to y_pred; or
+        - an array (n,), the loss lᵢ of each row; row i of gradient is ∂lᵢ/∂ŷᵢ, and the loss of
+          the batch is Σ wᵢ·lᵢ / n. Sample weights require this form.
+
+    Raises
+    ------
+    TypeError
+        If `function` is not callable.
+
+    Notes
+    -----
+    Each training step calls the Python function. `evaluate` calls it once, with all rows. A saved
+    model does not contain the function: compile the loaded model again.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> def mse(y_true, y_pred):
+    ...     error = y_pred - y_true
+    ...     return (error**2).mean(axis=1), 2 * error / error.shape[1]
+    >>> model = nnfast.Sequential([nnfast.layers.Dense(1, input_dim=1)])
+    >>> model.compile("adam", loss=mse)
+    >>> history = model.fit(np.ones((8, 1)), np.ones(8), epochs=2, verbose=0)
+    """
+
+    kind = "python"
+    is_function = True
+
+    def __init__(self, function: Callable[[Array, Array], tuple[Any, Any]]) -> None:
+        if not callable(function):
+            raise TypeError(f"function must be callable; received {function!r}")
+        super().__init__(getattr(function, "__name__", repr(function)))
+        self._keep(function=function)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is FunctionLoss and self._function is other._function
+
+    def __hash__(self) -> int:
+        return hash((FunctionLoss, self._function))
+
+    def __repr__(self) -> str:
+        return f"FunctionLoss(function={self._function!r})"
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the value that the function returns, without its gradient."""
+        return self._function(y_true, y_pred)[0]
+
+    @property
+    def _function(self) -> Callable[[Array, Array], tuple[Any, Any]]:
+        function: Callable[[Array, Array], tuple[Any, Any]] = vars(self)["function"]
+        return function
+
+    def rows(
+        self, y_true: Array, y_pred: Array, weight: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], Array]:
+        """Return the weighted loss of each row (n,) and the gradient of their mean.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the function's return value is not as described in the class docstring.
+        """
+        result = self._function(y_true, y_pred)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(
+                f"Loss {self.name} must return (value, gradient); received {type(result).__name__}"
+            )
+        n = len(y_pred)
+        value = real_array(f"the value of loss {self.name}", result[0]).astype(np.float64)
+        gradient = real_array(f"the gradient of loss {self.name}", result[1])
+        if gradient.shape != y_pred.shape:
+            raise ValueError(
+                f"The gradient of loss {self.name} must have the outputs' shape {y_pred.shape}; "
+                f"received {gradient.shape}"
+            )
+        if value.shape not in ((), (n,)):
+            raise ValueError(
+                f"The value of loss {self.name} must be a number or an array of numbers, one for "
+                f"each of {n} rows; received shape {value.shape}"
+            )
+        factors = np.ones(n) if weight is None else weight
+        if value.ndim:
+            by_row = factors.reshape(n, *[1] * (y_pred.ndim - 1))
+            return factors * value, gradient * by_row / n
+        if (factors != 1).any():
+            raise ValueError(
+                f"Samples are weighted, so loss {self.name} must return a value for each row; "
+                "received one number"
+            )
+        return np.full(n, value), gradient
+
+    def for_engine(self, sample_shape: Shape) -> Callable[..., None]:
+        """Return the callback for the engine, for outputs of shape (n, *sample_shape)."""
+
+        def call(
+            targets: Array, rows: Any, outputs: Any, weight: Any, values: Any, gradient: Any
+        ) -> None:
+            y_pred = np.asarray(outputs)
+            value, derivatives = self.rows(
+                targets[np.asarray(rows)[0]],
+                y_pred.reshape(len(y_pred), *sample_shape),
+                np.asarray(weight)[0],
+            )
+            # A non-finite value makes training stop before the weights are updated.
+            np.asarray(values)[0] = value if np.isfinite(derivatives).all() else np.nan
+            np.asarray(gradient)[:] = derivatives.reshape(y_pred.shape)
+
+        return call

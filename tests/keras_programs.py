@@ -1,27 +1,20 @@
 """Programs that run unchanged with Keras and with nnfast, so that their results can be compared.
 
-Keras reads its back end from the environment and keeps process-wide state, so it runs in a
-separate process: ``python keras_programs.py results.npz``. The programs use float32, because
-Keras multiplies matrices in float32 on JAX and PyTorch even if the variables are float64.
+Both libraries compute in float64, see the fixture `keras64`.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import keras_tools_programs
 import numpy as np
-import pytest
+from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+
+import nnfast
 
 Results = dict[str, NDArray[Any]]
 Program = Callable[[Any], Results]
@@ -720,38 +713,18 @@ PROGRAMS: dict[str, Program] = {
 } | keras_tools_programs.PROGRAMS
 
 
-@functools.cache
-def keras_results() -> dict[str, Results]:
-    """Run every program with Keras in a separate process; skip if Keras is not installed."""
-    # PyTorch takes a quarter of the time of JAX, which compiles every model three times.
-    backend = next((b for b in ("torch", "jax") if importlib.util.find_spec(b)), None)
-    if importlib.util.find_spec("keras") is None or backend is None:
-        pytest.skip("needs Keras and JAX or PyTorch")
-    results: dict[str, Results] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "results.npz")
-        environment = os.environ | {"KERAS_BACKEND": backend, "KERAS_HOME": folder}
-        done = subprocess.run([sys.executable, __file__, str(path)], env=environment)
-        if done.returncode:
-            return {}  # every test fails with a KeyError, and Keras is not started again
-        with np.load(path) as arrays:
-            for key in arrays.files:
-                program, _, name = key.partition("/")
-                results.setdefault(program, {})[name] = arrays[key]
-    return results
+# Keras computes parts of these in float32 even if the model's dtype is float64.
+ROUNDED = ("images, ", "activation hard_sigmoid")
 
 
-def _main(path: str) -> None:
-    import keras
-
-    programs = {**TRAJECTORIES, **STACK_PROGRAMS, **PROGRAMS}
-    results = {}
-    for name, program in programs.items():
-        keras.utils.clear_session()  # otherwise each model takes longer than the previous one
-        results[name] = program(keras)
-    arrays = {f"{name}/{key}": a for name, r in results.items() for key, a in r.items()}
-    np.savez(path, **arrays)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+def assert_same_results(name: str, program: Program, keras: Any) -> None:
+    """Run a program with Keras and with nnfast, and compare all results."""
+    expected, actual = program(keras), program(nnfast.keras)
+    tolerance = 1e-5 if name.startswith(ROUNDED) else 1e-7
+    assert sorted(actual) == sorted(expected)
+    for key, value in expected.items():
+        assert actual[key].shape == value.shape, key
+        if value.dtype.kind == "U":
+            assert actual[key].tolist() == value.tolist(), key
+            continue
+        assert_allclose(actual[key], value, rtol=tolerance, atol=tolerance / 10, err_msg=key)

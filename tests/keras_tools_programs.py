@@ -362,7 +362,7 @@ def metrics_in_training(keras: Any) -> Results:
 
 def gelu(keras: Any) -> Results:
     """Compute exact and approximate GELU, as a function and in a layer."""
-    x = np.linspace(-6, 6, 57, dtype=np.float32)[:, None]
+    x = np.linspace(-6, 6, 57)[:, None]
     function = keras.activations.gelu
     chosen = functools.partial(function, approximate=True)
     model = keras.Sequential(

@@ -71,11 +71,15 @@ class OnDevice(OnlyDLPack):
 
 
 def _torch(x: NDArray[Any]) -> Any:
-    return pytest.importorskip("torch").from_numpy(x)
+    import torch
+
+    return torch.from_numpy(x)
 
 
 def _jax(x: NDArray[Any]) -> Any:
-    return pytest.importorskip("jax.numpy").asarray(x.astype(np.float32))
+    import jax
+
+    return jax.numpy.asarray(x.astype(np.float32))
 
 
 def _pandas(x: NDArray[Any]) -> Any:
@@ -106,8 +110,6 @@ FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
     "object dtype": lambda x: x.astype(object),
     "__array__": OnlyArray,
     "__dlpack__": OnlyDLPack,
-    "torch": _torch,
-    "jax": _jax,
     "pandas": _pandas,
     "pandas, several dtypes": _mixed_frame,
     "pandas, nullable": _nullable_frame,
@@ -118,6 +120,12 @@ FORMS: dict[str, Callable[[NDArray[Any]], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_type_of_x_trains_alike(form: str) -> None:
     assert_same(trained(FORMS[form](numbers())), trained(numbers()))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("form", [_torch, _jax])
+def test_tensors_train_like_arrays(form: Callable[[NDArray[Any]], Any]) -> None:
+    assert_same(trained(form(numbers())), trained(numbers()))
 
 
 @pytest.mark.parametrize("dtype", ["?", *"bBhHiIlLqQ", *"efdg"])
@@ -132,6 +140,7 @@ def test_series_and_arrays_may_be_y(library: str) -> None:
     assert_same(trained(numbers(), array.array("d", numbers()[:, 0])), trained(numbers()))
 
 
+@pytest.mark.peers
 def test_torch_tensors_may_be_y_and_validation_data() -> None:
     x, y = numbers(), numbers()[:, :1]
     assert_same(trained(_torch(x), _torch(y)), trained(x, y))
@@ -144,8 +153,6 @@ def test_torch_tensors_may_be_y_and_validation_data() -> None:
 
 IN_PLACE: dict[str, Callable[[NDArray[Any]], Any]] = {
     "read only": lambda x: np.broadcast_to(x, x.shape),
-    "torch": _torch,
-    "jax": _jax,
     "__array__": OnlyArray,
     "__dlpack__": OnlyDLPack,
 }
@@ -233,7 +240,9 @@ def test_unreadable_inputs_are_refused(case: str) -> None:
     assert not missing, str(caught.value)
 
 
+@pytest.mark.peers
 def test_tensors_that_require_gradients_are_refused() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     with pytest.raises(TypeError, match="detach"):
         trained(torch.ones(24, 3, requires_grad=True))

@@ -75,6 +75,12 @@ def test_the_api_pages_agree_with_the_docstrings():
     assert {path.name for path in (ROOT / "docs/api").glob("*.md")} == {p.name for p in made}
 
 
+def test_the_page_of_names_agrees_with_the_package():
+    pytest.importorskip("sklearn")  # the wrappers need it
+    make = runpy.run_path(str(ROOT / "docs/make_keras.py"))
+    assert make["PAGE"].read_text("utf-8") == make["page"](), "run python docs/make_keras.py"
+
+
 def test_the_code_of_coming_from_keras_runs():
     text = (ROOT / "docs/coming-from-keras.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)

@@ -252,6 +252,7 @@ def torch_loss_and_grad(
     return value.item(), [p.grad.numpy() for p in parameters]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     ("hidden", "activation", "loss", "from_logits"),
     [
@@ -274,7 +275,6 @@ def torch_loss_and_grad(
 def test_gradients_agree_with_pytorch(
     hidden: str, activation: str, loss: str, from_logits: bool
 ) -> None:
-    pytest.importorskip("torch")
     network, x, y, weight = problem(hidden, activation, loss, from_logits)
     value, gradients = compiled(network).loss_and_grad(x, y, sample_weight=weight)
     expected_value, expected = torch_loss_and_grad(network, x, y, weight)

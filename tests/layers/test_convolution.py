@@ -165,10 +165,10 @@ def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> lis
     return [tensor.grad.numpy() for tensor in tensors]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("density", [1.0, 0.2])
 def test_gradients_agree_with_pytorch(density: float) -> None:
     """If dz is mostly zeros, a different kernel computes the gradients."""
-    pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     for seed in range(40):
         layer, shape = draw_conv(rng)
@@ -185,6 +185,7 @@ def test_gradients_agree_with_pytorch(density: float) -> None:
         assert_allclose(model.input_gradient(x, y), dx * len(x), rtol=0, atol=1e-12)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("density", [1.0, 0.2])
 @pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (1, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -192,7 +193,6 @@ def test_gradients_of_large_images_agree_with_pytorch(
     kernel: int, groups: int, padding: str, density: float
 ) -> None:
     """dW is summed over blocks of pixels, and the channels do not fill whole SIMD vectors."""
-    pytest.importorskip("torch")
     rng = np.random.default_rng(4)
     shape = (19, 23, 10 * groups)
     layer = layers.Conv2D(17 * groups, kernel, padding=padding, groups=groups)

@@ -141,8 +141,10 @@ def test_backward_passes_are_transposes_of_forward_passes(name: str) -> None:
             assert_transposed(trained, row, lambda image: layer_outputs(layer, image[None], {})[0])  # noqa: B023
 
 
+@pytest.mark.peers
 def test_bilinear_upsampling_agrees_with_pytorch() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = images(2, 5, 7, 3)
     for size in [(2, 2), (3, 1), (4, 5)]:
         model = nnfast.Sequential(

@@ -53,6 +53,7 @@ def test_schedules_survive_serialization(key: str) -> None:
     assert type(schedule).from_config(schedule.get_config()) == schedule
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     ("keywords", "torch_keywords"),
     [
@@ -67,7 +68,8 @@ def test_schedules_survive_serialization(key: str) -> None:
 def test_one_cycle_equals_that_of_pytorch(
     keywords: dict[str, Any], torch_keywords: dict[str, Any]
 ) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     peer = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=37, **torch_keywords)
     expected = []

@@ -39,18 +39,11 @@ def assert_same_weights(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(w, v)
 
 
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:x ran out of data")
 @pytest.mark.parametrize("name", keras_programs.PROGRAMS)
-def test_programs_give_the_results_of_keras(name: str) -> None:
-    expected = keras_programs.keras_results()[name]
-    actual = keras_programs.PROGRAMS[name](nnfast.keras)
-    assert sorted(actual) == sorted(expected)
-    for key, value in expected.items():
-        assert actual[key].shape == value.shape, key
-        if value.dtype.kind == "U":
-            assert actual[key].tolist() == value.tolist(), key
-            continue
-        np.testing.assert_allclose(actual[key], value, rtol=2e-5, atol=2e-6, err_msg=key)
+def test_programs_give_the_results_of_keras(name: str, keras64: Any) -> None:
+    keras_programs.assert_same_results(name, keras_programs.PROGRAMS[name], keras64)
 
 
 def test_nnfast_keras_exports_the_classes_of_nnfast() -> None:

@@ -10,7 +10,6 @@ import pytest
 from helpers import dense_model, random_weights, targets
 from reference import SGD, Adam, Network
 
-import nnfast
 from nnfast import optimizers
 
 STEPS, BATCH = 20, 8
@@ -88,25 +87,16 @@ def test_weights_of_layers_larger_than_a_block_equal_those_of_the_reference(
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", keras_programs.TRAJECTORIES)
-def test_trajectories_equal_those_of_keras(name: str) -> None:
-    expected = keras_programs.keras_results()[name]
-    actual = keras_programs.TRAJECTORIES[name](nnfast.keras)
-    assert sorted(actual) == sorted(expected)
-    for key, value in expected.items():
-        np.testing.assert_allclose(actual[key], value, rtol=2e-5, atol=2e-6, err_msg=key)
+def test_trajectories_equal_those_of_keras(name: str, keras64: Any) -> None:
+    keras_programs.assert_same_results(name, keras_programs.TRAJECTORIES[name], keras64)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", keras_programs.STACK_PROGRAMS)
-def test_layers_losses_and_optimizers_train_as_in_keras(name: str) -> None:
-    expected = keras_programs.keras_results()[name]
-    actual = keras_programs.STACK_PROGRAMS[name](nnfast.keras)
-    assert sorted(actual) == sorted(expected)
-    for key, value in expected.items():
-        assert actual[key].shape == value.shape
-        # Keras' Adam computes its bias corrections in float32, where 1 - 0.999 has a relative
-        # error of 5e-5.
-        np.testing.assert_allclose(actual[key], value, rtol=1e-4, atol=5e-5, err_msg=key)
+def test_layers_losses_and_optimizers_train_as_in_keras(name: str, keras64: Any) -> None:
+    keras_programs.assert_same_results(name, keras_programs.STACK_PROGRAMS[name], keras64)
 
 
 def test_the_programs_cover_every_pair_of_layer_loss_and_optimizer() -> None:

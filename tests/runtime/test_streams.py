@@ -84,18 +84,20 @@ def dataset(*arrays: Any) -> Any:
 
 
 def loader(*arrays: Any) -> Any:
-    torch = pytest.importorskip("torch")
+    import torch
+
     data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
     return torch.utils.data.DataLoader(data, batch_size=SIZE)
 
 
 FORMS = {"generator": forever, "iterable": Reiterable, "dataset": dataset, "DataLoader": loader}
+NAMES = [*list(FORMS)[:-1], pytest.param("DataLoader", marks=pytest.mark.peers)]
 
 
 # Training equal to that on arrays
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", NAMES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_streams_train_exactly_like_arrays(form: str, weighted: bool) -> None:
     """The weights, the history and a later fit are compared."""
@@ -345,7 +347,7 @@ def test_dropout_masks_depend_on_the_epoch_and_the_batch() -> None:
 # Validation, evaluate, predict
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", NAMES)
 def test_validation_on_streams_equals_that_on_arrays(form: str) -> None:
     steps = 6 if form == "generator" else None
     on_array, on_stream = model(), model()
@@ -379,7 +381,7 @@ def test_validation_steps_limit_the_rows_of_arrays() -> None:
         a.fit(X, Y, validation_steps=4, **options)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", NAMES)
 def test_evaluate_and_predict_give_the_same_on_streams_as_on_arrays(form: str) -> None:
     one = model()
     steps = 6 if form == "generator" else None

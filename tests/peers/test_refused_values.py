@@ -1,0 +1,119 @@
+"""Tests that nnfast refuses the values that docs/coming-from-keras.md lists, and Keras does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnfast import keras as nnfast_keras
+
+PAGE = Path(__file__).parents[2] / "docs/coming-from-keras.md"
+
+X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(8, 2)).astype("float32")
+IMAGES = np.zeros((8, 6, 6, 3), "float32")
+
+
+def fit(k: Any, *layers: Any, x: Any = X, y: Any = Y, verbose: Any = 0, **options: Any) -> Any:
+    """Train a network of the given layers and a Dense(2) with the package `k`."""
+    flat = [k.layers.Flatten()] if x.ndim > 2 else []
+    model = k.Sequential([k.layers.Input(x.shape[1:]), *layers, *flat, k.layers.Dense(2)])
+    callbacks = options.pop("callbacks", None)
+    model.compile(**({"optimizer": "sgd", "loss": "mse"} | options))
+    model.fit(x, y, verbose=verbose, callbacks=callbacks)
+    return model
+
+
+def dense(k: Any, **options: Any) -> Any:
+    return fit(k, k.layers.Dense(3, **options))
+
+
+def scheduled(k: Any) -> Any:
+    optimizer = k.optimizers.SGD(k.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9))
+    return fit(k, optimizer=optimizer, callbacks=[k.callbacks.ReduceLROnPlateau("loss")])
+
+
+# Keys are the page's words for values that nnfast refuses. The programs use these values, and
+# Keras 3.15 accepts them.
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "`activation=f`": lambda k: dense(k, activation=lambda z: z * 2),
+    "`kernel_initializer=f`": lambda k: dense(
+        k, kernel_initializer=lambda shape, dtype=None: np.zeros(shape, "float32")
+    ),
+    "`kernel_regularizer=f`": lambda k: dense(k, kernel_regularizer=lambda w: (w**2).sum()),
+    "`kernel_constraint=f`": lambda k: dense(k, kernel_constraint=lambda w: w),
+    "`learning_rate=f`": lambda k: fit(k, optimizer=k.optimizers.SGD(lambda: 0.1)),
+    '`loss=["mse"]`': lambda k: fit(k, loss=["mse"]),
+    '`metrics=[["mae"]]`': lambda k: fit(k, metrics=[["mae"]]),
+    "`loss_weights=2.0`": lambda k: fit(k, loss_weights=2.0),
+    "`fit([x], y)`": lambda k: fit(k).fit([X], Y, verbose=0),
+    "`fit(x, [y])`": lambda k: fit(k).fit(X, [Y], verbose=0),
+    "`Input((None, 3))`": lambda k: k.Sequential(
+        [k.layers.Input((None, 3)), k.layers.Conv1D(2, 3)]
+    ),
+    "`Input(())`": lambda k: k.Sequential([k.layers.Input(())]),
+    '`dtype="float16"`': lambda k: dense(k, dtype="float16"),
+    '`dtype="float64"`': lambda k: dense(k, dtype="float64"),
+    "complex x": lambda k: fit(k).predict(X.astype("complex64"), verbose=0),
+    "`BatchNormalization(axis=1)` of images": lambda k: fit(
+        k, k.layers.BatchNormalization(axis=1), x=IMAGES
+    ),
+    "`Normalization(axis=1)` of images": lambda k: fit(
+        k, k.layers.Normalization(axis=1, mean=[0.0] * 6, variance=[1.0] * 6), x=IMAGES
+    ),
+    "`MaxNorm(1, axis=[0, 2])`": lambda k: fit(
+        k, k.layers.Conv2D(2, 3, kernel_constraint=k.constraints.MaxNorm(1, [0, 2])), x=IMAGES
+    ),
+    "after a convolution": lambda k: fit(k, k.layers.Conv2D(2, 3, activation="softmax"), x=IMAGES),
+    "in an `Activation` of": lambda k: fit(k, k.layers.Activation("softmax"), x=IMAGES),
+    "`Rescaling` by arrays": lambda k: fit(k, k.layers.Rescaling([1.0, 2.0, 3.0, 4.0])),
+    '`UpSampling2D(interpolation="bicubic")`': lambda k: fit(
+        k, k.layers.UpSampling2D(2, interpolation="bicubic"), x=IMAGES
+    ),
+    "`Dropout(1.0)`": lambda k: fit(k, k.layers.Dropout(1.0)),
+    "negative seeds": lambda k: dense(k, kernel_initializer=k.initializers.GlorotUniform(seed=-1)),
+    "`SGD(-1.0)`": lambda k: k.optimizers.SGD(-1.0),
+    "`SGD(weight_decay=-0.1)`": lambda k: k.optimizers.SGD(weight_decay=-0.1),
+    "`SGD(clipnorm=0.0)`": lambda k: k.optimizers.SGD(clipnorm=0.0),
+    "`Adam(beta_1=1.0)`": lambda k: k.optimizers.Adam(beta_1=1.0),
+    "`Adam(epsilon=0.0)`": lambda k: k.optimizers.Adam(epsilon=0.0),
+    "`SGD(use_ema=True, ema_momentum=1.0)`": lambda k: k.optimizers.SGD(
+        use_ema=True, ema_momentum=1.0
+    ),
+    "`Huber(-1.0)`": lambda k: k.losses.Huber(-1.0),
+    "`BinaryCrossentropy(label_smoothing=2.0)`": lambda k: k.losses.BinaryCrossentropy(
+        label_smoothing=2.0
+    ),
+    "`MaxNorm(-1.0)`": lambda k: k.constraints.MaxNorm(-1.0),
+    "`BatchNormalization(momentum=1.5)`": lambda k: k.layers.BatchNormalization(momentum=1.5),
+    "`TopKCategoricalAccuracy(k=0)`": lambda k: k.metrics.TopKCategoricalAccuracy(k=0),
+    '`EarlyStopping(mode="best")`': lambda k: k.callbacks.EarlyStopping(mode="best"),
+    "`EarlyStopping(patience=2.0)`": lambda k: k.callbacks.EarlyStopping(patience=2.0),
+    "`ReduceLROnPlateau` of an optimizer": scheduled,
+    "`verbose=3`": lambda k: fit(k, verbose=3),
+    "`layer(x)`": lambda k: fit(k).layers[0](X),
+    "`model(x, training=True)` with a Dropout": lambda k: fit(k, k.layers.Dropout(0.5))(
+        X, training=True
+    ),
+    "`optimizer.learning_rate.assign(0.5)`": lambda k: fit(k).optimizer.learning_rate.assign(0.5),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_the_listed_values_are_refused(words: str) -> None:
+    text = PAGE.read_text("utf-8").split("## Values that are refused\n")[1].split("\n## ")[0]
+    assert words in " ".join(text.split())
+    with pytest.raises((TypeError, ValueError, AttributeError)) as error:
+        REFUSED[words](nnfast_keras)
+    assert len(str(error.value)) > 20
+
+
+# The page lists differences only, so values that Keras also refuses do not belong there.
+@pytest.mark.peers
+@pytest.mark.parametrize("words", REFUSED)
+def test_keras_accepts_the_listed_values(words: str, keras: Any) -> None:
+    REFUSED[words](keras)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast._utils.checks import converted, real_array
 from nnfast._utils.config import default_dtype
+from nnfast._utils.tensor import Scalar, Tensor
 
 Array = NDArray[Any]
 
@@ -51,6 +52,15 @@ def same_rank(first: Array, second: Array) -> tuple[Array, Array]:
     return first, second
 
 
-def result(values: Any) -> Any:
-    """Return values that a user called for: an array, or a NumPy number for a single one."""
-    return values[()] if isinstance(values, np.ndarray) and not values.ndim else values
+def result(values: Any) -> Tensor | Scalar:
+    """Return values that a user called for, with the method `numpy`.
+
+    Examples
+    --------
+    >>> result(0.5), result(np.ones(2, np.float32))
+    (0.5, Tensor([1., 1.], dtype=float32))
+    """
+    array = np.asarray(values)
+    if array.ndim or array.dtype != np.float64:
+        return array.view(Tensor)
+    return Scalar(array)

@@ -32,7 +32,7 @@ class Tensor(np.ndarray[Any, Any]):
         return self.view(np.ndarray)
 
 
-class Scalar(np.float64):
+class Scalar(float):
     """A float with the method `numpy`.
 
     Examples
@@ -44,9 +44,6 @@ class Scalar(np.float64):
     def numpy(self) -> np.float64:
         """Return the number as a NumPy scalar."""
         return np.float64(self)
-
-    __repr__ = float.__repr__
-    __str__ = float.__str__
 
 
 class Variable(Tensor):

@@ -143,7 +143,7 @@ def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> mean_squared_error([[0.0, 2.0]], [[1.0, 4.0]])
-    array([2.5], dtype=float32)
+    Tensor([2.5], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     return _mean(np.square(outputs - targets))
@@ -155,7 +155,7 @@ def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> mean_absolute_error([[0.0, 2.0]], [[1.0, 4.0]])
-    array([1.5], dtype=float32)
+    Tensor([1.5], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     return _mean(np.abs(outputs - targets))
@@ -167,7 +167,7 @@ def mean_absolute_percentage_error(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> mean_absolute_percentage_error([[1.0, 2.0]], [[1.5, 2.0]])
-    array([25.], dtype=float32)
+    Tensor([25.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     size = np.maximum(np.abs(targets), targets.dtype.type(EPSILON))
@@ -180,7 +180,7 @@ def mean_squared_logarithmic_error(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> mean_squared_logarithmic_error([[0.0]], [[0.0]])
-    array([0.], dtype=float32)
+    Tensor([0.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     first, second = (np.log(np.maximum(v, v.dtype.type(EPSILON)) + 1) for v in (outputs, targets))
@@ -193,7 +193,7 @@ def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> Any:
     Examples
     --------
     >>> huber([[0.0, 0.0]], [[1.0, 3.0]])
-    array([1.5], dtype=float32)
+    Tensor([1.5], dtype=float32)
     """
     delta = real("delta", delta, above=0.0)
     targets, outputs = _pair(y_true, y_pred)
@@ -207,7 +207,7 @@ def log_cosh(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> log_cosh([[0.0]], [[0.0]])
-    array([0.], dtype=float32)
+    Tensor([0.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     d = np.abs(outputs - targets)
@@ -227,7 +227,7 @@ def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1) -> A
     Examples
     --------
     >>> cosine_similarity([[0.0, 2.0]], [[0.0, 1.0]])
-    array([-1.], dtype=float32)
+    Tensor([-1.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
@@ -247,7 +247,7 @@ def hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> hinge([[0.0, 1.0]], [[0.5, 0.5]])
-    array([1.], dtype=float32)
+    Tensor([1.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     return _mean(np.maximum(1 - _signed(targets) * outputs, 0))
@@ -259,7 +259,7 @@ def squared_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> squared_hinge([[0.0, 1.0]], [[0.5, 0.5]])
-    array([1.25], dtype=float32)
+    Tensor([1.25], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     return _mean(np.square(np.maximum(1 - _signed(targets) * outputs, 0)))
@@ -271,7 +271,7 @@ def categorical_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> categorical_hinge([[0.0, 1.0]], [[0.5, 0.25]])
-    array([1.25], dtype=float32)
+    Tensor([1.25], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     others = ((1 - targets) * outputs).max(axis=-1)
@@ -287,7 +287,7 @@ def poisson(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> poisson([[0.0]], [[2.0]])
-    array([2.], dtype=float32)
+    Tensor([2.], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     return _mean(outputs - targets * np.log(outputs + outputs.dtype.type(EPSILON)))
@@ -299,7 +299,7 @@ def kl_divergence(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> kl_divergence([[0.5, 0.5]], [[0.5, 0.5]])
-    array([0.], dtype=float32)
+    Tensor([0.], dtype=float32)
     """
     targets, outputs = (np.clip(v, EPSILON, 1.0, dtype=v.dtype) for v in _pair(y_true, y_pred))
     return _sum(targets * np.log(targets / outputs))
@@ -319,7 +319,7 @@ def binary_crossentropy(
     Examples
     --------
     >>> binary_crossentropy([[1.0]], [[0.5]])
-    array([0.6931472], dtype=float32)
+    Tensor([0.6931472], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
@@ -347,7 +347,7 @@ def binary_focal_crossentropy(
     Examples
     --------
     >>> binary_focal_crossentropy([[1.0]], [[0.5]])
-    array([0.1732868], dtype=float32)
+    Tensor([0.1732868], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
@@ -372,7 +372,7 @@ def categorical_crossentropy(
     Examples
     --------
     >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]])
-    array([0.6931472], dtype=float32)
+    Tensor([0.6931472], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
@@ -396,7 +396,7 @@ def categorical_focal_crossentropy(
     Examples
     --------
     >>> categorical_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]], alpha=1.0)
-    array([0.1732868], dtype=float32)
+    Tensor([0.1732868], dtype=float32)
     """
     targets, outputs = _pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
@@ -433,7 +433,7 @@ def sparse_categorical_crossentropy(
     Examples
     --------
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]])
-    array([0.6931472], dtype=float32)
+    Tensor([0.6931472], dtype=float32)
     """
     outputs = operand("y_pred", y_pred)
     check_axis(axis, outputs.ndim)

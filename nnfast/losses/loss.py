@@ -221,7 +221,7 @@ class Loss(registry.Configured):
         --------
         >>> from nnfast.losses import MeanSquaredError
         >>> MeanSquaredError().call([[0.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [3.0, 1.0]])
-        array([0.5, 2. ], dtype=float32)
+        Tensor([0.5, 2. ], dtype=float32)
         """
         if self.formula is None:
             raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")

@@ -208,7 +208,7 @@ class Precision(Rate):
     >>> Precision()(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
     0.5
     >>> Precision([0.5, 0.85])(np.array([[1.0], [0.0], [1.0]]), np.array([[0.9], [0.8], [0.2]]))
-    array([0.5, 1. ])
+    Tensor([0.5, 1. ])
     """
 
     def value(self, totals: Floats) -> float | Floats:

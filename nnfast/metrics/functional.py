@@ -27,7 +27,7 @@ def binary_accuracy(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5
     Examples
     --------
     >>> binary_accuracy([[1], [0]], [[0.7], [0.6]])
-    array([[1.],
+    Tensor([[1.],
            [0.]], dtype=float32)
     """
     limit = real("threshold", threshold)
@@ -41,7 +41,7 @@ def categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> categorical_accuracy([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]])
-    array([1., 0.], dtype=float32)
+    Tensor([1., 0.], dtype=float32)
     """
     targets, outputs = operand("y_true", y_true), operand("y_pred", y_pred)
     return _hits(targets.argmax(axis=-1) == outputs.argmax(axis=-1))
@@ -53,7 +53,7 @@ def sparse_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Any:
     Examples
     --------
     >>> sparse_categorical_accuracy([0, 1], [[0.9, 0.1], [0.8, 0.2]])
-    array([1., 0.], dtype=float32)
+    Tensor([1., 0.], dtype=float32)
     """
     classes, outputs = _classes(y_true, y_pred)
     return _hits(outputs.argmax(axis=-1) == classes)
@@ -65,7 +65,7 @@ def top_k_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike, k: int = 5)
     Examples
     --------
     >>> top_k_categorical_accuracy([[0, 1, 0], [0, 0, 1]], [[0.5, 0.4, 0.1]] * 2, k=2)
-    array([1., 0.], dtype=float32)
+    Tensor([1., 0.], dtype=float32)
     """
     classes = operand("y_true", y_true).argmax(axis=-1)
     return _hits(in_top_k(classes, operand("y_pred", y_pred), integer("k", k, minimum=1)))
@@ -81,7 +81,7 @@ def sparse_top_k_categorical_accuracy(
     Examples
     --------
     >>> sparse_top_k_categorical_accuracy([1, 2], [[0.5, 0.4, 0.1]] * 2, k=2)
-    array([1., 0.], dtype=float32)
+    Tensor([1., 0.], dtype=float32)
     """
     classes, outputs = _classes(y_true, y_pred)
     if from_sorted_ids:

@@ -114,7 +114,7 @@ def test_metrics_with_several_values_are_logged_printed_and_saved(
         with pytest.raises(ValueError, match=r"'val_p', which must be one number; it is 3"):
             net.fit(X, y, validation_split=0.5, verbose=0, callbacks=monitor("val_p"))
     loss, values = net.evaluate(X, y)
-    assert type(loss) is float
+    assert isinstance(loss, float)
     assert values.shape == (3,)
     assert net.train_on_batch(X, y)[1].shape == (3,)
     net.save(tmp_path / "m")

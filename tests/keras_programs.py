@@ -74,6 +74,12 @@ TRAJECTORIES: dict[str, Program] = {
     ),
     "adagrad": _trajectory("Adagrad", learning_rate=0.1, initial_accumulator_value=0.2),
     "lion": _trajectory("Lion", learning_rate=0.003),
+    "adadelta": _trajectory("Adadelta", learning_rate=1.0),
+    "adadelta, other constants": _trajectory("Adadelta", learning_rate=0.5, rho=0.8, epsilon=1e-4),
+    "adamax": _trajectory("Adamax", learning_rate=0.01),
+    "adamax, other constants": _trajectory(
+        "Adamax", learning_rate=0.02, beta_1=0.8, beta_2=0.95, epsilon=1e-3
+    ),
     "clipvalue": _trajectory("SGD", learning_rate=0.5, clipvalue=0.05),
     "clipnorm": _trajectory("SGD", learning_rate=0.5, clipnorm=0.1),
     "global_clipnorm": _trajectory("SGD", learning_rate=0.5, global_clipnorm=0.1),

@@ -429,6 +429,45 @@ class Lion:
 
 
 @dataclass
+class Adadelta:
+    """Keras' Adadelta."""
+
+    learning_rate: float = 0.001
+    rho: float = 0.95
+    epsilon: float = 1e-7
+    state: list[tuple[Array, Array]] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.state = self.state or [(0 * w, 0 * w) for w in weights]
+        for w, (v, u), g in zip(weights, self.state, gradients, strict=True):
+            v[:] = self.rho * v + (1.0 - self.rho) * g**2
+            d = g * np.sqrt(u + self.epsilon) / np.sqrt(v + self.epsilon)
+            u[:] = self.rho * u + (1.0 - self.rho) * d**2
+            w -= self.learning_rate * d
+
+
+@dataclass
+class Adamax:
+    """Keras' Adamax: the step size includes the bias correction of m."""
+
+    learning_rate: float = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    iterations: int = 0
+    state: list[tuple[Array, Array]] = field(default_factory=list)
+
+    def update(self, weights: list[Array], gradients: list[Array]) -> None:
+        self.state = self.state or [(0 * w, 0 * w) for w in weights]
+        self.iterations += 1
+        alpha = self.learning_rate / (1.0 - self.beta_1**self.iterations)
+        for w, (m, u), g in zip(weights, self.state, gradients, strict=True):
+            m += (1.0 - self.beta_1) * (g - m)
+            u[:] = np.maximum(self.beta_2 * u, np.abs(g))
+            w -= alpha * m / (u + self.epsilon)
+
+
+@dataclass
 class Nadam:
     """Keras' Nadam: the momentum β₁ warms up as u_t."""
 

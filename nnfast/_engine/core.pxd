@@ -60,6 +60,8 @@ cpdef enum OptimizerKind:
     OPT_RMSPROP
     OPT_ADAGRAD
     OPT_LION
+    OPT_ADADELTA
+    OPT_ADAMAX
 
 cpdef enum Constraint:
     CONSTRAINT_NONE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast._engine import OPTIMIZERS, Engine
 from nnfast._utils import registry
-from nnfast._utils.checks import flag, integer, real
+from nnfast._utils.checks import flag, integer, optional_text, real
 from nnfast._utils.tensor import Scalar, Tensor
 from nnfast.optimizers import schedules
 
@@ -32,9 +32,20 @@ _RANGES = {
 }
 
 
+# Arguments of Keras that must be None, and why.
+_UNSUPPORTED = {
+    "loss_scale_factor": "float32 and float64 gradients need no scaling",
+    "gradient_accumulation_steps": "use a larger batch_size, which has the same effect",
+}
+
+
 def _checked(hyperparameter: Field[Any], value: Any) -> Any:
     """Return the checked value of a hyperparameter, as a Python number or a schedule."""
     name = hyperparameter.name
+    if name in _UNSUPPORTED and value is not None:
+        raise ValueError(f"{name} must be None: {_UNSUPPORTED[name]}; received {value!r}")
+    if name == "name":
+        return optional_text(name, value)
     if name == "learning_rate":
         scheduled = isinstance(value, (schedules.LearningRateSchedule, Mapping))
         return schedules.resolve(value) if scheduled else real(name, value, low=0.0)
@@ -95,6 +106,10 @@ class Optimizer(registry.Configured):
         Momentum μ of the moving average, between 0 and 1.
     ema_overwrite_frequency : int, optional
         If given, the average also replaces the parameters every ema_overwrite_frequency steps.
+    loss_scale_factor, gradient_accumulation_steps : None
+        Arguments of Keras without a counterpart; only None is accepted.
+    name : str, optional
+        Stored but not used; by default the class name in snake case.
 
     Attributes
     ----------
@@ -123,6 +138,9 @@ class Optimizer(registry.Configured):
     use_ema: bool = field(default=False, kw_only=True)
     ema_momentum: float = field(default=0.99, kw_only=True)
     ema_overwrite_frequency: int | None = field(default=None, kw_only=True)
+    loss_scale_factor: float | None = field(default=None, kw_only=True)
+    gradient_accumulation_steps: int | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str]
 
@@ -156,6 +174,8 @@ class Optimizer(registry.Configured):
         value = _checked(hyperparameter, value)
         if name == "learning_rate" and isinstance(value, float):
             value = LearningRate.of(self, value)
+        if name == "name":
+            value = value or registry.snake_case(type(self).__name__)
         if name not in vars(self) or name == "learning_rate":
             super().__setattr__(name, value)
             return
@@ -175,7 +195,12 @@ class Optimizer(registry.Configured):
         vars(self)["version"] = self.version + 1
 
     def __repr__(self) -> str:
-        shown = [f for f in fields(self) if not f.kw_only or getattr(self, f.name) != f.default]
+        usual = {"name": registry.snake_case(type(self).__name__)}
+        shown = [
+            f
+            for f in fields(self)
+            if not f.kw_only or getattr(self, f.name) != usual.get(f.name, f.default)
+        ]
         arguments = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
         return f"{type(self).__name__}({arguments})"
 

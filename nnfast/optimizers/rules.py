@@ -13,9 +13,11 @@ from nnfast.optimizers.optimizer import Optimizer
 
 __all__ = [
     "SGD",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Lion",
     "Nadam",
     "RMSprop",
@@ -286,6 +288,82 @@ class Lion(Optimizer):
         return (self.beta_1, self.beta_2)
 
 
+@dataclass(repr=False, eq=False)
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler, 2012), as in Keras.
+
+    v ← ρ·v + (1 − ρ)·g², d = g·√(u + ε)/√(v + ε), u ← ρ·u + (1 − ρ)·d², then w ← w − η·d.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+        The learning rate η ≥ 0; it is 1 in the paper.
+    rho : float, default 0.95
+        Decay rate ρ, in [0, 1).
+    epsilon : float, default 1e-7
+        Constant ε > 0 for numerical stability.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Adadelta(1.0)
+    Adadelta(learning_rate=1.0, rho=0.95, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    rho: float = 0.95
+    epsilon: float = 1e-7
+    kind = "adadelta"
+
+    @property
+    def rule_slots(self) -> int:
+        return 2
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.rho, self.epsilon)
+
+
+@dataclass(repr=False, eq=False)
+class Adamax(Optimizer):
+    """Adamax, Adam with the maximum norm (Kingma and Ba, 2015), as in Keras.
+
+    m ← m + (1 − β₁)(g − m), u ← max(β₂·u, |g|), w ← w − η/(1 − β₁ᵗ) · m / (u + ε), with t = 1 in
+    the first step.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+        The learning rate η ≥ 0.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        Decay rates β₁ and β₂, in [0, 1).
+    epsilon : float, default 1e-7
+        Constant ε > 0 for numerical stability.
+    **options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> Adamax(0.01)
+    Adamax(learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-07)
+    """
+
+    learning_rate: float | schedules.LearningRateSchedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    kind = "adamax"
+
+    @property
+    def rule_slots(self) -> int:
+        return 2
+
+    @property
+    def hyper(self) -> tuple[float, ...]:
+        return (self.beta_1, self.beta_2, self.epsilon)
+
+
 TABLE: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "adam": Adam,
@@ -294,6 +372,8 @@ TABLE: dict[str, type[Optimizer]] = {
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
     "lion": Lion,
+    "adadelta": Adadelta,
+    "adamax": Adamax,
 }
 registry.name_constructors(TABLE.values())
 

@@ -422,6 +422,86 @@ cdef void update_lion(const void* settings, const StepConstants* s, const Gradie
     update_with(lion, 1, s, transform, p)
 
 
+# ---- Adadelta ------------------------------------------------------------------------------------
+
+ctypedef struct AdadeltaConstants:
+    vreal lr, one_minus_rho, epsilon
+
+ctypedef struct AdadeltaSettings:
+    double rho, epsilon
+
+
+cdef inline const AdadeltaConstants* adadelta_constants(const StepConstants* s) noexcept nogil:
+    return <const AdadeltaConstants*><const void*>s.rule
+
+
+cdef int slots_adadelta(const void* settings) noexcept nogil:
+    return 2
+
+
+cdef void prepare_adadelta(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                           vreal* constants) noexcept nogil:
+    cdef AdadeltaConstants* c = <AdadeltaConstants*>constants
+    c.lr = vsplat(<real>lr)
+    c.one_minus_rho = vsplat(<real>(1 - (<const AdadeltaSettings*>settings).rho))
+    c.epsilon = vsplat(<real>(<const AdadeltaSettings*>settings).epsilon)
+
+
+cdef inline vreal adadelta(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """v ← ρ·v + (1 − ρ)·g²; d = g·√(u + ε) / √(v + ε); u ← ρ·u + (1 − ρ)·d²; w ← w − η·d."""
+    cdef vreal d
+    state[0] = state[0] + (g * g - state[0]) * adadelta_constants(s).one_minus_rho
+    d = g * vsqrt(state[1] + adadelta_constants(s).epsilon) * vrecip(
+        vsqrt(state[0] + adadelta_constants(s).epsilon))
+    state[1] = state[1] + (d * d - state[1]) * adadelta_constants(s).one_minus_rho
+    return w - adadelta_constants(s).lr * d
+
+
+cdef void update_adadelta(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                          const ParameterRange* p) noexcept nogil:
+    update_with(adadelta, 2, s, transform, p)
+
+
+# ---- Adamax --------------------------------------------------------------------------------------
+
+ctypedef struct AdamaxConstants:
+    vreal lr            # η / (1 − β₁^t)
+    vreal one_minus_beta_1, beta_2, epsilon
+
+ctypedef struct AdamaxSettings:
+    double beta_1, beta_2, epsilon
+
+
+cdef inline const AdamaxConstants* adamax_constants(const StepConstants* s) noexcept nogil:
+    return <const AdamaxConstants*><const void*>s.rule
+
+
+cdef int slots_adamax(const void* settings) noexcept nogil:
+    return 2
+
+
+cdef void prepare_adamax(const void* settings, double lr, Py_ssize_t t, WarmupProduct* product,
+                         vreal* constants) noexcept nogil:
+    cdef AdamaxConstants* c = <AdamaxConstants*>constants
+    cdef const AdamaxSettings* h = <const AdamaxSettings*>settings
+    c.lr = vsplat(<real>(lr / (1 - power(h.beta_1, t))))
+    c.one_minus_beta_1 = vsplat(<real>(1 - h.beta_1))
+    c.beta_2 = vsplat(<real>h.beta_2)
+    c.epsilon = vsplat(<real>h.epsilon)
+
+
+cdef inline vreal adamax(const StepConstants* s, vreal w, vreal g, vreal* state) noexcept nogil:
+    """m ← m + (1 − β₁)·(g − m); u ← max(β₂·u, |g|); w ← w − η/(1 − β₁^t)·m / (u + ε)."""
+    state[0] = state[0] + (g - state[0]) * adamax_constants(s).one_minus_beta_1
+    state[1] = vmax(adamax_constants(s).beta_2 * state[1], vabs(g))
+    return w - (adamax_constants(s).lr * state[0]) * vrecip(state[1] + adamax_constants(s).epsilon)
+
+
+cdef void update_adamax(const void* settings, const StepConstants* s, const GradientTransform* transform,
+                        const ParameterRange* p) noexcept nogil:
+    update_with(adamax, 2, s, transform, p)
+
+
 # ---- the table -----------------------------------------------------------------------------------
 
 ctypedef struct OptimizerFunctions:
@@ -439,6 +519,8 @@ OPTIMIZER_TABLE[<int>OPT_NADAM] = OptimizerFunctions(slots_nadam, prepare_nadam,
 OPTIMIZER_TABLE[<int>OPT_RMSPROP] = OptimizerFunctions(slots_rmsprop, prepare_rmsprop, update_rmsprop)
 OPTIMIZER_TABLE[<int>OPT_ADAGRAD] = OptimizerFunctions(slots_adagrad, prepare_adagrad, update_adagrad)
 OPTIMIZER_TABLE[<int>OPT_LION] = OptimizerFunctions(slots_lion, prepare_lion, update_lion)
+OPTIMIZER_TABLE[<int>OPT_ADADELTA] = OptimizerFunctions(slots_adadelta, prepare_adadelta, update_adadelta)
+OPTIMIZER_TABLE[<int>OPT_ADAMAX] = OptimizerFunctions(slots_adamax, prepare_adamax, update_adamax)
 
 
 cdef int rule_slots(const OptimizerSettings* o) noexcept nogil:

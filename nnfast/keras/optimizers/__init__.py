@@ -47,6 +47,16 @@ class SGD(rules.SGD):
 
 
 @_accepts_lr
+class Adadelta(rules.Adadelta):
+    """`nnfast.optimizers.Adadelta`, which also takes `lr`."""
+
+
+@_accepts_lr
+class Adamax(rules.Adamax):
+    """`nnfast.optimizers.Adamax`, which also takes `lr`."""
+
+
+@_accepts_lr
 class Adagrad(rules.Adagrad):
     """`nnfast.optimizers.Adagrad`, which also takes `lr`."""
 

@@ -110,7 +110,7 @@ def prescribed_functions() -> set[str]:
 def _exported() -> Iterator[Any]:
     """Yield the classes and functions of the public modules."""
     for name in FILES:
-        if name.count(".") > 1 or "._" in name:
+        if (name.count(".") > 1 and not name.startswith("nnfast.keras.")) or "._" in name:
             continue
         module = importlib.import_module(name)
         listed = getattr(module, "__all__", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,17 @@ def set_seed(seed: int) -> None:
     """
     seed = integer("seed", seed, minimum=0)
     _seed_stream[:] = [np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))]
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Return a context manager within which `set_seed` has been called with `seed`."""
+    before = _seed_stream[:]
+    set_seed(seed)
+    try:
+        yield
+    finally:
+        _seed_stream[:] = before
 
 
 def next_seed() -> int:

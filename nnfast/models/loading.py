@@ -121,6 +121,9 @@ def clone_model(
 ) -> Sequential:
     """Return a model with the same architecture, but with its own layers and new weights.
 
+    If the model is compiled, its copy is compiled with copies of the optimizer, the loss and the
+    metrics.
+
     Parameters
     ----------
     model : Sequential
@@ -154,4 +157,5 @@ def clone_model(
         copy.trainable = False  # this also freezes every layer, so restore the layers' flags
         for layer, flag in zip(layers, flags, strict=True):
             layer.trainable = flag
+    copy.compile_as(model)
     return copy

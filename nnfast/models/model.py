@@ -281,6 +281,11 @@ class Model(Description, ABC):
             )
         )
 
+    def compile_as(self, model: Model) -> None:
+        """Compile with copies of another model's optimizer, loss and metrics, if it has any."""
+        if model._settings is not None:
+            self._compile(copy.deepcopy(model._settings))
+
     def _compile(self, new: Settings) -> None:
         with self._guard, self._build_lock:
             before, self._settings = self._settings, new

@@ -227,6 +227,7 @@ def test_metrics_with_several_values_have_one_tag_each(tmp_path: Path) -> None:
     assert scalars(tmp_path / "train", "epoch_pair/1") == {0: 2.0}
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_estimators_are_logged(tmp_path: Path) -> None:
     log = callbacks.TensorBoard(tmp_path, histogram_freq=1)
     net = nnfast.MLPRegressor(

@@ -108,7 +108,8 @@ def prescribed_functions() -> set[str]:
 def _exported() -> Iterator[Any]:
     """Yield the classes and functions of the public modules."""
     for name in FILES:
-        if name.count(".") > 1 or "._" in name:
+        # Programs import from the modules of nnfast.keras at any depth.
+        if "._" in name or (name.count(".") > 1 and not name.startswith("nnfast.keras.")):
             continue
         module = importlib.import_module(name)
         listed = getattr(module, "__all__", None)

@@ -1,1 +1,3 @@
 """Preparation of images and sequences, as in ``keras.preprocessing``."""
+
+from nnfast.keras.preprocessing import image as image, sequence as sequence

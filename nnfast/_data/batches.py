@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._utils import checks
+from nnfast._utils.ahead import ahead
 
 # The names of the parts of validation_data in messages.
 VALIDATION_NAMES = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
@@ -107,7 +109,9 @@ class Stream:
     Parameters
     ----------
     source : generator, iterable or dataset
-        If it is a dataset, its methods ``on_epoch_begin`` and ``on_epoch_end`` are called.
+        If it is a dataset, its methods ``on_epoch_begin`` and ``on_epoch_end`` are called. A thread
+        makes as many batches ahead as its attribute ``read_ahead`` says, but never beyond the end
+        of the epoch.
     steps : int, optional
         Batches per epoch; required if `source` is a ``tf.data.Dataset`` without end.
     order : callable, optional
@@ -125,7 +129,9 @@ class Stream:
         self.what = what
         self.first: object = _END
         self._dataset = is_dataset(source)
-        self._iterator: Iterator[object] | None = None
+        # The batches of a pass over `source`, or their numbers if it is a dataset.
+        self._iterator: Iterator[Any] | None = None
+        self._made: Iterator[object] = iter(())  # the batches of a dataset until the epoch's end
         self._warned = False
         if steps is None and _cardinality(source) == _INFINITE:
             raise ValueError(f"{what} has no end: pass the number of steps")
@@ -144,9 +150,9 @@ class Stream:
             if self._dataset:
                 getattr(self.source, "on_epoch_begin", _nothing)()
             fresh = self._iterator is None
-            self.first = self._fetch()
+            self.first = self._fetch(self.steps)
             if self.first is _END and not fresh:
-                self.first = self._fetch()
+                self.first = self._fetch(self.steps)
         return self.first is not _END
 
     def begin_first(self) -> object:
@@ -169,7 +175,7 @@ class Stream:
             yield batch
             if taken == self.steps:
                 break
-            batch = self._fetch()
+            batch = self._fetch(None if self.steps is None else self.steps - taken)
         if self.steps is not None and taken < self.steps:
             self.warn(f"it gave {taken} of the {self.steps} batches of an epoch")
         if self._dataset:
@@ -178,12 +184,12 @@ class Stream:
     def leave(self) -> None:
         """End an epoch early; without `steps`, the next epoch starts from the beginning."""
         if self.steps is None:
-            self._iterator = None
+            self._iterator, self._made = None, iter(())
 
     def restart(self) -> None:
         """Let the first epoch of a dataset begin again, in the order that `order` gives now."""
         if self._dataset:
-            self.first, self._iterator = _END, None
+            self.first, self._iterator, self._made = _END, None, iter(())
 
     def warn(self, why: str) -> None:
         """Warn that the data ended too early; only the first call warns."""
@@ -191,25 +197,26 @@ class Stream:
             checks.warn(f"{self.what} ran out of data: {why}")
         self._warned = True
 
-    def _fetch(self) -> object:
+    def _fetch(self, left: int | None) -> object:
+        """Return the next of the `left` batches of this epoch, or `_END`."""
         if self._iterator is None:
-            self._iterator = self._indexed() if self._dataset else iter(self.source)
-        batch = next(self._iterator, _END)
+            self._iterator = iter(self._order() if self._dataset else self.source)
+        batch = next(self._made if self._dataset else self._iterator, _END)
+        if batch is _END and self._dataset:
+            self._made = _made(self.source, list(itertools.islice(self._iterator, left)))
+            batch = next(self._made, _END)
         if batch is _END:
             self._iterator = None
         return batch
 
-    def _indexed(self) -> Iterator[object]:
+    def _order(self) -> Iterable[int]:
+        """Return the numbers of a dataset's batches in the order in which they are read."""
         size = self._size()
-        if size is None:
-            if self.steps is None:
-                raise ValueError(f"{self.what} has no end: pass the number of steps")
-            number = 0
-            while True:
-                yield self.source[number]
-                number += 1
-        for number in range(size) if self.order is None else self.order(size):
-            yield self.source[int(number)]
+        if size is not None:
+            return range(size) if self.order is None else self.order(size)
+        if self.steps is None:
+            raise ValueError(f"{self.what} has no end: pass the number of steps")
+        return itertools.count()
 
     def _size(self) -> int | None:
         if hasattr(self.source, "num_batches"):
@@ -233,6 +240,13 @@ def _cardinality(source: object) -> int | None:
     """Return the ``cardinality()`` of a ``tf.data.Dataset``, None for another object."""
     method = getattr(source, "cardinality", None)
     return int(method()) if callable(method) else None
+
+
+def _made(source: Any, numbers: list[int]) -> Iterator[object]:
+    """Return an iterator over the batches of a dataset that have these numbers."""
+    batches = (source[int(number)] for number in numbers)
+    depth = getattr(source, "read_ahead", 0)
+    return ahead(batches, depth) if depth and numbers else batches
 
 
 def _nothing() -> None:

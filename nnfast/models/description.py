@@ -212,6 +212,11 @@ class Description:
         """The metrics of `compile`, weighted ones last; [] before the model is built."""
         return [] if self._trainer is None else list(self._trainer.metrics.values())
 
+    def reset_metrics(self) -> None:
+        """Reset the state of all `metrics`; `fit` and `evaluate` do not use it."""
+        for metric in self.metrics:
+            metric.reset_state()
+
     @property
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns: ``"loss"`` and the metrics' keys in History."""

@@ -44,7 +44,7 @@ def test_the_value_over_batches_equals_that_over_all_rows(key: str) -> None:
         metric.reset_state()
         for rows in np.array_split(np.arange(len(y)), 4):
             metric.update_state(y[rows], p[rows], None if weight is None else weight[rows])
-        assert type(metric.result()) is (np.ndarray if "several" in key else float)
+        assert isinstance(metric.result(), np.ndarray if "several" in key else float)
         assert metric.result() == pytest.approx(metric.compute(y, p, weight), rel=1e-6)
     metric.reset_state()
     assert not np.any(metric.result())

@@ -375,7 +375,7 @@ class Dataset:
         --------
         >>> data = Dataset.from_generator(lambda: [[1, 2, 3], [4]])
         >>> next(iter(data.padded_batch(2)))
-        array([[1, 2, 3],
+        Tensor([[1, 2, 3],
                [4, 0, 0]], dtype=int32)
         """
         join = partial(padded, shapes=padded_shapes, values=padding_values)

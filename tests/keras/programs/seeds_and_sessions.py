@@ -29,7 +29,7 @@ def train():
         ]
     )
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-    history = model.fit(x, y, epochs=10, verbose=0)
+    history = model.fit(x, y, epochs=40, verbose=0)
     return history.history, model.predict(x, verbose=0)
 
 

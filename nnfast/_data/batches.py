@@ -110,8 +110,8 @@ class Stream:
     ----------
     source : generator, iterable or dataset
         If it is a dataset, its methods ``on_epoch_begin`` and ``on_epoch_end`` are called. A thread
-        makes as many batches ahead as its attribute ``read_ahead`` says, but never beyond the end
-        of the epoch.
+        makes as many batches ahead as its attribute ``read_ahead`` says, after the first batch of
+        an epoch and never beyond the end of the epoch.
     steps : int, optional
         Batches per epoch; required if `source` is a ``tf.data.Dataset`` without end.
     order : callable, optional
@@ -150,9 +150,9 @@ class Stream:
             if self._dataset:
                 getattr(self.source, "on_epoch_begin", _nothing)()
             fresh = self._iterator is None
-            self.first = self._fetch(self.steps)
+            self.first = self._fetch(1)
             if self.first is _END and not fresh:
-                self.first = self._fetch(self.steps)
+                self.first = self._fetch(1)
         return self.first is not _END
 
     def begin_first(self) -> object:
@@ -198,7 +198,7 @@ class Stream:
         self._warned = True
 
     def _fetch(self, left: int | None) -> object:
-        """Return the next of the `left` batches of this epoch, or `_END`."""
+        """Return the next batch, or `_END`; of a dataset, up to `left` batches may be made."""
         if self._iterator is None:
             self._iterator = iter(self._order() if self._dataset else self.source)
         batch = next(self._made if self._dataset else self._iterator, _END)
@@ -246,7 +246,7 @@ def _made(source: Any, numbers: list[int]) -> Iterator[object]:
     """Return an iterator over the batches of a dataset that have these numbers."""
     batches = (source[int(number)] for number in numbers)
     depth = getattr(source, "read_ahead", 0)
-    return ahead(batches, depth) if depth and numbers else batches
+    return ahead(batches, depth) if depth and len(numbers) > 1 else batches
 
 
 def _nothing() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nnfast._utils.checks import Array, real_array
 from nnfast._utils.registry import choose
 from nnfast.keras.utils.images import check_data_format, check_size
+from nnfast.keras.utils.interpolation import resized
 
-__all__ = ["resize", "smart_resize"]
+__all__ = ["smart_resize"]
 
-# The distance from its center at which each filter becomes 0.
-_SUPPORTS = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
+_FILTERS = dict.fromkeys(("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"))
 
 
 def smart_resize(
@@ -46,6 +44,7 @@ def smart_resize(
     >>> smart_resize(image, (1, 1))
     array([[[3.5]]])
     """
+    choose("interpolation", interpolation, _FILTERS)
     height, width = check_size("size", size)
     array, channels_first = _images(x, data_format)
     rows, columns = array.shape[-3:-1]
@@ -53,37 +52,11 @@ def smart_resize(
     crop_columns = max(1, min(columns, int(rows * width / height)))
     top, left = (rows - crop_rows) // 2, (columns - crop_columns) // 2
     part = array[..., top : top + crop_rows, left : left + crop_columns, :]
-    resized = resize(part, (height, width), interpolation)
-    return np.moveaxis(resized, -1, -3) if channels_first else resized
-
-
-def resize(x: Array, size: tuple[int, int], interpolation: str = "bilinear") -> Array:
-    """Return images (..., height, width, channels) with another height and width.
-
-    Pixel i of n has its center at (i + 1/2) / n. Each new pixel is a mean of pixels close to it,
-    weighted by the filter, however many pixels one new pixel covers (no antialiasing).
-
-    Examples
-    --------
-    >>> resize(np.array([[[0.0], [4.0]]]), (1, 4))[0, :, 0]
-    array([0., 1., 3., 4.])
-    >>> resize(np.array([[[0.0], [4.0]]]), (1, 4), "nearest")[0, :, 0]
-    array([0., 0., 4., 4.])
-    """
-    support = choose("interpolation", interpolation, _SUPPORTS)
-    if interpolation == "nearest":
-        rows, columns = (
-            (2 * np.arange(new) + 1) * old // (2 * new)
-            for new, old in zip(size, x.shape[-3:-1], strict=True)
-        )
-        return x[..., rows[:, None], columns, :]
-    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
-    by_row, by_column = (
-        _weights(old, new, support).astype(dtype)
-        for new, old in zip(size, x.shape[-3:-1], strict=True)
-    )
-    columns_last = np.moveaxis(x.astype(dtype), -1, -3)
-    return np.moveaxis(by_row @ columns_last @ by_column.T, -3, -1)
+    if interpolation == "nearest" and array.dtype.kind != "f":  # float64 has all int32 values
+        images = resized(part.astype(np.float64), (height, width), "nearest").astype(array.dtype)
+    else:
+        images = resized(part, (height, width), interpolation)
+    return np.moveaxis(images, -1, -3) if channels_first else images
 
 
 def _images(x: ArrayLike, data_format: str) -> tuple[Array, bool]:
@@ -96,25 +69,3 @@ def _images(x: ArrayLike, data_format: str) -> tuple[Array, bool]:
             f"{array.shape}"
         )
     return (np.moveaxis(array, -3, -1) if channels_first else array), channels_first
-
-
-def _weights(old: int, new: int, support: int) -> NDArray[np.float64]:
-    """Return the weight of each old pixel in each new one, (new, old); rows have the sum 1."""
-    centers = (np.arange(new) + 0.5) * old / new - 0.5
-    distance = np.abs(centers[:, None] - np.arange(old))
-    weights = np.where(distance < support, _filter(distance, support), 0.0)
-    normalized: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return normalized
-
-
-def _filter(t: NDArray[np.float64], support: int) -> NDArray[Any]:
-    """Return the filter's value at distance t: a triangle, Keys' cubic or Lanczos' windowed sinc.
-
-    Keys' cubic has the slope −1/2 at t = 1.
-    """
-    if support == 1:
-        return 1 - t
-    if support == 2:
-        near = 1.5 * t**3 - 2.5 * t**2 + 1
-        return np.where(t < 1, near, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
-    return np.sinc(t) * np.sinc(t / support)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from nnfast._engine import AXES, CONSTRAINTS
 from nnfast._utils import registry
 from nnfast._utils.checks import Shape, integer, real
+from nnfast._utils.eager import EPSILON, operand, result
 
 __all__ = [
     "Constraint",
@@ -29,6 +33,7 @@ __all__ = [
 ]
 
 Axis = int | Sequence[int]
+Array = NDArray[Any]
 
 
 class Constraint(registry.Configured):
@@ -56,6 +61,20 @@ class Constraint(registry.Configured):
                 f"a new {type(self).__name__} for a new layer"
             )
         super().__setattr__(name, value)
+
+    def __call__(self, w: ArrayLike) -> Any:
+        """Return weights that satisfy the constraint, as a new array.
+
+        Examples
+        --------
+        >>> NonNeg()([-1.0, 2.0])
+        array([0., 2.], dtype=float32)
+        """
+        array = operand("w", w)
+        return result(np.asarray(self._applied(array), array.dtype))
+
+    def _applied(self, w: Array) -> Any:
+        return np.maximum(w, 0)
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
         """Return (axis, matrices, rows), which describe how the norms of an array are computed.
@@ -110,6 +129,11 @@ class _Norm(Constraint):
             )
         else:
             self.axis = integer("axis", axis, minimum=-64)
+
+    def _applied(self, w: Array) -> Any:
+        norm = np.sqrt(np.square(w).sum(axis=self.axis, keepdims=True))
+        wanted = (1.0 - self.rate) * norm + self.rate * np.clip(norm, self.low, self.high)
+        return w * (wanted / (EPSILON + norm))
 
     def over(self, shape: Shape) -> tuple[str, int, int]:
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)

@@ -9,7 +9,7 @@ decorated with `dataclass`, because each use of it adds half a millisecond to th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._utils import registry
-from nnfast._utils.checks import integer, real
+from nnfast._utils.checks import entries, integer, real
+from nnfast._utils.config import model_dtype, next_seed
+from nnfast._utils.eager import result
 
 __all__ = [
     "Constant",
@@ -26,19 +28,36 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "Identity",
+    "IdentityInitializer",
     "Initializer",
     "LecunNormal",
     "LecunUniform",
     "Ones",
     "Orthogonal",
+    "OrthogonalInitializer",
     "RandomNormal",
     "RandomUniform",
     "TruncatedNormal",
     "VarianceScaling",
     "Zeros",
+    "constant",
     "deserialize",
     "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
     "serialize",
+    "truncated_normal",
+    "variance_scaling",
+    "zeros",
 ]
 
 Floats = NDArray[np.float64]
@@ -63,9 +82,32 @@ class Initializer(registry.Configured):
             elif f.name == "seed" and value is not None:
                 self._keep(seed=integer("seed", value, minimum=0))
 
+    def __call__(self, shape: int | Sequence[int], dtype: str | None = None) -> Any:
+        """Return an array of initial values.
+
+        Without a seed, the values come from the stream that `nnfast.set_seed` starts.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+        dtype : {"float32", "float64"}, optional
+            By default the dtype of `nnfast.set_default_dtype`.
+
+        Examples
+        --------
+        >>> Constant(0.5)(2, dtype="float64")
+        array([0.5, 0.5])
+        """
+        given = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        sizes = tuple(integer("each entry of shape", size, minimum=0) for size in given)
+        rng = np.random.Generator(np.random.Philox(next_seed()))
+        return result(self.draw(sizes, rng).astype(model_dtype(dtype)))
+
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         """Return values of the given shape, drawn with the initializer's seed if set, or `rng`."""
-        raise NotImplementedError
+        if type(self).__call__ is Initializer.__call__:
+            raise NotImplementedError(f"{type(self).__name__} must define draw or __call__")
+        return np.asarray(self(shape), np.float64)
 
     def fill(self, view: NDArray[Any], rng: np.random.Generator) -> None:
         """Fill a C-contiguous array with the values of `draw`, rounded to the array's dtype."""
@@ -286,6 +328,8 @@ class VarianceScaling(_InPlace):
         scale / fan.
     seed : int or None, default None
         As in `RandomUniform`.
+    input_axes, output_axes : sequence of int, optional
+        Axes whose sizes are multiplied to the numbers of inputs and outputs.
 
     Examples
     --------
@@ -298,9 +342,16 @@ class VarianceScaling(_InPlace):
     mode: str = "fan_in"
     distribution: str = "truncated_normal"
     seed: int | None = None
+    input_axes: tuple[int, ...] | None = None
+    output_axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("input_axes", "output_axes"):
+            axes = getattr(self, name)
+            if axes is not None:
+                each = [integer(name, axis, minimum=-64) for axis in entries(name, axes)]
+                self._keep(**{name: tuple(each)})
         self._keep(scale=real("scale", self.scale, above=0.0))
         registry.choose("mode", self.mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
         kinds = {kind: kind for kind in ("truncated_normal", "untruncated_normal", "uniform")}
@@ -309,7 +360,7 @@ class VarianceScaling(_InPlace):
         self._keep(distribution=kind)
 
     def _write(self, view: NDArray[Any], rng: np.random.Generator) -> None:
-        n_in, n_out = _fans(view.shape)
+        n_in, n_out = _fans(view.shape, self.input_axes, self.output_axes)
         fan = {"fan_in": n_in, "fan_out": n_out, "fan_avg": (n_in + n_out) / 2}[self.mode]
         std = math.sqrt(self.scale / max(1.0, fan))
         rng = _generator(self.seed, rng)
@@ -325,14 +376,21 @@ class VarianceScaling(_InPlace):
 
 
 class _Scaling(VarianceScaling):
-    """Base class of the special cases of `VarianceScaling`, whose only parameter is a seed."""
+    """Base class of the special cases of `VarianceScaling`."""
 
     case: ClassVar[tuple[float, str, str]]
 
-    def __init__(self, seed: int | None = None) -> None:
-        super().__init__(*self.case, seed)
+    def __init__(
+        self,
+        seed: int | None = None,
+        input_axes: tuple[int, ...] | None = None,
+        output_axes: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(*self.case, seed, input_axes, output_axes)
 
-    __repr__ = registry.Configured.__repr__
+    def __repr__(self) -> str:
+        axes = [f"{n}={v!r}" for n in ("input_axes", "output_axes") if (v := getattr(self, n))]
+        return f"{type(self).__name__}({', '.join([f'seed={self.seed!r}', *axes])})"
 
 
 class GlorotUniform(_Scaling):
@@ -342,6 +400,8 @@ class GlorotUniform(_Scaling):
     ----------
     seed : int or None, default None
         As in `RandomUniform`.
+    input_axes, output_axes : sequence of int, optional
+        As in `VarianceScaling`.
 
     Examples
     --------
@@ -440,6 +500,14 @@ def get(identifier: object) -> Initializer | None:
 # Aliases, as in Keras.
 deserialize = resolve
 serialize = registry.describe
+constant, zeros, ones = Constant, Zeros, Ones
+identity = IdentityInitializer = Identity
+orthogonal = OrthogonalInitializer = Orthogonal
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+variance_scaling = VarianceScaling
+glorot_normal, glorot_uniform = GlorotNormal, GlorotUniform
+he_normal, he_uniform = HeNormal, HeUniform
+lecun_normal, lecun_uniform = LecunNormal, LecunUniform
 
 
 def parameter_generator(model_seed: int, layer: int, parameter: int) -> np.random.Generator:
@@ -458,11 +526,15 @@ def _generator(seed: int | None, rng: np.random.Generator) -> np.random.Generato
     return rng if seed is None else np.random.Generator(np.random.Philox(seed))
 
 
-def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+def _fans(
+    shape: tuple[int, ...], inputs: tuple[int, ...] | None, outputs: tuple[int, ...] | None
+) -> tuple[int, int]:
     """Return (fan_in, fan_out), computed as in Keras.
 
-    All axes but the last two are the spatial axes of a convolution kernel.
+    Unless axes are given, all axes but the last two are the spatial axes of a convolution kernel.
     """
+    if inputs is not None and outputs is not None:
+        return math.prod(shape[i] for i in inputs), math.prod(shape[i] for i in outputs)
     if len(shape) < 2:
         return math.prod(shape), math.prod(shape)
     window = math.prod(shape[:-2])

@@ -165,7 +165,8 @@ def activation_forward(
     >>> activation_forward([[0.0, 0.0]], "softmax")
     array([[0.5, 0.5]])
     """
-    return activations.resolve(activation)(x, out)
+    values: Array = activations.resolve(activation)(checks.kernel_array("x", x, None), out=out)
+    return values
 
 
 def activation_backward(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfast._utils import registry
 from nnfast._utils.checks import real
-from nnfast._utils.tensor import Scalar
+from nnfast._utils.eager import operand, result
 
 __all__ = [
     "L1",
@@ -50,21 +51,22 @@ class L1L2(registry.Configured):
     def __post_init__(self) -> None:
         self._keep(l1=real("l1", self.l1, low=0.0), l2=real("l2", self.l2, low=0.0))
 
+    def __call__(self, x: ArrayLike) -> Any:
+        """Return the penalty on an array.
+
+        Examples
+        --------
+        >>> float(L1L2(l1=0.5, l2=1.0)([1.0, -2.0]))
+        6.5
+        """
+        array = operand("x", x)
+        value = self.l1 * np.abs(array).sum() + self.l2 * np.square(array).sum()
+        return result(np.asarray(value, array.dtype))
+
     @property
     def penalty(self) -> tuple[float, float]:
         """The two factors, (l1, l2)."""
         return self.l1, self.l2
-
-    def __call__(self, x: ArrayLike) -> Scalar:
-        """Return the penalty of an array.
-
-        Examples
-        --------
-        >>> L1L2(l1=0.5)([1.0, -3.0])
-        2.0
-        """
-        w = np.asarray(x, np.float64)
-        return Scalar(self.l1 * np.abs(w).sum() + self.l2 * np.square(w).sum())
 
 
 @dataclass(frozen=True)

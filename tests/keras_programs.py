@@ -133,7 +133,9 @@ def _matrix(activation: str, loss: str) -> Program:
 
 ACTIVATIONS = (
     *("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu"),
-    *("selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh"),
+    *("selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh", "relu6", "celu"),
+    *("hard_tanh", "hard_silu", "log_sigmoid", "tanh_shrink", "soft_shrink", "hard_shrink"),
+    *("squareplus", "sparse_plus", "sparse_sigmoid"),
 )
 LOSSES = (
     *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "poisson", "hinge"),

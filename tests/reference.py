@@ -47,6 +47,17 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": lambda z: np.clip(z / 6.0 + 0.5, 0.0, 1.0),
     "tanh": np.tanh,
     "exponential": np.exp,
+    "relu6": lambda z: np.clip(z, 0.0, 6.0),
+    "hard_tanh": lambda z: np.clip(z, -1.0, 1.0),
+    "hard_silu": lambda z: z * np.clip(z / 6.0 + 0.5, 0.0, 1.0),
+    "log_sigmoid": lambda z: -np.logaddexp(0.0, -z),
+    "tanh_shrink": lambda z: z - np.tanh(z),
+    "soft_shrink": lambda z: np.sign(z) * np.maximum(np.abs(z) - 0.5, 0.0),
+    "hard_shrink": lambda z: z * (np.abs(z) > 0.5),
+    "celu": lambda z: np.where(z < 0.0, np.expm1(np.minimum(z, 0.0)), z),
+    "squareplus": lambda z: 0.5 * (z + np.sqrt(z**2 + 4.0)),
+    "sparse_plus": lambda z: np.where(z > 1.0, z, 0.25 * np.maximum(z + 1.0, 0.0) ** 2),
+    "sparse_sigmoid": lambda z: np.clip(0.5 * (z + 1.0), 0.0, 1.0),
     "softmax": lambda z: (
         np.exp(z - z.max(axis=1, keepdims=True))
         / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)
@@ -78,10 +89,27 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": lambda z: (np.abs(z) < 3.0) / 6.0,
     "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
     "exponential": np.exp,
+    "relu6": lambda z: ((z > 0.0) & (z < 6.0)).astype(z.dtype),
+    "hard_tanh": lambda z: (np.abs(z) < 1.0).astype(z.dtype),
+    "hard_silu": lambda z: np.where(np.abs(z) < 3.0, z / 3.0 + 0.5, z > 0.0),
+    "log_sigmoid": lambda z: sigmoid(-z),
+    "tanh_shrink": lambda z: np.tanh(z) ** 2,
+    "soft_shrink": lambda z: (np.abs(z) > 0.5).astype(z.dtype),
+    "hard_shrink": lambda z: (np.abs(z) > 0.5).astype(z.dtype),
+    "celu": lambda z: np.where(z > 0.0, 1.0, np.exp(np.minimum(z, 0.0))),
+    "squareplus": lambda z: 0.5 * (1.0 + z / np.sqrt(z**2 + 4.0)),
+    "sparse_plus": lambda z: np.clip(0.5 * (z + 1.0), 0.0, 1.0),
+    "sparse_sigmoid": lambda z: 0.5 * (np.abs(z) < 1.0),
 }
 
 # Points where an activation has no derivative.
-KINKS = {"relu": (0.0,), "leaky_relu": (0.0,), "selu": (0.0,), "hard_sigmoid": (-3.0, 3.0)}
+KINKS = {
+    **dict.fromkeys(("relu", "leaky_relu", "selu"), (0.0,)),
+    **dict.fromkeys(("hard_sigmoid", "hard_silu"), (-3.0, 3.0)),
+    **dict.fromkeys(("hard_tanh", "sparse_sigmoid"), (-1.0, 1.0)),
+    **dict.fromkeys(("soft_shrink", "hard_shrink"), (-0.5, 0.5)),
+    "relu6": (0.0, 6.0),
+}
 
 
 def activate(z: Array, activation: str) -> Array:
@@ -254,9 +282,10 @@ def loss_rows(y: ArrayLike, p: Array, loss: str, from_logits: bool) -> tuple[Arr
         return np.maximum(value, 0.0), (value > 0.0)[:, None] * (first * (1.0 - t) - t)
 
     if loss == "cosine_similarity":
-        u, v = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (p, t))
+        norm, size = (np.linalg.norm(a, axis=1, keepdims=True) for a in (p, t))
+        u, v = p / np.maximum(norm, CLIP), t / np.maximum(size, CLIP)
         cosine = (u * v).sum(axis=1, keepdims=True)
-        return -cosine[:, 0], (cosine * u - v) / np.linalg.norm(p, axis=1, keepdims=True)
+        return -cosine[:, 0], ((norm >= CLIP) * cosine * u - v) / np.maximum(norm, CLIP)
 
     raise ValueError(f"unknown loss: {loss}")
 

@@ -73,7 +73,8 @@ class Metric(registry.Configured):
     def __repr__(self) -> str:
         own = self.default_name or registry.snake_case(type(self).__name__)
         defaults = {"name": own, "dtype": None}
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        names = inspect.signature(type(self)).parameters
+        arguments = {name: getattr(self, name) for name in names if hasattr(self, name)}
         shown = (f"{k}={v!r}" for k, v in arguments.items() if v != defaults.get(k, v is None))
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -130,11 +130,11 @@ NAMED = {
 def test_named_initializers_are_cases_of_variance_scaling(
     name: str, shape: tuple[int, ...]
 ) -> None:
-    """Both draw the same numbers; the named one has only the seed in its configuration."""
+    """Both draw the same numbers; the named one has only seed and axes in its configuration."""
     general = initializers.VarianceScaling(*NAMED[name], seed=3)  # type: ignore[arg-type]
     named = type(initializers.get(name))(seed=3)
     assert isinstance(named, initializers.VarianceScaling)
-    assert named.get_config() == {"seed": 3}
+    assert named.get_config() == {"seed": 3, "input_axes": None, "output_axes": None}
     assert repr(named) == f"{type(named).__name__}(seed=3)"
     rng = np.random.default_rng(0)
     np.testing.assert_array_equal(named.draw(shape, rng), general.draw(shape, rng))

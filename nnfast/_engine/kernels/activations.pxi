@@ -12,7 +12,8 @@ cdef extern from *:
 
 cdef int needs_preactivation(int activation) noexcept nogil:
     """Return whether f'(z) has to be computed from z; for other activations, f(z) determines it."""
-    return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH)
+    return activation in (ACT_GELU, ACT_GELU_TANH, ACT_SILU, ACT_MISH, ACT_HARD_SILU, ACT_TANH_SHRINK,
+                          ACT_SQUAREPLUS)
 
 
 cdef inline vreal gelu_sigmoid(vreal z) noexcept nogil:
@@ -26,6 +27,23 @@ cdef inline vreal mish_tanh(vreal z) noexcept nogil:
     cdef vreal e = v_exp(vmin(vsplat(TANH_LIMIT), z))
     cdef vreal n = e * (e + vsplat(2))
     return n / (n + vsplat(2))
+
+
+cdef inline vreal squareplus_root(vreal z, vreal alpha) noexcept nogil:
+    """Return √(z² + α), which is |z| where z² may overflow."""
+    return vmax(vabs(z), vsqrt(vmin(vsplat(REAL_HUGE), z * z + alpha)))
+
+
+cdef inline vreal squareplus(vreal z, vreal alpha) noexcept nogil:
+    """Return (z + √(z² + α))/2; if z < 0, α/2 / (√(z² + α) − z), which does not cancel."""
+    cdef vreal root = squareplus_root(z, alpha), half = vsplat(<real>0.5)
+    return vselect(vgt(vsplat(0), z), half * alpha / (root - z), half * (z + root))
+
+
+cdef inline vreal sparse_square(vreal z) noexcept nogil:
+    """Return max(0, (z + 1)/2)²."""
+    cdef vreal half = vmax(vsplat(0), z * vsplat(<real>0.5) + vsplat(<real>0.5))
+    return half * half
 
 
 cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcept nogil:
@@ -59,6 +77,28 @@ cdef inline vreal activation_value(int activation, vreal z, vreal alpha) noexcep
         return vmin(vsplat(1), vmax(vsplat(0), z * vsplat(<real>(1.0 / 6)) + vsplat(<real>0.5)))
     elif activation == ACT_EXPONENTIAL:
         return v_exp(z)
+    elif activation == ACT_RELU6:
+        return vmin(vsplat(6), vmax(vsplat(0), z))
+    elif activation == ACT_HARD_TANH:
+        return vmin(vsplat(1), vmax(vsplat(-1), z))
+    elif activation == ACT_HARD_SILU:
+        return z * vmin(vsplat(1), vmax(vsplat(0), z * vsplat(<real>(1.0 / 6)) + vsplat(<real>0.5)))
+    elif activation == ACT_LOG_SIGMOID:
+        return -v_softplus(-z)
+    elif activation == ACT_TANH_SHRINK:
+        return z - v_tanh(z)
+    elif activation == ACT_SOFT_SHRINK:
+        return vselect(vgt(vabs(z), alpha), z - vcopysign(alpha, z), vsplat(0) * z)
+    elif activation == ACT_HARD_SHRINK:
+        return vselect(vgt(vabs(z), alpha), z, vsplat(0) * z)
+    elif activation == ACT_CELU:
+        return vselect(vgt(vsplat(0), z), alpha * v_expm1_below(z / alpha), z)
+    elif activation == ACT_SQUAREPLUS:
+        return squareplus(z, alpha)
+    elif activation == ACT_SPARSE_PLUS:
+        return vselect(vgt(z, vsplat(1)), z, sparse_square(z))
+    elif activation == ACT_SPARSE_SIGMOID:
+        return vmin(vsplat(1), vmax(vsplat(0), z * vsplat(<real>0.5) + vsplat(<real>0.5)))
     return z
 
 
@@ -100,6 +140,29 @@ cdef inline vreal activation_derivative(int activation, vreal v, vreal alpha) no
         return vselect(vgt(v, zero), vselect(vgt(one, v), vsplat(<real>(1.0 / 6)), zero), zero)
     elif activation == ACT_EXPONENTIAL:
         return v
+    elif activation == ACT_RELU6:
+        return vselect(vgt(v, zero), vselect(vgt(vsplat(6), v), one, zero), zero)
+    elif activation == ACT_HARD_TANH:
+        return vselect(vgt(one, vabs(v)), one, zero)
+    elif activation == ACT_HARD_SILU:
+        s = v * vsplat(<real>(1.0 / 3)) + vsplat(<real>0.5)
+        return vselect(vgt(v, vsplat(3)), one, vselect(vgt(vsplat(-3), v), zero, s))
+    elif activation == ACT_LOG_SIGMOID:
+        return -v_expm1_below(v)
+    elif activation == ACT_TANH_SHRINK:
+        s = v_tanh(v)
+        return s * s
+    elif activation == ACT_SOFT_SHRINK or activation == ACT_HARD_SHRINK:
+        return vselect(vgt(vabs(v), zero), one, zero)
+    elif activation == ACT_CELU:
+        return vselect(vgt(v, zero), one, v / alpha + one)
+    elif activation == ACT_SQUAREPLUS:
+        v = vmax(vsplat(<real>-1e9), vmin(vsplat(<real>1e9), v))   # beyond, f' is 0 or 1, but v² may overflow
+        return squareplus(v, alpha) / squareplus_root(v, alpha)
+    elif activation == ACT_SPARSE_PLUS:
+        return vmin(one, vsqrt(v))
+    elif activation == ACT_SPARSE_SIGMOID:
+        return vselect(vgt(v, zero), vselect(vgt(one, v), vsplat(<real>0.5), zero), zero)
     return one
 
 
@@ -199,6 +262,28 @@ cdef inline void apply_activation(bint backward, int activation, vreal a, const 
         map_rows(backward, ACT_HARD_SIGMOID, a, z, y, dy, out)
     elif activation == ACT_EXPONENTIAL:
         map_rows(backward, ACT_EXPONENTIAL, a, z, y, dy, out)
+    elif activation == ACT_RELU6:
+        map_rows(backward, ACT_RELU6, a, z, y, dy, out)
+    elif activation == ACT_HARD_TANH:
+        map_rows(backward, ACT_HARD_TANH, a, z, y, dy, out)
+    elif activation == ACT_HARD_SILU:
+        map_rows(backward, ACT_HARD_SILU, a, z, y, dy, out)
+    elif activation == ACT_LOG_SIGMOID:
+        map_rows(backward, ACT_LOG_SIGMOID, a, z, y, dy, out)
+    elif activation == ACT_TANH_SHRINK:
+        map_rows(backward, ACT_TANH_SHRINK, a, z, y, dy, out)
+    elif activation == ACT_SOFT_SHRINK:
+        map_rows(backward, ACT_SOFT_SHRINK, a, z, y, dy, out)
+    elif activation == ACT_HARD_SHRINK:
+        map_rows(backward, ACT_HARD_SHRINK, a, z, y, dy, out)
+    elif activation == ACT_CELU:
+        map_rows(backward, ACT_CELU, a, z, y, dy, out)
+    elif activation == ACT_SQUAREPLUS:
+        map_rows(backward, ACT_SQUAREPLUS, a, z, y, dy, out)
+    elif activation == ACT_SPARSE_PLUS:
+        map_rows(backward, ACT_SPARSE_PLUS, a, z, y, dy, out)
+    elif activation == ACT_SPARSE_SIGMOID:
+        map_rows(backward, ACT_SPARSE_SIGMOID, a, z, y, dy, out)
 
 
 cdef void activation_forward(int activation, double alpha, const real* z, const Matrix* y) noexcept nogil:

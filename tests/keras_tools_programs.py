@@ -160,6 +160,42 @@ METRICS: dict[str, Case] = {
     "cce of logits": ("CategoricalCrossentropy", "one-hot", {"from_logits": True}),
     "scce": ("SparseCategoricalCrossentropy", "sparse", {}),
     "scce of logits": ("SparseCategoricalCrossentropy", "sparse", {"from_logits": True}),
+    "auc weighted by label": (
+        "AUC",
+        "labels",
+        {"multi_label": True, "num_labels": 3, "label_weights": [0.2, 0.5, 1.0]},
+    ),
+    "auc of labels pooled by weight": ("AUC", "labels", {"label_weights": [0.2, 0.5, 1.0]}),
+    "true positives": ("TruePositives", "binary", {}),
+    "false positives": ("FalsePositives", "binary", {"thresholds": [0.3, 0.7]}),
+    "true negatives": ("TrueNegatives", "labels", {"thresholds": 0.4}),
+    "false negatives": ("FalseNegatives", "labels", {}),
+    "sensitivity at specificity": ("SensitivityAtSpecificity", "binary", {"specificity": 0.7}),
+    "specificity at sensitivity": (
+        "SpecificityAtSensitivity",
+        "labels",
+        {"sensitivity": 0.6, "class_id": 1},
+    ),
+    "precision at recall": ("PrecisionAtRecall", "binary", {"recall": 0.5, "num_thresholds": 20}),
+    "recall at precision": ("RecallAtPrecision", "binary", {"precision": 0.55}),
+    "recall at precision, one threshold": (
+        "RecallAtPrecision",
+        "binary",
+        {"precision": 0.1, "num_thresholds": 1},
+    ),
+    "f1": ("F1Score", "one-hot", {}),
+    "f1 of labels": ("F1Score", "labels", {"average": "micro", "threshold": 0.4}),
+    "f-beta": ("FBetaScore", "one-hot", {"average": "macro", "beta": 2.0}),
+    "f-beta weighted": ("FBetaScore", "labels", {"average": "weighted", "beta": 0.5}),
+    "mape": ("MeanAbsolutePercentageError", "regression", {}),
+    "msle": ("MeanSquaredLogarithmicError", "regression", {}),
+    "log-cosh": ("LogCoshError", "regression", {}),
+    "cosine": ("CosineSimilarity", "regression", {}),
+    "hinge": ("Hinge", "binary", {}),
+    "squared hinge": ("SquaredHinge", "labels", {}),
+    "categorical hinge": ("CategoricalHinge", "one-hot", {}),
+    "poisson": ("Poisson", "binary", {}),
+    "kl divergence": ("KLDivergence", "one-hot", {}),
 }
 
 
@@ -196,6 +232,71 @@ def metrics(keras: Any) -> Results:
                 values.append(np.array(metric.result()))
             results[f"{key}, weighted" if weighted else key] = np.array(values)
     return results
+
+
+def aggregates(keras: Any) -> Results:
+    """Accumulate values of one and two axes, with weights per row and per value."""
+    rng = np.random.default_rng(8)
+    rows, table = rng.normal(size=6), rng.normal(size=(6, 3))
+    weights = {"none": None, "rows": rng.uniform(size=6)}
+    results = {}
+    for name in ("Mean", "Sum"):
+        for shape, values in (("rows", rows), ("table", table)):
+            for kind, weight in weights.items():
+                metric = getattr(keras.metrics, name)()
+                metric.update_state(values, sample_weight=weight)
+                called = metric(2.0 * values, sample_weight=weight)
+                results[f"{name}, {shape}, {kind}"] = np.array([called, metric.result()])
+        metric = getattr(keras.metrics, name)()
+        metric.update_state(table, sample_weight=np.abs(table))
+        metric.update_state(3.0)
+        results[f"{name}, weights of values"] = np.array(metric.result())
+    wrapper = keras.metrics.MeanMetricWrapper(keras.losses.huber, delta=0.5)
+    results["wrapper"] = np.array(wrapper(table, 2 * table, sample_weight=weights["rows"]))
+    return results
+
+
+# Function of `metrics`: (kind of task, keyword arguments).
+FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "binary_accuracy": ("labels", {"threshold": 0.4}),
+    "categorical_accuracy": ("one-hot", {}),
+    "sparse_categorical_accuracy": ("sparse", {}),
+    "top_k_categorical_accuracy": ("one-hot", {"k": 2}),
+    "sparse_top_k_categorical_accuracy": ("sparse", {"k": 3}),
+    "mean_squared_error": ("regression", {}),
+    "mean_absolute_error": ("regression", {}),
+    "mean_absolute_percentage_error": ("regression", {}),
+    "mean_squared_logarithmic_error": ("regression", {}),
+    "huber": ("regression", {"delta": 0.2}),
+    "log_cosh": ("regression", {}),
+    "poisson": ("binary", {}),
+    "hinge": ("labels", {}),
+    "squared_hinge": ("labels", {}),
+    "categorical_hinge": ("one-hot", {}),
+    "kl_divergence": ("one-hot", {}),
+    "binary_crossentropy": ("labels", {"from_logits": True, "label_smoothing": 0.1}),
+    "categorical_crossentropy": ("one-hot", {"label_smoothing": 0.1}),
+    "sparse_categorical_crossentropy": ("sparse", {"ignore_class": 2}),
+    "binary_focal_crossentropy": ("labels", {"from_logits": True, "gamma": 1.5}),
+    "categorical_focal_crossentropy": ("one-hot", {"alpha": 0.5}),
+}
+
+
+def functions(keras: Any) -> Results:
+    """Call functions of metrics; train with some of them as loss and metrics."""
+    results = {}
+    for name, (kind, keywords) in FUNCTIONS.items():
+        y, p, _ = metric_data(kind)
+        results[name] = np.array(getattr(keras.metrics, name)(y, p, **keywords))
+    x, y = _regression_data(48)
+    model = _linear(keras)
+    model.compile(
+        keras.optimizers.SGD(0.02),
+        keras.losses.huber,
+        metrics=[keras.losses.mean_absolute_error, "mape", keras.metrics.LogCoshError()],
+    )
+    history = model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    return results | {f"history/{key}": np.array(v) for key, v in history.history.items()}
 
 
 def metrics_of_several_values(keras: Any) -> Results:
@@ -622,6 +723,8 @@ PROGRAMS: dict[str, Program] = {
         schedule_in_training,
         metrics,
         metrics_in_training,
+        aggregates,
+        functions,
         metrics_of_several_values,
         gelu,
         early_stopping,

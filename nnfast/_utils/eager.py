@@ -19,7 +19,7 @@ EPSILON = 1e-7
 def operand(name: str, value: ArrayLike, dtype: str | None = None) -> Array:
     """Return `value` as a float array.
 
-    Without `dtype`, float32 and float64 are kept, and other input takes the default dtype.
+    Without `dtype`, arrays of float32 and float64 keep theirs, and other input takes the default.
 
     Examples
     --------
@@ -28,7 +28,8 @@ def operand(name: str, value: ArrayLike, dtype: str | None = None) -> Array:
     """
     array = real_array(name, value)
     if dtype is None:
-        dtype = array.dtype.name if array.dtype.name in ("float32", "float64") else default_dtype()
+        known = hasattr(value, "dtype") and array.dtype.name in ("float32", "float64")
+        dtype = array.dtype.name if known else default_dtype()
     return converted(array, dtype) if array.ndim else array.astype(dtype)
 
 

@@ -2,8 +2,8 @@
 
 ``y_true`` and ``y_pred`` are arrays or nested lists of the same shape, and the last axis holds the
 outputs of one sample; the result has the shape of the other axes. It has the dtype of ``y_pred`` if
-that is float32 or float64, and the default dtype otherwise. Keras' epsilon ε is 1e-7. In `compile`,
-each of these functions stands for the loss with the same formula.
+that is an array of float32 or float64, and the default dtype otherwise. Keras' epsilon ε is 1e-7.
+In `compile`, each of these functions stands for the loss with the same formula.
 """
 
 from __future__ import annotations

@@ -180,8 +180,8 @@ class BinaryFocalCrossentropy(SmoothedCrossentropy):
 
     Examples
     --------
-    >>> float(BinaryFocalCrossentropy(gamma=1.0)([[1.0]], [[0.5]])) == np.float32(np.log(2) / 2)
-    True
+    >>> round(float(BinaryFocalCrossentropy(gamma=1.0)([[1.0]], [[0.5]])), 4)
+    0.3466
     """
 
     kind = "binary_focal_crossentropy"

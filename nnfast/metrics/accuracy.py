@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._utils.checks import integer, real
+from nnfast._utils.checks import flag, integer, real
 from nnfast.metrics.metric import Array, MeanUp
 
 
@@ -30,7 +30,8 @@ class BinaryAccuracy(MeanUp):
 
     Parameters
     ----------
-    name : str, optional
+    name, dtype
+        As in `Metric`.
     threshold : float, default 0.5
 
     Examples
@@ -39,8 +40,10 @@ class BinaryAccuracy(MeanUp):
     0.5
     """
 
-    def __init__(self, name: str | None = None, *, threshold: float = 0.5) -> None:
-        super().__init__(name)
+    def __init__(
+        self, name: str | None = None, dtype: str | None = None, threshold: float = 0.5
+    ) -> None:
+        super().__init__(name, dtype)
         self.threshold = real("threshold", threshold)
 
     def rows(self, y: Array, outputs: Array) -> Any:
@@ -78,13 +81,27 @@ class SparseCategoricalAccuracy(MeanUp):
         return outputs.argmax(axis=1) == y
 
 
-class SparseTopKCategoricalAccuracy(MeanUp):
+class TopK(MeanUp):
+    """Base class of the top-k accuracies."""
+
+    rowwise = True
+
+    def __init__(self, k: int = 5, name: str | None = None, dtype: str | None = None) -> None:
+        super().__init__(name, dtype)
+        self.k = integer("k", k, minimum=1)
+
+
+class SparseTopKCategoricalAccuracy(TopK):
     """Fraction of rows in which fewer than `k` outputs exceed the output of the target class.
 
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name, dtype
+        As in `Metric`.
+    from_sorted_ids : bool, default False
+        Whether `outputs` are class indices, the likeliest first. A row then counts if its target is
+        among the first `k` of them.
 
     Examples
     --------
@@ -93,18 +110,24 @@ class SparseTopKCategoricalAccuracy(MeanUp):
     """
 
     sparse = True
-    rowwise = True
 
-    def __init__(self, k: int = 5, name: str | None = None) -> None:
-        super().__init__(name)
-        self.k = integer("k", k, minimum=1)
+    def __init__(
+        self,
+        k: int = 5,
+        name: str | None = None,
+        dtype: str | None = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
+        super().__init__(k, name, dtype)
+        self.from_sorted_ids = flag("from_sorted_ids", from_sorted_ids)
 
     def rows(self, y: Array, outputs: Array) -> Any:
-        target_output = np.take_along_axis(outputs, y[:, None], axis=1)
-        return (outputs > target_output).sum(axis=1) < self.k
+        if self.from_sorted_ids:
+            return (outputs[:, : self.k] == y[:, None]).any(axis=1)
+        return in_top_k(y, outputs, self.k)
 
 
-class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
+class TopKCategoricalAccuracy(TopK):
     """Fraction of rows in which fewer than `k` outputs exceed the output of the target class.
 
     The target class is the index of the target's largest entry.
@@ -112,7 +135,8 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name, dtype
+        As in `Metric`.
 
     Examples
     --------
@@ -120,7 +144,17 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
     0.5
     """
 
-    sparse = False
-
     def rows(self, y: Array, outputs: Array) -> Any:
-        return super().rows(y.argmax(axis=1), outputs)
+        return in_top_k(y.argmax(axis=1), outputs, self.k)
+
+
+def in_top_k(classes: Array, outputs: Array, k: int) -> Any:
+    """Return for each row whether fewer than `k` outputs exceed the output of its class.
+
+    Examples
+    --------
+    >>> in_top_k(np.array([1, 2]), np.array([[0.5, 0.4, 0.1]] * 2), 2)
+    array([ True, False])
+    """
+    target_output = np.take_along_axis(outputs, classes[..., None], axis=-1)
+    return (outputs > target_output).sum(axis=-1) < k

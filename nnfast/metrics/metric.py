@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,12 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast._data.arrays import sample_weights
 from nnfast._utils import registry
 from nnfast._utils.checks import optional_text
+from nnfast._utils.config import check_dtype
+from nnfast._utils.eager import EPSILON as EPSILON, result
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-
-# Probabilities are clipped to [EPSILON, 1 − EPSILON], as in Keras.
-EPSILON = 1e-7
 
 
 class Metric(registry.Configured):
@@ -25,11 +25,16 @@ class Metric(registry.Configured):
 
     A subclass defines the totals over rows (`totals`) and how the metric is computed from them
     (`value`). If the totals of two sets of rows cannot simply be added, it also defines `merge`.
+    A subclass may instead override `update_state`, `result` and `reset_state`, as in Keras: it is
+    then updated with all rows of an epoch at once, and for streams with each batch, whose results
+    are averaged.
 
     Parameters
     ----------
     name : str, optional
         Key in History; by default the class name in snake case.
+    dtype : {"float32", "float64"}, optional
+        Results are rounded to this dtype; by default they are not rounded.
 
     Attributes
     ----------
@@ -47,10 +52,12 @@ class Metric(registry.Configured):
     >>> from nnfast.metrics import MeanAbsoluteError
     >>> metric = MeanAbsoluteError()
     >>> metric.update_state([1.0, 2.0], [1.0, 4.0])
-    >>> metric.update_state([5.0], [1.0])
-    >>> metric.result()
+    >>> metric([5.0], [1.0])  # `update_state`, then `result`
     2.0
     """
+
+    # Name of the metric, if it is not the class name in snake case.
+    default_name: ClassVar[str | None] = None
 
     sparse: ClassVar[bool | None] = False
     rowwise: ClassVar[bool] = False
@@ -58,8 +65,22 @@ class Metric(registry.Configured):
 
     _sums: Floats | None = None
 
-    def __init__(self, name: str | None = None) -> None:
-        self.name = optional_text("name", name)
+    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
+        own = self.default_name or registry.snake_case(type(self).__name__)
+        self.name = optional_text("name", name) or own
+        self.dtype = None if dtype is None else check_dtype(dtype)
+
+    def __repr__(self) -> str:
+        own = self.default_name or registry.snake_case(type(self).__name__)
+        defaults = {"name": own, "dtype": None}
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        shown = (f"{k}={v!r}" for k, v in arguments.items() if v != defaults.get(k, v is None))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a subclass has its own `update_state` instead of `totals`."""
+        return type(self).update_state is not Metric.update_state
 
     def fitted(self, y: Array, n_out: int) -> Array:
         """Return the targets of a user-defined loss, converted to the shape that `totals` needs.
@@ -75,6 +96,8 @@ class Metric(registry.Configured):
         ValueError
             If the targets do not fit the metric.
         """
+        if self.stateful:
+            return y
         width = math.prod(y.shape[1:])
         if width != (1 if self.sparse else n_out):
             needed = "class indices, (n,) or (n, 1)" if self.sparse else f"{n_out} targets per row"
@@ -94,7 +117,15 @@ class Metric(registry.Configured):
         outputs : ndarray (n, n_out)
         weight : ndarray (n,) float64, or None
         """
-        raise NotImplementedError
+        if not self.stateful:
+            raise NotImplementedError(f"{type(self).__name__} must define totals or update_state")
+        self.reset_state()
+        if weight is None:
+            self.update_state(y, outputs)
+        else:
+            self.update_state(y, outputs, sample_weight=weight)
+        rows = len(outputs) if weight is None else weight.sum()
+        return np.array([float(self.result()) * rows, rows])
 
     def merge(self, totals: Floats, others: Floats) -> Floats:
         """Return the totals of two sets of rows combined, from the totals of each set."""
@@ -102,11 +133,19 @@ class Metric(registry.Configured):
 
     def value(self, totals: Floats) -> float | Floats:
         """Return the metric, a number or an array, computed from the totals."""
-        raise NotImplementedError
+        return float(ratio(totals[0], totals[1]))
 
-    def __call__(self, y: Array, outputs: Array, weight: Floats | None = None) -> float | Floats:
-        """Return the metric for targets `y` and the corresponding predictions `outputs`."""
+    def compute(self, y: Array, outputs: Array, weight: Floats | None = None) -> float | Floats:
+        """Return the metric for targets `y` and the corresponding predictions `outputs`.
+
+        Unlike a call of the metric, this does not change its state.
+        """
         return self.value(self.totals(y, outputs, weight))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Add a batch with `update_state`, and return `result`, as in Keras."""
+        self.update_state(*args, **options)
+        return self.result()
 
     def update_state(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
@@ -131,20 +170,23 @@ class Metric(registry.Configured):
                 "y_true and y_pred must have the same shape; received "
                 f"{np.shape(y_true)} and {np.shape(y_pred)}"
             )
-        sums = self.totals(y, outputs, sample_weights("sample_weight", sample_weight, len(y)))
-        with quiet():
-            self._sums = sums if self._sums is None else self.merge(self._sums, sums)
+        self._add(self.totals(y, outputs, sample_weights("sample_weight", sample_weight, len(y))))
 
-    def result(self) -> float | Floats:
+    def _add(self, totals: Floats) -> None:
+        with quiet():
+            self._sums = totals if self._sums is None else self.merge(self._sums, totals)
+
+    def result(self) -> Any:
         """Return the metric over all rows since the last `reset_state`, or 0 if there are none."""
-        return 0.0 if self._sums is None else self.value(self._sums)
+        value: Any = 0.0 if self._sums is None else self.value(self._sums)
+        return result(value if self.dtype is None else np.asarray(value, self.dtype))
 
     def reset_state(self) -> None:
         """Discard all rows."""
         self._sums = None
 
 
-class Mean(Metric):
+class RowMean(Metric):
     """The mean over rows of a value v, with sample weights w. Its totals are Σ w·v and Σ w."""
 
     def rows(self, y: Array, outputs: Array) -> Any:
@@ -161,17 +203,14 @@ class Mean(Metric):
             values = values.mean(axis=1, dtype=np.float64)
         return np.array([weight @ values, weight.sum()])
 
-    def value(self, totals: Floats) -> float:
-        return float(ratio(totals[0], totals[1]))
 
-
-class MeanUp(Mean):
+class MeanUp(RowMean):
     """A mean for which higher values are better."""
 
     direction = "up"
 
 
-class MeanDown(Mean):
+class MeanDown(RowMean):
     """A mean for which lower values are better, such as an error. It may be infinite."""
 
     direction = "down"
@@ -179,6 +218,17 @@ class MeanDown(Mean):
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         with quiet():
             return super().totals(y, outputs, weight)
+
+
+class FormulaMean(MeanDown):
+    """The mean over rows of a loss."""
+
+    # The loss as a function of targets and outputs.
+    formula: ClassVar[Callable[..., Any]]
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        with np.errstate(divide="ignore"):
+            return type(self).formula(y, outputs)
 
 
 class FunctionMetric(Metric):
@@ -199,15 +249,20 @@ class FunctionMetric(Metric):
     --------
     >>> def largest_error(y_true, y_pred):
     ...     return abs(y_true - y_pred).max()
-    >>> FunctionMetric(largest_error)(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    >>> FunctionMetric(largest_error)([[1.0], [2.0]], [[1.0], [4.0]])
     2.0
     """
 
     sparse = None
 
-    def __init__(self, function: Callable[[Array, Array], Any], name: str | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Array, Array], Any],
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
         own = getattr(function, "__name__", type(function).__name__)
-        super().__init__(own if name is None else name)
+        super().__init__(own if name is None else name, dtype)
         self.function = function
 
     def fitted(self, y: Array, n_out: int) -> Array:
@@ -225,9 +280,6 @@ class FunctionMetric(Metric):
         if values.ndim:
             values = values.reshape(len(y), -1).mean(axis=1, dtype=np.float64)
         return np.array([(w * values).sum(), w.sum()])
-
-    def value(self, totals: Floats) -> float:
-        return float(ratio(totals[0], totals[1]))
 
 
 def quiet() -> np.errstate:

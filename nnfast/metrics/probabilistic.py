@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._utils.checks import flag, real
-from nnfast.metrics.metric import EPSILON, Array, MeanDown
+from nnfast._utils.checks import flag, integer, real
+from nnfast.losses import functional
+from nnfast.metrics.metric import EPSILON, Array, Floats, FormulaMean, MeanDown
 
 
 class BinaryCrossentropy(MeanDown):
@@ -15,7 +16,8 @@ class BinaryCrossentropy(MeanDown):
 
     Parameters
     ----------
-    name : str, optional
+    name, dtype
+        As in `Metric`.
     from_logits : bool, default False
         True if the outputs are logits z, with p = 1 / (1 + e⁻ᶻ). Otherwise they are
         probabilities, which are clipped to [1e-7, 1 − 1e-7].
@@ -29,9 +31,13 @@ class BinaryCrossentropy(MeanDown):
     """
 
     def __init__(
-        self, name: str | None = None, *, from_logits: bool = False, label_smoothing: float = 0.0
+        self,
+        name: str | None = None,
+        dtype: str | None = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, dtype)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = real("label_smoothing", label_smoothing, low=0.0, high=1.0)
 
@@ -50,12 +56,15 @@ class CategoricalCrossentropy(BinaryCrossentropy):
 
     Parameters
     ----------
-    name : str, optional
+    name, dtype
+        As in `Metric`.
     from_logits : bool, default False
         True if the outputs are logits z, with p = softmax(z). Otherwise they are probabilities,
         which are divided by their sum and clipped to [1e-7, 1 − 1e-7].
     label_smoothing : float, default 0.0
         The smoothing s, from 0 to 1. Targets become y·(1 − s) + s/classes.
+    axis : int, default -1
+        The axis of the classes; it must be the last one.
 
     Examples
     --------
@@ -64,6 +73,18 @@ class CategoricalCrossentropy(BinaryCrossentropy):
     """
 
     rowwise = True
+
+    def __init__(
+        self,
+        name: str | None = None,
+        dtype: str | None = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(name, dtype, from_logits, label_smoothing)
+        functional.check_axis(axis)
+        self.axis = -1
 
     def rows(self, y: Array, outputs: Array) -> Any:
         s = self.label_smoothing
@@ -76,9 +97,14 @@ class SparseCategoricalCrossentropy(MeanDown):
 
     Parameters
     ----------
-    name : str, optional
+    name, dtype
+        As in `Metric`.
     from_logits : bool, default False
         As in `CategoricalCrossentropy`.
+    ignore_class : int, optional
+        Samples of this class do not count.
+    axis : int, default -1
+        The axis of the classes; it must be the last one.
 
     Examples
     --------
@@ -89,13 +115,68 @@ class SparseCategoricalCrossentropy(MeanDown):
     sparse = True
     rowwise = True
 
-    def __init__(self, name: str | None = None, *, from_logits: bool = False) -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        name: str | None = None,
+        dtype: str | None = None,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(name, dtype)
+        functional.check_axis(axis)
+        self.axis = -1
         self.from_logits = flag("from_logits", from_logits)
+        ignored = ignore_class
+        self.ignore_class = (
+            None if ignored is None else integer("ignore_class", ignored, minimum=-(2**31))
+        )
+
+    def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
+        if self.ignore_class is None:
+            return super().totals(y, outputs, weight)
+        kept = y != self.ignore_class
+        w = kept.astype(np.float64) if weight is None else weight * kept
+        return super().totals(np.where(kept, y, 0), outputs, w)
 
     def rows(self, y: Array, outputs: Array) -> Any:
         log_p = _log_probabilities(outputs, self.from_logits)
         return -np.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
+
+
+class Poisson(FormulaMean):
+    """Mean of ŷ − y·log(ŷ + 1e-7).
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`.
+
+    Examples
+    --------
+    >>> Poisson()([[0.0]], [[2.0]])
+    2.0
+    """
+
+    formula = staticmethod(functional.poisson)
+
+
+class KLDivergence(FormulaMean):
+    """Mean over rows of Σ y·log(y / ŷ), with y and ŷ clipped to [1e-7, 1].
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`.
+
+    Examples
+    --------
+    >>> KLDivergence()([[0.5, 0.5]], [[0.5, 0.5]])
+    0.0
+    """
+
+    rowwise = True
+    formula = staticmethod(functional.kl_divergence)
 
 
 def _log_probabilities(outputs: Array, from_logits: bool) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 from nnfast._utils import checks, registry
 from nnfast._utils.checks import Shape
-from nnfast.losses import Loss
+from nnfast.losses import Loss, functional as losses
+from nnfast.metrics import functional
 from nnfast.metrics.accuracy import (
     Accuracy,
     BinaryAccuracy,
@@ -17,18 +19,41 @@ from nnfast.metrics.accuracy import (
     SparseTopKCategoricalAccuracy,
     TopKCategoricalAccuracy,
 )
-from nnfast.metrics.confusion import AUC, Precision, Recall
+from nnfast.metrics.aggregation import Aggregate, Mean, MeanMetricWrapper, Sum
+from nnfast.metrics.auc import AUC
+from nnfast.metrics.confusion import (
+    FalseNegatives,
+    FalsePositives,
+    Precision,
+    Recall,
+    TrueNegatives,
+    TruePositives,
+)
+from nnfast.metrics.f_score import F1Score, FBetaScore
+from nnfast.metrics.margins import CategoricalHinge, Hinge, SquaredHinge
 from nnfast.metrics.metric import FunctionMetric, Metric
 from nnfast.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
+    KLDivergence,
+    Poisson,
     SparseCategoricalCrossentropy,
 )
 from nnfast.metrics.regression import (
+    CosineSimilarity,
+    LogCoshError,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
     R2Score,
     RootMeanSquaredError,
+)
+from nnfast.metrics.tradeoffs import (
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
 )
 
 # The types that `compile` accepts for one metric.
@@ -47,22 +72,58 @@ TABLE: dict[str, type[Metric]] = {
     "precision": Precision,
     "recall": Recall,
     "auc": AUC,
+    "true_positives": TruePositives,
+    "false_positives": FalsePositives,
+    "true_negatives": TrueNegatives,
+    "false_negatives": FalseNegatives,
+    "f1_score": F1Score,
+    "fbeta_score": FBetaScore,
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
     "root_mean_squared_error": RootMeanSquaredError,
     "rmse": RootMeanSquaredError,
     "mean_absolute_error": MeanAbsoluteError,
     "mae": MeanAbsoluteError,
+    "mean_absolute_percentage_error": MeanAbsolutePercentageError,
+    "mape": MeanAbsolutePercentageError,
+    "mean_squared_logarithmic_error": MeanSquaredLogarithmicError,
+    "msle": MeanSquaredLogarithmicError,
+    "log_cosh_error": LogCoshError,
+    "log_cosh": LogCoshError,
+    "logcosh": LogCoshError,
+    "cosine_similarity": CosineSimilarity,
     "r2_score": R2Score,
+    "hinge": Hinge,
+    "squared_hinge": SquaredHinge,
+    "categorical_hinge": CategoricalHinge,
+    "poisson": Poisson,
+    "kl_divergence": KLDivergence,
+    "kld": KLDivergence,
     "binary_crossentropy": BinaryCrossentropy,
     "bce": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }
-registry.name_constructors(TABLE.values())
+# Metrics that need an argument, or whose input is not a model's output.
+OTHERS = (
+    *(PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity),
+    *(Mean, MeanMetricWrapper, Sum),
+)
+registry.name_constructors((*TABLE.values(), *OTHERS))
 
 # These classes do not modify their arguments, but a user-defined class may.
-BUILT_IN = frozenset({*TABLE.values(), FunctionMetric})
+BUILT_IN = frozenset({*TABLE.values(), *OTHERS, FunctionMetric})
+
+_BY_CLASS: dict[object, type[Metric]] = {cls.__name__: cls for cls in (*TABLE.values(), *OTHERS)}
+
+# The metrics of the functions that Keras also has as metrics. The loss of cosine similarity is the
+# negative of the metric, so it is not among them.
+_BY_FUNCTION: dict[Any, type[Metric]] = {
+    getattr(module, name): TABLE[name]
+    for module in (functional, losses)
+    for name in module.__all__
+    if name in TABLE and name != "cosine_similarity"
+}
 
 
 def deserialize(identifier: object) -> Metric:
@@ -71,7 +132,8 @@ def deserialize(identifier: object) -> Metric:
     Parameters
     ----------
     identifier : str, Metric, subclass of Metric, callable or dict
-        A callable is called as ``f(y_true, y_pred)``; a dict is a result of `serialize`.
+        A function of this package, such as `categorical_accuracy`, stands for its metric, and any
+        other callable is called as ``f(y_true, y_pred)``; a dict is a result of `serialize`.
         ``"accuracy"`` means `Accuracy` here, because there is no model and no loss.
 
     Raises
@@ -84,10 +146,16 @@ def deserialize(identifier: object) -> Metric:
     Examples
     --------
     >>> deserialize("mae")
-    MeanAbsoluteError(name=None)
+    MeanAbsoluteError()
     """
+    if isinstance(identifier, FunctionType) and identifier in _BY_FUNCTION:
+        return _BY_FUNCTION[identifier](name=identifier.__name__)
+    if isinstance(identifier, Loss) and identifier.formula is not None:
+        return MeanMetricWrapper(identifier.formula, identifier.name, **identifier.options)
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return FunctionMetric(identifier)
+    if isinstance(identifier, Mapping) and identifier.get("class_name") in _BY_CLASS:
+        return _BY_CLASS[identifier["class_name"]].from_config(identifier.get("config", {}))
     return registry.resolve("metric", identifier, Metric, TABLE)
 
 
@@ -97,7 +165,7 @@ def get(identifier: object) -> Metric | None:
     Examples
     --------
     >>> get("mae"), get(None)
-    (MeanAbsoluteError(name=None), None)
+    (MeanAbsoluteError(), None)
     """
     return None if identifier is None else deserialize(identifier)
 
@@ -152,10 +220,8 @@ def describe_all(entries: Sequence[str | Metric]) -> list[Any]:
 
 
 def name_of(entry: str | Metric) -> str:
-    """Return the key in History: `entry` if it is a string, else the metric's or class's name."""
-    if isinstance(entry, str):
-        return entry
-    return entry.name or registry.snake_case(type(entry).__name__)
+    """Return the key in History: `entry` if it is a string, else the metric's name."""
+    return entry if isinstance(entry, str) else entry.name
 
 
 def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
@@ -174,7 +240,7 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     --------
     >>> from nnfast import losses
     >>> resolve("accuracy", losses.resolve("mse"), (1,))
-    BinaryAccuracy(name=None, threshold=0.5)
+    BinaryAccuracy(threshold=0.5)
     """
     metric: Metric
     if isinstance(entry, str) and entry.lower() in ("accuracy", "acc"):
@@ -184,7 +250,13 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
             metric = BinaryAccuracy() if output_shape[-1] == 1 else CategoricalAccuracy()
     else:
         metric = deserialize(entry)
-    if not loss.is_function and metric.sparse not in (None, loss.sparse):
+    if isinstance(metric, Aggregate):
+        raise ValueError(
+            f"Metric {name_of(entry)!r} takes values, not targets and outputs: call its "
+            "update_state yourself, or use MeanMetricWrapper"
+        )
+    suits = metric.stateful or metric.sparse in (None, loss.sparse)
+    if not (loss.is_function or suits):
         expected = "class indices" if metric.sparse else "one target per output"
         raise ValueError(
             f"Metric {name_of(entry)!r} needs {expected}, but the targets of "

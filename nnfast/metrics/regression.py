@@ -9,7 +9,17 @@ import numpy as np
 
 from nnfast._utils import registry
 from nnfast._utils.checks import integer
-from nnfast.metrics.metric import Array, Floats, MeanDown, Metric, quiet, ratio
+from nnfast.losses import functional
+from nnfast.metrics.metric import (
+    Array,
+    Floats,
+    FormulaMean,
+    MeanDown,
+    Metric,
+    RowMean,
+    quiet,
+    ratio,
+)
 
 
 class MeanSquaredError(MeanDown):
@@ -51,6 +61,87 @@ class MeanAbsoluteError(MeanDown):
         return np.abs(outputs - y)
 
 
+class MeanAbsolutePercentageError(FormulaMean):
+    """Mean of 100·abs(ŷ − y) / max(abs(y), 1e-7).
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`.
+
+    Examples
+    --------
+    >>> MeanAbsolutePercentageError()([[1.0], [2.0]], [[1.0], [4.0]])
+    50.0
+    """
+
+    formula = staticmethod(functional.mean_absolute_percentage_error)
+
+
+class MeanSquaredLogarithmicError(FormulaMean):
+    """Mean of (log(ŷ + 1) − log(y + 1))², where values below 1e-7 count as 1e-7.
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`.
+
+    Examples
+    --------
+    >>> round(MeanSquaredLogarithmicError()([[0.0]], [[1.0]]), 4)
+    0.4805
+    """
+
+    formula = staticmethod(functional.mean_squared_logarithmic_error)
+
+
+class LogCoshError(FormulaMean):
+    """Mean of log cosh(ŷ − y).
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`; the default name is "logcosh".
+
+    Examples
+    --------
+    >>> LogCoshError()([[0.0]], [[0.0]])
+    0.0
+    """
+
+    default_name = "logcosh"
+    formula = staticmethod(functional.log_cosh)
+
+
+class CosineSimilarity(RowMean):
+    """Mean over rows of the cosine similarity Σ y·ŷ / (abs(y)·abs(ŷ)), the negative of the loss.
+
+    Parameters
+    ----------
+    name, dtype
+        As in `Metric`.
+    axis : int, default -1
+        The axis of the vectors; it must be the last one.
+
+    Examples
+    --------
+    >>> CosineSimilarity()([[0.0, 2.0]], [[0.0, 1.0]])
+    1.0
+    """
+
+    rowwise = True
+    direction = "up"
+
+    def __init__(self, name: str | None = None, dtype: str | None = None, axis: int = -1) -> None:
+        super().__init__(name, dtype)
+        functional.check_axis(axis)
+        self.axis = -1
+
+    def rows(self, y: Array, outputs: Array) -> Any:
+        with quiet():
+            return -functional.cosine_similarity(y, outputs)
+
+
 class R2Score(Metric):
     """R² = 1 − Σ(ŷ − y)² / Σ(y − ȳ)², computed for each output and averaged.
 
@@ -61,7 +152,8 @@ class R2Score(Metric):
     num_regressors : int, default 0
         The number p in the adjusted R², 1 − (1 − R²)·(n − 1)/(n − p − 1), where n is the number
         of targets; 0 means no adjustment.
-    name : str, optional
+    name, dtype
+        As in `Metric`.
 
     Examples
     --------
@@ -76,8 +168,9 @@ class R2Score(Metric):
         class_aggregation: str = "uniform_average",
         num_regressors: int = 0,
         name: str | None = None,
+        dtype: str | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, dtype)
         kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"), class_aggregation)
         self.class_aggregation = registry.choose("class_aggregation", class_aggregation, kinds)
         self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)

@@ -23,9 +23,7 @@ PARAMETERS = 8
 LONG_BY_DOCSTRINGS = {"nnfast.models.model"}
 
 # "module" or "module:qualified name": the reason why it may be longer.
-EXCEPTIONS: dict[str, str] = {
-    "nnfast.models.model": "one class holds all methods of models that users call",
-}
+EXCEPTIONS: dict[str, str] = {}
 
 
 def _module(path: Path) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnfast._utils import config
 from nnfast._utils.checks import flag, integer
+from nnfast._utils.tensor import Tensor
 from nnfast.keras.tf.iteration import cached, chunks, repeated, runs, shuffled, unbatched
 from nnfast.keras.tf.prefetching import prefetched
 from nnfast.keras.tf.structures import (
@@ -53,9 +54,9 @@ Rows = Callable[[Any], Any]
 Items = Callable[[], Iterator[Any]]
 
 
-def element(value: Any) -> NDArray[Any]:
+def element(value: Any) -> Tensor:
     """Return an array of an element as users see it."""
-    return np.asarray(value)
+    return np.asarray(value).view(Tensor)
 
 
 def from_rows(rows: Rows, n: int, in_memory: bool = True) -> Dataset:

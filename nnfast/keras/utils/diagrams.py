@@ -1,0 +1,146 @@
+"""Diagrams of models: boxes of cells, and the arrows between them, as DOT for Graphviz."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from nnfast.activations import Activation, serialize
+
+__all__ = ["Box", "Cell", "Diagram", "Shown", "Style", "diagram_of", "dot_source"]
+
+# Colors of the title, of layers that are trained and of frozen layers.
+TITLE, TRAINED, FROZEN = "black", "forestgreen", "firebrick"
+
+
+class Cell(NamedTuple):
+    """One rectangle in a box.
+
+    Attributes
+    ----------
+    text : tuple of (str, bool)
+        The pieces of the text, each with whether it is bold.
+    size : float
+        Font size in points.
+    ink, fill : str
+        Colors of the text and of the background.
+    """
+
+    text: tuple[tuple[str, bool], ...]
+    size: float = 14.0
+    ink: str = "black"
+    fill: str = "white"
+
+
+# The rows of cells of one layer, title first.
+Box = tuple[tuple[Cell, ...], ...]
+
+
+class Diagram(NamedTuple):
+    """Boxes, and arrows as pairs of positions in `boxes`."""
+
+    boxes: list[Box]
+    edges: list[tuple[int, int]]
+
+
+class Shown(NamedTuple):
+    """What the boxes show besides the class of a layer; see `plot_model`."""
+
+    shapes: bool
+    dtype: bool
+    layer_names: bool
+    layer_activations: bool
+    trainable: bool
+
+
+class Style(NamedTuple):
+    """How diagrams are drawn; see `plot_model`."""
+
+    rankdir: str
+    dpi: float
+    splines: str
+
+
+def diagram_of(model: Any, shown: Shown) -> Diagram:
+    """Return the diagram of a built model."""
+    boxes, shape = [], model.input_shape[1:]
+    for layer in model.layers:
+        before, shape = shape, layer.infer_shape(shape)
+        boxes.append(tuple(_rows(layer, (None, *before), (None, *shape), model.dtype, shown)))
+    return Diagram(boxes, [(i, i + 1) for i in range(len(boxes) - 1)])
+
+
+def _rows(
+    layer: Any, before: tuple[Any, ...], after: tuple[Any, ...], dtype: str, shown: Shown
+) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of a layer's box, given its input shape and its output shape."""
+    kind = type(layer).__name__
+    title = ((layer.name, True), (f" ({kind})", False)) if shown.layer_names else ((kind, True),)
+    yield (Cell(title, 16.0, "white", TITLE),)
+    activation = getattr(layer, "activation", None)
+    if shown.layer_activations and activation is not None:
+        yield (_pair("Activation", _activation_name(activation)),)
+    cells = []
+    if shown.shapes:
+        cells += [_pair("Input shape", str(before)), _pair("Output shape", str(after))]
+    if shown.dtype:
+        cells.append(_pair("Output dtype", dtype))
+    if shown.trainable and layer.weights:
+        text, fill = ("Trainable", TRAINED) if layer.trainable else ("Non-trainable", FROZEN)
+        cells.append(Cell(((text, True),), ink="white", fill=fill))
+    if cells:
+        yield tuple(cells)
+
+
+def _pair(label: str, value: str) -> Cell:
+    return Cell(((f"{label}: ", False), (value, True)))
+
+
+def _activation_name(activation: Any) -> str:
+    if isinstance(activation, Activation):
+        return str(serialize(activation))
+    return getattr(activation, "__name__", None) or str(activation)
+
+
+def dot_source(diagram: Diagram, style: Style) -> str:
+    """Return a diagram in the language of Graphviz.
+
+    Examples
+    --------
+    >>> title = Cell((("Dense", True),))
+    >>> print(dot_source(Diagram([((title,),)], []), Style("TB", 200, "ortho")))
+    digraph model {
+      graph [rankdir=TB, dpi=200, splines=ortho]
+      node [shape=plaintext, margin=0, fontname=Helvetica]
+      edge [penwidth=2]
+      0 [label=<<table border="0" cellborder="1" bgcolor="black" cellpadding="10">
+        <tr><td bgcolor="white" colspan="1">...<b>Dense</b></font></td></tr>
+      </table>>]
+    }
+    """
+    lines = [
+        "digraph model {",
+        f"  graph [rankdir={style.rankdir}, dpi={style.dpi:g}, splines={style.splines}]",
+        "  node [shape=plaintext, margin=0, fontname=Helvetica]",
+        "  edge [penwidth=2]",
+    ]
+    for number, box in enumerate(diagram.boxes):
+        table = '<table border="0" cellborder="1" bgcolor="black" cellpadding="10">'
+        width = max(map(len, box))
+        lines.append(f"  {number} [label=<{table}")
+        lines += [f"    <tr>{''.join(_td(c, width // len(row)) for c in row)}</tr>" for row in box]
+        lines.append("  </table>>]")
+    lines += [f"  {a} -> {b}" for a, b in diagram.edges]
+    return "\n".join([*lines, "}"])
+
+
+def _td(cell: Cell, span: int) -> str:
+    """Return a cell as an element of a table, `span` columns wide."""
+    text = "".join(
+        f"<b>{html.escape(piece)}</b>" if bold else html.escape(piece) for piece, bold in cell.text
+    )
+    return (
+        f'<td bgcolor="{cell.fill}" colspan="{span}">'
+        f'<font point-size="{cell.size:g}" color="{cell.ink}">{text}</font></td>'
+    )

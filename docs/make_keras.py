@@ -179,14 +179,14 @@ def _title(family: str) -> str:
 
 def _row(family: str, names: dict[str, str], name: str) -> str:
     home = family.removeprefix("tf.keras.")
-    found = _resolve(home, name)
+    found = resolve(home, name)
     if found is None:
         return f"| `{name}` | no | | |"
     if names[name].startswith("= "):
         notes, missing = [f"the same as `{names[name][2:]}`"], []
         different = False
     else:
-        missing, notes = _differences(names[name], found)
+        missing, notes = differences(names[name], found)
         notes += [NOTES[key] for key in (f"{home}.{name}",) if key in NOTES]
         different = bool(missing or notes)
     cells = (", ".join(f"`{a}`" for a in missing), "; ".join(notes))
@@ -194,7 +194,7 @@ def _row(family: str, names: dict[str, str], name: str) -> str:
     return " ".join(f"| `{name}` | {there} | {cells[0]} | {cells[1]} |".split())
 
 
-def _resolve(family: str, name: str) -> Any:
+def resolve(family: str, name: str) -> Any:
     """Return the object of nnfast that has a name of Keras, or None."""
     if family == METHODS:
         return getattr(nnfast.keras.Sequential, name, None)
@@ -204,7 +204,7 @@ def _resolve(family: str, name: str) -> Any:
         return None
 
 
-def _differences(text: str, thing: Any) -> tuple[list[str], list[str]]:
+def differences(text: str, thing: Any) -> tuple[list[str], list[str]]:
     """Return the arguments that nnfast lacks, and notes on other defaults."""
     expected, actual = arguments(text), arguments(signature(thing))
     missing = [name for name in expected if name not in actual]

@@ -338,7 +338,7 @@ def test_predictions_are_numpy_arrays() -> None:
     assert expected.shape == (7, 1)
     assert expected.dtype == np.float32
     for actual in (model(x), model.predict_on_batch(x), model.predict(x, batch_size=2, verbose=0)):
-        assert type(actual) is np.ndarray
+        assert isinstance(actual, np.ndarray)
         np.testing.assert_array_equal(actual, expected)
 
 

@@ -28,8 +28,12 @@ def train():
             tf.keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-    history = model.fit(x, y, epochs=40, verbose=0)
+    model.compile(
+        optimizer=tf.keras.optimizers.Adam(learning_rate=0.01),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    history = model.fit(x, y, epochs=10, verbose=0)
     return history.history, model.predict(x, verbose=0)
 
 

@@ -542,7 +542,6 @@ def backup_and_restore(keras: Any) -> Results:
 
     results = {}
     for save_freq in ("epoch", 3):
-        _compiled.cache_clear()  # in Keras, a model keeps the epoch that was restored
         with tempfile.TemporaryDirectory() as folder:
             backup = keras.callbacks.BackupAndRestore(folder + "/backup", save_freq=save_freq)
             try:
@@ -551,6 +550,7 @@ def backup_and_restore(keras: Any) -> Results:
                 outcome = _outcome(*_fit(keras, backup))
             results |= {f"{save_freq}/{key}": value for key, value in outcome.items()}
             results[f"{save_freq}/kept"] = np.array(len(os.listdir(folder)))
+        _compiled.cache_clear()  # in Keras, a model keeps the epoch that was restored
     return results
 
 
@@ -720,6 +720,36 @@ def stopping_within_an_epoch(keras: Any) -> Results:
     return _outcome(*_fit(keras, Stop()))
 
 
+def scikit_learn_wrappers(keras: Any) -> Results:
+    """Train a model as a classifier, as a regressor and as a transformer."""
+
+    def make(X: Any, y: Any, activation: str | None = None, loss: str = "mse") -> Any:
+        dense = keras.layers.Dense(y.shape[1], activation=activation, kernel_initializer="ones")
+        model = keras.Sequential([keras.Input(X.shape[1:]), dense])
+        model.compile(keras.optimizers.SGD(0.1), loss)
+        return model
+
+    x, y = _regression_data(60)
+    y = np.ravel(y)
+    labels = np.array(["high", "low", "mid"])[np.digitize(y, np.quantile(y, [0.3, 0.6]))]
+    options = {"epochs": 3, "shuffle": False, "verbose": 0}
+    wrappers = keras.wrappers
+    entropy = {"activation": "softmax", "loss": "categorical_crossentropy"}
+    classifier = wrappers.SKLearnClassifier(make, model_kwargs=entropy, fit_kwargs=options)
+    classifier.fit(x, labels)
+    regressor = wrappers.SKLearnRegressor(make(x, y[:, None]), fit_kwargs=options).fit(x, y)
+    transformer = wrappers.SKLearnTransformer(make, fit_kwargs=options)
+    return {
+        "classes": classifier.classes_,
+        "labels": classifier.predict(x),
+        "outputs": classifier.decision_function(x),
+        "accuracy": np.array(classifier.score(x, labels)),
+        "predictions": regressor.predict(x),
+        "r2": np.array(regressor.score(x, y)),
+        "transformed": transformer.fit_transform(x, y),
+    }
+
+
 PROGRAMS: dict[str, Program] = {
     program.__name__: program
     for program in (
@@ -738,6 +768,7 @@ PROGRAMS: dict[str, Program] = {
         checkpoints,
         backup_and_restore,
         csv_logger,
+        scikit_learn_wrappers,
         calls,
         calls_for_each_batch,
         stopping_within_an_epoch,

@@ -61,7 +61,8 @@ PROGRAMS = {
     "cats_and_dogs_dataset": Program("val_acc", 0.9, "nnfast"),
     "cats_and_dogs_generator": Program("test_acc", 0.9),
     "cifar10_augmented": Program("scores[1]", 0.9),
-    "class_weights": Program("auc", 0.95, exact=True),
+    # With PyTorch, the counts in Keras' history are those of the validation.
+    "class_weights": Program("auc", 0.95),
     "cross_validation": Program("results.mean()", 0.9, "nnfast"),
     "custom_schedule": Program("r2", 0.9, exact=True),
     "denoising_autoencoder": Program("improvement", 0.5, exact=True),

@@ -2,7 +2,7 @@
 
 >>> import numpy as np, nnfast
 >>> nnfast.activations.relu(np.array([[-1.0, 2.0]]))
-array([[0., 2.]])
+Tensor([[0., 2.]])
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def log_softmax(x: ArrayLike, axis: int = -1) -> Any:
     Examples
     --------
     >>> log_softmax([0.0, 0.0])
-    array([-0.6931472, -0.6931472], dtype=float32)
+    Tensor([-0.6931472, -0.6931472], dtype=float32)
     """
     array = operand("x", x)
     z = array - array.max(axis=axis, keepdims=True)

@@ -68,7 +68,7 @@ class Constraint(registry.Configured):
         Examples
         --------
         >>> NonNeg()([-1.0, 2.0])
-        array([0., 2.], dtype=float32)
+        Tensor([0., 2.], dtype=float32)
         """
         array = operand("w", w)
         return result(np.asarray(self._applied(array), array.dtype))

@@ -96,7 +96,7 @@ class Initializer(registry.Configured):
         Examples
         --------
         >>> Constant(0.5)(2, dtype="float64")
-        array([0.5, 0.5])
+        Tensor([0.5, 0.5])
         """
         given = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         sizes = tuple(integer("each entry of shape", size, minimum=0) for size in given)

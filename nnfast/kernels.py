@@ -166,7 +166,7 @@ def activation_forward(
     array([[0.5, 0.5]])
     """
     values: Array = activations.resolve(activation)(checks.kernel_array("x", x, None), out=out)
-    return values
+    return values.view(np.ndarray) if out is None else values
 
 
 def activation_backward(

@@ -41,6 +41,9 @@ class Scalar(float):
     (0.5, 0.5)
     """
 
+    dtype = np.dtype(np.float64)
+    shape = ()
+
     def numpy(self) -> np.float64:
         """Return the number as a NumPy scalar."""
         return np.float64(self)

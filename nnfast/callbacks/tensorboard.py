@@ -81,13 +81,14 @@ class TensorBoard(Callback):
         self.write_graph = flag("write_graph", write_graph)
         self.write_images = flag("write_images", write_images)
         self.write_steps_per_second = flag("write_steps_per_second", write_steps_per_second)
-        batches = 1 if update_freq == "batch" else epoch_or_batches("update_freq", update_freq)
+        each = isinstance(update_freq, str) and update_freq == "batch"
+        batches = 1 if each else epoch_or_batches("update_freq", update_freq)
         self.update_freq: str | int = batches or "epoch"
-        if profile_batch:
+        if not isinstance(profile_batch, int) or profile_batch:
             raise ValueError(
                 f"profile_batch must be 0, as there is no profiler; received {profile_batch!r}"
             )
-        if embeddings_freq:
+        if not isinstance(embeddings_freq, int) or embeddings_freq:
             raise ValueError(
                 "embeddings_freq must be 0, as embeddings are not written; received "
                 f"{embeddings_freq!r}"

@@ -175,8 +175,9 @@ def test_wrong_shapes_are_named_and_change_no_weights(
     x_shape: tuple[int, ...], y_shape: tuple[int, ...]
 ) -> None:
     x, y = np.ones(x_shape), np.ones(y_shape)
-    x_fits = x.ndim == 2 and x_shape[1] == 3
-    y_fits = y.ndim == 2 and y_shape[1] == 2 and y_shape[0] == (x_shape or [None])[0]
+    # A superfluous last axis of size 1 is removed.
+    x_fits = x_shape[1:] in ((3,), (3, 1))
+    y_fits = y_shape[1:] in ((2,), (2, 1)) and y_shape[0] == (x_shape or [None])[0]
     if x_fits:
         assert fresh().predict(x).shape == (x_shape[0], 2)
     else:
@@ -375,7 +376,7 @@ CLASSES = [
 ]
 
 # Argument: the conflicting or alternative argument that the error may name instead.
-RELATED = {"min_value": "max_value", "learning_rate": "schedule"}
+RELATED = {"min_value": "max_value", "learning_rate": "schedule", "epsilon": "min_delta"}
 
 REQUIRED: dict[str, Any] = {
     "units": 3,
@@ -392,6 +393,7 @@ REQUIRED: dict[str, Any] = {
     "target_shape": (3,),
     "scale": 2.0,
     "filepath": "model",
+    "backup_dir": "backup",
     "filename": "log",
     "schedule": lambda epoch: 0.1,
     "initial_learning_rate": 0.1,
@@ -503,7 +505,7 @@ def test_methods_accept_or_name_every_argument(
     taken = inspect.signature(getattr(nnfast.Sequential, method)).parameters
     arguments = {key: value for key, value in arguments.items() if key in taken}
     if method == "save":
-        arguments["path"] = "model"
+        arguments["filepath"] = "model"
     names = {name, name.replace("_", " "), name.replace("validation_", ""), RELATED.get(name)}
     names |= {"metric"} if "metrics" in name else set()
     for odd in ODD:

@@ -179,7 +179,27 @@ def functions(kind: str, folder: Path) -> None:
     assert record.params["epochs"] == 1
 
 
+def backup(kind: str, folder: Path) -> None:
+    """An estimator has no state of training that a file could restore."""
+    with pytest.raises(TypeError, match="BackupAndRestore"):
+        make(kind, callbacks=callbacks.BackupAndRestore(folder)).fit(X, TARGETS[kind])
+
+
+def progress(kind: str, folder: Path) -> None:
+    one = make(kind, callbacks=callbacks.ProgbarLogger()).fit(X, TARGETS[kind])
+    assert_same_weights(one, make(kind).fit(X, TARGETS[kind]))
+
+
+def tensor_board(kind: str, folder: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    make(kind, callbacks=callbacks.TensorBoard(folder)).fit(X, TARGETS[kind])
+    assert list((folder / "train").glob("events.*"))
+
+
 CHECKS = {
+    "BackupAndRestore": backup,
+    "ProgbarLogger": progress,
+    "TensorBoard": tensor_board,
     "ModelCheckpoint": checkpoint,
     "EarlyStopping": early_stopping,
     "History": history,

@@ -355,6 +355,12 @@ OUTSIDE: dict[str, tuple[str, Any, list[str]]] = {
         [[-1, 1], [1, -1]],
         ["from 0 to 1", "from -1 to 1", "sparse_categorical_crossentropy"],
     ),
+    "negative in msle": ("mean_squared_logarithmic_error", [0.0, -1.0], [">= 0", "huber"]),
+    "2 in squared hinge": ("squared_hinge", [0.0, 2.0], ["-1 to 1", "to 2"]),
+    "focal": ("binary_focal_crossentropy", [0.0, 2.0], ["0 to 1", "y.max()"]),
+    "kl": ("kl_divergence", [[0.5, 1.5], [1.0, 0.0]], ["0 to 1", "probabilities"]),
+    "focal one-hot": ("categorical_focal_crossentropy", [[0, 5], [1, 0]], ["one-hot"]),
+    "categorical hinge": ("categorical_hinge", [[0, -1], [1, 0]], ["one-hot"]),
 }
 
 
@@ -415,7 +421,15 @@ def test_targets_within_the_range_are_accepted(case: str) -> None:
     assert np.isfinite(model.evaluate(np.ones((len(y), 1)), y, verbose=0))
 
 
-@pytest.mark.parametrize("loss", ["binary_crossentropy", "hinge", "poisson"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("binary_crossentropy", "hinge", "poisson", "squared_hinge", "kl_divergence"),
+        *("binary_focal_crossentropy", "categorical_focal_crossentropy", "categorical_hinge"),
+        *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
+        "cosine_similarity",
+    ],
+)
 def test_nan_targets_stop_training(loss: str) -> None:
     """NaN passes the range check, and the loss becomes NaN."""
     with pytest.warns(RuntimeWarning, match="loss is not finite"):

@@ -57,8 +57,9 @@ def entries(module: ModuleType) -> Iterator[tuple[str, Any]]:
     public = getattr(module, "__all__", ())
     for name, thing in vars(module).items():
         own = name in public or getattr(thing, "__module__", None) == module.__name__
-        if inspect.isclass(thing) and thing.__name__ != name:
-            continue  # Keras' short name of a class
+        named = inspect.isclass(thing) or inspect.isfunction(thing)
+        if named and thing.__name__ != name:
+            continue  # Keras' short name of a class or function
         if not name.startswith("_") and own and callable(thing) and name not in INTERNAL:
             yield name, thing
 

@@ -110,6 +110,8 @@ class MeanMetricWrapper(FunctionMetric):
         dtype: str | None = None,
         **options: Any,
     ) -> None:
+        if not callable(fn):
+            raise TypeError(f"fn must be callable; received {fn!r}")
         own = getattr(fn, "__name__", type(fn).__name__)
         super().__init__(partial(fn, **options), own if name is None else name, dtype)
         self.fn, self.options = fn, options

@@ -406,6 +406,8 @@ REQUIRED: dict[str, Any] = {
     "value": 0.5,
     "levels": (0.1, 0.9),
     "function": lambda y, p: np.abs(y - p).mean(axis=-1),
+    "fn": lambda y, p: np.abs(y - p).mean(axis=-1),
+    **dict.fromkeys(("specificity", "sensitivity", "precision", "recall"), 0.5),
 }
 
 

@@ -93,6 +93,8 @@ EACH_OPTIMIZER = {
     "rmsprop centered": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.5),
     "adagrad": lambda: optimizers.Adagrad(0.05),
     "lion": lambda: optimizers.Lion(0.001),
+    "adadelta": lambda: optimizers.Adadelta(1.0),
+    "adamax": lambda: optimizers.Adamax(0.01),
     "average": lambda: optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=3),
 }
 

@@ -41,8 +41,8 @@ UNCOMPARED = {"name"}  # None stands for the name that Keras' default is
 # arguments that are missing. coming-from-keras.md has the details.
 NOTES = {
     "layers.Input": "the shape has no None",
-    "layers.RandomCrop": "crops each image at its own position",
-    "layers.RandomFlip": "flips each image by its own",
+    "layers.RandomCrop": "draws separately for each image",
+    "layers.RandomFlip": "draws separately for each image",
     "layers.UpSampling2D": 'interpolates by "nearest" and "bilinear"',
     "losses.Loss": "a loss of one's own is a function: see `losses.FunctionLoss`",
     "callbacks.EarlyStopping": "`baseline` and NaN as Keras documents them",

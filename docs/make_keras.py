@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import nnfast.keras
+from nnfast import activations
 
 FOLDER = Path(__file__).parent
 PAGE, SNAPSHOT = FOLDER / "keras.md", FOLDER / "keras_api.json"
@@ -33,14 +34,15 @@ FAMILIES = (
 )
 METHODS = "Sequential"
 REQUIRED = "required"
+UNLISTED = {"autocast"}
 UNCOMPARED = {"name"}  # None stands for the name that Keras' default is
 
 # Names of Keras whose arguments agree with nnfast's, but which do something else; or a remark on
 # arguments that are missing. coming-from-keras.md has the details.
 NOTES = {
     "layers.Input": "the shape has no None",
-    "layers.RandomCrop": "crops each image at its own position",
-    "layers.RandomFlip": "flips each image by its own",
+    "layers.RandomCrop": "draws separately for each image",
+    "layers.RandomFlip": "draws separately for each image",
     "layers.UpSampling2D": 'interpolates by "nearest" and "bilinear"',
     "losses.Loss": "a loss of one's own is a function: see `losses.FunctionLoss`",
     "callbacks.EarlyStopping": "`baseline` and NaN as Keras documents them",
@@ -58,6 +60,8 @@ Every public name of Keras {version}, and whether a program that uses it runs wi
 - **yes**: the name exists, with all arguments and the same defaults.
 - **different**: arguments are missing or have another default, or the note says what differs.
 - **no**: the name does not exist.
+
+No layer has the argument `autocast`, which is for mixed precision.
 
 [Coming from Keras](coming-from-keras.md) explains the differences. `python docs/make_keras.py`
 writes this page."""
@@ -206,22 +210,28 @@ def resolve(family: str, name: str) -> Any:
 
 def differences(text: str, thing: Any) -> tuple[list[str], list[str]]:
     """Return the arguments that nnfast lacks, and notes on other defaults."""
-    expected, actual = arguments(text), arguments(signature(thing))
-    missing = [name for name in expected if name not in actual]
+    expected = arguments(text)
+    if isinstance(thing, activations.Activation):
+        actual = {"x": REQUIRED, **activations.ARGUMENTS.get(thing.name, {})}
+    else:
+        actual = arguments(signature(thing))
+    missing = [name for name in expected if name not in actual and name not in UNLISTED]
     notes = [
-        f"`{name}={actual[name]!r}` (`{default!r}`)"
+        f"`{name}` has no default"
+        if actual[name] == REQUIRED
+        else f"`{name}={actual[name]!r}` (`{default!r}`)"
         for name, default in expected.items()
-        if name in actual
-        and name not in UNCOMPARED
-        and actual[name] is not ...
-        and _pair(actual[name]) != _pair(default)
+        if name in actual and name not in UNCOMPARED and not _same(actual[name], default)
     ]
     return missing, notes
 
 
-def _pair(default: Any) -> Any:
-    """Return a default of windows as a pair: 1 and (1, 1) are the same."""
-    return (default, default) if type(default) is int else default
+def _same(actual: Any, expected: Any) -> bool:
+    """Return whether nnfast's default is that of Keras, where 1 and (1, 1) are the same."""
+    return actual in (..., expected, (expected, expected)) or expected in (
+        REQUIRED,
+        (actual, actual),
+    )
 
 
 if __name__ == "__main__":

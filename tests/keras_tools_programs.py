@@ -291,6 +291,7 @@ def functions(keras: Any) -> Results:
     results = {}
     for name, (kind, keywords) in FUNCTIONS.items():
         y, p, _ = metric_data(kind)
+        y, p = y.astype(np.float64), p.astype(np.float64)
         results[name] = np.array(getattr(keras.metrics, name)(y, p, **keywords))
     x, y = _regression_data(48)
     model = _linear(keras)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,12 +166,14 @@ def available(text: str, keras: Any) -> Iterator[None]:
 
     The files are written in the working directory.
     """
+    homes = [f"{keras.__name__}.datasets"]
+    if importlib.util.find_spec(f"{keras.__name__}._tf_keras"):
+        homes.append(f"{keras.__name__}._tf_keras.keras.datasets")
     with pytest.MonkeyPatch.context() as patch:
         for name, function in DATASETS.items():
             module, _, attribute = name.partition(".")
-            if module in text:
-                home = importlib.import_module(f"{keras.__name__}.datasets.{module}")
-                patch.setattr(home, attribute, function)
+            for home in homes if module in text else ():
+                patch.setattr(importlib.import_module(f"{home}.{module}"), attribute, function)
         for name, write in FILES.items():
             if name in text:
                 write()

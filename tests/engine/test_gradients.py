@@ -218,6 +218,15 @@ def torch_loss_and_grad(
         "leaky_relu": lambda z: functional.leaky_relu(z, 0.2),
         "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
         "hard_sigmoid": functional.hardsigmoid,
+        "hard_tanh": functional.hardtanh,
+        "hard_silu": functional.hardswish,
+        "log_sigmoid": functional.logsigmoid,
+        "tanh_shrink": functional.tanhshrink,
+        "soft_shrink": functional.softshrink,
+        "hard_shrink": functional.hardshrink,
+        "squareplus": lambda z: (z + torch.sqrt(z**2 + 4)) / 2,
+        "sparse_plus": lambda z: torch.where(z < 1, (z + 1).clamp(min=0) ** 2 / 4, z),
+        "sparse_sigmoid": lambda z: ((z + 1) / 2).clamp(0, 1),
         "exponential": torch.exp,
     }
     own_losses = {

@@ -67,7 +67,8 @@ cdef void dropout_broadcast(const Matrix* x, const Matrix* y, double rate, uint6
                             const int64_t* sizes, const int64_t* strides) noexcept nogil:
     """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; elements may share a mask element.
 
-    A sample has axes of 3 sizes. Element (a, b, c) has mask element a·strides[0] + b·strides[1] + c·strides[2].
+    A sample has axes of 3 sizes. Its element (a, b, c) has the mask element
+    a·strides[0] + b·strides[1] + c·strides[2].
     """
     cdef Py_ssize_t i, a, b, c, j
     cdef Py_ssize_t n_a = sizes[0], n_b = sizes[1], n_c = sizes[2]

@@ -1,4 +1,4 @@
-"""Reading of .npz files that nobody has to trust."""
+"""Read .npz files from untrusted sources."""
 
 from __future__ import annotations
 

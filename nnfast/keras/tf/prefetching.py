@@ -13,7 +13,7 @@ __all__ = ["prefetched"]
 T = TypeVar("T")
 
 _END = object()
-# At exit, Python waits so many seconds for an item that is being computed.
+# Seconds that Python waits at exit for an item that is being computed.
 _EXIT_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Extraction of tar and zip archives that nobody has to trust.
+"""Extract tar and zip archives from untrusted sources.
 
 All members are checked before the first is written. They are unpacked into a temporary folder and
 moved from there, so the target folder never has an incomplete file.

@@ -137,7 +137,7 @@ fit(model(), callbacks.BackupAndRestore({folder!r}), kill)
 def test_a_killed_process_is_continued_by_another(tmp_path: Path) -> None:
     folder = str(tmp_path / "backup")
     program = PROGRAM.format(path=[str(Path(__file__).parent), *sys.path], folder=folder)
-    done = subprocess.run([sys.executable, "-c", program], check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", program], check=False)
     assert done.returncode == -signal.SIGKILL
     whole, net = model(), model(seed=7)
     fit(whole)

@@ -12,7 +12,10 @@ import pytest
 import nnfast
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = {"sklearn", "plot", "progress", "demo", "test", "bench", "dev", "all"}
+EXTRAS = {
+    *("sklearn", "plot", "progress", "images", "tensorboard", "demo"),
+    *("test", "bench", "peers", "dev", "all"),
+}
 
 
 def required(extra: str | None = None) -> set[str]:
@@ -41,6 +44,8 @@ def test_the_extras_exist() -> None:
         ("sklearn", {"scikit-learn", "scipy"}),
         ("plot", {"matplotlib"}),
         ("progress", {"rich"}),
+        ("images", {"pillow", "scipy"}),
+        ("tensorboard", {"tensorboardX"}),
         ("demo", {"scikit-learn", "matplotlib", "rich"}),
     ],
 )

@@ -48,15 +48,19 @@ ctypedef struct Op:
     int kind            # row of the ops table
     int activation      # applied to the pre-activation z
     double alpha        # the activation's parameter
-    int layer           # key of the op's random stream
+    int node            # key of the op's random stream
     int applies_relu_backward   # the op multiplies dX by the derivative of the ReLU that produced its input
     int relu_backward_done      # dy already holds dZ, because the next op applied the ReLU's derivative
     int frozen          # its layer is not trained, so even training uses the moving averages
-    Py_ssize_t n_in, n_out
-    Py_ssize_t x, y     # offsets of tensors, in elements per row of the arena
+    int adds_parameters  # its parameters' gradients are added to those of an earlier op
+    Py_ssize_t n_in, n_in2, n_out
+    Py_ssize_t x, x2, y  # offsets of tensors, in elements per row of the arena; x2 < 0: it has one input
     Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
-    Py_ssize_t ld_x, ld_y
-    Py_ssize_t dx, dy   # offsets of the gradients; dx < 0 if dX is not needed
+    Py_ssize_t ld_x, ld_x2, ld_y
+    Py_ssize_t dx, dx2  # offsets of the inputs' gradients; < 0 if the op does not write them
+    Py_ssize_t dx_base, dx2_base    # offsets of gradients that are added to them; < 0: none
+    Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
+    Py_ssize_t dy_source    # offset of dY; dy if dZ may overwrite it
     int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
     Py_ssize_t mean, variance   # offsets of fixed statistics and moving averages in the flat weights
     double y_l1, y_l2   # activity regularizer
@@ -89,6 +93,9 @@ ctypedef struct OpList:
     Op* ops
     Py_ssize_t width    # elements per row of the arena
     Py_ssize_t out      # offset of the predictions
+    Py_ssize_t dx       # offset of the gradient of the input; < 0: it is not computed
+    int single_reader   # the first op alone reads the input
+    int shares_parameters   # several ops have the same parameter
 
 ctypedef struct OptimizerSettings:
     int kind

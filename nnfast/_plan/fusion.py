@@ -1,72 +1,64 @@
-"""Lowering of layers to an op list, and fusion of ops.
+"""Fusion of ops: activations into their producers, rescaling into the input.
 
-`fuse` takes the layers, the shapes between them, and flags that say which layers are trained. It
-returns `Fused`: the ops for training and for inference, and the scale and offset of the input.
+`fuse` takes the lowered ops of a graph. It returns `Fused`: the ops for training and for inference,
+and the scale and offset of the input.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
 from nnfast._engine import OPS
-from nnfast._plan.spec import IDENTITY, AffineSettings, LayerSpec, Op, Shape, Window
-
-
-class SizedOp(NamedTuple):
-    """An op, the index of its layer, its flat sizes, and the penalty (l1, l2) on its output."""
-
-    op: Op
-    layer: int
-    n_in: int
-    n_out: int
-    channels: int = 0
-    activity: tuple[float, float] = (0.0, 0.0)
+from nnfast._plan.lowering import Lowered, SizedOp
+from nnfast._plan.spec import IDENTITY, AffineSettings
 
 
 class Fused(NamedTuple):
     """The ops for training and for inference; each list has at least one op.
 
-    The engine computes x·in_scale + in_offset while it reads the input x.
+    The last op writes the predictions. The engine computes x·in_scale + in_offset while it reads
+    the input x, which is the tensor numbered `input`.
     """
 
     training: list[SizedOp]
     inference: list[SizedOp]
+    input: int
     in_scale: float
     in_offset: float
 
 
-def fuse(layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]) -> Fused:
-    """Return the fused ops of a chain of layers.
+def fuse(lowered: Lowered, n_in: int) -> Fused:
+    """Return the fused ops of a graph whose input has n_in elements per sample.
 
-    A Rescaling layer that precedes all other ops is folded into the step that reads the input. An
-    activation is folded into the previous op if that op has no activation yet and can apply one.
-
-    Parameters
-    ----------
-    layers : sequence of LayerSpec
-    shapes : sequence of tuple of int
-        The shapes of a sample before each layer and after the last.
-    trained : sequence of bool
-        Whether each layer is trainable. A batch normalization that is not trainable is frozen.
+    A Rescaling layer that alone reads the input is folded into the step that reads it. An
+    activation is folded into the op that produces its input if that op has no activation yet and
+    can apply one, and if nothing else reads its output.
     """
     ops: list[SizedOp] = []
+    same: dict[int, int] = {}  # tensors that need no op any more
+    producer: dict[int, int] = {}
+    readers = Counter(tensor for sized in lowered.ops for tensor in sized.inputs)
     scale, offset = 1.0, 0.0
-    for index, layer in enumerate(layers):
-        for sized in _ops_of(layer, index, shapes[index], shapes[index + 1], trained[index]):
-            op, settings = sized.op, sized.op.settings
-            if isinstance(settings, AffineSettings) and not ops and not any(sized.activity):
-                scale, offset = settings.scale * scale, settings.scale * offset + settings.offset
-            elif OPS[op.kind].is_activation and ops and _takes_activation(ops[-1]):
-                folded = replace(ops[-1].op, activation=op.activation, alpha=op.alpha)
-                ops[-1] = ops[-1]._replace(op=folded, activity=sized.activity)
-            else:
-                ops.append(sized)
-    nothing = [SizedOp(IDENTITY, 0, math.prod(shapes[0]), math.prod(shapes[-1]))]
-    inference = [op for op in map(_in_inference, ops) if op is not None]
-    return Fused(ops or nothing, inference or nothing, scale, offset)
+    for sized in lowered.ops:
+        sized = sized._replace(inputs=tuple(same.get(tensor, tensor) for tensor in sized.inputs))
+        source, settings = sized.inputs[0], sized.op.settings
+        alone = readers[source] == 1
+        at = producer.get(source, -1)
+        if isinstance(settings, AffineSettings) and _folds(sized, source, lowered) and alone:
+            scale, offset = settings.scale * scale, settings.scale * offset + settings.offset
+        elif OPS[sized.op.kind].is_activation and alone and at >= 0 and _takes_activation(ops[at]):
+            folded = replace(ops[at].op, activation=sized.op.activation, alpha=sized.op.alpha)
+            ops[at] = ops[at]._replace(op=folded, activity=sized.activity)
+        else:
+            producer[sized.output] = len(ops)
+            ops.append(sized)
+            continue
+        same[sized.output] = source
+        readers[source] = readers[sized.output]
+    nothing = [SizedOp(IDENTITY, 0, 0, (lowered.input,), -1, n_in, n_in)]
+    return Fused(ops or nothing, _inference(ops) or nothing, lowered.input, scale, offset)
 
 
 def final_activation(last: SizedOp) -> str:
@@ -77,31 +69,9 @@ def final_activation(last: SizedOp) -> str:
     return "linear" if any(last.activity) else last.op.activation
 
 
-def _ops_of(layer: LayerSpec, index: int, shape: Shape, out: Shape, trained: bool) -> list[SizedOp]:
-    """Return the ops of one layer; the last one carries the penalty on the layer's output."""
-    regularizer = layer.activity_regularizer
-    activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-    # Skip a normalization without channels: the engine divides by the number of channels.
-    ops = [op for op in layer.ops(shape) if op.axes is None or 0 not in shape]
-    if not ops and any(activity):
-        ops = [IDENTITY]
-    sized = []
-    for op in ops:
-        channels = 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :])
-        op = replace(op, frozen=not trained)
-        sized.append(SizedOp(op, index, *_sizes(op, shape, shape), channels))
-    if sized:
-        n_in, n_out = _sizes(sized[-1].op, shape, out)
-        sized[-1] = sized[-1]._replace(n_in=n_in, n_out=n_out, activity=activity)
-    return sized
-
-
-def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
-    """Return the flat sizes of an op's input and output, taken from its window if it has one."""
-    win = op.settings
-    if not isinstance(win, Window):
-        return math.prod(shape), math.prod(out)
-    return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c
+def _folds(sized: SizedOp, source: int, lowered: Lowered) -> bool:
+    """Return whether an affine op can be computed while the input is read."""
+    return source == lowered.input and not any(sized.activity)
 
 
 def _takes_activation(sized: SizedOp) -> bool:
@@ -112,11 +82,19 @@ def _takes_activation(sized: SizedOp) -> bool:
     )
 
 
-def _in_inference(sized: SizedOp) -> SizedOp | None:
-    """Return the op for inference, or None if it is the identity in inference.
+def _inference(ops: list[SizedOp]) -> list[SizedOp]:
+    """Return the ops for inference, without those that are the identity there.
 
     An identity whose output has a penalty is kept, because it computes the penalty.
     """
-    if not (OPS[sized.op.kind].training_only or sized.op.training_only):
-        return sized
-    return sized._replace(op=IDENTITY) if any(sized.activity) else None
+    kept: list[SizedOp] = []
+    same: dict[int, int] = {}
+    for sized in ops:
+        sized = sized._replace(inputs=tuple(same.get(tensor, tensor) for tensor in sized.inputs))
+        if not (OPS[sized.op.kind].training_only or sized.op.training_only):
+            kept.append(sized)
+        elif any(sized.activity):
+            kept.append(sized._replace(op=IDENTITY))
+        else:
+            same[sized.output] = sized.inputs[0]
+    return kept

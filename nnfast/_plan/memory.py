@@ -1,4 +1,4 @@
-"""The memory plan: offsets of the ops' outputs and gradients, and the op lists for the engine.
+"""The memory plan: offsets of tensors and gradients, and the op tables for the engine.
 
 `make_tables` takes the fused ops and their references to weights. It returns one `OpTable` each for
 training, input gradients and inference: ops with the offsets of their tensors, in elements per row
@@ -7,12 +7,14 @@ of a batch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, OPS
-from nnfast._plan.fusion import Fused, SizedOp
+from nnfast._plan.fusion import Fused
+from nnfast._plan.gradients import Gradients
+from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
 from nnfast._plan.spec import Resampling, Window
 
@@ -29,16 +31,29 @@ TRAITS = {traits.kind: traits for traits in OPS.values()}
 
 
 class OpTable(NamedTuple):
-    """The engine's ops for one kind of pass, and the arena's width in elements per batch row."""
+    """The engine's ops for one kind of pass.
+
+    Attributes
+    ----------
+    ops : list of dict
+    width : int
+        Elements of the arena per row of a batch.
+    out : int
+        The offset of the predictions.
+    input_gradient : int
+        The offset of the input's gradient, -1 if it is not computed.
+    single_reader : bool
+        Whether the first op alone reads the input.
+    shares_parameters : bool
+        Whether several ops have the same parameter.
+    """
 
     ops: list[dict[str, Any]]
     width: int
-
-    @property
-    def out(self) -> int:
-        """The offset of the predictions."""
-        offset: int = self.ops[-1]["y"]
-        return offset
+    out: int
+    input_gradient: int
+    single_reader: bool
+    shares_parameters: bool
 
 
 class OpTables(NamedTuple):
@@ -53,7 +68,7 @@ class OpTables(NamedTuple):
 def make_tables(
     fused: Fused, references: Mapping[int, Mapping[str, int]], trained: frozenset[int]
 ) -> OpTables:
-    """Return the tables of a chain of ops.
+    """Return the tables of a graph of ops.
 
     Parameters
     ----------
@@ -65,15 +80,20 @@ def make_tables(
     """
     statistics, n_stats = statistics_offsets(fused.training)
 
-    def describe(sized: SizedOp) -> dict[str, Any]:
-        fields = weight_fields(sized.op, references.get(sized.layer, {}))
-        return describe_op(sized, fields, statistics.get(sized.layer))
+    def describe(ops: Sequence[SizedOp]) -> list[dict[str, Any]]:
+        table = []
+        for sized in ops:
+            fields = weight_fields(sized.op, references.get(sized.layer, {}))
+            table.append(describe_op(sized, fields, statistics.get(sized.node)))
+        return table
 
-    training = [describe(sized) for sized in fused.training]
+    training = fused.training
     return OpTables(
-        training=training_table(training, trained, to_input=False),
-        input_gradient=training_table(training, trained, to_input=True),
-        inference=inference_table([describe(sized) for sized in fused.inference]),
+        training=training_table(fused.input, training, describe(training), trained, to_input=False),
+        input_gradient=training_table(
+            fused.input, training, describe(training), trained, to_input=True
+        ),
+        inference=inference_table(fused.input, fused.inference, describe(fused.inference)),
         n_stats=n_stats,
     )
 
@@ -91,7 +111,7 @@ def stride(n: int) -> int:
 
 
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
-    """Return {layer: (offset, length)} of the normalizations' statistics, and their total size.
+    """Return {node: (offset, length)} of the normalizations' statistics, and their total size.
 
     A batch normalization stores the mean, 1/√variance, the variance and the gradients of gamma and
     beta. A normalization with fixed statistics stores the mean, 1/√variance and a shift, repeated
@@ -101,10 +121,10 @@ def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int
     for sized in ops:
         traits = OPS[sized.op.kind]
         if traits.channel_statistics:
-            offsets[sized.layer] = end, stride(sized.channels)
+            offsets[sized.node] = end, stride(sized.channels)
             end += traits.channel_statistics * stride(sized.channels)
         elif traits.feature_statistics:
-            offsets[sized.layer] = end, stride(sized.n_in)
+            offsets[sized.node] = end, stride(sized.n_in)
             end += traits.feature_statistics * stride(sized.n_in)
     return offsets, end
 
@@ -127,17 +147,20 @@ def describe_op(
     groups = sized.n_in // sized.channels if sized.channels else 0
     stats, ld_stats = statistics or (-1, stride(traits.sample_statistics * groups))
     return {
-        **dict.fromkeys(("x", "y", "z", "dx", "dy"), -1),
-        **dict.fromkeys(("applies_relu_backward", "relu_backward_done"), 0),
+        **dict.fromkeys(("x", "x2", "y", "z"), -1),
+        **dict.fromkeys(("dx", "dx2", "dx_base", "dx2_base", "dy", "dy_source"), -1),
+        **dict.fromkeys(("applies_relu_backward", "relu_backward_done", "adds_parameters"), 0),
         **weights,
         "kind": traits.kind,
         "activation": ACTIVATIONS[op.activation],
         "alpha": op.alpha,
         "n_in": sized.n_in,
+        "n_in2": sized.n_in2,
         "n_out": sized.n_out,
         "ld_x": stride(sized.n_in),
+        "ld_x2": stride(sized.n_in2),
         "ld_y": stride(sized.n_out),
-        "layer": sized.layer,
+        "node": sized.node,
         "frozen": op.frozen,
         "y_l1": sized.activity[0],
         "y_l2": sized.activity[1],
@@ -149,56 +172,120 @@ def describe_op(
 
 
 def training_table(
-    ops: Sequence[Mapping[str, Any]], trained: frozenset[int], *, to_input: bool
+    source: int,
+    sized: Sequence[SizedOp],
+    ops: list[dict[str, Any]],
+    trained: frozenset[int],
+    *,
+    to_input: bool,
 ) -> OpTable:
     """Return the table for training, with a separate offset for every output and every gradient.
 
-    Gradients are needed down to the first op with a trained array or, if `to_input`, to the input.
+    Parameters
+    ----------
+    source : int
+        The number of the input tensor.
+    sized : sequence of SizedOp
+    ops : list of dict
+        The same ops in the engine's form, to which this function adds the offsets.
+    trained : frozenset of int
+    to_input : bool
+        Whether the gradient of the input is needed, too.
     """
-    placed, end = _place_outputs(ops)
-    needed, dx = to_input, -1
-    for op, producer in zip(placed, [None, *placed], strict=False):
-        if needed:
-            dx, end = end, end + op["ld_x"]
-        op["dx"] = dx
-        if producer:
-            producer["dy"] = dx
-        needed = needed or op["w"] in trained or op["b"] in trained
-    placed[-1]["dy"], end = end, end + placed[-1]["ld_y"]
-    for producer, op in pairwise(placed):
-        penalty = producer["y_l1"] or producer["y_l2"]
-        if _traits(op).fuses_relu_backward and producer["w"] >= 0 and not penalty:
-            op["applies_relu_backward"] = int(producer["activation"] == ACTIVATIONS["relu"])
-            producer["relu_backward_done"] = op["applies_relu_backward"]
-    return OpTable(placed, end)
+    end = _place_outputs(source, sized, ops)
+    readers = Counter(tensor for op in sized for tensor in op.inputs)
+    _fuse_relu_backward(sized, ops, readers)
+    _note_shared_parameters(ops, trained)
+    gradients = Gradients(source, sized, ops, trained, to_input)
+    end = gradients.place(end, stride)
+    return _table(source, sized, ops, end, gradients.input_gradient)
 
 
-def _place_outputs(ops: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """Return the ops with the offsets of their forward tensors, and the tensors' total size."""
+def _table(
+    source: int,
+    sized: Sequence[SizedOp],
+    ops: list[dict[str, Any]],
+    width: int,
+    input_gradient: int = -1,
+) -> OpTable:
+    return OpTable(
+        ops,
+        width,
+        ops[-1]["y"],
+        input_gradient,
+        single_reader=sum(op.inputs.count(source) for op in sized) == 1,
+        shares_parameters=any(op["adds_parameters"] for op in ops),
+    )
+
+
+def _place_outputs(source: int, sized: Sequence[SizedOp], ops: Sequence[dict[str, Any]]) -> int:
+    """Set the offsets of the ops' forward tensors; return the tensors' total size."""
     needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
-    x, end = 0, ops[0]["ld_x"]
-    placed = []
-    for op in map(dict, ops):
+    offsets: dict[int, int] = {source: 0}
+    end: int = ops[0]["ld_x"]
+    for numbers, op in zip(sized, ops, strict=True):
         traits = _traits(op)
-        op |= {"x": x, "y": end, "z": x if traits.is_activation else end}
-        x, end = end, end + op["ld_y"]
+        _set_inputs(op, [offsets[tensor] for tensor in numbers.inputs])
+        if numbers.output not in offsets:
+            offsets[numbers.output], end = end, end + op["ld_y"]
+        op["y"] = offsets[numbers.output]
+        op["z"] = op["x"] if traits.is_activation else op["y"]
         if not traits.is_activation and op["activation"] in needs_preactivation:
             op["z"], end = end, end + op["ld_y"]
         if traits.sample_statistics:
             op["stats"], end = end, end + op["ld_stats"]
-        placed.append(op)
-    return placed, end
+    return end
 
 
-def inference_table(ops: Sequence[Mapping[str, Any]]) -> OpTable:
-    """Return the table for inference, in which ops alternate between two equally wide buffers."""
+def _set_inputs(op: dict[str, Any], offsets: Sequence[int]) -> None:
+    op["x"], op["x2"] = offsets[0], offsets[1] if len(offsets) > 1 else -1
+
+
+def _fuse_relu_backward(
+    sized: Sequence[SizedOp], ops: Sequence[dict[str, Any]], readers: Counter[int]
+) -> None:
+    """Let an op that alone reads the output of a ReLU multiply its dX by the ReLU's derivative."""
+    producer = {numbers.output: op for numbers, op in zip(sized, ops, strict=True)}
+    for numbers, op in zip(sized, ops, strict=True):
+        before = producer.get(numbers.inputs[0])
+        if before is None or readers[numbers.inputs[0]] > 1:
+            continue
+        penalty = before["y_l1"] or before["y_l2"]
+        if _traits(op).fuses_relu_backward and before["w"] >= 0 and not penalty:
+            op["applies_relu_backward"] = int(before["activation"] == ACTIVATIONS["relu"])
+            before["relu_backward_done"] = op["applies_relu_backward"]
+
+
+def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[int]) -> None:
+    """Mark the ops whose gradients are added to those of an earlier op with the same parameters."""
+    seen: set[int] = set()
+    for op in ops:
+        numbers = trained.intersection((op["w"], op["b"]))
+        op["adds_parameters"] = int(bool(numbers & seen))
+        seen |= numbers
+
+
+def inference_table(source: int, sized: Sequence[SizedOp], ops: list[dict[str, Any]]) -> OpTable:
+    """Return the table for inference, in which tensors use equally wide slots in turn.
+
+    A tensor takes the first slot that is free, and frees it after its last reader. A chain
+    therefore alternates between two slots.
+    """
     widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
-    placed = []
-    for i, op in enumerate(map(dict, ops)):
-        x, y = (0, widest) if i % 2 == 0 else (widest, 0)
-        op |= {"x": x, "y": y, "z": x if _traits(op).is_activation else y}
-        placed.append(op)
-    return OpTable(placed, 2 * widest)
+    last_reader = {tensor: i for i, op in enumerate(sized) for tensor in op.inputs}
+    slots = {source: 0}
+    n_slots = 2
+    for i, (numbers, op) in enumerate(zip(sized, ops, strict=True)):
+        _set_inputs(op, [widest * slots[tensor] for tensor in numbers.inputs])
+        if numbers.output not in slots:
+            slots[numbers.output] = min(set(range(len(slots) + 1)) - set(slots.values()))
+            n_slots = max(n_slots, slots[numbers.output] + 1)
+        op["y"] = widest * slots[numbers.output]
+        op["z"] = op["x"] if _traits(op).is_activation else op["y"]
+        for tensor in set(numbers.inputs):
+            if last_reader[tensor] == i:
+                del slots[tensor]
+    return _table(source, sized, ops, n_slots * widest)
 
 
 def _traits(op: Mapping[str, Any]) -> OpTraits:

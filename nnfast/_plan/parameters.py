@@ -15,7 +15,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._engine import CONSTRAINTS
-from nnfast._plan.spec import LayerSpec, Op, Shape, Weight
+from nnfast._plan.graph import Graph
+from nnfast._plan.spec import Op, Shape, Weight
 
 # Maps a weight's name to the field of the engine's op that holds the array's number.
 ARRAY_FIELDS = {
@@ -62,14 +63,13 @@ class Parameter:
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
 
-def describe_parameters(
-    layers: Sequence[LayerSpec], shapes: Sequence[Shape], trained: Sequence[bool]
-) -> list[Parameter]:
+def describe_parameters(graph: Graph, trained: Sequence[bool]) -> list[Parameter]:
     """Return the weights of all layers in order; their offsets are still 0."""
+    nodes = {node.layer: node for node in reversed(graph.nodes)}  # the first call of each layer
     return [
         Parameter(index, weight, 0, trained[index] and weight.trainable)
-        for index, layer in enumerate(layers)
-        for weight in layer.weight_specs(shapes[index])
+        for index, layer in enumerate(graph.layers)
+        for weight in layer.weight_specs(*(graph.shapes[t] for t in nodes[index].inputs))
     ]
 
 

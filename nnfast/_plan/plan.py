@@ -14,7 +14,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._plan.fusion import final_activation, fuse
-from nnfast._plan.memory import make_tables, values_kept
+from nnfast._plan.graph import Graph, chain
+from nnfast._plan.lowering import lower
+from nnfast._plan.memory import OpTable, make_tables, values_kept
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
@@ -41,15 +43,9 @@ class Plan:
         Weights without gradients come last.
     in_scale, in_offset : float
         The engine computes x·in_scale + in_offset while it reads the input x.
-    ops, infer_ops : list of dict
-        The ops for training and for inference. Inference omits dropout and alternates between two
-        buffers.
-    input_gradient_ops : list of dict
-        Like `ops`, with a backward pass down to the input.
-    width, infer_width, input_gradient_width : int
-        Number of elements in the arena per row of a batch.
-    out, infer_out : int
-        Offset of the predictions in the arena.
+    training, input_gradient, inference : OpTable
+        The ops for training, the same with a backward pass down to the input, and the ops for
+        inference, which omit dropout and reuse the memory of tensors that no op reads any more.
     max_values_kept : int
         The size of the largest array that an op keeps for one sample in inference.
     n_stats : int
@@ -70,14 +66,9 @@ class Plan:
     n_weights: int
     in_scale: float
     in_offset: float
-    ops: list[dict[str, Any]]
-    width: int
-    out: int
-    infer_ops: list[dict[str, Any]]
-    infer_width: int
-    infer_out: int
-    input_gradient_ops: list[dict[str, Any]]
-    input_gradient_width: int
+    training: OpTable
+    input_gradient: OpTable
+    inference: OpTable
     max_values_kept: int
     n_stats: int
     arrays: list[dict[str, Any]]
@@ -115,13 +106,24 @@ def compile_plan(
     trainable: bool = True,
     like: Plan | None = None,
 ) -> Plan:
-    """Compile a chain of layers.
+    """Compile a chain of layers; see `compile_graph`.
+
+    Examples
+    --------
+    >>> from nnfast import layers
+    >>> plan = compile_plan([layers.Dense(3, activation="relu")], (4,))
+    >>> plan.n_params, plan.training.width, plan.final_activation
+    (15, 48, 'relu')
+    """
+    return compile_graph(chain(layers, input_shape), trainable, like)
+
+
+def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None) -> Plan:
+    """Compile a graph of layers.
 
     Parameters
     ----------
-    layers : sequence of LayerSpec
-    input_shape : tuple of int
-        Shape of one sample.
+    graph : Graph
     trainable : bool
         Whether trainable layers are trained. If False, no weight is trained.
     like : Plan, optional
@@ -131,25 +133,14 @@ def compile_plan(
     Returns
     -------
     Plan
-
-    Raises
-    ------
-    ValueError
-        If a layer cannot take the output shape of the previous one.
-
-    Examples
-    --------
-    >>> from nnfast import layers
-    >>> plan = compile_plan([layers.Dense(3, activation="relu")], (4,))
-    >>> plan.n_params, plan.width, plan.final_activation
-    (15, 48, 'relu')
     """
-    shapes = infer_shapes(layers, input_shape)
+    layers = graph.layers
+    input_shape, output_shape = graph.shapes[graph.input], graph.shapes[graph.output]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
-    fused = fuse(layers, shapes, trained_layers)
+    fused = fuse(lower(graph, trained_layers), math.prod(input_shape))
     wanted = trained_layers if trainable else [False] * len(layers)
-    weights = describe_parameters(layers, shapes, wanted)
+    weights = describe_parameters(graph, wanted)
     if like is None:
         parameters, n_params = lay_out(weights)
     else:
@@ -160,32 +151,19 @@ def compile_plan(
     tables = make_tables(fused, layer_references(parameters, arrays), trained)
     return Plan(
         input_shape=input_shape,
-        output_shape=shapes[-1],
+        output_shape=output_shape,
         n_in=math.prod(input_shape),
-        n_out=math.prod(shapes[-1]),
+        n_out=math.prod(output_shape),
         n_params=n_params,
         n_weights=sum(p.size for p in parameters),
         in_scale=fused.in_scale,
         in_offset=fused.in_offset,
-        ops=tables.training.ops,
-        width=tables.training.width,
-        out=tables.training.out,
-        infer_ops=tables.inference.ops,
-        infer_width=tables.inference.width,
-        infer_out=tables.inference.out,
-        input_gradient_ops=tables.input_gradient.ops,
-        input_gradient_width=tables.input_gradient.width,
+        training=tables.training,
+        input_gradient=tables.input_gradient,
+        inference=tables.inference,
         max_values_kept=max(map(values_kept, fused.inference)),
         n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in arrays],
         parameters=parameters,
         final_activation=final_activation(fused.training[-1]),
     )
-
-
-def infer_shapes(layers: Sequence[LayerSpec], input_shape: Shape) -> list[Shape]:
-    """Return the shape of a sample before each layer and after the last."""
-    shapes = [input_shape]
-    for layer in layers:
-        shapes.append(layer.infer_shape(shapes[-1]))
-    return shapes

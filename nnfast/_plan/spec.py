@@ -6,6 +6,7 @@ interface that a plan requires of a layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -39,6 +40,49 @@ class AffineSettings(NamedTuple):
 
     scale: float
     offset: float
+
+
+class SumSettings(NamedTuple):
+    """The settings of y = factors[0]·x + factors[1]·x2."""
+
+    factors: tuple[float, float]
+
+
+class Contraction(NamedTuple):
+    """The settings of a product y (rows, cols) = a (rows, depth) · b (depth, cols) in each sample.
+
+    The other fields are the distances, in elements, per step along an axis of a and of b.
+    """
+
+    rows: int
+    cols: int
+    depth: int
+    a_row: int
+    a_depth: int
+    b_col: int
+    b_depth: int
+
+
+class BlockSettings(NamedTuple):
+    """The settings of a copy of `outer` blocks of `inner` contiguous elements from x to y.
+
+    Block i begins at `begin` + i · `stride`. `covers_x` tells whether every element of x is copied.
+    """
+
+    outer: int
+    inner: int
+    x_begin: int
+    x_stride: int
+    y_begin: int
+    y_stride: int
+    covers_x: bool
+
+
+class BroadcastSettings(NamedTuple):
+    """The settings of a broadcast: the axes of y, and the distances in x, 0 if x is repeated."""
+
+    sizes: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int]
 
 
 class Window(NamedTuple):
@@ -111,6 +155,14 @@ class Op:
     frozen : bool
         Whether the op's layer is not trained. A frozen batch normalization uses its moving averages
         even in training.
+    operands : tuple of int or None
+        The op's inputs: k is the layer's k-th input or, from the number of inputs on, the output of
+        one of its earlier ops. None: the output of the previous op or, for the first, the input.
+    shape : tuple of int or None
+        The shape of the output, if it differs from that of the first input. The last op's output
+        has the shape of the layer's.
+    writes_part : bool
+        Whether the op writes another part of the tensor that the previous op has written to.
     """
 
     kind: str
@@ -121,6 +173,9 @@ class Op:
     weights: tuple[str, ...] | None = None
     training_only: bool = False
     frozen: bool = False
+    operands: tuple[int, ...] | None = None
+    shape: Shape | None = None
+    writes_part: bool = False
 
 
 IDENTITY = Op("affine", settings=AffineSettings(1.0, 0.0))
@@ -161,11 +216,16 @@ class LayerSpec(Protocol):
     def activity_regularizer(self) -> L1L2 | None:
         """The penalty on the layer's output."""
 
-    def infer_shape(self, input_shape: Shape) -> Shape:
+    # A layer with several inputs takes their shapes one by one.
+
+    @property
+    def infer_shape(self) -> Callable[..., Shape]:
         """Return the shape of the output."""
 
-    def ops(self, input_shape: Shape) -> list[Op]:
+    @property
+    def ops(self) -> Callable[..., list[Op]]:
         """Return the layer's operations in order."""
 
-    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+    @property
+    def weight_specs(self) -> Callable[..., list[Weight]]:
         """Return the descriptions of the layer's weights, in the order of `get_weights`."""

@@ -310,7 +310,9 @@ def _check_loss(loss: Loss, plan: Plan) -> None:
 
 def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
     """Warn if a softmax or a loss over one class is constant, so that nothing is learned."""
-    if any(op["activation"] == ACTIVATIONS["softmax"] and op["n_out"] == 1 for op in plan.ops):
+    if any(
+        op["activation"] == ACTIVATIONS["softmax"] and op["n_out"] == 1 for op in plan.training.ops
+    ):
         warn(
             "softmax over one output is always 1, so nothing before it is learned; did you mean "
             "sigmoid?"

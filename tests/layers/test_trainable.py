@@ -207,7 +207,9 @@ def test_no_gradient_is_computed_below_the_lowest_trained_layer() -> None:
     model = network()
     model.layers[0].trainable = model.layers[1].trainable = False
     model.compile("sgd", "mse")
-    gradients = [(op["layer"], op["dx"] >= 0, op["dy"] >= 0) for op in model._network.plan.ops]
+    gradients = [
+        (op["node"], op["dx"] >= 0, op["dy"] >= 0) for op in model._network.plan.training.ops
+    ]
     assert gradients == [(0, False, False), (1, False, False), (2, False, True), (3, True, True)]
     assert model._network.plan.n_params == 2 * 7 + 7 * 2 + 2
 

@@ -146,7 +146,7 @@ def test_settings_are_those_of_the_engine() -> None:
     declared = {
         name: fields
         for name, fields in declared.items()
-        if name in ("Window", "Resampling") or name.endswith("Settings")
+        if name in ("Window", "Resampling", "Contraction") or name.endswith("Settings")
     }
     del declared["OptimizerSettings"]
     names = [module.name for module in pkgutil.iter_modules(layers.__path__, "nnfast.layers.")]

@@ -148,7 +148,7 @@ def training_tensors(plan: Plan, ops: list[dict[str, Any]]) -> list[Tensor]:
 
 
 def inference_tensors(plan: Plan) -> list[Tensor]:
-    ops = plan.infer_ops
+    ops = plan.inference.ops
     tensors = [Tensor("input", ops[0]["x"], ops[0]["ld_x"], -1, 0)]
     for i, op in enumerate(ops):
         tensors.append(Tensor(f"y of {i}", op["y"], op["ld_y"], i, i + 1))
@@ -186,14 +186,17 @@ def test_live_tensors_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int,
     plan = compile_plan(*chain)
     assert plan.n_in == math.prod(chain[1])
     assert plan.n_out == math.prod(plan.output_shape)
-    for ops, out in ((plan.ops, plan.out), (plan.infer_ops, plan.infer_out)):
+    for ops, out in (
+        (plan.training.ops, plan.training.out),
+        (plan.inference.ops, plan.inference.out),
+    ):
         assert_connected(ops, out, plan.n_in, plan.n_out)
-    assert_connected(plan.input_gradient_ops, plan.out, plan.n_in, plan.n_out)
-    assert_disjoint(training_tensors(plan, plan.ops), plan.width)
-    assert_disjoint(training_tensors(plan, plan.input_gradient_ops), plan.input_gradient_width)
-    assert_disjoint(inference_tensors(plan), plan.infer_width)
-    assert not {KINDS[op["kind"]] for op in plan.infer_ops} & {"dropout", "noise"}
-    drawn = {op["settings"].kind for op in plan.infer_ops if KINDS[op["kind"]] == "resample"}
+    assert_connected(plan.input_gradient.ops, plan.training.out, plan.n_in, plan.n_out)
+    assert_disjoint(training_tensors(plan, plan.training.ops), plan.training.width)
+    assert_disjoint(training_tensors(plan, plan.input_gradient.ops), plan.input_gradient.width)
+    assert_disjoint(inference_tensors(plan), plan.inference.width)
+    assert not {KINDS[op["kind"]] for op in plan.inference.ops} & {"dropout", "noise"}
+    drawn = {op["settings"].kind for op in plan.inference.ops if KINDS[op["kind"]] == "resample"}
     assert not drawn & {_engine.RESAMPLINGS["flip"], _engine.RESAMPLINGS["shift"]}
 
 
@@ -204,18 +207,18 @@ def test_gradients_reach_every_trainable_parameter_and_no_further(
 ) -> None:
     plan = compile_plan(*chain)
     trained = False
-    for i, op in enumerate(plan.ops):
+    for i, op in enumerate(plan.training.ops):
         assert (op["dx"] >= 0) == trained, "dx exists if and only if an earlier op is trained"
         if i > 0:
-            assert op["dx"] == plan.ops[i - 1]["dy"]
+            assert op["dx"] == plan.training.ops[i - 1]["dy"]
         own = any(op[field] >= 0 and plan.arrays[op[field]]["trained"] for field in ("w", "b"))
         trained = trained or own
         if own:
             assert op["dy"] >= 0
-    assert plan.ops[-1]["dy"] >= 0, "the loss writes its gradient to it"
-    for i, op in enumerate(plan.input_gradient_ops):
+    assert plan.training.ops[-1]["dy"] >= 0, "the loss writes its gradient to it"
+    for i, op in enumerate(plan.input_gradient.ops):
         assert op["dx"] >= 0, "the input has a gradient"
-        assert i == 0 or op["dx"] == plan.input_gradient_ops[i - 1]["dy"]
+        assert i == 0 or op["dx"] == plan.input_gradient.ops[i - 1]["dy"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -263,9 +266,9 @@ def test_a_plan_like_another_keeps_its_offsets(
     for p in plan.parameters:
         wanted = p.weight.trainable and chain[0][p.layer].trainable
         assert p.trained == (wanted and p.offset < first.n_params)
-    new_ops, old_ops = ([op | {"frozen": 0} for op in p.infer_ops] for p in (plan, first))
+    new_ops, old_ops = ([op | {"frozen": 0} for op in p.inference.ops] for p in (plan, first))
     assert new_ops == old_ops
-    assert_disjoint(training_tensors(plan, plan.ops), plan.width)
+    assert_disjoint(training_tensors(plan, plan.training.ops), plan.training.width)
     assert plan.has_untrained_slots == (
         sum(p.size for p in plan.parameters if p.trained) < first.n_params
     )
@@ -278,13 +281,13 @@ def test_ops_have_the_offsets_of_their_weights(
 ) -> None:
     plan = compile_plan(*chain)
     offsets = {(p.layer, p.name): p.offset for p in plan.parameters}
-    for op in [*plan.ops, *plan.infer_ops, *plan.input_gradient_ops]:
+    for op in [*plan.training.ops, *plan.inference.ops, *plan.input_gradient.ops]:
         for field, name in WEIGHTS.get(KINDS[op["kind"]], {}).items():
             if field in ("w", "b"):
                 offset = plan.arrays[op[field]]["begin"] if op[field] >= 0 else -1
             else:
                 offset = op[field]
-            assert offset == offsets.get((op["layer"], name), -1)
+            assert offset == offsets.get((op["node"], name), -1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -295,20 +298,20 @@ def test_statistics_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int, .
     numbers = {"batch_norm": 5, "standardize": 3}
     tensors = [
         Tensor(KINDS[op["kind"]], op["stats"] + k * op["ld_stats"], op["ld_stats"], 0, 0)
-        for op in plan.ops
+        for op in plan.training.ops
         for k in range(numbers.get(KINDS[op["kind"]], 0))
     ]
     assert_disjoint(tensors, plan.n_stats)
     assert sum(tensor.size for tensor in tensors) == plan.n_stats
-    for op in plan.ops:
+    for op in plan.training.ops:
         if KINDS[op["kind"]] in numbers:
             wide = op["channels"] if KINDS[op["kind"]] == "batch_norm" else op["n_in"]
             assert op["ld_stats"] >= wide
         if KINDS[op["kind"]] in (*numbers, "layer_norm") and op["n_in"]:
             assert op["n_in"] % op["channels"] == 0
-    same = [(op["layer"], op["stats"]) for op in plan.ops if KINDS[op["kind"]] in numbers]
-    for ops in (plan.infer_ops, plan.input_gradient_ops):
-        assert same == [(op["layer"], op["stats"]) for op in ops if KINDS[op["kind"]] in numbers]
+    same = [(op["node"], op["stats"]) for op in plan.training.ops if KINDS[op["kind"]] in numbers]
+    for ops in (plan.inference.ops, plan.input_gradient.ops):
+        assert same == [(op["node"], op["stats"]) for op in ops if KINDS[op["kind"]] in numbers]
 
 
 @settings(max_examples=40, deadline=None)
@@ -352,7 +355,7 @@ def test_long_strides_are_odd_numbers_of_cache_lines(n: int) -> None:
 
 def test_activations_are_fused_only_into_linear_ops_with_parameters() -> None:
     def kinds(*stack: layers.Layer) -> list[str]:
-        return [KINDS[op["kind"]] for op in compile_plan(stack, (4,)).ops]
+        return [KINDS[op["kind"]] for op in compile_plan(stack, (4,)).training.ops]
 
     assert kinds(layers.Dense(2), layers.Activation("relu")) == ["dense"]
     assert kinds(layers.Dense(2, "tanh"), layers.Activation("relu")) == ["dense", "activation"]

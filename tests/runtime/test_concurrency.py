@@ -373,7 +373,7 @@ def test_freezing_a_layer_while_the_plan_is_compiled_affects_all_its_weights_or_
         plan = compile_plan(stack, (5,))
         trained = {p.trained for p in plan.parameters if p.layer == 0 and p.weight.trainable}
         assert len(trained) == 1
-        assert {op["frozen"] for op in plan.ops} <= {False, not trained.pop()}
+        assert {op["frozen"] for op in plan.training.ops} <= {False, not trained.pop()}
         next(flags)
 
 

@@ -29,8 +29,8 @@ cdef class Engine(CompiledModel):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
-        if max(plan.n_weights, plan.input_gradient_width, plan.infer_width) > MAX_ELEMENTS:
-            raise MemoryError(f"{plan.n_weights} parameters and {plan.width} elements per row are "
+        if max(plan.n_weights, plan.input_gradient.width, plan.inference.width) > MAX_ELEMENTS:
+            raise MemoryError(f"{plan.n_weights} parameters and {plan.training.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
         self.short = ShortPredictor(plan.input_shape)
@@ -39,8 +39,8 @@ cdef class Engine(CompiledModel):
         self.model.n_params = plan.n_params
         self.model.in_scale = plan.in_scale
         self.model.in_offset = plan.in_offset
-        self.model.ld_in = plan.ops[0]["ld_x"]
-        self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
+        self.model.ld_in = plan.training.ops[0]["ld_x"]
+        self.model.ld_out = plan.training.ops[len(plan.training.ops) - 1]["ld_y"]
         self._take_tables(plan)
         self.n_stats = plan.n_stats
         self._weights = Buffer(1, plan.n_weights, self.format)
@@ -66,10 +66,9 @@ cdef class Engine(CompiledModel):
     cdef _take_tables(self, plan):
         """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
         cdef list memory = []
-        cdef OpList train = op_list_of(plan.ops, plan.width, plan.out, memory)
-        cdef OpList infer = op_list_of(plan.infer_ops, plan.infer_width, plan.infer_out, memory)
-        cdef OpList input_gradient = op_list_of(plan.input_gradient_ops, plan.input_gradient_width, plan.out,
-                                                memory)
+        cdef OpList train = op_list_of(plan.training, memory)
+        cdef OpList infer = op_list_of(plan.inference, memory)
+        cdef OpList input_gradient = op_list_of(plan.input_gradient, memory)
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
         cdef int k

@@ -87,16 +87,19 @@ cdef list packed(settings):
     return [fields[i] for i in range(N_SETTINGS)]
 
 
-cdef OpList op_list_of(list ops, width, out, list memory) except *:
+cdef OpList op_list_of(plan_table, list memory) except *:
     """Return an op list; the memory of its ops is appended to `memory`, which must outlive the list."""
     cdef OpList op_list
-    cdef Buffer table = Buffer(len(ops), sizeof(Op), b"f")
+    cdef Buffer table = Buffer(len(plan_table.ops), sizeof(Op), b"f")
     cdef int i
     op_list.ops = <Op*>table.data
-    for i, op in enumerate(ops):
+    for i, op in enumerate(plan_table.ops):
         op_list.ops[i] = {**op, "settings": packed(op["settings"])}
     memory.append(table)
-    op_list.n_ops = len(ops)
-    op_list.width = width
-    op_list.out = out
+    op_list.n_ops = len(plan_table.ops)
+    op_list.width = plan_table.width
+    op_list.out = plan_table.out
+    op_list.dx = plan_table.input_gradient
+    op_list.single_reader = plan_table.single_reader
+    op_list.shares_parameters = plan_table.shares_parameters
     return op_list

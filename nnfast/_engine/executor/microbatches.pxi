@@ -55,7 +55,7 @@ cdef void add_gradients(const Shard* shard, Range rows, real* grads, bint accumu
     for i in range(shard.run.op_list.n_ops):
         op = &shard.run.op_list.ops[i]
         if OP_TABLE[op.kind].gradient != NULL:
-            OP_TABLE[op.kind].gradient(shard, op, rows, grads, accumulate)
+            OP_TABLE[op.kind].gradient(shard, op, rows, grads, accumulate or op.adds_parameters)
 
 
 cdef void whole_gradients(const Shard* shard) noexcept nogil:
@@ -106,7 +106,6 @@ cdef void microbatch_pass(const Run* run, const Microbatch* micro, const Scales*
 cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
     """Write ∂loss/∂x of each row in micro-batch c to run.input_gradient."""
     cdef const Model* model = run.model
-    cdef const Op* op = &run.op_list.ops[0]
     cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_microbatches)
     cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_microbatches)
     cdef Py_ssize_t m
@@ -118,7 +117,7 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, &scales, True)
         # By the chain rule, multiply by in_scale, which scales the inputs.
-        dx = dx_rows(block, op, 0, m)
+        dx = matrix(address(block, run.op_list.dx, 0, model.ld_in), m, model.n_in, model.ld_in)
         out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)
         affine(&dx, &out, model.in_scale, 0)
         r += m

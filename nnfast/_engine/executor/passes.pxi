@@ -19,27 +19,41 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
             add_activity(&y, op.y_l1, op.y_l2, shard.block.activity + shard.begin)
 
 
+cdef inline void add_base(const Shard* shard, Py_ssize_t base, Py_ssize_t dx, Py_ssize_t n,
+                          Py_ssize_t ld) noexcept nogil:
+    """dX += the sum of the gradients that ops further on have contributed, unless base < 0."""
+    if base >= 0:
+        add_rows(n_rows(shard), n, address(shard.block, base, shard.begin, ld),
+                 address(shard.block, dx, shard.begin, ld), ld, -INFINITY)
+
+
 cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
-    """Compute dZ of every op from the gradient of the predictions, down to the first op that needs no dX.
+    """Compute dZ of every op before which something is trained, from the gradient of the predictions.
 
     The parameters' gradients are computed later.
     """
     cdef const Run* run = shard.run
     cdef const Op* op
-    cdef Matrix y, dy
+    cdef Matrix y, dy, source
     cdef int i
     for i in range(run.op_list.n_ops - 1, -1, -1):
         op = &run.op_list.ops[i]
+        if op.dy < 0:
+            continue
         dy = output_gradient(shard, op)
+        if op.dy_source != op.dy:
+            source = matrix(address(shard.block, op.dy_source, shard.begin, op.ld_y), n_rows(shard), op.n_out,
+                            op.ld_y)
+            affine(&source, &dy, 1, 0)
         y = output_of(shard, op)
         if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
             add_activity_gradient(&y, scale * op.y_l1, scale * op.y_l2, dy.data)
         if not (op.relu_backward_done or (run.objective.fused and i == run.op_list.n_ops - 1)):
             activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
-        if op.dx >= 0 or OP_TABLE[op.kind].sums_backward:
+        if op.dx >= 0 or op.dx2 >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
-        if op.dx < 0:
-            return
+        add_base(shard, op.dx_base, op.dx, op.n_in, op.ld_x)
+        add_base(shard, op.dx2_base, op.dx2, op.n_in2, op.ld_x2)
 
 
 cdef void rows_phase(const Shard* shard, const Scales* scales, bint gradient) noexcept nogil:

@@ -32,7 +32,9 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Microbatch micro
     cdef StepConstants step
     cdef WarmupProduct warmup
-    cdef bint norms = model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
+    # An update fused with the gradients is impossible if sums over several gradients come first.
+    cdef bint fused = whole and not (model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
+                                     or run.op_list.shares_parameters)
     warmup.t = 0
     warmup.value = 1
     if t == 0:
@@ -75,7 +77,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                     or rows * run.op_list.width > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
-            if whole and not norms:
+            if fused:
                 update_parameters(&shard, &step)
             else:
                 if whole:
@@ -116,7 +118,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef Scales scales = Scales(1, run.reduction)
     cdef Shard shard
     cdef Microbatch micro
-    cdef bint direct = (OP_TABLE[run.op_list.ops[0].kind].reads_data
+    cdef bint direct = (OP_TABLE[run.op_list.ops[0].kind].reads_data and run.op_list.single_reader
                         and in_place(run.data, run.model.in_scale, run.model.in_offset))
     prepare_ops(run, t)
     if run.wants_losses and run.model.regularized and run.first_microbatch == 0:

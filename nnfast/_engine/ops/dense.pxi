@@ -53,7 +53,8 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
     cdef SplitKHalf s
     cdef Matrix x, z
     cdef int half
-    if op != shard.run.op_list.ops:    # each thread gathers its own part of the first op's input
+    # Each thread gathers its own part of the first op's input, unless other ops read the input, too.
+    if op != shard.run.op_list.ops or not shard.run.op_list.single_reader:
         team_wait(shard.run)
     for half in range(2):
         s = split_k_half(shard, op, half)

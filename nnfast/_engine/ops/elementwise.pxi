@@ -46,7 +46,7 @@ cdef inline uint64_t random_key(const Run* run, const Op* op, int64_t seeded, ui
     """Return the key of the op's random stream in the current epoch; layers with equal seeds share it."""
     if seeded:
         return mask_key(seed, run.epoch, 0)
-    return mask_key(run.model.seed, run.epoch, op.layer)
+    return mask_key(run.model.seed, run.epoch, op.node)
 
 
 cdef inline Py_ssize_t epoch_row(const Shard* shard) noexcept nogil:

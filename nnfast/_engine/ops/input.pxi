@@ -8,7 +8,8 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
     cdef SplitKHalf s
     cdef Matrix x
     cdef int half
-    if shard.n_threads == 1 or not OP_TABLE[op.kind].splits_k or not uses_split_k(shard, op):
+    if shard.n_threads == 1 or not run.op_list.single_reader or not OP_TABLE[op.kind].splits_k \
+            or not uses_split_k(shard, op):
         x = input_of(shard, op)
         gather_inputs(run.data, run.order, shard.first + shard.begin, 0, model.in_scale, model.in_offset,
                       &x, model.n_in)

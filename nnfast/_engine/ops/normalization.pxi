@@ -105,6 +105,16 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
                              input_gradient(shard, op).data)
 
 
+cdef void take_sums(const real* sums, Py_ssize_t c0, Py_ssize_t c1, real* gradient,
+                    bint accumulate) noexcept nogil:
+    """gradient[c0:c1] = sums[c0:c1], or += if `accumulate`; nothing if the gradient is NULL."""
+    cdef Py_ssize_t c
+    if gradient == NULL:
+        return
+    for c in range(c0, c1):
+        gradient[c] = gradient[c] + sums[c] if accumulate else sums[c]
+
+
 cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real* grads,
                               bint accumulate) noexcept nogil:
     """Write the thread's channels of dgamma and dbeta to the flat gradients."""
@@ -117,10 +127,8 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
         return      # nothing to compute, and dy may not exist
     if uses_batch(run, op):
         # The backward pass has already computed dgamma and dbeta.
-        if dgamma != NULL:
-            memcpy(dgamma + c0, stat(run, op, STAT_DGAMMA) + c0, (c1 - c0) * sizeof(real))
-        if dbeta != NULL:
-            memcpy(dbeta + c0, stat(run, op, STAT_DBETA) + c0, (c1 - c0) * sizeof(real))
+        take_sums(stat(run, op, STAT_DGAMMA), c0, c1, dgamma, accumulate)
+        take_sums(stat(run, op, STAT_DBETA), c0, c1, dbeta, accumulate)
     else:
         x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
         batch_gradient_sums(&x, channels_of(shard, op), stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),

@@ -102,6 +102,41 @@ table_row.flops = window_flops
 table_row.has_window = True
 
 
+table_row = add_op(b"sum")
+table_row.forward = forward_sum
+table_row.backward = backward_sum
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"multiply")
+table_row.forward = forward_multiply
+table_row.backward = backward_multiply
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"maximum")
+table_row.forward = forward_maximum
+table_row.backward = backward_maximum
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"minimum")
+table_row.forward = forward_minimum
+table_row.backward = backward_minimum
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"dot")
+table_row.forward = forward_dot
+table_row.backward = backward_dot
+table_row.flops = flops_dot
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"copy_blocks")
+table_row.forward = forward_copy_blocks
+table_row.backward = backward_copy_blocks
+
+table_row = add_op(b"broadcast")
+table_row.forward = forward_broadcast
+table_row.backward = backward_broadcast
+
+
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     """Fill in what the core needs to know about an op."""
     cdef const OpFunctions* functions = &OP_TABLE[op.kind]

@@ -1,0 +1,171 @@
+"""Elementwise functions of two matrices, copies of blocks, and broadcasting.
+
+Rows are padded to whole vectors, so the elementwise functions also compute elements past a row's end.
+"""
+
+# Blocks of `inner` contiguous elements in a row: block i begins at `begin` + i · `stride`.
+ctypedef struct Blocks:
+    int64_t begin, stride
+
+
+cdef void weighted_sum(const Matrix* a, double factor_a, const Matrix* b, double factor_b,
+                       const Matrix* y) noexcept nogil:
+    """y = factor_a·a + factor_b·b."""
+    cdef vreal fa = vsplat(<real>factor_a), fb = vsplat(<real>factor_b)
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            vstore(y.data + i * y.ld + j * VLEN,
+                   fa * vload(a.data + i * a.ld + j * VLEN) + fb * vload(b.data + i * b.ld + j * VLEN))
+
+
+cdef void scaled(const Matrix* a, double factor, const Matrix* y) noexcept nogil:
+    """y = factor·a."""
+    cdef vreal f = vsplat(<real>factor)
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            vstore(y.data + i * y.ld + j * VLEN, f * vload(a.data + i * a.ld + j * VLEN))
+
+
+cdef void product(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
+    """y = a·b, element by element."""
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            vstore(y.data + i * y.ld + j * VLEN,
+                   vload(a.data + i * a.ld + j * VLEN) * vload(b.data + i * b.ld + j * VLEN))
+
+
+cdef void extremum(const Matrix* a, const Matrix* b, bint largest, const Matrix* y) noexcept nogil:
+    """y = max(a, b) if `largest`, otherwise min(a, b), element by element. NaN in a or b gives NaN."""
+    cdef const real* p
+    cdef const real* q
+    cdef real* out
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        p, q, out = a.data + i * a.ld, b.data + i * b.ld, y.data + i * y.ld
+        for j in range(y.cols):
+            if p[j] != p[j] or (p[j] > q[j] if largest else p[j] < q[j]):
+                out[j] = p[j]
+            else:
+                out[j] = q[j]
+
+
+cdef void extremum_gradient(const Matrix* a, const Matrix* b, bint largest, const Matrix* dy,
+                            const Matrix* da) noexcept nogil:
+    """da = dy where a is the extremum, dy / 2 where a = b, 0 elsewhere."""
+    cdef const real* p
+    cdef const real* q
+    cdef Py_ssize_t i, j
+    cdef real g
+    for i in range(da.rows):
+        p, q = a.data + i * a.ld, b.data + i * b.ld
+        for j in range(da.cols):
+            g = dy.data[i * dy.ld + j]
+            if p[j] == q[j]:
+                g = g / 2
+            elif (p[j] < q[j]) if largest else (p[j] > q[j]):
+                g = 0
+            da.data[i * da.ld + j] = g
+
+
+cdef void copy_blocks(const Matrix* x, Blocks source, const Matrix* y, Blocks target, Py_ssize_t outer,
+                      Py_ssize_t inner) noexcept nogil:
+    """Copy `outer` blocks of `inner` elements in each row of x to the blocks of y."""
+    cdef Py_ssize_t i, k
+    for i in range(y.rows):
+        for k in range(outer):
+            copy_row(x.data + i * x.ld + source.begin + k * source.stride, inner,
+                     y.data + i * y.ld + target.begin + k * target.stride)
+
+
+cdef void clear(const Matrix* y) noexcept nogil:
+    """y = 0."""
+    cdef Py_ssize_t i
+    for i in range(y.rows):
+        memset(y.data + i * y.ld, 0, y.cols * sizeof(real))
+
+
+# The axes of a broadcast: in y, their sizes; in x, the distance per step, 0 along axes that are repeated.
+cdef enum:
+    BROADCAST_AXES = 4
+
+
+cdef void broadcast(const Matrix* x, const int64_t* sizes, const int64_t* strides,
+                    const Matrix* y) noexcept nogil:
+    """y[i, j, k, l] = x[i·strides[0] + j·strides[1] + k·strides[2] + l·strides[3]] in each row."""
+    cdef Py_ssize_t row, i, j, k, l, at
+    cdef const real* source
+    for row in range(y.rows):
+        at = row * y.ld
+        for i in range(sizes[0]):
+            for j in range(sizes[1]):
+                for k in range(sizes[2]):
+                    source = x.data + row * x.ld + i * strides[0] + j * strides[1] + k * strides[2]
+                    for l in range(sizes[3]):
+                        y.data[at + l] = source[l * strides[3]]
+                    at += sizes[3]
+
+
+cdef void broadcast_gradient(const Matrix* dy, const int64_t* sizes, const int64_t* strides,
+                             const Matrix* dx) noexcept nogil:
+    """dx = the sums of dy over the elements that `broadcast` has copied from each element of x, in order."""
+    cdef Py_ssize_t row, i, j, k, l, at
+    cdef real* target
+    clear(dx)
+    for row in range(dy.rows):
+        at = row * dy.ld
+        for i in range(sizes[0]):
+            for j in range(sizes[1]):
+                for k in range(sizes[2]):
+                    target = dx.data + row * dx.ld + i * strides[0] + j * strides[1] + k * strides[2]
+                    for l in range(sizes[3]):
+                        target[l * strides[3]] += dy.data[at + l]
+                    at += sizes[3]
+
+
+# The products of one sample: y (rows, cols) = a (rows, depth) · b (depth, cols), with two strides each.
+ctypedef struct Contraction:
+    int64_t rows, cols, depth
+    int64_t a_row, a_depth
+    int64_t b_col, b_depth
+
+
+cdef void contract(const Contraction* c, const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
+    """y[i, j] = Σ_k a[i, k]·b[k, j] in each row."""
+    cdef Py_ssize_t row, i, j, k
+    cdef const real* p
+    cdef const real* q
+    cdef real total
+    for row in range(y.rows):
+        for i in range(c.rows):
+            for j in range(c.cols):
+                p = a.data + row * a.ld + i * c.a_row
+                q = b.data + row * b.ld + j * c.b_col
+                total = 0
+                for k in range(c.depth):
+                    total += p[k * c.a_depth] * q[k * c.b_depth]
+                y.data[row * y.ld + i * c.cols + j] = total
+
+
+cdef void contract_gradient(const Contraction* c, const Matrix* dy, const Matrix* b, bint first,
+                            const Matrix* da) noexcept nogil:
+    """da[i, k] = Σ_j dy[i, j]·b[k, j]; if not `first`, the gradient of b, with a in the place of b."""
+    cdef Py_ssize_t row, i, j, k
+    cdef Py_ssize_t outer = c.rows if first else c.cols, terms = c.cols if first else c.rows
+    cdef Py_ssize_t da_outer = c.a_row if first else c.b_col, da_depth = c.a_depth if first else c.b_depth
+    cdef Py_ssize_t b_term = c.b_col if first else c.a_row, b_depth = c.b_depth if first else c.a_depth
+    cdef Py_ssize_t dy_outer = c.cols if first else 1, dy_term = 1 if first else c.cols
+    cdef real* out
+    cdef const real* q
+    cdef real g
+    clear(da)
+    for row in range(da.rows):
+        for i in range(outer):
+            out = da.data + row * da.ld + i * da_outer
+            for j in range(terms):
+                g = dy.data[row * dy.ld + i * dy_outer + j * dy_term]
+                q = b.data + row * b.ld + j * b_term
+                for k in range(c.depth):
+                    out[k * da_depth] += g * q[k * b_depth]

@@ -1,0 +1,158 @@
+"""Ops that merge or rearrange tensors: sum, multiply, maximum, minimum, dot, copy_blocks, broadcast."""
+
+ctypedef struct SumSettings:
+    double factors[2]
+
+ctypedef struct BlockSettings:
+    int64_t outer, inner    # blocks in each row, and elements in each block
+    int64_t x_begin, x_stride   # element of x at which the first block begins; distance of the blocks
+    int64_t y_begin, y_stride
+    int64_t covers_x        # whether every element of x is copied
+
+ctypedef struct BroadcastSettings:
+    int64_t sizes[BROADCAST_AXES]
+    int64_t strides[BROADCAST_AXES]
+
+
+cdef inline Matrix second_input(const Shard* shard, const Op* op) noexcept nogil:
+    return matrix(address(shard.block, op.x2, shard.begin, op.ld_x2), n_rows(shard), op.n_in2, op.ld_x2)
+
+
+cdef inline Matrix second_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    return matrix(address(shard.block, op.dx2, shard.begin, op.ld_x2), n_rows(shard), op.n_in2, op.ld_x2)
+
+
+# ---- sum -----------------------------------------------------------------------------------------
+
+cdef int forward_sum(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = factors[0]·x + factors[1]·x2."""
+    cdef const SumSettings* settings = <const SumSettings*>settings_of(op)
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    weighted_sum(x, settings.factors[0], &x2, settings.factors[1], &z)
+    return activation
+
+
+cdef void backward_sum(const Shard* shard, const Op* op) noexcept nogil:
+    """dX = factors[0]·dZ, dX2 = factors[1]·dZ; without an offset, dZ itself serves as the gradient."""
+    cdef const SumSettings* settings = <const SumSettings*>settings_of(op)
+    cdef Matrix dz = output_gradient(shard, op), dx
+    if op.dx >= 0:
+        dx = input_gradient(shard, op)
+        scaled(&dz, settings.factors[0], &dx)
+    if op.dx2 >= 0:
+        dx = second_gradient(shard, op)
+        scaled(&dz, settings.factors[1], &dx)
+
+
+# ---- multiply ------------------------------------------------------------------------------------
+
+cdef int forward_multiply(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = x·x2, element by element."""
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    product(x, &x2, &z)
+    return activation
+
+
+cdef void backward_multiply(const Shard* shard, const Op* op) noexcept nogil:
+    cdef Matrix dz = output_gradient(shard, op), x, dx
+    if op.dx >= 0:
+        x, dx = second_input(shard, op), input_gradient(shard, op)
+        product(&dz, &x, &dx)
+    if op.dx2 >= 0:
+        x, dx = input_of(shard, op), second_gradient(shard, op)
+        product(&dz, &x, &dx)
+
+
+# ---- maximum and minimum -------------------------------------------------------------------------
+
+cdef inline int forward_extremum(const Shard* shard, const Op* op, const Matrix* x, int activation,
+                                 bint largest) noexcept nogil:
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    extremum(x, &x2, largest, &z)
+    return activation
+
+
+cdef inline void backward_extremum(const Shard* shard, const Op* op, bint largest) noexcept nogil:
+    """Give the gradient to the larger (smaller) input; equal inputs get half of it each."""
+    cdef Matrix dz = output_gradient(shard, op), x = input_of(shard, op), x2 = second_input(shard, op), dx
+    if op.dx >= 0:
+        dx = input_gradient(shard, op)
+        extremum_gradient(&x, &x2, largest, &dz, &dx)
+    if op.dx2 >= 0:
+        dx = second_gradient(shard, op)
+        extremum_gradient(&x2, &x, largest, &dz, &dx)
+
+
+cdef int forward_maximum(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    return forward_extremum(shard, op, x, activation, True)
+
+
+cdef void backward_maximum(const Shard* shard, const Op* op) noexcept nogil:
+    backward_extremum(shard, op, True)
+
+
+cdef int forward_minimum(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    return forward_extremum(shard, op, x, activation, False)
+
+
+cdef void backward_minimum(const Shard* shard, const Op* op) noexcept nogil:
+    backward_extremum(shard, op, False)
+
+
+# ---- dot -----------------------------------------------------------------------------------------
+
+cdef int forward_dot(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z (rows, cols) = x (rows, depth) · x2 (depth, cols) in each sample."""
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    contract(<const Contraction*>settings_of(op), x, &x2, &z)
+    return activation
+
+
+cdef void backward_dot(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const Contraction* settings = <const Contraction*>settings_of(op)
+    cdef Matrix dz = output_gradient(shard, op), x, dx
+    if op.dx >= 0:
+        x, dx = second_input(shard, op), input_gradient(shard, op)
+        contract_gradient(settings, &dz, &x, True, &dx)
+    if op.dx2 >= 0:
+        x, dx = input_of(shard, op), second_gradient(shard, op)
+        contract_gradient(settings, &dz, &x, False, &dx)
+
+
+cdef double flops_dot(const Op* op) noexcept nogil:
+    return 2.0 * op.n_out * (<const Contraction*>settings_of(op)).depth
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+cdef int forward_copy_blocks(const Shard* shard, const Op* op, const Matrix* x,
+                             int activation) noexcept nogil:
+    """Copy blocks of x to blocks of y; other ops may write the rest of y."""
+    cdef const BlockSettings* settings = <const BlockSettings*>settings_of(op)
+    cdef Matrix y = output_of(shard, op)
+    copy_blocks(x, Blocks(settings.x_begin, settings.x_stride), &y,
+                Blocks(settings.y_begin, settings.y_stride), settings.outer, settings.inner)
+    return activation
+
+
+cdef void backward_copy_blocks(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const BlockSettings* settings = <const BlockSettings*>settings_of(op)
+    cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
+    if not settings.covers_x:
+        clear(&dx)
+    copy_blocks(&dy, Blocks(settings.y_begin, settings.y_stride), &dx,
+                Blocks(settings.x_begin, settings.x_stride), settings.outer, settings.inner)
+
+
+cdef int forward_broadcast(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """Repeat x along some axes."""
+    cdef const BroadcastSettings* settings = <const BroadcastSettings*>settings_of(op)
+    cdef Matrix y = output_of(shard, op)
+    broadcast(x, settings.sizes, settings.strides, &y)
+    return activation
+
+
+cdef void backward_broadcast(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const BroadcastSettings* settings = <const BroadcastSettings*>settings_of(op)
+    cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
+    broadcast_gradient(&dy, settings.sizes, settings.strides, &dx)

@@ -227,7 +227,7 @@ class Description:
     @property
     def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers, layer by layer."""
-        return [Scalar(penalty) for layer in self._layers for penalty in layer.losses]
+        return [penalty for layer in self._layers for penalty in layer.losses]
 
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if a higher value of a History key is better, "down" if a lower one is.

@@ -40,6 +40,8 @@ def test_tf_random() -> None:
     assert u.min() >= 2
     assert u.max() < 3
     assert sorted(tf.random.shuffle(np.arange(5)).tolist()) == [0, 1, 2, 3, 4]
+    narrow = tf.random.uniform((10_000,), 1.0, 1.0 + 2**-22)  # contains two numbers of float32
+    assert set(((narrow - 1) * 2**23).tolist()) == {0.0, 1.0}
 
 
 def test_keras_random() -> None:

@@ -185,10 +185,9 @@ def test_the_error_about_a_negative_learning_rate_names_its_step() -> None:
 
 
 def test_schedules_are_importable_from_every_documented_path() -> None:
-    from nnfast.schedules import CosineDecay as c
-
     from nnfast.keras.optimizers.schedules import CosineDecay as b
     from nnfast.optimizers.schedules import CosineDecay as a
+    from nnfast.schedules import CosineDecay as c
 
     assert a is b is c is schedules.CosineDecay is nnfast.keras.optimizers.schedules.CosineDecay
     assert nnfast.schedules is nnfast.optimizers.schedules

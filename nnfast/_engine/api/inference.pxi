@@ -5,12 +5,15 @@ cdef class ShortPredictor:
     cdef Workspace idle
     cdef Py_ssize_t axes[8]     # the input shape of a sample
     cdef int n_axes             # number of axes in that shape; -1: more than 8
+    cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
+    cdef Py_ssize_t rows        # the rows of that shape
 
     def __init__(self, tuple shape):
         cdef int i
         self.n_axes = len(shape) if len(shape) <= 8 else -1
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
+        self.rows = -1
 
     cdef predict(self, CompiledModel engine, x, make):
         """Return the predictions for x in an array that make allocates, or None.
@@ -42,7 +45,10 @@ cdef class ShortPredictor:
             data.y = NULL
             data.labels = NULL
             data.weight = NULL
-            out = make((n, engine.model.n_out), engine.dtype)
+            if self.rows != n:
+                self.allocation = ((n, engine.model.n_out), engine.dtype)
+                self.rows = n
+            out = make(*self.allocation)
             workspace, self.idle = self.idle, None
             if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
                 workspace = self.workspace(engine, n)

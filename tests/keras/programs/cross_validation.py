@@ -1,6 +1,5 @@
 """Cross-validate a regression network in a scikit-learn pipeline."""
 
-from nnfast.keras.wrappers.scikit_learn import KerasRegressor
 from sklearn.datasets import make_regression
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -8,6 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nnfast.keras.layers import Dense
 from nnfast.keras.models import Sequential
+from nnfast.keras.wrappers.scikit_learn import KerasRegressor
 
 X, Y = make_regression(300, n_features=13, n_informative=8, noise=5.0, random_state=7)
 

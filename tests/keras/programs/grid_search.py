@@ -1,12 +1,12 @@
 """Search for good hyperparameters with scikit-learn."""
 
 import numpy as np
-from nnfast.keras.wrappers.scikit_learn import KerasClassifier
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 
 from nnfast.keras.layers import Dense
 from nnfast.keras.models import Sequential
+from nnfast.keras.wrappers.scikit_learn import KerasClassifier
 
 X, Y = make_classification(
     300, n_features=8, n_informative=6, n_redundant=0, class_sep=2.0, random_state=7

@@ -19,7 +19,9 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
-from nnfast._utils.tensor import KerasTensor, Scalar, Variable, sample_shape
+from nnfast._utils.symbolic import KerasTensor, sample_shape
+from nnfast._utils.tensor import Scalar
+from nnfast._utils.variable import Variable
 
 __all__ = [
     "Layer",

@@ -14,7 +14,9 @@ from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks
 from nnfast._utils.assign import assign
 from nnfast._utils.read_only import read_only
-from nnfast._utils.tensor import KerasTensor, Scalar, Variable
+from nnfast._utils.symbolic import KerasTensor
+from nnfast._utils.tensor import Scalar
+from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer
 from nnfast.metrics import Metric
 from nnfast.models.summary import Summary, summary_html, summary_lines

@@ -11,7 +11,8 @@ import contextlib
 import logging
 
 from nnfast._utils.lazy import lazy
-from nnfast._utils.tensor import Tensor as Tensor, Variable as Variable
+from nnfast._utils.tensor import Tensor as Tensor
+from nnfast._utils.variable import Variable as Variable
 from nnfast.keras.tf import config as config, nn as nn, random as random
 from nnfast.keras.tf.arrays import (
     abs as abs,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import subprocess
-import sys
 import threading
 import time
 from collections import namedtuple
@@ -470,7 +468,7 @@ def test_options_and_names() -> None:
 
 
 def threads() -> list[threading.Thread]:
-    return [own for own in threading.enumerate() if own.name == "nnfast-prefetch"]
+    return [own for own in threading.enumerate() if own.name == "nnfast-ahead"]
 
 
 def ended(own: list[threading.Thread]) -> bool:
@@ -531,49 +529,6 @@ def test_abandoned_iterations_end_their_threads() -> None:
     gc.collect()
     assert closed.wait(5.0), "the generator is closed, too"
     assert ended(threads())
-
-
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-PREFETCHING = """
-import time
-from nnfast.keras import tf
-def slow():
-    yield 0
-    print("working", flush=True)
-    {wait}
-    yield 1
-"""
-
-
-@pytest.mark.parametrize(("wait", "size"), [("time.sleep(0.05)", 5), ("time.sleep(1000)", 1)])
-def test_python_exits_although_a_thread_works(wait: str, size: int) -> None:
-    code = PREFETCHING.format(wait=wait) + (
-        f"data = tf.data.Dataset.from_generator(slow).repeat().prefetch({size})\n"
-        "iterator = iter(data)\n"
-        "print(next(iterator))\n"
-    )
-    done = run(code)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_ctrl_c_interrupts_the_wait_for_an_element() -> None:
-    code = PREFETCHING.format(wait="time.sleep(1000)") + (
-        "import signal\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
-        "signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))\n"
-        "try:\n"
-        "    list(tf.data.Dataset.from_generator(slow).prefetch(1))\n"
-        "except KeyboardInterrupt:\n"
-        "    print('interrupted')\n"
-    )
-    done = run(code)
-    assert (done.stdout.split()[-1], done.returncode) == ("interrupted", 0)
 
 
 # ---- fit, evaluate, predict ----------------------------------------------------------------------

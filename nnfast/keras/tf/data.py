@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._utils import config
+from nnfast._utils.ahead import ahead
 from nnfast._utils.checks import flag, integer
 from nnfast._utils.tensor import Tensor
 from nnfast.keras.tf.iteration import cached, chunks, repeated, runs, shuffled, unbatched
-from nnfast.keras.tf.prefetching import prefetched
 from nnfast.keras.tf.structures import (
     as_array,
     combine,
@@ -504,10 +504,10 @@ class Dataset:
             The maximum number of elements in advance; `AUTOTUNE` means 4.
         """
         size = integer("buffer_size", buffer_size, minimum=AUTOTUNE)
-        ahead = _AUTOTUNED if size == AUTOTUNE else size
-        if self._in_memory or ahead == 0:
+        depth = _AUTOTUNED if size == AUTOTUNE else size
+        if self._in_memory or depth == 0:
             return self._reordered(self._items, self._size)
-        return Dataset(lambda: prefetched(self._elements, ahead), self._size)
+        return Dataset(lambda: ahead(self._elements, depth), self._size)
 
     def with_options(self, options: Options) -> Dataset:
         """Return this data set with options, which have no effect."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +17,8 @@ Array = NDArray[Any]
 class Tensor(np.ndarray[Any, Any]):
     """An array with the method `numpy`.
 
+    As for TensorFlow's tensors, ``t += 1`` makes a new array, which the name then stands for.
+
     Examples
     --------
     >>> t = np.arange(3.0).view(Tensor)
@@ -27,9 +30,18 @@ class Tensor(np.ndarray[Any, Any]):
 
     __slots__ = ()  # without a __dict__, it is made as fast as an array
 
-    def numpy(self) -> Array:
-        """Return a view as a plain array."""
-        return self.view(np.ndarray)
+    def numpy(self) -> Any:
+        """Return a view as a plain array, or a NumPy scalar if there are no axes."""
+        return self.view(np.ndarray)[()]
+
+
+def _new(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: operation(self, other)
+
+
+_OPERATIONS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+for _name in _OPERATIONS:
+    setattr(Tensor, f"__i{_name}__", _new(getattr(operator, _name)))
 
 
 class Scalar(float):
@@ -71,6 +83,9 @@ class Variable(Tensor):
     name: str = ""
     path: str = ""
     _current: Callable[[], Array] | None = None
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        raise TypeError("a Variable is a weight of a model, and cannot be made without one")
 
     @classmethod
     def of(cls, current: Callable[[], Array], layer: str, name: str) -> Self:
@@ -125,6 +140,10 @@ class Variable(Tensor):
 
     def __reduce__(self) -> Any:
         return self.numpy().view(Tensor).__reduce__()
+
+
+for _name in _OPERATIONS:  # a weight is changed in place
+    setattr(Variable, f"__i{_name}__", getattr(np.ndarray, f"__i{_name}__"))
 
 
 class KerasTensor(NamedTuple):

@@ -136,6 +136,19 @@ def test_generators_get_their_dtypes_and_shapes() -> None:
     assert next(iter(Dataset.from_generator(lambda: [[1, 2]]))).dtype == np.int32
 
 
+@pytest.mark.parametrize("spec", [None, tf.TensorSpec((2,), "int64")])
+def test_a_generator_may_use_an_array_again(spec: Any) -> None:
+    def rows() -> Iterator[Any]:
+        buffer = np.zeros(2, np.int64)
+        for i in range(3):
+            buffer[:] = i
+            yield buffer
+
+    data = Dataset.from_generator(rows, output_signature=spec)
+    assert values(data.batch(3)) == [[[0, 0], [1, 1], [2, 2]]]
+    assert values(list(data)) == [[0, 0], [1, 1], [2, 2]]
+
+
 @pytest.mark.parametrize(
     ("spec", "item", "message"),
     [
@@ -380,6 +393,25 @@ def test_functions_get_the_parts_of_tuples_as_arguments() -> None:
         slices().map(3)  # type: ignore[arg-type]
 
 
+def test_functions_may_use_the_operators_that_change_arrays_in_place() -> None:
+    x = np.array([1.0, 2.0])
+
+    def changed(a: Any) -> Any:
+        a += 1
+        a *= 4
+        a -= 2
+        a /= 3
+        a **= 2
+        a //= 1
+        a %= 3
+        return a
+
+    data = Dataset.from_tensor_slices(x)
+    assert values(data.map(changed)) == values(data.batch(2).map(changed).unbatch()) == [1.0, 2.0]
+    assert values(Dataset.from_generator(lambda: [1]).map(lambda a: a.__itruediv__(2))) == [0.5]
+    assert x.tolist() == [1.0, 2.0]
+
+
 def test_functions_run_in_each_iteration() -> None:
     rng = np.random.default_rng(0)
     noisy = Dataset.range(3).map(lambda i: i + rng.random())
@@ -425,12 +457,19 @@ TEN, ENDLESS, OPEN = Dataset.range(10), Dataset.range(1).repeat(), generated(3)
 )
 def test_cardinality_and_len(data: Dataset, size: int) -> None:
     assert data.cardinality() == tf.data.experimental.cardinality(data) == size
+    assert type(data.cardinality().numpy()) is np.int64  # type: ignore[attr-defined]
     assert data
     if size >= 0:
         assert len(data) == len(values(data)) == size
     else:
         with pytest.raises(TypeError, match="infinite" if size == INFINITE else "unknown"):
             len(data)
+
+
+def test_sizes_may_be_cardinalities() -> None:
+    n = TEN.cardinality()
+    assert sorted(values(TEN.shuffle(n).take(n))) == list(range(10))
+    assert values(TEN.batch(n)) == [list(range(10))]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from nnfast.keras.preprocessing.iterators import (
     augmented,
     rows_of_subset,
 )
+from nnfast.keras.utils.damage import reading
 from nnfast.keras.utils.images import (
     check_data_format,
     check_interpolation,
@@ -81,11 +82,11 @@ class ImageReader(NamedTuple):
 
     def read(self, path: str) -> Array:
         """Return the image in a file."""
-        image = load_img(
-            path, self.color_mode, self.target_size, self.interpolation, self.keep_aspect_ratio
-        )
-        # A copy, because the generator normalizes in place.
-        return np.array(img_to_array(image, self.data_format))
+        with reading(path):
+            image = load_img(
+                path, self.color_mode, self.target_size, self.interpolation, self.keep_aspect_ratio
+            )
+            return img_to_array(image, self.data_format)
 
 
 class FileIterator(Iterator):

@@ -54,12 +54,16 @@ def test_to_categorical_has_a_one_per_class(x: Any, num_classes: Any, shape: Any
         ([0, 3], 3, "from 0 to 2; received values from 0 to 3"),
         ([-1, 0], None, "received values from -1 to 0"),
         ([0.5], None, "must hold integers"),
+        ([np.inf], None, "must hold integers"),
+        ([1j], None, "must hold integers"),
+        ([None], None, "must hold integers"),
+        (["a"], None, "must hold integers"),
         ([], None, "num_classes must be given"),
         ([0], 0, "num_classes must be an integer >= 1"),
     ],
 )
 def test_to_categorical_refuses(x: Any, num_classes: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         to_categorical(x, num_classes)
 
 
@@ -133,8 +137,9 @@ def test_ahead_uses_one_thread_and_passes_exceptions_on() -> None:
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     code = f"""
-import signal, time
+import signal, sys, time
 from nnfast._utils.ahead import ahead
+sys.modules["nnfast._utils.ahead"]._EXIT_SECONDS = 0.1
 def slow():
     while True:
         yield 0

@@ -538,21 +538,6 @@ def test_prefetch_works_ahead_by_a_bounded_number_of_elements() -> None:
     assert ended(threads())
 
 
-def test_exceptions_in_the_thread_reach_the_consumer() -> None:
-    def fail(i: Any) -> Any:
-        if i == 2:
-            raise KeyError("broken")
-        return i
-
-    iterator = iter(Dataset.range(5).map(fail).prefetch(AUTOTUNE))
-    assert [next(iterator), next(iterator)] == [0, 1]
-    with pytest.raises(KeyError, match="broken") as caught:
-        next(iterator)
-    assert caught.traceback[-1].name == "fail"
-    assert list(iterator) == []
-    assert ended(threads())
-
-
 def test_abandoned_iterations_end_their_threads() -> None:
     closed = threading.Event()
 

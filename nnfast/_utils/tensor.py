@@ -5,16 +5,17 @@ The engine imports this module, so it loads nothing but NumPy itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+_ndarray: Any = np.ndarray  # its operators have types that subclasses may not replace
 
 
 class Tensor(np.ndarray[Any, Any]):
     """An array with the method `numpy`.
+
+    As for TensorFlow's tensors, ``t += 1`` makes a new array, which the name then stands for.
 
     Examples
     --------
@@ -27,9 +28,17 @@ class Tensor(np.ndarray[Any, Any]):
 
     __slots__ = ()  # without a __dict__, it is made as fast as an array
 
-    def numpy(self) -> NDArray[Any]:
-        """Return a view as a plain array."""
-        return self.view(np.ndarray)
+    def numpy(self) -> Any:
+        """Return a view as a plain array, or a NumPy scalar if there are no axes."""
+        return self.view(np.ndarray)[()]
+
+    __iadd__ = _ndarray.__add__
+    __isub__ = _ndarray.__sub__
+    __imul__ = _ndarray.__mul__
+    __itruediv__ = _ndarray.__truediv__
+    __ifloordiv__ = _ndarray.__floordiv__
+    __imod__ = _ndarray.__mod__
+    __ipow__ = _ndarray.__pow__
 
 
 class Scalar(float):

@@ -13,6 +13,8 @@ from nnfast._utils.tensor import Tensor
 
 Array = NDArray[Any]
 
+_ndarray: Any = np.ndarray  # its operators have types that subclasses may not replace
+
 
 class Variable(Tensor):
     """A weight: a view of a built model's memory that has a name and can be assigned.
@@ -36,6 +38,9 @@ class Variable(Tensor):
     name: str = ""
     path: str = ""
     _current: Callable[[], Array] | None = None
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        raise TypeError("a Variable is a weight of a model, and cannot be made without one")
 
     @classmethod
     def of(cls, current: Callable[[], Array], layer: str, name: str) -> Self:
@@ -90,3 +95,13 @@ class Variable(Tensor):
 
     def __reduce__(self) -> Any:
         return self.numpy().view(Tensor).__reduce__()
+
+    # A weight is changed in place.
+
+    __iadd__ = _ndarray.__iadd__
+    __isub__ = _ndarray.__isub__
+    __imul__ = _ndarray.__imul__
+    __itruediv__ = _ndarray.__itruediv__
+    __ifloordiv__ = _ndarray.__ifloordiv__
+    __imod__ = _ndarray.__imod__
+    __ipow__ = _ndarray.__ipow__

@@ -121,4 +121,9 @@ def test_functions_of_arrays() -> None:
     assert (tf.zeros((2,)) + tf.ones((2,), tf.float64)).dtype == np.float64
     assert x[..., tf.newaxis].shape == (2, 2, 1)
     assert tf.convert_to_tensor([0.5]).dtype == np.float32
+    original = np.zeros(2, np.int32)
+    for made in (tf.constant(original), tf.convert_to_tensor(original)):
+        assert not np.shares_memory(made, original)
+    with pytest.raises(TypeError, match="a weight of a model"):
+        tf.Variable(3)
     np.testing.assert_allclose(tf.nn.softmax(np.zeros((1, 2))), [[0.5, 0.5]])

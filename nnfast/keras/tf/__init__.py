@@ -13,7 +13,7 @@ import logging
 from nnfast._utils.lazy import lazy
 from nnfast._utils.tensor import Tensor as Tensor
 from nnfast._utils.variable import Variable as Variable
-from nnfast.keras.tf import config as config, nn as nn, random as random
+from nnfast.keras.tf import config as config, data as data, nn as nn, random as random
 from nnfast.keras.tf.arrays import (
     abs as abs,
     argmax as argmax,
@@ -43,11 +43,10 @@ from nnfast.keras.tf.arrays import (
     uint8 as uint8,
     zeros as zeros,
 )
+from nnfast.keras.tf.structures import TensorSpec as TensorSpec
 
 # The version of TensorFlow that first had Keras 3 as tf.keras.
 __version__ = "2.16.1"
-from nnfast.keras.tf import data as data
-from nnfast.keras.tf.structures import TensorSpec as TensorSpec
 
 # `keras` is imported on first use, because it imports this module.
 __getattr__, __dir__ = lazy(__name__, {"keras": "nnfast"})

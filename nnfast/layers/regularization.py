@@ -32,8 +32,8 @@ class DropoutSettings(NamedTuple):
     seeded: bool = False
     seed: int = 0
     broadcast: bool = False
-    sizes: Axes = (1, 1, 1)
-    strides: Axes = (0, 0, 0)
+    sizes: tuple[int, int, int] = (1, 1, 1)
+    strides: tuple[int, int, int] = (0, 0, 0)
 
 
 class NoiseSettings(NamedTuple):

@@ -91,10 +91,19 @@ def test_devices() -> None:
     tf.config.set_visible_devices([], "GPU")
     with pytest.raises(ValueError, match="devices"):
         tf.config.set_visible_devices("/GPU:0", "GPU")
-    with tf.device("/cpu:0"):
-        pass
-    with pytest.raises(ValueError, match="GPU"):
-        tf.device("/GPU:0")
+    for name in (
+        "/cpu:0",
+        "CPU",
+        "/GPU:0",
+        "gpu:1",
+        "/device:GPU:0",
+        "/job:localhost/device:CPU:0",
+    ):
+        with tf.device(name):
+            pass
+    for name in ("", "/", "/GPU:first", "GPU:0,1"):
+        with pytest.raises(ValueError, match="device_name must be a name like '/CPU:0'"):
+            tf.device(name)
     assert tf.get_logger() is logging.getLogger("tensorflow")
     assert tf.__version__.startswith("2.")
     assert keras.__version__.startswith("3.")

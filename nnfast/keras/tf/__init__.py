@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 
 from nnfast._utils.lazy import lazy
 from nnfast._utils.tensor import Tensor as Tensor
@@ -58,18 +59,26 @@ def get_logger() -> logging.Logger:
 
 
 def device(device_name: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context that changes nothing if it names the CPU; refuse other devices.
+    """Return a context that changes nothing: all work is done by the CPU.
+
+    As with TensorFlow's soft placement, which is on by default, a device that does not exist is
+    replaced by the CPU.
+
+    Parameters
+    ----------
+    device_name : str
+        For example ``"/CPU:0"``, ``"GPU:0"`` or ``"/device:GPU:0"``.
 
     Raises
     ------
     ValueError
-        If `device_name` names a GPU or another device that there is not.
+        If `device_name` is not the name of a device.
 
     Examples
     --------
     >>> with device("/CPU:0"):
     ...     pass
     """
-    if "cpu" not in str(device_name).lower():
-        raise ValueError(f"device_name must be '/CPU:0', the only device; received {device_name!r}")
+    if not re.fullmatch(r"(/(job|replica|task):\w+)*(/?device:|/)?[A-Za-z]+(:(\d+|\*))?", str(device_name)):
+        raise ValueError(f"device_name must be a name like '/CPU:0'; received {device_name!r}")
     return contextlib.nullcontext()

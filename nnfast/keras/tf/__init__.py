@@ -79,6 +79,7 @@ def device(device_name: str) -> contextlib.AbstractContextManager[None]:
     >>> with device("/CPU:0"):
     ...     pass
     """
-    if not re.fullmatch(r"(/(job|replica|task):\w+)*(/?device:|/)?[A-Za-z]+(:(\d+|\*))?", str(device_name)):
+    host, kind = r"(/(job|replica|task):\w+)*", r"(/?device:|/)?[A-Za-z]+(:(\d+|\*))?"
+    if not re.fullmatch(host + kind, str(device_name)):
         raise ValueError(f"device_name must be a name like '/CPU:0'; received {device_name!r}")
     return contextlib.nullcontext()

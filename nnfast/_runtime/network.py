@@ -13,7 +13,7 @@ from nnfast._engine import Engine
 from nnfast._plan.plan import Plan, compile_plan
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, real_array
-from nnfast._utils.tensor import KerasTensor
+from nnfast._utils.symbolic import KerasTensor
 from nnfast.initializers import parameter_generator
 from nnfast.layers.layer import Layer
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
-from nnfast._utils.tensor import Variable
+from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [

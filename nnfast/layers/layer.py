@@ -19,7 +19,9 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import check_dtype
 from nnfast._utils.registry import plain, snake_case
-from nnfast._utils.tensor import KerasTensor, Variable, sample_shape
+from nnfast._utils.symbolic import KerasTensor, sample_shape
+from nnfast._utils.tensor import Scalar
+from nnfast._utils.variable import Variable
 
 __all__ = [
     "Layer",
@@ -312,15 +314,14 @@ class Layer:
         return self.trainable and name not in self.fixed_weights
 
     @property
-    def losses(self) -> list[float]:
+    def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers; [] before the layer is built."""
         if self._ends is None:
             return []
-        specs = {spec.name: spec for spec in self.weight_specs(sample_shape(self.input))}
         return [
-            spec.regularizer(self.named_weights[name])
-            for name, spec in specs.items()
-            if spec.regularizer is not None and self._is_trained(name)
+            Scalar(spec.regularizer(self.named_weights[spec.name]))
+            for spec in self.weight_specs(sample_shape(self.input))
+            if spec.regularizer is not None and self._is_trained(spec.name)
         ]
 
     def get_weights(self) -> list[NDArray[Any]]:

@@ -58,11 +58,7 @@ def load_model(
     """
     from nnfast._utils import container
 
-    if custom_objects:
-        raise ValueError(
-            "custom_objects must be empty, because files hold no user-defined objects: pass them "
-            f"to compile of the loaded model; received {sorted(custom_objects)}"
-        )
+    _check_custom_objects(custom_objects)
     flag("safe_mode", safe_mode)
     path, keep = file_name("filepath", filepath), flag("compile", compile)
     arrays, description = container.read(path)
@@ -82,12 +78,16 @@ def load_model(
         raise container.malformed(path, container.reason(error)) from error
 
 
-def model_from_json(text: str) -> Sequential:
+def model_from_json(
+    json_string: str, custom_objects: Mapping[str, Any] | None = None
+) -> Sequential:
     """Return a new model, with new weights, from the result of `Sequential.to_json`.
 
     Parameters
     ----------
-    text : str
+    json_string : str
+    custom_objects : dict, optional
+        Must be empty: the JSON holds no user-defined objects.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def model_from_json(text: str) -> Sequential:
     Raises
     ------
     ValueError
-        If `text` is not the JSON of a Sequential.
+        If `json_string` is not the JSON of a Sequential.
 
     Examples
     --------
@@ -105,14 +105,14 @@ def model_from_json(text: str) -> Sequential:
     >>> model_from_json(model.to_json()).count_params()
     8
     """
+    _check_custom_objects(custom_objects)
+    expected = "json_string must be the JSON of a Sequential, as Sequential.to_json returns it"
     try:
-        description = json.loads(text)
+        description = json.loads(json_string)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"text must be the JSON of a Sequential, as Sequential.to_json returns it: {error}"
-        ) from None
+        raise ValueError(f"{expected}: {error}") from None
     if not isinstance(description, dict) or description.get("class_name") != "Sequential":
-        raise ValueError("text must be the JSON of a Sequential, as Sequential.to_json returns it")
+        raise ValueError(expected)
     return Sequential.from_config(description.get("config", {}))
 
 
@@ -159,3 +159,11 @@ def clone_model(
             layer.trainable = flag
     copy.compile_as(model)
     return copy
+
+
+def _check_custom_objects(custom_objects: Mapping[str, Any] | None) -> None:
+    if custom_objects:
+        raise ValueError(
+            "custom_objects must be empty, because saved models hold no user-defined objects: "
+            f"pass them to compile of the loaded model; received {sorted(custom_objects)}"
+        )

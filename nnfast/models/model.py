@@ -9,7 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,7 @@ from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.formatting import line
-from nnfast._utils.removed import refuse_arguments, removed_attribute
+from nnfast._utils.removed import missing_attribute, refuse_arguments
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
@@ -37,6 +37,8 @@ from nnfast.models.description import Description
 Array = NDArray[Any]
 
 Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
+Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
+
 # Names from older versions of Keras, and today's.
 _REMOVED_METHODS = {
     "fit_generator": "fit",
@@ -55,8 +57,6 @@ _REMOVED_ARGUMENTS = {
     "workers": "PyDataset(workers=…)",
     "use_multiprocessing": "PyDataset(use_multiprocessing=…)",
 }
-
-Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
 
 class Model(Description, ABC):
@@ -143,9 +143,10 @@ class Model(Description, ABC):
             {"class_name": type(self).__name__, "config": self.get_config()}, **options
         )
 
-    def __getattr__(self, name: str) -> Any:
-        """Raise the error for an attribute that there is not."""
-        raise removed_attribute(self, name, _REMOVED_METHODS)
+    if not TYPE_CHECKING:  # a type checker would take any attribute to exist
+
+        def __getattr__(self, name: str) -> Any:
+            return missing_attribute(self, name, _REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
@@ -212,12 +213,7 @@ class Model(Description, ABC):
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str
-        | losses.Loss
-        | Callable[..., Any]
-        | Sequence[Any]
-        | Mapping[str, Any]
-        | None = None,
+        loss: Loss = None,
         metrics: Metrics = None,
         weighted_metrics: Metrics = None,
         *,

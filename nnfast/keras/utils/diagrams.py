@@ -64,10 +64,10 @@ class Style(NamedTuple):
 
 def diagram_of(model: Any, shown: Shown) -> Diagram:
     """Return the diagram of a built model."""
-    boxes, shape = [], model.input_shape[1:]
+    boxes, (batch, *shape) = [], model.input_shape
     for layer in model.layers:
-        before, shape = shape, layer.infer_shape(shape)
-        boxes.append(tuple(_rows(layer, (None, *before), (None, *shape), model.dtype, shown)))
+        before, shape = shape, layer.infer_shape(tuple(shape))
+        boxes.append(tuple(_rows(layer, (batch, *before), (batch, *shape), model.dtype, shown)))
     return Diagram(boxes, [(i, i + 1) for i in range(len(boxes) - 1)])
 
 

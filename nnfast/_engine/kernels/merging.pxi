@@ -28,7 +28,7 @@ cdef void scaled(const Matrix* a, double factor, const Matrix* y) noexcept nogil
             vstore(y.data + i * y.ld + j * VLEN, f * vload(a.data + i * a.ld + j * VLEN))
 
 
-cdef void product(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
+cdef void elementwise_product(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
     """y = a·b, element by element."""
     cdef Py_ssize_t i, j
     for i in range(y.rows):
@@ -87,10 +87,7 @@ cdef void clear(const Matrix* y) noexcept nogil:
         memset(y.data + i * y.ld, 0, y.cols * sizeof(real))
 
 
-# The axes of a broadcast: in y, their sizes; in x, the distance per step, 0 along axes that are repeated.
-cdef enum:
-    BROADCAST_AXES = 4
-
+# A broadcast has four axes: their sizes in y, and the distance per step in x, 0 if x is repeated.
 
 cdef void broadcast(const Matrix* x, const int64_t* sizes, const int64_t* strides,
                     const Matrix* y) noexcept nogil:

@@ -10,8 +10,8 @@ ctypedef struct BlockSettings:
     int64_t covers_x        # whether every element of x is copied
 
 ctypedef struct BroadcastSettings:
-    int64_t sizes[BROADCAST_AXES]
-    int64_t strides[BROADCAST_AXES]
+    int64_t sizes[4]
+    int64_t strides[4]
 
 
 cdef inline Matrix second_input(const Shard* shard, const Op* op) noexcept nogil:
@@ -49,7 +49,7 @@ cdef void backward_sum(const Shard* shard, const Op* op) noexcept nogil:
 cdef int forward_multiply(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """z = x·x2, element by element."""
     cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
-    product(x, &x2, &z)
+    elementwise_product(x, &x2, &z)
     return activation
 
 
@@ -57,10 +57,10 @@ cdef void backward_multiply(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz = output_gradient(shard, op), x, dx
     if op.dx >= 0:
         x, dx = second_input(shard, op), input_gradient(shard, op)
-        product(&dz, &x, &dx)
+        elementwise_product(&dz, &x, &dx)
     if op.dx2 >= 0:
         x, dx = input_of(shard, op), second_gradient(shard, op)
-        product(&dz, &x, &dx)
+        elementwise_product(&dz, &x, &dx)
 
 
 # ---- maximum and minimum -------------------------------------------------------------------------

@@ -78,11 +78,26 @@ class BlockSettings(NamedTuple):
     covers_x: bool
 
 
-class BroadcastSettings(NamedTuple):
-    """The settings of a broadcast: the axes of y, and the distances in x, 0 if x is repeated."""
+class StridedSettings(NamedTuple):
+    """The settings of a copy of a strided view of x: its first element, axes and distances in x."""
 
+    begin: int
     sizes: tuple[int, int, int, int]
     strides: tuple[int, int, int, int]
+
+
+class UnitNormSettings(NamedTuple):
+    """The settings of a normalization of the middle axis of (outer, depth, inner) to norm 1."""
+
+    outer: int
+    depth: int
+    inner: int
+
+
+class PowerSettings(NamedTuple):
+    """The settings of y = x^exponent."""
+
+    exponent: float
 
 
 class Window(NamedTuple):

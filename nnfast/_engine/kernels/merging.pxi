@@ -87,11 +87,11 @@ cdef void clear(const Matrix* y) noexcept nogil:
         memset(y.data + i * y.ld, 0, y.cols * sizeof(real))
 
 
-# A broadcast has four axes: their sizes in y, and the distance per step in x, 0 if x is repeated.
+# A strided copy has four axes, with their sizes in y and the distance per step in x.
 
-cdef void broadcast(const Matrix* x, const int64_t* sizes, const int64_t* strides,
-                    const Matrix* y) noexcept nogil:
-    """y[i, j, k, l] = x[i·strides[0] + j·strides[1] + k·strides[2] + l·strides[3]] in each row."""
+cdef void strided_copy(const Matrix* x, int64_t begin, const int64_t* sizes, const int64_t* strides,
+                       const Matrix* y) noexcept nogil:
+    """y[i, j, k, l] = x[begin + i·strides[0] + j·strides[1] + k·strides[2] + l·strides[3]] in each row."""
     cdef Py_ssize_t row, i, j, k, l, at
     cdef const real* source
     for row in range(y.rows):
@@ -99,15 +99,15 @@ cdef void broadcast(const Matrix* x, const int64_t* sizes, const int64_t* stride
         for i in range(sizes[0]):
             for j in range(sizes[1]):
                 for k in range(sizes[2]):
-                    source = x.data + row * x.ld + i * strides[0] + j * strides[1] + k * strides[2]
+                    source = x.data + row * x.ld + begin + i * strides[0] + j * strides[1] + k * strides[2]
                     for l in range(sizes[3]):
                         y.data[at + l] = source[l * strides[3]]
                     at += sizes[3]
 
 
-cdef void broadcast_gradient(const Matrix* dy, const int64_t* sizes, const int64_t* strides,
-                             const Matrix* dx) noexcept nogil:
-    """dx = the sums of dy over the elements that `broadcast` has copied from each element of x, in order."""
+cdef void strided_gradient(const Matrix* dy, int64_t begin, const int64_t* sizes, const int64_t* strides,
+                           const Matrix* dx) noexcept nogil:
+    """dx = the sums of dy over the copies of each element of x, in order."""
     cdef Py_ssize_t row, i, j, k, l, at
     cdef real* target
     clear(dx)
@@ -116,7 +116,7 @@ cdef void broadcast_gradient(const Matrix* dy, const int64_t* sizes, const int64
         for i in range(sizes[0]):
             for j in range(sizes[1]):
                 for k in range(sizes[2]):
-                    target = dx.data + row * dx.ld + i * strides[0] + j * strides[1] + k * strides[2]
+                    target = dx.data + row * dx.ld + begin + i * strides[0] + j * strides[1] + k * strides[2]
                     for l in range(sizes[3]):
                         target[l * strides[3]] += dy.data[at + l]
                     at += sizes[3]
@@ -166,3 +166,109 @@ cdef void contract_gradient(const Contraction* c, const Matrix* dy, const Matrix
                 q = b.data + row * b.ld + j * b_term
                 for k in range(c.depth):
                     out[k * da_depth] += g * q[k * b_depth]
+
+
+cdef void unit_norm(const Matrix* x, Py_ssize_t outer, Py_ssize_t depth, Py_ssize_t inner,
+                    const Matrix* y) noexcept nogil:
+    """y = x / √max(Σ x², 1e-12), with sums over the middle axis of (outer, depth, inner) in each row."""
+    cdef Py_ssize_t row, i, j, k
+    cdef const real* p
+    cdef real* q
+    cdef real total, factor
+    for row in range(x.rows):
+        for i in range(outer):
+            for j in range(inner):
+                p = x.data + row * x.ld + i * depth * inner + j
+                q = y.data + row * y.ld + i * depth * inner + j
+                total = 0
+                for k in range(depth):
+                    total += p[k * inner] * p[k * inner]
+                factor = <real>(1 / sqrt(max(<double>total, 1e-12)))
+                for k in range(depth):
+                    q[k * inner] = p[k * inner] * factor
+
+
+cdef void unit_norm_gradient(const Matrix* x, const Matrix* dy, Py_ssize_t outer, Py_ssize_t depth,
+                             Py_ssize_t inner, const Matrix* dx) noexcept nogil:
+    """dx = (dy − u·Σ u·dy) / ‖x‖ with u = x / ‖x‖, or dy·10⁶ where the norm is below its minimum."""
+    cdef Py_ssize_t row, i, j, k, at
+    cdef const real* p
+    cdef const real* g
+    cdef real* out
+    cdef real total, dot, factor
+    for row in range(x.rows):
+        for i in range(outer):
+            for j in range(inner):
+                at = i * depth * inner + j
+                p, g, out = x.data + row * x.ld + at, dy.data + row * dy.ld + at, dx.data + row * dx.ld + at
+                total = dot = 0
+                for k in range(depth):
+                    total += p[k * inner] * p[k * inner]
+                    dot += p[k * inner] * g[k * inner]
+                factor = <real>(1 / sqrt(max(<double>total, 1e-12)))
+                dot = dot * factor * factor if total > 1e-12 else 0
+                for k in range(depth):
+                    out[k * inner] = (g[k * inner] - p[k * inner] * dot) * factor
+
+
+cdef void quotient(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
+    """y = a / b, element by element."""
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            vstore(y.data + i * y.ld + j * VLEN,
+                   vload(a.data + i * a.ld + j * VLEN) / vload(b.data + i * b.ld + j * VLEN))
+
+
+cdef void divisor_gradient(const Matrix* a, const Matrix* b, const Matrix* dy,
+                           const Matrix* db) noexcept nogil:
+    """db = −dy·a / b²."""
+    cdef Py_ssize_t i, j
+    cdef vreal divisor, product
+    for i in range(db.rows):
+        for j in range(ceil_div(db.cols, VLEN)):
+            divisor = vload(b.data + i * b.ld + j * VLEN)
+            product = vload(dy.data + i * dy.ld + j * VLEN) * vload(a.data + i * a.ld + j * VLEN)
+            vstore(db.data + i * db.ld + j * VLEN, vsplat(0) - product / (divisor * divisor))
+
+
+cdef void constant_power(const Matrix* x, double exponent, const Matrix* y) noexcept nogil:
+    """y = x^exponent, element by element."""
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(y.cols):
+            y.data[i * y.ld + j] = <real>pow(x.data[i * x.ld + j], exponent)
+
+
+cdef void constant_power_gradient(const Matrix* x, double exponent, const Matrix* dy,
+                                  const Matrix* dx) noexcept nogil:
+    """dx = dy·exponent·x^(exponent − 1), 0 if the exponent is 0."""
+    cdef Py_ssize_t i, j
+    cdef double slope
+    for i in range(dx.rows):
+        for j in range(dx.cols):
+            slope = exponent * pow(x.data[i * x.ld + j], exponent - 1) if exponent != 0 else 0
+            dx.data[i * dx.ld + j] = <real>(dy.data[i * dy.ld + j] * slope)
+
+
+cdef void tensor_power(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
+    """y = a^b, element by element."""
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(y.cols):
+            y.data[i * y.ld + j] = <real>pow(a.data[i * a.ld + j], b.data[i * b.ld + j])
+
+
+cdef void tensor_power_gradient(const Matrix* a, const Matrix* b, const Matrix* dy, bint first,
+                                const Matrix* dx) noexcept nogil:
+    """dx = dy·b·a^(b − 1) if `first`, otherwise dy·a^b·log a, which is 0 where a is 0."""
+    cdef Py_ssize_t i, j
+    cdef double base, exponent, slope
+    for i in range(dx.rows):
+        for j in range(dx.cols):
+            base, exponent = a.data[i * a.ld + j], b.data[i * b.ld + j]
+            if first:
+                slope = exponent * pow(base, exponent - 1) if exponent != 0 else 0
+            else:
+                slope = pow(base, exponent) * log(base) if base != 0 else 0
+            dx.data[i * dx.ld + j] = <real>(dy.data[i * dy.ld + j] * slope)

@@ -1,4 +1,4 @@
-"""Ops that merge or rearrange tensors: sum, multiply, maximum, minimum, dot, copy_blocks, broadcast."""
+"""Ops that merge or rearrange tensors: sums, products, dot products, copies."""
 
 ctypedef struct SumSettings:
     double factors[2]
@@ -9,9 +9,16 @@ ctypedef struct BlockSettings:
     int64_t y_begin, y_stride
     int64_t covers_x        # whether every element of x is copied
 
-ctypedef struct BroadcastSettings:
-    int64_t sizes[4]
-    int64_t strides[4]
+ctypedef struct StridedSettings:
+    int64_t begin       # the first element of x
+    int64_t sizes[4]    # axes of y
+    int64_t strides[4]  # distance in x per step along each axis
+
+ctypedef struct UnitNormSettings:
+    int64_t outer, depth, inner     # axes of a sample, of which the middle one is normalized
+
+ctypedef struct PowerSettings:
+    double exponent
 
 
 cdef inline Matrix second_input(const Shard* shard, const Op* op) noexcept nogil:
@@ -144,15 +151,76 @@ cdef void backward_copy_blocks(const Shard* shard, const Op* op) noexcept nogil:
                 Blocks(settings.x_begin, settings.x_stride), settings.outer, settings.inner)
 
 
-cdef int forward_broadcast(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """Repeat x along some axes."""
-    cdef const BroadcastSettings* settings = <const BroadcastSettings*>settings_of(op)
+cdef int forward_strided(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """Copy a strided view of x: a slice, a transpose or a broadcast."""
+    cdef const StridedSettings* settings = <const StridedSettings*>settings_of(op)
     cdef Matrix y = output_of(shard, op)
-    broadcast(x, settings.sizes, settings.strides, &y)
+    strided_copy(x, settings.begin, settings.sizes, settings.strides, &y)
     return activation
 
 
-cdef void backward_broadcast(const Shard* shard, const Op* op) noexcept nogil:
-    cdef const BroadcastSettings* settings = <const BroadcastSettings*>settings_of(op)
+cdef void backward_strided(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const StridedSettings* settings = <const StridedSettings*>settings_of(op)
     cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
-    broadcast_gradient(&dy, settings.sizes, settings.strides, &dx)
+    strided_gradient(&dy, settings.begin, settings.sizes, settings.strides, &dx)
+
+
+# ---- unit norm, quotients and powers ---------------------------------------------------------------
+
+cdef int forward_unit_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    cdef const UnitNormSettings* settings = <const UnitNormSettings*>settings_of(op)
+    cdef Matrix z = preactivation(shard, op)
+    unit_norm(x, settings.outer, settings.depth, settings.inner, &z)
+    return activation
+
+
+cdef void backward_unit_norm(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const UnitNormSettings* settings = <const UnitNormSettings*>settings_of(op)
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    unit_norm_gradient(&x, &dz, settings.outer, settings.depth, settings.inner, &dx)
+
+
+cdef int forward_divide(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = x / x2, element by element."""
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    quotient(x, &x2, &z)
+    return activation
+
+
+cdef void backward_divide(const Shard* shard, const Op* op) noexcept nogil:
+    cdef Matrix dz = output_gradient(shard, op), x = input_of(shard, op), x2 = second_input(shard, op), dx
+    if op.dx >= 0:
+        dx = input_gradient(shard, op)
+        quotient(&dz, &x2, &dx)
+    if op.dx2 >= 0:
+        dx = second_gradient(shard, op)
+        divisor_gradient(&x, &x2, &dz, &dx)
+
+
+cdef int forward_power(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = x^exponent, element by element."""
+    cdef Matrix z = preactivation(shard, op)
+    constant_power(x, (<const PowerSettings*>settings_of(op)).exponent, &z)
+    return activation
+
+
+cdef void backward_power(const Shard* shard, const Op* op) noexcept nogil:
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    constant_power_gradient(&x, (<const PowerSettings*>settings_of(op)).exponent, &dz, &dx)
+
+
+cdef int forward_powers(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = x^x2, element by element."""
+    cdef Matrix x2 = second_input(shard, op), z = preactivation(shard, op)
+    tensor_power(x, &x2, &z)
+    return activation
+
+
+cdef void backward_powers(const Shard* shard, const Op* op) noexcept nogil:
+    cdef Matrix dz = output_gradient(shard, op), x = input_of(shard, op), x2 = second_input(shard, op), dx
+    if op.dx >= 0:
+        dx = input_gradient(shard, op)
+        tensor_power_gradient(&x, &x2, &dz, True, &dx)
+    if op.dx2 >= 0:
+        dx = second_gradient(shard, op)
+        tensor_power_gradient(&x, &x2, &dz, False, &dx)

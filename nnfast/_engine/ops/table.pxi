@@ -132,9 +132,29 @@ table_row = add_op(b"copy_blocks")
 table_row.forward = forward_copy_blocks
 table_row.backward = backward_copy_blocks
 
-table_row = add_op(b"broadcast")
-table_row.forward = forward_broadcast
-table_row.backward = backward_broadcast
+table_row = add_op(b"strided")
+table_row.forward = forward_strided
+table_row.backward = backward_strided
+
+table_row = add_op(b"unit_norm")
+table_row.forward = forward_unit_norm
+table_row.backward = backward_unit_norm
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"divide")
+table_row.forward = forward_divide
+table_row.backward = backward_divide
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"power")
+table_row.forward = forward_power
+table_row.backward = backward_power
+table_row.traits.applies_activation = True
+
+table_row = add_op(b"powers")
+table_row.forward = forward_powers
+table_row.backward = backward_powers
+table_row.traits.applies_activation = True
 
 
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:

@@ -1,0 +1,106 @@
+"""The ops of layers that merge tensors or take parts of them, which the engine computes in pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from nnfast._plan.spec import BlockSettings, Contraction, Op, StridedSettings, UnitNormSettings
+from nnfast._utils.checks import Shape
+
+MAX_AXES = 4  # of a strided copy
+
+
+def folded_ops(shapes: Sequence[Shape], out: Shape, binary: Callable[[int], Op]) -> list[Op]:
+    """Return the ops that combine inputs from left to right: ((x0 ∘ x1) ∘ x2) ∘ ….
+
+    Parameters
+    ----------
+    shapes : sequence of tuple of int
+        The inputs' shapes, which are broadcast to `out`.
+    out : tuple of int
+    binary : callable
+        ``binary(k)`` returns the op that combines the k-th input with those before it.
+    """
+    ops: list[Op] = []
+    operands = []
+    for k, shape in enumerate(shapes):
+        operands.append(k)
+        if (1,) * (len(out) - len(shape)) + shape != out:
+            operands[-1] = len(shapes) + len(ops)
+            ops.append(replace(broadcast_op(shape, out), operands=(k,)))
+    total = operands[0]
+    for k in range(1, len(shapes)):
+        ops.append(replace(binary(k), operands=(total, operands[k]), shape=out))
+        total = len(shapes) + len(ops) - 1
+    return ops
+
+
+def broadcast_op(shape: Shape, out: Shape) -> Op:
+    """Return the op that repeats a sample along its axes of size 1 and along new leading axes."""
+    shape = (1,) * (len(out) - len(shape)) + shape
+    strides = [0 if a == 1 else math.prod(shape[i + 1 :]) for i, a in enumerate(shape)]
+    return strided_op(0, out, strides)
+
+
+def strided_op(begin: int, out: Shape, strides: Sequence[int]) -> Op:
+    """Return the op that copies a strided view.
+
+    Parameters
+    ----------
+    begin : int
+        The first element of the input.
+    out : tuple of int
+        The shape of the view.
+    strides : sequence of int
+        The distance in the input, in elements, per step along each axis.
+    """
+    if len(out) > MAX_AXES:
+        raise ValueError(
+            f"samples that are broadcast or sliced can have at most {MAX_AXES} axes; received "
+            f"shape {out}"
+        )
+    missing = MAX_AXES - len(out)
+    a, b, c, d = (1,) * missing + out
+    i, j, k, l = (0,) * missing + tuple(strides)
+    return Op("strided", settings=StridedSettings(begin, (a, b, c, d), (i, j, k, l)), shape=out)
+
+
+def concatenate_ops(shapes: Sequence[Shape], axis: int) -> list[Op]:
+    """Return the ops that write samples one after the other along an axis."""
+    outer = math.prod(shapes[0][:axis])
+    sizes = [math.prod(shape[axis:]) for shape in shapes]
+    ops = []
+    begin = 0
+    for k, size in enumerate(sizes):
+        blocks = BlockSettings(outer, size, 0, size, begin, sum(sizes), covers_x=True)
+        ops.append(Op("copy_blocks", settings=blocks, operands=(k,), writes_part=k > 0))
+        begin += size
+    return ops
+
+
+def dot_ops(shapes: tuple[Shape, Shape], axes: tuple[int, int], normalize: bool) -> list[Op]:
+    """Return the ops of the dot products along one axis of each of two samples."""
+    ops: list[Op] = []
+    operands = [0, 1]
+    layouts = []
+    for k, (shape, axis) in enumerate(zip(shapes, axes, strict=True)):
+        if normalize:
+            parts = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+            norm = Op("unit_norm", settings=UnitNormSettings(*parts))
+            ops.append(replace(norm, operands=(operands[k],), shape=shape))
+            operands[k] = 1 + len(ops)
+        if 0 < axis < len(shape) - 1:
+            order = [*range(axis), *range(axis + 1, len(shape)), axis]
+            strides = [math.prod(shape[i + 1 :]) for i in order]
+            moved = strided_op(0, tuple(shape[i] for i in order), strides)
+            ops.append(replace(moved, operands=(operands[k],)))
+            operands[k] = 1 + len(ops)
+            axis = len(shape) - 1
+        rest = math.prod(shape) // max(1, shapes[k][axes[k]])
+        layouts.append((rest, 1, rest) if axis == 0 and len(shape) > 1 else (rest, shapes[k][axes[k]], 1))
+    (rows, a_row, a_depth), (cols, b_col, b_depth) = layouts
+    depth = shapes[0][axes[0]]
+    product = Contraction(rows, cols, depth, a_row, a_depth, b_col, b_depth)
+    return [*ops, Op("dot", settings=product, operands=(operands[0], operands[1]))]

@@ -100,9 +100,10 @@ def _ops_of(
         # An op takes the previous one's output, unless it names its operands.
         operands = op.operands or (len(tensors) - 1,)
         shape = shapes[operands[0]]
-        out = graph.shapes[node.output] if last else op.shape or shape
         # Ops that write parts of one tensor share its number.
-        output = node.output if last or _rest_writes_parts(ops[i + 1 :]) else first + i
+        final = last or _rest_writes_parts(ops[i + 1 :])
+        output = node.output if final else first + i
+        out = graph.shapes[node.output] if final else op.shape or shape
         channels = 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :])
         sized.append(
             SizedOp(

@@ -65,11 +65,11 @@ class Parameter:
 
 def describe_parameters(graph: Graph, trained: Sequence[bool]) -> list[Parameter]:
     """Return the weights of all layers in order; their offsets are still 0."""
-    nodes = {node.layer: node for node in reversed(graph.nodes)}  # the first call of each layer
+    first = {node.layer: node.inputs[0] for node in reversed(graph.nodes)}  # of its first call
     return [
         Parameter(index, weight, 0, trained[index] and weight.trainable)
         for index, layer in enumerate(graph.layers)
-        for weight in layer.weight_specs(*(graph.shapes[t] for t in nodes[index].inputs))
+        for weight in layer.weight_specs(graph.shapes[first[index]])
     ]
 
 

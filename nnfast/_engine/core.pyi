@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -104,6 +105,11 @@ class Guard:
 
 class Buffer: ...
 
+class WeightArray:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def weight_arrays(sizes: list[int], dtype: str) -> list[WeightArray]: ...
+
 class Data:
     def __init__(
         self,
@@ -120,7 +126,11 @@ class Engine:
     n_threads: int
     optimizer_version: int
     version: int
-    def __init__(self, plan: Tables, dtype: str) -> None: ...
+    def __init__(
+        self, plan: Tables, dtype: str, arrays: Sequence[WeightArray | None] | None = None
+    ) -> None: ...
+    @property
+    def arrays(self) -> list[WeightArray]: ...
     @property
     def weights(self) -> Any: ...
     @property
@@ -163,6 +173,7 @@ class Engine:
         keep_state: bool = ...,
     ) -> None: ...
     def replan(self, plan: Tables) -> None: ...
+    def hold(self) -> AbstractContextManager[None]: ...
     def run(
         self,
         data: Data,

@@ -55,7 +55,7 @@ class Plan:
     n_stats : int
         Total size of all normalizations' statistics in elements.
     arrays : list of dict
-        The engine's descriptions of the parameters that an optimizer may change.
+        The engine's descriptions of the weights, in the order of `parameters`.
     parameters : tuple of Parameter
         In the order of `get_weights`.
     final_activation : str
@@ -155,9 +155,8 @@ def compile_plan(
     else:
         n_params = like.n_params
         parameters = keep_offsets(weights, like.parameters, n_params)
-    arrays = [p for p in parameters if p.weight.trainable]
-    trained = frozenset(i for i, p in enumerate(arrays) if p.trained)
-    tables = make_tables(fused, layer_references(parameters, arrays), trained)
+    trained = frozenset(i for i, p in enumerate(parameters) if p.trained)
+    tables = make_tables(fused, layer_references(parameters), trained)
     return Plan(
         input_shape=input_shape,
         output_shape=shapes[-1],
@@ -177,7 +176,7 @@ def compile_plan(
         input_gradient_width=tables.input_gradient.width,
         max_values_kept=max(map(values_kept, fused.inference)),
         n_stats=tables.n_stats,
-        arrays=[describe_array(p) for p in arrays],
+        arrays=[describe_array(p) for p in parameters],
         parameters=parameters,
         final_activation=final_activation(fused.training[-1]),
     )

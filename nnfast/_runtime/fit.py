@@ -139,6 +139,10 @@ class FitLoop(ABC):
 
     def run(self) -> History:
         """Train; return the history."""
+        with self.trainer.engine.hold():
+            return self._run()
+
+    def _run(self) -> History:
         epoch = self._begin()
         logs: Logs = {}
         try:
@@ -216,7 +220,7 @@ class FitLoop(ABC):
         if divergence is not None:
             self.callbacks.call("on_divergence", divergence.batch, logs={"loss": divergence.loss})
         else:
-            self.trainer.claim()
+            self.trainer.follow_trainable()
             self.trainer.network.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if divergence is not None and not self.model.stop_training:

@@ -5,9 +5,14 @@ cdef class Engine(CompiledModel):
 
     `run` reuses its working memory from call to call. `forward` and `evaluate` allocate their own, so
     several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
+
+    arrays: for each parameter a WeightArray that another engine uses, too, or None. The engine allocates
+        the arrays that are None, or all of them by default.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
     cdef Buffer _weights, _grads, _slots, order
+    cdef readonly list arrays       # the WeightArray of each parameter
+    cdef list changed               # those that training changes; each plan has a list of its own
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
     cdef object function            # the Python loss, None if the loss is built in
@@ -25,7 +30,7 @@ cdef class Engine(CompiledModel):
     cdef public int n_threads       # upper limit for this model; 0: only the global limit applies
     cdef public uint64_t epoch
 
-    def __init__(self, plan, dtype):
+    def __init__(self, plan, dtype, arrays=None):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
@@ -41,15 +46,15 @@ cdef class Engine(CompiledModel):
         self.model.in_offset = plan.in_offset
         self.model.ld_in = plan.ops[0]["ld_x"]
         self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
+        self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
+        self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
         self._take_tables(plan)
         self.n_stats = plan.n_stats
-        self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
         # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
         # Slots are never a whole number of pages apart: loads and stores of two slots would alias and stall.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
-        self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
         self.infer_trial = PassTrial()
@@ -72,12 +77,14 @@ cdef class Engine(CompiledModel):
                                                 memory)
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
+        cdef list changed = []
         cdef int k
         memory.append(table)
         self.model.regularized = self.model.constrained = False
         for k, array in enumerate(plan.arrays):
-            parameters[k] = array
+            parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
             if parameters[k].trained:
+                changed.append(self.arrays[k])
                 self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
                 self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
         self.model.train = train
@@ -86,12 +93,13 @@ cdef class Engine(CompiledModel):
         self.model.parameters = parameters
         self.model.n_parameters = len(plan.arrays)
         self.tables_memory = memory
+        self.changed = changed
         self._measure()
 
     def replan(self, plan):
         """Replace the plan by one that trains other weights but has the same offsets."""
         self.refuse_if_busy()
-        if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
+        if (plan.n_params, len(plan.arrays)) != (self.model.n_params, self.model.n_parameters):
             raise ValueError("the plan's weights differ from the engine's")
         self._take_tables(plan)
         self.training = self.short.idle = None
@@ -110,6 +118,8 @@ cdef class Engine(CompiledModel):
             self.k.needs_of(op, &needs)
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= needs.whole_batch
+            if needs.whole_batch:   # it updates moving averages
+                self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
             self.images |= needs.has_window
             scratch = max(scratch, needs.scratch)
             flops += needs.flops
@@ -120,7 +130,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """Buffer of shape (1, n_weights): n_params parameters, then the weights that are never trained."""
+        """Buffer of shape (1, n): the arrays that were not given, those with gradients first."""
         return self._weights
 
     @property
@@ -225,6 +235,12 @@ cdef class Engine(CompiledModel):
         """Whether the last slot is a moving average of the parameters."""
         return self.model.optimizer.ema_momentum > 0
 
+    def hold(self):
+        """Return a context in which only this thread may train the arrays that this engine trains."""
+        cdef Hold context = Hold()
+        context.arrays = self.changed
+        return context
+
     cdef refuse_if_busy(self):
         if self.busy:
             raise RuntimeError("this model is in use by another thread: wait for its training, or "
@@ -317,6 +333,7 @@ cdef class Engine(CompiledModel):
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
+        cdef list changed
         cdef Workspace workspace
         cdef Run* run
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, supplied or self.function is None)
@@ -355,12 +372,15 @@ cdef class Engine(CompiledModel):
         run.batch_index = 0 if alone else self.batch
         run.iterations = self.iterations
         run.status = STATUS_OK
+        changed = self.changed
+        hold_arrays(changed)
         self.busy = True
         try:
             self.trial.train(run, self.training.threads, self.k.now() + seconds)
         finally:
             self.busy = False
             self.targets = None
+            release_arrays(changed)
         if not alone:
             self.epoch = run.epoch
             self.batch = run.batch_index

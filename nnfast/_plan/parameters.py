@@ -1,8 +1,8 @@
 """The layout of all gradients in one flat array, and the engine's description of each weight.
 
 Layers describe their weights. This module turns each description into a `Parameter`, an array with
-the offset of its gradient. It also builds the engine's description of the array, and the fields with which ops
-refer to the array.
+the offset of its gradient. It also builds the engine's description of the array, and the fields
+with which ops refer to the array.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples
+from nnfast._engine import Hold
 from nnfast._runtime import progress
 from nnfast._runtime.divergence import BEFORE, Divergence, warn_diverged
 from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation
@@ -139,7 +140,7 @@ class FitLoop(ABC):
 
     def run(self) -> History:
         """Train; return the history."""
-        with self.trainer.engine.hold():
+        with Hold(self.trainer.engine.changed):
             return self._run()
 
     def _run(self) -> History:

@@ -99,7 +99,7 @@ class Layer:
     built : bool
         True once the layer's model is built.
     named_weights : dict of str to ndarray
-        Views of the weights in the model; empty until the model is built.
+        Views of the weights, which all models with the layer use; empty until it is built.
     weights : list of ndarray
         The same views without names, in the order of `get_weights`.
     trainable_weights, non_trainable_weights : list of ndarray

@@ -12,7 +12,7 @@ cdef class Engine(CompiledModel):
     cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
     cdef Buffer _weights, _grads, _slots, order
     cdef readonly list arrays       # the WeightArray of each parameter
-    cdef list changed               # those that training changes; each plan has a list of its own
+    cdef readonly list changed      # those that training changes; each plan has a list of its own
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
     cdef object function            # the Python loss, None if the loss is built in
@@ -118,7 +118,7 @@ cdef class Engine(CompiledModel):
             self.k.needs_of(op, &needs)
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= needs.whole_batch
-            if needs.whole_batch:   # it updates moving averages
+            if needs.whole_batch and op.mean >= 0:      # it updates moving averages
                 self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
             self.images |= needs.has_window
             scratch = max(scratch, needs.scratch)
@@ -235,12 +235,6 @@ cdef class Engine(CompiledModel):
         """Whether the last slot is a moving average of the parameters."""
         return self.model.optimizer.ema_momentum > 0
 
-    def hold(self):
-        """Return a context in which only this thread may train the arrays that this engine trains."""
-        cdef Hold context = Hold()
-        context.arrays = self.changed
-        return context
-
     cdef refuse_if_busy(self):
         if self.busy:
             raise RuntimeError("this model is in use by another thread: wait for its training, or "
@@ -333,7 +327,6 @@ cdef class Engine(CompiledModel):
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n
-        cdef list changed
         cdef Workspace workspace
         cdef Run* run
         data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, supplied or self.function is None)
@@ -359,10 +352,9 @@ cdef class Engine(CompiledModel):
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
         run.training = True
         run.objective = &self.supplied_gradient if supplied else &workspace.model.loss
-        self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
         run.lr = &lr[0]
@@ -372,15 +364,15 @@ cdef class Engine(CompiledModel):
         run.batch_index = 0 if alone else self.batch
         run.iterations = self.iterations
         run.status = STATUS_OK
-        changed = self.changed
-        hold_arrays(changed)
+        hold_arrays(self.changed)
         self.busy = True
+        self.targets = data.targets
         try:
             self.trial.train(run, self.training.threads, self.k.now() + seconds)
         finally:
             self.busy = False
             self.targets = None
-            release_arrays(changed)
+            release_arrays(self.changed)
         if not alone:
             self.epoch = run.epoch
             self.batch = run.batch_index
@@ -440,7 +432,7 @@ cdef class Engine(CompiledModel):
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
         run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
             run.objective = &self.supplied_gradient   # its loss is 0 for data without targets
@@ -523,7 +515,7 @@ cdef class Engine(CompiledModel):
             run.objective = &self.supplied_gradient if supplied else &self.maximum_output
         else:
             workspace.refuse_function()
-        run.input_gradient = self.array_pointer(out, data.view.n, self.model.n_in)
+        run.input_gradient = address_of_result(out, data.view.n, self.model.n_in, self.format)
         self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
     cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
@@ -572,22 +564,6 @@ cdef class Engine(CompiledModel):
         for c in range(workspace.run.n_microbatches):
             total += sum_of(&workspace.run.microbatch_loss[c])
         return total / workspace.run.denominator + workspace.run.penalty
-
-    cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
-        """Return the address of an (n, cols) result array, NULL for None."""
-        cdef float[:, ::1] out32
-        cdef double[:, ::1] out64
-        if array is None:
-            return NULL
-        if tuple(array.shape) != (n, cols):
-            raise ValueError(f"the array for results has shape {array.shape}, expected {(n, cols)}")
-        if n == 0 or cols == 0:
-            return NULL
-        if self.format == b"d":
-            out64 = array
-            return &out64[0, 0]
-        out32 = array
-        return &out32[0, 0]
 
     cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
                    double* value):

@@ -70,7 +70,7 @@ cdef Buffer allocate_missing(list arrays, descriptions, bytes format):
     return memory
 
 
-# ---- training --------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 cdef int hold_arrays(list arrays) except -1:
     """Hold arrays for this thread's training; raise RuntimeError if another thread holds one of them."""
@@ -94,8 +94,11 @@ cdef int release_arrays(list arrays) except -1:
 
 
 cdef class Hold:
-    """A context in which no other thread may train an engine's arrays."""
+    """A context in which no other thread may train these arrays."""
     cdef list arrays
+
+    def __init__(self, list arrays):
+        self.arrays = arrays
 
     def __enter__(self):
         hold_arrays(self.arrays)

@@ -48,6 +48,7 @@ cdef class Engine(CompiledModel):
         self.model.ld_out = plan.ops[len(plan.ops) - 1]["ld_y"]
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
         self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
+        check_arrays(self.arrays, plan.arrays, self.format)
         self._take_tables(plan)
         self.n_stats = plan.n_stats
         self._grads = Buffer(1, plan.n_params, self.format)
@@ -99,8 +100,9 @@ cdef class Engine(CompiledModel):
     def replan(self, plan):
         """Replace the plan by one that trains other weights but has the same offsets."""
         self.refuse_if_busy()
-        if (plan.n_params, len(plan.arrays)) != (self.model.n_params, self.model.n_parameters):
+        if plan.n_params != self.model.n_params:
             raise ValueError("the plan's weights differ from the engine's")
+        check_arrays(self.arrays, plan.arrays, self.format)
         self._take_tables(plan)
         self.training = self.short.idle = None
         self.version += 1

@@ -49,22 +49,30 @@ def weight_arrays(list sizes, dtype):
     return arrays_in(Buffer(1, sum(sizes), b"d" if dtype == "float64" else b"f"), sizes)
 
 
+cdef list sizes_of(descriptions):
+    """Return the number of elements of each parameter, from the plan's descriptions."""
+    return [d["outer"] * d["rows"] * d["cols"] for d in descriptions]
+
+
+cdef check_arrays(list arrays, descriptions, bytes format):
+    """Raise ValueError if an array does not have the size and the format of a parameter."""
+    cdef WeightArray array
+    for array, size in zip(arrays, sizes_of(descriptions), strict=True):
+        if array.shape[0] != size or array.memory.format != format:
+            raise ValueError(f"an array has {array.shape[0]} elements of format {array.memory.format}, "
+                             f"the plan needs {size} of {format}")
+
+
 cdef Buffer allocate_missing(list arrays, descriptions, bytes format):
     """Replace every None among the arrays by a new one; return the memory of the new ones.
 
-    They are contiguous and in the order of their gradients. ValueError is raised if an array that is given
-    differs from its description.
+    They are contiguous and in the order of their gradients.
     """
-    cdef list sizes = [d["outer"] * d["rows"] * d["cols"] for d in descriptions]
-    cdef list order = sorted([(d["begin"], k) for k, d in enumerate(descriptions)])
-    cdef list missing = [k for _, k in order if arrays[k] is None]
-    cdef Buffer memory
-    cdef WeightArray array
-    for array, size in zip(arrays, sizes, strict=True):
-        if array is not None and (array.shape[0] != size or array.memory.format != format):
-            raise ValueError(f"an array has {array.shape[0]} elements of format {array.memory.format}, "
-                             f"expected {size} of {format}")
-    memory = Buffer(1, sum([sizes[k] for k in missing]), format)
+    cdef list sizes = sizes_of(descriptions)
+    cdef list pairs = list(zip(descriptions, arrays, strict=True))
+    cdef list order = sorted([(d["begin"], k) for k, (d, array) in enumerate(pairs) if array is None])
+    cdef list missing = [k for _, k in order]
+    cdef Buffer memory = Buffer(1, sum([sizes[k] for k in missing]), format)
     for k, array in zip(missing, arrays_in(memory, [sizes[k] for k in missing])):
         arrays[k] = array
     return memory

@@ -35,15 +35,20 @@ from nnfast._engine.core import (
     RESAMPLINGS,
     Data,
     Guard,
+    Hold,
     Snapshot,
+    WeightArray,
     allocation_count,
     fail_allocation,
     force_threads,
     in_range,
+    weight_arrays,
 )
 from nnfast._engine.machine import cgroup, cpu
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nnfast._engine.core import Tables
 
 __all__ = [
@@ -63,7 +68,9 @@ __all__ = [
     "Data",
     "Engine",
     "Guard",
+    "Hold",
     "Snapshot",
+    "WeightArray",
     "allocation_count",
     "core",
     "fail_allocation",
@@ -72,6 +79,7 @@ __all__ = [
     "in_range",
     "set_num_threads",
     "show_config",
+    "weight_arrays",
 ]
 
 ISAS = ("avx512", "avx2", "base")  # widest first
@@ -118,8 +126,10 @@ if hasattr(os, "register_at_fork"):
 class Engine(core.Engine):
     """A compiled model; api/engine.pxi documents the methods."""
 
-    def __init__(self, plan: Tables, dtype: str) -> None:
-        super().__init__(plan, dtype)
+    def __init__(
+        self, plan: Tables, dtype: str, arrays: Sequence[WeightArray | None] | None = None
+    ) -> None:
+        super().__init__(plan, dtype, arrays)
         # Shapes of one sample, kept here because another thread may replace the model's engine.
         self.input_shape, self.output_shape = plan.input_shape, plan.output_shape
         # Whether a sample's output is a vector, so that predictions need no reshaping.
@@ -127,7 +137,10 @@ class Engine(core.Engine):
 
     @property
     def weights(self) -> np.ndarray:
-        """Parameters, then the weights that are never trained: shape (n_weights,), writable."""
+        """Parameters, then the weights that are never trained: shape (n_weights,), writable.
+
+        Arrays that were given to the engine are not part of this memory.
+        """
         weights: np.ndarray = np.asarray(super().weights)[0]
         return weights
 

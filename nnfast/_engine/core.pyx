@@ -249,6 +249,7 @@ cdef int threads_of_team(int n) noexcept:
 
 
 include "api/buffer.pxi"
+include "api/weights.pxi"
 include "api/dataset.pxi"
 include "api/model.pxi"
 include "api/workspace.pxi"

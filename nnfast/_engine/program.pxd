@@ -4,13 +4,14 @@ Plain structs of integers and untyped pointers. `void*` stands for the variant's
 (float or double); offsets and strides are in elements of it.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 
 
-# One array of parameters: `outer` matrices of rows × cols, contiguous in the flat array of weights.
+# One array of weights: `outer` contiguous matrices of rows × cols. Other models may use the same array.
 ctypedef struct Parameter:
+    uintptr_t data      # its address: an integer, because Cython fills in the struct from a dict
     int trained         # whether the optimizer changes it; if not, it has no gradient
-    Py_ssize_t begin    # offset in the flat array of weights
+    Py_ssize_t begin    # offset of its gradient and its slots, if it has any
     Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
     int constraint
@@ -62,7 +63,7 @@ ctypedef struct Op:
     Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
     Py_ssize_t dy_source    # offset of dY; dy if dZ may overwrite it
     int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
-    Py_ssize_t mean, variance   # offsets of fixed statistics and moving averages in the flat weights
+    int mean, variance  # indices of its fixed statistics or moving averages; < 0: none
     double y_l1, y_l2   # activity regularizer
     Py_ssize_t channels     # channel count of a normalization, one mean and variance each; divides n_in
     Py_ssize_t stats, ld_stats  # offset of its statistics: in run.stats or, if per sample, in the arena
@@ -124,7 +125,7 @@ ctypedef struct Objective:
 
 ctypedef struct Model:
     Py_ssize_t n_in, n_out
-    Py_ssize_t n_params     # number of weights with gradients and slots; the other weights follow them
+    Py_ssize_t n_params     # number of weights with gradients and slots
     Py_ssize_t ld_in, ld_out
     double in_scale, in_offset
     OpList train, infer
@@ -137,7 +138,6 @@ ctypedef struct Model:
     int active          # some op has an activity regularizer
     int batch_norms     # some op computes statistics of the batch
     OptimizerSettings optimizer
-    void* params
     void* grads
     void* slots         # n_slots × slot_stride
     Py_ssize_t slot_stride  # n_params plus padding

@@ -74,7 +74,7 @@ def make_tables(
     ----------
     fused : Fused
     references : dict of int to dict of str to int
-        Maps a layer's index and a weight's name to the array's number or its offset.
+        Maps a layer's index and a weight's name to the array's number.
     trained : frozenset of int
         The numbers of the arrays that are currently trained.
     """

@@ -1,8 +1,8 @@
-"""The layout of all weights in one flat array, and the engine's description of each.
+"""The layout of all gradients in one flat array, and the engine's description of each weight.
 
 Layers describe their weights. This module turns each description into a `Parameter`, an array with
-its offset. It also builds the engine's description of the array, and the fields with which ops
-refer to the array.
+the offset of its gradient. It also builds the engine's description of the array, and the fields
+with which ops refer to the array.
 """
 
 from __future__ import annotations
@@ -19,17 +19,13 @@ from nnfast._plan.graph import Graph
 from nnfast._plan.spec import Op, Shape, Weight
 
 # Maps a weight's name to the field of the engine's op that holds the array's number.
-ARRAY_FIELDS = {
+FIELDS = {
     "kernel": "w",
     "depthwise_kernel": "w",
     "pointwise_kernel": "w",
     "gamma": "w",
     "bias": "b",
     "beta": "b",
-}
-# Maps the name of a weight that is never trained to the field that holds its offset in the flat
-# array of all weights.
-OFFSET_FIELDS = {
     "mean": "mean",
     "moving_mean": "mean",
     "variance": "variance",
@@ -39,7 +35,11 @@ OFFSET_FIELDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of weights, its offset in the flat array, and whether the optimizer changes it."""
+    """One array of weights, the offset of its gradient, and whether the optimizer changes it.
+
+    The weights that have no gradient follow the others. In a network that shares no layers, the
+    weights themselves have these offsets, too.
+    """
 
     layer: int
     weight: Weight
@@ -89,7 +89,7 @@ def keep_offsets(
 def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
     """Return the weights with offsets, in unchanged order, and the number of trained elements.
 
-    In the flat array, trained matrices come first, then trained vectors, then untrained weights.
+    Trained matrices come first, then trained vectors, then untrained weights.
     """
     offsets = {}
     end = 0
@@ -126,27 +126,18 @@ def describe_array(parameter: Parameter) -> dict[str, Any]:
     return entry | {"cols": parameter.size // matrices if matrices else 0}
 
 
-def layer_references(
-    parameters: Sequence[Parameter], arrays: Sequence[Parameter]
-) -> dict[int, dict[str, int]]:
-    """Return {layer: {weight name: reference}}; a reference is an array's number or an offset.
-
-    arrays: the parameters that an optimizer may change, in the order of their numbers.
-    """
+def layer_references(parameters: Sequence[Parameter]) -> dict[int, dict[str, int]]:
+    """Return {layer: {weight name: the array's number}}."""
     references: dict[int, dict[str, int]] = {}
-    for p in parameters:
-        if p.name in OFFSET_FIELDS:
-            references.setdefault(p.layer, {})[p.name] = p.offset
-    for i, p in enumerate(arrays):
+    for i, p in enumerate(parameters):
         references.setdefault(p.layer, {})[p.name] = i
     return references
 
 
 def weight_fields(op: Op, references: Mapping[str, int]) -> dict[str, int]:
     """Return the fields of the engine's op that refer to weights; -1 for weights it lacks."""
-    field_of = ARRAY_FIELDS | OFFSET_FIELDS
-    fields = dict.fromkeys(field_of.values(), -1)
+    fields = dict.fromkeys(FIELDS.values(), -1)
     for name, reference in references.items():
         if op.weights is None or name in op.weights:
-            fields[field_of[name]] = reference
+            fields[FIELDS[name]] = reference
     return fields

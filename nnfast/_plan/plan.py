@@ -51,7 +51,7 @@ class Plan:
     n_stats : int
         Total size of all normalizations' statistics in elements.
     arrays : list of dict
-        The engine's descriptions of the parameters that an optimizer may change.
+        The engine's descriptions of the weights, in the order of `parameters`.
     parameters : tuple of Parameter
         In the order of `get_weights`.
     final_activation : str
@@ -146,9 +146,8 @@ def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None
     else:
         n_params = like.n_params
         parameters = keep_offsets(weights, like.parameters, n_params)
-    arrays = [p for p in parameters if p.weight.trainable]
-    trained = frozenset(i for i, p in enumerate(arrays) if p.trained)
-    tables = make_tables(fused, layer_references(parameters, arrays), trained)
+    trained = frozenset(i for i, p in enumerate(parameters) if p.trained)
+    tables = make_tables(fused, layer_references(parameters), trained)
     return Plan(
         input_shape=input_shape,
         output_shape=output_shape,
@@ -163,7 +162,7 @@ def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None
         inference=tables.inference,
         max_values_kept=max(map(values_kept, fused.inference)),
         n_stats=tables.n_stats,
-        arrays=[describe_array(p) for p in arrays],
+        arrays=[describe_array(p) for p in parameters],
         parameters=parameters,
         final_activation=final_activation(fused.training[-1]),
     )

@@ -203,7 +203,7 @@ class Weight:
     Attributes
     ----------
     name : str
-        A key of `ARRAY_FIELDS` or `OFFSET_FIELDS` in ``parameters.py``.
+        A key of `FIELDS` in ``parameters.py``.
     shape : tuple of int
     initializer : Initializer
     regularizer : L1L2 or None

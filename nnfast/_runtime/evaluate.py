@@ -76,7 +76,6 @@ class Evaluation(ABC):
         """Return ``loss`` and every metric; call the callbacks."""
         self.model.stop_evaluating = False
         self.callbacks.call("on_test_begin")
-        self.trainer.network.pull()
         logs = self._evaluate()
         self.callbacks.call("on_test_end", logs=logs)
         return logs
@@ -188,5 +187,4 @@ class StreamEvaluation(Evaluation):
     def _batches(self) -> Iterator[BatchOutputs]:
         for step, item in enumerate(self.stream):
             batch = self.check(item, f"batch {step + 1} of {self.stream.what}")
-            self.trainer.network.pull()
             yield batch, self.trainer.outputs(batch)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples
+from nnfast._engine import Hold
 from nnfast._runtime import progress
 from nnfast._runtime.divergence import BEFORE, Divergence, warn_diverged
 from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation
@@ -139,6 +140,10 @@ class FitLoop(ABC):
 
     def run(self) -> History:
         """Train; return the history."""
+        with Hold(self.trainer.engine.changed):
+            return self._run()
+
+    def _run(self) -> History:
         epoch = self._begin()
         logs: Logs = {}
         try:
@@ -216,7 +221,7 @@ class FitLoop(ABC):
         if divergence is not None:
             self.callbacks.call("on_divergence", divergence.batch, logs={"loss": divergence.loss})
         else:
-            self.trainer.claim()
+            self.trainer.follow_trainable()
             self.trainer.network.finish()
         self.callbacks.call("on_train_end", logs=logs)
         if divergence is not None and not self.model.stop_training:

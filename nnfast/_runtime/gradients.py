@@ -39,7 +39,6 @@ def loss_input_gradient(trainer: Trainer, samples: Samples) -> Array:
 
 def output_input_gradient(network: Network, rows: Array) -> Array:
     """Return the gradient of each sample's largest output with respect to its input."""
-    network.pull()
     return _input_gradient(network, Data(rows), len(rows), False, -1)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._engine import Engine
+from nnfast._engine import Engine, WeightArray
+from nnfast._plan.parameters import Parameter
 from nnfast._plan.plan import Plan, compile_plan
-from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, real_array
 from nnfast._utils.symbolic import KerasTensor
 from nnfast.initializers import parameter_generator
@@ -21,12 +21,10 @@ Array = NDArray[Any]
 
 
 class Network:
-    """A plan, its engine and, for a model, the layers whose weights are in the engine's memory.
+    """A plan, its engine and, for a model, the layers whose weights the engine uses.
 
-    A layer may belong to several networks, which share its weights. Each engine has its own memory,
-    so the layer remembers the engine that wrote its weights last (`Layer.home`). Before a network
-    reads the weights, it copies them from that engine (`pull`). Before it trains, its own engine
-    becomes the layer's home (`claim`). A network that shares no layers copies nothing.
+    A layer may belong to several networks. Its weights stay in the memory that the first of their
+    engines allocated, and the other engines use the same memory.
 
     Parameters
     ----------
@@ -45,11 +43,9 @@ class Network:
         Seed of the initial weights, shuffles and dropout.
     trainable_set : bool
         Whether `trainable` of the network or of a layer was set after the plan was made.
-    shared : bool
-        Whether a layer may also belong to another network.
     direct : bool
         Whether the engine may predict directly from the user's array. This requires that the
-        output for a sample is a vector and that no layer is shared.
+        output for a sample is a vector.
     """
 
     def __init__(
@@ -65,9 +61,10 @@ class Network:
         self.trainable = trainable
         self.trainable_set = False
         self.seed = 0
-        self.engine = Engine(plan, dtype.name)
-        self.share(False)
-        self._views: list[dict[str, Array]] = [{} for _ in self.layers]
+        arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if layers]
+        self.engine = Engine(plan, dtype.name, arrays or None)
+        self.direct = self.engine.plain_rows
+        self._arrays: list[dict[str, WeightArray]] = [{} for _ in self.layers]
 
     @classmethod
     def of_layers(
@@ -91,7 +88,7 @@ class Network:
         _check_built_layers(layers, plan, dtype)
         network = cls(plan, dtype, layers, trainable)
         network.set_seed(seed)
-        network._fill()
+        network._initialize()
         return network
 
     def set_seed(self, seed: int) -> None:
@@ -105,67 +102,40 @@ class Network:
 
     # ---- layers ----------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
-        """Copy the layers' weights into the engine, and initialize those of new layers."""
-        views = self.plan.views(self.engine.weights)
-        for p, view in zip(self.plan.parameters, views, strict=True):
-            layer, own = self.layers[p.layer], self._views[p.layer]
-            if layer.built:
-                view[...] = layer.named_weights[p.name]
-            else:
+    def _initialize(self) -> None:
+        """Initialize the weights of new layers; the others keep theirs."""
+        for p, array in zip(self.plan.parameters, self.engine.arrays, strict=True):
+            own = self._arrays[p.layer]
+            if p.name not in self.layers[p.layer].arrays:
                 generator = parameter_generator(self.seed, p.layer, len(own))
-                p.weight.initializer.fill(view, generator)
-            own[p.name] = view
+                p.weight.initializer.fill(np.asarray(array).reshape(p.shape), generator)
+            own[p.name] = array
 
-    def bind(self, replaced: Network | None = None) -> None:
-        """Point the layers to their weights in this network instead of the `replaced` network."""
-        x = KerasTensor((None, *self.plan.input_shape), self.dtype.name, "input")
-        non_trainable: list[set[str]] = [set() for _ in self.layers]
+    def bind(self) -> None:
+        """Give new layers their weights, and connect all layers to this network.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread has given a new layer other weights meanwhile.
+        """
+        weights: list[list[Parameter]] = [[] for _ in self.layers]
         for p in self.plan.parameters:
-            if not p.weight.trainable:
-                non_trainable[p.layer].add(p.name)
-        for layer, own, names in zip(self.layers, self._views, non_trainable, strict=True):
-            others = [other for other in self._others(layer) if other is not replaced]
-            layer.networks = [weakref.ref(network) for network in (*others, self)]
-            for other in others:
-                self.share(True)
-                other.share(True)
-            layer.bind(own, self.engine, frozenset(names))
+            weights[p.layer].append(p)
+        for layer, own in zip(self.layers, self._arrays, strict=True):
+            if layer.built and layer.arrays != own:
+                raise RuntimeError(f"Another thread is building layer {layer.name!r}: call again")
+        x = KerasTensor((None, *self.plan.input_shape), self.dtype.name, "input")
+        for layer, own, described in zip(self.layers, self._arrays, weights, strict=True):
+            alive = [ref for ref in layer.networks if ref() is not None]
+            layer.networks = [*alive, weakref.ref(self)]
+            if not layer.built:
+                layer.bind(
+                    own,
+                    {p.name: p.shape for p in described},
+                    frozenset(p.name for p in described if not p.weight.trainable),
+                )
             x = layer.connect(x)
-
-    def _others(self, layer: Layer) -> list[Network]:
-        """Return the other networks that a layer belongs to and that still exist."""
-        networks = [ref() for ref in layer.networks]
-        return [other for other in networks if other is not None and other is not self]
-
-    def pull(self) -> None:
-        """Update this network's copy of weights that another network wrote last."""
-        if not self.shared:
-            return
-        for layer, own in zip(self.layers, self._views, strict=True):
-            if layer.home is not self.engine:
-                for name, view in own.items():
-                    view[...] = layer.named_weights[name]
-        if not any(self._others(layer) for layer in self.layers):
-            # No other network uses these layers any more, so this engine becomes their home.
-            self._move_layers()
-            self.share(False)
-
-    def share(self, shared: bool) -> None:
-        """Record whether a layer may also belong to another network."""
-        self.shared = shared
-        self.direct = self.engine.plain_rows and not shared
-
-    def claim(self) -> None:
-        """Make this the network that writes the weights of its layers."""
-        if self.shared:
-            self.pull()
-            self._move_layers()
-
-    def _move_layers(self) -> None:
-        for layer, own in zip(self.layers, self._views, strict=True):
-            if layer.home is not self.engine:
-                layer.bind(own, self.engine, layer.fixed_weights)
 
     def note_trainable(self) -> None:
         """Record that `trainable` of the network or of one of its layers was set."""
@@ -209,34 +179,33 @@ class Network:
             for name, view in layer.named_weights.items():
                 yield f"layers/{layer.name}/{name}", view
 
-    def flat(self, values: Array) -> NDArray[np.float64]:
-        """Return the trainable weights' part of flat parameters or gradients, as a float64 copy."""
-        parts = [part.astype(np.float64) for part in self._flat_parts(values)]
-        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
+    def flat_weights(self) -> NDArray[np.float64]:
+        """Return a copy of the trainable weights as one vector: every matrix, then every vector."""
+        return _flat(array for _, array in self._trained())
 
-    def set_flat(self, whose: str, theta: ArrayLike) -> None:
-        """Set all trainable weights from one vector, in the order of ``flat(engine.params)``."""
+    def flat_gradient(self, gradient: Array) -> NDArray[np.float64]:
+        """Return the trainable weights' part of a flat gradient, in the order of `flat_weights`."""
+        return _flat(gradient[p.offset : p.offset + p.size] for p, _ in self._trained())
+
+    def set_flat(self, theta: ArrayLike) -> None:
+        """Set all trainable weights from one vector, in the order of `flat_weights`."""
         theta = real_array("theta", theta)
-        parts = self._flat_parts(self.engine.params)
-        size = sum(part.size for part in parts)
+        trained = self._trained()
+        size = sum(p.size for p, _ in trained)
         if theta.shape != (size,):
             raise ValueError(
                 f"theta must have shape ({size},), as get_flat_weights gives it; received shape "
                 f"{theta.shape}"
             )
-        flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0), *parts])
-        assign(whose, [flat], [theta])
-        if len(parts) != 1:
-            ends = np.cumsum([part.size for part in parts])
-            for part, end in zip(parts, ends, strict=True):
-                part[...] = flat[end - part.size : end]
+        ends = np.cumsum([p.size for p, _ in trained])
+        for (p, array), end in zip(trained, ends, strict=True):
+            array[...] = theta[end - p.size : end]
 
-    def _flat_parts(self, values: Array) -> list[Array]:
-        """Return views of the trainable weights' ranges in flat parameters or gradients."""
-        if not self.plan.has_untrained_slots:
-            return [values]
-        trained = {p.offset: p.size for p in self.plan.parameters if p.trained}
-        return [values[begin : begin + trained[begin]] for begin in sorted(trained)]
+    def _trained(self) -> list[tuple[Parameter, Array]]:
+        """Return the trainable weights as vectors, in the order of their gradients."""
+        pairs = zip(self.plan.parameters, self.engine.arrays, strict=True)
+        trained = [(p, np.asarray(array)) for p, array in pairs if p.trained]
+        return sorted(trained, key=lambda pair: pair[0].offset)
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -248,11 +217,15 @@ class Network:
 
     def finish(self) -> None:
         """Replace the weights by their moving average, if the optimizer keeps one."""
-        engine, plan = self.engine, self.plan
+        engine = self.engine
         if engine.has_average and engine.iterations:
-            averages = plan.trained_views(engine.slots[-1])
-            for view, average in zip(plan.trained_views(engine.params), averages, strict=True):
-                view[...] = average
+            average = engine.slots[-1]
+            for p, array in self._trained():
+                array[...] = average[p.offset : p.offset + p.size]
+
+
+def _flat(parts: Iterable[Array]) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _check_built_layers(layers: Sequence[Layer], plan: Plan, dtype: np.dtype[Any]) -> None:

@@ -23,7 +23,6 @@ def forward(network: Network, rows: Any) -> Array:
     """Return the outputs for checked rows, which may be dense or sparse."""
     engine: Engine = network.engine
     out = np.empty((rows.shape[0], math.prod(engine.output_shape)), network.dtype)
-    network.pull()
     engine.forward(Data(rows), out)
     if engine.plain_rows:
         return out

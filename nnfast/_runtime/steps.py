@@ -77,7 +77,7 @@ class Steps:
         rates = self.trainer.optimizer.next_rates(self.engine, len(losses))
         done = 0
         while done < len(losses) and self.finite:
-            self.trainer.claim()
+            self.trainer.follow_trainable()
             if self.restores:
                 self._snapshot.take()
             status, steps = self.engine.run(
@@ -105,7 +105,7 @@ class Steps:
             Filled with the predictions for the rows.
         """
         rates, loss = self.trainer.optimizer.next_rates(self.engine, 1), np.empty(1)
-        self.trainer.claim()
+        self.trainer.follow_trainable()
         self._snapshot.take()
         status, _ = self.engine.run(
             batch.data(), largest, False, rates, loss, outputs, first_row=first_row

@@ -195,8 +195,8 @@ class Trainer:
 
     # ---- training --------------------------------------------------------------------------------
 
-    def claim(self) -> None:
-        """Prepare for training: apply `trainable` flags, and claim the weights of shared layers.
+    def follow_trainable(self) -> None:
+        """Apply the current `trainable` flags before training.
 
         Raises
         ------
@@ -213,7 +213,6 @@ class Trainer:
                     f"Layer {missing[0]!r} became trainable after its model was compiled: call "
                     "compile() before training it"
                 )
-        network.claim()
 
     def step(
         self, data: Data, rows: int, outputs: Array | None, supplied: bool
@@ -223,7 +222,7 @@ class Trainer:
         `supplied` says that `data` holds a supplied gradient with respect to the outputs instead
         of targets.
         """
-        self.claim()
+        self.follow_trainable()
         engine, loss = self.network.engine, np.empty(1)
         rates = self.optimizer.next_rates(engine, 1)
         status, _ = engine.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -37,19 +36,15 @@ class Variable(Tensor):
 
     name: str = ""
     path: str = ""
-    _current: Callable[[], Array] | None = None
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         raise TypeError("a Variable is a weight of a model, and cannot be made without one")
 
     @classmethod
-    def of(cls, current: Callable[[], Array], layer: str, name: str) -> Self:
-        """Return the variable of a layer's weight.
-
-        `current` returns the weight's memory, which moves when another model trains the layer.
-        """
-        variable = current().view(cls)
-        variable.name, variable.path, variable._current = name, f"{layer}/{name}", current
+    def of(cls, weight: Array, layer: str, name: str) -> Self:
+        """Return a layer's weight as a variable."""
+        variable = weight.view(cls)
+        variable.name, variable.path = name, f"{layer}/{name}"
         return variable
 
     def numpy(self) -> Array:
@@ -69,8 +64,7 @@ class Variable(Tensor):
         ValueError
             If `value` has another shape; the weight is then unchanged.
         """
-        memory = self.view(np.ndarray) if self._current is None else self._current()
-        assign(f"variable {self.path!r}", [memory], [value])
+        assign(f"variable {self.path!r}", [self.view(np.ndarray)], [value])
         return self
 
     def assign_add(self, value: ArrayLike) -> Self:

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
+from nnfast._engine import WeightArray, weight_arrays
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
@@ -99,7 +101,7 @@ class Layer:
     built : bool
         True once the layer's model is built.
     named_weights : dict of str to ndarray
-        Views of the weights in the model; empty until the model is built.
+        Views of the weights, which all models with the layer use; empty until it is built.
     weights : list of ndarray
         The same views without names, in the order of `get_weights`.
     trainable_weights, non_trainable_weights : list of ndarray
@@ -143,11 +145,10 @@ class Layer:
         self.dtype = None if dtype is None else check_dtype(dtype)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
         self._trainable = flag("trainable", trainable)
-        # The engine that owns the memory of `named_weights`. Of the networks that share the
-        # layer, that engine's network was the last to write the weights.
-        self.home: object = None
         # Weak references to the networks that contain, or once contained, the layer.
         self.networks: list[Callable[[], Any]] = []
+        # The memory of the weights, which the engines of all its models use.
+        self.arrays: dict[str, WeightArray] = {}
         self.named_weights: dict[str, NDArray[Any]] = {}
         # The input and the output, once the layer is built.
         self._ends: tuple[KerasTensor, KerasTensor] | None = None
@@ -267,15 +268,21 @@ class Layer:
         self._ends = x, y
         return y
 
-    def bind(self, views: dict[str, NDArray[Any]], home: object, fixed: frozenset[str]) -> None:
-        """Store the views of the layer's weights in the memory of the engine `home`.
+    def bind(
+        self,
+        arrays: dict[str, WeightArray],
+        shapes: Mapping[str, Shape],
+        fixed: frozenset[str],
+    ) -> None:
+        """Give the layer its weights, once for ever.
 
         `fixed` contains the names of the non-trainable weights.
         """
-        self.named_weights = views
+        self.arrays = arrays
+        self.named_weights = {
+            name: np.asarray(array).reshape(shapes[name]) for name, array in arrays.items()
+        }
         self.fixed_weights = fixed
-        self._variables.clear()
-        self.home = home
         self.built = True
 
     @property
@@ -307,7 +314,7 @@ class Layer:
         if not self.built:
             raise AttributeError(f"Layer {self.name!r} has no {name} yet: build its model first")
         if name not in self._variables:
-            self._variables[name] = Variable.of(lambda: self.named_weights[name], self.name, name)
+            self._variables[name] = Variable.of(self.named_weights[name], self.name, name)
         return self._variables[name]
 
     def _is_trained(self, name: str) -> bool:
@@ -359,17 +366,19 @@ class Layer:
         return sum(view.size for view in self.named_weights.values())
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy owns its weights and belongs to no model.
-        copies = {name: view.copy() for name, view in self.named_weights.items()}
-        return vars(self) | {
-            "named_weights": copies,
-            "_variables": {},
-            "home": None,
-            "networks": [],
-        }
+        # A copy belongs to no model.
+        return vars(self) | {"arrays": {}, "_variables": {}, "networks": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        values = self.named_weights
+        if values:  # a copy has weights of its own
+            sizes = [value.size for value in values.values()]
+            arrays = weight_arrays(sizes, next(iter(values.values())).dtype.name)
+            shapes = {name: value.shape for name, value in values.items()}
+            self.bind(dict(zip(values, arrays, strict=True)), shapes, self.fixed_weights)
+            for name, value in values.items():
+                self.named_weights[name][...] = value
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())

@@ -192,7 +192,7 @@ class Description:
 
     def count_params(self) -> int:
         """Return the number of parameters of the built model."""
-        return self._built().engine.weights.size
+        return self._built().plan.n_weights
 
     # ---- loss and metrics ------------------------------------------------------------------------
 

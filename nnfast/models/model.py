@@ -171,7 +171,7 @@ class Model(Description, ABC):
         if before is not None:
             network.engine.epoch = before.engine.epoch
         trainer = None if self._settings is None else Trainer.make(network, self._settings)
-        network.bind(before)
+        network.bind()
         self._trainer = trainer  # set first: a thread that sees the network must find its trainer
         self._network = network
 
@@ -313,9 +313,7 @@ class Model(Description, ABC):
     ) -> tuple[Trainer, Samples]:
         """Return the compiled model's trainer and the checked data."""
         trainer, x = self._compiled(method, x)
-        found = trainer.samples(method, x, y, sample_weight)
-        trainer.network.pull()
-        return trainer, found
+        return trainer, trainer.samples(method, x, y, sample_weight)
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -846,7 +844,7 @@ class Model(Description, ABC):
         trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
         loss, gradient = gradients.loss_and_gradient(trainer, found, trainer.version)
-        return loss, trainer.network.flat(gradient)
+        return loss, trainer.network.flat_gradient(gradient)
 
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Return the gradient of each sample's loss or output with respect to its input.
@@ -889,8 +887,7 @@ class Model(Description, ABC):
 
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
-        network = self._built()
-        return network.flat(network.engine.params)
+        return self._built().flat_weights()
 
     def set_flat_weights(self, theta: ArrayLike) -> None:
         """Set all trainable weights from one vector, in the order of `get_flat_weights`."""
@@ -898,8 +895,9 @@ class Model(Description, ABC):
         if network.trainable_set:
             self._follow_trainable()
             network = self._built()
-        (self._trainer or network).claim()
-        network.set_flat(f"model {self.name!r}", theta)
+        if self._trainer is not None:
+            self._trainer.follow_trainable()
+        network.set_flat(theta)
 
     # ---- files -----------------------------------------------------------------------------------
 

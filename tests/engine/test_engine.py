@@ -678,6 +678,46 @@ def test_wrong_sizes_are_refused() -> None:
     assert e.iterations == 0
 
 
+def test_engines_may_use_the_same_arrays() -> None:
+    """A second engine allocates only the arrays that it is not given."""
+    first = classifier((6, 8, 3))
+    plan = compile_plan([layers.Dense(8, activation="relu"), layers.Dense(2)], (6,))
+    second = _engine.Engine(plan, "float32", [*first.arrays[:2], None, None])
+    assert second.arrays[:2] == first.arrays[:2]
+    assert second.weights.size == 8 * 2 + 2
+    kernel = np.asarray(second.arrays[0])
+    before = kernel.copy()
+    run(first, class_data(64, (6, 8, 3)), 2, 32)
+    assert not np.array_equal(kernel, before)
+    np.testing.assert_array_equal(kernel, first.params[:48])
+
+
+def test_arrays_and_plans_of_other_sizes_are_refused() -> None:
+    plan = compile_plan([layers.Dense(8), layers.Dense(2)], (6,))
+    arrays = _engine.Engine(plan, "float32").arrays
+    with pytest.raises(ValueError, match="8 elements of format b'f', the plan needs 48 of b'f'"):
+        _engine.Engine(plan, "float32", arrays[::-1][2:] + arrays[2:])
+    with pytest.raises(ValueError, match="the plan needs 48 of b'd'"):
+        _engine.Engine(plan, "float64", arrays)
+    with pytest.raises(ValueError, match="shorter"):
+        _engine.Engine(plan, "float32", arrays[:3])
+    made = _engine.Engine(plan, "float32")
+    with pytest.raises(ValueError, match="weights differ"):
+        made.replan(compile_plan([layers.Dense(8)], (6,)))
+    # It has as many trained weights as the first one.
+    with pytest.raises(ValueError, match="the plan needs"):
+        made.replan(
+            compile_plan(
+                [
+                    layers.Dense(10, use_bias=False),
+                    layers.Dense(1, "relu", use_bias=False),
+                    layers.Dense(2),
+                ],
+                (6,),
+            )
+        )
+
+
 def test_zero_rows_give_zero_predictions() -> None:
     e = classifier((4, 3, 2))
     out = np.empty((0, 2), np.float32)

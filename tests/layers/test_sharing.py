@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import callbacks, layers
+from nnfast import callbacks, layers, optimizers
+from nnfast._engine import force_threads
+from nnfast._runtime.network import Network
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 
@@ -142,3 +149,281 @@ def test_a_layer_twice_in_one_model_is_refused() -> None:
     layer = layers.Dense(3, name="same")
     with pytest.raises(ValueError, match="'same' already"):
         nnfast.Sequential([layer, layer])
+
+
+def test_variables_are_views_of_the_one_array_for_ever() -> None:
+    model, encoder = autoencoder()
+    variables = model.weights
+    third = nnfast.Sequential([*encoder.layers, layers.Dense(1)])
+    for each, y in ((encoder, np.zeros((40, 3))), (third, X[:, :1]), (model, X)):
+        each.compile("adam", "mse")
+        before = variables[0].numpy()
+        each.fit(X, y, verbose=0)
+        assert not np.array_equal(variables[0], before)
+        for shared in (model, encoder, third):
+            assert all(a is b for a, b in zip(shared.weights[:2], variables, strict=False))
+            np.testing.assert_array_equal(shared.get_weights()[0], variables[0])
+    variables[1].assign(np.ones(3))
+    np.testing.assert_array_equal(encoder.get_flat_weights()[15:], np.ones(3))
+    model.add(layers.Dense(2))
+    assert model.weights[0] is variables[0]
+
+
+def test_predictions_follow_each_step_of_another_model_bit_for_bit() -> None:
+    model, encoder = autoencoder()
+    alone = nnfast.models.clone_model(encoder)
+    alone.build((None, 5))
+    x = X.astype(np.float32)
+    for _ in range(5):
+        model.train_on_batch(x, x)
+        alone.set_weights(encoder.get_weights())
+        np.testing.assert_array_equal(encoder(x[:1]), alone(x[:1]))
+        np.testing.assert_array_equal(encoder.predict(x), alone.predict(x))
+
+
+# A stack of every kind of update: regularizers, constraints, moving averages and vectors.
+def stack() -> list[layers.Layer]:
+    return [
+        layers.Dense(37, "relu", kernel_regularizer="l1_l2", bias_constraint="non_neg"),
+        layers.BatchNormalization(),
+        layers.Dense(150, "tanh", kernel_constraint="max_norm"),
+        layers.LayerNormalization(),
+        layers.Dense(5, bias_regularizer="l2"),
+    ]
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "each norm": {"clipnorm": 0.1},
+    "global norm": {"global_clipnorm": 0.1},
+    "moving average": {"use_ema": True, "ema_overwrite_frequency": 3},
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("options", OPTIMIZERS)
+@pytest.mark.parametrize("batch_size", [16, 400])
+def test_the_place_of_the_weights_in_memory_changes_no_bits(
+    options: str, batch_size: int, threads: int
+) -> None:
+    """Layers that were built one by one lie apart, and those that were built together do not."""
+    x = np.random.default_rng(0).normal(size=(2 * batch_size, 5)).astype(np.float32)
+    results = []
+    force_threads(threads)
+    try:
+        for apart in (False, True):
+            nnfast.set_seed(0)
+            model = nnfast.Sequential([layers.Input((5,)), *([] if apart else stack())])
+            for layer in stack() if apart else ():
+                model.add(layer)
+            model.compile(optimizers.Adam(0.01, **OPTIMIZERS[options]), "mse")
+            history = model.fit(x, x, batch_size=batch_size, epochs=2, verbose=0).history
+            loss, gradients = model.loss_and_grad(x, x)
+            theta = model.get_flat_weights()
+            results.append([history["loss"], *model.get_weights(), loss, *gradients, theta])
+            last = model.layers[2].kernel
+            assert (last.ctypes.data + last.nbytes == model.layers[4].kernel.ctypes.data) != apart
+    finally:
+        force_threads(0)
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_models_train_a_shared_layer_by_turns() -> None:
+    """As in a GAN: the discriminator trains alone, and frozen within the model of the generator."""
+    nnfast.set_seed(0)
+    generator = [layers.Input((2,)), layers.Dense(8, "relu"), layers.Dense(5)]
+    discriminator = nnfast.Sequential(
+        [
+            layers.Input((5,)),
+            layers.Dense(8, "relu"),
+            layers.BatchNormalization(),
+            layers.Dense(1, "sigmoid"),
+        ]
+    )
+    discriminator.compile("adam", "binary_crossentropy")
+    discriminator.trainable = False
+    gan = nnfast.Sequential([*generator, *discriminator.layers])
+    gan.compile("adam", "binary_crossentropy")
+    discriminator.trainable = True
+    discriminator.compile("adam", "binary_crossentropy")
+    discriminator.trainable = False
+    gan.compile("adam", "binary_crossentropy")
+    maker = nnfast.Sequential(gan.layers[:2])
+    noise = np.random.default_rng(1).normal(size=(40, 2))
+    for _ in range(3):
+        fake = maker.predict(noise)
+        before = discriminator.get_weights()
+        made = maker.get_weights()
+        gan.train_on_batch(noise, np.ones((40, 1)))
+        assert not np.array_equal(maker.get_weights()[0], made[0])
+        for a, b in zip(before, discriminator.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(
+            gan.predict(noise), discriminator.predict(maker.predict(noise)), rtol=1e-5
+        )
+        discriminator.trainable = True
+        discriminator.compile("adam", "binary_crossentropy")
+        made = maker.get_weights()
+        discriminator.train_on_batch(np.vstack([fake, X]), np.repeat([0.0, 1.0], 40))
+        assert not np.array_equal(discriminator.get_weights()[0], before[0])
+        np.testing.assert_array_equal(maker.get_weights()[0], made[0])
+        for a, b in zip(gan.get_weights()[4:], discriminator.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        discriminator.trainable = False
+
+
+def test_divergence_restores_only_the_weights_that_the_model_trains() -> None:
+    """A callback trains the frozen layer in another model, and this training is kept."""
+    base = layers.Dense(3, input_dim=5, trainable=False)
+    model, other = (nnfast.Sequential([base, layers.Dense(1)]) for _ in range(2))
+    model.compile("adam", "mae")
+    start = model.get_weights()
+    base.trainable = True
+    other.compile("sgd", "mse")
+    base.trainable = False
+
+    class Train(callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 0:
+                base.trainable = True
+                other.train_on_batch(X, np.zeros(40))
+                base.trainable = False
+
+    x = X[:2].astype(np.float32)
+    x[0], x[1] = 1e20, np.nan
+    with pytest.warns(RuntimeWarning, match="the last known to be finite"):
+        model.fit(x, [2.0, 2.0], batch_size=1, shuffle=False, callbacks=[Train()], verbose=0)
+    for a, b in zip(model.get_weights(), [*other.get_weights()[:2], *start[2:]], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(base.kernel, start[0])
+
+
+def test_divergence_restores_shared_weights_in_all_models() -> None:
+    model, encoder = autoencoder()
+    model.fit(X, X, verbose=0)
+    before, kernel = encoder.predict(X), encoder.layers[0].kernel
+    x = X.copy()
+    x[0], x[1:] = 1e20, np.nan
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        model.fit(x, x, batch_size=1, shuffle=False, verbose=0)
+    np.testing.assert_array_equal(encoder.predict(X), before)
+    np.testing.assert_array_equal(kernel, model.get_weights()[0])
+
+
+def test_both_models_are_saved_and_go_on_after_loading(tmp_path: Any) -> None:
+    model, encoder = autoencoder()
+    encoder.compile("adam", "mse")
+    model.fit(X, X, verbose=0)
+    encoder.fit(X, np.zeros((40, 3)), verbose=0)
+    for each, y in ((model, X), (encoder, np.zeros((40, 3)))):
+        each.save(tmp_path / "m")
+        loaded = nnfast.load_model(tmp_path / "m")
+        copied = pickle.loads(pickle.dumps(each))
+        each.fit(X, y, verbose=0)
+        for other in (loaded, copied):
+            other.fit(X, y, verbose=0)
+            for a, b in zip(other.get_weights(), each.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+    model.save_weights(tmp_path / "w.safetensors")
+    expected = encoder.predict(X)
+    model.fit(X, X, verbose=0)
+    model.load_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(encoder.predict(X), expected)
+
+
+# Threads
+
+
+class Paused(callbacks.Callback):
+    """Pauses a training in its second batch until `go` is set."""
+
+    def __init__(self) -> None:
+        self.paused, self.go = threading.Event(), threading.Event()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == 1:
+            self.paused.set()
+            assert self.go.wait(60)
+
+
+@contextlib.contextmanager
+def training(model: Any, y: NDArray[Any], how: str) -> Iterator[None]:
+    """Train a model in another thread, which pauses within its training meanwhile."""
+    pause = Paused()
+
+    def squares(y_true: Any, y_pred: Any) -> Any:
+        pause.on_train_batch_end(1)
+        return ((y_pred - y_true) ** 2).sum(axis=1), 2 * (y_pred - y_true)
+
+    fit = {"batch_size": 8, "verbose": 0, "callbacks": [pause]}
+    if how == "train_on_batch":
+        model.compile("sgd", squares)
+    with ThreadPoolExecutor(1) as pool:
+        if how == "fit":
+            work = pool.submit(model.fit, X, y, **fit)
+        else:
+            work = pool.submit(model.train_on_batch, X, y)
+        try:
+            assert pause.paused.wait(60)
+            yield
+        finally:
+            pause.go.set()
+        work.result()
+
+
+@pytest.mark.parametrize("how", ["fit", "train_on_batch"])
+def test_a_second_thread_is_refused_while_the_first_trains_the_same_layer(how: str) -> None:
+    model, encoder = autoencoder()
+    encoder.compile("sgd", "mse")
+    y = np.zeros((40, 3))
+    alone, _ = autoencoder()
+    with training(alone, X, how):
+        pass
+    with training(model, X, how):
+        for call in (encoder.fit, encoder.train_on_batch):
+            with pytest.raises(RuntimeError, match="in use by another thread"):
+                call(X, y)
+        assert encoder.predict(X).shape == (40, 3)  # Reading is allowed at any time.
+        assert encoder.evaluate(X, y, verbose=0) > 0
+        encoder.loss_and_grad(X, y)
+    for a, b in zip(model.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert encoder.train_on_batch(X, y) > 0
+
+
+def test_two_threads_train_heads_on_a_frozen_layer() -> None:
+    base = layers.Dense(3, name="base", trainable=False)
+    nnfast.Sequential([layers.Input((5,)), base])
+    heads = [nnfast.Sequential([base, layers.Dense(1)]) for _ in range(2)]
+    for head in heads:
+        head.compile("sgd", "mse")
+    with training(heads[0], X[:, 0], "fit"):
+        assert heads[1].train_on_batch(X, X[:, 0]) > 0
+
+
+def test_a_callback_may_train_another_model_with_the_same_layer() -> None:
+    model, encoder = autoencoder()
+    encoder.compile("sgd", "mse")
+    found = []
+
+    class Train(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            encoder.train_on_batch(X, np.zeros((40, 3)))
+            found.append(encoder.get_weights()[0])
+
+    model.fit(X, X, batch_size=20, callbacks=[Train()], verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], found[-1])
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_a_layer_that_another_thread_builds_meanwhile_is_refused() -> None:
+    layer = layers.Dense(2)
+    networks = [
+        Network.of_layers([layer], (3,), np.dtype("float32"), seed, True) for seed in range(2)
+    ]
+    networks[0].bind()
+    with pytest.raises(RuntimeError, match="Another thread is building layer"):
+        networks[1].bind()
+    model = nnfast.Sequential([layers.Input((3,)), layer])
+    np.testing.assert_array_equal(model.predict(np.eye(3)), layer.get_weights()[0])

@@ -144,3 +144,20 @@ cdef void* start_of(array) except? NULL:
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     PyBuffer_Release(&view)
     return view.buf
+
+
+cdef void* address_of_result(array, Py_ssize_t n, Py_ssize_t cols, bytes format) except? NULL:
+    """Return the address of an (n, cols) result array, NULL for None."""
+    cdef float[:, ::1] out32
+    cdef double[:, ::1] out64
+    if array is None:
+        return NULL
+    if tuple(array.shape) != (n, cols):
+        raise ValueError(f"the array for results has shape {array.shape}, expected {(n, cols)}")
+    if n == 0 or cols == 0:
+        return NULL
+    if format == b"d":
+        out64 = array
+        return &out64[0, 0]
+    out32 = array
+    return &out32[0, 0]

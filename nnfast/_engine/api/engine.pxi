@@ -5,9 +5,14 @@ cdef class Engine(CompiledModel):
 
     `run` reuses its working memory from call to call. `forward` and `evaluate` allocate their own, so
     several threads may call them at once. `run` and `loss_and_grad` refuse a second concurrent caller.
+
+    arrays: for each parameter a WeightArray that another engine uses, too, or None. The engine allocates
+        the arrays that are None, or all of them by default.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
     cdef Buffer _weights, _grads, _slots, order
+    cdef readonly list arrays       # the WeightArray of each parameter
+    cdef readonly list changed      # those that training changes; each plan has a list of its own
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
     cdef object function            # the Python loss, None if the loss is built in
@@ -25,7 +30,7 @@ cdef class Engine(CompiledModel):
     cdef public int n_threads       # upper limit for this model; 0: only the global limit applies
     cdef public uint64_t epoch
 
-    def __init__(self, plan, dtype):
+    def __init__(self, plan, dtype, arrays=None):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
@@ -41,15 +46,16 @@ cdef class Engine(CompiledModel):
         self.model.in_offset = plan.in_offset
         self.model.ld_in = plan.training.ops[0]["ld_x"]
         self.model.ld_out = plan.training.ops[len(plan.training.ops) - 1]["ld_y"]
+        self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
+        self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
+        check_arrays(self.arrays, plan.arrays, self.format)
         self._take_tables(plan)
         self.n_stats = plan.n_stats
-        self._weights = Buffer(1, plan.n_weights, self.format)
         self._grads = Buffer(1, plan.n_params, self.format)
         # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
         # Slots are never a whole number of pages apart: loads and stores of two slots would alias and stall.
         self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
         self._slots = Buffer(0, self.model.slot_stride, self.format)
-        self.model.params = self._weights.data
         self.model.grads = self._grads.data
         self.model.slots = self._slots.data
         self.infer_trial = PassTrial()
@@ -71,12 +77,14 @@ cdef class Engine(CompiledModel):
         cdef OpList input_gradient = op_list_of(plan.input_gradient, memory)
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
+        cdef list changed = []
         cdef int k
         memory.append(table)
         self.model.regularized = self.model.constrained = False
         for k, array in enumerate(plan.arrays):
-            parameters[k] = array
+            parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
             if parameters[k].trained:
+                changed.append(self.arrays[k])
                 self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
                 self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
         self.model.train = train
@@ -85,13 +93,15 @@ cdef class Engine(CompiledModel):
         self.model.parameters = parameters
         self.model.n_parameters = len(plan.arrays)
         self.tables_memory = memory
+        self.changed = changed
         self._measure()
 
     def replan(self, plan):
         """Replace the plan by one that trains other weights but has the same offsets."""
         self.refuse_if_busy()
-        if (plan.n_params, plan.n_weights) != (self.model.n_params, self._weights.shape[1]):
+        if plan.n_params != self.model.n_params:
             raise ValueError("the plan's weights differ from the engine's")
+        check_arrays(self.arrays, plan.arrays, self.format)
         self._take_tables(plan)
         self.training = self.short.idle = None
         self.version += 1
@@ -109,6 +119,8 @@ cdef class Engine(CompiledModel):
             self.k.needs_of(op, &needs)
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
             self.model.batch_norms |= needs.whole_batch
+            if needs.whole_batch and op.mean >= 0:      # it updates moving averages
+                self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
             self.images |= needs.has_window
             scratch = max(scratch, needs.scratch)
             flops += needs.flops
@@ -119,7 +131,7 @@ cdef class Engine(CompiledModel):
 
     @property
     def weights(self):
-        """Buffer of shape (1, n_weights): n_params parameters, then the weights that are never trained."""
+        """Buffer of shape (1, n): the arrays that were not given, those with gradients first."""
         return self._weights
 
     @property
@@ -341,10 +353,9 @@ cdef class Engine(CompiledModel):
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
         run.training = True
         run.objective = &self.supplied_gradient if supplied else &workspace.model.loss
-        self.targets = data.targets
         run.call = call_function
         run.context = <void*>self
         run.lr = &lr[0]
@@ -354,12 +365,15 @@ cdef class Engine(CompiledModel):
         run.batch_index = 0 if alone else self.batch
         run.iterations = self.iterations
         run.status = STATUS_OK
+        hold_arrays(self.changed)
         self.busy = True
+        self.targets = data.targets
         try:
             self.trial.train(run, self.training.threads, self.k.now() + seconds)
         finally:
             self.busy = False
             self.targets = None
+            release_arrays(self.changed)
         if not alone:
             self.epoch = run.epoch
             self.batch = run.batch_index
@@ -419,7 +433,7 @@ cdef class Engine(CompiledModel):
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        run.outputs = self.array_pointer(outputs, n, self.model.n_out)
+        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
         run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
         if penalties:
             run.objective = &self.supplied_gradient   # its loss is 0 for data without targets
@@ -502,7 +516,7 @@ cdef class Engine(CompiledModel):
             run.objective = &self.supplied_gradient if supplied else &self.maximum_output
         else:
             workspace.refuse_function()
-        run.input_gradient = self.array_pointer(out, data.view.n, self.model.n_in)
+        run.input_gradient = address_of_result(out, data.view.n, self.model.n_in, self.format)
         self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
     cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
@@ -551,22 +565,6 @@ cdef class Engine(CompiledModel):
         for c in range(workspace.run.n_microbatches):
             total += sum_of(&workspace.run.microbatch_loss[c])
         return total / workspace.run.denominator + workspace.run.penalty
-
-    cdef void* array_pointer(self, array, Py_ssize_t n, Py_ssize_t cols) except? NULL:
-        """Return the address of an (n, cols) result array, NULL for None."""
-        cdef float[:, ::1] out32
-        cdef double[:, ::1] out64
-        if array is None:
-            return NULL
-        if tuple(array.shape) != (n, cols):
-            raise ValueError(f"the array for results has shape {array.shape}, expected {(n, cols)}")
-        if n == 0 or cols == 0:
-            return NULL
-        if self.format == b"d":
-            out64 = array
-            return &out64[0, 0]
-        out32 = array
-        return &out32[0, 0]
 
     cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
                    double* value):

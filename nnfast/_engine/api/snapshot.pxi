@@ -29,11 +29,11 @@ cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
     return any_ >> (8 * sizeof(bits) - 1) == 0
 
 
-cdef bint all_finite(Buffer buffer, Py_ssize_t size) noexcept:
-    """Return whether all numbers in the first `size` bytes of a buffer are finite."""
-    if buffer.itemsize == 4:
-        return no_exponent_of[uint32_t](0x7F800000, <const uint32_t*>buffer.data, size // 4)
-    return no_exponent_of[uint64_t](0x7FF0000000000000, <const uint64_t*>buffer.data, size // 8)
+cdef bint is_all_finite(const char* data, Py_ssize_t size, Py_ssize_t itemsize) noexcept:
+    """Return whether all numbers in `size` bytes are finite."""
+    if itemsize == 4:
+        return no_exponent_of[uint32_t](0x7F800000, <const uint32_t*>data, size // 4)
+    return no_exponent_of[uint64_t](0x7FF0000000000000, <const uint64_t*>data, size // 8)
 
 
 cdef Py_ssize_t size_of(Buffer buffer) noexcept:
@@ -41,8 +41,30 @@ cdef Py_ssize_t size_of(Buffer buffer) noexcept:
     return buffer.shape[0] * buffer.shape[1] * buffer.itemsize
 
 
+cdef Py_ssize_t total_size(list arrays):
+    """Return the size of arrays of weights in bytes."""
+    cdef WeightArray array
+    cdef Py_ssize_t size = 0
+    for array in arrays:
+        size += array.shape[0] * array.memory.itemsize
+    return size
+
+
+cdef copy_weights(list arrays, char* flat, bint restore):
+    """Copy arrays of weights one after the other to `flat` or, if `restore` is set, from there."""
+    cdef WeightArray array
+    cdef Py_ssize_t size
+    for array in arrays:
+        size = array.shape[0] * array.memory.itemsize
+        if restore:
+            memcpy(array.data, flat, size)
+        else:
+            memcpy(flat, array.data, size)
+        flat += size
+
+
 cdef class Snapshot:
-    """Copies weights and optimizer slots during training, and restores the last copy.
+    """Copies the weights that training changes and the optimizer slots, and restores the last copy.
 
     A step with a finite loss can still produce weights that are not finite, because the gradient or an
     optimizer's moments overflow before the loss does. The engine keeps the copy's memory from one
@@ -50,6 +72,7 @@ cdef class Snapshot:
     """
     cdef Engine engine
     cdef Buffer kept
+    cdef list arrays                            # the arrays of weights whose copies are kept
     cdef bint has_slots
     cdef readonly Py_ssize_t iterations         # the engine's iterations at the time of the copy
     cdef public double next_copy, next_check     # earliest times, in seconds
@@ -64,7 +87,7 @@ cdef class Snapshot:
         """
         cdef Engine engine = self.engine
         cdef double begin = engine.k.now(), end
-        if begin < self.next_copy:
+        if begin < self.next_copy and self.arrays is engine.changed:
             return
         if self.kept is None:
             self.copy()
@@ -92,14 +115,15 @@ cdef class Snapshot:
         A copy made before the first step has no slots; restoring it sets the slots to zero.
         """
         cdef Engine engine = self.engine
-        cdef Py_ssize_t n = size_of(engine._weights), m = size_of(engine._slots)
+        cdef Py_ssize_t n, m = size_of(engine._slots)
         if self.kept is None or self.is_finite():
             return False
+        n = total_size(self.arrays)
         if size_of(self.kept) != n + m:
             raise ValueError("the optimizer has changed since the copy was made")
-        if not all_finite(self.kept, n + m if self.has_slots else n):
+        if not is_all_finite(self.kept.data, n + m if self.has_slots else n, self.kept.itemsize):
             return False
-        memcpy(engine._weights.data, self.kept.data, n)
+        copy_weights(self.arrays, self.kept.data, True)
         if self.has_slots:
             memcpy(engine._slots.data, self.kept.data + n, m)
         else:
@@ -112,17 +136,22 @@ cdef class Snapshot:
         self.engine.spare, self.kept = self.kept, None
 
     cdef bint is_finite(self):
-        cdef Buffer weights = self.engine._weights, slots = self.engine._slots
-        return all_finite(weights, size_of(weights)) and all_finite(slots, size_of(slots))
+        cdef Buffer slots = self.engine._slots
+        cdef WeightArray array
+        for array in self.engine.changed:
+            if not is_all_finite(array.data, array.shape[0] * slots.itemsize, slots.itemsize):
+                return False
+        return is_all_finite(slots.data, size_of(slots), slots.itemsize)
 
     cdef copy(self):
         cdef Engine engine = self.engine
-        cdef Py_ssize_t n = size_of(engine._weights), m = size_of(engine._slots)
+        cdef Py_ssize_t n = total_size(engine.changed), m = size_of(engine._slots)
         if self.kept is None:
             self.kept, engine.spare = engine.spare, None
         if self.kept is None or size_of(self.kept) != n + m:
-            self.kept = Buffer(1, (n + m) // engine._weights.itemsize, engine.format)
-        memcpy(self.kept.data, engine._weights.data, n)
+            self.kept = Buffer(1, (n + m) // engine._slots.itemsize, engine.format)
+        self.arrays = engine.changed
+        copy_weights(self.arrays, self.kept.data, False)
         # Before the first step, all slots are zeros and need no copy.
         self.has_slots = engine.iterations > 0
         if self.has_slots:

@@ -16,10 +16,10 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double regularizer_s
     blocks are added in order. Every thread must call this function; all get bit-identical results.
     """
     cdef const Model* model = run.model
-    cdef const real* w = <const real*>model.params
-    cdef const real* g = <const real*>model.grads
+    cdef const real* w
+    cdef const real* g
     cdef GradientTransform transform
-    cdef Py_ssize_t block = 0, i, j, n, p
+    cdef Py_ssize_t block = 0, i, j, n
     cdef double total = 0
     cdef int k
     for k in range(model.n_parameters):
@@ -28,12 +28,13 @@ cdef double sum_blocks(const Run* run, bint penalty, int t, double regularizer_s
         transform = gradient_transform(model, k, regularizer_scale)
         for i in range(ceil_div(parameter_size(&model.parameters[k]), SUM_BLOCK)):
             if block % run.n_threads == t:
-                p = model.parameters[k].begin + i * SUM_BLOCK
+                w = parameter_data(model, k) + i * SUM_BLOCK
                 n = min(<Py_ssize_t>SUM_BLOCK, parameter_size(&model.parameters[k]) - i * SUM_BLOCK)
                 if penalty:
-                    run.sums[block] = penalty_of(&transform, n, w + p)
+                    run.sums[block] = penalty_of(&transform, n, w)
                 else:
-                    run.sums[block] = sum_of_squares(&transform, n, g + p, w + p)
+                    g = <const real*>model.grads + model.parameters[k].begin + i * SUM_BLOCK
+                    run.sums[block] = sum_of_squares(&transform, n, g, w)
             block += 1
     team_wait(run)
     for j in range(block):
@@ -75,7 +76,7 @@ cdef void regularize_gradients(const Run* run, int t, double regularizer_scale) 
         if not a.trained:
             continue
         for p in range(max(p0, a.begin), min(p1, a.begin + parameter_size(a))):
-            w = (<const real*>model.params)[p]
+            w = parameter_data(model, k)[p - a.begin]
             grads[p] += (<real>(2 * regularizer_scale * a.l2) * w
                          + <real>(regularizer_scale * a.l1) * ((w > 0) - (w < 0)))
 
@@ -90,6 +91,7 @@ cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noex
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
+    cdef const Parameter* a
     cdef GradientTransform transform
     cdef double factor = 1
     cdef int k
@@ -98,15 +100,16 @@ cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noex
         factor = sqrt(sum_blocks(run, False, t, step.regularizer_scale))
         factor = norm_clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
     for k in range(model.n_parameters):
-        begin = max(p0, model.parameters[k].begin)
-        end = min(p1, model.parameters[k].begin + parameter_size(&model.parameters[k]))
-        if begin >= end or not model.parameters[k].trained:
+        a = &model.parameters[k]
+        begin = max(p0, a.begin)
+        end = min(p1, a.begin + parameter_size(a))
+        if begin >= end or not a.trained:
             continue
         transform = gradient_transform(model, k, step.regularizer_scale)
         transform.clip_factor = factor
         if update.clip_norm > 0:
             transform.clip_factor = norm_clip_factor(parameter_norm(run, k), update.clip_norm)
-        update_step(update, step, &transform, end - begin, <real*>model.params + begin,
+        update_step(update, step, &transform, end - begin, parameter_data(model, k) + begin - a.begin,
                     <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
 
 
@@ -152,9 +155,12 @@ cdef void take_average(const Run* run, int t) noexcept nogil:
     cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
     cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
+    cdef const Parameter* a
     cdef int k
     for k in range(model.n_parameters):
-        begin = max(p0, model.parameters[k].begin)
-        end = min(p1, model.parameters[k].begin + parameter_size(&model.parameters[k]))
-        if begin < end and model.parameters[k].trained:
-            memcpy(<real*>model.params + begin, averages + begin, (end - begin) * sizeof(real))
+        a = &model.parameters[k]
+        begin = max(p0, a.begin)
+        end = min(p1, a.begin + parameter_size(a))
+        if begin < end and a.trained:
+            memcpy(parameter_data(model, k) + begin - a.begin, averages + begin,
+                   (end - begin) * sizeof(real))

@@ -101,7 +101,7 @@ cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:
 
 cdef inline real* parameter_data(const Model* model, int which) noexcept nogil:
     """Return the address of a parameter array; NULL if `which` is −1, because the op has no such array."""
-    return NULL if which < 0 else <real*>model.params + model.parameters[which].begin
+    return NULL if which < 0 else <real*>model.parameters[which].data
 
 
 cdef inline bint is_trained(const Model* model, int which) noexcept nogil:
@@ -134,8 +134,8 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
     """Apply the optimizer step to elements i … i + n − 1 of an array; the gradient is in model.grads."""
     cdef Py_ssize_t p = model.parameters[which].begin + i
     cdef GradientTransform transform = gradient_transform(model, which, step.regularizer_scale)
-    update_step(&model.optimizer, step, &transform, n, <real*>model.params + p, <const real*>model.grads + p,
-                <real*>model.slots + p, model.slot_stride)
+    update_step(&model.optimizer, step, &transform, n, parameter_data(model, which) + i,
+                <const real*>model.grads + p, <real*>model.slots + p, model.slot_stride)
 
 
 # ---- micro-batches -------------------------------------------------------------------------------

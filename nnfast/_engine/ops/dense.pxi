@@ -154,7 +154,7 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
     The gradient of each block of W is written to scratch and used for the update while it is in cache.
     """
     cdef const Model* model = shard.run.model
-    cdef real* params = <real*>model.params + model.parameters[op.w].begin
+    cdef real* params = parameter_data(model, op.w)
     cdef real* slots = <real*>model.slots + model.parameters[op.w].begin
     cdef Py_ssize_t n = op.n_out, step_cols = even_length(n, GRADIENT_COLS, PANEL)
     cdef Matrix x = x_rows(shard.block, op, 0, shard.rows)

@@ -43,12 +43,13 @@ cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) no
 
 cdef void load_fixed_statistics(const Run* run, const Op* op, double epsilon, bint invert) noexcept nogil:
     """Compute means and reciprocal standard deviations from the moving averages or fixed statistics."""
-    cdef const real* kept = <const real*>run.model.params
+    cdef const real* means = parameter_data(run.model, op.mean)
+    cdef const real* variances = parameter_data(run.model, op.variance)
     cdef Py_ssize_t j
     cdef real mean, rstd
     for j in range(op.ld_stats):    # repeats the channels if a row has several groups
-        mean = kept[op.mean + j % op.channels]
-        rstd = reciprocal_root(kept[op.variance + j % op.channels], epsilon)
+        mean = means[j % op.channels]
+        rstd = reciprocal_root(variances[j % op.channels], epsilon)
         stat(run, op, STAT_MEAN)[j] = 0 if invert else mean
         stat(run, op, STAT_RSTD)[j] = 1 / rstd if invert else rstd
         stat(run, op, STAT_SHIFT)[j] = mean if invert else 0
@@ -137,12 +138,11 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
     """Update the moving averages, which inference uses, with the batch's mean and variance."""
-    cdef real* kept = <real*>run.model.params
     if not op.frozen:
         update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum,
-                              kept + op.mean)
+                              parameter_data(run.model, op.mean))
         update_moving_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum,
-                              kept + op.variance)
+                              parameter_data(run.model, op.variance))
 
 
 # ---- layer normalization -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The ops of layers that merge tensors or take parts of them, which the engine computes in pairs."""
+"""The ops of layers that merge tensors, which the engine computes in pairs, or take parts of them."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def strided_op(begin: int, out: Shape, strides: Sequence[int]) -> Op:
         )
     missing = MAX_AXES - len(out)
     a, b, c, d = (1,) * missing + out
-    i, j, k, l = (0,) * missing + tuple(strides)
-    return Op("strided", settings=StridedSettings(begin, (a, b, c, d), (i, j, k, l)), shape=out)
+    s, t, u, v = (0,) * missing + tuple(strides)
+    return Op("strided", settings=StridedSettings(begin, (a, b, c, d), (s, t, u, v)), shape=out)
 
 
 def concatenate_ops(shapes: Sequence[Shape], axis: int) -> list[Op]:
@@ -98,9 +98,9 @@ def dot_ops(shapes: tuple[Shape, Shape], axes: tuple[int, int], normalize: bool)
             ops.append(replace(moved, operands=(operands[k],)))
             operands[k] = 1 + len(ops)
             axis = len(shape) - 1
-        rest = math.prod(shape) // max(1, shapes[k][axes[k]])
-        layouts.append((rest, 1, rest) if axis == 0 and len(shape) > 1 else (rest, shapes[k][axes[k]], 1))
+        depth = shapes[k][axes[k]]
+        rest = math.prod(shape) // max(1, depth)
+        layouts.append((rest, 1, rest) if axis == 0 and len(shape) > 1 else (rest, depth, 1))
     (rows, a_row, a_depth), (cols, b_col, b_depth) = layouts
-    depth = shapes[0][axes[0]]
     product = Contraction(rows, cols, depth, a_row, a_depth, b_col, b_depth)
     return [*ops, Op("dot", settings=product, operands=(operands[0], operands[1]))]

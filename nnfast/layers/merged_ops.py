@@ -1,4 +1,4 @@
-"""The ops of layers that merge tensors, which the engine computes in pairs, or take parts of them."""
+"""The ops of layers that merge tensors or take parts of them; the engine merges two at a time."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._engine import Engine
+from nnfast._plan.graph import FlatGraph
 from nnfast._plan.plan import Plan, compile_plan
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, real_array
-from nnfast._utils.tensor import KerasTensor
 from nnfast.initializers import parameter_generator
 from nnfast.layers.layer import Layer
 
@@ -37,6 +37,8 @@ class Network:
         The layers that the plan was compiled from; empty if the weights belong to no layer.
     trainable : bool
         False freezes all layers.
+    names : sequence of str
+        A unique name for each layer; those of layers within models are paths.
 
     Attributes
     ----------
@@ -58,10 +60,12 @@ class Network:
         dtype: np.dtype[Any],
         layers: Sequence[Layer] = (),
         trainable: bool = True,
+        names: Sequence[str] = (),
     ) -> None:
         self.plan = plan
         self.dtype = dtype
         self.layers = list(layers)
+        self.names = list(names)
         self.trainable = trainable
         self.trainable_set = False
         self.seed = 0
@@ -72,13 +76,12 @@ class Network:
     @classmethod
     def of_layers(
         cls,
-        layers: Sequence[Layer],
-        input_shape: Shape,
+        flat: FlatGraph,
         dtype: np.dtype[Any],
         seed: int,
         trainable: bool,
     ) -> Network:
-        """Return a network for layers; `bind` connects the layers to it later.
+        """Return a network for the layers of a graph; `bind` connects the layers to it later.
 
         Layers that have weights keep them; the weights of the others are initialized.
 
@@ -87,9 +90,10 @@ class Network:
         ValueError
             If the layers, or the weights that they already have, do not fit together.
         """
+        layers, input_shape = flat.chain()
         plan = compile_plan(layers, input_shape, trainable)
         _check_built_layers(layers, plan, dtype)
-        network = cls(plan, dtype, layers, trainable)
+        network = cls(plan, dtype, layers, trainable, flat.paths)
         network.set_seed(seed)
         network._fill()
         return network
@@ -119,7 +123,6 @@ class Network:
 
     def bind(self, replaced: Network | None = None) -> None:
         """Point the layers to their weights in this network instead of the `replaced` network."""
-        x = KerasTensor((None, *self.plan.input_shape), self.dtype.name, "input")
         non_trainable: list[set[str]] = [set() for _ in self.layers]
         for p in self.plan.parameters:
             if not p.weight.trainable:
@@ -131,7 +134,6 @@ class Network:
                 self.share(True)
                 other.share(True)
             layer.bind(own, self.engine, frozenset(names))
-            x = layer.connect(x)
 
     def _others(self, layer: Layer) -> list[Network]:
         """Return the other networks that a layer belongs to and that still exist."""
@@ -205,9 +207,9 @@ class Network:
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
         """Yield the weights of every layer with names that are unique in the network."""
-        for layer in self.layers:
+        for layer, path in zip(self.layers, self.names, strict=True):
             for name, view in layer.named_weights.items():
-                yield f"layers/{layer.name}/{name}", view
+                yield f"layers/{path}/{name}", view
 
     def flat(self, values: Array) -> NDArray[np.float64]:
         """Return the trainable weights' part of flat parameters or gradients, as a float64 copy."""

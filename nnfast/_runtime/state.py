@@ -204,8 +204,8 @@ def load_state(path: str, network: Network, optimizer: Optimizer | None) -> int:
 def _numbered(network: Network) -> dict[str, str]:
     """Return the name of each weight in `contents`, with a name that has the layer's number."""
     return {
-        f"layers/{layer.name}/{name}": f"layers/{i}/{name}"
-        for i, layer in enumerate(network.layers)
+        f"layers/{path}/{name}": f"layers/{i}/{name}"
+        for i, (layer, path) in enumerate(zip(network.layers, network.names, strict=True))
         for name in layer.named_weights
     }
 

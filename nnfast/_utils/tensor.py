@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,30 +125,3 @@ class Variable(Tensor):
 
     def __reduce__(self) -> Any:
         return self.numpy().view(Tensor).__reduce__()
-
-
-class KerasTensor(NamedTuple):
-    """What is known of an array before it is computed.
-
-    Attributes
-    ----------
-    shape : tuple of (int or None)
-        None is the size of a batch, which may vary.
-    dtype : str
-    name : str
-    """
-
-    shape: tuple[int | None, ...]
-    dtype: str
-    name: str
-
-
-def sample_shape(x: KerasTensor) -> tuple[int, ...]:
-    """Return the shape of one sample.
-
-    Examples
-    --------
-    >>> sample_shape(KerasTensor((None, 2, 3), "float32", "x"))
-    (2, 3)
-    """
-    return tuple(size for size in x.shape[1:] if size is not None)

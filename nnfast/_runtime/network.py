@@ -74,7 +74,7 @@ class Network:
         self._views: list[dict[str, Array]] = [{} for _ in self.layers]
 
     @classmethod
-    def of_layers(
+    def of_graph(
         cls,
         flat: FlatGraph,
         dtype: np.dtype[Any],

@@ -128,12 +128,12 @@ def checked_counters(counters: Mapping[str, Any]) -> dict[str, int]:
 
 def save(
     path: str,
-    config: Mapping[str, Any],
+    description: Mapping[str, Any],
     settings: Settings | None,
     arrays: Mapping[str, Array],
     counters: Mapping[str, int],
 ) -> None:
-    """Write a model's configuration, its `compile` settings and its `contents`.
+    """Write a model's description, its `compile` settings and its `contents`.
 
     The optimizer's slots are left out if there are no settings or the loss is user-defined.
     """
@@ -149,8 +149,8 @@ def save(
         compiled = settings.describe()
     if compiled is None:
         arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
-    description = {"model": dict(config), "compile": compiled, "state": dict(counters)}
-    container.write(path, arrays, description)
+    rest = {"compile": compiled, "state": dict(counters)}
+    container.write(path, arrays, {**description, **rest})
 
 
 def save_state(path: str, network: Network, optimizer: Optimizer | None, epoch: int) -> None:

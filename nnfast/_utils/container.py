@@ -40,7 +40,7 @@ _KEY = "nnfast"
 
 # Maps a key of the description to the module whose `restored(arrays, description)` recreates the
 # object.
-KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
+KINDS = {"model": "nnfast.models.model", "estimator": "nnfast.estimators.files"}
 
 # Maximum size of the header in bytes; parsing it takes up to 30 times as much memory.
 HEADER_LIMIT = 2**24
@@ -348,12 +348,18 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
         raise malformed(path, "it holds an estimator, which nnfast.load_model reads")
     try:
         if "model" in description:
-            names = [layer["config"]["name"] for layer in description["model"]["layers"]]
+            names = description.get("paths")
+            if names is None:  # a chain of layers
+                names = [layer["config"]["name"] for layer in description["model"]["layers"]]
             indices = {name: i for i, name in enumerate(names)}
         else:
             indices = {str(i): i for i in range(len(description["layers"]))}
-        parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
-        return {(indices[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
+        parts = {
+            key: key.removeprefix("layers/").rpartition("/")
+            for key in arrays
+            if key.startswith("layers/")
+        }
+        return {(indices[layer], name): arrays[key] for key, (layer, _, name) in parts.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise malformed(path, reason(error)) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from nnfast import activations, constraints, initializers, regularizers
@@ -82,6 +82,10 @@ class InputLayer(Layer):
             node = Node(self, (), [TensorSpec(batch_shape, dtype, self.name)])
             register([node])
         return node.outputs[0]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> InputLayer:
+        return cls(**config)
 
     def get_config(self) -> dict[str, Any]:
         batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}

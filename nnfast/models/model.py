@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
@@ -14,10 +13,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import losses, metrics as _metrics, optimizers
+from nnfast import layers, losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
+from nnfast._plan.graph import Graph
+from nnfast._plan.plan import compile_plan
+from nnfast._plan.symbolic import leaves, packed, symbolic
 from nnfast._runtime import gradients, state
 from nnfast._runtime.divergence import BEFORE, warn_diverged
 from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluation
@@ -31,8 +33,10 @@ from nnfast._utils.removed import refuse_arguments, removed_attribute
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
-from nnfast.layers.layer import Layer, auto_name, check_name
+from nnfast.layers.core import InputLayer
+from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_leaves
 from nnfast.models.description import Description
+from nnfast.models.graphs import copy_graph, cut, describe_graph, restore_graph
 
 Array = NDArray[Any]
 
@@ -59,28 +63,82 @@ _REMOVED_ARGUMENTS = {
 Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
 
-class Model(Description, ABC):
-    """A list of layers. It has a network once it is built, and a trainer once it is also compiled.
+class Model(Description):
+    """A graph of layers. It has a network once it is built, and a trainer once it is compiled.
 
-    A subclass manages the list of layers and decides when to build the network. This class
-    provides the public methods; ``_runtime`` implements them.
+    The graph leads from symbolic inputs, which `Input` returns, to outputs, which layers return
+    when they are called. A model can be called, too, and is then part of another model, which
+    shares its weights.
 
     Parameters
     ----------
-    name, dtype
-        See `nnfast.Sequential`.
+    inputs : KerasTensor, or a list, tuple or dict of them
+        Outputs of `Input`, or of layers: the model then begins in the middle of another.
+    outputs : KerasTensor, or a list, tuple or dict of them
+    name : str, optional
+        ``"functional"``, ``"functional_1"``, … by default.
+    trainable : bool, default True
+        False freezes the model: see `Sequential`.
+
+    Attributes
+    ----------
+    layers : list
+        The layers, with those of the inputs, and the models within the model.
+    trainable, optimizer, loss, history, n_threads, stop_training
+        As in `Sequential`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than symbolic tensors is passed, the outputs need another input, no
+        output needs an input, or two layers have the same name.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> from nnfast.layers import Dense
+    >>> x = nnfast.Input((4,))
+    >>> code = Dense(2, activation="tanh")(x)
+    >>> autoencoder = Model(x, Dense(4)(code))
+    >>> autoencoder.compile("adam", "mse")
+    >>> data = np.eye(4)
+    >>> history = autoencoder.fit(data, data, epochs=3, verbose=0)
+    >>> Model(x, code).predict(data).shape
+    (4, 2)
     """
 
-    def __init__(self, name: str | None, dtype: str | None) -> None:
-        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+    def __init__(
+        self, inputs: Any = None, outputs: Any = None, name: str | None = None, **options: bool
+    ) -> None:
+        if inputs is None or outputs is None:
+            raise TypeError(
+                "Model needs inputs and outputs, which are symbolic tensors: Model(x, layer(x)). "
+                "Subclasses with a method `call` are not supported"
+            )
+        trainable = options.pop("trainable", True)
+        if options:
+            raise TypeError(f"{type(self).__name__} got unexpected arguments {sorted(options)}")
+        for part in (inputs, outputs):
+            symbolic_leaves("Model", part)
+        if any(tensor.node.inputs for tensor in leaves(inputs)):
+            inputs, outputs = cut(inputs, outputs)
+        graph = Graph(leaves(inputs), leaves(outputs))
+        self._initialize(name, float_dtype("Model", None, graph.outputs))
+        self._ends = inputs, outputs
+        self._graph, self._layers = graph, list(graph.calls)
+        self._build_chain()
+        if not checks.flag("trainable", trainable):
+            self.trainable = False
+
+    def _initialize(self, name: str | None, dtype: str | None) -> None:
+        """Set the attributes of a model without layers."""
+        self.name = auto_name(self.class_name) if name is None else check_name(name)
         self._dtype = config.model_dtype(dtype)
         self._seed = config.next_seed()
         self._trainable = True
         self._n_threads: int | None = None
-        self._layers: list[Layer] = []
-        # The shape of one sample, without the batch axis.
-        self._input_shape: checks.Shape | None = None
-        self._batch_size: int | None = None
+        self._layers: list[Any] = []
+        self._graph: Graph | None = None
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
@@ -122,14 +180,71 @@ class Model(Description, ABC):
             network.trainable = self._trainable
             network.note_trainable()
 
-    @abstractmethod
+    @property
+    def input(self) -> Any:
+        """The symbolic input, or the inputs as they were passed to the model."""
+        return self._ends[0]
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output, or the outputs as they were passed to the model."""
+        return self._ends[1]
+
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON-serializable Python values."""
+        assert self._graph is not None
+        frozen = {} if self.trainable else {"trainable": False}
+        graph = describe_graph(self._graph, *self._ends, describe)
+        return {"name": self.name, "dtype": self.dtype, **frozen, **graph}
 
     @classmethod
-    @abstractmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, from the result of `get_config`."""
+        """Return a new model, with new weights, from the result of `get_config`.
+
+        Parameters
+        ----------
+        config : dict
+
+        Raises
+        ------
+        ValueError
+            If `config` is not a result of `get_config`.
+        """
+        model = cls.without_weights(config)
+        model._build_chain()
+        return model
+
+    @classmethod
+    def without_weights(cls, config: Mapping[str, Any]) -> Self:
+        """Return the model that `from_config` returns before it is built."""
+        check_keys(config, ("name", "dtype", "layers", "input_layers", "output_layers"))
+        ends = restore_graph(config, deserialize)
+        graph = Graph(leaves(ends[0]), leaves(ends[1]))
+        model = cls.__new__(cls)
+        model._initialize(config["name"], float_dtype("Model", None, graph.outputs))
+        model._ends, model._graph, model._layers = ends, graph, list(graph.calls)
+        model._trainable = checks.flag("trainable", config.get("trainable", True))
+        return model
+
+    def copied(self, clone: Callable[[Any], Any]) -> Self:
+        """Return a model of the same calls to the layers that `clone` returns for the layers."""
+        assert self._graph is not None
+        inputs = [
+            InputLayer.from_config(x.node.layer.get_config()).tensor(self.dtype)
+            for x in self._graph.inputs
+        ]
+        outputs = copy_graph(self._graph, inputs, clone)
+        ends = packed(self.input, inputs), packed(self.output, outputs)
+        copy = type(self)(*ends, name=self.name)
+        copy._freeze_alone(self.trainable)
+        return copy
+
+    def _freeze_alone(self, trainable: bool) -> None:
+        """Set `trainable` of the model, but not of its layers."""
+        self._trainable = trainable
+        if self._network is not None:
+            self._network.trainable = trainable
+            self._network.note_trainable()
 
     def to_json(self, **options: Any) -> str:
         """Return the architecture as JSON, for `nnfast.models.model_from_json`.
@@ -139,9 +254,7 @@ class Model(Description, ABC):
         **options
             Passed to `json.dumps`, for example ``indent=2``.
         """
-        return json.dumps(
-            {"class_name": type(self).__name__, "config": self.get_config()}, **options
-        )
+        return json.dumps(describe(self), **options)
 
     def __getattr__(self, name: str) -> Any:
         """Raise the error for an attribute that there is not."""
@@ -149,9 +262,26 @@ class Model(Description, ABC):
 
     # ---- building --------------------------------------------------------------------------------
 
-    @abstractmethod
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create the weights."""
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the weights, unless they have been created already.
+
+        Parameters
+        ----------
+        input_shape : tuple of (int or None), optional
+            Not needed, because the graph has the shapes.
+        """
+        self._build_once()
+
+    def _build_once(self) -> None:
+        with self._build_lock:
+            if self._network is None:
+                self._build()
+
+    def _build_chain(self) -> None:
+        """Create the network if the graph is a chain; the use of any other graph is an error."""
+        self._network = self._trainer = None
+        if self._graph is not None and self._graph.flat.is_chain:
+            self._build()
 
     def _build(self) -> None:
         """Create the network and its trainer if the input shape is known.
@@ -159,12 +289,12 @@ class Model(Description, ABC):
         Other threads may call `predict` at the same time. They see the new network only once its
         weights are in place.
         """
-        if self._input_shape is None or not self._layers:
+        if self._graph is None:
             self._network = self._trainer = None
             return
         before = self._network
-        network = Network.of_layers(
-            self._layers, self._input_shape, self._dtype, self._seed, self._trainable
+        network = Network.of_graph(
+            self._graph.flat, self._dtype, self._seed, self._trainable
         )
         network.set_n_threads(self._n_threads)
         if before is not None:
@@ -177,13 +307,11 @@ class Model(Description, ABC):
     def _built_for(self, x: object) -> tuple[Network, Any]:
         """Return the network and `x`. If necessary, first build the network for the shape of `x`.
 
-        `x` is converted to an array only if the network has to be built.
+        `x` is converted to an array only if its shape is needed.
         """
-        network = self._network
-        if network is not None:
-            return network, x
-        x = checks.real_array("x", x)
-        self.build((None, *arrays.feature_shape(x)))
+        if self._network is None and self._graph is None:
+            x = checks.real_array("x", x)
+            self.build((None, *arrays.feature_shape(x)))
         return self._built(), x
 
     def _follow_trainable(self) -> None:
@@ -271,7 +399,7 @@ class Model(Description, ABC):
             raise ValueError(
                 f"loss_weights must be None, as models have one output; received {loss_weights!r}"
             )
-        output = self._layers[-1].name if self._layers else None
+        output = self._only_output()
         self._compile(
             Settings.checked(
                 optimizer,
@@ -280,6 +408,11 @@ class Model(Description, ABC):
                 _metrics.for_output("weighted_metrics", weighted_metrics, output),
             )
         )
+
+    def _only_output(self) -> str | None:
+        """Return the name of the only output, if it is known."""
+        names = self.output_names
+        return names[0] if len(names) == 1 else None
 
     def compile_as(self, model: Model) -> None:
         """Compile with copies of another model's optimizer, loss and metrics, if it has any."""
@@ -675,19 +808,22 @@ class Model(Description, ABC):
         trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
         return _result(trainer.evaluate(batch), return_dict)
 
-    def __call__(self, x: ArrayLike, training: bool | None = None) -> Tensor:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """Return the model's outputs for `x`, as `predict` does.
 
         Parameters
         ----------
-        x : array_like (n, ...)
+        x : array_like (n, ...), KerasTensor or list or dict of KerasTensor
+            A call with symbolic tensors makes the model part of another one.
         training : bool, optional
-            True is an error if any layer, such as Dropout, behaves differently in training.
+            True is an error if any layer, such as Dropout, behaves differently in training. In a
+            symbolic call, False means that the layers compute as in inference even while the
+            other model is trained.
 
         Returns
         -------
         Tensor (n, outputs) of the model's dtype
-            A NumPy array with the method `numpy`.
+            A NumPy array with the method `numpy`. Of symbolic tensors: the symbolic outputs.
 
         Raises
         ------
@@ -699,7 +835,9 @@ class Model(Description, ABC):
             outputs = network.engine.call(x)
             if outputs is not None:  # the engine could read x in place
                 return outputs
-        if training and any(layer.training_differs for layer in self._layers):
+        if symbolic(x):
+            return packed(self.output, self.connect(x, training).outputs)
+        if training and any(layer.training_differs for layer in self.flat_layers()):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"
@@ -943,7 +1081,12 @@ class Model(Description, ABC):
         self._built()
         include = checks.flag("include_optimizer", include_optimizer)
         settings = self._settings if include else None
-        state.save(path, self.get_config(), settings, *self._contents())
+        names = self._built().names
+        state.save(path, self._description(names), settings, *self._contents())
+
+    def _description(self, paths: Sequence[str]) -> dict[str, Any]:
+        """Return the entries of a file that describe the architecture."""
+        return {"model": describe(self), "paths": list(paths)}
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
         """Return views of the weights and optimizer slots by name, and the counters."""
@@ -1030,7 +1173,7 @@ class Model(Description, ABC):
             If the file cannot be written.
         """
         self._built()
-        state.save_weights(checks.new_file("filepath", filepath, overwrite), self._layers)
+        state.save_weights(checks.new_file("filepath", filepath, overwrite), self.flat_layers())
 
     def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
         """Set the weights from a file saved by a model with the same architecture.
@@ -1065,7 +1208,7 @@ class Model(Description, ABC):
         self._built()
         path, whose = checks.file_name("filepath", filepath), f"model {self.name!r}"
         skip = checks.flag("skip_mismatch", skip_mismatch)
-        state.load_weights(path, self._layers, whose, skip)
+        state.load_weights(path, self.flat_layers(), whose, skip)
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
         """Restore what `_contents` returned."""
@@ -1076,7 +1219,7 @@ class Model(Description, ABC):
         """Return the state that `_take_state` restores in a new model with this architecture."""
         own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
         return {
-            "model": self.get_config(),
+            "model": describe(self),
             "settings": self._settings,
             "arrays": {name: array.copy() for name, array in own.items()},
             "counters": counters,
@@ -1094,6 +1237,68 @@ class Model(Description, ABC):
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle holds the contents of a saved file and references to user-defined functions.
+        return unpickled, (self._state(),)
+
+
+# The classes of models by their names in configurations.
+MODELS: dict[str, type[Model]] = {"Functional": Model}
+
+
+def describe(layer: Any) -> dict[str, Any]:
+    """Return the description of a layer or a model, ``{"class_name": …, "config": …}``."""
+    name = layer.class_name if isinstance(layer, Model) else type(layer).__name__
+    return {"class_name": name, "config": layer.get_config()}
+
+
+def deserialize(description: Mapping[str, Any]) -> Any:
+    """Return a new layer, or a model that is not built, from the result of `describe`."""
+    kind = description.get("class_name") if isinstance(description, Mapping) else None
+    if isinstance(kind, str) and kind in MODELS:
+        return MODELS[kind].without_weights(description.get("config", {}))
+    return layers.deserialize(description)
+
+
+def check_keys(config: object, needed: Sequence[str]) -> None:
+    """Raise a ValueError if a configuration lacks one of these keys."""
+    if not isinstance(config, Mapping) or not config.keys() >= set(needed):
+        raise ValueError(
+            f"config must be a dict with {', '.join(needed)}, as get_config returns it; "
+            f"received {config!r}"
+        )
+
+
+def unpickled(saved: dict[str, Any]) -> Any:
+    """Return the model whose state `Model.__reduce__` returned."""
+    model = deserialize(saved["model"])
+    model._build_chain()
+    model._take_state(saved)
+    return model
+
+
+def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Any:
+    """Return the model described by a saved file, without running any code from the file.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If something is missing or inconsistent.
+    """
+    entry = description["model"]
+    # Files of Sequential models have the configuration alone.
+    kind = entry if "class_name" in entry else {"class_name": "Sequential", "config": entry}
+    model = deserialize(kind)
+    flat = model.graph.flat
+    plan = compile_plan(*flat.chain(), model.trainable)
+    shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
+    state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
+    model._build_chain()
+    if description["compile"] is not None:
+        model.compile(**description["compile"])
+    model._take_contents(arrays, state.checked_counters(description["state"]))
+    return model
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

@@ -83,7 +83,7 @@ class FlatGraph:
             and all(layer.has_ops for layer in self.layers)
         )
 
-    def chain(self) -> tuple[list[LayerSpec], Shape]:
+    def chain(self) -> tuple[list[Any], Shape]:
         """Return the layers of a chain and the shape of a sample of its input.
 
         Raises
@@ -145,9 +145,7 @@ class Graph:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         if len(set(self.inputs)) < len(self.inputs):
-            raise ValueError(
-                f"An input is given twice: {[tensor.name for tensor in self.inputs]}"
-            )
+            raise ValueError(f"An input is given twice: {[tensor.name for tensor in self.inputs]}")
         walk = _Walk(self.inputs, self.outputs)
         self.nodes = tuple(walk.order)
         self.calls = _calls_by_layer(walk, self.inputs)

@@ -7,12 +7,9 @@ and nodes know their inputs, so the outputs of a model are enough to find all of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nnfast._plan.spec import Shape
-
-if TYPE_CHECKING:
-    from nnfast._plan.graph import Graph
 
 BatchShape = tuple[int | None, ...]
 
@@ -51,7 +48,7 @@ class Node:
         layer: Any,
         inputs: Iterable[KerasTensor],
         specs: Iterable[TensorSpec],
-        graph: Graph | None = None,
+        graph: Any = None,
         training: bool | None = None,
     ) -> None:
         self.layer = layer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnfast._plan.spec import AffineSettings, Op
 from nnfast._plan.symbolic import OPERATORS, KerasTensor
-from nnfast._utils.checks import Shape, entries, flag, optional_integer, real, real_array
+from nnfast._utils.checks import Shape, entries, flag, real, real_array
 from nnfast._utils.registry import choose
 from nnfast.layers.layer import Layer, LayerOptions, auto_name
 from nnfast.layers.merging import Add, ElementwiseMerge, Multiply, Subtract
@@ -89,7 +89,8 @@ class Arithmetic(ElementwiseMerge):
         return self._affine is not None
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [] if self._affine is None else [Op("affine", settings=AffineSettings(*self._affine))]
+        affine = self._affine
+        return [] if affine is None else [Op("affine", settings=AffineSettings(*affine))]
 
 
 class GetItem(Layer):
@@ -98,8 +99,8 @@ class GetItem(Layer):
     Parameters
     ----------
     key : list
-        An entry for each axis of the batch, beginning with the batch's own, which is taken whole: an
-        integer, or [start, stop, step] for a slice.
+        An entry for each axis: an integer, or [start, stop, step] for a slice. The first one is
+        for the batch, which is taken whole.
     **options
         See `Layer`.
 
@@ -160,7 +161,8 @@ def _operand(value: Any) -> Operand:
     array: NDArray[Any] = real_array("operand", value).astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError("operand must be finite")
-    return _nested(array.tolist())
+    nested: Operand = _nested(array.tolist())
+    return nested
 
 
 def _nested(value: Any) -> Any:
@@ -185,7 +187,7 @@ def _binary(operation: str, merge: Callable[[], Layer]) -> Callable[[Any, Any], 
                 f"The other operand of a symbolic tensor must be one, a number or an array; "
                 f"received {constant!r}"
             )
-        value = constant if isinstance(constant, Real) else constant.tolist()
+        value: Any = constant if isinstance(constant, Real) else constant.tolist()
         return Arithmetic(operation, value, swapped, name=auto_name(operation))(tensor)
 
     return apply

@@ -311,8 +311,8 @@ class Layer:
             return
         if needed != own:
             raise ValueError(
-                f"Layer {self.name!r} has weights of shapes {own}; an input with samples of shape "
-                f"{input_shape} needs {needed}"
+                f"Layer {self.name!r} has weights of shapes {own} from another model or an earlier "
+                f"call; an input with samples of shape {input_shape} needs {needed}"
             )
 
     def _first_call(self) -> Node | None:

@@ -38,7 +38,8 @@ class Merge(Layer):
     def _inputs(self, x: Any) -> list[KerasTensor]:
         count = self.n_inputs
         expected = "at least 1 input" if count is None else f"exactly {count} inputs"
-        message = f"{type(self).__name__} layer {self.name!r} must be called on a list of {expected}"
+        kind = type(self).__name__
+        message = f"{kind} layer {self.name!r} must be called on a list of {expected}"
         if not isinstance(x, (list, tuple)) or not x:
             raise ValueError(f"{message}; received {x!r}")
         inputs = symbolic_leaves(f"Layer {self.name!r}", x)

@@ -1,110 +1,71 @@
-"""What a model consists of: layers, shapes, weights, metrics, and the summary of them."""
+"""What a model consists of besides its graph: weights, metrics, and the summary of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import losses, optimizers
-from nnfast._plan.graph import Graph
-from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, sample_shape
 from nnfast._runtime.network import Network
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks
 from nnfast._utils.assign import assign
 from nnfast._utils.read_only import read_only
-from nnfast._utils.registry import choose
 from nnfast._utils.tensor import Scalar, Variable
-from nnfast.layers.layer import Layer, batch_size, float_dtype, inference, symbolic_leaves
 from nnfast.metrics import Metric
 from nnfast.models.summary import summarize, summary_html, summary_lines
+from nnfast.models.topology import Topology
 
 Array = NDArray[Any]
 
 _COMPILED = "set, because the compiled trainer uses it: call compile({}=…)"
 
 
-class Description:
+class Description(Topology):
     """The attributes of a model that describe it; `Model` documents its constructor."""
 
-    # The name of the class in configurations, which is that of Keras.
-    class_name: ClassVar[str] = "Functional"
-    # Whether `layers` has the layers of the inputs.
-    lists_inputs: ClassVar[bool] = True
-
-    name: str
-    trainable: bool
-    _dtype: np.dtype[Any]
-    _layers: list[Any]
-    _graph: Graph | None
+    _n_threads: int | None
     _network: Network | None
     _settings: Settings | None
     _trainer: Trainer | None
 
-    # ---- layers and shapes -----------------------------------------------------------------------
-
-    @read_only("changed: make a new model with that dtype and copy the weights with set_weights")
-    def dtype(self) -> str:
-        """The dtype of weights and outputs."""
-        return self._dtype.name
-
-    @read_only("set: make a new model")
-    def layers(self) -> list[Any]:
-        """The layers, and the models within the model, in the order of Keras."""
-        return list(self._layers)
+    # ---- state -----------------------------------------------------------------------------------
 
     @property
-    def graph(self) -> Graph | None:
-        """The calls of the layers; None before the input shape is known."""
-        return self._graph
+    def n_threads(self) -> int | None:
+        """The maximum number of threads of this model; None means `nnfast.get_num_threads`.
 
-    def flat_layers(self) -> list[Layer]:
-        """Return the layers, those of models within the model included, without the inputs."""
-        if self._graph is not None:
-            return list(self._graph.flat.layers)  # type: ignore[arg-type]
-        found: dict[Layer, None] = {}
-        for layer in self._layers:
-            inside = layer.flat_layers() if isinstance(layer, Description) else [layer]
-            found |= dict.fromkeys(inside)
-        return list(found)
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Return the layer with this name, or with this index in `layers`.
-
-        Parameters
-        ----------
-        name : str, optional
-        index : int, optional
-            Negative indices count from the end.
-
-        Returns
-        -------
-        Layer or Model
-
-        Raises
-        ------
-        TypeError
-            If `index` is not an integer.
-        ValueError
-            If the model has no such layer, or if both or neither of `name` and `index` are passed.
+        Results do not depend on it. It can be set at any time and is not saved.
         """
-        if (name is None) == (index is None):
-            raise ValueError("Give get_layer either a name or an index, not both")
-        if name is not None:
-            return choose("layer", name, {layer.name: layer for layer in self._layers})
-        at: Any = index
-        if isinstance(at, bool) or not isinstance(at, Integral):
-            raise TypeError(f"index must be an integer; received {at!r}")
-        if not -len(self._layers) <= int(at) < len(self._layers):
-            raise ValueError(
-                f"Model {self.name!r} has {len(self._layers)} layers; received index {at}"
-            )
-        return self._layers[int(at)]
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, n: int | None) -> None:
+        self._n_threads = checks.optional_integer("n_threads", n)
+        if self._network is not None:
+            self._network.set_n_threads(self._n_threads)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting this also sets the flag of every layer."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = checks.flag("trainable", value)
+        for layer in self._layers:
+            layer.trainable = value
+        self._freeze_alone(value)
+
+    def _freeze_alone(self, trainable: bool) -> None:
+        """Set `trainable` of the model, but not of its layers."""
+        self._trainable = trainable
+        if self._network is not None:
+            self._network.trainable = trainable
+            self._network.note_trainable()
 
     @property
     def built(self) -> bool:
@@ -112,51 +73,6 @@ class Description:
         if self._network is not None:
             return True
         return self._graph is not None and all(layer.built for layer in self.flat_layers())
-
-    @property
-    def inputs(self) -> list[KerasTensor]:
-        """The symbolic inputs as a list."""
-        return leaves(self.input)
-
-    @property
-    def outputs(self) -> list[KerasTensor]:
-        """The symbolic outputs as a list."""
-        return leaves(self.output)
-
-    @property
-    def input(self) -> Any:
-        """The symbolic input, or the inputs as they were passed to the model."""
-        raise NotImplementedError
-
-    @property
-    def output(self) -> Any:
-        """The symbolic output, or the outputs as they were passed to the model."""
-        raise NotImplementedError
-
-    @property
-    def input_names(self) -> list[str]:
-        """The names of the inputs' layers."""
-        return [tensor.node.layer.name for tensor in self.inputs]
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of the layers that make the outputs."""
-        return [tensor.node.layer.name for tensor in self.outputs]
-
-    @property
-    def input_shape(self) -> Any:
-        """Shape of a batch of inputs; a list of shapes if there are several.
-
-        The first entry is None or the `batch_size` of an `Input`.
-        """
-        shapes = [tensor.shape for tensor in self.inputs]
-        return shapes[0] if len(shapes) == 1 else shapes
-
-    @property
-    def output_shape(self) -> Any:
-        """Shape of a batch of outputs; a list of shapes if there are several."""
-        shapes = [tensor.shape for tensor in self.outputs]
-        return shapes[0] if len(shapes) == 1 else shapes
 
     def _built(self) -> Network:
         """Return the network, which is made now if only other models have used the layers."""
@@ -172,53 +88,6 @@ class Description:
     def _build_once(self) -> None:
         """Make the network of the graph unless there is one."""
         raise NotImplementedError
-
-    # ---- calls -----------------------------------------------------------------------------------
-
-    def connect(self, x: Any, training: bool | None = None) -> Node:
-        """Return the node of a call with symbolic tensors.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the tensors do not fit the inputs.
-        """
-        graph = self._graph_for(x)
-        found = self._in_order(x, graph)
-        shapes = [sample_shape(tensor) for tensor in found]
-        expected = [sample_shape(tensor) for tensor in graph.inputs]
-        if shapes != expected:
-            raise ValueError(
-                f"Model {self.name!r} expects samples of shape {expected}; received {shapes}"
-            )
-        dtype = float_dtype(f"model {self.name!r}", self.dtype, found)
-        rows = batch_size(self.name, found)
-        specs = [TensorSpec((rows, *sample_shape(y)), dtype, self.name) for y in graph.outputs]
-        return Node(self, found, specs, graph, inference(training))
-
-    def _graph_for(self, x: Any) -> Graph:
-        """Return the graph that a call with these tensors uses."""
-        assert self._graph is not None
-        return self._graph
-
-    def _in_order(self, x: Any, graph: Graph) -> list[KerasTensor]:
-        """Return the tensors of a call in the order of the graph's inputs."""
-        keys = [tensor.node.layer.name for tensor in graph.inputs]
-        if isinstance(self.input, Mapping):
-            keys = sorted(self.input)
-        if isinstance(x, Mapping):
-            if x.keys() != set(keys):
-                raise ValueError(
-                    f"Model {self.name!r} expects inputs named {keys}; received {sorted(x)}"
-                )
-            x = [x[key] for key in keys]
-        found = symbolic_leaves(f"Model {self.name!r}", x)
-        if len(found) != len(keys):
-            raise ValueError(
-                f"Model {self.name!r} expects {len(keys)} inputs named {keys}; received "
-                f"{len(found)}"
-            )
-        return found
 
     def summary(
         self,

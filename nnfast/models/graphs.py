@@ -95,9 +95,7 @@ class _Waiting:
             raise ValueError(f"A call of layer {layer.name!r} has no inputs")
 
 
-def _connect(
-    waiting: dict[tuple[str, int], _Waiting], tensors: dict[Key, KerasTensor]
-) -> None:
+def _connect(waiting: dict[tuple[str, int], _Waiting], tensors: dict[Key, KerasTensor]) -> None:
     """Call the layers as soon as their inputs are there; add the outputs to `tensors`."""
     readers: dict[tuple[str, int], list[tuple[str, int]]] = {}
     for at, call in waiting.items():

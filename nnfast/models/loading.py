@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from nnfast._utils.checks import file_name, flag
-from nnfast.models.model import MODELS, Model, describe, deserialize
-from nnfast.models.sequential import Sequential
+from nnfast.models.model import Model
+from nnfast.models.sequential import Sequential as Sequential
+from nnfast.models.serialization import MODELS, describe, deserialize
 
 
 def load_model(

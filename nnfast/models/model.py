@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import layers, losses, metrics as _metrics, optimizers
+from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
@@ -33,33 +32,15 @@ from nnfast._utils.removed import refuse_arguments, removed_attribute
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
-from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_leaves
 from nnfast.models.description import Description
-from nnfast.models.graphs import copy_graph, cut, describe_graph, restore_graph
+from nnfast.models.graphs import cut
+from nnfast.models.removed import REMOVED_ARGUMENTS, REMOVED_METHODS
+from nnfast.models.serialization import MODELS, describe, deserialize
 
 Array = NDArray[Any]
 
 Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
-# Names from older versions of Keras, and today's.
-_REMOVED_METHODS = {
-    "fit_generator": "fit",
-    "evaluate_generator": "evaluate",
-    "predict_generator": "predict",
-    "predict_proba": "predict",
-    "predict_classes": "predict(x).argmax(axis=1), or predict(x) > 0.5 for one output",
-    "save_model": "save",
-}
-_REMOVED_ARGUMENTS = {
-    "nb_epoch": "epochs",
-    "show_accuracy": "compile(metrics=['accuracy'])",
-    "samples_per_epoch": "steps_per_epoch",
-    "nb_val_samples": "validation_steps",
-    "max_queue_size": "PyDataset(max_queue_size=…)",
-    "workers": "PyDataset(workers=…)",
-    "use_multiprocessing": "PyDataset(use_multiprocessing=…)",
-}
-
 Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
 
@@ -149,116 +130,12 @@ class Model(Description):
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
-    # ---- description -----------------------------------------------------------------------------
-
-    @property
-    def n_threads(self) -> int | None:
-        """The maximum number of threads of this model; None means `nnfast.get_num_threads`.
-
-        Results do not depend on it. It can be set at any time and is not saved.
-        """
-        return self._n_threads
-
-    @n_threads.setter
-    def n_threads(self, n: int | None) -> None:
-        self._n_threads = checks.optional_integer("n_threads", n)
-        if self._network is not None:
-            self._network.set_n_threads(self._n_threads)
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the weights; setting this also sets the flag of every layer."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = checks.flag("trainable", value)
-        for layer in self._layers:
-            layer.trainable = self._trainable
-        network = self._network
-        if network is not None:
-            network.trainable = self._trainable
-            network.note_trainable()
-
-    @property
-    def input(self) -> Any:
-        """The symbolic input, or the inputs as they were passed to the model."""
-        return self._ends[0]
-
-    @property
-    def output(self) -> Any:
-        """The symbolic output, or the outputs as they were passed to the model."""
-        return self._ends[1]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-serializable Python values."""
-        assert self._graph is not None
-        frozen = {} if self.trainable else {"trainable": False}
-        graph = describe_graph(self._graph, *self._ends, describe)
-        return {"name": self.name, "dtype": self.dtype, **frozen, **graph}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, from the result of `get_config`.
-
-        Parameters
-        ----------
-        config : dict
-
-        Raises
-        ------
-        ValueError
-            If `config` is not a result of `get_config`.
-        """
-        model = cls.without_weights(config)
-        model._build_chain()
-        return model
-
-    @classmethod
-    def without_weights(cls, config: Mapping[str, Any]) -> Self:
-        """Return the model that `from_config` returns before it is built."""
-        check_keys(config, ("name", "dtype", "layers", "input_layers", "output_layers"))
-        ends = restore_graph(config, deserialize)
-        graph = Graph(leaves(ends[0]), leaves(ends[1]))
-        model = cls.__new__(cls)
-        model._initialize(config["name"], float_dtype("Model", None, graph.outputs))
-        model._ends, model._graph, model._layers = ends, graph, list(graph.calls)
-        model._trainable = checks.flag("trainable", config.get("trainable", True))
-        return model
-
-    def copied(self, clone: Callable[[Any], Any]) -> Self:
-        """Return a model of the same calls to the layers that `clone` returns for the layers."""
-        assert self._graph is not None
-        inputs = [
-            InputLayer.from_config(x.node.layer.get_config()).tensor(self.dtype)
-            for x in self._graph.inputs
-        ]
-        outputs = copy_graph(self._graph, inputs, clone)
-        ends = packed(self.input, inputs), packed(self.output, outputs)
-        copy = type(self)(*ends, name=self.name)
-        copy._freeze_alone(self.trainable)
-        return copy
-
-    def _freeze_alone(self, trainable: bool) -> None:
-        """Set `trainable` of the model, but not of its layers."""
-        self._trainable = trainable
-        if self._network is not None:
-            self._network.trainable = trainable
-            self._network.note_trainable()
-
-    def to_json(self, **options: Any) -> str:
-        """Return the architecture as JSON, for `nnfast.models.model_from_json`.
-
-        Parameters
-        ----------
-        **options
-            Passed to `json.dumps`, for example ``indent=2``.
-        """
-        return json.dumps(describe(self), **options)
+    def _like(self, inputs: Any, outputs: Any) -> Self:
+        return type(self)(inputs, outputs, self.name)
 
     def __getattr__(self, name: str) -> Any:
         """Raise the error for an attribute that there is not."""
-        raise removed_attribute(self, name, _REMOVED_METHODS)
+        raise removed_attribute(self, name, REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
@@ -279,9 +156,10 @@ class Model(Description):
 
     def _build_chain(self) -> None:
         """Create the network if the graph is a chain; the use of any other graph is an error."""
-        self._network = self._trainer = None
-        if self._graph is not None and self._graph.flat.is_chain:
+        if self._graph is None or self._graph.flat.is_chain:
             self._build()
+        else:
+            self._network = self._trainer = None
 
     def _build(self) -> None:
         """Create the network and its trainer if the input shape is known.
@@ -293,9 +171,7 @@ class Model(Description):
             self._network = self._trainer = None
             return
         before = self._network
-        network = Network.of_graph(
-            self._graph.flat, self._dtype, self._seed, self._trainable
-        )
+        network = Network.of_graph(self._graph.flat, self._dtype, self._seed, self._trainable)
         network.set_n_threads(self._n_threads)
         if before is not None:
             network.engine.epoch = before.engine.epoch
@@ -460,7 +336,7 @@ class Model(Description):
     def history(self) -> History | None:
         return self._history.get(self)
 
-    @refuse_arguments(_REMOVED_ARGUMENTS)
+    @refuse_arguments(REMOVED_ARGUMENTS)
     def fit(
         self,
         x: Any,
@@ -1243,31 +1119,7 @@ class Model(Description):
         return unpickled, (self._state(),)
 
 
-# The classes of models by their names in configurations.
-MODELS: dict[str, type[Model]] = {"Functional": Model}
-
-
-def describe(layer: Any) -> dict[str, Any]:
-    """Return the description of a layer or a model, ``{"class_name": …, "config": …}``."""
-    name = layer.class_name if isinstance(layer, Model) else type(layer).__name__
-    return {"class_name": name, "config": layer.get_config()}
-
-
-def deserialize(description: Mapping[str, Any]) -> Any:
-    """Return a new layer, or a model that is not built, from the result of `describe`."""
-    kind = description.get("class_name") if isinstance(description, Mapping) else None
-    if isinstance(kind, str) and kind in MODELS:
-        return MODELS[kind].without_weights(description.get("config", {}))
-    return layers.deserialize(description)
-
-
-def check_keys(config: object, needed: Sequence[str]) -> None:
-    """Raise a ValueError if a configuration lacks one of these keys."""
-    if not isinstance(config, Mapping) or not config.keys() >= set(needed):
-        raise ValueError(
-            f"config must be a dict with {', '.join(needed)}, as get_config returns it; "
-            f"received {config!r}"
-        )
+MODELS["Functional"] = Model
 
 
 def unpickled(saved: dict[str, Any]) -> Any:
@@ -1291,7 +1143,8 @@ def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Any
     kind = entry if "class_name" in entry else {"class_name": "Sequential", "config": entry}
     model = deserialize(kind)
     flat = model.graph.flat
-    plan = compile_plan(*flat.chain(), model.trainable)
+    chain, input_shape = flat.chain()
+    plan = compile_plan(chain, input_shape, model.trainable)
     shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
     state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
     model._build_chain()

@@ -11,7 +11,8 @@ from nnfast._utils import checks
 from nnfast._utils.config import INTEGERS
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer, register, symbolic_leaves
-from nnfast.models.model import MODELS, Model, check_keys, describe, deserialize
+from nnfast.models.model import Model
+from nnfast.models.serialization import MODELS, check_keys, describe, deserialize
 
 
 class Sequential(Model):

@@ -23,7 +23,7 @@ class Row(NamedTuple):
         The name of its class.
     shape : str
         The shape of a batch of outputs.
-    count : str
+    n_params : str
         The number of parameters.
     trainable : bool
     connected : str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     name: str
     kind: str
     shape: str
-    count: str
+    n_params: str
     trainable: bool
     connected: str
     level: int = 0
@@ -150,7 +150,7 @@ def _table(summary: Summary) -> tuple[list[Cells], str]:
     table = [tuple(headings)]
     for row in summary.rows:
         prefix = "   " * row.level + "└ " if row.level else ""
-        cells = [f"{prefix}{row.name} ({row.kind})", row.shape, row.count]
+        cells = [f"{prefix}{row.name} ({row.kind})", row.shape, row.n_params]
         cells += [row.connected] * summary.branches
         table.append((*cells, *(("Y" if row.trainable else "N"),) * summary.show_trainable))
     below = f"Total params: {summary.total:,} ({_size(summary.total * summary.itemsize)})"

@@ -16,7 +16,7 @@ from nnfast._plan.symbolic import KerasTensor, Node, sample_shape
 
 # A larger graph is refused. A small file could otherwise describe a graph that fills the memory,
 # by models that call the next one twice.
-MAX_CALLS = 2**20
+MAX_CALLS = 2**16
 
 
 class Call(NamedTuple):
@@ -174,7 +174,8 @@ class Graph:
     @cached_property
     def flat(self) -> FlatGraph:
         """The graph with the calls of layers in place of those of models."""
-        paths = dict(_paths(self))
+        paths: dict[Any, str] = {}
+        _add_paths(self, "", paths, set())
         flat = FlatGraph(list(paths), list(paths.values()), tuple(range(len(self.inputs))))
         numbers = {layer: i for i, layer in enumerate(flat.layers)}
         for tensor in self.inputs:
@@ -208,17 +209,16 @@ def _flatten(
     return tuple(found[tensor] for tensor in graph.outputs)
 
 
-def _paths(graph: Graph, prefix: str = "") -> Iterator[tuple[Any, str]]:
-    """Yield the layers of a graph, and of the models in it, with their paths."""
-    seen: set[Any] = set()
+def _add_paths(graph: Graph, prefix: str, found: dict[Any, str], seen: set[Graph]) -> None:
+    """Add the layers of a graph, and of the models in it, with their paths to `found`."""
     for layer, nodes in graph.calls.items():
         for node in nodes:
-            inside = [] if node.graph is None else _paths(node.graph, f"{prefix}{layer.name}/")
-            own = [(layer, prefix + layer.name)] if node.graph is None and node.inputs else inside
-            for found, path in own:
-                if found not in seen:
-                    seen.add(found)
-                    yield found, path
+            if node.graph is None:
+                if node.inputs:
+                    found.setdefault(layer, prefix + layer.name)
+            elif node.graph not in seen:
+                seen.add(node.graph)
+                _add_paths(node.graph, f"{prefix}{layer.name}/", found, seen)
 
 
 class _Walk:

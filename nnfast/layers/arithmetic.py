@@ -68,6 +68,8 @@ class Arithmetic(ElementwiseMerge):
         self.operation = choose("operation", operation, _OPERATIONS)
         self.operand = None if operand is None else _operand(operand)
         self.swapped = flag("swapped", swapped)
+        if self.operation == "divide" and not self.swapped and self.operand == 0.0:
+            raise ValueError("A symbolic tensor cannot be divided by 0")
 
     def _inputs(self, x: Any) -> list[KerasTensor]:
         return super()._inputs(x if isinstance(x, (list, tuple)) else [x])
@@ -80,9 +82,7 @@ class Arithmetic(ElementwiseMerge):
     def _affine(self) -> tuple[float, float] | None:
         """The scale and the offset, or None if the operation has none."""
         find = _AFFINE.get((self.operation, self.swapped))
-        if find is None or not isinstance(self.operand, float) or self.operand == 0.0:
-            return (1.0, 0.0) if self.operand == 0.0 and self.operation == "add" else None
-        return find(self.operand)
+        return find(self.operand) if find and isinstance(self.operand, float) else None
 
     @property
     def has_ops(self) -> bool:  # type: ignore[override]

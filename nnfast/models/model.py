@@ -712,7 +712,8 @@ class Model(Description):
             if outputs is not None:  # the engine could read x in place
                 return outputs
         if symbolic(x):
-            return packed(self.output, self.connect(x, training).outputs)
+            node = self.connect(x, training)
+            return packed(self.output, node.outputs)
         if training and any(layer.training_differs for layer in self.flat_layers()):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "

@@ -1,8 +1,8 @@
 """Drawings of diagrams with matplotlib, for machines without Graphviz.
 
-Lengths are in points. Boxes have ranks, which increase along every arrow that does not lead back; boxes
-of equal rank are next to each other. Positions are (along, across): in the direction of the arrows, and at right
-angles to it.
+Lengths are in points. Boxes have ranks, which increase along every arrow that does not lead back;
+boxes of equal rank are next to each other. Positions are (along, across): in the direction of the
+arrows, and at right angles to it.
 """
 
 from __future__ import annotations

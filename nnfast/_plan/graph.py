@@ -166,7 +166,7 @@ class Graph:
         """Whether the calls are more than one after the other."""
         made = self.inputs
         for node in self.nodes:
-            if node.inputs != made:
+            if len(made) > 1 or node.inputs != made:
                 return True
             made = node.outputs
         return any(len(nodes) > 1 for nodes in self.calls.values())

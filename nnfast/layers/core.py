@@ -88,8 +88,9 @@ class InputLayer(Layer):
         return cls(**config)
 
     def get_config(self) -> dict[str, Any]:
-        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        return super().get_config() | batch_size
+        config = super().get_config()
+        config.pop("trainable", None)  # it is set with that of the model, without effect
+        return config if self.batch_size is None else config | {"batch_size": self.batch_size}
 
 
 def Input(

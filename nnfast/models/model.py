@@ -89,16 +89,17 @@ class Model(Description):
     """
 
     def __init__(
-        self, inputs: Any = None, outputs: Any = None, name: str | None = None, **options: bool
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
     ) -> None:
         if inputs is None or outputs is None:
             raise TypeError(
                 "Model needs inputs and outputs, which are symbolic tensors: Model(x, layer(x)). "
                 "Subclasses with a method `call` are not supported"
             )
-        trainable = options.pop("trainable", True)
-        if options:
-            raise TypeError(f"{type(self).__name__} got unexpected arguments {sorted(options)}")
         for part in (inputs, outputs):
             symbolic_leaves("Model", part)
         if any(tensor.node.inputs for tensor in leaves(inputs)):

@@ -244,9 +244,12 @@ def _cardinality(source: object) -> int | None:
 
 def _made(source: Any, numbers: list[int]) -> Iterator[object]:
     """Return an iterator over the batches of a dataset that have these numbers."""
-    batches = (source[int(number)] for number in numbers)
+
+    def batches() -> Iterator[object]:
+        return (source[int(number)] for number in numbers)
+
     depth = getattr(source, "read_ahead", 0)
-    return ahead(batches, depth) if depth and len(numbers) > 1 else batches
+    return ahead(batches, depth, complete=True) if depth and len(numbers) > 1 else batches()
 
 
 def _nothing() -> None:

@@ -1,9 +1,11 @@
 """The engine's enums, from which `core` derives its tables of names.
 
-Ops have no enum: an op's number is its row in ops/table.pxi.
+They have no names, because a named one would become a class of Python's enum module, which costs a
+fifth of a millisecond each when nnfast is imported. Ops have no enum: an op's number is its row in
+ops/table.pxi.
 """
 
-cpdef enum Activation:
+cpdef enum:
     ACT_LINEAR
     ACT_RELU
     ACT_TANH
@@ -32,7 +34,7 @@ cpdef enum Activation:
     ACT_SPARSE_PLUS
     ACT_SPARSE_SIGMOID
 
-cpdef enum Loss:
+cpdef enum:
     LOSS_MEAN_SQUARED_ERROR
     LOSS_BINARY_CROSSENTROPY
     LOSS_CATEGORICAL_CROSSENTROPY
@@ -59,12 +61,12 @@ cpdef enum Loss:
     LOSS_MAXIMUM_OUTPUT     # the largest output of a row; needs no y
     LOSS_PYTHON             # a Python function
 
-cpdef enum Reduction:       # of the losses of a batch; penalties are not affected
+cpdef enum:  # of the losses of a batch; penalties are not affected
     REDUCTION_MEAN          # Σ weight·loss / rows
     REDUCTION_SUM           # Σ weight·loss
     REDUCTION_WEIGHTED_MEAN     # Σ weight·loss / Σ weight
 
-cpdef enum OptimizerKind:
+cpdef enum:
     OPT_SGD
     OPT_ADAM
     OPT_NADAM
@@ -74,17 +76,17 @@ cpdef enum OptimizerKind:
     OPT_ADADELTA
     OPT_ADAMAX
 
-cpdef enum Constraint:
+cpdef enum:
     CONSTRAINT_NONE
     CONSTRAINT_NON_NEG
     CONSTRAINT_NORM
 
-cpdef enum Axis:            # the elements that share a norm
+cpdef enum:  # the elements that share a norm
     AXIS_COLUMNS            # each column of a matrix
     AXIS_ROWS               # each row
     AXIS_ALL                # the whole matrix
 
-cpdef enum Resample:        # where each row and column of an output image comes from
+cpdef enum:  # where each row and column of an output image comes from
     RESAMPLE_PAD            # shifted by `low`; zeros outside
     RESAMPLE_REPEAT         # each row and column repeated an integer number of times
     RESAMPLE_STRETCH        # bilinear interpolation
@@ -93,17 +95,17 @@ cpdef enum Resample:        # where each row and column of an output image comes
     RESAMPLE_SHIFT          # shifted by a fraction of the size between `low` and `high`
     RESAMPLE_CROP           # a random crop; in inference the central one, stretched if the image is too small
 
-cpdef enum Border:          # the values outside the bounds of a shifted image
+cpdef enum:  # the values outside the bounds of a shifted image
     BORDER_CONSTANT         # `fill`
     BORDER_NEAREST          # the last row or column
     BORDER_REFLECT          # d c b a | a b c d | d c b a
     BORDER_WRAP             # a b c d | a b c d | a b c d
 
-cpdef enum Status:
+cpdef enum:
     STATUS_OK
     STATUS_NONFINITE
 
-cpdef enum Primitive:
+cpdef enum:
     MATH_EXP
     MATH_LOG
     MATH_LOG1P
@@ -112,7 +114,7 @@ cpdef enum Primitive:
     MATH_ERF
     MATH_ERFC
 
-cpdef enum InputType:
+cpdef enum:
     INPUT_FLOAT32
     INPUT_FLOAT64
     INPUT_UINT8

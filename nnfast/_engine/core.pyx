@@ -48,20 +48,16 @@ cdef extern from "pythread.h":
 COMPILER = NNFAST_COMPILER.decode()
 
 
-def names_of(numbers, prefix):
-    """Return {name: number} for an enum whose members have this prefix."""
-    return {name[len(prefix):].lower(): int(number) for name, number in numbers.__members__.items()}
-
-
-ACTIVATIONS = names_of(Activation, "ACT_")
-LOSSES = names_of(Loss, "LOSS_")
-REDUCTIONS = names_of(Reduction, "REDUCTION_")
-OPTIMIZERS = names_of(OptimizerKind, "OPT_")
-CONSTRAINTS = names_of(Constraint, "CONSTRAINT_")
-AXES = names_of(Axis, "AXIS_")
-RESAMPLINGS = names_of(Resample, "RESAMPLE_")
-BORDERS = names_of(Border, "BORDER_")
-PRIMITIVES = names_of(Primitive, "MATH_")
+# {name: number} for each enum, filled in by `install`, because its members exist only after this module.
+ACTIVATIONS = {}
+LOSSES = {}
+REDUCTIONS = {}
+OPTIMIZERS = {}
+CONSTRAINTS = {}
+AXES = {}
+RESAMPLINGS = {}
+BORDERS = {}
+PRIMITIVES = {}
 OPS = {}                    # the traits of each op and its number `kind`, by op name; set by `install`
 NEEDS_PREACTIVATION = set()     # activations whose derivative is computed from z, not from f(z)
 OK = STATUS_OK
@@ -109,8 +105,14 @@ ctypedef fused real:
 # ---- variants and threads ----------------------------------------------------------------------
 
 def install(float32, float64):
-    """Install the kernel tables of the chosen variant, and fill in OPS and NEEDS_PREACTIVATION."""
+    """Install the kernel tables of the chosen variant, and fill in the tables of names and traits."""
     cdef int kind
+    cdef list members
+    for table, prefix in ((ACTIVATIONS, "ACT_"), (LOSSES, "LOSS_"), (REDUCTIONS, "REDUCTION_"),
+                          (OPTIMIZERS, "OPT_"), (CONSTRAINTS, "CONSTRAINT_"), (AXES, "AXIS_"),
+                          (RESAMPLINGS, "RESAMPLE_"), (BORDERS, "BORDER_"), (PRIMITIVES, "MATH_")):
+        members = [(number, name) for name, number in globals().items() if name.startswith(prefix)]
+        table.update((name[len(prefix):].lower(), number) for number, name in sorted(members))
     tables[0] = <const Kernels*>PyCapsule_GetPointer(float32, "nnfast.kernels")
     tables[1] = <const Kernels*>PyCapsule_GetPointer(float64, "nnfast.kernels")
     for kind in range(tables[0].n_ops):

@@ -2,43 +2,98 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import atexit
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["ahead"]
 
 T = TypeVar("T")
 
 _END = object()
+# Seconds that Python waits at exit for a value that is being made.
+_EXIT_SECONDS = 1.0
 
 
-def ahead(values: Iterable[T], depth: int) -> Iterator[T]:
-    """Yield `values`; one thread makes up to `depth` of them before they are asked for.
+class _Failure(NamedTuple):
+    """An exception of the thread."""
 
-    The values, their order and the exceptions are those of `values`. While the caller uses value
-    i, the thread makes the values up to i + depth. When the caller stops early, `ahead` first
-    waits for these values, so how many are made does not depend on time. Then the thread ends.
+    error: BaseException
+
+
+def ahead(values: Callable[[], Iterable[T]], depth: int, complete: bool = False) -> Iterator[T]:
+    """Yield the values of ``values()``; a thread makes up to `depth` before they are asked for.
+
+    The values, their order and the exceptions are those of ``values()``, which is called and used
+    only in the thread. The thread starts with the first value, and ends with the iteration.
 
     Parameters
     ----------
-    values : iterable
-        Used only in the thread.
+    values : callable
     depth : int
-        At least 1.
+        At least 1. While the caller uses value i, the thread makes the values up to i + depth.
+    complete : bool, default False
+        Whether a caller that stops early waits until these values are made. How many are made then
+        does not depend on time. The wait for a value can be interrupted in any case.
 
     Examples
     --------
-    >>> list(ahead((n * n for n in range(4)), depth=2))
+    >>> list(ahead(lambda: (n * n for n in range(4)), depth=2))
     [0, 1, 4, 9]
     """
-    # Imported here because `import nnfast` needs no threads.
-    from concurrent.futures import ThreadPoolExecutor
+    # Both queues may be used while the garbage collector runs, unlike locks and events.
+    free: SimpleQueue[bool] = SimpleQueue()  # an entry per value to make; False is the end
+    ready: SimpleQueue[Any] = SimpleQueue()
+    stopped: list[bool] = []
+    for _ in range(depth):
+        free.put(True)
 
-    iterator = iter(values)
-    with ThreadPoolExecutor(1, thread_name_prefix="nnfast-ahead") as thread:
-        pending = deque(thread.submit(next, iterator, _END) for _ in range(depth))
-        while True:
-            value = pending.popleft().result()
+    def stop() -> None:
+        stopped.append(True)
+        free.put(False)
+
+    def stop_at_exit() -> None:
+        stop()
+        thread.join(_EXIT_SECONDS)
+
+    # A daemon does not keep Python alive if a value never comes.
+    thread = threading.Thread(
+        target=_make, args=(values, free, ready, stopped), name="nnfast-ahead", daemon=True
+    )
+    atexit.register(stop_at_exit)
+    try:
+        thread.start()
+        while (value := ready.get()) is not _END and not isinstance(value, _Failure):
+            free.put(True)
+            yield value
+        thread.join()
+        if isinstance(value, _Failure):
+            raise value.error
+    except GeneratorExit:
+        if complete and not stopped and thread is not threading.current_thread():
+            free.put(False)
+            thread.join()
+        raise
+    finally:
+        stop()
+        atexit.unregister(stop_at_exit)
+
+
+def _make(
+    values: Callable[[], Iterable[Any]],
+    free: SimpleQueue[bool],
+    ready: SimpleQueue[Any],
+    stopped: list[bool],
+) -> None:
+    """Put a value into `ready` for each entry of `free`, until it is False or `stopped` is set."""
+    try:
+        iterator = iter(values())
+        while free.get() and not stopped:
+            value = next(iterator, _END)
+            ready.put(value)
             if value is _END:
                 return
-            pending.append(thread.submit(next, iterator, _END))
-            yield value  # type: ignore[misc]
+    except BaseException as error:
+        ready.put(_Failure(error))

@@ -39,6 +39,8 @@ def integer(name: str, value: object, minimum: int, maximum: int | None = None) 
     expected = f"{name} must be an integer >= {minimum}"
     if maximum is not None:
         expected += f" and <= {maximum}"
+    if isinstance(value, np.ndarray) and value.ndim == 0:  # such as the length of a tf.data.Dataset
+        value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{expected}; received {value!r} of type {type(value).__name__}")
     number = int(value)

@@ -46,7 +46,21 @@ def refuse_arguments(removed: Mapping[str, str]) -> Callable[[Callable[P, T]], C
     return decorate
 
 
-def removed_attribute(owner: Any, name: str, removed: Mapping[str, str]) -> AttributeError:
-    """Return the error for an attribute that `owner` does not have."""
-    hint = f": use {removed[name]}" if name in removed else ""
-    return AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}{hint}")
+def missing_attribute(owner: object, name: str, removed: Mapping[str, str]) -> Any:
+    """Raise the AttributeError for an attribute that `owner` does not have.
+
+    ``__getattr__`` calls this function. Python also calls it if a property raises an
+    AttributeError, whose message is then repeated.
+
+    Parameters
+    ----------
+    owner : object
+    name : str
+    removed : mapping of str to str
+        The older names, and what to use instead.
+    """
+    if name in removed:
+        raise AttributeError(
+            f"{type(owner).__name__!r} object has no attribute {name!r}: use {removed[name]}"
+        )
+    return object.__getattribute__(owner, name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._utils.checks import integer, real
+from nnfast._utils.checks import entries, integer, real
 from nnfast._utils.config import check_dtype, default_dtype, next_seed
 from nnfast._utils.tensor import Tensor
 
@@ -106,7 +106,10 @@ def uniform(
     minval, maxval : float, default 0 and 1
     """
     low, high = real("minval", minval), real("maxval", maxval)
-    return _floats(low + (high - low) * _generator(seed).random(_shape(shape)), dtype)
+    values = _floats(low + (high - low) * _generator(seed).random(_shape(shape)), dtype)
+    # Rounding to float32 can give maxval itself.
+    values[values == high] = np.nextafter(values.dtype.type(high), values.dtype.type(low))
+    return values
 
 
 def randint(
@@ -148,7 +151,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(integer("each entry of shape", n, minimum=0) for n in shape)
+    return tuple(integer("each entry of shape", n, minimum=0) for n in entries("shape", shape))
 
 
 def _floats(values: NDArray[Any], dtype: str | None) -> Tensor:

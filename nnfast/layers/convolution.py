@@ -7,7 +7,7 @@ from typing import ClassVar, Unpack
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, flag, integer
-from nnfast._utils.tensor import Variable
+from nnfast._utils.variable import Variable
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed
 

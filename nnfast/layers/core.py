@@ -10,7 +10,7 @@ from nnfast._plan.spec import Op, Weight
 from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec
 from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
 from nnfast._utils.config import DTYPES, INTEGERS, default_dtype
-from nnfast._utils.tensor import Variable
+from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions, register
 
 __all__ = [

@@ -21,7 +21,8 @@ from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
 from nnfast._utils.config import DTYPES, check_dtype, default_dtype
 from nnfast._utils.registry import plain, snake_case
-from nnfast._utils.tensor import Variable
+from nnfast._utils.tensor import Scalar
+from nnfast._utils.variable import Variable
 
 __all__ = [
     "Layer",
@@ -399,16 +400,15 @@ class Layer:
         return self.trainable and name not in self.fixed_weights
 
     @property
-    def losses(self) -> list[float]:
+    def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers; [] before the layer is built."""
         node = self._first_call()
         if node is None or not self.built:
             return []
-        specs = {spec.name: spec for spec in self.weight_specs(sample_shape(node.inputs[0]))}
         return [
-            spec.regularizer(self.named_weights[name])
-            for name, spec in specs.items()
-            if spec.regularizer is not None and self._is_trained(name)
+            Scalar(spec.regularizer(self.named_weights[spec.name]))
+            for spec in self.weight_specs(sample_shape(node.inputs[0]))
+            if spec.regularizer is not None and self._is_trained(spec.name)
         ]
 
     def get_weights(self) -> list[NDArray[Any]]:

@@ -14,7 +14,7 @@ from nnfast._data import batches
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils import checks
 from nnfast._utils.checks import Shape, flag, integer, real
-from nnfast._utils.tensor import Variable
+from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [

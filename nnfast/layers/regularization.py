@@ -17,7 +17,6 @@ __all__ = [
     "GaussianNoise",
 ]
 
-
 Axes = tuple[int, int, int]
 
 

@@ -71,6 +71,18 @@ def _pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     return targets, outputs
 
 
+def _equal_pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
+    """Return targets and outputs of the same shape, without broadcasting."""
+    targets, outputs = _pair(y_true, y_pred)
+    if targets.shape != outputs.shape:
+        raise ValueError(
+            "y_true and y_pred must have the same shape; received "
+            f"{np.shape(y_true)} and {np.shape(y_pred)}: for class indices use "
+            "sparse_categorical_crossentropy"
+        )
+    return targets, outputs
+
+
 def check_axis(axis: object, ndim: int | None = None) -> None:
     """Raise an error unless `axis` is the last axis.
 
@@ -321,7 +333,7 @@ def binary_crossentropy(
     >>> binary_crossentropy([[1.0]], [[0.5]])
     Tensor([0.6931472], dtype=float32)
     """
-    targets, outputs = _pair(y_true, y_pred)
+    targets, outputs = _equal_pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
     targets = _smoothed(targets, label_smoothing, 2)
     if from_logits:
@@ -349,7 +361,7 @@ def binary_focal_crossentropy(
     >>> binary_focal_crossentropy([[1.0]], [[0.5]])
     Tensor([0.1732868], dtype=float32)
     """
-    targets, outputs = _pair(y_true, y_pred)
+    targets, outputs = _equal_pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
     targets = _smoothed(targets, label_smoothing, 2)
     p = _sigmoid(outputs) if from_logits else outputs
@@ -374,7 +386,7 @@ def categorical_crossentropy(
     >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]])
     Tensor([0.6931472], dtype=float32)
     """
-    targets, outputs = _pair(y_true, y_pred)
+    targets, outputs = _equal_pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
     targets = _smoothed(targets, label_smoothing, targets.shape[-1])
     return _sum(-(targets * _log_probabilities(outputs, from_logits)))
@@ -398,7 +410,7 @@ def categorical_focal_crossentropy(
     >>> categorical_focal_crossentropy([[0.0, 1.0]], [[0.5, 0.5]], alpha=1.0)
     Tensor([0.1732868], dtype=float32)
     """
-    targets, outputs = _pair(y_true, y_pred)
+    targets, outputs = _equal_pair(y_true, y_pred)
     check_axis(axis, outputs.ndim)
     targets = _smoothed(targets, label_smoothing, targets.shape[-1])
     p = _clipped(_probabilities(outputs, from_logits))
@@ -445,7 +457,7 @@ def sparse_categorical_crossentropy(
             f"y_true must hold one class index per row of y_pred, {outputs.shape[:-1]}; received "
             f"shape {np.shape(y_true)}"
         )
-    kept = classes == classes if ignore_class is None else classes != ignore_class
+    kept = np.full(classes.shape, True) if ignore_class is None else classes != ignore_class
     indices = np.where(kept, classes, 0)
     wrong = ~((indices >= 0) & (indices < outputs.shape[-1]))
     if wrong.any():

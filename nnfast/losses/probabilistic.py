@@ -95,8 +95,17 @@ class SmoothedCrossentropy(Crossentropy):
 
     label_smoothing: float
 
-    def _take(self, from_logits: object, axis: object, label_smoothing: object = 0.0) -> None:
-        super()._take(from_logits, axis)
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self._take(from_logits, axis)
         smoothing = real("label_smoothing", label_smoothing, low=0.0, high=1.0)
         self._keep(label_smoothing=smoothing)
 
@@ -148,18 +157,6 @@ class BinaryCrossentropy(SmoothedCrossentropy):
     target_range = (0.0, 1.0)
     target_advice = _BINARY_ADVICE
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
-        self._take(from_logits, axis, label_smoothing)
-
 
 class BinaryFocalCrossentropy(SmoothedCrossentropy):
     """Binary cross-entropy times (1 − p_t)^γ, which emphasizes misclassified outputs.
@@ -204,8 +201,7 @@ class BinaryFocalCrossentropy(SmoothedCrossentropy):
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        super().__init__(name, reduction, dtype)
-        self._take(from_logits, axis, label_smoothing)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
         self._keep(
             apply_class_balancing=flag("apply_class_balancing", apply_class_balancing),
             alpha=real("alpha", alpha, low=0.0, high=1.0),
@@ -253,18 +249,6 @@ class CategoricalCrossentropy(SmoothedCrossentropy):
     target_range = (0.0, 1.0)
     target_advice = _CATEGORICAL_ADVICE
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
-        self._take(from_logits, axis, label_smoothing)
-
 
 class CategoricalFocalCrossentropy(SmoothedCrossentropy):
     """Categorical cross-entropy that emphasizes misclassified samples.
@@ -306,8 +290,7 @@ class CategoricalFocalCrossentropy(SmoothedCrossentropy):
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        super().__init__(name, reduction, dtype)
-        self._take(from_logits, axis, label_smoothing)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
         many = isinstance(alpha, (Sequence, np.ndarray))
         weights = tuple(
             real("alpha", weight, low=0.0)

@@ -156,5 +156,11 @@ def in_top_k(classes: Array, outputs: Array, k: int) -> Any:
     >>> in_top_k(np.array([1, 2]), np.array([[0.5, 0.4, 0.1]] * 2), 2)
     array([ True, False])
     """
+    wrong = (classes < 0) | (classes >= outputs.shape[-1])
+    if wrong.any():
+        raise ValueError(
+            f"y_true must hold class indices from 0 to {outputs.shape[-1] - 1}; received "
+            f"{classes[wrong][0]}"
+        )
     target_output = np.take_along_axis(outputs, classes[..., None], axis=-1)
     return (outputs > target_output).sum(axis=-1) < k

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnfast._utils.checks import entries, integer, real
+from nnfast._utils.checks import entries, integer, optional_integer, real
 from nnfast.metrics.metric import Array, Floats, Metric, ratio
 
 
@@ -35,6 +35,7 @@ class Counts(Metric):
 
     def _take_class(self, class_id: object) -> None:
         self.class_id = None if class_id is None else integer("class_id", class_id, minimum=0)
+        self.rowwise = self.class_id is not None
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         true = y != 0
@@ -185,7 +186,8 @@ class Rate(Counts):
         super().__init__(name, dtype)
         self._take_thresholds(thresholds)
         self._take_class(class_id)
-        self.top_k = None if top_k is None else integer("top_k", top_k, minimum=1)
+        self.top_k = optional_integer("top_k", top_k)
+        self.rowwise = self.rowwise or self.top_k is not None
 
 
 class Precision(Rate):

@@ -59,6 +59,13 @@ class FBetaScore(Metric):
             None if threshold is None else real("threshold", threshold, above=0.0, high=1.0)
         )
 
+    def _table(self, values: Array) -> Array:
+        if values.ndim == 1:
+            raise ValueError(
+                f"{type(self).__name__} needs arrays of shape (n, classes); received {values.shape}"
+            )
+        return super()._table(values)
+
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         """Return TP, FP and FN of each class."""
         if self.threshold is None:

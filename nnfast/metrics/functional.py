@@ -83,10 +83,12 @@ def sparse_top_k_categorical_accuracy(
     >>> sparse_top_k_categorical_accuracy([1, 2], [[0.5, 0.4, 0.1]] * 2, k=2)
     Tensor([1., 0.], dtype=float32)
     """
-    classes, outputs = _classes(y_true, y_pred)
+    (classes, outputs), k = _classes(y_true, y_pred), integer("k", k, minimum=1)
     if from_sorted_ids:
-        return _hits((outputs[..., : integer("k", k, 1)] == classes[..., None]).any(axis=-1))
-    return _hits(in_top_k(classes.astype(np.intp), outputs, integer("k", k, minimum=1)))
+        right = (outputs[..., :k] == classes[..., None]).any(axis=-1)
+    else:
+        right = in_top_k(classes.astype(np.intp), outputs, k)
+    return _hits(right.reshape(np.shape(y_true)))
 
 
 def _classes(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:

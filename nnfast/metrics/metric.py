@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast._data.arrays import sample_weights
 from nnfast._utils import registry
-from nnfast._utils.checks import optional_text
+from nnfast._utils.checks import Shape, optional_text, real_array
 from nnfast._utils.config import check_dtype
-from nnfast._utils.eager import EPSILON as EPSILON, result
+from nnfast._utils.eager import EPSILON as EPSILON, result, same_rank
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Metric(registry.Configured):
     sparse : bool or None
         True if the targets must be class indices; None if class indices are also allowed.
     rowwise : bool
-        True if each row of outputs is one probability distribution.
+        True if the outputs of a row belong together, such as the probabilities of classes.
     direction : {"up", "down", None}
         Whether higher ("up") or lower ("down") values are better; None if unknown.
 
@@ -60,8 +60,8 @@ class Metric(registry.Configured):
     default_name: ClassVar[str | None] = None
 
     sparse: ClassVar[bool | None] = False
-    rowwise: ClassVar[bool] = False
-    direction: ClassVar[str | None] = None
+    rowwise: bool = False
+    direction: str | None = None
 
     _sums: Floats | None = None
 
@@ -156,22 +156,38 @@ class Metric(registry.Configured):
         Parameters
         ----------
         y_true : array_like
-            Targets in the shape of `y_pred`, or class indices (n,) or (n, 1).
-        y_pred : array_like (n, ...)
-        sample_weight : array_like (n,), optional
+            Targets in the shape of `y_pred`, or one class index per row of outputs.
+        y_pred : array_like
+            The last axis holds the outputs of a row. Metrics for which the outputs of a row do not
+            belong together accept (n,) as n rows.
+        sample_weight : array_like, optional
+            Weights of the samples (n,), or of the rows of outputs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the arrays are not numeric, or their shapes do not match.
         """
-        outputs = np.asarray(y_pred)
-        outputs = outputs.reshape(len(outputs), -1)
-        y = np.asarray(y_true)
-        y = y.reshape(len(y), -1)
-        if self.sparse or (self.sparse is None and y.shape != outputs.shape):
-            y = y.reshape(len(y)).astype(np.int64)
-        elif y.shape != outputs.shape:
-            raise ValueError(
-                "y_true and y_pred must have the same shape; received "
-                f"{np.shape(y_true)} and {np.shape(y_pred)}"
-            )
-        self._add(self.totals(y, outputs, sample_weights("sample_weight", sample_weight, len(y))))
+        given = np.atleast_1d(real_array("y_pred", y_pred))
+        y, outputs = self._tables(np.atleast_1d(real_array("y_true", y_true)), given)
+        self._add(self.totals(y, outputs, _row_weights(sample_weight, given.shape, len(outputs))))
+
+    def _tables(self, y: Array, outputs: Array) -> tuple[Array, Array]:
+        """Return targets and outputs in the shapes that `totals` needs."""
+        table = self._table(outputs)
+        if y.size == len(table) if self.sparse else self._table(y).shape == table.shape:
+            return y.reshape(-1).astype(np.int64) if self.sparse else self._table(y), table
+        needed = "one class index per row of y_pred" if self.sparse else "the shape of y_pred"
+        raise ValueError(
+            f"y_true must have {needed}; received y_true of shape {y.shape} and y_pred of shape "
+            f"{outputs.shape}"
+        )
+
+    def _table(self, values: Array) -> Array:
+        """Return an array with the shape (rows, outputs)."""
+        if values.ndim == 1:
+            return values[None] if self.rowwise else values[:, None]
+        return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
 
     def _add(self, totals: Floats) -> None:
         with quiet():
@@ -185,6 +201,18 @@ class Metric(registry.Configured):
     def reset_state(self) -> None:
         """Discard all rows."""
         self._sums = None
+
+
+def _row_weights(weight: Any, shape: Shape, rows: int) -> Floats | None:
+    """Return one weight per row, from weights of samples or rows; `shape` is that of y_pred."""
+    if weight is None:
+        return None
+    weight = real_array("sample_weight", weight)
+    samples = shape[0] if len(shape) > 1 else rows
+    if weight.ndim > 1 and weight.shape == shape[:-1]:
+        weight, samples = weight.reshape(-1), rows
+    checked: Any = sample_weights("sample_weight", weight, samples)
+    return np.repeat(checked, rows // max(1, samples))
 
 
 class RowMean(Metric):
@@ -227,9 +255,14 @@ class FormulaMean(MeanDown):
     # The loss as a function of targets and outputs.
     formula: ClassVar[Callable[..., Any]]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of `formula`."""
+        return {}
+
     def rows(self, y: Array, outputs: Array) -> Any:
         with np.errstate(divide="ignore"):
-            return type(self).formula(y, outputs)
+            return type(self).formula(y, outputs, **self.options)
 
 
 class FunctionMetric(Metric):
@@ -242,7 +275,7 @@ class FunctionMetric(Metric):
         (n, n_out). y_true has the same shape, or holds class indices (n,), or is what a
         user-defined loss receives. The function returns one number, or one number per row; these
         are averaged. In `update_state`, in batch logs and for streams of batches, the function is
-        called for each batch, and the results are averaged.
+        called for each batch, and the results are averaged. `update_state` keeps further axes.
     name : str, optional
         Key in History; by default the name of the function.
 
@@ -268,6 +301,11 @@ class FunctionMetric(Metric):
 
     def fitted(self, y: Array, n_out: int) -> Array:
         return y
+
+    def _tables(self, y: Array, outputs: Array) -> tuple[Array, Array]:
+        y, outputs = same_rank(y, outputs[:, None] if outputs.ndim == 1 else outputs)
+        classes = y.ndim == outputs.ndim and y.shape[-1] == 1 < outputs.shape[-1]
+        return y[..., 0] if classes else y, outputs
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
         # The function gets copies, because it may modify its arguments in place.

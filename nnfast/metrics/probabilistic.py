@@ -8,10 +8,10 @@ import numpy as np
 
 from nnfast._utils.checks import flag, integer, real
 from nnfast.losses import functional
-from nnfast.metrics.metric import EPSILON, Array, Floats, FormulaMean, MeanDown
+from nnfast.metrics.metric import Array, Floats, FormulaMean
 
 
-class BinaryCrossentropy(MeanDown):
+class BinaryCrossentropy(FormulaMean):
     """Mean of −y·log p − (1 − y)·log(1 − p).
 
     Parameters
@@ -30,6 +30,8 @@ class BinaryCrossentropy(MeanDown):
     0.6931
     """
 
+    formula = staticmethod(functional.binary_crossentropy)
+
     def __init__(
         self,
         name: str | None = None,
@@ -41,14 +43,9 @@ class BinaryCrossentropy(MeanDown):
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = real("label_smoothing", label_smoothing, low=0.0, high=1.0)
 
-    def rows(self, y: Array, outputs: Array) -> Any:
-        s = self.label_smoothing
-        y = y * (1.0 - s) + 0.5 * s if s else y
-        if self.from_logits:
-            # log(1 + eᶻ) − y·z
-            return np.logaddexp(0.0, outputs) - y * outputs
-        p = np.clip(outputs, EPSILON, 1.0 - EPSILON)
-        return -(y * np.log(p) + (1.0 - y) * np.log(1.0 - p))
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
 
 
 class CategoricalCrossentropy(BinaryCrossentropy):
@@ -73,6 +70,7 @@ class CategoricalCrossentropy(BinaryCrossentropy):
     """
 
     rowwise = True
+    formula = staticmethod(functional.categorical_crossentropy)
 
     def __init__(
         self,
@@ -86,13 +84,8 @@ class CategoricalCrossentropy(BinaryCrossentropy):
         functional.check_axis(axis)
         self.axis = -1
 
-    def rows(self, y: Array, outputs: Array) -> Any:
-        s = self.label_smoothing
-        y = y * (1.0 - s) + s / y.shape[1] if s else y
-        return -(y * _log_probabilities(outputs, self.from_logits)).sum(axis=1)
 
-
-class SparseCategoricalCrossentropy(MeanDown):
+class SparseCategoricalCrossentropy(FormulaMean):
     """Mean over rows of −log p of the true class.
 
     Parameters
@@ -114,6 +107,7 @@ class SparseCategoricalCrossentropy(MeanDown):
 
     sparse = True
     rowwise = True
+    formula = staticmethod(functional.sparse_categorical_crossentropy)
 
     def __init__(
         self,
@@ -139,9 +133,9 @@ class SparseCategoricalCrossentropy(MeanDown):
         w = kept.astype(np.float64) if weight is None else weight * kept
         return super().totals(np.where(kept, y, 0), outputs, w)
 
-    def rows(self, y: Array, outputs: Array) -> Any:
-        log_p = _log_probabilities(outputs, self.from_logits)
-        return -np.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"from_logits": self.from_logits}
 
 
 class Poisson(FormulaMean):
@@ -177,11 +171,3 @@ class KLDivergence(FormulaMean):
 
     rowwise = True
     formula = staticmethod(functional.kl_divergence)
-
-
-def _log_probabilities(outputs: Array, from_logits: bool) -> Any:
-    if from_logits:
-        z = outputs - outputs.max(axis=1, keepdims=True)
-        return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    p = outputs / outputs.sum(axis=1, keepdims=True)
-    return np.log(np.clip(p, EPSILON, 1.0 - EPSILON))

@@ -78,6 +78,7 @@ TABLE: dict[str, type[Metric]] = {
     "false_negatives": FalseNegatives,
     "f1_score": F1Score,
     "fbeta_score": FBetaScore,
+    "f_beta_score": FBetaScore,
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
     "root_mean_squared_error": RootMeanSquaredError,
@@ -99,6 +100,7 @@ TABLE: dict[str, type[Metric]] = {
     "poisson": Poisson,
     "kl_divergence": KLDivergence,
     "kld": KLDivergence,
+    "kullback_leibler_divergence": KLDivergence,
     "binary_crossentropy": BinaryCrossentropy,
     "bce": BinaryCrossentropy,
     "categorical_crossentropy": CategoricalCrossentropy,
@@ -124,6 +126,18 @@ _BY_FUNCTION: dict[Any, type[Metric]] = {
     for name in module.__all__
     if name in TABLE and name != "cosine_similarity"
 }
+
+# The losses that have no class of their own among the metrics.
+_LOSSES: dict[str, Callable[..., Any]] = {
+    name: getattr(losses, name) for name in losses.__all__ if name.lower() not in TABLE
+}
+
+
+def _mean_loss(formula: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Metric:
+    """Return the mean of a loss as a metric."""
+    metric = MeanMetricWrapper(formula, name, **options)
+    metric.direction = "down"
+    return metric
 
 
 def deserialize(identifier: object) -> Metric:
@@ -151,7 +165,9 @@ def deserialize(identifier: object) -> Metric:
     if isinstance(identifier, FunctionType) and identifier in _BY_FUNCTION:
         return _BY_FUNCTION[identifier](name=identifier.__name__)
     if isinstance(identifier, Loss) and identifier.formula is not None:
-        return MeanMetricWrapper(identifier.formula, identifier.name, **identifier.options)
+        return _mean_loss(identifier.formula, identifier.name, identifier.options)
+    if isinstance(identifier, str) and identifier.lower() in _LOSSES:
+        return _mean_loss(_LOSSES[identifier.lower()], identifier, {})
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return FunctionMetric(identifier)
     if isinstance(identifier, Mapping) and identifier.get("class_name") in _BY_CLASS:

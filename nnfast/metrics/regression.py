@@ -147,8 +147,9 @@ class R2Score(Metric):
 
     Parameters
     ----------
-    class_aggregation : {"uniform_average", "variance_weighted_average"}
-        How the values of the outputs are averaged; "uniform_average" by default.
+    class_aggregation : {"uniform_average", "variance_weighted_average"}, optional
+        How the values of the outputs are averaged; "uniform_average" by default. None returns one
+        value per output.
     num_regressors : int, default 0
         The number p in the adjusted R², 1 − (1 − R²)·(n − 1)/(n − p − 1), where n is the number
         of targets; 0 means no adjustment.
@@ -165,14 +166,16 @@ class R2Score(Metric):
 
     def __init__(
         self,
-        class_aggregation: str = "uniform_average",
+        class_aggregation: str | None = "uniform_average",
         num_regressors: int = 0,
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, dtype)
-        kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"), class_aggregation)
-        self.class_aggregation = registry.choose("class_aggregation", class_aggregation, kinds)
+        self.class_aggregation = class_aggregation
+        if class_aggregation is not None:
+            kinds = dict.fromkeys(("uniform_average", "variance_weighted_average"))
+            registry.choose("class_aggregation", class_aggregation, kinds)
         self.num_regressors = integer("num_regressors", num_regressors, 0, maximum=2**53)
 
     def totals(self, y: Array, outputs: Array, weight: Floats | None) -> Floats:
@@ -201,16 +204,16 @@ class R2Score(Metric):
         merged[3] += totals[0] * fraction * np.square(mean_difference)
         return merged
 
-    def value(self, totals: Floats) -> float:
+    def value(self, totals: Floats) -> float | Floats:
         _, _, _, total, residual, count = totals
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             scores = 1.0 - residual / total
             scores[np.isinf(scores)] = 0.0
             if self.class_aggregation == "uniform_average":
-                score = scores.mean()
-            else:
-                score = (total * scores).sum() / total.sum()
+                scores = scores.mean()
+            elif self.class_aggregation is not None:
+                scores = (total * scores).sum() / total.sum()
         n, p = count[0], self.num_regressors
         if 0 < p < n - 1:
-            score = 1.0 - (1.0 - score) * (n - 1.0) / (n - p - 1.0)
-        return float(score)
+            scores = 1.0 - (1.0 - scores) * (n - 1.0) / (n - p - 1.0)
+        return scores if self.class_aggregation is None else float(scores)

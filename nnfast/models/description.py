@@ -14,7 +14,8 @@ from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks
 from nnfast._utils.assign import assign
 from nnfast._utils.read_only import read_only
-from nnfast._utils.tensor import Scalar, Variable
+from nnfast._utils.tensor import Scalar
+from nnfast._utils.variable import Variable
 from nnfast.metrics import Metric
 from nnfast.models.summary import summarize, summary_html, summary_lines
 from nnfast.models.topology import Topology
@@ -220,7 +221,7 @@ class Description(Topology):
     @property
     def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers, layer by layer."""
-        return [Scalar(penalty) for layer in self.flat_layers() for penalty in layer.losses]
+        return [penalty for layer in self.flat_layers() for penalty in layer.losses]
 
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if a higher value of a History key is better, "down" if a lower one is.

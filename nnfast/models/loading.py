@@ -58,11 +58,7 @@ def load_model(
     """
     from nnfast._utils import container
 
-    if custom_objects:
-        raise ValueError(
-            "custom_objects must be empty, because files hold no user-defined objects: pass them "
-            f"to compile of the loaded model; received {sorted(custom_objects)}"
-        )
+    _check_custom_objects(custom_objects)
     flag("safe_mode", safe_mode)
     path, keep = file_name("filepath", filepath), flag("compile", compile)
     arrays, description = container.read(path)
@@ -82,12 +78,14 @@ def load_model(
         raise container.malformed(path, container.reason(error)) from error
 
 
-def model_from_json(text: str) -> Any:
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Return a new model, with new weights, from the result of its method `to_json`.
 
     Parameters
     ----------
-    text : str
+    json_string : str
+    custom_objects : dict, optional
+        Must be empty: the JSON holds no user-defined objects.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def model_from_json(text: str) -> Any:
     Raises
     ------
     ValueError
-        If `text` is not the JSON of a model.
+        If `json_string` is not the JSON of a model.
 
     Examples
     --------
@@ -105,18 +103,15 @@ def model_from_json(text: str) -> Any:
     >>> model_from_json(model.to_json()).count_params()
     8
     """
+    _check_custom_objects(custom_objects)
+    expected = "json_string must be the JSON of a model, as its method to_json returns it"
     try:
-        description = json.loads(text)
+        description = json.loads(json_string)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"text must be the JSON of a model, as its method to_json returns it: {error}"
-        ) from None
+        raise ValueError(f"{expected}: {error}") from None
     kind = description.get("class_name") if isinstance(description, dict) else None
     if kind not in MODELS:
-        raise ValueError(
-            f"text must be the JSON of a model ({', '.join(MODELS)}), as its method to_json "
-            "returns it"
-        )
+        raise ValueError(f"{expected} (one of {', '.join(MODELS)})")
     return MODELS[kind].from_config(description.get("config", {}))
 
 
@@ -153,3 +148,11 @@ def clone_model(model: Model, clone_function: Callable[[Any], Any] | None = None
     copy = model.copied(clone)
     copy.compile_as(model)
     return copy
+
+
+def _check_custom_objects(custom_objects: Mapping[str, Any] | None) -> None:
+    if custom_objects:
+        raise ValueError(
+            "custom_objects must be empty, because saved models hold no user-defined objects: "
+            f"pass them to compile of the loaded model; received {sorted(custom_objects)}"
+        )

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.formatting import line
-from nnfast._utils.removed import refuse_arguments, removed_attribute
+from nnfast._utils.removed import missing_attribute, refuse_arguments
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
@@ -134,9 +134,10 @@ class Model(Description):
     def _like(self, inputs: Any, outputs: Any) -> Self:
         return type(self)(inputs, outputs, self.name)
 
-    def __getattr__(self, name: str) -> Any:
-        """Raise the error for an attribute that there is not."""
-        raise removed_attribute(self, name, REMOVED_METHODS)
+    if not TYPE_CHECKING:  # a type checker would take any attribute to exist
+
+        def __getattr__(self, name: str) -> Any:
+            return missing_attribute(self, name, REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
@@ -217,12 +218,7 @@ class Model(Description):
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str
-        | losses.Loss
-        | Callable[..., Any]
-        | Sequence[Any]
-        | Mapping[str, Any]
-        | None = None,
+        loss: Loss = None,
         metrics: Metrics = None,
         weighted_metrics: Metrics = None,
         *,

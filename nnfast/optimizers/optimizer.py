@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnfast._engine import OPTIMIZERS, Engine
 from nnfast._utils import registry
 from nnfast._utils.checks import flag, integer, optional_text, real
+from nnfast._utils.removed import missing_attribute
 from nnfast._utils.tensor import Scalar, Tensor
 from nnfast.optimizers import schedules
 
@@ -37,6 +38,9 @@ _UNSUPPORTED = {
     "loss_scale_factor": "float32 and float64 gradients need no scaling",
     "gradient_accumulation_steps": "use a larger batch_size, which has the same effect",
 }
+
+# An attribute of older versions of Keras, and today's.
+_REMOVED = {"lr": "learning_rate"}
 
 
 def _checked(hyperparameter: Field[Any], value: Any) -> Any:
@@ -169,6 +173,8 @@ class Optimizer(registry.Configured):
     def __setattr__(self, name: str, value: Any) -> None:
         hyperparameter = self.__dataclass_fields__.get(name)
         if hyperparameter is None:
+            if name in _REMOVED:  # setting it would change nothing
+                missing_attribute(self, name, _REMOVED)
             super().__setattr__(name, value)
             return
         value = _checked(hyperparameter, value)
@@ -193,6 +199,11 @@ class Optimizer(registry.Configured):
             super().__setattr__(name, before)
             raise
         vars(self)["version"] = self.version + 1
+
+    if not TYPE_CHECKING:  # a type checker would take any attribute to exist
+
+        def __getattr__(self, name: str) -> Any:
+            return missing_attribute(self, name, _REMOVED)
 
     def __repr__(self) -> str:
         usual = {"name": registry.snake_case(type(self).__name__)}

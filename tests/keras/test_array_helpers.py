@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -52,12 +54,16 @@ def test_to_categorical_has_a_one_per_class(x: Any, num_classes: Any, shape: Any
         ([0, 3], 3, "from 0 to 2; received values from 0 to 3"),
         ([-1, 0], None, "received values from -1 to 0"),
         ([0.5], None, "must hold integers"),
+        ([np.inf], None, "must hold integers"),
+        ([1j], None, "must hold integers"),
+        ([None], None, "must hold integers"),
+        (["a"], None, "must hold integers"),
         ([], None, "num_classes must be given"),
         ([0], 0, "num_classes must be an integer >= 1"),
     ],
 )
 def test_to_categorical_refuses(x: Any, num_classes: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         to_categorical(x, num_classes)
 
 
@@ -98,13 +104,13 @@ def threads() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("depth", [1, 3, 20])
 def test_ahead_gives_all_values_in_order(depth: int) -> None:
-    assert list(ahead(range(10), depth)) == list(range(10))
+    assert list(ahead(lambda: range(10), depth)) == list(range(10))
     assert not threads()
 
 
 def test_ahead_makes_as_many_values_as_it_says() -> None:
     made: list[int] = []
-    values = ahead((made.append(n) or n for n in range(10)), depth=3)
+    values = ahead(lambda: (made.append(n) or n for n in range(10)), depth=3, complete=True)
     assert [next(values), next(values)] == [0, 1]
     values.close()
     assert made == [0, 1, 2, 3, 4]
@@ -120,13 +126,48 @@ def test_ahead_uses_one_thread_and_passes_exceptions_on() -> None:
             yield n
         raise ZeroDivisionError("third")
 
-    values = ahead(broken(), depth=2)
+    values = ahead(broken, depth=2)
     assert [next(values) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ZeroDivisionError, match="third"):
         next(values)
     assert len(seen) == 1
     assert threading.get_ident() not in seen
     assert not threads()
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import signal, sys, time
+from nnfast._utils.ahead import ahead
+sys.modules["nnfast._utils.ahead"]._EXIT_SECONDS = 0.1
+def slow():
+    while True:
+        yield 0
+        time.sleep(1000)
+{code}
+"""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_python_exits_although_the_thread_works(complete: bool) -> None:
+    done = run(f"values = ahead(slow, 1, {complete}); print(next(values))")
+    assert (done.stdout, done.stderr, done.returncode) == ("0\n", "", 0)
+
+
+def test_ctrl_c_interrupts_the_wait_for_a_value() -> None:
+    done = run(
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "try:\n"
+        "    list(ahead(slow, 1, complete=True))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    assert (done.stdout, done.returncode) == ("interrupted\n", 0)
 
 
 # ---- PyDataset -----------------------------------------------------------------------------------

@@ -39,6 +39,9 @@ def test_shapes_of_a_model_and_its_layers() -> None:
     assert (flat.output.shape, head.input.name) == ((None, 8), "flat")
     with pytest.raises(AttributeError, match="no input yet"):
         _ = layers.Dense(1).input_shape
+    for attribute in ("input", "output"):
+        with pytest.raises(AttributeError, match=f"has no {attribute} shape yet"):
+            getattr(nnfast.Sequential([layers.Dense(1)]), attribute)
 
 
 def test_an_input_may_have_a_batch_size() -> None:
@@ -72,7 +75,7 @@ def test_losses_are_the_penalties() -> None:
     net = network()
     kernel = net.get_layer("head").get_weights()[0].astype(np.float64)
     np.testing.assert_allclose(net.losses, [0.5 * (kernel**2).sum()], rtol=1e-6)
-    assert net.losses[0].numpy() == net.losses[0]
+    assert net.losses[0].numpy() == net.losses[0] == net.layers[-1].losses[0].numpy()
     net.trainable = False
     assert net.losses == []
     assert nnfast.Sequential([layers.Dense(1, kernel_regularizer="l2")]).losses == []
@@ -199,6 +202,8 @@ def test_a_summary_of_some_layers_with_their_flags() -> None:
         (lambda net: layers.Dense(3, W_regularizer="l2"), "use kernel_regularizer"),
         (lambda net: layers.Conv2D(3, 3, border_mode="same"), "use padding"),
         (lambda net: nnfast.keras.optimizers.SGD(decay=0.1), "InverseTimeDecay"),
+        (lambda net: nnfast.optimizers.SGD().lr, "use learning_rate"),
+        (lambda net: setattr(nnfast.optimizers.SGD(), "lr", 0.5), "use learning_rate"),
     ],
 )
 def test_older_spellings_are_refused_with_todays_name(call: Any, today: str) -> None:

@@ -160,9 +160,45 @@ def test_a_pickle_of_a_thousand_dicts_is_limited(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("nnfast.keras.datasets.pickles._MAX_OPERATIONS", 1000)
     with pytest.raises(ValueError, match="more than 1000 operations"):
         load_pickle(b"}" * 1000 + b".")
-    monkeypatch.setattr("nnfast.keras.datasets.pickles._MAX_BYTES", 1000)
+    monkeypatch.setattr("nnfast.keras.datasets.pickles.MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="at most 1000 bytes"):
         load_pickle(b"}" * 1000 + b".")
+
+
+LENGTH = 10**5
+TEXT_OF_LENGTH = struct.pack("<I", LENGTH) + b"a" * LENGTH
+
+
+def array_many_times(dtype: bytes, contents: bytes) -> bytes:
+    """Return a pickle with a thousand arrays of the same elements."""
+    size = b"J" + struct.pack("<i", LENGTH) + b"\x85"
+    state = b"(K\x01" + size + b"cnumpy\ndtype\n" + dtype + b"b\x89" + contents + b"tq\x01"
+    head = b"cnumpy.core.multiarray\n_reconstruct\nq\x00"
+    return head + state + b"h\x00)Rh\x01b" * 1000 + b"."
+
+
+LATIN1 = b"X\x06\x00\x00\x00latin1\x86q\x01"
+REPEATED = {
+    "a list": array_many_times(OBJECTS, b"](" + b"N" * LENGTH + b"e"),
+    "text": b"c_codecs\nencode\nq\x00X" + TEXT_OF_LENGTH + LATIN1 + b"h\x00h\x01R" * 1000 + b".",
+    "a key": b"T" + TEXT_OF_LENGTH + b"q\x00" + b"}h\x00Ns" * 1000 + b".",
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_long_object_that_is_used_many_times_is_not_copied(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "batch"
+    path.write_bytes(REPEATED[name])
+    refused(lambda: load_batch(str(path), "labels"), "batch", "more elements|a name of 100000")
+
+
+def test_arrays_of_the_same_bytes_share_them() -> None:
+    content = array_many_times(BYTES, b"T" + TEXT_OF_LENGTH)
+    tracemalloc.start()
+    array = load_pickle(content)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    assert array.tobytes() == b"a" * LENGTH
 
 
 def test_a_memo_with_a_large_index_costs_nothing() -> None:
@@ -478,6 +514,15 @@ def test_without_the_filter_of_python_archives_are_extracted(
     assert (Path(path) / "good/a").is_file()
 
 
+def test_a_folder_where_an_earlier_archive_had_a_link_is_refused(home: Path) -> None:
+    """Below the link, the second archive's link would lead out of the folder."""
+    first = archive_of([GOOD, entry("b/c/a", tarfile.SYMTYPE, "../..")])
+    (home / "x_archive").write_bytes(first)
+    get_file("x", "file:///does/not/exist", extract=True)
+    second = archive_of([entry("b/c/a/l", tarfile.SYMTYPE, "../../../evil")])
+    refused_archive(second, home, "a folder where .* is a link")
+
+
 @pytest.mark.parametrize("name", ["/evil", "../evil", "a/../../evil", "..\\evil", "\\evil", ".."])
 def test_zip_members_outside_of_the_folder_are_refused(name: str, home: Path) -> None:
     refused_archive(zipped(("good", b"1"), (name, b"1")), home, "lies outside")
@@ -504,6 +549,7 @@ def huge_tar() -> bytes:
 TEXT = b"some text" * 100
 GOOD_ZIP, GOOD_TAR = zipped(("a", TEXT)), data.tar({"a": TEXT}, "w")
 GOOD_GZ = gzip.compress(GOOD_TAR)
+TWO_TAR = data.tar({"first": b"", "second": b""}, "w")
 
 
 @pytest.mark.parametrize(
@@ -514,6 +560,8 @@ GOOD_GZ = gzip.compress(GOOD_TAR)
         huge_tar(),
         gzip.compress(huge_tar()),
         GOOD_TAR[:700],
+        TWO_TAR[:512] + TWO_TAR[512:].replace(b"second", b"third!"),
+        TWO_TAR[:900],
         GOOD_GZ[:10],
         GOOD_GZ[:50],
         GOOD_GZ[:-8] + bytes(8),

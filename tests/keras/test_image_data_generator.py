@@ -181,12 +181,22 @@ def test_fit_may_transform_the_images() -> None:
     assert len(set(found)) == 3
 
 
-def test_standardize_works_in_place() -> None:
+def test_standardize_changes_no_array() -> None:
     x = images(1)[0]
-    expected = x / 255
-    returned = ImageDataGenerator(rescale=1 / 255).standardize(x)
-    assert returned is x
-    np.testing.assert_allclose(x, expected, rtol=1e-6)
+    kept = x.copy()
+    other = x + 1
+
+    def double(image: Images) -> Images:
+        image *= 2
+        return other
+
+    generator = ImageDataGenerator(rescale=1 / 255, preprocessing_function=double)
+    np.testing.assert_allclose(generator.standardize(x), other / 255, rtol=1e-6)
+    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(other, kept + 1)
+    plain = ImageDataGenerator(samplewise_center=True)
+    assert plain.standardize(x.astype(np.float64)).dtype == np.float64
+    assert plain.standardize(np.array([[[0, 4]]], np.uint8)).tolist() == [[[-2.0, 2.0]]]
 
 
 def test_options_turn_each_other_on_and_off() -> None:

@@ -107,6 +107,15 @@ def test_a_split_divides_each_class(folder: Path) -> None:
     assert not set(train.filenames) & set(test.filenames)
 
 
+@pytest.mark.parametrize("content", [b"text", b"\x89PNG\r\n\x1a\n", None])
+def test_damaged_files_are_named(content: bytes | None, folder: Path) -> None:
+    path = folder / "cat/1.png"
+    path.write_bytes(path.read_bytes()[:50] if content is None else content)
+    batches = ImageDataGenerator().flow_from_directory(folder, shuffle=False)
+    with pytest.raises(ValueError, match=r"cat/1\.png cannot be read"):
+        next(batches)
+
+
 def test_links_are_followed_if_asked(folder: Path, tmp_path_factory: Any) -> None:
     other = tmp_path_factory.mktemp("other")
     save_img(other / "9.png", np.zeros((2, 2, 3)))

@@ -109,6 +109,14 @@ def test_samples_of_several_axes_and_of_one_axis_are_accepted() -> None:
         (lambda: keras.losses.BinaryFocalCrossentropy(gamma=-1.0), ["gamma", "-1"]),
         (lambda: keras.losses.CategoricalFocalCrossentropy(alpha=[]), ["alpha"]),
         (
+            lambda: keras.losses.CategoricalCrossentropy()([[1], [0]], [[0.5, 0.5]] * 2),
+            ["y_true", "(2, 1)", "(2, 2)", "sparse_categorical_crossentropy"],
+        ),
+        (
+            lambda: keras.losses.sparse_categorical_crossentropy([math.nan], [[0.5, 0.5]]),
+            ["y_true", "0 to 1", "nan"],
+        ),
+        (
             lambda: keras.losses.sparse_categorical_crossentropy([3], [[0.5, 0.5]]),
             ["y_true", "0 to 1", "3"],
         ),
@@ -217,6 +225,66 @@ def test_metrics_are_called_and_keep_a_running_value() -> None:
     assert third.dtype == np.float32
 
 
+ROWWISE = {
+    "CategoricalAccuracy": {},
+    "TopKCategoricalAccuracy": {"k": 2},
+    "SparseCategoricalAccuracy": {},
+    "SparseTopKCategoricalAccuracy": {"k": 2},
+    "CategoricalCrossentropy": {"from_logits": True, "label_smoothing": 0.1},
+    "SparseCategoricalCrossentropy": {},
+    "KLDivergence": {},
+    "CategoricalHinge": {},
+    "CosineSimilarity": {},
+    "Precision": {"class_id": 1},
+    "Recall": {"top_k": 1},
+    "F1Score": {"average": "macro"},
+    "MeanAbsoluteError": {},
+}
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_the_last_axis_holds_the_outputs_of_a_row(name: str) -> None:
+    rng = np.random.default_rng(3)
+    labels, p = rng.integers(0, 3, (4, 5)), rng.dirichlet((1, 1, 1), (4, 5))
+    y = labels if name.startswith("Sparse") else np.eye(3)[labels]
+    rows = labels.reshape(20) if name.startswith("Sparse") else y.reshape(20, 3)
+    metric = getattr(keras.metrics, name)(**ROWWISE[name])
+    by_sample, by_row = rng.uniform(size=4), rng.uniform(size=(4, 5))
+    for weight, flat in (
+        (None, None),
+        (by_sample, np.repeat(by_sample, 5)),
+        (by_row, by_row.ravel()),
+    ):
+        expected = metric.compute(rows, p.reshape(20, 3), flat)
+        metric.reset_state()
+        assert metric(y, p, sample_weight=weight) == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_axis_is_one_row_if_its_outputs_belong_together() -> None:
+    assert keras.metrics.CosineSimilarity()([3, 4], [4, 3]) == pytest.approx(0.96)
+    assert keras.metrics.CategoricalAccuracy()([0, 0, 1], [0.1, 0.2, 0.7]) == 1
+    assert keras.metrics.BinaryAccuracy()([0, 1, 1], [0.1, 0.2, 0.7]) == pytest.approx(2 / 3)
+    assert keras.metrics.MeanSquaredError()(1, 3) == 4
+
+
+def test_user_defined_metrics_receive_arrays_of_several_axes() -> None:
+    metric = keras.metrics.MeanMetricWrapper(keras.losses.cosine_similarity)
+    y, p = np.eye(3)[None], np.eye(3)[None, [0, 2, 1]]
+    assert metric(y, p) == pytest.approx(-1 / 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["huber", "binary_focal_crossentropy", "categorical_focal_crossentropy"]
+)
+def test_names_of_losses_are_metrics(name: str) -> None:
+    model, history = fitted("mse", np.eye(2)[LABELS], "sigmoid", metrics=[name, "mae"])
+    assert list(history) == ["loss", name, "mae"]
+    expected = getattr(keras.losses, name)(np.eye(2)[LABELS], model.predict(X, verbose=0)).mean()
+    values = model.evaluate(X, np.eye(2)[LABELS], verbose=0, return_dict=True)
+    assert values[name] == pytest.approx(expected, rel=1e-5)
+    assert keras.metrics.get(name).direction == "down"
+
+
 def test_metrics_may_override_update_state_and_result() -> None:
     class Largest(keras.metrics.Metric):  # type: ignore[name-defined, misc]
         def __init__(self, name: str = "largest", **options: Any) -> None:
@@ -257,6 +325,11 @@ def test_aggregates_are_refused_in_compile() -> None:
         lambda: keras.metrics.CosineSimilarity(axis=0),
         lambda: keras.metrics.categorical_accuracy([["a"]], [[1]]),
         lambda: keras.metrics.sparse_categorical_accuracy([[1, 2]], [[0.5, 0.5]]),
+        lambda: keras.metrics.sparse_top_k_categorical_accuracy([-1], [[0.5, 0.5]]),
+        lambda: keras.metrics.SparseCategoricalCrossentropy()([-1], [[0.5, 0.5]]),
+        lambda: keras.metrics.SparseCategoricalAccuracy()([0, 1, 0], [[0.5, 0.5]] * 2),
+        lambda: keras.metrics.F1Score()([0, 1], [0.5, 0.5]),
+        lambda: keras.metrics.MeanSquaredError()([[1]] * 2, [[1]] * 2, [1, 2, 3]),
     ],
 )
 def test_wrong_arguments_of_metrics_are_refused(make: Callable[[], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import shutil
 import sys
@@ -74,6 +75,8 @@ def test_boxes_hold_what_is_asked_for() -> None:
     assert texts(net, shapes=True)[0] == [
         *("Dense", "Input shape: (None, 3)", "Output shape: (None, 8)"),
     ]
+    batches = nnfast.Sequential([layers.Input((3,), batch_size=4), layers.Dense(1)])
+    assert texts(batches, shapes=True)[0][1:] == ["Input shape: (4, 3)", "Output shape: (4, 1)"]
     assert texts(net, dtype=True)[1] == ["Dropout", "Output dtype: float32"]
     assert [box[1:] for box in texts(net, layer_activations=True)] == [
         *(["Activation: relu"], [], ["Activation: linear"]),
@@ -196,6 +199,9 @@ def test_the_program_dot_draws_where_it_is_installed(
     assert ">Non&#45;trainable<" in (tmp_path / "m.svg").read_text()
     with pytest.raises(ValueError, match="Graphviz cannot write"):
         plot_model(model(), tmp_path / "m.none")
+    assert not (tmp_path / "m.none").exists()
+    with pytest.raises(FileNotFoundError):
+        plot_model(model(), tmp_path / "no folder" / "m.png")
 
 
 def test_model_to_dot_returns_a_graph_of_an_installed_package(
@@ -217,21 +223,28 @@ def test_model_to_dot_returns_a_graph_of_an_installed_package(
         model_to_dot(model())
 
 
-def test_the_installed_packages_read_the_source() -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pydot's grammar
+@pytest.mark.parametrize("name", ["last", "$x^{$<b>&", 'a "quoted" \\n name; {0 -> 1}', "größe"])
+def test_pydot_reads_the_source(name: str) -> None:
     pydot = pytest.importorskip("pydot")
-    graph = model_to_dot(model(), **EVERYTHING)
+    net = nnfast.Sequential([layers.Dense(2, input_dim=1), layers.Dense(1, name=name)])
+    graph = model_to_dot(net, **EVERYTHING)
     assert isinstance(graph, pydot.Dot)
-    assert len(graph.get_edges()) == 2
-    assert graph.get_node("1")
+    ends = [(edge.get_source(), edge.get_destination()) for edge in graph.get_edges()]
+    assert ends == [("0", "1")]
+    ((node,), none) = graph.get_node("1"), graph.get_node("2")
+    assert (html.escape(name) in node.get_label(), none) == (True, [])
 
 
 # Errors
 
 
-def test_an_unbuilt_model_is_refused(tmp_path: Path) -> None:
+def test_an_unbuilt_model_is_refused() -> None:
     for function in (plot_model, model_to_dot):
         with pytest.raises(ValueError, match="This model has not yet been built"):
             function(nnfast.Sequential([layers.Dense(1)]))
+        with pytest.raises(TypeError, match="model must be a Model; received 3"):
+            function(3)
 
 
 def test_without_graphviz_and_matplotlib_the_error_names_both(

@@ -12,7 +12,8 @@ import pytest
 
 import nnfast
 from nnfast import layers, optimizers
-from nnfast._utils.tensor import Tensor, Variable
+from nnfast._utils.tensor import Tensor
+from nnfast._utils.variable import Variable
 from nnfast.keras import backend
 
 X = np.arange(12.0, dtype=np.float32).reshape(4, 3)

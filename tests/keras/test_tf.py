@@ -40,6 +40,8 @@ def test_tf_random() -> None:
     assert u.min() >= 2
     assert u.max() < 3
     assert sorted(tf.random.shuffle(np.arange(5)).tolist()) == [0, 1, 2, 3, 4]
+    narrow = tf.random.uniform((10_000,), 1.0, 1.0 + 2**-22)  # contains two numbers of float32
+    assert set(((narrow - 1) * 2**23).tolist()) == {0.0, 1.0}
 
 
 def test_keras_random() -> None:
@@ -89,10 +91,19 @@ def test_devices() -> None:
     tf.config.set_visible_devices([], "GPU")
     with pytest.raises(ValueError, match="devices"):
         tf.config.set_visible_devices("/GPU:0", "GPU")
-    with tf.device("/cpu:0"):
-        pass
-    with pytest.raises(ValueError, match="GPU"):
-        tf.device("/GPU:0")
+    for name in (
+        "/cpu:0",
+        "CPU",
+        "/GPU:0",
+        "gpu:1",
+        "/device:GPU:0",
+        "/job:localhost/device:CPU:0",
+    ):
+        with tf.device(name):
+            pass
+    for name in ("", "/", "/GPU:first", "GPU:0,1"):
+        with pytest.raises(ValueError, match="device_name must be a name like '/CPU:0'"):
+            tf.device(name)
     assert tf.get_logger() is logging.getLogger("tensorflow")
     assert tf.__version__.startswith("2.")
     assert keras.__version__.startswith("3.")
@@ -119,4 +130,9 @@ def test_functions_of_arrays() -> None:
     assert (tf.zeros((2,)) + tf.ones((2,), tf.float64)).dtype == np.float64
     assert x[..., tf.newaxis].shape == (2, 2, 1)
     assert tf.convert_to_tensor([0.5]).dtype == np.float32
+    original = np.zeros(2, np.int32)
+    for made in (tf.constant(original), tf.convert_to_tensor(original)):
+        assert not np.shares_memory(made, original)
+    with pytest.raises(TypeError, match="a weight of a model"):
+        tf.Variable(3)
     np.testing.assert_allclose(tf.nn.softmax(np.zeros((1, 2))), [[0.5, 0.5]])

@@ -231,6 +231,11 @@ def test_wrong_datasets_are_refused(dataset: Any, error: type[Exception]) -> Non
         split_dataset(dataset, 0.5)
 
 
+def test_endless_datasets_cannot_be_divided() -> None:
+    with pytest.raises(ValueError, match="dataset must have an end"):
+        split_dataset(Dataset.range(3).repeat(), 1)
+
+
 def test_torch_datasets_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="torch"):
         split_dataset(np.arange(4), 2, preferred_backend="torch")

@@ -371,6 +371,18 @@ def test_random_state_does_not_change_the_seeds_of_other_models() -> None:
     np.testing.assert_array_equal(next(seeded), expected)
 
 
+def test_random_state_may_be_a_generator_of_numpy() -> None:
+    net = nnfast.Sequential([layers.Dense(1, input_dim=4)])
+    first, second, other = (
+        KerasRegressor(model=net, loss="mse", random_state=np.random.RandomState(seed))
+        .fit(X, Y, epochs=1, verbose=0)
+        .predict(X)
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
 def test_a_regressor_made_with_a_model_scores_r_squared() -> None:
     net = compiled()
     regressor = KerasRegressor(model=net, epochs=60, verbose=0)

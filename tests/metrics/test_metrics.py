@@ -143,6 +143,8 @@ def test_r2_agrees_with_scikit_learn() -> None:
     y = 1e4 + rng.normal(size=(50, 3))
     p = y + 0.1 * rng.normal(size=(50, 3))
     assert metrics.R2Score().compute(y, p) == pytest.approx(sklearn.r2_score(y, p), rel=1e-6)
+    by_output = sklearn.r2_score(y, p, multioutput="raw_values")
+    np.testing.assert_allclose(metrics.R2Score(None).compute(y, p), by_output, rtol=1e-6)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.7e9, -1e13])
@@ -287,6 +289,12 @@ def test_every_metric_is_finite_in_training_and_logged_under_its_name() -> None:
         (lambda: model(metrics=["preciion"]), ["metric", "'precision'"]),
         (lambda: model(weighted_metrics=3), ["metric", "3"]),
         (lambda: model(metrics=["sparse_top_k_categorical_accuracy"]), ["class indices"]),
+        (
+            lambda: nnfast.Sequential([layers.Reshape((2, 2), input_dim=4)]).compile(
+                "sgd", "mse", metrics=[metrics.Precision(class_id=1)]
+            ),
+            ["'precision'", "(n, classes)", "(2, 2)"],
+        ),
         (
             lambda: model(metrics=[metrics.Recall(class_id=4)]).evaluate(X, X[:, 0], verbose=0),
             ["class_id", "1", "4"],

@@ -222,6 +222,8 @@ def test_a_model_survives_json() -> None:
     np.testing.assert_array_equal(two.predict(X), one.predict(X))
     with pytest.raises(ValueError, match="Sequential"):
         models.model_from_json("[]")
+    with pytest.raises(ValueError, match=r"custom_objects.*\['Mine'\]"):
+        models.model_from_json(one.to_json(), custom_objects={"Mine": object})
 
 
 def test_a_model_without_an_input_shape_is_not_built_by_json() -> None:

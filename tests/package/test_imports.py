@@ -10,6 +10,7 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -203,6 +204,34 @@ def test_keras_modules_export_the_classes_of_the_package(code: str) -> None:
         "assert Dense is keras.layers.Dense is nnfast.layers.Dense; "
         "assert Sequential is keras.Sequential is nnfast.Sequential"
     )
+
+
+STAR_IMPORTED = {
+    "datasets": {
+        *("boston_housing", "california_housing", "cifar10", "cifar100", "fashion_mnist"),
+        *("imdb", "mnist", "reuters"),
+    },
+    "optimizers": {"schedules"},
+    "preprocessing": {"image", "sequence"},
+    "wrappers": {"scikit_learn"},
+}
+
+
+KERAS_MODULES = {path.stem for path in (PACKAGE / "keras").iterdir()} & {*nnfast.keras.__all__}
+
+
+@pytest.mark.parametrize("name", sorted(KERAS_MODULES - {"tf"}))
+def test_star_imports_of_keras_modules_bring_no_helpers(name: str) -> None:
+    """Programs write ``from keras.utils import *``, and have variables called `images` or `os`."""
+    if name == "wrappers":
+        pytest.importorskip("sklearn")
+    found: dict[str, object] = {}
+    exec(f"from nnfast.keras.{name} import *", found)
+    del found["__builtins__"]
+    modules = {key for key, value in found.items() if isinstance(value, ModuleType)}
+    assert modules == STAR_IMPORTED.get(name, set())
+    homes = {getattr(found[key], "__module__", "nnfast") for key in found.keys() - modules}
+    assert {home.partition(".")[0] for home in homes} <= {"nnfast"}
 
 
 def test_an_unknown_name_is_an_error() -> None:

@@ -70,6 +70,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     '`UpSampling2D(interpolation="bicubic")`': lambda k: fit(
         k, k.layers.UpSampling2D(2, interpolation="bicubic"), x=IMAGES
     ),
+    "`Dropout(0.5, noise_shape=(1, 4))`": lambda k: fit(k, k.layers.Dropout(0.5, (1, 4))),
     "negative seeds": lambda k: dense(k, kernel_initializer=k.initializers.GlorotUniform(seed=-1)),
     "`SGD(-1.0)`": lambda k: k.optimizers.SGD(-1.0),
     "`SGD(weight_decay=-0.1)`": lambda k: k.optimizers.SGD(weight_decay=-0.1),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnfast._utils.checks import real
 from nnfast.keras.datasets.npz import load_npz
 from nnfast.keras.datasets.published import fetch
-from nnfast.keras.datasets.tables import Split, check_split, check_table, shuffled, split
+from nnfast.keras.datasets.tables import Split, check_table, shuffled, split_at
 
 __all__ = ["load_data"]
 
@@ -44,9 +45,9 @@ def load_data(
     --------
     >>> (x_train, y_train), (x_test, y_test) = load_data(test_split=0.3)  # doctest: +SKIP
     """
-    check_split(test_split)
+    test_split = real("test_split", test_split, low=0.0, below=1.0)
     rng = np.random.RandomState(seed)
     file = fetch("boston_housing.npz", path)
     x, y = load_npz(file, "x", "y")
     check_table(file, x, y)
-    return split(*shuffled(x, y, rng), test_split)
+    return split_at(*shuffled(x, y, rng), int(len(x) * (1 - test_split)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnfast._utils.checks import real
 from nnfast._utils.registry import choose
 from nnfast.keras.datasets.npz import load_npz
 from nnfast.keras.datasets.published import fetch
-from nnfast.keras.datasets.tables import Split, check_split, check_table, shuffled, split
+from nnfast.keras.datasets.tables import Split, check_table, shuffled, split_at
 
 __all__ = ["load_data"]
 
@@ -49,10 +50,11 @@ def load_data(
     --------
     >>> (x_train, y_train), (x_test, y_test) = load_data("small")  # doctest: +SKIP
     """
-    check_split(test_split)
+    test_split = real("test_split", test_split, low=0.0, below=1.0)
     rows = choose("version", version, {"large": None, "small": 600})
     rng = np.random.RandomState(seed)
     file = fetch("california_housing.npz", path)
     x, y = load_npz(file, "x", "y")
     check_table(file, x, y)
-    return split(*shuffled(x[:rows], y[:rows], rng), test_split)
+    x, y = shuffled(x[:rows], y[:rows], rng)
+    return split_at(x, y, int(len(x) * (1 - test_split)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast.keras.datasets.pickles import load_pickle
+from nnfast.keras.datasets.pickles import MAX_BYTES, load_pickle
 from nnfast.keras.utils.damage import reading
 
 __all__ = ["load_batch"]
@@ -35,8 +35,8 @@ def load_batch(path: str, label_key: str) -> tuple[NDArray[np.uint8], NDArray[np
     """
     with reading(path):
         with open(path, "rb") as file:
-            # A longer file is refused without reading the rest of it.
-            batch = load_pickle(file.read(os.fstat(file.fileno()).st_size))
+            size = os.fstat(file.fileno()).st_size
+            batch = load_pickle(file.read(min(size, MAX_BYTES + 1)))  # refused if it is longer
         if not isinstance(batch, dict):
             raise ValueError(f"expected a dict, got {type(batch).__name__}")
         data, labels = batch.get("data"), batch.get(label_key)

@@ -6,7 +6,7 @@ import numpy as np
 
 from nnfast.keras.datasets.npz import load_npz
 from nnfast.keras.datasets.published import fetch
-from nnfast.keras.datasets.sequences import Encoding, load_word_index, shorter
+from nnfast.keras.datasets.sequences import Encoding, load_word_index, shorter, split_texts
 from nnfast.keras.datasets.tables import Split, check_table, shuffled
 
 __all__ = ["get_word_index", "load_data"]
@@ -49,8 +49,9 @@ def load_data(
     Returns
     -------
     (x_train, y_train), (x_test, y_test)
-        x: ndarray of shape (n,) whose elements are lists of int. y: ndarray of shape (n,), int64,
-        1 for positive reviews and 0 for negative ones.
+        x: ndarray of shape (n,) whose elements are lists of int. (If all have the same length, it
+        is a matrix of them, as in Keras.) y: ndarray of shape (n,), int64, 1 for positive
+        reviews and 0 for negative ones.
 
     Raises
     ------
@@ -77,12 +78,7 @@ def load_data(
         labels += kept
         sizes.append(len(some))
     # The largest number is that of both parts.
-    limited = encoding.limited(texts)
-    first, y = sizes[0], np.array(labels)
-    return (
-        (np.array(limited[:first], dtype=object), y[:first]),
-        (np.array(limited[first:], dtype=object), y[first:]),
-    )
+    return split_texts(encoding.limited(texts), labels, sizes[0])
 
 
 def get_word_index(path: str = "imdb_word_index.json") -> dict[str, int]:

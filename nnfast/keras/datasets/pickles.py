@@ -2,7 +2,8 @@
 
 A pickle is a program for a stack machine that can call any function. `load_pickle` runs only the
 operations that build numbers, text, lists, dicts and NumPy arrays, and calls nothing that the
-pickle names. It allocates memory in proportion to the pickle's own size.
+pickle names. It allocates memory in proportion to the pickle's own size, even if the pickle uses an
+object many times.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_pickle"]
+__all__ = ["MAX_BYTES", "load_pickle"]
 
 # Limits on what a short compressed file can cost. CIFAR-100 has the most bytes, 155 million, and
 # Reuters and IMDB have the most operations, less than a million.
-_MAX_BYTES = 2**28
+MAX_BYTES = 2**28
 _MAX_OPERATIONS = 10**7
 _MAX_AXES = 32  # maximum number of dimensions in NumPy 1
+_MAX_TEXT = 100  # characters of a key, and of the code of a dtype
 
 # A run of integers: the operations BININT1, BININT2 and BININT with their operands.
 _INTEGERS = re.compile(rb"(?:K.|M..|J....)++", re.DOTALL)
@@ -33,7 +35,7 @@ _DTYPE = re.compile(r"[iuf][1248]|O[48]?")
 def load_pickle(data: bytes) -> Any:
     """Return the array or dict of a pickle, such as NumPy's object arrays and CIFAR's batches.
 
-    Text that Python 2 wrote is returned as bytes.
+    Text that Python 2 wrote is returned as bytes. Arrays of numbers are read-only.
 
     Raises
     ------
@@ -46,8 +48,8 @@ def load_pickle(data: bytes) -> Any:
     >>> load_pickle(pickle.dumps({"labels": [1, 2], "data": np.array([[3]])}, 2))
     {'labels': [1, 2], 'data': array([[3]])}
     """
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"expected a pickle of at most {_MAX_BYTES} bytes, got {len(data)}")
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"expected a pickle of at most {MAX_BYTES} bytes, got {len(data)}")
     return _Machine(data).run()
 
 
@@ -88,6 +90,8 @@ class _Machine:
         Positions in the stack at which lists, tuples and dicts under construction begin.
     memo : dict
         Objects that are used again later.
+    left : int
+        How many more characters and elements may be copied.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -96,6 +100,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.left = len(data)
 
     def run(self) -> Any:
         """Run the pickle and return its result."""
@@ -116,6 +121,12 @@ class _Machine:
             raise ValueError("the pickle ends too early")
         self.at += size
         return piece
+
+    def copy(self, size: int) -> None:
+        """Refuse the copies of one long object that is used many times."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError("the pickle has more elements than bytes")
 
     def number(self, size: int) -> int:
         """Return the unsigned integer in the next `size` bytes."""
@@ -182,7 +193,9 @@ class _Machine:
         elif named == _NEW_DTYPE:
             self.stack.append(_Object(_dtype(_text(arguments[0]))))
         elif named == _ENCODE and arguments[1:] in (("latin1",), ("latin-1",)):
-            self.stack.append(_of(str, arguments[0]).encode("latin-1"))
+            text = _of(str, arguments[0])
+            self.copy(len(text))
+            self.stack.append(text.encode("latin-1"))
         else:
             raise ValueError(f"the pickle calls {named}")
 
@@ -191,6 +204,8 @@ class _Machine:
         state, made = _of(tuple, self.stack.pop()), _of(_Object, self.stack[-1])
         if made.value is None:
             made.value = _array(state)
+            if made.value.dtype == object:  # bytes are not copied
+                self.copy(made.value.size)
         else:
             made.value = _ordered(_of(np.dtype, made.value), state)
 
@@ -210,7 +225,9 @@ def _of(kind: type, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return text, which is bytes if Python 2 wrote it."""
+    """Return short text, which is bytes if Python 2 wrote it."""
+    if isinstance(value, (str, bytes)) and len(value) > _MAX_TEXT:
+        raise ValueError(f"the pickle has a name of {len(value)} characters")
     text: str = value.decode() if isinstance(value, bytes) else _of(str, value)
     return text
 
@@ -240,7 +257,7 @@ def _array(state: tuple[Any, ...]) -> NDArray[Any]:
     size = math.prod(shape) * (1 if objects else dtype.itemsize)
     if len(_of(list if objects else bytes, data)) != size:
         raise ValueError(f"the pickle has an array of shape {shape} with {len(data)} elements")
-    flat = np.fromiter(data, object, size) if objects else np.frombuffer(data, dtype).copy()
+    flat = np.fromiter(data, object, size) if objects else np.frombuffer(data, dtype)
     return flat.reshape(shape, order="F" if column_major else "C")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from nnfast._utils.checks import real
 from nnfast.keras.datasets.npz import load_npz
 from nnfast.keras.datasets.published import fetch
-from nnfast.keras.datasets.sequences import Encoding, load_word_index, shorter
+from nnfast.keras.datasets.sequences import Encoding, load_word_index, shorter, split_texts
 from nnfast.keras.datasets.tables import Split, check_table, shuffled
 
 __all__ = ["get_label_names", "get_word_index", "load_data"]
@@ -60,8 +60,9 @@ def load_data(
     Returns
     -------
     (x_train, y_train), (x_test, y_test)
-        x: ndarray of shape (n,) whose elements are lists of int. y: ndarray of shape (n,), int64,
-        topics from 0 to 45.
+        x: ndarray of shape (n,) whose elements are lists of int. (If all have the same length, it
+        is a matrix of them, as in Keras.) y: ndarray of shape (n,), int64, topics from 0
+        to 45.
 
     Raises
     ------
@@ -83,12 +84,7 @@ def load_data(
     check_table(file, x, y)
     x, y = shuffled(x, y, rng)
     texts, kept = shorter(encoding.numbered(x), y, maxlen)
-    limited, labels = encoding.limited(texts), np.array(kept)
-    first = int(len(limited) * (1 - test_split))
-    return (
-        (np.array(limited[:first], dtype=object), labels[:first]),
-        (np.array(limited[first:], dtype=object), labels[first:]),
-    )
+    return split_texts(encoding.limited(texts), kept, int(len(texts) * (1 - test_split)))
 
 
 def get_word_index(path: str = "reuters_word_index.json") -> dict[str, int]:

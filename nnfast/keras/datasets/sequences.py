@@ -7,10 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnfast._utils.checks import integer
+from nnfast.keras.datasets.tables import Split
 from nnfast.keras.utils.damage import reading
 
-__all__ = ["Encoding", "Words", "load_word_index", "shorter"]
+__all__ = ["Encoding", "Words", "load_word_index", "shorter", "split_texts"]
 
 Words = list[int]
 
@@ -97,6 +101,24 @@ def shorter(
             "Increase maxlen."
         )
     return [text for text, _ in kept], [label for _, label in kept]
+
+
+def split_texts(texts: Sequence[Words], labels: Sequence[Any], first: int) -> Split:
+    """Return the `first` texts as training data and the others as test data.
+
+    Examples
+    --------
+    >>> (x_train, y_train), _ = split_texts([[1, 2], [3], [4]], [0, 1, 0], 2)
+    >>> x_train, y_train
+    (array([list([1, 2]), list([3])], dtype=object), array([0, 1]))
+    """
+    y = np.array(labels)
+    return (_array(texts[:first]), y[:first]), (_array(texts[first:]), y[first:])
+
+
+def _array(texts: Sequence[Words]) -> NDArray[Any]:
+    # As in Keras, texts of one length become a matrix.
+    return np.array(texts, dtype=object)
 
 
 def load_word_index(path: str) -> dict[str, int]:

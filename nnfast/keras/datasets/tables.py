@@ -7,19 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Split", "check_split", "check_table", "shuffled", "split"]
+__all__ = ["Split", "check_table", "shuffled", "split_at"]
 
 Array = NDArray[Any]
 Split = tuple[tuple[Array, Array], tuple[Array, Array]]
-
-
-def check_split(test_split: float) -> None:
-    """Raise Keras' error for a fraction that leaves no training data."""
-    if not 0 <= test_split < 1:
-        raise ValueError(
-            "Invalid `test_split` argument: it must be between 0 and 1 (exclusive of 1); "
-            f"received {test_split!r}"
-        )
 
 
 def check_table(path: str, x: Array, y: Array) -> None:
@@ -35,15 +26,6 @@ def shuffled(x: Array, y: Array, rng: np.random.RandomState) -> tuple[Array, Arr
     return x[order], y[order]
 
 
-def split(x: Array, y: Array, test_split: float) -> Split:
-    """Return the first rows as training data and the others as test data.
-
-    Examples
-    --------
-    >>> x = np.arange(5)
-    >>> (x_train, _), (x_test, _) = split(x, x, 0.2)
-    >>> x_train, x_test
-    (array([0, 1, 2, 3]), array([4]))
-    """
-    first = int(len(x) * (1 - test_split))
+def split_at(x: Array, y: Array, first: int) -> Split:
+    """Return the `first` rows as training data and the others as test data."""
     return (x[:first].copy(), y[:first].copy()), (x[first:].copy(), y[first:].copy())

@@ -6,13 +6,26 @@ import functools
 import warnings
 from typing import Any, TypeVar
 
-from nnfast.keras.optimizers import schedules as schedules
-from nnfast.optimizers import Optimizer as Optimizer, rules
-from nnfast.optimizers.rules import (
-    deserialize as deserialize,
-    get as get,
-    serialize as serialize,
-)
+from nnfast.keras.optimizers import schedules
+from nnfast.optimizers import Optimizer, rules
+from nnfast.optimizers.rules import deserialize, get, serialize
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
 
 T = TypeVar("T", bound=type[Optimizer])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from nnfast.keras.preprocessing.iterators import (
     augmented,
     rows_of_subset,
 )
+from nnfast.keras.utils.damage import reading
+from nnfast.keras.utils.directory import files_below
 from nnfast.keras.utils.images import (
     check_data_format,
     check_interpolation,
@@ -81,11 +83,11 @@ class ImageReader(NamedTuple):
 
     def read(self, path: str) -> Array:
         """Return the image in a file."""
-        image = load_img(
-            path, self.color_mode, self.target_size, self.interpolation, self.keep_aspect_ratio
-        )
-        # A copy, because the generator normalizes in place.
-        return np.array(img_to_array(image, self.data_format))
+        with reading(path):
+            image = load_img(
+                path, self.color_mode, self.target_size, self.interpolation, self.keep_aspect_ratio
+            )
+            return img_to_array(image, self.data_format)
 
 
 class FileIterator(Iterator):
@@ -219,7 +221,7 @@ class DirectoryIterator(FileIterator):
         labels: list[int] = []
         names: list[str] = []
         for index, folder in enumerate(folders):
-            found = list(_image_files(self.directory, folder, links))
+            found = list(files_below(self.directory, folder, _EXTENSIONS, links))
             own = found[rows_of_subset(len(found), subset, image_data_generator)]
             names += own
             labels += [index] * len(own)
@@ -248,15 +250,6 @@ def _folders(directory: str, classes: Sequence[str] | None) -> list[str]:
         if not os.path.isdir(os.path.join(directory, name)):
             raise ValueError(f"classes must be folders in {directory}; there is no {name!r}")
     return names
-
-
-def _image_files(directory: str, folder: str, follow_links: bool) -> Iterable[str]:
-    """Yield the image files in a folder and the folders in it, relative to `directory`."""
-    walked = os.walk(os.path.join(directory, folder), followlinks=follow_links)
-    for root, _, names in sorted(walked, key=lambda step: step[0]):
-        for name in sorted(names):
-            if name.lower().endswith(_EXTENSIONS):
-                yield os.path.relpath(os.path.join(root, name), directory)
 
 
 class DataFrameIterator(FileIterator):

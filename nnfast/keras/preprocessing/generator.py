@@ -427,17 +427,16 @@ class ImageDataGenerator:
     # ---- single images ---------------------------------------------------------------------------
 
     def standardize(self, x: Array) -> Array:
-        """Normalize an image or a batch in place; return it.
-
-        As in Keras, `x` itself is changed (unless `preprocessing_function` or whitening makes a
-        new array); pass ``x.copy()`` to keep it.
+        """Return a normalized copy of an image or a batch; Keras changes `x` itself.
 
         Parameters
         ----------
-        x : ndarray of a floating-point dtype
+        x : array_like
+            Integers are converted to the generator's dtype.
         """
+        x = self._copy("x", x)
         if self.preprocessing_function is not None:
-            x = self.preprocessing_function(x)
+            x = self._copy("the result of preprocessing_function", self.preprocessing_function(x))
         if self.rescale:
             x *= self.rescale
         if self.samplewise_center:
@@ -453,6 +452,10 @@ class ImageDataGenerator:
         if self.zca_whitening and self.zca_whitening_matrix is not None:
             x = whitened(x, self.zca_whitening_matrix)
         return x
+
+    def _copy(self, name: str, x: object) -> Array:
+        array = real_array(name, x)
+        return np.array(array, array.dtype if array.dtype.kind == "f" else self.dtype)
 
     def get_random_transform(
         self, img_shape: tuple[int, ...], seed: int | RandomState | None = None
@@ -504,14 +507,12 @@ class ImageDataGenerator:
             One image.
         transform_parameters : mapping
         """
-        given: dict[str, Any] = {"channel_shift_intensity": None, "brightness": None}
-        given |= transform_parameters
-        geometry = {name: given[name] for name in _GEOMETRY if name in given}
-        row_axis, col_axis = self.row_axis - 1, self.col_axis - 1
-        channel_axis = self.channel_axis - 1
+        given = transform_parameters
+        axes = (self.channel_axis, self.row_axis, self.col_axis)
+        channel_axis, row_axis, col_axis = (axis - 1 for axis in axes)
         x = apply_affine_transform(
             x,
-            **geometry,
+            **{name: given[name] for name in _GEOMETRY if name in given},
             row_axis=row_axis,
             col_axis=col_axis,
             channel_axis=channel_axis,
@@ -519,17 +520,16 @@ class ImageDataGenerator:
             cval=self.cval,
             order=self.interpolation_order,
         )
-        if given["channel_shift_intensity"] is not None:
+        if given.get("channel_shift_intensity") is not None:
             x = apply_channel_shift(x, given["channel_shift_intensity"], channel_axis)
         if given.get("flip_horizontal"):
             x = np.flip(x, col_axis)
         if given.get("flip_vertical"):
             x = np.flip(x, row_axis)
-        if given["brightness"] is not None:
-            first = channel_axis == 0
-            image = x.transpose(1, 2, 0) if first else x
-            shifted = apply_brightness_shift(image, given["brightness"], scale=False)
-            x = shifted.transpose(2, 0, 1) if first else shifted
+        if given.get("brightness") is not None:
+            last = np.moveaxis(x, channel_axis, -1)
+            shifted = apply_brightness_shift(last, given["brightness"], scale=False)
+            x = np.moveaxis(shifted, -1, channel_axis)
         return x
 
     def random_transform(self, x: Array, seed: int | RandomState | None = None) -> Array:

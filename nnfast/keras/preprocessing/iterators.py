@@ -50,7 +50,7 @@ class Augmenter(Protocol):
         """Return an image, transformed."""
 
     def standardize(self, x: Array) -> Array:
-        """Return an image, normalized in place."""
+        """Return an image, normalized."""
 
 
 class ImageWriter(NamedTuple):
@@ -166,7 +166,7 @@ class Iterator(PyDataset):
 
 
 def augmented(generator: Augmenter | None, image: Array, random: RandomState) -> Array:
-    """Return an image as `generator` transforms and normalizes it, which may be in place."""
+    """Return an image as `generator` transforms and normalizes it."""
     if generator is None:
         return image
     parameters = generator.get_random_transform(image.shape, random)
@@ -240,7 +240,7 @@ class NumpyArrayIterator(Iterator):
     def _get_batches_of_transformed_samples(self, index_array: NDArray[np.int64]) -> Any:
         images = np.empty((len(index_array), *self.x.shape[1:]), self.dtype)
         for image, row in zip(images, index_array, strict=True):
-            # A copy, because the generator normalizes in place.
+            # A copy, because the methods of a subclass of the generator may work in place.
             image[...] = augmented(self.image_data_generator, self.x[row].copy(), self._random)
         self._writer.write(images, index_array, self._random, 10**4)
         if self.y is None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 
 from nnfast._utils.lazy import lazy
-from nnfast._utils.tensor import Tensor as Tensor, Variable as Variable
-from nnfast.keras.tf import config as config, nn as nn, random as random
+from nnfast._utils.tensor import Tensor as Tensor
+from nnfast._utils.variable import Variable as Variable
+from nnfast.keras.tf import config as config, data as data, nn as nn, random as random
 from nnfast.keras.tf.arrays import (
     abs as abs,
     argmax as argmax,
@@ -42,11 +44,10 @@ from nnfast.keras.tf.arrays import (
     uint8 as uint8,
     zeros as zeros,
 )
+from nnfast.keras.tf.structures import TensorSpec as TensorSpec
 
 # The version of TensorFlow that first had Keras 3 as tf.keras.
 __version__ = "2.16.1"
-from nnfast.keras.tf import data as data
-from nnfast.keras.tf.structures import TensorSpec as TensorSpec
 
 # `keras` is imported on first use, because it imports this module.
 __getattr__, __dir__ = lazy(__name__, {"keras": "nnfast"})
@@ -58,18 +59,27 @@ def get_logger() -> logging.Logger:
 
 
 def device(device_name: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context that changes nothing if it names the CPU; refuse other devices.
+    """Return a context that changes nothing: all work is done by the CPU.
+
+    As with TensorFlow's soft placement, which is on by default, a device that does not exist is
+    replaced by the CPU.
+
+    Parameters
+    ----------
+    device_name : str
+        For example ``"/CPU:0"``, ``"GPU:0"`` or ``"/device:GPU:0"``.
 
     Raises
     ------
     ValueError
-        If `device_name` names a GPU or another device that there is not.
+        If `device_name` is not the name of a device.
 
     Examples
     --------
     >>> with device("/CPU:0"):
     ...     pass
     """
-    if "cpu" not in str(device_name).lower():
-        raise ValueError(f"device_name must be '/CPU:0', the only device; received {device_name!r}")
+    host, kind = r"(/(job|replica|task):\w+)*", r"(/?device:|/)?[A-Za-z]+(:(\d+|\*))?"
+    if not re.fullmatch(host + kind, str(device_name)):
+        raise ValueError(f"device_name must be a name like '/CPU:0'; received {device_name!r}")
     return contextlib.nullcontext()

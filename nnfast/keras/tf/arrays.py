@@ -24,7 +24,7 @@ def _tensor(value: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def convert_to_tensor(value: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Return an array. As in TensorFlow, Python's floats are float32, and its integers int32.
+    """Return a copy. As in TensorFlow, Python's floats are float32, and its integers int32.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def convert_to_tensor(value: ArrayLike, dtype: DTypeLike | None = None) -> Tenso
     if dtype is None and not hasattr(value, "dtype"):
         kind = np.asarray(value).dtype.kind
         dtype = {"f": np.float32, "i": np.int32}.get(kind)
-    return _tensor(value, dtype)
+    return np.array(value, dtype).view(Tensor)
 
 
 def constant(

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._utils import config
+from nnfast._utils.ahead import ahead
 from nnfast._utils.checks import flag, integer
 from nnfast._utils.tensor import Tensor
 from nnfast.keras.tf.iteration import cached, chunks, repeated, runs, shuffled, unbatched
-from nnfast.keras.tf.prefetching import prefetched
 from nnfast.keras.tf.structures import (
     as_array,
     combine,
@@ -36,7 +36,6 @@ __all__ = [
     "UNKNOWN_CARDINALITY",
     "Dataset",
     "Options",
-    "element",
     "experimental",
     "from_rows",
 ]
@@ -52,11 +51,6 @@ _AUTOTUNED = 4
 Rows = Callable[[Any], Any]
 # Begins an iteration.
 Items = Callable[[], Iterator[Any]]
-
-
-def element(value: Any) -> Tensor:
-    """Return an array of an element as users see it."""
-    return np.asarray(value).view(Tensor)
 
 
 def from_rows(rows: Rows, n: int, in_memory: bool = True) -> Dataset:
@@ -164,7 +158,7 @@ class Dataset:
         args: tuple[Any, ...] = (),
         output_signature: Any = None,
     ) -> Dataset:
-        """Return the data set of what ``generator(*args)`` yields.
+        """Return the data set of copies of what ``generator(*args)`` yields.
 
         Parameters
         ----------
@@ -190,8 +184,8 @@ class Dataset:
         if output_types is None and output_shapes is not None:
             raise ValueError("output_shapes must come with output_types")
         spec = output_signature if output_types is None else specs(output_types, output_shapes)
-        convert = partial(map_structure, _leaf) if spec is None else partial(conform, spec)
-        arguments = tuple(element(as_array(value)) for value in args)
+        convert = partial(map_structure, _copied) if spec is None else partial(conform, spec)
+        arguments = tuple(_seen(as_array(value)) for value in args)
         return Dataset(lambda: map(convert, generator(*arguments)), UNKNOWN_CARDINALITY)
 
     @staticmethod
@@ -203,9 +197,7 @@ class Dataset:
         >>> list(Dataset.range(1, 8, 3).as_numpy_iterator())
         [np.int64(1), np.int64(4), np.int64(7)]
         """
-        if any(isinstance(value, np.ndarray) for value in args):
-            args = tuple(int(value) for value in args)
-        numbers, dtype = range(*args), np.dtype(output_type)
+        numbers, dtype = range(*map(int, args)), np.dtype(output_type)
 
         def rows(index: Any) -> NDArray[Any]:
             return np.asarray(numbers.start + numbers.step * np.asarray(index)).astype(dtype)
@@ -281,7 +273,6 @@ class Dataset:
     def repeat(self, count: int | None = None) -> Dataset:
         """Return the elements `count` times, or without end if `count` is None or -1."""
         times = -1 if count is None else integer("count", count, minimum=-1)
-
         size = self._size
         if times >= 0:
             size = size * times if size >= 0 or times == 0 else size
@@ -504,10 +495,10 @@ class Dataset:
             The maximum number of elements in advance; `AUTOTUNE` means 4.
         """
         size = integer("buffer_size", buffer_size, minimum=AUTOTUNE)
-        ahead = _AUTOTUNED if size == AUTOTUNE else size
-        if self._in_memory or ahead == 0:
+        depth = _AUTOTUNED if size == AUTOTUNE else size
+        if self._in_memory or depth == 0:
             return self._reordered(self._items, self._size)
-        return Dataset(lambda: prefetched(self._elements, ahead), self._size)
+        return Dataset(lambda: ahead(self._elements, depth), self._size)
 
     def with_options(self, options: Options) -> Dataset:
         """Return this data set with options, which have no effect."""
@@ -533,7 +524,7 @@ class Dataset:
 
         It is `INFINITE_CARDINALITY` (-1) or `UNKNOWN_CARDINALITY` (-2) if there is no such number.
         """
-        return element(np.int64(self._size))
+        return np.array(self._size, np.int64).view(Tensor)
 
     def __len__(self) -> int:
         if self._size == INFINITE_CARDINALITY:
@@ -584,7 +575,7 @@ def _call(function: Callable[..., Any], own: Any) -> Any:
 
 def _seen(value: Any) -> Any:
     """Return a leaf of an element as users see it."""
-    return element(value) if isinstance(value, np.ndarray) else value
+    return value.view(Tensor) if isinstance(value, np.ndarray) else value
 
 
 def _numpy(value: Any) -> Any:
@@ -598,3 +589,7 @@ def _result(value: Any) -> Any:
 
 def _leaf(value: Any) -> Any:
     return value if value is None or isinstance(value, Dataset) else as_array(value)
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else _leaf(value)

@@ -231,7 +231,7 @@ def _pad_and_stack(arrays: list[Array], shape: Any, value: Any) -> Array:
 
 
 def conform(spec: Any, value: Any) -> Any:
-    """Return `value` as a structure of arrays with the structure, dtypes and shapes of `spec`.
+    """Return a copy of `value` with the structure, dtypes and shapes of `spec`.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def conform(spec: Any, value: Any) -> Any:
         if not isinstance(value, (tuple, list)) or len(value) != len(spec):
             raise TypeError(f"Expected a tuple of length {len(spec)}; received {value!r:.80}")
         return tuple(conform(part, own) for part, own in zip(spec, value, strict=True))
-    array = np.asarray(value, np.dtype(spec.dtype))
+    array = np.array(value, np.dtype(spec.dtype))
     shape = spec.shape
     if shape is not None:
         shape = tuple(shape)

@@ -52,7 +52,7 @@ def extract(path: str, folder: str, formats: Sequence[str]) -> None:
 
 def _extract_tar(path: str, folder: str) -> None:
     with tarfile.open(path) as archive:
-        members = archive.getmembers()
+        members = _members(archive)
         # The checksums of gzip, bzip2 and xz are at the end, which tarfile itself does not read.
         while archive.fileobj and archive.fileobj.read(2**20):
             pass
@@ -65,6 +65,17 @@ def _extract_tar(path: str, folder: str) -> None:
                 archive.extractall(scratch, members, filter="data")
             else:
                 archive.extractall(scratch, members)
+
+
+def _members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """Return the members; tarfile takes a damaged header after the first one for the end."""
+    members = archive.getmembers()
+    file = archive.fileobj
+    if file is not None:
+        file.seek(archive.offset)
+        if any(file.read(tarfile.BLOCKSIZE)):
+            raise ValueError("the header of a member is damaged")
+    return members
 
 
 def _extract_zip(path: str, folder: str) -> None:
@@ -168,9 +179,15 @@ class _Scratch(tempfile.TemporaryDirectory[str]):
 
 
 def _move(source: str, folder: str) -> None:
-    """Move the files and links below `source` to the same places below `folder`."""
+    """Move the files and links below `source` to the same places below `folder`.
+
+    An earlier archive may have put a link where this one has a folder. What the links in this
+    archive lead to would then differ from what `_check_tar` has checked.
+    """
     for place, folders, files in os.walk(source):
         target = os.path.join(folder, os.path.relpath(place, source))
+        if place != source and os.path.islink(target):
+            raise ValueError(f"it has a folder where {target} is a link")
         os.makedirs(target, exist_ok=True)
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         folders[:] = [name for name in folders if name not in links]

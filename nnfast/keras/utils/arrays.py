@@ -29,7 +29,7 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `x` has entries that are not integers in this range, or is empty without `num_classes`.
 
     Examples
@@ -40,7 +40,13 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
            [0., 1., 0.]])
     """
     given = np.asarray(x)
-    indices = given.astype(np.int64)
+    # Text, objects and floats, whose fractions are refused below; not complex numbers or dates.
+    casting: Any = "unsafe" if given.dtype.kind in "fOSU" else "same_kind"
+    try:
+        with np.errstate(invalid="ignore"):
+            indices = given.astype(np.int64, casting=casting)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise type(error)(f"x must hold integers (class indices): {error}") from None
     if given.dtype.kind == "f" and (indices != given).any():
         wrong = given[indices != given][0]
         raise ValueError(f"x must hold integers (class indices); received {wrong}")

@@ -17,6 +17,7 @@ __all__ = [
     "LabelledFiles",
     "check_split",
     "encoded",
+    "files_below",
     "index_directory",
     "part",
     "shuffled",
@@ -69,7 +70,7 @@ def index_directory(
     """
     root = os.fspath(directory)
     if labels != "inferred":
-        paths = list(_files(root, "", formats, follow_links))
+        paths = _paths(root, "", formats, follow_links)
         return _with_labels(root, paths, labels)
     found = sorted(
         name
@@ -82,9 +83,13 @@ def index_directory(
             f"class_names must be names of subdirectories of {root}, which are {found}; received "
             f"{names}"
         )
-    by_class = [list(_files(root, name, formats, follow_links)) for name in names]
+    by_class = [_paths(root, name, formats, follow_links) for name in names]
     numbers = np.repeat(np.arange(len(names), dtype=np.int32), [len(own) for own in by_class])
     return LabelledFiles([path for own in by_class for path in own], numbers, names)
+
+
+def _paths(root: str, name: str, formats: tuple[str, ...], follow_links: bool) -> list[str]:
+    return [os.path.join(root, file) for file in files_below(root, name, formats, follow_links)]
 
 
 def _with_labels(root: str, paths: list[str], labels: Any) -> LabelledFiles:
@@ -99,15 +104,15 @@ def _with_labels(root: str, paths: list[str], labels: Any) -> LabelledFiles:
     return LabelledFiles(paths, as_array(list(labels)), names)
 
 
-def _files(root: str, name: str, formats: tuple[str, ...], follow_links: bool) -> Iterator[str]:
-    """Yield the paths of the files below ``root/name``: directory by directory, by name."""
-    top = os.path.join(root, name)
-    walk = os.walk(top, followlinks=follow_links)
+def files_below(
+    root: str, name: str, formats: tuple[str, ...], follow_links: bool
+) -> Iterator[str]:
+    """Yield the files below ``root/name``, relative to `root`: directory by directory, by name."""
+    walk = os.walk(os.path.join(root, name), followlinks=follow_links)
     for folder, _, files in sorted(walk, key=lambda entry: entry[0]):
         for file in sorted(files):
             if file.lower().endswith(formats):
-                below = os.path.relpath(os.path.join(folder, file), top)
-                yield os.path.join(root, name, below)
+                yield os.path.relpath(os.path.join(folder, file), root)
 
 
 def check_split(validation_split: object, subset: object, shuffle: object, seed: object) -> None:

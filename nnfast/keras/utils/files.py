@@ -219,7 +219,7 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> str:
     spare = os.path.join(tempfile.gettempdir(), ".keras")
     os.makedirs(spare, mode=0o700, exist_ok=True)
     # Anybody can create this folder, and whoever owns it controls what is read from it.
-    if hasattr(os, "getuid") and os.stat(spare).st_uid != os.getuid():
+    if hasattr(os, "getuid") and os.lstat(spare).st_uid != os.getuid():
         raise PermissionError(
             f"{base} is not writable and {spare} belongs to another user: pass cache_dir or set "
             "KERAS_HOME to a folder of your own"

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from nnfast._engine import get_num_threads
 from nnfast._utils import config
-from nnfast._utils.checks import entries, flag, integer, optional_integer
+from nnfast._utils.checks import flag, integer, optional_integer
 from nnfast._utils.registry import choose
 from nnfast.keras.tf.data import AUTOTUNE, Dataset, from_rows
+from nnfast.keras.tf.structures import read_only
 from nnfast.keras.utils import directory as directories
+from nnfast.keras.utils.damage import reading
 from nnfast.keras.utils.directory import LabelledFiles
+from nnfast.keras.utils.images import central_box, check_size, import_pillow
 from nnfast.keras.utils.interpolation import INTERPOLATIONS, resized
 
 __all__ = ["image_dataset_from_directory"]
@@ -130,7 +133,8 @@ def image_dataset_from_directory(
     directories.check_split(validation_split, subset, shuffle, seed)
     shuffle, verbose = flag("shuffle", shuffle), flag("verbose", verbose)
     start = config.next_seed() % 2**32 if seed is None else integer("seed", seed, 0, 2**32 - 1)
-    files = directories.index_directory(directory, labels, FORMATS, class_names, follow_links)
+    follow = flag("follow_links", follow_links)
+    files = directories.index_directory(directory, labels, FORMATS, class_names, follow)
     if verbose:
         classes = "" if labels is None else f" belonging to {len(files.class_names or ())} classes"
         print(f"Found {len(files.paths)} files{classes}.")
@@ -175,7 +179,7 @@ def _dataset(
     seed: int | None,
 ) -> Dataset:
     """Return the data set of files, shuffled if `seed` is not None."""
-    targets = directories.encoded(files, label_mode)
+    targets = read_only(directories.encoded(files, label_mode))
 
     def rows(index: Any) -> Any:
         if isinstance(index, int):
@@ -206,11 +210,13 @@ class _Loader(NamedTuple):
     def load(self, path: str) -> Array:
         """Return the image in a file as float32 (height, width, channels)."""
         pixels = decoded(path, self.color_mode)
+        rows, columns = pixels.shape[:2]
         if self.crop:
-            pixels = _central_part(pixels, self.size)
+            top, left, bottom, right = central_box(rows, columns, self.size)
+            pixels = pixels[top:bottom, left:right]
         if not self.pad:
             return resized(pixels, self.size, self.interpolation)
-        (rows, columns), (height, width) = pixels.shape[:2], self.size
+        height, width = self.size
         inside = max(1, min(height, rows * width // columns))
         across = max(1, min(width, columns * height // rows))
         top, left = (height - inside) // 2, (width - across) // 2
@@ -241,26 +247,15 @@ def _loader(
     color_mode: str, image_size: object, interpolation: str, crop: object, pad: object
 ) -> _Loader:
     choose("color_mode", color_mode, _MODES)
-    sizes = [image_size] * 2 if isinstance(image_size, int) else entries("image_size", image_size)
-    if len(sizes) != 2:
-        raise ValueError(f"image_size must be (height, width); received {image_size!r}")
-    height, width = (integer("each entry of image_size", size, minimum=1) for size in sizes)
+    square = isinstance(image_size, int)
+    size = check_size("image_size", (image_size, image_size) if square else image_size)
     name = interpolation.lower() if isinstance(interpolation, str) else interpolation
     choose("interpolation", name, INTERPOLATIONS)
     crops, pads = flag("crop_to_aspect_ratio", crop), flag("pad_to_aspect_ratio", pad)
     if crops and pads:
         raise ValueError("crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other")
-    _pillow()
-    return _Loader(color_mode, (height, width), name, crops, pads)
-
-
-def _central_part(pixels: Array, size: tuple[int, int]) -> Array:
-    """Return the largest central part with the aspect ratio of `size`."""
-    rows, columns = pixels.shape[:2]
-    height = max(1, min(rows, columns * size[0] // size[1]))
-    width = max(1, min(columns, rows * size[1] // size[0]))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return pixels[top : top + height, left : left + width]
+    import_pillow()
+    return _Loader(color_mode, size, name, crops, pads)
 
 
 def decoded(path: str, color_mode: str) -> Array:
@@ -271,24 +266,13 @@ def decoded(path: str, color_mode: str) -> Array:
     ValueError
         If the file is not a complete image, or has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
-    pillow = _pillow()
-    try:
-        with pillow.open(path, formats=("BMP", "GIF", "JPEG", "PNG")) as image:
-            most = pillow.MAX_IMAGE_PIXELS
-            if most is not None and image.width * image.height > most:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, more than {most}")
-            if image.mode.startswith("I"):  # 16 bits per pixel, of which Pillow cuts off the upper
-                image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            mode, channels = _MODES[color_mode]
-            pixels = np.asarray(image.convert(mode))
-    except Exception as error:
-        raise ValueError(f"The image file {path} cannot be read: {error}") from error
+    pillow = import_pillow()
+    mode, channels = _MODES[color_mode]
+    with reading(path), pillow.open(path, formats=("BMP", "GIF", "JPEG", "PNG")) as image:
+        most = pillow.MAX_IMAGE_PIXELS
+        if most is not None and image.width * image.height > most:
+            raise ValueError(f"it has {image.width} x {image.height} pixels, more than {most}")
+        if image.mode.startswith("I"):  # 16 bits per pixel, of which Pillow cuts off the upper
+            image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        pixels = np.asarray(image.convert(mode))
     return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError('Images need Pillow: pip install "nnfast[images]"') from error
-    return Image

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_to_img",
+    "central_box",
     "check_data_format",
     "check_interpolation",
     "check_size",
@@ -86,23 +87,26 @@ def load_img(
         image = image.convert(modes[0])
     if size is None or image.size == size[::-1]:
         return image
-    box = _central_box(image.size, size) if keep_aspect_ratio else None
+    box = None
+    if keep_aspect_ratio:
+        top, left, bottom, right = central_box(image.height, image.width, size)
+        box = left, top, right, bottom
     return image.resize(size[::-1], getattr(pillow.Resampling, filter_name), box=box)
 
 
-def _central_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return (left, upper, right, lower) of the largest central part with a size's aspect ratio.
+def central_box(rows: int, columns: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right) of the largest central part with a size's aspect ratio.
 
     Examples
     --------
-    >>> _central_box((10, 4), (2, 2))
-    (3, 0, 7, 4)
+    >>> central_box(4, 10, (2, 2))
+    (0, 3, 4, 7)
     """
-    width, height = image_size
-    crop_width = max(1, min(width, height * size[1] // size[0]))
-    crop_height = max(1, min(height, width * size[0] // size[1]))
-    left, upper = (width - crop_width) // 2, (height - crop_height) // 2
-    return left, upper, left + crop_width, upper + crop_height
+    height, width = size
+    box_rows = max(1, min(rows, columns * height // width))
+    box_columns = max(1, min(columns, rows * width // height))
+    top, left = (rows - box_rows) // 2, (columns - box_columns) // 2
+    return top, left, top + box_rows, left + box_columns
 
 
 def img_to_array(img: Image, data_format: str | None = None, dtype: Any = None) -> Array:

@@ -11,6 +11,7 @@ from nnfast._utils.checks import file_name, flag, real
 from nnfast._utils.registry import choose
 from nnfast.keras.utils.diagrams import Diagram, Shown, Style, diagram_of, dot_source
 from nnfast.keras.utils.drawings import draw
+from nnfast.models.model import Model
 
 __all__ = ["model_to_dot", "plot_model"]
 
@@ -67,7 +68,8 @@ def model_to_dot(
     try:
         import pydot
 
-        return pydot.graph_from_dot_data(source)[0]
+        graphs: Any = pydot.graph_from_dot_data(source)
+        return graphs[0]
     except ImportError:
         pass
     try:
@@ -162,6 +164,8 @@ def plot_model(
 
 def _diagram(model: Any, shown: Shown, expand_nested: object, others: dict[str, Any]) -> Diagram:
     """Return the diagram of a model after checking what is to be shown."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a Model; received {model!r}")
     if model.graph is None:
         raise ValueError(
             "This model has not yet been built. Build the model first by calling `build()` or by "
@@ -189,7 +193,9 @@ def _run_dot(source: str, path: str, form: str) -> None:
     import subprocess
 
     done = subprocess.run(
-        ["dot", f"-T{form}", "-o", path], input=source, capture_output=True, text=True, check=False
+        ["dot", f"-T{form}"], input=source.encode(), capture_output=True, check=False
     )
     if done.returncode:
-        raise ValueError(f"Graphviz cannot write {path!r}: {done.stderr.strip()}")
+        raise ValueError(f"Graphviz cannot write {path!r}: {done.stderr.decode().strip()}")
+    with open(path, "wb") as file:
+        file.write(done.stdout)

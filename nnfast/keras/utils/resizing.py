@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from nnfast._utils.checks import Array, real_array
 from nnfast._utils.registry import choose
-from nnfast.keras.utils.images import check_data_format, check_size
+from nnfast.keras.utils.images import central_box, check_data_format, check_size
 from nnfast.keras.utils.interpolation import resized
 
 __all__ = ["smart_resize"]
@@ -48,10 +48,8 @@ def smart_resize(
     height, width = check_size("size", size)
     array, channels_first = _images(x, data_format)
     rows, columns = array.shape[-3:-1]
-    crop_rows = max(1, min(rows, int(columns * height / width)))
-    crop_columns = max(1, min(columns, int(rows * width / height)))
-    top, left = (rows - crop_rows) // 2, (columns - crop_columns) // 2
-    part = array[..., top : top + crop_rows, left : left + crop_columns, :]
+    top, left, bottom, right = central_box(rows, columns, (height, width))
+    part = array[..., top:bottom, left:right, :]
     if interpolation == "nearest" and array.dtype.kind != "f":  # float64 has all int32 values
         images = resized(part.astype(np.float64), (height, width), "nearest").astype(array.dtype)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnfast._utils import config
 from nnfast._utils.checks import flag, integer, real
-from nnfast.keras.tf.data import AUTOTUNE, Dataset
+from nnfast.keras.tf.data import AUTOTUNE, INFINITE_CARDINALITY, Dataset
 from nnfast.keras.tf.structures import combine, leaves, map_structure, stack
 
 __all__ = ["split_dataset"]
@@ -78,6 +78,8 @@ def _samples(dataset: object) -> Any:
     if isinstance(dataset, np.ndarray):
         arrays: Any = dataset
     elif isinstance(dataset, Dataset):
+        if dataset.cardinality() == INFINITE_CARDINALITY:
+            raise ValueError("dataset must have an end; received an infinite one")
         found = list(dataset if dataset.batch_size is None else dataset.unbatch())
         arrays = combine(stack, found) if found else ()
     elif isinstance(dataset, (list, tuple)):
@@ -120,7 +122,7 @@ def _sizes(left_size: Any, right_size: Any, n: int) -> tuple[int, int]:
 
 
 def _size(name: str, value: object, n: int) -> int:
-    if isinstance(value, float):
+    if isinstance(value, (float, np.floating)):
         return round(real(name, value, above=0.0, below=1.0) * n)
     return integer(name, value, 1, n - 1)
 

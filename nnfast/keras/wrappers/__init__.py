@@ -10,8 +10,7 @@ except ImportError as error:
         'nnfast.keras.wrappers needs scikit-learn: pip install "nnfast[sklearn]"'
     ) from error
 
-from nnfast.keras.wrappers.wrappers import (
-    SKLearnClassifier as SKLearnClassifier,
-    SKLearnRegressor as SKLearnRegressor,
-    SKLearnTransformer as SKLearnTransformer,
-)
+from nnfast.keras.wrappers import scikit_learn
+from nnfast.keras.wrappers.wrappers import SKLearnClassifier, SKLearnRegressor, SKLearnTransformer
+
+__all__ = ["SKLearnClassifier", "SKLearnRegressor", "SKLearnTransformer", "scikit_learn"]

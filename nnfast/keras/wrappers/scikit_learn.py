@@ -122,6 +122,8 @@ class _Wrapper(BaseEstimator):
     def _train(self, x: Array, y: Array, options: Mapping[str, Any]) -> Any:
         """Make and train a model; return what `fit` of the wrapper returns."""
         seed = self.sk_params.get("random_state")
+        if isinstance(seed, np.random.RandomState):
+            seed = seed.randint(2**31)
         with nullcontext() if seed is None else seeded(seed):
             self.model_ = self._made(x, y)
         arguments = self.filter_sk_params(Sequential.fit, self._routed("fit") | dict(options))

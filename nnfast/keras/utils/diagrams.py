@@ -69,7 +69,8 @@ def diagram_of(model: Any, shown: Shown, expand_nested: bool = False) -> Diagram
 
     If `expand_nested`, the layers of models within the model are shown instead of these models.
     """
-    drawing = _Drawing(shown, expand_nested)
+    weighted = {layer for layer, specs in model.graph.flat.weights() if specs}
+    drawing = _Drawing(shown, expand_nested, weighted)
     found: dict[KerasTensor, int | None] = dict.fromkeys(model.graph.inputs)
     if model.lists_inputs:
         found = {x: drawing.box(x.node) for x in model.graph.inputs}
@@ -80,9 +81,10 @@ def diagram_of(model: Any, shown: Shown, expand_nested: bool = False) -> Diagram
 class _Drawing:
     """The boxes and edges of a diagram; a layer that is called several times has one box."""
 
-    def __init__(self, shown: Shown, expand_nested: bool) -> None:
+    def __init__(self, shown: Shown, expand_nested: bool, weighted: set[Any]) -> None:
         self.shown = shown
         self.expand_nested = expand_nested
+        self.weighted = weighted  # the layers that have weights
         self.boxes: list[Box] = []
         self.edges: list[tuple[int, int]] = []
         self.numbers: dict[Any, int] = {}
@@ -105,11 +107,13 @@ class _Drawing:
         """Return the number of the box of a node's layer, which is added if it is new."""
         if node.layer not in self.numbers:
             self.numbers[node.layer] = len(self.boxes)
-            self.boxes.append(tuple(_rows(node, self.shown)))
+            inside = [node.layer] if node.graph is None else node.graph.flat.layers
+            has_weights = not self.weighted.isdisjoint(inside)
+            self.boxes.append(tuple(_rows(node, self.shown, has_weights)))
         return self.numbers[node.layer]
 
 
-def _rows(node: Node, shown: Shown) -> Iterator[tuple[Cell, ...]]:
+def _rows(node: Node, shown: Shown, has_weights: bool) -> Iterator[tuple[Cell, ...]]:
     """Yield the rows of the box of a node's layer."""
     layer = node.layer
     kind = getattr(layer, "class_name", None) or type(layer).__name__
@@ -125,7 +129,7 @@ def _rows(node: Node, shown: Shown) -> Iterator[tuple[Cell, ...]]:
         cells.append(_pair("Output shape", _one_or_all([spec.shape for spec in node.specs])))
     if shown.dtype:
         cells.append(_pair("Output dtype", _one_or_all([spec.dtype for spec in node.specs])))
-    if shown.trainable and layer.weights:
+    if shown.trainable and has_weights:
         text, fill = ("Trainable", TRAINED) if layer.trainable else ("Non-trainable", FROZEN)
         cells.append(Cell(((text, True),), ink="white", fill=fill))
     if cells:

@@ -210,20 +210,22 @@ def _numbered(network: Network) -> dict[str, str]:
     }
 
 
-def save_weights(path: str, layers: Sequence[Layer]) -> None:
-    """Write the weights of layers, named by the layer's index and the weight's name."""
+def save_weights(path: str, network: Network) -> None:
+    """Write a network's weights, named by the layer's index and the weight's name."""
     from nnfast._utils import container
 
-    arrays = {f"layers/{i}/{name}": view for (i, name), view in _by_layer(layers).items()}
-    container.write(path, arrays, {"layers": [layer.name for layer in layers]})
+    views = _by_layer(network.layers)
+    arrays = {f"layers/{i}/{name}": view for (i, name), view in views.items()}
+    container.write(path, arrays, {"layers": network.names})
 
 
 def load_weights(
-    path: str, layers: Sequence[Layer], whose: str, skip_mismatch: bool = False
+    path: str, network: Network, whose: str, skip_mismatch: bool = False, by_name: bool = False
 ) -> None:
-    """Set the weights of layers from a file of the same architecture.
+    """Set a network's weights from a file of the same architecture.
 
     If `skip_mismatch`, layers whose weights have other names or shapes are skipped with a warning.
+    If `by_name`, only layers that have the same name in the file and in the network are considered.
 
     Raises
     ------
@@ -232,8 +234,16 @@ def load_weights(
     """
     from nnfast._utils import container
 
-    arrays = container.weights_by_layer(path)
-    views = _by_layer(layers)
+    names, arrays = container.weights_by_layer(path)
+    views = _by_layer(network.layers)
+    if by_name:
+        own_index = {name: i for i, name in enumerate(network.names)}
+        arrays = {
+            (own_index[names[i]], weight): array
+            for (i, weight), array in arrays.items()
+            if names[i] in own_index
+        }
+        views = {key: view for key, view in views.items() if network.names[key[0]] in names}
     if skip_mismatch:
         shapes, own = _shapes_by_layer(arrays), _shapes_by_layer(views)
         skipped = {i for i in own.keys() | shapes.keys() if own.get(i) != shapes.get(i)}

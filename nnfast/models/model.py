@@ -17,7 +17,6 @@ from nnfast._data import arrays, batches
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
 from nnfast._plan.graph import Graph
-from nnfast._plan.plan import compile_plan
 from nnfast._plan.symbolic import leaves, packed, symbolic
 from nnfast._runtime import gradients, state
 from nnfast._runtime.divergence import BEFORE, warn_diverged
@@ -36,7 +35,7 @@ from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_lea
 from nnfast.models.description import Description
 from nnfast.models.graphs import cut
 from nnfast.models.removed import REMOVED_ARGUMENTS, REMOVED_METHODS
-from nnfast.models.serialization import MODELS, describe, deserialize
+from nnfast.models.serialization import MODELS, describe, unpickled
 
 Array = NDArray[Any]
 
@@ -1046,10 +1045,15 @@ class Model(Description):
         OSError
             If the file cannot be written.
         """
-        self._built()
-        state.save_weights(checks.new_file("filepath", filepath, overwrite), self.flat_layers())
+        network = self._built()
+        state.save_weights(checks.new_file("filepath", filepath, overwrite), network)
 
-    def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
+    def load_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        skip_mismatch: bool = False,
+        by_name: bool = False,
+    ) -> None:
         """Set the weights from a file saved by a model with the same architecture.
 
         Both `save_weights` and `save` write such files. The optimizer's state and the random
@@ -1060,6 +1064,10 @@ class Model(Description):
         filepath : str or path-like
         skip_mismatch : bool, default False
             Whether to skip layers whose weights do not fit, with a warning.
+        by_name : bool, default False
+            Whether to load only the layers that have the same name in the file and in the model,
+            such as those of a feature extractor. Names of layers within models are paths:
+            ``"encoder/dense"``.
 
         Raises
         ------
@@ -1079,10 +1087,10 @@ class Model(Description):
         >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
         True
         """
-        self._built()
+        network = self._built()
         path, whose = checks.file_name("filepath", filepath), f"model {self.name!r}"
-        skip = checks.flag("skip_mismatch", skip_mismatch)
-        state.load_weights(path, self.flat_layers(), whose, skip)
+        options = checks.flag("skip_mismatch", skip_mismatch), checks.flag("by_name", by_name)
+        state.load_weights(path, network, whose, *options)
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
         """Restore what `_contents` returned."""
@@ -1118,38 +1126,6 @@ class Model(Description):
 
 
 MODELS["Functional"] = Model
-
-
-def unpickled(saved: dict[str, Any]) -> Any:
-    """Return the model whose state `Model.__reduce__` returned."""
-    model = deserialize(saved["model"])
-    model._build_chain()
-    model._take_state(saved)
-    return model
-
-
-def restored(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Any:
-    """Return the model described by a saved file, without running any code from the file.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If something is missing or inconsistent.
-    """
-    entry = description["model"]
-    # Files of Sequential models have the configuration alone.
-    kind = entry if "class_name" in entry else {"class_name": "Sequential", "config": entry}
-    model = deserialize(kind)
-    flat = model.graph.flat
-    chain, input_shape = flat.chain()
-    plan = compile_plan(chain, input_shape, model.trainable)
-    shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
-    state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
-    model._build_chain()
-    if description["compile"] is not None:
-        model.compile(**description["compile"])
-    model._take_contents(arrays, state.checked_counters(description["state"]))
-    return model
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

@@ -1,11 +1,15 @@
-"""Layers and models as JSON values."""
+"""Layers and models as JSON values, and models from files and pickles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from nnfast import layers
+from nnfast._plan.plan import compile_plan
+from nnfast._runtime import state
 
 # The classes of models by their names in configurations; the modules of the classes fill it.
 MODELS: dict[str, Any] = {}
@@ -32,3 +36,35 @@ def check_keys(config: object, needed: Sequence[str]) -> None:
             f"config must be a dict with {', '.join(needed)}, as get_config returns it; "
             f"received {config!r}"
         )
+
+
+def unpickled(saved: dict[str, Any]) -> Any:
+    """Return the model whose state `Model.__reduce__` returned."""
+    model = deserialize(saved["model"])
+    model._build_chain()
+    model._take_state(saved)
+    return model
+
+
+def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Any:
+    """Return the model described by a saved file, without running any code from the file.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If something is missing or inconsistent.
+    """
+    entry = description["model"]
+    # Files of Sequential models have the configuration alone.
+    kind = entry if "class_name" in entry else {"class_name": "Sequential", "config": entry}
+    model = deserialize(kind)
+    flat = model.graph.flat
+    chain, input_shape = flat.chain()
+    plan = compile_plan(chain, input_shape, model.trainable)
+    shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
+    state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
+    model._build_chain()
+    if description["compile"] is not None:
+        model.compile(**description["compile"])
+    model._take_contents(arrays, state.checked_counters(description["state"]))
+    return model

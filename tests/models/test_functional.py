@@ -319,6 +319,29 @@ def test_layers_with_one_name_in_different_models_are_saved_apart(tmp_path: Path
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("method", ["save", "save_weights"])
+def test_weights_are_loaded_by_name(method: str, tmp_path: Path) -> None:
+    model = nested()
+    getattr(model, method)(tmp_path / "file")
+    other = nested()
+    other.get_layer("out").set_weights([np.ones((3, 1)), np.ones(1)])
+    x = nnfast.Input((4,))
+    part = Model(x, layers.Dense(2, name="new")(other.get_layer("middle")(x)))
+    with pytest.raises(ValueError, match="another architecture"):
+        part.load_weights(tmp_path / "file")
+    before = part.get_layer("new").get_weights()
+    part.load_weights(tmp_path / "file", by_name=True)
+    for name in ("middle", "new"):
+        expected = before if name == "new" else model.get_layer("middle").get_weights()
+        for a, b in zip(expected, part.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    wrong = Sequential([nnfast.Input((2,)), layers.Dense(1, name="out")])
+    with pytest.raises(ValueError, match="shape"):
+        wrong.load_weights(tmp_path / "file", by_name=True)
+    with pytest.warns(UserWarning, match="do not fit"):
+        wrong.load_weights(tmp_path / "file", skip_mismatch=True, by_name=True)
+
+
 def test_frozen_models_stay_frozen() -> None:
     model = nested()
     model.get_layer("middle").trainable = False

@@ -40,6 +40,7 @@ UNCOMPARED = {"name"}  # None stands for the name that Keras' default is
 # Names of Keras whose arguments agree with nnfast's, but which do something else; or a remark on
 # arguments that are missing. coming-from-keras.md has the details.
 NOTES = {
+    ".KerasTensor": "returned by `Input` and by calls, not made by programs",
     "layers.Input": "the shape has no None",
     "layers.RandomCrop": "draws separately for each image",
     "layers.RandomFlip": "draws separately for each image",

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from nnfast._utils.config import set_default_dtype, set_seed
     from nnfast.estimators import MLPClassifier as MLPClassifier, MLPRegressor as MLPRegressor
     from nnfast.layers import Input
-    from nnfast.models import Sequential, load_model
+    from nnfast.models import Model, Sequential, load_model
     from nnfast.optimizers import schedules
 
 __all__ = [
     "Input",
+    "Model",
     "Sequential",
     "__version__",
     "activations",
@@ -70,6 +71,7 @@ _HOMES = {
     "MLPClassifier": "nnfast.estimators",
     "MLPRegressor": "nnfast.estimators",
     "Input": "nnfast.layers",
+    "Model": "nnfast.models",
     "Sequential": "nnfast.models",
     "load_model": "nnfast.models",
     "schedules": "nnfast.optimizers",

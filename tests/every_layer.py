@@ -121,5 +121,16 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "GlobalAveragePooling2D": lambda: layers.GlobalAveragePooling2D(
         input_shape=(5, 6, 3), **GLOBAL
     ),
-    "InputLayer": lambda: layers.Input((4,), 8, "float32"),
+    "Add": lambda: layers.Add(),
+    "Subtract": lambda: layers.Subtract(),
+    "Multiply": lambda: layers.Multiply(),
+    "Average": lambda: layers.Average(),
+    "Maximum": lambda: layers.Maximum(),
+    "Minimum": lambda: layers.Minimum(),
+    "Concatenate": lambda: layers.Concatenate(2),
+    "Dot": lambda: layers.Dot((1, 2), True),
+    "InputLayer": lambda: layers.InputLayer((4,), 8, "float32"),
 }
+
+# Layers that are called with a list of tensors, so that a Sequential cannot have them.
+MERGING = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"}

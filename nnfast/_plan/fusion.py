@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from nnfast._engine import OPS
-from nnfast._plan.lowering import Lowered, SizedOp
+from nnfast._plan.lowering import Lowered, SizedOp, in_training_only
 from nnfast._plan.spec import IDENTITY, AffineSettings
 
 
@@ -91,7 +91,7 @@ def _inference(ops: list[SizedOp]) -> list[SizedOp]:
     same: dict[int, int] = {}
     for sized in ops:
         sized = sized._replace(inputs=tuple(same.get(tensor, tensor) for tensor in sized.inputs))
-        if not (OPS[sized.op.kind].training_only or sized.op.training_only):
+        if not in_training_only(sized.op):
             kept.append(sized)
         elif any(sized.activity):
             kept.append(sized._replace(op=IDENTITY))

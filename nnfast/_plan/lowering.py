@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nnfast._plan.graph import Graph, Node
+from nnfast._engine import OPS
+from nnfast._plan.graph import Call, FlatGraph
 from nnfast._plan.spec import IDENTITY, LayerSpec, Op, Shape, Window
 
 
@@ -58,12 +59,13 @@ class Lowered(NamedTuple):
     output: int
 
 
-def lower(graph: Graph, trained: Sequence[bool]) -> Lowered:
-    """Return the ops of all layers of a graph.
+def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
+    """Return the ops that the output of a graph needs.
 
     Parameters
     ----------
-    graph : Graph
+    graph : FlatGraph
+        A graph with one input and one output.
     trained : sequence of bool
         Whether each layer is trained. A batch normalization that is not trained is frozen.
     """
@@ -78,11 +80,22 @@ def lower(graph: Graph, trained: Sequence[bool]) -> Lowered:
             end += len(layer_ops)
         else:
             same[node.output] = inputs[0]
-    return Lowered(ops, graph.input, same.get(graph.output, graph.output))
+    output = same.get(graph.outputs[0], graph.outputs[0])
+    return Lowered(_needed(ops, output), graph.inputs[0], output)
+
+
+def _needed(ops: Sequence[SizedOp], output: int) -> list[SizedOp]:
+    """Return the ops on which a tensor depends."""
+    tensors, needed = {output}, []
+    for sized in reversed(ops):
+        if sized.output in tensors:
+            tensors.update(sized.inputs)
+            needed.append(sized)
+    return needed[::-1]
 
 
 def _ops_of(
-    graph: Graph, number: int, node: Node, inputs: tuple[int, ...], first: int, trained: bool
+    graph: FlatGraph, number: int, node: Call, inputs: tuple[int, ...], first: int, trained: bool
 ) -> list[SizedOp]:
     """Return the ops of one call of a layer; the last one carries the penalty on the output.
 
@@ -92,7 +105,7 @@ def _ops_of(
     regularizer = layer.activity_regularizer
     activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
     shapes = [graph.shapes[tensor] for tensor in node.inputs]
-    ops = _described_ops(layer, shapes, any(activity))
+    ops = _described_ops(layer, shapes, any(activity), node.inference)
     tensors = list(inputs)
     sized: list[SizedOp] = []
     for i, op in enumerate(ops):
@@ -107,7 +120,7 @@ def _ops_of(
         channels = 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :])
         sized.append(
             SizedOp(
-                replace(op, frozen=not trained),
+                replace(op, frozen=node.inference or not trained),
                 node.layer,
                 number,
                 tuple(tensors[k] for k in operands),
@@ -123,11 +136,24 @@ def _ops_of(
     return sized
 
 
-def _described_ops(layer: LayerSpec, shapes: Sequence[Shape], penalized: bool) -> list[Op]:
+def _described_ops(
+    layer: LayerSpec, shapes: Sequence[Shape], penalized: bool, inference: bool
+) -> list[Op]:
     """Return a layer's ops; a penalty on the output of a layer without ops needs an identity."""
     # Skip a normalization without channels: the engine divides by the number of channels.
     ops = [op for op in layer.ops(*shapes) if op.axes is None or 0 not in shapes[0]]
+    if inference and layer.training_differs:
+        if not all(in_training_only(op) or op.kind == "batch_norm" for op in ops):
+            raise ValueError(
+                f"Layer {layer.name!r} called with training=False is not supported yet"
+            )
+        ops = [op for op in ops if not in_training_only(op)]
     return [IDENTITY] if not ops and penalized else ops
+
+
+def in_training_only(op: Op) -> bool:
+    """Return whether an op is the identity in inference."""
+    return OPS[op.kind].training_only or op.training_only
 
 
 def _rest_writes_parts(ops: Sequence[Op]) -> bool:

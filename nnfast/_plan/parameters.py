@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._engine import CONSTRAINTS
-from nnfast._plan.graph import Graph
+from nnfast._plan.graph import FlatGraph
 from nnfast._plan.spec import Op, Shape, Weight
 
 # Maps a weight's name to the field of the engine's op that holds the array's number.
@@ -63,13 +63,12 @@ class Parameter:
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
 
-def describe_parameters(graph: Graph, trained: Sequence[bool]) -> list[Parameter]:
+def describe_parameters(graph: FlatGraph, trained: Sequence[bool]) -> list[Parameter]:
     """Return the weights of all layers in order; their offsets are still 0."""
-    first = {node.layer: node.inputs[0] for node in reversed(graph.nodes)}  # of its first call
     return [
         Parameter(index, weight, 0, trained[index] and weight.trainable)
-        for index, layer in enumerate(graph.layers)
-        for weight in layer.weight_specs(graph.shapes[first[index]])
+        for index, (_, weights) in enumerate(graph.weights())
+        for weight in weights
     ]
 
 

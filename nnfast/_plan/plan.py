@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._plan.fusion import final_activation, fuse
-from nnfast._plan.graph import Graph, chain
+from nnfast._plan.graph import FlatGraph, chain
 from nnfast._plan.lowering import lower
 from nnfast._plan.memory import OpTable, make_tables, values_kept
 from nnfast._plan.parameters import (
@@ -56,6 +56,8 @@ class Plan:
         In the order of `get_weights`.
     final_activation : str
         The activation that the last training op applies, "linear" if none.
+    used_layers : frozenset of int
+        The layers that have ops on which the output depends; no other layer is trained.
     """
 
     input_shape: Shape
@@ -74,6 +76,7 @@ class Plan:
     arrays: list[dict[str, Any]]
     parameters: tuple[Parameter, ...]
     final_activation: str
+    used_layers: frozenset[int]
 
     @property
     def max_values_per_sample(self) -> int:
@@ -118,12 +121,12 @@ def compile_plan(
     return compile_graph(chain(layers, input_shape), trainable, like)
 
 
-def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None) -> Plan:
+def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = None) -> Plan:
     """Compile a graph of layers.
 
     Parameters
     ----------
-    graph : Graph
+    graph : FlatGraph
     trainable : bool
         Whether trainable layers are trained. If False, no weight is trained.
     like : Plan, optional
@@ -133,13 +136,22 @@ def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    ValueError
+        If the engine cannot compute the graph.
     """
+    graph.check()
     layers = graph.layers
-    input_shape, output_shape = graph.shapes[graph.input], graph.shapes[graph.output]
+    input_shape, output_shape = graph.shapes[graph.inputs[0]], graph.shapes[graph.outputs[0]]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
-    fused = fuse(lower(graph, trained_layers), math.prod(input_shape))
-    wanted = trained_layers if trainable else [False] * len(layers)
+    lowered = lower(graph, trained_layers)
+    fused = fuse(lowered, math.prod(input_shape))
+    # A layer that the output does not need has no gradient.
+    used = {sized.layer for sized in lowered.ops}
+    wanted = [trainable and on and i in used for i, on in enumerate(trained_layers)]
     weights = describe_parameters(graph, wanted)
     if like is None:
         parameters, n_params = lay_out(weights)
@@ -165,4 +177,5 @@ def compile_graph(graph: Graph, trainable: bool = True, like: Plan | None = None
         arrays=[describe_array(p) for p in parameters],
         parameters=parameters,
         final_activation=final_activation(fused.training[-1]),
+        used_layers=frozenset(used),
     )

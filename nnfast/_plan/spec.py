@@ -221,11 +221,26 @@ class Weight:
 
 
 class LayerSpec(Protocol):
-    """The interface that a plan requires of a layer; all shapes are those of one sample."""
+    """The interface that a plan requires of a layer; all shapes are those of one sample.
+
+    Layers that merge several inputs take the shapes of all of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the layer, for errors."""
 
     @property
     def trainable(self) -> bool:
         """Whether the optimizer changes the layer's weights."""
+
+    @property
+    def training_differs(self) -> bool:
+        """Whether the computation in training differs from that in inference."""
+
+    @property
+    def has_ops(self) -> bool:
+        """Whether `ops` describes the computation."""
 
     @property
     def activity_regularizer(self) -> L1L2 | None:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._engine import Engine, WeightArray
+from nnfast._plan.graph import FlatGraph
 from nnfast._plan.parameters import Parameter
-from nnfast._plan.plan import Plan, compile_plan
+from nnfast._plan.plan import Plan, compile_graph
 from nnfast._utils.checks import Shape, real_array
-from nnfast._utils.symbolic import KerasTensor
 from nnfast.initializers import parameter_generator
-from nnfast.layers.layer import Layer
 
 Array = NDArray[Any]
 
@@ -31,13 +30,16 @@ class Network:
     plan : Plan
     dtype : numpy.dtype
         float32 or float64.
-    layers : sequence of Layer
-        The layers that the plan was compiled from; empty if the weights belong to no layer.
+    graph : FlatGraph, optional
+        The graph that the plan was compiled from; None if the weights belong to no layer.
     trainable : bool
         False freezes all layers.
 
     Attributes
     ----------
+    layers : list of Layer
+    names : list of str
+        A unique name for each layer; those of layers within models are paths.
     engine : nnfast._engine.Engine
     seed : int
         Seed of the initial weights, shuffles and dropout.
@@ -52,30 +54,31 @@ class Network:
         self,
         plan: Plan,
         dtype: np.dtype[Any],
-        layers: Sequence[Layer] = (),
+        graph: FlatGraph | None = None,
         trainable: bool = True,
     ) -> None:
         self.plan = plan
         self.dtype = dtype
-        self.layers = list(layers)
+        self.graph = graph
+        self.layers: list[Any] = [] if graph is None else list(graph.layers)
+        self.names = [] if graph is None else graph.paths
         self.trainable = trainable
         self.trainable_set = False
         self.seed = 0
-        arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if layers]
+        arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if graph]
         self.engine = Engine(plan, dtype.name, arrays or None)
         self.direct = self.engine.plain_rows
         self._arrays: list[dict[str, WeightArray]] = [{} for _ in self.layers]
 
     @classmethod
-    def of_layers(
+    def of_graph(
         cls,
-        layers: Sequence[Layer],
-        input_shape: Shape,
+        flat: FlatGraph,
         dtype: np.dtype[Any],
         seed: int,
         trainable: bool,
     ) -> Network:
-        """Return a network for layers; `bind` connects the layers to it later.
+        """Return a network for the layers of a graph; `bind` connects the layers to it later.
 
         Layers that have weights keep them; the weights of the others are initialized.
 
@@ -84,9 +87,9 @@ class Network:
         ValueError
             If the layers, or the weights that they already have, do not fit together.
         """
-        plan = compile_plan(layers, input_shape, trainable)
-        _check_built_layers(layers, plan, dtype)
-        network = cls(plan, dtype, layers, trainable)
+        plan = compile_graph(flat, trainable)
+        _check_built_layers(flat.layers, plan, dtype)
+        network = cls(plan, dtype, flat, trainable)
         network.set_seed(seed)
         network._initialize()
         return network
@@ -125,7 +128,6 @@ class Network:
         for layer, own in zip(self.layers, self._arrays, strict=True):
             if layer.built and layer.arrays != own:
                 raise RuntimeError(f"Another thread is building layer {layer.name!r}: call again")
-        x = KerasTensor((None, *self.plan.input_shape), self.dtype.name, "input")
         for layer, own, described in zip(self.layers, self._arrays, weights, strict=True):
             alive = [ref for ref in layer.networks if ref() is not None]
             layer.networks = [*alive, weakref.ref(self)]
@@ -135,7 +137,6 @@ class Network:
                     {p.name: p.shape for p in described},
                     frozenset(p.name for p in described if not p.weight.trainable),
                 )
-            x = layer.connect(x)
 
     def note_trainable(self) -> None:
         """Record that `trainable` of the network or of one of its layers was set."""
@@ -149,13 +150,18 @@ class Network:
         """
         self.trainable_set = False
         try:
-            plan = compile_plan(self.layers, self.plan.input_shape, self.trainable, like=self.plan)
+            plan = self.new_plan(like=self.plan)
             self.engine.replan(plan)
             self.plan = plan
         except BaseException:
             self.trainable_set = True
             raise
         self.trainable_set |= bool(self.missing())
+
+    def new_plan(self, like: Plan | None = None) -> Plan:
+        """Return a plan for the current `trainable` flags; see `compile_graph`."""
+        assert self.graph is not None, "only models change what they train"
+        return compile_graph(self.graph, self.trainable, like)
 
     def has_other_slots(self) -> bool:
         """Return whether the weights with slots may differ from the currently trainable weights."""
@@ -168,16 +174,19 @@ class Network:
         return [
             self.layers[p.layer].name
             for p in self.plan.parameters
-            if not p.trained and p.weight.trainable and self.layers[p.layer].trainable
+            if not p.trained
+            and p.weight.trainable
+            and self.layers[p.layer].trainable
+            and p.layer in self.plan.used_layers
         ]
 
     # ---- weights ---------------------------------------------------------------------------------
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
         """Yield the weights of every layer with names that are unique in the network."""
-        for layer in self.layers:
+        for layer, path in zip(self.layers, self.names, strict=True):
             for name, view in layer.named_weights.items():
-                yield f"layers/{layer.name}/{name}", view
+                yield f"layers/{path}/{name}", view
 
     def flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of the trainable weights as one vector: every matrix, then every vector."""
@@ -228,7 +237,7 @@ def _flat(parts: Iterable[Array]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _check_built_layers(layers: Sequence[Layer], plan: Plan, dtype: np.dtype[Any]) -> None:
+def _check_built_layers(layers: Sequence[Any], plan: Plan, dtype: np.dtype[Any]) -> None:
     """Raise a ValueError if a layer already has weights of another shape or dtype."""
     shapes: list[list[Shape]] = [[] for _ in layers]
     for p in plan.parameters:

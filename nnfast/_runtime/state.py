@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._plan.plan import Plan, compile_plan
+from nnfast._plan.plan import Plan
 from nnfast._runtime.network import Network
 from nnfast._runtime.trainer import Settings
 from nnfast._utils.assign import assign, assign_named
@@ -128,12 +128,12 @@ def checked_counters(counters: Mapping[str, Any]) -> dict[str, int]:
 
 def save(
     path: str,
-    config: Mapping[str, Any],
+    description: Mapping[str, Any],
     settings: Settings | None,
     arrays: Mapping[str, Array],
     counters: Mapping[str, int],
 ) -> None:
-    """Write a model's configuration, its `compile` settings and its `contents`.
+    """Write a model's description, its `compile` settings and its `contents`.
 
     The optimizer's slots are left out if there are no settings or the loss is user-defined.
     """
@@ -149,8 +149,8 @@ def save(
         compiled = settings.describe()
     if compiled is None:
         arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
-    description = {"model": dict(config), "compile": compiled, "state": dict(counters)}
-    container.write(path, arrays, description)
+    rest = {"compile": compiled, "state": dict(counters)}
+    container.write(path, arrays, {**description, **rest})
 
 
 def save_state(path: str, network: Network, optimizer: Optimizer | None, epoch: int) -> None:
@@ -204,26 +204,28 @@ def load_state(path: str, network: Network, optimizer: Optimizer | None) -> int:
 def _numbered(network: Network) -> dict[str, str]:
     """Return the name of each weight in `contents`, with a name that has the layer's number."""
     return {
-        f"layers/{layer.name}/{name}": f"layers/{i}/{name}"
-        for i, layer in enumerate(network.layers)
+        f"layers/{path}/{name}": f"layers/{i}/{name}"
+        for i, (layer, path) in enumerate(zip(network.layers, network.names, strict=True))
         for name in layer.named_weights
     }
 
 
-def save_weights(path: str, layers: Sequence[Layer]) -> None:
-    """Write the weights of layers, named by the layer's index and the weight's name."""
+def save_weights(path: str, network: Network) -> None:
+    """Write a network's weights, named by the layer's index and the weight's name."""
     from nnfast._utils import container
 
-    arrays = {f"layers/{i}/{name}": view for (i, name), view in _by_layer(layers).items()}
-    container.write(path, arrays, {"layers": [layer.name for layer in layers]})
+    views = _by_layer(network.layers)
+    arrays = {f"layers/{i}/{name}": view for (i, name), view in views.items()}
+    container.write(path, arrays, {"layers": network.names})
 
 
 def load_weights(
-    path: str, layers: Sequence[Layer], whose: str, skip_mismatch: bool = False
+    path: str, network: Network, whose: str, skip_mismatch: bool = False, by_name: bool = False
 ) -> None:
-    """Set the weights of layers from a file of the same architecture.
+    """Set a network's weights from a file of the same architecture.
 
     If `skip_mismatch`, layers whose weights have other names or shapes are skipped with a warning.
+    If `by_name`, only layers that have the same name in the file and in the network are considered.
 
     Raises
     ------
@@ -232,8 +234,16 @@ def load_weights(
     """
     from nnfast._utils import container
 
-    arrays = container.weights_by_layer(path)
-    views = _by_layer(layers)
+    names, arrays = container.weights_by_layer(path)
+    views = _by_layer(network.layers)
+    if by_name:
+        own_index = {name: i for i, name in enumerate(network.names)}
+        arrays = {
+            (own_index[names[i]], weight): array
+            for (i, weight), array in arrays.items()
+            if names[i] in own_index
+        }
+        views = {key: view for key, view in views.items() if network.names[key[0]] in names}
     if skip_mismatch:
         shapes, own = _shapes_by_layer(arrays), _shapes_by_layer(views)
         skipped = {i for i in own.keys() | shapes.keys() if own.get(i) != shapes.get(i)}
@@ -276,7 +286,7 @@ def _optimizer_state(network: Network, optimizer: Optimizer) -> tuple[Array, int
     missing = bool(network.missing())
     if not (missing or plan.has_untrained_slots):
         return engine.slots, engine.iterations
-    new = compile_plan(network.layers, plan.input_shape, network.trainable)
+    new = network.new_plan()
     slots = np.zeros((len(engine.slots), new.n_params), network.dtype)
     optimizer.start(slots)
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from nnfast._utils.checks import integer
 from nnfast._utils.registry import choose
 
 DTYPES = ("float32", "float64")
+# The dtypes of data besides those.
+INTEGERS = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
 
 _settings: dict[str, str] = {"dtype": "float32"}
 _seed_stream: list[np.random.Generator] = []
@@ -102,10 +104,10 @@ def model_dtype(dtype: object) -> np.dtype[Any]:
     return np.dtype(default_dtype() if dtype is None else check_dtype(dtype))
 
 
-def check_dtype(dtype: object) -> str:
-    """Return `dtype` (a name, or anything `numpy.dtype` accepts) as a supported name."""
+def check_dtype(dtype: object, known: Sequence[str] = DTYPES) -> str:
+    """Return `dtype` (a name, or anything `numpy.dtype` accepts) as one of the known names."""
     name: Any = dtype
     if not isinstance(dtype, str) and dtype is not None:  # NumPy interprets None as float64
         with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name  # type: ignore[call-overload]
-    return choose("dtype", name, {known: known for known in DTYPES})
+    return choose("dtype", name, {entry: entry for entry in known})

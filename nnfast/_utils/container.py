@@ -40,7 +40,7 @@ _KEY = "nnfast"
 
 # Maps a key of the description to the module whose `restored(arrays, description)` recreates the
 # object.
-KINDS = {"model": "nnfast.models.sequential", "estimator": "nnfast.estimators.files"}
+KINDS = {"model": "nnfast.models.serialization", "estimator": "nnfast.estimators.files"}
 
 # Maximum size of the header in bytes; parsing it takes up to 30 times as much memory.
 HEADER_LIMIT = 2**24
@@ -329,12 +329,16 @@ def _finite(text: str) -> float:
     return number
 
 
-def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDArray[Any]]:
+def weights_by_layer(
+    path: str | os.PathLike[str],
+) -> tuple[list[str], dict[tuple[int, str], NDArray[Any]]]:
     """Read the weights in a file that `save_weights` or `save` wrote.
 
     Returns
     -------
-    dict of (layer index, weight name) to ndarray
+    names : list of str
+        The names of the layers; those of layers within models are paths.
+    arrays : dict of (layer index, weight name) to ndarray
 
     Raises
     ------
@@ -348,12 +352,22 @@ def weights_by_layer(path: str | os.PathLike[str]) -> dict[tuple[int, str], NDAr
         raise malformed(path, "it holds an estimator, which nnfast.load_model reads")
     try:
         if "model" in description:
-            names = [layer["config"]["name"] for layer in description["model"]["layers"]]
+            names = description.get("paths")
+            if names is None:  # a chain of layers
+                names = [layer["config"]["name"] for layer in description["model"]["layers"]]
             indices = {name: i for i, name in enumerate(names)}
         else:
-            indices = {str(i): i for i in range(len(description["layers"]))}
-        parts = {key: key.split("/") for key in arrays if key.startswith("layers/")}
-        return {(indices[layer], name): arrays[key] for key, (_, layer, name) in parts.items()}
+            names = description["layers"]
+            indices = {str(i): i for i in range(len(names))}
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("names must be text")
+        parts = {
+            key: key.removeprefix("layers/").rpartition("/")
+            for key in arrays
+            if key.startswith("layers/")
+        }
+        found = {(indices[layer], name): arrays[key] for key, (layer, _, name) in parts.items()}
+        return names, found
     except (KeyError, TypeError, ValueError) as error:
         raise malformed(path, reason(error)) from None
 

@@ -12,6 +12,7 @@ from nnfast._utils.lazy import lazy
 from nnfast.keras.config import KERAS_VERSION as __version__
 
 if TYPE_CHECKING:
+    from nnfast._plan.symbolic import KerasTensor
     from nnfast.initializers import Initializer
     from nnfast.keras import (
         activations,
@@ -37,15 +38,17 @@ if TYPE_CHECKING:
     from nnfast.layers import Input, Layer
     from nnfast.losses import Loss
     from nnfast.metrics import Metric
-    from nnfast.models import Sequential
+    from nnfast.models import Model, Sequential
     from nnfast.optimizers import Optimizer
 
 __all__ = [
     "Initializer",
     "Input",
+    "KerasTensor",
     "Layer",
     "Loss",
     "Metric",
+    "Model",
     "Optimizer",
     "Sequential",
     "__version__",
@@ -74,9 +77,11 @@ __all__ = [
 _HOMES = {
     "Initializer": "nnfast.initializers",
     "Input": "nnfast.layers",
+    "KerasTensor": "nnfast._plan.symbolic",
     "Layer": "nnfast.layers",
     "Loss": "nnfast.losses",
     "Metric": "nnfast.metrics",
+    "Model": "nnfast.models",
     "Optimizer": "nnfast.optimizers.optimizer",
     "Sequential": "nnfast.models",
 }

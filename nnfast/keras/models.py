@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from nnfast.models import Sequential, clone_model, load_model, model_from_json
+from nnfast.models import Model, Sequential, clone_model, load_model, model_from_json
 
 __all__ = [
+    "Model",
     "Sequential",
     "clone_model",
     "load_model",
@@ -15,12 +16,12 @@ __all__ = [
 ]
 
 
-def save_model(model: Sequential, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+def save_model(model: Model, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Write a model to a file: ``model.save(filepath, overwrite)``.
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
     filepath : str or path-like
     overwrite : bool, default True
         Whether an existing file is replaced.

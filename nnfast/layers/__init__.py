@@ -3,11 +3,12 @@
 All names in the `__all__` lists of these modules are public. `registry` has a table of the layers.
 """
 
-from nnfast.layers import registry as registry
+from nnfast.layers import merging, registry as registry
 from nnfast.layers.augmentation import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
 from nnfast.layers.layer import *
+from nnfast.layers.merging import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *
 from nnfast.layers.registry import (
@@ -18,4 +19,7 @@ from nnfast.layers.registry import (
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
 
-__all__ = [*sorted(registry.register(vars())), "deserialize", "serialize"]
+__all__ = [
+    *sorted({*registry.register(vars()), *merging.__all__}),
+    *("deserialize", "serialize"),
+]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
+from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec
 from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
+from nnfast._utils.config import DTYPES, INTEGERS, default_dtype
 from nnfast._utils.variable import Variable
-from nnfast.layers.layer import Layer, LayerOptions
+from nnfast.layers.layer import Layer, LayerOptions, register
 
 __all__ = [
     "Activation",
@@ -20,7 +22,7 @@ __all__ = [
 
 
 class InputLayer(Layer):
-    """A layer that declares the shape of a model's input; ``model.layers`` does not list it.
+    """The layer of a model's input; the ``layers`` of a `Sequential` do not list it.
 
     Parameters
     ----------
@@ -30,7 +32,8 @@ class InputLayer(Layer):
         The first entry of the model's `input_shape` and `output_shape`, None by default. Batches
         may have any size.
     dtype : str, optional
-        As in `Layer`.
+        The dtype of the data, which may be an integer or boolean one. A floating-point dtype must
+        be the model's.
     batch_shape : tuple of (int or None)
         Short for `batch_size` and `shape`.
     name : str, optional
@@ -44,6 +47,8 @@ class InputLayer(Layer):
         If none or several of the shapes are given, or if the shape is not a non-empty tuple of
         integers.
     """
+
+    _dtypes = (*DTYPES, *INTEGERS)
 
     def __init__(
         self,
@@ -68,9 +73,24 @@ class InputLayer(Layer):
         super().__init__(input_shape=sample_shape, name=name, dtype=dtype)
         self.batch_size = optional_integer("batch_size", batch_size)
 
+    def tensor(self, dtype: str | None = None) -> KerasTensor:
+        """Return the symbolic input, whose dtype is by default that of the layer."""
+        node = self._first_call()
+        dtype = self.dtype or dtype or default_dtype()
+        if node is None or node.outputs[0].dtype != dtype:
+            batch_shape = (self.batch_size, *(self.feature_shape or ()))
+            node = Node(self, (), [TensorSpec(batch_shape, dtype, self.name)])
+            register([node])
+        return node.outputs[0]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> InputLayer:
+        return cls(**config)
+
     def get_config(self) -> dict[str, Any]:
-        batch_size = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        return super().get_config() | batch_size
+        config = super().get_config()
+        config.pop("trainable", None)  # it is set with that of the model, without effect
+        return config if self.batch_size is None else config | {"batch_size": self.batch_size}
 
 
 def Input(
@@ -80,8 +100,8 @@ def Input(
     *,
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
-) -> InputLayer:
-    """Return an `InputLayer`; a model that starts with one is built immediately.
+) -> KerasTensor:
+    """Return the symbolic input of a model; a `Sequential` that starts with one is built at once.
 
     Parameters
     ----------
@@ -98,8 +118,11 @@ def Input(
     >>> import nnfast
     >>> nnfast.Sequential([Input((4,)), nnfast.layers.Dense(3)]).count_params()
     15
+    >>> x = Input((4,))
+    >>> nnfast.Model(x, nnfast.layers.Dense(3)(x)).count_params()
+    15
     """
-    return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name)
+    return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name).tensor()
 
 
 class Dense(Layer):

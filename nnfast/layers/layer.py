@@ -7,8 +7,9 @@ a plan. Once the model is built, each layer holds views of its weights.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -17,11 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._engine import WeightArray, weight_arrays
 from nnfast._plan.spec import Op, Weight
+from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, sample_shape, symbolic
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape
-from nnfast._utils.config import check_dtype
+from nnfast._utils.config import DTYPES, check_dtype, default_dtype
 from nnfast._utils.registry import plain, snake_case
-from nnfast._utils.symbolic import KerasTensor, sample_shape
 from nnfast._utils.tensor import Scalar
 from nnfast._utils.variable import Variable
 
@@ -112,8 +113,14 @@ class Layer:
     # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
+    # Whether `ops` describes the computation.
+    has_ops: ClassVar[bool] = True
+
     # Constructor arguments of the subclass. `get_config` returns them; they cannot be reassigned.
     _fields: ClassVar[tuple[str, ...]] = ()
+
+    # The dtypes that the argument `dtype` may have.
+    _dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
     # Attributes of every layer, which cannot be reassigned either.
     _fixed: ClassVar[tuple[str, ...]] = ("name", "dtype", "feature_shape", "activity_regularizer")
@@ -142,7 +149,7 @@ class Layer:
             input_shape = (integer("input_dim", input_dim, minimum=0),)
         self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
         self.name = auto_name(type(self).__name__) if name is None else check_name(name)
-        self.dtype = None if dtype is None else check_dtype(dtype)
+        self.dtype = None if dtype is None else check_dtype(dtype, self._dtypes)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
         self._trainable = flag("trainable", trainable)
         # Weak references to the networks that contain, or once contained, the layer.
@@ -150,8 +157,8 @@ class Layer:
         # The memory of the weights, which the engines of all its models use.
         self.arrays: dict[str, WeightArray] = {}
         self.named_weights: dict[str, NDArray[Any]] = {}
-        # The input and the output, once the layer is built.
-        self._ends: tuple[KerasTensor, KerasTensor] | None = None
+        # Weak references to the calls of the layer: a call belongs to the models it is part of.
+        self._calls: list[weakref.ref[Node]] = []
         # The weights as variables, made when they are asked for.
         self._variables: dict[str, Variable] = {}
         # Names of the non-trainable weights, such as moving averages.
@@ -237,36 +244,115 @@ class Layer:
             getattr(self, f"{prefix}_constraint"),
         )
 
+    # ---- calls -----------------------------------------------------------------------------------
+
+    def __call__(self, x: Any, *, training: bool | None = None) -> KerasTensor:
+        """Return the symbolic output for a symbolic input, as part of a model's graph.
+
+        Parameters
+        ----------
+        x : KerasTensor
+            The output of `Input` or of another layer. Layers that merge take a list of them.
+        training : bool, optional
+            False: this call computes as in inference, even while the model is trained.
+
+        Returns
+        -------
+        KerasTensor
+
+        Raises
+        ------
+        TypeError
+            If `x` is not symbolic: arrays are passed to models.
+        ValueError
+            If the layer cannot take the shape of `x`, or a call with another shape made weights
+            of other shapes.
+
+        Examples
+        --------
+        >>> import nnfast
+        >>> x = nnfast.Input((4,))
+        >>> nnfast.layers.Dense(3)(x).shape
+        (None, 3)
+        """
+        node = self.connect(x, training)
+        register([node])
+        return node.outputs[0]
+
+    def connect(self, x: Any, training: bool | None = None) -> Node:
+        """Return the node of a call; `register` makes it one of the layer's calls."""
+        inputs = self._inputs(x)
+        node = Node(self, inputs, [self._output_spec(inputs)], None, inference(training))
+        self._check_weights(sample_shape(inputs[0]))
+        return node
+
+    def _inputs(self, x: Any) -> list[KerasTensor]:
+        """Return the inputs of a call after checking their number and type."""
+        inputs = symbolic_leaves(f"Layer {self.name!r}", x)
+        if len(inputs) != 1:
+            raise ValueError(f"Layer {self.name!r} expects 1 input; received {len(inputs)}: {x}")
+        return inputs
+
+    def _output_spec(self, inputs: Sequence[KerasTensor]) -> TensorSpec:
+        shape = self.infer_shape(*(sample_shape(x) for x in inputs))
+        return TensorSpec(
+            (batch_size(self.name, inputs), *shape),
+            float_dtype(f"layer {self.name!r}", self.dtype, inputs),
+            self.name,
+        )
+
+    def _check_weights(self, input_shape: Shape) -> None:
+        """Raise a ValueError if the layer has weights that do not fit the shape of a sample."""
+        needed = [weight.shape for weight in self.weight_specs(input_shape)]
+        node = self._first_call()
+        if self.built:
+            own = [view.shape for view in self.named_weights.values()]
+        elif node is not None:
+            own = [w.shape for w in self.weight_specs(sample_shape(node.inputs[0]))]
+        else:
+            return
+        if needed != own:
+            raise ValueError(
+                f"Layer {self.name!r} has weights of shapes {own} from another model or an earlier "
+                f"call; an input with samples of shape {input_shape} needs {needed}"
+            )
+
+    def _first_call(self) -> Node | None:
+        """Return the first of the calls that models or tensors still refer to."""
+        nodes = (call() for call in self._calls)
+        return next((node for node in nodes if node is not None), None)
+
     @property
-    def input(self) -> KerasTensor:
-        """Shape, dtype and name of the input, known once the layer is built."""
-        return self._end("input", 0)
+    def input(self) -> Any:
+        """The symbolic input of the layer's first call; a list if it merges several inputs."""
+        inputs = self._called("input").inputs
+        return inputs[0] if len(inputs) == 1 else list(inputs)
 
     @property
     def output(self) -> KerasTensor:
-        """Shape, dtype and name of the output, known once the layer is built."""
-        return self._end("output", 1)
+        """The symbolic output of the layer's first call."""
+        return self._called("output").outputs[0]
 
-    def _end(self, which: str, index: int) -> KerasTensor:
-        if self._ends is None:
-            raise AttributeError(f"Layer {self.name!r} has no {which} yet: build its model first")
-        return self._ends[index]
+    def _called(self, which: str) -> Node:
+        node = self._first_call()
+        if node is None:
+            raise AttributeError(
+                f"Layer {self.name!r} has no {which} yet: call it, or build its model first"
+            )
+        return node
 
     @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of inputs; the batch axis is None."""
-        return self.input.shape
+    def input_shape(self) -> Any:
+        """Shape of a batch of inputs; a list of shapes if the layer merges several inputs."""
+        inputs = self.input
+        return [x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
         """Shape of a batch of outputs; the batch axis is None."""
         return self.output.shape
 
-    def connect(self, x: KerasTensor) -> KerasTensor:
-        """Remember `x` as the layer's input in a model; return its output."""
-        y = KerasTensor((x.shape[0], *self.infer_shape(sample_shape(x))), x.dtype, self.name)
-        self._ends = x, y
-        return y
+    # ---- weights ---------------------------------------------------------------------------------
 
     def bind(
         self,
@@ -323,11 +409,12 @@ class Layer:
     @property
     def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers; [] before the layer is built."""
-        if self._ends is None:
+        node = self._first_call()
+        if node is None or not self.built:
             return []
         return [
             Scalar(spec.regularizer(self.named_weights[spec.name]))
-            for spec in self.weight_specs(sample_shape(self.input))
+            for spec in self.weight_specs(sample_shape(node.inputs[0]))
             if spec.regularizer is not None and self._is_trained(spec.name)
         ]
 
@@ -367,7 +454,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no model.
-        return vars(self) | {"arrays": {}, "_variables": {}, "networks": []}
+        return vars(self) | {"arrays": {}, "_variables": {}, "_calls": [], "networks": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -383,6 +470,58 @@ class Layer:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def register(nodes: Iterable[Node]) -> None:
+    """Make these nodes the last calls of their layers."""
+    for node in nodes:
+        if isinstance(node.layer, Layer):
+            calls = [call for call in node.layer._calls if call() is not None]
+            node.layer._calls = [*calls, weakref.ref(node)]
+
+
+def symbolic_leaves(whose: str, x: Any) -> list[KerasTensor]:
+    """Return the tensors in the argument of a call; raise TypeError if it has anything else."""
+    found = leaves(x)
+    wrong = [leaf for leaf in found if not symbolic(leaf)]
+    if wrong or not found:
+        raise TypeError(
+            f"{whose} can be called with symbolic tensors, which Input and other layers return; "
+            f"received {type((wrong or [x])[0]).__name__}: pass arrays to a model"
+        )
+    return found
+
+
+def batch_size(name: str, inputs: Sequence[KerasTensor]) -> int | None:
+    """Return the size of a batch, None if it may vary."""
+    sizes = {x.shape[0] for x in inputs} - {None}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Layer {name!r} cannot merge batches of different sizes; received shapes "
+            f"{[x.shape for x in inputs]}"
+        )
+    return next(iter(sizes), None)
+
+
+def float_dtype(whose: str, dtype: str | None, inputs: Sequence[KerasTensor]) -> str:
+    """Return the dtype of an output: `dtype` if it is given, else that of the inputs.
+
+    Of integers, it is the default.
+    """
+    found = {x.dtype for x in inputs if x.dtype in DTYPES} | ({dtype} if dtype else set())
+    if len(found) > 1:
+        raise ValueError(
+            f"A model has one dtype; {whose} has "
+            f"{f'dtype {dtype} and ' if dtype else ''}inputs of {[x.dtype for x in inputs]}"
+        )
+    return next(iter(found), default_dtype())
+
+
+def inference(training: object) -> bool | None:
+    """Return the argument `training` of a symbolic call."""
+    if training is None or not flag("training", training):
+        return None if training is None else False
+    raise ValueError("training must be None or False in a symbolic call; received True")
 
 
 def check_name(name: object) -> str:

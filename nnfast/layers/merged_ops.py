@@ -6,10 +6,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from nnfast._plan.spec import BlockSettings, Contraction, Op, StridedSettings, UnitNormSettings
+from nnfast._plan.spec import (
+    BlockSettings,
+    Contraction,
+    Op,
+    StridedSettings,
+    SumSettings,
+    UnitNormSettings,
+)
 from nnfast._utils.checks import Shape
 
 MAX_AXES = 4  # of a strided copy
+
+
+def weighted_sum(first: float, second: float) -> Op:
+    """Return the op first·x + second·x2."""
+    return Op("sum", settings=SumSettings((float(first), float(second))))
 
 
 def folded_ops(shapes: Sequence[Shape], out: Shape, binary: Callable[[int], Op]) -> list[Op]:

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnfast._utils.registry import choose, describe, name_constructors
+from nnfast.layers.arithmetic import Arithmetic, GetItem
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
 
 # The classes by name, without aliases; filled by `register`.
 TABLE: dict[str, type[Layer]] = {}
+# The layers that `Input` and the operators of symbolic tensors make.
+IMPLICIT: dict[str, type[Layer]] = {
+    "Arithmetic": Arithmetic,
+    "GetItem": GetItem,
+    "InputLayer": InputLayer,
+}
 
 
 def register(namespace: Mapping[str, object]) -> list[str]:
@@ -54,5 +61,5 @@ def deserialize(description: Mapping[str, Any]) -> Layer:
             'Expected the description of a layer as {"class_name": …, "config": …}; received '
             f"{description!r}"
         )
-    table = TABLE | {"InputLayer": InputLayer}
+    table = TABLE | IMPLICIT
     return choose("layer", description["class_name"], table).from_config(description["config"])

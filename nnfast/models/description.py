@@ -1,11 +1,11 @@
-"""What a model consists of: layers, shapes, weights, metrics, and the summary of them."""
+"""What a model consists of besides its graph: weights, metrics, and the summary of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast import losses, optimizers
@@ -14,88 +14,81 @@ from nnfast._runtime.trainer import Settings, Trainer
 from nnfast._utils import checks
 from nnfast._utils.assign import assign
 from nnfast._utils.read_only import read_only
-from nnfast._utils.symbolic import KerasTensor
 from nnfast._utils.tensor import Scalar
 from nnfast._utils.variable import Variable
-from nnfast.layers.layer import Layer
 from nnfast.metrics import Metric
-from nnfast.models.summary import Summary, summary_html, summary_lines
+from nnfast.models.summary import summarize, summary_html, summary_lines
+from nnfast.models.topology import Topology
 
 Array = NDArray[Any]
 
 _COMPILED = "set, because the compiled trainer uses it: call compile({}=…)"
 
 
-class Description:
+class Description(Topology):
     """The attributes of a model that describe it; `Model` documents its constructor."""
 
-    name: str
-    trainable: bool
-    _dtype: np.dtype[Any]
-    _layers: list[Layer]
-    _input_shape: checks.Shape | None
-    _batch_size: int | None
+    _n_threads: int | None
     _network: Network | None
     _settings: Settings | None
     _trainer: Trainer | None
 
-    # ---- layers and shapes -----------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------
 
-    @read_only("changed: make a new model with that dtype and copy the weights with set_weights")
-    def dtype(self) -> str:
-        """The dtype of weights and outputs."""
-        return self._dtype.name
+    @property
+    def n_threads(self) -> int | None:
+        """The maximum number of threads of this model; None means `nnfast.get_num_threads`.
 
-    @read_only("set: use add and pop")
-    def layers(self) -> list[Layer]:
-        return list(self._layers)
+        Results do not depend on it. It can be set at any time and is not saved.
+        """
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, n: int | None) -> None:
+        self._n_threads = checks.optional_integer("n_threads", n)
+        if self._network is not None:
+            self._network.set_n_threads(self._n_threads)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting this also sets the flag of every layer."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = checks.flag("trainable", value)
+        for layer in self._layers:
+            layer.trainable = value
+        self._freeze_alone(value)
+
+    def _freeze_alone(self, trainable: bool) -> None:
+        """Set `trainable` of the model, but not of its layers."""
+        self._trainable = trainable
+        if self._network is not None:
+            self._network.trainable = trainable
+            self._network.note_trainable()
 
     @property
     def built(self) -> bool:
         """Whether the weights have been created."""
-        return self._network is not None
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of inputs; the first entry is None or the `batch_size` of an `Input`."""
-        if self._input_shape is None:
-            raise AttributeError(f"Model {self.name!r} has no input shape yet")
-        return (self._batch_size, *self._input_shape)
-
-    @property
-    def output_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of outputs; the first entry is as in `input_shape`."""
-        if self._network is None:
-            raise AttributeError(f"Model {self.name!r} has no output shape yet")
-        return (self._batch_size, *self._network.plan.output_shape)
-
-    @property
-    def input(self) -> KerasTensor:
-        """Shape, dtype and name of the input."""
-        return KerasTensor(self.input_shape, self.dtype, "input")
-
-    @property
-    def output(self) -> KerasTensor:
-        """Shape, dtype and name of the output."""
-        return KerasTensor(self.output_shape, self.dtype, self._layers[-1].name)
-
-    @property
-    def inputs(self) -> list[KerasTensor]:
-        """The input, as the only entry of a list."""
-        return [self.input]
-
-    @property
-    def outputs(self) -> list[KerasTensor]:
-        """The output, as the only entry of a list."""
-        return [self.output]
+        if self._network is not None:
+            return True
+        return self._graph is not None and all(layer.built for layer in self.flat_layers())
 
     def _built(self) -> Network:
+        """Return the network, which is made now if only other models have used the layers."""
+        if self._network is None and self._graph is not None:
+            self._build_once()
         if self._network is None:
             raise ValueError(
                 f"Model {self.name!r} has no weights yet: give it an Input or an input_shape, or "
                 "call build() or fit() first"
             )
         return self._network
+
+    def _build_once(self) -> None:
+        """Make the network of the graph unless there is one."""
+        raise NotImplementedError
 
     def summary(
         self,
@@ -118,7 +111,7 @@ class Description:
         print_fn : callable, optional
             Called with each line; `print` by default.
         expand_nested : bool, default False
-            Whether to show the layers of models within the model. There are none.
+            Whether to show the layers of models within the model.
         show_trainable : bool, default False
             Add a column that says whether a layer is trainable.
         layer_range : pair of str, optional
@@ -128,8 +121,8 @@ class Description:
         write: Callable[[str], object] = print if print_fn is None else print_fn
         if not callable(write):
             raise TypeError(f"print_fn must be callable; received {print_fn!r}")
-        checks.flag("expand_nested", expand_nested)
-        summary = self._summary()._replace(
+        expand = checks.flag("expand_nested", expand_nested)
+        summary = summarize(self, self._dtype.itemsize, expand)._replace(
             line_length=checks.optional_integer("line_length", line_length),
             positions=None if positions is None else checks.entries("positions", positions),
             show_trainable=checks.flag("show_trainable", show_trainable),
@@ -139,40 +132,35 @@ class Description:
 
     def _repr_html_(self) -> str:
         """Return the table of `summary` as HTML, for notebooks."""
-        return summary_html(self._summary())
-
-    def _summary(self) -> Summary:
-        frozen = sum(view.size for view in self.non_trainable_weights)
-        shape = None if self._input_shape is None else self.input_shape
-        return Summary(self.name, self._layers, shape, self._dtype.itemsize, frozen)
+        return summary_html(summarize(self, self._dtype.itemsize))
 
     # ---- weights ---------------------------------------------------------------------------------
 
     @property
     def weights(self) -> list[Variable]:
         """All weights, layer by layer, as views of the memory; [] before the model is built."""
-        return [weight for layer in self._layers for weight in layer.weights]
+        return [weight for layer in self.flat_layers() for weight in layer.weights]
 
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that the optimizer changes."""
         if not self.trainable:
             return []
-        return [weight for layer in self._layers for weight in layer.trainable_weights]
+        return [weight for layer in self.flat_layers() for weight in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Variable]:
         """The other weights: moving averages, data statistics and frozen weights."""
         if not self.trainable:
             return self.weights
-        return [weight for layer in self._layers for weight in layer.non_trainable_weights]
+        return [weight for layer in self.flat_layers() for weight in layer.non_trainable_weights]
 
     variables, trainable_variables = weights, trainable_weights
     non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights: kernel, bias, kernel, …; [] before the model is built."""
-        return [weight for layer in self._layers for weight in layer.get_weights()]
+        return [weight for layer in self.flat_layers() for weight in layer.get_weights()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set all weights.
@@ -187,12 +175,16 @@ class Description:
         ValueError
             If the number of arrays or a shape differs; then no weight is changed.
         """
-        views = [view for layer in self._layers for view in layer.named_weights.values()]
+        views = [view for layer in self.flat_layers() for view in layer.named_weights.values()]
         assign(f"model {self.name!r}", views, weights)
 
     def count_params(self) -> int:
-        """Return the number of parameters of the built model."""
-        return self._built().plan.n_weights
+        """Return the number of parameters of a model whose input shape is known."""
+        if self._graph is None:
+            return self._built().plan.n_weights
+        return sum(
+            math.prod(weight.shape) for _, specs in self._graph.flat.weights() for weight in specs
+        )
 
     # ---- loss and metrics ------------------------------------------------------------------------
 
@@ -229,7 +221,7 @@ class Description:
     @property
     def losses(self) -> list[Scalar]:
         """The current penalties of the weights' regularizers, layer by layer."""
-        return [penalty for layer in self._layers for penalty in layer.losses]
+        return [penalty for layer in self.flat_layers() for penalty in layer.losses]
 
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if a higher value of a History key is better, "down" if a lower one is.

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from nnfast._utils.checks import file_name, flag
-from nnfast.layers.core import InputLayer
-from nnfast.layers.layer import Layer
-from nnfast.models.sequential import Sequential
+from nnfast.models.model import Model
+from nnfast.models.sequential import Sequential as Sequential
+from nnfast.models.serialization import MODELS, describe, deserialize
 
 
 def load_model(
@@ -20,7 +20,7 @@ def load_model(
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Any:
-    """Return the Sequential model or the estimator that was saved to a file.
+    """Return the model or the estimator that was saved to a file.
 
     Further training continues exactly where it stopped.
 
@@ -30,13 +30,13 @@ def load_model(
     custom_objects : dict, optional
         Must be empty: files hold no user-defined objects. Pass those to `compile` of the result.
     compile : bool, default True
-        False leaves a Sequential uncompiled, without the optimizer's state.
+        False leaves a model uncompiled, without the optimizer's state.
     safe_mode : bool, default True
         Has no effect, because no code from a file is ever run.
 
     Returns
     -------
-    Sequential or estimator
+    Model or estimator
 
     Raises
     ------
@@ -78,10 +78,8 @@ def load_model(
         raise container.malformed(path, container.reason(error)) from error
 
 
-def model_from_json(
-    json_string: str, custom_objects: Mapping[str, Any] | None = None
-) -> Sequential:
-    """Return a new model, with new weights, from the result of `Sequential.to_json`.
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Return a new model, with new weights, from the result of its method `to_json`.
 
     Parameters
     ----------
@@ -91,12 +89,12 @@ def model_from_json(
 
     Returns
     -------
-    Sequential
+    Model
 
     Raises
     ------
     ValueError
-        If `json_string` is not the JSON of a Sequential.
+        If `json_string` is not the JSON of a model.
 
     Examples
     --------
@@ -106,19 +104,18 @@ def model_from_json(
     8
     """
     _check_custom_objects(custom_objects)
-    expected = "json_string must be the JSON of a Sequential, as Sequential.to_json returns it"
+    expected = "json_string must be the JSON of a model, as its method to_json returns it"
     try:
         description = json.loads(json_string)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{expected}: {error}") from None
-    if not isinstance(description, dict) or description.get("class_name") != "Sequential":
-        raise ValueError(expected)
-    return Sequential.from_config(description.get("config", {}))
+    kind = description.get("class_name") if isinstance(description, dict) else None
+    if kind not in MODELS:
+        raise ValueError(f"{expected} (one of {', '.join(MODELS)})")
+    return MODELS[kind].from_config(description.get("config", {}))
 
 
-def clone_model(
-    model: Sequential, clone_function: Callable[[Layer], Layer] | None = None
-) -> Sequential:
+def clone_model(model: Model, clone_function: Callable[[Any], Any] | None = None) -> Any:
     """Return a model with the same architecture, but with its own layers and new weights.
 
     If the model is compiled, its copy is compiled with copies of the optimizer, the loss and the
@@ -126,14 +123,15 @@ def clone_model(
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
     clone_function : callable, optional
-        Called with each layer; returns its clone. If it returns the layer itself, both models
-        share that layer. By default a clone is made from the layer's configuration.
+        Called with each layer and each model within the model; returns its clone. If it returns
+        its argument, both models share that layer. By default a clone is made from the layer's
+        configuration.
 
     Returns
     -------
-    Sequential
+    Model
 
     Examples
     --------
@@ -144,19 +142,10 @@ def clone_model(
     >>> copy.layers[0] is model.layers[0]
     False
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model must be a Sequential; received {model!r}")
-    clone = clone_function or (lambda layer: type(layer).from_config(layer.get_config()))
-    layers = [clone(layer) for layer in model.layers]
-    config = model.get_config()
-    shape = config["input_shape"]
-    inputs = [] if shape is None else [InputLayer(shape, config.get("batch_size"))]
-    copy = Sequential([*inputs, *layers], name=model.name, dtype=model.dtype)
-    if not model.trainable:
-        flags = [layer.trainable for layer in layers]
-        copy.trainable = False  # this also freezes every layer, so restore the layers' flags
-        for layer, flag in zip(layers, flags, strict=True):
-            layer.trainable = flag
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a Model; received {model!r}")
+    clone = clone_function or (lambda layer: deserialize(describe(layer)))
+    copy = model.copied(clone)
     copy.compile_as(model)
     return copy
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +16,8 @@ from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
+from nnfast._plan.graph import Graph
+from nnfast._plan.symbolic import leaves, packed, symbolic
 from nnfast._runtime import gradients, state
 from nnfast._runtime.divergence import BEFORE, warn_diverged
 from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluation
@@ -31,56 +31,95 @@ from nnfast._utils.removed import missing_attribute, refuse_arguments
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
-from nnfast.layers.layer import Layer, auto_name, check_name
+from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_leaves
 from nnfast.models.description import Description
+from nnfast.models.graphs import cut
+from nnfast.models.removed import REMOVED_ARGUMENTS, REMOVED_METHODS
+from nnfast.models.serialization import MODELS, describe, unpickled
 
 Array = NDArray[Any]
 
 Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
 Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
 
-# Names from older versions of Keras, and today's.
-_REMOVED_METHODS = {
-    "fit_generator": "fit",
-    "evaluate_generator": "evaluate",
-    "predict_generator": "predict",
-    "predict_proba": "predict",
-    "predict_classes": "predict(x).argmax(axis=1), or predict(x) > 0.5 for one output",
-    "save_model": "save",
-}
-_REMOVED_ARGUMENTS = {
-    "nb_epoch": "epochs",
-    "show_accuracy": "compile(metrics=['accuracy'])",
-    "samples_per_epoch": "steps_per_epoch",
-    "nb_val_samples": "validation_steps",
-    "max_queue_size": "PyDataset(max_queue_size=…)",
-    "workers": "PyDataset(workers=…)",
-    "use_multiprocessing": "PyDataset(use_multiprocessing=…)",
-}
 
+class Model(Description):
+    """A graph of layers. It has a network once it is built, and a trainer once it is compiled.
 
-class Model(Description, ABC):
-    """A list of layers. It has a network once it is built, and a trainer once it is also compiled.
-
-    A subclass manages the list of layers and decides when to build the network. This class
-    provides the public methods; ``_runtime`` implements them.
+    The graph leads from symbolic inputs, which `Input` returns, to outputs, which layers return
+    when they are called. A model can be called, too, and is then part of another model, which
+    shares its weights.
 
     Parameters
     ----------
-    name, dtype
-        See `nnfast.Sequential`.
+    inputs : KerasTensor, or a list, tuple or dict of them
+        Outputs of `Input`, or of layers: the model then begins in the middle of another.
+    outputs : KerasTensor, or a list, tuple or dict of them
+    name : str, optional
+        ``"functional"``, ``"functional_1"``, … by default.
+    trainable : bool, default True
+        False freezes the model: see `Sequential`.
+
+    Attributes
+    ----------
+    layers : list
+        The layers, with those of the inputs, and the models within the model.
+    trainable, optimizer, loss, history, n_threads, stop_training
+        As in `Sequential`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than symbolic tensors is passed, the outputs need another input, no
+        output needs an input, or two layers have the same name.
+
+    Examples
+    --------
+    >>> import numpy as np, nnfast
+    >>> from nnfast.layers import Dense
+    >>> x = nnfast.Input((4,))
+    >>> code = Dense(2, activation="tanh")(x)
+    >>> autoencoder = Model(x, Dense(4)(code))
+    >>> autoencoder.compile("adam", "mse")
+    >>> data = np.eye(4)
+    >>> history = autoencoder.fit(data, data, epochs=3, verbose=0)
+    >>> Model(x, code).predict(data).shape
+    (4, 2)
     """
 
-    def __init__(self, name: str | None, dtype: str | None) -> None:
-        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        if inputs is None or outputs is None:
+            raise TypeError(
+                "Model needs inputs and outputs, which are symbolic tensors: Model(x, layer(x)). "
+                "Subclasses with a method `call` are not supported"
+            )
+        for part in (inputs, outputs):
+            symbolic_leaves("Model", part)
+        if any(tensor.node.inputs for tensor in leaves(inputs)):
+            inputs, outputs = cut(inputs, outputs)
+        graph = Graph(leaves(inputs), leaves(outputs))
+        self._initialize(name, float_dtype("Model", None, graph.outputs))
+        self._ends = inputs, outputs
+        self._graph, self._layers = graph, list(graph.calls)
+        self._build_supported()
+        if not checks.flag("trainable", trainable):
+            self.trainable = False
+
+    def _initialize(self, name: str | None, dtype: str | None) -> None:
+        """Set the attributes of a model without layers."""
+        self.name = auto_name(self.class_name) if name is None else check_name(name)
         self._dtype = config.model_dtype(dtype)
         self._seed = config.next_seed()
         self._trainable = True
         self._n_threads: int | None = None
-        self._layers: list[Layer] = []
-        # The shape of one sample, without the batch axis.
-        self._input_shape: checks.Shape | None = None
-        self._batch_size: int | None = None
+        self._layers: list[Any] = []
+        self._graph: Graph | None = None
         self._network: Network | None = None
         self._settings: Settings | None = None
         self._trainer: Trainer | None = None
@@ -91,68 +130,37 @@ class Model(Description, ABC):
         self._history = HistoryKeeper()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
-    # ---- description -----------------------------------------------------------------------------
-
-    @property
-    def n_threads(self) -> int | None:
-        """The maximum number of threads of this model; None means `nnfast.get_num_threads`.
-
-        Results do not depend on it. It can be set at any time and is not saved.
-        """
-        return self._n_threads
-
-    @n_threads.setter
-    def n_threads(self, n: int | None) -> None:
-        self._n_threads = checks.optional_integer("n_threads", n)
-        if self._network is not None:
-            self._network.set_n_threads(self._n_threads)
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the weights; setting this also sets the flag of every layer."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = checks.flag("trainable", value)
-        for layer in self._layers:
-            layer.trainable = self._trainable
-        network = self._network
-        if network is not None:
-            network.trainable = self._trainable
-            network.note_trainable()
-
-    @abstractmethod
-    def get_config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-serializable Python values."""
-
-    @classmethod
-    @abstractmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, from the result of `get_config`."""
-
-    def to_json(self, **options: Any) -> str:
-        """Return the architecture as JSON, for `nnfast.models.model_from_json`.
-
-        Parameters
-        ----------
-        **options
-            Passed to `json.dumps`, for example ``indent=2``.
-        """
-        return json.dumps(
-            {"class_name": type(self).__name__, "config": self.get_config()}, **options
-        )
+    def _like(self, inputs: Any, outputs: Any) -> Self:
+        return type(self)(inputs, outputs, self.name)
 
     if not TYPE_CHECKING:  # a type checker would take any attribute to exist
 
         def __getattr__(self, name: str) -> Any:
-            return missing_attribute(self, name, _REMOVED_METHODS)
+            return missing_attribute(self, name, REMOVED_METHODS)
 
     # ---- building --------------------------------------------------------------------------------
 
-    @abstractmethod
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create the weights."""
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the weights, unless they have been created already.
+
+        Parameters
+        ----------
+        input_shape : tuple of (int or None), optional
+            Not needed, because the graph has the shapes.
+        """
+        self._build_once()
+
+    def _build_once(self) -> None:
+        with self._build_lock:
+            if self._network is None:
+                self._build()
+
+    def _build_supported(self) -> None:
+        """Create the network, unless the engine cannot compute the graph: using it is an error."""
+        if self._graph is None or not self._graph.flat.obstacle:
+            self._build()
+        else:
+            self._network = self._trainer = None
 
     def _build(self) -> None:
         """Create the network and its trainer if the input shape is known.
@@ -160,13 +168,11 @@ class Model(Description, ABC):
         Other threads may call `predict` at the same time. They see the new network only once its
         weights are in place.
         """
-        if self._input_shape is None or not self._layers:
+        if self._graph is None:
             self._network = self._trainer = None
             return
         before = self._network
-        network = Network.of_layers(
-            self._layers, self._input_shape, self._dtype, self._seed, self._trainable
-        )
+        network = Network.of_graph(self._graph.flat, self._dtype, self._seed, self._trainable)
         network.set_n_threads(self._n_threads)
         if before is not None:
             network.engine.epoch = before.engine.epoch
@@ -178,13 +184,11 @@ class Model(Description, ABC):
     def _built_for(self, x: object) -> tuple[Network, Any]:
         """Return the network and `x`. If necessary, first build the network for the shape of `x`.
 
-        `x` is converted to an array only if the network has to be built.
+        `x` is converted to an array only if its shape is needed.
         """
-        network = self._network
-        if network is not None:
-            return network, x
-        x = checks.real_array("x", x)
-        self.build((None, *arrays.feature_shape(x)))
+        if self._network is None and self._graph is None:
+            x = checks.real_array("x", x)
+            self.build((None, *arrays.feature_shape(x)))
         return self._built(), x
 
     def _follow_trainable(self) -> None:
@@ -267,7 +271,7 @@ class Model(Description, ABC):
             raise ValueError(
                 f"loss_weights must be None, as models have one output; received {loss_weights!r}"
             )
-        output = self._layers[-1].name if self._layers else None
+        output = self._only_output()
         self._compile(
             Settings.checked(
                 optimizer,
@@ -276,6 +280,11 @@ class Model(Description, ABC):
                 _metrics.for_output("weighted_metrics", weighted_metrics, output),
             )
         )
+
+    def _only_output(self) -> str | None:
+        """Return the name of the only output, if it is known."""
+        names = self.output_names
+        return names[0] if len(names) == 1 else None
 
     def compile_as(self, model: Model) -> None:
         """Compile with copies of another model's optimizer, loss and metrics, if it has any."""
@@ -321,7 +330,7 @@ class Model(Description, ABC):
     def history(self) -> History | None:
         return self._history.get(self)
 
-    @refuse_arguments(_REMOVED_ARGUMENTS)
+    @refuse_arguments(REMOVED_ARGUMENTS)
     def fit(
         self,
         x: Any,
@@ -669,19 +678,22 @@ class Model(Description, ABC):
         trainer, batch = self._samples("test_on_batch", x, y, sample_weight)
         return _result(trainer.evaluate(batch), return_dict)
 
-    def __call__(self, x: ArrayLike, training: bool | None = None) -> Tensor:
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
         """Return the model's outputs for `x`, as `predict` does.
 
         Parameters
         ----------
-        x : array_like (n, ...)
+        x : array_like (n, ...), KerasTensor or list or dict of KerasTensor
+            A call with symbolic tensors makes the model part of another one.
         training : bool, optional
-            True is an error if any layer, such as Dropout, behaves differently in training.
+            True is an error if any layer, such as Dropout, behaves differently in training. In a
+            symbolic call, False means that the layers compute as in inference even while the
+            other model is trained.
 
         Returns
         -------
         Tensor (n, outputs) of the model's dtype
-            A NumPy array with the method `numpy`.
+            A NumPy array with the method `numpy`. Of symbolic tensors: the symbolic outputs.
 
         Raises
         ------
@@ -693,7 +705,10 @@ class Model(Description, ABC):
             outputs = network.engine.call(x)
             if outputs is not None:  # the engine could read x in place
                 return outputs
-        if training and any(layer.training_differs for layer in self._layers):
+        if symbolic(x):
+            node = self.connect(x, training)
+            return packed(self.output, node.outputs)
+        if training and any(layer.training_differs for layer in self.flat_layers()):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"
@@ -937,7 +952,12 @@ class Model(Description, ABC):
         self._built()
         include = checks.flag("include_optimizer", include_optimizer)
         settings = self._settings if include else None
-        state.save(path, self.get_config(), settings, *self._contents())
+        names = self._built().names
+        state.save(path, self._description(names), settings, *self._contents())
+
+    def _description(self, paths: Sequence[str]) -> dict[str, Any]:
+        """Return the entries of a file that describe the architecture."""
+        return {"model": describe(self), "paths": list(paths)}
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, int]]:
         """Return views of the weights and optimizer slots by name, and the counters."""
@@ -1023,10 +1043,15 @@ class Model(Description, ABC):
         OSError
             If the file cannot be written.
         """
-        self._built()
-        state.save_weights(checks.new_file("filepath", filepath, overwrite), self._layers)
+        network = self._built()
+        state.save_weights(checks.new_file("filepath", filepath, overwrite), network)
 
-    def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
+    def load_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        skip_mismatch: bool = False,
+        by_name: bool = False,
+    ) -> None:
         """Set the weights from a file saved by a model with the same architecture.
 
         Both `save_weights` and `save` write such files. The optimizer's state and the random
@@ -1037,6 +1062,10 @@ class Model(Description, ABC):
         filepath : str or path-like
         skip_mismatch : bool, default False
             Whether to skip layers whose weights do not fit, with a warning.
+        by_name : bool, default False
+            Whether to load only the layers that have the same name in the file and in the model,
+            such as those of a feature extractor. Names of layers within models are paths:
+            ``"encoder/dense"``.
 
         Raises
         ------
@@ -1056,10 +1085,10 @@ class Model(Description, ABC):
         >>> bool((a.get_weights()[0] == b.get_weights()[0]).all())
         True
         """
-        self._built()
+        network = self._built()
         path, whose = checks.file_name("filepath", filepath), f"model {self.name!r}"
-        skip = checks.flag("skip_mismatch", skip_mismatch)
-        state.load_weights(path, self._layers, whose, skip)
+        options = checks.flag("skip_mismatch", skip_mismatch), checks.flag("by_name", by_name)
+        state.load_weights(path, network, whose, *options)
 
     def _take_contents(self, found: Mapping[str, Array], counters: Mapping[str, int]) -> None:
         """Restore what `_contents` returned."""
@@ -1070,7 +1099,7 @@ class Model(Description, ABC):
         """Return the state that `_take_state` restores in a new model with this architecture."""
         own, counters = self._contents() if self.built else ({}, {"seed": self._seed})
         return {
-            "model": self.get_config(),
+            "model": describe(self),
             "settings": self._settings,
             "arrays": {name: array.copy() for name, array in own.items()},
             "counters": counters,
@@ -1088,6 +1117,13 @@ class Model(Description, ABC):
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle holds the contents of a saved file and references to user-defined functions.
+        return unpickled, (self._state(),)
+
+
+MODELS["Functional"] = Model
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

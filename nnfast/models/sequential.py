@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from numpy.typing import NDArray
-
-from nnfast._plan.plan import compile_plan
-from nnfast._runtime.state import check_shapes, checked_counters
+from nnfast._plan.graph import Graph
+from nnfast._plan.symbolic import KerasTensor, sample_shape
 from nnfast._utils import checks
-from nnfast._utils.registry import choose
-from nnfast.layers import deserialize
+from nnfast._utils.config import INTEGERS
 from nnfast.layers.core import InputLayer
-from nnfast.layers.layer import Layer
+from nnfast.layers.layer import Layer, register, symbolic_leaves
 from nnfast.models.model import Model
+from nnfast.models.serialization import MODELS, check_keys, describe, deserialize
 
 
 class Sequential(Model):
@@ -38,7 +35,7 @@ class Sequential(Model):
     Attributes
     ----------
     layers : list of Layer
-        The layers without the `Input`.
+        The layers and models without the `Input`.
     trainable : bool
         Setting this also sets the flag of every layer: see `nnfast.layers.Layer`. In a frozen
         model no weight is trained, even if a layer is trainable.
@@ -72,25 +69,29 @@ class Sequential(Model):
     (4, 1)
     """
 
+    class_name = "Sequential"
+    lists_inputs = False
+
     def __init__(
         self,
-        layers: Iterable[Layer] | None = None,
+        layers: Iterable[Any] | None = None,
         *,
         name: str | None = None,
         dtype: str | None = None,
         trainable: bool = True,
     ) -> None:
-        super().__init__(name, dtype)
+        self._initialize(name, dtype)
+        self._input: KerasTensor | None = None
         self._names: set[str] = set()
         if not (layers is None or hasattr(layers, "__iter__")):
             raise TypeError(f"layers must be a list of layers; received {layers!r}")
         for layer in layers or ():
             self._append(layer)
-        self._build()
+        self._rebuild()
         if not checks.flag("trainable", trainable):
             self.trainable = False
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Any) -> None:
         """Append a layer.
 
         A built model is rebuilt: its layers keep their weights, and the optimizer's state is
@@ -117,18 +118,17 @@ class Sequential(Model):
         (None, 1)
         """
         with self._guard, self._build_lock:
-            input_shape, n_layers = self._input_shape, len(self._layers)
-            batch_size = self._batch_size
+            before, n_layers = self._input, len(self._layers)
             self._append(layer)
             try:
-                self._build()
+                self._rebuild()
             except BaseException:
-                self._input_shape, self._batch_size = input_shape, batch_size
+                self._input = before
                 if len(self._layers) > n_layers:
                     self._remove_last()
                 raise
 
-    def pop(self) -> Layer:
+    def pop(self) -> Any:
         """Remove the last layer and return it.
 
         The other layers keep their weights, and the optimizer's state is reset.
@@ -157,46 +157,30 @@ class Sequential(Model):
         with self._guard, self._build_lock:
             layer = self._remove_last()
             try:
-                self._build()
+                self._rebuild()
             except BaseException:
                 self._place(layer)
                 raise
         return layer
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return the layer with this name, or with this index in `layers`.
+    @property
+    def input(self) -> KerasTensor:
+        """The symbolic input."""
+        if self._input is None:
+            raise AttributeError(f"Model {self.name!r} has no input shape yet")
+        return self._input
 
-        Parameters
-        ----------
-        name : str, optional
-        index : int, optional
-            Negative indices count from the end.
+    @property
+    def output(self) -> KerasTensor:
+        """The symbolic output."""
+        if self._graph is None:
+            raise AttributeError(f"Model {self.name!r} has no output shape yet")
+        return self._graph.outputs[0]
 
-        Returns
-        -------
-        Layer
+    def _only_output(self) -> str | None:
+        return self._layers[-1].name if self._layers else None
 
-        Raises
-        ------
-        TypeError
-            If `index` is not an integer.
-        ValueError
-            If the model has no such layer, or if both or neither of `name` and `index` are passed.
-        """
-        if (name is None) == (index is None):
-            raise ValueError("Give get_layer either a name or an index, not both")
-        if name is not None:
-            return choose("layer", name, {layer.name: layer for layer in self._layers})
-        at: Any = index
-        if isinstance(at, bool) or not isinstance(at, Integral):
-            raise TypeError(f"index must be an integer; received {at!r}")
-        if not -len(self._layers) <= int(at) < len(self._layers):
-            raise ValueError(
-                f"Model {self.name!r} has {len(self._layers)} layers; received index {at}"
-            )
-        return self._layers[int(at)]
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Create the weights.
 
         Parameters
@@ -210,8 +194,11 @@ class Sequential(Model):
             If `input_shape` is not a tuple of this form, the model already has another input
             shape, or the model has no layers.
         """
+        if input_shape is None:
+            self._built()
+            return
         shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
-        if self._input_shape is not None and shape != self._input_shape:
+        if self._input is not None and shape != sample_shape(self._input):
             raise ValueError(
                 f"Model {self.name!r} has input shape {self.input_shape}; build received "
                 f"{tuple(input_shape)}"
@@ -219,21 +206,64 @@ class Sequential(Model):
         if not self._layers:
             raise ValueError(f"Model {self.name!r} has no layers to build: add one first")
         with self._build_lock:
-            if not self.built:
-                self._input_shape = shape
-                try:
-                    self._build()
-                except BaseException:
-                    self._input_shape = None
-                    raise
+            if self._network is None:
+                self._set_shape(shape)
 
-    def _append(self, layer: Layer) -> None:
+    def _set_shape(self, shape: checks.Shape, rebuild: bool = True) -> None:
+        """Make the graph, and the network unless `rebuild` is False, for samples of a shape."""
+        before = self._input
+        if before is None:
+            self._input = InputLayer(shape).tensor(self.dtype)
+        try:
+            self._rebuild(rebuild)
+        except BaseException:
+            self._input = before
+            raise
+
+    def _rebuild(self, network: bool = True) -> None:
+        """Make the graph of the layers and, if `network`, the network."""
+        before = self._graph
+        self._graph = self._chain()
+        try:
+            if network:
+                self._build_supported()
+        except BaseException:
+            self._graph = before
+            raise
+        register(() if self._graph is None else self._graph.nodes)
+
+    def _chain(self) -> Graph | None:
+        """Return the graph of the layers if the input shape is known."""
+        if self._input is None or not self._layers:
+            return None
+        x = self._input
+        for layer in self._layers:
+            outputs = layer.connect(x).outputs
+            if len(outputs) != 1:
+                raise ValueError(
+                    f"The layers of a Sequential must have one output; {layer.name!r} has "
+                    f"{len(outputs)}"
+                )
+            x = outputs[0]
+        return Graph([self._input], [x])
+
+    def _graph_for(self, x: Any) -> Graph:
+        if self._graph is None:
+            tensors = symbolic_leaves(f"Model {self.name!r}", x)
+            if not self._layers:
+                raise ValueError(f"Model {self.name!r} has no layers to call: add one first")
+            self._set_shape(sample_shape(tensors[0]), rebuild=False)
+        return super()._graph_for(x)
+
+    def _append(self, layer: Any) -> None:
         """Append a layer after checking it; an `Input` only sets the input shape."""
-        if not isinstance(layer, Layer):
+        if isinstance(layer, KerasTensor) and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
+        if not isinstance(layer, (Layer, Model)):
             raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
-        if isinstance(layer, InputLayer) and (self._layers or self._input_shape is not None):
+        if isinstance(layer, InputLayer) and (self._layers or self._input is not None):
             raise ValueError(f"Model {self.name!r} can have only one Input, which must come first")
-        if layer.dtype not in (None, self.dtype):
+        if layer.dtype not in (None, self.dtype, *INTEGERS):
             raise ValueError(
                 f"Layer {layer.name!r} has dtype {layer.dtype!r}, but model {self.name!r} has "
                 f"{self.dtype!r}: pass the dtype to Sequential"
@@ -242,17 +272,28 @@ class Sequential(Model):
             raise ValueError(
                 f"Model {self.name!r} has a layer {layer.name!r} already; names must be unique"
             )
-        if not self._layers and layer.feature_shape is not None and self._input_shape is None:
-            self._input_shape = layer.feature_shape
-            self._batch_size = getattr(layer, "batch_size", None)
+        if not self._layers and self._input is None:
+            self._input = self._input_of(layer)
         if not isinstance(layer, InputLayer):
             self._place(layer)
 
-    def _place(self, layer: Layer) -> None:
+    def _input_of(self, first: Any) -> KerasTensor | None:
+        """Return the input that the first layer or model declares."""
+        if isinstance(first, InputLayer):
+            return first.tensor(self.dtype)
+        if isinstance(first, Model):
+            if first.graph is None or len(first.graph.inputs) != 1:
+                return None
+            x = first.graph.inputs[0]
+            return InputLayer(batch_shape=x.shape, dtype=x.dtype).tensor()
+        shape = first.feature_shape
+        return None if shape is None else InputLayer(shape).tensor(self.dtype)
+
+    def _place(self, layer: Any) -> None:
         self._layers.append(layer)
         self._names.add(layer.name)
 
-    def _remove_last(self) -> Layer:
+    def _remove_last(self) -> Any:
         layer = self._layers.pop()
         self._names.remove(layer.name)
         return layer
@@ -260,76 +301,42 @@ class Sequential(Model):
     def get_config(self) -> dict[str, Any]:
         """Return the architecture as JSON-serializable Python values."""
         frozen = {} if self.trainable else {"trainable": False}
-        batch_size = {} if self._batch_size is None else {"batch_size": self._batch_size}
+        size = None if self._input is None else self._input.shape[0]
+        batch_size = {} if size is None else {"batch_size": size}
+        shape = None if self._input is None else list(sample_shape(self._input))
         return {
             "name": self.name,
             "dtype": self.dtype,
             **frozen,
             **batch_size,
-            "input_shape": None if self._input_shape is None else list(self._input_shape),
-            "layers": [
-                {"class_name": type(layer).__name__, "config": layer.get_config()}
-                for layer in self._layers
-            ],
+            "input_shape": shape,
+            "layers": [describe(layer) for layer in self._layers],
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new model, with new weights, from the result of `get_config`.
-
-        Parameters
-        ----------
-        config : dict
-
-        Raises
-        ------
-        ValueError
-            If `config` is not a result of `get_config`.
-        """
-        needed = ("name", "dtype", "input_shape", "layers")
-        if not isinstance(config, Mapping) or not config.keys() >= set(needed):
-            raise ValueError(
-                f"config must be a dict with {', '.join(needed)}, as get_config returns it; "
-                f"received {config!r}"
-            )
-        layers: list[Layer] = [deserialize(entry) for entry in config["layers"]]
+    def without_weights(cls, config: Mapping[str, Any]) -> Self:
+        check_keys(config, ("name", "dtype", "input_shape", "layers"))
+        layers = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
             layers.insert(0, InputLayer(config["input_shape"], config.get("batch_size")))
         model = cls(name=config["name"], dtype=config["dtype"])
         model._trainable = checks.flag("trainable", config.get("trainable", True))
         for layer in layers:
             model._append(layer)
-        model._build()
+        model._rebuild(network=False)
         return model
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A pickle holds the contents of a saved file and references to user-defined functions.
-        return unpickled, (self._state(),)
+    def copied(self, clone: Callable[[Any], Any]) -> Self:
+        layers = [clone(layer) for layer in self._layers]
+        inputs = [] if self._input is None else [InputLayer(batch_shape=self._input.shape)]
+        copy = type(self)([*inputs, *layers], name=self.name, dtype=self.dtype)
+        copy._freeze_alone(self.trainable)
+        return copy
+
+    def _description(self, paths: Sequence[str]) -> dict[str, Any]:
+        described = {"model": self.get_config()}
+        nested = any("/" in path for path in paths)
+        return described | ({"paths": list(paths)} if nested else {})
 
 
-def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Sequential:
-    """Return the Sequential described by a saved file, without running any code from the file.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If something is missing or inconsistent.
-    """
-    config = description["model"]
-    layers = [deserialize(entry) for entry in config["layers"]]
-    shape = checks.shape("input_shape", config["input_shape"])
-    plan = compile_plan(layers, shape, config.get("trainable", True))
-    shapes = {f"layers/{layers[p.layer].name}/{p.name}": p.shape for p in plan.parameters}
-    check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
-    model = Sequential.from_config(config)
-    if description["compile"] is not None:
-        model.compile(**description["compile"])
-    model._take_contents(arrays, checked_counters(description["state"]))
-    return model
-
-
-def unpickled(state: dict[str, Any]) -> Sequential:
-    """Return the model whose state `Sequential.__reduce__` returned."""
-    model = Sequential.from_config(state["model"])
-    model._take_state(state)
-    return model
+MODELS["Sequential"] = Sequential

@@ -1,17 +1,44 @@
-"""The table that `Sequential.summary` prints, as text and as HTML."""
+"""The table that `Model.summary` prints, as text and as HTML."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from nnfast._plan.graph import Graph
 from nnfast._utils.checks import entries, real
 
-if TYPE_CHECKING:
-    from nnfast.layers.layer import Layer
+Cells = tuple[str, ...]
 
-Row = tuple[str, ...]
+
+class Row(NamedTuple):
+    """One layer in the table.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        The name of its class.
+    shape : str
+        The shape of a batch of outputs.
+    n_params : str
+        The number of parameters.
+    trainable : bool
+    connected : str
+        The outputs that it reads: ``name[number of the call][number of the output]``.
+    level : int
+        The number of models within the model that it belongs to.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    n_params: str
+    trainable: bool
+    connected: str
+    level: int = 0
 
 
 class Summary(NamedTuple):
@@ -21,32 +48,30 @@ class Summary(NamedTuple):
     ----------
     name : str
         The model's name.
-    layers : sequence of Layer
-    input_shape : tuple of (int or None), or None
-        Shape of a batch, None if it is not known yet.
+    rows : list of Row
+    total, frozen : int
+        Number of parameters, and of those that training does not change.
     itemsize : int
         Size of one parameter in bytes.
-    non_trainable : int
-        Number of parameters that training does not change.
+    branches : bool
+        Whether a column says what layers are connected to.
     line_length : int or None
         Width of the table; None: as wide as its contents.
     positions : sequence of float or None
         The ends of the columns.
     show_trainable : bool
         Whether a column says which layers are trainable.
-    shown : slice
-        The layers that have a row.
     """
 
     name: str
-    layers: Sequence[Layer]
-    input_shape: tuple[int | None, ...] | None
+    rows: list[Row]
+    total: int
+    frozen: int
     itemsize: int
-    non_trainable: int
+    branches: bool = False
     line_length: int | None = None
     positions: Sequence[Any] | None = None
     show_trainable: bool = False
-    shown: slice = slice(None)
 
     def of_range(self, layer_range: Sequence[str] | None) -> Summary:
         """Return the summary with the rows of a range of layers, given by two names or patterns."""
@@ -55,36 +80,82 @@ class Summary(NamedTuple):
         found = entries("layer_range", layer_range)
         if len(found) != 2 or not all(isinstance(pattern, str) for pattern in found):
             raise ValueError(f"layer_range must be two strings; received {layer_range!r}")
+        outer = [i for i, row in enumerate(self.rows) if row.level == 0]
+        names = [self.rows[i].name for i in outer]
         first, last = (
-            [i for i, layer in enumerate(self.layers) if re.search(pattern, layer.name)]
-            for pattern in found
+            [i for i, name in enumerate(names) if re.search(pattern, name)] for pattern in found
         )
         if not first or not last:
             raise ValueError(
-                f"layer_range must match names of layers, which are "
-                f"{[layer.name for layer in self.layers]}; received {layer_range!r}"
+                f"layer_range must match names of layers, which are {names}; received "
+                f"{layer_range!r}"
             )
-        return self._replace(shown=slice(first[0], last[-1] + 1))
+        ends = [*outer, len(self.rows)]
+        return self._replace(rows=self.rows[ends[first[0]] : ends[last[-1] + 1]])
 
 
-def _table(summary: Summary) -> tuple[list[Row], str]:
+def summarize(model: Any, itemsize: int, expand_nested: bool = False) -> Summary:
+    """Return the summary of a model, whose parameters have `itemsize` bytes each."""
+    graph = model.graph
+    if graph is None:
+        return Summary(model.name, list(_rows_without_shapes(model)), 0, 0, itemsize)
+    counts: dict[Any, int] = {}
+    frozen = 0
+    for layer, specs in graph.flat.weights():
+        counts[layer] = sum(math.prod(weight.shape) for weight in specs)
+        trained = model.trainable and layer.trainable
+        frozen += sum(math.prod(w.shape) for w in specs if not (trained and w.trainable))
+    rows = list(_rows(model, graph, counts, expand_nested))
+    return Summary(model.name, rows, sum(counts.values()), frozen, itemsize, graph.branches)
+
+
+def _rows(
+    model: Any, graph: Graph, counts: dict[Any, int], expand_nested: bool, level: int = 0
+) -> Iterator[Row]:
+    """Yield the rows of a graph, and those of models within it if `expand_nested`."""
+    for layer, nodes in graph.calls.items():
+        if not (nodes[0].inputs or model.lists_inputs):
+            continue
+        inside = nodes[0].graph
+        layers = [layer] if inside is None else inside.flat.layers
+        read = [graph.position(tensor) for node in nodes for tensor in node.inputs]
+        shapes = [spec.shape for spec in nodes[0].specs]
+        yield Row(
+            layer.name,
+            _kind(layer),
+            str(shapes[0] if len(shapes) == 1 else shapes),
+            f"{sum(counts.get(inner, 0) for inner in layers):,}",
+            layer.trainable,
+            ", ".join(f"{source.name}[{call}][{index}]" for source, call, index in read) or "-",
+            level,
+        )
+        if expand_nested and inside is not None:
+            yield from _rows(layer, inside, counts, True, level + 1)
+
+
+def _rows_without_shapes(model: Any) -> Iterator[Row]:
+    """Yield the rows of a model whose input shape is not known."""
+    for layer in model.layers:
+        yield Row(layer.name, _kind(layer), "?", "not built", layer.trainable, "-")
+
+
+def _kind(layer: Any) -> str:
+    return getattr(layer, "class_name", None) or type(layer).__name__
+
+
+def _table(summary: Summary) -> tuple[list[Cells], str]:
     """Return the rows of cells, headings first, and the line below the table."""
-    rows, total, x = [], 0, summary.input_shape
-    for layer in summary.layers:
-        x = None if x is None else (x[0], *layer.infer_shape(tuple(n or 0 for n in x[1:])))
-        count = sum(view.size for view in layer.weights)
-        total += count
-        label = f"{count:,}" if summary.input_shape is not None else "not built"
-        flag = (("Y" if layer.trainable else "N"),) if summary.show_trainable else ()
-        shape = "?" if x is None else str(x)
-        rows.append((f"{layer.name} ({type(layer).__name__})", shape, label, *flag))
-    headings = ("Layer (type)", "Output shape", "Param #")
-    below = f"Total params: {total:,} ({_size(total * summary.itemsize)})"
-    frozen = summary.non_trainable
-    return (
-        [headings + ("Trainable",) * summary.show_trainable, *rows[summary.shown]],
-        below + (f", of which {frozen:,} are not trained" if frozen else ""),
-    )
+    headings = ["Layer (type)", "Output shape", "Param #"]
+    headings += ["Connected to"] * summary.branches + ["Trainable"] * summary.show_trainable
+    table = [tuple(headings)]
+    for row in summary.rows:
+        prefix = "   " * row.level + "└ " if row.level else ""
+        cells = [f"{prefix}{row.name} ({row.kind})", row.shape, row.n_params]
+        cells += [row.connected] * summary.branches
+        table.append((*cells, *(("Y" if row.trainable else "N"),) * summary.show_trainable))
+    below = f"Total params: {summary.total:,} ({_size(summary.total * summary.itemsize)})"
+    frozen = summary.frozen
+    return table, below + (f", of which {frozen:,} are not trained" if frozen else "")
 
 
 def summary_html(summary: Summary) -> str:
@@ -92,7 +163,7 @@ def summary_html(summary: Summary) -> str:
 
     Examples
     --------
-    >>> summary_html(Summary("<m>", [], (None, 2), 4, 0))[:30]
+    >>> summary_html(Summary("<m>", [], 0, 0, 4))[:30]
     '<p>Model: <b>&lt;m&gt;</b></p>'
     """
     import html
@@ -111,8 +182,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 
     Examples
     --------
-    >>> from nnfast.layers import Flatten
-    >>> print(*summary_lines(Summary("m", [Flatten(name="flat")], (None, 2, 3), 4, 0)), sep="\n")
+    >>> rows = [Row("flat", "Flatten", "(None, 6)", "0", True, "-")]
+    >>> print(*summary_lines(Summary("m", rows, 0, 0, 4)), sep="\n")
     Model: "m"
     Layer (type)    Output shape  Param #
     -------------------------------------
@@ -135,7 +206,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield total
 
 
-def _widths(summary: Summary, rows: Sequence[Row]) -> list[int]:
+def _widths(summary: Summary, rows: Sequence[Cells]) -> list[int]:
     """Return the widths of the columns, which two spaces separate."""
     needed = [max(map(len, column)) for column in zip(*rows, strict=True)]
     length = summary.line_length

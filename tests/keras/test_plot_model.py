@@ -86,6 +86,52 @@ def test_boxes_hold_what_is_asked_for() -> None:
     ]
 
 
+def graph() -> Any:
+    """Return a model with two inputs, a model that is called twice, and two outputs."""
+    encoder = nnfast.Sequential([layers.Dense(2, name="hidden"), layers.Dense(3, name="code")])
+    encoder.trainable = False
+    a, b = layers.Input((4,), name="a"), layers.Input((4,), name="b")
+    both = layers.concatenate([encoder(a), encoder(b)], name="both")
+    return nnfast.Model([a, b], [layers.Dense(1, name="out")(both), both])
+
+
+def test_the_layers_of_graphs_are_connected() -> None:
+    nothing = Shown(*[False] * 5)
+    assert [box[0] for box in texts(graph())] == [
+        "InputLayer",
+        "InputLayer",
+        "Sequential",
+        "Concatenate",
+        "Dense",
+    ]
+    assert diagram_of(graph(), nothing).edges == [(0, 2), (1, 2), (2, 3), (3, 4)]
+    expanded = diagram_of(graph(), nothing, expand_nested=True)
+    assert [box[0][0].text[0][0] for box in expanded.boxes] == [
+        *("InputLayer", "InputLayer", "Dense", "Dense", "Concatenate", "Dense"),
+    ]
+    assert expanded.edges == [(0, 2), (2, 3), (1, 2), (3, 4), (4, 5)]
+
+
+def test_boxes_of_graphs_hold_all_inputs() -> None:
+    assert texts(graph(), shapes=True)[3][1:] == [
+        *("Input shape: [(None, 3), (None, 3)]", "Output shape: (None, 6)"),
+    ]
+    assert [box[1:] for box in texts(graph(), trainable=True)] == [
+        *([], [], ["Non-trainable"], [], ["Trainable"]),
+    ]
+
+
+def test_graphs_are_drawn(tmp_path: Path) -> None:
+    plain = drawn(tmp_path, graph())
+    expanded = drawn(tmp_path, graph(), expand_nested=True)
+    assert expanded.shape[0] > plain.shape[0]
+    x = layers.Input((3,))
+    layer = layers.Dense(3)
+    again = nnfast.Model(x, layer(layers.Activation("tanh")(layer(x))))
+    assert diagram_of(again, Shown(*[False] * 5)).edges == [(0, 1), (1, 2), (2, 1)]
+    assert drawn(tmp_path, again).shape[0] > 100
+
+
 @pytest.mark.parametrize("option", EVERYTHING)
 def test_every_option_enlarges_the_picture(tmp_path: Path, option: str) -> None:
     plain = drawn(tmp_path, model())
@@ -243,7 +289,7 @@ def test_an_unbuilt_model_is_refused() -> None:
     for function in (plot_model, model_to_dot):
         with pytest.raises(ValueError, match="This model has not yet been built"):
             function(nnfast.Sequential([layers.Dense(1)]))
-        with pytest.raises(TypeError, match="model must be a Sequential; received 3"):
+        with pytest.raises(TypeError, match="model must be a Model; received 3"):
             function(3)
 
 

@@ -90,7 +90,10 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`EarlyStopping(patience=2.5)`": lambda k: k.callbacks.EarlyStopping(patience=2.5),
     "`ReduceLROnPlateau` of an optimizer": scheduled,
     "`verbose=3`": lambda k: fit(k, verbose=3),
-    "`layer(x)`": lambda k: fit(k).layers[0](X),
+    "`layer(x)` of an array": lambda k: fit(k).layers[0](X),
+    "`layer(x, training=True)`": lambda k: k.layers.Dropout(0.5)(k.Input((3,)), training=True),
+    "an input that no output needs": lambda k: k.Model([k.Input((3,)), x := k.Input((3,))], x),
+    "`x / 0`": lambda k: k.Input((3,)) / 0,
     "`model(x, training=True)` with a Dropout": lambda k: fit(k, k.layers.Dropout(0.5))(
         X, training=True
     ),

@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from nnfast._plan.graph import Graph
+from nnfast._plan.symbolic import KerasTensor, Node
 from nnfast.activations import Activation, serialize
 
 __all__ = ["Box", "Cell", "Diagram", "Shown", "Style", "diagram_of", "dot_source"]
@@ -62,20 +64,59 @@ class Style(NamedTuple):
     splines: str
 
 
-def diagram_of(model: Any, shown: Shown) -> Diagram:
-    """Return the diagram of a built model."""
-    boxes, (batch, *shape) = [], model.input_shape
-    for layer in model.layers:
-        before, shape = shape, layer.infer_shape(tuple(shape))
-        boxes.append(tuple(_rows(layer, (batch, *before), (batch, *shape), model.dtype, shown)))
-    return Diagram(boxes, [(i, i + 1) for i in range(len(boxes) - 1)])
+def diagram_of(model: Any, shown: Shown, expand_nested: bool = False) -> Diagram:
+    """Return the diagram of a model whose input shape is known.
+
+    If `expand_nested`, the layers of models within the model are shown instead of these models.
+    """
+    weighted = {layer for layer, specs in model.graph.flat.weights() if specs}
+    drawing = _Drawing(shown, expand_nested, weighted)
+    found: dict[KerasTensor, int | None] = dict.fromkeys(model.graph.inputs)
+    if model.lists_inputs:
+        found = {x: drawing.box(x.node) for x in model.graph.inputs}
+    drawing.add(model.graph, found)
+    return Diagram(drawing.boxes, list(dict.fromkeys(drawing.edges)))
 
 
-def _rows(
-    layer: Any, before: tuple[Any, ...], after: tuple[Any, ...], dtype: str, shown: Shown
-) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows of a layer's box, given its input shape and its output shape."""
-    kind = type(layer).__name__
+class _Drawing:
+    """The boxes and edges of a diagram; a layer that is called several times has one box."""
+
+    def __init__(self, shown: Shown, expand_nested: bool, weighted: set[Any]) -> None:
+        self.shown = shown
+        self.expand_nested = expand_nested
+        self.weighted = weighted  # the layers that have weights
+        self.boxes: list[Box] = []
+        self.edges: list[tuple[int, int]] = []
+        self.numbers: dict[Any, int] = {}
+
+    def add(self, graph: Graph, found: dict[KerasTensor, int | None]) -> None:
+        """Add the calls of a graph. `found` has the box of each tensor, None without a box."""
+        for node in graph.nodes:
+            if self.expand_nested and node.graph is not None:
+                sources = [found[x] for x in node.inputs]
+                inside = dict(zip(node.graph.inputs, sources, strict=True))
+                self.add(node.graph, inside)
+                boxes = [inside[y] for y in node.graph.outputs]
+                found |= zip(node.outputs, boxes, strict=True)
+                continue
+            number = self.box(node)
+            self.edges += [(a, number) for x in node.inputs if (a := found[x]) is not None]
+            found |= dict.fromkeys(node.outputs, number)
+
+    def box(self, node: Node) -> int:
+        """Return the number of the box of a node's layer, which is added if it is new."""
+        if node.layer not in self.numbers:
+            self.numbers[node.layer] = len(self.boxes)
+            inside = [node.layer] if node.graph is None else node.graph.flat.layers
+            has_weights = not self.weighted.isdisjoint(inside)
+            self.boxes.append(tuple(_rows(node, self.shown, has_weights)))
+        return self.numbers[node.layer]
+
+
+def _rows(node: Node, shown: Shown, has_weights: bool) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of the box of a node's layer."""
+    layer = node.layer
+    kind = getattr(layer, "class_name", None) or type(layer).__name__
     title = ((layer.name, True), (f" ({kind})", False)) if shown.layer_names else ((kind, True),)
     yield (Cell(title, 16.0, "white", TITLE),)
     activation = getattr(layer, "activation", None)
@@ -83,14 +124,20 @@ def _rows(
         yield (_pair("Activation", _activation_name(activation)),)
     cells = []
     if shown.shapes:
-        cells += [_pair("Input shape", str(before)), _pair("Output shape", str(after))]
+        before = [x.shape for x in node.inputs or node.outputs]
+        cells.append(_pair("Input shape", _one_or_all(before)))
+        cells.append(_pair("Output shape", _one_or_all([spec.shape for spec in node.specs])))
     if shown.dtype:
-        cells.append(_pair("Output dtype", dtype))
-    if shown.trainable and layer.weights:
+        cells.append(_pair("Output dtype", _one_or_all([spec.dtype for spec in node.specs])))
+    if shown.trainable and has_weights:
         text, fill = ("Trainable", TRAINED) if layer.trainable else ("Non-trainable", FROZEN)
         cells.append(Cell(((text, True),), ink="white", fill=fill))
     if cells:
         yield tuple(cells)
+
+
+def _one_or_all(values: list[Any]) -> str:
+    return str(values[0] if len(values) == 1 else values)
 
 
 def _pair(label: str, value: str) -> Cell:

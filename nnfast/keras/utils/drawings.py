@@ -1,8 +1,8 @@
 """Drawings of diagrams with matplotlib, for machines without Graphviz.
 
-Lengths are in points. Boxes have ranks, which increase along every arrow; boxes of equal rank are
-next to each other. Positions are (along, across): in the direction of the arrows, and at right
-angles to it.
+Lengths are in points. Boxes have ranks, which increase along every arrow that does not lead back;
+boxes of equal rank are next to each other. Positions are (along, across): in the direction of the
+arrows, and at right angles to it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def layout(
     """
     ranks = [0] * len(sizes)
     for a, b in sorted(edges):
-        ranks[b] = max(ranks[b], ranks[a] + 1)
+        if a < b:  # other edges lead back, to a layer that is called again
+            ranks[b] = max(ranks[b], ranks[a] + 1)
     rows: list[list[int]] = [[] for _ in range(max(ranks) + 1)]
     for i, rank in enumerate(ranks):
         rows[rank].append(i)

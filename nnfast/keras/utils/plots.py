@@ -37,12 +37,12 @@ def model_to_dot(
 
     Parameters
     ----------
-    model : Sequential
-        A built model.
+    model : Model
+        A model whose input shape is known.
     show_shapes, show_dtype, show_layer_names, rankdir, expand_nested, dpi
         As in `plot_model`.
     subgraph : bool, default False
-        Must be False, because models are not nested.
+        Must be False, because models within a model are not drawn alone.
     show_layer_activations, show_trainable, splines, **kwargs
         As in `plot_model`.
 
@@ -59,7 +59,9 @@ def model_to_dot(
         As in `plot_model`.
     """
     if flag("subgraph", subgraph):
-        raise ValueError("subgraph must be False, because models are not nested")
+        raise ValueError(
+            "subgraph must be False, because models within a model are not drawn alone"
+        )
     shown = Shown(show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable)
     diagram = _diagram(model, shown, expand_nested, kwargs)
     source = dot_source(diagram, _style(rankdir, dpi, splines))
@@ -100,8 +102,8 @@ def plot_model(
 
     Parameters
     ----------
-    model : Sequential
-        A built model.
+    model : Model
+        A model whose input shape is known.
     to_file : str or path-like, default "model.png"
         The extension is the format: png, svg, pdf and so on; png without an extension.
     show_shapes : bool, default False
@@ -113,7 +115,7 @@ def plot_model(
     rankdir : {"TB", "BT", "LR", "RL"}, default "TB"
         The direction of the arrows: from top to bottom, from left to right and so on.
     expand_nested : bool, default False
-        Without effect, because models are not nested.
+        Show the layers of models within the model instead of these models.
     dpi : float, default 200
         Dots per inch.
     show_layer_activations : bool, default False
@@ -135,7 +137,7 @@ def plot_model(
     ImportError
         If neither Graphviz nor matplotlib is installed.
     TypeError, ValueError
-        If the model is not built, or an argument has the wrong type or value.
+        If the model's input shape is not known, or an argument has the wrong type or value.
 
     Examples
     --------
@@ -163,19 +165,19 @@ def plot_model(
 def _diagram(model: Any, shown: Shown, expand_nested: object, others: dict[str, Any]) -> Diagram:
     """Return the diagram of a model after checking what is to be shown."""
     if not isinstance(model, Model):
-        raise TypeError(f"model must be a Sequential; received {model!r}")
-    if not model.built:
+        raise TypeError(f"model must be a Model; received {model!r}")
+    if model.graph is None:
         raise ValueError(
             "This model has not yet been built. Build the model first by calling `build()` or by "
             "calling the model on a batch of data."
         )
-    flag("expand_nested", expand_nested)
+    expand = flag("expand_nested", expand_nested)
     if others.pop("layer_range", None) is not None:
         raise ValueError("Argument `layer_range` is no longer supported.")
     if others:
         raise ValueError(f"Unrecognized keyword arguments: {others}")
     flags = {name: flag(f"show_{name}", value) for name, value in shown._asdict().items()}
-    return diagram_of(model, Shown(**flags))
+    return diagram_of(model, Shown(**flags), expand)
 
 
 def _style(rankdir: str, dpi: float, splines: str) -> Style:

@@ -73,7 +73,7 @@ class _Wrapper(BaseEstimator):
         if self.warm_start and hasattr(self, "model_"):
             model = self.model_
         elif isinstance(given, Model):
-            model = given if self.warm_start else clone_model(given)  # type: ignore[arg-type]
+            model = given if self.warm_start else clone_model(given)
         elif callable(given):
             model = given(X=X, y=y, **(self.model_kwargs or {}))
         else:

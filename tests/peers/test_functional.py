@@ -1,0 +1,227 @@
+"""Functional models have the layers, shapes, names and results of Keras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast._plan.symbolic import leaves
+
+pytestmark = pytest.mark.peers
+
+X = np.random.default_rng(0).normal(size=(48, 6))
+Y = np.tanh(X[:, :2])
+
+
+def residual(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    h = k.layers.Dense(6, activation="relu", name="d1")(x)
+    h = k.layers.Add(name="sum1")([x, h])
+    g = k.layers.Dense(6, name="d2")(h)
+    return k.Model(x, k.layers.Dense(2, name="out")(k.layers.add([h, g], name="sum2")))
+
+
+def wide_and_deep(k: Any) -> Any:
+    wide, deep = k.Input((3,), name="wide"), k.Input((6,), name="deep")
+    h = k.layers.Dense(5, name="h1")(deep)
+    h = k.layers.Dense(4, name="h2")(h)
+    h = k.layers.Concatenate(name="both")([wide, h])
+    return k.Model(
+        [wide, deep], [k.layers.Dense(1, name="main")(h), k.layers.Dense(1, name="aux")(h)]
+    )
+
+
+def siamese(k: Any) -> Any:
+    encoder = k.Sequential([k.layers.Dense(4, name="encode")], name="encoder")
+    a, b = k.Input((6,), name="a"), k.Input((6,), name="b")
+    product = k.layers.Dot(axes=1, normalize=True, name="cosine")([encoder(a), encoder(b)])
+    return k.Model({"p": b, "o": a}, product)
+
+
+def inception(k: Any) -> Any:
+    x = k.Input((8, 8, 3), name="image")
+    a = k.layers.Conv2D(4, 1, name="a1")(x)
+    b = k.layers.Conv2D(4, 3, padding="same", name="b2")(k.layers.Conv2D(2, 1, name="b1")(x))
+    c = k.layers.MaxPooling2D(3, strides=1, padding="same", name="pool")(x)
+    h = k.layers.concatenate([a, b, c], axis=3, name="blocks")
+    h = k.layers.GlobalAveragePooling2D(name="mean")(h)
+    return k.Model(x, k.layers.Dense(2, name="out")(h))
+
+
+def shared_twice(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    layer = k.layers.Dense(6, name="again")
+    return k.Model(x, k.layers.average([layer(layer(x)), x], name="mean"))
+
+
+def two_outputs(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    inner = k.Model(
+        x, [k.layers.Dense(3, name="i1")(x), k.layers.Dense(3, name="i2")(x)], name="in"
+    )
+    y = k.Input((6,), name="y")
+    return k.Model(y, k.layers.subtract(list(inner(y)), name="out"))
+
+
+def autoencoder(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    encoder = k.Model(x, k.layers.Dense(3, activation="tanh", name="code")(x), name="encoder")
+    z = k.Input((3,), name="z")
+    decoder = k.Model(z, k.layers.Dense(2, name="decode")(z), name="decoder")
+    y = k.Input((6,), name="y")
+    return k.Model(y, decoder(encoder(y)), name="auto")
+
+
+def base_and_head(k: Any) -> Any:
+    base = k.Sequential(
+        [k.Input((6,)), k.layers.Dense(5, activation="relu", name="b")], name="base"
+    )
+    base.trainable = False
+    x = k.Input((6,), name="x")
+    return k.Model(x, k.layers.Dense(2, name="head")(base(x, training=False)))
+
+
+def nested_sequentials(k: Any) -> Any:
+    inner = k.Sequential([k.layers.Dense(5, activation="tanh", name="a")], name="inner")
+    return k.Sequential([k.Input((6,)), inner, k.layers.Dense(2, name="b")])
+
+
+def middle(k: Any) -> Any:
+    whole = k.Sequential([k.Input((6,)), k.layers.Dense(2, name="a"), k.layers.Activation("tanh")])
+    return k.Model(whole.inputs, whole.get_layer("a").output)
+
+
+def scaled(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    return k.Model(x, k.layers.Dense(2, name="out")(1.0 - 2.0 * k.layers.Dense(3, name="h")(x)))
+
+
+CHAINS: list[Callable[[Any], Any]] = [
+    *(autoencoder, base_and_head, nested_sequentials, middle, scaled),
+]
+GRAPHS: list[Callable[[Any], Any]] = [
+    *(residual, wide_and_deep, siamese, inception, shared_twice, two_outputs),
+]
+
+
+def structure(model: Any) -> list[Any]:
+    return [
+        (layer.name, type(layer).__name__.replace("Model", "Functional")) for layer in model.layers
+    ]
+
+
+def shapes(value: Any) -> list[Any]:
+    return [tuple(shape) for shape in (value if isinstance(value, list) else [value])]
+
+
+@pytest.mark.parametrize("make", [*GRAPHS, *CHAINS[:3]])
+def test_layers_shapes_and_names_are_those_of_keras(make: Any, keras: Any) -> None:
+    own, other = make(nnfast.keras), make(keras)
+    assert [n for n in structure(own) if n[1] != "InputLayer"] == [
+        n for n in structure(other) if n[1] != "InputLayer"
+    ]
+    assert [layer.name for layer in own.layers] == [layer.name for layer in other.layers]
+    assert shapes(own.output_shape) == shapes(other.output_shape)
+    assert [x.shape for x in own.inputs] == [x.shape for x in other.inputs]
+    if isinstance(own, nnfast.Model) and not isinstance(own, nnfast.Sequential):
+        assert own.output_names == other.output_names
+        assert [x.name for x in own.inputs] == [x.name for x in other.inputs]
+    assert own.count_params() == other.count_params()
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the rows of the table that Keras prints."""
+    rows = [line.strip("│").split("│") for line in text.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+@pytest.mark.parametrize("expand", [False, True])
+@pytest.mark.parametrize("make", GRAPHS)
+def test_summaries_connect_layers_as_in_keras(
+    make: Any, expand: bool, keras: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")  # otherwise Keras breaks the lines
+    printed: list[str] = []
+    own: list[str] = []
+    other = make(keras)
+    other.summary(
+        line_length=200, print_fn=lambda text, **_: printed.append(text), expand_nested=expand
+    )
+    make(nnfast.keras).summary(print_fn=own.append, expand_nested=expand)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in own[3:-2]]
+    theirs = cells("\n".join(printed))
+    assert len(rows) == len(theirs)
+    for row, expected in zip(rows, theirs, strict=True):
+        assert [row[0].replace("Model", "Functional"), row[2]] == [expected[0], expected[2]]
+        if not row[0].startswith("└"):  # the input of a Sequential has another name
+            assert row[3] == expected[3]
+
+
+@pytest.mark.parametrize("make", [*GRAPHS, *CHAINS])
+def test_configurations_connect_layers_as_in_keras(make: Any, keras: Any) -> None:
+    own, other = make(nnfast.keras), make(keras)
+    if isinstance(own, nnfast.Sequential):
+        return
+    again = type(own).from_config(own.get_config())
+    assert again.get_config() == own.get_config()
+    mine, theirs = own.get_config(), other.get_config()
+    if make is not middle:  # Keras gives inputs in the middle other names
+        assert mine["input_layers"] == theirs["input_layers"]
+    if make is not scaled:  # the operators of Keras are not among its layers
+        assert [entry["name"] for entry in mine["layers"]][1:] == [
+            entry["name"] for entry in theirs["layers"]
+        ][1:]
+        assert leaves(mine["output_layers"])[::3] == leaves(theirs["output_layers"])[::3]
+
+
+@pytest.mark.parametrize("make", CHAINS)
+def test_chains_train_as_in_keras(make: Any, keras64: Any) -> None:
+    own, other = make(nnfast.keras), make(keras64)
+    assert [w.shape for w in own.get_weights()] == [w.shape for w in other.get_weights()]
+    other.set_weights(own.get_weights())
+    results = []
+    for package, model in ((nnfast.keras, own), (keras64, other)):
+        model.compile(package.optimizers.Adam(0.01), "mse")
+        history = model.fit(X, Y, batch_size=16, epochs=3, shuffle=False, verbose=0)
+        results.append((history.history["loss"], model.predict(X, verbose=0)))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-7)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-7, atol=1e-7)
+    for a, b in zip(own.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7)
+    names = ("trainable_weights", "non_trainable_weights")
+    for name in names:
+        assert len(getattr(own, name)) == len(getattr(other, name))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda k: k.layers.add([k.Input((3,)), k.Input((4,))]),
+        lambda k: k.layers.subtract([k.Input((3,))] * 3),
+        lambda k: k.layers.Add()(k.Input((3,))),
+        lambda k: k.layers.concatenate([k.Input((2, 3)), k.Input((3, 3))]),
+        lambda k: k.layers.dot([k.Input((3,)), k.Input((4,))], axes=1),
+        lambda k: k.layers.Dot((1, 2, 3)),
+        lambda k: k.layers.Dense(2)([k.Input((3,)), k.Input((3,))]),
+        lambda k: k.Model(k.Input((3,)), k.layers.Dense(2)(k.Input((3,)))),
+        lambda k: k.Model(
+            x := k.Input((3,)), k.layers.Dense(2, name="n")(k.layers.Dense(2, name="n")(x))
+        ),
+        lambda k: (d := k.layers.Dense(2)) and (d(k.Input((3,))), d(k.Input((4,)))),
+        lambda k: residual(k)([k.Input((6,))] * 2),
+        lambda k: residual(k)(k.Input((7,))),
+        lambda k: siamese(k)({"p": k.Input((6,)), "q": k.Input((6,))}),
+        lambda k: residual(k).get_layer("nobody"),
+        lambda k: k.Input((3,))[:, 3],
+    ],
+)
+def test_keras_refuses_the_same_graphs(wrong: Any, keras: Any) -> None:
+    held = []  # nnfast forgets calls that nothing refers to
+    for package in (nnfast.keras, keras):
+        with pytest.raises(ValueError):
+            held.append(wrong(package))

@@ -84,6 +84,17 @@ class FlatGraph:
         if self.obstacle:
             raise ValueError(f"{self.obstacle.capitalize()} is not supported yet")
 
+    def needed(self) -> list[tuple[int, Call]]:
+        """Return the calls on which an output depends, with their numbers."""
+        tensors = set(self.outputs)
+        needed = []
+        for number in range(len(self.nodes) - 1, -1, -1):
+            call = self.nodes[number]
+            if call.output in tensors:
+                tensors.update(call.inputs)
+                needed.append((number, call))
+        return needed[::-1]
+
     def weights(self) -> Iterator[tuple[LayerSpec, list[Any]]]:
         """Yield each layer with the descriptions of its weights."""
         shapes: dict[int, Shape] = {}

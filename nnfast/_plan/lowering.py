@@ -72,7 +72,7 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
     ops: list[SizedOp] = []
     same: dict[int, int] = {}  # outputs of layers without ops
     end = len(graph.shapes)
-    for number, node in enumerate(graph.nodes):
+    for number, node in graph.needed():
         inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
         layer_ops = _ops_of(graph, number, node, inputs, end, trained[node.layer])
         if layer_ops:
@@ -81,17 +81,7 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
         else:
             same[node.output] = inputs[0]
     output = same.get(graph.outputs[0], graph.outputs[0])
-    return Lowered(_needed(ops, output), graph.inputs[0], output)
-
-
-def _needed(ops: Sequence[SizedOp], output: int) -> list[SizedOp]:
-    """Return the ops on which a tensor depends."""
-    tensors, needed = {output}, []
-    for sized in reversed(ops):
-        if sized.output in tensors:
-            tensors.update(sized.inputs)
-            needed.append(sized)
-    return needed[::-1]
+    return Lowered(ops, graph.inputs[0], output)
 
 
 def _ops_of(

@@ -57,7 +57,7 @@ class Plan:
     final_activation : str
         The activation that the last training op applies, "linear" if none.
     used_layers : frozenset of int
-        The layers that have ops on which the output depends; no other layer is trained.
+        The layers on which the output depends; no other layer is trained.
     """
 
     input_shape: Shape
@@ -147,10 +147,9 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     input_shape, output_shape = graph.shapes[graph.inputs[0]], graph.shapes[graph.outputs[0]]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
-    lowered = lower(graph, trained_layers)
-    fused = fuse(lowered, math.prod(input_shape))
+    fused = fuse(lower(graph, trained_layers), math.prod(input_shape))
     # A layer that the output does not need has no gradient.
-    used = {sized.layer for sized in lowered.ops}
+    used = frozenset(call.layer for _, call in graph.needed())
     wanted = [trainable and on and i in used for i, on in enumerate(trained_layers)]
     weights = describe_parameters(graph, wanted)
     if like is None:
@@ -177,5 +176,5 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
         arrays=[describe_array(p) for p in parameters],
         parameters=parameters,
         final_activation=final_activation(fused.training[-1]),
-        used_layers=frozenset(used),
+        used_layers=used,
     )

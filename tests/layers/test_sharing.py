@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import nnfast
 from nnfast import callbacks, layers, optimizers
 from nnfast._engine import force_threads
+from nnfast._plan.graph import chain
 from nnfast._runtime.network import Network
 
 X = np.random.default_rng(0).normal(size=(40, 5))
@@ -420,7 +421,7 @@ def test_a_callback_may_train_another_model_with_the_same_layer() -> None:
 def test_a_layer_that_another_thread_builds_meanwhile_is_refused() -> None:
     layer = layers.Dense(2)
     networks = [
-        Network.of_layers([layer], (3,), np.dtype("float32"), seed, True) for seed in range(2)
+        Network.of_graph(chain([layer], (3,)), np.dtype("float32"), seed, True) for seed in range(2)
     ]
     networks[0].bind()
     with pytest.raises(RuntimeError, match="Another thread is building layer"):

@@ -1,0 +1,339 @@
+"""Random graphs: the engine agrees with NumPy, central differences and itself on other threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from helpers import layer_outputs
+from hypothesis import given, settings, strategies as st
+from numpy.typing import NDArray
+
+import nnfast
+from nnfast import _engine, layers, losses, optimizers, regularizers
+from nnfast._engine import core
+from nnfast._plan.graph import Graph
+from nnfast._plan.plan import Plan, compile_graph
+from nnfast._plan.symbolic import KerasTensor
+
+Array = NDArray[Any]
+THREADS = (1, 2, 3, 4, 7)
+
+
+class Step(NamedTuple):
+    """How NumPy computes a tensor: a function of its inputs, or a layer with weights."""
+
+    inputs: tuple[int, ...]
+    function: Callable[..., Array] | None
+    layer: layers.Layer | None
+
+
+class Drawn(NamedTuple):
+    """A random graph, and the same as a list of steps; step i makes tensor i + 1."""
+
+    graph: Graph
+    steps: list[Step]
+
+
+class Builder:
+    """Adds random layers to a graph."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.tensors = [nnfast.Input((draw(st.sampled_from([1, 3, 8, 17])),))]
+        self.steps: list[Step] = []
+        self.dense: list[layers.Dense] = []
+        self.used: set[int] = set()
+
+    def add(self, y: KerasTensor, inputs: tuple[int, ...], how: Any) -> None:
+        layer = how if isinstance(how, layers.Layer) else None
+        self.steps.append(Step(inputs, None if layer else how, layer))
+        self.tensors.append(y)
+        self.used.update(inputs)
+
+    def pick(self, rank: int | None = None) -> int | None:
+        found = [i for i, t in enumerate(self.tensors) if rank is None or t.ndim == rank]
+        return self.draw(st.sampled_from(found)) if found else None
+
+    def choose(self, *values: Any) -> Any:
+        return self.draw(st.sampled_from(values))
+
+    # ---- one layer of each kind ------------------------------------------------------------------
+
+    def layer(self, made: layers.Layer, i: int) -> None:
+        self.add(made(self.tensors[i]), (i,), made)
+
+    def add_dense(self) -> None:
+        if (i := self.pick(2)) is not None:
+            penalty = self.choose(None, None, regularizers.L2(0.05))
+            activation = self.choose("linear", "relu", "tanh", "softplus", "gelu", "softmax")
+            units = self.choose(1, 3, 8, 17, 32)
+            made = layers.Dense(units, activation=activation, activity_regularizer=penalty)
+            self.dense.append(made)
+            self.layer(made, i)
+
+    def add_shared(self) -> None:
+        if self.dense:
+            made = self.draw(st.sampled_from(self.dense))
+            inputs = [i for i, t in enumerate(self.tensors) if t.shape == made.input_shape]
+            self.layer(made, self.draw(st.sampled_from(inputs)))
+
+    def add_activation(self) -> None:
+        self.layer(layers.Activation(self.choose("relu", "tanh", "softplus")), self.pick() or 0)
+
+    def add_normalization(self) -> None:
+        kind = self.choose(layers.LayerNormalization, layers.BatchNormalization, layers.Dropout)
+        made = kind(0.0) if kind is layers.Dropout else kind()
+        if kind is layers.BatchNormalization:
+            made.trainable = False
+        self.layer(made, self.pick() or 0)
+
+    def add_reshape(self) -> None:
+        i = self.pick() or 0
+        n = math.prod(self.tensors[i].shape[1:])  # type: ignore[arg-type]
+        shape = (n,) if self.tensors[i].ndim == 3 else ((n // 2, 2) if n % 2 == 0 else (1, n))
+        self.layer(layers.Reshape(shape), i)
+
+    def add_merge(self) -> None:
+        first = self.pick() or 0
+        matches = [i for i in range(len(self.tensors)) if self._broadcasts(first, i)]
+        count = self.draw(st.integers(1, 3))
+        inputs = (first, *(self.draw(st.sampled_from(matches)) for _ in range(count)))
+        kind = self.choose("add", "average", "multiply", "maximum", "minimum", "subtract")
+        inputs = inputs[:2] if kind == "subtract" else inputs
+        try:
+            y = getattr(layers, kind)([self.tensors[i] for i in inputs])
+        except ValueError:  # the others do not broadcast with each other
+            return
+        self.add(y, inputs, MERGES[kind])
+
+    def _broadcasts(self, a: int, b: int) -> bool:
+        try:
+            np.broadcast_shapes(self.tensors[a].shape[1:], self.tensors[b].shape[1:])  # type: ignore[arg-type]
+        except ValueError:
+            return False
+        return True
+
+    def add_concatenate(self) -> None:
+        first = self.pick() or 0
+        axis = self.draw(st.integers(1, self.tensors[first].ndim - 1))
+
+        def rest(i: int) -> tuple[Any, ...]:
+            shape = self.tensors[i].shape
+            return (*shape[:axis], None, *shape[axis + 1 :])
+
+        matches = [i for i in range(len(self.tensors)) if rest(i) == rest(first)]
+        inputs = (first, *(self.draw(st.sampled_from(matches)) for _ in range(self.choose(1, 2))))
+        penalty = self.choose(None, regularizers.L2(0.05))
+        merged = layers.Concatenate(axis=axis, activity_regularizer=penalty)
+        self.add(
+            merged([self.tensors[i] for i in inputs]), inputs, lambda *a: np.concatenate(a, axis)
+        )
+
+    def add_slice(self) -> None:
+        i = self.pick() or 0
+        size = self.tensors[i].shape[1]
+        begin = self.draw(st.integers(0, size - 1))  # type: ignore[operator]
+        part = (
+            slice(begin, None, self.choose(1, 2)) if self.choose(0, 1) else slice(begin, None, -1)
+        )
+        self.add(self.tensors[i][:, part], (i,), lambda x: x[:, part])
+
+    def add_column(self) -> None:
+        if (i := self.pick(3)) is not None:
+            self.add(self.tensors[i][:, :, -1], (i,), lambda x: x[:, :, -1])
+
+    def add_dot(self) -> None:
+        i = self.pick() or 0
+        a = self.draw(st.integers(1, self.tensors[i].ndim - 1))
+        matches = [
+            (j, b)
+            for j, t in enumerate(self.tensors)
+            for b in range(1, t.ndim)
+            if t.shape[b] == self.tensors[i].shape[a]
+        ]
+        j, b = self.draw(st.sampled_from(matches))
+        normalize = self.choose(False, True)
+        y = layers.dot([self.tensors[i], self.tensors[j]], axes=(a, b), normalize=normalize)
+        self.add(y, (i, j), lambda x, z: dot(x, z, a, b, normalize))
+
+    def add_operator(self) -> None:
+        i = self.pick() or 0
+        name = self.choose(*OPERATORS)
+        self.add(OPERATORS[name](self.tensors[i]), (i,), OPERATORS[name])
+
+    def finish(self) -> Drawn:
+        """Join all tensors that no layer reads, and compute two outputs from them."""
+        ends = [i for i in range(len(self.tensors)) if i not in self.used]
+        for k, i in enumerate(ends):
+            if self.tensors[i].ndim > 2:
+                self.layer(layers.Flatten(), i)
+                ends[k] = len(self.tensors) - 1
+        if len(ends) > 1:
+            y = layers.concatenate([self.tensors[i] for i in ends])
+            self.add(y, tuple(ends), lambda *a: np.concatenate(a, 1))
+            ends = [len(self.tensors) - 1]
+        self.layer(layers.Dense(2), ends[0])
+        return Drawn(Graph(self.tensors[:1], self.tensors[-1:]), self.steps)
+
+
+def padded(arrays: tuple[Array, ...]) -> list[Array]:
+    """Give samples the same number of axes, by axes of size 1 after the batch."""
+    rank = max(a.ndim for a in arrays)
+    return [a.reshape(len(a), *[1] * (rank - a.ndim), *a.shape[1:]) for a in arrays]
+
+
+MERGES: dict[str, Callable[..., Array]] = {
+    "add": lambda *a: sum(padded(a)),  # type: ignore[dict-item, return-value]
+    "average": lambda *a: sum(padded(a)) / len(a),  # type: ignore[dict-item, return-value]
+    "multiply": lambda *a: math.prod(padded(a)),  # type: ignore[arg-type, return-value]
+    "maximum": lambda *a: np.max(np.broadcast_arrays(*padded(a)), axis=0),
+    "minimum": lambda *a: np.min(np.broadcast_arrays(*padded(a)), axis=0),
+    "subtract": lambda a, b: np.subtract(*padded((a, b))),
+}
+OPERATORS: dict[str, Callable[[Any], Any]] = {
+    "plus": lambda x: x + 0.5,
+    "minus": lambda x: 1 - x,
+    "times": lambda x: -2 * x,
+    "square": lambda x: x**2,
+    "exponential": lambda x: 0.5**x,
+    "divided": lambda x: x / (x * x + 1.0),
+    "inverse": lambda x: 1 / (x * x + 1.0),
+}
+
+
+def dot(x: Array, z: Array, a: int, b: int, normalize: bool) -> Array:
+    if normalize:
+        x = x / np.sqrt(np.maximum((x * x).sum(a, keepdims=True), 1e-12))
+        z = z / np.sqrt(np.maximum((z * z).sum(b, keepdims=True), 1e-12))
+    rows = [np.tensordot(p, q, (a - 1, b - 1)) for p, q in zip(x, z, strict=True)]
+    return np.stack(rows).reshape(len(x), *(rows[0].shape or (1,)))
+
+
+KINDS = sorted(name for name in vars(Builder) if name.startswith("add_"))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Drawn:
+    """Draw a graph of up to 12 layers in depth, in which each tensor has a reader."""
+    builder = Builder(draw)
+    for kind in draw(st.lists(st.sampled_from(["add_dense", "add_shared", *KINDS]), max_size=9)):
+        if max(t.ndim for t in builder.tensors) <= 3:
+            getattr(builder, kind)()
+        else:  # NumPy's reference of a dot product knows two axes
+            break
+    return builder.finish()
+
+
+class Compiled(NamedTuple):
+    plan: Plan
+    engine: _engine.Engine
+    weights: dict[layers.Layer, dict[str, Array]]
+
+
+def compiled(drawn: Drawn, dtype: str = "float64") -> Compiled:
+    """Return an engine for a graph, with random weights."""
+    flat = drawn.graph.flat
+    plan = compile_graph(flat)
+    engine = _engine.Engine(plan, dtype)
+    engine.set_seed(3)
+    engine.set_loss(*losses.resolve("mse").engine_loss(plan.final_activation))
+    sgd = optimizers.SGD()
+    engine.set_optimizer(_engine.OPTIMIZERS[sgd.kind], sgd.n_slots, tuple(sgd.hyper))
+    rng = np.random.default_rng(0)
+    weights: dict[Any, dict[str, Array]] = {layer: {} for layer in flat.layers}
+    for p, view in zip(plan.parameters, plan.views(engine.weights), strict=True):
+        low = 0.5 if "variance" in p.name else -0.5
+        view[...] = rng.uniform(low, low + 1, p.shape)
+        weights[flat.layers[p.layer]][p.name] = view
+    return Compiled(plan, engine, weights)
+
+
+def reference(drawn: Drawn, weights: dict[layers.Layer, dict[str, Array]], x: Array) -> Array:
+    values = [x]
+    for step in drawn.steps:
+        inputs = [values[i] for i in step.inputs]
+        if step.layer is None:
+            assert step.function is not None
+            values.append(step.function(*inputs))
+        else:
+            values.append(layer_outputs(step.layer, inputs[0], weights.get(step.layer, {})))
+    return values[-1]
+
+
+@contextmanager
+def poisoned(threads: int = 0) -> Iterator[None]:
+    """Fill new working memory with NaN, and use exactly so many threads; 0: as many as pay."""
+    core.poison(True)
+    core.force_threads(threads)
+    try:
+        yield
+    finally:
+        core.poison(False)
+        core.force_threads(0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.integers(1, 13))
+def test_the_engine_agrees_with_numpy(drawn: Drawn, rows: int) -> None:
+    plan, engine, weights = compiled(drawn)
+    x = np.random.default_rng(1).normal(size=(rows, plan.n_in))
+    out = np.empty((rows, plan.n_out))
+    with poisoned():
+        engine.forward(_engine.Data(x), out)
+    expected = reference(drawn, weights, x)
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(out / scale, expected / scale, atol=1e-8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.integers(1, 9))
+def test_gradients_agree_with_central_differences(drawn: Drawn, rows: int) -> None:
+    plan, engine, _ = compiled(drawn)
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(rows, plan.n_in)), rng.normal(size=(rows, 2))
+    data = _engine.Data(x, y)
+    with poisoned():
+        loss = engine.loss_and_grad(data)
+        dx = np.empty_like(x)
+        engine.input_gradient(data, dx)
+    if not abs(loss) < 1e4:
+        return  # differences of large numbers are inexact
+    gradient = np.array(engine.grads)[: plan.n_params]
+    params = np.asarray(engine.weights)[: plan.n_params]
+    start = params.copy(), x.copy()
+    directions = rng.normal(size=params.shape), rng.normal(size=x.shape)
+
+    def along(which: int, t: float) -> float:
+        target, factor = (params, 1) if which == 0 else (x, rows)
+        target[...] = start[which] + t * directions[which]
+        value = factor * engine.evaluate(_engine.Data(x, y))
+        target[...] = start[which]
+        return value
+
+    for which, exact in enumerate((directions[0] @ gradient, (directions[1] * dx).sum())):
+        near, far = ((along(which, h) - along(which, -h)) / (2 * h) for h in (1e-6, 2e-6))
+        scale = max(1.0, abs(near), rows * abs(loss))
+        if abs(near - far) < 1e-5 * scale:  # otherwise, a kink is between the points
+            assert exact == pytest.approx(near, abs=5e-5 * scale)
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.sampled_from([5, 64, 400]))
+def test_the_number_of_threads_changes_no_bit(drawn: Drawn, rows: int) -> None:
+    results = set()
+    for threads in THREADS:
+        plan, engine, _ = compiled(drawn, "float32")
+        rng = np.random.default_rng(1)
+        x = rng.standard_normal((rows, plan.n_in), np.float32)
+        y = rng.standard_normal((rows, 2), np.float32)
+        step_losses, out = np.zeros(3), np.empty((rows, 2), np.float32)
+        with poisoned(threads):
+            engine.run(_engine.Data(x, y), min(rows, 150), True, np.full(3, 0.01), step_losses)
+            engine.forward(_engine.Data(x), out)
+        results.add((step_losses.tobytes(), np.asarray(engine.weights).tobytes(), out.tobytes()))
+    assert len(results) == 1

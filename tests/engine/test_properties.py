@@ -387,6 +387,7 @@ REQUIRED: dict[str, Any] = {
     "height_factor": 0.1,
     "width_factor": 0.1,
     "activation": "relu",
+    "axes": 1,
     "rate": 0.5,
     "stddev": 0.1,
     "shape": (3,),

@@ -179,11 +179,56 @@ def test_configurations_connect_layers_as_in_keras(make: Any, keras: Any) -> Non
         assert leaves(mine["output_layers"])[::3] == leaves(theirs["output_layers"])[::3]
 
 
-@pytest.mark.parametrize("make", CHAINS)
-def test_chains_train_as_in_keras(make: Any, keras64: Any) -> None:
+def halves(k: Any) -> Any:
+    """Two halves of a row, in one encoder."""
+    x = k.Input((6,))
+    encoder = k.Sequential([k.layers.Dense(4, activation="tanh"), k.layers.Dense(3)])
+    a, b = encoder(x[:, :3]), encoder(x[:, 3:])
+    joined = k.layers.concatenate([k.layers.subtract([a, b]), k.layers.multiply([a, b])])
+    return k.Model(x, k.layers.Dense(2, activation="sigmoid")(joined))
+
+
+def operators(k: Any) -> Any:
+    x = k.Input((6,))
+    h = k.layers.Dense(5, activation="softplus")(x)
+    g = 2 / (1 + h) - h**2 + 0.5 * k.layers.Dense(5)(x)
+    peak = k.layers.maximum([h, g, k.layers.minimum([-g, 1 - h])])
+    cosine = k.layers.dot([h, g], axes=1, normalize=True)
+    return k.Model(x, k.layers.concatenate([peak / (1 + h), cosine * g]))
+
+
+def residual_images(k: Any) -> Any:
+    x = k.Input((8, 8, 3))
+    h = k.layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
+    for _ in range(2):
+        g = k.layers.Conv2D(4, 3, padding="same")(k.layers.BatchNormalization()(h))
+        g = k.layers.Conv2D(4, 3, padding="same")(k.layers.Activation("relu")(g))
+        h = k.layers.Activation("relu")(k.layers.add([h, g]))
+    scale = k.layers.Dense(4, activation="sigmoid")(k.layers.GlobalAveragePooling2D()(h))
+    h = k.layers.multiply([h, k.layers.Reshape((1, 1, 4))(scale)])
+    return k.Model(x, k.layers.Dense(2)(k.layers.Flatten()(h)))
+
+
+def frozen_base(k: Any) -> Any:
+    x = k.Input((6,))
+    h = k.layers.Dense(4, activation="relu")(x)
+    base = k.Model(x, k.layers.concatenate([h, k.layers.BatchNormalization()(h)]))
+    base.trainable = False
+    y = k.Input((6,))
+    return k.Model(y, k.layers.Dense(2)(base(y, training=False)))
+
+
+TRAINED = [residual, inception, shared_twice, halves, operators, residual_images, frozen_base]
+
+
+@pytest.mark.parametrize("make", [*CHAINS, *TRAINED])
+def test_models_train_as_in_keras(make: Any, keras64: Any) -> None:
     own, other = make(nnfast.keras), make(keras64)
     assert [w.shape for w in own.get_weights()] == [w.shape for w in other.get_weights()]
+    rng = np.random.default_rng(0)
     other.set_weights(own.get_weights())
+    X = rng.normal(size=(48, *own.input_shape[1:]))
+    Y = np.tanh(rng.normal(size=(48, *own.output_shape[1:])))
     results = []
     for package, model in ((nnfast.keras, own), (keras64, other)):
         model.compile(package.optimizers.Adam(0.01), "mse")

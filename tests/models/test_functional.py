@@ -376,8 +376,8 @@ def test_models_are_freed_without_the_garbage_collector() -> None:
 # ---- errors --------------------------------------------------------------------------------------
 
 
-def test_a_model_with_branches_is_described_but_not_built() -> None:
-    """The engine computes chains only."""
+def test_a_model_with_several_inputs_is_described_but_not_built() -> None:
+    """The engine computes graphs with one input and one output only."""
     model = siamese()
     assert not model.built
     model.compile("adam")

@@ -71,7 +71,7 @@ class Builder:
         if (i := self.pick(2)) is not None:
             penalty = self.choose(None, None, regularizers.L2(0.05))
             activation = self.choose("linear", "relu", "tanh", "softplus", "gelu", "softmax")
-            units = self.choose(1, 3, 8, 17, 32)
+            units = self.choose(1, 3, 8, 17, 32, 256)
             made = layers.Dense(units, activation=activation, activity_regularizer=penalty)
             self.dense.append(made)
             self.layer(made, i)

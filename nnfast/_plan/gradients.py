@@ -1,8 +1,8 @@
 """The memory of gradients: which op writes the gradient of a tensor, and which ones add to it.
 
 Going backward, the ops that read a tensor contribute to its gradient one after the other. A
-contribution is written to a buffer of its own, and the engine adds the sum of the earlier ones to
-it, so that sums have a fixed order. A sum of tensors contributes its own gradient, for which no
+contribution has a separate buffer, to which the engine adds the sum of the earlier contributions,
+so that sums have a fixed order. A sum of tensors contributes its own gradient, for which no
 buffer is needed: the first contribution of that kind is only referred to.
 """
 

@@ -73,16 +73,16 @@ class FlatGraph:
     def obstacle(self) -> str:
         """What the engine cannot compute yet; empty if there is nothing."""
         if len(self.inputs) > 1 or len(self.outputs) > 1:
-            return "a model with several inputs or outputs"
+            return "A model with several inputs or outputs"
         for layer in self.layers:
             if not layer.has_ops:
-                return f"layer {layer.name!r}, which has an array as an operand,"
+                return f"Layer {layer.name!r}, which has an array as an operand,"
         return ""
 
     def check(self) -> None:
         """Raise a ValueError if the engine cannot compute the graph."""
         if self.obstacle:
-            raise ValueError(f"{self.obstacle.capitalize()} is not supported yet")
+            raise ValueError(f"{self.obstacle} is not supported yet")
 
     def needed(self) -> list[tuple[int, Call]]:
         """Return the calls on which an output depends, with their numbers."""

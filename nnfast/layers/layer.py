@@ -459,7 +459,7 @@ class Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         values = self.named_weights
-        if values:  # a copy has weights of its own
+        if values:  # a copy does not share the weights
             sizes = [value.size for value in values.values()]
             arrays = weight_arrays(sizes, next(iter(values.values())).dtype.name)
             shapes = {name: value.shape for name, value in values.items()}

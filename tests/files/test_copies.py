@@ -188,7 +188,7 @@ def test_deleted_models_leave_the_weights_that_they_trained() -> None:
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy", "copy"])
 def test_variables_of_a_copied_layer_remain_its_weights(how: str) -> None:
-    """The copy has weights of its own, which the model that is built with it uses."""
+    """The copy shares no weights with the layer, and a model uses the copy's weights."""
     layer = network().layers[0]
     twin = WAYS[how](layer)
     kernel = twin.kernel

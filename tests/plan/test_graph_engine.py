@@ -124,7 +124,7 @@ class Builder:
 
         def rest(i: int) -> tuple[Any, ...]:
             shape = self.tensors[i].shape
-            return (*shape[:axis], None, *shape[axis + 1 :])
+            return (len(shape), *shape[:axis], *shape[axis + 1 :])
 
         matches = [i for i in range(len(self.tensors)) if rest(i) == rest(first)]
         inputs = (first, *(self.draw(st.sampled_from(matches)) for _ in range(self.choose(1, 2))))

@@ -12,7 +12,7 @@ cdef class Engine(CompiledModel):
     cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
     cdef Buffer _weights, _grads, _slots, order
     cdef readonly list arrays       # the WeightArray of each parameter
-    cdef readonly list changed      # those that training changes; each plan has a list of its own
+    cdef readonly list changed      # the arrays that training changes; replaced together with the plan
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
     cdef object function            # the Python loss, None if the loss is built in

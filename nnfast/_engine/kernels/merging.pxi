@@ -19,15 +19,6 @@ cdef void weighted_sum(const Matrix* a, double factor_a, const Matrix* b, double
                    fa * vload(a.data + i * a.ld + j * VLEN) + fb * vload(b.data + i * b.ld + j * VLEN))
 
 
-cdef void scaled(const Matrix* a, double factor, const Matrix* y) noexcept nogil:
-    """y = factor·a."""
-    cdef vreal f = vsplat(<real>factor)
-    cdef Py_ssize_t i, j
-    for i in range(y.rows):
-        for j in range(ceil_div(y.cols, VLEN)):
-            vstore(y.data + i * y.ld + j * VLEN, f * vload(a.data + i * a.ld + j * VLEN))
-
-
 cdef void elementwise_product(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:
     """y = a·b, element by element."""
     cdef Py_ssize_t i, j
@@ -148,7 +139,10 @@ cdef void contract(const Contraction* c, const Matrix* a, const Matrix* b, const
 
 cdef void contract_gradient(const Contraction* c, const Matrix* dy, const Matrix* b, bint first,
                             const Matrix* da) noexcept nogil:
-    """da[i, k] = Σ_j dy[i, j]·b[k, j]; if not `first`, the gradient of b, with a in the place of b."""
+    """da[i, k] = Σ_j dy[i, j]·b[k, j] if `first`; otherwise db[k, j] = Σ_i dy[i, j]·a[i, k].
+
+    The caller then passes the matrix a as `b`, and receives db in `da`.
+    """
     cdef Py_ssize_t row, i, j, k
     cdef Py_ssize_t outer = c.rows if first else c.cols, terms = c.cols if first else c.rows
     cdef Py_ssize_t da_outer = c.a_row if first else c.b_col, da_depth = c.a_depth if first else c.b_depth

@@ -45,10 +45,10 @@ cdef void backward_sum(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz = output_gradient(shard, op), dx
     if op.dx >= 0:
         dx = input_gradient(shard, op)
-        scaled(&dz, settings.factors[0], &dx)
+        affine(&dz, &dx, settings.factors[0], 0)
     if op.dx2 >= 0:
         dx = second_gradient(shard, op)
-        scaled(&dz, settings.factors[1], &dx)
+        affine(&dz, &dx, settings.factors[1], 0)
 
 
 # ---- multiply ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Remove noise from handwritten digits; the encoder is a model of its own."""
+"""Remove noise from handwritten digits; the encoder is a separate model."""
 
 import numpy as np
 

@@ -131,9 +131,9 @@ class Engine(core.Engine):
     ) -> None:
         super().__init__(plan, dtype, arrays)
         # Shapes of one sample, kept here because another thread may replace the model's engine.
-        self.input_shape, self.output_shape = plan.input_shape, plan.output_shape
-        # Whether a sample's output is a vector, so that predictions need no reshaping.
-        self.plain_rows = len(plan.output_shape) == 1
+        self.input_shape, self.output_shape = plan.input_shapes[0], plan.output_shapes[0]
+        # Whether the only output of a sample is a vector, so that predictions need no reshaping.
+        self.plain_rows = [len(shape) for shape in plan.output_shapes] == [1]
 
     @property
     def weights(self) -> np.ndarray:

@@ -53,6 +53,7 @@ ctypedef struct Op:
     int applies_relu_backward   # the op multiplies dX by the derivative of the ReLU that produced its input
     int relu_backward_done      # dy already holds dZ, because the next op applied the ReLU's derivative
     int frozen          # its layer is not trained, so even training uses the moving averages
+    int head            # the output that it writes and that no other op reads; < 0: none
     int adds_parameters  # its parameters' gradients are added to those of an earlier op
     Py_ssize_t n_in, n_in2, n_out
     Py_ssize_t x, x2, y  # offsets of tensors, in elements per row of the arena; x2 < 0: it has one input
@@ -93,9 +94,11 @@ ctypedef struct OpList:
     int n_ops
     Op* ops
     Py_ssize_t width    # elements per row of the arena
-    Py_ssize_t out      # offset of the predictions
-    Py_ssize_t dx       # offset of the gradient of the input; < 0: it is not computed
-    int single_reader   # the first op alone reads the input
+    const Py_ssize_t* x     # offset of each input
+    const Py_ssize_t* dx    # offset of the gradient of each input; < 0: it is not computed
+    const Py_ssize_t* out   # offset of each output
+    const Py_ssize_t* dy    # offset of the gradient that the loss of each output writes; < 0: inference
+    int single_reader   # there is one input, which the first op alone reads
     int shares_parameters   # several ops have the same parameter
 
 ctypedef struct OptimizerSettings:
@@ -123,16 +126,31 @@ ctypedef struct Objective:
     int reduction       # of the losses of a batch
     int weighted_mean   # divide losses by Σ weight, not by the number of rows; also divide penalties by it
 
+# One input of a model.
+ctypedef struct Input:
+    Py_ssize_t n, ld        # elements of a sample, and the stride of rows in the arena
+    double scale, offset    # the engine computes scale·x + offset while it reads x
+
+# One output of a model, with its loss.
+ctypedef struct Head:
+    Py_ssize_t n, ld        # elements of a sample, and the stride of rows in the arena
+    Py_ssize_t y            # offset of its targets, in elements per row of a block's targets
+    Objective loss
+    double loss_weight      # factor of its loss in the total loss
+
+cdef enum:
+    MAX_HEADS = 128
+
 ctypedef struct Model:
-    Py_ssize_t n_in, n_out
+    int n_inputs, n_heads
+    const Input* inputs
+    const Head* heads
     Py_ssize_t n_params     # number of weights with gradients and slots
-    Py_ssize_t ld_in, ld_out
-    double in_scale, in_offset
+    Py_ssize_t target_width     # elements per row of all targets together
     OpList train, infer
     OpList input_gradient   # like train, with a backward pass down to the input
     int n_parameters
     Parameter* parameters
-    Objective loss
     int regularized     # some array has a regularizer
     int constrained     # some array has a constraint
     int active          # some op has an activity regularizer
@@ -143,15 +161,23 @@ ctypedef struct Model:
     Py_ssize_t slot_stride  # n_params plus padding
     uint64_t seed
 
-ctypedef struct DataView:
-    Py_ssize_t n
+# The rows of one input.
+ctypedef struct InputView:
     int x_type
-    const void* x               # n × n_in; for sparse rows, the stored values
+    const void* x               # n rows; for sparse rows, the stored values
     const int64_t* starts       # n + 1 offsets of sparse rows in x and columns; NULL: x is dense
     const int32_t* columns      # column of each stored value
-    const void* y               # n × n_out, or NULL
+
+# The targets of one output.
+ctypedef struct TargetView:
+    const void* y               # n rows, or NULL
     const int32_t* labels       # n class indices, or NULL
     const double* weight        # n sample weights; NULL: all are 1
+
+ctypedef struct DataView:
+    Py_ssize_t n
+    const InputView* inputs     # one per input
+    const TargetView* targets   # one per output
 
 # A sum in four accumulators. It is bit-identical no matter how the terms are divided among calls.
 ctypedef struct Accumulators:
@@ -164,16 +190,17 @@ cdef inline double sum_of(const Accumulators* s) noexcept nogil:
 ctypedef struct Block:
     Py_ssize_t rows     # capacity, a multiple of 4
     void* arena         # rows × width
-    void* y             # rows × ld_out: targets, one-hot for classes
-    double* weight      # rows
-    double* loss        # rows
+    void* y             # rows × target_width: the targets of one output after the other, one-hot for classes
+    double* weight      # n_heads × rows
+    double* loss        # n_losses × rows: the total and, if there are several outputs, that of each
     double* activity    # rows: activity penalties
 
 ctypedef struct Run:
     Model* model
     DataView* data
     OpList* op_list
-    const Objective* objective
+    const Objective* objective  # used in place of every output's loss, or NULL
+    int n_losses                # 1, or one more than outputs if there are several
     int n_threads
     Block* whole                # a batch that threads share; NULL: each thread has its own micro-batches
     Block* blocks               # one per thread, for micro-batches; NULL: threads only share whole batches
@@ -181,10 +208,10 @@ ctypedef struct Run:
     Py_ssize_t scratch_size
     void* stats                 # statistics of the normalizations; NULL: there are none
     int training                # whether dropout, noise and batch statistics are on
-    # For LOSS_PYTHON: computes the losses `value` and the gradient `da` from the predictions `a` of `rows`
-    # rows, which begin at position `first` of the epoch. Rows of `a` and `da` are ld_out elements apart.
-    void (*call)(void* context, Py_ssize_t first, Py_ssize_t rows, const void* a, const double* weight,
-                 void* da, double* value) noexcept nogil
+    # For LOSS_PYTHON: computes the losses `value` and the gradient `da` of one output from the predictions
+    # `a` of `rows` rows, which begin at position `first` of the epoch. Rows of `a` and `da` are `ld` apart.
+    void (*call)(void* context, int head, Py_ssize_t first, Py_ssize_t rows, const void* a,
+                 const double* weight, void* da, double* value) noexcept nogil
     void* context
     uint64_t float_mode         # floating-point mode to restore while Python runs
     # training
@@ -192,9 +219,9 @@ ctypedef struct Run:
     Py_ssize_t row_offset       # index of the data's first row in its epoch
     int32_t* order              # permutation of the epoch's rows; NULL: not shuffled
     int order_ready             # whether `order` is already the one for the current epoch
-    void* outputs               # n × n_out predictions, in the data's own order, or NULL
+    void** outputs              # the predictions of each output, in the data's own order, or NULL
     const double* lr
-    double* losses
+    double* losses              # n_steps × n_losses
     Py_ssize_t n_steps, steps_done
     uint64_t epoch
     Py_ssize_t batch_index
@@ -206,14 +233,14 @@ ctypedef struct Run:
     Py_ssize_t n_microbatches
     Py_ssize_t first_microbatch, end_microbatch   # range processed by one call of `infer` or `input_gradient`
     void* partials              # n_microbatches × n_params; model.grads if there is only one
-    Accumulators* microbatch_loss         # n_microbatches
+    Accumulators* microbatch_loss         # n_microbatches × n_losses
     Py_ssize_t* microbatch_rows      # n_microbatches: rows that `gradient` has processed so far
     int wants_losses              # whether `infer` also computes losses
     double penalty              # the regularizers' penalty, in a pass that computes losses
     double denominator          # divisor of the losses, in a pass that computes losses
-    double reduction            # factor of the losses, in such a pass
+    double* reductions          # factor of each output's losses, in such a pass
     double* sums                # one per block of parameters: first penalties, later sums of squares
-    void* input_gradient           # n × n_in: the result of `input_gradient`, or NULL
+    void** input_gradients      # the results of `input_gradient`, one per input, or NULL
 
 # A matrix of the variant's type, with leading dimension `ld`.
 ctypedef struct UntypedMatrix:

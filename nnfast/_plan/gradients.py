@@ -34,33 +34,36 @@ class Gradients:
 
     Parameters
     ----------
-    source : int
-        The number of the input tensor.
+    inputs, outputs : tuple of int
+        The numbers of the input and output tensors.
     sized : sequence of SizedOp
     ops : sequence of dict
         The same ops in the engine's form.
     trained : frozenset of int
         The numbers of the arrays that are trained.
     to_input : bool
-        Whether the gradient of the input is needed, too.
+        Whether the gradients of the inputs are needed, too.
     """
 
     def __init__(
         self,
-        source: int,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
         sized: Sequence[SizedOp],
         ops: Sequence[dict[str, Any]],
         trained: frozenset[int],
         to_input: bool,
     ) -> None:
-        self._source, self._sized, self._ops = source, sized, ops
+        self._inputs, self._sized, self._ops = inputs, sized, ops
         self._buffers: list[Buffer] = []
         self._fields: list[tuple[dict[str, Any], str, Buffer]] = []
         self._needed = self._tensors_that_need_gradients(trained, to_input)
         self._sum: dict[int, Buffer] = {}  # the sum of the contributions so far
         self._dz: dict[int, Buffer] = {}  # the gradient with respect to the pre-activation
-        last = sized[-1]
-        self._sum[last.output] = self._new(last.output, len(sized), last.n_out)
+        # The losses write the gradients of the outputs before any op adds to them.
+        sizes = {numbers.output: numbers.n_out for numbers in sized}
+        self._outputs = [self._new(tensor, len(sized), sizes[tensor]) for tensor in outputs]
+        self._sum.update(zip(outputs, self._outputs, strict=True))
         for i in range(len(sized) - 1, -1, -1):
             if sized[i].output in self._sum:
                 self._take_output(i)
@@ -69,9 +72,15 @@ class Gradients:
                         self._contribute(i, k, tensor)
 
     @property
-    def input_gradient(self) -> int:
-        """The offset of the input's gradient, -1 if it is not needed."""
-        return self._sum[self._source].offset if self._source in self._sum else -1
+    def of_inputs(self) -> list[int]:
+        """The offset of each input's gradient, -1 if it is not needed."""
+        found = [self._sum.get(tensor) for tensor in self._inputs]
+        return [-1 if buffer is None else buffer.offset for buffer in found]
+
+    @property
+    def of_outputs(self) -> list[int]:
+        """The offset of the gradient that the loss of each output writes."""
+        return [buffer.offset for buffer in self._outputs]
 
     def place(self, end: int, stride: Callable[[int], int]) -> int:
         """Give the buffers offsets from `end` on, set the ops' fields, and return the new end."""
@@ -83,7 +92,7 @@ class Gradients:
 
     def _tensors_that_need_gradients(self, trained: frozenset[int], to_input: bool) -> set[int]:
         """Return the tensors before which something is trained."""
-        needed = {self._source} if to_input else set()
+        needed = set(self._inputs) if to_input else set()
         for numbers, op in zip(self._sized, self._ops, strict=True):
             if op["w"] in trained or op["b"] in trained or needed.intersection(numbers.inputs):
                 needed.add(numbers.output)

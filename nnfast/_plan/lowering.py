@@ -52,20 +52,23 @@ class SizedOp(NamedTuple):
 
 
 class Lowered(NamedTuple):
-    """The ops of a graph in topological order, and the numbers of its input and output tensor."""
+    """The ops of a graph in topological order, its input and output tensors, and the inputs' sizes.
+
+    Every output has a number of its own, which is not that of an input.
+    """
 
     ops: list[SizedOp]
-    input: int
-    output: int
+    inputs: tuple[int, ...]
+    sizes: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
-    """Return the ops that the output of a graph needs.
+    """Return the ops that the outputs of a graph need.
 
     Parameters
     ----------
     graph : FlatGraph
-        A graph with one input and one output.
     trained : sequence of bool
         Whether each layer is trained. A batch normalization that is not trained is frozen.
     """
@@ -80,8 +83,16 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
             end += len(layer_ops)
         else:
             same[node.output] = inputs[0]
-    output = same.get(graph.outputs[0], graph.outputs[0])
-    return Lowered(ops, graph.inputs[0], output)
+    outputs: list[int] = []
+    for tensor in graph.outputs:
+        output = same.get(tensor, tensor)
+        if output in graph.inputs or output in outputs:
+            n = math.prod(graph.shapes[tensor])
+            ops.append(SizedOp(IDENTITY, -1, len(graph.nodes), (output,), end, n, n))
+            output, end = end, end + 1
+        outputs.append(output)
+    sizes = tuple(math.prod(graph.shapes[tensor]) for tensor in graph.inputs)
+    return Lowered(ops, graph.inputs, sizes, tuple(outputs))
 
 
 def _ops_of(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, OPS
-from nnfast._plan.fusion import Fused
+from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
@@ -38,20 +38,24 @@ class OpTable(NamedTuple):
     ops : list of dict
     width : int
         Elements of the arena per row of a batch.
-    out : int
-        The offset of the predictions.
-    input_gradient : int
-        The offset of the input's gradient, -1 if it is not computed.
+    inputs, outputs : list of int
+        The offsets of the inputs and outputs.
+    input_gradients : list of int
+        The offset of each input's gradient, -1 if it is not computed.
+    output_gradients : list of int
+        The offset of the gradient that the loss of each output writes, -1 in inference.
     single_reader : bool
-        Whether the first op alone reads the input.
+        Whether there is one input, which the first op alone reads.
     shares_parameters : bool
         Whether several ops have the same parameter.
     """
 
     ops: list[dict[str, Any]]
     width: int
-    out: int
-    input_gradient: int
+    inputs: list[int]
+    outputs: list[int]
+    input_gradients: list[int]
+    output_gradients: list[int]
     single_reader: bool
     shares_parameters: bool
 
@@ -89,11 +93,9 @@ def make_tables(
 
     training = fused.training
     return OpTables(
-        training=training_table(fused.input, training, describe(training), trained, to_input=False),
-        input_gradient=training_table(
-            fused.input, training, describe(training), trained, to_input=True
-        ),
-        inference=inference_table(fused.input, fused.inference, describe(fused.inference)),
+        training=training_table(fused, describe(training), trained, to_input=False),
+        input_gradient=training_table(fused, describe(training), trained, to_input=True),
+        inference=inference_table(fused, describe(fused.inference)),
         n_stats=n_stats,
     )
 
@@ -148,6 +150,7 @@ def describe_op(
     stats, ld_stats = statistics or (-1, stride(traits.sample_statistics * groups))
     return {
         **dict.fromkeys(("x", "x2", "y", "z"), -1),
+        "head": -1,
         **dict.fromkeys(("dx", "dx2", "dx_base", "dx2_base", "dy", "dy_source"), -1),
         **dict.fromkeys(("applies_relu_backward", "relu_backward_done", "adds_parameters"), 0),
         **weights,
@@ -172,58 +175,58 @@ def describe_op(
 
 
 def training_table(
-    source: int,
-    sized: Sequence[SizedOp],
-    ops: list[dict[str, Any]],
-    trained: frozenset[int],
-    *,
-    to_input: bool,
+    fused: Fused, ops: list[dict[str, Any]], trained: frozenset[int], *, to_input: bool
 ) -> OpTable:
     """Return the table for training, with a separate offset for every output and every gradient.
 
     Parameters
     ----------
-    source : int
-        The number of the input tensor.
-    sized : sequence of SizedOp
+    fused : Fused
     ops : list of dict
-        The same ops in the engine's form, to which this function adds the offsets.
+        The ops for training in the engine's form, to which this function adds the offsets.
     trained : frozenset of int
     to_input : bool
-        Whether the gradient of the input is needed, too.
+        Whether the gradients of the inputs are needed, too.
     """
-    end = _place_outputs(source, sized, ops)
+    sized = fused.training
+    offsets, end = _place_tensors(fused, ops)
+    _set_heads(ops, heads_of(sized, fused.training_outputs))
     readers = Counter(tensor for op in sized for tensor in op.inputs)
+    readers.update(fused.training_outputs)
     _fuse_relu_backward(sized, ops, readers)
     _note_shared_parameters(ops, trained)
-    gradients = Gradients(source, sized, ops, trained, to_input)
+    gradients = Gradients(fused.inputs, fused.training_outputs, sized, ops, trained, to_input)
     end = gradients.place(end, stride)
-    return _table(source, sized, ops, end, gradients.input_gradient)
-
-
-def _table(
-    source: int,
-    sized: Sequence[SizedOp],
-    ops: list[dict[str, Any]],
-    width: int,
-    input_gradient: int = -1,
-) -> OpTable:
     return OpTable(
         ops,
-        width,
-        ops[-1]["y"],
-        input_gradient,
-        single_reader=sum(op.inputs.count(source) for op in sized) == 1,
+        end,
+        [offsets[tensor] for tensor in fused.inputs],
+        [offsets[tensor] for tensor in fused.training_outputs],
+        gradients.of_inputs,
+        gradients.of_outputs,
+        _has_single_reader(fused.inputs, sized),
         shares_parameters=any(op["adds_parameters"] for op in ops),
     )
 
 
-def _place_outputs(source: int, sized: Sequence[SizedOp], ops: Sequence[dict[str, Any]]) -> int:
-    """Set the offsets of the ops' forward tensors; return the tensors' total size."""
+def _set_heads(ops: Sequence[dict[str, Any]], heads: Sequence[int]) -> None:
+    for op, head in zip(ops, heads, strict=True):
+        op["head"] = head
+
+
+def _has_single_reader(inputs: tuple[int, ...], sized: Sequence[SizedOp]) -> bool:
+    """Return whether there is one input, which one op alone reads."""
+    return len(inputs) == 1 and sum(op.inputs.count(inputs[0]) for op in sized) == 1
+
+
+def _place_tensors(fused: Fused, ops: Sequence[dict[str, Any]]) -> tuple[dict[int, int], int]:
+    """Set the offsets of the ops' tensors; return those of all tensors, and their total size."""
     needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
-    offsets: dict[int, int] = {source: 0}
-    end: int = ops[0]["ld_x"]
-    for numbers, op in zip(sized, ops, strict=True):
+    offsets: dict[int, int] = {}
+    end = 0
+    for tensor, n in zip(fused.inputs, fused.input_sizes, strict=True):
+        offsets[tensor], end = end, end + stride(n)
+    for numbers, op in zip(fused.training, ops, strict=True):
         traits = _traits(op)
         _set_inputs(op, [offsets[tensor] for tensor in numbers.inputs])
         if numbers.output not in offsets:
@@ -234,7 +237,7 @@ def _place_outputs(source: int, sized: Sequence[SizedOp], ops: Sequence[dict[str
             op["z"], end = end, end + op["ld_y"]
         if traits.sample_statistics:
             op["stats"], end = end, end + op["ld_stats"]
-    return end
+    return offsets, end
 
 
 def _set_inputs(op: dict[str, Any], offsets: Sequence[int]) -> None:
@@ -265,27 +268,40 @@ def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[in
         seen |= numbers
 
 
-def inference_table(source: int, sized: Sequence[SizedOp], ops: list[dict[str, Any]]) -> OpTable:
+def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
     """Return the table for inference, in which tensors use equally wide slots in turn.
 
     A tensor takes the first slot that is free, and frees it after its last reader. A chain
     therefore alternates between two slots.
     """
+    sized = fused.inference
+    _set_heads(ops, heads_of(sized, fused.inference_outputs))
     widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
     last_reader = {tensor: i for i, op in enumerate(sized) for tensor in op.inputs}
-    slots = {source: 0}
-    n_slots = 2
+    last_reader.update(dict.fromkeys(fused.inference_outputs, len(sized)))
+    slots = {tensor: k for k, tensor in enumerate(fused.inputs)}
+    offsets = {tensor: widest * slot for tensor, slot in slots.items()}
+    n_slots = 1 + len(slots)
     for i, (numbers, op) in enumerate(zip(sized, ops, strict=True)):
         _set_inputs(op, [widest * slots[tensor] for tensor in numbers.inputs])
         if numbers.output not in slots:
             slots[numbers.output] = min(set(range(len(slots) + 1)) - set(slots.values()))
             n_slots = max(n_slots, slots[numbers.output] + 1)
-        op["y"] = widest * slots[numbers.output]
+        op["y"] = offsets[numbers.output] = widest * slots[numbers.output]
         op["z"] = op["x"] if _traits(op).is_activation else op["y"]
         for tensor in set(numbers.inputs):
             if last_reader[tensor] == i:
                 del slots[tensor]
-    return _table(source, sized, ops, n_slots * widest)
+    return OpTable(
+        ops,
+        n_slots * widest,
+        [offsets[tensor] for tensor in fused.inputs],
+        [offsets[tensor] for tensor in fused.inference_outputs],
+        [-1] * len(fused.inputs),
+        [-1] * len(fused.inference_outputs),
+        _has_single_reader(fused.inputs, sized),
+        shares_parameters=False,
+    )
 
 
 def _traits(op: Mapping[str, Any]) -> OpTraits:

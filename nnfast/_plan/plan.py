@@ -13,10 +13,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nnfast._plan.fusion import final_activation, fuse
+from nnfast._plan.fusion import final_activations, fuse
 from nnfast._plan.graph import FlatGraph, chain
 from nnfast._plan.lowering import lower
-from nnfast._plan.memory import OpTable, make_tables, values_kept
+from nnfast._plan.memory import OpTable, make_tables, stride, values_kept
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
@@ -34,15 +34,14 @@ class Plan:
 
     Attributes
     ----------
-    input_shape, output_shape : tuple of int
+    input_shapes, output_shapes : list of tuple of int
         Shapes of one sample.
-    n_in, n_out : int
-        Number of elements in one sample's input and output.
+    inputs, outputs : list of dict
+        The engine's descriptions of the inputs and outputs: sizes, strides, and the scale and
+        offset with which the engine reads x.
     n_params, n_weights : int
         The number of weights with gradients and optimizer slots, and the number of all weights.
         Weights without gradients come last.
-    in_scale, in_offset : float
-        The engine computes x·in_scale + in_offset while it reads the input x.
     training, input_gradient, inference : OpTable
         The ops for training, the same with a backward pass down to the input, and the ops for
         inference, which omit dropout and reuse the memory of tensors that no op reads any more.
@@ -54,20 +53,18 @@ class Plan:
         The engine's descriptions of the weights, in the order of `parameters`.
     parameters : tuple of Parameter
         In the order of `get_weights`.
-    final_activation : str
-        The activation that the last training op applies, "linear" if none.
+    final_activations : tuple of str
+        The activation that each output's last op applies in training, "linear" if none.
     used_layers : frozenset of int
         The layers on which the output depends; no other layer is trained.
     """
 
-    input_shape: Shape
-    output_shape: Shape
-    n_in: int
-    n_out: int
+    input_shapes: list[Shape]
+    output_shapes: list[Shape]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
     n_params: int
     n_weights: int
-    in_scale: float
-    in_offset: float
     training: OpTable
     input_gradient: OpTable
     inference: OpTable
@@ -75,8 +72,32 @@ class Plan:
     n_stats: int
     arrays: list[dict[str, Any]]
     parameters: tuple[Parameter, ...]
-    final_activation: str
+    final_activations: tuple[str, ...]
     used_layers: frozenset[int]
+
+    # A model with one input and one output has these, too.
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.input_shapes[0]
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.output_shapes[0]
+
+    @property
+    def n_in(self) -> int:
+        n: int = self.inputs[0]["n"]
+        return n
+
+    @property
+    def n_out(self) -> int:
+        n: int = self.outputs[0]["n"]
+        return n
+
+    @property
+    def final_activation(self) -> str:
+        return self.final_activations[0]
 
     @property
     def max_values_per_sample(self) -> int:
@@ -101,6 +122,12 @@ class Plan:
         for p in self.parameters:
             if p.trained:
                 yield p.view(flat)
+
+
+def describe_input(shape: Shape, scaling: tuple[float, float]) -> dict[str, Any]:
+    """Return the engine's description of an input."""
+    n = math.prod(shape)
+    return {"n": n, "ld": stride(n), "scale": scaling[0], "offset": scaling[1]}
 
 
 def compile_plan(
@@ -142,12 +169,12 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     ValueError
         If the engine cannot compute the graph.
     """
-    graph.check()
     layers = graph.layers
-    input_shape, output_shape = graph.shapes[graph.inputs[0]], graph.shapes[graph.outputs[0]]
+    input_shapes = [graph.shapes[tensor] for tensor in graph.inputs]
+    output_shapes = [graph.shapes[tensor] for tensor in graph.outputs]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
-    fused = fuse(lower(graph, trained_layers), math.prod(input_shape))
+    fused = fuse(lower(graph, trained_layers))
     # A layer that the output does not need has no gradient.
     used = frozenset(call.layer for _, call in graph.needed())
     wanted = [trainable and on and i in used for i, on in enumerate(trained_layers)]
@@ -160,14 +187,17 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     trained = frozenset(i for i, p in enumerate(parameters) if p.trained)
     tables = make_tables(fused, layer_references(parameters), trained)
     return Plan(
-        input_shape=input_shape,
-        output_shape=output_shape,
-        n_in=math.prod(input_shape),
-        n_out=math.prod(output_shape),
+        input_shapes=input_shapes,
+        output_shapes=output_shapes,
+        inputs=[
+            describe_input(*entry)
+            for entry in zip(input_shapes, fused.scaling.values(), strict=True)
+        ],
+        outputs=[
+            {"n": math.prod(shape), "ld": stride(math.prod(shape))} for shape in output_shapes
+        ],
         n_params=n_params,
         n_weights=sum(p.size for p in parameters),
-        in_scale=fused.in_scale,
-        in_offset=fused.in_offset,
         training=tables.training,
         input_gradient=tables.input_gradient,
         inference=tables.inference,
@@ -175,6 +205,6 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
         n_stats=tables.n_stats,
         arrays=[describe_array(p) for p in parameters],
         parameters=parameters,
-        final_activation=final_activation(fused.training[-1]),
+        final_activations=final_activations(fused),
         used_layers=used,
     )

@@ -383,7 +383,7 @@ def test_rescaling_of_uint8_images_is_fused_into_the_input() -> None:
     )
     plan = model._network.plan
     assert plan is not None
-    assert (len(plan.training.ops), plan.in_scale) == (1, 1 / 255)
+    assert (len(plan.training.ops), plan.inputs[0]["scale"]) == (1, 1 / 255)
     assert_allclose(model.predict(x), model.predict(x.astype(np.float64)), rtol=1e-6)
 
 

@@ -187,11 +187,11 @@ def test_live_tensors_do_not_overlap(chain: tuple[list[layers.Layer], tuple[int,
     assert plan.n_in == math.prod(chain[1])
     assert plan.n_out == math.prod(plan.output_shape)
     for ops, out in (
-        (plan.training.ops, plan.training.out),
-        (plan.inference.ops, plan.inference.out),
+        (plan.training.ops, plan.training.outputs[0]),
+        (plan.inference.ops, plan.inference.outputs[0]),
     ):
         assert_connected(ops, out, plan.n_in, plan.n_out)
-    assert_connected(plan.input_gradient.ops, plan.training.out, plan.n_in, plan.n_out)
+    assert_connected(plan.input_gradient.ops, plan.training.outputs[0], plan.n_in, plan.n_out)
     assert_disjoint(training_tensors(plan, plan.training.ops), plan.training.width)
     assert_disjoint(training_tensors(plan, plan.input_gradient.ops), plan.input_gradient.width)
     assert_disjoint(inference_tensors(plan), plan.inference.width)
@@ -380,7 +380,7 @@ def test_the_last_activation_is_fused_into_the_loss_unless_penalized() -> None:
 
 def test_leading_rescalings_are_fused_into_the_input() -> None:
     plan = compile_plan([layers.Rescaling(2.0, 1.0), layers.Rescaling(3.0, -4.0)], (2,))
-    assert (plan.in_scale, plan.in_offset) == (6.0, -1.0)
+    assert (plan.inputs[0]["scale"], plan.inputs[0]["offset"]) == (6.0, -1.0)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (4, 4, 1)])

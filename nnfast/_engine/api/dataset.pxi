@@ -1,16 +1,9 @@
 """The user's data, which the engine reads in place, and the addresses of arrays. Part of core.pyx."""
 
-cdef class Data:
-    """Rows for training or prediction, read in place. All arrays are C-contiguous.
-
-    x: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of float32 or float64.
-    y: (n, n_out) of the engine's type, or (n,) int32 class indices, or None.
-    sample_weight: (n,) float64 or None.
-    targets: any object; the engine passes it on to a Python loss and does not read it.
-    """
-    cdef DataView view
-    cdef Py_ssize_t n_in, n_out
-    cdef int y_bytes            # bytes per target; 0: there is no y, or y holds class indices
+cdef class InputRows:
+    """The rows of one input: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of floats."""
+    cdef InputView view
+    cdef Py_ssize_t n, n_in
     cdef const int64_t[::1] starts
     cdef const int32_t[::1] columns
     cdef const float[::1] values32
@@ -18,28 +11,13 @@ cdef class Data:
     cdef const float[:, ::1] x32
     cdef const double[:, ::1] x64
     cdef const uint8_t[:, ::1] x8
-    cdef const float[:, ::1] y32
-    cdef const double[:, ::1] y64
-    cdef const int32_t[::1] labels
-    cdef const double[::1] weight
-    cdef object targets
 
-    def __init__(self, x, y=None, sample_weight=None, targets=None):
-        cdef Py_ssize_t rows = x.shape[0]
-        self.view.n = rows
-        self.targets = targets
-        self.n_in = x.shape[1]
+    def __init__(self, x):
+        self.n, self.n_in = x.shape
         if hasattr(x, "indptr"):
             self._take_sparse(x.indptr, x.indices, x.data)
         else:
-            self._take_x(x)
-        if y is not None:
-            self._take_y(y)
-        if sample_weight is not None:
-            self.weight = sample_weight
-            if self.weight.shape[0] != rows:
-                raise ValueError("sample_weight and x differ in length")
-            self.view.weight = &self.weight[0] if rows else NULL
+            self._take_dense(x)
 
     cdef _refuse_columns(self, columns):
         raise ValueError(f"sparse rows: column indices must be from 0 to {self.n_in - 1}; received values "
@@ -53,15 +31,15 @@ cdef class Data:
         if narrow is not columns and (narrow != columns).any():
             self._refuse_columns(columns)
         self.columns = narrow
-        if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.view.n + 1 or values.shape[0] != n:
+        if self.n_in > 2**31 - 1 or self.starts.shape[0] != self.n + 1 or values.shape[0] != n:
             raise ValueError("sparse rows: the shapes of indptr, indices and data do not match")
-        for i in range(self.view.n):
+        for i in range(self.n):
             if not 0 <= self.starts[i] <= self.starts[i + 1] <= n:
                 raise ValueError(f"sparse rows: indptr of row {i} is not in order within 0 … {n}")
-        for i in range(self.starts[0], self.starts[self.view.n]):   # other entries belong to no row
+        for i in range(self.starts[0], self.starts[self.n]):   # other entries belong to no row
             outside |= <uint32_t>self.columns[i] >= <uint32_t>self.n_in
         if outside:
-            self._refuse_columns(columns[self.starts[0]:self.starts[self.view.n]])
+            self._refuse_columns(columns[self.starts[0]:self.starts[self.n]])
         self.view.starts = &self.starts[0]
         self.view.columns = &self.columns[0] if n > 0 else NULL
         if values.dtype.char == "f":
@@ -73,8 +51,8 @@ cdef class Data:
             self.view.x_type = INPUT_FLOAT64
             self.view.x = <const void*>&self.values64[0] if n > 0 else NULL
 
-    cdef _take_x(self, x):
-        cdef bint some = x.shape[0] > 0 and x.shape[1] > 0
+    cdef _take_dense(self, x):
+        cdef bint some = self.n > 0 and self.n_in > 0
         if x.dtype.char == "f":
             self.x32 = x
             self.view.x_type = INPUT_FLOAT32
@@ -88,9 +66,29 @@ cdef class Data:
             self.view.x_type = INPUT_UINT8
             self.view.x = <const void*>&self.x8[0, 0] if some else NULL
 
-    cdef _take_y(self, y):
+
+cdef class TargetRows:
+    """The targets of one output, (n, n_out) of the engine's type or (n,) int32 class indices, and weights."""
+    cdef TargetView view
+    cdef Py_ssize_t n_out
+    cdef int y_bytes            # bytes per target; 0: there is no y, or y holds class indices
+    cdef const float[:, ::1] y32
+    cdef const double[:, ::1] y64
+    cdef const int32_t[::1] labels
+    cdef const double[::1] weight
+
+    def __init__(self, Py_ssize_t n, y, sample_weight):
+        if y is not None:
+            self._take_y(n, y)
+        if sample_weight is not None:
+            self.weight = sample_weight
+            if self.weight.shape[0] != n:
+                raise ValueError("sample_weight and x differ in length")
+            self.view.weight = &self.weight[0] if n else NULL
+
+    cdef _take_y(self, Py_ssize_t n, y):
         cdef bint some
-        if y.shape[0] != self.view.n:
+        if y.shape[0] != n:
             raise ValueError("y and x differ in length")
         some = y.size > 0
         if y.dtype.char == "f":
@@ -107,19 +105,105 @@ cdef class Data:
             self.labels = y
             self.view.labels = &self.labels[0] if some else NULL
 
-    cdef int check(self, Py_ssize_t n_in, Py_ssize_t n_out, int real_bytes, bint targets) except -1:
+    cdef bint given(self):
+        return self.view.y != NULL or self.view.labels != NULL
+
+    cdef int check(self, Py_ssize_t n, Py_ssize_t n_out, int real_bytes) except -1:
         cdef Py_ssize_t i
-        if self.n_in != n_in:
-            raise ValueError(f"x has {self.n_in} features, the model {n_in}")
-        if targets and self.view.n > 0 and self.view.y == NULL and self.view.labels == NULL:
-            raise ValueError("y is missing")
         if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
             raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "
                              f"{n_out} of {real_bytes}")
         if self.view.labels != NULL:
-            for i in range(self.view.n):
+            for i in range(n):
                 if self.view.labels[i] < 0 or self.view.labels[i] >= n_out:
                     raise ValueError(f"class index {self.view.labels[i]} is not in [0, {n_out})")
+        return 0
+
+
+cdef Buffer bytes_of(Py_ssize_t size):
+    """Return zeroed memory of `size` bytes."""
+    return Buffer(1, (size + 7) // 8, b"d")
+
+
+cdef class Data:
+    """Rows for training or prediction, read in place. All arrays are C-contiguous.
+
+    x: the rows of the input, see InputRows, or a list of those of several inputs.
+    y: the targets of the output, see TargetRows, or None; a list if there are several outputs.
+    sample_weight: (n,) float64 or None; a list if y is one.
+    targets: any object; the engine passes it on to a Python loss and does not read it.
+    """
+    cdef DataView view
+    cdef list inputs            # of InputRows
+    cdef list outputs           # of TargetRows
+    cdef Buffer memory          # the views of the inputs and outputs
+    cdef object targets
+
+    def __init__(self, x, y=None, sample_weight=None, targets=None):
+        cdef InputRows rows
+        self.targets = targets
+        self.inputs = [InputRows(part) for part in (x if isinstance(x, list) else [x])]
+        rows = self.inputs[0]
+        self.view.n = rows.n
+        for rows in self.inputs:
+            if rows.n != self.view.n:
+                raise ValueError("the inputs differ in length")
+        if not isinstance(y, list):
+            y, sample_weight = [y], [sample_weight]
+        elif sample_weight is None:
+            sample_weight = [None] * len(y)
+        self.outputs = [TargetRows(self.view.n, part, weight)
+                        for part, weight in zip(y, sample_weight, strict=True)]
+        self._set_views()
+
+    cdef _set_views(self):
+        cdef InputRows rows
+        cdef TargetRows targets
+        cdef InputView* inputs
+        cdef TargetView* outputs
+        cdef int k
+        if len(self.inputs) == len(self.outputs) == 1:
+            rows, targets = self.inputs[0], self.outputs[0]
+            self.view.inputs = &rows.view
+            self.view.targets = &targets.view
+            return
+        self.memory = bytes_of(len(self.inputs) * sizeof(InputView) + len(self.outputs) * sizeof(TargetView))
+        inputs = <InputView*>self.memory.data
+        outputs = <TargetView*>(inputs + len(self.inputs))
+        for k, rows in enumerate(self.inputs):
+            inputs[k] = rows.view
+        for k, targets in enumerate(self.outputs):
+            outputs[k] = targets.view
+        self.view.inputs = inputs
+        self.view.targets = outputs
+
+    cdef bint has_targets(self):
+        cdef TargetRows targets
+        for targets in self.outputs:
+            if targets.given():
+                return True
+        return False
+
+    cdef int check(self, const Model* model, int real_bytes, bint needs_targets) except -1:
+        """Raise ValueError unless the rows fit the model."""
+        cdef InputRows rows
+        cdef TargetRows targets
+        cdef int k
+        if len(self.inputs) != model.n_inputs:
+            raise ValueError(f"there are {len(self.inputs)} inputs, the model has {model.n_inputs}")
+        for k, rows in enumerate(self.inputs):
+            if rows.n_in != model.inputs[k].n:
+                raise ValueError(f"x has {rows.n_in} features, the model {model.inputs[k].n}")
+        if len(self.outputs) < model.n_heads and not self.has_targets():
+            self.outputs = [TargetRows(self.view.n, None, None) for k in range(model.n_heads)]
+            self._set_views()
+        if len(self.outputs) != model.n_heads:
+            raise ValueError(f"there are targets of {len(self.outputs)} outputs, the model has "
+                             f"{model.n_heads}")
+        for k, targets in enumerate(self.outputs):
+            if needs_targets and self.view.n > 0 and not targets.given():
+                raise ValueError("y is missing")
+            targets.check(self.view.n, model.heads[k].n, real_bytes)
         return 0
 
 
@@ -161,3 +245,17 @@ cdef void* address_of_result(array, Py_ssize_t n, Py_ssize_t cols, bytes format)
         return &out64[0, 0]
     out32 = array
     return &out32[0, 0]
+
+
+cdef Buffer addresses_of_results(arrays, Py_ssize_t n, list cols, bytes format):
+    """Return the addresses of (n, cols) result arrays, one for each of `cols`; None for None."""
+    cdef Buffer addresses
+    cdef int k
+    if arrays is None:
+        return None
+    if not isinstance(arrays, list):
+        arrays = [arrays]
+    addresses = bytes_of(len(cols) * sizeof(void*))
+    for k, (array, width) in enumerate(zip(arrays, cols, strict=True)):
+        (<void**>addresses.data)[k] = address_of_result(array, n, width, format)
+    return addresses

@@ -9,13 +9,15 @@ cdef class Engine(CompiledModel):
     arrays: for each parameter a WeightArray that another engine uses, too, or None. The engine allocates
         the arrays that are None, or all of them by default.
     """
-    cdef Objective supplied_gradient, maximum_output    # used instead of model.loss
+    cdef Objective supplied_gradient, maximum_output    # used instead of the outputs' losses
+    cdef Buffer inputs              # memory of the model's inputs
+    cdef list n_in, n_out           # the sizes of inputs and outputs
     cdef Buffer _weights, _grads, _slots, order
     cdef readonly list arrays       # the WeightArray of each parameter
     cdef readonly list changed      # the arrays that training changes; replaced together with the plan
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
-    cdef object function            # the Python loss, None if the loss is built in
+    cdef list functions             # the Python loss of each output, None if the loss is built in
     cdef object raised              # the exception that the Python loss raised
     cdef object targets             # Data.targets of the current run, for the Python loss
     cdef bint mid_epoch             # an epoch has begun, and `order` is its permutation
@@ -38,14 +40,10 @@ cdef class Engine(CompiledModel):
             raise MemoryError(f"{plan.n_weights} parameters and {plan.training.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
-        self.short = ShortPredictor(plan.input_shape)
-        self.model.n_in = plan.n_in
-        self.model.n_out = plan.n_out
+        self.short = ShortPredictor(plan.input_shapes)
+        self.n_in, self.n_out = [i["n"] for i in plan.inputs], [head["n"] for head in plan.outputs]
         self.model.n_params = plan.n_params
-        self.model.in_scale = plan.in_scale
-        self.model.in_offset = plan.in_offset
-        self.model.ld_in = plan.training.ops[0]["ld_x"]
-        self.model.ld_out = plan.training.ops[len(plan.training.ops) - 1]["ld_y"]
+        self._take_ends(plan)
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
         self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
         check_arrays(self.arrays, plan.arrays, self.format)
@@ -67,7 +65,29 @@ cdef class Engine(CompiledModel):
         self.supplied_gradient.value_scale = self.supplied_gradient.gradient_scale = 1
         self.maximum_output.value_scale = self.maximum_output.gradient_scale = 1
         self.supplied_gradient.limit = self.maximum_output.limit = INFINITY
-        self.set_loss(LOSS_MEAN_SQUARED_ERROR, False)
+        for k in range(self.model.n_heads):
+            self.set_loss(LOSS_MEAN_SQUARED_ERROR, False, head=k)
+
+    cdef _take_ends(self, plan):
+        """Copy the sizes of the plan's inputs and outputs."""
+        cdef Input* inputs
+        cdef Head* heads
+        cdef int k
+        self.inputs = bytes_of(len(plan.inputs) * sizeof(Input))
+        self.heads = bytes_of(len(plan.outputs) * sizeof(Head))
+        self.loss_parameters = [None] * len(plan.outputs)
+        self.functions = [None] * len(plan.outputs)
+        if len(plan.outputs) > MAX_HEADS:
+            raise ValueError(f"a model has at most {MAX_HEADS} outputs, got {len(plan.outputs)}")
+        inputs, heads = <Input*>self.inputs.data, <Head*>self.heads.data
+        for k, entry in enumerate(plan.inputs):
+            inputs[k] = entry
+        for k, entry in enumerate(plan.outputs):
+            heads[k].n, heads[k].ld = entry["n"], entry["ld"]
+            heads[k].y = self.model.target_width
+            self.model.target_width += entry["ld"]
+        self.model.n_inputs, self.model.n_heads = len(plan.inputs), len(plan.outputs)
+        self.model.inputs, self.model.heads = inputs, heads
 
     cdef _take_tables(self, plan):
         """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
@@ -111,7 +131,7 @@ cdef class Engine(CompiledModel):
         cdef int i
         cdef const Op* op
         cdef OpNeeds needs
-        cdef Py_ssize_t scratch = self.model.ld_out
+        cdef Py_ssize_t scratch = self.model.target_width
         cdef double flops = 0
         self.model.active = self.model.batch_norms = False
         for i in range(self.model.train.n_ops):
@@ -147,15 +167,15 @@ cdef class Engine(CompiledModel):
         self.model.seed = seed
         self.mid_epoch = False
 
-    def new_loss_parameters(self, parameters):
-        """Return a Buffer of loss parameters; `set_loss` allocates no memory if it receives a Buffer."""
-        return loss_parameters_of(parameters, self.model.n_out, self.format)
+    def new_loss_parameters(self, parameters, int head=0):
+        """Return a Buffer of loss parameters of an output."""
+        return loss_parameters_of(parameters, self.model.heads[head].n, self.format)
 
     def set_loss(self, int kind, bint fused, parameters=(), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
                  double gradient_scale=1.0, double limit=INFINITY, int reduction=REDUCTION_MEAN,
-                 bint weighted_mean=False):
-        """Set the loss for training and evaluation.
+                 bint weighted_mean=False, int head=0, double loss_weight=1.0):
+        """Set the loss of an output for training and evaluation.
 
         kind: a value of LOSSES.
         fused: the loss takes the last op's pre-activations z. The op's activation is not applied before
@@ -172,24 +192,34 @@ cdef class Engine(CompiledModel):
         reduction: a value of REDUCTIONS, how the losses of a batch are reduced. Penalties do not change.
         weighted_mean: divide by the sum of the sample weights instead of the number of rows, and divide
             the regularizers' penalties by it as well.
+        head: the number of the output.
+        loss_weight: factor of the loss in the total loss.
         """
+        cdef Buffer heads = bytes_of(self.model.n_heads * sizeof(Head))
+        cdef Head* own = <Head*>heads.data + head
+        cdef Buffer values
         self.refuse_if_busy()
         if (kind == LOSS_PYTHON) != (function is not None):
             raise ValueError("function: expected a function for LOSS_PYTHON and None for any other loss")
-        self.function = function
-        self._loss_parameters = parameters if isinstance(parameters,
-                                                         Buffer) else self.new_loss_parameters(parameters)
-        self.model.loss.parameters = self._loss_parameters.data
-        self.model.loss.parameter_stride = self._loss_parameters.shape[1]
-        self.model.loss.kind = kind
-        self.model.loss.fused = fused
-        self.model.loss.target_scale = target_scale
-        self.model.loss.target_offset = target_offset
-        self.model.loss.value_scale = value_scale
-        self.model.loss.gradient_scale = gradient_scale
-        self.model.loss.limit = limit
-        self.model.loss.reduction = reduction
-        self.model.loss.weighted_mean = weighted_mean
+        values = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters, head)
+        memcpy(heads.data, self.heads.data, self.model.n_heads * sizeof(Head))
+        own.loss.parameters = values.data
+        own.loss.parameter_stride = values.shape[1]
+        own.loss.kind = kind
+        own.loss.fused = fused
+        own.loss.target_scale = target_scale
+        own.loss.target_offset = target_offset
+        own.loss.value_scale = value_scale
+        own.loss.gradient_scale = gradient_scale
+        own.loss.limit = limit
+        own.loss.reduction = reduction
+        own.loss.weighted_mean = weighted_mean
+        own.loss_weight = loss_weight
+        # A run that another thread has begun keeps the heads that it began with.
+        self.functions = [*self.functions[:head], function, *self.functions[head + 1:]]
+        self.loss_parameters = [*self.loss_parameters[:head], values, *self.loss_parameters[head + 1:]]
+        self.heads = heads
+        self.model.heads = <Head*>heads.data
         self.version += 1
 
     def set_optimizer(self, int kind, int n_slots, tuple hyper, double weight_decay=0,
@@ -251,7 +281,7 @@ cdef class Engine(CompiledModel):
 
     cdef bint wants_whole(self):
         """Return whether an op or the loss needs all rows of a batch at once."""
-        return self.model.batch_norms or self.model.loss.kind == LOSS_PYTHON
+        return self.model.batch_norms or has_function(&self.model)
 
     cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
         """Return the number of micro-batches in a step of this many rows; it depends on shapes only.
@@ -319,8 +349,10 @@ cdef class Engine(CompiledModel):
         batch_size: rows per step; the last batch of an epoch may be smaller.
         shuffle: draw a permutation of the rows for each epoch, from the seed and the epoch number.
         lr: the learning rate of each step.
-        losses: receives the loss of each step; at least as long as lr.
-        outputs: (n, n_out) array that receives the training predictions, in the data's order, or None.
+        losses: receives the loss of each step and, if there are several outputs, the loss of each output
+            after it; at least as long as the steps need.
+        outputs: (n, n_out) array that receives the training predictions, in the data's order, or None; a
+            list of them if there are several outputs.
         seconds: stop after about this time, with at least one step done.
         first_row: if ≥ 0, data is a single batch that begins at row first_row of its epoch; the position
             does not advance.
@@ -330,8 +362,9 @@ cdef class Engine(CompiledModel):
         cdef Py_ssize_t n = data.view.n
         cdef Workspace workspace
         cdef Run* run
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, supplied or self.function is None)
-        if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0]:
+        cdef Py_ssize_t n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
+        data.check(&self.model, self.k.real_bytes, supplied or not has_function(&self.model))
+        if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0] * n_losses:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
             raise ValueError("run: with first_row, expected one step, no shuffling, batch_size rows or fewer")
@@ -353,9 +386,10 @@ cdef class Engine(CompiledModel):
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
+        workspace.results = []
+        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
         run.training = True
-        run.objective = &self.supplied_gradient if supplied else &workspace.model.loss
+        run.objective = &self.supplied_gradient if supplied else NULL
         run.call = call_function
         run.context = <void*>self
         run.lr = &lr[0]
@@ -401,9 +435,12 @@ cdef class Engine(CompiledModel):
         return self.short.predict(self, x, Tensor)
 
     def forward(self, Data data not None, out):
-        """Write the predictions for all rows to out (n, n_out). data must have no targets."""
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
-        if out is None or data.view.y != NULL or data.view.labels != NULL:
+        """Write the predictions for all rows to out (n, n_out), or to a list of such arrays.
+
+        data must have no targets.
+        """
+        data.check(&self.model, self.k.real_bytes, False)
+        if out is None or data.has_targets():
             raise ValueError("forward: expected an array for the predictions, and data without targets")
         self.infer(data, out, False)
 
@@ -413,14 +450,14 @@ cdef class Engine(CompiledModel):
         The result is Σ weight·loss / n + penalties. If `set_loss` has set `weighted_mean`, it is
         (Σ weight·loss + penalties) / Σ weight.
 
-        outputs: (n, n_out) array that receives the predictions, or None.
+        outputs: as in `forward`, or None.
         penalties: return the regularizers' penalties only; data needs no targets.
         version: the engine's `version` when data was prepared. If it has changed since, RuntimeError is
             raised. -1: no check.
         """
         cdef Workspace workspace
         self.refuse_if_changed(version)
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, not penalties)
+        data.check(&self.model, self.k.real_bytes, not penalties)
         workspace = self.infer(data, outputs, penalties)
         return 0.0 if workspace is None else self.mean_loss(workspace)
 
@@ -433,14 +470,13 @@ cdef class Engine(CompiledModel):
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        run.outputs = address_of_result(outputs, n, self.model.n_out, self.format)
-        run.wants_losses = penalties or data.view.y != NULL or data.view.labels != NULL
+        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
+        run.wants_losses = penalties or data.has_targets()
         if penalties:
             run.objective = &self.supplied_gradient   # its loss is 0 for data without targets
         elif run.wants_losses:
             workspace.refuse_function()
-        run.denominator = denominator_of(run)
-        run.reduction = reduction_of(run)
+        set_divisors(run)
         self.run_microbatches(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
@@ -463,7 +499,7 @@ cdef class Engine(CompiledModel):
         cdef Run* run
         cdef double begin
         cdef int threads
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, True)
+        data.check(&self.model, self.k.real_bytes, True)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
@@ -473,8 +509,7 @@ cdef class Engine(CompiledModel):
             run.objective = &self.supplied_gradient
         else:
             workspace.refuse_function()
-        run.denominator = denominator_of(run)
-        run.reduction = reduction_of(run)
+        set_divisors(run)
         self.refuse_if_busy()
         threads = run.n_threads
         run.n_threads = threads_of_team(self.gradient_trial.choose(threads, self.k.now()))
@@ -497,16 +532,16 @@ cdef class Engine(CompiledModel):
         return self.mean_loss(workspace)
 
     def input_gradient(self, Data data not None, out, bint supplied=False, Py_ssize_t version=-1):
-        """Write the gradient of each row's loss with respect to its input to out (n, n_in).
+        """Write the gradient of each row's loss with respect to its input to out (n, n_in), or to a list.
 
         If data has no targets, each row's largest output is differentiated instead of its loss.
         supplied: as in `run`. version: as in `evaluate`.
         """
         cdef Workspace workspace
         cdef Run* run
-        cdef bint targets = data.view.y != NULL or data.view.labels != NULL
+        cdef bint targets = data.has_targets()
         self.refuse_if_changed(version)
-        data.check(self.model.n_in, self.model.n_out, self.k.real_bytes, False)
+        data.check(&self.model, self.k.real_bytes, False)
         if data.view.n == 0:
             return
         workspace = self.pass_workspace(&self.model.input_gradient, data.view.n, 2 * self.flops, False)
@@ -516,7 +551,7 @@ cdef class Engine(CompiledModel):
             run.objective = &self.supplied_gradient if supplied else &self.maximum_output
         else:
             workspace.refuse_function()
-        run.input_gradient = address_of_result(out, data.view.n, self.model.n_in, self.format)
+        run.input_gradients = workspace.addresses(out, data.view.n, self.n_in, self.format)
         self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
     cdef int run_microbatches(self, Run* run, void (*some)(Run*) noexcept nogil, double flops,
@@ -563,36 +598,36 @@ cdef class Engine(CompiledModel):
         cdef double total = 0
         cdef Py_ssize_t c
         for c in range(workspace.run.n_microbatches):
-            total += sum_of(&workspace.run.microbatch_loss[c])
+            total += sum_of(&workspace.run.microbatch_loss[c * workspace.run.n_losses])
         return total / workspace.run.denominator + workspace.run.penalty
 
-    cdef call_loss(self, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight, char* da,
-                   double* value):
-        """Call the Python loss with copies of one batch's rows."""
+    cdef call_loss(self, int head, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight,
+                   char* da, double* value):
+        """Call the Python loss of an output with copies of one batch's rows."""
         cdef const int32_t* order = self.training.run.order
-        cdef Py_ssize_t r, size = self.model.n_out * self.k.real_bytes
-        cdef Py_ssize_t ld = self.model.ld_out * self.k.real_bytes
+        cdef Py_ssize_t r, n = self.model.heads[head].n
+        cdef Py_ssize_t size = n * self.k.real_bytes, ld = self.model.heads[head].ld * self.k.real_bytes
         cdef Buffer numbers = Buffer(1, rows, b"i")
-        cdef Buffer outputs = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer outputs = Buffer(rows, n, self.format)
         cdef Buffer weights = Buffer(1, rows, b"d")
         cdef Buffer values = Buffer(1, rows, b"d")
-        cdef Buffer gradient = Buffer(rows, self.model.n_out, self.format)
+        cdef Buffer gradient = Buffer(rows, n, self.format)
         for r in range(rows):
             (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
             memcpy(outputs.data + r * size, a + r * ld, size)
         memcpy(weights.data, weight, rows * sizeof(double))
-        self.function(self.targets, numbers, outputs, weights, values, gradient)
+        self.functions[head](self.targets, numbers, outputs, weights, values, gradient)
         for r in range(rows):
             memcpy(da + r * ld, gradient.data + r * size, size)
         memcpy(value, values.data, rows * sizeof(double))
 
 
-cdef void call_function(void* engine, Py_ssize_t first, Py_ssize_t rows, const void* a,
+cdef void call_function(void* engine, int head, Py_ssize_t first, Py_ssize_t rows, const void* a,
                         const double* weight, void* da, double* value) noexcept with gil:
     """Call the Python loss; used as Run.call. If the loss raises, it becomes NaN, which ends training."""
     cdef Py_ssize_t r
     try:
-        (<Engine>engine).call_loss(first, rows, <const char*>a, weight, <char*>da, value)
+        (<Engine>engine).call_loss(head, first, rows, <const char*>a, weight, <char*>da, value)
     except BaseException as error:
         (<Engine>engine).raised = error
         for r in range(rows):

@@ -3,14 +3,15 @@
 cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
-    cdef Py_ssize_t axes[8]     # the input shape of a sample
-    cdef int n_axes             # number of axes in that shape; -1: more than 8
+    cdef Py_ssize_t axes[8]     # the shape of a sample of the only input
+    cdef int n_axes             # number of axes in that shape; -1: more than 8, or several inputs
     cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
     cdef Py_ssize_t rows        # the rows of that shape
 
-    def __init__(self, tuple shape):
+    def __init__(self, list shapes):
         cdef int i
-        self.n_axes = len(shape) if len(shape) <= 8 else -1
+        cdef tuple shape = shapes[0]
+        self.n_axes = len(shape) if len(shape) <= 8 and len(shapes) == 1 else -1
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
         self.rows = -1
@@ -25,10 +26,12 @@ cdef class ShortPredictor:
         """
         cdef Py_buffer view
         cdef DataView data
+        cdef InputView rows
+        cdef void* address
         cdef Workspace workspace
         cdef Run* run
         cdef Py_ssize_t n
-        if type(x) is not ndarray:
+        if type(x) is not ndarray or engine.model.n_heads > 1:
             return None
         try:
             PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
@@ -37,16 +40,15 @@ cdef class ShortPredictor:
         try:
             if not self.is_batch(&view) or view.shape[0] == 0 or view.shape[0] > self.max_rows(engine):
                 return None
-            if not readable(&view, &data.x_type):
+            if not readable(&view, &rows.x_type):
                 return None
             n = data.n = view.shape[0]
-            data.x = view.buf
-            data.starts = NULL
-            data.y = NULL
-            data.labels = NULL
-            data.weight = NULL
+            data.inputs = &rows
+            data.targets = NULL
+            rows.x = view.buf
+            rows.starts = NULL
             if self.rows != n:
-                self.allocation = ((n, engine.model.n_out), engine.dtype)
+                self.allocation = ((n, engine.model.heads[0].n), engine.dtype)
                 self.rows = n
             out = make(*self.allocation)
             workspace, self.idle = self.idle, None
@@ -54,7 +56,8 @@ cdef class ShortPredictor:
                 workspace = self.workspace(engine, n)
             run = &workspace.run
             run.data = &data
-            run.outputs = start_of(out)
+            address = start_of(out)
+            run.outputs = &address
             if engine.flops * n < MIN_FLOPS_TO_RELEASE_GIL:
                 engine.k.infer(run)
             else:

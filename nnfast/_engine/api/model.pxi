@@ -11,4 +11,5 @@ cdef class CompiledModel:
     cdef Py_ssize_t n_stats
     cdef bint images                # some op moves a window over images
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
-    cdef Buffer _loss_parameters             # memory of the loss parameters
+    cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
+    cdef list loss_parameters       # memory of the loss parameters of each head

@@ -23,26 +23,42 @@ cdef OptimizerSettings optimizer_settings(int kind, int n_slots, tuple hyper, do
 
 cdef double denominator_of(const Run* run) noexcept:
     """Return the divisor of the loss: the number of rows, or the sum of their weights."""
+    cdef const double* weight = run.data.targets[0].weight
     cdef double total = 0
     cdef Py_ssize_t r
-    if not run.objective.weighted_mean or run.data.weight == NULL:
+    if not objective_of(run, 0).weighted_mean or weight == NULL:
         return <double>run.data.n
     for r in range(run.data.n):
-        total += run.data.weight[r]
+        total += weight[r]
     return total if total != 0 else INFINITY
 
 
-cdef double reduction_of(const Run* run) noexcept:
-    """Return the factor that turns the mean of the losses over all rows into the objective's reduction."""
+cdef double reduction_of(const Run* run, int head) noexcept:
+    """Return the factor that turns the mean of an output's losses over all rows into its reduction."""
+    cdef const double* weight = run.data.targets[head].weight
+    cdef int reduction = objective_of(run, head).reduction
     cdef double total = 0
     cdef Py_ssize_t r
-    if run.objective.reduction == REDUCTION_SUM:
+    if reduction == REDUCTION_SUM:
         return <double>run.data.n
-    if run.objective.reduction == REDUCTION_MEAN or run.data.weight == NULL:
+    if reduction == REDUCTION_MEAN or weight == NULL:
         return 1
     for r in range(run.data.n):
-        total += run.data.weight[r]
+        total += weight[r]
     return run.data.n / total if total != 0 else 0
+
+
+cdef inline const Objective* objective_of(const Run* run, int head) noexcept:
+    """Return the loss of an output."""
+    return &run.model.heads[head].loss if run.objective == NULL else run.objective
+
+
+cdef set_divisors(Run* run):
+    """Set the divisor of the losses in a pass, and the factor of each output's losses."""
+    cdef int k
+    run.denominator = denominator_of(run)
+    for k in range(run.model.n_heads):
+        run.reductions[k] = reduction_of(run, k)
 
 
 cdef Buffer loss_parameters_of(tuple parameters, Py_ssize_t n, bytes format):
@@ -87,6 +103,16 @@ cdef list packed(settings):
     return [fields[i] for i in range(N_SETTINGS)]
 
 
+cdef Py_ssize_t* offsets_of(list offsets, list memory) except NULL:
+    """Return an array of offsets; its memory is appended to `memory`."""
+    cdef Buffer table = bytes_of(len(offsets) * sizeof(Py_ssize_t))
+    cdef int k
+    memory.append(table)
+    for k, offset in enumerate(offsets):
+        (<Py_ssize_t*>table.data)[k] = offset
+    return <Py_ssize_t*>table.data
+
+
 cdef OpList op_list_of(plan_table, list memory) except *:
     """Return an op list; the memory of its ops is appended to `memory`, which must outlive the list."""
     cdef OpList op_list
@@ -98,8 +124,10 @@ cdef OpList op_list_of(plan_table, list memory) except *:
     memory.append(table)
     op_list.n_ops = len(plan_table.ops)
     op_list.width = plan_table.width
-    op_list.out = plan_table.out
-    op_list.dx = plan_table.input_gradient
+    op_list.x = offsets_of(plan_table.inputs, memory)
+    op_list.dx = offsets_of(plan_table.input_gradients, memory)
+    op_list.out = offsets_of(plan_table.outputs, memory)
+    op_list.dy = offsets_of(plan_table.output_gradients, memory)
     op_list.single_reader = plan_table.single_reader
     op_list.shares_parameters = plan_table.shares_parameters
     return op_list

@@ -9,7 +9,8 @@ cdef class Workspace:
     cdef Run run
     cdef Model model
     cdef list tables                # keeps the model's op lists and parameters alive
-    cdef Buffer loss_parameters              # keeps the loss parameters alive
+    cdef list losses                # keeps the heads and their loss parameters alive
+    cdef list results               # keeps the addresses of the results alive
     cdef int threads
     cdef list memory
     cdef object key
@@ -30,20 +31,28 @@ cdef class Workspace:
             blocks[i].arena = self.take(rows, op_list.width, engine.format)
             if poisoned:
                 memset(blocks[i].arena, 0xFF, <size_t>(rows * op_list.width * engine.k.real_bytes))
-            blocks[i].y = self.take(rows, engine.model.ld_out, engine.format)
-            blocks[i].weight = <double*>self.take(rows, 1, b"d")
-            blocks[i].loss = <double*>self.take(rows, 1, b"d")
+            blocks[i].y = self.take(rows, engine.model.target_width, engine.format)
+            blocks[i].weight = <double*>self.take(engine.model.n_heads, rows, b"d")
+            blocks[i].loss = <double*>self.take(self.run.n_losses, rows, b"d")
             blocks[i].activity = <double*>self.take(rows, 1, b"d")
         return blocks
 
     cdef take_model(self, CompiledModel engine):
         self.model = engine.model
         self.tables = engine.tables_memory
-        self.loss_parameters = engine._loss_parameters
+        self.losses = [engine.heads, engine.loss_parameters]
 
     cdef refuse_function(self):
-        if self.model.loss.kind == LOSS_PYTHON:
+        if has_function(&self.model):
             raise RuntimeError("only training computes a Python loss: call its function yourself")
+
+    cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format) except? NULL:
+        """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None."""
+        cdef Buffer addresses = addresses_of_results(arrays, n, cols, format)
+        if addresses is None:
+            return NULL
+        self.results.append(addresses)
+        return <void**>addresses.data
 
     cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches,
                  bint partials):
@@ -54,12 +63,16 @@ cdef class Workspace:
         self.take_model(engine)
         self.run.model = &self.model
         self.run.op_list = <OpList*>(<char*>&self.model + (<char*>op_list - <char*>&engine.model))
-        self.run.objective = &self.model.loss
+        self.run.objective = NULL
+        self.run.n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
+        self.run.reductions = <double*>self.take(1, self.model.n_heads, b"d")
+        self.results = []
         self.run.n_threads = n_threads
         self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
-        self.run.microbatch_loss = <Accumulators*>self.take(n_microbatches, 4, b"d")
+        self.run.microbatch_loss = <Accumulators*>self.take(n_microbatches * self.run.n_losses, 4,
+                                                                      b"d")
         self.run.sums = <double*>self.take(
             engine.model.n_params // SUM_BLOCK + engine.model.n_parameters + 1, 1, b"d")
         if engine.n_stats > 0:
@@ -69,3 +82,12 @@ cdef class Workspace:
             self.run.partials = engine.model.grads
             if n_microbatches > 1:
                 self.run.partials = self.take(n_microbatches, engine.model.n_params, format)
+
+
+cdef bint has_function(const Model* model) noexcept:
+    """Return whether the loss of an output is a Python function."""
+    cdef int k
+    for k in range(model.n_heads):
+        if model.heads[k].loss.kind == LOSS_PYTHON:
+            return True
+    return False

@@ -1,74 +1,127 @@
 """Computation of the losses of a shard's rows and of their divisor, and the output of predictions."""
 
-cdef void write_outputs(const Shard* shard, bint logits) noexcept nogil:
+cdef inline Matrix output_rows(const Shard* shard, int k) noexcept nogil:
+    """Return the shard's rows of the k-th output."""
+    cdef const Head* head = &shard.run.model.heads[k]
+    return matrix(address(shard.block, shard.run.op_list.out[k], shard.begin, head.ld), n_rows(shard),
+                  head.n, head.ld)
+
+
+cdef void write_outputs(const Shard* shard) noexcept nogil:
     """Write the predictions of the shard's rows to run.outputs, in the data's own order."""
     cdef const Run* run = shard.run
-    cdef const Model* model = run.model
     cdef Py_ssize_t r
-    cdef real* y = address(shard.block, run.op_list.out, shard.begin, model.ld_out)
-    cdef Matrix outputs = matrix(y, n_rows(shard), model.n_out, model.ld_out)
-    cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
-    if logits:
-        activation_forward(last.activation, last.alpha, y, &outputs)
-    for r in range(shard.end - shard.begin):
-        copy_row(y + r * model.ld_out, model.n_out,
-                 <real*>run.outputs + source_row(run.order, shard.first + shard.begin + r) * model.n_out)
+    cdef Matrix y
+    cdef real* out
+    cdef int k
+    for k in range(run.model.n_heads):
+        y = output_rows(shard, k)
+        out = <real*>run.outputs[k]
+        for r in range(y.rows):
+            copy_row(y.data + r * y.ld, y.cols,
+                     out + source_row(run.order, shard.first + shard.begin + r) * y.cols)
 
 
-cdef void losses_of(const Shard* shard, const Scales* scales, real* dy) noexcept nogil:
-    """Compute each row's loss with its activity penalty; write the gradient to dy unless it is NULL."""
+cdef inline bint is_fused_with_loss(const Run* run, const Op* op) noexcept nogil:
+    """Return whether the loss of an output takes this op's pre-activations."""
+    return op.head >= 0 and objective_of(run, op.head).fused
+
+
+cdef void activate_outputs(const Shard* shard) noexcept nogil:
+    """Apply the activations that were left to the losses."""
+    cdef const Op* op
+    cdef Matrix y
+    cdef int i
+    for i in range(shard.run.op_list.n_ops):
+        op = &shard.run.op_list.ops[i]
+        if is_fused_with_loss(shard.run, op):
+            y = output_of(shard, op)
+            activation_forward(op.activation, op.alpha, y.data, &y)
+
+
+cdef void losses_of(const Shard* shard, const Scales* scales, bint gradient) noexcept nogil:
+    """Compute the rows' losses with activity penalties, and the gradients of the outputs if `gradient`.
+
+    If there are several outputs, the losses of each are computed as well.
+    """
     cdef const Run* run = shard.run
-    cdef const Model* model = run.model
     cdef const Block* block = shard.block
-    cdef Py_ssize_t r, ld = model.ld_out
-    cdef double factor = run.objective.value_scale * scales.reduction
-    cdef Matrix outputs
-    if run.objective.kind == LOSS_PYTHON:
-        team_wait(run)
-        if shard.thread == 0:
-            restore_float_mode(run.float_mode)
-            run.call(run.context, shard.first, shard.rows, address(block, run.op_list.out, 0, ld),
-                     block.weight, dy - shard.begin * ld, block.loss)
-            flush_subnormals()
-        team_wait(run)
-    else:
-        outputs = matrix(address(block, run.op_list.out, shard.begin, ld), n_rows(shard), model.n_out, ld)
-        loss_rows(run.objective, &outputs, <real*>block.y + shard.begin * ld, block.weight + shard.begin,
-                  scales.mean * scales.reduction * run.objective.gradient_scale, dy, block.loss + shard.begin,
-                  shard.scratch)
-    if factor != 1 or run.objective.limit < INFINITY:
+    cdef Py_ssize_t r
+    cdef double weight
+    cdef double* loss
+    cdef int k
+    for k in range(run.model.n_heads):
+        head_losses(shard, scales, k, gradient)
+    if run.n_losses > 1:
         for r in range(shard.begin, shard.end):
-            block.loss[r] *= factor
-            if block.loss[r] > block.weight[r] * run.objective.limit:
-                block.loss[r] = block.weight[r] * run.objective.limit
-    if model.active:
+            block.loss[r] = 0
+        for k in range(run.model.n_heads):
+            weight = run.model.heads[k].loss_weight
+            loss = block.loss + (k + 1) * block.rows
+            for r in range(shard.begin, shard.end):
+                block.loss[r] += weight * loss[r]
+    if run.model.active:
         for r in range(shard.begin, shard.end):
             block.loss[r] += block.activity[r]
 
 
+cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint gradient) noexcept nogil:
+    """Compute the losses of the rows of one output; write the gradient if `gradient`."""
+    cdef const Run* run = shard.run
+    cdef const Head* head = &run.model.heads[k]
+    cdef const Objective* objective = objective_of(run, k)
+    cdef const Block* block = shard.block
+    cdef const double* weight = block.weight + k * block.rows
+    cdef double* loss = block.loss + (k + 1 if run.n_losses > 1 else 0) * block.rows
+    cdef double factor = objective.value_scale * scales.reduction[k]
+    cdef real* dy = address(block, run.op_list.dy[k], 0, head.ld) if gradient else NULL
+    cdef Py_ssize_t r
+    cdef Matrix outputs = output_rows(shard, k)
+    if objective.kind == LOSS_PYTHON:
+        team_wait(run)
+        if shard.thread == 0:
+            restore_float_mode(run.float_mode)
+            run.call(run.context, k, shard.first, shard.rows, address(block, run.op_list.out[k], 0, head.ld),
+                     weight, dy, loss)
+            flush_subnormals()
+        team_wait(run)
+    else:
+        loss_rows(objective, &outputs, target_rows(shard, k).data, weight + shard.begin,
+                  scales.mean * scales.reduction[k] * objective.gradient_scale * head.loss_weight,
+                  dy + shard.begin * head.ld if gradient else NULL, loss + shard.begin, shard.scratch)
+    if factor != 1 or objective.limit < INFINITY:
+        for r in range(shard.begin, shard.end):
+            loss[r] *= factor
+            if loss[r] > weight[r] * objective.limit:
+                loss[r] = weight[r] * objective.limit
+
+
 cdef double denominator(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
     """Return the divisor for the losses of these rows; it is bit-identical on all threads."""
+    cdef const double* weight = run.data.targets[0].weight
     cdef double total = 0
     cdef Py_ssize_t r
-    if not run.objective.weighted_mean or run.data.weight == NULL:
+    if not objective_of(run, 0).weighted_mean or weight == NULL:
         return <double>rows
     for r in range(first, first + rows):
-        total += run.data.weight[source_row(run.order, r)]
+        total += weight[source_row(run.order, r)]
     return total if total != 0 else INFINITY
 
 
-cdef double reduction_factor(const Run* run, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+cdef double reduction_factor(const Run* run, int head, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
     """Return the factor of these rows' losses; it is bit-identical on all threads. See `reduction_of`."""
+    cdef const double* weight = run.data.targets[head].weight
+    cdef int reduction = objective_of(run, head).reduction
     cdef double total = 0
     cdef Py_ssize_t r
-    if run.objective.reduction == REDUCTION_SUM:
+    if reduction == REDUCTION_SUM:
         return <double>rows
-    if run.objective.reduction == REDUCTION_MEAN or run.data.weight == NULL:
+    if reduction == REDUCTION_MEAN or weight == NULL:
         return 1
     for r in range(first, first + rows):
-        total += run.data.weight[source_row(run.order, r)]
+        total += weight[source_row(run.order, r)]
     return rows / total if total != 0 else 0
 
 
 cdef inline double penalty_scale(const Run* run, double divisor) noexcept nogil:
-    return 1 / divisor if run.objective.weighted_mean else 1
+    return 1 / divisor if objective_of(run, 0).weighted_mean else 1

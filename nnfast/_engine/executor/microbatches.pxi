@@ -82,10 +82,13 @@ cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ss
     """Add loss and gradient of the block that begins at row r to the micro-batch; return the block's end."""
     cdef Py_ssize_t m = min(block.rows, micro.end - r)
     cdef Shard shard = block_shard(run, block, micro.batch_first + r, m, scratch)
+    cdef Accumulators* sums = run.microbatch_loss + micro.number * run.n_losses
+    cdef int k
     rows_phase(&shard, scales, gradient)
-    if r == micro.begin:
-        run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
-    add_losses(&run.microbatch_loss[micro.number], block.loss, m)
+    for k in range(run.n_losses):
+        if r == micro.begin:
+            sums[k] = Accumulators(0, 0, 0, 0)
+        add_losses(&sums[k], block.loss + k * block.rows, m)
     if gradient:
         add_gradients(&shard, Range(0, m), partial(run, micro.number), r > micro.begin)
     return r + m
@@ -95,45 +98,53 @@ cdef void microbatch_pass(const Run* run, const Microbatch* micro, const Scales*
                           const Block* block, real* scratch) noexcept nogil:
     """Process all blocks of a micro-batch; write the loss to microbatch_loss, the gradient to partials."""
     cdef Py_ssize_t r = micro.begin
+    cdef int k
     while r < micro.end:
         r = block_pass(run, micro, r, scales, gradient, block, scratch)
     if micro.begin == micro.end:
-        run.microbatch_loss[micro.number] = Accumulators(0, 0, 0, 0)
+        for k in range(run.n_losses):
+            run.microbatch_loss[micro.number * run.n_losses + k] = Accumulators(0, 0, 0, 0)
         if gradient:
             memset(partial(run, micro.number), 0, run.model.n_params * sizeof(real))
 
 
 cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:
-    """Write ∂loss/∂x of each row in micro-batch c to run.input_gradient."""
-    cdef const Model* model = run.model
+    """Write ∂loss/∂x of each row in micro-batch c to run.input_gradients."""
+    cdef const Input* input
     cdef Py_ssize_t r = split_begin(run.data.n, 4, c, run.n_microbatches)
     cdef Py_ssize_t end = split_begin(run.data.n, 4, c + 1, run.n_microbatches)
     cdef Py_ssize_t m
     cdef Shard shard
     cdef Matrix dx, out
-    cdef Scales scales = Scales(1, 1)
+    cdef Scales scales
+    cdef int k
+    scales.mean = 1
+    for k in range(run.model.n_heads):
+        scales.reduction[k] = 1
     while r < end:
         m = min(block.rows, end - r)
         shard = block_shard(run, block, r, m, scratch)
         rows_phase(&shard, &scales, True)
-        # By the chain rule, multiply by in_scale, which scales the inputs.
-        dx = matrix(address(block, run.op_list.dx, 0, model.ld_in), m, model.n_in, model.ld_in)
-        out = matrix(<real*>run.input_gradient + r * model.n_in, m, model.n_in, model.n_in)
-        affine(&dx, &out, model.in_scale, 0)
+        for k in range(run.model.n_inputs):
+            # By the chain rule, multiply by the factor that scales the input.
+            input = &run.model.inputs[k]
+            dx = matrix(address(block, run.op_list.dx[k], 0, input.ld), m, input.n, input.ld)
+            out = matrix(<real*>run.input_gradients[k] + r * input.n, m, input.n, input.n)
+            affine(&dx, &out, input.scale, 0)
         r += m
 
 
-cdef double microbatches_loss(const Run* run) noexcept nogil:
-    """Return the sum of the micro-batches' losses."""
+cdef double microbatches_loss(const Run* run, int which) noexcept nogil:
+    """Return the sum of the micro-batches' losses: the total (0) or that of one output."""
     cdef double total = 0
     cdef Py_ssize_t c
     for c in range(run.n_microbatches):
-        total += sum_of(&run.microbatch_loss[c])
+        total += sum_of(&run.microbatch_loss[c * run.n_losses + which])
     return total
 
 
-cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
-    """Return the micro-batches' total loss for a batch that threads share, bit-identical on every thread."""
+cdef double whole_loss(const Run* run, int which, Py_ssize_t rows) noexcept nogil:
+    """Return the micro-batches' loss for a batch that threads share, bit-identical on every thread."""
     cdef double total = 0
     cdef Accumulators sum
     cdef Range microbatch
@@ -141,6 +152,6 @@ cdef double whole_loss(const Run* run, Py_ssize_t rows) noexcept nogil:
     for c in range(run.n_microbatches):
         microbatch = rows_of_microbatch(run, c, rows)
         sum = Accumulators(0, 0, 0, 0)
-        add_losses(&sum, run.whole.loss + microbatch.first, microbatch.m)
+        add_losses(&sum, run.whole.loss + which * run.whole.rows + microbatch.first, microbatch.m)
         total += sum_of(&sum)
     return total

@@ -1,7 +1,7 @@
 """Forward and backward passes through the op list for one shard. Some ops contain barriers."""
 
 cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
-    """Compute every op's output. keep_logits: leave the last op's activation to the loss."""
+    """Compute every op's output. keep_logits: leave activations that are fused with a loss to that."""
     cdef const Run* run = shard.run
     cdef const Op* op
     cdef Matrix x, y
@@ -11,7 +11,7 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
         x = input_of(shard, op)
         if i == 0 and shard.x != NULL:
             x.data, x.ld = <real*>shard.x, op.n_in
-        activation = ACT_LINEAR if keep_logits and i == run.op_list.n_ops - 1 else op.activation
+        activation = ACT_LINEAR if keep_logits and is_fused_with_loss(run, op) else op.activation
         activation = OP_TABLE[op.kind].forward(shard, op, &x, activation)
         y = output_of(shard, op)
         activation_forward(activation, op.alpha, preactivation(shard, op).data, &y)
@@ -46,9 +46,9 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
                             op.ld_y)
             affine(&source, &dy, 1, 0)
         y = output_of(shard, op)
-        if (op.y_l1 != 0 or op.y_l2 != 0) and run.objective.kind != LOSS_MAXIMUM_OUTPUT:
+        if (op.y_l1 != 0 or op.y_l2 != 0) and objective_of(run, 0).kind != LOSS_MAXIMUM_OUTPUT:
             add_activity_gradient(&y, scale * op.y_l1, scale * op.y_l2, dy.data)
-        if not (op.relu_backward_done or (run.objective.fused and i == run.op_list.n_ops - 1)):
+        if not (op.relu_backward_done or is_fused_with_loss(run, op)):
             activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
         if op.dx >= 0 or op.dx2 >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
@@ -58,16 +58,15 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
 
 cdef void rows_phase(const Shard* shard, const Scales* scales, bint gradient) noexcept nogil:
     """Run gather, forward pass, loss and, if `gradient` is set, the backward pass for the shard's rows."""
-    cdef const Run* run = shard.run
-    cdef const Op* last = &run.op_list.ops[run.op_list.n_ops - 1]
     gather_shard_inputs(shard)
     gather_shard_targets(shard)
-    forward_pass(shard, run.objective.fused)
-    losses_of(shard, scales, output_gradient(shard, last).data if gradient else NULL)
+    forward_pass(shard, True)
+    losses_of(shard, scales, gradient)
     if gradient:
         backward_pass(shard, scales.mean)
-    if run.outputs != NULL:
-        write_outputs(shard, run.objective.fused)
+    if shard.run.outputs != NULL:
+        activate_outputs(shard)
+        write_outputs(shard)
 
 
 cdef void prepare_ops(const Run* run, int thread) noexcept nogil:

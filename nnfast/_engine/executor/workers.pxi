@@ -32,6 +32,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
     cdef Microbatch micro
     cdef StepConstants step
     cdef WarmupProduct warmup
+    cdef int k
     # An update fused with the gradients is impossible if sums over several gradients come first.
     cdef bint fused = whole and not (model.optimizer.clip_norm > 0 or model.optimizer.global_norm > 0
                                      or run.op_list.shares_parameters)
@@ -48,14 +49,16 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
         first = batch_index * run.batch
         rows = min(run.batch, n - first)
         divisor = denominator(run, first, rows)
-        scales = Scales(1.0 / divisor, reduction_factor(run, first, rows))
+        scales.mean = 1.0 / divisor
+        for k in range(model.n_heads):
+            scales.reduction[k] = reduction_factor(run, k, first, rows)
         step = step_constants(&model.optimizer, run.lr[done], run.iterations + done + 1, &warmup)
         step.regularizer_scale = penalty_scale(run, divisor)
         if whole:
             shard = whole_shard(run, first, rows, t, scratch)
             rows_phase(&shard, &scales, True)
             team_wait(run)
-            loss = whole_loss(run, rows) / divisor
+            loss = whole_loss(run, 0, rows) / divisor
         else:
             c = t
             while c < run.n_microbatches:
@@ -63,12 +66,15 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 microbatch_pass(run, &micro, &scales, True, &run.blocks[t], scratch)
                 c += run.n_threads
             team_wait(run)
-            loss = microbatches_loss(run) / divisor
+            loss = microbatches_loss(run, 0) / divisor
         if model.regularized:
             loss += sum_blocks(run, True, t, step.regularizer_scale)
         batch_index += 1
         if t == 0:
-            run.losses[done] = loss
+            run.losses[done * run.n_losses] = loss
+            for k in range(1, run.n_losses):
+                run.losses[done * run.n_losses + k] = (
+                    whole_loss(run, k, rows) if whole else microbatches_loss(run, k)) / divisor
             run.steps_done = done + 1
             run.batch_index = batch_index
             if not isfinite(loss):
@@ -115,11 +121,17 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
     cdef const Block* block = &run.blocks[t]
     cdef Py_ssize_t c = run.first_microbatch + t, r, end, m
     cdef double penalty
-    cdef Scales scales = Scales(1, run.reduction)
+    cdef Scales scales
     cdef Shard shard
     cdef Microbatch micro
+    cdef const Input* input = run.model.inputs
+    cdef int k
     cdef bint direct = (OP_TABLE[run.op_list.ops[0].kind].reads_data and run.op_list.single_reader
-                        and in_place(run.data, run.model.in_scale, run.model.in_offset))
+                        and in_place(run.data.inputs, input.scale, input.offset))
+    scales.mean = 1
+    if run.wants_losses:
+        for k in range(run.model.n_heads):
+            scales.reduction[k] = run.reductions[k]
     prepare_ops(run, t)
     if run.wants_losses and run.model.regularized and run.first_microbatch == 0:
         penalty = sum_blocks(run, True, t, penalty_scale(run, run.denominator))
@@ -137,11 +149,11 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
                 shard = block_shard(run, block, r, m, scratch)
                 # The GEMM reads one row or groups of four rows; a partial group would read past the data.
                 if direct and (m % 4 == 0 or m == 1):
-                    shard.x = <const real*>run.data.x + r * run.model.n_in
+                    shard.x = <const real*>run.data.inputs.x + r * input.n
                 else:
                     gather_shard_inputs(&shard)
                 forward_pass(&shard, False)
-                write_outputs(&shard, False)
+                write_outputs(&shard)
                 r += m
         c += run.n_threads
     restore_float_mode(mode)
@@ -156,9 +168,13 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     cdef real* scratch = <real*>run.scratch + t * run.scratch_size
     cdef Py_ssize_t n = run.data.n, c = t
     cdef Microbatch micro
-    cdef Scales scales = Scales(1.0 / run.denominator, run.reduction)
+    cdef Scales scales
+    cdef int k
     cdef double penalty, regularizer_scale = penalty_scale(run, run.denominator)
     cdef bint late = False, complete = True
+    scales.mean = 1.0 / run.denominator
+    for k in range(run.model.n_heads):
+        scales.reduction[k] = run.reductions[k]
     prepare_ops(run, t)
     while c < run.n_microbatches and not late:
         micro = microbatch(run, c, 0, n)

@@ -28,7 +28,7 @@ cdef inline Py_ssize_t source_row(const int32_t* order, Py_ssize_t position) noe
     return position if order == NULL else order[position]
 
 
-cdef inline bint in_place(const DataView* data, double scale, double offset) noexcept nogil:
+cdef inline bint in_place(const InputView* data, double scale, double offset) noexcept nogil:
     """Return whether rows can be copied unchanged: dense data of the variant's type that need no scaling."""
     cdef int own = INPUT_FLOAT32 if sizeof(real) == sizeof(float) else INPUT_FLOAT64
     return data.starts == NULL and data.x_type == own and scale == 1 and offset == 0
@@ -70,7 +70,7 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* orde
         convert_row(x + source_row(order, first + r) * ldx, out.cols, scale, offset, out.data + r * out.ld)
 
 
-cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t begin, const int32_t* order,
+cdef inline void scatter_rows(input_real* x, const InputView* data, Py_ssize_t begin, const int32_t* order,
                               Py_ssize_t first, double scale, double offset, Matrix out) noexcept nogil:
     """Set out to offset, then add scale·x to out[r, column − begin] for each entry of a sparse row.
 
@@ -88,7 +88,7 @@ cdef inline void scatter_rows(input_real* x, const DataView* data, Py_ssize_t be
                 out.data[r * out.ld + column] += <real>x[j] * <real>scale
 
 
-cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
+cdef void gather_inputs(const InputView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t begin,
                         double scale, double offset, const Matrix* out, Py_ssize_t n_in) noexcept nogil:
     """out (m, cols) = scale·x + offset for the columns of x (n, n_in) from `begin` on.
 
@@ -108,9 +108,9 @@ cdef void gather_inputs(const DataView* data, const int32_t* order, Py_ssize_t f
         convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out[0])
 
 
-cdef void gather_targets(const DataView* data, const int32_t* order, Py_ssize_t first, double scale,
+cdef void gather_targets(const TargetView* data, const int32_t* order, Py_ssize_t first, double scale,
                          double offset, const Matrix* y) noexcept nogil:
-    """y[m, n_out] = scale·targets + offset; class indices become one-hot rows, missing targets become 0."""
+    """y[m, n] = scale·targets + offset; class indices become one-hot rows, missing targets become 0."""
     cdef Py_ssize_t r, j
     cdef int32_t label
     if data.y != NULL:

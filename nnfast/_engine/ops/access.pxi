@@ -14,7 +14,7 @@ ctypedef struct Shard:
 # Factors of the losses and gradients of a batch.
 ctypedef struct Scales:
     double mean         # 1 / divisor of the losses, the factor of all gradients
-    double reduction    # further factor of the losses and their gradients, but not of activity penalties
+    double reduction[MAX_HEADS]     # further factors of each output's losses and gradients, not of penalties
 
 # m rows of a block, beginning with row `first`.
 ctypedef struct Range:

@@ -1,40 +1,74 @@
 """Gathering of inputs, targets and sample weights from the data into a block."""
 
 cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
-    """Gather the shard's rows of x or, if the first op uses split-K, the parts that this thread reads."""
+    """Gather the shard's rows of all inputs or, if the first op uses split-K, the parts this thread reads."""
     cdef const Run* run = shard.run
-    cdef const Model* model = run.model
     cdef const Op* op = run.op_list.ops
+    cdef Matrix x
+    cdef int k
+    if shard.n_threads > 1 and run.op_list.single_reader and OP_TABLE[op.kind].splits_k \
+            and uses_split_k(shard, op):
+        gather_split_k(shard, op)
+        return
+    for k in range(run.model.n_inputs):
+        x = input_rows(shard, k)
+        gather_inputs(&run.data.inputs[k], run.order, shard.first + shard.begin, 0,
+                      run.model.inputs[k].scale, run.model.inputs[k].offset, &x, x.cols)
+
+
+cdef inline Matrix input_rows(const Shard* shard, int k) noexcept nogil:
+    """Return the shard's rows of the k-th input."""
+    cdef const Input* input = &shard.run.model.inputs[k]
+    return matrix(address(shard.block, shard.run.op_list.x[k], shard.begin, input.ld), n_rows(shard),
+                  input.n, input.ld)
+
+
+cdef void gather_split_k(const Shard* shard, const Op* op) noexcept nogil:
+    """Gather the parts of the only input that this thread multiplies by its halves of W."""
+    cdef const Run* run = shard.run
+    cdef const Input* input = run.model.inputs
     cdef SplitKHalf s
     cdef Matrix x
     cdef int half
-    if shard.n_threads == 1 or not run.op_list.single_reader or not OP_TABLE[op.kind].splits_k \
-            or not uses_split_k(shard, op):
-        x = input_of(shard, op)
-        gather_inputs(run.data, run.order, shard.first + shard.begin, 0, model.in_scale, model.in_offset,
-                      &x, model.n_in)
-        return
     for half in range(2):
         s = split_k_half(shard, op, half)
         x = matrix(address(shard.block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
-        gather_inputs(run.data, run.order, shard.first + s.row, s.begin, model.in_scale, model.in_offset, &x,
-                      model.n_in)
+        gather_inputs(run.data.inputs, run.order, shard.first + s.row, s.begin, input.scale, input.offset, &x,
+                      input.n)
+
+
+cdef inline const Objective* objective_of(const Run* run, int head) noexcept nogil:
+    """Return the loss of an output."""
+    return &run.model.heads[head].loss if run.objective == NULL else run.objective
+
+
+cdef inline Matrix target_rows(const Shard* shard, int k) noexcept nogil:
+    """Return the shard's rows of the targets of the k-th output."""
+    cdef const Head* head = &shard.run.model.heads[k]
+    return matrix(<real*>shard.block.y + head.y * shard.block.rows + shard.begin * head.ld, n_rows(shard),
+                  head.n, head.ld)
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
     """Gather the targets and sample weights of the shard's rows, and set their activity penalties to 0."""
     cdef const Run* run = shard.run
     cdef const Block* block = shard.block
-    cdef const Model* model = run.model
-    cdef const Objective* objective = run.objective
-    cdef Matrix y = matrix(<real*>block.y + shard.begin * model.ld_out, n_rows(shard), model.n_out,
-                           model.ld_out)
+    cdef const Objective* objective
+    cdef const double* weight
+    cdef double* own
+    cdef Matrix y
     cdef Py_ssize_t r
-    gather_targets(run.data, run.order, shard.first + shard.begin, objective.target_scale,
-                   objective.target_offset, &y)
+    cdef int k
     for r in range(shard.begin, shard.end):
-        block.weight[r] = 1
         block.activity[r] = 0
-    if run.data.weight != NULL:
+    for k in range(run.model.n_heads):
+        objective = objective_of(run, k)
+        y = target_rows(shard, k)
+        gather_targets(&run.data.targets[k], run.order, shard.first + shard.begin, objective.target_scale,
+                       objective.target_offset, &y)
+        weight, own = run.data.targets[k].weight, block.weight + k * block.rows
         for r in range(shard.begin, shard.end):
-            block.weight[r] = run.data.weight[source_row(run.order, shard.first + r)]
+            own[r] = 1
+        if weight != NULL:
+            for r in range(shard.begin, shard.end):
+                own[r] = weight[source_row(run.order, shard.first + r)]

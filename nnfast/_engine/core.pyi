@@ -124,8 +124,8 @@ class Data:
     def __init__(
         self,
         x: Any,
-        y: Array | None = None,
-        sample_weight: Doubles | None = None,
+        y: Sequence[Array | None] | Array | None = None,
+        sample_weight: Sequence[Doubles | None] | Doubles | None = None,
         targets: object = ...,
     ) -> None: ...
 
@@ -154,6 +154,7 @@ class Engine:
     @property
     def has_average(self) -> bool: ...
     def set_seed(self, seed: int) -> None: ...
+    def new_heads(self) -> Buffer: ...
     def new_loss_parameters(
         self, parameters: tuple[tuple[float, ...], ...], head: int = ...
     ) -> Buffer: ...
@@ -173,6 +174,7 @@ class Engine:
         weighted_mean: bool = ...,
         head: int = ...,
         loss_weight: float = ...,
+        heads: Buffer | None = None,
     ) -> None: ...
     def set_optimizer(
         self,
@@ -196,20 +198,21 @@ class Engine:
         shuffle: bool,
         lr: Doubles,
         losses: Doubles,
-        outputs: Array | None = None,
+        outputs: list[Array] | Array | None = None,
         seconds: float = ...,
         first_row: int = ...,
         supplied: bool = ...,
     ) -> tuple[int, int]: ...
     def predict(self, x: object) -> Array | None: ...
     def call(self, x: object) -> Tensor | None: ...
-    def forward(self, data: Data, out: Array) -> None: ...
+    def forward(self, data: Data, out: list[Array] | Array) -> None: ...
     def evaluate(
         self,
         data: Data,
-        outputs: Array | None = None,
+        outputs: list[Array] | Array | None = None,
         penalties: bool = ...,
         version: int = ...,
+        losses: Doubles | None = None,
     ) -> float: ...
     def loss_and_grad(self, data: Data, supplied: bool = ...) -> float: ...
     def loss_and_gradient(

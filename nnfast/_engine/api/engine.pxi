@@ -171,10 +171,14 @@ cdef class Engine(CompiledModel):
         """Return a Buffer of loss parameters of an output."""
         return loss_parameters_of(parameters, self.model.heads[head].n, self.format)
 
+    def new_heads(self):
+        """Return a Buffer for `set_loss`, which then allocates nothing."""
+        return bytes_of(self.model.n_heads * sizeof(Head))
+
     def set_loss(self, int kind, bint fused, parameters=(), double target_scale=1.0,
                  double target_offset=0.0, function=None, *, double value_scale=1.0,
                  double gradient_scale=1.0, double limit=INFINITY, int reduction=REDUCTION_MEAN,
-                 bint weighted_mean=False, int head=0, double loss_weight=1.0):
+                 bint weighted_mean=False, int head=0, double loss_weight=1.0, Buffer heads=None):
         """Set the loss of an output for training and evaluation.
 
         kind: a value of LOSSES.
@@ -194,14 +198,17 @@ cdef class Engine(CompiledModel):
             the regularizers' penalties by it as well.
         head: the number of the output.
         loss_weight: factor of the loss in the total loss.
+        heads: a Buffer from `new_heads` that no other call has used.
         """
-        cdef Buffer heads = bytes_of(self.model.n_heads * sizeof(Head))
-        cdef Head* own = <Head*>heads.data + head
+        cdef Head* own
         cdef Buffer values
         self.refuse_if_busy()
         if (kind == LOSS_PYTHON) != (function is not None):
             raise ValueError("function: expected a function for LOSS_PYTHON and None for any other loss")
         values = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters, head)
+        if heads is None:
+            heads = self.new_heads()
+        own = <Head*>heads.data + head
         memcpy(heads.data, self.heads.data, self.model.n_heads * sizeof(Head))
         own.loss.parameters = values.data
         own.loss.parameter_stride = values.shape[1]
@@ -444,7 +451,8 @@ cdef class Engine(CompiledModel):
             raise ValueError("forward: expected an array for the predictions, and data without targets")
         self.infer(data, out, False)
 
-    def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1):
+    def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1,
+                 double[::1] losses=None):
         """Return the loss over all rows in inference mode, regularizers included.
 
         The result is Σ weight·loss / n + penalties. If `set_loss` has set `weighted_mean`, it is
@@ -454,12 +462,23 @@ cdef class Engine(CompiledModel):
         penalties: return the regularizers' penalties only; data needs no targets.
         version: the engine's `version` when data was prepared. If it has changed since, RuntimeError is
             raised. -1: no check.
+        losses: receives the result and, if there are several outputs, the loss of each output after it.
         """
         cdef Workspace workspace
+        cdef double loss
+        cdef int k
         self.refuse_if_changed(version)
         data.check(&self.model, self.k.real_bytes, not penalties)
         workspace = self.infer(data, outputs, penalties)
-        return 0.0 if workspace is None else self.mean_loss(workspace)
+        loss = 0.0 if workspace is None else self.mean_loss(workspace)
+        if losses is not None:
+            if losses.shape[0] != (1 if self.model.n_heads == 1 else 1 + self.model.n_heads):
+                raise ValueError("evaluate: wrong number of losses")
+            losses[:] = loss
+            if workspace is not None:
+                for k in range(1, workspace.run.n_losses):
+                    losses[k] = self.sum_of_losses(workspace, k) / workspace.run.denominator
+        return loss
 
     cdef Workspace infer(self, Data data, outputs, bint penalties):
         cdef Workspace workspace
@@ -595,11 +614,15 @@ cdef class Engine(CompiledModel):
         return workspace
 
     cdef double mean_loss(self, Workspace workspace):
+        return self.sum_of_losses(workspace, 0) / workspace.run.denominator + workspace.run.penalty
+
+    cdef double sum_of_losses(self, Workspace workspace, int which):
+        """Return the sum over all rows of the total loss (0) or of that of one output."""
         cdef double total = 0
         cdef Py_ssize_t c
         for c in range(workspace.run.n_microbatches):
-            total += sum_of(&workspace.run.microbatch_loss[c * workspace.run.n_losses])
-        return total / workspace.run.denominator + workspace.run.penalty
+            total += sum_of(&workspace.run.microbatch_loss[c * workspace.run.n_losses + which])
+        return total
 
     cdef call_loss(self, int head, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight,
                    char* da, double* value):

@@ -4,14 +4,14 @@ cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
     cdef Py_ssize_t axes[8]     # the shape of a sample of the only input
-    cdef int n_axes             # number of axes in that shape; -1: more than 8, or several inputs
+    cdef int n_axes             # number of axes in that shape; -2: more than 8, or several inputs
     cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
     cdef Py_ssize_t rows        # the rows of that shape
 
     def __init__(self, list shapes):
         cdef int i
         cdef tuple shape = shapes[0]
-        self.n_axes = len(shape) if len(shape) <= 8 and len(shapes) == 1 else -1
+        self.n_axes = len(shape) if len(shape) <= 8 and len(shapes) == 1 else -2
         for i in range(self.n_axes):
             self.axes[i] = shape[i]
         self.rows = -1

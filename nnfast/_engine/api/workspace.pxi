@@ -71,8 +71,8 @@ cdef class Workspace:
         self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size
         self.run.scratch = self.take(n_threads, engine.scratch_size, format)
-        self.run.microbatch_loss = <Accumulators*>self.take(n_microbatches * self.run.n_losses, 4,
-                                                                      b"d")
+        self.run.microbatch_loss = <Accumulators*>self.take(
+            n_microbatches * self.run.n_losses, 4, b"d")
         self.run.sums = <double*>self.take(
             engine.model.n_params // SUM_BLOCK + engine.model.n_parameters + 1, 1, b"d")
         if engine.n_stats > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._data.arrays import check_order, features, sample_weights, targets
+from nnfast._data.ends import Ends
 from nnfast._engine import Data
 from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
@@ -24,15 +25,21 @@ class SampleSpec(NamedTuple):
 
     Attributes
     ----------
-    input_shape : tuple of int
-        Shape of one sample.
-    targets : TargetSpec
+    inputs, outputs : Ends
+    input_shapes : sequence of tuple of int
+        Shape of one sample of each input.
+    targets : tuple of TargetSpec
+    for_function : bool
+        Whether the loss, which is then the only one, is a user-defined function.
     dtype : numpy.dtype
         The model's dtype.
     """
 
-    input_shape: Shape
-    targets: TargetSpec
+    inputs: Ends
+    outputs: Ends
+    input_shapes: Sequence[Shape]
+    targets: tuple[TargetSpec, ...]
+    for_function: bool
     dtype: np.dtype[Any]
 
 
@@ -42,32 +49,36 @@ class Samples:
 
     Attributes
     ----------
-    x : ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
-    y : ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...) if the
-        loss is a user-defined function
-    weight : ndarray (n,) float64, or None
+    x : list of ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
+        One array per input.
+    y : list of ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...)
+        if the loss is a user-defined function
+        One array per output.
+    weights : list of ndarray (n,) float64, or None
+        One entry per output.
     for_function : bool
-        Whether the loss is a user-defined function.
+        Whether the loss, which is then the only one, is a user-defined function.
     """
 
-    x: Array
-    y: Array
-    weight: NDArray[np.float64] | None = None
+    x: list[Array]
+    y: list[Array]
+    weights: list[NDArray[np.float64] | None]
     for_function: bool = False
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        return int(self.x[0].shape[0])
 
     @property
     def total_weight(self) -> float:
-        """The sum of the sample weights."""
-        return float(len(self)) if self.weight is None else float(self.weight.sum())
+        """The sum of the sample weights of the only output."""
+        (weight,) = self.weights
+        return float(len(self)) if weight is None else float(weight.sum())
 
     def data(self) -> Data:
         """Return the engine's view of these rows."""
         if self.for_function:
-            return Data(self.x, None, self.weight, self.y)
-        return Data(self.x, self.y, self.weight)
+            return Data(self.x, None, self.weights[0], self.y[0])
+        return Data(self.x, self.y, self.weights)
 
     def first_batches(
         self, name: str, steps: int | None, given_size: object
@@ -90,12 +101,39 @@ class Samples:
 
     def subset(self, rows: Any) -> Samples:
         """Return some of the rows: a view if `rows` is a slice, a copy if it is indices."""
-        weight = None if self.weight is None else self.weight[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
+        return replace(
+            self,
+            x=[part[rows] for part in self.x],
+            y=[part[rows] for part in self.y],
+            weights=[None if part is None else part[rows] for part in self.weights],
+        )
 
     def with_class_weight(self, class_weight: object) -> Samples:
         """Return these samples, each weighted by its class (1 if the class has no weight)."""
-        return replace(self, weight=_class_weights(class_weight, self.y))
+        if len(self.y) > 1:
+            raise ValueError(
+                f"class_weight needs a model with one output; this one has {len(self.y)}: pass "
+                "sample_weight"
+            )
+        return replace(self, weights=[_class_weights(class_weight, self.y[0])])
+
+
+def checked_rows(
+    inputs: Ends, shapes: Sequence[Shape], dtype: np.dtype[Any], name: str, x: object
+) -> list[Array]:
+    """Return the arrays of all inputs, which have the same number of rows; see `features`."""
+    parts = inputs.labelled(name, x, more=True)
+    if len(parts) == 1:
+        label, part = parts[0]
+        return [features(label, part, shapes[0], dtype)]
+    found = [features(*part, shape, dtype) for part, shape in zip(parts, shapes, strict=True)]
+    for (label, _), rows in zip(parts, found, strict=True):
+        if len(rows) != len(found[0]):
+            raise ValueError(
+                f"{label} must have {len(found[0])} rows, as {parts[0][0]} has; received "
+                f"{len(rows)}"
+            )
+    return found
 
 
 def checked(
@@ -124,15 +162,32 @@ def checked(
     TypeError, ValueError
         If an array does not fit.
     """
-    rows = features(names[0], x, spec.input_shape, spec.dtype)
-    n = len(rows)
+    rows = checked_rows(spec.inputs, spec.input_shapes, spec.dtype, names[0], x)
+    n = len(rows[0])
     if n == 0:
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
     if method in ("fit", "train_on_batch"):
         check_order(names[0], n)
-    y = targets(names[1], y, n, spec.targets, spec.dtype)
-    weight = sample_weights(names[2], sample_weight, n)
-    return Samples(rows, y, weight, spec.targets.free)
+    parts = enumerate(spec.outputs.labelled(names[1], y))
+    found = [_targets(label, part, n, spec.targets[k], spec.dtype) for k, (label, part) in parts]
+    weights = _weights(spec.outputs, names[2], sample_weight, n)
+    return Samples(rows, found, weights, spec.for_function)
+
+
+def _targets(name: str, y: object, n: int, spec: TargetSpec, dtype: np.dtype[Any]) -> Array:
+    """Return the targets of an output; zeros if it has no loss and no targets were given."""
+    if y is None and spec.optional:
+        return np.zeros((n, math.prod(spec.shape)), dtype)
+    return targets(name, y, n, spec, dtype)
+
+
+def _weights(outputs: Ends, name: str, value: object, n: int) -> list[NDArray[np.float64] | None]:
+    """Return the weights for each output; an array alone is for all of them."""
+    if value is None:
+        return [None] * len(outputs)
+    if len(outputs) > 1 and not isinstance(value, (list, tuple, Mapping)):
+        return [sample_weights(name, value, n)] * len(outputs)
+    return [sample_weights(*part, n) for part in outputs.labelled(name, value)]
 
 
 def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:

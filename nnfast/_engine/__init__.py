@@ -131,7 +131,7 @@ class Engine(core.Engine):
     ) -> None:
         super().__init__(plan, dtype, arrays)
         # Shapes of one sample, kept here because another thread may replace the model's engine.
-        self.input_shape, self.output_shape = plan.input_shapes[0], plan.output_shapes[0]
+        self.input_shapes, self.output_shapes = plan.input_shapes, plan.output_shapes
         # Whether the only output of a sample is a vector, so that predictions need no reshaping.
         self.plain_rows = [len(shape) for shape in plan.output_shapes] == [1]
 

@@ -72,8 +72,6 @@ class FlatGraph:
     @property
     def obstacle(self) -> str:
         """What the engine cannot compute yet; empty if there is nothing."""
-        if len(self.inputs) > 1 or len(self.outputs) > 1:
-            return "A model with several inputs or outputs"
         for layer in self.layers:
             if not layer.has_ops:
                 return f"Layer {layer.name!r}, which has an array as an operand,"

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nnfast._data.batches import Stream
 from nnfast._data.samples import Samples
-from nnfast._runtime.trainer import Totals, Trainer
+from nnfast._runtime.trainer import Floats, Outputs, Totals, Trainer
 from nnfast.callbacks import CallbackList, Logs
 from nnfast.callbacks.protocol import WatchedModel
 from nnfast.metrics.metric import quiet
 
 # Checks a batch of a stream; the string names it in messages.
 CheckBatch = Callable[[object, str], Samples]
-# A batch, and a buffer for its outputs if a metric needs them.
-BatchOutputs = tuple[Samples, NDArray[Any] | None]
+# A batch, and buffers for its outputs if a metric needs them.
+BatchOutputs = tuple[Samples, Outputs | None]
 
 
 class EpochTotals:
-    """The loss and metrics of the batches of an epoch so far."""
+    """The losses and metrics of the batches of an epoch so far."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.rows = 0
-        self.total = 0.0
-        self.sums: dict[str, NDArray[np.float64]] = {}
+        self.total = [0.0] * trainer.n_losses
+        self.sums: dict[str, Floats] = {}
 
-    def add(self, rows: int, loss: float, totals: Iterable[Totals]) -> None:
-        """Add a batch's number of rows, loss and metric totals."""
+    def add(self, rows: int, losses: Sequence[float], totals: Iterable[Totals]) -> None:
+        """Add a batch's number of rows, losses and metric totals."""
         self.rows += rows
-        self.total += loss * rows
+        for k, loss in enumerate(losses):
+            self.total[k] += loss * rows
         # User-defined metrics run here, outside `quiet`, so that their warnings are shown.
         found = dict(totals)
         if found and self.sums:
@@ -44,8 +42,8 @@ class EpochTotals:
         self.sums |= found
 
     def logs(self, metrics: bool = True) -> Logs:
-        """Return ``loss``, the mean over rows Σ batch loss · batch rows / rows, and all metrics."""
-        logs: Logs = {"loss": self.total / self.rows}
+        """Return the losses, means over rows Σ batch loss · batch rows / rows, and all metrics."""
+        logs = self.trainer.loss_logs([total / self.rows for total in self.total])
         if metrics:
             logs |= {name: self.trainer.metrics[name].value(t) for name, t in self.sums.items()}
         return logs
@@ -73,7 +71,7 @@ class Evaluation(ABC):
         """The number of batches, None if unknown."""
 
     def run(self) -> Logs:
-        """Return ``loss`` and every metric; call the callbacks."""
+        """Return the losses and every metric; call the callbacks."""
         self.model.stop_evaluating = False
         self.callbacks.call("on_test_begin")
         logs = self._evaluate()
@@ -82,7 +80,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def _evaluate(self) -> Logs:
-        """Return ``loss`` and every metric; call only batch callbacks."""
+        """Return the losses and every metric; call only batch callbacks."""
 
     def _by_batches(self, batches: Iterable[BatchOutputs]) -> EpochTotals:
         """Return the totals over batches; call batch callbacks."""
@@ -90,8 +88,8 @@ class Evaluation(ABC):
         for step, (batch, outputs) in enumerate(batches):
             if self.callbacks.per_test_batch:
                 self.callbacks.call("on_test_batch_begin", step)
-            loss = self.trainer.mean_loss(batch, outputs)
-            totals.add(len(batch), loss, self.trainer.totals(batch, outputs))
+            losses = self.trainer.mean_losses(batch, outputs)
+            totals.add(len(batch), losses, self.trainer.totals(batch, outputs))
             if self.callbacks.per_test_batch:
                 self.callbacks.call("on_test_batch_end", step, logs=totals.logs())
             if self.model.stop_evaluating:
@@ -129,20 +127,17 @@ class ArrayEvaluation(Evaluation):
 
     def _evaluate(self) -> Logs:
         samples, trainer = self.samples, self.trainer
-        by_batch = trainer.loss is not None and trainer.loss.by_batch
-        if not (self.callbacks.per_test_batch or by_batch):
+        if not (self.callbacks.per_test_batch or trainer.by_batch):
             return trainer.evaluate(samples)
         outputs = trainer.outputs(samples)
         totals = self._by_batches(
-            (samples.subset(rows), None if outputs is None else outputs[rows])
+            (samples.subset(rows), subset(outputs, rows))
             for rows in samples.batch_slices(self.batch_size)
         )
         # Compute the metrics over all rows at once. A user-defined metric may differ from its mean
         # over batches, and the presence of callbacks must not change the result.
         done = slice(totals.rows)
-        metrics = trainer.metric_values(
-            samples.subset(done), None if outputs is None else outputs[done]
-        )
+        metrics = trainer.metric_values(samples.subset(done), subset(outputs, done))
         return totals.logs(metrics=False) | metrics
 
 
@@ -175,7 +170,7 @@ class StreamEvaluation(Evaluation):
         return self.stream.length
 
     def _evaluate(self) -> Logs:
-        """Return ``loss`` and every metric over the stream's next epoch; {} if it has ended."""
+        """Return the losses and every metric over the stream's next epoch; {} if it has ended."""
         if not self.stream.begin():
             self.stream.warn("there is nothing left to evaluate")
             return {}
@@ -188,3 +183,8 @@ class StreamEvaluation(Evaluation):
         for step, item in enumerate(self.stream):
             batch = self.check(item, f"batch {step + 1} of {self.stream.what}")
             yield batch, self.trainer.outputs(batch)
+
+
+def subset(outputs: Outputs | None, rows: Any) -> Outputs | None:
+    """Return some rows of the outputs: views if `rows` is a slice, copies if it is indices."""
+    return None if outputs is None else [own[rows] for own in outputs]

@@ -21,14 +21,12 @@ from nnfast._data.samples import Samples
 from nnfast._engine import Hold
 from nnfast._runtime import progress
 from nnfast._runtime.divergence import BEFORE, Divergence, warn_diverged
-from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation
+from nnfast._runtime.evaluate import CheckBatch, EpochTotals, Evaluation, subset
 from nnfast._runtime.steps import Steps
-from nnfast._runtime.trainer import Totals, Trainer
+from nnfast._runtime.trainer import Floats, Outputs, Totals, Trainer
 from nnfast._utils.checks import flag, frequency, integer, optional_integer, verbosity, warn
 from nnfast.callbacks import CallbackList, History, Logs
 from nnfast.callbacks.protocol import WatchedModel
-
-Floats = NDArray[np.float64]
 
 # Maximum number of steps in a run of several epochs; it bounds the memory for the losses.
 MAX_STEPS_PER_RUN = 1 << 16
@@ -284,7 +282,7 @@ class ArrayFit(FitLoop):
         """Train for several epochs without callbacks or validation; return their number."""
         steps = len(self.rows)
         count = min(left, max(1, MAX_STEPS_PER_RUN // steps))
-        losses = np.empty(count * steps)
+        losses = np.empty((count * steps, self.trainer.n_losses))
         before = self.steps.taken
         try:
             self._take_steps(epoch, losses)
@@ -292,15 +290,17 @@ class ArrayFit(FitLoop):
             # The engine's own count is used, because an interrupt may lose a run's return value.
             complete = (self.steps.taken - before) // steps
             if complete:
-                self.history.add_losses(epoch, self._means(losses[: complete * steps]))
-        self._check_state(epoch + count - 1, steps, float(losses[-1]))
+                columns = self.trainer.loss_columns
+                means = {k: self._means(losses[: complete * steps, c]) for k, c in columns.items()}
+                self.history.add_losses(epoch, means)
+        self._check_state(epoch + count - 1, steps, float(losses[-1, 0]))
         return count
 
     def _train_epoch(self, epoch: int) -> Logs:
-        losses = np.empty(len(self.rows))
+        losses = np.empty((len(self.rows), self.trainer.n_losses))
         shown = self.callbacks.per_batch or self.progress.live
         if self.outputs is not None and (shown or len(losses) < len(self.rows_of_pass)):
-            self.outputs.fill(np.nan)
+            self.outputs[0].fill(np.nan)
         if self.callbacks.per_batch:
             done = self._step_by_step(epoch, losses)
         else:
@@ -330,7 +330,7 @@ class ArrayFit(FitLoop):
             self.steps.take(self.data, self.batch_size, self.options.shuffle, own, self.outputs)
             self._note_divergence(epoch, step + 1, losses)
             found = self._totals(slice(first, first + rows), seen)
-            totals.add(rows, float(losses[step]), found)
+            totals.add(rows, losses[step].tolist(), found)
             self.callbacks.call("on_train_batch_end", step, logs=totals.logs())
             self._show(epoch, losses[: step + 1])
             if self.model.stop_training or self.divergence is not None:
@@ -341,7 +341,7 @@ class ArrayFit(FitLoop):
         """Record where training diverged, if it did, in the `done` steps since `epoch` began."""
         if not self.steps.finite:
             epochs, batch = divmod(done - 1, len(self.rows))
-            self.divergence = Divergence(epoch + epochs, batch, float(losses[done - 1]))
+            self.divergence = Divergence(epoch + epochs, batch, float(losses[done - 1, 0]))
 
     def _totals(self, batch: slice, seen: NDArray[np.bool_]) -> Iterable[Totals]:
         """Return the totals of the metrics over the batch just trained.
@@ -359,7 +359,7 @@ class ArrayFit(FitLoop):
         if self.options.shuffle:
             rows = np.flatnonzero(_has_output(self.outputs) & ~seen)
             seen[rows] = True
-        return self.trainer.totals(self.samples.subset(rows), self.outputs[rows])
+        return self.trainer.totals(self.samples.subset(rows), subset(self.outputs, rows))
 
     def _show(self, epoch: int, losses: Floats) -> None:
         """Update the progress display after ``len(losses)`` steps of an epoch."""
@@ -367,23 +367,26 @@ class ArrayFit(FitLoop):
             self.progress.update(epoch, len(losses), lambda metrics: self._logs(losses, metrics))
 
     def _means(self, losses: Floats) -> list[float]:
-        """Return each complete epoch's mean loss, Σ batch loss · (batch rows / rows)."""
+        """Return each complete epoch's mean of one loss, Σ batch loss · (batch rows / rows)."""
         by_epoch = losses.reshape(-1, len(self.rows))
         means: list[float] = (by_epoch * (self.rows / self.rows.sum())).sum(axis=1).tolist()
         return means
 
     def _logs(self, losses: Floats, metrics: bool = True) -> Logs:
-        """Return ``loss`` and metrics of the steps taken in the current epoch."""
+        """Return the losses and metrics of the steps taken in the current epoch."""
         if len(losses) == len(self.rows):
-            logs = {"loss": self._means(losses)[0]}
+            logs = self.trainer.loss_logs([self._means(column)[0] for column in losses.T])
         else:
             rows = self.rows[: len(losses)]
-            logs = {"loss": float((losses * (rows / rows.sum())).sum())}
+            shares = rows / rows.sum()
+            logs = self.trainer.loss_logs([float((column * shares).sum()) for column in losses.T])
         if metrics and self.outputs is not None:
             done: Any = slice(None)
             if len(losses) < len(self.rows_of_pass):
                 done = np.flatnonzero(_has_output(self.outputs))
-            logs |= self.trainer.metric_values(self.samples.subset(done), self.outputs[done])
+            logs |= self.trainer.metric_values(
+                self.samples.subset(done), subset(self.outputs, done)
+            )
         return logs
 
 
@@ -444,16 +447,16 @@ class StreamFit(FitLoop):
         """Take one optimizer step; add its loss and metrics to `totals`."""
         outputs = self.trainer.outputs(batch)
         self.largest = max(self.largest, len(batch))
-        loss = self.steps.take_one(batch, self.largest, totals.rows, outputs)
+        losses = self.steps.take_one(batch, self.largest, totals.rows, outputs)
         if not self.steps.finite:
-            self.divergence = Divergence(epoch, step, loss)
+            self.divergence = Divergence(epoch, step, losses[0])
             outputs = None
-        totals.add(len(batch), loss, self.trainer.totals(batch, outputs))
+        totals.add(len(batch), losses, self.trainer.totals(batch, outputs))
 
 
-def _has_output(outputs: NDArray[Any]) -> NDArray[np.bool_]:
+def _has_output(outputs: Outputs) -> NDArray[np.bool_]:
     """Return a mask of the rows processed in this epoch; outputs of other rows are still NaN."""
-    has_output: NDArray[np.bool_] = ~np.isnan(outputs[:, 0])
+    has_output: NDArray[np.bool_] = ~np.isnan(outputs[0][:, 0])
     return has_output
 
 

@@ -11,7 +11,6 @@ from nnfast._data.samples import Samples
 from nnfast._engine import Data
 from nnfast._runtime.network import Network
 from nnfast._runtime.trainer import Trainer
-from nnfast.losses import FunctionLoss
 
 Array = NDArray[Any]
 
@@ -22,18 +21,19 @@ def loss_and_gradient(trainer: Trainer, samples: Samples, version: int) -> tuple
     `version` is the version of the engine when `samples` were checked.
     """
     engine = trainer.network.engine
-    if not isinstance(trainer.loss, FunctionLoss):
+    if trainer.function is None:
         return engine.loss_and_gradient(samples.data(), False, version)
-    loss, dout = trainer.function_loss(trainer.loss, samples)
-    return loss, engine.loss_and_gradient(Data(samples.x, dout), True, version)[1]
+    loss, dout = trainer.function_loss(trainer.function, samples)
+    return loss, engine.loss_and_gradient(Data(samples.x[0], dout), True, version)[1]
 
 
 def loss_input_gradient(trainer: Trainer, samples: Samples) -> Array:
     """Return the gradient of each sample's loss with respect to its input."""
-    data, supplied = samples.data(), isinstance(trainer.loss, FunctionLoss)
-    if isinstance(trainer.loss, FunctionLoss):
-        _, gradient = trainer.function_loss(trainer.loss, samples)
-        data = Data(samples.x, gradient * len(samples))
+    data, function = samples.data(), trainer.function
+    if function is not None:
+        _, gradient = trainer.function_loss(function, samples)
+        data = Data(samples.x[0], gradient * len(samples))
+    supplied = function is not None
     return _input_gradient(trainer.network, data, len(samples), supplied, trainer.version)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnfast._data.ends import Ends, only
+from nnfast._data.samples import checked_rows
 from nnfast._engine import Engine, WeightArray
 from nnfast._plan.graph import FlatGraph
 from nnfast._plan.parameters import Parameter
@@ -34,6 +36,8 @@ class Network:
         The graph that the plan was compiled from; None if the weights belong to no layer.
     trainable : bool
         False freezes all layers.
+    ends : tuple of Ends, optional
+        The names and the structure of the inputs and of the outputs.
 
     Attributes
     ----------
@@ -46,8 +50,9 @@ class Network:
     trainable_set : bool
         Whether `trainable` of the network or of a layer was set after the plan was made.
     direct : bool
-        Whether the engine may predict directly from the user's array. This requires that the
-        output for a sample is a vector.
+        Whether the engine may predict directly from the user's array. This requires that there is
+        one input, and that the output for a sample is a vector.
+    inputs, outputs : Ends
     """
 
     def __init__(
@@ -56,8 +61,10 @@ class Network:
         dtype: np.dtype[Any],
         graph: FlatGraph | None = None,
         trainable: bool = True,
+        ends: tuple[Ends, Ends] = (only("x"), only("y")),
     ) -> None:
         self.plan = plan
+        self.inputs, self.outputs = ends
         self.dtype = dtype
         self.graph = graph
         self.layers: list[Any] = [] if graph is None else list(graph.layers)
@@ -67,7 +74,8 @@ class Network:
         self.seed = 0
         arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if graph]
         self.engine = Engine(plan, dtype.name, arrays or None)
-        self.direct = self.engine.plain_rows
+        one_input = len(plan.inputs) == 1
+        self.direct = self.engine.plain_rows and one_input and not self.outputs.keyed
         self._arrays: list[dict[str, WeightArray]] = [{} for _ in self.layers]
 
     @classmethod
@@ -77,6 +85,7 @@ class Network:
         dtype: np.dtype[Any],
         seed: int,
         trainable: bool,
+        ends: tuple[Ends, Ends] = (only("x"), only("y")),
     ) -> Network:
         """Return a network for the layers of a graph; `bind` connects the layers to it later.
 
@@ -90,7 +99,7 @@ class Network:
         flat.check()
         plan = compile_graph(flat, trainable)
         _check_built_layers(flat.layers, plan, dtype)
-        network = cls(plan, dtype, flat, trainable)
+        network = cls(plan, dtype, flat, trainable, ends)
         network.set_seed(seed)
         network._initialize()
         return network
@@ -103,6 +112,10 @@ class Network:
     def set_n_threads(self, n: int | None) -> None:
         """Use at most `n` threads; None means `nnfast.get_num_threads`."""
         self.engine.n_threads = min(n or 0, 2**15)
+
+    def rows(self, name: str, x: object) -> list[Array]:
+        """Return the checked arrays of all inputs; see `checked_rows`."""
+        return checked_rows(self.inputs, self.plan.input_shapes, self.dtype, name, x)
 
     # ---- layers ----------------------------------------------------------------------------------
 

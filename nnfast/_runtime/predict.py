@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.arrays import features
 from nnfast._data.batches import Stream, batch_parts
 from nnfast._engine import Data, Engine
 from nnfast._runtime.network import Network
@@ -17,43 +16,45 @@ from nnfast.callbacks import CallbackList
 from nnfast.callbacks.protocol import WatchedModel
 
 Array = NDArray[Any]
+# Checked rows of each input.
+Rows = list[Any]
 
 
-def forward(network: Network, rows: Any) -> Array:
-    """Return the outputs for checked rows, which may be dense or sparse."""
+def forward(network: Network, rows: Rows) -> list[Array]:
+    """Return the outputs for the checked rows of each input, which may be dense or sparse."""
     engine: Engine = network.engine
-    out = np.empty((rows.shape[0], math.prod(engine.output_shape)), network.dtype)
+    n = rows[0].shape[0]
+    shapes = engine.output_shapes
+    out = [np.empty((n, math.prod(shape)), network.dtype) for shape in shapes]
     engine.forward(Data(rows), out)
-    if engine.plain_rows:
-        return out
-    return out.reshape(len(rows), *engine.output_shape)
+    return [own.reshape(n, *shape) for own, shape in zip(out, shapes, strict=True)]
 
 
 def predict_rows(
     model: WatchedModel,
     network: Network,
-    rows: Array,
+    rows: Rows,
     batch_size: int,
     verbose: int,
     callbacks: CallbackList,
-) -> Array:
+) -> Any:
     """Return the outputs for checked rows, predicted in batches if there are batch callbacks."""
-    steps = -(-len(rows) // batch_size)
-    size = batch_size if callbacks.per_predict_batch else len(rows)
+    n = len(rows[0])
+    steps = -(-n // batch_size)
+    size = batch_size if callbacks.per_predict_batch else n
     # An array without rows forms one empty batch.
-    starts = range(0, max(1, len(rows)), max(1, size))
-    parts = (rows[start : start + size] for start in starts)
+    starts = range(0, max(1, n), max(1, size))
+    parts = ([part[start : start + size] for part in rows] for start in starts)
     params = {"verbose": verbose, "epochs": 1, "steps": steps}
     return _predict_batches(model, network, parts, callbacks, params)
 
 
 def predict_stream(
     model: WatchedModel, network: Network, stream: Stream, verbose: int, callbacks: CallbackList
-) -> Array:
+) -> Any:
     """Return the outputs for the batches of a stream; check each batch."""
-    shape = network.plan.input_shape
     parts = (batch_parts(item, "a batch", targets=False)[0] for item in stream)
-    rows = (features("x", part, shape, network.dtype) for part in parts)
+    rows = (network.rows("x", part) for part in parts)
     params = {"verbose": verbose, "epochs": 1, "steps": stream.length}
     return _predict_batches(model, network, rows, callbacks, params)
 
@@ -61,10 +62,10 @@ def predict_stream(
 def _predict_batches(
     model: WatchedModel,
     network: Network,
-    batches: Iterable[Array],
+    batches: Iterable[Rows],
     callbacks: CallbackList,
     params: dict[str, Any],
-) -> Array:
+) -> Any:
     """Return the outputs for batches; call the prediction callbacks.
 
     Parameters
@@ -72,8 +73,8 @@ def _predict_batches(
     model : WatchedModel
         The model that callbacks see; setting its `stop_predicting` ends this call.
     network : Network
-    batches : iterable of ndarray
-        Checked rows.
+    batches : iterable of list of ndarray
+        Checked rows of each input.
     callbacks : CallbackList
     params : dict
         The ``params`` given to the callbacks.
@@ -85,8 +86,9 @@ def _predict_batches(
     for step, rows in enumerate(batches):
         callbacks.call("on_predict_batch_begin", step)
         outputs.append(forward(network, rows))
-        callbacks.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
+        packed = network.outputs.packed(outputs[-1])
+        callbacks.call("on_predict_batch_end", step, logs={"outputs": packed})
         if model.stop_predicting:
             break
     callbacks.call("on_predict_end")
-    return np.concatenate(outputs)
+    return network.outputs.packed([np.concatenate(parts) for parts in zip(*outputs, strict=True)])

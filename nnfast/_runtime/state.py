@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nnfast._plan.plan import Plan
 from nnfast._runtime.network import Network
-from nnfast._runtime.trainer import Settings
+from nnfast._runtime.settings import Settings
 from nnfast._utils.assign import assign, assign_named
 from nnfast._utils.checks import integer, real, warn
 from nnfast.layers.layer import Layer
@@ -65,11 +65,10 @@ def check_shapes(
         has = f"of shape {shapes[name]}" if name in shapes else "missing"
         raise ValueError(f"array {name} is {has}, the model needs {weights[name]}")
     stored = sum(array.size for array in arrays.values())
-    grown = max(GROWTH * stored, min(GROWTH * plan.n_in, GROWTH_LIMIT))
-    if plan.n_out > max(OUTPUT_LIMIT, grown):
-        raise ValueError(
-            f"its model puts out {plan.n_out} numbers per sample, too many for its size"
-        )
+    n_in, n_out = (sum(end["n"] for end in ends) for ends in (plan.inputs, plan.outputs))
+    grown = max(GROWTH * stored, min(GROWTH * n_in, GROWTH_LIMIT))
+    if n_out > max(OUTPUT_LIMIT, grown):
+        raise ValueError(f"its model puts out {n_out} numbers per sample, too many for its size")
     if plan.max_values_per_sample > max(INTERMEDIATE_LIMIT, grown):
         raise ValueError(
             f"its model has {plan.max_values_per_sample} intermediate values per sample, too many "

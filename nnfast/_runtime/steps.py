@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnfast._data.samples import Samples
 from nnfast._engine import NONFINITE, Data, Snapshot
-from nnfast._runtime.trainer import Trainer
-
-Floats = NDArray[np.float64]
+from nnfast._runtime.trainer import Floats, Outputs, Trainer
 
 # Approximate duration of a run; Ctrl-C takes effect between runs.
 RUN_SECONDS = 0.05
@@ -57,7 +53,7 @@ class Steps:
         batch_size: int,
         shuffle: bool,
         losses: Floats,
-        outputs: NDArray[Any] | None = None,
+        outputs: Outputs | None = None,
         after_run: Callable[[int], None] | None = None,
     ) -> int:
         """Take up to ``len(losses)`` steps while losses are finite; return the number taken.
@@ -67,9 +63,9 @@ class Steps:
         data : Data
         batch_size : int
         shuffle : bool
-        losses : ndarray
-            Filled with the loss of each step.
-        outputs : ndarray, optional
+        losses : ndarray (steps,) or (steps, n_losses)
+            Filled with the losses of each step; see `Trainer.n_losses`.
+        outputs : list of ndarray, optional
             Filled with the predictions for the rows.
         after_run : callable, optional
             Called after each run with the number of steps taken so far.
@@ -80,8 +76,9 @@ class Steps:
             self.trainer.follow_trainable()
             if self.restores:
                 self._snapshot.take()
+            own = losses[done:].reshape(-1)
             status, steps = self.engine.run(
-                data, batch_size, shuffle, rates[done:], losses[done:], outputs, RUN_SECONDS
+                data, batch_size, shuffle, rates[done:], own, outputs, RUN_SECONDS
             )
             self.finite = status != NONFINITE
             done += steps
@@ -90,9 +87,9 @@ class Steps:
         return done
 
     def take_one(
-        self, batch: Samples, largest: int, first_row: int, outputs: NDArray[Any] | None
-    ) -> float:
-        """Take a step on a batch of a stream; return its loss.
+        self, batch: Samples, largest: int, first_row: int, outputs: Outputs | None
+    ) -> list[float]:
+        """Take a step on a batch of a stream; return its losses.
 
         Parameters
         ----------
@@ -101,17 +98,18 @@ class Steps:
             Number of rows in the largest batch so far. It determines the number of micro-batches.
         first_row : int
             Number of rows in the epoch before this batch: the position in the random streams.
-        outputs : ndarray or None
+        outputs : list of ndarray or None
             Filled with the predictions for the rows.
         """
-        rates, loss = self.trainer.optimizer.next_rates(self.engine, 1), np.empty(1)
+        rates = self.trainer.optimizer.next_rates(self.engine, 1)
+        losses = np.empty(self.trainer.n_losses)
         self.trainer.follow_trainable()
         self._snapshot.take()
         status, _ = self.engine.run(
-            batch.data(), largest, False, rates, loss, outputs, first_row=first_row
+            batch.data(), largest, False, rates, losses, outputs, first_row=first_row
         )
         self.finite = status != NONFINITE
-        return float(loss[0])
+        return losses.tolist()
 
     def is_suspect(self, always: bool) -> bool:
         """Return whether weights or slots are not finite.

@@ -2,102 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast import losses, optimizers
 from nnfast._data import arrays, batches, samples
 from nnfast._data.samples import NAMES, Samples, SampleSpec
-from nnfast._engine import ACTIVATIONS, NONFINITE, Data, Engine
+from nnfast._engine import ACTIVATIONS, LOSSES, NONFINITE, Data, Engine
 from nnfast._plan.plan import Plan
 from nnfast._runtime.network import Network
-from nnfast._utils.checks import warn
-from nnfast._utils.registry import describe
+from nnfast._runtime.settings import Settings
+from nnfast._utils.checks import Shape, warn
 from nnfast.callbacks import Logs
-from nnfast.losses import FunctionLoss, Loss
+from nnfast.losses import FunctionLoss, Loss, TargetSpec
 from nnfast.metrics.metric import Metric
-from nnfast.metrics.registry import BUILT_IN, check_names, describe_all, resolve_all
+from nnfast.metrics.registry import BUILT_IN, Target, Use, free_key, resolve_all
 from nnfast.optimizers import Optimizer
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
+# The predictions of all outputs, (n, n_out) each.
+Outputs = list[Array]
 # A metric's key in History and its totals over rows.
-Totals = tuple[str, NDArray[np.float64]]
-
-
-class Settings(NamedTuple):
-    """The arguments of `compile`."""
-
-    optimizer: Optimizer
-    loss: Loss | None
-    metrics: list[str | Metric]
-    weighted_metrics: list[str | Metric]
-
-    @classmethod
-    def checked(
-        cls, optimizer: object, loss: object, metrics: object, weighted_metrics: object
-    ) -> Settings:
-        """Return the arguments of `compile` with names turned into objects.
-
-        A metric remains a name if its class depends on the output shape.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not as documented in `compile`.
-        """
-        return cls(
-            optimizers.resolve(optimizer),
-            None if loss is None else losses.resolve(loss),
-            check_names(metrics),
-            check_names(weighted_metrics, "weighted_metrics"),
-        )
-
-    def describe(self) -> dict[str, Any]:
-        """Return the arguments of `compile` as JSON values, without user-defined functions."""
-        return {
-            "optimizer": describe(self.optimizer),
-            "loss": None if self.loss is None else describe(self.loss),
-            "metrics": describe_all(self.metrics),
-            "weighted_metrics": describe_all(self.weighted_metrics),
-        }
+Totals = tuple[str, Floats]
 
 
 @dataclass
 class Trainer:
-    """A network, and the optimizer, loss and metrics it was compiled with.
+    """A network, and the optimizer, losses and metrics it was compiled with.
 
     Attributes
     ----------
     network : Network
     optimizer : Optimizer
         Its learning rate is read before every run of the engine.
-    loss : Loss or None
-    metrics : dict of str to Metric
-        The metrics by their keys in History.
-    weighted : frozenset of str
-        The keys of the metrics that use sample weights.
     version : int
         The engine's version. It shows whether another thread has compiled the model while data
         were checked.
+    losses : tuple of (Loss or None)
+        The loss of each output.
+    metrics : dict of str to Metric
+        The metrics by their keys in History.
+    uses : dict of str to Use
+        The outputs that the metrics are for, and whether they use sample weights.
+    n_losses : int
+        The number of losses of a step: the total and, if there are several outputs, that of each.
+    loss_columns : dict of str to int
+        The positions of these losses by their keys in History.
     """
 
     network: Network
     optimizer: Optimizer
-    loss: Loss | None
-    metrics: Mapping[str, Metric]
-    weighted: frozenset[str]
     version: int
+    losses: tuple[Loss | None, ...] = (None,)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    uses: Mapping[str, Use] = field(default_factory=dict)
     spec: SampleSpec = field(init=False)
+    n_losses: int = field(init=False)
+    loss_columns: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        plan = self.network.plan
-        targets = (self.loss or Loss()).target_spec(plan.output_shape)
-        self.spec = SampleSpec(plan.input_shape, targets, self.network.dtype)
+        network, plan = self.network, self.network.plan
+        targets = tuple(map(_target_spec, self.losses, plan.output_shapes))
+        self.spec = SampleSpec(
+            network.inputs,
+            network.outputs,
+            plan.input_shapes,
+            targets,
+            self.function is not None,
+            network.dtype,
+        )
+        self.n_losses = 1 if len(self.losses) == 1 else 1 + len(self.losses)
+        self.loss_columns = {"loss": 0}
+        trained = [k for k, loss in enumerate(self.losses) if loss is not None]
+        if len(trained) > 1:
+            for k in trained:
+                key = free_key(f"{network.outputs.names[k]}_loss", self.loss_columns)
+                self.loss_columns[key] = 1 + k
 
     @classmethod
     def make(cls, network: Network, settings: Settings) -> Trainer:
@@ -106,42 +93,39 @@ class Trainer:
         Raises
         ------
         ValueError
-            If the loss or a metric does not fit the outputs. The engine is then unchanged.
+            If a loss or a metric does not fit the outputs. The engine is then unchanged.
         MemoryError
             If memory runs out. The engine is then unchanged, too.
         """
-        optimizer, loss, entries, weighted_entries = settings
         engine, plan = network.engine, network.plan
-        known = loss or Loss()
-        _check_loss(known, plan)
-        metrics, weighted = resolve_all(entries, weighted_entries, known, plan.output_shape)
+        known = [loss or Loss() for loss in settings.losses]
+        prefixes = [f"{name}_" for name in network.outputs.names] if len(known) > 1 else [""]
+        targets = [Target(*each) for each in zip(prefixes, known, plan.output_shapes, strict=True)]
+        for loss, shape in zip(known, plan.output_shapes, strict=True):
+            _check_loss(loss, shape)
+        metrics, uses = resolve_all(settings.metrics, settings.weighted_metrics, targets)
         _warn_of_one_class(plan, known)
-        # Everything that can fail comes first, so that an error leaves the old loss in place.
-        function = loss.for_engine(plan.output_shape) if isinstance(loss, FunctionLoss) else None
-        parameters = engine.new_loss_parameters(known.parameters)
-        scale, reduction = known.scale(plan.output_shape), known.engine_reduction
-        chosen = None if loss is None else loss.engine_loss(plan.final_activation)
-        optimizer.configure(engine)
-        if chosen is not None:
-            engine.set_loss(
-                *chosen,
-                parameters,
-                *known.smoothing(plan.n_out),
-                function,
-                value_scale=scale,
-                gradient_scale=scale,
-                reduction=reduction,
-            )
-        return cls(network, optimizer, loss, metrics, weighted, engine.version)
+        # Everything that can fail comes first, so that an error leaves the old losses in place.
+        chosen = engine_losses(engine, plan, settings.losses, settings.loss_weights)
+        settings.optimizer.configure(engine)
+        for set_loss in chosen:
+            set_loss()
+        return cls(network, settings.optimizer, engine.version, settings.losses, metrics, uses)
 
     @property
     def engine(self) -> Engine:
         return self.network.engine
 
     @property
-    def n_out(self) -> int:
-        """The number of outputs per sample."""
-        return self.network.plan.n_out
+    def by_batch(self) -> bool:
+        """Whether the loss of several batches depends on how rows are divided into batches."""
+        return any(loss is not None and loss.by_batch for loss in self.losses)
+
+    @property
+    def function(self) -> FunctionLoss | None:
+        """The user-defined loss, which is then the only one."""
+        loss = self.losses[0]
+        return loss if isinstance(loss, FunctionLoss) else None
 
     # ---- data ------------------------------------------------------------------------------------
 
@@ -160,12 +144,12 @@ class Trainer:
         TypeError, ValueError
             If the data do not fit, or there is no loss.
         """
-        if self.loss is None:
+        if not any(self.losses):
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         found = samples.checked(self.spec, x, y, sample_weight, method, names)
         if found.for_function:
             for metric in self.metrics.values():
-                metric.fitted(found.y, self.n_out)
+                metric.fitted(found.y[0], self.network.plan.n_out)
         return found
 
     def batch(self, method: str, class_weight: Any, item: object, where: str) -> Samples:
@@ -184,14 +168,14 @@ class Trainer:
         TypeError, ValueError
             If `x` or `dout` does not fit the model.
         """
-        spec, output_shape = self.spec, self.network.plan.output_shape
-        rows = arrays.features("x", x, spec.input_shape, spec.dtype)
+        network = self.network
+        (rows,) = network.rows("x", x)
         n = len(rows)
         if n == 0:
             raise ValueError("x must have at least one row in train_on_gradient(); received none")
         arrays.check_order("x", n)
-        gradient = arrays.output_gradient("dout", dout, n, output_shape, spec.dtype)
-        return Data(rows, gradient), n
+        shape = network.plan.output_shape
+        return Data(rows, arrays.output_gradient("dout", dout, n, shape, network.dtype)), n
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -215,61 +199,73 @@ class Trainer:
                 )
 
     def step(
-        self, data: Data, rows: int, outputs: Array | None, supplied: bool
-    ) -> tuple[float, bool]:
-        """Take one optimizer step; return the loss, and whether it is finite.
+        self, data: Data, rows: int, outputs: Outputs | None, supplied: bool
+    ) -> tuple[list[float], bool]:
+        """Take one optimizer step; return the losses, and whether the total is finite.
 
         `supplied` says that `data` holds a supplied gradient with respect to the outputs instead
         of targets.
         """
         self.follow_trainable()
-        engine, loss = self.network.engine, np.empty(1)
+        engine, losses = self.network.engine, np.empty(self.n_losses)
         rates = self.optimizer.next_rates(engine, 1)
         status, _ = engine.run(
-            data, rows, False, rates, loss, outputs, first_row=0, supplied=supplied
+            data, rows, False, rates, losses, outputs, first_row=0, supplied=supplied
         )
         engine.epoch += 1
-        return float(loss[0]), status != NONFINITE
+        return losses.tolist(), status != NONFINITE
 
     # ---- evaluation ------------------------------------------------------------------------------
 
-    def outputs(self, samples: Samples) -> Array | None:
-        """Return a buffer for the predictions of all rows, None if there are no metrics."""
+    def outputs(self, samples: Samples) -> Outputs | None:
+        """Return buffers for the predictions of all rows, None if there are no metrics."""
         if not self.metrics:
             return None
-        return np.empty((len(samples), self.n_out), self.network.dtype)
+        network = self.network
+        return [np.empty((len(samples), end["n"]), network.dtype) for end in network.plan.outputs]
 
-    def metric_values(self, samples: Samples, outputs: Array | None) -> Logs:
+    def loss_logs(self, losses: Sequence[float]) -> Logs:
+        """Return the loss and, if there are several, that of each output by its key."""
+        return {key: losses[column] for key, column in self.loss_columns.items()}
+
+    def metric_values(self, samples: Samples, outputs: Outputs | None) -> Logs:
         """Return the value of every metric by its key."""
         return {name: self.metrics[name].value(t) for name, t in self.totals(samples, outputs)}
 
-    def totals(self, samples: Samples, outputs: Array | None) -> Iterator[Totals]:
+    def totals(self, samples: Samples, outputs: Outputs | None) -> Iterator[Totals]:
         """Yield the key of every metric and its totals over rows."""
         if outputs is not None:
             for name, metric in self.metrics.items():
-                weight = samples.weight if name in self.weighted else None
-                y = samples.y
+                output, weighted = self.uses[name]
+                weight = samples.weights[output] if weighted else None
+                y, y_pred = samples.y[output], outputs[output]
                 if samples.for_function:
-                    y = metric.fitted(y, self.n_out)
+                    y = metric.fitted(y, y_pred.shape[1])
                 if type(metric) in BUILT_IN:
-                    yield name, metric.totals(y, outputs, weight)
+                    yield name, metric.totals(y, y_pred, weight)
                 else:  # a user-defined class may modify its arguments in place
                     own = None if weight is None else weight.copy()
-                    yield name, metric.totals(y.copy(), outputs.copy(), own)
+                    yield name, metric.totals(y.copy(), y_pred.copy(), own)
 
     def evaluate(self, samples: Samples) -> Logs:
-        """Return ``loss`` and every metric on `samples`, in inference mode."""
+        """Return ``loss``, the outputs' losses and every metric, in inference mode."""
         outputs = self.outputs(samples)
-        return {"loss": self.mean_loss(samples, outputs)} | self.metric_values(samples, outputs)
+        losses = self.loss_logs(self.mean_losses(samples, outputs))
+        return losses | self.metric_values(samples, outputs)
 
-    def mean_loss(self, samples: Samples, outputs: Array | None) -> float:
-        """Return the loss in inference mode; write the predictions to `outputs`."""
-        if isinstance(self.loss, FunctionLoss):
-            return self.function_loss(self.loss, samples, outputs)[0]
-        return self.engine.evaluate(samples.data(), outputs, version=self.version)
+    def mean_losses(self, samples: Samples, outputs: Outputs | None) -> list[float]:
+        """Return the losses in inference mode; write the predictions to `outputs`."""
+        function = self.function
+        if function is not None:
+            return [self.function_loss(function, samples, outputs)[0]]
+        if self.n_losses == 1:
+            return [self.engine.evaluate(samples.data(), outputs, version=self.version)]
+        losses = np.empty(self.n_losses)
+        self.engine.evaluate(samples.data(), outputs, version=self.version, losses=losses)
+        return losses.tolist()
 
     def function_loss(
-        self, loss: FunctionLoss, samples: Samples, outputs: Array | None = None
+        self, loss: FunctionLoss, samples: Samples, outputs: Outputs | None = None
     ) -> tuple[float, Array]:
         """Return a user-defined loss, and its flat gradient with respect to the outputs.
 
@@ -280,34 +276,43 @@ class Trainer:
         data = samples.data()
         penalties = self.engine.evaluate(data, y_pred, penalties=True, version=self.version)
         if outputs is not None:
-            outputs[:] = y_pred
+            outputs[0][:] = y_pred
         y_pred = y_pred.reshape(n, *plan.output_shape)
-        values, gradient = loss.rows(samples.y.copy(), y_pred, samples.weight)
+        values, gradient = loss.rows(samples.y[0].copy(), y_pred, samples.weights[0])
         gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.network.dtype)
         return float(values.mean()) + penalties, gradient
 
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if higher values of a metric are better, "down" if lower ones, else None."""
+        if key in self.loss_columns:
+            return "down"
         metric = self.metrics.get(key)
         return None if metric is None else metric.direction
 
 
-def _check_loss(loss: Loss, plan: Plan) -> None:
+def _target_spec(loss: Loss | None, output_shape: Shape) -> TargetSpec:
+    if loss is None:
+        return Loss().target_spec(output_shape)._replace(optional=True)
+    return loss.target_spec(output_shape)
+
+
+def _check_loss(loss: Loss, output_shape: Shape) -> None:
     """Raise a ValueError if a loss does not fit the output shape."""
-    if loss.rowwise and len(plan.output_shape) != 1:
+    if loss.rowwise and len(output_shape) != 1:
         raise ValueError(
             f"{type(loss).__name__} needs outputs of shape (n, outputs); the model gives "
-            f"samples of shape {plan.output_shape}"
+            f"samples of shape {output_shape}"
         )
+    n_out = math.prod(output_shape)
     for values in loss.parameters:
-        if len(values) not in (1, plan.n_out):
+        if len(values) not in (1, n_out):
             raise ValueError(
                 f"{loss!r} needs a model with one output for each of its {len(values)} levels; "
-                f"this model has {plan.n_out}"
+                f"this model has {n_out}"
             )
 
 
-def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
+def _warn_of_one_class(plan: Plan, losses: Sequence[Loss]) -> None:
     """Warn if a softmax or a loss over one class is constant, so that nothing is learned."""
     if any(
         op["activation"] == ACTIVATIONS["softmax"] and op["n_out"] == 1 for op in plan.training.ops
@@ -316,8 +321,53 @@ def _warn_of_one_class(plan: Plan, loss: Loss) -> None:
             "softmax over one output is always 1, so nothing before it is learned; did you mean "
             "sigmoid?"
         )
-    if loss.canonical == "softmax" and plan.n_out == 1:
-        warn(
-            f"{type(loss).__name__} of one output is always 0, so nothing is learned: give the "
-            "model one output per class, or a single sigmoid output with binary_crossentropy"
-        )
+    for loss, end in zip(losses, plan.outputs, strict=True):
+        if loss.canonical == "softmax" and end["n"] == 1:
+            warn(
+                f"{type(loss).__name__} of one output is always 0, so nothing is learned: give "
+                "the model one output per class, or a single sigmoid output with "
+                "binary_crossentropy"
+            )
+
+
+def engine_losses(
+    engine: Engine, plan: Plan, losses: Sequence[Loss | None], weights: Sequence[float]
+) -> list[Callable[[], None]]:
+    """Return functions that set the losses of the outputs in the engine.
+
+    Only the functions change the engine. An output without a loss gets one of weight 0, unless no
+    output has a loss.
+    """
+    found = []
+    for k, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
+        if loss is not None:
+            found.append(_engine_loss(engine, plan, loss, weight, k))
+        elif any(losses):
+            kind = LOSSES["mean_squared_error"]
+            heads = engine.new_heads()
+            found.append(
+                partial(engine.set_loss, kind, False, head=k, loss_weight=0.0, heads=heads)
+            )
+    return found
+
+
+def _engine_loss(
+    engine: Engine, plan: Plan, loss: Loss, weight: float, head: int
+) -> Callable[[], None]:
+    shape, n_out = plan.output_shapes[head], plan.outputs[head]["n"]
+    scale = loss.scale(shape)
+    if len(plan.outputs) == 1:  # the engine reports the only loss without its weight
+        scale, weight = scale * weight, 1.0
+    return partial(
+        engine.set_loss,
+        *loss.engine_loss(plan.final_activations[head]),
+        engine.new_loss_parameters(loss.parameters, head),
+        *loss.smoothing(n_out),
+        loss.for_engine(shape) if isinstance(loss, FunctionLoss) else None,
+        value_scale=scale,
+        gradient_scale=scale,
+        reduction=loss.engine_reduction,
+        head=head,
+        loss_weight=weight,
+        heads=engine.new_heads(),
+    )

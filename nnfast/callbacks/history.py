@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnfast.callbacks.callback import Callback, Logs
@@ -18,9 +18,10 @@ class History(Callback):
     epoch : list of int
         The trained epochs, counted from 0.
     history : dict of str to list of float
-        The values of ``loss`` and of each metric, under the name passed to `compile`. With
-        validation, there is also a key ``val_…`` for each of them. A metric with several values
-        has one array per epoch.
+        The values of ``loss`` and of each metric, under the name passed to `compile`; if there are
+        several outputs, of ``<output>_loss`` and ``<output>_<metric>``. With validation, there is
+        also a key ``val_…`` for each of them. A metric with several values has one array per
+        epoch.
     epochs : dict of str to list of int
         For each key of `history`, the epoch of each value, because validation may skip epochs.
         Keras does not have this attribute.
@@ -52,12 +53,13 @@ class History(Callback):
             self._places.setdefault(name, []).append(len(self.epoch))
         self.epoch.append(epoch)
 
-    def add_losses(self, first: int, losses: Sequence[float]) -> None:
-        """Add the epochs first, first + 1, …, whose logs consist of the loss only."""
-        place = len(self.epoch)
-        self.epoch.extend(range(first, first + len(losses)))
-        self.history.setdefault("loss", []).extend(losses)
-        self._places.setdefault("loss", []).extend(range(place, place + len(losses)))
+    def add_losses(self, first: int, losses: Mapping[str, Sequence[float]]) -> None:
+        """Add the epochs first, first + 1, …, whose logs consist of losses only."""
+        place, count = len(self.epoch), len(losses["loss"])
+        self.epoch.extend(range(first, first + count))
+        for name, values in losses.items():
+            self.history.setdefault(name, []).extend(values)
+            self._places.setdefault(name, []).extend(range(place, place + count))
 
     def _places_of(self, key: str) -> Sequence[int]:
         """Return the positions in `epoch` of a key's values.

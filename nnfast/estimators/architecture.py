@@ -153,13 +153,13 @@ class Perceptron:
         The trainer has no loss, because the estimator sets the engine's objective directly.
         """
         optimizer.configure(self.engine)
-        self.trainer = Trainer(self.network, optimizer, None, {}, frozenset(), self.engine.version)
+        self.trainer = Trainer(self.network, optimizer, self.engine.version)
         return self.trainer
 
     def outputs(self, rows: Any) -> Array:
         """Return the outputs, (n, outputs), for rows that the engine can read."""
         outputs = self.engine.predict(rows)  # None if rows are sparse or too many
-        return forward(self.network, rows) if outputs is None else outputs
+        return forward(self.network, [rows])[0] if outputs is None else outputs
 
     def state(self) -> dict[str, Any]:
         """Return a copy of the training state, without coefs and intercepts."""

@@ -309,7 +309,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _samples(self, network: Perceptron, X: Any, y: Any, weight: Any) -> Samples:
         """Return the checked data as Samples."""
-        return Samples(arrays.readable(X, network.dtype), self._targets(y, network.dtype), weight)
+        rows, targets = arrays.readable(X, network.dtype), self._targets(y, network.dtype)
+        return Samples([rows], [targets], [weight])
 
     def _checked_weight(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
         if sample_weight is None:
@@ -338,7 +339,7 @@ class BaseMLP(BaseEstimator, ABC):
         if isinstance(sample_weight, list):  # scikit-learn 1.6 passes its activations here
             sample_weight = None
         targets = np.require(y, network.dtype, ("C", "A"))
-        rows = Samples(arrays.readable(X, network.dtype), targets, sample_weight)
+        rows = Samples([arrays.readable(X, network.dtype)], [targets], [sample_weight])
         return lbfgs.objective(network, rows, self.alpha)(packed)
 
     def _fit_stochastic(
@@ -397,7 +398,7 @@ class BaseMLP(BaseEstimator, ABC):
             np.arange(len(rows)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
-            stratify=self._strata(rows.y),
+            stratify=self._strata(rows.y[0]),
         )
         if len(held_out) < 2:
             raise ValueError(
@@ -411,10 +412,10 @@ class BaseMLP(BaseEstimator, ABC):
         return None
 
     def _score_rows(self, network: Perceptron, rows: Samples) -> float:
-        outputs = network.outputs(rows.x)
+        outputs = network.outputs(rows.x[0])
         if not np.isfinite(outputs).all():
             return float("nan")
-        return self._score_outputs(outputs, rows.y, rows.weight)
+        return self._score_outputs(outputs, rows.y[0], rows.weights[0])
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(

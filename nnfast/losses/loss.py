@@ -53,6 +53,8 @@ class TargetSpec(NamedTuple):
         Whether targets that are all 0 or 1 are mapped to −1 and 1.
     one_hot : bool
         Whether the targets of each sample form a probability distribution.
+    optional : bool
+        Whether there may be no targets, because the output has no loss.
     """
 
     loss: str
@@ -64,6 +66,7 @@ class TargetSpec(NamedTuple):
     advice: str = ""
     signed: bool = False
     one_hot: bool = False
+    optional: bool = False
 
 
 class Loss(registry.Configured):

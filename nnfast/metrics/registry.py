@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnfast._utils import checks, registry
 from nnfast._utils.checks import Shape
@@ -286,37 +286,72 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
     return metric
 
 
+class Target(NamedTuple):
+    """What the metrics of an output are for.
+
+    Attributes
+    ----------
+    prefix : str
+        Put before the metrics' keys in History; empty if there is only one output.
+    loss : Loss
+    output_shape : tuple of int
+        Shape of a sample's output.
+    """
+
+    prefix: str
+    loss: Loss
+    output_shape: Shape
+
+
+class Use(NamedTuple):
+    """The number of the output that a metric is for, and whether sample weights apply to it."""
+
+    output: int
+    weighted: bool
+
+
 def resolve_all(
-    entries: Sequence[str | Metric],
-    weighted: Sequence[str | Metric],
-    loss: Loss,
-    output_shape: Shape,
-) -> tuple[dict[str, Metric], frozenset[str]]:
-    """Return the metrics by their keys in History, and the keys of weighted metrics.
+    entries: Sequence[Sequence[str | Metric]],
+    weighted: Sequence[Sequence[str | Metric]],
+    targets: Sequence[Target],
+) -> tuple[dict[str, Metric], dict[str, Use]]:
+    """Return the metrics of all outputs by their keys in History, and what they are for.
 
     As in Keras, a weighted metric whose key is already used becomes ``weighted_…``, and remaining
-    duplicates get a numeric suffix.
+    duplicates get a numeric suffix. If there are several outputs, the keys are sorted.
 
     Examples
     --------
     >>> from nnfast import losses
-    >>> metrics, _ = resolve_all(["mse", "mse"], ["mse"], losses.resolve("mse"), (1,))
+    >>> target = Target("", losses.resolve("mse"), (1,))
+    >>> metrics, _ = resolve_all([["mse", "mse"]], [["mse"]], [target])
     >>> list(metrics)
     ['mse', 'mse_1', 'weighted_mse']
     """
     metrics: dict[str, Metric] = {}
-    weighted_keys = set()
-    for entry in entries:
-        metrics[_free(name_of(entry), metrics)] = resolve(entry, loss, output_shape)
-    for entry in weighted:
-        name = name_of(entry)
-        key = _free(f"weighted_{name}" if name in metrics else name, metrics)
-        metrics[key] = resolve(entry, loss, output_shape)
-        weighted_keys.add(key)
-    return metrics, frozenset(weighted_keys)
+    uses: dict[str, Use] = {}
+    for is_weighted, lists in ((False, entries), (True, weighted)):
+        for output, (target, own) in enumerate(zip(targets, lists, strict=True)):
+            for entry in own:
+                key = target.prefix + name_of(entry)
+                if is_weighted and key in metrics:
+                    key = f"{target.prefix}weighted_{name_of(entry)}"
+                key = free_key(key, metrics)
+                metrics[key] = resolve(entry, target.loss, target.output_shape)
+                uses[key] = Use(output, is_weighted)
+    if len(targets) > 1:
+        metrics = {key: metrics[key] for key in sorted(metrics)}
+    return metrics, uses
 
 
-def _free(name: str, taken: dict[str, Metric]) -> str:
+def free_key(name: str, taken: Container[str]) -> str:
+    """Return a key that is not taken: the name, or the name with a number.
+
+    Examples
+    --------
+    >>> free_key("mse", []), free_key("mse", ["mse", "mse_1"])
+    ('mse', 'mse_2')
+    """
     number = 0
     key = name
     while key in taken:

@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast import losses, optimizers
+from nnfast import optimizers
 from nnfast._runtime.network import Network
-from nnfast._runtime.trainer import Settings, Trainer
+from nnfast._runtime.settings import Settings
+from nnfast._runtime.trainer import Trainer
 from nnfast._utils import checks
 from nnfast._utils.assign import assign
 from nnfast._utils.read_only import read_only
@@ -193,7 +194,7 @@ class Description(Topology):
         return None if self._settings is None else self._settings.optimizer
 
     @read_only(_COMPILED.format("loss"))
-    def loss(self) -> losses.Loss | None:
+    def loss(self) -> Any:
         return None if self._settings is None else self._settings.loss
 
     @property
@@ -213,10 +214,11 @@ class Description(Topology):
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of what `evaluate` returns: ``"loss"`` and the metrics' keys in History."""
+        """The names of what `evaluate` returns: of the losses and metrics in History."""
         if self._settings is None:
             return []
-        return ["loss", *(() if self._trainer is None else self._trainer.metrics)]
+        trainer = self._trainer
+        return ["loss"] if trainer is None else [*trainer.loss_columns, *trainer.metrics]
 
     @property
     def losses(self) -> list[Scalar]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
+from nnfast._data.ends import Ends
 from nnfast._data.samples import Samples, check_single_weighting, split
 from nnfast._engine import Data, Guard
 from nnfast._plan.graph import Graph
@@ -24,7 +25,8 @@ from nnfast._runtime.evaluate import ArrayEvaluation, Evaluation, StreamEvaluati
 from nnfast._runtime.fit import ArrayFit, FitContext, FitLoop, Options, StreamFit
 from nnfast._runtime.network import Network
 from nnfast._runtime.predict import forward, predict_rows, predict_stream
-from nnfast._runtime.trainer import Settings, Trainer
+from nnfast._runtime.settings import Settings
+from nnfast._runtime.trainer import Outputs, Trainer
 from nnfast._utils import checks, config
 from nnfast._utils.formatting import line
 from nnfast._utils.removed import missing_attribute, refuse_arguments
@@ -41,6 +43,7 @@ Array = NDArray[Any]
 
 Loss = str | losses.Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] | None
 Metrics = _metrics.Identifier | Sequence[Any] | Mapping[str, Any] | None
+LossWeights = float | Sequence[Any] | Mapping[str, Any] | None
 
 
 class Model(Description):
@@ -85,6 +88,19 @@ class Model(Description):
     >>> history = autoencoder.fit(data, data, epochs=3, verbose=0)
     >>> Model(x, code).predict(data).shape
     (4, 2)
+
+    With several inputs and outputs:
+
+    >>> a, b = nnfast.Input((4,), name="a"), nnfast.Input((1,), name="b")
+    >>> both = nnfast.layers.concatenate([a, b])
+    >>> model = Model([a, b], [Dense(1, name="sum")(both), Dense(2, name="pair")(both)])
+    >>> model.compile("adam", {"sum": "mse", "pair": "mae"}, loss_weights=[1.0, 0.5])
+    >>> y = {"sum": data.sum(axis=1), "pair": data[:, :2]}
+    >>> history = model.fit({"a": data, "b": np.zeros(4)}, y, epochs=3, verbose=0)
+    >>> list(history.history)
+    ['loss', 'sum_loss', 'pair_loss']
+    >>> [output.shape for output in model.predict([data, np.zeros(4)])]
+    [(4, 1), (4, 2)]
     """
 
     def __init__(
@@ -172,7 +188,9 @@ class Model(Description):
             self._network = self._trainer = None
             return
         before = self._network
-        network = Network.of_graph(self._graph.flat, self._dtype, self._seed, self._trainable)
+        ends = self._input_ends(), self._output_ends()
+        flat = self._graph.flat
+        network = Network.of_graph(flat, self._dtype, self._seed, self._trainable, ends)
         network.set_n_threads(self._n_threads)
         if before is not None:
             network.engine.epoch = before.engine.epoch
@@ -180,6 +198,14 @@ class Model(Description):
         network.bind()
         self._trainer = trainer  # set first: a thread that sees the network must find its trainer
         self._network = network
+
+    def _input_ends(self) -> Ends:
+        tensors = self.inputs
+        return Ends(packed(self.input, range(len(tensors))), self.input_names)
+
+    def _output_ends(self) -> Ends:
+        tensors = self.outputs
+        return Ends(packed(self.output, range(len(tensors))), self.output_names)
 
     def _built_for(self, x: object) -> tuple[Network, Any]:
         """Return the network and `x`. If necessary, first build the network for the shape of `x`.
@@ -221,7 +247,7 @@ class Model(Description):
         metrics: Metrics = None,
         weighted_metrics: Metrics = None,
         *,
-        loss_weights: None = None,
+        loss_weights: LossWeights = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -237,18 +263,20 @@ class Model(Description):
         loss : str, Loss or callable, optional
             A callable is called as ``f(y_true, y_pred)`` and returns (value, gradient): see
             `nnfast.losses.FunctionLoss`. Without a loss, only `train_on_gradient` can train the
-            model. As in Keras, a list may contain the loss alone, and a dict may map the name of
-            the output, which is that of the last layer, to it.
+            model. A list or a dict has one loss for each output; the keys are the names of the
+            outputs' layers, or the keys of the outputs if these are a dict. A single loss is for
+            all outputs. An output whose loss is None does not influence training.
         metrics : list of str, Metric or callable, optional
             Names as in Keras; "accuracy" becomes binary, categorical or sparse accuracy
             according to the output shape and the loss. A callable is called as
-            ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`. One metric needs no list,
-            and a dict may map the name of the output to its metrics.
+            ``f(y_true, y_pred)``: see `nnfast.metrics.FunctionMetric`. One metric needs no list.
+            If there are several outputs, a list has one entry for each, and a dict has entries for
+            some of them.
         weighted_metrics : list of str, Metric or callable, optional
             Metrics to which `sample_weight` and `class_weight` apply. A metric that is also in
             `metrics` appears as ``"weighted_…"`` in History.
-        loss_weights : None
-            Must be None, because a model has one output and therefore one loss.
+        loss_weights : float, or a list or dict of float, optional
+            The factor of each output's loss in the total loss, which is minimized; by default 1.
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
             Accepted for compatibility with Keras, without effect: the training loop is always
             compiled ahead of time, and batch callbacks see every batch.
@@ -267,24 +295,10 @@ class Model(Description):
         >>> model.optimizer
         SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
         """
-        if loss_weights is not None:
-            raise ValueError(
-                f"loss_weights must be None, as models have one output; received {loss_weights!r}"
-            )
-        output = self._only_output()
+        outputs = self._output_ends()
         self._compile(
-            Settings.checked(
-                optimizer,
-                checks.for_output("loss", loss, output),
-                _metrics.for_output("metrics", metrics, output),
-                _metrics.for_output("weighted_metrics", weighted_metrics, output),
-            )
+            Settings.checked(optimizer, loss, metrics, weighted_metrics, loss_weights, outputs)
         )
-
-    def _only_output(self) -> str | None:
-        """Return the name of the only output, if it is known."""
-        names = self.output_names
-        return names[0] if len(names) == 1 else None
 
     def compile_as(self, model: Model) -> None:
         """Compile with copies of another model's optimizer, loss and metrics, if it has any."""
@@ -334,7 +348,7 @@ class Model(Description):
     def fit(
         self,
         x: Any,
-        y: ArrayLike | None = None,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
@@ -343,7 +357,7 @@ class Model(Description):
         validation_data: Any = None,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
@@ -362,10 +376,13 @@ class Model(Description):
             float32, float64, uint8 or bool (including memmaps) are read in place; anything else
             is converted once. Alternatively a source of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a generator, an iterable, or a dataset with ``__len__`` and
-            ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary.
+            ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary. If the model
+            has several inputs, x is a list or tuple with an array for each, or a dict; its keys are
+            the names of the inputs, or the keys of the inputs if these are a dict.
         y : array_like
             Targets of shape (n, outputs), or (n,) for one output. For sparse categorical
-            cross-entropy, class indices of shape (n,) or (n, 1).
+            cross-entropy, class indices of shape (n,) or (n, 1). If the model has several outputs,
+            a list, tuple or dict with targets for each, None for an output without a loss.
         batch_size : int, optional
             Rows per step, 32 by default; ignored if `x` is a source of batches.
         epochs : int, default 1
@@ -384,9 +401,10 @@ class Model(Description):
             keep their own order.
         class_weight : dict of int to float, optional
             Weight of each class; classes that are not listed have weight 1. Cannot be combined
-            with `sample_weight`.
+            with `sample_weight`; needs a model with one output.
         sample_weight : array_like (n,), optional
-            Weights wᵢ >= 0 of the rows; the loss is Σ wᵢ·lᵢ / n.
+            Weights wᵢ >= 0 of the rows; the loss is Σ wᵢ·lᵢ / n. If the model has several outputs,
+            an array is for all of them, and a list or dict has weights or None for each.
         initial_epoch : int, default 0
             Number of the first epoch, counted from 0.
         steps_per_epoch : int, optional
@@ -405,8 +423,9 @@ class Model(Description):
         -------
         History
             ``history["loss"]`` holds, for each epoch, the mean of the batch losses, weighted by
-            the number of rows per batch. After an interrupt, `self.history` holds the completed
-            epochs.
+            the number of rows per batch. If several outputs have losses, it is the total, and the
+            mean of each is ``history["<output>_loss"]``; keys of metrics begin with
+            ``"<output>_"``. After an interrupt, `self.history` holds the completed epochs.
 
         Raises
         ------
@@ -512,9 +531,9 @@ class Model(Description):
 
     def train_on_batch(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
@@ -544,10 +563,11 @@ class Model(Description):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = trainer.outputs(batch)
-        loss = self._step(trainer, batch.data(), len(batch), outputs)
-        if outputs is None and not return_dict:
-            return loss
-        return _result({"loss": loss} | trainer.metric_values(batch, outputs), return_dict)
+        losses = self._step(trainer, batch.data(), len(batch), outputs)
+        if len(losses) == 1 and outputs is None and not return_dict:
+            return losses[0]
+        logs = trainer.loss_logs(losses) | trainer.metric_values(batch, outputs)
+        return _result(logs, return_dict)
 
     def train_on_gradient(self, x: ArrayLike, dout: ArrayLike) -> None:
         """Take one optimizer step with a supplied gradient, for example in reinforcement learning.
@@ -584,30 +604,36 @@ class Model(Description):
         array([[3.]], dtype=float32)
         """
         trainer, x = self._compiled("train_on_gradient", x)
+        _check_simple("train_on_gradient", trainer.network)
         data, rows = trainer.gradient(x, dout)
         self._step(trainer, data, rows, None, supplied=True)
 
     def _step(
-        self, trainer: Trainer, data: Data, rows: int, outputs: Array | None, supplied: bool = False
-    ) -> float:
-        """Take one optimizer step; return its loss. For `supplied`, see `Trainer.step`."""
+        self,
+        trainer: Trainer,
+        data: Data,
+        rows: int,
+        outputs: Outputs | None,
+        supplied: bool = False,
+    ) -> list[float]:
+        """Take one optimizer step; return its losses. For `supplied`, see `Trainer.step`."""
         with self._guard:
             if trainer is not self._trainer:
                 raise RuntimeError(f"Another thread has compiled model {self.name!r} again")
-            loss, finite = trainer.step(data, rows, outputs, supplied)
+            losses, finite = trainer.step(data, rows, outputs, supplied)
         if not finite:
             warn_diverged("train_on_gradient" if supplied else "train_on_batch", BEFORE)
-        return loss
+        return losses
 
     # ---- evaluating and predicting ---------------------------------------------------------------
 
     def evaluate(
         self,
         x: Any,
-        y: ArrayLike | None = None,
+        y: Any = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
-        sample_weight: ArrayLike | None = None,
+        sample_weight: Any = None,
         steps: int | None = None,
         callbacks: Callback | Iterable[Callback] | None = None,
         return_dict: bool = False,
@@ -634,7 +660,7 @@ class Model(Description):
         -------
         float, list or dict
             The loss Σ wᵢ·lᵢ / n; ``[loss, *metrics]`` if there are metrics; a dict if
-            `return_dict`.
+            `return_dict`. If several outputs have losses, these follow the total.
 
         Raises
         ------
@@ -668,9 +694,9 @@ class Model(Description):
 
     def test_on_batch(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss and the metrics of one batch, as `evaluate` does, without printing."""
@@ -683,7 +709,7 @@ class Model(Description):
 
         Parameters
         ----------
-        x : array_like (n, ...), KerasTensor or list or dict of KerasTensor
+        x : array_like (n, ...) or KerasTensor, or a list or dict of them
             A call with symbolic tensors makes the model part of another one.
         training : bool, optional
             True is an error if any layer, such as Dropout, behaves differently in training. In a
@@ -693,7 +719,8 @@ class Model(Description):
         Returns
         -------
         Tensor (n, outputs) of the model's dtype
-            A NumPy array with the method `numpy`. Of symbolic tensors: the symbolic outputs.
+            A NumPy array with the method `numpy`; a list or dict of them if there are several
+            outputs. Of symbolic tensors: the symbolic outputs.
 
         Raises
         ------
@@ -713,7 +740,10 @@ class Model(Description):
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"
             )
-        return self.predict_on_batch(x).view(Tensor)
+        outputs = self.predict_on_batch(x)
+        if isinstance(outputs, np.ndarray):
+            return outputs.view(Tensor)
+        return packed(outputs, [array.view(Tensor) for array in leaves(outputs)])
 
     def predict(
         self,
@@ -722,7 +752,7 @@ class Model(Description):
         verbose: str | int = "auto",
         steps: int | None = None,
         callbacks: Callback | Iterable[Callback] | None = None,
-    ) -> Array:
+    ) -> Any:
         """Return the model's outputs.
 
         Parameters
@@ -742,6 +772,7 @@ class Model(Description):
         Returns
         -------
         ndarray (n, outputs) of the model's dtype
+            A list or a dict of arrays if the model has a list or a dict of several outputs.
 
         Raises
         ------
@@ -763,19 +794,18 @@ class Model(Description):
             first, _, _ = batches.batch_parts(stream.begin_first(), "a batch", targets=False)
             network, _ = self._built_for(first)
             return predict_stream(self, network, stream, loud, CallbackList(callbacks))
-        if steps is not None:
-            x = checks.real_array("x", x)
-            x = x[: steps * checks.batch_size(batch_size, len(x), steps)]
-        elif batch_size is not None:
+        if batch_size is not None:
             checks.batch_size(batch_size, 1)
-        if callbacks is None:
+        if callbacks is None and steps is None:
             return self.predict_on_batch(x)
         network, x = self._built_for(x)
-        rows = arrays.features("x", x, network.plan.input_shape, self._dtype)
-        size = checks.batch_size(batch_size, len(rows), steps)
+        rows = network.rows("x", x)
+        size = checks.batch_size(batch_size, len(rows[0]), steps)
+        if steps is not None:
+            rows = [part[: steps * size] for part in rows]
         return predict_rows(self, network, rows, size, loud, CallbackList(callbacks))
 
-    def predict_on_batch(self, x: ArrayLike) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """Return the model's outputs, as `predict` does."""
         network = self._network
         if network is None:
@@ -784,14 +814,11 @@ class Model(Description):
             outputs = network.engine.predict(x)  # None if the engine cannot read x in place
             if outputs is not None:
                 return outputs
-        rows = arrays.features("x", x, network.engine.input_shape, self._dtype)
-        return forward(network, rows)
+        return network.outputs.packed(forward(network, network.rows("x", x)))
 
     # ---- gradients -------------------------------------------------------------------------------
 
-    def loss_and_grad(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, list[Array]]:
+    def loss_and_grad(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array]]:
         """Return the loss and its gradient, in inference mode.
 
         Parameters
@@ -829,9 +856,9 @@ class Model(Description):
     def loss_and_grad_flat(
         self,
         theta: ArrayLike,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
     ) -> tuple[float, NDArray[np.float64]]:
         """Set all trainable weights to `theta`; return the loss and its gradient as one vector.
 
@@ -894,11 +921,11 @@ class Model(Description):
         >>> model.input_gradient([[0.0, 5.0]])
         array([[ 3., -1.]], dtype=float32)
         """
+        network, x = self._built_for(x)
+        _check_simple("input_gradient", network)
         if y is not None:
             return gradients.loss_input_gradient(*self._samples("input_gradient", x, y))
-        network, rows = self._built_for(x)
-        rows = arrays.features("x", rows, network.plan.input_shape, self._dtype)
-        return gradients.output_input_gradient(network, rows)
+        return gradients.output_input_gradient(network, *network.rows("x", x))
 
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all trainable weights as one vector: every kernel, then every bias."""
@@ -1124,6 +1151,16 @@ class Model(Description):
 
 
 MODELS["Functional"] = Model
+
+
+def _check_simple(method: str, network: Network) -> None:
+    """Raise a ValueError unless a network has one input and one output."""
+    counts = len(network.inputs), len(network.outputs)
+    if counts != (1, 1):
+        raise ValueError(
+            f"{method} needs a model with one input and one output; this one has {counts[0]} and "
+            f"{counts[1]}"
+        )
 
 
 def _result(values: dict[str, Any], return_dict: bool) -> Any:

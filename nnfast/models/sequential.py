@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from nnfast._data.ends import Ends, only
 from nnfast._plan.graph import Graph
 from nnfast._plan.symbolic import KerasTensor, sample_shape
 from nnfast._utils import checks
@@ -177,8 +178,8 @@ class Sequential(Model):
             raise AttributeError(f"Model {self.name!r} has no output shape yet")
         return self._graph.outputs[0]
 
-    def _only_output(self) -> str | None:
-        return self._layers[-1].name if self._layers else None
+    def _output_ends(self) -> Ends:
+        return only(self._layers[-1].name if self._layers else "")
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Create the weights.

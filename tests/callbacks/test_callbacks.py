@@ -163,7 +163,7 @@ def test_prediction_runs_in_one_pass_unless_a_hook_observes_its_batches(
     batch_sizes: list[int] = []
     forward = predict.forward
     monkeypatch.setattr(
-        predict, "forward", lambda net, rows: batch_sizes.append(len(rows)) or forward(net, rows)
+        predict, "forward", lambda net, rows: batch_sizes.append(len(rows[0])) or forward(net, rows)
     )
     begins = callbacks.LambdaCallback(on_predict_begin=do_nothing, on_predict_end=do_nothing)
     for used in (begins, [HOOKS["test"]], HOOKS["predict"]):

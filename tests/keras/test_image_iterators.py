@@ -128,7 +128,7 @@ def test_links_are_followed_if_asked(folder: Path, tmp_path_factory: Any) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_mode": "multi_output"}, "models here have one output"),
+        ({"class_mode": "multi_output"}, 'use "raw" and split'),
         ({"class_mode": "raw"}, "Unknown class_mode 'raw'"),
         ({"color_mode": "gray"}, "Unknown color_mode 'gray'"),
         ({"target_size": 3}, "target_size must be a list or a tuple"),
@@ -234,7 +234,7 @@ def test_missing_files_are_left_out(table: Any, folder: Path, capsys: Any) -> No
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"class_mode": "multi_output"}, ValueError, "models here have one output"),
+        ({"class_mode": "multi_output"}, ValueError, 'use "raw" and split'),
         ({"class_mode": "multi"}, ValueError, "Unknown class_mode 'multi'"),
         ({"class_mode": "binary"}, ValueError, "needs 2 classes; received 3"),
         ({"class_mode": "binary", "classes": ["cat"]}, ValueError, "received 1"),

@@ -379,7 +379,9 @@ def test_the_last_activation_is_fused_into_the_loss_unless_penalized() -> None:
 
 
 def test_leading_rescalings_are_fused_into_the_input() -> None:
-    plan = compile_plan([layers.Rescaling(2.0, 1.0), layers.Rescaling(3.0, -4.0)], (2,))
+    plan = compile_plan(
+        [layers.Rescaling(2.0, 1.0), layers.Rescaling(3.0, -4.0), layers.Dense(1)], (2,)
+    )
     assert (plan.inputs[0]["scale"], plan.inputs[0]["offset"]) == (6.0, -1.0)
 
 

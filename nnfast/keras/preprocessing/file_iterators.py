@@ -232,7 +232,7 @@ class DirectoryIterator(FileIterator):
 
 def _check_mode(mode: Any, modes: Mapping[Any, bool]) -> str | None:
     if mode == "multi_output":
-        raise ValueError('class_mode="multi_output" is refused: models here have one output')
+        raise ValueError('class_mode="multi_output" is refused: use "raw" and split the targets')
     if mode is None:
         return None
     names: dict[str, str] = {name: name for name in modes if name is not None}

@@ -270,3 +270,141 @@ def test_keras_refuses_the_same_graphs(wrong: Any, keras: Any) -> None:
     for package in (nnfast.keras, keras):
         with pytest.raises(ValueError):
             held.append(wrong(package))
+
+
+# ---- several inputs and outputs ------------------------------------------------------------------
+
+SPARSE = "sparse_categorical_crossentropy"
+
+
+def two_losses(k: Any) -> Any:
+    """A regression and a classification of two inputs."""
+    a, b = k.Input((3,), name="a"), k.Input((4, 4, 1), name="b")
+    h = k.layers.Dense(8, activation="tanh")(a)
+    g = k.layers.Flatten()(k.layers.Conv2D(3, 3, activation="relu")(b))
+    h = k.layers.concatenate([h, k.layers.Dense(6, kernel_regularizer="l2")(g)])
+    value = k.layers.Dense(1, name="value")(h)
+    return k.Model([a, b], [value, k.layers.Dense(3, activation="softmax", name="kind")(h)])
+
+
+def dict_outputs(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    h = k.layers.Dense(7, activation="relu", name="h")(x)
+    return k.Model(
+        x,
+        {
+            "z": k.layers.Dense(2, name="o1")(h),
+            "p": k.layers.Dense(1, activation="sigmoid", name="o2")(h),
+            "q": k.layers.Dense(3, activation="softmax", name="o3")(h),
+        },
+    )
+
+
+def nested_outputs(k: Any) -> Any:
+    x = k.Input((6,), name="x")
+    h = k.layers.Dense(7, activation="relu", name="h")(x)
+    parts = {"u": k.layers.Dense(2, name="e2")(h), "v": k.layers.Dense(1, name="e3")(h)}
+    return k.Model(x, [k.layers.Dense(2, name="e1")(h), parts])
+
+
+RNG = np.random.default_rng(1)
+A, B = RNG.normal(size=(50, 3)), RNG.normal(size=(50, 4, 4, 1))
+C = RNG.normal(size=(50, 6))
+V, K, P = RNG.normal(size=(50, 1)), RNG.integers(0, 3, 50), RNG.integers(0, 2, (50, 1))
+W1, W2 = RNG.uniform(0.5, 2, (2, 50))
+PAIRS = np.concatenate([V, RNG.normal(size=(50, 1))], axis=1)
+DICT = {"z": PAIRS, "p": P, "q": K}
+
+# A model, x, y, the arguments of `compile`, and those of `fit`.
+SEVERAL: dict[str, tuple[Any, Any, Any, dict[str, Any], dict[str, Any]]] = {
+    "wide and deep": (
+        wide_and_deep,
+        [A, C],
+        [V, 2 * V],
+        {
+            "loss": ["mse", "mse"],
+            "loss_weights": [1.0, 0.3],
+            "metrics": ["mae", "mse"],
+            "weighted_metrics": [None, ["mae"]],
+        },
+        {"sample_weight": W1},
+    ),
+    "wide and deep, dicts": (
+        wide_and_deep,
+        {"deep": C, "wide": A},
+        {"aux": 2 * V, "main": V},
+        {
+            "loss": {"aux": "mae", "main": "huber"},
+            "loss_weights": {"aux": 0.2, "main": 1.5},
+            "metrics": {"main": ["mae", "mse", "mae"]},
+            "weighted_metrics": {"main": ["mae"], "aux": ["mse"]},
+        },
+        {},
+    ),
+    "one loss for all": (wide_and_deep, [A, C], [V, 2 * V], {"loss": "mse"}, {}),
+    "two losses": (
+        two_losses,
+        (A, B),
+        [V, K],
+        {"loss": ["mse", SPARSE], "metrics": [["mae"], ["accuracy"]]},
+        {"sample_weight": [W1, W2], "validation_split": 0.2},
+    ),
+    "no loss": (
+        two_losses,
+        [A, B],
+        [V, K],
+        {"loss": [None, SPARSE], "metrics": [["mae"], ["accuracy"]]},
+        {},
+    ),
+    "dict": (
+        dict_outputs,
+        C,
+        DICT,
+        {
+            "loss": {"p": "binary_crossentropy", "q": SPARSE, "z": "mse"},
+            "loss_weights": {"p": 0.5, "q": 2.0, "z": 1.0},
+            "metrics": {"q": ["accuracy"], "p": ["accuracy", "AUC"]},
+        },
+        {"validation_data": (C[:20], {name: y[:20] for name, y in DICT.items()})},
+    ),
+    "nested": (
+        nested_outputs,
+        C,
+        [PAIRS, {"u": 2 * PAIRS, "v": V}],
+        {"loss": ["mse", {"u": "mae", "v": "mse"}]},
+        {},
+    ),
+    "siamese": (siamese, {"o": A @ A.T[:3, :6], "p": C}, V, {"loss": "mse"}, {}),
+    "weight of one loss": (residual, C, PAIRS, {"loss": "mse", "loss_weights": 0.3}, {}),
+}
+
+
+def flat(value: Any) -> list[Any]:
+    return leaves(value) if isinstance(value, (list, tuple, dict)) else [value]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_models_with_several_ends_train_as_in_keras(name: str, keras64: Any) -> None:
+    make, x, y, compiled, options = SEVERAL[name]
+    own, other = make(nnfast.keras), make(keras64)
+    other.set_weights(own.get_weights())
+    results = []
+    for package, model in ((nnfast.keras, own), (keras64, other)):
+        model.compile(package.optimizers.Adam(0.01), **compiled)
+        history = model.fit(
+            x, y, batch_size=16, epochs=3, shuffle=False, verbose=0, **options
+        ).history
+        values = model.evaluate(x, y, batch_size=50, verbose=0)
+        named = model.evaluate(x, y, batch_size=50, verbose=0, return_dict=True)
+        results.append((history, values, named, model.predict(x, verbose=0)))
+    (mine, values, named, outputs), (theirs, *expected) = results
+    assert set(mine) == set(theirs)
+    assert set(named) == set(expected[1])
+    for key, losses in theirs.items():
+        np.testing.assert_allclose(mine[key], losses, rtol=1e-7, err_msg=key)
+    np.testing.assert_allclose(values, expected[0], rtol=1e-7)
+    assert type(outputs) is type(expected[2])
+    for a, b in zip(flat(outputs), flat(expected[2]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7)
+    for a, b in zip(own.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7)

@@ -47,7 +47,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`kernel_regularizer=f`": lambda k: dense(k, kernel_regularizer=lambda w: (w**2).sum()),
     "`kernel_constraint=f`": lambda k: dense(k, kernel_constraint=lambda w: w),
     "`learning_rate=f`": lambda k: fit(k, optimizer=k.optimizers.SGD(lambda: 0.1)),
-    "`loss_weights=2.0`": lambda k: fit(k, loss_weights=2.0),
     "`Input((None, 3))`": lambda k: k.Sequential(
         [k.layers.Input((None, 3)), k.layers.Conv1D(2, 3)]
     ),

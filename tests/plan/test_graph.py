@@ -93,7 +93,7 @@ def test_long_chains_need_no_recursion() -> None:
 def test_operators_with_arrays_cannot_be_computed_yet() -> None:
     x = nnfast.Input((3,))
     operator = Arithmetic("multiply", [1.0, 2.0, 3.0], name="ByClass")
-    with pytest.raises(ValueError, match="Layer 'ByClass'.* is not supported yet"):
+    with pytest.raises(ValueError, match=r"Layer 'ByClass'.* is not supported yet"):
         Graph([x], [operator(dense("layer")(x))]).flat.check()
 
 

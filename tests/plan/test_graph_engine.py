@@ -33,10 +33,11 @@ class Step(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A random graph, and the same as a list of steps; step i makes tensor i + 1."""
+    """A random graph, and the same as a list of steps, which make the tensors after the inputs."""
 
     graph: Graph
     steps: list[Step]
+    outputs: list[int]
 
 
 class Builder:
@@ -44,7 +45,9 @@ class Builder:
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
-        self.tensors = [nnfast.Input((draw(st.sampled_from([1, 3, 8, 17])),))]
+        sizes = draw(st.lists(st.sampled_from([1, 3, 8, 17]), min_size=1, max_size=3))
+        self.tensors = [nnfast.Input((size,)) for size in sizes]
+        self.inputs = self.tensors[:]
         self.steps: list[Step] = []
         self.dense: list[layers.Dense] = []
         self.used: set[int] = set()
@@ -167,7 +170,10 @@ class Builder:
         self.add(OPERATORS[name](self.tensors[i]), (i,), OPERATORS[name])
 
     def finish(self) -> Drawn:
-        """Join all tensors that no layer reads, and compute two outputs from them."""
+        """Join all tensors that no layer reads, and compute an output from them.
+
+        Up to two other tensors are outputs, too. Layers may read them, and they may be inputs.
+        """
         ends = [i for i in range(len(self.tensors)) if i not in self.used]
         for k, i in enumerate(ends):
             if self.tensors[i].ndim > 2:
@@ -177,8 +183,11 @@ class Builder:
             y = layers.concatenate([self.tensors[i] for i in ends])
             self.add(y, tuple(ends), lambda *a: np.concatenate(a, 1))
             ends = [len(self.tensors) - 1]
+        others = self.draw(st.lists(st.integers(0, len(self.tensors) - 1), max_size=2, unique=True))
         self.layer(layers.Dense(2), ends[0])
-        return Drawn(Graph(self.tensors[:1], self.tensors[-1:]), self.steps)
+        outputs = [len(self.tensors) - 1, *others]
+        graph = Graph(self.inputs, [self.tensors[i] for i in outputs])
+        return Drawn(graph, self.steps, outputs)
 
 
 def padded(arrays: tuple[Array, ...]) -> list[Array]:
@@ -241,7 +250,9 @@ def compiled(drawn: Drawn, dtype: str = "float64") -> Compiled:
     plan = compile_graph(flat)
     engine = _engine.Engine(plan, dtype)
     engine.set_seed(3)
-    engine.set_loss(*losses.resolve("mse").engine_loss(plan.final_activation))
+    for k, activation in enumerate(plan.final_activations):
+        loss = losses.resolve("mse").engine_loss(activation)
+        engine.set_loss(*loss, head=k, loss_weight=1 - 0.25 * k)
     sgd = optimizers.SGD()
     engine.set_optimizer(_engine.OPTIMIZERS[sgd.kind], sgd.n_slots, tuple(sgd.hyper))
     rng = np.random.default_rng(0)
@@ -253,8 +264,10 @@ def compiled(drawn: Drawn, dtype: str = "float64") -> Compiled:
     return Compiled(plan, engine, weights)
 
 
-def reference(drawn: Drawn, weights: dict[layers.Layer, dict[str, Array]], x: Array) -> Array:
-    values = [x]
+def reference(
+    drawn: Drawn, weights: dict[layers.Layer, dict[str, Array]], x: list[Array]
+) -> list[Array]:
+    values = x[:]
     for step in drawn.steps:
         inputs = [values[i] for i in step.inputs]
         if step.layer is None:
@@ -262,7 +275,17 @@ def reference(drawn: Drawn, weights: dict[layers.Layer, dict[str, Array]], x: Ar
             values.append(step.function(*inputs))
         else:
             values.append(layer_outputs(step.layer, inputs[0], weights.get(step.layer, {})))
-    return values[-1]
+    return [values[i].reshape(len(x[0]), -1) for i in drawn.outputs]
+
+
+def random_rows(ends: list[dict[str, Any]], rows: int, dtype: str = "float64") -> list[Array]:
+    """Return random rows of all inputs or outputs."""
+    rng = np.random.default_rng(len(ends) + ends[0]["n"])
+    return [rng.standard_normal((rows, end["n"])).astype(dtype) for end in ends]
+
+
+def empty_rows(ends: list[dict[str, Any]], rows: int, dtype: str = "float64") -> list[Array]:
+    return [np.empty((rows, end["n"]), dtype) for end in ends]
 
 
 @contextmanager
@@ -281,45 +304,42 @@ def poisoned(threads: int = 0) -> Iterator[None]:
 @given(graphs(), st.integers(1, 13))
 def test_the_engine_agrees_with_numpy(drawn: Drawn, rows: int) -> None:
     plan, engine, weights = compiled(drawn)
-    x = np.random.default_rng(1).normal(size=(rows, plan.n_in))
-    out = np.empty((rows, plan.n_out))
+    x, out = random_rows(plan.inputs, rows), empty_rows(plan.outputs, rows)
     with poisoned():
         engine.forward(_engine.Data(x), out)
-    expected = reference(drawn, weights, x)
-    scale = max(1.0, np.abs(expected).max())
-    np.testing.assert_allclose(out / scale, expected / scale, atol=1e-8)
+    for own, expected in zip(out, reference(drawn, weights, x), strict=True):
+        scale = max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(own / scale, expected / scale, atol=1e-8)
 
 
 @settings(max_examples=150, deadline=None)
 @given(graphs(), st.integers(1, 9))
 def test_gradients_agree_with_central_differences(drawn: Drawn, rows: int) -> None:
     plan, engine, _ = compiled(drawn)
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(rows, plan.n_in)), rng.normal(size=(rows, 2))
-    data = _engine.Data(x, y)
+    x, y = random_rows(plan.inputs, rows), random_rows(plan.outputs, rows)
+    data, dx = _engine.Data(x, y), empty_rows(plan.inputs, rows)
     with poisoned():
         loss = engine.loss_and_grad(data)
-        dx = np.empty_like(x)
         engine.input_gradient(data, dx)
     if not abs(loss) < 1e4:
         return  # differences of large numbers are inexact
     gradient = np.array(engine.grads)[: plan.n_params]
-    params = np.asarray(engine.weights)[: plan.n_params]
-    start = params.copy(), x.copy()
-    directions = rng.normal(size=params.shape), rng.normal(size=x.shape)
+    arrays = [np.asarray(engine.weights)[: plan.n_params], *x]
+    rng = np.random.default_rng(0)
+    for target, exact in zip(arrays, [gradient, *dx], strict=True):
+        factor = 1 if exact is gradient else rows
+        start, direction = target.copy(), rng.normal(size=target.shape)
 
-    def along(which: int, t: float) -> float:
-        target, factor = (params, 1) if which == 0 else (x, rows)
-        target[...] = start[which] + t * directions[which]
-        value = factor * engine.evaluate(_engine.Data(x, y))
-        target[...] = start[which]
-        return value
+        def along(t: float, of: tuple[Array, ...] = (target, start, direction)) -> float:
+            of[0][...] = of[1] + t * of[2]
+            value = engine.evaluate(_engine.Data(x, y))
+            of[0][...] = of[1]
+            return value
 
-    for which, exact in enumerate((directions[0] @ gradient, (directions[1] * dx).sum())):
-        near, far = ((along(which, h) - along(which, -h)) / (2 * h) for h in (1e-6, 2e-6))
+        near, far = (factor * (along(h) - along(-h)) / (2 * h) for h in (1e-6, 2e-6))
         scale = max(1.0, abs(near), rows * abs(loss))
         if abs(near - far) < 1e-5 * scale:  # otherwise, a kink is between the points
-            assert exact == pytest.approx(near, abs=5e-5 * scale)
+            assert (direction * exact).sum() == pytest.approx(near, abs=5e-5 * scale)
 
 
 @settings(max_examples=40, deadline=None)
@@ -328,12 +348,12 @@ def test_the_number_of_threads_changes_no_bit(drawn: Drawn, rows: int) -> None:
     results = set()
     for threads in THREADS:
         plan, engine, _ = compiled(drawn, "float32")
-        rng = np.random.default_rng(1)
-        x = rng.standard_normal((rows, plan.n_in), np.float32)
-        y = rng.standard_normal((rows, 2), np.float32)
-        step_losses, out = np.zeros(3), np.empty((rows, 2), np.float32)
+        x, y = (random_rows(ends, rows, "float32") for ends in (plan.inputs, plan.outputs))
+        n_losses = 1 + len(y) if len(y) > 1 else 1
+        step_losses, out = np.zeros(3 * n_losses), empty_rows(plan.outputs, rows, "float32")
         with poisoned(threads):
             engine.run(_engine.Data(x, y), min(rows, 150), True, np.full(3, 0.01), step_losses)
             engine.forward(_engine.Data(x), out)
-        results.add((step_losses.tobytes(), np.asarray(engine.weights).tobytes(), out.tobytes()))
+        arrays = step_losses, np.asarray(engine.weights), *out
+        results.add(tuple(array.tobytes() for array in arrays))
     assert len(results) == 1

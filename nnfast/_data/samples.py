@@ -29,8 +29,8 @@ class SampleSpec(NamedTuple):
     input_shapes : sequence of tuple of int
         Shape of one sample of each input.
     targets : tuple of TargetSpec
-    for_function : bool
-        Whether the loss, which is then the only one, is a user-defined function.
+    functions : tuple of int
+        The numbers of the outputs whose loss is a user-defined function.
     dtype : numpy.dtype
         The model's dtype.
     """
@@ -39,7 +39,7 @@ class SampleSpec(NamedTuple):
     outputs: Ends
     input_shapes: Sequence[Shape]
     targets: tuple[TargetSpec, ...]
-    for_function: bool
+    functions: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
@@ -52,18 +52,18 @@ class Samples:
     x : list of ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
         One array per input.
     y : list of ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...)
-        if the loss is a user-defined function
+        if the output's loss is a user-defined function
         One array per output.
     weights : list of ndarray (n,) float64, or None
         One entry per output.
-    for_function : bool
-        Whether the loss, which is then the only one, is a user-defined function.
+    functions : tuple of int
+        The numbers of the outputs whose loss is a user-defined function.
     """
 
     x: list[Array]
     y: list[Array]
     weights: list[NDArray[np.float64] | None]
-    for_function: bool = False
+    functions: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return int(self.x[0].shape[0])
@@ -76,8 +76,9 @@ class Samples:
 
     def data(self) -> Data:
         """Return the engine's view of these rows."""
-        if self.for_function:
-            return Data(self.x, None, self.weights[0], self.y[0])
+        if self.functions:
+            y = [None if k in self.functions else part for k, part in enumerate(self.y)]
+            return Data(self.x, y, self.weights, self.y)
         return Data(self.x, self.y, self.weights)
 
     def first_batches(
@@ -171,7 +172,7 @@ def checked(
     parts = enumerate(spec.outputs.labelled(names[1], y))
     found = [_targets(label, part, n, spec.targets[k], spec.dtype) for k, (label, part) in parts]
     weights = _weights(spec.outputs, names[2], sample_weight, n)
-    return Samples(rows, found, weights, spec.for_function)
+    return Samples(rows, found, weights, spec.functions)
 
 
 def _targets(name: str, y: object, n: int, spec: TargetSpec, dtype: np.dtype[Any]) -> Array:

@@ -9,7 +9,7 @@ from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data.ends import Ends
 from nnfast._utils.checks import for_output, real
 from nnfast._utils.registry import describe
-from nnfast.losses import FunctionLoss, Loss
+from nnfast.losses import Loss
 from nnfast.metrics.metric import Metric
 from nnfast.metrics.registry import check_names, describe_all
 from nnfast.optimizers import Optimizer
@@ -49,22 +49,10 @@ class Settings(NamedTuple):
         found = tuple(
             None if entry is None else losses.resolve(entry) for entry in _losses(loss, outputs)
         )
-        weights = _loss_weights(loss_weights, found, outputs)
-        if any(isinstance(entry, FunctionLoss) for entry in found):
-            if len(found) > 1:
-                raise ValueError(
-                    "A user-defined loss needs a model with one output; this one has the outputs "
-                    f"{outputs.names}"
-                )
-            if weights != (1.0,):
-                raise ValueError(
-                    "loss_weights must be None for a user-defined loss; received "
-                    f"{loss_weights!r}: multiply the loss and its gradient in the function"
-                )
         return cls(
             optimizers.resolve(optimizer),
             found,
-            weights,
+            _loss_weights(loss_weights, found, outputs),
             _entries("metrics", metrics, outputs),
             _entries("weighted_metrics", weighted_metrics, outputs),
         )

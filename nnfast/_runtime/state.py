@@ -134,18 +134,20 @@ def save(
 ) -> None:
     """Write a model's description, its `compile` settings and its `contents`.
 
-    The optimizer's slots are left out if there are no settings or the loss is user-defined.
+    The optimizer's slots are left out if there are no settings or a loss is user-defined.
     """
     from nnfast._utils import container
 
     compiled = None
-    if settings is not None and isinstance(settings.loss, FunctionLoss):
-        warn(
-            f"Loss {settings.loss.name} is a function and is not saved, nor is the optimizer: "
-            "compile the loaded model with both again"
-        )
-    elif settings is not None:
-        compiled = settings.describe()
+    if settings is not None:
+        own = [loss.name for loss in settings.losses if isinstance(loss, FunctionLoss)]
+        if own:
+            warn(
+                f"Loss {', '.join(own)} is a function and is not saved, nor is the optimizer: "
+                "compile the loaded model with both again"
+            )
+        else:
+            compiled = settings.describe()
     if compiled is None:
         arrays = {name: a for name, a in arrays.items() if not name.startswith("optimizer/")}
     rest = {"compile": compiled, "state": dict(counters)}

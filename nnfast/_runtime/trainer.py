@@ -47,6 +47,8 @@ class Trainer:
         were checked.
     losses : tuple of (Loss or None)
         The loss of each output.
+    loss_weights : tuple of float
+        The factors of these losses in the total loss.
     metrics : dict of str to Metric
         The metrics by their keys in History.
     uses : dict of str to Use
@@ -61,6 +63,7 @@ class Trainer:
     optimizer: Optimizer
     version: int
     losses: tuple[Loss | None, ...] = (None,)
+    loss_weights: tuple[float, ...] = (1.0,)
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     spec: SampleSpec = field(init=False)
@@ -69,13 +72,17 @@ class Trainer:
 
     def __post_init__(self) -> None:
         network, plan = self.network, self.network.plan
-        targets = tuple(map(_target_spec, self.losses, plan.output_shapes))
+        measured = {use.output for use in self.uses.values()}
+        targets = tuple(
+            _target_spec(loss, shape, optional=k not in measured)
+            for k, (loss, shape) in enumerate(zip(self.losses, plan.output_shapes, strict=True))
+        )
         self.spec = SampleSpec(
             network.inputs,
             network.outputs,
             plan.input_shapes,
             targets,
-            self.function is not None,
+            tuple(k for k, loss in enumerate(self.losses) if isinstance(loss, FunctionLoss)),
             network.dtype,
         )
         self.n_losses = 1 if len(self.losses) == 1 else 1 + len(self.losses)
@@ -110,7 +117,15 @@ class Trainer:
         settings.optimizer.configure(engine)
         for set_loss in chosen:
             set_loss()
-        return cls(network, settings.optimizer, engine.version, settings.losses, metrics, uses)
+        return cls(
+            network,
+            settings.optimizer,
+            engine.version,
+            settings.losses,
+            settings.loss_weights,
+            metrics,
+            uses,
+        )
 
     @property
     def engine(self) -> Engine:
@@ -120,12 +135,6 @@ class Trainer:
     def by_batch(self) -> bool:
         """Whether the loss of several batches depends on how rows are divided into batches."""
         return any(loss is not None and loss.by_batch for loss in self.losses)
-
-    @property
-    def function(self) -> FunctionLoss | None:
-        """The user-defined loss, which is then the only one."""
-        loss = self.losses[0]
-        return loss if isinstance(loss, FunctionLoss) else None
 
     # ---- data ------------------------------------------------------------------------------------
 
@@ -147,9 +156,10 @@ class Trainer:
         if not any(self.losses):
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         found = samples.checked(self.spec, x, y, sample_weight, method, names)
-        if found.for_function:
-            for metric in self.metrics.values():
-                metric.fitted(found.y[0], self.network.plan.n_out)
+        for key, metric in self.metrics.items() if found.functions else ():
+            output = self.uses[key].output
+            if output in found.functions:
+                metric.fitted(found.y[output], self.network.plan.outputs[output]["n"])
         return found
 
     def batch(self, method: str, class_weight: Any, item: object, where: str) -> Samples:
@@ -219,10 +229,11 @@ class Trainer:
 
     def outputs(self, samples: Samples) -> Outputs | None:
         """Return buffers for the predictions of all rows, None if there are no metrics."""
-        if not self.metrics:
-            return None
+        return self._buffers(len(samples)) if self.metrics else None
+
+    def _buffers(self, n: int) -> Outputs:
         network = self.network
-        return [np.empty((len(samples), end["n"]), network.dtype) for end in network.plan.outputs]
+        return [np.empty((n, end["n"]), network.dtype) for end in network.plan.outputs]
 
     def loss_logs(self, losses: Sequence[float]) -> Logs:
         """Return the loss and, if there are several, that of each output by its key."""
@@ -239,7 +250,7 @@ class Trainer:
                 output, weighted = self.uses[name]
                 weight = samples.weights[output] if weighted else None
                 y, y_pred = samples.y[output], outputs[output]
-                if samples.for_function:
+                if output in samples.functions:
                     y = metric.fitted(y, y_pred.shape[1])
                 if type(metric) in BUILT_IN:
                     yield name, metric.totals(y, y_pred, weight)
@@ -255,32 +266,39 @@ class Trainer:
 
     def mean_losses(self, samples: Samples, outputs: Outputs | None) -> list[float]:
         """Return the losses in inference mode; write the predictions to `outputs`."""
-        function = self.function
-        if function is not None:
-            return [self.function_loss(function, samples, outputs)[0]]
+        if samples.functions:
+            return self.function_losses(samples, outputs)[0]
         if self.n_losses == 1:
             return [self.engine.evaluate(samples.data(), outputs, version=self.version)]
         losses = np.empty(self.n_losses)
         self.engine.evaluate(samples.data(), outputs, version=self.version, losses=losses)
         return losses.tolist()
 
-    def function_loss(
-        self, loss: FunctionLoss, samples: Samples, outputs: Outputs | None = None
-    ) -> tuple[float, Array]:
-        """Return a user-defined loss, and its flat gradient with respect to the outputs.
+    def function_losses(
+        self, samples: Samples, outputs: Outputs | None = None
+    ) -> tuple[list[float], list[Array]]:
+        """Return the losses and, for outputs with user-defined ones, gradients in place of targets.
 
-        As in training, the function receives copies, because it may modify its arguments.
+        The gradients are those of the total loss. As in training, the functions receive copies,
+        because they may modify their arguments. The predictions are written to `outputs`.
         """
         n, plan = len(samples), self.network.plan
-        y_pred = np.empty((n, plan.n_out), self.network.dtype)
-        data = samples.data()
-        penalties = self.engine.evaluate(data, y_pred, penalties=True, version=self.version)
-        if outputs is not None:
-            outputs[0][:] = y_pred
-        y_pred = y_pred.reshape(n, *plan.output_shape)
-        values, gradient = loss.rows(samples.y[0].copy(), y_pred, samples.weights[0])
-        gradient = np.ascontiguousarray(gradient.reshape(n, -1), self.network.dtype)
-        return float(values.mean()) + penalties, gradient
+        outputs = self._buffers(n) if outputs is None else outputs
+        losses = np.empty(self.n_losses)
+        self.engine.evaluate(samples.data(), outputs, self.version, losses)
+        targets = samples.y[:]
+        for k in samples.functions:
+            loss = self.losses[k]
+            assert isinstance(loss, FunctionLoss)
+            y_pred = outputs[k].reshape(n, *plan.output_shapes[k]).copy()
+            values, gradient = loss.rows(samples.y[k].copy(), y_pred, samples.weights[k])
+            own = float(values.mean())
+            losses[0] += self.loss_weights[k] * own
+            if self.n_losses > 1:
+                losses[1 + k] = own
+            gradient = self.loss_weights[k] * gradient.reshape(n, -1)
+            targets[k] = np.ascontiguousarray(gradient, self.network.dtype)
+        return losses.tolist(), targets
 
     def metric_direction(self, key: str) -> str | None:
         """Return "up" if higher values of a metric are better, "down" if lower ones, else None."""
@@ -290,9 +308,10 @@ class Trainer:
         return None if metric is None else metric.direction
 
 
-def _target_spec(loss: Loss | None, output_shape: Shape) -> TargetSpec:
+def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> TargetSpec:
+    """Return what an output requires of its targets; without a loss they may be `optional`."""
     if loss is None:
-        return Loss().target_spec(output_shape)._replace(optional=True)
+        return Loss().target_spec(output_shape)._replace(optional=optional)
     return loss.target_spec(output_shape)
 
 
@@ -355,19 +374,19 @@ def _engine_loss(
     engine: Engine, plan: Plan, loss: Loss, weight: float, head: int
 ) -> Callable[[], None]:
     shape, n_out = plan.output_shapes[head], plan.outputs[head]["n"]
-    scale = loss.scale(shape)
-    if len(plan.outputs) == 1:  # the engine reports the only loss without its weight
-        scale, weight = scale * weight, 1.0
+    scale, loss_weight = loss.scale(shape), weight
+    if len(plan.outputs) == 1:  # the engine does not weight the loss that it reports
+        scale, loss_weight = scale * weight, 1.0
     return partial(
         engine.set_loss,
         *loss.engine_loss(plan.final_activations[head]),
         engine.new_loss_parameters(loss.parameters, head),
         *loss.smoothing(n_out),
-        loss.for_engine(shape) if isinstance(loss, FunctionLoss) else None,
+        loss.for_engine(head, shape, weight) if isinstance(loss, FunctionLoss) else None,
         value_scale=scale,
         gradient_scale=scale,
         reduction=loss.engine_reduction,
         head=head,
-        loss_weight=weight,
+        loss_weight=loss_weight,
         heads=engine.new_heads(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,20 +116,35 @@ class FunctionLoss(Loss):
             )
         return np.full(n, value), gradient
 
-    def for_engine(self, sample_shape: Shape) -> Callable[..., None]:
-        """Return the callback for the engine, for outputs of shape (n, *sample_shape)."""
+    def for_engine(self, head: int, sample_shape: Shape, loss_weight: float) -> Callable[..., None]:
+        """Return the callback for the engine.
+
+        Parameters
+        ----------
+        head : int
+            The number of the output.
+        sample_shape : tuple of int
+            The shape of the output of one sample.
+        loss_weight : float
+            The factor of the gradient.
+        """
 
         def call(
-            targets: Array, rows: Any, outputs: Any, weight: Any, values: Any, gradient: Any
+            targets: Sequence[Array],
+            rows: Any,
+            outputs: Any,
+            weight: Any,
+            values: Any,
+            gradient: Any,
         ) -> None:
             y_pred = np.asarray(outputs)
             value, derivatives = self.rows(
-                targets[np.asarray(rows)[0]],
+                targets[head][np.asarray(rows)[0]],
                 y_pred.reshape(len(y_pred), *sample_shape),
                 np.asarray(weight)[0],
             )
             # A non-finite value makes training stop before the weights are updated.
             np.asarray(values)[0] = value if np.isfinite(derivatives).all() else np.nan
-            np.asarray(gradient)[:] = derivatives.reshape(y_pred.shape)
+            np.asarray(gradient)[:] = loss_weight * derivatives.reshape(y_pred.shape)
 
         return call

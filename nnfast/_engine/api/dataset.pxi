@@ -120,6 +120,12 @@ cdef class TargetRows:
         return 0
 
 
+cdef enum:
+    NEEDS_NONE
+    NEEDS_TARGETS       # every output whose loss is not a Python function has targets
+    NEEDS_ALL           # every output has targets or a supplied gradient
+
+
 cdef Buffer bytes_of(Py_ssize_t size):
     """Return zeroed memory of `size` bytes."""
     return Buffer(1, (size + 7) // 8, b"d")
@@ -184,8 +190,11 @@ cdef class Data:
                 return True
         return False
 
-    cdef int check(self, const Model* model, int real_bytes, bint needs_targets) except -1:
-        """Raise ValueError unless the rows fit the model."""
+    cdef int check(self, const Model* model, int real_bytes, int needed) except -1:
+        """Raise ValueError unless the rows fit the model.
+
+        needed: a NEEDS value, the outputs that must have targets.
+        """
         cdef InputRows rows
         cdef TargetRows targets
         cdef int k
@@ -201,7 +210,8 @@ cdef class Data:
             raise ValueError(f"there are targets of {len(self.outputs)} outputs, the model has "
                              f"{model.n_heads}")
         for k, targets in enumerate(self.outputs):
-            if needs_targets and self.view.n > 0 and not targets.given():
+            if self.view.n > 0 and not targets.given() and (
+                    needed == NEEDS_ALL or needed == NEEDS_TARGETS and model.heads[k].loss.kind != LOSS_PYTHON):
                 raise ValueError("y is missing")
             targets.check(self.view.n, model.heads[k].n, real_bytes)
         return 0
@@ -257,5 +267,7 @@ cdef Buffer addresses_of_results(arrays, Py_ssize_t n, list cols, bytes format):
         arrays = [arrays]
     addresses = bytes_of(len(cols) * sizeof(void*))
     for k, (array, width) in enumerate(zip(arrays, cols, strict=True)):
+        if array is None:
+            raise ValueError(f"there is no array for the results of number {k}")
         (<void**>addresses.data)[k] = address_of_result(array, n, width, format)
     return addresses

@@ -59,12 +59,8 @@ cdef class Engine(CompiledModel):
         self.infer_trial = PassTrial()
         self.gradient_trial = PassTrial()
         self.input_gradient_trial = PassTrial()
-        self.supplied_gradient.kind = LOSS_SUPPLIED_GRADIENT
-        self.supplied_gradient.target_scale = 1
+        self.supplied_gradient = self.maximum_output = supplied_gradient_objective()
         self.maximum_output.kind = LOSS_MAXIMUM_OUTPUT
-        self.supplied_gradient.value_scale = self.supplied_gradient.gradient_scale = 1
-        self.maximum_output.value_scale = self.maximum_output.gradient_scale = 1
-        self.supplied_gradient.limit = self.maximum_output.limit = INFINITY
         for k in range(self.model.n_heads):
             self.set_loss(LOSS_MEAN_SQUARED_ERROR, False, head=k)
 
@@ -370,7 +366,7 @@ cdef class Engine(CompiledModel):
         cdef Workspace workspace
         cdef Run* run
         cdef Py_ssize_t n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
-        data.check(&self.model, self.k.real_bytes, supplied or not has_function(&self.model))
+        data.check(&self.model, self.k.real_bytes, NEEDS_ALL if supplied else NEEDS_TARGETS)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0] * n_losses:
             raise ValueError("run: wrong sizes")
         if alone and (lr.shape[0] != 1 or shuffle or batch_size < n):
@@ -446,20 +442,18 @@ cdef class Engine(CompiledModel):
 
         data must have no targets.
         """
-        data.check(&self.model, self.k.real_bytes, False)
+        data.check(&self.model, self.k.real_bytes, NEEDS_NONE)
         if out is None or data.has_targets():
             raise ValueError("forward: expected an array for the predictions, and data without targets")
         self.infer(data, out, False)
 
-    def evaluate(self, Data data not None, outputs=None, bint penalties=False, Py_ssize_t version=-1,
-                 double[::1] losses=None):
+    def evaluate(self, Data data not None, outputs=None, Py_ssize_t version=-1, double[::1] losses=None):
         """Return the loss over all rows in inference mode, regularizers included.
 
         The result is Σ weight·loss / n + penalties. If `set_loss` has set `weighted_mean`, it is
-        (Σ weight·loss + penalties) / Σ weight.
+        (Σ weight·loss + penalties) / Σ weight. A Python loss is not computed: without targets, it is 0.
 
         outputs: as in `forward`, or None.
-        penalties: return the regularizers' penalties only; data needs no targets.
         version: the engine's `version` when data was prepared. If it has changed since, RuntimeError is
             raised. -1: no check.
         losses: receives the result and, if there are several outputs, the loss of each output after it.
@@ -468,8 +462,8 @@ cdef class Engine(CompiledModel):
         cdef double loss
         cdef int k
         self.refuse_if_changed(version)
-        data.check(&self.model, self.k.real_bytes, not penalties)
-        workspace = self.infer(data, outputs, penalties)
+        data.check(&self.model, self.k.real_bytes, NEEDS_TARGETS)
+        workspace = self.infer(data, outputs, True)
         loss = 0.0 if workspace is None else self.mean_loss(workspace)
         if losses is not None:
             if losses.shape[0] != (1 if self.model.n_heads == 1 else 1 + self.model.n_heads):
@@ -480,7 +474,7 @@ cdef class Engine(CompiledModel):
                     losses[k] = self.sum_of_losses(workspace, k) / workspace.run.denominator
         return loss
 
-    cdef Workspace infer(self, Data data, outputs, bint penalties):
+    cdef Workspace infer(self, Data data, outputs, bint losses):
         cdef Workspace workspace
         cdef Py_ssize_t n = data.view.n
         cdef Run* run
@@ -490,44 +484,37 @@ cdef class Engine(CompiledModel):
         run = &workspace.run
         run.data = &data.view
         run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
-        run.wants_losses = penalties or data.has_targets()
-        if penalties:
-            run.objective = &self.supplied_gradient   # its loss is 0 for data without targets
-        elif run.wants_losses:
-            workspace.refuse_function()
+        run.wants_losses = losses
         set_divisors(run)
         self.run_microbatches(run, self.k.infer, self.flops, self.infer_trial)
         return workspace
 
-    def loss_and_grad(self, Data data not None, bint supplied=False):
+    def loss_and_grad(self, Data data not None):
         """Return the loss over all rows in inference mode; write its gradient to `grads`.
 
-        Dropout and noise are off, and batch normalizations use their moving averages. supplied: as in `run`.
+        Dropout and noise are off, and batch normalizations use their moving averages. For an output with a
+        Python loss, y holds its gradient, and the loss is Σ y·a.
         """
-        return self.gradient_pass(data, supplied, NULL)
+        return self.gradient_pass(data, NULL)
 
-    def loss_and_gradient(self, Data data not None, bint supplied=False, Py_ssize_t version=-1):
+    def loss_and_gradient(self, Data data not None, Py_ssize_t version=-1):
         """Return the loss and a copy of its gradient. See `loss_and_grad` and `evaluate`."""
         self.refuse_if_changed(version)
         gradient = empty(self.model.n_params, self.dtype)
-        return self.gradient_pass(data, supplied, start_of(gradient)), gradient
+        return self.gradient_pass(data, start_of(gradient)), gradient
 
-    cdef double gradient_pass(self, Data data, bint supplied, void* copy) except? -1:
+    cdef double gradient_pass(self, Data data, void* copy) except? -1:
         """Return the loss; write its gradient to `grads`, and copy it to `copy` unless that is NULL."""
         cdef Workspace workspace
         cdef Run* run
         cdef double begin
         cdef int threads
-        data.check(&self.model, self.k.real_bytes, True)
+        data.check(&self.model, self.k.real_bytes, NEEDS_ALL)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
         run = &workspace.run
         run.data = &data.view
-        if supplied:
-            run.objective = &self.supplied_gradient
-        else:
-            workspace.refuse_function()
         set_divisors(run)
         self.refuse_if_busy()
         threads = run.n_threads
@@ -550,26 +537,23 @@ cdef class Engine(CompiledModel):
             self.gradient_trial.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return self.mean_loss(workspace)
 
-    def input_gradient(self, Data data not None, out, bint supplied=False, Py_ssize_t version=-1):
+    def input_gradient(self, Data data not None, out, Py_ssize_t version=-1):
         """Write the gradient of each row's loss with respect to its input to out (n, n_in), or to a list.
 
         If data has no targets, each row's largest output is differentiated instead of its loss.
-        supplied: as in `run`. version: as in `evaluate`.
+        For a Python loss, see `loss_and_grad`. version: as in `evaluate`.
         """
         cdef Workspace workspace
         cdef Run* run
-        cdef bint targets = data.has_targets()
         self.refuse_if_changed(version)
-        data.check(&self.model, self.k.real_bytes, False)
+        data.check(&self.model, self.k.real_bytes, NEEDS_NONE)
         if data.view.n == 0:
             return
         workspace = self.pass_workspace(&self.model.input_gradient, data.view.n, 2 * self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        if supplied or not targets:
-            run.objective = &self.supplied_gradient if supplied else &self.maximum_output
-        else:
-            workspace.refuse_function()
+        if not data.has_targets():
+            run.objective = &self.maximum_output
         run.input_gradients = workspace.addresses(out, data.view.n, self.n_in, self.format)
         self.run_microbatches(run, self.k.input_gradient, 3 * self.flops, self.input_gradient_trial)
 
@@ -609,6 +593,7 @@ cdef class Engine(CompiledModel):
         threads = threads_for(flops * n, microbatches, self.n_threads)
         workspace = Workspace()
         workspace.prepare(self, op_list, threads, microbatches, gradient)
+        workspace.replace_functions()
         workspace.run.blocks = workspace.take_blocks(self, op_list, self.block_rows(op_list, n, microbatches),
                                                      threads)
         return workspace

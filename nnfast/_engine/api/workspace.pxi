@@ -42,9 +42,20 @@ cdef class Workspace:
         self.tables = engine.tables_memory
         self.losses = [engine.heads, engine.loss_parameters]
 
-    cdef refuse_function(self):
+    cdef replace_functions(self):
+        """Read supplied gradients in place of targets for Python losses, which only training calls."""
+        cdef Buffer heads
+        cdef Head* own
+        cdef int k
         if has_function(&self.model):
-            raise RuntimeError("only training computes a Python loss: call its function yourself")
+            heads = bytes_of(self.model.n_heads * sizeof(Head))
+            own = <Head*>heads.data
+            memcpy(own, self.model.heads, self.model.n_heads * sizeof(Head))
+            for k in range(self.model.n_heads):
+                if own[k].loss.kind == LOSS_PYTHON:
+                    own[k].loss = supplied_gradient_objective()
+            self.model.heads = own
+            self.losses.append(heads)
 
     cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format) except? NULL:
         """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None."""
@@ -82,6 +93,16 @@ cdef class Workspace:
             self.run.partials = engine.model.grads
             if n_microbatches > 1:
                 self.run.partials = self.take(n_microbatches, engine.model.n_params, format)
+
+
+cdef Objective supplied_gradient_objective() noexcept:
+    """Return the loss Σ y·a over the batch, where y is a gradient that the user supplies."""
+    cdef Objective objective
+    memset(&objective, 0, sizeof(Objective))
+    objective.kind = LOSS_SUPPLIED_GRADIENT
+    objective.target_scale = objective.value_scale = objective.gradient_scale = 1
+    objective.limit = INFINITY
+    return objective
 
 
 cdef bint has_function(const Model* model) noexcept:

@@ -239,7 +239,6 @@ def test_constructors_name_wrong_arguments(case: str) -> None:
         ({"loss_weights": [1.0, 2.0]}, ["loss_weights", "one entry", "[1.0, 2.0]"]),
         ({"loss_weights": "heavy"}, ["loss_weights", "finite number", "'heavy'"]),
         ({"loss_weights": {"other": 1.0}}, ["loss_weights", "'other'"]),
-        ({"loss": lambda y, p: (0.0, p), "loss_weights": 2.0}, ["loss_weights", "None", "2.0"]),
         ({"weighted_metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": ["acuracy"]}, ["metric", "'acuracy'", "'accuracy'"]),
         ({"metrics": "acuracy"}, ["metric", "'acuracy'", "'accuracy'"]),

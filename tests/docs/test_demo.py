@@ -278,7 +278,9 @@ EXPECTED = {
     "adult.py": "nnfast MLPClassifier         accuracy 0.8",
     "grid_search.py": "nnfast MLPClassifier         accuracy 0.9",
     "mnist_convolution.py": "LeNet-5             61,706 weights, accuracy 0.9",
+    "wide_and_deep.py": "expensive or not: 8",
 }
+NEEDS = {"adult.py": "adult-train.csv.gz", "wide_and_deep.py": "california-housing.csv.gz"}
 WITH_SKLEARN = {"autoencoder.py", "adult.py", "grid_search.py", "mnist_convolution.py"}
 DATA = Path("../shared/data")
 
@@ -289,8 +291,9 @@ def test_examples_run_and_print_their_results(
 ) -> None:
     if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
-    if path.name == "adult.py" and not (DATA / "adult-train.csv.gz").is_file():
-        pytest.skip(f"{DATA} has no Adult census data")
+    needed = NEEDS.get(path.name)
+    if needed is not None and not (DATA / needed).is_file():
+        pytest.skip(f"{DATA} has no {needed}")
     options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
     monkeypatch.setattr(sys, "argv", [str(path), *options])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])

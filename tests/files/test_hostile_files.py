@@ -36,7 +36,7 @@ SKLEARN = find_spec("sklearn") is not None
 if SKLEARN:  # import this before imports are watched and memory is limited
     importlib.import_module("nnfast.estimators.files")
 
-FILES = int(os.environ.get("NNFAST_TEST_FILES", "21000"))
+FILES = int(os.environ.get("NNFAST_TEST_FILES", "6000"))
 SEED = int(os.environ.get("NNFAST_TEST_SEED", "0"))
 SECONDS = 2.0  # CPU time limit for one small file
 MEMORY = 200 * 2**20  # bytes for all files together; each has only a few kilobytes

@@ -129,8 +129,13 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Minimum": lambda: layers.Minimum(),
     "Concatenate": lambda: layers.Concatenate(2),
     "Dot": lambda: layers.Dot((1, 2), True),
+    "Sampling": lambda: layers.Sampling(7),
+    "AddLoss": lambda: layers.AddLoss(0.25, activity_regularizer="l2"),
     "InputLayer": lambda: layers.InputLayer((4,), 8, "float32"),
 }
 
 # Layers that are called with a list of tensors, so that a Sequential cannot have them.
-MERGING = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"}
+MERGING = {
+    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
+    *("Sampling", "AddLoss"),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -24,7 +25,9 @@ from reference import (
 )
 
 import nnfast
-from nnfast import layers
+from nnfast import _engine, layers
+from nnfast._plan.graph import Graph
+from nnfast._plan.plan import compile_graph
 
 CLASS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
@@ -193,6 +196,21 @@ def plain_loss(
     if sample_weight is not None:
         rows = rows * sample_weight
     return float(rows.mean()) + penalties
+
+
+def normal_draws(seed: int, shape: tuple[int, ...], epoch: int | None = None) -> NDArray[Any]:
+    """Return the ε of ``Sampling(seed)`` for rows of this shape, in an epoch or in inference."""
+    n = math.prod(shape[1:])
+    x = nnfast.Input((n,))
+    graph = Graph([x], [layers.Sampling(seed)([x, x])]).flat
+    engine = _engine.Engine(compile_graph(graph), "float64")
+    zeros, out = np.zeros((shape[0], n)), np.empty((shape[0], n))
+    if epoch is None:
+        engine.forward(_engine.Data(zeros), out)
+    else:
+        engine.epoch = epoch
+        engine.run(_engine.Data(zeros, zeros), len(zeros), False, np.zeros(1), np.empty(1), out)
+    return out.reshape(shape)
 
 
 def differences(

@@ -76,6 +76,7 @@ ctypedef struct OpTraits:
     bint is_activation          # it only applies an activation, and can be folded into the previous op
     bint training_only          # it is the identity in inference
     bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
+    bint passes_gradient        # the gradient of its output is that of its first input, too
     bint copies_images          # it makes copies of images that are padded with zeros
     bint repeats_channels       # that copy has one channel per output channel
     int numbers_per_line        # elements kept for each row and column of an output image
@@ -89,6 +90,7 @@ ctypedef struct OpNeeds:
     double flops        # floating-point operations in one row's forward pass
     int has_window      # it moves a window over images
     int whole_batch     # it needs the whole batch at once
+    int adds_penalty    # it adds a penalty to the loss
 
 ctypedef struct OpList:
     int n_ops
@@ -153,7 +155,7 @@ ctypedef struct Model:
     Parameter* parameters
     int regularized     # some array has a regularizer
     int constrained     # some array has a constraint
-    int active          # some op has an activity regularizer
+    int active          # some op has an activity regularizer or adds a penalty
     int batch_norms     # some op computes statistics of the batch
     OptimizerSettings optimizer
     void* grads

@@ -2,8 +2,9 @@
 
 Going backward, the ops that read a tensor contribute to its gradient one after the other. A
 contribution has a separate buffer, to which the engine adds the sum of the earlier contributions,
-so that sums have a fixed order. A sum of tensors contributes its own gradient, for which no
-buffer is needed: the first contribution of that kind is only referred to.
+so that sums have a fixed order. A sum of tensors, or an op with the trait `passes_gradient`,
+contributes its own gradient, for which no buffer is needed: the first contribution of that kind is
+only referred to.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnfast._engine import ACTIVATIONS
+from nnfast._engine import ACTIVATIONS, OPS
 from nnfast._plan.lowering import SizedOp
-from nnfast._plan.spec import SumSettings
+from nnfast._plan.spec import Op, SumSettings
 
 LINEAR = ACTIVATIONS["linear"]
 
@@ -123,12 +124,7 @@ class Gradients:
         """Decide where the op writes the gradient of its k-th input, and what is added to it."""
         numbers, op = self._sized[i], self._ops[i]
         name = "dx2" if k else "dx"
-        settings = numbers.op.settings
-        if (
-            isinstance(settings, SumSettings)
-            and settings.factors[k] == 1
-            and tensor not in self._sum
-        ):
+        if _passes_gradient(numbers.op, k) and tensor not in self._sum:
             self._sum[tensor] = self._dz[numbers.output]
             return
         buffer = self._new(tensor, i, numbers.n_in2 if k else numbers.n_in)
@@ -136,6 +132,13 @@ class Gradients:
         if tensor in self._sum:
             self._fields.append((op, f"{name}_base", self._sum[tensor]))
         self._sum[tensor] = buffer
+
+
+def _passes_gradient(op: Op, k: int) -> bool:
+    """Return whether the gradient of the op's output is that of its k-th input, too."""
+    if isinstance(op.settings, SumSettings):
+        return op.settings.factors[k] == 1
+    return k == 0 and OPS[op.kind].passes_gradient
 
 
 def _changes_gradient(op: dict[str, Any]) -> bool:

@@ -88,7 +88,7 @@ class Evaluation(ABC):
         for step, (batch, outputs) in enumerate(batches):
             if self.callbacks.per_test_batch:
                 self.callbacks.call("on_test_batch_begin", step)
-            losses = self.trainer.mean_losses(batch, outputs)
+            losses = self.trainer.mean_losses(batch, outputs, totals.rows)
             totals.add(len(batch), losses, self.trainer.totals(batch, outputs))
             if self.callbacks.per_test_batch:
                 self.callbacks.call("on_test_batch_end", step, logs=totals.logs())

@@ -20,13 +20,16 @@ Array = NDArray[Any]
 Rows = list[Any]
 
 
-def forward(network: Network, rows: Rows) -> list[Array]:
-    """Return the outputs for the checked rows of each input, which may be dense or sparse."""
+def forward(network: Network, rows: Rows, first_row: int = 0) -> list[Array]:
+    """Return the outputs for the checked rows of each input, which may be dense or sparse.
+
+    `first_row` is the position of the first one among all rows of the prediction.
+    """
     engine: Engine = network.engine
     n = rows[0].shape[0]
     shapes = engine.output_shapes
     out = [np.empty((n, math.prod(shape)), network.dtype) for shape in shapes]
-    engine.forward(Data(rows), out)
+    engine.forward(Data(rows), out, first_row)
     return [own.reshape(n, *shape) for own, shape in zip(out, shapes, strict=True)]
 
 
@@ -83,9 +86,11 @@ def _predict_batches(
     model.stop_predicting = False
     callbacks.call("on_predict_begin")
     outputs = []
+    done = 0
     for step, rows in enumerate(batches):
         callbacks.call("on_predict_batch_begin", step)
-        outputs.append(forward(network, rows))
+        outputs.append(forward(network, rows, done))
+        done += len(outputs[-1][0])
         packed = network.outputs.packed(outputs[-1])
         callbacks.call("on_predict_batch_end", step, logs={"outputs": packed})
         if model.stop_predicting:

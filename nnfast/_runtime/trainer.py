@@ -264,28 +264,31 @@ class Trainer:
         losses = self.loss_logs(self.mean_losses(samples, outputs))
         return losses | self.metric_values(samples, outputs)
 
-    def mean_losses(self, samples: Samples, outputs: Outputs | None) -> list[float]:
-        """Return the losses in inference mode; write the predictions to `outputs`."""
+    def mean_losses(
+        self, samples: Samples, outputs: Outputs | None, first_row: int = 0
+    ) -> list[float]:
+        """Return the losses in inference mode; write the predictions to `outputs`.
+
+        `first_row` is the position of the first sample among all samples of the evaluation.
+        """
         if samples.functions:
-            return self.function_losses(samples, outputs)[0]
-        if self.n_losses == 1:
-            return [self.engine.evaluate(samples.data(), outputs, version=self.version)]
+            return self.function_losses(samples, outputs, first_row)[0]
         losses = np.empty(self.n_losses)
-        self.engine.evaluate(samples.data(), outputs, version=self.version, losses=losses)
+        self.engine.evaluate(samples.data(), outputs, self.version, losses, first_row)
         return losses.tolist()
 
     def function_losses(
-        self, samples: Samples, outputs: Outputs | None = None
+        self, samples: Samples, outputs: Outputs | None = None, first_row: int = 0
     ) -> tuple[list[float], list[Array]]:
         """Return the losses and, for outputs with user-defined ones, gradients in place of targets.
 
         The gradients are those of the total loss. As in training, the functions receive copies,
-        because they may modify their arguments. The predictions are written to `outputs`.
+        because they may modify their arguments. For `outputs` and `first_row`, see `mean_losses`.
         """
         n, plan = len(samples), self.network.plan
         outputs = self._buffers(n) if outputs is None else outputs
         losses = np.empty(self.n_losses)
-        self.engine.evaluate(samples.data(), outputs, self.version, losses)
+        self.engine.evaluate(samples.data(), outputs, self.version, losses, first_row)
         targets = samples.y[:]
         for k in samples.functions:
             loss = self.losses[k]

@@ -18,6 +18,7 @@ from nnfast.layers.registry import (
 )
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
+from nnfast.layers.sampling import *
 
 __all__ = [
     *sorted({*registry.register(vars()), *merging.__all__}),

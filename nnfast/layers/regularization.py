@@ -1,4 +1,4 @@
-"""Regularization layers: dropout, noise, and penalties on outputs."""
+"""Regularization layers: dropout, noise, and penalties that are added to the loss."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from nnfast import regularizers
 from nnfast._plan.spec import Op
 from nnfast._utils.checks import Shape, entries, integer, real
 from nnfast.layers.layer import Layer, LayerOptions
+from nnfast.layers.merging import Merge
 from nnfast.layers.resampling import check_seed
 
 __all__ = [
     "ActivityRegularization",
+    "AddLoss",
     "Dropout",
     "GaussianNoise",
 ]
@@ -214,3 +216,49 @@ class ActivityRegularization(Layer):
         config = super().get_config()
         del config["activity_regularizer"]
         return config
+
+
+class PenaltySettings(NamedTuple):
+    """The settings of a penalty that other layers compute."""
+
+    weight: float
+
+
+class AddLoss(Merge):
+    """Return the first input unchanged; add the mean over the rows of weight·Σ penalty to the loss.
+
+    It is called on a list ``[x, penalty]`` of two tensors. The penalty may have any shape: its
+    elements are added up for each row. Like activity regularizers, it is part of the loss in
+    training and evaluation, and sample weights do not change it. It counts in those models whose
+    outputs depend on the layer's output. If possible, choose an x inside the model: a loss of the
+    layer's own output is not combined with a softmax or sigmoid before the layer, which is slower
+    and less accurate.
+
+    Parameters
+    ----------
+    weight : float, default 1.0
+        Factor of the penalty.
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> x = nnfast.Input((4,))
+    >>> h = nnfast.layers.Dense(8)(x)
+    >>> y = nnfast.layers.Dense(1)(AddLoss(0.5)([h, h**2]))
+    >>> model = nnfast.Model(x, y)
+    """
+
+    n_inputs = 2
+    _fields = ("weight",)
+
+    def __init__(self, weight: float = 1.0, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.weight = real("weight", weight)
+
+    def infer_shape(self, input_shape: Shape, *others: Shape) -> Shape:
+        return input_shape
+
+    def ops(self, input_shape: Shape, *others: Shape) -> list[Op]:
+        return [Op("penalty", settings=PenaltySettings(self.weight), operands=(0, 1))]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import layer_outputs
+from helpers import layer_outputs, normal_draws
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
@@ -163,6 +163,18 @@ class Builder:
         normalize = self.choose(False, True)
         y = layers.dot([self.tensors[i], self.tensors[j]], axes=(a, b), normalize=normalize)
         self.add(y, (i, j), lambda x, z: dot(x, z, a, b, normalize))
+
+    def add_sampling(self) -> None:
+        i = self.pick() or 0
+        matches = [j for j, t in enumerate(self.tensors) if t.shape == self.tensors[i].shape]
+        inputs = (i, self.draw(st.sampled_from(matches)))
+        y = layers.Sampling(seed=5)([self.tensors[k] for k in inputs])
+        self.add(y, inputs, lambda m, v: m + np.exp(v / 2) * normal_draws(5, m.shape))
+
+    def add_loss(self) -> None:
+        inputs = (self.pick() or 0, self.pick() or 0)
+        y = layers.AddLoss(self.choose(0.1, -0.02))([self.tensors[k] for k in inputs])
+        self.add(y, inputs, lambda x, penalty: x)
 
     def add_operator(self) -> None:
         i = self.pick() or 0

@@ -133,7 +133,7 @@ cdef class Engine(CompiledModel):
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
             self.k.needs_of(op, &needs)
-            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0
+            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0 or needs.adds_penalty
             self.model.batch_norms |= needs.whole_batch
             if needs.whole_batch and op.mean >= 0:      # it updates moving averages
                 self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
@@ -437,17 +437,20 @@ cdef class Engine(CompiledModel):
         """Return the predictions as a Tensor, or None, as predict does."""
         return self.short.predict(self, x, Tensor)
 
-    def forward(self, Data data not None, out):
+    def forward(self, Data data not None, out, Py_ssize_t first_row=0):
         """Write the predictions for all rows to out (n, n_out), or to a list of such arrays.
 
         data must have no targets.
+
+        first_row: position of the first row among all rows of a prediction, which selects random numbers.
         """
         data.check(&self.model, self.k.real_bytes, NEEDS_NONE)
         if out is None or data.has_targets():
             raise ValueError("forward: expected an array for the predictions, and data without targets")
-        self.infer(data, out, False)
+        self.infer(data, out, False, first_row)
 
-    def evaluate(self, Data data not None, outputs=None, Py_ssize_t version=-1, double[::1] losses=None):
+    def evaluate(self, Data data not None, outputs=None, Py_ssize_t version=-1, double[::1] losses=None,
+                 Py_ssize_t first_row=0):
         """Return the loss over all rows in inference mode, regularizers included.
 
         The result is Σ weight·loss / n + penalties. If `set_loss` has set `weighted_mean`, it is
@@ -457,13 +460,14 @@ cdef class Engine(CompiledModel):
         version: the engine's `version` when data was prepared. If it has changed since, RuntimeError is
             raised. -1: no check.
         losses: receives the result and, if there are several outputs, the loss of each output after it.
+        first_row: as in `forward`.
         """
         cdef Workspace workspace
         cdef double loss
         cdef int k
         self.refuse_if_changed(version)
         data.check(&self.model, self.k.real_bytes, NEEDS_TARGETS)
-        workspace = self.infer(data, outputs, True)
+        workspace = self.infer(data, outputs, True, first_row)
         loss = 0.0 if workspace is None else self.mean_loss(workspace)
         if losses is not None:
             if losses.shape[0] != (1 if self.model.n_heads == 1 else 1 + self.model.n_heads):
@@ -474,7 +478,7 @@ cdef class Engine(CompiledModel):
                     losses[k] = self.sum_of_losses(workspace, k) / workspace.run.denominator
         return loss
 
-    cdef Workspace infer(self, Data data, outputs, bint losses):
+    cdef Workspace infer(self, Data data, outputs, bint losses, Py_ssize_t first_row):
         cdef Workspace workspace
         cdef Py_ssize_t n = data.view.n
         cdef Run* run
@@ -484,6 +488,7 @@ cdef class Engine(CompiledModel):
         run = &workspace.run
         run.data = &data.view
         run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
+        run.row_offset = first_row
         run.wants_losses = losses
         set_divisors(run)
         self.run_microbatches(run, self.k.infer, self.flops, self.infer_trial)

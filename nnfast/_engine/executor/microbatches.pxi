@@ -15,6 +15,7 @@ cdef inline Shard block_shard(const Run* run, const Block* block, Py_ssize_t fir
     shard.begin = 0
     shard.thread = 0
     shard.n_threads = 1
+    shard.activity_scale = 0
     shard.x = NULL
     shard.scratch = scratch
     return shard

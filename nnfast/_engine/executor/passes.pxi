@@ -27,7 +27,7 @@ cdef inline void add_base(const Shard* shard, Py_ssize_t base, Py_ssize_t dx, Py
                  address(shard.block, dx, shard.begin, ld), ld, -INFINITY)
 
 
-cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
+cdef void backward_pass(const Shard* shard) noexcept nogil:
     """Compute dZ of every op before which something is trained, from the gradient of the predictions.
 
     The parameters' gradients are computed later.
@@ -46,8 +46,8 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
                             op.ld_y)
             affine(&source, &dy, 1, 0)
         y = output_of(shard, op)
-        if (op.y_l1 != 0 or op.y_l2 != 0) and objective_of(run, 0).kind != LOSS_MAXIMUM_OUTPUT:
-            add_activity_gradient(&y, scale * op.y_l1, scale * op.y_l2, dy.data)
+        if (op.y_l1 != 0 or op.y_l2 != 0) and shard.activity_scale != 0:
+            add_activity_gradient(&y, shard.activity_scale * op.y_l1, shard.activity_scale * op.y_l2, dy.data)
         if not (op.relu_backward_done or is_fused_with_loss(run, op)):
             activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
         if op.dx >= 0 or op.dx2 >= 0 or OP_TABLE[op.kind].sums_backward:
@@ -56,14 +56,15 @@ cdef void backward_pass(const Shard* shard, double scale) noexcept nogil:
         add_base(shard, op.dx2_base, op.dx2, op.n_in2, op.ld_x2)
 
 
-cdef void rows_phase(const Shard* shard, const Scales* scales, bint gradient) noexcept nogil:
+cdef void rows_phase(Shard* shard, const Scales* scales, bint gradient) noexcept nogil:
     """Run gather, forward pass, loss and, if `gradient` is set, the backward pass for the shard's rows."""
     gather_shard_inputs(shard)
     gather_shard_targets(shard)
     forward_pass(shard, True)
     losses_of(shard, scales, gradient)
     if gradient:
-        backward_pass(shard, scales.mean)
+        shard.activity_scale = 0 if objective_of(shard.run, 0).kind == LOSS_MAXIMUM_OUTPUT else scales.mean
+        backward_pass(shard)
     if shard.run.outputs != NULL:
         activate_outputs(shard)
         write_outputs(shard)

@@ -530,6 +530,13 @@ cdef void add_activity(const Matrix* y, double l1, double l2, double* value) noe
         value[i] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
+cdef void add_row_sums(const Matrix* x, double factor, double* value) noexcept nogil:
+    """value[i] += factor·Σ_j x_ij."""
+    cdef Py_ssize_t i
+    for i in range(x.rows):
+        value[i] += factor * row_total(x.cols, x.data + i * x.ld)
+
+
 cdef void add_activity_gradient(const Matrix* y, double l1, double l2, real* dy) noexcept nogil:
     """dy += l1·sign(y) + 2·l2·y. y and dy have the same stride and rows padded to whole vectors."""
     cdef Py_ssize_t i, j, p

@@ -78,6 +78,14 @@ cdef void clear(const Matrix* y) noexcept nogil:
         memset(y.data + i * y.ld, 0, y.cols * sizeof(real))
 
 
+cdef void set_all(const Matrix* y, double value) noexcept nogil:
+    """y = value."""
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(y.cols):
+            y.data[i * y.ld + j] = <real>value
+
+
 # A strided copy has four axes, with their sizes in y and the distance per step in x.
 
 cdef void strided_copy(const Matrix* x, int64_t begin, const int64_t* sizes, const int64_t* strides,

@@ -111,35 +111,65 @@ cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
     return vselect(vgt(q, vsplat(<real>0.425)), tail, middle)
 
 
-cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key,
-                         Py_ssize_t first) noexcept nogil:
-    """y (m, n) = x + stddev·z with standard normal z; row i has position first + i in its epoch.
+cdef inline vreal v_normal(uint64_t row, Py_ssize_t q) noexcept nogil:
+    """Return vector q of the standard normal numbers of a row whose key is `row`.
 
-    One bit of the hash gives the sign of z, and the other 31 bits give the tail probability.
+    One bit of the hash gives the sign, and the other 31 bits give the tail probability.
     """
-    cdef Py_ssize_t i, q, p
     cdef int k
-    cdef uint64_t row
-    cdef uint32_t low, high, h
+    cdef uint32_t low = <uint32_t>row, high = <uint32_t>(row >> 32), h
     cdef real tail[16]
     cdef real sign[16]
-    cdef vreal z
+    for k in range(VLEN):
+        h = mix32(mix32(<uint32_t>(q * VLEN + k) * <uint32_t>0x9E3779B9 + low) ^ high)
+        tail[k] = (<real>(h >> 1) + <real>0.5) * <real>(1.0 / 4294967296.0)
+        sign[k] = <real>1 - <real>2 * <real>(h & 1)
+    return vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
+
+
+cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key,
+                         Py_ssize_t first) noexcept nogil:
+    """y (m, n) = x + stddev·z with standard normal z; row i has position first + i in its epoch."""
+    cdef Py_ssize_t i, q, p
+    cdef uint64_t row
     cdef const real* xi
     cdef real* yi
     for i in range(x.rows):
         xi = x.data + i * x.ld
         yi = y.data + i * y.ld
         row = subkey(key, <uint64_t>(first + i))
-        low = <uint32_t>row
-        high = <uint32_t>(row >> 32)
         for q in range(ceil_div(x.cols, VLEN)):
-            for k in range(VLEN):
-                h = mix32(mix32(<uint32_t>(q * VLEN + k) * <uint32_t>0x9E3779B9 + low) ^ high)
-                tail[k] = (<real>(h >> 1) + <real>0.5) * <real>(1.0 / 4294967296.0)
-                sign[k] = <real>1 - <real>2 * <real>(h & 1)
-            z = vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
             p = q * VLEN
-            vstore(yi + p, vload(xi + p) + vsplat(<real>stddev) * z)
+            vstore(yi + p, vload(xi + p) + vsplat(<real>stddev) * v_normal(row, q))
+
+
+cdef void normal_sample(const Matrix* mean, const Matrix* log_variance, uint64_t key, Py_ssize_t first,
+                        const Matrix* y) noexcept nogil:
+    """y (m, n) = mean + exp(log_variance / 2)·z with the z of `gaussian_noise`."""
+    cdef Py_ssize_t i, q, p
+    cdef uint64_t row
+    cdef vreal stddev
+    for i in range(y.rows):
+        row = subkey(key, <uint64_t>(first + i))
+        for q in range(ceil_div(y.cols, VLEN)):
+            p = q * VLEN
+            stddev = v_exp(vsplat(<real>0.5) * vload(log_variance.data + i * log_variance.ld + p))
+            vstore(y.data + i * y.ld + p, vload(mean.data + i * mean.ld + p) + stddev * v_normal(row, q))
+
+
+cdef void log_variance_gradient(const Matrix* log_variance, const Matrix* dy, uint64_t key, Py_ssize_t first,
+                                const Matrix* dx) noexcept nogil:
+    """dx (m, n) = exp(log_variance / 2)·z·dy / 2; the z of `normal_sample` are regenerated, not stored."""
+    cdef Py_ssize_t i, q, p
+    cdef uint64_t row
+    cdef vreal stddev
+    for i in range(dx.rows):
+        row = subkey(key, <uint64_t>(first + i))
+        for q in range(ceil_div(dx.cols, VLEN)):
+            p = q * VLEN
+            stddev = v_exp(vsplat(<real>0.5) * vload(log_variance.data + i * log_variance.ld + p))
+            vstore(dx.data + i * dx.ld + p,
+                   vsplat(<real>0.5) * stddev * v_normal(row, q) * vload(dy.data + i * dy.ld + p))
 
 
 cdef void affine(const Matrix* x, const Matrix* y, double scale, double offset) noexcept nogil:

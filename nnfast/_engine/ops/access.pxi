@@ -9,6 +9,7 @@ ctypedef struct Shard:
     Py_ssize_t begin, end   # range of this thread's rows
     int thread, n_threads   # this thread's index; number of threads that share the block
     real* scratch
+    double activity_scale   # factor of the gradients of activity penalties; 0: they have none
     const real* x           # contiguous rows that the first op reads instead of its input, or NULL
 
 # Factors of the losses and gradients of a batch.

@@ -25,6 +25,7 @@ ctypedef struct OpFunctions:
     bint reads_data         # if it is the first op, it can read the user's data in place
     bint has_window         # the op moves a window over images
     bint whole_batch        # the op needs the whole batch at once, unless it is frozen
+    bint adds_penalty       # `forward` adds a penalty to the loss of each row
     bint sums_backward      # `backward` also computes parameter gradients, and runs even if dX is not needed
 
 

@@ -156,6 +156,17 @@ table_row.forward = forward_powers
 table_row.backward = backward_powers
 table_row.traits.applies_activation = True
 
+table_row = add_op(b"sampling")
+table_row.forward = forward_sampling
+table_row.backward = backward_sampling
+table_row.traits.passes_gradient = True
+
+table_row = add_op(b"penalty")
+table_row.forward = forward_penalty
+table_row.backward = backward_penalty
+table_row.adds_penalty = True
+table_row.traits.passes_gradient = True
+
 
 cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     """Fill in what the core needs to know about an op."""
@@ -164,3 +175,4 @@ cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     needs.flops = 10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0)
     needs.has_window = functions.has_window
     needs.whole_batch = functions.whole_batch and not op.frozen
+    needs.adds_penalty = functions.adds_penalty

@@ -57,6 +57,8 @@ class Plan:
         The activation that each output's last op applies in training, "linear" if none.
     used_layers : frozenset of int
         The layers on which the output depends; no other layer is trained.
+    trainable : tuple of bool
+        The flags from which the plan was made: that of the model and those of all layers.
     """
 
     input_shapes: list[Shape]
@@ -74,6 +76,7 @@ class Plan:
     parameters: tuple[Parameter, ...]
     final_activations: tuple[str, ...]
     used_layers: frozenset[int]
+    trainable: tuple[bool, ...]
 
     # A model with one input and one output has these, too.
 
@@ -207,4 +210,5 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
         parameters=parameters,
         final_activations=final_activations(fused),
         used_layers=used,
+        trainable=(trainable, *trained_layers),
     )

@@ -163,13 +163,15 @@ class Network:
         have neither gradients nor slots; `missing` names their layers.
         """
         self.trainable_set = False
-        try:
-            plan = self.new_plan(like=self.plan)
-            self.engine.replan(plan)
-            self.plan = plan
-        except BaseException:
-            self.trainable_set = True
-            raise
+        # While two models take turns in training, flags are often set back before the next step.
+        if self.plan.trainable != (self.trainable, *(layer.trainable for layer in self.layers)):
+            try:
+                plan = self.new_plan(like=self.plan)
+                self.engine.replan(plan)
+                self.plan = plan
+            except BaseException:
+                self.trainable_set = True
+                raise
         self.trainable_set |= bool(self.missing())
 
     def new_plan(self, like: Plan | None = None) -> Plan:

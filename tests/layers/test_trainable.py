@@ -230,6 +230,25 @@ def test_freezing_takes_effect_after_compile_and_after_steps() -> None:
                 fit(model)
 
 
+def test_flags_that_are_set_back_make_no_new_plan() -> None:
+    """Two models that share a layer take turns: one trains it, the other one does not."""
+    shared = layers.Dense(4, input_dim=5)
+    models = [Sequential([shared, layers.Dense(2)]) for _ in range(2)]
+    for model in models:
+        model.compile("sgd", "mse")
+    plans = []
+    for _ in range(3):
+        for model, trainable in zip(models, (True, False), strict=True):
+            shared.trainable = trainable
+            before = shared.kernel.copy()
+            model.train_on_batch(X, Y)
+            assert bool((before != shared.kernel).any()) == trainable
+            plans.append(model._built().plan)
+    assert plans[2:4] == plans[4:]
+    assert plans[2] is plans[4]
+    assert plans[3] is plans[5]
+
+
 def test_unfreezing_after_steps_requires_compile() -> None:
     """Keras 3 also raises a ValueError."""
     model = network(trainable=False)

@@ -30,7 +30,8 @@ class Sampling(Merge):
     In training, ε depends only on the model's seed, the epoch, the call of the layer, and the
     sample's position in the epoch. In inference the layer draws, too, as in Keras' example of a
     variational autoencoder. There, ε depends only on the model's seed, the call of the layer, and
-    the sample's position in the array or stream, so the same call gives the same result.
+    the sample's position in the array or stream. The same call therefore gives the same result,
+    whatever the number of threads and however the rows are divided into batches.
 
     Parameters
     ----------

@@ -162,9 +162,12 @@ def test_prediction_runs_in_one_pass_unless_a_hook_observes_its_batches(
     expected = net.predict(x)
     batch_sizes: list[int] = []
     forward = predict.forward
-    monkeypatch.setattr(
-        predict, "forward", lambda net, rows: batch_sizes.append(len(rows[0])) or forward(net, rows)
-    )
+
+    def counted(net: Any, rows: Any, first_row: int) -> Any:
+        batch_sizes.append(len(rows[0]))
+        return forward(net, rows, first_row)
+
+    monkeypatch.setattr(predict, "forward", counted)
     begins = callbacks.LambdaCallback(on_predict_begin=do_nothing, on_predict_end=do_nothing)
     for used in (begins, [HOOKS["test"]], HOOKS["predict"]):
         np.testing.assert_array_equal(net.predict(x, 16, callbacks=used), expected)

@@ -1,11 +1,12 @@
-"""The layers of the compared networks: their shapes and operations, independent of any library.
+"""The compared networks: their layers, shapes and operations, independent of any library.
 
-Images are channels last. Hidden layers with weights use the case's activation.
+Images are channels last.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
@@ -66,7 +67,150 @@ class MaxPool:
         return (input_shape[0] // self.size, input_shape[1] // self.size, input_shape[2])
 
 
-Layer = Dense | Conv | MaxPool
+@dataclass(frozen=True)
+class AveragePool:
+    """Global average pooling: the mean over all pixels."""
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return input_shape[-1:]
+
+
+@dataclass(frozen=True)
+class Add:
+    """The sum of tensors of the same shape."""
+
+    def shape(self, *input_shapes: Shape) -> Shape:
+        return input_shapes[0]
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """The concatenation of vectors."""
+
+    def shape(self, *input_shapes: Shape) -> Shape:
+        return (sum(n for (n,) in input_shapes),)
+
+
+Weighted = Dense | Conv
+Merging = Add | Concatenate
+Layer = Weighted | Merging | MaxPool | AveragePool
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer, the numbers of the tensors that it reads, and its activation.
+
+    The last layer of a classifier has no activation, because its softmax belongs to the loss.
+    """
+
+    layer: Layer
+    inputs: tuple[int, ...]
+    activation: str | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph of layers.
+
+    Its tensors are numbered: first the inputs, then the output of each node.
+    """
+
+    inputs: tuple[Shape, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shape of each tensor of one sample."""
+        found = list(self.inputs)
+        for node in self.nodes:
+            found.append(node.layer.shape(*(found[i] for i in node.inputs)))
+        return found
+
+    @property
+    def numbered(self) -> list[tuple[int, Node]]:
+        """The nodes with the numbers of their outputs."""
+        return list(enumerate(self.nodes, len(self.inputs)))
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each node reads only the output of the node before it."""
+        alone = len(self.inputs) == len(self.outputs) == 1
+        return alone and all(node.inputs == (i - 1,) for i, node in self.numbered)
+
+    @property
+    def weighted(self) -> list[tuple[int, Node, Weighted]]:
+        """The nodes that have weights, with the numbers of their outputs and their layers."""
+        return [(i, n, n.layer) for i, n in self.numbered if isinstance(n.layer, Weighted)]
+
+    def readers(self, tensor: int) -> list[Node]:
+        return [node for node in self.nodes if tensor in node.inputs]
+
+    @property
+    def trained(self) -> list[bool]:
+        """Whether each tensor depends on weights, so that it has a gradient."""
+        found = [False] * len(self.inputs)
+        for node in self.nodes:
+            found.append(isinstance(node.layer, Weighted) or any(found[i] for i in node.inputs))
+        return found
+
+
+class Builder:
+    """Builds a network node by node; `add` returns the number of the node's output."""
+
+    def __init__(self, *inputs: Shape) -> None:
+        self.inputs = inputs
+        self.nodes: list[Node] = []
+
+    def add(self, layer: Layer, *inputs: int, activation: str | None = None) -> int:
+        self.nodes.append(Node(layer, inputs, activation))
+        return len(self.inputs) + len(self.nodes) - 1
+
+    def network(self, *outputs: int) -> Network:
+        return Network(self.inputs, tuple(self.nodes), outputs)
+
+
+def chain(input_shape: Shape, layers: Sequence[Layer], hidden: str = "relu") -> Network:
+    """Return a chain of layers; all layers with weights but the last have an activation."""
+    builder = Builder(input_shape)
+    for i, layer in enumerate(layers):
+        activated = isinstance(layer, Weighted) and i < len(layers) - 1
+        builder.add(layer, i, activation=hidden if activated else None)
+    return builder.network(len(layers))
+
+
+def residual_mlp() -> Network:
+    builder = Builder((64,))
+    x = builder.add(Dense(128), 0, activation="relu")
+    for _ in range(4):
+        hidden = builder.add(Dense(128), x, activation="relu")
+        x = builder.add(Add(), x, builder.add(Dense(128), hidden))
+    return builder.network(builder.add(Dense(10), x))
+
+
+def wide_and_deep() -> Network:
+    builder = Builder((8,))
+    first = builder.add(Dense(30), 0, activation="relu")
+    deep = builder.add(Dense(30), first, activation="relu")
+    return builder.network(builder.add(Dense(1), builder.add(Concatenate(), 0, deep)))
+
+
+def two_inputs(*units: int) -> Network:
+    """Return a network with inputs of 20 and 10 and an output of each of the given widths."""
+    builder = Builder((20,), (10,))
+    hidden = builder.add(Dense(64), builder.add(Concatenate(), 0, 1), activation="relu")
+    return builder.network(*(builder.add(Dense(n), hidden) for n in units))
+
+
+def residual_cnn() -> Network:
+    """Return a small residual network, with blocks as in Keras' guide to the functional API."""
+    builder = Builder((16, 16, 3))
+    x = builder.add(Conv(32, 3, "same"), 0, activation="relu")
+    for _ in range(3):
+        first = builder.add(Conv(32, 3, "same"), x, activation="relu")
+        x = builder.add(Add(), x, builder.add(Conv(32, 3, "same"), first, activation="relu"))
+    return builder.network(builder.add(Dense(10), builder.add(AveragePool(), x)))
+
 
 # The image classifier of Keras' introductory examples.
 KERAS_MNIST: tuple[Layer, ...] = (

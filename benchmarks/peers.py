@@ -36,10 +36,11 @@ class Peer:
     trainer: type[Any] | None
     predictor: type[Any] | None
     only_dense: bool = False
+    only_chains: bool = False
 
     def of(self, case: Case) -> type[Any] | None:
         """Return the contender's class for a case; None if the peer does not support the case."""
-        if self.only_dense and not case.dense:
+        if (self.only_dense and not case.dense) or (self.only_chains and not case.network.is_chain):
             return None
         return self.trainer if case.training else self.predictor
 
@@ -54,7 +55,7 @@ PEERS = {
     "nnfast": Peer({"nnfast": "nnfast"}, trainers.NNFast, predictors.NNFast),
     "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy, True),
     "sklearn": Peer(
-        {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, True
+        {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, True, True
     ),
     "torch": Peer(TORCH, trainers.PyTorch, predictors.PyTorch),
     "torch-compile": Peer(TORCH, trainers.CompiledPyTorch, predictors.CompiledPyTorch),

@@ -10,10 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from cases import Case, Problem
+from cases import Case, Goal, Problem, predict
+from networks import Dense, Node
 from numpy.typing import NDArray
 from pin import threads
-from trainers import EPSILON, jax_outputs, nnfast_model, sklearn_net, torch_net, trigger_compilation
+from trainers import (
+    EPSILON,
+    jax_outputs,
+    nnfast_model,
+    only,
+    sklearn_net,
+    torch_net,
+    trigger_compilation,
+)
 
 BLOCK = 512  # rows per block, the fastest size for NumPy between 128 and 10,000
 COMPILE_SECONDS = 60.0
@@ -26,11 +35,14 @@ class Predictor:
         """Do nothing: predictions have no state."""
 
     def call(self) -> Any:
-        """Predict the rows once."""
+        """Predict the rows once; several outputs are a list."""
         raise NotImplementedError
 
     def check_values(self) -> NDArray[Any]:
-        return np.array(self.call())
+        found = self.call()
+        if isinstance(found, list):
+            return np.concatenate([np.asarray(output) for output in found], 1)
+        return np.array(found)
 
     def run(self, calls: int) -> None:
         call = self.call
@@ -42,7 +54,8 @@ class NumPyAdd(Predictor):
     """Not a contender, but a limit: the time of a minimal NumPy call on these rows."""
 
     def __init__(self, problem: Problem) -> None:
-        self.x, self.out = problem.x, np.empty_like(problem.x)
+        (self.x,) = problem.x
+        self.out = np.empty_like(self.x)
 
     def call(self) -> Any:
         return np.add(self.x, self.x, out=self.out)
@@ -55,49 +68,70 @@ class NNFast(Predictor):
         import nnfast
 
         nnfast.set_num_threads(threads())
-        self.x, self.model = problem.x, nnfast_model(problem.case)
+        self.x, self.model = only(problem.x), nnfast_model(problem.case)
         self.model.set_weights(problem.weights)
 
     def call(self) -> Any:
         return self.model(self.x)
 
 
+class SmallChain(NNFast):
+    """Not a contender, but a limit: nnfast's prediction of one row with a small chain."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(Problem(predict((20, 64, 1), 1, Goal(None))))
+
+
 class NumPy(Predictor):
     """NumPy, writing into preallocated arrays, in blocks of rows that stay in cache."""
 
     def __init__(self, problem: Problem) -> None:
-        self.case, self.x, w = problem.case, problem.x, problem.weights
-        self.pairs = list(zip(w[::2], w[1::2], strict=True))
-        rows = min(self.case.rows, BLOCK)
-        self.hidden = [np.empty((rows, n), w[0].dtype) for n in self.case.sizes[1:-1]]
-        self.out = np.empty((self.case.rows, self.case.sizes[-1]), w[0].dtype)
+        case, w = problem.case, problem.weights
+        self.problem = problem
+        self.ends = [*zip(case.network.outputs, case.losses, strict=True)]
+        rows, pairs = min(case.rows, BLOCK), iter(zip(w[::2], w[1::2], strict=True))
+        self.steps: list[tuple[Node, Any, NDArray[Any]]] = []
+        self.out: list[NDArray[Any]] = []
+        for i, node in case.network.numbered:
+            pair = next(pairs) if isinstance(node.layer, Dense) else None
+            ends = i in case.network.outputs
+            buffer = np.empty((case.rows if ends else rows, case.sizes[i]), case.dtype)
+            self.steps.append((node, pair, buffer))
+            self.out += [buffer] if ends else []
 
     def call(self) -> Any:
-        for start in range(0, len(self.x), BLOCK):
-            self._block(self.x[start : start + BLOCK], self.out[start : start + BLOCK])
-        return self.out
+        for start in range(0, self.problem.n, BLOCK):
+            self._block(slice(start, start + BLOCK))
+        return only(self.out)
 
-    def _block(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        for (w, b), buffer in zip(self.pairs[:-1], self.hidden, strict=True):
-            a = buffer[: len(x)]
-            np.matmul(x, w, out=a)
-            np.add(a, b, out=a)
-            x = np.maximum(a, 0.0, out=a)
-        w, b = self.pairs[-1]
-        np.matmul(x, w, out=out)
-        np.add(out, b, out=out)
-        if self.case.loss == "crossentropy":
-            out -= np.maximum.reduce(out, axis=1, keepdims=True)
-            np.exp(out, out=out)
-            out /= np.add.reduce(out, axis=1, keepdims=True)
+    def _block(self, rows: slice) -> None:
+        tensors = [x[rows] for x in self.problem.x]
+        n = len(tensors[0])
+        for node, pair, buffer in self.steps:
+            out = buffer[rows] if len(buffer) == self.problem.n else buffer[:n]
+            if pair is not None:
+                w, b = pair
+                np.matmul(tensors[node.inputs[0]], w, out=out)
+                np.add(out, b, out=out)
+                if node.activation is not None:
+                    np.maximum(out, 0.0, out=out)
+            else:
+                np.concatenate([tensors[i] for i in node.inputs], 1, out=out)
+            tensors.append(out)
+        for i, loss in self.ends:
+            if loss == "crossentropy":
+                out = tensors[i]
+                out -= np.maximum.reduce(out, axis=1, keepdims=True)
+                np.exp(out, out=out)
+                out /= np.add.reduce(out, axis=1, keepdims=True)
 
 
 class ScikitLearn(Predictor):
     """scikit-learn: ``predict_proba`` or ``predict``."""
 
     def __init__(self, problem: Problem) -> None:
-        self.x, net = problem.x, sklearn_net(problem, EPSILON)
-        self.predict = net.predict if problem.case.loss == "mse" else net.predict_proba
+        (self.x,), net = problem.x, sklearn_net(problem, EPSILON)
+        self.predict = net.predict if problem.case.losses == ("mse",) else net.predict_proba
 
     def call(self) -> Any:
         return self.predict(self.x)
@@ -113,14 +147,11 @@ class PyTorch(Predictor):
         import torch
 
         torch.set_num_threads(threads())
-        self.torch, self.x = torch, torch.from_numpy(problem.x)
-        self.net = torch_net(problem)
-        if problem.case.loss == "crossentropy":
-            self.net.append(torch.nn.Softmax(-1))
-        self.net.eval()
+        self.torch, self.x = torch, [torch.from_numpy(x) for x in problem.x]
+        self.net = torch_net(problem, softmax=True).eval()
 
     def call(self) -> Any:
-        return self.net(self.x)
+        return self.net(*self.x)
 
     def check_values(self) -> NDArray[Any]:
         with self.torch.inference_mode():
@@ -148,17 +179,17 @@ class JAX(Predictor):
         import jax
 
         jax.config.update("jax_enable_x64", problem.case.dtype == "float64")
-        self.x = jax.numpy.asarray(problem.x)
+        self.x = [jax.numpy.asarray(x) for x in problem.x]
         weights = [jax.numpy.asarray(array) for array in problem.weights]
 
-        def outputs(x: Any) -> Any:
-            z = jax_outputs(problem.case, weights, x)
-            return jax.nn.softmax(z) if problem.case.loss == "crossentropy" else z
+        def outputs(x: list[Any]) -> Any:
+            found = zip(jax_outputs(problem.case, weights, x), problem.case.losses, strict=True)
+            return only([jax.nn.softmax(z) if loss == "crossentropy" else z for z, loss in found])
 
-        self.outputs = jax.jit(outputs)
+        self.outputs, self.block_until_ready = jax.jit(outputs), jax.block_until_ready
 
     def call(self) -> Any:
-        return self.outputs(self.x).block_until_ready()
+        return self.block_until_ready(self.outputs(self.x))
 
 
 class OnnxRuntime(Predictor):
@@ -177,32 +208,35 @@ class OnnxRuntime(Predictor):
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         model = onnx_model(problem.case, problem.weights)
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.x = problem.x
+        self.x = {f"t{i}": x for i, x in enumerate(problem.x)}
 
     def call(self) -> Any:
-        return self.session.run(None, {"x": self.x})[0]
+        return only(self.session.run(None, self.x))
 
 
 def onnx_model(case: Case, weights: list[NDArray[Any]]) -> bytes:
     from onnx import helper, numpy_helper
 
-    layers = len(case.sizes) - 1
-    nodes, value = [], "x"
-    for i in range(layers):
-        z = f"z{i}" if i < layers - 1 or case.loss == "crossentropy" else "out"
-        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [z]))
-        value = z
-        if i < layers - 1:
-            value = f"a{i}"
-            nodes.append(helper.make_node("Relu", [z], [value]))
-    if case.loss == "crossentropy":
-        nodes.append(helper.make_node("Softmax", [value], ["out"], axis=-1))
+    network, nodes = case.network, []
+    last = dict(zip(network.outputs, case.losses, strict=True))
+    weighted = [i for i, _, _ in network.weighted]
+    for i, node in network.numbered:
+        parts = [f"t{j}" for j in node.inputs]
+        follows = "Softmax" if last.get(i) == "crossentropy" else "Relu" if node.activation else ""
+        out = f"z{i}" if follows else f"t{i}"
+        if i in weighted:
+            nodes.append(helper.make_node("Gemm", [*parts, f"w{i}", f"b{i}"], [out]))
+        else:
+            nodes.append(helper.make_node("Concat", parts, [out], axis=1))
+        if follows:
+            axis = {"axis": -1} if follows == "Softmax" else {}
+            nodes.append(helper.make_node(follows, [out], [f"t{i}"], **axis))
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
     ends = [
-        [helper.make_tensor_value_info(name, kind, [case.rows, n])]
-        for name, n in (("x", case.sizes[0]), ("out", case.sizes[-1]))
+        [helper.make_tensor_value_info(f"t{i}", kind, [case.rows, case.sizes[i]]) for i in numbers]
+        for numbers in (range(len(network.inputs)), network.outputs)
     ]
-    names = [f"{letter}{i}" for i in range(layers) for letter in "wb"]
+    names = [f"{letter}{i}" for i in weighted for letter in "wb"]
     constants = [numpy_helper.from_array(w, n) for w, n in zip(weights, names, strict=True)]
     graph = helper.make_graph(nodes, "mlp", *ends, constants)
     opset = helper.make_opsetid("", 17)

@@ -6,16 +6,18 @@ optimizer does not overlap with the matrix products.
 
 *Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n
 rounded up to whole vectors. Forward and dW use vectors along n, and dX uses vectors along k. If
-n = 1, all three use vectors along k. The first layer has no dX. A convolution is a matrix product
-with one row per output pixel; pooling layers have no matrix product.
+n = 1, all three use vectors along k. A layer that reads only inputs has no dX. A convolution is a
+matrix product with one row per output pixel; pooling layers have no matrix product.
 
 *Optimizer.* It reads and writes w, m and v: 24 bytes for each float32 parameter.
 
 *Activations of a training step.* Layer inputs are read twice (forward, dW); the outputs of hidden
 layers are also written once. Gradients of layer outputs are written once and read once (dW), or
 twice if the layer has a dX. The network's outputs are written once and read once. Gathering a
-shuffled batch is not counted, nor is dW, which can stay in the L1 cache. The bandwidth is measured
-for the total size of w, m, v, activations and gradients.
+shuffled batch is not counted, nor is dW, which can stay in the L1 cache. A layer whose output is
+only merged writes it into the sum or concatenation. A sum then reads its other terms once, and so
+does its gradient. The bandwidth is measured for the total size of w, m, v, activations and
+gradients.
 
 *Activations of a prediction.* Nothing has to be stored, so rows can be processed in blocks. Hidden
 activations are written once and read once, at the bandwidth for the weights and `BLOCK` rows of
@@ -29,6 +31,7 @@ from dataclasses import dataclass
 import machine
 import numpy as np
 from cases import Case
+from networks import Add, Merging
 
 BLOCK = 128  # rows per block
 
@@ -52,9 +55,9 @@ def rounded_flops(case: Case, lanes: int) -> int:
         return -(-n // lanes) * lanes
 
     total = 0
-    for i, p in enumerate(case.products):
+    for p, has_dx in zip(case.products, case.has_dx, strict=True):
         forward = p.k * up(p.n) if p.n > 1 else up(p.k)
-        back = (i > 0) * up(p.k) * p.n
+        back = has_dx * up(p.k) * p.n
         total += p.m * (forward + case.training * (forward + back))
     return 2 * case.rows * total
 
@@ -62,17 +65,57 @@ def rounded_flops(case: Case, lanes: int) -> int:
 def traffic(case: Case) -> list[Traffic]:
     """Return the memory traffic of a training step or of a prediction."""
     item = np.dtype(case.dtype).itemsize
-    first, *hidden, last = (item * case.rows * n for n in case.sizes)
     weights = item * case.params
+    ends = item * case.rows * sum(case.sizes[i] for i in _ends(case))
+    hidden = item * case.rows * sum(case.sizes[i] for i in _stored(case))
     if case.training:
-        working_set = 3 * weights + first + 2 * (sum(hidden) + last)
-        # Hidden outputs and their gradients are written once and read twice, except that the
-        # gradient of the first layer's output is read only once.
-        without_dx = (hidden or [last])[0]
-        activations = 2 * first + 6 * sum(hidden) + (2 + 3) * last - without_dx
+        inputs = item * case.rows * sum(case.sizes[: len(case.network.inputs)])
+        working_set = 3 * weights + 2 * (ends + hidden) - inputs
+        activations = item * case.rows * sum(_moves(case))
         return [Traffic(6 * weights, working_set), Traffic(activations, working_set)]
     block = weights + item * min(case.rows, BLOCK) * sum(case.sizes)
-    return [Traffic(2 * sum(hidden), block), Traffic(first + last, first + last)]
+    return [Traffic(2 * hidden, block), Traffic(ends, ends)]
+
+
+def _ends(case: Case) -> list[int]:
+    """Return the numbers of the inputs and outputs."""
+    return [*range(len(case.network.inputs)), *case.network.outputs]
+
+
+def _stored(case: Case) -> list[int]:
+    """Return the numbers of the hidden tensors, except those that are only merged."""
+    network = case.network
+    return [
+        i
+        for i, _ in network.numbered
+        if i not in network.outputs
+        and not all(isinstance(node.layer, Merging) for node in network.readers(i))
+    ]
+
+
+def _moves(case: Case) -> list[int]:
+    """Return how many elements per row each tensor moves in a training step."""
+    network, sizes = case.network, case.sizes
+    without_dx = {i for (i, _, _), dx in zip(network.weighted, case.has_dx, strict=True) if not dx}
+    reads = [
+        2 * sizes[i]
+        for i in range(len(network.inputs))
+        if not all(isinstance(node.layer, Merging) for node in network.readers(i))
+    ]
+    # Hidden outputs and their gradients are written once and read twice, except that the
+    # gradient of a layer without dX is read only once.
+    for i in _stored(case):
+        if network.trained[i]:
+            reads.append((6 - (i in without_dx)) * sizes[i])
+        else:
+            reads.append(2 * sizes[i])  # merged inputs
+    outputs = [(5 - (i in without_dx)) * sizes[i] for i in network.outputs]
+    terms = [
+        2 * (len(node.inputs) - 1) * sizes[i]
+        for i, node in network.numbered
+        if isinstance(node.layer, Add)
+    ]
+    return reads + outputs + terms
 
 
 def seconds(case: Case) -> float:

@@ -33,7 +33,7 @@ def test_predict(benchmark: Any, contender: str, rows: int) -> None:
     problem = Problem(CASES[0])
     peer = NNFast(problem)
     peer.reset()
-    x = problem.x[:rows]
+    x = problem.x[0][:rows]
     w = problem.weights
 
     def numpy() -> Any:

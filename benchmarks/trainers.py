@@ -9,6 +9,7 @@ returns their losses.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from cases import CHECKED_STEPS, Case, Problem
-from networks import Conv, Dense
+from networks import Add, AveragePool, Concatenate, Conv, Dense, MaxPool, Node
 from numpy.typing import NDArray
-from numpy_mlp import NumpyMLP
+from numpy_net import NumpyNet
 from pin import threads
 
 LEARNING_RATE = 1e-3
@@ -46,7 +47,7 @@ def trigger_compilation(call: Callable[[], Any], limit: float = math.inf) -> Non
 
 
 class NNFast:
-    """nnfast: `Sequential.fit`, as a user calls it."""
+    """nnfast: `fit`, as a user calls it."""
 
     def __init__(self, problem: Problem) -> None:
         import nnfast
@@ -56,12 +57,10 @@ class NNFast:
         self.model = nnfast_model(problem.case)
 
     def reset(self) -> None:
-        case = self.problem.case
+        names = {"mse": "mse", "crossentropy": "sparse_categorical_crossentropy"}
         self.model.set_weights(self.problem.weights)
         optimizer = self.nnfast.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
-        self.model.compile(
-            optimizer, "mse" if case.loss == "mse" else "sparse_categorical_crossentropy"
-        )
+        self.model.compile(optimizer, [names[loss] for loss in self.problem.case.losses])
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
@@ -70,40 +69,63 @@ class NNFast:
     def run(self, epochs: int) -> None:
         self._fit(self.problem.x, self.problem.y, epochs)
 
-    def _fit(self, x: Any, y: Any, epochs: int) -> list[float]:
+    def _fit(self, x: list[Any], y: list[Any], epochs: int) -> list[float]:
         case = self.problem.case
         history = self.model.fit(
-            x, y, batch_size=case.rows, epochs=epochs, shuffle=case.shuffle, verbose=0
+            only(x), only(y), batch_size=case.rows, epochs=epochs, shuffle=case.shuffle, verbose=0
         )
         losses: list[float] = history.history["loss"]
         return losses
 
 
 def nnfast_model(case: Case) -> Any:
+    """Return nnfast's model: a `Sequential` if the network is a chain."""
     import nnfast
 
-    layers = nnfast.layers
-    last = "softmax" if case.loss == "crossentropy" else None
-    stack: list[Any] = [layers.Input(case.input_shape)]
-    for i, layer in enumerate(case.layers):
-        activation = last if i == len(case.layers) - 1 else case.hidden
-        if isinstance(layer, Conv):
-            stack.append(
-                layers.Conv2D(
-                    *(layer.filters, layer.size), padding=layer.padding, activation=activation
-                )
-            )
-        elif isinstance(layer, Dense):
-            if len(case.shapes[i]) > 1:
-                stack.append(layers.Flatten())
-            stack.append(layers.Dense(layer.units, activation=activation))
-        else:
-            stack.append(layers.MaxPooling2D(layer.size))
-    return nnfast.Sequential(stack, dtype=case.dtype)
+    network = case.network
+    inputs = [nnfast.Input(shape) for shape in network.inputs]
+    last = dict(zip(network.outputs, case.losses, strict=True))
+    stack: list[Any] = [*inputs]
+    tensors: list[Any] = [*inputs]
+    for i, node in network.numbered:
+        activation = "softmax" if last.get(i) == "crossentropy" else node.activation
+        layers = nnfast_layers(node, activation, len(network.shapes[node.inputs[0]]))
+        stack += layers
+        x = [tensors[j] for j in node.inputs] if len(node.inputs) > 1 else tensors[node.inputs[0]]
+        for layer in layers:
+            x = layer(x)
+        tensors.append(x)
+    if network.is_chain:
+        return nnfast.Sequential(stack, dtype=case.dtype)
+    return nnfast.Model(only(inputs), only([tensors[i] for i in network.outputs]))
+
+
+def nnfast_layers(node: Node, activation: str | None, rank: int) -> list[Any]:
+    """Return the layers for a node, whose input has `rank` axes."""
+    from nnfast import layers
+
+    match node.layer:
+        case Conv(filters, size, padding):
+            return [layers.Conv2D(filters, size, padding=padding, activation=activation)]
+        case Dense(units):
+            flatten = [layers.Flatten()] if rank > 1 else []
+            return [*flatten, layers.Dense(units, activation=activation)]
+        case MaxPool(size):
+            return [layers.MaxPooling2D(size)]
+        case AveragePool():
+            return [layers.GlobalAveragePooling2D()]
+        case Add():
+            return [layers.Add()]
+    return [layers.Concatenate()]
+
+
+def only(parts: list[Any]) -> Any:
+    """Return the only part, or the list of several."""
+    return parts[0] if len(parts) == 1 else parts
 
 
 class NumPy:
-    """NumPy: `NumpyMLP`, without allocations and with one flat pass of Adam in blocks."""
+    """NumPy: `NumpyNet`, without allocations and with one flat pass of Adam in blocks."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -111,8 +133,8 @@ class NumPy:
 
     def reset(self) -> None:
         case = self.problem.case
-        self.net = NumpyMLP(
-            self.problem.weights, case.rows, LEARNING_RATE, EPSILON, case.hidden, case.loss
+        self.net = NumpyNet(
+            case.network, case.losses, self.problem.weights, case.rows, LEARNING_RATE, EPSILON
         )
 
     def check_values(self) -> NDArray[np.float64]:
@@ -123,7 +145,7 @@ class NumPy:
     def run(self, epochs: int) -> None:
         x, y = self.problem.x, self.problem.y
         for _ in range(epochs):
-            order = self.rng.permutation(len(x)) if self.problem.case.shuffle else None
+            order = self.rng.permutation(self.problem.n) if self.problem.case.shuffle else None
             self.net.train_epoch(x, y, order)
 
 
@@ -134,7 +156,7 @@ class ScikitLearn:
         self.problem = problem
         # scikit-learn computes the gradient of half the sum of squared errors over the outputs, not
         # of their mean. Adam's steps do not change if gradient and epsilon have the same factor.
-        squared = problem.case.loss == "mse"
+        squared = problem.case.losses == ("mse",)
         self.gradient_scale = problem.case.sizes[-1] / 2 if squared else 1.0
         self.loss_scale = 2.0 if squared else 1.0
 
@@ -143,11 +165,11 @@ class ScikitLearn:
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
-        return np.array([self._epoch(x, y) for x, y in self.problem.first_batches()])
+        return np.array([self._epoch(x, y) for (x,), (y,) in self.problem.first_batches()])
 
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
-            self._epoch(self.problem.x, self.problem.y)
+            self._epoch(self.problem.x[0], self.problem.y[0])
 
     def _epoch(self, x: Any, y: Any) -> float:
         self.net.partial_fit(x, y.ravel() if y.shape[1:] == (1,) else y)
@@ -161,7 +183,7 @@ def sklearn_net(problem: Problem, epsilon: float) -> Any:
     case = problem.case
     settings = {
         "hidden_layer_sizes": case.sizes[1:-1],
-        "activation": case.hidden,
+        "activation": case.network.nodes[0].activation,
         "batch_size": case.rows,
         "shuffle": case.shuffle,
         "alpha": 0.0,
@@ -169,8 +191,8 @@ def sklearn_net(problem: Problem, epsilon: float) -> Any:
         "epsilon": epsilon,
     }
     # The first step creates the parameters and the optimizer; its effect is undone below.
-    x, y = next(problem.first_batches())
-    if case.loss == "mse":
+    (x,), (y,) = next(problem.first_batches())
+    if case.losses == ("mse",):
         net = MLPRegressor(**settings).partial_fit(x, y.ravel() if case.sizes[-1] == 1 else y)
     else:
         net = MLPClassifier(**settings).partial_fit(x, y, classes=np.arange(case.sizes[-1]))
@@ -192,10 +214,11 @@ class PyTorch:
 
         torch.set_num_threads(threads())
         self.torch, self.problem = torch, problem
-        self.x, self.y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
+        self.x = [torch.from_numpy(x) for x in problem.x]
+        self.y = [torch.from_numpy(y) for y in problem.y]
         functional = torch.nn.functional
-        squared = problem.case.loss == "mse"
-        self.loss = functional.mse_loss if squared else functional.cross_entropy
+        losses = {"mse": functional.mse_loss, "crossentropy": functional.cross_entropy}
+        self.losses = [losses[loss] for loss in problem.case.losses]
 
     def reset(self) -> None:
         self.net = torch_net(self.problem)
@@ -205,39 +228,106 @@ class PyTorch:
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
-        torch = self.torch
+        tensor = self.torch.from_numpy
         batches = self.problem.first_batches()
         return np.array(
-            [self._step(torch.from_numpy(x), torch.from_numpy(y)).item() for x, y in batches]
+            [self._step([*map(tensor, x)], [*map(tensor, y)]).item() for x, y in batches]
         )
 
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
             if self.problem.case.shuffle:
-                order = self.torch.randperm(len(self.x))
+                order = self.torch.randperm(self.problem.n)
                 for rows in order.split(self.problem.case.rows):
-                    self._step(self.x[rows], self.y[rows])
+                    self._step([x[rows] for x in self.x], [y[rows] for y in self.y])
             else:
                 self._step(self.x, self.y)
 
-    def _step(self, x: Any, y: Any) -> Any:
+    def _step(self, x: list[Any], y: list[Any]) -> Any:
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.net(x), y)
+        loss = self._total_loss(self.net(*x), y)
         loss.backward()
         self.optimizer.step()
         return loss
 
+    def _total_loss(self, outputs: Any, y: list[Any]) -> Any:
+        if len(y) == 1:
+            return self.losses[0](outputs, y[0])
+        parts = zip(self.losses, outputs, y, strict=True)
+        return sum(loss(output, target) for loss, output, target in parts)
 
-def torch_net(problem: Problem) -> Any:
-    """Return PyTorch's network with the problem's weights and a linear output.
+
+def torch_net(problem: Problem, softmax: bool = False) -> Any:
+    """Return PyTorch's network with the problem's weights; classifiers end linear or in `softmax`.
 
     Images and kernels are channels last, PyTorch's faster layout.
     """
     import torch
 
-    case, nn = problem.case, torch.nn
-    activation = nn.ReLU if case.hidden == "relu" else nn.Tanh
-    dtype = getattr(torch, case.dtype)
+    network, nn = problem.case.network, torch.nn
+
+    class Graph(nn.Module):
+        """Nodes that read the tensors with the given numbers."""
+
+        def __init__(self, begin: Any, nodes: list[Any]) -> None:
+            super().__init__()
+            self.begin, self.nodes = begin, nn.ModuleList(nodes)
+            self.steps = [(node.inputs, m) for node, m in zip(network.nodes, nodes, strict=True)]
+
+        def forward(self, *inputs: Any) -> Any:
+            tensors = [self.begin(x) for x in inputs]
+            for numbers, module in self.steps:
+                tensors.append(module(*[tensors[i] for i in numbers]))
+            return only([tensors[i] for i in network.outputs])
+
+    nodes = [torch_modules(node, problem.case) for node in network.nodes]
+    for i, loss in zip(network.outputs, problem.case.losses, strict=True):
+        if softmax and loss == "crossentropy":
+            nodes[i - len(network.inputs)].append(nn.Softmax(-1))
+    begin = [] if problem.case.dense else [torch_layouts()[0]()]
+    net: Any
+    if network.is_chain:
+        net = nn.Sequential(*begin, *(module for node in nodes for module in node))
+    else:
+        net = Graph(
+            nn.Sequential(*begin), [m[0] if len(m) == 1 else nn.Sequential(*m) for m in nodes]
+        )
+    with torch.no_grad():
+        for parameter, start in zip(net.parameters(), problem.weights, strict=True):
+            parameter.copy_(torch.from_numpy(torch_order(start)))
+    return net if problem.case.dense else net.to(memory_format=torch.channels_last)
+
+
+def torch_modules(node: Node, case: Case) -> list[Any]:
+    """Return the modules for a node."""
+    import torch
+
+    nn, dtype = torch.nn, getattr(torch, case.dtype)
+    shape = case.network.shapes[node.inputs[0]]
+    activation = {None: [], "relu": [nn.ReLU()], "tanh": [nn.Tanh()]}[node.activation]
+    _, rows, average, add, concatenate = torch_layouts()
+    match node.layer:
+        case Conv(filters, size, padding):
+            conv = nn.Conv2d(shape[2], filters, size, padding=padding, dtype=dtype)
+            return [conv, *activation]
+        case Dense(units):
+            flatten = [rows()] if len(shape) > 1 else []
+            return [*flatten, nn.Linear(math.prod(shape), units, dtype=dtype), *activation]
+        case MaxPool(size):
+            return [nn.MaxPool2d(size)]
+        case AveragePool():
+            return [average()]
+        case Add():
+            return [add()]
+    return [concatenate()]
+
+
+@functools.cache
+def torch_layouts() -> tuple[Any, ...]:
+    """Return modules without weights that PyTorch does not have."""
+    import torch
+
+    nn = torch.nn
 
     class ChannelsFirst(nn.Module):
         """Permute (rows, height, width, channels) to PyTorch's order of axes, without a copy."""
@@ -251,23 +341,19 @@ def torch_net(problem: Problem) -> Any:
         def forward(self, x: Any) -> Any:
             return x.permute(0, 2, 3, 1).flatten(1)
 
-    modules: list[Any] = [] if case.dense else [ChannelsFirst()]
-    for layer, shape in zip(case.layers, case.shapes, strict=False):
-        if isinstance(layer, Conv):
-            conv = nn.Conv2d(
-                *(shape[2], layer.filters, layer.size), padding=layer.padding, dtype=dtype
-            )
-            modules += [conv, activation()]
-        elif isinstance(layer, Dense):
-            modules += [Rows()] * (len(shape) > 1)
-            modules += [nn.Linear(math.prod(shape), layer.units, dtype=dtype), activation()]
-        else:
-            modules.append(nn.MaxPool2d(layer.size))
-    net = nn.Sequential(*modules[:-1])
-    with torch.no_grad():
-        for parameter, start in zip(net.parameters(), problem.weights, strict=True):
-            parameter.copy_(torch.from_numpy(torch_order(start)))
-    return net if case.dense else net.to(memory_format=torch.channels_last)
+    class Average(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.mean((2, 3))
+
+    class Sum(nn.Module):
+        def forward(self, a: Any, b: Any) -> Any:
+            return a + b
+
+    class Concatenation(nn.Module):
+        def forward(self, *parts: Any) -> Any:
+            return torch.cat(parts, 1)
+
+    return ChannelsFirst, Rows, Average, Sum, Concatenation
 
 
 def torch_order(w: NDArray[Any]) -> NDArray[Any]:
@@ -309,24 +395,26 @@ class CompiledPyTorch(PyTorch):
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
         case = self.problem.case
-        rows = self.torch.arange(len(self.x)).split(case.rows)
+        rows = self.torch.arange(self.problem.n).split(case.rows)
         batches = [rows[i % case.steps] if case.shuffle else None for i in range(CHECKED_STEPS)]
         return np.array([self.step(batch).item() for batch in batches])
 
     def run(self, epochs: int) -> None:
         for _ in range(epochs):
             if self.problem.case.shuffle:
-                for rows in self.torch.randperm(len(self.x)).split(self.problem.case.rows):
+                for rows in self.torch.randperm(self.problem.n).split(self.problem.case.rows):
                     self.step(rows)
             else:
                 self.step(None)
 
     def _whole_step(self, rows: Any) -> Any:
         torch = self.torch
-        x, y = (self.x, self.y) if rows is None else (self.x[rows], self.y[rows])
+        x, y = self.x, self.y
+        if rows is not None:
+            x, y = [part[rows] for part in x], [part[rows] for part in y]
 
         def loss_of(params: list[Any]) -> Any:
-            return self.loss(self._outputs(params, x), y)
+            return self._total_loss(self._outputs(params, x), y)
 
         gradients, loss = torch.func.grad_and_value(loss_of)(self.params)
         self.t.add_(1.0)
@@ -337,9 +425,9 @@ class CompiledPyTorch(PyTorch):
             p.sub_(alpha.to(g.dtype) * m / (v.sqrt() + EPSILON))
         return loss
 
-    def _outputs(self, params: list[Any], x: Any) -> Any:
+    def _outputs(self, params: list[Any], x: list[Any]) -> Any:
         named = dict(zip(self.names, params, strict=True))
-        return self.torch.func.functional_call(self.functional_net, named, (x,))
+        return self.torch.func.functional_call(self.functional_net, named, tuple(x))
 
 
 class JAX:
@@ -359,9 +447,10 @@ class JAX:
         jax.config.update("jax_enable_x64", problem.case.dtype == "float64")
         self.jax, self.jnp, self.problem = jax, jax.numpy, problem
         self.optimizer = optax.adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
-        self.x = self.jnp.asarray(problem.x)
-        labels = problem.case.loss == "crossentropy"
-        self.y = self.jnp.asarray(problem.y, self.jnp.int32 if labels else None)
+        self.x = [self.jnp.asarray(x) for x in problem.x]
+        dtypes = {"mse": None, "crossentropy": self.jnp.int32}
+        pairs = zip(problem.y, problem.case.losses, strict=True)
+        self.y = [self.jnp.asarray(y, dtypes[loss]) for y, loss in pairs]
         self.rng = np.random.default_rng(0)
         self.epoch = jax.jit(self._epoch, donate_argnums=0)
         self.repeat = jax.jit(self._repeat, donate_argnums=0)
@@ -372,12 +461,12 @@ class JAX:
         params = [self.jnp.array(array, copy=True) for array in self.problem.weights]
         self.state = params, self.optimizer.init(params)
         if self.problem.case.shuffle:
-            self.shuffled = self._batches(self.rng.permutation(len(self.problem.x)))
+            self.shuffled = self._batches(self.rng.permutation(self.problem.n))
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
         if self.problem.case.shuffle:
-            order = self._batches(np.arange(len(self.problem.x)))
+            order = self._batches(np.arange(self.problem.n))
             self.state, losses = self._run_epoch(self.state, self.x, self.y, order)
             return np.asarray(losses, np.float64)[:CHECKED_STEPS]
         found = []
@@ -404,15 +493,15 @@ class JAX:
         return state, losses
 
     def _gathered_step(self, state: Any, x: Any, y: Any, rows: Any) -> Any:
-        return self._step(state, x[rows], y[rows])
+        return self._step(state, [part[rows] for part in x], [part[rows] for part in y])
 
     def _epoch(self, state: Any, x: Any, y: Any, order: Any) -> Any:
         return self.jax.lax.scan(
-            lambda state, rows: self._step(state, x[rows], y[rows]), state, order
+            lambda state, rows: self._gathered_step(state, x, y, rows), state, order
         )
 
     def _repeat(self, state: Any, x: Any, y: Any, epochs: Any) -> Any:
-        zero = self.jnp.zeros((), x.dtype)
+        zero = self.jnp.zeros((), x[0].dtype)
         return self.jax.lax.fori_loop(
             0, epochs, lambda _, carry: self._step(carry[0], x, y), (state, zero)
         )
@@ -428,33 +517,47 @@ class JAX:
     def _loss(self, params: Any, x: Any, y: Any) -> Any:
         import optax
 
+        total = 0.0
         outputs = jax_outputs(self.problem.case, params, x)
-        if self.problem.case.loss == "mse":
-            return ((outputs - y) ** 2).mean()
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+        for loss, output, target in zip(self.problem.case.losses, outputs, y, strict=True):
+            if loss == "mse":
+                total += ((output - target) ** 2).mean()
+            else:
+                total += optax.softmax_cross_entropy_with_integer_labels(output, target).mean()
+        return total
 
     def _batches(self, order: NDArray[np.int64]) -> Any:
         rows = order.reshape(-1, self.problem.case.rows)
         return self.jax.block_until_ready(self.jnp.asarray(rows, self.jnp.int32))
 
 
-def jax_outputs(case: Case, params: Any, x: Any) -> Any:
+def jax_outputs(case: Case, params: Any, inputs: Any) -> list[Any]:
     """Return the network's outputs before the final softmax."""
     import jax
 
-    activation = jax.nn.relu if case.hidden == "relu" else jax.numpy.tanh
+    activations = {None: lambda z: z, "relu": jax.nn.relu, "tanh": jax.numpy.tanh}
     remaining = iter(params)
-    for i, layer in enumerate(case.layers):
-        if isinstance(layer, Conv):
-            dimensions = ("NHWC", "HWIO", "NHWC")
-            x = jax.lax.conv_general_dilated(
-                *(x, next(remaining), (1, 1), layer.padding.upper()), dimension_numbers=dimensions
-            )
-            x = activation(x + next(remaining))
-        elif isinstance(layer, Dense):
-            x = x.reshape(len(x), -1) @ next(remaining) + next(remaining)
-            x = activation(x) if i < len(case.layers) - 1 else x
-        else:
-            window = (1, layer.size, layer.size, 1)
-            x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, window, window, "VALID")
-    return x
+    tensors = [*inputs]
+    for node in case.network.nodes:
+        activation = activations[node.activation]
+        x, *others = (tensors[i] for i in node.inputs)
+        match node.layer:
+            case Conv(_, _, padding):
+                dimensions = ("NHWC", "HWIO", "NHWC")
+                x = jax.lax.conv_general_dilated(
+                    *(x, next(remaining), (1, 1), padding.upper()), dimension_numbers=dimensions
+                )
+                x = activation(x + next(remaining))
+            case Dense():
+                x = activation(x.reshape(len(x), -1) @ next(remaining) + next(remaining))
+            case MaxPool(size):
+                window = (1, size, size, 1)
+                x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, window, window, "VALID")
+            case AveragePool():
+                x = x.mean((1, 2))
+            case Add():
+                x = sum(others, x)
+            case Concatenate():
+                x = jax.numpy.concatenate([x, *others], axis=1)
+        tensors.append(x)
+    return [tensors[i] for i in case.network.outputs]

@@ -45,6 +45,13 @@ class Ends:
         """Whether the structure is a dict."""
         return isinstance(self._structure, Mapping)
 
+    @property
+    def flat(self) -> bool:
+        """Whether the structure is a number or a list of numbers."""
+        structure = self._structure
+        numbers = list(range(len(self)))
+        return isinstance(structure, int) or (not self.keyed and list(structure) == numbers)
+
     def labelled(self, argument: str, value: Any, more: bool = False) -> list[tuple[str, Any]]:
         """Return the `parts` of an argument with their names in messages."""
         if self._single and type(value) is np.ndarray:

@@ -132,8 +132,8 @@ class Engine(core.Engine):
         super().__init__(plan, dtype, arrays)
         # Shapes of one sample, kept here because another thread may replace the model's engine.
         self.input_shapes, self.output_shapes = plan.input_shapes, plan.output_shapes
-        # Whether the only output of a sample is a vector, so that predictions need no reshaping.
-        self.plain_rows = [len(shape) for shape in plan.output_shapes] == [1]
+        # Whether every output of a sample is a vector, so that predictions need no reshaping.
+        self.plain_rows = all(len(shape) == 1 for shape in plan.output_shapes)
 
     @property
     def weights(self) -> np.ndarray:

@@ -50,8 +50,8 @@ class Network:
     trainable_set : bool
         Whether `trainable` of the network or of a layer was set after the plan was made.
     direct : bool
-        Whether the engine may predict directly from the user's array. This requires that there is
-        one input, and that the output for a sample is a vector.
+        Whether the engine may predict directly from the user's arrays. This requires that several
+        inputs or outputs form a list, and that each output for a sample is a vector.
     inputs, outputs : Ends
     """
 
@@ -74,8 +74,8 @@ class Network:
         self.seed = 0
         arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if graph]
         self.engine = Engine(plan, dtype.name, arrays or None)
-        one_input = len(plan.inputs) == 1
-        self.direct = self.engine.plain_rows and one_input and not self.outputs.keyed
+        flat_inputs = len(self.inputs) == 1 or self.inputs.flat
+        self.direct = self.engine.plain_rows and flat_inputs and self.outputs.flat
         self._arrays: list[dict[str, WeightArray]] = [{} for _ in self.layers]
 
     @classmethod

@@ -40,7 +40,7 @@ cdef class Engine(CompiledModel):
             raise MemoryError(f"{plan.n_weights} parameters and {plan.training.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
-        self.short = ShortPredictor(plan.input_shapes)
+        self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
         self.n_in, self.n_out = [i["n"] for i in plan.inputs], [head["n"] for head in plan.outputs]
         self.model.n_params = plan.n_params
         self._take_ends(plan)
@@ -429,7 +429,8 @@ cdef class Engine(CompiledModel):
 
         x qualifies if it has 1 to BLOCK_ROWS samples (1 to FEW_ROWS images) and can be read in place: a
         C-contiguous ndarray of float32, float64 or uint8. One thread computes the predictions, in memory
-        that is reused from call to call.
+        that is reused from call to call. Several inputs are a list of such arrays, and so are several
+        outputs.
         """
         return self.short.predict(self, x, empty)
 

@@ -1,83 +1,138 @@
 """Predictions for a few rows, in memory that is reused from call to call. Part of core.pyx."""
 
+cdef enum:
+    SHORT_ENDS = 4      # maximum number of inputs, and of outputs
+    SHORT_AXES = 8      # maximum number of axes of a sample
+
+
+cdef struct SampleShape:
+    int n_axes
+    Py_ssize_t axes[SHORT_AXES]
+
+
+# The arrays of one call.
+cdef struct ShortBatch:
+    Py_buffer views[SHORT_ENDS]     # of the inputs; the first `n_held` must be released
+    int n_held
+    InputView rows[SHORT_ENDS]
+    DataView data
+    void* outputs[SHORT_ENDS]
+
+
 cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
-    cdef Py_ssize_t axes[8]     # the shape of a sample of the only input
-    cdef int n_axes             # number of axes in that shape; -2: more than 8, or several inputs
-    cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
-    cdef Py_ssize_t rows        # the rows of that shape
+    cdef SampleShape shapes[SHORT_ENDS]     # the shape of a sample of each input
+    cdef int n_inputs           # -1: there are too many inputs, outputs or axes
+    cdef list allocations       # shape and dtype of the latest predictions; they are often the same again
+    cdef Py_ssize_t rows        # the rows of these shapes
 
-    def __init__(self, list shapes):
-        cdef int i
-        cdef tuple shape = shapes[0]
-        self.n_axes = len(shape) if len(shape) <= 8 and len(shapes) == 1 else -2
-        for i in range(self.n_axes):
-            self.axes[i] = shape[i]
+    def __init__(self, list shapes, int n_outputs):
+        cdef int i, k
+        cdef tuple shape
         self.rows = -1
+        self.n_inputs = len(shapes)
+        if max(self.n_inputs, n_outputs) > SHORT_ENDS or max(map(len, shapes)) > SHORT_AXES:
+            self.n_inputs = -1
+            return
+        for k, shape in enumerate(shapes):
+            self.shapes[k].n_axes = len(shape)
+            for i in range(len(shape)):
+                self.shapes[k].axes[i] = shape[i]
 
     cdef predict(self, CompiledModel engine, x, make):
-        """Return the predictions for x in an array that make allocates, or None.
+        """Return the predictions for x in an array that make allocates, a list if there are several, or None.
 
         None means that x has too many samples or cannot be read in place.
 
         Only the result is allocated: working memory is reused from call to call. A second thread that
         calls at the same time gets its own working memory.
         """
-        cdef Py_buffer view
-        cdef DataView data
-        cdef InputView rows
-        cdef void* address
+        cdef ShortBatch batch
+        cdef int k
+        batch.n_held = 0
+        try:
+            if not self.take_all(&batch, x):
+                return None
+            if not 0 < batch.views[0].shape[0] <= self.max_rows(engine):
+                return None
+            return self.infer(engine, &batch, make)
+        finally:
+            for k in range(batch.n_held):
+                PyBuffer_Release(&batch.views[k])
+
+    cdef infer(self, CompiledModel engine, ShortBatch* batch, make):
+        """Return the predictions for the arrays of a batch."""
         cdef Workspace workspace
         cdef Run* run
-        cdef Py_ssize_t n
-        if type(x) is not ndarray or engine.model.n_heads > 1:
-            return None
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (ValueError, BufferError):
-            return None
-        try:
-            if not self.is_batch(&view) or view.shape[0] == 0 or view.shape[0] > self.max_rows(engine):
-                return None
-            if not readable(&view, &rows.x_type):
-                return None
-            n = data.n = view.shape[0]
-            data.inputs = &rows
-            data.targets = NULL
-            rows.x = view.buf
-            rows.starts = NULL
-            if self.rows != n:
-                self.allocation = ((n, engine.model.heads[0].n), engine.dtype)
-                self.rows = n
-            out = make(*self.allocation)
-            workspace, self.idle = self.idle, None
-            if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
-                workspace = self.workspace(engine, n)
-            run = &workspace.run
-            run.data = &data
-            address = start_of(out)
-            run.outputs = &address
-            if engine.flops * n < MIN_FLOPS_TO_RELEASE_GIL:
+        cdef int k, n_heads = engine.model.n_heads
+        cdef Py_ssize_t n = batch.views[0].shape[0]
+        cdef list results = None
+        batch.data.n = n
+        batch.data.inputs = batch.rows
+        batch.data.targets = NULL
+        if self.rows != n:
+            self.allocations = [((n, engine.model.heads[k].n), engine.dtype) for k in range(n_heads)]
+            self.rows = n
+        if n_heads == 1:
+            out = make(*self.allocations[0])
+            batch.outputs[0] = start_of(out)
+        else:
+            out = results = [make(*allocation) for allocation in self.allocations]
+            for k in range(n_heads):
+                batch.outputs[k] = start_of(results[k])
+        workspace, self.idle = self.idle, None
+        if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
+            workspace = self.workspace(engine, n)
+        run = &workspace.run
+        run.data = &batch.data
+        run.outputs = batch.outputs
+        if engine.flops * n < MIN_FLOPS_TO_RELEASE_GIL:
+            engine.k.infer(run)
+        else:
+            with nogil:
                 engine.k.infer(run)
-            else:
-                with nogil:
-                    engine.k.infer(run)
-            self.idle = workspace
-            return out
-        finally:
-            PyBuffer_Release(&view)
+        self.idle = workspace
+        return out
+
+    cdef bint take_all(self, ShortBatch* batch, x):
+        """Hold the arrays of all inputs; return whether they can be read in place and have the same rows."""
+        if self.n_inputs == 1:
+            return self.take(batch, x)
+        if not isinstance(x, (list, tuple)) or len(x) != self.n_inputs:
+            return False
+        for part in x:
+            if not self.take(batch, part):
+                return False
+            if batch.views[batch.n_held - 1].shape[0] != batch.views[0].shape[0]:
+                return False
+        return True
+
+    cdef bint take(self, ShortBatch* batch, x):
+        """Hold the array of the next input; return whether it can be read in place."""
+        cdef int k = batch.n_held
+        cdef Py_buffer* view = &batch.views[k]
+        if type(x) is not ndarray:
+            return False
+        try:
+            PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            return False
+        batch.n_held = k + 1
+        batch.rows[k].x = view.buf
+        batch.rows[k].starts = NULL
+        return self.is_batch(view, &self.shapes[k]) and readable(view, &batch.rows[k].x_type)
 
     cdef Py_ssize_t max_rows(self, CompiledModel engine) noexcept:
         return FEW_ROWS if engine.images else BLOCK_ROWS
 
-    cdef bint is_batch(self, const Py_buffer* view) noexcept:
-        """Return whether an array holds samples of the model's input shape."""
+    cdef bint is_batch(self, const Py_buffer* view, const SampleShape* shape) noexcept:
+        """Return whether an array holds samples of an input's shape."""
         cdef int i
-        if view.ndim != 1 + self.n_axes:
+        if view.ndim != 1 + shape.n_axes:
             return False
-        for i in range(self.n_axes):
-            if view.shape[1 + i] != self.axes[i]:
+        for i in range(shape.n_axes):
+            if view.shape[1 + i] != shape.axes[i]:
                 return False
         return True
 

@@ -169,23 +169,21 @@ def checked(
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
     if method in ("fit", "train_on_batch"):
         check_order(names[0], n)
-    parts = enumerate(spec.outputs.labelled(names[1], y))
-    found = [_targets(label, part, n, spec.targets[k], spec.dtype) for k, (label, part) in parts]
-    weights = _weights(spec.outputs, names[2], sample_weight, n)
+    found = []  # filled in a loop, which is faster than a comprehension for one output
+    for k, (label, part) in enumerate(spec.outputs.labelled(names[1], y)):
+        own = spec.targets[k]
+        if part is None and own.optional:  # there is no loss, so any targets will do
+            found.append(np.zeros((n, math.prod(own.shape)), spec.dtype))
+        else:
+            found.append(targets(label, part, n, own, spec.dtype))
+    weights: list[NDArray[np.float64] | None] = [None] * len(found)
+    if sample_weight is not None:
+        weights = _weights(spec.outputs, names[2], sample_weight, n)
     return Samples(rows, found, weights, spec.functions)
-
-
-def _targets(name: str, y: object, n: int, spec: TargetSpec, dtype: np.dtype[Any]) -> Array:
-    """Return the targets of an output; zeros if it has no loss and no targets were given."""
-    if y is None and spec.optional:
-        return np.zeros((n, math.prod(spec.shape)), dtype)
-    return targets(name, y, n, spec, dtype)
 
 
 def _weights(outputs: Ends, name: str, value: object, n: int) -> list[NDArray[np.float64] | None]:
     """Return the weights for each output; an array alone is for all of them."""
-    if value is None:
-        return [None] * len(outputs)
     if len(outputs) > 1 and not isinstance(value, (list, tuple, Mapping)):
         return [sample_weights(name, value, n)] * len(outputs)
     return [sample_weights(*part, n) for part in outputs.labelled(name, value)]

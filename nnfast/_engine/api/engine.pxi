@@ -389,7 +389,6 @@ cdef class Engine(CompiledModel):
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        workspace.results = []
         run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
         run.training = True
         run.objective = &self.supplied_gradient if supplied else NULL

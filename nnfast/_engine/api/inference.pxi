@@ -24,17 +24,18 @@ cdef class ShortPredictor:
     cdef Workspace idle
     cdef SampleShape shapes[SHORT_ENDS]     # the shape of a sample of each input
     cdef int n_inputs           # -1: there are too many inputs, outputs or axes
-    cdef list allocations       # shape and dtype of the latest predictions; they are often the same again
+    cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
+    cdef list further           # those of the outputs after the first
     cdef Py_ssize_t rows        # the rows of these shapes
 
     def __init__(self, list shapes, int n_outputs):
         cdef int i, k
         cdef tuple shape
         self.rows = -1
-        self.n_inputs = len(shapes)
-        if max(self.n_inputs, n_outputs) > SHORT_ENDS or max(map(len, shapes)) > SHORT_AXES:
-            self.n_inputs = -1
+        self.n_inputs = -1
+        if max(len(shapes), n_outputs) > SHORT_ENDS or max(map(len, shapes)) > SHORT_AXES:
             return
+        self.n_inputs = len(shapes)
         for k, shape in enumerate(shapes):
             self.shapes[k].n_axes = len(shape)
             for i in range(len(shape)):
@@ -52,7 +53,7 @@ cdef class ShortPredictor:
         cdef int k
         batch.n_held = 0
         try:
-            if not self.take_all(&batch, x):
+            if not (self.take(&batch, x) if self.n_inputs == 1 else self.take_list(&batch, x)):
                 return None
             if not 0 < batch.views[0].shape[0] <= self.max_rows(engine):
                 return None
@@ -72,14 +73,15 @@ cdef class ShortPredictor:
         batch.data.inputs = batch.rows
         batch.data.targets = NULL
         if self.rows != n:
-            self.allocations = [((n, engine.model.heads[k].n), engine.dtype) for k in range(n_heads)]
+            self.allocation = ((n, engine.model.heads[0].n), engine.dtype)
+            self.further = [((n, engine.model.heads[k].n), engine.dtype) for k in range(1, n_heads)]
             self.rows = n
-        if n_heads == 1:
-            out = make(*self.allocations[0])
-            batch.outputs[0] = start_of(out)
-        else:
-            out = results = [make(*allocation) for allocation in self.allocations]
-            for k in range(n_heads):
+        out = make(*self.allocation)
+        batch.outputs[0] = start_of(out)
+        if n_heads > 1:
+            results = [out]
+            for k in range(1, n_heads):
+                results.append(make(*self.further[k - 1]))
                 batch.outputs[k] = start_of(results[k])
         workspace, self.idle = self.idle, None
         if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):
@@ -93,12 +95,10 @@ cdef class ShortPredictor:
             with nogil:
                 engine.k.infer(run)
         self.idle = workspace
-        return out
+        return out if n_heads == 1 else results
 
-    cdef bint take_all(self, ShortBatch* batch, x):
+    cdef bint take_list(self, ShortBatch* batch, x):
         """Hold the arrays of all inputs; return whether they can be read in place and have the same rows."""
-        if self.n_inputs == 1:
-            return self.take(batch, x)
         if not isinstance(x, (list, tuple)) or len(x) != self.n_inputs:
             return False
         for part in x:
@@ -126,7 +126,7 @@ cdef class ShortPredictor:
     cdef Py_ssize_t max_rows(self, CompiledModel engine) noexcept:
         return FEW_ROWS if engine.images else BLOCK_ROWS
 
-    cdef bint is_batch(self, const Py_buffer* view, const SampleShape* shape) noexcept:
+    cdef inline bint is_batch(self, const Py_buffer* view, const SampleShape* shape) noexcept:
         """Return whether an array holds samples of an input's shape."""
         cdef int i
         if view.ndim != 1 + shape.n_axes:

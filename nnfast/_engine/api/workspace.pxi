@@ -9,8 +9,9 @@ cdef class Workspace:
     cdef Run run
     cdef Model model
     cdef list tables                # keeps the model's op lists and parameters alive
-    cdef list losses                # keeps the heads and their loss parameters alive
-    cdef list results               # keeps the addresses of the results alive
+    cdef Buffer heads               # kept alive, as are the loss parameters
+    cdef list loss_parameters
+    cdef void** results             # the addresses of the results, one per output or per input
     cdef int threads
     cdef list memory
     cdef object key
@@ -40,7 +41,8 @@ cdef class Workspace:
     cdef take_model(self, CompiledModel engine):
         self.model = engine.model
         self.tables = engine.tables_memory
-        self.losses = [engine.heads, engine.loss_parameters]
+        self.heads = engine.heads
+        self.loss_parameters = engine.loss_parameters
 
     cdef replace_functions(self):
         """Read supplied gradients in place of targets for Python losses, which only training calls."""
@@ -59,11 +61,16 @@ cdef class Workspace:
 
     cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format) except? NULL:
         """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None."""
-        cdef Buffer addresses = addresses_of_results(arrays, n, cols, format)
-        if addresses is None:
+        cdef int k
+        if arrays is None:
             return NULL
-        self.results.append(addresses)
-        return <void**>addresses.data
+        if not isinstance(arrays, list):
+            arrays = [arrays]
+        if len(arrays) != len(cols):
+            raise ValueError(f"there are {len(arrays)} arrays for {len(cols)} results")
+        for k in range(len(cols)):
+            self.results[k] = address_of_result(arrays[k], n, cols[k], format)
+        return self.results
 
     cdef prepare(self, CompiledModel engine, OpList* op_list, int n_threads, Py_ssize_t n_microbatches,
                  bint partials):
@@ -76,8 +83,9 @@ cdef class Workspace:
         self.run.op_list = <OpList*>(<char*>&self.model + (<char*>op_list - <char*>&engine.model))
         self.run.objective = NULL
         self.run.n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
-        self.run.reductions = <double*>self.take(1, self.model.n_heads, b"d")
-        self.results = []
+        # One piece of memory for both, because passes prepare a workspace for each call.
+        self.run.reductions = <double*>self.take(2, max(self.model.n_heads, self.model.n_inputs), b"d")
+        self.results = <void**>(self.run.reductions + max(self.model.n_heads, self.model.n_inputs))
         self.run.n_threads = n_threads
         self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size

@@ -6,7 +6,7 @@ checks sizes again, even if its caller has, so that no kernel writes past a buff
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
@@ -14,6 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from types import SimpleNamespace
+
+# As C variables, these are read faster than names of the module.
+cdef object empty, ndarray, Tensor
 
 from numpy import dtype as numpy_dtype, empty, ndarray
 
@@ -41,6 +44,10 @@ cdef extern from *:
     #endif
     """
     int ask_for_huge_pages(void* start, size_t size) nogil
+
+cdef extern from "Python.h":
+    # Without a check for exceptions: `try` would save and restore the one that is being handled.
+    int get_buffer "PyObject_GetBuffer"(object, Py_buffer*, int) noexcept
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()

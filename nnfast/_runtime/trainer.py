@@ -264,8 +264,8 @@ class Trainer:
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss``, the outputs' losses and every metric, in inference mode."""
         outputs = self.outputs(samples)
-        losses = self.loss_logs(self.mean_losses(samples, outputs))
-        return losses | self.metric_values(samples, outputs)
+        logs = self.loss_logs(self.mean_losses(samples, outputs))
+        return logs if outputs is None else logs | self.metric_values(samples, outputs)
 
     def mean_losses(
         self, samples: Samples, outputs: Outputs | None, first_row: int = 0

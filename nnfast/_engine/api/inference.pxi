@@ -114,9 +114,8 @@ cdef class ShortPredictor:
         cdef Py_buffer* view = &batch.views[k]
         if type(x) is not ndarray:
             return False
-        try:
-            PyObject_GetBuffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (ValueError, BufferError):
+        if get_buffer(x, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) != 0:
+            PyErr_Clear()
             return False
         batch.n_held = k + 1
         batch.rows[k].x = view.buf

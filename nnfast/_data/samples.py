@@ -66,7 +66,8 @@ class Samples:
     functions: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return int(self.x[0].shape[0])
+        n: int = self.x[0].shape[0]
+        return n
 
     @property
     def total_weight(self) -> float:
@@ -123,17 +124,16 @@ def checked_rows(
     inputs: Ends, shapes: Sequence[Shape], dtype: np.dtype[Any], name: str, x: object
 ) -> list[Array]:
     """Return the arrays of all inputs, which have the same number of rows; see `features`."""
-    parts = inputs.labelled(name, x, more=True)
-    if len(parts) == 1:
-        label, part = parts[0]
-        return [features(label, part, shapes[0], dtype)]
-    found = [features(*part, shape, dtype) for part, shape in zip(parts, shapes, strict=True)]
-    for (label, _), rows in zip(parts, found, strict=True):
-        if len(rows) != len(found[0]):
+    found: list[Array] = []
+    parts = inputs.labelled(name, x, True)
+    for label, part in parts:
+        rows = features(label, part, shapes[len(found)], dtype)
+        if found and len(rows) != len(found[0]):
             raise ValueError(
                 f"{label} must have {len(found[0])} rows, as {parts[0][0]} has; received "
                 f"{len(rows)}"
             )
+        found.append(rows)
     return found
 
 
@@ -169,9 +169,9 @@ def checked(
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")
     if method in ("fit", "train_on_batch"):
         check_order(names[0], n)
-    found = []  # filled in a loop, which is faster than a comprehension for one output
-    for k, (label, part) in enumerate(spec.outputs.labelled(names[1], y)):
-        own = spec.targets[k]
+    found: list[Array] = []  # a comprehension would be slower for one output
+    for label, part in spec.outputs.labelled(names[1], y):
+        own = spec.targets[len(found)]
         if part is None and own.optional:  # there is no loss, so any targets will do
             found.append(np.zeros((n, math.prod(own.shape)), spec.dtype))
         else:

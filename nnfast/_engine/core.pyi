@@ -4,8 +4,6 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._utils.tensor import Tensor
-
 
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
@@ -204,8 +202,8 @@ class Engine:
         first_row: int = ...,
         supplied: bool = ...,
     ) -> tuple[int, int]: ...
-    def predict(self, x: object) -> Array | None: ...
-    def call(self, x: object) -> Tensor | None: ...
+    def predict(self, x: object) -> Any: ...
+    def call(self, x: object) -> Any: ...
     def forward(self, data: Data, out: list[Array] | Array, first_row: int = ...) -> None: ...
     def evaluate(
         self,

@@ -416,6 +416,48 @@ def test_predictions_have_the_structure_of_the_outputs(keyed: bool) -> None:
     assert [len(array) for array in leaves(model.predict([A[:0], B[:0]]))] == [0, 0]
 
 
+@pytest.mark.parametrize("rows", [1, 3, 44])
+def test_small_arrays_are_predicted_in_place(rows: int) -> None:
+    """The engine reads them itself; other arrays are checked and converted in Python."""
+    model = made()
+    for kinds in (("f4", "f4"), ("f8", "f4"), ("u1", "f8")):
+        x = [np.abs(part[:rows]).astype(kind) for part, kind in zip((A, B), kinds, strict=True)]
+        engine = model._built().engine
+        assert isinstance(engine.predict(x), list)
+        assert engine.predict([part.astype("f2") for part in x]) is None
+        checked = model.predict([np.repeat(part, 2, axis=0)[::2] for part in x])
+        for outputs in (model(x), model(tuple(x)), model.predict(x)):
+            assert isinstance(outputs, list)
+            for output, expected in zip(outputs, checked, strict=True):
+                np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([A, B[:-1]], r"x\['b'\] must have 44 rows"),
+        ([A, A], r"x\['b'\] must have shape \(n, 4\)"),
+        ([A], "one entry for each of"),
+        ([A, B, B], "one entry for each of"),
+    ],
+)
+def test_small_arrays_that_do_not_fit_are_refused(x: Any, message: str) -> None:
+    for call in (made(), made().predict_on_batch):
+        with pytest.raises(ValueError, match=message):
+            call(x)
+
+
+def test_nested_and_many_outputs_keep_their_structure() -> None:
+    x = nnfast.Input((3,))
+    outputs = [layers.Dense(1)(x) for _ in range(6)]
+    nested, many = Model(x, [outputs[0], outputs[1:3]]), Model(x, outputs)
+    first, rest = nested.predict(A)
+    assert first.shape == (N, 1)
+    assert [part.shape for part in rest] == [(N, 1)] * 2
+    for one, two in zip(many.predict(A), [first, *rest], strict=False):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_outputs_may_be_nested() -> None:
     x = nnfast.Input((3,))
     parts = {"u": layers.Dense(2, name="d2")(x), "v": [layers.Dense(1, name="d3")(x)]}

@@ -211,6 +211,7 @@ cdef class Data:
         """
         cdef InputRows rows
         cdef TargetRows targets
+        cdef bint required
         cdef int k
         if len(self.inputs) != model.n_inputs:
             raise ValueError(f"there are {len(self.inputs)} inputs, the model has {model.n_inputs}")
@@ -224,8 +225,9 @@ cdef class Data:
             raise ValueError(f"there are targets of {len(self.outputs)} outputs, the model has "
                              f"{model.n_heads}")
         for k, targets in enumerate(self.outputs):
-            if self.view.n > 0 and not targets.given() and (
-                    needed == NEEDS_ALL or needed == NEEDS_TARGETS and model.heads[k].loss.kind != LOSS_PYTHON):
+            required = needed == NEEDS_ALL or (needed == NEEDS_TARGETS
+                                               and model.heads[k].loss.kind != LOSS_PYTHON)
+            if required and self.view.n > 0 and not targets.given():
                 raise ValueError("y is missing")
             targets.check(self.view.n, model.heads[k].n, real_bytes)
         return 0

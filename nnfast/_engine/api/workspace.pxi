@@ -57,7 +57,7 @@ cdef class Workspace:
                 if own[k].loss.kind == LOSS_PYTHON:
                     own[k].loss = supplied_gradient_objective()
             self.model.heads = own
-            self.losses.append(heads)
+            self.heads = heads
 
     cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format) except? NULL:
         """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None."""
@@ -69,6 +69,8 @@ cdef class Workspace:
         if len(arrays) != len(cols):
             raise ValueError(f"there are {len(arrays)} arrays for {len(cols)} results")
         for k in range(len(cols)):
+            if arrays[k] is None:
+                raise ValueError(f"there is no array for the results of number {k}")
             self.results[k] = address_of_result(arrays[k], n, cols[k], format)
         return self.results
 

@@ -30,6 +30,8 @@ class OpTraits(Protocol):
     applies_activation: bool
     is_activation: bool
     training_only: bool
+    elementwise: bool
+    last_axis: bool
     fuses_relu_backward: bool
     passes_gradient: bool
     copies_images: bool

@@ -55,6 +55,7 @@ ctypedef struct Op:
     int frozen          # its layer is not trained, so even training uses the moving averages
     int head            # the output that it writes and that no other op reads; < 0: none
     int adds_parameters  # its parameters' gradients are added to those of an earlier op
+    Py_ssize_t steps    # rows per sample; the sizes and strides below are those of one row
     Py_ssize_t n_in, n_in2, n_out
     Py_ssize_t x, x2, y  # offsets of tensors, in elements per row of the arena; x2 < 0: it has one input
     Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
@@ -64,6 +65,7 @@ ctypedef struct Op:
     Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
     Py_ssize_t dy_source    # offset of dY; dy if dZ may overwrite it
     int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
+    uintptr_t constant  # address of its second input, if that is the same row for all samples; 0: it is not
     int mean, variance  # indices of its fixed statistics or moving averages; < 0: none
     double y_l1, y_l2   # activity regularizer
     Py_ssize_t channels     # channel count of a normalization, one mean and variance each; divides n_in
@@ -75,6 +77,8 @@ ctypedef struct OpTraits:
     bint applies_activation     # it can apply an activation to its result, so fusion can fold one into it
     bint is_activation          # it only applies an activation, and can be folded into the previous op
     bint training_only          # it is the identity in inference
+    bint elementwise            # an element of y depends on those at the same position of x and x2 alone
+    bint last_axis              # it works on the last axis of a sample, which has a row for each other position
     bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
     bint passes_gradient        # the gradient of its output is that of its first input, too
     bint copies_images          # it makes copies of images that are padded with zeros
@@ -135,7 +139,8 @@ ctypedef struct Input:
 
 # One output of a model, with its loss.
 ctypedef struct Head:
-    Py_ssize_t n, ld        # elements of a sample, and the stride of rows in the arena
+    Py_ssize_t steps        # rows per sample
+    Py_ssize_t n, ld        # elements of a row, and the stride of rows in the arena
     Py_ssize_t y            # offset of its targets, in elements per row of a block's targets
     Objective loss
     double loss_weight      # factor of its loss in the total loss

@@ -78,7 +78,7 @@ cdef void public_dense_backward(UntypedMatrix x, const void* w, UntypedMatrix dz
         rows = min(<Py_ssize_t>GRADIENT_ROWS, k - i)
         x_columns = columns_from(&xt, i, rows)
         dw_rows = matrix(<real*>dw + i * n, rows, n, n)
-        dense_weight_gradient(&x_columns, &dzt, &dw_rows, 1, False, <real*>scratch)
+        dense_weight_gradient(&x_columns, &dzt, &dw_rows, Parts(1, 4), False, <real*>scratch)
     dense_bias_gradient(&dzt, <real*>db, False)
 
 

@@ -31,6 +31,8 @@ class Fused(NamedTuple):
     scaling : dict of int to tuple of float
         The scale and the offset of each input: the engine computes scale·x + offset while it
         reads x.
+    unpadded : frozenset of int
+        See `Layouts`.
     """
 
     training: list[SizedOp]
@@ -40,6 +42,7 @@ class Fused(NamedTuple):
     training_outputs: tuple[int, ...]
     inference_outputs: tuple[int, ...]
     scaling: dict[int, tuple[float, float]]
+    unpadded: frozenset[int]
 
 
 def fuse(lowered: Lowered) -> Fused:
@@ -63,7 +66,7 @@ def fuse(lowered: Lowered) -> Fused:
         if isinstance(settings, AffineSettings) and _folds(sized, source, lowered) and alone:
             scale, offset = scaling[source]
             scaling[source] = settings.scale * scale, settings.scale * offset + settings.offset
-        elif OPS[sized.op.kind].is_activation and alone and at >= 0 and _takes_activation(ops[at]):
+        elif OPS[sized.op.kind].is_activation and alone and at >= 0 and _takes(ops[at], sized):
             folded = replace(ops[at].op, activation=sized.op.activation, alpha=sized.op.alpha)
             ops[at] = ops[at]._replace(op=folded, activity=sized.activity)
         else:
@@ -75,7 +78,16 @@ def fuse(lowered: Lowered) -> Fused:
     outputs = tuple(same.get(tensor, tensor) for tensor in lowered.outputs)
     inference, renamed = _inference(ops, lowered.inputs, outputs)
     inference_outputs = tuple(renamed.get(tensor, tensor) for tensor in outputs)
-    return Fused(ops, inference, lowered.inputs, lowered.sizes, outputs, inference_outputs, scaling)
+    return Fused(
+        ops,
+        inference,
+        lowered.inputs,
+        lowered.sizes,
+        outputs,
+        inference_outputs,
+        scaling,
+        lowered.unpadded,
+    )
 
 
 def heads_of(ops: Sequence[SizedOp], outputs: tuple[int, ...]) -> list[int]:
@@ -104,9 +116,11 @@ def _folds(sized: SizedOp, source: int, lowered: Lowered) -> bool:
     return source in lowered.inputs and not any(sized.activity) and not output
 
 
-def _takes_activation(sized: SizedOp) -> bool:
+def _takes(sized: SizedOp, activation: SizedOp) -> bool:
+    """Return whether an op can apply the activation that follows it to its own rows."""
     return (
         OPS[sized.op.kind].applies_activation
+        and sized.steps == activation.steps
         and sized.op.activation == "linear"
         and not any(sized.activity)
     )

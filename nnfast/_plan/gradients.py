@@ -9,7 +9,7 @@ only referred to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Buffer:
 
     tensor: int
     op: int
-    n: int
+    size: int
     offset: int = -1
 
 
@@ -62,7 +62,7 @@ class Gradients:
         self._sum: dict[int, Buffer] = {}  # the sum of the contributions so far
         self._dz: dict[int, Buffer] = {}  # the gradient with respect to the pre-activation
         # The losses write the gradients of the outputs before any op adds to them.
-        sizes = {numbers.output: numbers.n_out for numbers in sized}
+        sizes = {numbers.output: _size(op, "y") for numbers, op in zip(sized, ops, strict=True)}
         self._outputs = [self._new(tensor, len(sized), sizes[tensor]) for tensor in outputs]
         self._sum.update(zip(outputs, self._outputs, strict=True))
         for i in range(len(sized) - 1, -1, -1):
@@ -83,10 +83,10 @@ class Gradients:
         """The offset of the gradient that the loss of each output writes."""
         return [buffer.offset for buffer in self._outputs]
 
-    def place(self, end: int, stride: Callable[[int], int]) -> int:
+    def place(self, end: int) -> int:
         """Give the buffers offsets from `end` on, set the ops' fields, and return the new end."""
         for buffer in sorted(self._buffers, key=lambda buffer: buffer.op):
-            buffer.offset, end = end, end + stride(buffer.n)
+            buffer.offset, end = end, end + buffer.size
         for op, field, buffer in self._fields:
             op[field] = buffer.offset
         return end
@@ -99,8 +99,8 @@ class Gradients:
                 needed.add(numbers.output)
         return needed
 
-    def _new(self, tensor: int, op: int, n: int) -> Buffer:
-        self._buffers.append(Buffer(tensor, op, n))
+    def _new(self, tensor: int, op: int, size: int) -> Buffer:
+        self._buffers.append(Buffer(tensor, op, size))
         return self._buffers[-1]
 
     def _take_output(self, i: int) -> None:
@@ -114,7 +114,7 @@ class Gradients:
         if numbers.output in self._dz:
             source = self._dz[numbers.output]
         elif source.tensor != numbers.output and _changes_gradient(op):
-            self._dz[numbers.output] = self._new(numbers.output, i, numbers.n_out)
+            self._dz[numbers.output] = self._new(numbers.output, i, _size(op, "y"))
         else:
             self._dz[numbers.output] = source
         self._fields.append((op, "dy_source", source))
@@ -127,7 +127,7 @@ class Gradients:
         if _passes_gradient(numbers.op, k) and tensor not in self._sum:
             self._sum[tensor] = self._dz[numbers.output]
             return
-        buffer = self._new(tensor, i, numbers.n_in2 if k else numbers.n_in)
+        buffer = self._new(tensor, i, _size(op, "x2" if k else "x"))
         self._fields.append((op, name, buffer))
         if tensor in self._sum:
             self._fields.append((op, f"{name}_base", self._sum[tensor]))
@@ -139,6 +139,12 @@ def _passes_gradient(op: Op, k: int) -> bool:
     if isinstance(op.settings, SumSettings):
         return op.settings.factors[k] == 1
     return k == 0 and OPS[op.kind].passes_gradient
+
+
+def _size(op: Mapping[str, Any], tensor: str) -> int:
+    """Return the elements of a sample of an op's tensor, "x", "x2" or "y", with its padding."""
+    size: int = op["steps"] * op[f"ld_{tensor}"]
+    return size
 
 
 def _changes_gradient(op: dict[str, Any]) -> bool:

@@ -69,19 +69,6 @@ class FlatGraph:
     shapes: list[Shape] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
 
-    @property
-    def obstacle(self) -> str:
-        """What the engine cannot compute yet; empty if there is nothing."""
-        for layer in self.layers:
-            if not layer.has_ops:
-                return f"Layer {layer.name!r}, which has an array as an operand,"
-        return ""
-
-    def check(self) -> None:
-        """Raise a ValueError if the engine cannot compute the graph."""
-        if self.obstacle:
-            raise ValueError(f"{self.obstacle} is not supported yet")
-
     def needed(self) -> list[tuple[int, Call]]:
         """Return the calls on which an output depends, with their numbers."""
         tensors = set(self.outputs)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from nnfast import activations
 from nnfast._engine import OPS
 from nnfast._plan.graph import Call, FlatGraph
+from nnfast._plan.layouts import Layout, Layouts, in_one_row, in_steps
 from nnfast._plan.spec import IDENTITY, LayerSpec, Op, Shape, Window
 
 
@@ -30,13 +32,15 @@ class SizedOp(NamedTuple):
     output : int
         The number of its output tensor.
     n_in, n_out : int
-        Elements of one sample's first input and of its output.
+        Elements of one row of its first input and of its output.
     n_in2 : int
-        Elements of one sample's second input, 0 if there is none.
+        Elements of one row of its second input, 0 if there is none.
     channels : int
         The number of a normalization's channels, 0 for other ops.
     activity : tuple of float
         The penalty (l1, l2) on its output.
+    steps : int
+        The number of rows per sample.
     """
 
     op: Op
@@ -49,18 +53,21 @@ class SizedOp(NamedTuple):
     n_in2: int = 0
     channels: int = 0
     activity: tuple[float, float] = (0.0, 0.0)
+    steps: int = 1
 
 
 class Lowered(NamedTuple):
     """The ops of a graph in topological order, its input and output tensors, and the inputs' sizes.
 
-    Every output has a number of its own, which is not that of an input.
+    Every output has a number of its own, which is not that of an input. See `Layouts` for
+    `unpadded`.
     """
 
     ops: list[SizedOp]
     inputs: tuple[int, ...]
     sizes: tuple[int, ...]
     outputs: tuple[int, ...]
+    unpadded: frozenset[int] = frozenset()
 
 
 def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
@@ -72,69 +79,114 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
     trained : sequence of bool
         Whether each layer is trained. A batch normalization that is not trained is frozen.
     """
-    ops: list[SizedOp] = []
+    lowering = _Lowering(graph)
     same: dict[int, int] = {}  # outputs of layers without ops
-    end = len(graph.shapes)
     for number, node in graph.needed():
         inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
-        layer_ops = _ops_of(graph, number, node, inputs, end, trained[node.layer])
-        if layer_ops:
-            ops += layer_ops
-            end += len(layer_ops)
-        else:
+        if not lowering.add_call(number, node, inputs, trained[node.layer]):
             same[node.output] = inputs[0]
     outputs: list[int] = []
     for tensor in graph.outputs:
         output = same.get(tensor, tensor)
         if output in graph.inputs or output in outputs:
-            n = math.prod(graph.shapes[tensor])
-            ops.append(SizedOp(IDENTITY, -1, len(graph.nodes), (output,), end, n, n))
-            output, end = end, end + 1
+            output = lowering.add_identity(output)
         outputs.append(output)
     sizes = tuple(math.prod(graph.shapes[tensor]) for tensor in graph.inputs)
-    return Lowered(ops, graph.inputs, sizes, tuple(outputs))
+    unpadded = frozenset(lowering.layouts.unpadded)
+    return Lowered(lowering.ops, graph.inputs, sizes, tuple(outputs), unpadded)
 
 
-def _ops_of(
-    graph: FlatGraph, number: int, node: Call, inputs: tuple[int, ...], first: int, trained: bool
-) -> list[SizedOp]:
-    """Return the ops of one call of a layer; the last one carries the penalty on the output.
+class _Lowering:
+    """The ops so far, with the layouts of their tensors."""
 
-    Tensors within the layer are numbered from `first`.
-    """
-    layer = graph.layers[node.layer]
-    regularizer = layer.activity_regularizer
-    activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-    shapes = [graph.shapes[tensor] for tensor in node.inputs]
-    ops = _described_ops(layer, shapes, any(activity), node.inference)
-    tensors = list(inputs)
-    sized: list[SizedOp] = []
-    for i, op in enumerate(ops):
-        last = i == len(ops) - 1
-        # An op takes the previous one's output, unless it names its operands.
-        operands = op.operands or (len(tensors) - 1,)
-        shape = shapes[operands[0]]
-        # Ops that write parts of one tensor share its number.
-        final = last or _rest_writes_parts(ops[i + 1 :])
-        output = node.output if final else first + i
-        out = graph.shapes[node.output] if final else op.shape or shape
-        channels = 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :])
-        sized.append(
-            SizedOp(
+    def __init__(self, graph: FlatGraph) -> None:
+        self.ops: list[SizedOp] = []
+        self.layouts = Layouts(self._append)
+        self._graph = graph
+        self._n_tensors = len(graph.shapes)
+        for tensor in graph.inputs:
+            self.layouts.note(tensor, in_one_row(graph.shapes[tensor]))
+
+    def _new_tensor(self) -> int:
+        self._n_tensors += 1
+        return self._n_tensors - 1
+
+    def _append(self, op: Op, tensor: int, n_in: int, n_out: int, steps: int = 1) -> int:
+        """Append an op that belongs to no layer; return the number of its output."""
+        output = self._new_tensor()
+        node = len(self._graph.nodes)
+        self.ops.append(SizedOp(op, -1, node, (tensor,), output, n_in, n_out, steps=steps))
+        return output
+
+    def add_identity(self, tensor: int) -> int:
+        layout = self.layouts.of(tensor)
+        output = self._append(IDENTITY, tensor, layout.width, layout.width, layout.steps)
+        self.layouts.note(output, layout)
+        return output
+
+    def add_call(self, number: int, node: Call, inputs: tuple[int, ...], trained: bool) -> bool:
+        """Append the ops of one call of a layer, and return whether there are any.
+
+        The last one carries the penalty on the output.
+        """
+        graph, layer = self._graph, self._graph.layers[node.layer]
+        regularizer = layer.activity_regularizer
+        activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
+        shapes = [graph.shapes[tensor] for tensor in node.inputs]
+        ops = _described_ops(layer, shapes, any(activity), node.inference)
+        tensors = list(inputs)
+        for i, op in enumerate(ops):
+            last = i == len(ops) - 1
+            # An op takes the previous one's output, unless it names its operands.
+            operands = op.operands or (len(tensors) - 1,)
+            shape = shapes[operands[0]]
+            # Ops that write parts of one tensor share its number.
+            final = last or _rest_writes_parts(ops[i + 1 :])
+            out = graph.shapes[node.output] if final else op.shape or shape
+            read, written = self._layouts_of(op, [tensors[k] for k in operands], shape, out)
+            layouts = [
+                in_one_row(shapes[k]) if j and read.steps == 1 else read
+                for j, k in enumerate(operands)
+            ]
+            sized = SizedOp(
                 replace(op, frozen=node.inference or not trained),
                 node.layer,
                 number,
-                tuple(tensors[k] for k in operands),
-                output,
-                *_sizes(op, shape, out),
-                math.prod(shapes[operands[1]]) if len(operands) > 1 else 0,
-                channels,
+                tuple(map(self.layouts.read, [tensors[k] for k in operands], layouts)),
+                node.output if final else self._new_tensor(),
+                layouts[0].width,
+                written.width,
+                layouts[1].width if len(operands) > 1 else 0,
+                0 if op.axes is None else math.prod(shape[len(shape) - op.axes :]),
                 activity if last else (0.0, 0.0),
+                written.steps,
             )
-        )
-        tensors.append(output)
-        shapes.append(out)
-    return sized
+            self.ops.append(sized)
+            self.layouts.note(sized.output, written)
+            tensors.append(sized.output)
+            shapes.append(out)
+        return bool(ops)
+
+    def _layouts_of(
+        self, op: Op, tensors: Sequence[int], shape: Shape, out: Shape
+    ) -> tuple[Layout, Layout]:
+        """Return the layouts in which an op reads its first input and writes its output."""
+        traits = OPS[op.kind]
+        if traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
+            return in_steps(shape), in_steps(out)
+        if traits.elementwise and not op.whole_samples:
+            own = [self.layouts.of(tensor) for tensor in tensors]
+            layout = next((layout for layout in own if layout.steps > 1), in_one_row(shape))
+            return layout, layout
+        win = op.settings
+        if isinstance(win, Window):
+            ends = (win.h, win.w, win.c), (win.out_h, win.out_w, win.out_c)
+            return in_one_row(ends[0]), in_one_row(ends[1])
+        return in_one_row(shape), in_one_row(out)
+
+
+def _is_elementwise(op: Op) -> bool:
+    return activations.resolve(op.activation).elementwise
 
 
 def _described_ops(
@@ -160,11 +212,3 @@ def in_training_only(op: Op) -> bool:
 def _rest_writes_parts(ops: Sequence[Op]) -> bool:
     """Return whether all of these ops, which end a layer, write parts of one tensor."""
     return bool(ops) and all(op.writes_part for op in ops)
-
-
-def _sizes(op: Op, shape: Shape, out: Shape) -> tuple[int, int]:
-    """Return the flat sizes of an op's input and output, taken from its window if it has one."""
-    win = op.settings
-    if not isinstance(win, Window):
-        return math.prod(shape), math.prod(out)
-    return win.h * win.w * win.c, win.out_h * win.out_w * win.out_c

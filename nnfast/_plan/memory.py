@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, OPS
 from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
+from nnfast._plan.layouts import LINE, Layout
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
 from nnfast._plan.spec import Resampling, Window
 
-# LINE is the number of float32 elements per cache line. If a row takes at least ODD_LINES lines,
-# its stride is an odd number of lines. With an even number, the columns that a register tile reads
-# would map to at most half of the cache's sets.
-LINE = 16
+# If a row takes at least ODD_LINES cache lines, its stride is an odd number of lines. With an even
+# number, the columns that a register tile reads would map to at most half of the cache's sets.
 ODD_LINES = 4
 
 if TYPE_CHECKING:
@@ -83,12 +82,13 @@ def make_tables(
         The numbers of the arrays that are currently trained.
     """
     statistics, n_stats = statistics_offsets(fused.training)
+    strides = Strides(fused.unpadded)
 
     def describe(ops: Sequence[SizedOp]) -> list[dict[str, Any]]:
         table = []
         for sized in ops:
             fields = weight_fields(sized.op, references.get(sized.layer, {}))
-            table.append(describe_op(sized, fields, statistics.get(sized.node)))
+            table.append(describe_op(sized, fields, statistics.get(sized.node), strides))
         return table
 
     training = fused.training
@@ -112,6 +112,31 @@ def stride(n: int) -> int:
     return LINE * (lines | 1 if lines >= ODD_LINES else lines)
 
 
+class Strides:
+    """The strides of rows in the arena.
+
+    Parameters
+    ----------
+    unpadded : frozenset of int
+        See `Layouts`.
+
+    Examples
+    --------
+    >>> strides = Strides(frozenset({640}))
+    >>> strides.of(1, 64), strides.of(10, 64), strides.of(1, 640)
+    (80, 64, 640)
+    """
+
+    def __init__(self, unpadded: frozenset[int]) -> None:
+        self._unpadded = unpadded
+
+    def of(self, steps: int, n: int) -> int:
+        """Return the stride of rows of n elements; a sample has `steps` of them."""
+        if steps > 1:
+            return Layout(steps, n).row
+        return n if n in self._unpadded else stride(n)
+
+
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
     """Return {node: (offset, length)} of the normalizations' statistics, and their total size.
 
@@ -132,7 +157,10 @@ def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int
 
 
 def describe_op(
-    sized: SizedOp, weights: Mapping[str, int], statistics: tuple[int, int] | None
+    sized: SizedOp,
+    weights: Mapping[str, int],
+    statistics: tuple[int, int] | None,
+    strides: Strides,
 ) -> dict[str, Any]:
     """Return an op in the engine's form, without the offsets of its tensors.
 
@@ -144,6 +172,7 @@ def describe_op(
     statistics : tuple of int or None
         Offset and length of a normalization's statistics. None if the op has no statistics, or has
         them for each sample.
+    strides : Strides
     """
     op, traits = sized.op, OPS[sized.op.kind]
     groups = sized.n_in // sized.channels if sized.channels else 0
@@ -157,12 +186,13 @@ def describe_op(
         "kind": traits.kind,
         "activation": ACTIVATIONS[op.activation],
         "alpha": op.alpha,
+        "steps": sized.steps,
         "n_in": sized.n_in,
         "n_in2": sized.n_in2,
         "n_out": sized.n_out,
-        "ld_x": stride(sized.n_in),
-        "ld_x2": stride(sized.n_in2),
-        "ld_y": stride(sized.n_out),
+        "ld_x": strides.of(sized.steps, sized.n_in),
+        "ld_x2": strides.of(sized.steps, sized.n_in2),
+        "ld_y": strides.of(sized.steps, sized.n_out),
         "node": sized.node,
         "frozen": op.frozen,
         "y_l1": sized.activity[0],
@@ -170,6 +200,7 @@ def describe_op(
         "channels": sized.channels,
         "stats": stats,
         "ld_stats": ld_stats,
+        "constant": op.constant,
         "settings": op.settings,
     }
 
@@ -196,7 +227,7 @@ def training_table(
     _fuse_relu_backward(sized, ops, readers)
     _note_shared_parameters(ops, trained)
     gradients = Gradients(fused.inputs, fused.training_outputs, sized, ops, trained, to_input)
-    end = gradients.place(end, stride)
+    end = gradients.place(end)
     return OpTable(
         ops,
         end,
@@ -224,17 +255,18 @@ def _place_tensors(fused: Fused, ops: Sequence[dict[str, Any]]) -> tuple[dict[in
     needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
     offsets: dict[int, int] = {}
     end = 0
+    strides = Strides(fused.unpadded)
     for tensor, n in zip(fused.inputs, fused.input_sizes, strict=True):
-        offsets[tensor], end = end, end + stride(n)
+        offsets[tensor], end = end, end + strides.of(1, n)
     for numbers, op in zip(fused.training, ops, strict=True):
         traits = _traits(op)
         _set_inputs(op, [offsets[tensor] for tensor in numbers.inputs])
         if numbers.output not in offsets:
-            offsets[numbers.output], end = end, end + op["ld_y"]
+            offsets[numbers.output], end = end, end + op["steps"] * op["ld_y"]
         op["y"] = offsets[numbers.output]
         op["z"] = op["x"] if traits.is_activation else op["y"]
         if not traits.is_activation and op["activation"] in needs_preactivation:
-            op["z"], end = end, end + op["ld_y"]
+            op["z"], end = end, end + op["steps"] * op["ld_y"]
         if traits.sample_statistics:
             op["stats"], end = end, end + op["ld_stats"]
     return offsets, end
@@ -276,7 +308,7 @@ def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
     """
     sized = fused.inference
     _set_heads(ops, heads_of(sized, fused.inference_outputs))
-    widest = max(ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
+    widest = max(op["steps"] * ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
     last_reader = {tensor: i for i, op in enumerate(sized) for tensor in op.inputs}
     last_reader.update(dict.fromkeys(fused.inference_outputs, len(sized)))
     slots = {tensor: k for k, tensor in enumerate(fused.inputs)}
@@ -315,7 +347,7 @@ def values_kept(sized: SizedOp) -> int:
     That array is the input, the output, a padded image, or the taps of a resampling.
     """
     traits, settings = OPS[sized.op.kind], sized.op.settings
-    numbers = max(sized.n_in, sized.n_out)
+    numbers = sized.steps * max(sized.n_in, sized.n_out)
     if isinstance(settings, Resampling):
         numbers = max(numbers, traits.numbers_per_line * sum(settings.n_out))
     elif isinstance(settings, Window) and traits.copies_images:

@@ -178,6 +178,10 @@ class Op:
         has the shape of the layer's.
     writes_part : bool
         Whether the op writes another part of the tensor that the previous op has written to.
+    constant : tuple of float
+        The second input, if it is not a tensor: the elements of a sample, the same for all samples.
+    whole_samples : bool
+        Whether the op needs whole samples, although other ops of its kind are elementwise.
     """
 
     kind: str
@@ -191,6 +195,8 @@ class Op:
     operands: tuple[int, ...] | None = None
     shape: Shape | None = None
     writes_part: bool = False
+    constant: tuple[float, ...] = ()
+    whole_samples: bool = False
 
 
 IDENTITY = Op("affine", settings=AffineSettings(1.0, 0.0))
@@ -237,10 +243,6 @@ class LayerSpec(Protocol):
     @property
     def training_differs(self) -> bool:
         """Whether the computation in training differs from that in inference."""
-
-    @property
-    def has_ops(self) -> bool:
-        """Whether `ops` describes the computation."""
 
     @property
     def activity_regularizer(self) -> L1L2 | None:

@@ -96,7 +96,6 @@ class Network:
         ValueError
             If the layers, or the weights that they already have, do not fit together.
         """
-        flat.check()
         plan = compile_graph(flat, trainable)
         _check_built_layers(flat.layers, plan, dtype)
         network = cls(plan, dtype, flat, trainable, ends)

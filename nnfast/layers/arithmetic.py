@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Unpack
 
@@ -18,7 +19,7 @@ from nnfast._plan.symbolic import OPERATORS, KerasTensor
 from nnfast._utils.checks import Shape, entries, flag, real, real_array
 from nnfast._utils.registry import choose
 from nnfast.layers.layer import Layer, LayerOptions, auto_name
-from nnfast.layers.merged_ops import strided_op, weighted_sum
+from nnfast.layers.merged_ops import broadcast_op, strided_op, weighted_sum
 from nnfast.layers.merging import Add, ElementwiseMerge, Multiply, Subtract
 
 __all__: list[str] = []
@@ -62,7 +63,8 @@ class Arithmetic(ElementwiseMerge):
     ----------
     operation : {"add", "subtract", "multiply", "divide", "power"}
     operand : float or nested list of float, optional
-        The constant c, if there is one. An array has no axis for the batch.
+        The constant c, if there is one. An array has no axis for the batch; its axes are those of
+        a sample, from the last one on.
     swapped : bool, default False
         Whether c comes first: c ∘ x.
     **options
@@ -87,9 +89,10 @@ class Arithmetic(ElementwiseMerge):
         self.operation = choose("operation", operation, _OPERATIONS)
         self.operand = None if operand is None else _operand(operand)
         self.swapped = flag("swapped", swapped)
-        if self.operation == "divide" and not self.swapped and self.operand == 0.0:
+        values = np.ones(()) if self.operand is None else np.asarray(self.operand)
+        if self.operation == "divide" and not self.swapped and not values.all():
             raise ValueError("A symbolic tensor cannot be divided by 0")
-        if self.operation == "power" and self.swapped and not _is_positive(self.operand):
+        if self.operation == "power" and self.swapped and not (values > 0).all():
             raise ValueError(f"The base of a power must be positive; received {operand!r}")
 
     def _inputs(self, x: Any) -> list[KerasTensor]:
@@ -105,16 +108,14 @@ class Arithmetic(ElementwiseMerge):
         find = _AFFINE.get((self.operation, self.swapped))
         return find(self.operand) if find and isinstance(self.operand, float) else None
 
-    @property
-    def has_ops(self) -> bool:  # type: ignore[override]
-        return self.operand is None or isinstance(self.operand, float)
-
     def _binary(self, k: int, n: int) -> Op:
         return _BINARY[self.operation]
 
     def ops(self, input_shape: Shape, *others: Shape) -> list[Op]:
-        if not isinstance(self.operand, float):
+        if self.operand is None:
             return super().ops(input_shape, *others)
+        if not isinstance(self.operand, float):
+            return self._array_ops(input_shape, np.asarray(self.operand))
         if self._affine is not None:
             return [_affine_op(*self._affine)]
         if self.operation == "divide":  # c / x
@@ -123,6 +124,27 @@ class Arithmetic(ElementwiseMerge):
             return [_power_op(self.operand)]
         # cˣ = exp(x·log c)
         return [_affine_op(math.log(self.operand), 0.0), Op("activation", "exponential")]
+
+
+    def _array_ops(self, input_shape: Shape, operand: NDArray[np.float64]) -> list[Op]:
+        """Return the ops if the constant is an array, which they take as their second input."""
+        out = self.infer_shape(input_shape)
+        ops = [] if input_shape == out else [broadcast_op(input_shape, out)]
+        values = np.broadcast_to(operand, out)
+        if not self.swapped or self.operation in ("add", "multiply"):
+            return [*ops, _with_constant(_BINARY[self.operation], values)]
+        if self.operation == "subtract":  # c - x
+            return [*ops, _with_constant(weighted_sum(-1, 1), values)]
+        if self.operation == "divide":  # c / x
+            return [*ops, _power_op(-1.0), _with_constant(_BINARY["multiply"], values)]
+        # cˣ = exp(x·log c)
+        power = _with_constant(_BINARY["multiply"], np.log(values))
+        return [*ops, power, Op("activation", "exponential")]
+
+
+def _with_constant(op: Op, values: NDArray[np.float64]) -> Op:
+    """Return an op of two inputs with a constant as the second one."""
+    return replace(op, constant=tuple(values.ravel().tolist()), whole_samples=True)
 
 
 class GetItem(Layer):
@@ -187,10 +209,6 @@ class GetItem(Layer):
         return ranges
 
 
-def _is_positive(operand: Operand | None) -> bool:
-    return not isinstance(operand, float) or operand > 0
-
-
 def _entry(part: Any) -> int | tuple[int | None, ...]:
     """Return one entry of the argument `key` of `GetItem`."""
     if isinstance(part, (list, tuple)) and len(part) == 3:
@@ -240,10 +258,22 @@ def _binary(operation: str, merge: Callable[[], Layer]) -> Callable[[Any, Any], 
                 f"The other operand of a symbolic tensor must be one, a number or an array; "
                 f"received {constant!r}"
             )
-        value: Any = constant if isinstance(constant, Real) else constant.tolist()
+        value: Any = constant if isinstance(constant, Real) else _sample_of(constant, tensor)
         return Arithmetic(operation, value, swapped, name=auto_name(operation))(tensor)
 
     return apply
+
+
+def _sample_of(constant: NDArray[Any], tensor: KerasTensor) -> Any:
+    """Return an array without the axis of the batch, which must have size 1 if there is one."""
+    if constant.ndim < tensor.ndim:
+        return constant.tolist()
+    if constant.ndim > tensor.ndim or constant.shape[0] != 1:
+        raise ValueError(
+            f"An operand of {tensor} can have {tensor.ndim - 1} axes, those of a sample, and before "
+            f"them an axis of size 1; received an array of shape {constant.shape}"
+        )
+    return constant[0].tolist()
 
 
 def _arithmetic(operation: str) -> Callable[[], Layer]:

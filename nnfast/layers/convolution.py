@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Unpack
 
 from nnfast import activations, constraints, initializers, regularizers
@@ -42,13 +43,15 @@ class _Convolution(Windowed):
         bias_constraint: str | constraints.Constraint | None,
     ) -> None:
         self.activation = activations.resolve(activation)
-        if not self.activation.elementwise:
-            raise ValueError(
-                f"activation of {type(self).__name__} must be elementwise; received "
-                f"{self.activation.name!r}"
-            )
         self.use_bias = flag("use_bias", use_bias)
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
+
+    def _activated(self, input_shape: Shape, op: Op) -> list[Op]:
+        """Return an op with the activation, which is an op of its own if it is not elementwise."""
+        name, alpha = self.activation.name, self.activation.alpha
+        if self.activation.elementwise:
+            return [replace(op, activation=name, alpha=alpha)]
+        return [replace(op, shape=self.infer_shape(input_shape)), Op("activation", name, alpha)]
 
     def _bias(self, channels: int) -> list[Weight]:
         return [self._weight("bias", (channels,))] if self.use_bias else []
@@ -114,7 +117,7 @@ class _Conv(_Convolution):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         win = self._window(input_shape, self.filters, self.groups)
-        return [Op("convolution", self.activation.name, self.activation.alpha, settings=win)]
+        return self._activated(input_shape, Op("convolution", settings=win))
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = (*self._kernel, input_shape[-1] // self.groups, self.filters)
@@ -275,7 +278,7 @@ class DepthwiseConv2D(_Convolution):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         win = self._window(input_shape, input_shape[-1] * self.depth_multiplier)
-        return [Op("depthwise", self.activation.name, self.activation.alpha, settings=win)]
+        return self._activated(input_shape, Op("depthwise", settings=win))
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         channels = input_shape[-1]
@@ -380,15 +383,10 @@ class SeparableConv2D(_Convolution):
         depthwise = self._window(input_shape, input_shape[-1] * self.depth_multiplier)
         _, _, _, h, w, c, *_ = depthwise
         pointwise = type(depthwise)(h, w, c, h, w, self.filters, 1, 1)
+        last = Op("convolution", settings=pointwise, weights=("pointwise_kernel", "bias"))
         return [
             Op("depthwise", settings=depthwise, weights=("depthwise_kernel",)),
-            Op(
-                "convolution",
-                self.activation.name,
-                self.activation.alpha,
-                settings=pointwise,
-                weights=("pointwise_kernel", "bias"),
-            ),
+            *self._activated(input_shape, last),
         ]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:

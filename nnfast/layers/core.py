@@ -191,18 +191,13 @@ class Dense(Layer):
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 1:
-            raise ValueError(
-                f"Dense layer {self.name!r} expects samples with one axis; received shape "
-                f"{input_shape}: put Flatten() before it"
-            )
-        return (self.units,)
+        return (*input_shape[:-1], self.units)
 
     def ops(self, input_shape: Shape) -> list[Op]:
         return [Op("dense", self.activation.name, self.activation.alpha)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        kernel = self._weight("kernel", (input_shape[0], self.units))
+        kernel = self._weight("kernel", (input_shape[-1], self.units))
         return [kernel, self._weight("bias", (self.units,))] if self.use_bias else [kernel]
 
     @property
@@ -241,14 +236,6 @@ class Activation(Layer):
     ) -> None:
         super().__init__(**options)
         self.activation = activations.resolve(activation)
-
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 1 and not self.activation.elementwise:
-            raise ValueError(
-                f"Activation {self.activation.name!r} of layer {self.name!r} expects samples "
-                f"with one axis; received shape {input_shape}"
-            )
-        return input_shape
 
     def ops(self, input_shape: Shape) -> list[Op]:
         name = self.activation.name

@@ -113,9 +113,6 @@ class Layer:
     # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
-    # Whether `ops` describes the computation.
-    has_ops: ClassVar[bool] = True
-
     # Constructor arguments of the subclass. `get_config` returns them; they cannot be reassigned.
     _fields: ClassVar[tuple[str, ...]] = ()
 

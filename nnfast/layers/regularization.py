@@ -99,7 +99,7 @@ class Dropout(Layer):
         if mask is not None:
             sizes, strides = mask
             settings = settings._replace(broadcast=True, sizes=sizes, strides=strides)
-        return [Op("dropout", settings=settings)]
+        return [Op("dropout", settings=settings, whole_samples=mask is not None)]
 
     def _mask(self, input_shape: Shape) -> tuple[Axes, Axes] | None:
         """Return the sizes and strides of `DropoutSettings`, or None if no element shares a mask.

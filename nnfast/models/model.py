@@ -123,7 +123,7 @@ class Model(Description):
         self._initialize(name, float_dtype("Model", None, graph.outputs))
         self._ends = inputs, outputs
         self._graph, self._layers = graph, list(graph.calls)
-        self._build_supported()
+        self._build()
         if not checks.flag("trainable", trainable):
             self.trainable = False
 
@@ -170,13 +170,6 @@ class Model(Description):
         with self._build_lock:
             if self._network is None:
                 self._build()
-
-    def _build_supported(self) -> None:
-        """Create the network, unless the engine cannot compute the graph: using it is an error."""
-        if self._graph is None or not self._graph.flat.obstacle:
-            self._build()
-        else:
-            self._network = self._trainer = None
 
     def _build(self) -> None:
         """Create the network and its trainer if the input shape is known.

@@ -227,7 +227,7 @@ class Sequential(Model):
         self._graph = self._chain()
         try:
             if network:
-                self._build_supported()
+                self._build()
         except BaseException:
             self._graph = before
             raise

@@ -41,7 +41,7 @@ def check_keys(config: object, needed: Sequence[str]) -> None:
 def unpickled(saved: dict[str, Any]) -> Any:
     """Return the model whose state `Model.__reduce__` returned."""
     model = deserialize(saved["model"])
-    model._build_supported()
+    model._build()
     model._take_state(saved)
     return model
 
@@ -62,7 +62,7 @@ def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any])
     plan = compile_graph(flat, model.trainable)
     shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
     state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
-    model._build_supported()
+    model._build()
     if description["compile"] is not None:
         model.compile(**description["compile"])
     model._take_contents(arrays, state.checked_counters(description["state"]))

@@ -47,8 +47,8 @@ class Topology:
         """Set the attributes of a model without layers."""
         raise NotImplementedError
 
-    def _build_supported(self) -> None:
-        """Create the network if the graph is a chain."""
+    def _build(self) -> None:
+        """Create the network."""
         raise NotImplementedError
 
     def _like(self, inputs: Any, outputs: Any) -> Self:
@@ -234,7 +234,7 @@ class Topology:
             If `config` is not a result of `get_config`.
         """
         model = cls.without_weights(config)
-        model._build_supported()
+        model._build()
         return model
 
     @classmethod

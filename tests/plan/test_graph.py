@@ -30,7 +30,6 @@ def test_a_chain_is_numbered_from_its_first_layer() -> None:
     assert (flat.inputs, flat.outputs, flat.paths) == ((0,), (2,), ["a", "b"])
     assert (flat.shapes, flat.dtypes) == ([(4,), (3,), (3,)], ["float32"] * 3)
     assert flat.needed() == list(enumerate(flat.nodes))
-    assert not flat.obstacle
 
 
 def test_nodes_are_in_depth_first_order_and_layers_in_that_of_keras() -> None:

@@ -13,7 +13,8 @@ from helpers import layer_outputs
 from hypothesis import given, settings, strategies as st
 
 from nnfast import _engine, layers, regularizers
-from nnfast._plan.memory import LINE, ODD_LINES, stride
+from nnfast._plan.layouts import LINE
+from nnfast._plan.memory import ODD_LINES, stride
 from nnfast._plan.plan import Plan, compile_plan
 
 KINDS = {traits.kind: name for name, traits in _engine.OPS.items()}

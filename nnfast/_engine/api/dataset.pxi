@@ -68,16 +68,21 @@ cdef class InputRows:
 
 
 cdef class TargetRows:
-    """The targets of one output, (n, n_out) of the engine's type or (n,) int32 class indices, and weights."""
+    """The targets of one output, (n, n_out) of the engine's type or int32 class indices, and weights.
+
+    There is one class index for each row of a sample, in an array of one axis.
+    """
     cdef TargetView view
     cdef Py_ssize_t n_out
     cdef int y_bytes            # bytes per target; 0: there is no y, or y holds class indices
     cdef const float[:, ::1] y32
     cdef const double[:, ::1] y64
     cdef const int32_t[::1] labels
+    cdef Py_ssize_t n_labels    # < 0: y holds no class indices
     cdef const double[::1] weight
 
     cdef take(self, Py_ssize_t n, y, sample_weight):
+        self.n_labels = -1
         if y is not None:
             self._take_y(n, y)
         if sample_weight is not None:
@@ -88,7 +93,7 @@ cdef class TargetRows:
 
     cdef _take_y(self, Py_ssize_t n, y):
         cdef bint some
-        if y.shape[0] != n:
+        if y.ndim > 1 and y.shape[0] != n:
             raise ValueError("y and x differ in length")
         some = y.size > 0
         if y.dtype.char == "f":
@@ -103,20 +108,23 @@ cdef class TargetRows:
             self.view.y = <const void*>&self.y64[0, 0] if some else NULL
         else:
             self.labels = y
+            self.n_labels = y.shape[0]
             self.view.labels = &self.labels[0] if some else NULL
 
     cdef bint given(self):
         return self.view.y != NULL or self.view.labels != NULL
 
-    cdef int check(self, Py_ssize_t n, Py_ssize_t n_out, int real_bytes) except -1:
-        cdef Py_ssize_t i
+    cdef int check(self, Py_ssize_t n, const Head* head, int real_bytes) except -1:
+        cdef Py_ssize_t i, n_out = head.n * head.steps
         if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
             raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "
                              f"{n_out} of {real_bytes}")
+        if self.n_labels >= 0 and self.n_labels != n * head.steps:
+            raise ValueError("y and x differ in length")
         if self.view.labels != NULL:
-            for i in range(n):
-                if self.view.labels[i] < 0 or self.view.labels[i] >= n_out:
-                    raise ValueError(f"class index {self.view.labels[i]} is not in [0, {n_out})")
+            for i in range(n * head.steps):
+                if self.view.labels[i] < 0 or self.view.labels[i] >= head.n:
+                    raise ValueError(f"class index {self.view.labels[i]} is not in [0, {head.n})")
         return 0
 
 
@@ -229,7 +237,7 @@ cdef class Data:
                                                and model.heads[k].loss.kind != LOSS_PYTHON)
             if required and self.view.n > 0 and not targets.given():
                 raise ValueError("y is missing")
-            targets.check(self.view.n, model.heads[k].n, real_bytes)
+            targets.check(self.view.n, &model.heads[k], real_bytes)
         return 0
 
 

@@ -41,7 +41,8 @@ cdef class Engine(CompiledModel):
                               "more than any memory holds")
         self.trial = TeamTrial()
         self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
-        self.n_in, self.n_out = [i["n"] for i in plan.inputs], [head["n"] for head in plan.outputs]
+        self.n_in = [entry["n"] for entry in plan.inputs]
+        self.n_out = [head["n"] * head["steps"] for head in plan.outputs]
         self.model.n_params = plan.n_params
         self._take_ends(plan)
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
@@ -79,18 +80,18 @@ cdef class Engine(CompiledModel):
         for k, entry in enumerate(plan.inputs):
             inputs[k] = entry
         for k, entry in enumerate(plan.outputs):
-            heads[k].n, heads[k].ld = entry["n"], entry["ld"]
+            heads[k].steps, heads[k].n, heads[k].ld = entry["steps"], entry["n"], entry["ld"]
             heads[k].y = self.model.target_width
-            self.model.target_width += entry["ld"]
+            self.model.target_width += entry["steps"] * entry["ld"]
         self.model.n_inputs, self.model.n_heads = len(plan.inputs), len(plan.outputs)
         self.model.inputs, self.model.heads = inputs, heads
 
     cdef _take_tables(self, plan):
         """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
         cdef list memory = []
-        cdef OpList train = op_list_of(plan.training, memory)
-        cdef OpList infer = op_list_of(plan.inference, memory)
-        cdef OpList input_gradient = op_list_of(plan.input_gradient, memory)
+        cdef OpList train = op_list_of(plan.training, self.format, memory)
+        cdef OpList infer = op_list_of(plan.inference, self.format, memory)
+        cdef OpList input_gradient = op_list_of(plan.input_gradient, self.format, memory)
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
         cdef list changed = []
@@ -137,7 +138,7 @@ cdef class Engine(CompiledModel):
             self.model.batch_norms |= needs.whole_batch
             if needs.whole_batch and op.mean >= 0:      # it updates moving averages
                 self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
-            self.images |= needs.has_window
+            self.images |= needs.has_window or op.steps >= MANY_STEPS
             scratch = max(scratch, needs.scratch)
             flops += needs.flops
         self.scratch_size = (scratch + 31) // 16 * 16
@@ -618,8 +619,9 @@ cdef class Engine(CompiledModel):
                    char* da, double* value):
         """Call the Python loss of an output with copies of one batch's rows."""
         cdef const int32_t* order = self.training.run.order
-        cdef Py_ssize_t r, n = self.model.heads[head].n
-        cdef Py_ssize_t size = n * self.k.real_bytes, ld = self.model.heads[head].ld * self.k.real_bytes
+        cdef const Head* own = &self.model.heads[head]
+        cdef Py_ssize_t r, n = own.n * own.steps
+        cdef Py_ssize_t size = own.n * self.k.real_bytes, ld = own.ld * self.k.real_bytes
         cdef Buffer numbers = Buffer(1, rows, b"i")
         cdef Buffer outputs = Buffer(rows, n, self.format)
         cdef Buffer weights = Buffer(1, rows, b"d")
@@ -627,10 +629,11 @@ cdef class Engine(CompiledModel):
         cdef Buffer gradient = Buffer(rows, n, self.format)
         for r in range(rows):
             (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
+        for r in range(rows * own.steps):
             memcpy(outputs.data + r * size, a + r * ld, size)
         memcpy(weights.data, weight, rows * sizeof(double))
         self.functions[head](self.targets, numbers, outputs, weights, values, gradient)
-        for r in range(rows):
+        for r in range(rows * own.steps):
             memcpy(da + r * ld, gradient.data + r * size, size)
         memcpy(value, values.data, rows * sizeof(double))
 

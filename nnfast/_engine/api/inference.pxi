@@ -19,6 +19,11 @@ cdef struct ShortBatch:
     void* outputs[SHORT_ENDS]
 
 
+cdef inline Py_ssize_t size_of(const Head* head) noexcept:
+    """Return the number of elements of a sample of an output."""
+    return head.n * head.steps
+
+
 cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
@@ -73,8 +78,8 @@ cdef class ShortPredictor:
         batch.data.inputs = batch.rows
         batch.data.targets = NULL
         if self.rows != n:
-            self.allocation = ((n, engine.model.heads[0].n), engine.dtype)
-            self.further = [((n, engine.model.heads[k].n), engine.dtype) for k in range(1, n_heads)]
+            self.allocation = ((n, size_of(&engine.model.heads[0])), engine.dtype)
+            self.further = [((n, size_of(&engine.model.heads[k])), engine.dtype) for k in range(1, n_heads)]
             self.rows = n
         out = make(*self.allocation)
         batch.outputs[0] = start_of(out)

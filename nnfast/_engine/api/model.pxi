@@ -9,7 +9,7 @@ cdef class CompiledModel:
     cdef Py_ssize_t scratch_size
     cdef double flops               # floating-point operations in one row's forward pass
     cdef Py_ssize_t n_stats
-    cdef bint images                # some op moves a window over images
+    cdef bint images                # some op moves a window over images, or computes many rows per sample
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
     cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
     cdef list loss_parameters       # memory of the loss parameters of each head

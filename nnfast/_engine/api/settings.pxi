@@ -103,6 +103,22 @@ cdef list packed(settings):
     return [fields[i] for i in range(N_SETTINGS)]
 
 
+cdef uintptr_t address_of_constant(tuple values, bytes format, list memory) except? 1:
+    """Return the address of a row with these values, or 0 if there are none; `memory` gets its memory."""
+    cdef Buffer row
+    cdef Py_ssize_t j
+    if not values:
+        return 0
+    row = Buffer(1, len(values), format)
+    memory.append(row)
+    for j, value in enumerate(values):
+        if format == b"d":
+            (<double*>row.data)[j] = value
+        else:
+            (<float*>row.data)[j] = value
+    return <uintptr_t>row.data
+
+
 cdef Py_ssize_t* offsets_of(list offsets, list memory) except NULL:
     """Return an array of offsets; its memory is appended to `memory`."""
     cdef Buffer table = bytes_of(len(offsets) * sizeof(Py_ssize_t))
@@ -113,14 +129,15 @@ cdef Py_ssize_t* offsets_of(list offsets, list memory) except NULL:
     return <Py_ssize_t*>table.data
 
 
-cdef OpList op_list_of(plan_table, list memory) except *:
+cdef OpList op_list_of(plan_table, bytes format, list memory) except *:
     """Return an op list; the memory of its ops is appended to `memory`, which must outlive the list."""
     cdef OpList op_list
     cdef Buffer table = Buffer(len(plan_table.ops), sizeof(Op), b"f")
     cdef int i
     op_list.ops = <Op*>table.data
     for i, op in enumerate(plan_table.ops):
-        op_list.ops[i] = {**op, "settings": packed(op["settings"])}
+        constant = address_of_constant(op["constant"], format, memory)
+        op_list.ops[i] = {**op, "settings": packed(op["settings"]), "constant": constant}
     memory.append(table)
     op_list.n_ops = len(plan_table.ops)
     op_list.width = plan_table.width

@@ -3,23 +3,24 @@
 cdef inline Matrix output_rows(const Shard* shard, int k) noexcept nogil:
     """Return the shard's rows of the k-th output."""
     cdef const Head* head = &shard.run.model.heads[k]
-    return matrix(address(shard.block, shard.run.op_list.out[k], shard.begin, head.ld), n_rows(shard),
-                  head.n, head.ld)
+    return matrix(address(shard.block, shard.run.op_list.out[k], shard.begin * head.steps, head.ld),
+                  n_rows(shard) * head.steps, head.n, head.ld)
 
 
 cdef void write_outputs(const Shard* shard) noexcept nogil:
     """Write the predictions of the shard's rows to run.outputs, in the data's own order."""
     cdef const Run* run = shard.run
-    cdef Py_ssize_t r
+    cdef Py_ssize_t r, s, row, steps
     cdef Matrix y
     cdef real* out
     cdef int k
     for k in range(run.model.n_heads):
-        y = output_rows(shard, k)
+        y, steps = output_rows(shard, k), run.model.heads[k].steps
         out = <real*>run.outputs[k]
-        for r in range(y.rows):
-            copy_row(y.data + r * y.ld, y.cols,
-                     out + source_row(run.order, shard.first + shard.begin + r) * y.cols)
+        for r in range(n_rows(shard)):
+            row = source_row(run.order, shard.first + shard.begin + r) * steps
+            for s in range(steps):
+                copy_row(y.data + (r * steps + s) * y.ld, y.cols, out + (row + s) * y.cols)
 
 
 cdef inline bint is_fused_with_loss(const Run* run, const Op* op) noexcept nogil:
@@ -65,6 +66,34 @@ cdef void losses_of(const Shard* shard, const Scales* scales, bint gradient) noe
             block.loss[r] += block.activity[r]
 
 
+cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets, double scale,
+                          real* dy, double* loss) noexcept nogil:
+    """Compute the losses of samples with several rows each: the weighted mean of the losses of their rows."""
+    cdef const Objective* objective = objective_of(shard.run, k)
+    cdef const double* weight = shard.block.weight + k * shard.block.rows + shard.begin
+    cdef Py_ssize_t steps = shard.run.model.heads[k].steps, r, i, j, end, n
+    cdef double values[16]
+    cdef double factor = 1      # that of a supplied gradient, whose loss is a sum
+    cdef Matrix rows
+    if objective.kind == LOSS_MAXIMUM_OUTPUT:
+        maximum_output(outputs, steps, scale, dy, loss)
+        return
+    for r in range(n_rows(shard)):
+        if objective.kind != LOSS_SUPPLIED_GRADIENT:
+            factor = weight[r] / steps
+        loss[r] = 0
+        i, end = r * steps, (r + 1) * steps
+        while i < end:
+            n = min(<Py_ssize_t>16, end - i)
+            rows = rows_of(outputs, i, n)
+            loss_rows(objective, &rows, targets.data + i * targets.ld, NULL, scale * factor,
+                      NULL if dy == NULL else dy + i * outputs.ld, values, shard.scratch)
+            for j in range(n):
+                loss[r] += values[j]
+            i += n
+        loss[r] *= factor
+
+
 cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint gradient) noexcept nogil:
     """Compute the losses of the rows of one output; write the gradient if `gradient`."""
     cdef const Run* run = shard.run
@@ -76,7 +105,8 @@ cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint grad
     cdef double factor = objective.value_scale * scales.reduction[k]
     cdef real* dy = address(block, run.op_list.dy[k], 0, head.ld) if gradient else NULL
     cdef Py_ssize_t r
-    cdef Matrix outputs = output_rows(shard, k)
+    cdef Matrix outputs = output_rows(shard, k), targets
+    cdef double scale
     if objective.kind == LOSS_PYTHON:
         team_wait(run)
         if shard.thread == 0:
@@ -86,9 +116,14 @@ cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint grad
             flush_subnormals()
         team_wait(run)
     else:
-        loss_rows(objective, &outputs, target_rows(shard, k).data, weight + shard.begin,
-                  scales.mean * scales.reduction[k] * objective.gradient_scale * head.loss_weight,
-                  dy + shard.begin * head.ld if gradient else NULL, loss + shard.begin, shard.scratch)
+        targets = target_rows(shard, k)
+        dy = dy + shard.begin * head.steps * head.ld if gradient else NULL
+        scale = scales.mean * scales.reduction[k] * objective.gradient_scale * head.loss_weight
+        if head.steps == 1:
+            loss_rows(objective, &outputs, targets.data, weight + shard.begin, scale, dy, loss + shard.begin,
+                      shard.scratch)
+        else:
+            losses_of_steps(shard, k, &outputs, &targets, scale, dy, loss + shard.begin)
     if factor != 1 or objective.limit < INFINITY:
         for r in range(shard.begin, shard.end):
             loss[r] *= factor

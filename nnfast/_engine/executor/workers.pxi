@@ -148,7 +148,7 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
                 m = min(block.rows, end - r)
                 shard = block_shard(run, block, r, m, scratch)
                 # The GEMM reads one row or groups of four rows; a partial group would read past the data.
-                if direct and (m % 4 == 0 or m == 1):
+                if direct and (m * run.op_list.ops[0].steps % 4 == 0 or m * run.op_list.ops[0].steps == 1):
                     shard.x = <const real*>run.data.inputs.x + r * input.n
                 else:
                     gather_shard_inputs(&shard)

@@ -234,7 +234,12 @@ cdef inline bint better_transposed(Py_ssize_t k, Py_ssize_t m, Py_ssize_t n) noe
     return m >= 32 and k >= VLEN and 5 * transposed <= 4 * as_is
 
 
-cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matrix* x, const Matrix* dz,
+# The division of rows into n parts, which have a multiple of `unit` rows each, except for the last.
+ctypedef struct Parts:
+    Py_ssize_t n, unit
+
+
+cdef void weight_gradient_by_transpose(bint sparse, Parts parts, const Matrix* x, const Matrix* dz,
                                        const Matrix* dw, bint accumulate, real* scratch,
                                        real* spare) noexcept nogil:
     """Compute dense_weight_gradient as (dzᵀ · x)ᵀ, for BITMASK_BITS columns of dz at a time.
@@ -249,9 +254,9 @@ cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matr
         z = columns_from(dz, j, cols)
         if accumulate:
             transpose(k, cols, dw.data + j, dw.ld, scratch, ld)
-        for c in range(parts):
-            r = split_begin(m, 4, c, parts)
-            rows = split_begin(m, 4, c + 1, parts) - r
+        for c in range(parts.n):
+            r = split_begin(m, parts.unit, c, parts.n)
+            rows = split_begin(m, parts.unit, c + 1, parts.n) - r
             sums = matrix(spare if c > 0 else scratch, cols, k, ld)
             z_part = rows_of(&z, r, rows)
             x_part = rows_of(x, r, rows)
@@ -264,7 +269,7 @@ cdef void weight_gradient_by_transpose(bint sparse, Py_ssize_t parts, const Matr
         transpose_back(cols, k, scratch, ld, dw.data + j, dw.ld)
 
 
-cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Py_ssize_t parts,
+cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix* dw, Parts parts,
                                 bint accumulate, real* scratch) noexcept nogil:
     """dw[k,n] = xᵀ · dz for k ≤ GRADIENT_ROWS columns of x, plus the old dw if `accumulate`.
 
@@ -275,17 +280,17 @@ cdef void dense_weight_gradient(const Matrix* x, const Matrix* dz, const Matrix*
     """
     cdef Py_ssize_t m = x.rows, k = x.cols, n = dz.cols, c, r, rows
     cdef real* spare = scratch + columns_scratch(k, n)
-    cdef bint sparse_x = k >= 16 and mostly_zero(x, max_nonzero_fraction(n, m // parts))
+    cdef bint sparse_x = k >= 16 and mostly_zero(x, max_nonzero_fraction(n, m // parts.n))
     # The factor 0.95 is for the transpose, which takes at most a twentieth of the time of the arithmetic.
     cdef bint sparse_dz = (not sparse_x and n >= 16 and m >= 48
-                           and mostly_zero(dz, 0.95 * max_nonzero_fraction(k, m // parts)))
+                           and mostly_zero(dz, 0.95 * max_nonzero_fraction(k, m // parts.n)))
     cdef Matrix sums, x_part, z_part
     if not sparse_x and (sparse_dz or better_transposed(k, m, n)):
         weight_gradient_by_transpose(sparse_dz, parts, x, dz, dw, accumulate, scratch, spare)
         return
-    for c in range(parts):
-        r = split_begin(m, 4, c, parts)
-        rows = split_begin(m, 4, c + 1, parts) - r
+    for c in range(parts.n):
+        r = split_begin(m, parts.unit, c, parts.n)
+        rows = split_begin(m, parts.unit, c + 1, parts.n) - r
         x_part = rows_of(x, r, rows)
         z_part = rows_of(dz, r, rows)
         sums = matrix(spare if c > 0 else dw.data, k, n, n if c > 0 else dw.ld)

@@ -108,11 +108,20 @@ cdef void gather_inputs(const InputView* data, const int32_t* order, Py_ssize_t 
         convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out[0])
 
 
-cdef void gather_targets(const TargetView* data, const int32_t* order, Py_ssize_t first, double scale,
-                         double offset, const Matrix* y) noexcept nogil:
-    """y[m, n] = scale·targets + offset; class indices become one-hot rows, missing targets become 0."""
+cdef void gather_targets(const TargetView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t steps,
+                         double scale, double offset, const Matrix* y) noexcept nogil:
+    """y[m, n] = scale·targets + offset; class indices become one-hot rows, missing targets become 0.
+
+    A sample has `steps` rows.
+    """
     cdef Py_ssize_t r, j
     cdef int32_t label
+    cdef Matrix sample
+    if steps > 1:
+        for r in range(y.rows // steps):
+            sample = rows_of(y, r * steps, steps)
+            gather_targets(data, NULL, source_row(order, first + r) * steps, 1, scale, offset, &sample)
+        return
     if data.y != NULL:
         copy_rows(<const real*>data.y, y.cols, order, first, y[0])
     else:

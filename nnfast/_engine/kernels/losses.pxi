@@ -454,20 +454,23 @@ cdef void supplied_gradient(const Matrix* a, const real* y, real* da, double* va
             vstore(da + i * a.ld + j * VLEN, vload(y + i * a.ld + j * VLEN))
 
 
-cdef void maximum_output(const Matrix* a, double scale, real* da, double* value) noexcept nogil:
-    """loss = max_j a_j; da is `scale` at the first maximum, else 0."""
-    cdef Py_ssize_t i, j, best
-    for i in range(a.rows):
-        best = 0
-        for j in range(a.cols):
-            if a.data[i * a.ld + j] > a.data[i * a.ld + best]:
-                best = j
-            if da != NULL:
-                da[i * a.ld + j] = 0
+cdef void maximum_output(const Matrix* a, Py_ssize_t steps, double scale, real* da,
+                         double* value) noexcept nogil:
+    """loss = max a over the `steps` rows of a sample; da is `scale` at the first maximum, else 0."""
+    cdef Py_ssize_t i, r, j, p, best
+    for i in range(a.rows // steps):
+        best = i * steps * a.ld
+        for r in range(steps):
+            for j in range(a.cols):
+                p = (i * steps + r) * a.ld + j
+                if a.data[p] > a.data[best]:
+                    best = p
+                if da != NULL:
+                    da[p] = 0
         if a.cols > 0:
-            value[i] = a.data[i * a.ld + best]
+            value[i] = a.data[best]
             if da != NULL:
-                da[i * a.ld + best] = <real>scale
+                da[best] = <real>scale
 
 
 cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const double* weight, double scale,
@@ -518,16 +521,16 @@ cdef void loss_rows(const Objective* o, const Matrix* a, const real* y, const do
     elif o.kind == LOSS_SUPPLIED_GRADIENT:
         supplied_gradient(a, y, da, value)
     elif o.kind == LOSS_MAXIMUM_OUTPUT:
-        maximum_output(a, scale, da, value)
+        maximum_output(a, 1, scale, da, value)
 
 
 # ---- activity regularization ---------------------------------------------------------------------
 
-cdef void add_activity(const Matrix* y, double l1, double l2, double* value) noexcept nogil:
-    """value[i] += l1·Σ_j |y_ij| + l2·Σ_j y_ij²."""
+cdef void add_activity(const Matrix* y, Py_ssize_t steps, double l1, double l2, double* value) noexcept nogil:
+    """value[i] += l1·Σ_j |y_ij| + l2·Σ_j y_ij², where a sample i has `steps` rows of y."""
     cdef Py_ssize_t i
     for i in range(y.rows):
-        value[i] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
+        value[i // steps] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
 cdef void add_row_sums(const Matrix* x, double factor, double* value) noexcept nogil:

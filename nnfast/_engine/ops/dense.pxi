@@ -15,7 +15,7 @@ cdef inline bint uses_split_k(const Shard* shard, const Op* op) noexcept nogil:
 
     The answer depends only on shapes.
     """
-    return (shard.run.whole != NULL and shard.run.n_microbatches == 1 and op.dy >= 0
+    return (op.steps == 1 and shard.run.whole != NULL and shard.run.n_microbatches == 1 and op.dy >= 0
             and op.n_in >= max(2 * shard.rows, <Py_ssize_t>(2 * TILE_M)) and op.n_out >= VLEN
             and op.n_in * op.n_out >= LARGE_KERNEL)
 
@@ -128,7 +128,7 @@ cdef void gradient_dense(const Shard* shard, const Op* op, Range rows, real* gra
         k = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
         x_columns = columns_from(&x, i, k)
         dw_rows = matrix(dw + i * op.n_out, k, op.n_out, op.n_out)
-        dense_weight_gradient(&x_columns, &dz, &dw_rows, 1, accumulate, shard.scratch)
+        dense_weight_gradient(&x_columns, &dz, &dw_rows, Parts(1, 4), accumulate, shard.scratch)
         i += k
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
         dense_bias_gradient(&dz, gradient_of(model, op.b, grads), accumulate)
@@ -173,8 +173,8 @@ cdef void update_weights(const Shard* shard, const Op* op, const StepConstants* 
             cols = min(step_cols, n - j)
             x_columns, dz_columns = columns_from(&x, i, rows), columns_from(&dz, j, cols)
             dw_block = matrix(dw, rows, cols, cols)
-            dense_weight_gradient(&x_columns, &dz_columns, &dw_block, shard.run.n_microbatches, False,
-                                  shard.scratch)
+            dense_weight_gradient(&x_columns, &dz_columns, &dw_block,
+                                  Parts(shard.run.n_microbatches, 4 * op.steps), False, shard.scratch)
             if cols == n:
                 update_step(&model.optimizer, step, &transform, rows * n, params + i * n, dw, slots + i * n,
                             model.slot_stride)

@@ -49,9 +49,9 @@ cdef inline uint64_t random_key(const Run* run, const Op* op, int64_t seeded, ui
     return mask_key(run.model.seed, run.epoch, op.node)
 
 
-cdef inline Py_ssize_t epoch_row(const Shard* shard) noexcept nogil:
+cdef inline Py_ssize_t epoch_row(const Shard* shard, const Op* op) noexcept nogil:
     """Return the position of the shard's first row in its epoch, which selects its random stream."""
-    return shard.run.row_offset + shard.first + shard.begin
+    return (shard.run.row_offset + shard.first + shard.begin) * op.steps
 
 
 cdef void apply_dropout(const Shard* shard, const Op* op, const Matrix* x, const Matrix* y) noexcept nogil:
@@ -61,9 +61,9 @@ cdef void apply_dropout(const Shard* shard, const Op* op, const Matrix* x, const
     if settings.rate >= 1:
         affine(x, y, 0, 0)
     elif settings.broadcast:
-        dropout_broadcast(x, y, settings.rate, key, epoch_row(shard), settings.sizes, settings.strides)
+        dropout_broadcast(x, y, settings.rate, key, epoch_row(shard, op), settings.sizes, settings.strides)
     else:
-        dropout(x, y, settings.rate, key, epoch_row(shard))
+        dropout(x, y, settings.rate, key, epoch_row(shard, op))
 
 
 cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -92,7 +92,7 @@ cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int ac
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
         gaussian_noise(x, &y, settings.stddev, random_key(shard.run, op, settings.seeded, settings.seed),
-                       epoch_row(shard))
+                       epoch_row(shard, op))
     else:
         affine(x, &y, 1, 0)
     return activation

@@ -12,14 +12,14 @@ cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
 cdef int forward_resample(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     cdef Matrix y = output_of(shard, op)
     resample(resampling_of(op), x, &y, shard.run.training, image_key(shard.run, op),
-             epoch_row(shard), shard.scratch)
+             epoch_row(shard, op), shard.scratch)
     return activation
 
 
 cdef void backward_resample(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dy = output_gradient(shard, op), dx = input_gradient(shard, op)
     resample_backward(resampling_of(op), &dy, &dx, shard.run.training, image_key(shard.run, op),
-                      epoch_row(shard), shard.scratch)
+                      epoch_row(shard, op), shard.scratch)
 
 
 cdef enum:

@@ -45,8 +45,8 @@ cdef inline const Objective* objective_of(const Run* run, int head) noexcept nog
 cdef inline Matrix target_rows(const Shard* shard, int k) noexcept nogil:
     """Return the shard's rows of the targets of the k-th output."""
     cdef const Head* head = &shard.run.model.heads[k]
-    return matrix(<real*>shard.block.y + head.y * shard.block.rows + shard.begin * head.ld, n_rows(shard),
-                  head.n, head.ld)
+    return matrix(<real*>shard.block.y + head.y * shard.block.rows + shard.begin * head.steps * head.ld,
+                  n_rows(shard) * head.steps, head.n, head.ld)
 
 
 cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
@@ -64,8 +64,8 @@ cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
     for k in range(run.model.n_heads):
         objective = objective_of(run, k)
         y = target_rows(shard, k)
-        gather_targets(&run.data.targets[k], run.order, shard.first + shard.begin, objective.target_scale,
-                       objective.target_offset, &y)
+        gather_targets(&run.data.targets[k], run.order, shard.first + shard.begin, run.model.heads[k].steps,
+                       objective.target_scale, objective.target_offset, &y)
         weight, own = run.data.targets[k].weight, block.weight + k * block.rows
         for r in range(shard.begin, shard.end):
             own[r] = 1

@@ -22,11 +22,13 @@ ctypedef struct PowerSettings:
 
 
 cdef inline Matrix second_input(const Shard* shard, const Op* op) noexcept nogil:
-    return matrix(address(shard.block, op.x2, shard.begin, op.ld_x2), n_rows(shard), op.n_in2, op.ld_x2)
+    if op.constant != 0:
+        return matrix(<const real*>op.constant, n_rows(shard), op.n_out, 0)
+    return op_rows(shard.block, op, op.x2, shard.begin, n_rows(shard), op.n_in2, op.ld_x2)
 
 
 cdef inline Matrix second_gradient(const Shard* shard, const Op* op) noexcept nogil:
-    return matrix(address(shard.block, op.dx2, shard.begin, op.ld_x2), n_rows(shard), op.n_in2, op.ld_x2)
+    return op_rows(shard.block, op, op.dx2, shard.begin, n_rows(shard), op.n_in2, op.ld_x2)
 
 
 # ---- sum -----------------------------------------------------------------------------------------

@@ -12,26 +12,31 @@ table_row.flops = flops_dense
 table_row.splits_k = True
 table_row.reads_data = True
 table_row.traits.applies_activation = True
+table_row.traits.last_axis = True
 table_row.traits.fuses_relu_backward = True
 
 table_row = add_op(b"activation")
 table_row.forward = forward_activation
 table_row.backward = backward_copy
 table_row.traits.is_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"dropout")
 table_row.forward = forward_dropout
 table_row.backward = backward_dropout
 table_row.traits.training_only = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"affine")
 table_row.forward = forward_affine
 table_row.backward = backward_affine
+table_row.traits.elementwise = True
 
 table_row = add_op(b"noise")
 table_row.forward = forward_noise
 table_row.backward = backward_copy
 table_row.traits.training_only = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"standardize")
 table_row.forward = forward_standardize
@@ -106,21 +111,25 @@ table_row = add_op(b"sum")
 table_row.forward = forward_sum
 table_row.backward = backward_sum
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"multiply")
 table_row.forward = forward_multiply
 table_row.backward = backward_multiply
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"maximum")
 table_row.forward = forward_maximum
 table_row.backward = backward_maximum
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"minimum")
 table_row.forward = forward_minimum
 table_row.backward = backward_minimum
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"dot")
 table_row.forward = forward_dot
@@ -145,16 +154,19 @@ table_row = add_op(b"divide")
 table_row.forward = forward_divide
 table_row.backward = backward_divide
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"power")
 table_row.forward = forward_power
 table_row.backward = backward_power
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"powers")
 table_row.forward = forward_powers
 table_row.backward = backward_powers
 table_row.traits.applies_activation = True
+table_row.traits.elementwise = True
 
 table_row = add_op(b"sampling")
 table_row.forward = forward_sampling
@@ -172,7 +184,7 @@ cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     """Fill in what the core needs to know about an op."""
     cdef const OpFunctions* functions = &OP_TABLE[op.kind]
     needs.scratch = functions.scratch(op) if functions.scratch != NULL else 0
-    needs.flops = 10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0)
+    needs.flops = op.steps * (10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0))
     needs.has_window = functions.has_window
     needs.whole_batch = functions.whole_batch and not op.frozen
     needs.adds_penalty = functions.adds_penalty

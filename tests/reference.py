@@ -59,8 +59,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sparse_plus": lambda z: np.where(z > 1.0, z, 0.25 * np.maximum(z + 1.0, 0.0) ** 2),
     "sparse_sigmoid": lambda z: np.clip(0.5 * (z + 1.0), 0.0, 1.0),
     "softmax": lambda z: (
-        np.exp(z - z.max(axis=1, keepdims=True))
-        / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)
+        np.exp(z - z.max(axis=-1, keepdims=True))
+        / np.exp(z - z.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)
     ),
 }
 

@@ -105,7 +105,7 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
         the loss's range by more than `TARGET_TOLERANCE`. NaN is allowed.
     """
     if spec.classes:
-        return _class_indices(name, _only_array(y, ()), rows, spec.shape[-1])
+        return _class_indices(name, _only_array(y, spec.shape[:-1]), rows, spec.shape)
     if spec.free:
         array = real_array(name, _only_array(y, spec.shape))
         if array.ndim == 0:
@@ -192,18 +192,23 @@ def _real_targets(
     return converted(array, dtype).reshape(rows, math.prod(sample_shape))
 
 
-def _class_indices(name: str, y: object, rows: int, n_classes: int) -> NDArray[np.int32]:
+def _class_indices(name: str, y: object, rows: int, sample_shape: Shape) -> NDArray[np.int32]:
+    """Return class indices as (n, *sample_shape[:-1])."""
     array = real_array(name, y)
-    if array.ndim == 0 or array.shape[1:] not in ((), (1,)):
-        hint = "; for one-hot targets use categorical_crossentropy" if array.ndim == 2 else ""
+    *steps, n_classes = sample_shape
+    if array.ndim == 0 or array.shape[1:] not in (tuple(steps), (*steps, 1)):
+        hot = array.shape[1:] == sample_shape or (not steps and array.ndim == 2)
+        hint = "; for one-hot targets use categorical_crossentropy" if hot else ""
+        one = "row of outputs" if steps else "sample"
+        shape = _batch_of(tuple(steps)) if steps else "(n,)"
         raise ValueError(
-            f"{name} must hold one class index per sample, shape (n,) or (n, 1); "
-            f"received shape {array.shape}{hint}"
+            f"{name} must hold one class index per {one}, shape {shape} or "
+            f"{_batch_of((*steps, 1))}; received shape {array.shape}{hint}"
         )
     _check_rows(name, array, rows)
-    array = array.reshape(rows)
+    array = array.reshape(rows, *steps)
     # Comparisons with NaN are false, so `not (...)` catches NaN, too.
-    if rows and not (array.min() >= 0 and array.max() < n_classes):
+    if array.size and not (array.min() >= 0 and array.max() < n_classes):
         raise ValueError(
             f"{name} must hold class indices from 0 to {n_classes - 1}, because the model has "
             f"{n_classes} outputs; received values from {array.min()} to {array.max()}"

@@ -51,19 +51,22 @@ class Samples:
     ----------
     x : list of ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
         One array per input.
-    y : list of ndarray (n, n_out) of the model's dtype, or (n,) int32 class indices; any (n, ...)
-        if the output's loss is a user-defined function
+    y : list of ndarray (n, n_out) of the model's dtype, or (n, ...) int32 class indices; any
+        (n, ...) if the output's loss is a user-defined function
         One array per output.
     weights : list of ndarray (n,) float64, or None
         One entry per output.
     functions : tuple of int
         The numbers of the outputs whose loss is a user-defined function.
+    several_classes : bool
+        Whether the targets of a sample are several classes.
     """
 
     x: list[Array]
     y: list[Array]
     weights: list[NDArray[np.float64] | None]
     functions: tuple[int, ...] = ()
+    several_classes: bool = False
 
     def __len__(self) -> int:
         n: int = self.x[0].shape[0]
@@ -77,10 +80,12 @@ class Samples:
 
     def data(self) -> Data:
         """Return the engine's view of these rows."""
-        if self.functions:
-            y = [None if k in self.functions else part for k, part in enumerate(self.y)]
-            return Data(self.x, y, self.weights, self.y)
-        return Data(self.x, self.y, self.weights)
+        if not self.functions and not self.several_classes:
+            return Data(self.x, self.y, self.weights)
+        y = [part.reshape(-1) if part.dtype == np.int32 else part for part in self.y]
+        for k in self.functions:
+            y[k] = None
+        return Data(self.x, y, self.weights, self.y)
 
     def first_batches(
         self, name: str, steps: int | None, given_size: object
@@ -116,6 +121,11 @@ class Samples:
             raise ValueError(
                 f"class_weight needs a model with one output; this one has {len(self.y)}: pass "
                 "sample_weight"
+            )
+        if self.several_classes:
+            raise ValueError(
+                "class_weight needs targets with one class per sample; each sample has several "
+                "classes here"
             )
         return replace(self, weights=[_class_weights(class_weight, self.y[0])])
 
@@ -170,8 +180,10 @@ def checked(
     if method in ("fit", "train_on_batch"):
         check_order(names[0], n)
     found: list[Array] = []  # a comprehension would be slower for one output
+    several = False
     for label, part in spec.outputs.labelled(names[1], y):
         own = spec.targets[len(found)]
+        several |= own.one_hot and len(own.shape) > 1
         if part is None and own.optional:  # there is no loss, so any targets will do
             found.append(np.zeros((n, math.prod(own.shape)), spec.dtype))
         else:
@@ -179,7 +191,7 @@ def checked(
     weights: list[NDArray[np.float64] | None] = [None] * len(found)
     if sample_weight is not None:
         weights = _weights(spec.outputs, names[2], sample_weight, n)
-    return Samples(rows, found, weights, spec.functions)
+    return Samples(rows, found, weights, spec.functions, several)
 
 
 def _weights(outputs: Ends, name: str, value: object, n: int) -> list[NDArray[np.float64] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,9 @@ def check_shapes(
         has = f"of shape {shapes[name]}" if name in shapes else "missing"
         raise ValueError(f"array {name} is {has}, the model needs {weights[name]}")
     stored = sum(array.size for array in arrays.values())
-    n_in, n_out = (sum(end["n"] for end in ends) for ends in (plan.inputs, plan.outputs))
+    n_in, n_out = (
+        sum(map(math.prod, shapes)) for shapes in (plan.input_shapes, plan.output_shapes)
+    )
     grown = max(GROWTH * stored, min(GROWTH * n_in, GROWTH_LIMIT))
     if n_out > max(OUTPUT_LIMIT, grown):
         raise ValueError(f"its model puts out {n_out} numbers per sample, too many for its size")

@@ -108,8 +108,8 @@ class Trainer:
         known = [loss or Loss() for loss in settings.losses]
         prefixes = [f"{name}_" for name in network.outputs.names] if len(known) > 1 else [""]
         targets = [Target(*each) for each in zip(prefixes, known, plan.output_shapes, strict=True)]
-        for loss, shape in zip(known, plan.output_shapes, strict=True):
-            _check_loss(loss, shape)
+        for loss, shape, end in zip(known, plan.output_shapes, plan.outputs, strict=True):
+            _check_loss(loss, shape, end["steps"])
         metrics, uses = resolve_all(settings.metrics, settings.weighted_metrics, targets)
         _warn_of_one_class(plan, known)
         # Everything that can fail comes first, so that an error leaves the old losses in place.
@@ -234,8 +234,8 @@ class Trainer:
     def _buffers(self, n: int) -> Outputs:
         dtype = self.network.dtype
         found = []  # filled in a loop, which is faster than a comprehension for one output
-        for end in self.network.plan.outputs:
-            found.append(np.empty((n, end["n"]), dtype))
+        for shape in self.network.plan.output_shapes:
+            found.append(np.empty((n, math.prod(shape)), dtype))
         return found
 
     def loss_logs(self, losses: Sequence[float]) -> Logs:
@@ -255,6 +255,9 @@ class Trainer:
                 y, y_pred = samples.y[output], outputs[output]
                 if output in samples.functions:
                     y = metric.fitted(y, y_pred.shape[1])
+                shape = self.network.plan.output_shapes[output]
+                if metric.rowwise and len(shape) > 1:
+                    y, y_pred, weight = _rows_of_steps(shape, y, y_pred, weight)
                 if type(metric) in BUILT_IN:
                     yield name, metric.totals(y, y_pred, weight)
                 else:  # a user-defined class may modify its arguments in place
@@ -314,6 +317,16 @@ class Trainer:
         return None if metric is None else metric.direction
 
 
+def _rows_of_steps(
+    shape: Shape, y: Array, y_pred: Array, weight: NDArray[np.float64] | None
+) -> tuple[Array, Array, NDArray[np.float64] | None]:
+    """Return the rows along the last axis of outputs of this shape, as samples of their own."""
+    steps, width = math.prod(shape[:-1]), shape[-1]
+    y = y.reshape(-1) if y.size < y_pred.size or y.dtype == np.int32 else y.reshape(-1, width)
+    weight = None if weight is None else np.repeat(weight, steps)
+    return y, y_pred.reshape(-1, width), weight
+
+
 def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> TargetSpec:
     """Return what an output requires of its targets; without a loss they may be `optional`."""
     if loss is None:
@@ -321,14 +334,15 @@ def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> Targ
     return loss.target_spec(output_shape)
 
 
-def _check_loss(loss: Loss, output_shape: Shape) -> None:
-    """Raise a ValueError if a loss does not fit the output shape."""
-    if loss.rowwise and len(output_shape) != 1:
+def _check_loss(loss: Loss, output_shape: Shape, steps: int) -> None:
+    """Raise a ValueError if a loss does not fit outputs of this shape, computed in `steps` rows."""
+    if loss.rowwise and steps != math.prod(output_shape[:-1]):
         raise ValueError(
-            f"{type(loss).__name__} needs outputs of shape (n, outputs); the model gives "
-            f"samples of shape {output_shape}"
+            f"{type(loss).__name__} needs outputs of shape (n, outputs), or the last axis must be "
+            f"computed by Dense or softmax; the model gives samples of shape {output_shape}: end "
+            "it with Activation('softmax')"
         )
-    n_out = math.prod(output_shape)
+    n_out = math.prod(output_shape) // (steps if loss.rowwise else 1)
     for values in loss.parameters:
         if len(values) not in (1, n_out):
             raise ValueError(

@@ -278,11 +278,6 @@ def resolve(entry: str | Metric, loss: Loss, output_shape: Shape) -> Metric:
             f"Metric {name_of(entry)!r} needs {expected}, but the targets of "
             f"{type(loss).__name__} are {'class indices' if loss.sparse else 'one per output'}"
         )
-    if metric.rowwise and len(output_shape) != 1:
-        raise ValueError(
-            f"Metric {name_of(entry)!r} needs outputs of shape (n, classes); the model gives "
-            f"samples of shape {output_shape}"
-        )
     return metric
 
 

@@ -45,8 +45,9 @@ class Builder:
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
-        sizes = draw(st.lists(st.sampled_from([1, 3, 8, 17]), min_size=1, max_size=3))
-        self.tensors = [nnfast.Input((size,)) for size in sizes]
+        shapes = [(1,), (3,), (8,), (17,), (5, 3), (2, 16), (40, 2), (2, 3, 4)]
+        drawn = draw(st.lists(st.sampled_from(shapes), min_size=1, max_size=3))
+        self.tensors = [nnfast.Input(shape) for shape in drawn]
         self.inputs = self.tensors[:]
         self.steps: list[Step] = []
         self.dense: list[layers.Dense] = []
@@ -71,22 +72,25 @@ class Builder:
         self.add(made(self.tensors[i]), (i,), made)
 
     def add_dense(self) -> None:
-        if (i := self.pick(2)) is not None:
-            penalty = self.choose(None, None, regularizers.L2(0.05))
-            activation = self.choose("linear", "relu", "tanh", "softplus", "gelu", "softmax")
-            units = self.choose(1, 3, 8, 17, 32, 256)
-            made = layers.Dense(units, activation=activation, activity_regularizer=penalty)
-            self.dense.append(made)
-            self.layer(made, i)
+        i = self.pick(self.choose(2, 3, None)) or 0
+        penalty = self.choose(None, None, regularizers.L2(0.05))
+        activation = self.choose("linear", "relu", "tanh", "softplus", "gelu", "softmax")
+        units = self.choose(1, 3, 8, 17, 32, 256) if self.tensors[i].ndim == 2 else 16
+        units = self.choose(1, 3, units)
+        made = layers.Dense(units, activation=activation, activity_regularizer=penalty)
+        self.dense.append(made)
+        self.layer(made, i)
 
     def add_shared(self) -> None:
         if self.dense:
             made = self.draw(st.sampled_from(self.dense))
-            inputs = [i for i, t in enumerate(self.tensors) if t.shape == made.input_shape]
+            size = made.input_shape[-1]
+            inputs = [i for i, t in enumerate(self.tensors) if t.shape[-1] == size]
             self.layer(made, self.draw(st.sampled_from(inputs)))
 
     def add_activation(self) -> None:
-        self.layer(layers.Activation(self.choose("relu", "tanh", "softplus")), self.pick() or 0)
+        name = self.choose("relu", "tanh", "softplus", "softmax")
+        self.layer(layers.Activation(name), self.pick() or 0)
 
     def add_normalization(self) -> None:
         kind = self.choose(layers.LayerNormalization, layers.BatchNormalization, layers.Dropout)
@@ -98,8 +102,9 @@ class Builder:
     def add_reshape(self) -> None:
         i = self.pick() or 0
         n = math.prod(self.tensors[i].shape[1:])  # type: ignore[arg-type]
-        shape = (n,) if self.tensors[i].ndim == 3 else ((n // 2, 2) if n % 2 == 0 else (1, n))
-        self.layer(layers.Reshape(shape), i)
+        shape = self.choose((n,), (n // 2, 2), (n // 16, 16), (1, n))
+        if math.prod(shape) == n:
+            self.layer(layers.Reshape(shape), i)
 
     def add_merge(self) -> None:
         first = self.pick() or 0
@@ -176,6 +181,13 @@ class Builder:
         y = layers.AddLoss(self.choose(0.1, -0.02))([self.tensors[k] for k in inputs])
         self.add(y, inputs, lambda x, penalty: x)
 
+    def add_constant(self) -> None:
+        i = self.pick() or 0
+        shape = self.tensors[i].shape[self.choose(1, -1) :]
+        constant = np.random.default_rng(len(self.tensors)).uniform(0.5, 2, shape)  # type: ignore[arg-type]
+        how = CONSTANTS[self.choose(*CONSTANTS)]
+        self.add(how(self.tensors[i], constant), (i,), lambda x: how(x, constant))
+
     def add_operator(self) -> None:
         i = self.pick() or 0
         name = self.choose(*OPERATORS)
@@ -196,6 +208,11 @@ class Builder:
             self.add(y, tuple(ends), lambda *a: np.concatenate(a, 1))
             ends = [len(self.tensors) - 1]
         others = self.draw(st.lists(st.integers(0, len(self.tensors) - 1), max_size=2, unique=True))
+        n = self.tensors[ends[0]].shape[1] or 1
+        steps = self.choose(*(k for k in (1, 1, 2, 33) if n % k == 0))
+        if steps > 1:
+            self.layer(layers.Reshape((steps, n // steps)), ends[0])
+            ends = [len(self.tensors) - 1]
         self.layer(layers.Dense(2), ends[0])
         outputs = [len(self.tensors) - 1, *others]
         graph = Graph(self.inputs, [self.tensors[i] for i in outputs])
@@ -224,6 +241,18 @@ OPERATORS: dict[str, Callable[[Any], Any]] = {
     "exponential": lambda x: 0.5**x,
     "divided": lambda x: x / (x * x + 1.0),
     "inverse": lambda x: 1 / (x * x + 1.0),
+}
+
+
+CONSTANTS: dict[str, Callable[[Any, Array], Any]] = {
+    "plus": lambda x, c: c + x,
+    "from": lambda x, c: c - x,
+    "minus": lambda x, c: x - c,
+    "times": lambda x, c: x * c,
+    "divided": lambda x, c: x / c,
+    "inverse": lambda x, c: c / (x * x + 1.0),
+    "power": lambda x, c: (x * x + 0.1) ** c,
+    "exponential": lambda x, c: c**x,
 }
 
 
@@ -279,7 +308,8 @@ def compiled(drawn: Drawn, dtype: str = "float64") -> Compiled:
 def reference(
     drawn: Drawn, weights: dict[layers.Layer, dict[str, Array]], x: list[Array]
 ) -> list[Array]:
-    values = x[:]
+    shapes = [tensor.shape[1:] for tensor in drawn.graph.inputs]
+    values = [a.reshape(len(a), *shape) for a, shape in zip(x, shapes, strict=True)]  # type: ignore[arg-type]
     for step in drawn.steps:
         inputs = [values[i] for i in step.inputs]
         if step.layer is None:
@@ -290,14 +320,14 @@ def reference(
     return [values[i].reshape(len(x[0]), -1) for i in drawn.outputs]
 
 
-def random_rows(ends: list[dict[str, Any]], rows: int, dtype: str = "float64") -> list[Array]:
+def random_rows(shapes: list[Any], rows: int, dtype: str = "float64") -> list[Array]:
     """Return random rows of all inputs or outputs."""
-    rng = np.random.default_rng(len(ends) + ends[0]["n"])
-    return [rng.standard_normal((rows, end["n"])).astype(dtype) for end in ends]
+    rng = np.random.default_rng(len(shapes) + math.prod(shapes[0]))
+    return [rng.standard_normal((rows, math.prod(shape))).astype(dtype) for shape in shapes]
 
 
-def empty_rows(ends: list[dict[str, Any]], rows: int, dtype: str = "float64") -> list[Array]:
-    return [np.empty((rows, end["n"]), dtype) for end in ends]
+def empty_rows(shapes: list[Any], rows: int, dtype: str = "float64") -> list[Array]:
+    return [np.empty((rows, math.prod(shape)), dtype) for shape in shapes]
 
 
 @contextmanager
@@ -316,7 +346,7 @@ def poisoned(threads: int = 0) -> Iterator[None]:
 @given(graphs(), st.integers(1, 13))
 def test_the_engine_agrees_with_numpy(drawn: Drawn, rows: int) -> None:
     plan, engine, weights = compiled(drawn)
-    x, out = random_rows(plan.inputs, rows), empty_rows(plan.outputs, rows)
+    x, out = random_rows(plan.input_shapes, rows), empty_rows(plan.output_shapes, rows)
     with poisoned():
         engine.forward(_engine.Data(x), out)
     for own, expected in zip(out, reference(drawn, weights, x), strict=True):
@@ -328,8 +358,8 @@ def test_the_engine_agrees_with_numpy(drawn: Drawn, rows: int) -> None:
 @given(graphs(), st.integers(1, 9))
 def test_gradients_agree_with_central_differences(drawn: Drawn, rows: int) -> None:
     plan, engine, _ = compiled(drawn)
-    x, y = random_rows(plan.inputs, rows), random_rows(plan.outputs, rows)
-    data, dx = _engine.Data(x, y), empty_rows(plan.inputs, rows)
+    x, y = random_rows(plan.input_shapes, rows), random_rows(plan.output_shapes, rows)
+    data, dx = _engine.Data(x, y), empty_rows(plan.input_shapes, rows)
     with poisoned():
         loss = engine.loss_and_grad(data)
         engine.input_gradient(data, dx)
@@ -360,9 +390,9 @@ def test_the_number_of_threads_changes_no_bit(drawn: Drawn, rows: int) -> None:
     results = set()
     for threads in THREADS:
         plan, engine, _ = compiled(drawn, "float32")
-        x, y = (random_rows(ends, rows, "float32") for ends in (plan.inputs, plan.outputs))
+        x, y = (random_rows(ends, rows, "float32") for ends in (plan.input_shapes, plan.output_shapes))
         n_losses = 1 + len(y) if len(y) > 1 else 1
-        step_losses, out = np.zeros(3 * n_losses), empty_rows(plan.outputs, rows, "float32")
+        step_losses, out = np.zeros(3 * n_losses), empty_rows(plan.output_shapes, rows, "float32")
         with poisoned(threads):
             engine.run(_engine.Data(x, y), min(rows, 150), True, np.full(3, 0.01), step_losses)
             engine.forward(_engine.Data(x), out)

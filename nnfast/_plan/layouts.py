@@ -17,6 +17,11 @@ from nnfast._plan.spec import BlockSettings, Op, Shape
 LINE = 16
 
 
+# `append(op, tensor, n_in, n_out)` appends an op that reads a tensor, and returns the number of
+# the tensor that it writes.
+Append = Callable[[Op, int, int, int], int]
+
+
 class Layout(NamedTuple):
     """A sample of `steps` rows, which have `width` elements each."""
 
@@ -52,20 +57,13 @@ def in_steps(shape: Shape) -> Layout:
 class Layouts:
     """The layouts of tensors, and copies of them in other layouts.
 
-    Parameters
-    ----------
-    append : callable
-        ``append(op, tensor, n_in, n_out)`` appends an op that reads a tensor, and returns the
-        number of the tensor that it writes.
-
     Attributes
     ----------
     unpadded : set of int
         Sizes of samples whose stride is their size, because they are read in several layouts.
     """
 
-    def __init__(self, append: Callable[[Op, int, int, int], int]) -> None:
-        self._append = append
+    def __init__(self) -> None:
         self._layouts: dict[int, Layout] = {}
         self._copies: dict[tuple[int, Layout], int] = {}
         self.unpadded: set[int] = set()
@@ -78,7 +76,7 @@ class Layouts:
         """Store the layout in which a tensor is written."""
         self._layouts[tensor] = layout
 
-    def read(self, tensor: int, layout: Layout) -> int:
+    def read(self, tensor: int, layout: Layout, append: Append) -> int:
         """Return the number of the tensor, or of a copy, that can be read in a layout.
 
         No copy is needed between layouts in which the elements of a sample are contiguous.
@@ -90,12 +88,13 @@ class Layouts:
             self.unpadded.add(own.steps * own.width)
             return tensor
         if own.steps > 1 and layout.steps > 1:
-            return self.read(self.read(tensor, Layout(1, own.steps * own.width)), layout)
+            row = Layout(1, own.steps * own.width)
+            return self.read(self.read(tensor, row, append), layout, append)
         if (tensor, layout) not in self._copies:
-            self._copies[tensor, layout] = self._copy(tensor, own, layout)
+            self._copies[tensor, layout] = self._copy(tensor, own, layout, append)
         return self._copies[tensor, layout]
 
-    def _copy(self, tensor: int, own: Layout, layout: Layout) -> int:
+    def _copy(self, tensor: int, own: Layout, layout: Layout, append: Append) -> int:
         """Append an op that adds or removes the padding between the steps of a sample."""
         padded = own if own.steps > 1 else layout
         x_stride, y_stride = (
@@ -104,6 +103,6 @@ class Layouts:
         blocks = BlockSettings(padded.steps, padded.width, 0, x_stride, 0, y_stride, covers_x=True)
         self.unpadded.add(padded.steps * padded.row)
         n_in, n_out = padded.steps * x_stride, padded.steps * y_stride
-        copy = self._append(Op("copy_blocks", settings=blocks), tensor, n_in, n_out)
+        copy = append(Op("copy_blocks", settings=blocks), tensor, n_in, n_out)
         self.note(copy, layout)
         return copy

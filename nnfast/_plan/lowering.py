@@ -101,7 +101,7 @@ class _Lowering:
 
     def __init__(self, graph: FlatGraph) -> None:
         self.ops: list[SizedOp] = []
-        self.layouts = Layouts(self._append)
+        self.layouts = Layouts()
         self._graph = graph
         self._n_tensors = len(graph.shapes)
         for tensor in graph.inputs:
@@ -143,20 +143,17 @@ class _Lowering:
             # Ops that write parts of one tensor share its number.
             final = last or _rest_writes_parts(ops[i + 1 :])
             out = graph.shapes[node.output] if final else op.shape or shape
-            read, written = self._layouts_of(op, [tensors[k] for k in operands], shape, out)
-            layouts = [
-                in_one_row(shapes[k]) if j and read.steps == 1 else read
-                for j, k in enumerate(operands)
-            ]
+            parts = [(tensors[k], shapes[k]) for k in operands]
+            layouts, written = self._layouts_of(op, parts, out)
             sized = SizedOp(
                 replace(op, frozen=node.inference or not trained),
                 node.layer,
                 number,
-                tuple(map(self.layouts.read, [tensors[k] for k in operands], layouts)),
+                self._read([tensor for tensor, _ in parts], layouts),
                 node.output if final else self._new_tensor(),
                 layouts[0].width,
                 written.width,
-                layouts[1].width if len(operands) > 1 else 0,
+                layouts[1].width if len(layouts) > 1 else 0,
                 0 if op.axes is None else math.prod(shape[len(shape) - op.axes :]),
                 activity if last else (0.0, 0.0),
                 written.steps,
@@ -167,22 +164,27 @@ class _Lowering:
             shapes.append(out)
         return bool(ops)
 
+    def _read(self, tensors: Sequence[int], layouts: Sequence[Layout]) -> tuple[int, ...]:
+        """Return the numbers of tensors, or of copies of them, that have these layouts."""
+        pairs = zip(tensors, layouts, strict=True)
+        return tuple(self.layouts.read(*pair, self._append) for pair in pairs)
+
     def _layouts_of(
-        self, op: Op, tensors: Sequence[int], shape: Shape, out: Shape
-    ) -> tuple[Layout, Layout]:
-        """Return the layouts in which an op reads its first input and writes its output."""
-        traits = OPS[op.kind]
+        self, op: Op, parts: Sequence[tuple[int, Shape]], out: Shape
+    ) -> tuple[list[Layout], Layout]:
+        """Return the layouts in which an op reads its inputs and writes its output."""
+        traits, win = OPS[op.kind], op.settings
+        rows = [in_one_row(shape) for _, shape in parts]
         if traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
-            return in_steps(shape), in_steps(out)
+            return [in_steps(shape) for _, shape in parts], in_steps(out)
         if traits.elementwise and not op.whole_samples:
-            own = [self.layouts.of(tensor) for tensor in tensors]
-            layout = next((layout for layout in own if layout.steps > 1), in_one_row(shape))
-            return layout, layout
-        win = op.settings
+            own = [self.layouts.of(tensor) for tensor, _ in parts]
+            layout = next((layout for layout in own if layout.steps > 1), rows[0])
+            return [layout] * len(parts), layout
         if isinstance(win, Window):
             ends = (win.h, win.w, win.c), (win.out_h, win.out_w, win.out_c)
-            return in_one_row(ends[0]), in_one_row(ends[1])
-        return in_one_row(shape), in_one_row(out)
+            return [in_one_row(ends[0])], in_one_row(ends[1])
+        return rows, in_one_row(out)
 
 
 def _is_elementwise(op: Op) -> bool:

@@ -128,7 +128,8 @@ def Input(
 class Dense(Layer):
     """A fully connected layer: y = activation(x·w + b).
 
-    The kernel w has shape (n_in, units), and the bias b has shape (units,).
+    The kernel w has shape (n_in, units), and the bias b has shape (units,). Samples may have any
+    number of axes: as in Keras, x has shape (n, ..., n_in) and y has shape (n, ..., units).
 
     Parameters
     ----------
@@ -156,6 +157,8 @@ class Dense(Layer):
     --------
     >>> Dense(64, activation="relu").infer_shape((10,))
     (64,)
+    >>> Dense(64, activation="softmax").infer_shape((5, 10))
+    (5, 64)
     """
 
     kernel_initializer: initializers.Initializer
@@ -191,6 +194,7 @@ class Dense(Layer):
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
+        _check_axes(self, input_shape)
         return (*input_shape[:-1], self.units)
 
     def ops(self, input_shape: Shape) -> list[Op]:
@@ -214,7 +218,8 @@ class Dense(Layer):
 class Activation(Layer):
     """Apply an activation function.
 
-    Directly after a linear `Dense`, convolution or normalization, it is fused into that layer.
+    Softmax is computed over the last axis. Directly after a linear `Dense`, convolution or
+    normalization, an activation is fused into that layer if both compute the same rows.
 
     Parameters
     ----------
@@ -237,6 +242,20 @@ class Activation(Layer):
         super().__init__(**options)
         self.activation = activations.resolve(activation)
 
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        if not self.activation.elementwise:
+            _check_axes(self, input_shape)
+        return input_shape
+
     def ops(self, input_shape: Shape) -> list[Op]:
         name = self.activation.name
         return [] if name == "linear" else [Op("activation", name, self.activation.alpha)]
+
+
+def _check_axes(layer: Layer, input_shape: Shape) -> None:
+    """Raise a ValueError if samples are numbers, which have no last axis."""
+    if not input_shape:
+        raise ValueError(
+            f"{type(layer).__name__} layer {layer.name!r} expects samples with at least one axis; "
+            f"received shape {input_shape}"
+        )

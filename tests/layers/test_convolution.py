@@ -499,7 +499,6 @@ def test_wrong_input_shapes_are_named(layer: Any, shape: tuple[int, ...], messag
             ValueError,
             r"strides=\(2, 2\).*dilation_rate=\(2, 2\)",
         ),
-        (lambda: layers.Conv2D(4, 3, activation="softmax"), ValueError, "Conv2D.*softmax"),
         (
             lambda: layers.DepthwiseConv2D(3, depth_multiplier=0),
             ValueError,

@@ -158,7 +158,7 @@ def test_operators_with_numbers_compute(text: str) -> None:
         (lambda x, y: 2**x, "Arithmetic", "power", (3,)),
         (lambda x, y: 1 / x, "Arithmetic", "divide", (3,)),
         (lambda x, y: x + np.ones(3), "Arithmetic", "add", (3,)),
-        (lambda x, y: np.ones((2, 3)) * x, "Arithmetic", "multiply", (2, 3)),
+        (lambda x, y: np.ones((1, 3)) * x, "Arithmetic", "multiply", (3,)),
         (lambda x, y: x[:, 0], "GetItem", "get_item", ()),
         (lambda x, y: x[:, -2:], "GetItem", "get_item", (2,)),
     ],
@@ -211,6 +211,15 @@ def test_operators_refuse_what_they_cannot_compute() -> None:
         x / 0
     with pytest.raises(ValueError, match="finite"):
         x * np.array([1.0, np.inf, 2.0])
+    for wrong in (np.ones((2, 3)), np.ones((1, 1, 3))):
+        with pytest.raises(ValueError, match="an axis of size 1; received an array of shape"):
+            x * wrong
+    with pytest.raises(ValueError, match=r"cannot broadcast .*\(3,\), \(2,\)"):
+        x * np.ones(2)
+    with pytest.raises(ValueError, match="divided by 0"):
+        x / np.array([1.0, 0.0, 2.0])
+    with pytest.raises(ValueError, match="base of a power"):
+        np.array([1.0, -1.0, 2.0]) ** x
     for use in (bool, iter, float, np.asarray):
         with pytest.raises((TypeError, ValueError), match="symbolic tensor"):
             use(x)

@@ -290,12 +290,6 @@ def test_every_metric_is_finite_in_training_and_logged_under_its_name() -> None:
         (lambda: model(weighted_metrics=3), ["metric", "3"]),
         (lambda: model(metrics=["sparse_top_k_categorical_accuracy"]), ["class indices"]),
         (
-            lambda: nnfast.Sequential([layers.Reshape((2, 2), input_dim=4)]).compile(
-                "sgd", "mse", metrics=[metrics.Precision(class_id=1)]
-            ),
-            ["'precision'", "(n, classes)", "(2, 2)"],
-        ),
-        (
             lambda: model(metrics=[metrics.Recall(class_id=4)]).evaluate(X, X[:, 0], verbose=0),
             ["class_id", "1", "4"],
         ),

@@ -376,21 +376,6 @@ def test_models_are_freed_without_the_garbage_collector() -> None:
 # ---- errors --------------------------------------------------------------------------------------
 
 
-def test_a_model_that_multiplies_by_an_array_is_described_but_not_built() -> None:
-    x = nnfast.Input((4,))
-    model = Model(x, layers.Dense(3)(x) * np.arange(3.0))
-    assert not model.built
-    model.compile("adam")
-    for use in (
-        lambda: model.predict(X),
-        lambda: model.fit(X, Y),
-        lambda: model.build(),
-        lambda: model.save("never"),
-    ):
-        with pytest.raises(ValueError, match="not supported yet"):
-            use()
-
-
 def test_models_need_tensors() -> None:
     x = nnfast.Input((4,))
     with pytest.raises(TypeError, match="Subclasses with a method `call` are not supported"):

@@ -11,7 +11,6 @@ from nnfast import layers
 from nnfast._plan import graph as graph_module
 from nnfast._plan.graph import Call, FlatGraph, Graph
 from nnfast._plan.symbolic import leaves, packed, symbolic
-from nnfast.layers.arithmetic import Arithmetic
 
 
 def names(graph: Graph) -> list[str]:
@@ -87,13 +86,6 @@ def test_long_chains_need_no_recursion() -> None:
     graph = Graph([x], [y])
     assert len(graph.flat.nodes) == 3000
     assert len(graph.flat.needed()) == 3000
-
-
-def test_operators_with_arrays_cannot_be_computed_yet() -> None:
-    x = nnfast.Input((3,))
-    operator = Arithmetic("multiply", [1.0, 2.0, 3.0], name="ByClass")
-    with pytest.raises(ValueError, match=r"Layer 'ByClass'.* is not supported yet"):
-        Graph([x], [operator(dense("layer")(x))]).flat.check()
 
 
 # ---- errors --------------------------------------------------------------------------------------

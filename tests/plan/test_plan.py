@@ -386,7 +386,7 @@ def test_leading_rescalings_are_fused_into_the_input() -> None:
     assert (plan.inputs[0]["scale"], plan.inputs[0]["offset"]) == (6.0, -1.0)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (4, 4, 1)])
-def test_dense_refuses_samples_of_several_axes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="Flatten"):
-        compile_plan([layers.Dense(2)], shape)
+@pytest.mark.parametrize("layer", [layers.Dense(2), layers.Activation("softmax")])
+def test_a_last_axis_is_needed(layer: layers.Layer) -> None:
+    with pytest.raises(ValueError, match=r"at least one axis; received shape \(\)"):
+        compile_plan([layer], ())

@@ -93,7 +93,8 @@ cdef class TargetRows:
 
     cdef _take_y(self, Py_ssize_t n, y):
         cdef bint some
-        if y.ndim > 1 and y.shape[0] != n:
+        # Class indices may be several per sample.
+        if y.shape[0] != n and (y.ndim > 1 or n == 0 or y.shape[0] % n):
             raise ValueError("y and x differ in length")
         some = y.size > 0
         if y.dtype.char == "f":

@@ -65,7 +65,7 @@ ctypedef struct Op:
     Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
     Py_ssize_t dy_source    # offset of dY; dy if dZ may overwrite it
     int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
-    uintptr_t constant  # address of its second input, if that is the same row for all samples; 0: it is not
+    uintptr_t constant  # address of its second input, if that is one row for all samples; 0: it is not
     int mean, variance  # indices of its fixed statistics or moving averages; < 0: none
     double y_l1, y_l2   # activity regularizer
     Py_ssize_t channels     # channel count of a normalization, one mean and variance each; divides n_in
@@ -78,7 +78,7 @@ ctypedef struct OpTraits:
     bint is_activation          # it only applies an activation, and can be folded into the previous op
     bint training_only          # it is the identity in inference
     bint elementwise            # an element of y depends on those at the same position of x and x2 alone
-    bint last_axis              # it works on the last axis of a sample, which has a row for each other position
+    bint last_axis              # it works on the last axis, so a sample may have several rows
     bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
     bint passes_gradient        # the gradient of its output is that of its first input, too
     bint copies_images          # it makes copies of images that are padded with zeros

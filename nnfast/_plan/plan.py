@@ -126,9 +126,7 @@ class Plan:
                 yield p.view(flat)
 
 
-def describe_input(
-    shape: Shape, scaling: tuple[float, float], strides: Strides
-) -> dict[str, Any]:
+def describe_input(shape: Shape, scaling: tuple[float, float], strides: Strides) -> dict[str, Any]:
     """Return the engine's description of an input."""
     n = math.prod(shape)
     return {"n": n, "ld": strides.of(1, n), "scale": scaling[0], "offset": scaling[1]}

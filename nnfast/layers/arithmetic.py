@@ -125,7 +125,6 @@ class Arithmetic(ElementwiseMerge):
         # cˣ = exp(x·log c)
         return [_affine_op(math.log(self.operand), 0.0), Op("activation", "exponential")]
 
-
     def _array_ops(self, input_shape: Shape, operand: NDArray[np.float64]) -> list[Op]:
         """Return the ops if the constant is an array, which they take as their second input."""
         out = self.infer_shape(input_shape)
@@ -270,8 +269,8 @@ def _sample_of(constant: NDArray[Any], tensor: KerasTensor) -> Any:
         return constant.tolist()
     if constant.ndim > tensor.ndim or constant.shape[0] != 1:
         raise ValueError(
-            f"An operand of {tensor} can have {tensor.ndim - 1} axes, those of a sample, and before "
-            f"them an axis of size 1; received an array of shape {constant.shape}"
+            f"An operand of {tensor} can have {tensor.ndim - 1} axes, those of a sample, and "
+            f"before them an axis of size 1; received an array of shape {constant.shape}"
         )
     return constant[0].tolist()
 

@@ -218,7 +218,39 @@ def frozen_base(k: Any) -> Any:
     return k.Model(y, k.layers.Dense(2)(base(y, training=False)))
 
 
-TRAINED = [residual, inception, shared_twice, halves, operators, residual_images, frozen_base]
+def steps(k: Any) -> Any:
+    """Layers on the last axis, with a residual connection and a sum over the steps."""
+    x = k.Input((5, 6))
+    h = k.layers.Dense(6, activation="relu")(x)
+    h = k.layers.LayerNormalization(epsilon=1e-3)(k.layers.add([x, h]))
+    gate = k.layers.Dense(16, activation="softmax")(h)
+    h = k.layers.multiply([k.layers.Dense(16, activation="tanh")(h), gate])
+    h = k.layers.BatchNormalization()(k.layers.Reshape((10, 8))(h))
+    return k.Model(x, k.layers.Dense(2)(k.layers.Flatten()(k.layers.Activation("softmax")(h))))
+
+
+def pixels(k: Any) -> Any:
+    x = k.Input((6, 6, 2))
+    h = k.layers.Conv2D(3, 3, activation="softmax")(x)
+    h = k.layers.Dense(4, activation="gelu")(h)
+    return k.Model(x, k.layers.SeparableConv2D(16, 3, activation="softmax")(h))
+
+
+CONSTANT = np.linspace(0.5, 2.0, 12).reshape(3, 4)
+
+
+def constants(k: Any) -> Any:
+    """Arrays as right operands: NumPy does not leave left ones to Keras."""
+    x = k.Input((3, 4))
+    h = k.layers.Dense(4, activation="tanh")(x / CONSTANT + CONSTANT)
+    h = h * CONSTANT[None] - CONSTANT[:, :1] + CONSTANT[0]
+    return k.Model(x, k.layers.Dense(2)((h**2 + 0.5) ** CONSTANT))
+
+
+TRAINED = [
+    *(residual, inception, shared_twice, halves, operators, residual_images, frozen_base),
+    *(steps, pixels, constants),
+]
 
 
 @pytest.mark.parametrize("make", [*CHAINS, *TRAINED])
@@ -315,6 +347,24 @@ W1, W2 = RNG.uniform(0.5, 2, (2, 50))
 PAIRS = np.concatenate([V, RNG.normal(size=(50, 1))], axis=1)
 DICT = {"z": PAIRS, "p": P, "q": K}
 
+T, TK = RNG.normal(size=(50, 5, 4)), RNG.integers(0, 3, (50, 5))
+
+
+def tags(k: Any) -> Any:
+    """A class for each step."""
+    x = k.Input((5, 4), name="x")
+    h = k.layers.Dense(8, activation="tanh", name="h")(x)
+    return k.Model(x, k.layers.Dense(3, activation="softmax", name="tag")(h))
+
+
+def two_tags(k: Any) -> Any:
+    """Logits for each step and a value for each sample."""
+    x = k.Input((5, 4), name="x")
+    h = k.layers.Dense(8, activation="tanh", name="h")(x)
+    value = k.layers.Dense(1, name="value")(k.layers.Flatten(name="flat")(h))
+    return k.Model(x, [k.layers.Dense(3, activation="sigmoid", name="tag")(h), value])
+
+
 # A model, x, y, the arguments of `compile`, and those of `fit`.
 SEVERAL: dict[str, tuple[Any, Any, Any, dict[str, Any], dict[str, Any]]] = {
     "wide and deep": (
@@ -375,6 +425,34 @@ SEVERAL: dict[str, tuple[Any, Any, Any, dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "siamese": (siamese, {"o": A @ A.T[:3, :6], "p": C}, V, {"loss": "mse"}, {}),
+    "tags": (
+        tags,
+        T,
+        TK,
+        {"loss": SPARSE, "weighted_metrics": ["accuracy"]},
+        {"sample_weight": W1[:, None], "validation_split": 0.2},
+    ),
+    "one-hot tags": (
+        tags,
+        T,
+        np.eye(3)[TK],
+        {
+            "loss": "categorical_crossentropy",
+            "metrics": ["accuracy", "top_k_categorical_accuracy"],
+        },
+        {},
+    ),
+    "tags and values": (
+        two_tags,
+        T,
+        [np.eye(3)[TK], V],
+        {
+            "loss": ["categorical_crossentropy", "mse"],
+            "loss_weights": [0.5, 2.0],
+            "metrics": [["accuracy", "mae"], ["mae"]],
+        },
+        {"sample_weight": [W1[:, None], W2]},
+    ),
     "weight of one loss": (residual, C, PAIRS, {"loss": "mse", "loss_weights": 0.3}, {}),
 }
 

@@ -41,8 +41,8 @@ cdef class Engine(CompiledModel):
                               "more than any memory holds")
         self.trial = TeamTrial()
         self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
-        self.n_in = [entry["n"] for entry in plan.inputs]
-        self.n_out = [head["n"] * head["steps"] for head in plan.outputs]
+        self.n_in = [end["n"] for end in plan.inputs]
+        self.n_out = [end["n"] * end["steps"] for end in plan.outputs]
         self.model.n_params = plan.n_params
         self._take_ends(plan)
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)

@@ -66,8 +66,8 @@ cdef void losses_of(const Shard* shard, const Scales* scales, bint gradient) noe
             block.loss[r] += block.activity[r]
 
 
-cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets, double scale,
-                          real* dy, double* loss) noexcept nogil:
+cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets,
+                          double scale, real* dy, double* loss) noexcept nogil:
     """Compute the losses of samples with several rows each: the weighted mean of the losses of their rows."""
     cdef const Objective* objective = objective_of(shard.run, k)
     cdef const double* weight = shard.block.weight + k * shard.block.rows + shard.begin

@@ -35,8 +35,8 @@ cdef inline Py_ssize_t n_rows(const Shard* shard) noexcept nogil:
 # ---- tensors of an op, for some rows of a block ---------------------------------------------------
 # A sample has op.steps rows, one after the other, in all of an op's tensors.
 
-cdef inline Matrix op_rows(const Block* block, const Op* op, Py_ssize_t offset, Py_ssize_t first, Py_ssize_t n,
-                           Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
+cdef inline Matrix op_rows(const Block* block, const Op* op, Py_ssize_t offset, Py_ssize_t first,
+                           Py_ssize_t n, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
     """Return the rows of n samples of a tensor, beginning with sample `first`."""
     return matrix(address(block, offset, first * op.steps, ld), n * op.steps, cols, ld)
 

@@ -82,7 +82,9 @@ class Samples:
         """Return the engine's view of these rows."""
         if not self.functions and not self.several_classes:
             return Data(self.x, self.y, self.weights)
-        y = [part.reshape(-1) if part.dtype == np.int32 else part for part in self.y]
+        y: list[Array | None] = [
+            part.reshape(-1) if part.dtype == np.int32 else part for part in self.y
+        ]
         for k in self.functions:
             y[k] = None
         return Data(self.x, y, self.weights, self.y)

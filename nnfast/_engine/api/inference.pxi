@@ -19,7 +19,7 @@ cdef struct ShortBatch:
     void* outputs[SHORT_ENDS]
 
 
-cdef inline Py_ssize_t size_of(const Head* head) noexcept:
+cdef inline Py_ssize_t output_size(const Head* head) noexcept:
     """Return the number of elements of a sample of an output."""
     return head.n * head.steps
 
@@ -78,8 +78,8 @@ cdef class ShortPredictor:
         batch.data.inputs = batch.rows
         batch.data.targets = NULL
         if self.rows != n:
-            self.allocation = ((n, size_of(&engine.model.heads[0])), engine.dtype)
-            self.further = [((n, size_of(&engine.model.heads[k])), engine.dtype) for k in range(1, n_heads)]
+            self.allocation = ((n, output_size(&engine.model.heads[0])), engine.dtype)
+            self.further = [((n, output_size(&engine.model.heads[k])), engine.dtype) for k in range(1, n_heads)]
             self.rows = n
         out = make(*self.allocation)
         batch.outputs[0] = start_of(out)

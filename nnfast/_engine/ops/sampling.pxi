@@ -20,7 +20,7 @@ cdef inline uint64_t sampling_key(const Run* run, const Op* op) noexcept nogil:
 cdef int forward_sampling(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """y = x + exp(x2 / 2)·z with standard normal z."""
     cdef Matrix x2 = second_input(shard, op), y = output_of(shard, op)
-    normal_sample(x, &x2, sampling_key(shard.run, op), epoch_row(shard), &y)
+    normal_sample(x, &x2, sampling_key(shard.run, op), epoch_row(shard, op), &y)
     return activation
 
 
@@ -31,4 +31,4 @@ cdef void backward_sampling(const Shard* shard, const Op* op) noexcept nogil:
         backward_copy(shard, op)
     if op.dx2 >= 0:
         x2, dx = second_input(shard, op), second_gradient(shard, op)
-        log_variance_gradient(&x2, &dy, sampling_key(shard.run, op), epoch_row(shard), &dx)
+        log_variance_gradient(&x2, &dy, sampling_key(shard.run, op), epoch_row(shard, op), &dx)

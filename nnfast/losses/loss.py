@@ -39,7 +39,7 @@ class TargetSpec(NamedTuple):
     shape : tuple of int
         Shape of one sample's target. For class indices it is the shape of one sample's output.
     classes : bool
-        Whether targets are class indices, one per sample.
+        Whether targets are class indices, one for each row along the last axis of the outputs.
     free : bool
         Whether the targets are passed to a user-defined function. They may then have any shape
         with one row per sample.
@@ -98,8 +98,7 @@ class Loss(registry.Configured):
     sparse : bool
         Whether targets are class indices.
     rowwise : bool
-        Whether the loss of a row is not a mean over its outputs. The outputs must then have shape
-        (n, outputs).
+        Whether the loss of a row along the last axis is not a mean over its outputs.
     one_hot : bool
         Whether the targets of each sample form a probability distribution.
     summed : bool

@@ -315,7 +315,8 @@ class CategoricalFocalCrossentropy(SmoothedCrossentropy):
 class SparseCategoricalCrossentropy(Crossentropy):
     """Categorical cross-entropy with class indices: l = −log p of the true class.
 
-    Targets are integers of shape (n,) or (n, 1).
+    Targets are integers of shape (n,) or (n, 1), or (n, ...) for outputs of shape
+    (n, ..., classes).
 
     Parameters
     ----------

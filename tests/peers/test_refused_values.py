@@ -37,6 +37,13 @@ def scheduled(k: Any) -> Any:
     return fit(k, optimizer=optimizer, callbacks=[k.callbacks.ReduceLROnPlateau("loss")])
 
 
+def of_steps(k: Any) -> Any:
+    model = k.Sequential([k.layers.Input((3, 4)), k.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    weight = np.ones((5, 3))
+    model.fit(np.ones((5, 3, 4)), np.ones((5, 3, 2)), sample_weight=weight, verbose=0)
+
+
 # Keys are the page's words for values that nnfast refuses. The programs use these values, and
 # Keras 3.15 accepts them.
 REFUSED: dict[str, Callable[[Any], Any]] = {
@@ -63,8 +70,10 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`MaxNorm(1, axis=[0, 2])`": lambda k: fit(
         k, k.layers.Conv2D(2, 3, kernel_constraint=k.constraints.MaxNorm(1, [0, 2])), x=IMAGES
     ),
-    "after a convolution": lambda k: fit(k, k.layers.Conv2D(2, 3, activation="softmax"), x=IMAGES),
-    "in an `Activation` of": lambda k: fit(k, k.layers.Activation("softmax"), x=IMAGES),
+    "convolutional outputs with `from_logits=True`": lambda k: k.Sequential(
+        [k.layers.Input((6, 6, 1)), k.layers.Conv2D(2, 3)]
+    ).compile("sgd", k.losses.SparseCategoricalCrossentropy(from_logits=True)),
+    "`sample_weight` of single steps": of_steps,
     "`Rescaling` by arrays": lambda k: fit(k, k.layers.Rescaling([1.0, 2.0, 3.0, 4.0])),
     '`UpSampling2D(interpolation="bicubic")`': lambda k: fit(
         k, k.layers.UpSampling2D(2, interpolation="bicubic"), x=IMAGES

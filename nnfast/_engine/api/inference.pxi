@@ -79,7 +79,8 @@ cdef class ShortPredictor:
         batch.data.targets = NULL
         if self.rows != n:
             self.allocation = ((n, output_size(&engine.model.heads[0])), engine.dtype)
-            self.further = [((n, output_size(&engine.model.heads[k])), engine.dtype) for k in range(1, n_heads)]
+            self.further = [((n, output_size(&engine.model.heads[k])), engine.dtype)
+                            for k in range(1, n_heads)]
             self.rows = n
         out = make(*self.allocation)
         batch.outputs[0] = start_of(out)

@@ -34,6 +34,10 @@ class OpTraits(Protocol):
     last_axis: bool
     fuses_relu_backward: bool
     passes_gradient: bool
+    splits_k: bool
+    works_in_place: bool
+    ignores_x: bool
+    ignores_y: bool
     copies_images: bool
     repeats_channels: bool
     numbers_per_line: int
@@ -62,7 +66,13 @@ class OpTable(Protocol):
     @property
     def width(self) -> int: ...
     @property
+    def n_values(self) -> int: ...
+    @property
     def inputs(self) -> list[int]: ...
+    @property
+    def input_strides(self) -> list[int]: ...
+    @property
+    def input_columns(self) -> list[int]: ...
     @property
     def outputs(self) -> list[int]: ...
     @property

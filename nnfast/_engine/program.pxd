@@ -60,6 +60,7 @@ ctypedef struct Op:
     Py_ssize_t x, x2, y  # offsets of tensors, in elements per row of the arena; x2 < 0: it has one input
     Py_ssize_t z        # offset of the pre-activation; y if the activation works in place
     Py_ssize_t ld_x, ld_x2, ld_y
+    Py_ssize_t x_column, x2_column, y_column    # first columns, if the tensors are parts of concatenations
     Py_ssize_t dx, dx2  # offsets of the inputs' gradients; < 0 if the op does not write them
     Py_ssize_t dx_base, dx2_base    # offsets of gradients that are added to them; < 0: none
     Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
@@ -81,6 +82,9 @@ ctypedef struct OpTraits:
     bint last_axis              # it works on the last axis, so a sample may have several rows
     bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
     bint passes_gradient        # the gradient of its output is that of its first input, too
+    bint splits_k               # it can be computed by split-K; forward passes then use the memory of dY
+    bint works_in_place         # y may overwrite x or x2 and, if there is no x2, dX may overwrite dZ
+    bint ignores_x, ignores_y   # its gradients do not depend on x and x2, or on z
     bint copies_images          # it makes copies of images that are padded with zeros
     bint repeats_channels       # that copy has one channel per output channel
     int numbers_per_line        # elements kept for each row and column of an output image
@@ -100,7 +104,10 @@ ctypedef struct OpList:
     int n_ops
     Op* ops
     Py_ssize_t width    # elements per row of the arena
+    Py_ssize_t n_values  # elements per row of all tensors and gradients, also of those that share memory
     const Py_ssize_t* x     # offset of each input
+    const Py_ssize_t* ld_x      # stride of the rows of each input
+    const Py_ssize_t* x_column  # first column of each input, if it is a part of a concatenation
     const Py_ssize_t* dx    # offset of the gradient of each input; < 0: it is not computed
     const Py_ssize_t* out   # offset of each output
     const Py_ssize_t* dy    # offset of the gradient that the loss of each output writes; < 0: inference
@@ -134,7 +141,7 @@ ctypedef struct Objective:
 
 # One input of a model.
 ctypedef struct Input:
-    Py_ssize_t n, ld        # elements of a sample, and the stride of rows in the arena
+    Py_ssize_t n            # elements of a sample
     double scale, offset    # the engine computes scale·x + offset while it reads x
 
 # One output of a model, with its loss.

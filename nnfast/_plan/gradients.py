@@ -4,30 +4,31 @@ Going backward, the ops that read a tensor contribute to its gradient one after 
 contribution has a separate buffer, to which the engine adds the sum of the earlier contributions,
 so that sums have a fixed order. A sum of tensors, or an op with the trait `passes_gradient`,
 contributes its own gradient, for which no buffer is needed: the first contribution of that kind is
-only referred to.
+only referred to. The same applies to a concatenation whose parts lie in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from nnfast._engine import ACTIVATIONS, OPS
+from nnfast._plan.aliasing import Aliases
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.spec import Op, SumSettings
+from nnfast._plan.storage import Storage
 
 LINEAR = ACTIVATIONS["linear"]
 
 
-@dataclass(eq=False)
-class Buffer:
-    """The memory of a gradient, which gets its offset when all buffers are known."""
+class Buffer(Storage):
+    """The memory of a gradient: of which tensor, and which op writes it first."""
 
-    tensor: int
-    op: int
-    size: int
-    offset: int = -1
+    __slots__ = ("op", "tensor")
+
+    def __init__(self, tensor: int, op: int, ld: int, first: int) -> None:
+        super().__init__(ld, first)
+        self.tensor, self.op = tensor, op
 
 
 class Gradients:
@@ -40,10 +41,16 @@ class Gradients:
     sized : sequence of SizedOp
     ops : sequence of dict
         The same ops in the engine's form.
+    aliases : Aliases
     trained : frozenset of int
         The numbers of the arrays that are trained.
     to_input : bool
         Whether the gradients of the inputs are needed, too.
+
+    Attributes
+    ----------
+    fields : list of dict
+        The storage of each op's gradients, by the names of the fields that get its offset.
     """
 
     def __init__(
@@ -52,12 +59,13 @@ class Gradients:
         outputs: tuple[int, ...],
         sized: Sequence[SizedOp],
         ops: Sequence[dict[str, Any]],
+        aliases: Aliases,
         trained: frozenset[int],
         to_input: bool,
     ) -> None:
-        self._inputs, self._sized, self._ops = inputs, sized, ops
+        self._inputs, self._sized, self._ops, self._aliases = inputs, sized, ops, aliases
         self._buffers: list[Buffer] = []
-        self._fields: list[tuple[dict[str, Any], str, Buffer]] = []
+        self.fields: list[dict[str, Storage]] = [{} for _ in ops]
         self._needed = self._tensors_that_need_gradients(trained, to_input)
         self._sum: dict[int, Buffer] = {}  # the sum of the contributions so far
         self._dz: dict[int, Buffer] = {}  # the gradient with respect to the pre-activation
@@ -73,23 +81,19 @@ class Gradients:
                         self._contribute(i, k, tensor)
 
     @property
-    def of_inputs(self) -> list[int]:
-        """The offset of each input's gradient, -1 if it is not needed."""
-        found = [self._sum.get(tensor) for tensor in self._inputs]
-        return [-1 if buffer is None else buffer.offset for buffer in found]
+    def of_inputs(self) -> list[Storage | None]:
+        """The gradient of each input, None if it is not needed."""
+        return [self._sum.get(tensor) for tensor in self._inputs]
 
     @property
-    def of_outputs(self) -> list[int]:
-        """The offset of the gradient that the loss of each output writes."""
-        return [buffer.offset for buffer in self._outputs]
+    def of_outputs(self) -> list[Buffer]:
+        """The gradient that the loss of each output writes."""
+        return self._outputs
 
-    def place(self, end: int) -> int:
-        """Give the buffers offsets from `end` on, set the ops' fields, and return the new end."""
-        for buffer in sorted(self._buffers, key=lambda buffer: buffer.op):
-            buffer.offset, end = end, end + buffer.size
-        for op, field, buffer in self._fields:
-            op[field] = buffer.offset
-        return end
+    @property
+    def storages(self) -> list[Buffer]:
+        """All gradients, those that the first ops write first."""
+        return sorted(self._buffers, key=lambda buffer: buffer.op)
 
     def _tensors_that_need_gradients(self, trained: frozenset[int], to_input: bool) -> set[int]:
         """Return the tensors before which something is trained."""
@@ -100,38 +104,52 @@ class Gradients:
         return needed
 
     def _new(self, tensor: int, op: int, size: int) -> Buffer:
-        self._buffers.append(Buffer(tensor, op, size))
+        time = 2 * (2 * len(self._ops) - op) + (op < len(self._ops))
+        self._buffers.append(Buffer(tensor, op, size, time))
         return self._buffers[-1]
+
+    def _whole(self, tensor: int) -> int:
+        """Return the tensor in whose memory a tensor lies, or the tensor itself."""
+        place = self._aliases.places.get(tensor)
+        return place.tensor if place else tensor
 
     def _take_output(self, i: int) -> None:
         """Decide where the op reads its output's gradient, and where dZ is.
 
         dZ overwrites the gradient, unless other ops read it, too. Ops that write parts of one
-        tensor share dZ, which the last of them computes.
+        tensor share dZ, which the last of them computes. A part that lies in a concatenation
+        overwrites its columns of that gradient.
         """
         numbers, op = self._sized[i], self._ops[i]
         source = self._sum[numbers.output]
         if numbers.output in self._dz:
             source = self._dz[numbers.output]
-        elif source.tensor != numbers.output and _changes_gradient(op):
+        elif self._whole(source.tensor) != self._whole(numbers.output) and _changes_gradient(op):
             self._dz[numbers.output] = self._new(numbers.output, i, _size(op, "y"))
         else:
             self._dz[numbers.output] = source
-        self._fields.append((op, "dy_source", source))
-        self._fields.append((op, "dy", self._dz[numbers.output]))
+        self.fields[i].update(dy_source=source, dy=self._dz[numbers.output])
 
     def _contribute(self, i: int, k: int, tensor: int) -> None:
         """Decide where the op writes the gradient of its k-th input, and what is added to it."""
         numbers, op = self._sized[i], self._ops[i]
-        name = "dx2" if k else "dx"
-        if _passes_gradient(numbers.op, k) and tensor not in self._sum:
+        if i in self._aliases.omitted or (
+            tensor not in self._sum and self._passes_on(i, k, tensor)
+        ):
             self._sum[tensor] = self._dz[numbers.output]
             return
+        name = "dx2" if k else "dx"
         buffer = self._new(tensor, i, _size(op, "x2" if k else "x"))
-        self._fields.append((op, name, buffer))
+        self.fields[i][name] = buffer
         if tensor in self._sum:
-            self._fields.append((op, f"{name}_base", self._sum[tensor]))
+            self.fields[i][f"{name}_base"] = self._sum[tensor]
         self._sum[tensor] = buffer
+
+    def _passes_on(self, i: int, k: int, tensor: int) -> bool:
+        """Return whether the gradient of an op's output is also that of its k-th input."""
+        numbers, places = self._sized[i], self._aliases.places
+        same_place = places.get(tensor) == places.get(numbers.output)
+        return same_place and _passes_gradient(numbers.op, k)
 
 
 def _passes_gradient(op: Op, k: int) -> bool:

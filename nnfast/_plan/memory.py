@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION, OPS
+from nnfast._engine import ACTIVATIONS, OPS
 from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
-from nnfast._plan.layouts import LINE, Layout
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
 from nnfast._plan.spec import Resampling, Window
+from nnfast._plan.storage import Strides, share_memory, stride
+from nnfast._plan.tensors import Tensors, traits_of
 
-# If a row takes at least ODD_LINES cache lines, its stride is an odd number of lines. With an even
-# number, the columns that a register tile reads would map to at most half of the cache's sets.
-ODD_LINES = 4
-
-if TYPE_CHECKING:
-    from nnfast._engine.core import OpTraits
-
-TRAITS = {traits.kind: traits for traits in OPS.values()}
+OFFSETS = ("x", "x2", "y", "z", "dx", "dx2", "dx_base", "dx2_base", "dy", "dy_source")
+FLAGS = ("applies_relu_backward", "relu_backward_done", "adds_parameters")
+COLUMNS = ("x_column", "x2_column", "y_column")
+# The fields of an op that are set later, if at all.
+UNSET = dict.fromkeys((*OFFSETS, "head"), -1) | dict.fromkeys((*FLAGS, *COLUMNS), 0)
 
 
 class OpTable(NamedTuple):
@@ -37,8 +35,13 @@ class OpTable(NamedTuple):
     ops : list of dict
     width : int
         Elements of the arena per row of a batch.
+    n_values : int
+        Elements of all tensors and gradients per row of a batch, also of those that share memory;
+        in inference, `width`. How a batch is split depends on this number.
     inputs, outputs : list of int
         The offsets of the inputs and outputs.
+    input_strides, input_columns : list of int
+        The stride of each input, and its first column if it lies in a concatenation.
     input_gradients : list of int
         The offset of each input's gradient, -1 if it is not computed.
     output_gradients : list of int
@@ -51,7 +54,10 @@ class OpTable(NamedTuple):
 
     ops: list[dict[str, Any]]
     width: int
+    n_values: int
     inputs: list[int]
+    input_strides: list[int]
+    input_columns: list[int]
     outputs: list[int]
     input_gradients: list[int]
     output_gradients: list[int]
@@ -91,50 +97,14 @@ def make_tables(
             table.append(describe_op(sized, fields, statistics.get(sized.node), strides))
         return table
 
-    training = fused.training
+    training = describe(fused.training)
+    copies = [dict(op) for op in training]
     return OpTables(
-        training=training_table(fused, describe(training), trained, to_input=False),
-        input_gradient=training_table(fused, describe(training), trained, to_input=True),
+        training=training_table(fused, training, trained, to_input=False),
+        input_gradient=training_table(fused, copies, trained, to_input=True),
         inference=inference_table(fused, describe(fused.inference)),
         n_stats=n_stats,
     )
-
-
-def stride(n: int) -> int:
-    """Return the stride of a tensor's rows, which have n elements each.
-
-    Examples
-    --------
-    >>> stride(0), stride(10), stride(32), stride(64), stride(512)
-    (16, 16, 32, 80, 528)
-    """
-    lines = max(1, -(-n // LINE))
-    return LINE * (lines | 1 if lines >= ODD_LINES else lines)
-
-
-class Strides:
-    """The strides of rows in the arena.
-
-    Parameters
-    ----------
-    unpadded : frozenset of int
-        See `Layouts`.
-
-    Examples
-    --------
-    >>> strides = Strides(frozenset({640}))
-    >>> strides.of(1, 64), strides.of(10, 64), strides.of(1, 640)
-    (80, 64, 640)
-    """
-
-    def __init__(self, unpadded: frozenset[int]) -> None:
-        self._unpadded = unpadded
-
-    def of(self, steps: int, n: int) -> int:
-        """Return the stride of rows of n elements; a sample has `steps` of them."""
-        if steps > 1:
-            return Layout(steps, n).row
-        return n if n in self._unpadded else stride(n)
 
 
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
@@ -178,10 +148,7 @@ def describe_op(
     groups = sized.n_in // sized.channels if sized.channels else 0
     stats, ld_stats = statistics or (-1, stride(traits.sample_statistics * groups))
     return {
-        **dict.fromkeys(("x", "x2", "y", "z"), -1),
-        "head": -1,
-        **dict.fromkeys(("dx", "dx2", "dx_base", "dx2_base", "dy", "dy_source"), -1),
-        **dict.fromkeys(("applies_relu_backward", "relu_backward_done", "adds_parameters"), 0),
+        **UNSET,
         **weights,
         "kind": traits.kind,
         "activation": ACTIVATIONS[op.activation],
@@ -208,7 +175,7 @@ def describe_op(
 def training_table(
     fused: Fused, ops: list[dict[str, Any]], trained: frozenset[int], *, to_input: bool
 ) -> OpTable:
-    """Return the table for training, with a separate offset for every output and every gradient.
+    """Return the table for training.
 
     Parameters
     ----------
@@ -219,23 +186,62 @@ def training_table(
     to_input : bool
         Whether the gradients of the inputs are needed, too.
     """
-    sized = fused.training
-    offsets, end = _place_tensors(fused, ops)
-    _set_heads(ops, heads_of(sized, fused.training_outputs))
+    sized, inputs, outputs = fused.training, fused.inputs, fused.training_outputs
     readers = Counter(tensor for op in sized for tensor in op.inputs)
-    readers.update(fused.training_outputs)
+    readers.update(outputs)
     _fuse_relu_backward(sized, ops, readers)
     _note_shared_parameters(ops, trained)
-    gradients = Gradients(fused.inputs, fused.training_outputs, sized, ops, trained, to_input)
-    end = gradients.place(end)
+    _set_heads(ops, heads_of(sized, outputs))
+    tensors = Tensors(sized, ops, _inputs(fused), outputs, Strides(fused.unpadded), training=True)
+    gradients = Gradients(inputs, outputs, sized, ops, tensors.aliases, trained, to_input)
+    tensors.add_gradients(gradients, trained)
+    return _table(inputs, outputs, tensors, gradients)
+
+
+def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
+    """Return the table for inference, in which all tensors have equally wide memory.
+
+    A chain therefore alternates between two ranges.
+    """
+    sized, outputs = fused.inference, fused.inference_outputs
+    _set_heads(ops, heads_of(sized, outputs))
+    tensors = Tensors(sized, ops, _inputs(fused), outputs, Strides(fused.unpadded), training=False)
+    widest = max(storage.ld for storage in tensors.storages)
+    for storage in tensors.storages:
+        storage.ld = widest
+    return _table(fused.inputs, outputs, tensors, None)
+
+
+def _inputs(fused: Fused) -> dict[int, int]:
+    """Return the sizes of the input tensors by their numbers."""
+    return dict(zip(fused.inputs, fused.input_sizes, strict=True))
+
+
+def _table(
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
+    tensors: Tensors,
+    gradients: Gradients | None,
+) -> OpTable:
+    """Give all tensors and gradients offsets, and return the table."""
+    width = share_memory(tensors.storages)
+    tensors.set_offsets()
+    input_gradients, output_gradients = [-1] * len(inputs), [-1] * len(outputs)
+    if gradients is not None:
+        input_gradients = [-1 if g is None else g.offset for g in gradients.of_inputs]
+        output_gradients = [g.offset for g in gradients.of_outputs]
+    ops = tensors.ops
     return OpTable(
-        ops,
-        end,
-        [offsets[tensor] for tensor in fused.inputs],
-        [offsets[tensor] for tensor in fused.training_outputs],
-        gradients.of_inputs,
-        gradients.of_outputs,
-        _has_single_reader(fused.inputs, sized),
+        ops=ops,
+        width=width,
+        n_values=sum(storage.ld for storage in tensors.storages) if gradients else width,
+        inputs=[tensors.memory_of(tensor).offset for tensor in inputs],
+        input_strides=[tensors.place_of_input(tensor).ld for tensor in inputs],
+        input_columns=[tensors.place_of_input(tensor).column for tensor in inputs],
+        outputs=[tensors.memory_of(tensor).offset for tensor in outputs],
+        input_gradients=input_gradients,
+        output_gradients=output_gradients,
+        single_reader=len(inputs) == 1 and tensors.has_one_reader(inputs[0]),
         shares_parameters=any(op["adds_parameters"] for op in ops),
     )
 
@@ -243,37 +249,6 @@ def training_table(
 def _set_heads(ops: Sequence[dict[str, Any]], heads: Sequence[int]) -> None:
     for op, head in zip(ops, heads, strict=True):
         op["head"] = head
-
-
-def _has_single_reader(inputs: tuple[int, ...], sized: Sequence[SizedOp]) -> bool:
-    """Return whether there is one input, which one op alone reads."""
-    return len(inputs) == 1 and sum(op.inputs.count(inputs[0]) for op in sized) == 1
-
-
-def _place_tensors(fused: Fused, ops: Sequence[dict[str, Any]]) -> tuple[dict[int, int], int]:
-    """Set the offsets of the ops' tensors; return those of all tensors, and their total size."""
-    needs_preactivation = {ACTIVATIONS[name] for name in NEEDS_PREACTIVATION}
-    offsets: dict[int, int] = {}
-    end = 0
-    strides = Strides(fused.unpadded)
-    for tensor, n in zip(fused.inputs, fused.input_sizes, strict=True):
-        offsets[tensor], end = end, end + strides.of(1, n)
-    for numbers, op in zip(fused.training, ops, strict=True):
-        traits = _traits(op)
-        _set_inputs(op, [offsets[tensor] for tensor in numbers.inputs])
-        if numbers.output not in offsets:
-            offsets[numbers.output], end = end, end + op["steps"] * op["ld_y"]
-        op["y"] = offsets[numbers.output]
-        op["z"] = op["x"] if traits.is_activation else op["y"]
-        if not traits.is_activation and op["activation"] in needs_preactivation:
-            op["z"], end = end, end + op["steps"] * op["ld_y"]
-        if traits.sample_statistics:
-            op["stats"], end = end, end + op["ld_stats"]
-    return offsets, end
-
-
-def _set_inputs(op: dict[str, Any], offsets: Sequence[int]) -> None:
-    op["x"], op["x2"] = offsets[0], offsets[1] if len(offsets) > 1 else -1
 
 
 def _fuse_relu_backward(
@@ -286,7 +261,7 @@ def _fuse_relu_backward(
         if before is None or readers[numbers.inputs[0]] > 1:
             continue
         penalty = before["y_l1"] or before["y_l2"]
-        if _traits(op).fuses_relu_backward and before["w"] >= 0 and not penalty:
+        if traits_of(op).fuses_relu_backward and before["w"] >= 0 and not penalty:
             op["applies_relu_backward"] = int(before["activation"] == ACTIVATIONS["relu"])
             before["relu_backward_done"] = op["applies_relu_backward"]
 
@@ -298,47 +273,6 @@ def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[in
         numbers = trained.intersection((op["w"], op["b"]))
         op["adds_parameters"] = int(bool(numbers & seen))
         seen |= numbers
-
-
-def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
-    """Return the table for inference, in which tensors use equally wide slots in turn.
-
-    A tensor takes the first slot that is free, and frees it after its last reader. A chain
-    therefore alternates between two slots.
-    """
-    sized = fused.inference
-    _set_heads(ops, heads_of(sized, fused.inference_outputs))
-    widest = max(op["steps"] * ld for op in ops for ld in (op["ld_x"], op["ld_y"]))
-    last_reader = {tensor: i for i, op in enumerate(sized) for tensor in op.inputs}
-    last_reader.update(dict.fromkeys(fused.inference_outputs, len(sized)))
-    slots = {tensor: k for k, tensor in enumerate(fused.inputs)}
-    offsets = {tensor: widest * slot for tensor, slot in slots.items()}
-    n_slots = 1 + len(slots)
-    for i, (numbers, op) in enumerate(zip(sized, ops, strict=True)):
-        _set_inputs(op, [widest * slots[tensor] for tensor in numbers.inputs])
-        if numbers.output not in slots:
-            slots[numbers.output] = min(set(range(len(slots) + 1)) - set(slots.values()))
-            n_slots = max(n_slots, slots[numbers.output] + 1)
-        op["y"] = offsets[numbers.output] = widest * slots[numbers.output]
-        op["z"] = op["x"] if _traits(op).is_activation else op["y"]
-        for tensor in set(numbers.inputs):
-            if last_reader[tensor] == i:
-                del slots[tensor]
-    return OpTable(
-        ops,
-        n_slots * widest,
-        [offsets[tensor] for tensor in fused.inputs],
-        [offsets[tensor] for tensor in fused.inference_outputs],
-        [-1] * len(fused.inputs),
-        [-1] * len(fused.inference_outputs),
-        _has_single_reader(fused.inputs, sized),
-        shares_parameters=False,
-    )
-
-
-def _traits(op: Mapping[str, Any]) -> OpTraits:
-    """Return the traits of an op in the engine's form."""
-    return TRAITS[op["kind"]]
 
 
 def values_kept(sized: SizedOp) -> int:

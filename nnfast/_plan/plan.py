@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nnfast._plan.fusion import Fused, final_activations, fuse
 from nnfast._plan.graph import FlatGraph, chain
 from nnfast._plan.lowering import lower
-from nnfast._plan.memory import OpTable, Strides, make_tables, values_kept
+from nnfast._plan.memory import OpTable, make_tables, values_kept
 from nnfast._plan.parameters import (
     Parameter,
     describe_array,
@@ -26,6 +26,7 @@ from nnfast._plan.parameters import (
     layer_references,
 )
 from nnfast._plan.spec import LayerSpec, Shape
+from nnfast._plan.storage import Strides
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Plan:
     input_shapes, output_shapes : list of tuple of int
         Shapes of one sample.
     inputs, outputs : list of dict
-        The engine's descriptions of the inputs and outputs: sizes, strides, the scale and offset
-        with which the engine reads x, and the number of rows of a sample of an output.
+        The engine's descriptions of the inputs and outputs: sizes, the scale and offset with which
+        the engine reads x, and the strides of outputs and the number of their rows per sample.
     n_params, n_weights : int
         The number of weights with gradients and optimizer slots, and the number of all weights.
         Weights without gradients come last.
@@ -126,17 +127,18 @@ class Plan:
                 yield p.view(flat)
 
 
-def describe_input(shape: Shape, scaling: tuple[float, float], strides: Strides) -> dict[str, Any]:
+def describe_input(shape: Shape, scaling: tuple[float, float]) -> dict[str, Any]:
     """Return the engine's description of an input."""
     n = math.prod(shape)
-    return {"n": n, "ld": strides.of(1, n), "scale": scaling[0], "offset": scaling[1]}
+    return {"n": n, "scale": scaling[0], "offset": scaling[1]}
 
 
-def describe_outputs(fused: Fused, training: OpTable) -> list[dict[str, Any]]:
-    """Return the engine's descriptions of the outputs, which are those of the ops' outputs."""
-    made = {sized.output: op for sized, op in zip(fused.training, training.ops, strict=True)}
+def describe_outputs(fused: Fused) -> list[dict[str, Any]]:
+    """Return the engine's descriptions of the outputs."""
+    strides = Strides(fused.unpadded)
+    made = {sized.output: (sized.steps, sized.n_out) for sized in fused.training}
     ends = [made[tensor] for tensor in fused.training_outputs]
-    return [{"steps": op["steps"], "n": op["n_out"], "ld": op["ld_y"]} for op in ends]
+    return [{"steps": steps, "n": n, "ld": strides.of(steps, n)} for steps, n in ends]
 
 
 def compile_plan(
@@ -194,16 +196,15 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
         n_params = like.n_params
         parameters = keep_offsets(weights, like.parameters, n_params)
     trained = frozenset(i for i, p in enumerate(parameters) if p.trained)
-    strides = Strides(fused.unpadded)
     tables = make_tables(fused, layer_references(parameters), trained)
     return Plan(
         input_shapes=input_shapes,
         output_shapes=output_shapes,
         inputs=[
-            describe_input(*entry, strides)
+            describe_input(*entry)
             for entry in zip(input_shapes, fused.scaling.values(), strict=True)
         ],
-        outputs=describe_outputs(fused, tables.training),
+        outputs=describe_outputs(fused),
         n_params=n_params,
         n_weights=sum(p.size for p in parameters),
         training=tables.training,

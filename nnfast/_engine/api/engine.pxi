@@ -301,7 +301,7 @@ cdef class Engine(CompiledModel):
                        (rows + self.image_microbatch_rows() - 1) // self.image_microbatch_rows())
         while microbatches > 1 and (
                 rows < MIN_MICROBATCH_ROWS * microbatches
-                or rows * self.model.train.width < MICROBATCH_GAIN * microbatches * self.model.n_params):
+                or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_params):
             microbatches //= 2
         return microbatches
 
@@ -315,7 +315,7 @@ cdef class Engine(CompiledModel):
         cdef Py_ssize_t most = BLOCK_ROWS
         cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
         if self.images:
-            most = max(<Py_ssize_t>4, min(most, size // op_list.width // 4 * 4))
+            most = max(<Py_ssize_t>4, min(most, size // op_list.n_values // 4 * 4))
         return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):

@@ -120,7 +120,7 @@ cdef uintptr_t address_of_constant(tuple values, bytes format, list memory) exce
 
 
 cdef Py_ssize_t* offsets_of(list offsets, list memory) except NULL:
-    """Return an array of offsets; its memory is appended to `memory`."""
+    """Return an array of offsets or strides; its memory is appended to `memory`."""
     cdef Buffer table = bytes_of(len(offsets) * sizeof(Py_ssize_t))
     cdef int k
     memory.append(table)
@@ -141,7 +141,10 @@ cdef OpList op_list_of(plan_table, bytes format, list memory) except *:
     memory.append(table)
     op_list.n_ops = len(plan_table.ops)
     op_list.width = plan_table.width
+    op_list.n_values = plan_table.n_values
     op_list.x = offsets_of(plan_table.inputs, memory)
+    op_list.ld_x = offsets_of(plan_table.input_strides, memory)
+    op_list.x_column = offsets_of(plan_table.input_columns, memory)
     op_list.dx = offsets_of(plan_table.input_gradients, memory)
     op_list.out = offsets_of(plan_table.outputs, memory)
     op_list.dy = offsets_of(plan_table.output_gradients, memory)

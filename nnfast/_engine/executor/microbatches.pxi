@@ -129,7 +129,7 @@ cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, 
         for k in range(run.model.n_inputs):
             # By the chain rule, multiply by the factor that scales the input.
             input = &run.model.inputs[k]
-            dx = matrix(address(block, run.op_list.dx[k], 0, input.ld), m, input.n, input.ld)
+            dx = input_matrix(&shard, run.op_list.dx[k], k)
             out = matrix(<real*>run.input_gradients[k] + r * input.n, m, input.n, input.n)
             affine(&dx, &out, input.scale, 0)
         r += m

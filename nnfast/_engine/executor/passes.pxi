@@ -19,12 +19,18 @@ cdef void forward_pass(const Shard* shard, bint keep_logits) noexcept nogil:
             add_activity(&y, op.steps, op.y_l1, op.y_l2, shard.block.activity + shard.begin)
 
 
-cdef inline void add_base(const Shard* shard, const Op* op, Py_ssize_t base, Py_ssize_t dx, Py_ssize_t n,
-                          Py_ssize_t ld) noexcept nogil:
-    """dX += the sum of the gradients that ops further on have contributed, unless base < 0."""
-    if base >= 0:
-        add_rows(n_rows(shard) * op.steps, n, address(shard.block, base, shard.begin * op.steps, ld),
-                 address(shard.block, dx, shard.begin * op.steps, ld), ld, -INFINITY)
+cdef void add_bases(const Shard* shard, const Op* op) noexcept nogil:
+    """Add the gradients that ops further on have contributed to dX and dX2, if there are any."""
+    cdef Matrix dx, base
+    if op.dx_base >= 0:
+        dx = input_gradient(shard, op)
+        base = op_rows(shard.block, op, op.dx_base, op.x_column, shard.begin, n_rows(shard), op.n_in, op.ld_x)
+        add_rows(dx.rows, dx.cols, base.data, dx.data, dx.ld, -INFINITY)
+    if op.dx2_base >= 0:
+        dx = second_gradient(shard, op)
+        base = op_rows(shard.block, op, op.dx2_base, op.x2_column, shard.begin, n_rows(shard), op.n_in2,
+                       op.ld_x2)
+        add_rows(dx.rows, dx.cols, base.data, dx.data, dx.ld, -INFINITY)
 
 
 cdef void backward_pass(const Shard* shard) noexcept nogil:
@@ -42,7 +48,8 @@ cdef void backward_pass(const Shard* shard) noexcept nogil:
             continue
         dy = output_gradient(shard, op)
         if op.dy_source != op.dy:
-            source = op_rows(shard.block, op, op.dy_source, shard.begin, n_rows(shard), op.n_out, op.ld_y)
+            source = op_rows(shard.block, op, op.dy_source, op.y_column, shard.begin, n_rows(shard), op.n_out,
+                             op.ld_y)
             affine(&source, &dy, 1, 0)
         y = output_of(shard, op)
         if (op.y_l1 != 0 or op.y_l2 != 0) and shard.activity_scale != 0:
@@ -51,8 +58,7 @@ cdef void backward_pass(const Shard* shard) noexcept nogil:
             activation_backward(op.activation, op.alpha, preactivation(shard, op).data, y.data, dy.data, &dy)
         if op.dx >= 0 or op.dx2 >= 0 or OP_TABLE[op.kind].sums_backward:
             OP_TABLE[op.kind].backward(shard, op)
-        add_base(shard, op, op.dx_base, op.dx, op.n_in, op.ld_x)
-        add_base(shard, op, op.dx2_base, op.dx2, op.n_in2, op.ld_x2)
+        add_bases(shard, op)
 
 
 cdef void rows_phase(Shard* shard, const Scales* scales, bint gradient) noexcept nogil:

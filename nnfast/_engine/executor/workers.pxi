@@ -80,7 +80,7 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             if not isfinite(loss):
                 run.status = STATUS_NONFINITE
             elif (done & 15) == 15 or run.n_threads > 1 or rows > 1024 or model.n_params > 100000 \
-                    or rows * run.op_list.width > 200000:
+                    or rows * run.op_list.n_values > 200000:
                 run.stop = seconds_now() > run.deadline
         if isfinite(loss):
             if fused:

@@ -35,32 +35,32 @@ cdef inline Py_ssize_t n_rows(const Shard* shard) noexcept nogil:
 # ---- tensors of an op, for some rows of a block ---------------------------------------------------
 # A sample has op.steps rows, one after the other, in all of an op's tensors.
 
-cdef inline Matrix op_rows(const Block* block, const Op* op, Py_ssize_t offset, Py_ssize_t first,
-                           Py_ssize_t n, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
-    """Return the rows of n samples of a tensor, beginning with sample `first`."""
-    return matrix(address(block, offset, first * op.steps, ld), n * op.steps, cols, ld)
+cdef inline Matrix op_rows(const Block* block, const Op* op, Py_ssize_t offset, Py_ssize_t column,
+                           Py_ssize_t first, Py_ssize_t n, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
+    """Return columns, from `column` on, of the rows of n samples of a tensor, from sample `first` on."""
+    return matrix(address(block, offset, first * op.steps, ld) + column, n * op.steps, cols, ld)
 
 
 cdef inline Matrix x_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    return op_rows(block, op, op.x, first, n, op.n_in, op.ld_x)
+    return op_rows(block, op, op.x, op.x_column, first, n, op.n_in, op.ld_x)
 
 
 cdef inline Matrix dx_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    return op_rows(block, op, op.dx, first, n, op.n_in, op.ld_x)
+    return op_rows(block, op, op.dx, op.x_column, first, n, op.n_in, op.ld_x)
 
 
 cdef inline Matrix y_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
-    return op_rows(block, op, op.y, first, n, op.n_out, op.ld_y)
+    return op_rows(block, op, op.y, op.y_column, first, n, op.n_out, op.ld_y)
 
 
 cdef inline Matrix z_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
     """Return rows of the pre-activation z."""
-    return op_rows(block, op, op.z, first, n, op.n_out, op.ld_y)
+    return op_rows(block, op, op.z, op.y_column, first, n, op.n_out, op.ld_y)
 
 
 cdef inline Matrix dy_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
     """Return rows of dY, which becomes dZ in place when it is multiplied by the activation's derivative."""
-    return op_rows(block, op, op.dy, first, n, op.n_out, op.ld_y)
+    return op_rows(block, op, op.dy, op.y_column, first, n, op.n_out, op.ld_y)
 
 
 # ---- the same for the rows of a shard -------------------------------------------------------------

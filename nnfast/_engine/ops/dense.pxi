@@ -59,8 +59,9 @@ cdef void forward_split_k(const Shard* shard, const Op* op, bint relu) noexcept 
     for half in range(2):
         s = split_k_half(shard, op, half)
         if s.rows > 0:
-            x = matrix(address(block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
-            z = matrix(address(block, op.dy if half else op.z, s.row, op.ld_y), s.rows, op.n_out, op.ld_y)
+            x = x_rows(block, op, s.row, s.rows)
+            x = columns_from(&x, s.begin, s.n)
+            z = dy_rows(block, op, s.row, s.rows) if half else z_rows(block, op, s.row, s.rows)
             dense_forward(&x, w + s.begin * op.n_out, NULL if half else parameter_data(shard.run.model, op.b),
                           &z, False, shard.scratch)
     team_wait(shard.run)
@@ -76,9 +77,10 @@ cdef void input_gradient_by_columns(const Shard* shard, const Op* op) noexcept n
     cdef Matrix dz = dy_rows(block, op, 0, shard.rows), dx
     team_wait(shard.run)
     if j < end:
-        dx = matrix(address(block, op.dx, 0, op.ld_x) + j, shard.rows, end - j, op.ld_x)
+        dx = dx_rows(block, op, 0, shard.rows)
+        dx = columns_from(&dx, j, end - j)
         dense_input_gradient(&dz, parameter_data(shard.run.model, op.w) + j * op.n_out, &dx,
-                             address(block, op.x, 0, op.ld_x) + j if op.applies_relu_backward else NULL,
+                             x_rows(block, op, 0, shard.rows).data + j if op.applies_relu_backward else NULL,
                              shard.scratch)
     team_wait(shard.run)
 

@@ -21,7 +21,6 @@ ctypedef struct OpFunctions:
     # The scratch size in elements, and the number of operations per row in addition to 10 for each output.
     Py_ssize_t (*scratch)(const Op* op) noexcept nogil
     double (*flops)(const Op* op) noexcept nogil
-    bint splits_k           # the op can be computed by split-K
     bint reads_data         # if it is the first op, it can read the user's data in place
     bint has_window         # the op moves a window over images
     bint whole_batch        # the op needs the whole batch at once, unless it is frozen

@@ -6,7 +6,7 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
     cdef const Op* op = run.op_list.ops
     cdef Matrix x
     cdef int k
-    if shard.n_threads > 1 and run.op_list.single_reader and OP_TABLE[op.kind].splits_k \
+    if shard.n_threads > 1 and run.op_list.single_reader and OP_TABLE[op.kind].traits.splits_k \
             and uses_split_k(shard, op):
         gather_split_k(shard, op)
         return
@@ -16,11 +16,16 @@ cdef void gather_shard_inputs(const Shard* shard) noexcept nogil:
                       run.model.inputs[k].scale, run.model.inputs[k].offset, &x, x.cols)
 
 
+cdef inline Matrix input_matrix(const Shard* shard, Py_ssize_t offset, int k) noexcept nogil:
+    """Return the shard's rows of the k-th input or of its gradient, which is at this offset."""
+    cdef const OpList* op_list = shard.run.op_list
+    return matrix(address(shard.block, offset, shard.begin, op_list.ld_x[k]) + op_list.x_column[k],
+                  n_rows(shard), shard.run.model.inputs[k].n, op_list.ld_x[k])
+
+
 cdef inline Matrix input_rows(const Shard* shard, int k) noexcept nogil:
     """Return the shard's rows of the k-th input."""
-    cdef const Input* input = &shard.run.model.inputs[k]
-    return matrix(address(shard.block, shard.run.op_list.x[k], shard.begin, input.ld), n_rows(shard),
-                  input.n, input.ld)
+    return input_matrix(shard, shard.run.op_list.x[k], k)
 
 
 cdef void gather_split_k(const Shard* shard, const Op* op) noexcept nogil:
@@ -32,7 +37,8 @@ cdef void gather_split_k(const Shard* shard, const Op* op) noexcept nogil:
     cdef int half
     for half in range(2):
         s = split_k_half(shard, op, half)
-        x = matrix(address(shard.block, op.x, s.row, op.ld_x) + s.begin, s.rows, s.n, op.ld_x)
+        x = x_rows(shard.block, op, s.row, s.rows)
+        x = columns_from(&x, s.begin, s.n)
         gather_inputs(run.data.inputs, run.order, shard.first + s.row, s.begin, input.scale, input.offset, &x,
                       input.n)
 

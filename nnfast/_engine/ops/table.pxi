@@ -9,34 +9,47 @@ table_row.gradient = gradient_dense
 table_row.update = update_dense
 table_row.scratch = scratch_dense
 table_row.flops = flops_dense
-table_row.splits_k = True
 table_row.reads_data = True
 table_row.traits.applies_activation = True
 table_row.traits.last_axis = True
 table_row.traits.fuses_relu_backward = True
+table_row.traits.splits_k = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"activation")
 table_row.forward = forward_activation
 table_row.backward = backward_copy
 table_row.traits.is_activation = True
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"dropout")
 table_row.forward = forward_dropout
 table_row.backward = backward_dropout
 table_row.traits.training_only = True
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"affine")
 table_row.forward = forward_affine
 table_row.backward = backward_affine
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"noise")
 table_row.forward = forward_noise
 table_row.backward = backward_copy
 table_row.traits.training_only = True
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"standardize")
 table_row.forward = forward_standardize
@@ -55,6 +68,7 @@ table_row.whole_batch = True
 table_row.sums_backward = True
 table_row.traits.applies_activation = True
 table_row.traits.channel_statistics = N_BATCH_STATS
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"layer_norm")
 table_row.forward = forward_layer_norm
@@ -63,12 +77,15 @@ table_row.gradient = gradient_layer_norm
 table_row.update = update_layer_norm
 table_row.traits.applies_activation = True
 table_row.traits.sample_statistics = N_ROW_STATS
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"resample")
 table_row.forward = forward_resample
 table_row.backward = backward_resample
 table_row.scratch = scratch_resample
 table_row.traits.numbers_per_line = TAP_SIZE
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"convolution")
 table_row.forward = forward_convolution
@@ -80,6 +97,7 @@ table_row.flops = flops_convolution
 table_row.has_window = True
 table_row.traits.applies_activation = True
 table_row.traits.copies_images = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"depthwise")
 table_row.forward = forward_depthwise
@@ -92,6 +110,7 @@ table_row.has_window = True
 table_row.traits.applies_activation = True
 table_row.traits.copies_images = True
 table_row.traits.repeats_channels = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"max_pool")
 table_row.forward = forward_max_pool
@@ -105,6 +124,8 @@ table_row.forward = forward_average_pool
 table_row.backward = backward_average_pool
 table_row.flops = window_flops
 table_row.has_window = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 
 table_row = add_op(b"sum")
@@ -112,12 +133,17 @@ table_row.forward = forward_sum
 table_row.backward = backward_sum
 table_row.traits.applies_activation = True
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"multiply")
 table_row.forward = forward_multiply
 table_row.backward = backward_multiply
 table_row.traits.applies_activation = True
 table_row.traits.elementwise = True
+table_row.traits.works_in_place = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"maximum")
 table_row.forward = forward_maximum
@@ -140,10 +166,14 @@ table_row.traits.applies_activation = True
 table_row = add_op(b"copy_blocks")
 table_row.forward = forward_copy_blocks
 table_row.backward = backward_copy_blocks
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"strided")
 table_row.forward = forward_strided
 table_row.backward = backward_strided
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"unit_norm")
 table_row.forward = forward_unit_norm

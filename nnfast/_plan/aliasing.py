@@ -1,0 +1,83 @@
+"""Concatenations without copies: parts lie in the memory of the whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from nnfast._engine import OPS
+from nnfast._plan.layouts import LINE
+from nnfast._plan.lowering import SizedOp
+from nnfast._plan.spec import BlockSettings
+from nnfast._plan.storage import Strides
+
+
+class Place(NamedTuple):
+    """Where a part of a concatenation lies: in which tensor, its stride, and the first column."""
+
+    tensor: int
+    ld: int
+    column: int
+
+
+class Aliases(NamedTuple):
+    """The tensors that lie in others, and the positions of the copies that are omitted."""
+
+    places: dict[int, Place]
+    omitted: frozenset[int]
+
+
+def find_aliases(
+    ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Strides
+) -> Aliases:
+    """Return the parts of concatenations that their producers can write in place.
+
+    A part begins at a whole cache line and ends at one, or at the end of the concatenation, because
+    kernels write whole vectors. The concatenation is its last reader, so that the gradient of the
+    part is that of the concatenation, to which earlier readers add. If there are such readers, the
+    part is an input or at least half of the whole, so that its other gradients take little more
+    memory.
+    """
+    if not any(_copies_a_part(sized) for sized in ops):
+        return Aliases({}, frozenset())
+    fixed = set(outputs)  # tensors with the usual stride
+    penalized = set()
+    for sized in ops:
+        # Input and output of an activation have the same stride, and steps have a constant one.
+        if OPS[sized.op.kind].is_activation or sized.steps > 1:
+            fixed.update((*sized.inputs, sized.output))
+        if any(sized.activity):
+            penalized.add(sized.output)
+    last_reader = {tensor: i for i, sized in enumerate(ops) for tensor in sized.inputs}
+    readers = Counter(tensor for sized in ops for tensor in sized.inputs)
+    sizes = {sized.output: sized.n_out for sized in ops}
+    places: dict[int, Place] = {}
+    omitted = set()
+    # The last concatenation comes first: it may contain others.
+    for i in range(len(ops) - 1, -1, -1):
+        sized, settings = ops[i], ops[i].op.settings
+        part = sized.inputs[0]
+        if not _copies_a_part(sized) or part in fixed or sized.output in penalized:
+            continue
+        assert isinstance(settings, BlockSettings)
+        whole = Place(sized.output, strides.of(1, sized.n_out), 0)
+        whole = places.get(sized.output, whole)
+        small = readers[part] > 1 and part in sizes and 2 * sized.n_in < sizes[whole.tensor]
+        if last_reader[part] == i and not small:
+            places[part] = whole._replace(column=whole.column + settings.y_begin)
+            omitted.add(i)
+    return Aliases(places, frozenset(omitted))
+
+
+def _copies_a_part(sized: SizedOp) -> bool:
+    """Return whether an op copies a tensor to one range of whole cache lines of another."""
+    settings = sized.op.settings
+    return (
+        isinstance(settings, BlockSettings)
+        and sized.steps == 1
+        and settings.outer == 1
+        and settings.covers_x
+        and settings.y_begin % LINE == 0
+        and (sized.n_in % LINE == 0 or settings.y_begin + sized.n_in == sized.n_out)
+    )

@@ -168,6 +168,24 @@ def test_an_input_is_gathered_into_the_concatenation() -> None:
     assert plan.training.input_strides == [16, 48]
 
 
+def test_two_inputs_train_as_with_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((50, n), np.float32) for n in (12, 7)]
+
+    def weights() -> list[NDArray[Any]]:
+        nnfast.set_seed(0)
+        inputs = [nnfast.Input((12,)), nnfast.Input((7,))]
+        y = layers.concatenate([dense(32, inputs[0]), inputs[1]])
+        model = nnfast.Model(inputs, dense(1, y, "linear"))
+        model.compile("adam", "mse")
+        model.fit(x, x[0][:, 0], batch_size=16, epochs=2, verbose=0)
+        return [*model.get_weights(), model.predict(x, verbose=0)]
+
+    found = weights()
+    monkeypatch.setattr(tensors, "find_aliases", lambda *_: Aliases({}, frozenset()))
+    assert all(np.array_equal(a, b) for a, b in zip(found, weights(), strict=True))
+
+
 def test_the_concatenation_may_be_an_output() -> None:
     x = nnfast.Input((12,))
     plan = plan_of([x], [layers.concatenate([dense(32, x), dense(16, x)])])

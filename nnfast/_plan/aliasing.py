@@ -28,9 +28,7 @@ class Aliases(NamedTuple):
     omitted: frozenset[int]
 
 
-def find_aliases(
-    ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Strides
-) -> Aliases:
+def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Strides) -> Aliases:
     """Return the parts of concatenations that their producers can write in place.
 
     A part begins at a whole cache line and ends at one, or at the end of the concatenation, because

@@ -141,7 +141,7 @@ def test_fit_refuses_wrong_arguments(case: str) -> None:
 def test_wrong_input_does_not_build_a_model() -> None:
     model = nnfast.Sequential([layers.Dense(2)])
     model.compile("sgd", "mse")
-    for x in (np.zeros((4, 3, 2)), [["a"]], None):
+    for x in (np.zeros((4, 2), complex), [["a"]], None):
         with pytest.raises((TypeError, ValueError)):
             model.fit(x, np.zeros((4, 2)), verbose=0)
         assert model.get_weights() == []
@@ -205,10 +205,6 @@ CONSTRUCTORS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "Input in the middle": (
         lambda: nnfast.Sequential([layers.Dense(2), layers.Input((3,))]),
         ["Input", "first"],
-    ),
-    "Dense on images": (
-        lambda: nnfast.Sequential([layers.Input((3, 4)), layers.Dense(2)]),
-        ["Dense", "(3, 4)", "Flatten"],
     ),
     "Reshape": (
         lambda: nnfast.Sequential([layers.Input((6,)), layers.Reshape((4, 2))]),
@@ -283,8 +279,8 @@ def test_set_weights_refuses_wrong_arrays(weights: list[Any], words: list[str]) 
 def test_an_incompatible_layer_is_not_added() -> None:
     model = nnfast.Sequential([layers.Input((4, 3))])
     model.add(layers.Rescaling(2.0))
-    with pytest.raises(ValueError, match="Flatten"):
-        model.add(layers.Dense(2))
+    with pytest.raises(ValueError, match="Conv2D"):
+        model.add(layers.Conv2D(2, 3))
     assert len(model.layers) == 1
     assert model.output_shape == (None, 4, 3)
 

@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
 
 def trained_weights(graph: Graph, threads: int, rows: int) -> list[NDArray[Any]]:
     """Return weights after some steps, predictions and the gradient of the inputs."""
-    plan, engine, _ = compiled(Drawn(graph, []), "float32")
+    plan, engine, _ = compiled(Drawn(graph, [], []), "float32")
     np.asarray(engine.weights)[...] *= 0.1
     rng = np.random.default_rng(1)
     x = rng.standard_normal((rows, plan.n_in), np.float32)

@@ -194,10 +194,17 @@ class Shadow:
         gradients = zip(self.inputs, self.table.input_gradients, strict=True)
         needed = {tensor for tensor, offset in gradients if offset >= 0}
         for numbers, op in self.pairs:
-            if {op["w"], op["b"]} & trained or needed.intersection(numbers.inputs):
+            read = set(numbers.inputs)
+            for tensor in numbers.inputs:
+                read |= self.parts(tensor)
+            if {op["w"], op["b"]} & trained or needed & read:
                 needed.add(numbers.output)
-            needed |= {whole for part, (whole, _) in self.whole.items() if part in needed}
         return needed
+
+    def parts(self, whole: int) -> set[int]:
+        """Return the tensors that lie in a tensor, directly or in parts of it."""
+        found = {part for part, (tensor, _) in self.whole.items() if tensor == whole}
+        return found.union(*map(self.parts, found))
 
     def gradient(self, tensor: int) -> Labels:
         """Return the labels of a tensor's complete gradient: the contributions of all readers."""

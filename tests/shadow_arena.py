@@ -78,20 +78,20 @@ class Shadow:
         assert op is None
         places = zip(table.inputs, table.input_strides, table.input_columns, strict=True)
         for tensor, (offset, ld, column) in zip(fused.inputs, places, strict=True):
-            self.write(offset, ld, column, self.values(tensor))
+            self.write(offset, ld, column, self.values(tensor), exact=True)
         self.inputs = fused.inputs
 
     # ---- memory ----------------------------------------------------------------------------------
 
-    def write(self, offset: int, ld: int, column: int, labels: Labels) -> None:
-        """Write labels, and what a sample's `ld` elements have between and after them."""
+    def write(self, offset: int, ld: int, column: int, labels: Labels, exact: bool = False) -> None:
+        """Write labels; unless `exact`, also to the rest of the last whole vector of each row."""
         assert offset >= 0
         assert offset + ld <= len(self.memory)
         self.ranges.add((offset, ld))
-        # Kernels may write whole vectors.
-        for p in labels:
+        for p in () if exact else labels:
             for after in range(p + 1, p + 1 + (-(p + 1) % 16)):
-                if column + after < ld:
+                if after not in labels:
+                    assert column + after < ld
                     self.memory[offset + column + after] = None
         for p, label in labels.items():
             assert column + p < ld

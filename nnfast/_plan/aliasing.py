@@ -31,11 +31,11 @@ class Aliases(NamedTuple):
 def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Strides) -> Aliases:
     """Return the parts of concatenations that their producers can write in place.
 
-    A part begins at a whole cache line and ends at one, or at the end of the concatenation, because
-    kernels write whole vectors. The concatenation is its last reader, so that the gradient of the
-    part is that of the concatenation, to which earlier readers add. If there are such readers, the
-    part is an input or at least half of the whole, so that its other gradients take little more
-    memory.
+    A part consists of whole cache lines or is at the end of the concatenation, because kernels
+    write whole vectors; an input, which is gathered exactly, may be anywhere. The concatenation is
+    the last reader of the part, so that the gradient of the part is that of the concatenation, to
+    which earlier readers add. If there are such readers, the part is an input or at least half of
+    the whole, so that its other gradients take little more memory.
     """
     if not any(_copies_a_part(sized) for sized in ops):
         return Aliases({}, frozenset())
@@ -61,21 +61,29 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
         assert isinstance(settings, BlockSettings)
         whole = Place(sized.output, strides.of(1, sized.n_out), 0)
         whole = places.get(sized.output, whole)
-        small = readers[part] > 1 and part in sizes and 2 * sized.n_in < sizes[whole.tensor]
-        if last_reader[part] == i and not small:
-            places[part] = whole._replace(column=whole.column + settings.y_begin)
+        place = whole._replace(column=whole.column + settings.y_begin)
+        is_input, alone = part not in sizes, readers[part] == 1
+        small = not (alone or is_input) and 2 * sized.n_in < sizes[whole.tensor]
+        at_end = place.column + sized.n_in == sizes[whole.tensor]
+        separate = is_input or at_end or sized.n_in % LINE == 0
+        fits = (is_input and alone) or (separate and _has_whole_vectors(place, sized.n_in))
+        if last_reader[part] == i and fits and not small:
+            places[part] = place
             omitted.add(i)
     return Aliases(places, frozenset(omitted))
 
 
 def _copies_a_part(sized: SizedOp) -> bool:
-    """Return whether an op copies a tensor to one range of whole cache lines of another."""
+    """Return whether an op copies a tensor to one range of another."""
     settings = sized.op.settings
     return (
         isinstance(settings, BlockSettings)
         and sized.steps == 1
         and settings.outer == 1
         and settings.covers_x
-        and settings.y_begin % LINE == 0
-        and (sized.n_in % LINE == 0 or settings.y_begin + sized.n_in == sized.n_out)
     )
+
+
+def _has_whole_vectors(place: Place, n: int) -> bool:
+    """Return whether the last whole vector of n elements ends within the row."""
+    return place.column + -(-n // LINE) * LINE <= place.ld

@@ -168,6 +168,13 @@ def test_an_input_is_gathered_into_the_concatenation() -> None:
     assert plan.training.input_strides == [16, 48]
 
 
+def test_inputs_alone_are_gathered_anywhere() -> None:
+    a, b = nnfast.Input((20,)), nnfast.Input((10,))
+    plan = plan_of([a, b], [dense(3, layers.concatenate([a, b]))])
+    assert kinds(plan.training.ops) == {"dense": 1}
+    assert plan.training.input_columns == [0, 20]
+
+
 def test_two_inputs_train_as_with_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((50, n), np.float32) for n in (12, 7)]
@@ -192,17 +199,27 @@ def test_the_concatenation_may_be_an_output() -> None:
     assert copies(plan) == (0, 0)
 
 
+PENALIZED = layers.Concatenate(activity_regularizer="l2")
+
+
 @pytest.mark.parametrize(
-    "build",
+    ("build", "n_copies"),
     [
-        lambda x: [layers.concatenate([dense(8, x), dense(16, x)])],  # not whole cache lines
-        lambda x: [layers.concatenate([x, dense(16, x)])],
-        lambda x: [layers.Concatenate(activity_regularizer="l2")([dense(16, x), dense(16, x)])],
+        (lambda x: layers.concatenate([x, dense(20, x)]), 1),  # a vector would end after the row
+        (lambda x: layers.concatenate([x, x, dense(32, x), dense(7, x)]), 1),
+        (lambda x: layers.concatenate([dense(32, dense(7, x)), x]), 0),
+        (lambda x: layers.concatenate([dense(8, x), dense(16, x)]), 1),  # not whole cache lines
+        (lambda x: layers.concatenate([x, dense(30, x)]), 0),
+        (lambda x: PENALIZED([dense(16, x), dense(16, x)]), 2),
     ],
 )
-def test_other_parts_are_copied(build: Callable[[KerasTensor], Tensors]) -> None:
+def test_other_parts_are_copied(build: Callable[[KerasTensor], KerasTensor], n_copies: int) -> None:
     x = nnfast.Input((12,))
-    assert copies(plan_of([x], build(x)))[0] == 2
+    y = build(x)
+    assert copies(plan_of([x], [y]))[0] == n_copies
+    results = [trained_weights(Graph([x], [y]), threads, 50) for threads in (1, 2, 3)]
+    for result in results:
+        assert all(np.array_equal(a, b) for a, b in zip(result, results[0], strict=True))
 
 
 def test_only_the_last_reader_of_a_tensor_contains_it() -> None:

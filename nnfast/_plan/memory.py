@@ -7,7 +7,7 @@ of a batch.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -187,9 +187,7 @@ def training_table(
         Whether the gradients of the inputs are needed, too.
     """
     sized, inputs, outputs = fused.training, fused.inputs, fused.training_outputs
-    readers = Counter(tensor for op in sized for tensor in op.inputs)
-    readers.update(outputs)
-    _fuse_relu_backward(sized, ops, readers)
+    _fuse_relu_backward(sized, ops, outputs)
     _note_shared_parameters(ops, trained)
     _set_heads(ops, heads_of(sized, outputs))
     tensors = Tensors(sized, ops, _inputs(fused), outputs, Strides(fused.unpadded), training=True)
@@ -252,18 +250,27 @@ def _set_heads(ops: Sequence[dict[str, Any]], heads: Sequence[int]) -> None:
 
 
 def _fuse_relu_backward(
-    sized: Sequence[SizedOp], ops: Sequence[dict[str, Any]], readers: Counter[int]
+    sized: Sequence[SizedOp], ops: Sequence[dict[str, Any]], outputs: tuple[int, ...]
 ) -> None:
-    """Let an op that alone reads the output of a ReLU multiply its dX by the ReLU's derivative."""
-    producer = {numbers.output: op for numbers, op in zip(sized, ops, strict=True)}
+    """Let ops that read the output of a ReLU multiply their dX by the ReLU's derivative.
+
+    This needs ops that can do so, and no loss that adds to the gradient.
+    """
+    readers: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    others = set(outputs)
     for numbers, op in zip(sized, ops, strict=True):
-        before = producer.get(numbers.inputs[0])
-        if before is None or readers[numbers.inputs[0]] > 1:
+        readers[numbers.inputs[0]].append(op)
+        others.update(numbers.inputs[1:])
+    for numbers, op in zip(sized, ops, strict=True):
+        after = readers[numbers.output]
+        penalty = op["y_l1"] or op["y_l2"]
+        if op["activation"] != ACTIVATIONS["relu"] or op["w"] < 0 or penalty:
             continue
-        penalty = before["y_l1"] or before["y_l2"]
-        if traits_of(op).fuses_relu_backward and before["w"] >= 0 and not penalty:
-            op["applies_relu_backward"] = int(before["activation"] == ACTIVATIONS["relu"])
-            before["relu_backward_done"] = op["applies_relu_backward"]
+        fuse = all(traits_of(reader).fuses_relu_backward for reader in after)
+        if after and fuse and numbers.output not in others:
+            op["relu_backward_done"] = 1
+            for reader in after:
+                reader["applies_relu_backward"] = 1
 
 
 def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[int]) -> None:

@@ -89,7 +89,10 @@ class Layouts:
             return tensor
         if own.steps > 1 and layout.steps > 1:
             row = Layout(1, own.steps * own.width)
-            return self.read(self.read(tensor, row, append), layout, append)
+            if not own.is_contiguous:
+                return self.read(self.read(tensor, row, append), layout, append)
+            self.unpadded.add(row.width)
+            own = row
         if (tensor, layout) not in self._copies:
             self._copies[tensor, layout] = self._copy(tensor, own, layout, append)
         return self._copies[tensor, layout]

@@ -116,6 +116,17 @@ def test_losses_are_means_over_samples_and_steps(
     assert exact == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(4, 8), (2, 16), (32,), (1, 32)])
+@pytest.mark.parametrize("width", [2, 16])
+def test_steps_may_be_divided_anew(width: int, shape: tuple[int, ...]) -> None:
+    x = nnfast.Input((32 // width, 3), dtype="float64")
+    model = nnfast.Model(x, layers.Dense(3)(layers.Reshape(shape)(layers.Dense(width)(x))))
+    data = np.random.default_rng(0).normal(size=(7, 32 // width, 3))
+    k1, b1, k2, b2 = model.get_weights()
+    expected = (data @ k1 + b1).reshape(7, *shape) @ k2 + b2
+    np.testing.assert_allclose(model.predict(data), expected, atol=1e-12)
+
+
 def test_metrics_of_classes_count_every_step() -> None:
     model = sequence_model()
     x, classes = examples((7, 4), 5)

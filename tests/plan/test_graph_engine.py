@@ -25,11 +25,11 @@ THREADS = (1, 2, 3, 4, 7)
 
 
 class Step(NamedTuple):
-    """How NumPy computes a tensor: a function of its inputs, or a layer with weights."""
+    """How NumPy computes a tensor: a function of its inputs, or layers with weights."""
 
     inputs: tuple[int, ...]
     function: Callable[..., Array] | None
-    layer: layers.Layer | None
+    layers: list[layers.Layer]
 
 
 class Drawn(NamedTuple):
@@ -51,11 +51,12 @@ class Builder:
         self.inputs = self.tensors[:]
         self.steps: list[Step] = []
         self.dense: list[layers.Dense] = []
+        self.models: list[nnfast.Sequential] = []
         self.used: set[int] = set()
 
     def add(self, y: KerasTensor, inputs: tuple[int, ...], how: Any) -> None:
-        layer = how if isinstance(how, layers.Layer) else None
-        self.steps.append(Step(inputs, None if layer else how, layer))
+        function = None if isinstance(how, list) else how
+        self.steps.append(Step(inputs, function, [] if function else how))
         self.tensors.append(y)
         self.used.update(inputs)
 
@@ -69,7 +70,7 @@ class Builder:
     # ---- one layer of each kind ------------------------------------------------------------------
 
     def layer(self, made: layers.Layer, i: int) -> None:
-        self.add(made(self.tensors[i]), (i,), made)
+        self.add(made(self.tensors[i]), (i,), [made])
 
     def add_dense(self) -> None:
         i = self.pick(self.choose(2, 3, None)) or 0
@@ -87,6 +88,18 @@ class Builder:
             size = made.input_shape[-1]
             inputs = [i for i, t in enumerate(self.tensors) if t.shape[-1] == size]
             self.layer(made, self.draw(st.sampled_from(inputs)))
+
+    def add_model(self) -> None:
+        """Call a model, which other models or calls may share."""
+        i = self.pick() or 0
+        if not self.models or self.choose(0, 1):
+            first, last = layers.Dense(self.choose(3, 16), "relu"), layers.Dense(8)
+            shape = self.tensors[i].shape[1:]
+            self.models.append(nnfast.Sequential([nnfast.Input(shape), first, last]))
+        model = self.draw(st.sampled_from(self.models))
+        inputs = [k for k, t in enumerate(self.tensors) if t.shape == model.input_shape]
+        i = self.draw(st.sampled_from(inputs))
+        self.add(model(self.tensors[i]), (i,), model.layers)
 
     def add_activation(self) -> None:
         name = self.choose("relu", "tanh", "softplus", "softmax")
@@ -312,11 +325,10 @@ def reference(
     values = [a.reshape(len(a), *shape) for a, shape in zip(x, shapes, strict=True)]  # type: ignore[arg-type]
     for step in drawn.steps:
         inputs = [values[i] for i in step.inputs]
-        if step.layer is None:
-            assert step.function is not None
-            values.append(step.function(*inputs))
-        else:
-            values.append(layer_outputs(step.layer, inputs[0], weights.get(step.layer, {})))
+        value = inputs[0] if step.function is None else step.function(*inputs)
+        for layer in step.layers:
+            value = layer_outputs(layer, value, weights.get(layer, {}))
+        values.append(value)
     return [values[i].reshape(len(x[0]), -1) for i in drawn.outputs]
 
 

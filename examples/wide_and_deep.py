@@ -1,6 +1,8 @@
 """A wide & deep network on the California housing data: two inputs, and two outputs with losses.
 
-python examples/wide_and_deep.py [path of california-housing.csv.gz] [--keras]
+python examples/wide_and_deep.py PATH [--keras]
+
+PATH is that of california-housing.csv.gz, a table of StatLib's data with a header.
 
 With --keras, Keras trains the same model: only the import changes.
 """
@@ -56,10 +58,9 @@ def wide_and_deep() -> keras.Model:
 
 
 paths = [argument for argument in sys.argv[1:] if argument != "--keras"]
-path = Path(paths[0] if paths else "../shared/data/california-housing.csv.gz")
-if not path.is_file():
-    sys.exit(f"{path} does not exist: pass the path of california-housing.csv.gz as an argument")
-X, y = load(path)
+if len(paths) != 1 or not Path(paths[0]).is_file():
+    sys.exit(f"Pass the path of california-housing.csv.gz as an argument; received {paths}")
+X, y = load(Path(paths[0]))
 order = np.random.default_rng(0).permutation(len(y))
 X, y = X[order], y[order]
 n = len(y) * 4 // 5

@@ -83,7 +83,7 @@ cdef enum:
     IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with convolutions or pooling
     IMAGE_BLOCK = 65536     # arena elements per block that fit in cache, with convolutions or pooling
     TRAIN_BLOCK = 655360    # IMAGE_BLOCK in training; larger, because each block packs W and adds to dW
-    MANY_STEPS = 32         # a sample with so many rows is processed like an image
+    MANY_STEPS = 32         # samples of at least this many rows are divided into micro-batches as images are
     FEW_ROWS = 4            # capacity of the smaller of the two workspaces for short predictions
     MIN_FLOPS_PER_THREAD = 2000000  # with less work per thread, fewer threads are faster
 

@@ -256,6 +256,10 @@ ctypedef struct Run:
     double* sums                # one per block of parameters: first penalties, later sums of squares
     void** input_gradients      # the results of `input_gradient`, one per input, or NULL
 
+cdef inline const Objective* objective_of(const Run* run, int head) noexcept nogil:
+    """Return the loss of an output."""
+    return &run.model.heads[head].loss if run.objective == NULL else run.objective
+
 # A matrix of the variant's type, with leading dimension `ld`.
 ctypedef struct UntypedMatrix:
     void* data

@@ -59,8 +59,7 @@ class SizedOp(NamedTuple):
 class Lowered(NamedTuple):
     """The ops of a graph in topological order, its input and output tensors, and the inputs' sizes.
 
-    Every output has a number of its own, which is not that of an input. See `Layouts` for
-    `unpadded`.
+    The numbers of the inputs and outputs are all different. See `Layouts` for `unpadded`.
     """
 
     ops: list[SizedOp]

@@ -78,11 +78,11 @@ class Tensors:
         return self._memory[place.tensor if place else tensor]
 
     def place_of_input(self, tensor: int) -> Place:
-        """Return where an input lies, in another tensor or in memory of its own."""
+        """Return the place of an input: columns of a concatenation, or a separate tensor."""
         return self.aliases.places.get(tensor) or Place(tensor, self._inputs[tensor], 0)
 
     def has_one_reader(self, tensor: int) -> bool:
-        """Return whether one op reads the tensor, which has memory of its own."""
+        """Return whether a single op reads the tensor, and it is no part of a concatenation."""
         readers = sum(numbers.inputs.count(tensor) for numbers in self._sized)
         return readers == 1 and tensor not in self.aliases.places
 

@@ -47,7 +47,7 @@ class _Convolution(Windowed):
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def _activated(self, input_shape: Shape, op: Op) -> list[Op]:
-        """Return an op with the activation, which is an op of its own if it is not elementwise."""
+        """Return an op with its activation; one that is not elementwise becomes a separate op."""
         name, alpha = self.activation.name, self.activation.alpha
         if self.activation.elementwise:
             return [replace(op, activation=name, alpha=alpha)]

@@ -302,6 +302,8 @@ def test_examples_run_and_print_their_results(
     if needed is not None and not (DATA / needed).is_file():
         pytest.skip(f"{DATA} has no {needed}")
     options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
+    if path.name == "wide_and_deep.py":
+        options = [str(DATA / NEEDS[path.name])]
     monkeypatch.setattr(sys, "argv", [str(path), *options])
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")

@@ -283,10 +283,6 @@ cdef class Engine(CompiledModel):
 
     # -- training
 
-    cdef bint wants_whole(self):
-        """Return whether an op or the loss needs all rows of a batch at once."""
-        return self.model.batch_norms or has_function(&self.model)
-
     cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
         """Return the number of micro-batches in a step of this many rows; it depends on shapes only.
 
@@ -294,7 +290,7 @@ cdef class Engine(CompiledModel):
         each other's partial gradients, which is faster if there are more activations than parameters.
         """
         cdef Py_ssize_t microbatches = MAX_MICROBATCHES
-        if self.wants_whole():
+        if wants_whole(&self.model):
             return 1
         if self.images:
             return min(<Py_ssize_t>MAX_MICROBATCHES,
@@ -321,7 +317,7 @@ cdef class Engine(CompiledModel):
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t microbatches = self.microbatches_of(rows)
         # The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
-        cdef bint whole = self.wants_whole() or (microbatches < MAX_MICROBATCHES and not self.images)
+        cdef bint whole = wants_whole(&self.model) or (microbatches < MAX_MICROBATCHES and not self.images)
         cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else microbatches,
                                        self.n_threads)
         cdef bint apart = not whole or (microbatches > 1 and threads > 1)
@@ -363,10 +359,9 @@ cdef class Engine(CompiledModel):
         supplied: y holds the gradient of a loss with respect to the outputs instead of targets.
         """
         cdef bint alone = first_row >= 0
-        cdef Py_ssize_t n = data.view.n
+        cdef Py_ssize_t n = data.view.n, n_losses = n_losses_of(&self.model)
         cdef Workspace workspace
         cdef Run* run
-        cdef Py_ssize_t n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
         data.check(&self.model, self.k.real_bytes, NEEDS_ALL if supplied else NEEDS_TARGETS)
         if n < 1 or n > 2**31 - 1 or batch_size < 1 or losses.shape[0] < lr.shape[0] * n_losses:
             raise ValueError("run: wrong sizes")
@@ -469,14 +464,14 @@ cdef class Engine(CompiledModel):
         self.refuse_if_changed(version)
         data.check(&self.model, self.k.real_bytes, NEEDS_TARGETS)
         workspace = self.infer(data, outputs, True, first_row)
-        loss = 0.0 if workspace is None else self.mean_loss(workspace)
+        loss = 0.0 if workspace is None else workspace.mean_loss()
         if losses is not None:
-            if losses.shape[0] != (1 if self.model.n_heads == 1 else 1 + self.model.n_heads):
+            if losses.shape[0] != n_losses_of(&self.model):
                 raise ValueError("evaluate: wrong number of losses")
             losses[:] = loss
             if workspace is not None:
                 for k in range(1, workspace.run.n_losses):
-                    losses[k] = self.sum_of_losses(workspace, k) / workspace.run.denominator
+                    losses[k] = workspace.sum_of_losses(k) / workspace.run.denominator
         return loss
 
     cdef Workspace infer(self, Data data, outputs, bint losses, Py_ssize_t first_row):
@@ -541,7 +536,7 @@ cdef class Engine(CompiledModel):
             self.busy = False
         if threads > 1:
             self.gradient_trial.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
-        return self.mean_loss(workspace)
+        return workspace.mean_loss()
 
     def input_gradient(self, Data data not None, out, Py_ssize_t version=-1):
         """Write the gradient of each row's loss with respect to its input to out (n, n_in), or to a list.
@@ -604,38 +599,28 @@ cdef class Engine(CompiledModel):
                                                      threads)
         return workspace
 
-    cdef double mean_loss(self, Workspace workspace):
-        return self.sum_of_losses(workspace, 0) / workspace.run.denominator + workspace.run.penalty
 
-    cdef double sum_of_losses(self, Workspace workspace, int which):
-        """Return the sum over all rows of the total loss (0) or of that of one output."""
-        cdef double total = 0
-        cdef Py_ssize_t c
-        for c in range(workspace.run.n_microbatches):
-            total += sum_of(&workspace.run.microbatch_loss[c * workspace.run.n_losses + which])
-        return total
-
-    cdef call_loss(self, int head, Py_ssize_t first, Py_ssize_t rows, const char* a, const double* weight,
-                   char* da, double* value):
-        """Call the Python loss of an output with copies of one batch's rows."""
-        cdef const int32_t* order = self.training.run.order
-        cdef const Head* own = &self.model.heads[head]
-        cdef Py_ssize_t r, n = own.n * own.steps
-        cdef Py_ssize_t size = own.n * self.k.real_bytes, ld = own.ld * self.k.real_bytes
-        cdef Buffer numbers = Buffer(1, rows, b"i")
-        cdef Buffer outputs = Buffer(rows, n, self.format)
-        cdef Buffer weights = Buffer(1, rows, b"d")
-        cdef Buffer values = Buffer(1, rows, b"d")
-        cdef Buffer gradient = Buffer(rows, n, self.format)
-        for r in range(rows):
-            (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
-        for r in range(rows * own.steps):
-            memcpy(outputs.data + r * size, a + r * ld, size)
-        memcpy(weights.data, weight, rows * sizeof(double))
-        self.functions[head](self.targets, numbers, outputs, weights, values, gradient)
-        for r in range(rows * own.steps):
-            memcpy(da + r * ld, gradient.data + r * size, size)
-        memcpy(value, values.data, rows * sizeof(double))
+cdef call_loss(Engine engine, int head, Py_ssize_t first, Py_ssize_t rows, const char* a,
+               const double* weight, char* da, double* value):
+    """Call the Python loss of an output with copies of one batch's rows."""
+    cdef const int32_t* order = engine.training.run.order
+    cdef const Head* own = &engine.model.heads[head]
+    cdef Py_ssize_t r, n = own.n * own.steps
+    cdef Py_ssize_t size = own.n * engine.k.real_bytes, ld = own.ld * engine.k.real_bytes
+    cdef Buffer numbers = Buffer(1, rows, b"i")
+    cdef Buffer outputs = Buffer(rows, n, engine.format)
+    cdef Buffer weights = Buffer(1, rows, b"d")
+    cdef Buffer values = Buffer(1, rows, b"d")
+    cdef Buffer gradient = Buffer(rows, n, engine.format)
+    for r in range(rows):
+        (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
+    for r in range(rows * own.steps):
+        memcpy(outputs.data + r * size, a + r * ld, size)
+    memcpy(weights.data, weight, rows * sizeof(double))
+    engine.functions[head](engine.targets, numbers, outputs, weights, values, gradient)
+    for r in range(rows * own.steps):
+        memcpy(da + r * ld, gradient.data + r * size, size)
+    memcpy(value, values.data, rows * sizeof(double))
 
 
 cdef void call_function(void* engine, int head, Py_ssize_t first, Py_ssize_t rows, const void* a,
@@ -643,7 +628,7 @@ cdef void call_function(void* engine, int head, Py_ssize_t first, Py_ssize_t row
     """Call the Python loss; used as Run.call. If the loss raises, it becomes NaN, which ends training."""
     cdef Py_ssize_t r
     try:
-        (<Engine>engine).call_loss(head, first, rows, <const char*>a, weight, <char*>da, value)
+        call_loss(<Engine>engine, head, first, rows, <const char*>a, weight, <char*>da, value)
     except BaseException as error:
         (<Engine>engine).raised = error
         for r in range(rows):

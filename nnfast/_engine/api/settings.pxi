@@ -48,11 +48,6 @@ cdef double reduction_of(const Run* run, int head) noexcept:
     return run.data.n / total if total != 0 else 0
 
 
-cdef inline const Objective* objective_of(const Run* run, int head) noexcept:
-    """Return the loss of an output."""
-    return &run.model.heads[head].loss if run.objective == NULL else run.objective
-
-
 cdef set_divisors(Run* run):
     """Set the divisor of the losses in a pass, and the factor of each output's losses."""
     cdef int k

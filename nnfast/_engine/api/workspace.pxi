@@ -84,7 +84,7 @@ cdef class Workspace:
         self.run.model = &self.model
         self.run.op_list = <OpList*>(<char*>&self.model + (<char*>op_list - <char*>&engine.model))
         self.run.objective = NULL
-        self.run.n_losses = 1 if self.model.n_heads == 1 else 1 + self.model.n_heads
+        self.run.n_losses = n_losses_of(&self.model)
         # One piece of memory for both, because passes prepare a workspace for each call.
         self.run.reductions = <double*>self.take(2, max(self.model.n_heads, self.model.n_inputs), b"d")
         self.results = <void**>(self.run.reductions + max(self.model.n_heads, self.model.n_inputs))
@@ -104,6 +104,18 @@ cdef class Workspace:
             if n_microbatches > 1:
                 self.run.partials = self.take(n_microbatches, engine.model.n_params, format)
 
+    cdef double mean_loss(self):
+        """Return the mean of the total loss over all rows of a pass, with penalties."""
+        return self.sum_of_losses(0) / self.run.denominator + self.run.penalty
+
+    cdef double sum_of_losses(self, int which):
+        """Return the sum over all rows of the total loss (0) or of that of one output."""
+        cdef double total = 0
+        cdef Py_ssize_t c
+        for c in range(self.run.n_microbatches):
+            total += sum_of(&self.run.microbatch_loss[c * self.run.n_losses + which])
+        return total
+
 
 cdef Objective supplied_gradient_objective() noexcept:
     """Return the loss Σ y·a over the batch, where y is a gradient that the user supplies."""
@@ -122,3 +134,13 @@ cdef bint has_function(const Model* model) noexcept:
         if model.heads[k].loss.kind == LOSS_PYTHON:
             return True
     return False
+
+
+cdef bint wants_whole(const Model* model) noexcept:
+    """Return whether an op or the loss needs all rows of a batch at once."""
+    return model.batch_norms or has_function(model)
+
+
+cdef int n_losses_of(const Model* model) noexcept:
+    """Return the number of losses per step: the total and, if there are several outputs, that of each."""
+    return 1 if model.n_heads == 1 else 1 + model.n_heads

@@ -43,11 +43,6 @@ cdef void gather_split_k(const Shard* shard, const Op* op) noexcept nogil:
                       input.n)
 
 
-cdef inline const Objective* objective_of(const Run* run, int head) noexcept nogil:
-    """Return the loss of an output."""
-    return &run.model.heads[head].loss if run.objective == NULL else run.objective
-
-
 cdef inline Matrix target_rows(const Shard* shard, int k) noexcept nogil:
     """Return the shard's rows of the targets of the k-th output."""
     cdef const Head* head = &shard.run.model.heads[k]

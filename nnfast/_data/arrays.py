@@ -16,7 +16,7 @@ from nnfast._utils.checks import Array, Shape, converted, real_array
 from nnfast.losses import TargetSpec
 
 # The dtypes that the engine's gather reads in place.
-_IN_PLACE = frozenset(map(np.dtype, (np.float32, np.float64, np.uint8)))
+_IN_PLACE = frozenset(map(np.dtype, "fdBbHhIiLlQq"))
 # Maximum number of rows: a shuffled order consists of 32-bit row indices.
 MOST_ROWS = 2**31 - 1
 # Distance by which targets may lie outside a loss's range, because rounding to float16 can put them
@@ -43,7 +43,7 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         superfluous, and a list may contain the array alone.
     sample_shape : tuple of int
     dtype : numpy.dtype
-        The dtype to which arrays are converted unless they are float32, float64, uint8 or bool.
+        The dtype to which arrays are converted unless they are float32, float64, integers or bool.
 
     Raises
     ------

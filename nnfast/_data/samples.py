@@ -49,7 +49,7 @@ class Samples:
 
     Attributes
     ----------
-    x : list of ndarray (n, n_in), float32, float64 or uint8; in estimators also a CSR matrix
+    x : list of ndarray (n, n_in), float32, float64 or integers; in estimators also a CSR matrix
         One array per input.
     y : list of ndarray (n, n_out) of the model's dtype, or (n, ...) int32 class indices; any
         (n, ...) if the output's loss is a user-defined function

@@ -7,7 +7,7 @@ per extension. Only this file lists the parts of a variant.
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, NAN, floor, isfinite, log, pow, rint, sqrt
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._engine.core cimport *

@@ -36,6 +36,8 @@ def _package(names: Mapping[str, Any]) -> str:
 
 def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
     """Return `value` as an int from `minimum` to `maximum`."""
+    if type(value) is int and value >= minimum and (maximum is None or value <= maximum):
+        return value  # the usual case, for which no message is composed
     expected = f"{name} must be an integer >= {minimum}"
     if maximum is not None:
         expected += f" and <= {maximum}"
@@ -84,6 +86,13 @@ def real(
     below: float = math.inf,
 ) -> float:
     """Return `value` as a finite float with low <= value <= high and above < value < below."""
+    if (
+        type(value) is float
+        and math.isfinite(value)
+        and low <= value <= high
+        and above < value < below
+    ):
+        return value  # the usual case, for which no message is composed
     expected = " and ".join(
         [f"{name} must be a finite number"]
         + [f">= {low}"] * (low > -math.inf)

@@ -366,7 +366,7 @@ class Model(Description):
         ----------
         x : array_like (n, ...), or batches
             An array of any real, integer or boolean dtype. Aligned, C-contiguous arrays of
-            float32, float64, uint8 or bool (including memmaps) are read in place; anything else
+            float32, float64, integers or bool (including memmaps) are read in place; anything else
             is converted once. Alternatively a source of batches ``(x, y)`` or
             ``(x, y, sample_weight)``: a generator, an iterable, or a dataset with ``__len__`` and
             ``__getitem__`` like ``keras.utils.PyDataset``. The batch sizes may vary. If the model

@@ -166,11 +166,12 @@ def test_float32_arrays_are_read_in_place(form: str) -> None:
     assert np.shares_memory(checked, again)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, bool])
-def test_uint8_and_bool_arrays_are_not_converted(dtype: Any) -> None:
-    x = numbers().astype(dtype)
+@pytest.mark.parametrize("code", [*np.typecodes["AllInteger"], "?"])
+def test_integer_and_bool_arrays_are_not_converted(code: str) -> None:
+    x = numbers().astype(code)
     assert np.shares_memory(arrays.features("x", x, (3,), SINGLE), x)
-    assert arrays.features("x", x[::2], (3,), SINGLE).dtype == np.uint8
+    expected = np.uint8 if code == "?" else x.dtype
+    assert arrays.features("x", x[::2], (3,), SINGLE).dtype == expected
 
 
 def peak_memory(call: Callable[[], Any]) -> int:

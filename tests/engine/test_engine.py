@@ -523,9 +523,12 @@ def test_the_backward_pass_uses_the_mask_of_the_forward_pass(activation: str) ->
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale", [None, 1 / 255])
-def test_uint8_inputs_give_the_bits_of_float_inputs(dtype: str, scale: float | None) -> None:
+@pytest.mark.parametrize("code", np.typecodes["AllInteger"])
+def test_integer_inputs_give_the_bits_of_float_inputs(
+    code: str, scale: float | None, dtype: str
+) -> None:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (40, 12), dtype=np.uint8)
+    images = rng.integers(0, 256, (40, 12)).astype(code)
     y = rng.integers(0, 3, 40).astype(INT)
     first = [] if scale is None else [layers.Rescaling(scale, offset=-0.5)]
     stack = [*first, layers.Dense(7, activation="tanh"), layers.Dense(3, activation="softmax")]
@@ -538,6 +541,21 @@ def test_uint8_inputs_give_the_bits_of_float_inputs(dtype: str, scale: float | N
         results.append([step_losses, e.params.copy(), out])
     for result in results[1:]:
         assert_same_state(result, results[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("code", np.typecodes["AllInteger"])
+def test_extreme_integers_are_rounded_as_in_numpy(code: str, dtype: str) -> None:
+    limits = np.iinfo(code)
+    x = np.array([[limits.min, limits.max, limits.max - 1, 1, 0] * 7], code)
+    e = engine([layers.Activation("linear")], 35, dtype)
+    np.testing.assert_array_equal(e.predict(x), x.astype(dtype))
+
+
+def test_other_types_are_refused() -> None:
+    for code in ("e", "g", "F", ">f4", ">i4"):
+        with pytest.raises(ValueError, match="dtype"):
+            _engine.Data(np.zeros((2, 3), code))
 
 
 def test_read_only_arrays_and_memmaps_are_inputs(tmp_path: Any) -> None:
@@ -591,7 +609,7 @@ def test_short_predictions_allocate_only_their_result(rows: int, dtype: str) -> 
     for x in (
         rng.standard_normal((rows, 9), np.float32),
         rng.standard_normal((rows, 9)),
-        rng.integers(0, 255, (rows, 9)).astype(np.uint8),
+        *(rng.integers(0, 127, (rows, 9)).astype(code) for code in np.typecodes["AllInteger"]),
     ):
         expected = np.empty((rows, 3), dtype)
         e.forward(_engine.Data(x), expected)
@@ -615,7 +633,7 @@ def test_short_predictions_refuse_arrays_that_they_cannot_read_in_place() -> Non
             x[None],
             np.zeros((193, 4), np.float32),
         ),
-        *(x.astype(">f4"), x.astype(int), x.astype("f2"), x.astype(bool), x.astype(object)),
+        *(x.astype(">f4"), x.astype(">i4"), x.astype("f2"), x.astype(bool), x.astype(object)),
         *(unaligned, x.tolist(), np.ma.array(x), x.astype(complex), None, "x"),
     ]
     assert e.predict(x) is not None

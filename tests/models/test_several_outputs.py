@@ -79,7 +79,7 @@ def test_arrays_are_passed_in_lists_tuples_and_dicts(x: Any, keyed: bool) -> Non
         assert_same(fitted(x, y, made(keyed=keyed, metrics=metrics)), expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "bool", "float16"])
+@pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int16", "int64", "bool"])
 def test_inputs_have_their_own_dtypes(dtype: str) -> None:
     b = (B > 0).astype(dtype)
     assert_same(fitted([A, b], [V, K]), fitted([A, b.astype("float32")], [V, K]))

@@ -228,6 +228,8 @@ if kind == "images":
     x = rng.integers(0, 256, (30000, 28, 28, 1), dtype=np.uint8)
 elif kind == "uint8":
     x = rng.integers(0, 256, (60000, 784), dtype=np.uint8)
+elif kind == "int64":
+    x = rng.integers(0, 256, (60000, 784))
 elif kind == "float32":
     x = rng.random((60000, 784), dtype=np.float32)
 else:
@@ -264,7 +266,7 @@ print(status("VmHWM") - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["float32", "uint8", "images", "memmap"])
+@pytest.mark.parametrize("kind", ["float32", "uint8", "int64", "images", "memmap"])
 def test_data_are_not_copied(kind: str, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM, kind, str(tmp_path / "x")],

@@ -1,16 +1,19 @@
 """The user's data, which the engine reads in place, and the addresses of arrays. Part of core.pyx."""
 
 cdef class InputRows:
-    """The rows of one input: (n, n_in) float32, float64 or uint8, or a SciPy CSR matrix of floats."""
+    """The rows of one input: (n, n_in) floats or integers, or a SciPy CSR matrix of floats."""
     cdef InputView view
     cdef Py_ssize_t n, n_in
     cdef const int64_t[::1] starts
     cdef const int32_t[::1] columns
     cdef const float[::1] values32
     cdef const double[::1] values64
-    cdef const float[:, ::1] x32
-    cdef const double[:, ::1] x64
-    cdef const uint8_t[:, ::1] x8
+    cdef Py_buffer dense
+    cdef bint is_held           # whether `dense` must be released
+
+    def __dealloc__(self):
+        if self.is_held:
+            PyBuffer_Release(&self.dense)
 
     cdef take(self, x):
         self.n, self.n_in = x.shape
@@ -52,19 +55,11 @@ cdef class InputRows:
             self.view.x = <const void*>&self.values64[0] if n > 0 else NULL
 
     cdef _take_dense(self, x):
-        cdef bint some = self.n > 0 and self.n_in > 0
-        if x.dtype.char == "f":
-            self.x32 = x
-            self.view.x_type = INPUT_FLOAT32
-            self.view.x = <const void*>&self.x32[0, 0] if some else NULL
-        elif x.dtype.char == "d":
-            self.x64 = x
-            self.view.x_type = INPUT_FLOAT64
-            self.view.x = <const void*>&self.x64[0, 0] if some else NULL
-        else:
-            self.x8 = x
-            self.view.x_type = INPUT_UINT8
-            self.view.x = <const void*>&self.x8[0, 0] if some else NULL
+        PyObject_GetBuffer(x, &self.dense, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        self.is_held = True
+        if not readable(&self.dense, &self.view.x_type):
+            raise ValueError(f"x has dtype {x.dtype}, which the engine cannot read in place")
+        self.view.x = self.dense.buf
 
 
 cdef class TargetRows:
@@ -242,6 +237,20 @@ cdef class Data:
         return 0
 
 
+cdef int integer_type(char code, Py_ssize_t size) noexcept:
+    """Return the INPUT value of integers, given the code of their type and their size; -1: there is none."""
+    cdef bint signed = code in b"bhilq"
+    if not signed and code not in b"BHILQ":
+        return -1
+    if size == 1:
+        return INPUT_INT8 if signed else INPUT_UINT8
+    if size == 2:
+        return INPUT_INT16 if signed else INPUT_UINT16
+    if size == 4:
+        return INPUT_INT32 if signed else INPUT_UINT32
+    return INPUT_INT64 if signed else INPUT_UINT64
+
+
 cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
     """Return whether the engine can read this array in place; store its element type in x_type."""
     if view.format[0] == 0 or view.format[1] != 0:
@@ -250,11 +259,9 @@ cdef bint readable(const Py_buffer* view, int* x_type) noexcept:
         x_type[0] = INPUT_FLOAT32
     elif view.format[0] == b"d":
         x_type[0] = INPUT_FLOAT64
-    elif view.format[0] == b"B":
-        x_type[0] = INPUT_UINT8
     else:
-        return False
-    return <uintptr_t>view.buf % <uintptr_t>view.itemsize == 0
+        x_type[0] = integer_type(view.format[0], view.itemsize)
+    return x_type[0] >= 0 and <uintptr_t>view.buf % <uintptr_t>view.itemsize == 0
 
 
 cdef void* start_of(array) except? NULL:

@@ -4,6 +4,13 @@ ctypedef fused input_real:
     float
     double
     uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
 
 
 cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double offset,
@@ -13,6 +20,48 @@ cdef inline void convert_row(input_real* x, Py_ssize_t n, double scale, double o
     cdef real a = <real>scale, b = <real>offset
     for j in range(n):
         out[j] = <real>x[j] * a + b
+
+
+ctypedef void (*RowConverter)(const void* x, Py_ssize_t n, double scale, double offset,
+                              real* out) noexcept nogil
+
+
+cdef void convert_int8(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<int8_t*>x, n, scale, offset, out)
+
+
+cdef void convert_uint16(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<uint16_t*>x, n, scale, offset, out)
+
+
+cdef void convert_int16(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<int16_t*>x, n, scale, offset, out)
+
+
+cdef void convert_uint32(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<uint32_t*>x, n, scale, offset, out)
+
+
+cdef void convert_int32(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<int32_t*>x, n, scale, offset, out)
+
+
+cdef void convert_uint64(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<uint64_t*>x, n, scale, offset, out)
+
+
+cdef void convert_int64(const void* x, Py_ssize_t n, double scale, double offset, real* out) noexcept nogil:
+    convert_row(<int64_t*>x, n, scale, offset, out)
+
+
+# The types that have no loop over rows of their own, from INPUT_INT8 on. They are only read once per step,
+# so a call for each row saves code.
+cdef RowConverter[7] INTEGER_CONVERTERS
+cdef Py_ssize_t[7] INTEGER_BYTES
+
+INTEGER_CONVERTERS = [convert_int8, convert_uint16, convert_int16, convert_uint32, convert_int32,
+                      convert_uint64, convert_int64]
+INTEGER_BYTES = [1, 2, 2, 4, 4, 8, 8]
 
 
 cdef inline void prefetch_bytes(const void* start, Py_ssize_t n) noexcept nogil:
@@ -70,6 +119,16 @@ cdef inline void convert_rows(input_real* x, Py_ssize_t ldx, const int32_t* orde
         convert_row(x + source_row(order, first + r) * ldx, out.cols, scale, offset, out.data + r * out.ld)
 
 
+cdef void convert_integers(const InputView* data, Py_ssize_t ldx, const int32_t* order, Py_ssize_t first,
+                           Py_ssize_t begin, double scale, double offset, const Matrix* out) noexcept nogil:
+    """convert_rows for columns of integers, from `begin` on."""
+    cdef RowConverter convert = INTEGER_CONVERTERS[data.x_type - INPUT_INT8]
+    cdef Py_ssize_t size = INTEGER_BYTES[data.x_type - INPUT_INT8], r
+    cdef const char* x = <const char*>data.x + begin * size
+    for r in range(out.rows):
+        convert(x + source_row(order, first + r) * ldx * size, out.cols, scale, offset, out.data + r * out.ld)
+
+
 cdef inline void scatter_rows(input_real* x, const InputView* data, Py_ssize_t begin, const int32_t* order,
                               Py_ssize_t first, double scale, double offset, Matrix out) noexcept nogil:
     """Set out to offset, then add scale·x to out[r, column − begin] for each entry of a sparse row.
@@ -104,8 +163,10 @@ cdef void gather_inputs(const InputView* data, const int32_t* order, Py_ssize_t 
         convert_rows(<float*>data.x + begin, n_in, order, first, scale, offset, out[0])
     elif data.x_type == INPUT_FLOAT64:
         convert_rows(<double*>data.x + begin, n_in, order, first, scale, offset, out[0])
-    else:
+    elif data.x_type == INPUT_UINT8:
         convert_rows(<uint8_t*>data.x + begin, n_in, order, first, scale, offset, out[0])
+    else:
+        convert_integers(data, n_in, order, first, begin, scale, offset, out)
 
 
 cdef void gather_targets(const TargetView* data, const int32_t* order, Py_ssize_t first, Py_ssize_t steps,

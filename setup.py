@@ -1,7 +1,7 @@
 """The variant table and the compiler flags; all other settings are in pyproject.toml.
 
-NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles. Four variables
-are for the tests:
+NNFAST_BUILD=avx512_f32,base_f32 builds only these variants, for quick edit cycles, and
+NNFAST_SYMBOLS=1 keeps the names of functions for profilers. Four variables are for the tests:
 
 - NNFAST_NO_OPENMP=1 builds without threads.
 - NNFAST_SCALAR=1 builds only the baseline, in scalar code, as a compiler without vector extensions
@@ -70,6 +70,8 @@ if os.environ.get("NNFAST_SANITIZE"):
     ]
     OPTIMIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-math-errno", "-fno-trapping-math"]
 LINK = [] if MSVC else [*STRICT, OPTIMIZE[0]]  # the optimization level overrides -Ofast
+if sys.platform == "linux" and not SANITIZE and not os.environ.get("NNFAST_SYMBOLS"):
+    LINK += ["-Wl,-s"]  # names of internal functions are 4 % of the wheel
 ENGINE_FLAGS = (
     []
     if MSVC
@@ -138,9 +140,12 @@ def extensions() -> list[Extension]:
         for real, macros in (("f32", scalar), ("f64", {**scalar, "NNFAST_DOUBLE": "1"}))
         if f"{isa}_{real}" in only
     ]
-    # These contain no kernels: -O3 would make them larger, but not faster.
-    smaller = [] if MSVC or SANITIZE else ["-O2"]
-    plain = [extension(name, smaller, [], {}) for name in ("machine.cpu", "core", "_shared")]
+    # These contain no kernels: -O3 would make them larger, but not faster. Only `core` has loops.
+    levels = {"machine.cpu": "-Os", "core": "-O2", "_shared": "-Os"}
+    plain = [
+        extension(name, [] if MSVC or SANITIZE else [level], [], {})
+        for name, level in levels.items()
+    ]
     return [*plain, *chosen]
 
 

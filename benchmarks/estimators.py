@@ -2,12 +2,13 @@
 
     python benchmarks/estimators.py                       # print the table
     python benchmarks/estimators.py --update-docs
-    python benchmarks/estimators.py --data ../shared/data --sets digits,adult --seeds 2
+    python benchmarks/estimators.py --data FOLDER --sets digits,adult --seeds 2
 
 The two libraries alternate in rounds, so that a slow period of the machine affects both. The time
 per epoch is from the fastest round, because other programs can only slow it down. Scores are R² or
 accuracy on a quarter of the rows, as mean ± standard deviation over seeds. The California housing
-and Adult data sets are read from CSV files; a data set is skipped if its file does not exist.
+and Adult data sets are read from files in the folder `--data`; a data set is skipped if its file
+does not exist.
 """
 
 from __future__ import annotations
@@ -115,9 +116,7 @@ def compare(name: str, folder: Path, seeds: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--data", type=Path, default=os.environ.get("NNFAST_DATA", "../shared/data")
-    )
+    parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--update-docs", action="store_true")

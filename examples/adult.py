@@ -1,6 +1,8 @@
 """A Pipeline on the Adult census: categorical columns and missing values.
 
-python examples/adult.py [folder with adult-train.csv.gz and adult-test.csv.gz] [--alone]
+python examples/adult.py FOLDER [--alone]
+
+FOLDER contains adult-train.csv.gz and adult-test.csv.gz, the data set of the UCI repository.
 
 With --alone, scikit-learn's MLP and gradient boosting are not run.
 """
@@ -36,9 +38,9 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 arguments = [argument for argument in sys.argv[1:] if argument != "--alone"]
-folder = Path(arguments[0] if arguments else "../shared/data")
-if not (folder / "adult-train.csv.gz").is_file():
-    sys.exit(f"{folder / 'adult-train.csv.gz'} does not exist: pass its folder as an argument")
+if len(arguments) != 1:
+    sys.exit("Pass the folder with adult-train.csv.gz and adult-test.csv.gz as an argument.")
+folder = Path(arguments[0])
 X, y = load(folder / "adult-train.csv.gz")
 X_test, y_test = load(folder / "adult-test.csv.gz")
 

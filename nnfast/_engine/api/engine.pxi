@@ -10,11 +10,8 @@ cdef class Engine(CompiledModel):
         the arrays that are None, or all of them by default.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of the outputs' losses
-    cdef Buffer inputs              # memory of the model's inputs
     cdef list n_in, n_out           # the sizes of inputs and outputs
     cdef Buffer _weights, _grads, _slots, order
-    cdef readonly list arrays       # the WeightArray of each parameter
-    cdef readonly list changed      # the arrays that training changes; replaced together with the plan
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
     cdef list functions             # the Python loss of each output, None if the loss is built in
@@ -43,12 +40,13 @@ cdef class Engine(CompiledModel):
         self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
         self.n_in = [end["n"] for end in plan.inputs]
         self.n_out = [end["n"] * end["steps"] for end in plan.outputs]
+        self.functions = [None] * len(plan.outputs)
         self.model.n_params = plan.n_params
-        self._take_ends(plan)
+        self.take_ends(plan)
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
         self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
         check_arrays(self.arrays, plan.arrays, self.format)
-        self._take_tables(plan)
+        self.take_tables(plan)
         self.n_stats = plan.n_stats
         self._grads = Buffer(1, plan.n_params, self.format)
         # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
@@ -65,84 +63,15 @@ cdef class Engine(CompiledModel):
         for k in range(self.model.n_heads):
             self.set_loss(LOSS_MEAN_SQUARED_ERROR, False, head=k)
 
-    cdef _take_ends(self, plan):
-        """Copy the sizes of the plan's inputs and outputs."""
-        cdef Input* inputs
-        cdef Head* heads
-        cdef int k
-        self.inputs = bytes_of(len(plan.inputs) * sizeof(Input))
-        self.heads = bytes_of(len(plan.outputs) * sizeof(Head))
-        self.loss_parameters = [None] * len(plan.outputs)
-        self.functions = [None] * len(plan.outputs)
-        if len(plan.outputs) > MAX_HEADS:
-            raise ValueError(f"a model has at most {MAX_HEADS} outputs, got {len(plan.outputs)}")
-        inputs, heads = <Input*>self.inputs.data, <Head*>self.heads.data
-        for k, entry in enumerate(plan.inputs):
-            inputs[k] = entry
-        for k, entry in enumerate(plan.outputs):
-            heads[k].steps, heads[k].n, heads[k].ld = entry["steps"], entry["n"], entry["ld"]
-            heads[k].y = self.model.target_width
-            self.model.target_width += entry["steps"] * entry["ld"]
-        self.model.n_inputs, self.model.n_heads = len(plan.inputs), len(plan.outputs)
-        self.model.inputs, self.model.heads = inputs, heads
-
-    cdef _take_tables(self, plan):
-        """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
-        cdef list memory = []
-        cdef OpList train = op_list_of(plan.training, self.format, memory)
-        cdef OpList infer = op_list_of(plan.inference, self.format, memory)
-        cdef OpList input_gradient = op_list_of(plan.input_gradient, self.format, memory)
-        cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
-        cdef Parameter* parameters = <Parameter*>table.data
-        cdef list changed = []
-        cdef int k
-        memory.append(table)
-        self.model.regularized = self.model.constrained = False
-        for k, array in enumerate(plan.arrays):
-            parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
-            if parameters[k].trained:
-                changed.append(self.arrays[k])
-                self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
-                self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
-        self.model.train = train
-        self.model.infer = infer
-        self.model.input_gradient = input_gradient
-        self.model.parameters = parameters
-        self.model.n_parameters = len(plan.arrays)
-        self.tables_memory = memory
-        self.changed = changed
-        self._measure()
-
     def replan(self, plan):
         """Replace the plan by one that trains other weights but has the same offsets."""
         self.refuse_if_busy()
         if plan.n_params != self.model.n_params:
             raise ValueError("the plan's weights differ from the engine's")
         check_arrays(self.arrays, plan.arrays, self.format)
-        self._take_tables(plan)
+        self.take_tables(plan)
         self.training = self.short.idle = None
         self.version += 1
-
-    cdef _measure(self):
-        """Compute the scratch size, the flops per row and other totals from the ops."""
-        cdef int i
-        cdef const Op* op
-        cdef OpNeeds needs
-        cdef Py_ssize_t scratch = self.model.target_width
-        cdef double flops = 0
-        self.model.active = self.model.batch_norms = False
-        for i in range(self.model.train.n_ops):
-            op = &self.model.train.ops[i]
-            self.k.needs_of(op, &needs)
-            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0 or needs.adds_penalty
-            self.model.batch_norms |= needs.whole_batch
-            if needs.whole_batch and op.mean >= 0:      # it updates moving averages
-                self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
-            self.images |= needs.has_window or op.steps >= MANY_STEPS
-            scratch = max(scratch, needs.scratch)
-            flops += needs.flops
-        self.scratch_size = (scratch + 31) // 16 * 16
-        self.flops = flops
 
     # -- configuration
 

@@ -1,4 +1,4 @@
-"""The compiled model, from which workspaces are made. Part of core.pyx."""
+"""The compiled model: a plan in the structs that kernels read. Part of core.pyx."""
 
 cdef class CompiledModel:
     """Sizes, op lists, parameters, the loss, and the kernel table for the model's floating-point type."""
@@ -11,5 +11,76 @@ cdef class CompiledModel:
     cdef Py_ssize_t n_stats
     cdef bint images                # some op moves a window over images, or computes many rows per sample
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
+    cdef Buffer inputs              # memory of the model's inputs
     cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
     cdef list loss_parameters       # memory of the loss parameters of each head
+    cdef readonly list arrays       # the WeightArray of each parameter
+    cdef readonly list changed      # the arrays that training changes; replaced together with the plan
+
+    cdef take_ends(self, plan):
+        """Copy the sizes of the plan's inputs and outputs."""
+        cdef Input* inputs
+        cdef Head* heads
+        cdef int k
+        self.inputs = bytes_of(len(plan.inputs) * sizeof(Input))
+        self.heads = bytes_of(len(plan.outputs) * sizeof(Head))
+        self.loss_parameters = [None] * len(plan.outputs)
+        if len(plan.outputs) > MAX_HEADS:
+            raise ValueError(f"a model has at most {MAX_HEADS} outputs, got {len(plan.outputs)}")
+        inputs, heads = <Input*>self.inputs.data, <Head*>self.heads.data
+        for k, entry in enumerate(plan.inputs):
+            inputs[k] = entry
+        for k, entry in enumerate(plan.outputs):
+            heads[k].steps, heads[k].n, heads[k].ld = entry["steps"], entry["n"], entry["ld"]
+            heads[k].y = self.model.target_width
+            self.model.target_width += entry["steps"] * entry["ld"]
+        self.model.n_inputs, self.model.n_heads = len(plan.inputs), len(plan.outputs)
+        self.model.inputs, self.model.heads = inputs, heads
+
+    cdef take_tables(self, plan):
+        """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
+        cdef list memory = []
+        cdef OpList train = op_list_of(plan.training, self.format, memory)
+        cdef OpList infer = op_list_of(plan.inference, self.format, memory)
+        cdef OpList input_gradient = op_list_of(plan.input_gradient, self.format, memory)
+        cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
+        cdef Parameter* parameters = <Parameter*>table.data
+        cdef list changed = []
+        cdef int k
+        memory.append(table)
+        self.model.regularized = self.model.constrained = False
+        for k, array in enumerate(plan.arrays):
+            parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
+            if parameters[k].trained:
+                changed.append(self.arrays[k])
+                self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
+                self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
+        self.model.train = train
+        self.model.infer = infer
+        self.model.input_gradient = input_gradient
+        self.model.parameters = parameters
+        self.model.n_parameters = len(plan.arrays)
+        self.tables_memory = memory
+        self.changed = changed
+        self._measure()
+
+    cdef _measure(self):
+        """Compute the scratch size, the flops per row and other totals from the ops."""
+        cdef int i
+        cdef const Op* op
+        cdef OpNeeds needs
+        cdef Py_ssize_t scratch = self.model.target_width
+        cdef double flops = 0
+        self.model.active = self.model.batch_norms = False
+        for i in range(self.model.train.n_ops):
+            op = &self.model.train.ops[i]
+            self.k.needs_of(op, &needs)
+            self.model.active |= op.y_l1 != 0 or op.y_l2 != 0 or needs.adds_penalty
+            self.model.batch_norms |= needs.whole_batch
+            if needs.whole_batch and op.mean >= 0:      # it updates moving averages
+                self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
+            self.images |= needs.has_window or op.steps >= MANY_STEPS
+            scratch = max(scratch, needs.scratch)
+            flops += needs.flops
+        self.scratch_size = (scratch + 31) // 16 * 16
+        self.flops = flops

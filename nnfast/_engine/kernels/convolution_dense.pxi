@@ -300,8 +300,7 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         start = c
         lds = ldc
         if not whole:
-            for i in range(t.rows):
-                memcpy(edge + i * nv * VLEN, t.out + i * t.ld_out, t.cols * sizeof(real))
+            copy_block(t.rows, t.cols, t.out, t.ld_out, edge, ldc)
     for q in range(t.tiles):
         for i in range(mr):
             a[i] = t.x + t.offset[q * mr + min(i, t.rows - 1)]
@@ -323,8 +322,7 @@ cdef inline void weight_tile(int mr, int nv, const Tile* t) noexcept nogil:
         c += mr * ldc
         start += mr * lds
     if not whole:
-        for i in range(t.rows):
-            memcpy(t.out + i * t.ld_out, edge + i * nv * VLEN, t.cols * sizeof(real))
+        copy_block(t.rows, t.cols, edge, ldc, t.out, t.ld_out)
 
 
 cdef void forward_1x1(const Tile* t) noexcept nogil: forward_tiles(TILE_Q, 1, t)

@@ -58,8 +58,7 @@ cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogi
         start = c
         lds = ldc
         if not whole:
-            for i in range(t.rows):
-                memcpy(edge + i * nv * VLEN, t.c + i * t.ldc, t.cols * sizeof(real))
+            copy_block(t.rows, t.cols, t.c, t.ldc, edge, ldc)
     for q in range(t.tiles):
         for i in range(mr):
             for j in range(nv):
@@ -91,8 +90,7 @@ cdef inline void tile(int mr, int nv, bint columns, const Gemm* t) noexcept nogi
         c += mr * ldc
         start += mr * lds
     if not whole:
-        for i in range(t.rows):
-            memcpy(t.c + i * t.ldc, edge + i * nv * VLEN, t.cols * sizeof(real))
+        copy_block(t.rows, t.cols, edge, ldc, t.c, t.ldc)
 
 
 cdef void rows_1x1(const Gemm* t) noexcept nogil: tile(TILE_Q, 1, False, t)

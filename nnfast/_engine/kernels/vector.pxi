@@ -77,6 +77,19 @@ cdef inline void copy_row(const real* x, Py_ssize_t n, real* out) noexcept nogil
             vstore(out + n - VLEN, vload(x + n - VLEN))
 
 
+cdef void copy_block(Py_ssize_t rows, int cols, const real* x, Py_ssize_t ldx, real* y,
+                     Py_ssize_t ldy) noexcept nogil:
+    """y[rows, cols] = x for a few columns.
+
+    Each vector is loaded as it was stored, because loads that span two recent stores wait for both.
+    """
+    cdef Py_ssize_t i, q, j
+    for i in range(rows):
+        for q in range(ceil_div(cols, VLEN)):
+            j = q * VLEN
+            store_cols(y + i * ldy + j, load_cols(x + i * ldx + j, <int>(cols - j)), <int>(cols - j))
+
+
 cdef inline vreal row_part(const real* row, Py_ssize_t j, Py_ssize_t n, real fill) noexcept nogil:
     """Return vector j of a row of n elements, with `fill` in lanes past the end; whole vectors are read."""
     cdef Py_ssize_t left = n - j * VLEN

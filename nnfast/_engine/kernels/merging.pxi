@@ -86,39 +86,109 @@ cdef void set_all(const Matrix* y, double value) noexcept nogil:
             y.data[i * y.ld + j] = <real>value
 
 
-# A strided copy has four axes, with their sizes in y and the distance per step in x.
+# A strided copy has four axes, with their sizes in y and the distance per step in x. Only along axes with
+# distance 0 is an element of x copied several times.
+
+cdef void transpose_plane(Py_ssize_t rows, Py_ssize_t cols, const real* a, Py_ssize_t lda, real* b,
+                          Py_ssize_t ldb) noexcept nogil:
+    """b[cols, rows] = aᵀ. Nothing is read past the rows of a, or written past those of b."""
+    cdef vreal square[16]
+    cdef Py_ssize_t rq, cq, r, c, i
+    for cq in range(ceil_div(cols, VLEN)):
+        c = cq * VLEN
+        for rq in range(ceil_div(rows, VLEN)):
+            r = rq * VLEN
+            for i in range(VLEN):
+                square[i] = load_cols(a + min(r + i, rows - 1) * lda + c, <int>(cols - c))
+            vtranspose(square)
+            for i in range(min(<Py_ssize_t>VLEN, cols - c)):
+                store_cols(b + (c + i) * ldb + r, square[i], <int>(rows - r))
+
+
+cdef void copy_plane(Py_ssize_t rows, Py_ssize_t cols, const real* x, Py_ssize_t x_row, Py_ssize_t x_col,
+                     real* y, Py_ssize_t y_row, Py_ssize_t y_col) noexcept nogil:
+    """y[i·y_row + j·y_col] = x[i·x_row + j·x_col]."""
+    cdef Py_ssize_t i, j
+    if x_col == 1 and y_col == 1:
+        for i in range(rows):
+            copy_row(x + i * x_row, cols, y + i * y_row)
+    elif x_row == 1 and y_col == 1:
+        transpose_plane(cols, rows, x, x_col, y, y_row)
+    elif x_col == 1 and y_row == 1:
+        transpose_plane(rows, cols, x, x_row, y, y_col)
+    else:
+        for i in range(rows):
+            for j in range(cols):
+                y[i * y_row + j * y_col] = x[i * x_row + j * x_col]
+
+
+cdef inline void contiguous_strides(const int64_t* sizes, int64_t* strides) noexcept nogil:
+    strides[3] = 1
+    strides[2] = sizes[3]
+    strides[1] = sizes[3] * sizes[2]
+    strides[0] = sizes[3] * sizes[2] * sizes[1]
+
+
+cdef void copy_axes(const int64_t* sizes, const real* x, const int64_t* x_strides, real* y,
+                    const int64_t* y_strides) noexcept nogil:
+    """Copy a view of x to a view of y; the last axis is contiguous in one of them."""
+    cdef int a = 0, b = 1, k = 2
+    cdef Py_ssize_t i, j
+    # The inner loops are over the last axis and over the one that is contiguous in the other array.
+    if x_strides[3] != y_strides[3]:
+        if sizes[0] > 1 and (x_strides[0] == 1 or y_strides[0] == 1):
+            a, k = 2, 0
+        elif sizes[1] > 1 and (x_strides[1] == 1 or y_strides[1] == 1):
+            b, k = 2, 1
+    for i in range(sizes[a]):
+        for j in range(sizes[b]):
+            copy_plane(sizes[k], sizes[3], x + i * x_strides[a] + j * x_strides[b], x_strides[k],
+                       x_strides[3], y + i * y_strides[a] + j * y_strides[b], y_strides[k], y_strides[3])
+
 
 cdef void strided_copy(const Matrix* x, int64_t begin, const int64_t* sizes, const int64_t* strides,
                        const Matrix* y) noexcept nogil:
     """y[i, j, k, l] = x[begin + i·strides[0] + j·strides[1] + k·strides[2] + l·strides[3]] in each row."""
-    cdef Py_ssize_t row, i, j, k, l, at
-    cdef const real* source
+    cdef int64_t y_strides[4]
+    cdef Py_ssize_t row
+    contiguous_strides(sizes, y_strides)
     for row in range(y.rows):
-        at = row * y.ld
-        for i in range(sizes[0]):
-            for j in range(sizes[1]):
-                for k in range(sizes[2]):
-                    source = x.data + row * x.ld + begin + i * strides[0] + j * strides[1] + k * strides[2]
+        copy_axes(sizes, x.data + row * x.ld + begin, strides, y.data + row * y.ld, y_strides)
+
+
+cdef void add_axes(const int64_t* sizes, const real* y, const int64_t* strides, real* x) noexcept nogil:
+    """Add the elements of y to those of a view of x, in order."""
+    cdef Py_ssize_t i, j, k, l, at = 0
+    cdef real* target
+    for i in range(sizes[0]):
+        for j in range(sizes[1]):
+            for k in range(sizes[2]):
+                target = x + i * strides[0] + j * strides[1] + k * strides[2]
+                if strides[3] == 1:
+                    add_run(sizes[3], 1, y + at, target)
+                else:
                     for l in range(sizes[3]):
-                        y.data[at + l] = source[l * strides[3]]
-                    at += sizes[3]
+                        target[l * strides[3]] += y[at + l]
+                at += sizes[3]
 
 
 cdef void strided_gradient(const Matrix* dy, int64_t begin, const int64_t* sizes, const int64_t* strides,
                            const Matrix* dx) noexcept nogil:
     """dx = the sums of dy over the copies of each element of x, in order."""
-    cdef Py_ssize_t row, i, j, k, l, at
-    cdef real* target
-    clear(dx)
+    cdef int64_t dy_strides[4]
+    cdef Py_ssize_t row
+    cdef bint repeats = False
+    cdef int axis
+    contiguous_strides(sizes, dy_strides)
+    for axis in range(4):
+        repeats |= strides[axis] == 0 and sizes[axis] > 1
+    if repeats or dy.cols < dx.cols:
+        clear(dx)
     for row in range(dy.rows):
-        at = row * dy.ld
-        for i in range(sizes[0]):
-            for j in range(sizes[1]):
-                for k in range(sizes[2]):
-                    target = dx.data + row * dx.ld + begin + i * strides[0] + j * strides[1] + k * strides[2]
-                    for l in range(sizes[3]):
-                        target[l * strides[3]] += dy.data[at + l]
-                    at += sizes[3]
+        if repeats:
+            add_axes(sizes, dy.data + row * dy.ld, strides, dx.data + row * dx.ld + begin)
+        else:
+            copy_axes(sizes, dy.data + row * dy.ld, dy_strides, dx.data + row * dx.ld + begin, strides)
 
 
 # The products of one sample: y (rows, cols) = a (rows, depth) · b (depth, cols), with two strides each.

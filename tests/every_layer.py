@@ -77,10 +77,16 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     ),
     "Flatten": lambda: layers.Flatten(input_shape=(2, 2)),
     "Reshape": lambda: layers.Reshape((2, -1)),
+    "Permute": lambda: layers.Permute((3, 1, 2), input_shape=IMAGE),
+    "RepeatVector": lambda: layers.RepeatVector(3),
     "Rescaling": lambda: layers.Rescaling(0.5, offset=1.0, dtype="float32"),
     "ZeroPadding2D": lambda: layers.ZeroPadding2D(
         ((1, 0), (2, 3)), "channels_last", input_shape=IMAGE
     ),
+    "ZeroPadding1D": lambda: layers.ZeroPadding1D((1, 2), "channels_last", input_shape=(7, 2)),
+    "Cropping1D": lambda: layers.Cropping1D((1, 2), input_shape=(7, 2)),
+    "Cropping2D": lambda: layers.Cropping2D(((1, 0), (2, 1)), "channels_last", input_shape=IMAGE),
+    "UpSampling1D": lambda: layers.UpSampling1D(3, input_shape=(7, 2)),
     "UpSampling2D": lambda: layers.UpSampling2D(
         (2, 3), "channels_last", "bilinear", input_shape=IMAGE
     ),
@@ -110,6 +116,17 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         input_shape=(5, 6, 3),
         **CONV,
         **DEPTHWISE,
+    ),
+    "SeparableConv1D": lambda: layers.SeparableConv1D(
+        5,
+        2,
+        strides=2,
+        pointwise_initializer=initializers.HeNormal(seed=1),
+        pointwise_regularizer="l2",
+        pointwise_constraint=constraints.MaxNorm(1.5, axis=1),
+        input_shape=(9, 3),
+        **CONV,
+        **DEPTHWISE | {"depthwise_constraint": constraints.MaxNorm(1.5, axis=(0, 1))},
     ),
     "MaxPooling1D": lambda: layers.MaxPooling1D(3, 2, input_shape=(7, 2), **POOL),
     "MaxPooling2D": lambda: layers.MaxPooling2D((3, 2), (1, 2), input_shape=(5, 6, 3), **POOL),

@@ -81,6 +81,23 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     ),
     "global maximum": (IMAGE, lambda: [layers.GlobalMaxPooling2D()]),
     "padding": (IMAGE, lambda: [layers.ZeroPadding2D(((1, 0), (2, 1))), layers.UpSampling2D(2)]),
+    "moved pixels": (
+        IMAGE,
+        lambda: [
+            layers.Permute((3, 1, 2)),
+            layers.Cropping2D(((0, 1), (1, 0))),
+            layers.SeparableConv2D(4, 1),
+        ],
+    ),
+    "moved steps": (
+        ROW,
+        lambda: [
+            layers.RepeatVector(5),
+            layers.SeparableConv1D(6, 2, activation="relu"),
+            *(layers.ZeroPadding1D(1), layers.UpSampling1D(2)),
+            *(layers.Permute((2, 1)), layers.Cropping1D(1)),
+        ],
+    ),
     "augmentation": (
         IMAGE,
         lambda: [

@@ -28,6 +28,7 @@ import nnfast
 from nnfast import _engine, layers
 from nnfast._plan.graph import Graph
 from nnfast._plan.plan import compile_graph
+from nnfast.layers.window import Windowed
 
 CLASS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
 
@@ -100,7 +101,7 @@ def layer_outputs(
 ) -> NDArray[Any]:
     """Return the outputs of a layer without noise, computed in NumPy; `w` holds its weights."""
     gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
-    if hasattr(layer, "rank"):
+    if isinstance(layer, Windowed):
         return image_outputs(layer, a, w)
     if isinstance(layer, layers.Dense):
         return activate(a @ w["kernel"] + w.get("bias", 0.0), layer.activation.name)
@@ -117,8 +118,20 @@ def layer_outputs(
         return layer_norm(a, gamma, beta, layer.epsilon, len(layer.axes))
     if isinstance(layer, layers.Normalization):
         return standardize(a, w["mean"], w["variance"], layer.invert)
+    if isinstance(layer, layers.Permute):
+        return a.transpose(0, *layer.dims)
+    if isinstance(layer, layers.RepeatVector):
+        return a[:, None].repeat(layer.n, axis=1)
+    if isinstance(layer, layers.ZeroPadding1D):
+        return np.pad(a, ((0, 0), layer.padding, (0, 0)))
     if isinstance(layer, layers.ZeroPadding2D):
         return np.pad(a, ((0, 0), *layer.padding, (0, 0)))
+    if isinstance(layer, (layers.Cropping1D, layers.Cropping2D)):
+        first = np.reshape(layer.cropping, (-1, 2))[:, 0]
+        sizes = layer.infer_shape(a.shape[1:])
+        return a[:, *(slice(i, i + n) for i, n in zip(first, sizes, strict=False))]
+    if isinstance(layer, layers.UpSampling1D):
+        return a.repeat(layer.size, axis=1)
     if isinstance(layer, layers.UpSampling2D):
         height, width = layer.infer_shape(a.shape[1:])[:2]
         if layer.interpolation == "bilinear":

@@ -18,7 +18,9 @@ __all__ = [
     "Convolution1D",
     "Convolution2D",
     "DepthwiseConv2D",
+    "SeparableConv1D",
     "SeparableConv2D",
+    "SeparableConvolution1D",
     "SeparableConvolution2D",
 ]
 
@@ -410,6 +412,39 @@ class SeparableConv2D(_Convolution):
         return self._variable("pointwise_kernel")
 
 
+class SeparableConv1D(SeparableConv2D):
+    """`SeparableConv2D` over sequences (steps, channels).
+
+    Parameters
+    ----------
+    filters : int
+        Number of output channels.
+    kernel_size : int
+        Length of the depthwise window.
+    strides : int, default 1
+        Step between windows.
+    padding : {"valid", "same"}, default "valid"
+        As in `Conv2D`.
+    data_format, dilation_rate, depth_multiplier, activation, use_bias
+        As in `SeparableConv2D`.
+    depthwise_initializer, pointwise_initializer, bias_initializer
+        As in `SeparableConv2D`.
+    depthwise_regularizer, pointwise_regularizer, bias_regularizer
+        As in `SeparableConv2D`.
+    depthwise_constraint, pointwise_constraint, bias_constraint
+        As in `SeparableConv2D`.
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> SeparableConv1D(16, 3).infer_shape((8, 3))
+    (6, 16)
+    """
+
+    rank = 1
+
+
 # Alternative names in Keras.
 Convolution1D, Convolution2D = Conv1D, Conv2D
-SeparableConvolution2D = SeparableConv2D
+SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D

@@ -79,6 +79,42 @@ def strided_op(begin: int, out: Shape, strides: Sequence[int]) -> Op:
     return Op("strided", settings=StridedSettings(begin, (a, b, c, d), (s, t, u, v)), shape=out)
 
 
+def permutation_ops(shape: Shape, order: Sequence[int]) -> list[Op]:
+    """Return the ops that permute the axes of a sample: axis i of the result is axis order[i].
+
+    There are none if the elements keep their places. One op suffices unless there are many axes.
+
+    Examples
+    --------
+    >>> [op.shape for op in permutation_ops((2, 3, 5, 1), (2, 0, 1, 3))]
+    [(5, 6)]
+    """
+    long = [axis for axis, size in enumerate(shape) if size != 1]
+    # Axes that remain neighbours are treated as one.
+    groups: list[list[int]] = []
+    for axis in order:
+        if groups and axis in long and long.index(axis) == long.index(groups[-1][-1]) + 1:
+            groups[-1].append(axis)
+        elif axis in long:
+            groups.append([axis])
+    merged = sorted(groups)
+    sizes = [math.prod(shape[axis] for axis in group) for group in merged]
+    order = [merged.index(group) for group in groups]
+    if len(sizes) <= MAX_AXES:
+        strides = [math.prod(sizes[axis + 1 :]) for axis in order]
+        out = tuple(sizes[axis] for axis in order)
+        return [strided_op(0, out, strides)] if len(sizes) > 1 else []
+    ops = []
+    now = list(range(len(sizes)))
+    for to, axis in enumerate(order):  # moves one axis after the other to its place
+        at = now.index(axis)
+        parts = now[:to], now[to:at], [axis], now[at + 1 :]
+        counts = tuple(math.prod(sizes[k] for k in part) for part in parts)
+        ops += permutation_ops(counts, (0, 2, 1, 3))
+        now.insert(to, now.pop(at))
+    return ops
+
+
 def concatenate_ops(shapes: Sequence[Shape], axis: int) -> list[Op]:
     """Return the ops that write samples one after the other along an axis."""
     outer = math.prod(shapes[0][:axis])

@@ -215,6 +215,7 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
     (layers.Conv1D, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),
     (layers.DepthwiseConv2D, {"kernel_size": PAIR, "depth_multiplier": SMALL, **CONVOLUTION}),
     (layers.SeparableConv2D, {"filters": SMALL, "kernel_size": PAIR, **CONVOLUTION}),
+    (layers.SeparableConv1D, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),
     (layers.MaxPooling2D, {"pool_size": PAIR, **CONVOLUTION}),
     (layers.MaxPooling1D, {"pool_size": SMALL, **CONVOLUTION}),
     (layers.AveragePooling2D, {"pool_size": PAIR, **CONVOLUTION}),
@@ -224,6 +225,15 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
     (layers.GlobalAveragePooling1D, {}),
     (layers.GlobalMaxPooling1D, {}),
     (layers.ZeroPadding2D, {"padding": st.tuples(SIDES, SIDES)}),
+    (layers.ZeroPadding1D, {"padding": SIDES}),
+    (layers.Cropping2D, {"cropping": st.tuples(SIDES, SIDES)}),
+    (layers.Cropping1D, {"cropping": SIDES}),
+    (layers.UpSampling1D, {"size": SMALL}),
+    (layers.RepeatVector, {"n": SMALL}),
+    (
+        layers.Permute,
+        {"dims": st.integers(1, 4).flatmap(lambda n: st.permutations([*range(1, n + 1)]))},
+    ),
     (
         layers.UpSampling2D,
         {"size": PAIR, "interpolation": st.sampled_from(["nearest", "bilinear"])},

@@ -539,6 +539,19 @@ HUGE_HIDDEN_OUTPUTS: dict[str, Callable[[], nnfast.Sequential]] = {
             layers.Dense(1),
         ]
     ),
+    "repetitions": lambda: nnfast.Sequential(
+        [layers.Input((4,)), layers.RepeatVector(10**7), layers.GlobalMaxPooling1D()]
+    ),
+    "steps": lambda: nnfast.Sequential(
+        [
+            layers.Input((4, 2)),
+            layers.ZeroPadding1D(10**4),
+            layers.Permute((2, 1)),
+            layers.Reshape((20004, 2)),
+            layers.UpSampling1D(10**3),
+            layers.GlobalMaxPooling1D(),
+        ]
+    ),
     "padding of one column": lambda: pooled(
         (1, 1, 1), layers.ZeroPadding2D(((0, 2**24 - 1), (0, 0)))
     ),

@@ -62,9 +62,11 @@ def draw_depthwise(rng: np.random.Generator) -> tuple[layers.Layer, tuple[int, .
     channels = int(rng.choice([1, 3, 8, 17]))
     if rng.random() < 0.5:
         return layers.DepthwiseConv2D(kernel, activation=activation, **options), (*shape, channels)
-    layer = layers.SeparableConv2D(
-        int(rng.choice([1, 5, 17])), kernel, activation=activation, **options
-    )
+    if rng.random() < 0.3:
+        kind, shape = layers.SeparableConv1D, shape[:1]
+    else:
+        kind = layers.SeparableConv2D
+    layer = kind(int(rng.choice([1, 5, 17])), kernel, activation=activation, **options)
     return layer, (*shape, channels)
 
 

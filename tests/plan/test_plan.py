@@ -88,7 +88,7 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         return layers.Reshape((shape[0], math.prod(shape[1:]), 1))
     if kind == "i":
         grows = math.prod(shape) < 600
-        return draw(st.sampled_from(IMAGES[:3] if 0 in shape or not grows else IMAGES))()
+        return draw(st.sampled_from(IMAGES[:4] if 0 in shape or not grows else IMAGES))()
     return layers.Reshape((math.prod(shape),))
 
 
@@ -96,10 +96,12 @@ IMAGES: list[Callable[[], layers.Layer]] = [
     layers.RandomFlip,
     lambda: layers.RandomTranslation(0.2, 0.3),
     lambda: layers.UpSampling2D(1),
+    lambda: layers.Permute((2, 3, 1)),
     lambda: layers.RandomCrop(2, 3),
     lambda: layers.RandomCrop(1, 20),
     lambda: layers.ZeroPadding2D(((1, 0), (2, 3))),
     lambda: layers.UpSampling2D((2, 1)),
+    lambda: layers.Permute((3, 1, 2)),
     lambda: layers.UpSampling2D((1, 3), interpolation="bilinear"),
 ]
 

@@ -148,6 +148,24 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Dot": lambda: layers.Dot((1, 2), True),
     "Sampling": lambda: layers.Sampling(7),
     "AddLoss": lambda: layers.AddLoss(0.25, activity_regularizer="l2"),
+    "StringLookup": lambda: layers.StringLookup(
+        *(9, 2, "", "?", ["é", "b", "c"], [0.5, 1.5, 2.5], False, "tf_idf", True, False),
+        *("latin-1", "text", (7, 8)),
+    ),
+    "IntegerLookup": lambda: layers.IntegerLookup(
+        *(9, 2, 0, -2, [7, 5, 6], "int64", [0.5, 1.5, 2.5], False, "tf_idf", False, True),
+        *("farmhash", 7, "numbers"),
+    ),
+    "CategoryEncoding": lambda: layers.CategoryEncoding(5, "count", input_shape=(3,)),
+    "Discretization": lambda: layers.Discretization.from_config(
+        {
+            "bin_boundaries": [0.0, 0.5],
+            "num_bins": 3,
+            "epsilon": 0.1,
+            "output_mode": "count",
+            "dtype": "float32",
+        }
+    ),
     "InputLayer": lambda: layers.InputLayer((4,), 8, "float32"),
 }
 
@@ -156,3 +174,5 @@ MERGING = {
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
     *("Sampling", "AddLoss"),
 }
+# Layers that Python computes before the engine, so that they must come first in a model.
+PREPARING = {"CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup"}

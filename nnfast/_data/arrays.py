@@ -59,11 +59,11 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         and x.flags.carray
     ):
         return x if x.ndim == 2 else x.reshape(len(x), math.prod(sample_shape))
-    array = _with_last_axis(real_array(name, _only_array(x, sample_shape)), sample_shape)
+    array = with_last_axis(real_array(name, _only_array(x, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
         hint = "; a single sample needs a batch axis: x[None], or .batch(n) on a dataset of samples"
         raise ValueError(
-            f"{name} must have shape {_batch_of(sample_shape)}, one row per sample; "
+            f"{name} must have shape {batch_of(sample_shape)}, one row per sample; "
             f"received shape {array.shape}{hint if array.shape == sample_shape else ''}"
         )
     if array.dtype == bool:
@@ -133,7 +133,7 @@ def _only_array(value: object, sample_shape: Shape) -> object:
     return value
 
 
-def _with_last_axis(array: Array, sample_shape: Shape) -> Array:
+def with_last_axis(array: Array, sample_shape: Shape) -> Array:
     """Return rows with the last axis of size 1 that is missing, or without a superfluous one."""
     if sample_shape[-1:] == (1,) and array.shape[1:] == sample_shape[:-1] and array.ndim:
         return array[..., None]
@@ -180,12 +180,12 @@ def _real_targets(
         and y.flags.carray
     ):
         return y if y.ndim == 2 else y.reshape(rows, math.prod(sample_shape))
-    array = _with_last_axis(real_array(name, _only_array(y, sample_shape)), sample_shape)
+    array = with_last_axis(real_array(name, _only_array(y, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
         indices = spec.one_hot and array.shape[1:] in ((), (1,))
         hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""
         raise ValueError(
-            f"{name} must have shape {_batch_of(sample_shape)} to match the model's output; "
+            f"{name} must have shape {batch_of(sample_shape)} to match the model's output; "
             f"received shape {array.shape}{hint}"
         )
     _check_rows(name, array, rows)
@@ -200,10 +200,10 @@ def _class_indices(name: str, y: object, rows: int, sample_shape: Shape) -> NDAr
         hot = array.shape[1:] == sample_shape or (not steps and array.ndim == 2)
         hint = "; for one-hot targets use categorical_crossentropy" if hot else ""
         one = "row of outputs" if steps else "sample"
-        shape = _batch_of(tuple(steps)) if steps else "(n,)"
+        shape = batch_of(tuple(steps)) if steps else "(n,)"
         raise ValueError(
             f"{name} must hold one class index per {one}, shape {shape} or "
-            f"{_batch_of((*steps, 1))}; received shape {array.shape}{hint}"
+            f"{batch_of((*steps, 1))}; received shape {array.shape}{hint}"
         )
     _check_rows(name, array, rows)
     array = array.reshape(rows, *steps)
@@ -253,7 +253,8 @@ def _check_rows(name: str, array: Array, rows: int) -> None:
         raise ValueError(f"{name} must have {rows} rows, as x has; received {len(array)}")
 
 
-def _batch_of(sample_shape: Shape) -> str:
+def batch_of(sample_shape: Shape) -> str:
+    """Return the shape of a batch as text: "(n, 28, 28)"."""
     return f"(n, {', '.join(map(str, sample_shape))})"
 
 

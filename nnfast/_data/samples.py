@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast._data.arrays import check_order, features, sample_weights, targets
 from nnfast._data.ends import Ends
+from nnfast._data.preparation import Preparation
 from nnfast._engine import Data
 from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
@@ -27,12 +28,14 @@ class SampleSpec(NamedTuple):
     ----------
     inputs, outputs : Ends
     input_shapes : sequence of tuple of int
-        Shape of one sample of each input.
+        Shape of one sample of each array that the engine reads.
     targets : tuple of TargetSpec
     functions : tuple of int
         The numbers of the outputs whose loss is a user-defined function.
     dtype : numpy.dtype
         The model's dtype.
+    preparation : Preparation, optional
+        Makes the arrays that the engine reads; None if these are the inputs.
     """
 
     inputs: Ends
@@ -41,6 +44,7 @@ class SampleSpec(NamedTuple):
     targets: tuple[TargetSpec, ...]
     functions: tuple[int, ...]
     dtype: np.dtype[Any]
+    preparation: Preparation | None = None
 
 
 @dataclass
@@ -133,11 +137,21 @@ class Samples:
 
 
 def checked_rows(
-    inputs: Ends, shapes: Sequence[Shape], dtype: np.dtype[Any], name: str, x: object
+    inputs: Ends,
+    shapes: Sequence[Shape],
+    dtype: np.dtype[Any],
+    name: str,
+    x: object,
+    preparation: Preparation | None = None,
 ) -> list[Array]:
-    """Return the arrays of all inputs, which have the same number of rows; see `features`."""
+    """Return the arrays that the engine reads, which have the same number of rows.
+
+    See `features` and `SampleSpec`.
+    """
     found: list[Array] = []
     parts = inputs.labelled(name, x, True)
+    if preparation is not None:
+        parts = preparation(parts)
     for label, part in parts:
         rows = features(label, part, shapes[len(found)], dtype)
         if found and len(rows) != len(found[0]):
@@ -175,7 +189,7 @@ def checked(
     TypeError, ValueError
         If an array does not fit.
     """
-    rows = checked_rows(spec.inputs, spec.input_shapes, spec.dtype, names[0], x)
+    rows = checked_rows(spec.inputs, spec.input_shapes, spec.dtype, names[0], x, spec.preparation)
     n = len(rows[0])
     if n == 0:
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")

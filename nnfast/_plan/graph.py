@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from nnfast._plan.spec import LayerSpec, Shape
 from nnfast._plan.symbolic import KerasTensor, Node, sample_shape
+from nnfast._utils.config import TEXT
 
 # A larger graph is refused. A small file could otherwise describe a graph that fills the memory,
 # by models that call the next one twice.
@@ -59,6 +60,11 @@ class FlatGraph:
         The shape of a sample of each tensor.
     dtypes : list of str
         The dtype of each tensor.
+    given : tuple of int
+        The numbers of the tensors that users pass; they differ from `inputs` if Python computes the
+        first layers.
+    prepared : list of Call
+        The calls of these layers, which are not in `nodes`.
     """
 
     layers: list[LayerSpec]
@@ -68,6 +74,40 @@ class FlatGraph:
     nodes: list[Call] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
+    given: tuple[int, ...] = ()
+    prepared: list[Call] = field(default_factory=list)
+
+    def split(self) -> None:
+        """Move the calls of the layers that Python computes from `nodes` to `prepared`.
+
+        Raises
+        ------
+        ValueError
+            If one of them takes the output of a layer that the engine computes, or the engine would
+            have to read text.
+        """
+        self.given = self.inputs
+        early = set(self.inputs)
+        for call in self.nodes:
+            layer = self.layers[call.layer]
+            if not layer.before_engine:
+                continue
+            if not early.issuperset(call.inputs):
+                raise ValueError(
+                    f"Layer {layer.name!r} prepares data, so it must come first: its input must be "
+                    "an Input or the output of another layer that prepares data"
+                )
+            early.add(call.output)
+            self.prepared.append(call)
+        if self.prepared:
+            self.nodes = [c for c in self.nodes if not self.layers[c.layer].before_engine]
+            read = {tensor for call in self.nodes for tensor in call.inputs}
+            self.inputs = tuple(sorted(early & (read | set(self.outputs))))
+        if any(self.dtypes[tensor] == TEXT for tensor in self.inputs):
+            raise ValueError(
+                "An input of dtype 'string' holds text, which only StringLookup can take; another "
+                "layer or an output of the model takes it"
+            )
 
     def needed(self) -> list[tuple[int, Call]]:
         """Return the calls on which an output depends, with their numbers."""
@@ -83,7 +123,7 @@ class FlatGraph:
     def weights(self) -> Iterator[tuple[LayerSpec, list[Any]]]:
         """Yield each layer with the descriptions of its weights."""
         shapes: dict[int, Shape] = {}
-        for call in self.nodes:
+        for call in (*self.prepared, *self.nodes):
             shapes.setdefault(call.layer, self.shapes[call.inputs[0]])
         for number, layer in enumerate(self.layers):
             yield layer, layer.weight_specs(shapes[number])
@@ -164,6 +204,7 @@ class Graph:
             flat.shapes.append(sample_shape(tensor))
             flat.dtypes.append(tensor.dtype)
         flat.outputs = _flatten(self, flat.inputs, flat, numbers, inference=False)
+        flat.split()
         return flat
 
 

@@ -245,6 +245,10 @@ class LayerSpec(Protocol):
         """Whether the computation in training differs from that in inference."""
 
     @property
+    def before_engine(self) -> bool:
+        """Whether Python computes the layer before the engine reads the data."""
+
+    @property
     def activity_regularizer(self) -> L1L2 | None:
         """The penalty on the layer's output."""
 

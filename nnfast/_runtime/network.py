@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._data.ends import Ends, only
+from nnfast._data.preparation import Preparation, Step
 from nnfast._data.samples import checked_rows
 from nnfast._engine import Engine, WeightArray
 from nnfast._plan.graph import FlatGraph
@@ -53,6 +54,8 @@ class Network:
         Whether the engine may predict directly from the user's arrays. This requires that several
         inputs or outputs form a list, and that each output for a sample is a vector.
     inputs, outputs : Ends
+    preparation : Preparation or None
+        Makes the arrays that the engine reads, if Python computes the first layers.
     """
 
     def __init__(
@@ -75,7 +78,13 @@ class Network:
         arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if graph]
         self.engine = Engine(plan, dtype.name, arrays or None)
         flat_inputs = len(self.inputs) == 1 or self.inputs.flat
-        self.direct = self.engine.plain_rows and flat_inputs and self.outputs.flat
+        self.preparation = None if graph is None else _preparation(graph)
+        self.direct = (
+            self.engine.plain_rows
+            and flat_inputs
+            and self.outputs.flat
+            and self.preparation is None
+        )
         self._arrays: list[dict[str, WeightArray]] = [{} for _ in self.layers]
 
     @classmethod
@@ -114,7 +123,9 @@ class Network:
 
     def rows(self, name: str, x: object) -> list[Array]:
         """Return the checked arrays of all inputs; see `checked_rows`."""
-        return checked_rows(self.inputs, self.plan.input_shapes, self.dtype, name, x)
+        return checked_rows(
+            self.inputs, self.plan.input_shapes, self.dtype, name, x, self.preparation
+        )
 
     # ---- layers ----------------------------------------------------------------------------------
 
@@ -250,6 +261,18 @@ class Network:
 
 def _flat(parts: Iterable[Array]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *parts])
+
+
+def _preparation(graph: FlatGraph) -> Preparation | None:
+    """Return the computation of the layers before the engine, if there are any."""
+    if not graph.prepared:
+        return None
+    steps = [
+        Step(graph.layers[call.layer], source, call.output, graph.shapes[source])  # type: ignore[arg-type]
+        for call in graph.prepared
+        for source in call.inputs
+    ]
+    return Preparation(graph.given, steps, graph.inputs)
 
 
 def _check_built_layers(layers: Sequence[Any], plan: Plan, dtype: np.dtype[Any]) -> None:

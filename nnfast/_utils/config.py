@@ -13,8 +13,9 @@ from nnfast._utils.checks import integer
 from nnfast._utils.registry import choose
 
 DTYPES = ("float32", "float64")
-# The dtypes of data besides those.
+# The dtypes of data besides those: integers, and text, which Python replaces by numbers.
 INTEGERS = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)))
+TEXT = "string"
 
 _settings: dict[str, str] = {"dtype": "float32"}
 _seed_stream: list[np.random.Generator] = []

@@ -7,7 +7,10 @@ from nnfast.layers import merging, registry as registry
 from nnfast.layers.augmentation import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
+from nnfast.layers.discretization import *
+from nnfast.layers.encoding import *
 from nnfast.layers.layer import *
+from nnfast.layers.lookup import *
 from nnfast.layers.merging import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *

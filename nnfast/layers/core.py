@@ -9,7 +9,7 @@ from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec
 from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
-from nnfast._utils.config import DTYPES, INTEGERS, default_dtype
+from nnfast._utils.config import DTYPES, INTEGERS, TEXT, default_dtype
 from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions, register
 
@@ -32,8 +32,8 @@ class InputLayer(Layer):
         The first entry of the model's `input_shape` and `output_shape`, None by default. Batches
         may have any size.
     dtype : str, optional
-        The dtype of the data, which may be an integer or boolean one. A floating-point dtype must
-        be the model's.
+        The dtype of the data, which may be an integer or boolean one, or "string" for text. A
+        floating-point dtype must be the model's.
     batch_shape : tuple of (int or None)
         Short for `batch_size` and `shape`.
     name : str, optional
@@ -48,7 +48,7 @@ class InputLayer(Layer):
         integers.
     """
 
-    _dtypes = (*DTYPES, *INTEGERS)
+    _dtypes = (*DTYPES, *INTEGERS, TEXT)
 
     def __init__(
         self,

@@ -113,6 +113,12 @@ class Layer:
     # Whether the computation in training differs from that in inference.
     training_differs: ClassVar[bool] = False
 
+    # Whether Python computes the layer before the engine reads the data.
+    before_engine: ClassVar[bool] = False
+
+    # The dtype of the data if the layer is the first one of a model; None is the model's.
+    input_dtype: ClassVar[str | None] = None
+
     # Constructor arguments of the subclass. `get_config` returns them; they cannot be reassigned.
     _fields: ClassVar[tuple[str, ...]] = ()
 

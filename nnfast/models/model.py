@@ -34,6 +34,7 @@ from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
 from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_leaves
+from nnfast.layers.preprocessing import DataLayer
 from nnfast.models.description import Description
 from nnfast.models.graphs import cut
 from nnfast.models.removed import REMOVED_ARGUMENTS, REMOVED_METHODS
@@ -206,9 +207,16 @@ class Model(Description):
         `x` is converted to an array only if its shape is needed.
         """
         if self._network is None and self._graph is None:
-            x = checks.real_array("x", x)
+            x = self._raw_array(x)
             self.build((None, *arrays.feature_shape(x)))
         return self._built(), x
+
+    def _raw_array(self, x: object) -> Array:
+        """Return data as an array of numbers or, if the first layer takes text, of text."""
+        first = self._layers[0] if self._layers else None
+        values = first.values if isinstance(first, DataLayer) else checks.real_array
+        array: Array = values("x", x)
+        return array
 
     def _follow_trainable(self) -> None:
         """Apply the current `trainable` flags to the network.
@@ -916,6 +924,11 @@ class Model(Description):
         """
         network, x = self._built_for(x)
         _check_simple("input_gradient", network)
+        if network.preparation is not None:
+            raise ValueError(
+                "input_gradient needs a model without layers that prepare data, such as "
+                f"StringLookup; model {self.name!r} has some"
+            )
         if y is not None:
             return gradients.loss_input_gradient(*self._samples("input_gradient", x, y))
         return gradients.output_input_gradient(network, *network.rows("x", x))
@@ -1148,7 +1161,7 @@ MODELS["Functional"] = Model
 
 def _check_simple(method: str, network: Network) -> None:
     """Raise a ValueError unless a network has one input and one output."""
-    counts = len(network.inputs), len(network.outputs)
+    counts = len(network.plan.input_shapes), len(network.outputs)
     if counts != (1, 1):
         raise ValueError(
             f"{method} needs a model with one input and one output; this one has {counts[0]} and "

@@ -9,7 +9,7 @@ from nnfast._data.ends import Ends, only
 from nnfast._plan.graph import Graph
 from nnfast._plan.symbolic import KerasTensor, sample_shape
 from nnfast._utils import checks
-from nnfast._utils.config import INTEGERS
+from nnfast._utils.config import INTEGERS, TEXT
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer, register, symbolic_leaves
 from nnfast.models.model import Model
@@ -214,7 +214,7 @@ class Sequential(Model):
         """Make the graph, and the network unless `rebuild` is False, for samples of a shape."""
         before = self._input
         if before is None:
-            self._input = InputLayer(shape).tensor(self.dtype)
+            self._input = InputLayer(shape, dtype=_input_dtype(self._layers)).tensor(self.dtype)
         try:
             self._rebuild(rebuild)
         except BaseException:
@@ -264,7 +264,7 @@ class Sequential(Model):
             raise TypeError(f"Expected a layer of nnfast.layers; received {layer!r}")
         if isinstance(layer, InputLayer) and (self._layers or self._input is not None):
             raise ValueError(f"Model {self.name!r} can have only one Input, which must come first")
-        if layer.dtype not in (None, self.dtype, *INTEGERS):
+        if layer.dtype not in (None, self.dtype, *INTEGERS, TEXT):
             raise ValueError(
                 f"Layer {layer.name!r} has dtype {layer.dtype!r}, but model {self.name!r} has "
                 f"{self.dtype!r}: pass the dtype to Sequential"
@@ -288,7 +288,9 @@ class Sequential(Model):
             x = first.graph.inputs[0]
             return InputLayer(batch_shape=x.shape, dtype=x.dtype).tensor()
         shape = first.feature_shape
-        return None if shape is None else InputLayer(shape).tensor(self.dtype)
+        if shape is None:
+            return None
+        return InputLayer(shape, dtype=_input_dtype([first])).tensor(self.dtype)
 
     def _place(self, layer: Any) -> None:
         self._layers.append(layer)
@@ -319,7 +321,8 @@ class Sequential(Model):
         check_keys(config, ("name", "dtype", "input_shape", "layers"))
         layers = [deserialize(entry) for entry in config["layers"]]
         if config["input_shape"] is not None:
-            layers.insert(0, InputLayer(config["input_shape"], config.get("batch_size")))
+            dtype = _input_dtype(layers)
+            layers.insert(0, InputLayer(config["input_shape"], config.get("batch_size"), dtype))
         model = cls(name=config["name"], dtype=config["dtype"])
         model._trainable = checks.flag("trainable", config.get("trainable", True))
         for layer in layers:
@@ -329,7 +332,10 @@ class Sequential(Model):
 
     def copied(self, clone: Callable[[Any], Any]) -> Self:
         layers = [clone(layer) for layer in self._layers]
-        inputs = [] if self._input is None else [InputLayer(batch_shape=self._input.shape)]
+        inputs = []
+        if self._input is not None:
+            dtype = _input_dtype(layers)
+            inputs = [InputLayer(batch_shape=self._input.shape, dtype=dtype)]
         copy = type(self)([*inputs, *layers], name=self.name, dtype=self.dtype)
         copy._freeze_alone(self.trainable)
         return copy
@@ -338,6 +344,11 @@ class Sequential(Model):
         described = {"model": self.get_config()}
         nested = any("/" in path for path in paths)
         return described | ({"paths": list(paths)} if nested else {})
+
+
+def _input_dtype(layers: Sequence[Any]) -> str | None:
+    """Return the dtype of the data that the first layer requires, if any."""
+    return getattr(layers[0], "input_dtype", None) if layers else None
 
 
 MODELS["Sequential"] = Sequential

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_layer import LAYERS, MERGING
+from every_layer import LAYERS, MERGING, PREPARING
 from helpers import differences, plain_loss, randomize
 
 import nnfast
@@ -71,7 +71,9 @@ def test_constraints_of_frozen_weights_are_not_applied(optimizer: str) -> None:
     assert changed(model) == [False, False, True, True]
 
 
-@pytest.mark.parametrize("name", sorted(layers.TABLE.keys() - {"Normalization"} - MERGING))
+@pytest.mark.parametrize(
+    "name", sorted(layers.TABLE.keys() - {"Normalization"} - MERGING - PREPARING)
+)
 def test_every_layer_can_be_frozen(name: str) -> None:
     """Freezing a layer keeps its input gradient, so the layers before it train as usual."""
     shape = LAYERS[name]().feature_shape or (4,)

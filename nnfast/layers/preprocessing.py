@@ -1,0 +1,179 @@
+"""The base class of the layers that Python computes before the engine, and one-hot encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfast._plan.symbolic import KerasTensor, TensorSpec, sample_shape, symbolic
+from nnfast._utils.checks import Array, Shape, integer, optional_integer, real_array
+from nnfast._utils.config import TEXT, default_dtype
+from nnfast._utils.registry import choose
+from nnfast._utils.tensor import Tensor
+from nnfast.layers.layer import Layer, batch_size, float_dtype
+
+# The index of a token that no encoding contains.
+NO_TOKEN = -1
+
+
+class DataLayer(Layer):
+    """Base class of the layers that Python computes before the engine reads the data.
+
+    They can be called with arrays. In a model they come first: each takes an `Input` or the output
+    of another such layer. They have no ops.
+    """
+
+    before_engine = True
+
+    def values(self, name: str, x: Any) -> Array:
+        """Return the argument of a call as an array of text, integers or floats."""
+        return real_array(name, x)
+
+    def compute(self, x: Array) -> Array:
+        """Return the outputs for an array that `values` returned."""
+        raise NotImplementedError
+
+    def __call__(self, x: Any, *, training: bool | None = None) -> Any:
+        """Return the outputs for an array, or the symbolic output for a symbolic input.
+
+        Parameters
+        ----------
+        x : array_like or KerasTensor
+        training : bool, optional
+            Has no effect.
+
+        Returns
+        -------
+        ndarray or KerasTensor
+        """
+        if symbolic(x):
+            return super().__call__(x, training=training)
+        return self.compute(self.values("x", x)).view(Tensor)
+
+    def _output_dtype(self, inputs: Sequence[KerasTensor]) -> str:
+        return float_dtype(f"layer {self.name!r}", self.dtype, inputs)
+
+    def _output_spec(self, inputs: Sequence[KerasTensor]) -> TensorSpec:
+        (x,) = inputs
+        if (x.dtype == TEXT) != (self.input_dtype == TEXT):
+            kind = "text" if self.input_dtype == TEXT else "numbers"
+            raise ValueError(
+                f"{type(self).__name__} layer {self.name!r} expects {kind}; received an input of "
+                f"dtype {x.dtype!r}: pass dtype='string' to Input for text only"
+            )
+        shape = self.infer_shape(sample_shape(x))
+        return TensorSpec(
+            (batch_size(self.name, inputs), *shape), self._output_dtype(inputs), self.name
+        )
+
+
+def whole_numbers(name: str, x: Any) -> NDArray[np.int64]:
+    """Return integers, or whole floats, as int64."""
+    array = real_array(name, x)
+    with np.errstate(invalid="ignore"):
+        numbers = array.astype(np.int64)
+    if array.dtype.kind not in "bi" and (numbers != array).any():
+        wrong = array[numbers != array][0]
+        raise ValueError(f"{name} must hold integers that fit in 64 bits; received {wrong}")
+    return numbers
+
+
+def data_batches(data: Any, steps: object) -> Iterator[Any]:
+    """Yield the batches of an iterable, at most `steps` if it is an integer."""
+    limit = optional_integer("steps", steps)
+    for number, batch in enumerate(data):
+        if number == limit:
+            break
+        yield batch
+
+
+# ---- encodings -----------------------------------------------------------------------------------
+
+
+def encoded_shape(layer: Layer, input_shape: Shape, mode: str, depth: int) -> Shape:
+    """Return the shape of the encoding of a sample; see `encoded`."""
+    if mode == "int":
+        return input_shape
+    if mode == "one_hot":
+        one = len(input_shape) > 0 and input_shape[-1] == 1
+        return (*(input_shape[:-1] if one else input_shape), depth)
+    if len(input_shape) > 1:
+        raise ValueError(
+            f"{type(layer).__name__} layer {layer.name!r} with output_mode={mode!r} expects "
+            f"samples of shape (tokens,); received shape {input_shape}"
+        )
+    return (depth,)
+
+
+def encoded(
+    indices: NDArray[np.int64], mode: str, depth: int, dtype: str, weights: Array | None = None
+) -> Array:
+    """Return the encoding of indices; those outside 0 … depth − 1 appear in no encoding.
+
+    Parameters
+    ----------
+    indices : ndarray (n, ...)
+        One axis, or none, is a single sample.
+    mode : {"int", "one_hot", "multi_hot", "count"}
+        "one_hot" encodes each index, along the last axis if this has size 1 and else along a new
+        one. "multi_hot" and "count" encode each row of indices.
+    depth : int
+        The number of different indices.
+    dtype : str
+    weights : ndarray, optional
+        The number that each index adds to its count.
+    """
+    if mode == "int":
+        return indices.astype(dtype)
+    if indices.ndim == 0:
+        indices = indices[None]
+    if mode == "one_hot":
+        if indices.ndim > 1 and indices.shape[-1] == 1:
+            indices = indices[..., 0]
+        rows = indices.reshape(-1, 1)
+    elif indices.ndim > 2:
+        raise ValueError(
+            f"x must have at most two axes for output_mode={mode!r}; received shape {indices.shape}"
+        )
+    else:
+        rows = indices.reshape(-1, indices.shape[-1])
+    out = np.zeros((len(rows), depth), dtype)
+    row, column = np.nonzero((rows >= 0) & (rows < depth))
+    found = rows[row, column]
+    if mode == "count":
+        np.add.at(
+            out, (row, found), 1 if weights is None else weights.reshape(rows.shape)[row, column]
+        )
+    else:
+        out[row, found] = 1
+    shape = indices.shape if mode == "one_hot" else indices.shape[:-1]
+    return out.reshape(*shape, depth)
+
+
+def output_mode(value: object, known: Sequence[str]) -> str:
+    """Return the checked argument `output_mode`; older names are "binary" and "tf-idf"."""
+    older = {"binary": "multi_hot", "tf-idf": "tf_idf"}
+    mode: Any = older.get(value, value) if isinstance(value, str) else value
+    return choose("output_mode", mode, {name: name for name in known})
+
+
+def no_sparse(value: object) -> bool:
+    """Return the argument `sparse`, which must be False."""
+    if value:
+        raise ValueError(
+            f"sparse must be False, because outputs are dense arrays; received {value!r}"
+        )
+    return False
+
+
+def float_name(layer: Layer) -> str:
+    """Return the floating-point dtype of a layer's outputs for arrays."""
+    return layer.dtype or default_dtype()
+
+
+def number_of_tokens(name: str, value: object) -> int:
+    """Return the size of an encoding, at least 1."""
+    return integer(name, value, minimum=1, maximum=2**31 - 1)

@@ -91,26 +91,49 @@ class Activation:
         abs(x) ≤ α; squareplus(x) is (x + √(x² + α))/2.
     elementwise : bool, default True
         False if each output depends on a whole row of inputs, as in softmax.
+    max_value : float, optional
+        Of relu, the largest value.
+    threshold : float, default 0.0
+        Of relu, the number θ ≥ 0 up to which relu(x) is α·(x − θ).
 
     Raises
     ------
     TypeError, ValueError
-        If `alpha` is not a number or is out of range.
+        If `alpha`, `max_value` or `threshold` is not a number or is out of range.
     """
 
     name: str
     alpha: float = 0.0
     elementwise: bool = True
+    max_value: float | None = None
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         # The engine computes most derivatives from f(x), which has the sign of x only if alpha ≥ 0.
         above = 0.0 if self.name in _POSITIVE else -math.inf
         alpha = checks.real("alpha", self.alpha, low=0.0, above=above)
         object.__setattr__(self, "alpha", alpha)
+        threshold = checks.real("threshold", self.threshold, low=0.0)
+        object.__setattr__(self, "threshold", threshold)
+        if self.max_value is not None:
+            object.__setattr__(self, "max_value", checks.real("max_value", self.max_value, low=0.0))
+        if self.name != "relu" and (self.max_value is not None or threshold):
+            raise ValueError(
+                f"max_value and threshold are arguments of relu; {self.name} received "
+                f"max_value={self.max_value} and threshold={threshold}"
+            )
+
+    @property
+    def is_general_relu(self) -> bool:
+        """Whether this is a relu with arguments, which the engine computes by an op of its own."""
+        limits = self.max_value is not None or self.threshold != 0
+        return self.name == "relu" and (limits or self.alpha != 0)
 
     @property
     def id(self) -> int:
         """The engine's ID for this activation."""
+        if self.is_general_relu:
+            raise ValueError(f"activation {self} has no function in nnfast.kernels; use a layer")
         return ACTIVATIONS[self.name]
 
     @property
@@ -121,7 +144,10 @@ class Activation:
     def arguments(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by name, with defaults for those not given."""
         known = ARGUMENTS.get(self.name, {})
-        if self.alpha != TABLE[self.name].alpha:
+        if self.is_general_relu:
+            own = self.alpha, self.max_value, self.threshold
+            known = dict(zip(known, own, strict=True))
+        elif self.alpha != TABLE[self.name].alpha:
             known = dict.fromkeys(known, self.alpha)
         if len(args) > len(known):
             raise TypeError(
@@ -176,7 +202,7 @@ class Activation:
         ndarray
             In the dtype of x if it is an array of float32 or float64, else in float32.
         """
-        if not (args or options):
+        if not (args or options or self.is_general_relu):
             return self._values(x, out)
         values = self.arguments(args, options)
         if self.name == "relu" and out is None:
@@ -202,10 +228,7 @@ def _relu_row(negative_slope: float, max_value: float | None, threshold: float) 
         return replace(leaky_relu, alpha=negative_slope) if negative_slope else relu
     if threshold == 0 and max_value == 6 and not negative_slope:
         return relu6
-    raise ValueError(
-        "relu in a layer takes negative_slope or max_value=6; received "
-        f"negative_slope={negative_slope}, max_value={max_value}, threshold={threshold}"
-    )
+    return replace(relu, alpha=negative_slope, max_value=max_value, threshold=threshold)
 
 
 def _relu(x: ArrayLike, negative_slope: float, max_value: float | None, threshold: float) -> Any:
@@ -274,10 +297,11 @@ def resolve(
 
     Parameters
     ----------
-    identifier : str, Activation, description or None
+    identifier : str, Activation, activation layer, description or None
         None means linear, as in Keras. ``functools.partial`` gives a function other arguments:
-        ``functools.partial(gelu, approximate=True)`` means `gelu_tanh`. A description is a dict
-        returned by `serialize`.
+        ``functools.partial(gelu, approximate=True)`` means `gelu_tanh`. A layer without weights,
+        such as ``LeakyReLU(0.1)``, means its function. A description is a dict returned by
+        `serialize`.
 
     Raises
     ------
@@ -299,6 +323,9 @@ def resolve(
         return linear
     if isinstance(identifier, Activation):
         return identifier
+    function = getattr(identifier, "function", None)  # of a layer that applies a function
+    if isinstance(function, Activation):
+        return function
     if (
         isinstance(identifier, partial)
         and isinstance(identifier.func, Activation)
@@ -314,8 +341,10 @@ def resolve(
     if isinstance(identifier, str):
         return choose("activation", identifier, TABLE)
     if isinstance(identifier, Mapping) and identifier.get("class_name") == "Activation":
-        row = choose("activation", identifier["config"]["name"], TABLE)
-        return replace(row, alpha=identifier["config"]["alpha"])
+        config = identifier["config"]
+        row = choose("activation", config["name"], TABLE)
+        limits = {key: config[key] for key in ("max_value", "threshold") if key in config}
+        return replace(row, alpha=config["alpha"], **limits)
     raise TypeError(
         "Expected an activation as a name or a function of nnfast.activations "
         f"({', '.join(TABLE)}); received {identifier!r}"
@@ -323,7 +352,7 @@ def resolve(
 
 
 def serialize(activation: Activation) -> str | dict[str, Any]:
-    """Return an activation's name, or a dict that describes it if its alpha is not the default.
+    """Return an activation's name, or a dict that describes it if it has other arguments.
 
     `deserialize` accepts both.
 
@@ -336,10 +365,10 @@ def serialize(activation: Activation) -> str | dict[str, Any]:
     """
     if activation == TABLE[activation.name]:
         return activation.name
-    return {
-        "class_name": "Activation",
-        "config": {"name": activation.name, "alpha": activation.alpha},
-    }
+    config: dict[str, Any] = {"name": activation.name, "alpha": activation.alpha}
+    if activation.is_general_relu:
+        config |= {"max_value": activation.max_value, "threshold": activation.threshold}
+    return {"class_name": "Activation", "config": config}
 
 
 # Aliases, as in Keras.

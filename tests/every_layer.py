@@ -59,7 +59,21 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         input_dim=4,
     ),
     "Activation": lambda: layers.Activation(activations.softmax),
+    "LeakyReLU": lambda: layers.LeakyReLU(0.25),
+    "ReLU": lambda: layers.ReLU(2.0, 0.25, 0.5),
+    "PReLU": lambda: layers.PReLU(
+        *(initializers.Constant(0.25), "l2", "non_neg", [2]), input_shape=(3, 2)
+    ),
+    "ELU": lambda: layers.ELU(0.5),
+    "Softmax": lambda: layers.Softmax((1, 2), input_shape=(3, 2)),
+    "Identity": lambda: layers.Identity(activity_regularizer="l2"),
     "Dropout": lambda: layers.Dropout(0.25, (None, 1), 7, name="mine"),
+    "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.25, 7, input_shape=(3, 2)),
+    "SpatialDropout2D": lambda: layers.SpatialDropout2D(
+        0.25, "channels_last", 7, input_shape=IMAGE
+    ),
+    "AlphaDropout": lambda: layers.AlphaDropout(0.25, (None, 1), 7),
+    "GaussianDropout": lambda: layers.GaussianDropout(0.25, 7),
     "GaussianNoise": lambda: layers.GaussianNoise(0.25, 7, activity_regularizer="l2"),
     "ActivityRegularization": lambda: layers.ActivityRegularization(0.1, l2=0.2),
     "BatchNormalization": lambda: layers.BatchNormalization(
@@ -72,6 +86,8 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "LayerNormalization": lambda: layers.LayerNormalization(
         axis=[1, 2], input_shape=(2, 2), **NORM
     ),
+    "GroupNormalization": lambda: layers.GroupNormalization(2, 1, input_shape=(4, 3), **NORM),
+    "UnitNormalization": lambda: layers.UnitNormalization([1, 2], input_shape=(3, 2)),
     "Normalization": lambda: layers.Normalization(
         mean=[1.0, 2.0, 3.0, 4.0], variance=2.0, invert=True
     ),

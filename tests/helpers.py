@@ -17,6 +17,7 @@ from reference import (
     activate,
     batch_norm,
     crop,
+    group_norm,
     layer_norm,
     loss_rows,
     one_hot,
@@ -109,6 +110,23 @@ def layer_outputs(
         return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
     if isinstance(layer, layers.Activation):
         return activate(a, layer.activation.name)
+    if isinstance(layer, layers.LeakyReLU):
+        return np.where(a > 0, a, layer.negative_slope * a)
+    if isinstance(layer, layers.ReLU):
+        most = np.inf if layer.max_value is None else layer.max_value
+        low = layer.negative_slope * (a - layer.threshold)
+        return np.where(a > layer.threshold, np.minimum(a, most), low)
+    if isinstance(layer, layers.PReLU):
+        return np.where(a > 0, a, w["alpha"] * a)
+    if isinstance(layer, layers.ELU):
+        return np.where(a > 0, a, layer.alpha * np.expm1(np.minimum(a, 0)))
+    if isinstance(layer, layers.Softmax):
+        e = np.exp(a - a.max(axis=layer.axis, keepdims=True))
+        return e / e.sum(axis=layer.axis, keepdims=True)
+    if isinstance(layer, layers.UnitNormalization):
+        return a / np.maximum(np.sqrt((a**2).sum(axis=layer.axis, keepdims=True)), 1e-12)
+    if isinstance(layer, layers.GroupNormalization):
+        return group_norm(a, layer.groups, layer.axis, gamma, beta, layer.epsilon)
     if isinstance(layer, layers.Rescaling):
         return layer.scale * a + layer.offset
     if isinstance(layer, layers.BatchNormalization):

@@ -366,10 +366,49 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.GlobalAveragePooling2D(),
         k.layers.Dense(n, f),
     ],
+    "activation layers": lambda k, n, f: [
+        *(k.layers.Dense(8), k.layers.LeakyReLU(), k.layers.Dense(8), k.layers.ELU(0.5)),
+        *(k.layers.ReLU(1.5, 0.125, 0.25), k.layers.Dense(7), k.layers.ReLU(6.0)),
+        *(k.layers.Softmax(), k.layers.ReLU(negative_slope=0.5), k.layers.ReLU()),
+        k.layers.Dense(6, activation=k.layers.LeakyReLU(negative_slope=0.1)),
+        k.layers.Dense(n),
+        k.layers.Activation(f),
+    ],
+    "trainable slopes": lambda k, n, f: [
+        *(k.layers.Dense(5), k.layers.PReLU(), k.layers.Dense(12)),
+        k.layers.PReLU(shared_axes=1, alpha_constraint=k.constraints.NonNeg()),
+        k.layers.Reshape((2, 3, 2)),
+        k.layers.PReLU(alpha_regularizer=k.regularizers.L2(0.01), shared_axes=[1, 2]),
+        k.layers.PReLU(shared_axes=[2]),
+        *(k.layers.PReLU(shared_axes=[3]), k.layers.Flatten(), k.layers.Dense(n, f)),
+    ],
+    "softmax and unit normalization along axes": lambda k, n, f: [
+        *(k.layers.Dense(24), k.layers.Reshape((2, 3, 4)), k.layers.Softmax(axis=[1, 2])),
+        *(k.layers.UnitNormalization(axis=1), k.layers.Softmax(axis=-2)),
+        *(k.layers.UnitNormalization(axis=[1, 3]), k.layers.Identity(), k.layers.Flatten()),
+        *(k.layers.UnitNormalization(), k.layers.Dense(n, f)),
+    ],
+    "group normalization": lambda k, n, f: [
+        *(k.layers.Dense(24), k.layers.GroupNormalization(4), k.layers.Reshape((2, 3, 4))),
+        k.layers.GroupNormalization(2, gamma_regularizer=k.regularizers.L2(0.01), epsilon=0.01),
+        *(k.layers.Activation("tanh"), k.layers.GroupNormalization(1, axis=1, center=False)),
+        k.layers.Dense(4, use_bias=False),
+        *(k.layers.GroupNormalization(groups=-1), k.layers.Flatten()),
+        k.layers.Dense(n, f),
+    ],
+    "normalization by one mean and variance": lambda k, n, f: [
+        _adapted(k, 3.0, axis=None),
+        k.layers.Dense(8, "tanh"),
+        k.layers.Normalization(axis=None, mean=0.5, variance=2.0, invert=True),
+        k.layers.Dense(n, f),
+    ],
     "dropout and noise at rate 0": lambda k, n, f: [
         k.layers.Dense(8, "tanh"),
         k.layers.Dropout(0.0),
         k.layers.GaussianNoise(0.0),
+        *(k.layers.AlphaDropout(0.0), k.layers.GaussianDropout(0.0), k.layers.Reshape((2, 2, 2))),
+        *(k.layers.SpatialDropout2D(0.0), k.layers.Reshape((4, 2)), k.layers.SpatialDropout1D(0.0)),
+        k.layers.Flatten(),
         k.layers.Dense(n, f),
     ],
 }
@@ -396,8 +435,8 @@ def _stack_data(n: int) -> NDArray[np.float64]:
     return np.random.default_rng(n).normal(1.0, 2.0, (40, 6))
 
 
-def _adapted(keras: Any, scale: float) -> Any:
-    layer = keras.layers.Normalization()
+def _adapted(keras: Any, scale: float, **options: Any) -> Any:
+    layer = keras.layers.Normalization(**options)
     layer.adapt(scale * _stack_data(0))
     return layer
 

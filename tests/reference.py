@@ -149,6 +149,19 @@ def layer_norm(
     return gamma * ((x - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)) + beta
 
 
+def group_norm(
+    x: Array, groups: int, axis: int, gamma: ArrayLike, beta: ArrayLike, epsilon: float
+) -> Array:
+    """Normalize groups of channels, which are an axis of each sample; −1: one group per channel."""
+    last = np.moveaxis(x, axis, -1)
+    n = last.shape[-1] if groups < 0 else groups
+    parts = last.reshape(*last.shape[:-1], n, -1)
+    over = (*range(1, parts.ndim - 2), parts.ndim - 1)
+    mean, variance = parts.mean(axis=over, keepdims=True), parts.var(axis=over, keepdims=True)
+    normal = ((parts - mean) / np.maximum(np.sqrt(variance + epsilon), 1e-7)).reshape(last.shape)
+    return np.moveaxis(gamma * normal + beta, -1, axis)
+
+
 def standardize(x: Array, mean: ArrayLike, variance: ArrayLike, invert: bool = False) -> Array:
     """Subtract the mean and divide by the standard deviation; undo it if `invert` is true."""
     root = np.maximum(np.sqrt(variance), 1e-7)

@@ -44,6 +44,7 @@ class OpTraits(Protocol):
     channel_statistics: int
     feature_statistics: int
     sample_statistics: int
+    sample_channel_statistics: int
 
 def install(float32: object, float64: object) -> None: ...
 def describe(table: object) -> dict[str, Any]: ...

@@ -91,6 +91,7 @@ ctypedef struct OpTraits:
     int channel_statistics      # elements that a run keeps per channel
     int feature_statistics      # elements that a run keeps per input feature
     int sample_statistics       # elements kept per sample for each group of channels
+    int sample_channel_statistics   # elements kept per sample for each channel
 
 # What core needs to know about an op.
 ctypedef struct OpNeeds:

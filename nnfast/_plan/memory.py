@@ -146,7 +146,10 @@ def describe_op(
     """
     op, traits = sized.op, OPS[sized.op.kind]
     groups = sized.n_in // sized.channels if sized.channels else 0
-    stats, ld_stats = statistics or (-1, stride(traits.sample_statistics * groups))
+    per_sample = stride(traits.sample_statistics * groups)
+    if traits.sample_channel_statistics:
+        per_sample = traits.sample_channel_statistics * stride(sized.channels)
+    stats, ld_stats = statistics or (-1, per_sample)
     return {
         **UNSET,
         **weights,

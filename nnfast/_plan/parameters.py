@@ -24,6 +24,7 @@ FIELDS = {
     "depthwise_kernel": "w",
     "pointwise_kernel": "w",
     "gamma": "w",
+    "alpha": "w",
     "bias": "b",
     "beta": "b",
     "mean": "mean",

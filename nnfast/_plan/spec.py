@@ -87,11 +87,15 @@ class StridedSettings(NamedTuple):
 
 
 class UnitNormSettings(NamedTuple):
-    """The settings of a normalization of the middle axis of (outer, depth, inner) to norm 1."""
+    """The settings of a division by the norm along the middle axis of (outer, depth, inner).
+
+    Smaller norms count as `min_norm`.
+    """
 
     outer: int
     depth: int
     inner: int
+    min_norm: float
 
 
 class PowerSettings(NamedTuple):

@@ -4,11 +4,13 @@ All names in the `__all__` lists of these modules are public. `registry` has a t
 """
 
 from nnfast.layers import merging, registry as registry
+from nnfast.layers.activation import *
 from nnfast.layers.augmentation import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
 from nnfast.layers.discretization import *
 from nnfast.layers.encoding import *
+from nnfast.layers.group_normalization import *
 from nnfast.layers.layer import *
 from nnfast.layers.lookup import *
 from nnfast.layers.merging import *
@@ -22,6 +24,7 @@ from nnfast.layers.registry import (
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
 from nnfast.layers.sampling import *
+from nnfast.layers.unit_normalization import *
 
 __all__ = [
     *sorted({*registry.register(vars()), *merging.__all__}),

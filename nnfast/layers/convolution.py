@@ -9,6 +9,7 @@ from nnfast import activations, constraints, initializers, regularizers
 from nnfast._plan.spec import Op, Weight
 from nnfast._utils.checks import Shape, flag, integer
 from nnfast._utils.variable import Variable
+from nnfast.layers.activation import activation_ops
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed
 
@@ -49,11 +50,11 @@ class _Convolution(Windowed):
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def _activated(self, input_shape: Shape, op: Op) -> list[Op]:
-        """Return an op with its activation; one that is not elementwise becomes a separate op."""
-        name, alpha = self.activation.name, self.activation.alpha
-        if self.activation.elementwise:
-            return [replace(op, activation=name, alpha=alpha)]
-        return [replace(op, shape=self.infer_shape(input_shape)), Op("activation", name, alpha)]
+        """Return an op with its activation, which may need a separate op."""
+        if self.activation.elementwise and not self.activation.is_general_relu:
+            return [replace(op, activation=self.activation.name, alpha=self.activation.alpha)]
+        plain = replace(op, shape=self.infer_shape(input_shape))
+        return [plain, *activation_ops(self.activation)]
 
     def _bias(self, channels: int) -> list[Weight]:
         return [self._weight("bias", (channels,))] if self.use_bias else []

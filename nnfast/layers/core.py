@@ -11,11 +11,13 @@ from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec
 from nnfast._utils.checks import Shape, entries, flag, integer, optional_integer
 from nnfast._utils.config import DTYPES, INTEGERS, TEXT, default_dtype
 from nnfast._utils.variable import Variable
+from nnfast.layers.activation import activation_ops
 from nnfast.layers.layer import Layer, LayerOptions, register
 
 __all__ = [
     "Activation",
     "Dense",
+    "Identity",
     "Input",
     "InputLayer",
 ]
@@ -198,6 +200,9 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def ops(self, input_shape: Shape) -> list[Op]:
+        if self.activation.is_general_relu:
+            dense = Op("dense", shape=self.infer_shape(input_shape))
+            return [dense, *activation_ops(self.activation)]
         return [Op("dense", self.activation.name, self.activation.alpha)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
@@ -248,8 +253,23 @@ class Activation(Layer):
         return input_shape
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        name = self.activation.name
-        return [] if name == "linear" else [Op("activation", name, self.activation.alpha)]
+        return activation_ops(self.activation)
+
+
+class Identity(Layer):
+    """Return the inputs unchanged.
+
+    Parameters
+    ----------
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> nnfast.Sequential([Identity(input_dim=2)]).predict([[1.0, 2.0]])
+    array([[1., 2.]], dtype=float32)
+    """
 
 
 def _check_axes(layer: Layer, input_shape: Shape) -> None:

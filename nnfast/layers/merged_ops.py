@@ -136,7 +136,7 @@ def dot_ops(shapes: tuple[Shape, Shape], axes: tuple[int, int], normalize: bool)
     for k, (shape, axis) in enumerate(zip(shapes, axes, strict=True)):
         if normalize:
             parts = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-            norm = Op("unit_norm", settings=UnitNormSettings(*parts))
+            norm = Op("unit_norm", settings=UnitNormSettings(*parts, min_norm=1e-6))
             ops.append(replace(norm, operands=(operands[k],), shape=shape))
             operands[k] = 1 + len(ops)
         if 0 < axis < len(shape) - 1:

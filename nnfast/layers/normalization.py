@@ -65,7 +65,7 @@ def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
     return shape[len(shape) - len(chosen) :]
 
 
-class _Scaled(Layer):
+class Scaled(Layer):
     """Base class of the normalizations with a trainable scale gamma and offset beta."""
 
     _fields: ClassVar[tuple[str, ...]] = (
@@ -89,12 +89,16 @@ class _Scaled(Layer):
         self.center = flag("center", center)
         self.scale = flag("scale", scale)
 
+    def _scaled_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of gamma and beta."""
+        return _last_axes(self, self.axes, input_shape)
+
     def infer_shape(self, input_shape: Shape) -> Shape:
-        _last_axes(self, self.axes, input_shape)
+        self._scaled_shape(input_shape)
         return input_shape
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        shape = _last_axes(self, self.axes, input_shape)
+        shape = self._scaled_shape(input_shape)
         wanted = {"gamma": self.scale, "beta": self.center}
         return [self._weight(name, shape) for name, there in wanted.items() if there]
 
@@ -109,7 +113,7 @@ class _Scaled(Layer):
         return self._variable("beta") if self.center else None
 
 
-class BatchNormalization(_Scaled):
+class BatchNormalization(Scaled):
     """Normalize over the batch: y = gamma·(x − mean) / √(variance + epsilon) + beta.
 
     In training, the mean and the (biased) variance are those of the batch. They are computed over
@@ -151,7 +155,7 @@ class BatchNormalization(_Scaled):
     """
 
     _fields = (
-        *_Scaled._fields,
+        *Scaled._fields,
         "momentum",
         "moving_mean_initializer",
         "moving_variance_initializer",
@@ -206,7 +210,7 @@ class BatchNormalization(_Scaled):
         return self._variable("moving_variance")
 
 
-class LayerNormalization(_Scaled):
+class LayerNormalization(Scaled):
     """Normalize within each sample: y = gamma·(x − mean) / √(variance + epsilon) + beta.
 
     The mean and the (biased) variance are taken over the axes in `axis` (Ba, Kiros and Hinton,

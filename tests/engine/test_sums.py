@@ -116,6 +116,11 @@ GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
     "batch of images": (IMAGES, layers.BatchNormalization, [1]),
     "layer": (ROWS, layers.LayerNormalization, [1]),
     "layer of images": (IMAGES, layers.LayerNormalization, [1]),
+    "group": (ROWS, lambda: layers.GroupNormalization(1), [1]),
+    "group of images": (IMAGES, lambda: layers.GroupNormalization(1), [1]),
+    "slopes": (ROWS, layers.PReLU, [0]),
+    "slopes of images": (IMAGES, lambda: layers.PReLU(shared_axes=[1, 2]), [0]),
+    "one slope": (IMAGES, lambda: layers.PReLU(shared_axes=[1, 2, 3]), [0]),
 }
 
 
@@ -123,12 +128,13 @@ GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
 def test_gradients_summed_over_rows_and_pixels_are_accurate(name: str) -> None:
     shape, make, sums = GRADIENTS[name]
     model = stack(shape[1:], make(), layers.Flatten())
-    x = np.ones(shape, np.float32)
+    sign = -1.0 if "slope" in name else 1.0  # slopes apply to negative inputs
+    x = np.full(shape, sign, np.float32)
     dout = np.full((shape[0], model.output_shape[-1]), TENTH)
     gradients = weight_gradients(model, x, dout)
     channels = gradients[sums[0]].size
     for which in sums:
-        expected = float(TENTH) * dout.size / channels
+        expected = sign * float(TENTH) * dout.size / channels
         assert_allclose(gradients[which].ravel(), expected, rtol=5e-6)
 
 

@@ -107,3 +107,117 @@ def test_a_mask_that_alternates_more_than_twice_is_refused() -> None:
         nnfast.Sequential(
             [layers.Input((2, 2, 2, 2)), layers.Dropout(0.5, (None, 1, None, 1, None))]
         )
+
+
+# Layers that are variants of Dropout or of GaussianNoise
+
+
+def input_gradients(layer: layers.Layer, rows: int = 16, threads: int = 1) -> NDArray[Any]:
+    """Return the gradients of the layer's inputs in training if those of its outputs are ones.
+
+    The dense layer's inputs are rows of the identity matrix, so that its kernel's gradient has a
+    row for each sample.
+    """
+    dense = layers.Dense(int(np.prod(SHAPE)), kernel_initializer="zeros", bias_initializer="ones")
+    stack = [layers.Input((rows,)), dense, layers.Reshape(SHAPE), layer, layers.Flatten()]
+    model = nnfast.Sequential(stack)
+    model.n_threads = threads
+    model.compile(optimizers.SGD(1.0), lambda y, a: ((a * y).sum(axis=1), y))
+    y = np.ones((rows, dense.units))
+    model.fit(np.eye(rows), y, batch_size=rows, shuffle=False, verbose=0)
+    return (-dense.get_weights()[0] * rows).reshape(rows, *SHAPE).round(4)
+
+
+def test_spatial_dropout_draws_once_per_channel() -> None:
+    mask = masks(layers.SpatialDropout2D(0.5))
+    assert_array_equal(mask, masks(layers.Dropout(0.5, (None, 1, 1, None))))
+    x = np.ones((6, 9, 5))
+    drawn = []
+    for layer in (layers.SpatialDropout1D(0.5), layers.Dropout(0.5, (None, 1, None))):
+        nnfast.set_seed(0)
+        stack = [layers.Input((9, 5)), layer, layers.Flatten(), layers.Dense(2, use_bias=False)]
+        model = nnfast.Sequential(stack)
+        model.compile("sgd", "mse")
+        model.fit(x, np.zeros((6, 2)), epochs=2, verbose=0)
+        drawn.append(model.get_weights()[0])
+    assert_array_equal(*drawn)
+
+
+ALPHA = 1.6732632423543772 * 1.0507009873554805  # selu(−∞) is −ALPHA
+
+
+def test_alpha_dropout_keeps_mean_and_variance() -> None:
+    rate = 0.25
+    a = ((1 - rate) * (1 + rate * ALPHA**2)) ** -0.5
+    b = a * ALPHA * rate
+    mask = masks(layers.AlphaDropout(rate), rows=64)
+    kept, dropped = round(a + b, 4), round(b - a * ALPHA, 4)
+    assert sorted(np.unique(mask)) == pytest.approx([dropped, kept], abs=2e-4)
+    assert abs((mask < 0).mean() - rate) < 5 * np.sqrt(rate / mask.size)
+    # For inputs of mean 0 and variance 1, the outputs' mean and mean square are 0 and 1.
+    assert (1 - rate) * b + rate * dropped == pytest.approx(0, abs=1e-4)
+    assert (1 - rate) * (a**2 + b**2) + rate * dropped**2 == pytest.approx(1, abs=1e-4)
+    shared = masks(layers.AlphaDropout(rate, (None, 1, None, 1)))
+    assert_array_equal(shared, np.broadcast_to(shared[:, :1, :, :1], shared.shape))
+
+
+def test_gaussian_dropout_multiplies_by_normal_numbers_of_mean_1() -> None:
+    factors = masks(layers.GaussianDropout(0.2), rows=64)
+    assert abs(factors.mean() - 1) < 5 * 0.5 / np.sqrt(factors.size)
+    assert abs(factors.std() - 0.5) < 5 * 0.5 / np.sqrt(2 * factors.size)
+    assert factors.min() < 0.0
+    assert factors.max() > 2.0
+
+
+# name: (layer, input gradient for each of its outputs for ones)
+VARIANTS: dict[str, tuple[Any, Any]] = {
+    "Dropout": (lambda: layers.Dropout(0.25, seed=3), lambda y: y),
+    "SpatialDropout2D": (lambda: layers.SpatialDropout2D(0.25, seed=3), lambda y: y),
+    "GaussianDropout": (lambda: layers.GaussianDropout(0.25, seed=3), lambda y: y),
+    "AlphaDropout": (
+        lambda: layers.AlphaDropout(0.25, seed=3),
+        lambda y: np.where(y > 0, (0.75 * (1 + 0.25 * ALPHA**2)) ** -0.5, 0.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_have_the_draws_of_the_outputs(name: str) -> None:
+    make, derivative = VARIANTS[name]
+    for rows, threads in ((16, 1), (70, 1), (70, 3), (70, 7)):
+        outputs = masks(make(), rows=rows, threads=threads)
+        gradients = input_gradients(make(), rows, threads)
+        np.testing.assert_allclose(gradients, derivative(outputs), atol=2e-4)
+    assert_array_equal(outputs, masks(make(), rows=70))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_inference_changes_nothing(name: str) -> None:
+    x = np.random.default_rng(0).normal(size=(5, *SHAPE)).astype(np.float32)
+    model = nnfast.Sequential([layers.Input(SHAPE), VARIANTS[name][0]()])
+    assert_array_equal(model.predict(x), x)
+    rates: list[Any] = [layers.AlphaDropout, layers.GaussianDropout, layers.SpatialDropout2D]
+    for kind in rates:
+        stack = [layers.Input(SHAPE), kind(0.0), layers.Flatten(), layers.Dense(1)]
+        model = nnfast.Sequential(stack)
+        assert len(model._built().plan.training.ops) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: layers.AlphaDropout(1.0), "rate"),
+        (lambda: layers.AlphaDropout(0.5, (1, 2)), "noise_shape"),
+        (lambda: layers.AlphaDropout(0.5, (None, 2)), "noise_shape"),
+        (lambda: layers.GaussianDropout(1.0), "rate"),
+        (lambda: layers.GaussianDropout(-0.1), "rate"),
+        (lambda: layers.SpatialDropout1D(1.5), "rate"),
+        (lambda: layers.SpatialDropout1D(0.5), r"\(steps, channels\)"),
+        (lambda: layers.SpatialDropout2D(0.5), r"\(height, width, channels\)"),
+        (lambda: layers.SpatialDropout2D(0.5, "channels_first"), "data_format"),
+        (lambda: layers.SpatialDropout2D(0.5, seed=-1), "seed"),
+    ],
+)
+def test_wrong_arguments_are_named(make: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        nnfast.Sequential([layers.Input((3,)), make()])

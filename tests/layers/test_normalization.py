@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from helpers import differences, plain_loss, plain_outputs, randomize, targets, trainable
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from reference import batch_norm, layer_norm, standardize
+from reference import batch_norm, group_norm, layer_norm, standardize
 
 import nnfast
 from nnfast import _engine, callbacks, constraints, layers, models, optimizers, regularizers
@@ -20,6 +21,7 @@ from nnfast.layers import (
     BatchNormalization,
     Dense,
     Flatten,
+    GroupNormalization,
     LayerNormalization,
     Normalization,
     Reshape,
@@ -140,6 +142,55 @@ CASES: dict[str, tuple[Callable[[], list[layers.Layer]], str]] = {
         ],
         MSE,
     ),
+    "group, first layer": (lambda: [GroupNormalization(2), Dense(3, "tanh"), Dense(2)], MSE),
+    "group, hidden": (
+        lambda: [Dense(6), GroupNormalization(3), Activation("gelu"), Dense(2)],
+        MSE,
+    ),
+    "group, images": (
+        lambda: [
+            *(Dense(48), Reshape((3, 4, 4)), GroupNormalization(2), Activation("relu"), Flatten()),
+            Dense(2),
+        ],
+        MSE,
+    ),
+    "group, wide": (
+        lambda: [
+            *(Dense(114), Reshape((3, 38)), GroupNormalization(2), Activation("softmax")),
+            *(Flatten(), Dense(2)),
+        ],
+        MSE,
+    ),
+    "group, one, no gamma": (
+        lambda: [Reshape((3, 2)), GroupNormalization(1, scale=False), Flatten(), Dense(2)],
+        MSE,
+    ),
+    "group, instances, no beta": (
+        lambda: [Reshape((3, 2)), GroupNormalization(-1, center=False), Flatten(), Dense(2)],
+        MSE,
+    ),
+    "group, instances, no gamma and beta": (
+        lambda: [
+            *(Dense(18), Reshape((2, 3, 3)), GroupNormalization(-1, center=False, scale=False)),
+            *(Flatten(), Dense(2)),
+        ],
+        MSE,
+    ),
+    "group, first axis": (
+        lambda: [
+            *(Dense(12), Reshape((4, 3)), GroupNormalization(2, axis=1, epsilon=0.1), Flatten()),
+            Dense(2),
+        ],
+        MSE,
+    ),
+    "group, middle axis, regularized": (
+        lambda: [
+            *(Dense(24), Reshape((2, 4, 3))),
+            GroupNormalization(2, -2, gamma_regularizer=L1L2, beta_regularizer="l2"),
+            *(Flatten(), Dense(2)),
+        ],
+        MSE,
+    ),
     "standardized, first layer": (
         lambda: [Reshape((2, 3)), Normalization(**FIXED_STATISTICS), Flatten(), Dense(2, "tanh")],
         MSE,
@@ -243,6 +294,8 @@ def test_loss_and_gradient_in_inference_agree_with_numpy(name: str) -> None:
         return plain_loss(model, weights, x, y, training=False)
 
     loss, gradient = model.loss_and_grad(x, y)
+    for first, second in zip(gradient, model.loss_and_grad(x, y)[1], strict=True):
+        assert_array_equal(first, second)
     assert loss == pytest.approx(plain(), rel=1e-12)
     assert model.evaluate(x, y, verbose=0) == pytest.approx(plain(), rel=1e-12)
     assert_allclose(model.predict(x), plain_outputs(model, weights, x, False)[0], rtol=1e-12)
@@ -459,6 +512,7 @@ def all_results(threads: int, dtype: str, rows: int, batch: int, **options: Any)
             *(layers.Input((N_IN,)), Normalization(mean=0.1, variance=2.0), Dense(35)),
             *(BatchNormalization(), Activation("gelu"), Dense(20), Reshape((4, 5))),
             *(LayerNormalization(), Activation("tanh"), BatchNormalization(scale=False)),
+            *(GroupNormalization(5), GroupNormalization(2, axis=1, scale=False)),
             *(layers.GaussianNoise(0.1), Flatten(), LayerNormalization(center=False)),
             *(Dense(3, activity_regularizer="l2"), BatchNormalization(), Activation("softmax")),
         ],
@@ -497,7 +551,13 @@ def test_results_do_not_depend_on_the_number_of_threads(
             assert np.isfinite(a).all()
 
 
-@pytest.mark.parametrize("layer", [LayerNormalization, lambda: Normalization(**FIXED_STATISTICS)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *(LayerNormalization, lambda: GroupNormalization(1)),
+        lambda: Normalization(**FIXED_STATISTICS),
+    ],
+)
 def test_micro_batches_have_the_gradient_of_the_whole_batch(layer: Any) -> None:
     """The engine splits a large batch into micro-batches; NumPy processes it as a whole."""
     model = nnfast.Sequential(
@@ -533,6 +593,11 @@ def test_float32_is_accurate_for_large_means(mean: float) -> None:
 
     per_sample = nnfast.Sequential([LayerNormalization(input_dim=40)])
     assert_allclose(per_sample.predict(x), layer_norm(exact), atol=tolerance)
+    for shape in [(40,), (10, 4), (5, 2, 4)]:
+        group = nnfast.Sequential([Reshape(shape, input_dim=40), GroupNormalization(2)])
+        rows = exact.reshape(-1, *shape)
+        expected = group_norm(rows, 2, -1, 1.0, 0.0, 1e-3)
+        assert_allclose(group.predict(x), expected, atol=tolerance)
 
     over = nnfast.Sequential([BatchNormalization(momentum=0.0, input_dim=40)])
     over.compile(optimizers.SGD(0.0), "mse")
@@ -580,7 +645,9 @@ def test_layer_normalization_of_one_feature_is_beta(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("layer", [BatchNormalization, LayerNormalization])
+@pytest.mark.parametrize(
+    "layer", [BatchNormalization, LayerNormalization, partial(GroupNormalization, 1)]
+)
 def test_constant_features_without_epsilon_stay_finite(layer: Any, dtype: str) -> None:
     model = nnfast.Sequential([layers.Input((3,)), layer(epsilon=0.0), Dense(1)], dtype=dtype)
     model.compile(optimizers.SGD(0.01), "mse")
@@ -589,7 +656,10 @@ def test_constant_features_without_epsilon_stay_finite(layer: Any, dtype: str) -
 
 
 def test_samples_without_features_are_normalized() -> None:
-    stack = [BatchNormalization(), LayerNormalization(), Normalization(), Activation("tanh")]
+    stack = [
+        *(BatchNormalization(), LayerNormalization(), GroupNormalization(-1), Normalization()),
+        Activation("tanh"),
+    ]
     model = nnfast.Sequential([layers.Input((0,)), *stack, Dense(2)])
     model.compile(optimizers.SGD(0.5), "mse")
     assert_array_equal(model.predict(np.empty((3, 0))), np.zeros((3, 2)))
@@ -614,6 +684,15 @@ def test_samples_without_features_are_normalized() -> None:
         (lambda: LayerNormalization(axis=[]), (3,), "axis"),
         (lambda: LayerNormalization(axis=(1, 1)), (3,), "different"),
         (lambda: LayerNormalization(axis="last"), (3,), "axis"),
+        (lambda: GroupNormalization(0), (4,), "groups"),
+        (lambda: GroupNormalization(-2), (4,), "groups"),
+        (lambda: GroupNormalization(2.0), (4,), "groups"),
+        (lambda: GroupNormalization(), (4,), "groups of layer .* must divide .*, 4 of"),
+        (lambda: GroupNormalization(3), (2, 4), "must divide"),
+        (lambda: GroupNormalization(2, axis=0), (4,), "axis"),
+        (lambda: GroupNormalization(2, axis=2), (4,), "no axis 2"),
+        (lambda: GroupNormalization(2, axis=[1, 2]), (4, 4), "axis"),
+        (lambda: GroupNormalization(2, epsilon=-1.0), (4,), "epsilon"),
         (lambda: Normalization(axis=1), (2, 3), "last axis"),
         (lambda: BatchNormalization(momentum=1.5), (3,), "momentum"),
         (lambda: BatchNormalization(epsilon=-1.0), (3,), "epsilon"),

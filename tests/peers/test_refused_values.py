@@ -67,6 +67,11 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`Normalization(axis=1)` of images": lambda k: fit(
         k, k.layers.Normalization(axis=1, mean=[0.0] * 6, variance=[1.0] * 6), x=IMAGES
     ),
+    "`Softmax(axis=0)`": lambda k: fit(k, k.layers.Softmax(axis=0)),
+    "`UnitNormalization(axis=0)`": lambda k: fit(k, k.layers.UnitNormalization(axis=0)),
+    "`Softmax()(x, mask=m)`": lambda k: k.layers.Softmax()(
+        k.Input((4,)), mask=k.Input((4,), dtype="bool")
+    ),
     "`MaxNorm(1, axis=[0, 2])`": lambda k: fit(
         k, k.layers.Conv2D(2, 3, kernel_constraint=k.constraints.MaxNorm(1, [0, 2])), x=IMAGES
     ),

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 import nnfast
-from nnfast import _engine, layers, losses, optimizers, regularizers
+from nnfast import _engine, initializers, layers, losses, optimizers, regularizers
 from nnfast._engine import core
 from nnfast._plan.graph import Graph
 from nnfast._plan.plan import Plan, compile_graph
@@ -102,15 +102,25 @@ class Builder:
         self.add(model(self.tensors[i]), (i,), model.layers)
 
     def add_activation(self) -> None:
-        name = self.choose("relu", "tanh", "softplus", "softmax")
-        self.layer(layers.Activation(name), self.pick() or 0)
+        made = self.choose(
+            *map(layers.Activation, ("relu", "tanh", "softplus", "softmax")),
+            layers.ReLU(1.0, 0.25, 0.125),
+            layers.PReLU(initializers.RandomUniform(0.1, 0.9, seed=1)),
+            layers.PReLU(initializers.Constant(0.25), shared_axes=[1]),
+            layers.Softmax(axis=1),
+        )
+        self.layer(made, self.pick() or 0)
 
     def add_normalization(self) -> None:
+        i = self.pick() or 0
         kind = self.choose(layers.LayerNormalization, layers.BatchNormalization, layers.Dropout)
         made = kind(0.0) if kind is layers.Dropout else kind()
         if kind is layers.BatchNormalization:
             made.trainable = False
-        self.layer(made, self.pick() or 0)
+        if self.choose(0, 1):
+            groups = 2 if self.tensors[i].shape[-1] % 2 == 0 else 1  # type: ignore[operator]
+            made = self.choose(layers.GroupNormalization(groups), layers.UnitNormalization())
+        self.layer(made, i)
 
     def add_reshape(self) -> None:
         i = self.pick() or 0

@@ -27,6 +27,8 @@ WEIGHTS = {
     "dense": {"w": "kernel", "b": "bias"},
     "batch_norm": {"w": "gamma", "b": "beta", "mean": "moving_mean", "variance": "moving_variance"},
     "layer_norm": {"w": "gamma", "b": "beta"},
+    "group_norm": {"w": "gamma", "b": "beta"},
+    "prelu": {"w": "alpha"},
     "standardize": {"mean": "mean", "variance": "variance"},
     "convolution": {"w": "kernel", "b": "bias"},
     "depthwise": {"w": "kernel", "b": "bias"},
@@ -42,7 +44,7 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     elif draw(st.booleans()):
         shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
-    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmm"), max_size=8)):
+    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmuvxxyy"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # An activity penalty prevents fusion with neighbouring ops.
         penalty = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
@@ -78,6 +80,10 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         return layers.Normalization(axis=axis, mean=0.5, variance=4.0, invert=draw(st.booleans()))
     if kind == "g":
         return layers.GaussianNoise(draw(st.sampled_from([0.0, 0.5])))
+    if kind == "v":
+        return draw(st.sampled_from([layers.AlphaDropout, layers.GaussianDropout]))(0.5)
+    if kind in "uxy":
+        return _axis_layer(draw, kind, shape)
     if kind == "p":
         return layers.ActivityRegularization(l1=draw(st.sampled_from([0.0, 0.1])))
     if kind == "r":
@@ -90,6 +96,22 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         grows = math.prod(shape) < 600
         return draw(st.sampled_from(IMAGES[:4] if 0 in shape or not grows else IMAGES))()
     return layers.Reshape((math.prod(shape),))
+
+
+def _axis_layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
+    """Draw a layer that works along some of the axes."""
+    numbers = list(range(1, len(shape) + 1))
+    axes = draw(st.lists(st.sampled_from(numbers), min_size=1, unique=True))
+    if kind == "u":
+        if 0 in shape:
+            return layers.Flatten()
+        # A softmax of all axes reads a sample as one row, like the other layers here.
+        return draw(st.sampled_from([layers.Softmax(numbers), layers.UnitNormalization(axes)]))
+    if kind == "x":
+        return layers.PReLU("normal", shared_axes=draw(st.sampled_from([None, axes])))
+    channels = shape[axes[0] - 1]
+    fitting = [-1] + [n for n in (1, 2, 3, 16) if channels >= n and channels % n == 0]
+    return layers.GroupNormalization(draw(st.sampled_from(fitting)), axes[0])
 
 
 IMAGES: list[Callable[[], layers.Layer]] = [

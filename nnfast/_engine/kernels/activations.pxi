@@ -311,3 +311,30 @@ cdef void activation_backward(int activation, double alpha, const real* z, const
         apply_activation(True, activation, vsplat(<real>alpha), z, y, dy, dz[0])
     elif dy != dz.data:
         map_backward(ACT_LINEAR, vsplat(0), z, y, dy, dz[0])
+
+
+# ---- relu with arguments ---------------------------------------------------------------------------
+
+cdef void clipped_relu(const Matrix* x, double slope, double most, double threshold,
+                       const Matrix* y) noexcept nogil:
+    """y = min(x, most) if x > threshold, else slope·(x − threshold)."""
+    cdef vreal v, low, limit = vsplat(<real>threshold)
+    cdef Py_ssize_t i, j
+    for i in range(y.rows):
+        for j in range(ceil_div(y.cols, VLEN)):
+            v = vload(x.data + i * x.ld + j * VLEN)
+            low = vsplat(<real>slope) * (vmax(vsplat(-REAL_HUGE), v) - limit)   # 0·∞ would be NaN
+            vstore(y.data + i * y.ld + j * VLEN, vselect(vgt(v, limit), vmin(vsplat(<real>most), v), low))
+
+
+cdef void clipped_relu_gradient(const Matrix* x, double slope, double most, double threshold,
+                                const Matrix* dy, const Matrix* dx) noexcept nogil:
+    """dx = dy ⊙ f'(x) with the f of `clipped_relu`."""
+    cdef vreal v, high
+    cdef Py_ssize_t i, j
+    for i in range(dx.rows):
+        for j in range(ceil_div(dx.cols, VLEN)):
+            v = vload(x.data + i * x.ld + j * VLEN)
+            high = vselect(vgt(vsplat(<real>most), v), vsplat(1), vsplat(0))
+            v = vselect(vgt(v, vsplat(<real>threshold)), high, vsplat(<real>slope))
+            vstore(dx.data + i * dx.ld + j * VLEN, vload(dy.data + i * dy.ld + j * VLEN) * v)

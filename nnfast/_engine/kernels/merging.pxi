@@ -240,47 +240,53 @@ cdef void contract_gradient(const Contraction* c, const Matrix* dy, const Matrix
                     out[k * da_depth] += g * q[k * b_depth]
 
 
-cdef void unit_norm(const Matrix* x, Py_ssize_t outer, Py_ssize_t depth, Py_ssize_t inner,
-                    const Matrix* y) noexcept nogil:
-    """y = x / √max(Σ x², 1e-12), with sums over the middle axis of (outer, depth, inner) in each row."""
-    cdef Py_ssize_t row, i, j, k
+# Axes of a sample.
+ctypedef struct Axes:
+    Py_ssize_t outer, depth, inner
+
+
+cdef void unit_norm(const Matrix* x, Axes axes, double min_norm, const Matrix* y) noexcept nogil:
+    """y = x / max(√Σ x², min_norm), with sums over the middle axis in each row."""
+    cdef Py_ssize_t row, i, j, k, at
     cdef const real* p
     cdef real* q
-    cdef real total, factor
+    cdef double total
+    cdef real factor
     for row in range(x.rows):
-        for i in range(outer):
-            for j in range(inner):
-                p = x.data + row * x.ld + i * depth * inner + j
-                q = y.data + row * y.ld + i * depth * inner + j
+        for i in range(axes.outer):
+            for j in range(axes.inner):
+                at = i * axes.depth * axes.inner + j
+                p, q = x.data + row * x.ld + at, y.data + row * y.ld + at
                 total = 0
-                for k in range(depth):
-                    total += p[k * inner] * p[k * inner]
-                factor = <real>(1 / sqrt(max(<double>total, 1e-12)))
-                for k in range(depth):
-                    q[k * inner] = p[k * inner] * factor
+                for k in range(axes.depth):
+                    total += <double>p[k * axes.inner] * p[k * axes.inner]
+                factor = <real>(1 / max(sqrt(total), min_norm))
+                for k in range(axes.depth):
+                    q[k * axes.inner] = p[k * axes.inner] * factor
 
 
-cdef void unit_norm_gradient(const Matrix* x, const Matrix* dy, Py_ssize_t outer, Py_ssize_t depth,
-                             Py_ssize_t inner, const Matrix* dx) noexcept nogil:
-    """dx = (dy − u·Σ u·dy) / ‖x‖ with u = x / ‖x‖, or dy·10⁶ where the norm is below its minimum."""
+cdef void unit_norm_gradient(const Matrix* x, const Matrix* dy, Axes axes, double min_norm,
+                             const Matrix* dx) noexcept nogil:
+    """dx = (dy − u·Σ u·dy) / ‖x‖ with u = x / ‖x‖, or dy / min_norm where the norm is below its minimum."""
     cdef Py_ssize_t row, i, j, k, at
     cdef const real* p
     cdef const real* g
     cdef real* out
-    cdef real total, dot, factor
+    cdef double total, dot
+    cdef real factor, share
     for row in range(x.rows):
-        for i in range(outer):
-            for j in range(inner):
-                at = i * depth * inner + j
+        for i in range(axes.outer):
+            for j in range(axes.inner):
+                at = i * axes.depth * axes.inner + j
                 p, g, out = x.data + row * x.ld + at, dy.data + row * dy.ld + at, dx.data + row * dx.ld + at
                 total = dot = 0
-                for k in range(depth):
-                    total += p[k * inner] * p[k * inner]
-                    dot += p[k * inner] * g[k * inner]
-                factor = <real>(1 / sqrt(max(<double>total, 1e-12)))
-                dot = dot * factor * factor if total > 1e-12 else 0
-                for k in range(depth):
-                    out[k * inner] = (g[k * inner] - p[k * inner] * dot) * factor
+                for k in range(axes.depth):
+                    total += <double>p[k * axes.inner] * p[k * axes.inner]
+                    dot += <double>p[k * axes.inner] * g[k * axes.inner]
+                factor = <real>(1 / max(sqrt(total), min_norm))
+                share = <real>(dot / total) if sqrt(total) > min_norm else 0
+                for k in range(axes.depth):
+                    out[k * axes.inner] = (g[k * axes.inner] - p[k * axes.inner] * share) * factor
 
 
 cdef void quotient(const Matrix* a, const Matrix* b, const Matrix* y) noexcept nogil:

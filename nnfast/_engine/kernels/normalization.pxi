@@ -229,6 +229,39 @@ cdef void update_moving_average(Py_ssize_t n, const real* batch, double momentum
         kept[j] = kept[j] * <real>momentum + batch[j] * <real>(1 - momentum)
 
 
+# ---- within groups of channels of a sample ---------------------------------------------------------
+
+cdef void share_in_groups(Py_ssize_t channels, Py_ssize_t groups, double epsilon, real* mean,
+                          const real* variance, real* rstd) noexcept nogil:
+    """Replace the mean of each channel by that of its group, and write the rstd of its group."""
+    cdef Py_ssize_t n = channels // groups, g, c
+    cdef double total, square, deviation
+    for g in range(groups):
+        total = square = 0
+        for c in range(g * n, (g + 1) * n):
+            total += mean[c]
+        total /= n
+        for c in range(g * n, (g + 1) * n):
+            deviation = mean[c] - total
+            square += variance[c] + deviation * deviation
+        for c in range(g * n, (g + 1) * n):
+            mean[c] = <real>total
+            rstd[c] = reciprocal_root(square / n, epsilon)
+
+
+cdef void group_sums(Py_ssize_t channels, Py_ssize_t groups, const real* gamma, const real* gradient,
+                     real* total) noexcept nogil:
+    """Write Σ gamma·gradient over each group to all of its channels."""
+    cdef Py_ssize_t n = channels // groups, g, c
+    cdef double sum
+    for g in range(groups):
+        sum = 0
+        for c in range(g * n, (g + 1) * n):
+            sum += gradient[c] * (<double>1 if gamma == NULL else gamma[c])
+        for c in range(g * n, (g + 1) * n):
+            total[c] = <real>sum
+
+
 # ---- within a row --------------------------------------------------------------------------------
 
 cdef inline void row_deviations(Py_ssize_t n, const real* x, real mean, double* first,

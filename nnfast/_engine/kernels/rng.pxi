@@ -38,9 +38,14 @@ cdef inline uint64_t mask_key(uint64_t seed, uint64_t epoch, int layer) noexcept
     return subkey(subkey(~seed, epoch), <uint64_t>layer)
 
 
-cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
+# Elements are dropped with probability `rate`: they become `dropped`, the others scale·x + offset.
+ctypedef struct MaskRule:
+    double rate, scale, offset, dropped
+
+
+cdef void dropout(const Matrix* x, const Matrix* y, const MaskRule* rule, uint64_t key,
                   Py_ssize_t first) noexcept nogil:
-    """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; y may alias x.
+    """y (m, n) = scale·x + offset where the mask keeps an element, else `dropped`; y may alias x.
 
     Row i has position first + i in its epoch. The backward pass calls this function with the gradients: the
     mask is regenerated, not stored.
@@ -48,8 +53,8 @@ cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
     cdef Py_ssize_t i, j
     cdef uint64_t row
     cdef uint32_t low, high, h
-    cdef uint32_t drop = <uint32_t>(rate * 4294967296.0)
-    cdef real scale = <real>(1 / (1 - rate))
+    cdef uint32_t drop = <uint32_t>(rule.rate * 4294967296.0)
+    cdef real scale = <real>rule.scale, offset = <real>rule.offset, dropped = <real>rule.dropped
     cdef const real* xi
     cdef real* yi
     for i in range(x.rows):
@@ -60,12 +65,12 @@ cdef void dropout(const Matrix* x, const Matrix* y, double rate, uint64_t key,
         yi = y.data + i * y.ld
         for j in range(x.cols):
             h = mix32(mix32(<uint32_t>j * <uint32_t>0x9E3779B9 + low) ^ high)
-            yi[j] = xi[j] * scale if h >= drop else <real>0
+            yi[j] = xi[j] * scale + offset if h >= drop else dropped
 
 
-cdef void dropout_broadcast(const Matrix* x, const Matrix* y, double rate, uint64_t key, Py_ssize_t first,
-                            const int64_t* sizes, const int64_t* strides) noexcept nogil:
-    """y (m, n) = x / (1 − rate) where the mask keeps an element, else 0; elements may share a mask element.
+cdef void dropout_broadcast(const Matrix* x, const Matrix* y, const MaskRule* rule, uint64_t key,
+                            Py_ssize_t first, const int64_t* sizes, const int64_t* strides) noexcept nogil:
+    """The same as `dropout`, but elements may share a mask element.
 
     A sample has axes of 3 sizes. Its element (a, b, c) has the mask element
     a·strides[0] + b·strides[1] + c·strides[2].
@@ -75,8 +80,8 @@ cdef void dropout_broadcast(const Matrix* x, const Matrix* y, double rate, uint6
     cdef uint32_t step = <uint32_t>strides[2]
     cdef uint64_t row
     cdef uint32_t low, high, h, start
-    cdef uint32_t drop = <uint32_t>(rate * 4294967296.0)
-    cdef real scale = <real>(1 / (1 - rate))
+    cdef uint32_t drop = <uint32_t>(rule.rate * 4294967296.0)
+    cdef real scale = <real>rule.scale, offset = <real>rule.offset, dropped = <real>rule.dropped
     cdef const real* xi
     cdef real* yi
     for i in range(x.rows):
@@ -91,7 +96,7 @@ cdef void dropout_broadcast(const Matrix* x, const Matrix* y, double rate, uint6
                 yi = y.data + i * y.ld + j
                 for c in range(n_c):
                     h = mix32(mix32((start + <uint32_t>c * step) * <uint32_t>0x9E3779B9 + low) ^ high)
-                    yi[c] = xi[c] * scale if h >= drop else <real>0
+                    yi[c] = xi[c] * scale + offset if h >= drop else dropped
 
 
 cdef inline vreal v_normal_quantile(vreal p, vreal q) noexcept nogil:
@@ -127,11 +132,15 @@ cdef inline vreal v_normal(uint64_t row, Py_ssize_t q) noexcept nogil:
     return vcopysign(v_normal_quantile(vload(tail), vsplat(<real>0.5) - vload(tail)), vload(sign))
 
 
-cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64_t key,
+cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, bint multiplies, uint64_t key,
                          Py_ssize_t first) noexcept nogil:
-    """y (m, n) = x + stddev·z with standard normal z; row i has position first + i in its epoch."""
+    """y (m, n) = x + stddev·z with standard normal z, or x·(1 + stddev·z) if `multiplies`.
+
+    Row i has position first + i in its epoch.
+    """
     cdef Py_ssize_t i, q, p
     cdef uint64_t row
+    cdef vreal v, noise
     cdef const real* xi
     cdef real* yi
     for i in range(x.rows):
@@ -140,7 +149,8 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, uint64
         row = subkey(key, <uint64_t>(first + i))
         for q in range(ceil_div(x.cols, VLEN)):
             p = q * VLEN
-            vstore(yi + p, vload(xi + p) + vsplat(<real>stddev) * v_normal(row, q))
+            v, noise = vload(xi + p), vsplat(<real>stddev) * v_normal(row, q)
+            vstore(yi + p, v + (v * noise if multiplies else noise))
 
 
 cdef void normal_sample(const Matrix* mean, const Matrix* log_variance, uint64_t key, Py_ssize_t first,

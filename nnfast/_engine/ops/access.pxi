@@ -98,6 +98,7 @@ cdef enum Statistic:
     STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA, N_BATCH_STATS   # batch statistics
     STAT_SHIFT = 2, N_FIXED_STATS                           # fixed statistics
     N_ROW_STATS = 2                                         # mean and rstd of each group in a row
+    GROUP_MEAN = 0, GROUP_RSTD, GROUP_DGAMMA, GROUP_DBETA, N_GROUP_STATS    # of each channel in a sample
 
 
 cdef inline real* stat(const Run* run, const Op* op, int which) noexcept nogil:

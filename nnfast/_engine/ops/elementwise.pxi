@@ -1,4 +1,7 @@
-"""Elementwise ops: activation, affine, dropout, noise."""
+"""Elementwise ops: activation, clipped_relu, affine, dropout, noise."""
+
+ctypedef struct ClippedReluSettings:
+    double negative_slope, max_value, threshold
 
 ctypedef struct AffineSettings:
     double scale, offset
@@ -10,11 +13,13 @@ ctypedef struct DropoutSettings:
     int64_t broadcast   # whether elements of a sample share mask elements
     int64_t sizes[3]    # a sample's axes, if so
     int64_t strides[3]  # distance in the mask per step along each axis, 0 if the mask is shared
+    double scale, offset, dropped   # kept elements become scale·x + offset, the others `dropped`
 
 ctypedef struct NoiseSettings:
     double stddev
     int64_t seeded
     uint64_t seed
+    int64_t multiplies  # whether x is multiplied by 1 + noise; if not, noise is added to it
 
 
 cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -22,8 +27,22 @@ cdef int forward_activation(const Shard* shard, const Op* op, const Matrix* x, i
     return activation
 
 
+cdef int forward_clipped_relu(const Shard* shard, const Op* op, const Matrix* x,
+                              int activation) noexcept nogil:
+    cdef const ClippedReluSettings* settings = <const ClippedReluSettings*>settings_of(op)
+    cdef Matrix y = output_of(shard, op)
+    clipped_relu(x, settings.negative_slope, settings.max_value, settings.threshold, &y)
+    return activation
+
+
+cdef void backward_clipped_relu(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const ClippedReluSettings* settings = <const ClippedReluSettings*>settings_of(op)
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    clipped_relu_gradient(&x, settings.negative_slope, settings.max_value, settings.threshold, &dz, &dx)
+
+
 cdef void backward_copy(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = dZ, for activations, noise, and dropout outside of training."""
+    """dX = dZ, for activations, added noise, and dropout outside of training."""
     cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
     affine(&dz, &dx, 1, 0)
 
@@ -54,45 +73,63 @@ cdef inline Py_ssize_t epoch_row(const Shard* shard, const Op* op) noexcept nogi
     return (shard.run.row_offset + shard.first + shard.begin) * op.steps
 
 
-cdef void apply_dropout(const Shard* shard, const Op* op, const Matrix* x, const Matrix* y) noexcept nogil:
-    """y = x·mask / (1 − rate)."""
+cdef void apply_dropout(const Shard* shard, const Op* op, const Matrix* x, const Matrix* y, double offset,
+                        double dropped) noexcept nogil:
+    """y = scale·x + offset where the mask keeps an element, else `dropped`."""
     cdef const DropoutSettings* settings = <const DropoutSettings*>settings_of(op)
+    cdef MaskRule rule = MaskRule(settings.rate, settings.scale, offset, dropped)
     cdef uint64_t key = random_key(shard.run, op, settings.seeded, settings.seed)
     if settings.rate >= 1:
         affine(x, y, 0, 0)
     elif settings.broadcast:
-        dropout_broadcast(x, y, settings.rate, key, epoch_row(shard, op), settings.sizes, settings.strides)
+        dropout_broadcast(x, y, &rule, key, epoch_row(shard, op), settings.sizes, settings.strides)
     else:
-        dropout(x, y, settings.rate, key, epoch_row(shard, op))
+        dropout(x, y, &rule, key, epoch_row(shard, op))
 
 
 cdef int forward_dropout(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """y = x·mask / (1 − rate) in training, y = x otherwise."""
+    """Drop elements of x in training, y = x otherwise."""
+    cdef const DropoutSettings* settings = <const DropoutSettings*>settings_of(op)
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        apply_dropout(shard, op, x, &y)
+        apply_dropout(shard, op, x, &y, settings.offset, settings.dropped)
     else:
         affine(x, &y, 1, 0)
     return activation
 
 
 cdef void backward_dropout(const Shard* shard, const Op* op) noexcept nogil:
-    """dX = dZ·mask / (1 − rate); the mask of the forward pass is regenerated."""
+    """dX = scale·dZ·mask; the mask of the forward pass is regenerated."""
     cdef Matrix dz, dx
     if shard.run.training:
         dz, dx = output_gradient(shard, op), input_gradient(shard, op)
-        apply_dropout(shard, op, &dz, &dx)
+        apply_dropout(shard, op, &dz, &dx, -0.0, 0)    # adding −0 changes no number, not even −0
     else:
         backward_copy(shard, op)
 
 
-cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """y = x + Gaussian noise in training, y = x otherwise."""
+cdef void apply_noise(const Shard* shard, const Op* op, const Matrix* x, const Matrix* y) noexcept nogil:
+    """y = x + noise, or x·(1 + noise), with Gaussian noise."""
     cdef const NoiseSettings* settings = <const NoiseSettings*>settings_of(op)
+    cdef uint64_t key = random_key(shard.run, op, settings.seeded, settings.seed)
+    gaussian_noise(x, y, settings.stddev, settings.multiplies != 0, key, epoch_row(shard, op))
+
+
+cdef int forward_noise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """Add or multiply Gaussian noise in training, y = x otherwise."""
     cdef Matrix y = output_of(shard, op)
     if shard.run.training:
-        gaussian_noise(x, &y, settings.stddev, random_key(shard.run, op, settings.seeded, settings.seed),
-                       epoch_row(shard, op))
+        apply_noise(shard, op, x, &y)
     else:
         affine(x, &y, 1, 0)
     return activation
+
+
+cdef void backward_noise(const Shard* shard, const Op* op) noexcept nogil:
+    """dX = dZ·(1 + noise) in training if the noise multiplies; it is regenerated. Otherwise, dX = dZ."""
+    cdef Matrix dz, dx
+    if shard.run.training and (<const NoiseSettings*>settings_of(op)).multiplies != 0:
+        dz, dx = output_gradient(shard, op), input_gradient(shard, op)
+        apply_noise(shard, op, &dz, &dx)
+    else:
+        backward_copy(shard, op)

@@ -16,6 +16,7 @@ ctypedef struct StridedSettings:
 
 ctypedef struct UnitNormSettings:
     int64_t outer, depth, inner     # axes of a sample, of which the middle one is normalized
+    double min_norm
 
 ctypedef struct PowerSettings:
     double exponent
@@ -172,14 +173,14 @@ cdef void backward_strided(const Shard* shard, const Op* op) noexcept nogil:
 cdef int forward_unit_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     cdef const UnitNormSettings* settings = <const UnitNormSettings*>settings_of(op)
     cdef Matrix z = preactivation(shard, op)
-    unit_norm(x, settings.outer, settings.depth, settings.inner, &z)
+    unit_norm(x, Axes(settings.outer, settings.depth, settings.inner), settings.min_norm, &z)
     return activation
 
 
 cdef void backward_unit_norm(const Shard* shard, const Op* op) noexcept nogil:
     cdef const UnitNormSettings* settings = <const UnitNormSettings*>settings_of(op)
     cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx = input_gradient(shard, op)
-    unit_norm_gradient(&x, &dz, settings.outer, settings.depth, settings.inner, &dx)
+    unit_norm_gradient(&x, &dz, Axes(settings.outer, settings.depth, settings.inner), settings.min_norm, &dx)
 
 
 cdef int forward_divide(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:

@@ -1,10 +1,14 @@
-"""Ops that subtract a mean and divide by a standard deviation: batch_norm, layer_norm, standardize."""
+"""Ops that subtract a mean and divide by a standard deviation: batch_, layer_, group_norm, standardize."""
 
 ctypedef struct BatchNormSettings:
     double epsilon, momentum
 
 ctypedef struct LayerNormSettings:
     double epsilon
+
+ctypedef struct GroupNormSettings:
+    double epsilon
+    int64_t groups      # number of groups of channels
 
 ctypedef struct StandardizeSettings:
     int64_t invert      # if set, z = x·std + mean
@@ -37,6 +41,18 @@ cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept 
 cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
     """Return the address of the statistics of all groups in a row."""
     return address(block, op.stats, row, op.ld_stats)
+
+
+# ---- the update of gamma and beta -----------------------------------------------------------------
+
+cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step,
+                          int which) noexcept nogil:
+    """Sum partial gradients and apply the optimizer step to the thread's channels of gamma or beta."""
+    cdef const Model* model = shard.run.model
+    cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
+    if is_trained(model, which) and c0 < c1:
+        sum_partials(shard.run, model.parameters[which].begin + c0, model.parameters[which].begin + c1)
+        step_range(model, which, c0, c1 - c0, step)
 
 
 # ---- fixed statistics ----------------------------------------------------------------------------
@@ -145,6 +161,15 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
                               parameter_data(run.model, op.variance))
 
 
+cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_microbatches):
+        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
+                            False)
+    update_channels(shard, op, step, op.w)
+    update_channels(shard, op, step, op.b)
+
+
 # ---- layer normalization -------------------------------------------------------------------------
 
 cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -177,27 +202,6 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
                         &dz, dgamma, dbeta, accumulate)
 
 
-# ---- the update of gamma and beta -----------------------------------------------------------------
-
-cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step,
-                          int which) noexcept nogil:
-    """Sum partial gradients and apply the optimizer step to the thread's channels of gamma or beta."""
-    cdef const Model* model = shard.run.model
-    cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
-    if is_trained(model, which) and c0 < c1:
-        sum_partials(shard.run, model.parameters[which].begin + c0, model.parameters[which].begin + c1)
-        step_range(model, which, c0, c1 - c0, step)
-
-
-cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(shard.run.n_microbatches):
-        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
-                            False)
-    update_channels(shard, op, step, op.w)
-    update_channels(shard, op, step, op.b)
-
-
 cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(shard.run.n_microbatches):
@@ -205,6 +209,91 @@ cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstant
                             False)
     update_channels(shard, op, step, op.w)
     update_channels(shard, op, step, op.b)
+
+
+# ---- group normalization (Wu, He 2018) ------------------------------------------------------------
+# A sample is a matrix of positions × channels.
+
+cdef inline Matrix sample_of(const Op* op, const Matrix* a, Py_ssize_t row) noexcept nogil:
+    return matrix(a.data + row * a.ld, op.n_in // op.channels, op.channels, op.channels)
+
+
+cdef inline Py_ssize_t ld_group_stats(const Op* op) noexcept nogil:
+    return op.ld_stats // N_GROUP_STATS
+
+
+cdef int forward_group_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """z = gamma·(x − mean)·rstd + beta, with the mean and rstd of each group of channels in a sample."""
+    cdef const GroupNormSettings* settings = <const GroupNormSettings*>settings_of(op)
+    cdef Matrix z = preactivation(shard, op), x_sample, z_sample
+    cdef Py_ssize_t row, ld = ld_group_stats(op)
+    cdef real* s = shard.scratch
+    for row in range(x.rows):
+        if op.stats >= 0:
+            s = row_stats(shard.block, op, shard.begin + row)
+        x_sample, z_sample = sample_of(op, x, row), sample_of(op, &z, row)
+        # The place of dgamma holds the variances meanwhile.
+        batch_statistics(&x_sample, ChannelRange(op.channels, 0, op.channels), settings.epsilon,
+                         s + GROUP_MEAN * ld, s + GROUP_DGAMMA * ld, s + GROUP_RSTD * ld)
+        share_in_groups(op.channels, settings.groups, settings.epsilon, s + GROUP_MEAN * ld,
+                        s + GROUP_DGAMMA * ld, s + GROUP_RSTD * ld)
+        normalize(&x_sample, op.channels, s + GROUP_MEAN * ld, s + GROUP_RSTD * ld,
+                  parameter_data(shard.run.model, op.w), parameter_data(shard.run.model, op.b), &z_sample)
+    return activation
+
+
+cdef void backward_group_norm(const Shard* shard, const Op* op) noexcept nogil:
+    """dX = rstd·(h − mean(h) − x̂·mean(h·x̂)) with h = gamma·dy; also each sample's dgamma and dbeta."""
+    cdef Py_ssize_t groups = (<const GroupNormSettings*>settings_of(op)).groups
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx, x_sample, h
+    cdef Py_ssize_t row, ld = ld_group_stats(op), n = op.channels
+    cdef const real* gamma = parameter_data(shard.run.model, op.w)
+    cdef real* s
+    for row in range(x.rows):
+        s = row_stats(shard.block, op, shard.begin + row)
+        x_sample, h = sample_of(op, &x, row), sample_of(op, &dz, row)
+        batch_gradient_sums(&x_sample, ChannelRange(n, 0, n), s + GROUP_MEAN * ld, s + GROUP_RSTD * ld, &h,
+                            s + GROUP_DGAMMA * ld, s + GROUP_DBETA * ld, False)
+        if op.dx < 0:
+            continue
+        group_sums(n, groups, gamma, s + GROUP_DGAMMA * ld, shard.scratch)
+        group_sums(n, groups, gamma, s + GROUP_DBETA * ld, shard.scratch + ld)
+        dx = input_gradient(shard, op)
+        dx = sample_of(op, &dx, row)
+        if gamma != NULL:
+            batch_input_gradient(&x_sample, n, NULL, gamma, NULL, NULL, NULL, 1, &h, dx.data)
+            h = dx
+        batch_input_gradient(&x_sample, n, s + GROUP_MEAN * ld, s + GROUP_RSTD * ld, NULL, shard.scratch,
+                             shard.scratch + ld, <double>op.n_in / groups, &h, dx.data)
+
+
+cdef void gradient_group_norm(const Shard* shard, const Op* op, Range rows, real* grads,
+                              bint accumulate) noexcept nogil:
+    """Write the thread's channels of dgamma and dbeta, summed over the samples, to the flat gradients."""
+    cdef real* dgamma = gradient_of(shard.run.model, op.w, grads)
+    cdef real* dbeta = gradient_of(shard.run.model, op.b, grads)
+    cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
+    cdef real* s = row_stats(shard.block, op, rows.first) + c0
+    cdef Matrix sums
+    if dgamma != NULL:
+        sums = matrix(s + GROUP_DGAMMA * ld_group_stats(op), rows.m, c1 - c0, op.ld_stats)
+        dense_bias_gradient(&sums, dgamma + c0, accumulate)
+    if dbeta != NULL:
+        sums = matrix(s + GROUP_DBETA * ld_group_stats(op), rows.m, c1 - c0, op.ld_stats)
+        dense_bias_gradient(&sums, dbeta + c0, accumulate)
+
+
+cdef void update_group_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_microbatches):
+        gradient_group_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
+                            False)
+    update_channels(shard, op, step, op.w)
+    update_channels(shard, op, step, op.b)
+
+
+cdef Py_ssize_t scratch_group_norm(const Op* op) noexcept nogil:
+    return op.ld_stats
 
 
 # ---- standardization -----------------------------------------------------------------------------

@@ -25,6 +25,12 @@ table_row.traits.works_in_place = True
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"clipped_relu")
+table_row.forward = forward_clipped_relu
+table_row.backward = backward_clipped_relu
+table_row.traits.elementwise = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"dropout")
 table_row.forward = forward_dropout
 table_row.backward = backward_dropout
@@ -44,7 +50,7 @@ table_row.traits.ignores_y = True
 
 table_row = add_op(b"noise")
 table_row.forward = forward_noise
-table_row.backward = backward_copy
+table_row.backward = backward_noise
 table_row.traits.training_only = True
 table_row.traits.elementwise = True
 table_row.traits.works_in_place = True
@@ -77,6 +83,24 @@ table_row.gradient = gradient_layer_norm
 table_row.update = update_layer_norm
 table_row.traits.applies_activation = True
 table_row.traits.sample_statistics = N_ROW_STATS
+table_row.traits.ignores_y = True
+
+table_row = add_op(b"group_norm")
+table_row.forward = forward_group_norm
+table_row.backward = backward_group_norm
+table_row.gradient = gradient_group_norm
+table_row.update = update_group_norm
+table_row.scratch = scratch_group_norm
+table_row.sums_backward = True
+table_row.traits.applies_activation = True
+table_row.traits.sample_channel_statistics = N_GROUP_STATS
+table_row.traits.ignores_y = True
+
+table_row = add_op(b"prelu")
+table_row.forward = forward_prelu
+table_row.backward = backward_prelu
+table_row.gradient = gradient_prelu
+table_row.update = update_prelu
 table_row.traits.ignores_y = True
 
 table_row = add_op(b"resample")

@@ -119,6 +119,12 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Conv2D": lambda: layers.Conv2D(
         6, (2, 3), strides=(2, 1), groups=2, input_shape=(5, 6, 4), **CONV, **KERNEL
     ),
+    "Conv1DTranspose": lambda: layers.Conv1DTranspose(
+        6, 4, strides=3, output_padding=2, input_shape=(5, 4), **CONV, **KERNEL
+    ),
+    "Conv2DTranspose": lambda: layers.Conv2DTranspose(
+        6, (2, 3), dilation_rate=(2, 1), output_padding=0, input_shape=(5, 6, 4), **CONV, **KERNEL
+    ),
     "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(
         (2, 3), strides=2, dilation_rate=1, input_shape=(5, 6, 3), **CONV, **DEPTHWISE
     ),

@@ -66,6 +66,8 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
         lambda: [layers.Conv2D(6, (3, 2), strides=2, padding="same", groups=2)],
     ),
     "dilated": (IMAGE, lambda: [layers.Conv2D(5, 2, dilation_rate=2, activation="tanh")]),
+    "transposed": (IMAGE, lambda: [layers.Conv2DTranspose(4, 3, 2, "same", activation="relu")]),
+    "transposed, sequence": ((9, 4), lambda: [layers.Conv1DTranspose(6, 2, 3)]),
     "depthwise": (IMAGE, lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2)]),
     "separable": (IMAGE, lambda: [layers.SeparableConv2D(6, 3, activation="relu")]),
     "causal": ((9, 4), lambda: [layers.Conv1D(6, 3, padding="causal", activation="relu")]),

@@ -182,6 +182,9 @@ def image_outputs(layer: Any, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> ND
     if isinstance(layer, layers.SeparableConv2D):
         y = images.depthwise(a, kernels["depthwise_kernel"], *options)
         y = images.convolve(y, kernels["pointwise_kernel"])
+    elif isinstance(layer, layers.Conv1DTranspose | layers.Conv2DTranspose):
+        extra = None if layer.output_padding is None else (0, *layer.output_padding)[-2:]
+        y = images.transposed(a, kernels["kernel"], *options, extra)
     elif isinstance(layer, layers.DepthwiseConv2D):
         y = images.depthwise(a, kernels["kernel"], *options)
     else:

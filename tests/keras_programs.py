@@ -336,6 +336,17 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Flatten(),
         k.layers.Dense(n, f),
     ],
+    "transposed convolutions": lambda k, n, f: [
+        k.layers.Dense(24, "tanh"),
+        k.layers.Reshape((2, 3, 4)),
+        k.layers.Conv2DTranspose(5, (3, 4), 2, "same", activation="relu"),
+        k.layers.Conv2DTranspose(2, 2, (1, 3), output_padding=(0, 1), use_bias=False),
+        k.layers.Conv2DTranspose(3, 3, dilation_rate=(1, 2), padding="same"),
+        k.layers.Reshape((-1, 3)),
+        k.layers.Conv1DTranspose(2, 3, 2, "same", output_padding=0, activation="tanh"),
+        k.layers.GlobalMaxPooling1D(),
+        k.layers.Dense(n, f),
+    ],
     "depthwise, separable": lambda k, n, f: [
         k.layers.Dense(48, "tanh"),
         k.layers.Reshape((4, 4, 3)),

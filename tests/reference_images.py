@@ -91,6 +91,36 @@ def depthwise(
     return _image(pixels)
 
 
+def transposed(
+    x: Array, kernel: Array, strides: Pair, padding: str, dilation: Pair, extra: Pair | None
+) -> Array:
+    """Return the transposed convolution of x; the kernel is (kernel_h, kernel_w, filters, c).
+
+    `extra` is the output padding.
+    """
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation, strict=False)]
+    full = [(n - 1) * s + r for n, s, r in zip(x.shape[1:], strides, reach, strict=False)]
+    # Large enough for every output that is kept.
+    y = np.zeros((len(x), *(n + s for n, s in zip(full, strides, strict=True)), kernel.shape[2]))
+    for row, column in np.ndindex(*x.shape[1:3]):
+        for i, j in np.ndindex(*kernel.shape[:2]):
+            at = row * strides[0] + i * dilation[0], column * strides[1] + j * dilation[1]
+            y[:, *at] += x[:, row, column] @ kernel[i, j].T
+    kept = []
+    for axis in (0, 1):
+        size, stride, extent = x.shape[1 + axis], strides[axis], reach[axis]
+        if padding == "valid":
+            more = max(stride - extent, 0) if extra is None else extra[axis]
+            kept.append(slice(0, full[axis] + more))
+        else:
+            wide = stride if extra is None else extent % 2 + extra[axis]
+            out = (size - 1) * stride + wide
+            # The removed outputs are divided evenly, except that none is added before the first.
+            before = max(0, (extent - wide) // 2)
+            kept.append(slice(before, before + out))
+    return y[:, *kept]
+
+
 def pool(x: Array, size: Pair, strides: Pair, padding: str, largest: bool) -> Array:
     """Return the maximum or the mean of each window; padding is ignored."""
     x = pad(x, size, strides, (1, 1), padding, np.nan)

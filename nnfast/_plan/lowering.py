@@ -16,7 +16,7 @@ from nnfast import activations
 from nnfast._engine import OPS
 from nnfast._plan.graph import Call, FlatGraph
 from nnfast._plan.layouts import Layout, Layouts, in_one_row, in_steps
-from nnfast._plan.spec import IDENTITY, LayerSpec, Op, Shape, Window
+from nnfast._plan.spec import IDENTITY, LayerSpec, Op, Shape
 
 
 class SizedOp(NamedTuple):
@@ -172,7 +172,7 @@ class _Lowering:
         self, op: Op, parts: Sequence[tuple[int, Shape]], out: Shape
     ) -> tuple[list[Layout], Layout]:
         """Return the layouts in which an op reads its inputs and writes its output."""
-        traits, win = OPS[op.kind], op.settings
+        traits = OPS[op.kind]
         rows = [in_one_row(shape) for _, shape in parts]
         if traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
             return [in_steps(shape) for _, shape in parts], in_steps(out)
@@ -180,9 +180,6 @@ class _Lowering:
             own = [self.layouts.of(tensor) for tensor, _ in parts]
             layout = next((layout for layout in own if layout.steps > 1), rows[0])
             return [layout] * len(parts), layout
-        if isinstance(win, Window):
-            ends = (win.h, win.w, win.c), (win.out_h, win.out_w, win.out_c)
-            return [in_one_row(ends[0])], in_one_row(ends[1])
         return rows, in_one_row(out)
 
 

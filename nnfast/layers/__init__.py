@@ -24,6 +24,7 @@ from nnfast.layers.registry import (
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
 from nnfast.layers.sampling import *
+from nnfast.layers.transposed_convolution import *
 from nnfast.layers.unit_normalization import *
 
 __all__ = [

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-class _Convolution(Windowed):
+class Convolution(Windowed):
     """Base class of the convolutions, with bias and activation."""
 
     bias_initializer: initializers.Initializer
@@ -65,7 +65,7 @@ class _Convolution(Windowed):
         return self._variable("bias") if self.use_bias else None
 
 
-class _Conv(_Convolution):
+class _Conv(Convolution):
     """Base class of `Conv1D` and `Conv2D`."""
 
     kernel_initializer: initializers.Initializer
@@ -209,7 +209,7 @@ class Conv1D(_Conv):
     _paddings: ClassVar[tuple[str, ...]] = ("valid", "same", "causal")
 
 
-class DepthwiseConv2D(_Convolution):
+class DepthwiseConv2D(Convolution):
     """A depthwise convolution: every channel is convolved with its own filters.
 
     Output channel c·depth_multiplier + i is input channel c convolved with its filter i.
@@ -296,7 +296,7 @@ class DepthwiseConv2D(_Convolution):
         return self._variable("kernel")
 
 
-class SeparableConv2D(_Convolution):
+class SeparableConv2D(Convolution):
     """A depthwise convolution followed by a pointwise (1 × 1) convolution.
 
     Parameters
@@ -388,7 +388,12 @@ class SeparableConv2D(_Convolution):
         pointwise = type(depthwise)(h, w, c, h, w, self.filters, 1, 1)
         last = Op("convolution", settings=pointwise, weights=("pointwise_kernel", "bias"))
         return [
-            Op("depthwise", settings=depthwise, weights=("depthwise_kernel",)),
+            Op(
+                "depthwise",
+                settings=depthwise,
+                weights=("depthwise_kernel",),
+                shape=self._outputs(depthwise),
+            ),
             *self._activated(input_shape, last),
         ]
 

@@ -20,16 +20,16 @@ LARGEST = 2**31 - 1
 AXES = {1: ("steps", "channels"), 2: ("height", "width", "channels")}
 
 
-def sizes(name: str, value: object, rank: int) -> tuple[int, ...]:
-    """Return `rank` positive integers from one integer or from a sequence of `rank` integers."""
+def sizes(name: str, value: object, rank: int, minimum: int = 1) -> tuple[int, ...]:
+    """Return `rank` integers ≥ `minimum` from one integer or from a sequence of `rank` integers."""
     if not isinstance(value, Sequence) or isinstance(value, str):
-        return (integer(name, value, minimum=1, maximum=LARGEST),) * rank
+        return (integer(name, value, minimum, LARGEST),) * rank
     if len(value) != rank:
         raise ValueError(
             f"{name} must be an integer or a sequence of {rank} of them; received {value!r}"
         )
     each = f"each entry of {name}"
-    return tuple(integer(each, size, minimum=1, maximum=LARGEST) for size in entries(name, value))
+    return tuple(integer(each, size, minimum, LARGEST) for size in entries(name, value))
 
 
 def span(size: int, kernel: int, stride: int, rate: int, padding: str) -> tuple[int, int, int]:

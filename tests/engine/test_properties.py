@@ -213,6 +213,17 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
     ),
     (layers.Conv2D, {"filters": SMALL, "kernel_size": PAIR, "dilation_rate": PAIR}),
     (layers.Conv1D, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),
+    (
+        layers.Conv2DTranspose,
+        {
+            "filters": SMALL,
+            "kernel_size": PAIR,
+            "strides": st.just((3, 2)),
+            "padding": PADDING,
+            "output_padding": st.sampled_from([None, 0, 1]),
+        },
+    ),
+    (layers.Conv1DTranspose, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),
     (layers.DepthwiseConv2D, {"kernel_size": PAIR, "depth_multiplier": SMALL, **CONVOLUTION}),
     (layers.SeparableConv2D, {"filters": SMALL, "kernel_size": PAIR, **CONVOLUTION}),
     (layers.SeparableConv1D, {"filters": SMALL, "kernel_size": SMALL, **CONVOLUTION}),

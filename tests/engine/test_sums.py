@@ -111,6 +111,7 @@ GRADIENTS: dict[str, tuple[tuple[int, ...], Any, list[int]]] = {
     # name: (input shape, layer, indices of gradients that are sums of output gradients)
     "dense": (ROWS, lambda: layers.Dense(35, **ZEROS), [1]),
     "convolution": (IMAGES, lambda: layers.Conv2D(19, 1, **ZEROS), [1]),
+    "transposed convolution": (IMAGES, lambda: layers.Conv2DTranspose(19, 1, **ZEROS), [1]),
     "depthwise": (IMAGES, lambda: layers.DepthwiseConv2D(1, depthwise_initializer="zeros"), [0, 1]),
     "batch": (ROWS, layers.BatchNormalization, [1]),
     "batch of images": (IMAGES, layers.BatchNormalization, [1]),

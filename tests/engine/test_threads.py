@@ -164,6 +164,7 @@ def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
             others: list[Any] = [
                 *(layers.MaxPooling2D, layers.AveragePooling2D, layers.BatchNormalization),
                 *(layers.LayerNormalization, lambda: layers.DepthwiseConv2D(2)),
+                lambda: layers.Conv2DTranspose(9, 3, padding="same"),
             ]
             if rng.random() < 0.5:
                 made.append(others[rng.integers(len(others))]())

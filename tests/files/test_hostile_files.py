@@ -565,6 +565,10 @@ HUGE_HIDDEN_OUTPUTS: dict[str, Callable[[], nnfast.Sequential]] = {
     "filters per channel": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(500), layers.DepthwiseConv2D(1, depth_multiplier=32)
     ),
+    "transposed strides": lambda: pooled((4, 4, 1), layers.Conv2DTranspose(1, 1, strides=2500)),
+    "transposed dilation": lambda: pooled(
+        (4, 4, 1), layers.Conv2DTranspose(1, 3, dilation_rate=5000, padding="same")
+    ),
     "separable filters": lambda: pooled(
         (4, 4, 1), layers.UpSampling2D(500), layers.SeparableConv2D(1, 1, depth_multiplier=32)
     ),

@@ -59,7 +59,7 @@ def test_dense_multiplies_the_last_axis(shape: tuple[int, ...], rows: int) -> No
 
 
 CONVOLUTIONS: list[Callable[..., layers.Layer]] = [
-    *(layers.Conv2D, layers.SeparableConv2D),
+    *(layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D),
     lambda n, size, **options: layers.DepthwiseConv2D(size, depth_multiplier=n // 2, **options),
 ]
 

@@ -80,7 +80,9 @@ def images(x: KerasTensor) -> KerasTensor:
     pooled = layers.MaxPooling2D((1, 2))(convolved)
     normed = layers.LayerNormalization()(layers.DepthwiseConv2D((1, 1), depth_multiplier=2)(x))
     grown = layers.UpSampling2D((2, 2))(x)
-    parts = [layers.Flatten()(part) for part in (convolved, pooled, normed, grown)]
+    transposed = layers.Conv2DTranspose(8, 3, 2, "same", activation="relu")(convolved)
+    images = (convolved, pooled, normed, grown, transposed)
+    parts = [layers.Flatten()(part) for part in images]
     return layers.concatenate(parts)
 
 

@@ -31,6 +31,7 @@ WEIGHTS = {
     "prelu": {"w": "alpha"},
     "standardize": {"mean": "mean", "variance": "variance"},
     "convolution": {"w": "kernel", "b": "bias"},
+    "transposed_convolution": {"w": "kernel", "b": "bias"},
     "depthwise": {"w": "kernel", "b": "bias"},
 }
 
@@ -44,7 +45,7 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     elif draw(st.booleans()):
         shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
-    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmuvxxyy"), max_size=8)):
+    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmtuvxxyy"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # An activity penalty prevents fusion with neighbouring ops.
         penalty = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
@@ -64,8 +65,8 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         units = draw(st.sampled_from([1, 2, 15, 16, 17, 64, 511, 512]))
         activation = draw(st.sampled_from(["linear", "relu", "tanh", "softmax"]))
         return layers.Dense(units, activation=activation, use_bias=draw(st.booleans()))
-    if kind in "cwm":
-        fits = len(shape) == 3 and 0 not in shape
+    if kind in "cwmt":
+        fits = len(shape) == 3 and 0 not in shape and (kind != "t" or math.prod(shape) < 600)
         return _image_layer(draw, kind) if fits else layers.Flatten()
     if kind == "a":
         return layers.Activation(draw(st.sampled_from(["linear", "relu", "sigmoid", "gelu"])))
@@ -137,6 +138,8 @@ def _image_layer(draw: st.DrawFn, kind: str) -> layers.Layer:
         return cls(size, **options)
     options["activation"] = draw(st.sampled_from(["linear", "relu", "gelu"]))
     options["use_bias"] = draw(st.booleans())
+    if kind == "t":
+        return layers.Conv2DTranspose(draw(st.sampled_from([1, 6, 17])), size, **options)
     if kind == "w":
         return layers.DepthwiseConv2D(size, depth_multiplier=draw(st.integers(1, 2)), **options)
     return layers.Conv2D(draw(st.sampled_from([1, 6, 16, 17])), size, **options)

@@ -1,4 +1,4 @@
-"""Gradients of convolutions: the choice between the dense and the zero-skipping kernels.
+"""Gradients of convolutions, also for transposed ones: the choice between dense and zero-skipping kernels.
 
 If the convolution is followed by a ReLU or max pooling, dz often consists mostly of zeros. The kernels in
 convolution_sparse.pxi skip the multiplications by these zeros. Dense and zero-skipping kernels give
@@ -28,22 +28,44 @@ cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, 
         dense_convolve_weight(win, &l, x, dz, k0, k1, dw, accumulate)
 
 
-cdef void convolve_bias(const Window* win, const Matrix* dz, real* db, bint accumulate) noexcept nogil:
+cdef void convolve_bias(Py_ssize_t channels, const Matrix* dz, real* db, bint accumulate) noexcept nogil:
     """db = Σ dz over all pixels of m images, plus the old db if `accumulate`.
 
     dz must be readable up to one vector past its last pixel.
     """
-    cdef Grid grid = grid_of(dz.rows, win.out_h * win.out_w, dz.ld, win.out_c)
+    cdef Grid grid = grid_of(dz.rows, dz.cols // channels, dz.ld, channels)
     cdef double total[16]
     cdef vreal v
     cdef Py_ssize_t q, f
     cdef int cols
-    for q in range(ceil_div(win.out_c, VLEN)):
+    for q in range(ceil_div(channels, VLEN)):
         f = q * VLEN
-        cols = <int>min(win.out_c - f, <Py_ssize_t>VLEN)
+        cols = <int>min(channels - f, <Py_ssize_t>VLEN)
         grid_sum(&grid, dz.data + f, VLEN, False, vsplat(0), total)
         v = rounded(total)
         store_cols(db + f, load_cols(db + f, cols) + v if accumulate else v, cols)
+
+
+cdef void add_channels(Py_ssize_t channels, const real* b, bint relu, const Matrix* y,
+                       real* scratch) noexcept nogil:
+    """y += b in every pixel of m images, then a ReLU if `relu`; b may be NULL.
+
+    The bias is repeated until it fills whole vectors. scratch has `channels` vectors.
+    """
+    cdef Py_ssize_t i, q, j
+    cdef vreal v, lower_bound = vsplat(0 if relu else -INFINITY)
+    cdef int cols
+    if b == NULL and not relu:
+        return
+    for j in range(channels * VLEN):
+        scratch[j] = 0 if b == NULL else b[j % channels]
+    for i in range(y.rows):
+        j = 0
+        for q in range(ceil_div(y.cols, VLEN)):
+            cols = <int>min(y.cols - q * VLEN, <Py_ssize_t>VLEN)
+            v = load_cols(y.data + i * y.ld + q * VLEN, cols) + vload(scratch + j * VLEN)
+            store_cols(y.data + i * y.ld + q * VLEN, vmax(lower_bound, v), cols)
+            j = j + 1 if j + 1 < channels else 0
 
 
 cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:

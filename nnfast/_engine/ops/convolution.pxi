@@ -1,4 +1,7 @@
-"""The ops convolution and depthwise, which differ only in the kernels that they call."""
+"""The ops convolution, transposed_convolution and depthwise, which differ only in the kernels that they call.
+
+The window of a transposed convolution is that of the convolution from its output images to its input images.
+"""
 
 cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x,
                              int activation) noexcept nogil:
@@ -13,6 +16,21 @@ cdef int forward_convolution(const Shard* shard, const Op* op, const Matrix* x,
 cdef void backward_convolution(const Shard* shard, const Op* op) noexcept nogil:
     cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
     convolve_input(window_of(op), &dz, parameter_data(shard.run.model, op.w), &dx, shard.scratch)
+
+
+cdef int forward_transposed(const Shard* shard, const Op* op, const Matrix* x,
+                            int activation) noexcept nogil:
+    """z = the input gradient of a convolution whose output gradient is x, plus b. A ReLU is fused."""
+    cdef const Model* model = shard.run.model
+    cdef Matrix z = preactivation(shard, op)
+    convolve_input(window_of(op), x, parameter_data(model, op.w), &z, shard.scratch)
+    add_channels(window_of(op).c, parameter_data(model, op.b), activation == ACT_RELU, &z, shard.scratch)
+    return ACT_LINEAR if activation == ACT_RELU else activation
+
+
+cdef void backward_transposed(const Shard* shard, const Op* op) noexcept nogil:
+    cdef Matrix dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    convolve(window_of(op), &dz, parameter_data(shard.run.model, op.w), NULL, &dx, False, shard.scratch)
 
 
 cdef int forward_depthwise(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -35,8 +53,14 @@ ctypedef void (*WeightGradient)(const Window* win, const Matrix* x, const Matrix
                                 Py_ssize_t k1, real* dw, bint accumulate, real* scratch) noexcept nogil
 
 
+cdef void transposed_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0,
+                            Py_ssize_t k1, real* dw, bint accumulate, real* scratch) noexcept nogil:
+    """convolve_weight for a transposed convolution: dz are the input images, and x the output gradients."""
+    convolve_weight(win, dz, x, k0, k1, dw, accumulate, scratch)
+
+
 cdef inline Py_ssize_t filter_rows(const Model* model, const Op* op) noexcept nogil:
-    """Return the number of rows of the kernel, seen as a matrix with one column per output channel."""
+    """Return the number of rows of the kernel, seen as a matrix with out_c columns."""
     return parameter_size(&model.parameters[op.w]) // window_of(op).out_c
 
 
@@ -51,7 +75,8 @@ cdef void filter_gradient(const Shard* shard, const Op* op, Range rows, real* gr
                     split_begin(k, TILE_M, shard.thread + 1, shard.n_threads),
                     gradient_of(model, op.w, grads), accumulate, shard.scratch)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        convolve_bias(window_of(op), &dz, gradient_of(model, op.b, grads), accumulate)
+        convolve_bias(parameter_size(&model.parameters[op.b]), &dz, gradient_of(model, op.b, grads),
+                      accumulate)
 
 
 cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* step,
@@ -65,7 +90,7 @@ cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* 
     filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        step_range(model, op.b, 0, cols, step)
+        step_range(model, op.b, 0, parameter_size(&model.parameters[op.b]), step)
 
 
 cdef void gradient_convolution(const Shard* shard, const Op* op, Range rows, real* grads,
@@ -77,6 +102,17 @@ cdef void gradient_convolution(const Shard* shard, const Op* op, Range rows, rea
 cdef void update_convolution(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     if is_trained(shard.run.model, op.w):
         update_filters(shard, op, step, convolve_weight)
+
+
+cdef void gradient_transposed(const Shard* shard, const Op* op, Range rows, real* grads,
+                              bint accumulate) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        filter_gradient(shard, op, rows, grads, accumulate, transposed_weight)
+
+
+cdef void update_transposed(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
+    if is_trained(shard.run.model, op.w):
+        update_filters(shard, op, step, transposed_weight)
 
 
 cdef void gradient_depthwise(const Shard* shard, const Op* op, Range rows, real* grads,
@@ -97,8 +133,9 @@ cdef Py_ssize_t scratch_convolution(const Op* op) noexcept nogil:
 
 
 cdef double flops_convolution(const Op* op) noexcept nogil:
+    """Return the number of operations per row of a convolution or a transposed convolution."""
     cdef const Window* win = window_of(op)
-    return 2.0 * op.n_out * win.kernel_h * win.kernel_w * (win.c // win.groups)
+    return 2.0 * win.out_h * win.out_w * win.out_c * win.kernel_h * win.kernel_w * (win.c // win.groups)
 
 
 cdef Py_ssize_t scratch_depthwise(const Op* op) noexcept nogil:

@@ -123,6 +123,18 @@ table_row.traits.applies_activation = True
 table_row.traits.copies_images = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"transposed_convolution")
+table_row.forward = forward_transposed
+table_row.backward = backward_transposed
+table_row.gradient = gradient_transposed
+table_row.update = update_transposed
+table_row.scratch = scratch_convolution
+table_row.flops = flops_convolution
+table_row.has_window = True
+table_row.traits.applies_activation = True
+table_row.traits.copies_images = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"depthwise")
 table_row.forward = forward_depthwise
 table_row.backward = backward_depthwise

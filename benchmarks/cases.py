@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 from networks import (
+    AUTOENCODER,
+    DISCRIMINATOR,
+    GENERATOR,
     KERAS_MNIST,
     LENET_5,
-    Conv,
+    Convolution,
     Dense,
     Layer,
     Merging,
     Network,
     Product,
     Shape,
+    Weighted,
     chain,
     residual_cnn,
     residual_mlp,
@@ -98,7 +102,7 @@ class Case:
         return tuple(map(math.prod, self.network.shapes))
 
     @property
-    def weighted(self) -> list[tuple[Dense | Conv, Shape]]:
+    def weighted(self) -> list[tuple[Weighted, Shape]]:
         """The layers with weights, and the shapes of their inputs."""
         shapes = self.network.shapes
         return [(layer, shapes[node.inputs[0]]) for _, node, layer in self.network.weighted]
@@ -115,7 +119,7 @@ class Case:
 
     @property
     def params(self) -> int:
-        return sum((product.k + 1) * product.n for product in self.products)
+        return sum(math.prod(layer.kernel(s)) + layer.channels for layer, s in self.weighted)
 
     @property
     def flops(self) -> int:
@@ -125,7 +129,7 @@ class Case:
     @property
     def convolution_flops(self) -> int:
         """The FLOPs of the convolutions."""
-        return self._flops([isinstance(layer, Conv) for layer, _ in self.weighted])
+        return self._flops([isinstance(layer, Convolution) for layer, _ in self.weighted])
 
     def _flops(self, counted: list[bool]) -> int:
         passes = [2 + dx if self.training else 1 for dx in self.has_dx]
@@ -187,6 +191,22 @@ CONVOLUTIONAL = [
     for title, layers in (("Keras MNIST", KERAS_MNIST), ("LeNet-5", LENET_5))
     for rows in (32, 128)
 ]
+TRANSPOSED = [
+    Case(
+        chain(shape, layers),
+        rows,
+        Goal(2.0, None, 0.70, "FMA peak", either=True),
+        title,
+        losses=("mse",),
+        steps=8,
+    )
+    for title, shape, layers in (
+        ("DCGAN generator", (100,), GENERATOR),
+        ("DCGAN discriminator", (28, 28, 1), DISCRIMINATOR),
+        ("denoising autoencoder", (28, 28, 1), AUTOENCODER),
+    )
+    for rows in (32, 128)
+]
 SMALL = Goal(2.5, 3.5, against={"torch": 5.0})
 GRAPHS = [
     Case(residual_mlp(), 128, Goal(1.4, 1.7, 0.88, either=True), "residual MLP"),
@@ -204,7 +224,7 @@ GRAPH_PREDICTIONS = [
     )
 ]
 CASES = [
-    *(*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL),
+    *(*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL, *TRANSPOSED),
     *(*GRAPHS, *GRAPH_PREDICTIONS),
 ]
 
@@ -233,7 +253,7 @@ class Problem:
         for layer, shape in case.weighted:
             product = layer.product(shape)
             w = rng.standard_normal(layer.kernel(shape), real)
-            b = rng.standard_normal(product.n, real)
+            b = rng.standard_normal(layer.channels, real)
             self.weights += [w * real(product.k**-0.5), b * real(0.1)]
 
     def first_batches(self) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:

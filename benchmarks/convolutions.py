@@ -24,9 +24,11 @@ from dataclasses import dataclass
 
 import machine
 import numpy as np
-from networks import Conv
+from networks import Conv, Convolution, ConvTranspose, Node
+from numpy.typing import NDArray
 from pin import pin
 from report import markdown
+from trainers import nnfast_layers
 
 ROUNDS = 50
 MAX_ROUNDS_FACTOR = 10  # run at most this many times the requested rounds
@@ -42,12 +44,16 @@ class Layer:
 
     size: int
     channels: int
-    conv: Conv
+    conv: Convolution
     rows: int = 32
 
     @property
     def name(self) -> str:
-        kernel = f"{self.conv.size}×{self.conv.size} {self.conv.padding}"
+        kernel = f"{self.conv.size}×{self.conv.size}"
+        if isinstance(self.conv, ConvTranspose):
+            kernel += f" transposed, strides {self.conv.stride}"
+        else:
+            kernel += f" {self.conv.padding}"
         image = f"{self.size}×{self.size}×{self.channels}"
         return f"{image} → {self.conv.filters}, {kernel} @{self.rows}"
 
@@ -73,6 +79,13 @@ LAYERS = [
     Layer(28, 1, Conv(32, 3)),
     Layer(28, 1, Conv(6, 5, "same")),
     Layer(14, 6, Conv(16, 5)),
+    Layer(14, 64, ConvTranspose(64, 3, 1)),
+    Layer(7, 64, ConvTranspose(64, 4)),
+    Layer(14, 64, ConvTranspose(64, 4)),
+    Layer(14, 64, ConvTranspose(64, 3)),
+    Layer(14, 64, ConvTranspose(64, 2)),
+    Layer(7, 64, ConvTranspose(32, 4)),
+    Layer(14, 32, ConvTranspose(1, 4)),
 ]
 
 
@@ -101,13 +114,13 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
 
     rng = np.random.default_rng(0)
     shape = (layer.size, layer.size, layer.channels)
-    conv = nnfast.layers.Conv2D(
-        *(layer.conv.filters, layer.conv.size), padding=layer.conv.padding, input_shape=shape
-    )
-    model = nnfast.Sequential([conv], dtype=dtype)
+    (conv,) = nnfast_layers(Node(layer.conv, (0,)), None, len(shape))
+    model = nnfast.Sequential([nnfast.layers.Input(shape), conv], dtype=dtype)
     copy_only = nnfast.Sequential(
         [nnfast.layers.Input(model.output_shape[1:]), nnfast.layers.Flatten()], dtype=dtype
     )
+    for each in (model, copy_only):
+        each.compile("sgd", _unused_loss)  # for such a loss, data hold gradients instead of targets
     engine, copy_engine = model._built().engine, copy_only._built().engine
     real = np.dtype(dtype)
     x = rng.standard_normal((layer.rows, int(np.prod(shape)))).astype(real)
@@ -118,10 +131,10 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
     copy_forward, copy_both = _engine.Data(dy), _engine.Data(dy, dy)
     calls: list[Callable[[], object]] = [
         lambda: engine.forward(forward, out),
-        lambda: engine.input_gradient(both, dx, supplied=True),
-        lambda: engine.loss_and_grad(both, supplied=True),
+        lambda: engine.input_gradient(both, dx),
+        lambda: engine.loss_and_gradient(both),
         lambda: copy_engine.forward(copy_forward, out),
-        lambda: copy_engine.loss_and_grad(copy_both, supplied=True),
+        lambda: copy_engine.loss_and_gradient(copy_both),
     ]
     repeats = [max(1, round(ROUND_SECONDS / _seconds(call, 3))) for call in calls]
     best = [float("inf")] * len(calls)
@@ -138,6 +151,10 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
     forward_only, with_dx, with_dw, copy, copy_with_gradient = best
     overhead = forward_only + max(0.0, copy_with_gradient - copy)
     return Times(forward_only, with_dx - overhead, with_dw - overhead, peak)
+
+
+def _unused_loss(y: NDArray, p: NDArray) -> tuple[float, NDArray]:
+    raise NotImplementedError
 
 
 def _seconds(call: Callable[[], object], n: int) -> float:

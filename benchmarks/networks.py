@@ -27,6 +27,10 @@ class Dense:
 
     units: int
 
+    @property
+    def channels(self) -> int:
+        return self.units
+
     def shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
 
@@ -39,15 +43,21 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution with `filters` windows of size × size and stride 1."""
+    """A convolution with `filters` windows of size × size."""
 
     filters: int
     size: int
     padding: str = "valid"
+    stride: int = 1
+
+    @property
+    def channels(self) -> int:
+        return self.filters
 
     def shape(self, input_shape: Shape) -> Shape:
         reduction = 0 if self.padding == "same" else self.size - 1
-        return (input_shape[0] - reduction, input_shape[1] - reduction, self.filters)
+        height, width = (-(-(n - reduction) // self.stride) for n in input_shape[:2])
+        return (height, width, self.filters)
 
     def kernel(self, input_shape: Shape) -> Shape:
         return (self.size, self.size, input_shape[2], self.filters)
@@ -55,6 +65,44 @@ class Conv:
     def product(self, input_shape: Shape) -> Product:
         height, width, _ = self.shape(input_shape)
         return Product(height * width, self.size * self.size * input_shape[2], self.filters)
+
+
+@dataclass(frozen=True)
+class ConvTranspose:
+    """A transposed convolution whose output is `stride` times as high and wide as its input."""
+
+    filters: int
+    size: int
+    stride: int = 2
+
+    @property
+    def channels(self) -> int:
+        return self.filters
+
+    @property
+    def removed(self) -> int:
+        """The number of rows and columns that are removed before the first of the output."""
+        return (self.size - self.stride) // 2
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0] * self.stride, input_shape[1] * self.stride, self.filters)
+
+    def kernel(self, input_shape: Shape) -> Shape:
+        return (self.size, self.size, self.filters, input_shape[2])
+
+    def product(self, input_shape: Shape) -> Product:
+        height, width, channels = input_shape
+        return Product(height * width, channels, self.size * self.size * self.filters)
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The elements of a sample in another shape."""
+
+    target: Shape
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return self.target
 
 
 @dataclass(frozen=True)
@@ -91,9 +139,10 @@ class Concatenate:
         return (sum(n for (n,) in input_shapes),)
 
 
-Weighted = Dense | Conv
+Convolution = Conv | ConvTranspose
+Weighted = Dense | Convolution
 Merging = Add | Concatenate
-Layer = Weighted | Merging | MaxPool | AveragePool
+Layer = Weighted | Merging | MaxPool | AveragePool | Reshape
 
 
 @dataclass(frozen=True)
@@ -173,8 +222,9 @@ class Builder:
 def chain(input_shape: Shape, layers: Sequence[Layer], hidden: str = "relu") -> Network:
     """Return a chain of layers; all layers with weights but the last have an activation."""
     builder = Builder(input_shape)
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, Weighted))
     for i, layer in enumerate(layers):
-        activated = isinstance(layer, Weighted) and i < len(layers) - 1
+        activated = isinstance(layer, Weighted) and i < last
         builder.add(layer, i, activation=hidden if activated else None)
     return builder.network(len(layers))
 
@@ -220,4 +270,15 @@ KERAS_MNIST: tuple[Layer, ...] = (
 LENET_5: tuple[Layer, ...] = (
     *(Conv(6, 5, "same"), MaxPool(), Conv(16, 5), MaxPool()),
     *(Dense(120), Dense(84), Dense(10)),
+)
+# The two halves of a small DCGAN. Each is trained alone, with the squared error.
+GENERATOR: tuple[Layer, ...] = (
+    *(Dense(7 * 7 * 64), Reshape((7, 7, 64)), ConvTranspose(32, 4), ConvTranspose(1, 4)),
+    Reshape((784,)),
+)
+DISCRIMINATOR: tuple[Layer, ...] = (*(Conv(32, 4, "same", 2), Conv(64, 4, "same", 2), Dense(1)),)
+# The denoising autoencoder of Keras' examples.
+AUTOENCODER: tuple[Layer, ...] = (
+    *(Conv(32, 3, "same"), MaxPool(), Conv(32, 3, "same"), MaxPool()),
+    *(ConvTranspose(32, 3), ConvTranspose(32, 3), Conv(1, 3, "same"), Reshape((784,))),
 )

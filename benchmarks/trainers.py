@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 from cases import CHECKED_STEPS, Case, Problem
-from networks import Add, AveragePool, Concatenate, Conv, Dense, MaxPool, Node
+from networks import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Conv,
+    ConvTranspose,
+    Dense,
+    MaxPool,
+    Node,
+    Reshape,
+)
 from numpy.typing import NDArray
 from numpy_net import NumpyNet
 from pin import threads
@@ -105,8 +115,12 @@ def nnfast_layers(node: Node, activation: str | None, rank: int) -> list[Any]:
     from nnfast import layers
 
     match node.layer:
-        case Conv(filters, size, padding):
-            return [layers.Conv2D(filters, size, padding=padding, activation=activation)]
+        case Conv(filters, size, padding, stride):
+            return [layers.Conv2D(filters, size, stride, padding, activation=activation)]
+        case ConvTranspose(filters, size, stride):
+            return [layers.Conv2DTranspose(filters, size, stride, "same", activation=activation)]
+        case Reshape(target):
+            return [layers.Reshape(target)]
         case Dense(units):
             flatten = [layers.Flatten()] if rank > 1 else []
             return [*flatten, layers.Dense(units, activation=activation)]
@@ -284,7 +298,8 @@ def torch_net(problem: Problem, softmax: bool = False) -> Any:
     for i, loss in zip(network.outputs, problem.case.losses, strict=True):
         if softmax and loss == "crossentropy":
             nodes[i - len(network.inputs)].append(nn.Softmax(-1))
-    begin = [] if problem.case.dense else [torch_layouts()[0]()]
+    images = len(network.inputs[0]) == 3
+    begin = [torch_layouts()[0]()] if images else []
     net: Any
     if network.is_chain:
         net = nn.Sequential(*begin, *(module for node in nodes for module in node))
@@ -305,11 +320,20 @@ def torch_modules(node: Node, case: Case) -> list[Any]:
     nn, dtype = torch.nn, getattr(torch, case.dtype)
     shape = case.network.shapes[node.inputs[0]]
     activation = {None: [], "relu": [nn.ReLU()], "tanh": [nn.Tanh()]}[node.activation]
-    _, rows, average, add, concatenate = torch_layouts()
+    _, rows, average, add, concatenate, unflatten, crop = torch_layouts()
     match node.layer:
-        case Conv(filters, size, padding):
-            conv = nn.Conv2d(shape[2], filters, size, padding=padding, dtype=dtype)
+        case Conv(filters, size, padding, stride):
+            # PyTorch has no "same" padding with strides; here, it is even on both sides.
+            own = (size - stride) // 2 if padding == "same" and stride > 1 else padding
+            conv = nn.Conv2d(shape[2], filters, size, stride, own, dtype=dtype)
             return [conv, *activation]
+        case ConvTranspose(filters, size, stride) as layer:
+            padding = layer.removed
+            conv = nn.ConvTranspose2d(shape[2], filters, size, stride, padding, dtype=dtype)
+            even = size - stride == 2 * padding
+            return [conv, *([] if even else [crop(layer.shape(shape))]), *activation]
+        case Reshape(target):
+            return [unflatten(target)] if len(target) > 1 else [rows()]
         case Dense(units):
             flatten = [rows()] if len(shape) > 1 else []
             return [*flatten, nn.Linear(math.prod(shape), units, dtype=dtype), *activation]
@@ -353,7 +377,27 @@ def torch_layouts() -> tuple[Any, ...]:
         def forward(self, *parts: Any) -> Any:
             return torch.cat(parts, 1)
 
-    return ChannelsFirst, Rows, Average, Sum, Concatenation
+    class Unflatten(nn.Module):
+        """Make images from rows, channels last in memory."""
+
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.shape = shape
+
+        def forward(self, x: Any) -> Any:
+            return x.view(-1, *self.shape).permute(0, 3, 1, 2)
+
+    class Crop(nn.Module):
+        """Remove the last rows and columns of images."""
+
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.height, self.width, _ = shape
+
+        def forward(self, x: Any) -> Any:
+            return x[:, :, : self.height, : self.width]
+
+    return ChannelsFirst, Rows, Average, Sum, Concatenation, Unflatten, Crop
 
 
 def torch_order(w: NDArray[Any]) -> NDArray[Any]:
@@ -542,12 +586,25 @@ def jax_outputs(case: Case, params: Any, inputs: Any) -> list[Any]:
         activation = activations[node.activation]
         x, *others = (tensors[i] for i in node.inputs)
         match node.layer:
-            case Conv(_, _, padding):
+            case Conv(_, _, padding, stride):
                 dimensions = ("NHWC", "HWIO", "NHWC")
+                strides = (stride, stride)
                 x = jax.lax.conv_general_dilated(
-                    *(x, next(remaining), (1, 1), padding.upper()), dimension_numbers=dimensions
+                    *(x, next(remaining), strides, padding.upper()), dimension_numbers=dimensions
                 )
                 x = activation(x + next(remaining))
+            case ConvTranspose(_, _, stride):
+                x = jax.lax.conv_transpose(
+                    x,
+                    next(remaining),
+                    (stride, stride),
+                    "SAME",
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                    transpose_kernel=True,
+                )
+                x = activation(x + next(remaining))
+            case Reshape(target):
+                x = x.reshape(len(x), *target)
             case Dense():
                 x = activation(x.reshape(len(x), -1) @ next(remaining) + next(remaining))
             case MaxPool(size):

@@ -1,8 +1,8 @@
-"""Gradients of convolutions, also for transposed ones: the choice between dense and zero-skipping kernels.
+"""Gradients of convolutions, also for transposed ones: the choice between the kernels.
 
 If the convolution is followed by a ReLU or max pooling, dz often consists mostly of zeros. The kernels in
-convolution_sparse.pxi skip the multiplications by these zeros. Dense and zero-skipping kernels give
-bit-identical results for finite numbers, so the choice may depend on the data.
+convolution_sparse.pxi skip the multiplications by these zeros. All kernels give bit-identical results for
+finite numbers, so the choice may depend on the data.
 """
 
 cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
@@ -14,6 +14,8 @@ cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, con
     cdef Layout l = layout_of(win, dx.ld, dz.ld, True, False, scratch)
     if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
         sparse_convolve_input(win, dz, w, dx, scratch)
+    elif is_narrow(win, &l):
+        narrow_convolve_input(win, &l, dz, w, dx)
     else:
         dense_convolve_input(win, &l, dz, w, dx)
 
@@ -75,4 +77,5 @@ cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     cdef Py_ssize_t height = ceil_div(l.f, VLEN) * VLEN
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
     cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + SUM_PIXELS * PANEL
+    dense = max(dense, narrow_scratch(win, &l))
     return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

@@ -1,42 +1,53 @@
 """exp, log, tanh and functions built from them, a vector at a time.
 
-float32 and float64 share this source. Arguments are reduced to a range in which a series of degree EXP_DEGREE
-or with LOG_TERMS terms is accurate to within rounding error. There are no lookup tables and no branches.
+float32 and float64 share this source. Arguments are reduced to a range in which a polynomial of degree
+EXP_DEGREE or a series with LOG_TERMS terms is accurate to within rounding error. There are no lookup tables,
+and no branches.
 """
 
-cdef inline vreal taylor_exp(vreal r, int lowest) noexcept nogil:
-    """Return Σ r^(i − lowest)/i! over i = lowest … EXP_DEGREE."""
-    cdef vreal p = vsplat(INVERSE_FACTORIAL[EXP_DEGREE])
+cdef inline vreal exp_series(vreal r) noexcept nogil:
+    """e^r for |r| ≤ ln 2 / 2."""
+    cdef vreal p = vsplat(EXP_SERIES[EXP_DEGREE])
     cdef int i
-    for i in range(1, EXP_DEGREE + 1 - lowest):
-        p = p * r + vsplat(INVERSE_FACTORIAL[EXP_DEGREE - i])
+    for i in range(1, EXP_DEGREE + 1):
+        p = p * r + vsplat(EXP_SERIES[EXP_DEGREE - i])
     return p
 
 
 cdef inline vreal v_exp(vreal x) noexcept nogil:
     """e^x = 2^k · e^r with k = round(x / ln 2), |r| ≤ ln 2 / 2 (Cody and Waite)."""
-    cdef vreal bounded = vmax(vsplat(EXP_UNDERFLOW), vmin(vsplat(EXP_OVERFLOW), x))
-    cdef vreal t = bounded * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
-    cdef vreal k = t - vsplat(ROUND_MAGIC)
+    cdef real low = -EXP_LIMIT if EXACT_SCALE else EXP_UNDERFLOW
+    cdef real high = EXP_LIMIT if EXACT_SCALE else EXP_OVERFLOW
+    cdef vreal bounded = vmax(vsplat(low), vmin(vsplat(high), x))
+    cdef vreal t = vround(bounded * vsplat(LOG2_E))
+    cdef vreal k = vrounded(t)
     cdef vreal r = (bounded - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
-    cdef vreal y = vscale(taylor_exp(r, 0), t)
+    cdef vreal y = vscale(exp_series(r), t)
+    if EXACT_SCALE:
+        return y
     y = vselect(vgt(x, vsplat(EXP_OVERFLOW)), vsplat(INFINITY), y)
     # If x ≤ EXP_UNDERFLOW or x is NaN, the result is max(0, x), which is 0 or NaN, respectively.
     return vselect(vgt(x, vsplat(EXP_UNDERFLOW)), y, vmax(vsplat(0), x))
 
 
-cdef inline vreal v_expm1_negative(vreal x) noexcept nogil:
-    """e^x − 1 for −2·TANH_LIMIT ≤ x ≤ 0, without cancellation near 0."""
-    cdef vreal t = x * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
-    cdef vreal k = t - vsplat(ROUND_MAGIC)
-    cdef vreal r = (x - k * vsplat(LN2_HIGH)) - k * vsplat(LN2_LOW)
+cdef inline vreal v_expm1_of_double(vreal x) noexcept nogil:
+    """e^2x − 1 = 2^k·(e^2h − 1) + (2^k − 1) for |x| ≤ TANH_LIMIT, without cancellation near 0.
+
+    |h| ≤ ln 2 / 4. The rounding error of h does not matter: if k ≠ 0, the result is not small.
+    """
+    cdef vreal t = vround(x * vsplat(2 * LOG2_E))
+    cdef vreal h = x - vrounded(t) * vsplat(HALF_LN2)
     cdef vreal scale = vscale(vsplat(1), t)
-    return scale * (r * taylor_exp(r, 1)) + (scale - vsplat(1))
+    cdef vreal p = vsplat(EXP_SERIES[EXP_DEGREE] * (1 << EXP_DEGREE))
+    cdef int i
+    for i in range(1, EXP_DEGREE):
+        p = p * h + vsplat(EXP_SERIES[EXP_DEGREE - i] * (1 << (EXP_DEGREE - i)))
+    return (scale * h) * p + (scale - vsplat(1))
 
 
 cdef inline vreal v_tanh(vreal x) noexcept nogil:
-    """|tanh x| = −u / (2 + u) with u = e^(−2|x|) − 1; the result gets the sign of x."""
-    cdef vreal u = v_expm1_negative(vsplat(-2) * vmin(vsplat(TANH_LIMIT), vabs(x)))
+    """tanh x = u / (2 + u) with u = e^2x − 1; the result gets the sign of x, which may be −0."""
+    cdef vreal u = v_expm1_of_double(vmin(vsplat(TANH_LIMIT), vmax(vsplat(-TANH_LIMIT), x)))
     return vcopysign(u / (vsplat(2) + u), x)
 
 
@@ -84,11 +95,10 @@ cdef inline vreal v_exp_minus_square(vreal x) noexcept nogil:
     cdef vreal h = vhalf_bits(x)
     cdef vreal l = (x - h) * (x + h)
     cdef vreal y = vmax(vsplat(EXP_UNDERFLOW), -(h * h))
-    cdef vreal t = y * vsplat(LOG2_E) + vsplat(ROUND_MAGIC)
-    cdef vreal k = t - vsplat(ROUND_MAGIC)
+    cdef vreal t = vround(y * vsplat(LOG2_E)), k = vrounded(t)
     cdef vreal high = y - k * vsplat(LN2_HIGH)
     cdef vreal r = high - k * vsplat(LN2_LOW)
-    cdef vreal e = vscale(taylor_exp(r, 0), t)
+    cdef vreal e = vscale(exp_series(r), t)
     l = l - ((high - r) - k * vsplat(LN2_LOW))
     e = e - e * (l * (vsplat(1) - l * (vsplat(<real>0.5) - l * (
         vsplat(<real>(1.0 / 6)) - l * vsplat(<real>(1.0 / 24))))))
@@ -176,7 +186,7 @@ cdef inline vreal v_erfc(vreal x) noexcept nogil:
 
 cdef inline vreal v_expm1_below(vreal x) noexcept nogil:
     """e^x − 1 for x ≤ 0; 0 for x > 0."""
-    return v_expm1_negative(vmax(vsplat(-2 * TANH_LIMIT), vmin(vsplat(0), x)))
+    return v_expm1_of_double(vmax(vsplat(-TANH_LIMIT), vmin(vsplat(0), vsplat(<real>0.5) * x)))
 
 
 cdef inline vreal v_softplus(vreal x) noexcept nogil:

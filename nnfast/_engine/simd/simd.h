@@ -317,10 +317,11 @@ static const int32_t BITS_COUNT[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
 /* ln 2 in two parts; the first has so few bits that k·LN2_HIGH is exact even without an FMA. */
 #define LN2_HIGH REAL(0.693359375f, 6.93145751953125e-1)
 #define LN2_LOW REAL(-2.12194440e-4f, 1.42860682030941723212e-6)
+#define HALF_LN2 REAL(0.34657359f, 0.34657359027997264)
 #define LOG2_E REAL(1.44269504f, 1.4426950408889634)
 #define EXP_OVERFLOW REAL(88.72283f, 709.782712893384)
 #define EXP_UNDERFLOW REAL(-87.336548f, -708.3964185322642) /* largest x for which e^x is subnormal */
-#define EXP_DEGREE REAL(7, 12)   /* degree of a Taylor series accurate to rounding for |r| ≤ ln 2 / 2 */
+#define EXP_LIMIT REAL(110.0f, 750.0) /* e^x is infinite or, for −x, 0 beyond */
 #define LOG_TERMS REAL(5, 11)    /* terms of the atanh series for |s| ≤ 3 − 2√2 */
 #define LOG1P_TERMS REAL(9, 18)  /* terms of the same series for |s| ≤ 1/3 */
 #define TANH_LIMIT REAL(20.0f, 40.0)
@@ -335,6 +336,16 @@ static const real INVERSE_FACTORIAL[] = {
     3628800.), (real)(1. / 39916800.), (real)(1. / 479001600.), (real)(1. / 6227020800.), (real)(1.
     / 87178291200.), (real)(1. / 1307674368000.), (real)(1. / 20922789888000.), (real)(1. /
     355687428096000.)};
+
+/* e^r for |r| ≤ ln 2 / 2, lowest power first. float32: e^r − 1 has a relative error of 1.6e-8. float64: Taylor. */
+static const real EXP_SERIES[] = {
+#ifdef NNFAST_DOUBLE
+    1., 1., 1. / 2., 1. / 6., 1. / 24., 1. / 120., 1. / 720., 1. / 5040., 1. / 40320., 1. / 362880.,
+    1. / 3628800., 1. / 39916800., 1. / 479001600.};
+#else
+    1.0f, 1.0f, 0.5f, 0.16666541993618011f, 0.04166628047823906f, 0.008366644382476807f, 0.0013946554390713573f};
+#endif
+#define EXP_DEGREE ((int)(sizeof EXP_SERIES / sizeof(real)) - 1)
 
 /* (1 + 2x)·e^(x²)·erfc(x) as a polynomial in (x − 3.75)/(x + 3.75), a form that is smooth over the
  * whole half-line (Shepherd and Laframboise, 1981). Chebyshev fit for x in [0, 30], highest power
@@ -371,8 +382,26 @@ INLINE vreal vhalf_bits(vreal v)
     return from_bits((as_bits(v) + visplat(REAL(0x800, 0x4000000LL))) & ~lower);
 }
 
-/* Return a·2^k for a near 1; adding ROUND_MAGIC has left k in the low bits of t. */
+/* vround returns a number that stands for v rounded to an integer k; vrounded returns k, and vscale a·2^k.
+ * EXACT_SCALE: whether results of vscale overflow to infinity and become subnormal as they should. Otherwise,
+ * they must be normal, and a must be near 1: adding ROUND_MAGIC has left k in the low bits. */
+#if VBYTES == 64
+#define EXACT_SCALE 1
+#define NEAREST (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#ifdef NNFAST_DOUBLE
+INLINE vreal vround(vreal v) { return (vreal)_mm512_roundscale_pd((__m512d)v, NEAREST); }
+INLINE vreal vscale(vreal a, vreal k) { return (vreal)_mm512_scalef_pd((__m512d)a, (__m512d)k); }
+#else
+INLINE vreal vround(vreal v) { return (vreal)_mm512_roundscale_ps((__m512)v, NEAREST); }
+INLINE vreal vscale(vreal a, vreal k) { return (vreal)_mm512_scalef_ps((__m512)a, (__m512)k); }
+#endif
+INLINE vreal vrounded(vreal k) { return k; }
+#else
+#define EXACT_SCALE 0
+INLINE vreal vround(vreal v) { return v + vsplat(ROUND_MAGIC); }
+INLINE vreal vrounded(vreal t) { return t - vsplat(ROUND_MAGIC); }
 INLINE vreal vscale(vreal a, vreal t) { return from_bits(as_bits(a) + (as_bits(t) << EXPONENT_SHIFT)); }
+#endif
 
 /* Return m and write e such that x = m·2^e and m is in [√½, √2), for normal x > 0. */
 INLINE vreal vfrexp(vreal x, vreal *e)

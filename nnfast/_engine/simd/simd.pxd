@@ -10,9 +10,10 @@ cdef extern from "simd.h" nogil:
     const int ISA_IS_REAL
     const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL, SPARSE_M, SPARSE_N
     const double SPARSE_SPLAT
-    const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS
-    const real ROUND_MAGIC, LN2_HIGH, LN2_LOW, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, TANH_LIMIT
+    const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS, EXACT_SCALE
+    const real LN2_HIGH, LN2_LOW, HALF_LN2, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, EXP_LIMIT, TANH_LIMIT
     const real REAL_TINY, REAL_HUGE, SUBNORMAL_SCALE, SUBNORMAL_EXPONENT
+    const real* EXP_SERIES
     const real* INVERSE_FACTORIAL
     const real* ERFC_SCALED
     const int ERFC_TERMS, ERF_TERMS
@@ -41,6 +42,8 @@ cdef extern from "simd.h" nogil:
     int count_bits(uint64_t word)
     const int32_t[16][4] BITS_SET
     const int32_t[16] BITS_COUNT
+    vreal vround(vreal v)
+    vreal vrounded(vreal t)
     vreal vscale(vreal a, vreal t)
     vreal vfrexp(vreal x, vreal* e)
     vreal vrecip(vreal a)

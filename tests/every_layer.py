@@ -45,6 +45,18 @@ DEPTHWISE: dict[str, Any] = {
 }
 POOL: dict[str, Any] = {"padding": "same", "data_format": "channels_last"}
 GLOBAL: dict[str, Any] = {"data_format": "channels_last", "keepdims": True}
+RECURRENT: dict[str, Any] = {
+    "use_bias": True,
+    "kernel_initializer": initializers.HeNormal(seed=1),
+    "recurrent_initializer": initializers.Orthogonal(seed=1),
+    "bias_initializer": initializers.Constant(0.5),
+    "kernel_regularizer": "l2",
+    "recurrent_regularizer": "l1",
+    "bias_regularizer": regularizers.L1(0.5),
+    "kernel_constraint": constraints.MaxNorm(1.5, axis=0),
+    "recurrent_constraint": constraints.MaxNorm(1.5, axis=0),
+    "bias_constraint": "non_neg",
+}
 LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Dense": lambda: layers.Dense(
         3,
@@ -159,6 +171,17 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "GlobalAveragePooling1D": lambda: layers.GlobalAveragePooling1D(input_shape=(7, 2), **GLOBAL),
     "GlobalAveragePooling2D": lambda: layers.GlobalAveragePooling2D(
         input_shape=(5, 6, 3), **GLOBAL
+    ),
+    "LSTM": lambda: layers.LSTM(
+        3,
+        "softsign",
+        "hard_sigmoid",
+        unit_forget_bias=False,
+        return_sequences=True,
+        go_backwards=True,
+        unroll=True,
+        input_shape=(5, 2),
+        **RECURRENT,
     ),
     "Add": lambda: layers.Add(),
     "Subtract": lambda: layers.Subtract(),

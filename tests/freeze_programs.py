@@ -100,6 +100,10 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
             *(layers.Permute((2, 1)), layers.Cropping1D(1)),
         ],
     ),
+    "recurrent": (
+        (9, 4),
+        lambda: [layers.LSTM(6, return_sequences=True), layers.LSTM(17, go_backwards=True)],
+    ),
     "augmentation": (
         IMAGE,
         lambda: [

@@ -24,6 +24,7 @@ from reference import (
     resize,
     standardize,
 )
+from reference_recurrent import recurrent_outputs
 
 import nnfast
 from nnfast import _engine, layers
@@ -102,6 +103,8 @@ def layer_outputs(
 ) -> NDArray[Any]:
     """Return the outputs of a layer without noise, computed in NumPy; `w` holds its weights."""
     gamma, beta = w.get("gamma", 1.0), w.get("beta", 0.0)
+    if "recurrent_kernel" in w:
+        return recurrent_outputs(layer, a, w)
     if isinstance(layer, Windowed):
         return image_outputs(layer, a, w)
     if isinstance(layer, layers.Dense):

@@ -365,6 +365,14 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.GlobalAveragePooling1D(),
         k.layers.Dense(n, f),
     ],
+    "recurrent": lambda k, n, f: [
+        k.layers.Dense(30, "tanh"),
+        k.layers.Reshape((10, 3)),
+        k.layers.LSTM(7, return_sequences=True, recurrent_regularizer=k.regularizers.L2(0.01)),
+        k.layers.LSTM(5, "relu", "hard_sigmoid", return_sequences=True, go_backwards=True),
+        k.layers.LSTM(4, use_bias=False),
+        k.layers.Dense(n, f),
+    ],
     "batch normalization of channels": lambda k, n, f: [
         k.layers.Reshape((3, 2, 1)),
         k.layers.ZeroPadding2D(((1, 0), (2, 1))),

@@ -45,6 +45,7 @@ class OpTraits(Protocol):
     feature_statistics: int
     sample_statistics: int
     sample_channel_statistics: int
+    keeps_steps: bool
 
 def install(float32: object, float64: object) -> None: ...
 def describe(table: object) -> dict[str, Any]: ...

@@ -80,6 +80,7 @@ cdef enum:
     PASS_ROWS = 1024        # rows of a micro-batch in inference; large networks use BLOCK_ROWS
     SUM_BLOCK = 4096        # the same as in executor/update.pxi
     IMAGE_MICROBATCH_ROWS = 4    # MIN_MICROBATCH_ROWS for networks with convolutions or pooling
+    SEQUENCE_ROWS = 16      # minimum rows of micro-batches and blocks for networks with recurrent layers
     IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with convolutions or pooling
     IMAGE_BLOCK = 65536     # arena elements per block that fit in cache, with convolutions or pooling
     TRAIN_BLOCK = 655360    # IMAGE_BLOCK in training; larger, because each block packs W and adds to dW

@@ -42,6 +42,15 @@ ctypedef struct Window:
     int64_t top, left               # padding before the first row and column
     int64_t groups                  # number of independent groups of channels
 
+# The steps of a recurrent layer. A sample of x is `steps` rows of features.
+ctypedef struct Recurrence:
+    int64_t steps, features, units
+    int64_t activation, recurrent_activation
+    double alpha, recurrent_alpha   # parameters of the activations
+    int64_t sequences       # whether y consists of the outputs of all steps, not only of the last one
+    int64_t backwards       # whether the last step of x comes first
+    int64_t ld_inputs, ld_gates, ld_units   # strides of the rows of [h x], of the gates, and of states
+
 cdef enum:
     N_SETTINGS = 16     # maximum number of 8-byte fields in an op's settings
 
@@ -66,6 +75,7 @@ ctypedef struct Op:
     Py_ssize_t dy       # offset of dZ; < 0: the op has no backward pass
     Py_ssize_t dy_source    # offset of dY; dy if dZ may overwrite it
     int w, b            # indices of its parameters: kernel and bias, or gamma and beta; < 0: none
+    int recurrent       # index of its recurrent kernel; < 0: none
     uintptr_t constant  # address of its second input, if that is one row for all samples; 0: it is not
     int mean, variance  # indices of its fixed statistics or moving averages; < 0: none
     double y_l1, y_l2   # activity regularizer
@@ -92,12 +102,14 @@ ctypedef struct OpTraits:
     int feature_statistics      # elements that a run keeps per input feature
     int sample_statistics       # elements kept per sample for each group of channels
     int sample_channel_statistics   # elements kept per sample for each channel
+    bint keeps_steps            # in training, it keeps `ld_stats` elements per sample
 
 # What core needs to know about an op.
 ctypedef struct OpNeeds:
     Py_ssize_t scratch  # in elements
     double flops        # floating-point operations in one row's forward pass
     int has_window      # it moves a window over images
+    int has_steps       # it goes through the steps of sequences, one after the other
     int whole_batch     # it needs the whole batch at once
     int adds_penalty    # it adds a penalty to the loss
 

@@ -16,7 +16,7 @@ from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
-from nnfast._plan.spec import Resampling, Window
+from nnfast._plan.spec import Recurrence, Resampling, Window
 from nnfast._plan.storage import Strides, share_memory, stride
 from nnfast._plan.tensors import Tensors, traits_of
 
@@ -149,6 +149,8 @@ def describe_op(
     per_sample = stride(traits.sample_statistics * groups)
     if traits.sample_channel_statistics:
         per_sample = traits.sample_channel_statistics * stride(sized.channels)
+    elif isinstance(op.settings, Recurrence):
+        per_sample = stride(op.settings.kept)
     stats, ld_stats = statistics or (-1, per_sample)
     return {
         **UNSET,

@@ -23,6 +23,7 @@ FIELDS = {
     "kernel": "w",
     "depthwise_kernel": "w",
     "pointwise_kernel": "w",
+    "recurrent_kernel": "recurrent",
     "gamma": "w",
     "alpha": "w",
     "bias": "b",

@@ -129,6 +129,33 @@ class Window(NamedTuple):
     groups: int = 1
 
 
+class Recurrence(NamedTuple):
+    """The steps of a recurrent layer, each with a number of features.
+
+    The activations are values of `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…`
+    are the strides of rows in the memory that the op keeps for the backward pass.
+    """
+
+    steps: int
+    features: int
+    units: int
+    activation: int
+    recurrent_activation: int
+    alpha: float
+    recurrent_alpha: float
+    sequences: bool
+    backwards: bool
+    ld_inputs: int
+    ld_gates: int
+    ld_units: int
+
+    @property
+    def kept(self) -> int:
+        """The elements that the op keeps for each sample in training."""
+        both = self.ld_inputs + self.ld_units
+        return self.steps * (both + self.ld_gates + self.ld_units) + both
+
+
 class Resampling(NamedTuple):
     """How an image is resampled from another one.
 

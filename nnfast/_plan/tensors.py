@@ -146,7 +146,8 @@ class Tensors:
         traits, fields = traits_of(op), self._fields[i]
         if not traits.is_activation and op["activation"] in PREACTIVATIONS:
             fields["z"] = self._new(op["steps"] * op["ld_y"], 2 * i + 1)
-        if traits.sample_statistics or traits.sample_channel_statistics:
+        kept = (traits.sample_statistics, traits.sample_channel_statistics, traits.keeps_steps)
+        if any(kept):
             fields["stats"] = self._new(op["ld_stats"], 2 * i + 1)
             fields["stats"].use(self._end)
 

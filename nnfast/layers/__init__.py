@@ -16,6 +16,7 @@ from nnfast.layers.lookup import *
 from nnfast.layers.merging import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *
+from nnfast.layers.recurrent import *
 from nnfast.layers.registry import (
     TABLE as TABLE,
     deserialize as deserialize,

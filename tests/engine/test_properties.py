@@ -259,6 +259,7 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
         },
     ),
     (layers.RandomCrop, {"height": SMALL, "width": SMALL}),
+    (layers.LSTM, {"units": SMALL, "return_sequences": st.booleans()}),
 ]
 
 

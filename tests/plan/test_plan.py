@@ -45,7 +45,7 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     elif draw(st.booleans()):
         shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
-    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmtuvxxyy"), max_size=8)):
+    for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmtuvxxyyhh"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # An activity penalty prevents fusion with neighbouring ops.
         penalty = draw(st.sampled_from([None] * 4 + [regularizers.L2(0.1)]))
@@ -68,6 +68,8 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
     if kind in "cwmt":
         fits = len(shape) == 3 and 0 not in shape and (kind != "t" or math.prod(shape) < 600)
         return _image_layer(draw, kind) if fits else layers.Flatten()
+    if kind == "h" and len(shape) == 2 and shape[0] > 0:
+        return layers.LSTM(draw(st.sampled_from([1, 15, 17])), return_sequences=draw(st.booleans()))
     if kind == "a":
         return layers.Activation(draw(st.sampled_from(["linear", "relu", "sigmoid", "gelu"])))
     flags = {"center": draw(st.booleans()), "scale": draw(st.booleans())}

@@ -231,7 +231,12 @@ cdef class Engine(CompiledModel):
         return microbatches
 
     cdef Py_ssize_t image_microbatch_rows(self):
-        """Return the minimum number of images per micro-batch; it is larger if an image takes little work."""
+        """Return the minimum number of images or sequences per micro-batch.
+
+        It is larger if an image takes little work.
+        """
+        if self.sequences:
+            return SEQUENCE_ROWS
         cdef bint little_work = self.flops <= 32 * <double>self.model.n_params
         return 2 * IMAGE_MICROBATCH_ROWS if little_work else IMAGE_MICROBATCH_ROWS
 
@@ -240,7 +245,8 @@ cdef class Engine(CompiledModel):
         cdef Py_ssize_t most = BLOCK_ROWS
         cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
         if self.images:
-            most = max(<Py_ssize_t>4, min(most, size // op_list.n_values // 4 * 4))
+            most = max(<Py_ssize_t>(SEQUENCE_ROWS if self.sequences else 4),
+                       min(most, size // op_list.n_values // 4 * 4))
         return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):

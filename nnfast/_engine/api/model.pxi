@@ -9,7 +9,8 @@ cdef class CompiledModel:
     cdef Py_ssize_t scratch_size
     cdef double flops               # floating-point operations in one row's forward pass
     cdef Py_ssize_t n_stats
-    cdef bint images                # some op moves a window over images, or computes many rows per sample
+    cdef bint images                # some op moves a window over images, has many rows per sample, or steps
+    cdef bint sequences             # some op goes through the steps of sequences
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
     cdef Buffer inputs              # memory of the model's inputs
     cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
@@ -79,7 +80,8 @@ cdef class CompiledModel:
             self.model.batch_norms |= needs.whole_batch
             if needs.whole_batch and op.mean >= 0:      # it updates moving averages
                 self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
-            self.images |= needs.has_window or op.steps >= MANY_STEPS
+            self.sequences |= needs.has_steps
+            self.images |= needs.has_window or needs.has_steps or op.steps >= MANY_STEPS
             scratch = max(scratch, needs.scratch)
             flops += needs.flops
         self.scratch_size = (scratch + 31) // 16 * 16

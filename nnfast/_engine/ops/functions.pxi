@@ -23,6 +23,7 @@ ctypedef struct OpFunctions:
     double (*flops)(const Op* op) noexcept nogil
     bint reads_data         # if it is the first op, it can read the user's data in place
     bint has_window         # the op moves a window over images
+    bint has_steps          # the op goes through the steps of sequences, one after the other
     bint whole_batch        # the op needs the whole batch at once, unless it is frozen
     bint adds_penalty       # `forward` adds a penalty to the loss of each row
     bint sums_backward      # `backward` also computes parameter gradients, and runs even if dX is not needed

@@ -148,6 +148,19 @@ table_row.traits.copies_images = True
 table_row.traits.repeats_channels = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"recurrent")
+table_row.forward = forward_recurrent
+table_row.backward = backward_recurrent
+table_row.gradient = gradient_recurrent
+table_row.update = update_recurrent
+table_row.scratch = scratch_recurrent
+table_row.flops = flops_recurrent
+table_row.has_steps = True
+table_row.sums_backward = True
+table_row.traits.keeps_steps = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"max_pool")
 table_row.forward = forward_max_pool
 table_row.backward = backward_max_pool
@@ -252,5 +265,6 @@ cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     needs.scratch = functions.scratch(op) if functions.scratch != NULL else 0
     needs.flops = op.steps * (10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0))
     needs.has_window = functions.has_window
+    needs.has_steps = functions.has_steps
     needs.whole_batch = functions.whole_batch and not op.frozen
     needs.adds_penalty = functions.adds_penalty

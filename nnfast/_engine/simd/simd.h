@@ -66,6 +66,13 @@ typedef ireal vint;
 #define TILE_N 2
 #define PANEL (TILE_N * VLEN)
 
+/* Rows of the tile of recurrent layers, which is four vectors wide. */
+#if VBYTES == 64
+#define GATE_TILE_M 6
+#else
+#define GATE_TILE_M 3
+#endif
+
 /* Zero skipping: a tile has SPARSE_M rows × SPARSE_N vectors of accumulators. Two FMA units need eight
  * independent accumulators to stay busy. SPARSE_SPLAT: cost of vsplat_at, in multiply-adds. */
 #if VBYTES == 64

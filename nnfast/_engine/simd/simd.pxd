@@ -8,7 +8,7 @@ cdef extern from "simd.h" nogil:
     ctypedef int vmask
     const char* ISA_NAME
     const int ISA_IS_REAL
-    const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL, SPARSE_M, SPARSE_N
+    const int VLEN, TILE_M, TILE_Q, TILE_N, PANEL, GATE_TILE_M, SPARSE_M, SPARSE_N
     const double SPARSE_SPLAT
     const int EXP_DEGREE, LOG_TERMS, LOG1P_TERMS, EXACT_SCALE
     const real LN2_HIGH, LN2_LOW, HALF_LN2, LOG2_E, EXP_OVERFLOW, EXP_UNDERFLOW, EXP_LIMIT, TANH_LIMIT

@@ -1,0 +1,174 @@
+"""The recurrent op: all steps of a recurrent layer, forward and backward through time.
+
+The samples of x and y are rows with all steps. What the backward pass needs is kept in the arena; in
+inference, the scratch holds two steps of a group of rows.
+"""
+
+cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:
+    return <const Recurrence*>settings_of(op)
+
+
+cdef inline RecurrentWeights recurrent_weights(const Shard* shard, const Op* op) noexcept nogil:
+    cdef const Model* model = shard.run.model
+    return RecurrentWeights(parameter_data(model, op.w), parameter_data(model, op.recurrent),
+                            parameter_data(model, op.b))
+
+
+cdef StepMemory step_memory(const Recurrence* s, real* p, Py_ssize_t rows, Py_ssize_t slots) noexcept nogil:
+    """Divide memory among the arrays; there are `slots` slots for inputs and states."""
+    cdef StepMemory m
+    m.rows = rows
+    m.slots = slots
+    m.inputs = p
+    m.states = m.inputs + slots * rows * s.ld_inputs
+    m.gates = m.states + slots * rows * s.ld_units
+    m.outputs = m.gates + (slots if slots == 2 else s.steps) * rows * s.ld_gates
+    return m
+
+
+cdef inline StepMemory kept_steps(const Shard* shard, const Op* op) noexcept nogil:
+    """Return the memory of all steps and rows of the block, rounded up to a multiple of 4."""
+    cdef const Recurrence* s = recurrence_of(op)
+    return step_memory(s, address(shard.block, op.stats, 0, 0), ceil_div(shard.rows, 4) * 4, s.steps + 1)
+
+
+cdef Py_ssize_t states_size(const Recurrence* s) noexcept nogil:
+    """Return the size of the memory for inference."""
+    return 2 * STEP_ROWS * (s.ld_inputs + 2 * s.ld_units + s.ld_gates)
+
+
+cdef inline StepData group_data(const Matrix* x, const Matrix* y, Py_ssize_t first,
+                                Py_ssize_t rows) noexcept nogil:
+    """Return some rows of x and y, or of their gradients."""
+    cdef real* start = x.data
+    if start != NULL:
+        start += first * x.ld
+    return StepData(rows, start, x.ld, y.data + first * y.ld, y.ld)
+
+
+cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+    """Compute the shard's rows in groups that stay in cache."""
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef RecurrentWeights w = recurrent_weights(shard, op)
+    cdef Matrix y = output_of(shard, op)
+    cdef real* panels = shard.scratch
+    cdef real* sums = panels + forward_panels_size(s)
+    cdef real* states = sums + STEP_ROWS * GATE_TILE_N * VLEN
+    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
+    cdef bint kept = op.stats >= 0
+    cdef StepMemory memory, group
+    cdef StepData data
+    if rows == 0:
+        return activation
+    memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2)
+    pack_forward(s, &w, panels)
+    for q in range(ceil_div(rows, length)):
+        first = q * length
+        data = group_data(x, &y, first, min(length, rows - first))
+        group = memory_of_rows(s, &memory, shard.begin + first if kept else 0)
+        recurrent_forward(s, panels, &group, &data, sums)
+    if kept and shard.end == shard.rows:
+        clear_padding(s, &memory, shard.rows)
+    return activation
+
+
+cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
+    """Compute dz of all steps, in the memory of the gates, and dX if it is needed."""
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef RecurrentWeights weights = recurrent_weights(shard, op)
+    cdef Matrix x = input_of(shard, op), dy = output_gradient(shard, op), dx
+    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
+    cdef StepMemory memory = kept_steps(shard, op), group
+    cdef StepData gradients
+    cdef BackwardScratch w
+    dx = input_gradient(shard, op)
+    if op.dx < 0:
+        dx.data = NULL
+    w.r_panels = shard.scratch
+    w.k_panels = w.r_panels + backward_panels_size(s, s.units)
+    w.dh = <real*>w.k_panels + backward_panels_size(s, s.features)
+    w.dc = w.dh + STEP_ROWS * s.ld_units
+    w.spare = w.dc + STEP_ROWS * s.ld_units
+    w.dx = w.spare + STEP_ROWS * s.ld_gates
+    pack_backward(s, s.units, weights.r, <real*>w.r_panels)
+    if dx.data != NULL:
+        pack_backward(s, s.features, weights.k, <real*>w.k_panels)
+    for q in range(ceil_div(rows, length)):
+        first = q * length
+        gradients = group_data(&dx, &dy, first, min(length, rows - first))
+        group = memory_of_rows(s, &memory, shard.begin + first)
+        recurrent_backward(s, &group, &gradients, &w)
+
+
+# ---- dW and db -----------------------------------------------------------------------------------
+
+cdef void add_product(const Matrix* inputs, const Matrix* dz, real* dw, const Shard* shard,
+                      bint accumulate) noexcept nogil:
+    """Write the thread's rows of dw = inputsᵀ · dz, or add them if `accumulate`."""
+    cdef Py_ssize_t k = inputs.cols, n = dz.cols, rows
+    cdef Py_ssize_t i = split_begin(k, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef Matrix columns, dw_rows
+    while i < end:
+        rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
+        columns = columns_from(inputs, i, rows)
+        dw_rows = matrix(dw + i * n, rows, n, n)
+        dense_weight_gradient(&columns, dz, &dw_rows, Parts(1, 4), accumulate, shard.scratch)
+        i += rows
+
+
+cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real* grads,
+                             bint accumulate) noexcept nogil:
+    """Write the thread's rows of dk and dr to the flat gradients; the last thread also writes db.
+
+    All (step, row) pairs of the block are one matrix; rows that are only padding are zero.
+    """
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef const Model* model = shard.run.model
+    cdef StepMemory m = kept_steps(shard, op)
+    cdef Py_ssize_t n = GATE_TILE_N * s.units
+    cdef Matrix inputs, dz
+    if not is_trained(model, op.w):
+        return
+    dz = matrix(m.gates, s.steps * m.rows, n, s.ld_gates)
+    inputs = matrix(m.inputs, s.steps * m.rows, s.units, s.ld_inputs)
+    add_product(&inputs, &dz, gradient_of(model, op.recurrent, grads), shard, accumulate)
+    inputs = matrix(m.inputs + s.units, s.steps * m.rows, s.features, s.ld_inputs)
+    add_product(&inputs, &dz, gradient_of(model, op.w, grads), shard, accumulate)
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        dense_bias_gradient(&dz, gradient_of(model, op.b, grads), accumulate)
+
+
+cdef void update_recurrent(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
+    """Compute gradients and apply the optimizer step to the thread's rows; the last thread also updates b."""
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef const Model* model = shard.run.model
+    cdef Py_ssize_t n = GATE_TILE_N * s.units, i
+    if not is_trained(model, op.w):
+        return
+    # A batch of sequences that threads share consists of a single micro-batch.
+    gradient_recurrent(shard, op, Range(0, shard.rows), <real*>model.grads, False)
+    i = split_begin(s.units, TILE_M, shard.thread, shard.n_threads)
+    step_range(model, op.recurrent, i * n,
+               (split_begin(s.units, TILE_M, shard.thread + 1, shard.n_threads) - i) * n, step)
+    i = split_begin(s.features, TILE_M, shard.thread, shard.n_threads)
+    step_range(model, op.w, i * n,
+               (split_begin(s.features, TILE_M, shard.thread + 1, shard.n_threads) - i) * n, step)
+    if op.b >= 0 and shard.thread == shard.n_threads - 1:
+        step_range(model, op.b, 0, n, step)
+
+
+# ---- scratch and work ----------------------------------------------------------------------------
+
+cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef Py_ssize_t n = GATE_TILE_N * s.units, row = ceil_div(s.features, VLEN) * VLEN
+    cdef Py_ssize_t forward = forward_panels_size(s) + STEP_ROWS * GATE_TILE_N * VLEN + states_size(s)
+    cdef Py_ssize_t backward = (backward_panels_size(s, s.units) + backward_panels_size(s, s.features)
+                                + STEP_ROWS * (2 * s.ld_units + s.ld_gates + row))
+    return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n))
+
+
+cdef double flops_recurrent(const Op* op) noexcept nogil:
+    cdef const Recurrence* s = recurrence_of(op)
+    return 2.0 * s.steps * (s.units + s.features) * GATE_TILE_N * s.units

@@ -1,0 +1,215 @@
+"""Recurrent layers agree with NumPy, and their gradients with central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import differences, randomize
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+from reference_recurrent import recurrent_outputs
+
+import nnfast
+from nnfast import layers
+from nnfast._engine import core
+
+Array = NDArray[Any]
+
+CELLS: dict[str, Callable[..., layers.Layer]] = {"LSTM": layers.LSTM}
+# Steps, features, units and rows.
+SIZES = [(1, 1, 1, 1), (4, 1, 16, 5), (5, 3, 5, 9), (3, 17, 33, 30), (7, 2, 48, 50), (2, 40, 70, 3)]
+
+
+def single(cell: str, steps: int, features: int, units: int, **options: Any) -> Any:
+    """Return a float64 model of one layer with random weights."""
+    x = nnfast.Input((steps, features))
+    model = nnfast.Sequential([x, CELLS[cell](units, **options)], dtype="float64")
+    randomize(model)
+    return model
+
+
+def outputs(model: Any, x: Array) -> Array:
+    """Return the outputs of recurrent layers, computed in NumPy."""
+    for layer in model.layers:
+        x = recurrent_outputs(layer, x, layer.named_weights)
+    return x
+
+
+def sequences(rows: int, steps: int, features: int) -> Array:
+    return np.random.default_rng(rows).normal(size=(rows, steps, features))
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_equal_those_of_the_reference(cell: str, sizes: tuple[int, ...]) -> None:
+    steps, features, units, rows = sizes
+    x = sequences(rows, steps, features)
+    for options in (
+        {},
+        {"return_sequences": True},
+        {"return_sequences": True, "go_backwards": True, "use_bias": False},
+        {"go_backwards": True, "activation": "softsign"},
+    ):
+        model = single(cell, steps, features, units, **options)
+        assert_allclose(model.predict(x), outputs(model, x), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_has_the_bits_that_it_has_in_a_batch(cell: str, dtype: str) -> None:
+    x = sequences(61, 6, 3).astype(dtype)
+    stack = [nnfast.Input((6, 3)), CELLS[cell](21, return_sequences=True), CELLS[cell](16)]
+    model = nnfast.Sequential(stack, dtype=dtype)
+    whole = model.predict(x)
+    for rows in (slice(0, 1), slice(60, 61), slice(7, 12), slice(30, 60)):
+        assert_array_equal(model.predict(x[rows]), whole[rows])
+    model.compile("sgd", "mse")  # in training, the forward pass keeps all steps
+    assert_array_equal(model.predict_on_batch(x), whole)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"return_sequences": True, "go_backwards": True},
+        {"use_bias": False, "go_backwards": True},
+        {"activation": "relu", "recurrent_activation": "hard_sigmoid", "return_sequences": True},
+        {"activation": "elu", "recurrent_activation": "tanh"},
+    ],
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_equal_central_differences(cell: str, options: dict[str, Any]) -> None:
+    for units, rows in ((3, 6), (17, 9)):
+        x = sequences(rows, 3, 2)
+        model = nnfast.Sequential(
+            [
+                nnfast.Input((3, 2)),
+                CELLS[cell](4, return_sequences=True),
+                CELLS[cell](units, **options),
+            ],
+            dtype="float64",
+        )
+        model.compile("sgd", "mse")
+        randomize(model)
+        y = np.random.default_rng(1).normal(size=model.predict(x).shape)
+        _, gradients = model.loss_and_grad(x, y)
+        arrays = [w for layer in model.layers for w in layer.named_weights.values()]
+        loss = lambda: float(((outputs(model, x) - y) ** 2).mean())  # noqa: B023, E731
+        for found, expected in zip(gradients, differences(loss, arrays), strict=True):
+            assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+        total = lambda: loss() * rows  # noqa: B023, E731
+        (expected,) = differences(total, [x])
+        assert_allclose(model.input_gradient(x, y), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.fixture
+def any_threads() -> Any:
+    yield
+    core.force_threads(0)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_number_of_threads_does_not_change_a_bit(
+    cell: str, normalized: bool, any_threads: None
+) -> None:
+    """Batch normalization makes the threads share the whole batch."""
+    x, y = sequences(150, 5, 3), np.random.default_rng(0).normal(size=(150, 1))
+    results = []
+    for threads in (1, 2, 3, 4, 7):
+        nnfast.set_seed(1)
+        core.force_threads(threads)
+        model = nnfast.Sequential(
+            [
+                nnfast.Input((5, 3)),
+                CELLS[cell](18, return_sequences=True),
+                *([layers.BatchNormalization()] if normalized else []),
+                CELLS[cell](7),
+                layers.Dense(1),
+            ]
+        )
+        model.compile("adam", "mse")
+        model.fit(x, y, batch_size=70, epochs=2, verbose=0)
+        results.append([*model.get_weights(), model.predict(x)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sequences_go_through_other_layers(cell: str) -> None:
+    """The layers between and behind read the steps in their own layouts."""
+    model = nnfast.Sequential(
+        [
+            nnfast.Input((6, 3)),
+            layers.Conv1D(5, 2, padding="same"),
+            CELLS[cell](7, return_sequences=True),
+            layers.LayerNormalization(),
+            layers.Dense(4, "tanh"),
+            layers.Dropout(0.0),
+            CELLS[cell](5, return_sequences=True, activity_regularizer="l2"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ],
+        dtype="float64",
+    )
+    randomize(model)
+    model.compile("sgd", "mse")
+    x, y = sequences(20, 6, 3), np.random.default_rng(0).normal(size=(20, 2))
+    _, gradients = model.loss_and_grad(x, y)
+    arrays = [w for layer in model.layers for w in layer.named_weights.values()]
+    expected = differences(lambda: float(model.evaluate(x, y, verbose=0)), arrays[-4:])
+    for found, wanted in zip(gradients[-4:], expected, strict=True):
+        assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_frozen_layers_pass_the_gradient_on(cell: str) -> None:
+    model = nnfast.Sequential(
+        [
+            nnfast.Input((4, 3)),
+            layers.Dense(3),
+            CELLS[cell](6, return_sequences=True, trainable=False),
+            CELLS[cell](5),
+        ]
+    )
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(sequences(40, 4, 3), np.ones((40, 5)), verbose=0)
+    n = len(model.layers[1].get_weights())
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [True, True, *([False] * n), *([True] * n)]
+
+
+def test_the_bias_of_the_forget_gate_starts_at_one() -> None:
+    bias = {"bias_initializer": nnfast.initializers.Constant(0.5), "input_shape": (2, 3)}
+    for forget, expected in ((True, [0.5, 1.0, 0.5, 0.5]), (False, [0.5] * 4)):
+        layer = layers.LSTM(2, unit_forget_bias=forget, **bias)
+        nnfast.Sequential([layer])
+        assert_array_equal(layer.bias, np.repeat(expected, 2))
+        assert layer.bias_initializer == nnfast.initializers.Constant(0.5)
+    recurrent = np.asarray(layer.recurrent_kernel, np.float64)
+    assert_allclose(recurrent @ recurrent.T, np.eye(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_wrong_arguments_are_named(cell: str) -> None:
+    for options, message in (
+        ({"units": 0}, "units"),
+        ({"units": 2.5}, "units"),
+        ({"return_sequences": "yes"}, "return_sequences"),
+        ({"activation": "softmax"}, "activation of a recurrent layer"),
+        ({"activation": "gelu"}, "activation of a recurrent layer"),
+        ({"activation": "tan"}, "tan"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            CELLS[cell](**{"units": 2, **options})
+    layer = CELLS[cell](2, name="mine")
+    for shape in ((), (3,), (2, 3, 4), (0, 3)):
+        with pytest.raises(
+            ValueError, match=r"'mine' expects sequences of shape \(steps, features"
+        ):
+            layer.infer_shape(shape)

@@ -311,4 +311,5 @@ ctypedef struct Kernels:
                  void* da, double* value, void* scratch) noexcept nogil
     void (*update)(const OptimizerSettings* optimizer, Py_ssize_t n, double lr, Py_ssize_t iteration,
                    void* params, const void* grads, void* slots, Py_ssize_t stride) noexcept nogil
+    int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
     void (*primitive)(int which, Py_ssize_t n, const void* x, void* y) noexcept nogil

@@ -134,6 +134,7 @@ kernels.activation_forward = public_activation_forward
 kernels.activation_backward = public_activation_backward
 kernels.loss = public_loss
 kernels.update = update
+kernels.all_finite = all_finite
 kernels.primitive = primitive
 
 table = PyCapsule_New(&kernels, "nnfast.kernels", NULL)

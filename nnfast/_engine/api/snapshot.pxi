@@ -2,38 +2,6 @@
 
 cdef enum:
     PAUSE = 500     # after a copy or check, pause 500 times as long: each then takes 0.2 % of the time
-    ACCUMULATORS = 16    # independent accumulators, enough to keep the pipelines of 16-byte vectors full
-
-ctypedef fused bits:
-    uint32_t
-    uint64_t
-
-
-cdef bint no_exponent_of(bits ones, const bits* x, Py_ssize_t n) noexcept nogil:
-    """Return whether no number is NaN or infinite.
-
-    `ones` is a mask of the exponent bits. Only NaN and infinity have all of them set, and adding 1 to
-    such an exponent carries into the sign bit.
-    """
-    cdef bits[ACCUMULATORS] found
-    cdef bits one = ones & -ones, any_ = 0
-    cdef Py_ssize_t i, j
-    memset(found, 0, sizeof(found))
-    for i in range(n // ACCUMULATORS):
-        for j in range(ACCUMULATORS):
-            found[j] |= (x[i * ACCUMULATORS + j] & ones) + one
-    for i in range(n // ACCUMULATORS * ACCUMULATORS, n):
-        any_ |= (x[i] & ones) + one
-    for j in range(ACCUMULATORS):
-        any_ |= found[j]
-    return any_ >> (8 * sizeof(bits) - 1) == 0
-
-
-cdef bint is_all_finite(const char* data, Py_ssize_t size, Py_ssize_t itemsize) noexcept:
-    """Return whether all numbers in `size` bytes are finite."""
-    if itemsize == 4:
-        return no_exponent_of[uint32_t](0x7F800000, <const uint32_t*>data, size // 4)
-    return no_exponent_of[uint64_t](0x7FF0000000000000, <const uint64_t*>data, size // 8)
 
 
 cdef Py_ssize_t size_of(Buffer buffer) noexcept:
@@ -121,7 +89,7 @@ cdef class Snapshot:
         n = total_size(self.arrays)
         if size_of(self.kept) != n + m:
             raise ValueError("the optimizer has changed since the copy was made")
-        if not is_all_finite(self.kept.data, n + m if self.has_slots else n, self.kept.itemsize):
+        if not engine.k.all_finite((n + m if self.has_slots else n) // self.kept.itemsize, self.kept.data):
             return False
         copy_weights(self.arrays, self.kept.data, True)
         if self.has_slots:
@@ -136,12 +104,13 @@ cdef class Snapshot:
         self.engine.spare, self.kept = self.kept, None
 
     cdef bint is_finite(self):
+        cdef const Kernels* k = self.engine.k
         cdef Buffer slots = self.engine._slots
         cdef WeightArray array
         for array in self.engine.changed:
-            if not is_all_finite(array.data, array.shape[0] * slots.itemsize, slots.itemsize):
+            if not k.all_finite(array.shape[0], array.data):
                 return False
-        return is_all_finite(slots.data, size_of(slots), slots.itemsize)
+        return k.all_finite(slots.shape[0] * slots.shape[1], slots.data)
 
     cdef copy(self):
         cdef Engine engine = self.engine

@@ -130,3 +130,20 @@ cdef void grid_sum(const Grid* grid, const real* x, int width, bint squares, vre
         add_runs(grid, x, VLEN, False, shift, total)
     else:
         add_runs(grid, x, width, squares, shift, total)
+
+
+cdef int all_finite(Py_ssize_t n, const void* x) noexcept nogil:
+    """Return whether no number is NaN or infinite: the product with 0 is 0 only of finite numbers."""
+    cdef const real* numbers = <const real*>x
+    cdef vreal sums[8]      # enough to keep the pipelines full
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        sums[j] = vsplat(0)
+    for i in range(n // (8 * VLEN)):
+        for j in range(8):
+            sums[j] = sums[j] + vsplat(0) * vload(numbers + (8 * i + j) * VLEN)
+    for i in range(n // (8 * VLEN) * 8, ceil_div(n, VLEN)):
+        sums[0] = sums[0] + vsplat(0) * load_cols(numbers + i * VLEN, <int>(n - i * VLEN))
+    for j in range(1, 8):
+        sums[0] = sums[0] + sums[j]
+    return vsum(sums[0]) == 0

@@ -37,6 +37,12 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
             layers.Activation("mish"),
             layers.Dense(n_out, kernel_constraint="unit_norm"),
         ],
+        [
+            *(layers.Dense(9, input_dim=n_in), layers.RepeatVector(7), layers.Permute((2, 1))),
+            *(layers.ZeroPadding1D(1), layers.UpSampling1D(3), layers.Cropping1D((2, 4))),
+            *(layers.Reshape((9, 3, 7)), layers.Cropping2D(1), layers.Permute((3, 2, 1))),
+            *(layers.SeparableConv2D(5, 1), layers.Flatten(), layers.Dense(n_out)),
+        ],
     ]
 
 

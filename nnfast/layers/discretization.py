@@ -142,9 +142,10 @@ class Discretization(DataLayer):
 
     def compute(self, x: Array) -> Array:
         depth, dtype = self._depth(), float_name(self)
-        bins = np.asarray(self._boundaries, dtype)
         # Boundaries and numbers have the same precision, so that equal ones compare as equal.
-        indices = np.digitize(x.astype(dtype), bins) if depth > 1 else np.zeros(x.shape, np.int64)
+        with np.errstate(over="ignore"):
+            x, bins = x.astype(dtype), np.asarray(self._boundaries, np.float64).astype(dtype)
+        indices = np.digitize(x, bins) if depth > 1 else np.zeros(x.shape, np.int64)
         return encoded(
             indices, self.output_mode, depth, "int32" if self.output_mode == "int" else dtype
         )

@@ -73,7 +73,9 @@ class IndexLookup(DataLayer):
         # The tokens with the indices from `_begin` on, and the index of each token.
         self._tokens: list[Any] = []
         self._indices: dict[Any, int] = self._masked()
+        # The weights of the tokens, and those of the indices before them.
         self._idf: NDArray[np.float32] | None = None
+        self._first_idf: NDArray[np.float32] | None = None
         self._fixed_vocabulary = False
 
     def _first_vocabulary(self, vocabulary: Any, idf_weights: Any, fixed: object) -> None:
@@ -102,7 +104,7 @@ class IndexLookup(DataLayer):
     def _buckets(self, keys: Sequence[Any]) -> list[int]:
         """Return the index of each unknown token among `num_oov_indices`."""
         n = self.num_oov_indices
-        texts = (str(key).encode() for key in keys)
+        texts = (str(key).encode(errors="surrogatepass") for key in keys)
         if self.salt is not None:
             return [siphash64(self.salt, text) % n for text in texts]
         return [fingerprint64(text) % n for text in texts]
@@ -117,8 +119,10 @@ class IndexLookup(DataLayer):
         include_special_tokens : bool, default True
             Whether the list begins with the mask token and the tokens for unknown ones.
         """
+        if not include_special_tokens:
+            return list(self._tokens)
         special = [self.mask_token] * self._oov_begin + [self.oov_token] * self.num_oov_indices
-        return [*(special if include_special_tokens else ()), *self._tokens]
+        return [*special, *self._tokens]
 
     def vocabulary_size(self) -> int:
         """Return the number of tokens, with the mask token and those for unknown ones."""
@@ -148,7 +152,6 @@ class IndexLookup(DataLayer):
                 "idf_weights must be given with a vocabulary if output_mode is 'tf_idf', and only "
                 f"then; received output_mode={self.output_mode!r} and idf_weights={idf_weights!r}"
             )
-        special = self.get_vocabulary()[: self._begin]
         begin = 0
         if isinstance(vocabulary, str):
             if self.output_mode == "tf_idf":
@@ -156,17 +159,21 @@ class IndexLookup(DataLayer):
             given = self._from_file(vocabulary)
         else:
             given = [self._token("vocabulary", token) for token in _listed(vocabulary)]
-            begin = self._begin if given[: self._begin] == special else 0
+            begin = self._begin if self._has_special(given) else 0
         if not given:
             raise ValueError("vocabulary must have at least one token; received none")
         tokens = given[begin:]
-        self._check_tokens(tokens, special)
-        idf = None
-        if idf_weights is not None:
-            idf = self._padded(_idf_weights(idf_weights, len(given)), begin > 0, len(tokens))
-        self._take(tokens, idf)
+        self._check_tokens(tokens)
+        weights = None if idf_weights is None else _idf_weights(idf_weights, len(given))
+        self._take(tokens, weights, begin)
 
-    def _check_tokens(self, tokens: Sequence[Any], special: Sequence[Any]) -> None:
+    def _has_special(self, tokens: Sequence[Any]) -> bool:
+        """Return whether tokens begin with the special ones, if there are any."""
+        if not 0 < self._begin <= len(tokens):
+            return False
+        return list(tokens[: self._begin]) == self.get_vocabulary()[: self._begin]
+
+    def _check_tokens(self, tokens: Sequence[Any]) -> None:
         repeated = [token for token, n in Counter(tokens).items() if n > 1]
         if repeated:
             raise ValueError(f"vocabulary must have each token once; repeated: {repeated[:10]}")
@@ -177,7 +184,7 @@ class IndexLookup(DataLayer):
             if token is not None and token in set(tokens):
                 raise ValueError(
                     f"vocabulary must not have the {name} {token!r}, unless it begins with all "
-                    f"special tokens, {list(special)}"
+                    "special tokens, as get_vocabulary returns them"
                 )
         size = self._begin + len(tokens)
         if self.max_tokens is not None and size > self.max_tokens:
@@ -186,16 +193,8 @@ class IndexLookup(DataLayer):
                 f"masked and unknown ones; received {size}"
             )
 
-    def _padded(
-        self, weights: NDArray[np.float64], special: bool, n_tokens: int
-    ) -> NDArray[np.float32]:
-        """Return weights for all indices; that of unknown tokens is the mean by default."""
-        front = 0 if special else self._begin
-        back = (self.max_tokens or 0) - self._begin - n_tokens if self.pad_to_max_tokens else 0
-        mean = weights.mean() if weights.size else 0.0
-        return np.concatenate([np.full(front, mean), weights, np.zeros(back)]).astype(np.float32)
-
-    def _take(self, tokens: list[Any], idf: NDArray[np.float32] | None) -> None:
+    def _take(self, tokens: list[Any], weights: NDArray[np.float64] | None, begin: int = 0) -> None:
+        """Set the tokens and the weights, the first `begin` of which are for special tokens."""
         fixed = self.output_mode != "int" and not self.pad_to_max_tokens
         if fixed and self._tokens and len(self._tokens) != len(tokens):
             raise RuntimeError(
@@ -204,7 +203,10 @@ class IndexLookup(DataLayer):
             )
         self._tokens = tokens
         self._indices = self._masked() | {t: i for i, t in enumerate(tokens, self._begin)}
-        self._idf = idf
+        self._idf = self._first_idf = None
+        if weights is not None:
+            first = weights[:begin] if begin else np.array(weights.mean() if weights.size else 0.0)
+            self._idf, self._first_idf = weights[begin:].astype(np.float32), first.astype("f4")
 
     def _masked(self) -> dict[Any, int]:
         """Return the index of the mask token, if there is one."""
@@ -265,7 +267,7 @@ class IndexLookup(DataLayer):
         idf = None
         if self.output_mode == "tf_idf":
             appearances = np.array([documents[token] for token in tokens], np.float64)
-            idf = self._padded(np.log(1 + n_documents / (1 + appearances)), False, len(tokens))
+            idf = np.log(1 + n_documents / (1 + appearances))
         self._take(tokens, idf)
 
     def _documents(self, data: Any, steps: object) -> Iterable[Array]:
@@ -312,12 +314,15 @@ class IndexLookup(DataLayer):
             return indices
         if self.output_mode != "tf_idf":
             return encoded(indices, self.output_mode, self._depth, "int64")
-        dtype, depth = float_name(self), self._depth
+        dtype = float_name(self)
         if self._idf is None:
             raise RuntimeError(
                 f"Layer {self.name!r} has no vocabulary yet: call adapt or set_vocabulary first"
             )
-        counts: Array = encoded(indices, "count", depth, dtype) * self._idf.astype(dtype)
+        weights = np.zeros(self._depth, dtype)
+        weights[: self._begin] = self._first_idf
+        weights[self._begin : self.vocabulary_size()] = self._idf
+        counts: Array = encoded(indices, "count", self._depth, dtype) * weights
         return counts
 
     def _indices_of(self, keys: Array) -> NDArray[np.int64]:
@@ -352,18 +357,17 @@ class IndexLookup(DataLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, with the current vocabulary."""
-        vocabulary: list[Any] | None = None
-        idf: list[float] | None = None
-        if self._tokens:
-            special = self.oov_token is not None
-            vocabulary = self.get_vocabulary(include_special_tokens=special)
-            if self._idf is not None:
-                begin = 0 if special else self._begin
-                idf = self._idf[begin : self.vocabulary_size()].tolist()
-        adapted = (
-            {"has_input_vocabulary": False} if vocabulary and not self._fixed_vocabulary else {}
-        )
-        return super().get_config() | {"vocabulary": vocabulary, "idf_weights": idf} | adapted
+        config = super().get_config() | {"vocabulary": None, "idf_weights": None}
+        if not self._tokens:
+            return config
+        # Special tokens are stored only if they are needed: there may be many of them.
+        first, rest = self._first_idf, self._idf
+        special = self._has_special(self._tokens) or (first is not None and first.ndim > 0)
+        config["vocabulary"] = self.get_vocabulary(include_special_tokens=special)
+        if first is not None and rest is not None:
+            given = np.broadcast_to(first, self._begin)[: self._begin * special].tolist()
+            config["idf_weights"] = given + rest.tolist()
+        return config if self._fixed_vocabulary else config | {"has_input_vocabulary": False}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> IndexLookup:

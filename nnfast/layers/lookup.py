@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.aliases
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -106,13 +107,7 @@ class StringLookup(IndexLookup):
         super().__init__(name=name, **options)
         self.mask_token = optional_text("mask_token", mask_token)
         self.oov_token = optional_text("oov_token", oov_token)
-        try:
-            "".encode(encoding)
-        except (LookupError, TypeError):
-            raise ValueError(
-                f"encoding must be the name of a text encoding; received {encoding!r}"
-            ) from None
-        self.encoding = str(encoding)
+        self.encoding = _encoding(encoding)
         self._configure(
             max_tokens, num_oov_indices, invert, output_mode, pad_to_max_tokens, sparse, salt
         )
@@ -260,3 +255,18 @@ class IntegerLookup(IndexLookup):
         if self.oov_method == "farmhash":
             return super()._buckets(keys)
         return [key % self.num_oov_indices for key in keys]
+
+
+# Codecs of bytes, which are not text encodings.
+_NO_TEXT = {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "uu_codec", "zlib_codec"}
+
+
+def _encoding(value: Any) -> str:
+    """Return the checked name of an encoding; a module for it is not imported yet."""
+    names = encodings.aliases.aliases
+    if isinstance(value, str):
+        name = encodings.normalize_encoding(value).lower()
+        codec = names.get(name, name)
+        if codec in names.values() and codec not in _NO_TEXT:
+            return str(value)
+    raise ValueError(f"encoding must be the name of a text encoding; received {value!r}")

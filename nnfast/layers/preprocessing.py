@@ -139,7 +139,7 @@ def encoded(
             f"x must have at most two axes for output_mode={mode!r}; received shape {indices.shape}"
         )
     else:
-        rows = indices.reshape(-1, indices.shape[-1])
+        rows = np.atleast_2d(indices)
     out = np.zeros((len(rows), depth), dtype)
     row, column = np.nonzero((rows >= 0) & (rows < depth))
     found = rows[row, column]

@@ -172,7 +172,7 @@ def test_vocabularies_are_read_from_files(tmp_path: Path) -> None:
     path.write_bytes("é\nb b\r\nc\n".encode("latin-1"))
     layer = StringLookup(vocabulary=str(path), encoding="latin-1")
     assert layer.get_vocabulary() == ["[UNK]", "é", "b b", "c"]
-    assert layer.get_config()["vocabulary"] == ["[UNK]", "é", "b b", "c"]
+    assert layer.get_config()["vocabulary"] == ["é", "b b", "c"]
     check(layer(np.array(["é".encode("latin-1")])), [1])
     path.write_text("12\n-3")
     assert IntegerLookup(vocabulary=str(path)).get_vocabulary() == [-1, 12, -3]
@@ -236,6 +236,18 @@ def test_configurations_and_copies_have_the_vocabulary(name: str, adapted: bool)
                 twin.adapt(data)
 
 
+def test_configurations_are_exact() -> None:
+    """Special tokens are stored if they have weights of their own, or appear once more."""
+    twice = StringLookup(vocabulary=["[UNK]", "[UNK]", "a"])
+    own = StringLookup(output_mode="tf_idf", vocabulary=["[UNK]", "a"], idf_weights=[3.0, 1.0])
+    for layer in (twice, own):
+        copy = StringLookup.from_config(layer.get_config())
+        assert copy.get_vocabulary() == layer.get_vocabulary()
+        assert_array_equal(copy(["a", "[UNK]", "z"]), layer(["a", "[UNK]", "z"]))
+    many = StringLookup(num_oov_indices=2**31, vocabulary=["a"])
+    assert many.get_config()["vocabulary"] == ["a"]
+
+
 def test_the_number_of_outputs_does_not_change() -> None:
     layer = StringLookup(output_mode="count", name="mine")
     for call in (lambda: layer(["a"]), lambda: layer(nnfast.Input((1,), dtype="string"))):
@@ -273,6 +285,8 @@ def lookup(*arguments: Any, **options: Any) -> Any:
         (lambda: lookup(pad_to_max_tokens=True), "pad_to_max_tokens=True needs max_tokens"),
         (lambda: lookup(sparse=True, output_mode="count"), "sparse must be False"),
         (lambda: lookup(encoding="utf-99"), "encoding.*'utf-99'"),
+        (lambda: lookup(encoding="base64"), "encoding.*'base64'"),
+        (lambda: lookup(encoding=None), "encoding.*None"),
         (lambda: lookup(salt=(1, 2, 3)), r"salt.*pair.*\(1, 2, 3\)"),
         (lambda: lookup(salt=-1), "salt.*>= 0.*-1"),
         (lambda: lookup(vocabulary=[]), "vocabulary must have at least one token"),

@@ -40,6 +40,14 @@ def test_integers_are_encoded() -> None:
     check(CategoryEncoding(4, "count")(np.array(pairs, float)), counts, "float32")
 
 
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0), (0, 1)])
+def test_there_may_be_no_integers(mode: str, shape: tuple[int, ...]) -> None:
+    found = CategoryEncoding(4, mode)(np.zeros(shape, int))
+    rows = shape[:-1] if mode != "one_hot" or shape[1:] == (1,) else shape
+    assert_array_equal(found, np.zeros((*rows, 4)))
+
+
 def test_counts_are_weighted() -> None:
     layer = CategoryEncoding(4, "count", dtype="float64")
     weights = np.array([[0.1, 0.2], [0.1, 0.1], [0.2, 0.3], [0.4, 0.2]])

@@ -110,5 +110,6 @@ def check_dtype(dtype: object, known: Sequence[str] = DTYPES) -> str:
     name: Any = dtype
     if not isinstance(dtype, str) and dtype is not None:  # NumPy interprets None as float64
         with contextlib.suppress(TypeError):
-            name = np.dtype(dtype).name  # type: ignore[call-overload]
+            found: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]
+            name = TEXT if found.kind == "U" else found.name
     return choose("dtype", name, {entry: entry for entry in known})

@@ -140,15 +140,14 @@ def encoded(
         )
     else:
         rows = np.atleast_2d(indices)
-    out = np.zeros((len(rows), depth), dtype)
     row, column = np.nonzero((rows >= 0) & (rows < depth))
-    found = rows[row, column]
+    at = row * depth + rows[row, column]
     if mode == "count":
-        np.add.at(
-            out, (row, found), 1 if weights is None else weights.reshape(rows.shape)[row, column]
-        )
+        each = None if weights is None else weights.reshape(rows.shape)[row, column]
+        out = np.bincount(at, each, len(rows) * depth).astype(dtype)
     else:
-        out[row, found] = 1
+        out = np.zeros(len(rows) * depth, dtype)
+        out[at] = 1
     shape = indices.shape if mode == "one_hot" else indices.shape[:-1]
     return out.reshape(*shape, depth)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-import nnfast
+import nnfast.keras
 from nnfast import layers, models
 
 COLORS = ["red", "green", "blue"]
@@ -176,6 +176,25 @@ def test_a_vocabulary_may_change_as_long_as_indices_are_the_output() -> None:
 
 def raises(message: str) -> Any:
     return pytest.raises((TypeError, ValueError), match=message)
+
+
+def test_a_data_set_of_text_is_prepared() -> None:
+    """As in programs for tf.keras, the vocabulary is made from a data set of the same text."""
+    tf = nnfast.keras.tf
+    rows = {"color": X["color"], "age": X["age"][:, 0]}
+    data = tf.data.Dataset.from_tensor_slices((rows, Y)).batch(8)
+    color = nnfast.keras.Input((1,), dtype=tf.string, name="color")
+    age = nnfast.keras.Input((1,), name="age")
+    lookup = layers.StringLookup(output_mode="binary")
+    lookup.adapt(data.map(lambda x, y: x["color"]))
+    assert sorted(lookup.get_vocabulary()[1:]) == sorted([*COLORS, "pink"])
+    h = layers.concatenate([lookup(color), age])
+    model = nnfast.keras.Model([color, age], layers.Dense(1)(h))
+    model.compile("adam", "mse")
+    model.fit(data, epochs=2, verbose=0)
+    assert_array_equal(model.predict(data), model.predict(rows))
+    mapped = next(iter(data.map(lambda x, y: (lookup(x["color"][:, None]), y))))
+    assert_array_equal(mapped[0], lookup(X["color"][:8, None]))
 
 
 def test_layers_that_prepare_data_come_first() -> None:

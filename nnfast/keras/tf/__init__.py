@@ -40,6 +40,7 @@ from nnfast.keras.tf.arrays import (
     square as square,
     squeeze as squeeze,
     stack as stack,
+    string as string,
     transpose as transpose,
     uint8 as uint8,
     zeros as zeros,

@@ -14,6 +14,7 @@ from nnfast._utils.tensor import Tensor
 bool = np.dtype(np.bool_)  # TensorFlow's name
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int32, int64, uint8 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.uint8)
+string = np.dtype(np.str_)
 newaxis = None
 
 Axis = int | Sequence[int] | None

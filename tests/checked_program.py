@@ -43,6 +43,15 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
             *(layers.Reshape((9, 3, 7)), layers.Cropping2D(1), layers.Permute((3, 2, 1))),
             *(layers.SeparableConv2D(5, 1), layers.Flatten(), layers.Dense(n_out)),
         ],
+        [
+            *(layers.PReLU("ones", input_shape=(n_in,)), layers.Dense(38)),
+            *(layers.GroupNormalization(2), layers.PReLU(shared_axes=1), layers.Dense(30)),
+            *(layers.Reshape((2, 5, 3)), layers.PReLU("ones", shared_axes=[1, 2])),
+            *(layers.GroupNormalization(-1), layers.PReLU("ones", shared_axes=[2])),
+            *(layers.ReLU(1.0, 0.25, 0.125), layers.Softmax(axis=1), layers.SpatialDropout2D(0.2)),
+            *(layers.UnitNormalization([1, 3]), layers.AlphaDropout(0.2)),
+            *(layers.Flatten(), layers.GaussianDropout(0.2), layers.Dense(n_out)),
+        ],
     ]
 
 

@@ -140,7 +140,7 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, bint m
     """
     cdef Py_ssize_t i, q, p
     cdef uint64_t row
-    cdef vreal v, noise
+    cdef vreal v, scale = vsplat(<real>stddev)
     cdef const real* xi
     cdef real* yi
     for i in range(x.rows):
@@ -149,8 +149,8 @@ cdef void gaussian_noise(const Matrix* x, const Matrix* y, double stddev, bint m
         row = subkey(key, <uint64_t>(first + i))
         for q in range(ceil_div(x.cols, VLEN)):
             p = q * VLEN
-            v, noise = vload(xi + p), vsplat(<real>stddev) * v_normal(row, q)
-            vstore(yi + p, v + (v * noise if multiplies else noise))
+            v = vload(xi + p)
+            vstore(yi + p, v + (v * scale if multiplies else scale) * v_normal(row, q))
 
 
 cdef void normal_sample(const Matrix* mean, const Matrix* log_variance, uint64_t key, Py_ssize_t first,

@@ -43,16 +43,26 @@ cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) no
     return address(block, op.stats, row, op.ld_stats)
 
 
-# ---- the update of gamma and beta -----------------------------------------------------------------
+# ---- the update of parameters with one element per channel ------------------------------------------
 
 cdef void update_channels(const Shard* shard, const Op* op, const StepConstants* step,
                           int which) noexcept nogil:
-    """Sum partial gradients and apply the optimizer step to the thread's channels of gamma or beta."""
+    """Sum partial gradients and apply the optimizer step to the thread's channels of a parameter."""
     cdef const Model* model = shard.run.model
     cdef Py_ssize_t c0 = channel(shard, op, shard.thread), c1 = channel(shard, op, shard.thread + 1)
     if is_trained(model, which) and c0 < c1:
         sum_partials(shard.run, model.parameters[which].begin + c0, model.parameters[which].begin + c1)
         step_range(model, which, c0, c1 - c0, step)
+
+
+cdef void update_per_channel(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
+    """The fused update of ops whose parameters have one element per channel."""
+    cdef Py_ssize_t c
+    for c in range(shard.run.n_microbatches):
+        OP_TABLE[op.kind].gradient(shard, op, rows_of_microbatch(shard.run, c, shard.rows),
+                                   partial(shard.run, c), False)
+    update_channels(shard, op, step, op.w)
+    update_channels(shard, op, step, op.b)
 
 
 # ---- fixed statistics ----------------------------------------------------------------------------
@@ -161,15 +171,6 @@ cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
                               parameter_data(run.model, op.variance))
 
 
-cdef void update_batch_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(shard.run.n_microbatches):
-        gradient_batch_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
-                            False)
-    update_channels(shard, op, step, op.w)
-    update_channels(shard, op, step, op.b)
-
-
 # ---- layer normalization -------------------------------------------------------------------------
 
 cdef int forward_layer_norm(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -200,15 +201,6 @@ cdef void gradient_layer_norm(const Shard* shard, const Op* op, Range rows, real
     layer_gradient_sums(&x, channels_of(shard, op),
                         row_stats(shard.block, op, rows.first), op.ld_stats,
                         &dz, dgamma, dbeta, accumulate)
-
-
-cdef void update_layer_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(shard.run.n_microbatches):
-        gradient_layer_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
-                            False)
-    update_channels(shard, op, step, op.w)
-    update_channels(shard, op, step, op.b)
 
 
 # ---- group normalization (Wu, He 2018) ------------------------------------------------------------
@@ -281,15 +273,6 @@ cdef void gradient_group_norm(const Shard* shard, const Op* op, Range rows, real
     if dbeta != NULL:
         sums = matrix(s + GROUP_DBETA * ld_group_stats(op), rows.m, c1 - c0, op.ld_stats)
         dense_bias_gradient(&sums, dbeta + c0, accumulate)
-
-
-cdef void update_group_norm(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(shard.run.n_microbatches):
-        gradient_group_norm(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c),
-                            False)
-    update_channels(shard, op, step, op.w)
-    update_channels(shard, op, step, op.b)
 
 
 cdef Py_ssize_t scratch_group_norm(const Op* op) noexcept nogil:

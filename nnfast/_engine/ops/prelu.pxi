@@ -21,10 +21,3 @@ cdef void gradient_prelu(const Shard* shard, const Op* op, Range rows, real* gra
         return      # nothing to compute, and dy may not exist
     x, dz = x_rows(shard.block, op, rows.first, rows.m), dy_rows(shard.block, op, rows.first, rows.m)
     prelu_slope_gradient(&x, channels_of(shard, op), &dz, dalpha, accumulate)
-
-
-cdef void update_prelu(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(shard.run.n_microbatches):
-        gradient_prelu(shard, op, rows_of_microbatch(shard.run, c, shard.rows), partial(shard.run, c), False)
-    update_channels(shard, op, step, op.w)

@@ -165,6 +165,7 @@ def draw_layers(rng: np.random.Generator) -> list[layers.Layer]:
                 *(layers.MaxPooling2D, layers.AveragePooling2D, layers.BatchNormalization),
                 *(layers.LayerNormalization, lambda: layers.DepthwiseConv2D(2)),
                 lambda: layers.Conv2DTranspose(9, 3, padding="same"),
+                *(lambda: layers.PReLU(shared_axes=[1, 2]), lambda: layers.GroupNormalization(1)),
             ]
             if rng.random() < 0.5:
                 made.append(others[rng.integers(len(others))]())

@@ -121,9 +121,18 @@ def seeds() -> list[Any]:
             layers.ActivityRegularization(0.1),
         ]
     )
+    axes = nnfast.Sequential(
+        [
+            layers.PReLU("ones", "l2", "non_neg", [2], input_shape=(2, 3, 2)),
+            layers.GroupNormalization(3, axis=2, beta_regularizer="l1"),
+            *(layers.Softmax(axis=[1, 3]), layers.UnitNormalization([1, 2]), layers.ReLU(2.0, 0.1)),
+            *(layers.SpatialDropout2D(0.1), layers.AlphaDropout(0.1, (None, 1, 3, 1))),
+            *(layers.GaussianDropout(0.1), layers.Dense(1, layers.ReLU(1.0, 0.25, 0.5))),
+        ]
+    )
     rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
     normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
-    return [*models().values(), small, shapes, empty, normal, *preparing(), *estimators()]
+    return [*models().values(), small, shapes, empty, normal, axes, *preparing(), *estimators()]
 
 
 def preparing() -> list[Any]:

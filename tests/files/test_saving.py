@@ -80,6 +80,8 @@ def test_a_loaded_model_continues_training_bit_for_bit(
 STACK = [
     *(lambda: layers.GaussianNoise(0.1), lambda: layers.Dense(8, activation="relu")),
     *(lambda: layers.BatchNormalization(momentum=0.9), lambda: layers.Dropout(0.25)),
+    *(lambda: layers.PReLU("ones"), lambda: layers.AlphaDropout(0.1)),
+    *(lambda: layers.GroupNormalization(2), lambda: layers.GaussianDropout(0.1)),
     *(lambda: layers.LayerNormalization(), lambda: layers.Dense(3, activation="softmax")),
 ]
 EACH_OPTIMIZER = {

@@ -282,24 +282,32 @@ EXPECTED = {
     "mnist_convolution.py": "LeNet-5             61,706 weights, accuracy 0.9",
     "wide_and_deep.py": "expensive or not: 8",
     "variational_autoencoder.py": r"variational autoencoder: 2[45]\..* per digit",
+    "dcgan.py": r"drawn digits: 0\.\d\d ink, 0\.\d\d taken for real",
+    "denoising_autoencoder.py": r"with noise mean squared error 0\.08.*\ndenoised   mean",
     "gan.py": r"origin: (0\.9|1\.0)\d ± 0\.[01].*\n.*quarter: \[([123]\d\d(, )?){4}\]",
 }
 # What follows the folder in the argument of an example that reads data.
 NEEDS = {"adult.py": "", "wide_and_deep.py": "california-housing.csv.gz"}
 WITH_SKLEARN = {
     *("autoencoder.py", "variational_autoencoder.py", "mnist_convolution.py"),
-    *("adult.py", "grid_search.py"),
+    *("adult.py", "grid_search.py", "dcgan.py", "denoising_autoencoder.py"),
 }
+WITH_PICTURES = ("dcgan.py", "denoising_autoencoder.py")
 DATA = os.environ.get("NNFAST_DATA")  # a folder with the files that some examples read
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run_and_print_their_results(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    picture = tmp_path / "picture.png"
     if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
     options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
+WITH_PICTURES = ("dcgan.py", "denoising_autoencoder.py")
     if path.name in NEEDS:
         if DATA is None:
             pytest.skip("NNFAST_DATA names no folder with the data")
@@ -308,3 +316,4 @@ def test_examples_run_and_print_their_results(
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
     runpy.run_path(str(path), run_name="__main__")
     assert re.search(EXPECTED[path.name], capsys.readouterr().out)
+    assert picture.is_file() == (path.name in WITH_PICTURES)

@@ -49,6 +49,7 @@ NOTES = {
     "layers.IntegerLookup": "dense outputs; before the other layers of a model",
     "layers.StringLookup": "dense outputs; before the other layers of a model",
     "layers.Softmax": "called without a mask",
+    "layers.Resizing": 'interpolates by "nearest" and "bilinear", without antialiasing',
     "layers.UpSampling2D": 'interpolates by "nearest" and "bilinear"',
     "losses.Loss": "a loss of one's own is a function: see `losses.FunctionLoss`",
     "callbacks.EarlyStopping": "`baseline` and NaN as Keras documents them",

@@ -125,6 +125,22 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         *(0.3, (-0.2, 0.1), "nearest", "nearest", 3, 0.5, "channels_last"), input_shape=IMAGE
     ),
     "RandomCrop": lambda: layers.RandomCrop(2, 3, 3, "channels_last", input_shape=IMAGE),
+    "RandomZoom": lambda: layers.RandomZoom(
+        *(0.3, (-0.2, 0.1), "nearest", "nearest", 3, 0.5, "channels_last"), input_shape=IMAGE
+    ),
+    "RandomRotation": lambda: layers.RandomRotation(
+        (-0.1, 0.3), "wrap", "nearest", 3, 0.5, "channels_last", input_shape=IMAGE
+    ),
+    "RandomContrast": lambda: layers.RandomContrast(
+        (0.5, 0.3), (-1, 1), 3, "channels_last", input_shape=IMAGE
+    ),
+    "RandomBrightness": lambda: layers.RandomBrightness(
+        (-0.1, 0.3), (-1, 1), 3, "channels_last", input_shape=IMAGE
+    ),
+    "Resizing": lambda: layers.Resizing(
+        *(3, 7, "nearest", False, True, "constant", 0.5, False, "channels_last"), input_shape=IMAGE
+    ),
+    "CenterCrop": lambda: layers.CenterCrop(2, 3, "channels_last", input_shape=IMAGE),
     "Conv1D": lambda: layers.Conv1D(
         6, 3, dilation_rate=2, groups=2, strides=1, input_shape=(9, 4), **CONV, **KERNEL
     ),

@@ -113,6 +113,18 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
             layers.Conv2D(4, 2),
         ],
     ),
+    "more augmentation": (
+        IMAGE,
+        lambda: [
+            layers.RandomRotation(0.1),
+            layers.RandomZoom(0.2, 0.3),
+            layers.RandomContrast(0.3, (-1, 1)),
+            layers.RandomBrightness(0.1, (-1, 1)),
+            layers.Resizing(7, 6),
+            layers.CenterCrop(5, 5),
+            layers.Conv2D(4, 2),
+        ],
+    ),
     "frozen layers": (
         ROW,
         lambda: [

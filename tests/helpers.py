@@ -160,7 +160,31 @@ def layer_outputs(
         return a.repeat(layer.size[0], axis=1).repeat(layer.size[1], axis=2)
     if isinstance(layer, layers.RandomCrop):
         return resize(resize(crop(a, layer.height, layer.width), 1, layer.height), 2, layer.width)
+    if isinstance(layer, (layers.Resizing, layers.CenterCrop)):
+        return resized_outputs(layer, a)
     return a.reshape(len(a), *layer.infer_shape(a.shape[1:]))
+
+
+def resized_outputs(layer: Any, a: NDArray[Any]) -> NDArray[Any]:
+    """Return the outputs of Resizing or CenterCrop."""
+    height, width = layer.height, layer.width
+    top, left = a.shape[1] - height, a.shape[2] - width
+    if isinstance(layer, layers.CenterCrop) and min(top, left) >= 0:
+        return a[:, top // 2 : top // 2 + height, left // 2 : left // 2 + width]
+    if getattr(layer, "crop_to_aspect_ratio", True):
+        a = crop(a, height, width)
+    elif layer.pad_to_aspect_ratio:
+        rows = max(0, a.shape[2] * height // width - a.shape[1]) // 2
+        columns = max(0, a.shape[1] * width // height - a.shape[2]) // 2
+        fill = {"constant_values": layer.fill_value}
+        a = np.pad(a, ((0, 0), (rows, rows), (columns, columns), (0, 0)), **fill)
+    if getattr(layer, "interpolation", "bilinear") == "nearest":
+        i, j = (
+            (2 * np.arange(n) + 1) * size // (2 * n)
+            for n, size in zip((height, width), a.shape[1:3], strict=True)
+        )
+        return a[:, i][:, :, j]
+    return resize(resize(a, 1, height), 2, width)
 
 
 def image_outputs(layer: Any, a: NDArray[Any], w: dict[str, NDArray[Any]]) -> NDArray[Any]:

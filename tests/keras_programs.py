@@ -303,6 +303,35 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Flatten(),
         k.layers.Dense(n, f),
     ],
+    "resizing": lambda k, n, f: [
+        k.layers.Dense(24, "tanh"),
+        k.layers.Reshape((3, 4, 2)),
+        k.layers.Resizing(5, 3),
+        k.layers.CenterCrop(3, 3),
+        k.layers.Resizing(4, 2, "nearest", pad_to_aspect_ratio=True, fill_value=0.5),
+        k.layers.CenterCrop(5, 2),
+        k.layers.Resizing(2, 3, crop_to_aspect_ratio=True),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "zoom and rotation": lambda k, n, f: [
+        k.layers.Dense(24, "tanh"),
+        k.layers.Reshape((3, 4, 2)),
+        k.layers.RandomZoom((-0.25, -0.25), (0.5, 0.5), "wrap"),
+        k.layers.RandomZoom((0.25, 0.25), None, "constant", "nearest", fill_value=0.5),
+        k.layers.RandomRotation((0.2, 0.2), "constant", "nearest", fill_value=0.5),
+        k.layers.RandomRotation((0.125, 0.125), "nearest"),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "contrast and brightness": lambda k, n, f: [
+        k.layers.Dense(24, "tanh"),
+        k.layers.Reshape((3, 4, 2)),
+        k.layers.RandomContrast((-0.5, 0.5), (-0.75, 0.5)),
+        k.layers.RandomBrightness((-0.25, -0.25), (-1.0, 0.5)),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
     "convolutions": lambda k, n, f: [
         k.layers.Dense(50, "tanh"),
         k.layers.Reshape((5, 5, 2)),
@@ -795,7 +824,7 @@ PROGRAMS: dict[str, Program] = {
 
 
 # Keras computes parts of these in float32 even if the model's dtype is float64.
-ROUNDED = ("images, ", "activation hard_sigmoid")
+ROUNDED = ("images, ", "zoom and rotation, ", "activation hard_sigmoid")
 
 
 def assert_same_results(name: str, program: Program, keras: Any) -> None:

@@ -87,15 +87,15 @@ cpdef enum:  # the elements that share a norm
     AXIS_ALL                # the whole matrix
 
 cpdef enum:  # where each row and column of an output image comes from
-    RESAMPLE_PAD            # shifted by `low`; zeros outside
-    RESAMPLE_REPEAT         # each row and column repeated an integer number of times
-    RESAMPLE_STRETCH        # bilinear interpolation
+    RESAMPLE_STRETCH        # positions `low` to `high`, which may be outside, stretched over the output
     # The following draw random numbers for each image, in training only.
     RESAMPLE_FLIP           # reversed with probability ½, along the axes whose `high` is not 0
     RESAMPLE_SHIFT          # shifted by a fraction of the size between `low` and `high`
-    RESAMPLE_CROP           # a random crop; in inference the central one, stretched if the image is too small
+    RESAMPLE_CROP           # a random crop; in inference, and if the image is too small, stretched as above
+    RESAMPLE_ZOOM           # made smaller about its centre, 1 + a number between `low` and `high` times
+    RESAMPLE_ROTATE         # turned about its centre by 2π times a number between the first `low` and `high`
 
-cpdef enum:  # the values outside the bounds of a shifted image
+cpdef enum:  # the values outside the bounds of an image
     BORDER_CONSTANT         # `fill`
     BORDER_NEAREST          # the last row or column
     BORDER_REFLECT          # d c b a | a b c d | d c b a

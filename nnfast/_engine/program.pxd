@@ -27,9 +27,19 @@ ctypedef struct Resampling:
     double low[2]
     double high[2]
     int64_t border
-    int64_t smooth      # whether shifts may be fractions of a pixel; if not, they are rounded
+    int64_t smooth      # whether pixels are interpolated; if not, the nearest one is taken
     double fill
+    int64_t joint       # whether both axes have the same random number
     int64_t seeded      # whether `seed` is the key of its random stream; if not, the model's seed is
+    uint64_t seed
+
+# A random change of the contrast or of the brightness of images.
+ctypedef struct IntensitySettings:
+    int64_t contrast    # whether the drawn number is the contrast's factor; if not, it is added to all pixels
+    int64_t width, channels
+    double low, high    # limits of the drawn number
+    double minimum, maximum     # of the pixels, which are clipped
+    int64_t seeded
     uint64_t seed
 
 # The window of a convolution or a pooling over images of h × w pixels and c channels, channels last.

@@ -6,7 +6,7 @@ per extension. Only this file lists the parts of a variant.
 
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport parallel, threadid
-from libc.math cimport INFINITY, NAN, floor, isfinite, log, pow, rint, sqrt
+from libc.math cimport INFINITY, NAN, cos, floor, isfinite, log, pow, rint, sin, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -37,6 +37,7 @@ include "kernels/gates.pxi"
 include "kernels/lstm.pxi"
 include "kernels/recurrent.pxi"
 include "kernels/images.pxi"
+include "kernels/intensity.pxi"
 include "kernels/merging.pxi"
 include "kernels/constraints.pxi"
 include "ops/access.pxi"
@@ -45,6 +46,7 @@ include "ops/dense.pxi"
 include "ops/input.pxi"
 include "ops/elementwise.pxi"
 include "ops/images.pxi"
+include "ops/intensity.pxi"
 include "ops/convolution.pxi"
 include "ops/recurrent.pxi"
 include "ops/pooling.pxi"

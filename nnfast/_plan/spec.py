@@ -173,6 +173,7 @@ class Resampling(NamedTuple):
     border: int = 0
     smooth: bool = False
     fill: float = 0.0
+    joint: bool = False
     seeded: bool = False
     seed: int = 0
 

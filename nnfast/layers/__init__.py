@@ -11,6 +11,7 @@ from nnfast.layers.core import *
 from nnfast.layers.discretization import *
 from nnfast.layers.encoding import *
 from nnfast.layers.group_normalization import *
+from nnfast.layers.intensity import *
 from nnfast.layers.layer import *
 from nnfast.layers.lookup import *
 from nnfast.layers.merging import *
@@ -24,6 +25,7 @@ from nnfast.layers.registry import (
 )
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
+from nnfast.layers.resizing import *
 from nnfast.layers.sampling import *
 from nnfast.layers.transposed_convolution import *
 from nnfast.layers.unit_normalization import *

@@ -7,12 +7,15 @@ from typing import Any, ClassVar
 
 from nnfast._engine import BORDERS, RESAMPLINGS
 from nnfast._plan.spec import Op, Resampling
-from nnfast._utils.checks import Shape, entries, integer
+from nnfast._utils.checks import Shape, entries, integer, real
 from nnfast.layers.layer import Layer
 from nnfast.layers.window import AXES
 
 # For each interpolation mode, whether it interpolates between pixels.
 INTERPOLATIONS = {"nearest": False, "bilinear": True}
+
+# The first row and column of a part of an image, and those after its last; they may be outside.
+Region = tuple[tuple[int, int], tuple[int, int]]
 
 # For each flip mode, whether it may reverse the order of an image's rows and of its columns.
 MODES = {
@@ -61,6 +64,43 @@ class Resampled(Layer):
         resampling = Resampling(RESAMPLINGS[kind], *sizes, **settings)
         return [Op("resample", settings=resampling, training_only=training_only)]
 
+    def _stretch(self, shape: Shape, region: Region, **settings: Any) -> list[Op]:
+        """Return the op that stretches a region over the output, or none if it is the identity."""
+        if region == whole(self._image(shape)) and shape == self.infer_shape(shape):
+            return []
+        return self._resample("stretch", shape, low=region[0], high=region[1], **settings)
+
+
+def whole(shape: Shape) -> Region:
+    """Return the region that is the whole image."""
+    return (0, 0), (shape[0], shape[1])
+
+
+class Resized(Resampled):
+    """Base class of the layers whose output images have the size that the user chooses."""
+
+    height: int
+    width: int
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = self._image(input_shape)
+        if height == 0 or width == 0:
+            raise ValueError(
+                f"{type(self).__name__} layer {self.name!r} expects images of at least one pixel; "
+                f"received shape {input_shape}"
+            )
+        return (self.height, self.width, channels)
+
+    def _central(self, shape: Shape) -> Region:
+        """Return the largest central region of an image with the output's aspect ratio."""
+        sizes = [max(1, min(n, size)) for n, size in zip(shape, self._fitting(shape), strict=False)]
+        top, left = ((n - size) // 2 for n, size in zip(shape, sizes, strict=False))
+        return (top, left), (top + sizes[0], left + sizes[1])
+
+    def _fitting(self, shape: Shape) -> tuple[int, int]:
+        """Return the height that fits the image's width, and the width that fits its height."""
+        return shape[1] * self.height // self.width, shape[0] * self.width // self.height
+
 
 def sides(name: str, value: object) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the numbers ((above, below), (left, right)) from an integer, a pair or two pairs."""
@@ -92,3 +132,32 @@ def pair(name: str, value: object, minimum: int) -> tuple[int, int]:
 def check_seed(seed: int | None) -> int | None:
     """Return the checked seed of a layer, which must fit in 64 bits or be None."""
     return None if seed is None else integer("seed", seed, minimum=0, maximum=2**64 - 1)
+
+
+def limits(name: str, factor: object, **bounds: float) -> tuple[float, float]:
+    """Return the limits of random numbers, from a pair or from a number f, which means (-f, f).
+
+    `bounds` are those of `real`.
+    """
+    if isinstance(factor, Sequence) and not isinstance(factor, (str, bytes)):
+        ends = [real(f"each entry of {name}", end, **bounds) for end in factor]
+        if len(ends) != 2:
+            raise ValueError(f"{name} must be a number or a pair of numbers; received {factor!r}")
+        return min(ends), max(ends)
+    limit = abs(real(name, factor, **bounds))
+    return -limit, limit
+
+
+def factor_limits(factor: object, low: float) -> tuple[float, float]:
+    """Return the limits of random numbers, from a pair or from a number f between `low` and 1.
+
+    A number f means (-f, f), or (0, f) if `low` is 0. As in Keras, a pair may reach beyond `low`
+    and 1, but not lie outside.
+    """
+    if not isinstance(factor, Sequence) or isinstance(factor, (str, bytes)):
+        limit = abs(real("factor", factor, low=low, high=1.0))
+        return max(-limit, low), limit
+    smallest, largest = limits("factor", factor)
+    if smallest > 1.0 or largest < low:
+        raise ValueError(f"factor must have numbers from {low} to 1; received {factor!r}")
+    return smallest, largest

@@ -11,7 +11,7 @@ from nnfast._utils.checks import Shape, entries, integer, shape
 from nnfast._utils.registry import choose
 from nnfast.layers.layer import Layer, LayerOptions
 from nnfast.layers.merged_ops import broadcast_op, permutation_ops
-from nnfast.layers.resampling import INTERPOLATIONS, Resampled, pair, sides
+from nnfast.layers.resampling import INTERPOLATIONS, Resampled, pair, sides, whole
 from nnfast.layers.window import channels_last
 
 __all__ = [
@@ -195,8 +195,9 @@ class ZeroPadding2D(Resampled):
         return (height + sum(rows), width + sum(columns), channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        (above, _), (left, _) = self.padding
-        return self._resample("pad", input_shape, low=(above, left))
+        (above, below), (left, right) = self.padding
+        height, width, _ = input_shape
+        return self._stretch(input_shape, ((-above, -left), (height + below, width + right)))
 
 
 class ZeroPadding1D(Resampled):
@@ -235,7 +236,8 @@ class ZeroPadding1D(Resampled):
         return (steps + sum(self.padding), channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return self._resample("pad", input_shape, low=(0, self.padding[0]))
+        before, after = self.padding
+        return self._stretch(input_shape, ((0, -before), (1, input_shape[0] + after)))
 
 
 class Cropping2D(Resampled):
@@ -277,8 +279,9 @@ class Cropping2D(Resampled):
         return (height, width, channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        (above, _), (left, _) = self.cropping
-        return self._resample("pad", input_shape, low=(-above, -left))
+        (above, below), (left, right) = self.cropping
+        height, width, _ = input_shape
+        return self._stretch(input_shape, ((above, left), (height - below, width - right)))
 
 
 class Cropping1D(Resampled):
@@ -312,7 +315,8 @@ class Cropping1D(Resampled):
         return (steps - sum(self.cropping), channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return self._resample("pad", input_shape, low=(0, -self.cropping[0]))
+        before, after = self.cropping
+        return self._stretch(input_shape, ((0, before), (1, input_shape[0] - after)))
 
 
 def _check_cropped(layer: Layer, cropping: object, shape: Shape, left: Shape) -> None:
@@ -364,38 +368,5 @@ class UpSampling2D(Resampled):
         return (height * self.size[0], width * self.size[1], channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        if self.size == (1, 1):
-            return []
-        kind = "stretch" if self.interpolation == "bilinear" else "repeat"
-        return self._resample(kind, input_shape)
-
-
-class UpSampling1D(Resampled):
-    """Repeat each step of the sequences (steps, channels).
-
-    Parameters
-    ----------
-    size : int, default 2
-        How often each step is repeated.
-    **options
-        See `Layer`.
-
-    Examples
-    --------
-    >>> UpSampling1D(3).infer_shape((4, 8))
-    (12, 8)
-    """
-
-    rank = 1
-    _fields = ("size",)
-
-    def __init__(self, size: int = 2, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-        self.size = integer("size", size, minimum=1)
-
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        _, steps, channels = self._image(input_shape)
-        return (steps * self.size, channels)
-
-    def ops(self, input_shape: Shape) -> list[Op]:
-        return [] if self.size == 1 else self._resample("repeat", input_shape)
+from nnfast.layers.merged_ops import broadcast_op, permutation_ops
+from nnfast.layers.resampling import INTERPOLATIONS, Resampled, pair, sides, whole

@@ -307,7 +307,9 @@ def test_examples_run_and_print_their_results(
     if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
     options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
-WITH_PICTURES = ("dcgan.py", "denoising_autoencoder.py")
+    if path.name in WITH_PICTURES:
+        pytest.importorskip("PIL")
+        options = ["--epochs", "1", "--picture", str(picture)]
     if path.name in NEEDS:
         if DATA is None:
             pytest.skip("NNFAST_DATA names no folder with the data")

@@ -201,6 +201,7 @@ PAIR = st.tuples(SMALL, SMALL)
 PADDING = st.sampled_from(["valid", "same"])
 CONVOLUTION = {"strides": st.sampled_from([1, 2]), "padding": PADDING}
 SIDES = st.tuples(st.integers(0, 2), st.integers(0, 2))
+FILL_MODES = st.sampled_from(["reflect", "constant", "nearest", "wrap"])
 IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = [
     (
         layers.Conv2D,
@@ -255,11 +256,41 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
         {
             "height_factor": st.floats(-1, 1),
             "width_factor": st.floats(-1, 1),
-            "fill_mode": st.sampled_from(["reflect", "constant", "nearest", "wrap"]),
+            "fill_mode": FILL_MODES,
         },
     ),
     (layers.RandomCrop, {"height": SMALL, "width": SMALL}),
     (layers.LSTM, {"units": SMALL, "return_sequences": st.booleans()}),
+    (
+        layers.RandomZoom,
+        {
+            "height_factor": st.floats(-1, 1, exclude_min=True),
+            "width_factor": st.none() | st.floats(-1, 1, exclude_min=True),
+            "interpolation": st.sampled_from(["nearest", "bilinear"]),
+            "fill_mode": FILL_MODES,
+        },
+    ),
+    (
+        layers.RandomRotation,
+        {
+            "factor": st.floats(-1, 1),
+            "interpolation": st.sampled_from(["nearest", "bilinear"]),
+            "fill_mode": FILL_MODES,
+        },
+    ),
+    (layers.RandomContrast, {"factor": st.floats(0, 1)}),
+    (layers.RandomBrightness, {"factor": st.floats(-1, 1)}),
+    (
+        layers.Resizing,
+        {
+            "height": SMALL,
+            "width": SMALL,
+            "interpolation": st.sampled_from(["nearest", "bilinear"]),
+            "pad_to_aspect_ratio": st.booleans(),
+        },
+    ),
+    (layers.Resizing, {"height": SMALL, "width": SMALL, "crop_to_aspect_ratio": st.just(True)}),
+    (layers.CenterCrop, {"height": SMALL, "width": SMALL}),
 ]
 
 
@@ -406,6 +437,7 @@ REQUIRED: dict[str, Any] = {
     "kernel_size": 2,
     "height": 2,
     "width": 2,
+    "factor": 0.1,
     "height_factor": 0.1,
     "width_factor": 0.1,
     "activation": "relu",

@@ -584,6 +584,10 @@ HUGE_HIDDEN_OUTPUTS: dict[str, Callable[[], nnfast.Sequential]] = {
         (1, 1, 1), layers.ZeroPadding2D(((0, 2**24 - 1), (0, 0)))
     ),
     "a crop larger than the image": lambda: pooled((4, 4, 1), layers.RandomCrop(10000, 10000)),
+    "resizing": lambda: pooled((4, 4, 1), layers.Resizing(10000, 10000)),
+    "a central part larger than the image": lambda: pooled(
+        (4, 4, 1), layers.CenterCrop(10000, 10000)
+    ),
     "reshaping": lambda: pooled(
         (2,), layers.Dense(2), layers.Reshape((1, 2, 1)), layers.UpSampling2D((10000, 5000))
     ),

@@ -11,11 +11,11 @@ import pytest
 from helpers import layer_outputs
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
+from trained_layer import Images, Trained, assert_transposed, images
 
 import nnfast
 from nnfast import _engine, layers, optimizers
 
-Images = NDArray[Any]
 DTYPES = ["float32", "float64"]
 PAD_MODES = {"reflect": "symmetric", "constant": "constant", "nearest": "edge", "wrap": "wrap"}
 
@@ -25,79 +25,6 @@ def free_threads() -> Iterator[None]:
     """Undo `force_threads` after the test."""
     yield
     _engine.force_threads(0)
-
-
-def images(rows: int, *shape: int) -> Images:
-    """Return images with distinct nonzero pixels that are exact in float32."""
-    numbers = np.arange(1.0, 1 + rows * np.prod(shape)) / 4096
-    return np.random.default_rng(0).permutation(numbers).reshape(rows, *shape)
-
-
-class Trained:
-    """The outputs of a layer in training, and the gradients that it passes backward.
-
-    A preceding Dense layer holds one image per row of its kernel, and its input is the identity
-    matrix. The kernel's gradient is therefore the tested layer's input gradient, one row per image.
-    """
-
-    def __init__(
-        self,
-        layer: layers.Layer,
-        x: Images,
-        *,
-        dtype: str = "float64",
-        seed: int = 0,
-        epochs: int = 1,
-        batch_size: int | None = None,
-        before: int = 0,
-    ) -> None:
-        n = len(x)
-        self.outputs: list[Images] = []
-        size = batch_size or n
-        stack = [layers.Activation("linear") for _ in range(before)]
-        model = nnfast.Sequential(
-            [
-                layers.Input((n,)),
-                *stack,
-                layers.Dense(x[0].size, use_bias=False),
-                layers.Reshape(x.shape[1:]),
-                layer,
-            ],
-            dtype=dtype,
-        )
-        model._built().engine.set_seed(seed)
-        self.model = model
-        shape = (n, *model.output_shape[1:])
-        self.output_gradients = np.random.default_rng(1).normal(size=shape)
-
-        def loss(y: Images, a: Images) -> tuple[Images, Images]:
-            self.outputs[-1].append(np.array(a))
-            return (a * y).reshape(len(a), -1).sum(axis=1), y
-
-        model.compile(optimizers.SGD(0.0), loss)
-        kernel = model.layers[before]
-        kernel.set_weights([x.reshape(n, -1)])
-        for epoch in range(epochs):
-            self.outputs.append([])
-            if epoch == epochs - 1:
-                model.optimizer.learning_rate = 1.0
-            model.fit(np.eye(n), self.output_gradients, batch_size=size, shuffle=False, verbose=0)
-        self.outputs = [np.concatenate(parts).reshape(shape) for parts in self.outputs]
-        sizes = np.array([min(size, n - i // size * size) for i in range(n)])
-        step = (x.reshape(n, -1) - kernel.kernel) * sizes[:, None]
-        self.gradient = step.reshape(x.shape)
-
-
-def matrix(function: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the matrix of a linear function that maps one image to another."""
-    basis = np.eye(int(np.prod(shape))).reshape(-1, *shape)
-    return np.array([function(image).ravel() for image in basis]).T
-
-
-def assert_transposed(trained: Trained, row: int, function: Any) -> None:
-    a = matrix(function, trained.gradient.shape[1:])
-    expected = (a.T @ trained.output_gradients[row].ravel()).reshape(trained.gradient.shape[1:])
-    assert_allclose(trained.gradient[row], expected, rtol=1e-9, atol=1e-11)
 
 
 # Padding and upsampling
@@ -114,6 +41,13 @@ FIXED = {
     "bilinear, by 3 and 5": lambda: layers.UpSampling2D((3, 5), interpolation="bilinear"),
     "bilinear, by 1": lambda: layers.UpSampling2D(1, interpolation="bilinear"),
     "centre crop": lambda: layers.RandomCrop(2, 3),
+    "resized": lambda: layers.Resizing(6, 3),
+    "resized to the nearest pixels": lambda: layers.Resizing(7, 4, "nearest"),
+    "cropped and resized": lambda: layers.Resizing(2, 7, crop_to_aspect_ratio=True),
+    "padded and resized": lambda: layers.Resizing(6, 2, pad_to_aspect_ratio=True, fill_value=0.5),
+    "padded, nearest pixels": lambda: layers.Resizing(3, 9, "nearest", pad_to_aspect_ratio=True),
+    "central part": lambda: layers.CenterCrop(2, 3),
+    "central part, enlarged": lambda: layers.CenterCrop(7, 4),
 }
 SHAPES = [(4, 5, 1), (3, 4, 2), (2, 3, 17), (1, 1, 3), (5, 7, 8), (9, 3, 33)]
 SMALL = SHAPES[:4]
@@ -138,7 +72,12 @@ def test_backward_passes_are_transposes_of_forward_passes(name: str) -> None:
         layer = FIXED[name]()
         trained = Trained(layer, images(3, *shape))
         for row in range(3):
-            assert_transposed(trained, row, lambda image: layer_outputs(layer, image[None], {})[0])  # noqa: B023
+            empty = layer_outputs(layer, np.zeros((1, *shape)), {})[0]  # the fill value alone
+            assert_transposed(
+                trained,
+                row,
+                lambda image: layer_outputs(layer, image[None], {})[0] - empty,  # noqa: B023
+            )
 
 
 @pytest.mark.peers
@@ -161,13 +100,20 @@ def test_an_infinite_pixel_causes_no_nan() -> None:
     """An implementation that multiplied pixels by 0 would turn infinity into NaN."""
     x = images(1, 4, 4, 1)
     x[0, 1, 1, 0] = np.inf
-    for layer in (layers.ZeroPadding2D(1), layers.RandomCrop(2, 2), layers.UpSampling2D((2, 1))):
+    for layer in (
+        *(layers.ZeroPadding2D(1), layers.RandomCrop(2, 2), layers.UpSampling2D((2, 1))),
+        layers.Resizing(2, 7, "nearest"),
+    ):
         model = nnfast.Sequential([layers.Input((4, 4, 1)), layer])
         assert not np.isnan(model.predict(x, verbose=0)).any()
 
 
 def test_images_without_pixels_are_accepted() -> None:
-    for layer in (layers.ZeroPadding2D(1), layers.UpSampling2D(2), layers.RandomTranslation(1, 1)):
+    for layer in (
+        *(layers.ZeroPadding2D(1), layers.UpSampling2D(2), layers.RandomTranslation(1, 1)),
+        *(layers.RandomZoom(0.5), layers.RandomRotation(0.5)),
+        *(layers.RandomContrast(0.5), layers.RandomBrightness(0.5)),
+    ):
         for shape in [(0, 3, 2), (3, 0, 2), (3, 3, 0)]:
             model = nnfast.Sequential([layers.Input(shape), layer, layers.Flatten()])
             out = model.predict(np.zeros((2, *shape)), verbose=0)
@@ -345,6 +291,11 @@ RANDOM = {
     "flip": lambda seed=None: layers.RandomFlip(seed=seed),
     "translation": lambda seed=None: layers.RandomTranslation(0.4, 0.4, seed=seed),
     "crop": lambda seed=None: layers.RandomCrop(3, 4, seed=seed),
+    "zoom": lambda seed=None: layers.RandomZoom(0.5, 0.4, seed=seed),
+    "zoom of both axes alike": lambda seed=None: layers.RandomZoom(0.5, seed=seed),
+    "rotation": lambda seed=None: layers.RandomRotation(0.5, seed=seed),
+    "contrast": lambda seed=None: layers.RandomContrast(0.5, (0, 0.75), seed=seed),
+    "brightness": lambda seed=None: layers.RandomBrightness(0.5, (0, 0.75), seed=seed),
 }
 X = images(40, 6, 7, 2)
 
@@ -520,6 +471,32 @@ def test_rescaled_uint8_images_train_like_float_images() -> None:
         (lambda: layers.RandomTranslation(0.1, 0.1, fill_value=np.nan), "fill_value"),
         (lambda: layers.RandomCrop(0, 3), "height"),
         (lambda: layers.RandomCrop(3, 2.5), "width"),
+        (lambda: layers.Resizing(0, 3), "height"),
+        (lambda: layers.Resizing(3, 3, "bicubic"), "interpolation.*'bilinear'"),
+        (lambda: layers.Resizing(3, 3, "nearest", 2), "crop_to_aspect_ratio.*2"),
+        (
+            lambda: layers.Resizing(3, 3, "nearest", True, True),
+            "crop_to_aspect_ratio and pad_to_aspect_ratio",
+        ),
+        (lambda: layers.Resizing(3, 3, fill_mode="wrap"), "fill_mode.*'constant'"),
+        (lambda: layers.Resizing(3, 3, fill_value="0"), "fill_value"),
+        (lambda: layers.Resizing(3, 3, antialias=True), "antialias"),
+        (lambda: layers.CenterCrop(3, -3), "width.*-3"),
+        (lambda: layers.RandomZoom(-1.0), "height_factor.*-1.0"),
+        (lambda: layers.RandomZoom(0.1, (0.1, 1.5)), "width_factor.*1.5"),
+        (lambda: layers.RandomZoom(0.1, "a"), "width_factor"),
+        (lambda: layers.RandomZoom(0.1, fill_mode="mirror"), "fill_mode.*'reflect'"),
+        (lambda: layers.RandomRotation(1.5), "factor.*1.5"),
+        (lambda: layers.RandomRotation((1.5, 2.5)), "factor.*1.5"),
+        (lambda: layers.RandomRotation((0.1, 0.2, 0.3)), "factor.*pair"),
+        (lambda: layers.RandomRotation(None), "factor"),
+        (lambda: layers.RandomRotation(0.1, interpolation="cubic"), "interpolation"),
+        (lambda: layers.RandomContrast(-0.1), "factor.*-0.1"),
+        (lambda: layers.RandomContrast((-0.3, -0.1)), "factor.*-0.3"),
+        (lambda: layers.RandomContrast(0.1, 255), "value_range.*255"),
+        (lambda: layers.RandomBrightness(0.1, (0, 1, 2)), "value_range.*pair"),
+        (lambda: layers.RandomBrightness(0.1, (0, np.inf)), "value_range"),
+        (lambda: layers.RandomBrightness(2), "factor.*2"),
     ],
 )
 def test_wrong_arguments_are_named(make: Any, message: str) -> None:
@@ -533,6 +510,12 @@ LAYERS: list[Any] = [
     lambda **o: layers.RandomFlip(**o),
     lambda **o: layers.RandomTranslation(0.1, 0.1, **o),
     lambda **o: layers.RandomCrop(2, 2, **o),
+    lambda **o: layers.Resizing(2, 2, **o),
+    lambda **o: layers.CenterCrop(2, 2, **o),
+    lambda **o: layers.RandomZoom(0.1, **o),
+    lambda **o: layers.RandomRotation(0.1, **o),
+    lambda **o: layers.RandomContrast(0.1, **o),
+    lambda **o: layers.RandomBrightness(0.1, **o),
 ]
 
 
@@ -551,6 +534,7 @@ def test_channels_first_is_refused(make: Any) -> None:
         make(data_format="channels_first")
 
 
-def test_crops_of_images_without_pixels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"RandomCrop.*'mine'.*\(0, 3, 1\)"):
-        nnfast.Sequential([layers.Input((0, 3, 1)), layers.RandomCrop(2, 2, name="mine")])
+@pytest.mark.parametrize("cls", [layers.RandomCrop, layers.Resizing, layers.CenterCrop])
+def test_images_without_pixels_cannot_be_resized(cls: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{cls.__name__}.*'mine'.*\(0, 3, 1\)"):
+        nnfast.Sequential([layers.Input((0, 3, 1)), cls(2, 2, name="mine")])

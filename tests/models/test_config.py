@@ -160,7 +160,8 @@ def test_every_argument_is_in_the_configuration(name: str) -> None:
             assert argument in config
             flag = isinstance(parameter.default, bool)
             last_axis = argument == "axis" and name != "LayerNormalization"
-            only = argument == "vocabulary_dtype"
+            # These have but one value.
+            only = argument == "vocabulary_dtype" or (name, argument) == ("Resizing", "fill_mode")
             assert config[argument] != parameter.default or flag or last_axis or only
 
 

@@ -80,6 +80,10 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     ).compile("sgd", k.losses.SparseCategoricalCrossentropy(from_logits=True)),
     "`sample_weight` of single steps": of_steps,
     "`Rescaling` by arrays": lambda k: fit(k, k.layers.Rescaling([1.0, 2.0, 3.0, 4.0])),
+    '`Resizing(4, 4, "bicubic")`': lambda k: fit(k, k.layers.Resizing(4, 4, "bicubic"), x=IMAGES),
+    "`Resizing(4, 4, antialias=True)`": lambda k: fit(
+        k, k.layers.Resizing(4, 4, antialias=True), x=IMAGES
+    ),
     '`UpSampling2D(interpolation="bicubic")`': lambda k: fit(
         k, k.layers.UpSampling2D(2, interpolation="bicubic"), x=IMAGES
     ),

@@ -97,7 +97,7 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         return layers.Reshape((shape[0], math.prod(shape[1:]), 1))
     if kind == "i":
         grows = math.prod(shape) < 600
-        return draw(st.sampled_from(IMAGES[:4] if 0 in shape or not grows else IMAGES))()
+        return draw(st.sampled_from(IMAGES[:8] if 0 in shape or not grows else IMAGES))()
     return layers.Reshape((math.prod(shape),))
 
 
@@ -122,8 +122,15 @@ IMAGES: list[Callable[[], layers.Layer]] = [
     lambda: layers.RandomTranslation(0.2, 0.3),
     lambda: layers.UpSampling2D(1),
     lambda: layers.Permute((2, 3, 1)),
+    lambda: layers.RandomZoom(0.2, 0.3),
+    lambda: layers.RandomRotation(0.2),
+    lambda: layers.RandomContrast(0.2),
+    lambda: layers.RandomBrightness(0.2),
     lambda: layers.RandomCrop(2, 3),
     lambda: layers.RandomCrop(1, 20),
+    lambda: layers.Resizing(4, 3),
+    lambda: layers.Resizing(5, 2, "nearest", pad_to_aspect_ratio=True),
+    lambda: layers.CenterCrop(2, 6),
     lambda: layers.ZeroPadding2D(((1, 0), (2, 3))),
     lambda: layers.UpSampling2D((2, 1)),
     lambda: layers.Permute((3, 1, 2)),
@@ -191,9 +198,9 @@ def test_each_op_finds_what_it_reads(chain: tuple[list[layers.Layer], tuple[int,
         assert_connected(ops, out, plan.n_in, plan.n_out)
     assert_connected(plan.input_gradient.ops, plan.input_gradient.outputs[0], plan.n_in, plan.n_out)
     check_arena(flat_chain(*chain), plan)
-    assert not {KINDS[op["kind"]] for op in plan.inference.ops} & {"dropout", "noise"}
+    assert not {KINDS[op["kind"]] for op in plan.inference.ops} & {"dropout", "noise", "intensity"}
     drawn = {op["settings"].kind for op in plan.inference.ops if KINDS[op["kind"]] == "resample"}
-    assert not drawn & {_engine.RESAMPLINGS["flip"], _engine.RESAMPLINGS["shift"]}
+    assert not drawn & {_engine.RESAMPLINGS[kind] for kind in ("flip", "shift", "zoom", "rotate")}
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,9 +1,13 @@
-"""Resampling of images: padding, enlarging, flipping, shifting, cropping.
+"""Resampling of images: padding, resizing, flipping, shifting, cropping, zooming, rotating.
 
-Each row of a matrix is an image of height × width × channels. The transformations are linear and separable:
-a pixel row of the output combines at most two pixel rows of the input, and a column at most two columns. One
-kernel and its transpose therefore suffice, with one table of source positions and weights per axis.
+Each row of a matrix is an image of height × width × channels. The transformations are linear and, except for
+the rotation, separable: a pixel row of the output combines at most two pixel rows of the input, and a column
+at most two columns. One kernel and its transpose therefore suffice, with one table of source positions and
+weights per axis.
 """
+
+cdef double TWO_PI = 6.283185307179586
+
 
 # A row or column of the output is wa·(row or column a of the input) + wb·(row or column b). If a < 0, the
 # row or column is empty; if b < 0, there is no second term.
@@ -20,7 +24,7 @@ cdef inline double uniform(uint64_t row, int number) noexcept nogil:
     return <double>(subkey(row, <uint64_t>number) >> 11) * (1.0 / 9007199254740992.0)
 
 
-cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noexcept nogil:
+cdef Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noexcept nogil:
     """Return the position in 0 … n − 1 to which the border mode maps `place`, or −1 if there is none."""
     cdef Py_ssize_t period = 2 * n if border == BORDER_REFLECT else n
     if 0 <= place < n:
@@ -35,7 +39,7 @@ cdef inline Py_ssize_t bordered(Py_ssize_t place, Py_ssize_t n, int border) noex
     return place if place < n else period - 1 - place
 
 
-cdef inline Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcept nogil:
+cdef Tap tap_at(double at, Py_ssize_t n, int border, bint smooth) noexcept nogil:
     """Return the tap for position `at`: interpolated if `smooth`, else the nearest pixel (ties to even)."""
     cdef Tap tap
     cdef double lower = floor(at) if smooth else rint(at)
@@ -59,40 +63,40 @@ cdef void find_runs(Py_ssize_t n, Tap* taps) noexcept nogil:
                 taps[j].run += taps[j + 1].run
 
 
+cdef inline double drawn(const Resampling* s, int axis, uint64_t row) noexcept nogil:
+    """Return the random number of an axis between its `low` and its `high`, from the stream `row`."""
+    return s.low[axis] + uniform(row, 0 if s.joint else axis) * (s.high[axis] - s.low[axis])
+
+
 cdef void axis_taps(const Resampling* s, int axis, bint training, uint64_t row, Tap* taps) noexcept nogil:
     """Write the taps of rows (axis 0) or columns (axis 1); random numbers come from the stream `row`."""
-    cdef Py_ssize_t n = s.n_in[axis], m = s.n_out[axis], size = n, i
-    cdef double low = s.low[axis], high = s.high[axis], step = 1, start = 0
+    cdef Py_ssize_t n = s.n_in[axis], m = s.n_out[axis], i
+    cdef double size = s.high[axis] - s.low[axis], step = 1, start = 0, at
     cdef double least = -INFINITY, most = INFINITY
-    cdef int border = BORDER_CONSTANT
-    cdef bint smooth = False
-    if s.kind == RESAMPLE_PAD:
-        start = -low
-    elif s.kind == RESAMPLE_STRETCH or (s.kind == RESAMPLE_CROP and not (
-            training and s.n_in[0] >= s.n_out[0] and s.n_in[1] >= s.n_out[1])):
-        # The source is the whole image or, for crops, its largest central part with the output's proportions.
-        if s.kind == RESAMPLE_CROP:
-            size = max(<Py_ssize_t>1, min(n, s.n_in[1 - axis] * m // s.n_out[1 - axis]))
-        least = (n - size) // 2
-        most = least + size - 1
-        # The centre of output pixel i is at (i + ½)·step in the input.
-        step = <double>size / m
+    cdef bint fits = s.n_in[0] >= s.n_out[0] and s.n_in[1] >= s.n_out[1]
+    cdef bint stretched = s.kind == RESAMPLE_STRETCH or s.kind == RESAMPLE_CROP and not (training and fits)
+    if stretched:
+        # The centre of output pixel i is at (i + ½)·step in the source.
+        least = s.low[axis]
+        most = s.high[axis] - 1
+        step = size / m
         start = least + 0.5 * step - 0.5
-        smooth = True
-    elif s.kind == RESAMPLE_CROP:
+    elif training and s.kind == RESAMPLE_CROP:
         start = floor(uniform(row, axis) * (n - m + 1))
-    elif s.kind == RESAMPLE_FLIP and training and high != 0 and uniform(row, axis) < 0.5:
+    elif training and s.kind == RESAMPLE_FLIP and s.high[axis] != 0 and uniform(row, axis) < 0.5:
         start = n - 1
         step = -1
-    elif s.kind == RESAMPLE_SHIFT and training:
-        start = -(low + uniform(row, axis) * (high - low)) * n
-        border = s.border
-        smooth = s.smooth
+    elif training and s.kind == RESAMPLE_SHIFT:
+        start = -drawn(s, axis, row) * n
+    elif training and s.kind == RESAMPLE_ZOOM:
+        step = 1 + drawn(s, axis, row)
+        start = 0.5 * (n - 1) * (1 - step)
     for i in range(m):
-        if s.kind == RESAMPLE_REPEAT:
-            taps[i] = tap_at(<double>(i // (m // n)), n, border, False)
+        if stretched and not s.smooth:
+            at = least + floor((i + 0.5) * size / m)
         else:
-            taps[i] = tap_at(min(max(start + i * step, least), most), n, border, smooth)
+            at = min(max(start + i * step, least), most)
+        taps[i] = tap_at(at, n, s.border, s.smooth)
     find_runs(m, taps)
 
 
@@ -147,10 +151,19 @@ cdef void columns_backward(Py_ssize_t m, Py_ssize_t c, const Tap* taps, const re
         j += max(<Py_ssize_t>1, t.run)
 
 
+cdef void add_fill(Py_ssize_t n, real value, real* y) noexcept nogil:
+    """y (n) += value."""
+    cdef Py_ssize_t q
+    cdef int cols
+    for q in range(ceil_div(n, VLEN)):
+        cols = <int>min(n - q * VLEN, <Py_ssize_t>VLEN)
+        store_cols(y + q * VLEN, load_cols(y + q * VLEN, cols) + vsplat(value), cols)
+
+
 cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns, const real* x, real* y,
                         real* line) noexcept nogil:
     """y = the image x after resampling; `line` is scratch for one row of its pixels."""
-    cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i, j, k
+    cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, i, j
     cdef const real* a
     cdef const real* b
     cdef const Tap* t
@@ -173,8 +186,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
             columns_of(s.n_out[1], c, columns, line, out)
         if s.fill != 0:
             for j in range(s.n_out[1]):
-                for k in range(c):
-                    out[j * c + k] += <real>s.fill * (1 - tap_weight(t) * tap_weight(&columns[j]))
+                add_fill(c, <real>s.fill * (1 - tap_weight(t) * tap_weight(&columns[j])), out + j * c)
 
 
 cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,
@@ -197,6 +209,89 @@ cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* column
                 add_run(width, t.wb, line, dx + t.b * width)
 
 
+# ---- rotation, which is not separable --------------------------------------------------------------
+
+cdef int corners_at(const Resampling* s, double row, double column, Py_ssize_t* pixels,
+                    real* weights) noexcept nogil:
+    """Write the up to 4 input pixels around this position and their weights; return how many there are.
+
+    weights[4] = 1 − their sum.
+    """
+    cdef Tap v = tap_at(row, s.n_in[0], s.border, s.smooth), h = tap_at(column, s.n_in[1], s.border, s.smooth)
+    cdef Py_ssize_t above = v.a * s.n_in[1], below = v.b * s.n_in[1]
+    cdef int n = 0
+    if v.a >= 0 and h.a >= 0:
+        pixels[n], weights[n], n = above + h.a, v.wa * h.wa, n + 1
+    if v.a >= 0 and h.b >= 0:
+        pixels[n], weights[n], n = above + h.b, v.wa * h.wb, n + 1
+    if v.b >= 0 and h.a >= 0:
+        pixels[n], weights[n], n = below + h.a, v.wb * h.wa, n + 1
+    if v.b >= 0 and h.b >= 0:
+        pixels[n], weights[n], n = below + h.b, v.wb * h.wb, n + 1
+    weights[4] = 1 - tap_weight(&v) * tap_weight(&h)
+    return n
+
+
+cdef inline bint blend_inside(const Resampling* s, double row, double column, const real* x,
+                              real* y) noexcept nogil:
+    """y (channels) = the pixel of x at this position; return False if that takes the general case.
+
+    That is where the border mode matters, or where a pixel would have weight 0.
+    """
+    cdef double top = floor(row) if s.smooth else rint(row)
+    cdef double left = floor(column) if s.smooth else rint(column)
+    cdef real v = <real>(row - top), h = <real>(column - left)
+    cdef Py_ssize_t c = s.channels, width = s.n_in[1] * c, k
+    cdef const real* a
+    cdef const real* b
+    if not (0 <= top < s.n_in[0] - s.smooth and 0 <= left < s.n_in[1] - s.smooth):
+        return False
+    a = x + <Py_ssize_t>top * width + <Py_ssize_t>left * c
+    b = a + width
+    if not s.smooth:
+        for k in range(c):
+            y[k] = a[k]
+        return True
+    for k in range(c):
+        y[k] = (1 - v) * ((1 - h) * a[k] + h * a[c + k]) + v * ((1 - h) * b[k] + h * b[c + k])
+    return v > 0 and h > 0
+
+
+cdef void rotate_image(const Resampling* s, double angle, bint backward, const real* x,
+                       real* y) noexcept nogil:
+    """y = the image x, turned counterclockwise; if `backward`, y += the transpose, applied to x."""
+    cdef Py_ssize_t c = s.channels, i, j, k, p
+    cdef double sine = sin(angle), cosine = cos(angle), row, column
+    cdef double middle = 0.5 * (s.n_in[0] - 1), centre = 0.5 * (s.n_in[1] - 1)
+    cdef Py_ssize_t pixels[4]
+    cdef real weights[5]
+    cdef vreal v
+    cdef int n, q, cols
+    for i in range(s.n_in[0]):
+        for j in range(s.n_in[1]):
+            row = middle + (sine * (j - centre) + cosine * (i - middle))
+            column = centre + (cosine * (j - centre) - sine * (i - middle))
+            p = (i * s.n_in[1] + j) * c
+            if not backward and blend_inside(s, row, column, x, y + p):
+                continue
+            n = corners_at(s, row, column, pixels, weights)
+            for k in range(ceil_div(c, VLEN)):
+                p = (i * s.n_in[1] + j) * c + k * VLEN
+                cols = <int>min(c - k * VLEN, <Py_ssize_t>VLEN)
+                if backward:
+                    v = load_cols(x + p, cols)
+                    for q in range(n):
+                        p = pixels[q] * c + k * VLEN
+                        store_cols(y + p, load_cols(y + p, cols) + vsplat(weights[q]) * v, cols)
+                else:
+                    v = vsplat(<real>s.fill * weights[4])
+                    for q in range(n):
+                        v = v + vsplat(weights[q]) * load_cols(x + pixels[q] * c + k * VLEN, cols)
+                    store_cols(y + p, v, cols)
+
+
+# ---- all images of a matrix ------------------------------------------------------------------------
+
 cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint training, uint64_t key,
                    Py_ssize_t first, real* scratch) noexcept nogil:
     """y (m, n_out) = the images x (m, n_in) after resampling.
@@ -206,12 +301,19 @@ cdef void resample(const Resampling* s, const Matrix* x, const Matrix* y, bint t
     """
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
+    cdef real* line = <real*>(columns + s.n_out[1])
+    cdef uint64_t row
     cdef Py_ssize_t i
     for i in range(x.rows):
+        row = subkey(key, <uint64_t>(first + i))
+        if s.kind == RESAMPLE_ROTATE:
+            rotate_image(s, TWO_PI * drawn(s, 0, row) if training else 0, False, x.data + i * x.ld,
+                         y.data + i * y.ld)
+            continue
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
-            axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
-            axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, <real*>(columns + s.n_out[1]))
+            axis_taps(s, 0, training, row, rows)
+            axis_taps(s, 1, training, row, columns)
+        image_forward(s, rows, columns, x.data + i * x.ld, y.data + i * y.ld, line)
 
 
 cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix* dx, bint training,
@@ -219,10 +321,17 @@ cdef void resample_backward(const Resampling* s, const Matrix* dy, const Matrix*
     """dx (m, n_in) = the input gradient of `resample`; random numbers are regenerated, not stored."""
     cdef Tap* rows = <Tap*>scratch
     cdef Tap* columns = rows + s.n_out[0]
+    cdef real* line = <real*>(columns + s.n_out[1])
+    cdef uint64_t row
     cdef Py_ssize_t i
     for i in range(dy.rows):
+        row = subkey(key, <uint64_t>(first + i))
+        if s.kind == RESAMPLE_ROTATE:
+            memset(dx.data + i * dx.ld, 0, dx.cols * sizeof(real))
+            rotate_image(s, TWO_PI * drawn(s, 0, row) if training else 0, True, dy.data + i * dy.ld,
+                         dx.data + i * dx.ld)
+            continue
         if i == 0 or (training and s.kind >= RESAMPLE_FLIP):
-            axis_taps(s, 0, training, subkey(key, <uint64_t>(first + i)), rows)
-            axis_taps(s, 1, training, subkey(key, <uint64_t>(first + i)), columns)
-        image_backward(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld,
-                       <real*>(columns + s.n_out[1]))
+            axis_taps(s, 0, training, row, rows)
+            axis_taps(s, 1, training, row, columns)
+        image_backward(s, rows, columns, dy.data + i * dy.ld, dx.data + i * dx.ld, line)

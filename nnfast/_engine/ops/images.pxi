@@ -1,11 +1,11 @@
-"""The resample op: padding, upsampling, flips, shifts and crops of images."""
+"""The resample op: padding, resizing, flips, shifts, crops, zooms and rotations of images."""
 
 cdef inline const Resampling* resampling_of(const Op* op) noexcept nogil:
     return <const Resampling*>settings_of(op)
 
 
 cdef inline uint64_t image_key(const Run* run, const Op* op) noexcept nogil:
-    """Return the key of the random stream for flips, shifts or crops."""
+    """Return the key of the random stream for flips, shifts, crops, zooms or rotations."""
     return random_key(run, op, resampling_of(op).seeded, resampling_of(op).seed)
 
 

@@ -111,6 +111,13 @@ table_row.traits.numbers_per_line = TAP_SIZE
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"intensity")
+table_row.forward = forward_intensity
+table_row.backward = backward_intensity
+table_row.scratch = scratch_intensity
+table_row.traits.training_only = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"convolution")
 table_row.forward = forward_convolution
 table_row.backward = backward_convolution

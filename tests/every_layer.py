@@ -56,6 +56,9 @@ RECURRENT: dict[str, Any] = {
     "kernel_constraint": constraints.MaxNorm(1.5, axis=0),
     "recurrent_constraint": constraints.MaxNorm(1.5, axis=0),
     "bias_constraint": "non_neg",
+    "return_sequences": True,
+    "go_backwards": True,
+    "unroll": True,
 }
 LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Dense": lambda: layers.Dense(
@@ -193,12 +196,13 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         "softsign",
         "hard_sigmoid",
         unit_forget_bias=False,
-        return_sequences=True,
-        go_backwards=True,
-        unroll=True,
         input_shape=(5, 2),
         **RECURRENT,
     ),
+    "GRU": lambda: layers.GRU(
+        3, "softsign", "hard_sigmoid", reset_after=False, input_shape=(5, 2), **RECURRENT
+    ),
+    "SimpleRNN": lambda: layers.SimpleRNN(3, "softsign", input_shape=(5, 2), **RECURRENT),
     "Add": lambda: layers.Add(),
     "Subtract": lambda: layers.Subtract(),
     "Multiply": lambda: layers.Multiply(),

@@ -102,7 +102,12 @@ STACKS: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     ),
     "recurrent": (
         (9, 4),
-        lambda: [layers.LSTM(6, return_sequences=True), layers.LSTM(17, go_backwards=True)],
+        lambda: [
+            layers.LSTM(6, return_sequences=True),
+            layers.GRU(17, return_sequences=True, go_backwards=True),
+            layers.SimpleRNN(5, return_sequences=True),
+            layers.GRU(3, reset_after=False),
+        ],
     ),
     "augmentation": (
         IMAGE,

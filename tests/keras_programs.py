@@ -402,6 +402,16 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.LSTM(4, use_bias=False),
         k.layers.Dense(n, f),
     ],
+    "gated and simple units": lambda k, n, f: [
+        k.layers.Dense(30, "tanh"),
+        k.layers.Reshape((10, 3)),
+        k.layers.GRU(7, return_sequences=True, bias_regularizer=k.regularizers.L2(0.01)),
+        k.layers.GRU(5, "tanh", "hard_sigmoid", return_sequences=True, go_backwards=True),
+        k.layers.GRU(6, reset_after=False, return_sequences=True),
+        k.layers.SimpleRNN(5, return_sequences=True),
+        k.layers.GRU(4, use_bias=False),
+        k.layers.Dense(n, f),
+    ],
     "batch normalization of channels": lambda k, n, f: [
         k.layers.Reshape((3, 2, 1)),
         k.layers.ZeroPadding2D(((1, 0), (2, 1))),

@@ -20,7 +20,28 @@ def lstm(layer: Any, x: Array, h: Array, c: Array, w: dict[str, Array]) -> tuple
     return o * activate(c, layer.activation.name), c
 
 
-CELLS = {"LSTM": lstm}
+def gru(layer: Any, x: Array, h: Array, c: Array, w: dict[str, Array]) -> tuple[Array, Array]:
+    """Return the next h, and c unchanged."""
+    k_z, k_r, k_h = np.split(w["kernel"], 3, axis=1)
+    r_z, r_r, r_h = np.split(w["recurrent_kernel"], 3, axis=1)
+    bias = np.zeros((2, 3 * layer.units))
+    bias[: 2 if layer.reset_after else 1] = w.get("bias", 0.0)
+    (b_z, b_r, b_h), (c_z, c_r, c_h) = (np.split(row, 3) for row in bias)
+    z = activate(x @ k_z + b_z + h @ r_z + c_z, layer.recurrent_activation.name)
+    r = activate(x @ k_r + b_r + h @ r_r + c_r, layer.recurrent_activation.name)
+    a = r * (h @ r_h + c_h) if layer.reset_after else (r * h) @ r_h
+    return z * h + (1 - z) * activate(x @ k_h + b_h + a, layer.activation.name), c
+
+
+def simple_rnn(
+    layer: Any, x: Array, h: Array, c: Array, w: dict[str, Array]
+) -> tuple[Array, Array]:
+    """Return the next h, and c unchanged."""
+    z = x @ w["kernel"] + h @ w["recurrent_kernel"] + w.get("bias", 0.0)
+    return activate(z, layer.activation.name), c
+
+
+CELLS = {"LSTM": lstm, "GRU": gru, "SimpleRNN": simple_rnn}
 
 
 def recurrent_outputs(layer: Any, x: Array, w: dict[str, Array]) -> Array:

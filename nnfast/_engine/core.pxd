@@ -101,6 +101,12 @@ cpdef enum:  # the values outside the bounds of an image
     BORDER_REFLECT          # d c b a | a b c d | d c b a
     BORDER_WRAP             # a b c d | a b c d | a b c d
 
+cpdef enum:  # the cells of recurrent layers
+    CELL_LSTM
+    CELL_GRU
+    CELL_GRU_RESET_BEFORE   # the reset gate is applied to h before its product
+    CELL_SIMPLE
+
 cpdef enum:
     STATUS_OK
     STATUS_NONFINITE

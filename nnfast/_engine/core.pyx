@@ -62,6 +62,7 @@ REDUCTIONS = {}
 OPTIMIZERS = {}
 CONSTRAINTS = {}
 AXES = {}
+CELLS = {}
 RESAMPLINGS = {}
 BORDERS = {}
 PRIMITIVES = {}
@@ -119,7 +120,8 @@ def install(float32, float64):
     cdef list members
     for table, prefix in ((ACTIVATIONS, "ACT_"), (LOSSES, "LOSS_"), (REDUCTIONS, "REDUCTION_"),
                           (OPTIMIZERS, "OPT_"), (CONSTRAINTS, "CONSTRAINT_"), (AXES, "AXIS_"),
-                          (RESAMPLINGS, "RESAMPLE_"), (BORDERS, "BORDER_"), (PRIMITIVES, "MATH_")):
+                          (CELLS, "CELL_"), (RESAMPLINGS, "RESAMPLE_"), (BORDERS, "BORDER_"),
+                          (PRIMITIVES, "MATH_")):
         members = [(number, name) for name, number in globals().items() if name.startswith(prefix)]
         table.update((name[len(prefix):].lower(), number) for number, name in sorted(members))
     tables[0] = <const Kernels*>PyCapsule_GetPointer(float32, "nnfast.kernels")

@@ -54,6 +54,7 @@ ctypedef struct Window:
 
 # The steps of a recurrent layer. A sample of x is `steps` rows of features.
 ctypedef struct Recurrence:
+    int64_t cell
     int64_t steps, features, units
     int64_t activation, recurrent_activation
     double alpha, recurrent_alpha   # parameters of the activations

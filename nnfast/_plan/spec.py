@@ -132,10 +132,12 @@ class Window(NamedTuple):
 class Recurrence(NamedTuple):
     """The steps of a recurrent layer, each with a number of features.
 
-    The activations are values of `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…`
-    are the strides of rows in the memory that the op keeps for the backward pass.
+    `cell` is a value of `nnfast._engine.CELLS`. The activations are values of
+    `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…` are the strides of rows in the
+    memory that the op keeps for the backward pass.
     """
 
+    cell: int
     steps: int
     features: int
     units: int

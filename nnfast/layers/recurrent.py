@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
-from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION
+from nnfast._engine import ACTIVATIONS, CELLS, NEEDS_PREACTIVATION
 from nnfast._plan.layouts import LINE
 from nnfast._plan.spec import Op, Recurrence, Weight
 from nnfast._plan.storage import stride
@@ -17,10 +17,12 @@ from nnfast._utils.checks import Shape, flag, integer
 from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions
 
-__all__ = ["LSTM"]
+__all__ = ["GRU", "LSTM", "SimpleRNN"]
 
 
-def _cell_activation(name: str, value: str | activations.Activation) -> activations.Activation:
+def _cell_activation(
+    name: str, value: str | activations.Activation | None
+) -> activations.Activation:
     """Return an activation whose derivative follows from its value, element by element."""
     activation = activations.resolve(value)
     if not activation.elementwise or activation.name in NEEDS_PREACTIVATION:
@@ -34,10 +36,12 @@ def _cell_activation(name: str, value: str | activations.Activation) -> activati
 class _Recurrent(Layer):
     """Base class of the recurrent layers.
 
-    Subclasses set `_n_gates`, the number of matrices (features, units) within the kernel.
+    Subclasses set `_n_gates`, the number of matrices (features, units) within the kernel, and
+    `_n_kept`, the number of vectors that the engine keeps in each step as gates.
     """
 
     _n_gates: ClassVar[int]
+    _n_kept: ClassVar[int] = 4
     _fields: ClassVar[tuple[str, ...]] = (
         *("return_sequences", "go_backwards", "unroll", "units", "activation", "use_bias"),
         *("kernel_initializer", "recurrent_initializer", "bias_initializer"),
@@ -63,14 +67,19 @@ class _Recurrent(Layer):
     def _configure_cell(
         self,
         units: int,
-        activation: str | activations.Activation,
-        recurrent_activation: str | activations.Activation,
+        activation: str | activations.Activation | None,
+        recurrent_activation: str | activations.Activation | None,
         use_bias: bool,
     ) -> None:
         self.units = integer("units", units, minimum=1)
         self.activation = _cell_activation("activation", activation)
         self.recurrent_activation = _cell_activation("recurrent_activation", recurrent_activation)
         self.use_bias = flag("use_bias", use_bias)
+
+    @property
+    def _cell(self) -> int:
+        """The number of the cell in the engine."""
+        raise NotImplementedError
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 2 or input_shape[0] == 0:
@@ -87,6 +96,7 @@ class _Recurrent(Layer):
             Op(
                 "recurrent",
                 settings=Recurrence(
+                    self._cell,
                     steps,
                     features,
                     self.units,
@@ -97,7 +107,7 @@ class _Recurrent(Layer):
                     self.return_sequences,
                     self.go_backwards,
                     ld_inputs=stride(max(ld_units, self.units + LINE * -(-features // LINE))),
-                    ld_gates=stride(self._n_gates * ld_units),
+                    ld_gates=stride(self._n_kept * ld_units),
                     ld_units=ld_units,
                 ),
             )
@@ -107,7 +117,12 @@ class _Recurrent(Layer):
         columns = self._n_gates * self.units
         kernel = self._weight("kernel", (input_shape[-1], columns))
         recurrent = self._weight("recurrent_kernel", (self.units, columns), "recurrent")
-        return [kernel, recurrent, self._weight("bias", (columns,))][: 3 if self.use_bias else 2]
+        bias = self._weight("bias", self._bias_shape)
+        return [kernel, recurrent, bias][: 3 if self.use_bias else 2]
+
+    @property
+    def _bias_shape(self) -> Shape:
+        return (self._n_gates * self.units,)
 
     @property
     def kernel(self) -> Variable:
@@ -123,6 +138,108 @@ class _Recurrent(Layer):
     def bias(self) -> Variable | None:
         """The bias, a view of the built model's weights; None without bias."""
         return self._variable("bias") if self.use_bias else None
+
+
+class GRU(_Recurrent):
+    """A gated recurrent unit (Cho et al., 2014).
+
+    In each step, with gates z and r and the output h, which is 0 at first::
+
+        z = σ(x·k_z + h·r_z + b_z)
+        r = σ(x·k_r + h·r_r + b_r)
+        h ← z·h + (1 − z)·tanh(x·k_h + b_h + r·(h·r_h + c_h))
+
+    With ``reset_after=False``, the last argument is x·k_h + (r·h)·r_h + b_h. `activation` takes the
+    place of tanh, and `recurrent_activation` that of the sigmoid σ. Inputs have shape (n, steps,
+    features). The kernel k has shape (features, 3·units), with the columns of z, r and h in this
+    order, and the recurrent kernel has shape (units, 3·units). The bias has shape (2, 3·units): one
+    row is added to x·k and the other to h·r. With ``reset_after=False``, its shape is (3·units,).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or activation, default "tanh"
+        An elementwise activation whose derivative follows from its value.
+    recurrent_activation : str or activation, default "sigmoid"
+        The same for the gates z and r.
+    use_bias : bool, default True
+        Whether b is added.
+    kernel_initializer : str or Initializer, default "glorot_uniform"
+    recurrent_initializer : str or Initializer, default "orthogonal"
+    bias_initializer : str or Initializer, default "zeros"
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
+        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
+        Constraints from `nnfast.constraints` that are applied after each step; None by default.
+    return_sequences : bool, default False
+        Whether the output consists of h after every step, with shape (n, steps, units), or of the
+        last h, with shape (n, units).
+    go_backwards : bool, default False
+        Whether the last step of x comes first. The outputs are in the order of computation.
+    unroll : bool, default False
+        Accepted for compatibility with Keras; it changes nothing.
+    reset_after : bool, default True
+        Whether the gate r is applied after the product of h and the recurrent kernel.
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.Input((10, 8)), GRU(32), nnfast.layers.Dense(1)])
+    >>> model.output_shape, model.count_params()
+    ((None, 1), 4065)
+    """
+
+    _n_gates = 3
+    _fields = (*_Recurrent._fields, "recurrent_activation", "reset_after")
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | activations.Activation | None = "tanh",
+        recurrent_activation: str | activations.Activation | None = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        recurrent_initializer: str | initializers.Initializer = "orthogonal",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.L1L2 | None = None,
+        recurrent_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        *,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        recurrent_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        return_sequences: bool = False,
+        go_backwards: bool = False,
+        unroll: bool = False,
+        reset_after: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self._configure_cell(units, activation, recurrent_activation, use_bias)
+        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._configure_weight(
+            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        )
+        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
+        self._configure_steps(return_sequences, go_backwards, unroll)
+        self.reset_after = flag("reset_after", reset_after)
+
+    @property
+    def _cell(self) -> int:
+        return CELLS["gru" if self.reset_after else "gru_reset_before"]
+
+    @property
+    def _bias_shape(self) -> Shape:
+        shape = super()._bias_shape
+        return (2, *shape) if self.reset_after else shape
 
 
 @dataclass(frozen=True)
@@ -202,8 +319,8 @@ class LSTM(_Recurrent):
     def __init__(
         self,
         units: int,
-        activation: str | activations.Activation = "tanh",
-        recurrent_activation: str | activations.Activation = "sigmoid",
+        activation: str | activations.Activation | None = "tanh",
+        recurrent_activation: str | activations.Activation | None = "sigmoid",
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
@@ -231,8 +348,92 @@ class LSTM(_Recurrent):
         self._configure_steps(return_sequences, go_backwards, unroll)
         self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
 
+    @property
+    def _cell(self) -> int:
+        return CELLS["lstm"]
+
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         specs = super().weight_specs(input_shape)
         if self.use_bias and self.unit_forget_bias:
             specs[2] = replace(specs[2], initializer=_UnitForgetBias(self.bias_initializer))
         return specs
+
+
+class SimpleRNN(_Recurrent):
+    """A simple recurrent layer (Elman, 1990): in each step, h ← activation(x·k + h·r + b).
+
+    h is 0 at first. Inputs have shape (n, steps, features). The kernel k has shape (features,
+    units), the recurrent kernel r has shape (units, units), and b has shape (units,).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or activation, default "tanh"
+        An elementwise activation whose derivative follows from its value.
+    use_bias : bool, default True
+        Whether b is added.
+    kernel_initializer : str or Initializer, default "glorot_uniform"
+    recurrent_initializer : str or Initializer, default "orthogonal"
+    bias_initializer : str or Initializer, default "zeros"
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
+        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
+        Constraints from `nnfast.constraints` that are applied after each step; None by default.
+    return_sequences : bool, default False
+        Whether the output consists of h after every step, with shape (n, steps, units), or of the
+        last h, with shape (n, units).
+    go_backwards : bool, default False
+        Whether the last step of x comes first. The outputs are in the order of computation.
+    unroll : bool, default False
+        Accepted for compatibility with Keras; it changes nothing.
+    **options
+        See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import nnfast
+    >>> model = nnfast.Sequential([nnfast.Input((10, 8)), SimpleRNN(16), nnfast.layers.Dense(1)])
+    >>> model.output_shape, model.count_params()
+    ((None, 1), 417)
+    """
+
+    _n_gates = _n_kept = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | activations.Activation | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        recurrent_initializer: str | initializers.Initializer = "orthogonal",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.L1L2 | None = None,
+        recurrent_regularizer: str | regularizers.L1L2 | None = None,
+        bias_regularizer: str | regularizers.L1L2 | None = None,
+        *,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        recurrent_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
+        return_sequences: bool = False,
+        go_backwards: bool = False,
+        unroll: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self._configure_cell(units, activation, None, use_bias)
+        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._configure_weight(
+            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        )
+        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
+        self._configure_steps(return_sequences, go_backwards, unroll)
+
+    @property
+    def _cell(self) -> int:
+        return CELLS["simple"]

@@ -291,6 +291,8 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
     ),
     (layers.Resizing, {"height": SMALL, "width": SMALL, "crop_to_aspect_ratio": st.just(True)}),
     (layers.CenterCrop, {"height": SMALL, "width": SMALL}),
+    (layers.GRU, {"units": SMALL, "reset_after": st.booleans()}),
+    (layers.SimpleRNN, {"units": SMALL, "go_backwards": st.booleans()}),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ from nnfast._engine import core
 
 Array = NDArray[Any]
 
-CELLS: dict[str, Callable[..., layers.Layer]] = {"LSTM": layers.LSTM}
+CELLS: dict[str, Callable[..., layers.Layer]] = {
+    "LSTM": layers.LSTM,
+    "GRU": layers.GRU,
+    "GRU, reset before": partial(layers.GRU, reset_after=False),
+    "SimpleRNN": layers.SimpleRNN,
+}
 # Steps, features, units and rows.
 SIZES = [(1, 1, 1, 1), (4, 1, 16, 5), (5, 3, 5, 9), (3, 17, 33, 30), (7, 2, 48, 50), (2, 40, 70, 3)]
 
@@ -82,27 +88,52 @@ def test_a_row_has_the_bits_that_it_has_in_a_batch(cell: str, dtype: str) -> Non
 )
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_central_differences(cell: str, options: dict[str, Any]) -> None:
-    for units, rows in ((3, 6), (17, 9)):
-        x = sequences(rows, 3, 2)
-        model = nnfast.Sequential(
-            [
-                nnfast.Input((3, 2)),
-                CELLS[cell](4, return_sequences=True),
-                CELLS[cell](units, **options),
-            ],
-            dtype="float64",
-        )
-        model.compile("sgd", "mse")
-        randomize(model)
-        y = np.random.default_rng(1).normal(size=model.predict(x).shape)
-        _, gradients = model.loss_and_grad(x, y)
-        arrays = [w for layer in model.layers for w in layer.named_weights.values()]
-        loss = lambda: float(((outputs(model, x) - y) ** 2).mean())  # noqa: B023, E731
-        for found, expected in zip(gradients, differences(loss, arrays), strict=True):
-            assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
-        total = lambda: loss() * rows  # noqa: B023, E731
-        (expected,) = differences(total, [x])
-        assert_allclose(model.input_gradient(x, y), expected, rtol=1e-6, atol=1e-8)
+    if cell == "SimpleRNN":
+        options = {name: value for name, value in options.items() if "recurrent" not in name}
+    x = sequences(6, 3, 2)
+    model = nnfast.Sequential(
+        [
+            nnfast.Input((3, 2)),
+            CELLS[cell](2, return_sequences=True),
+            CELLS[cell](3, **options),
+        ],
+        dtype="float64",
+    )
+    model.compile("sgd", "mse")
+    randomize(model)
+    arrays = [w for layer in model.layers for w in layer.named_weights.values()]
+    y = np.random.default_rng(1).normal(size=model.predict(x).shape)
+    _, gradients = model.loss_and_grad(x, y)
+
+    def loss() -> float:
+        return float(((outputs(model, x) - y) ** 2).mean())
+
+    for found, expected in zip(gradients, differences(loss, arrays), strict=True):
+        assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+    (expected,) = differences(lambda: loss() * len(x), [x])
+    assert_allclose(model.input_gradient(x, y), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("units", "rows", "activation"), [(17, 9, "tanh"), (40, 30, "softsign")])
+@pytest.mark.parametrize("cell", CELLS)
+def test_directional_derivatives_of_larger_layers(
+    cell: str, units: int, rows: int, activation: str
+) -> None:
+    x = sequences(rows, 4, 19)
+    model = single(cell, 4, 19, units, activation=activation, return_sequences=True)
+    model.compile("sgd", "mse")
+    y = np.random.default_rng(1).normal(size=(rows, 4, units))
+    _, gradients = model.loss_and_grad(x, y)
+    weights = model.get_weights()
+    for k, gradient in enumerate(gradients):
+        direction = np.random.default_rng(k).normal(size=gradient.shape)
+        sides = []
+        for h in (1e-5, -1e-5):
+            model.set_weights([*weights[:k], weights[k] + h * direction, *weights[k + 1 :]])
+            sides.append(((outputs(model, x) - y) ** 2).mean())
+        slope = (sides[0] - sides[1]) / 2e-5
+        assert_allclose((gradient * direction).sum(), slope, rtol=1e-6, atol=1e-8)
+        model.set_weights(weights)
 
 
 @pytest.fixture

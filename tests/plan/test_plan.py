@@ -69,7 +69,8 @@ def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
         fits = len(shape) == 3 and 0 not in shape and (kind != "t" or math.prod(shape) < 600)
         return _image_layer(draw, kind) if fits else layers.Flatten()
     if kind == "h" and len(shape) == 2 and shape[0] > 0:
-        return layers.LSTM(draw(st.sampled_from([1, 15, 17])), return_sequences=draw(st.booleans()))
+        cell = draw(st.sampled_from([layers.LSTM, layers.GRU, layers.SimpleRNN]))
+        return cell(draw(st.sampled_from([1, 15, 17])), return_sequences=draw(st.booleans()))
     if kind == "a":
         return layers.Activation(draw(st.sampled_from(["linear", "relu", "sigmoid", "gelu"])))
     flags = {"center": draw(st.booleans()), "scale": draw(st.booleans())}

@@ -4,14 +4,11 @@ The rows [h x] of a step are contiguous, so that the tile computes all gates of 
 element: bias, then h, then x. A row does not depend on the rest of the batch.
 """
 
-cdef enum:
-    GATE_TILE_N = 4     # vectors per row of the register tile
-
-# The arrays of one layer.
+# The arrays of one layer. A kernel has `kernel_gates` · units columns.
 ctypedef struct RecurrentWeights:
-    const real* k   # (features, gates · units)
-    const real* r   # (units, gates · units)
-    const real* b   # (gates · units), or NULL
+    const real* k   # for x
+    const real* r   # for h
+    const real* b   # or NULL
 
 
 cdef inline Py_ssize_t padded_units(const Recurrence* s) noexcept nogil:
@@ -19,121 +16,203 @@ cdef inline Py_ssize_t padded_units(const Recurrence* s) noexcept nogil:
     return ceil_div(s.units, VLEN) * VLEN
 
 
+cdef inline int kernel_gates(const Recurrence* s) noexcept nogil:
+    """Return the number of gates in a kernel."""
+    return 4 if s.cell == CELL_LSTM else 1 if s.cell == CELL_SIMPLE else 3
+
+
+cdef inline int gate_sums(const Recurrence* s) noexcept nogil:
+    """Return the number of sums per unit: a GRU has those of h and of x for its last gate."""
+    return 1 if s.cell == CELL_SIMPLE else 4
+
+
+cdef inline bint is_gru(const Recurrence* s) noexcept nogil:
+    return s.cell == CELL_GRU or s.cell == CELL_GRU_RESET_BEFORE
+
+
 # ---- the register tile ---------------------------------------------------------------------------
 
-# Arguments of the register tile: sums[rows, GATE_TILE_N vectors] = start + a · b.
+# Arguments of the register tile: sums[rows, vectors] = start + a · b.
 ctypedef struct GateTile:
     Py_ssize_t tiles        # number of vertically stacked tiles
-    Py_ssize_t depth
+    Py_ssize_t depth        # of the whole row or, for a GRU, of h
+    Py_ssize_t x_depth      # for a GRU
     const real* a
     Py_ssize_t lda
-    const real* b
+    const real* b           # contiguous rows of vectors
     const real* start
     real* sums
 
 
-cdef inline void gate_tile(int mr, const GateTile* t) noexcept nogil:
-    """sums = start + a · b for t.tiles tiles of mr rows, a compile-time constant at every call site."""
-    cdef vreal acc[6][GATE_TILE_N]
-    cdef vreal bp[GATE_TILE_N]
+cdef inline void gate_tile(int mr, int nv, bint gru, const GateTile* t) noexcept nogil:
+    """sums = start + a · b for t.tiles tiles of mr rows and nv vectors.
+
+    gru: h has products with the vectors 0, 1 and 2, and x with 0, 1 and 3. The first three arguments are
+    compile-time constants at every call site.
+    """
+    cdef vreal acc[6][4]
+    cdef vreal bp[4]
     cdef vreal ap
     cdef const real* a = t.a
     cdef const real* b
     cdef const real* start = t.start
     cdef real* sums = t.sums
-    cdef Py_ssize_t lda = t.lda, depth = t.depth, p, q
-    cdef int i, j
+    cdef Py_ssize_t lda = t.lda, depth = t.depth, x_depth = t.x_depth, p, q
+    cdef int i, j, n = 3 if gru else nv
     for q in range(t.tiles):
         for i in range(mr):
-            for j in range(GATE_TILE_N):
+            for j in range(nv):
                 acc[i][j] = vload(start + j * VLEN)
         b = t.b
         for p in range(depth):
-            for j in range(GATE_TILE_N):
+            for j in range(n):
                 bp[j] = vload(b + j * VLEN)
             for i in range(mr):
                 ap = vsplat(a[i * lda + p])
-                for j in range(GATE_TILE_N):
+                for j in range(n):
                     acc[i][j] = acc[i][j] + ap * bp[j]
-            b += GATE_TILE_N * VLEN
+            b += n * VLEN
+        if gru:
+            for p in range(depth, depth + x_depth):
+                for j in range(3):
+                    bp[j] = vload(b + j * VLEN)
+                for i in range(mr):
+                    ap = vsplat(a[i * lda + p])
+                    acc[i][0] = acc[i][0] + ap * bp[0]
+                    acc[i][1] = acc[i][1] + ap * bp[1]
+                    acc[i][3] = acc[i][3] + ap * bp[2]
+                b += 3 * VLEN
         for i in range(mr):
-            for j in range(GATE_TILE_N):
-                vstore(sums + (i * GATE_TILE_N + j) * VLEN, acc[i][j])
+            for j in range(nv):
+                vstore(sums + (i * nv + j) * VLEN, acc[i][j])
         a += mr * lda
-        sums += mr * GATE_TILE_N * VLEN
+        sums += mr * nv * VLEN
 
 
-cdef void gates_1(const GateTile* t) noexcept nogil: gate_tile(1, t)
-cdef void gates_2(const GateTile* t) noexcept nogil: gate_tile(2, t)
-cdef void gates_3(const GateTile* t) noexcept nogil: gate_tile(3, t)
-cdef void gates_4(const GateTile* t) noexcept nogil: gate_tile(4, t)
-cdef void gates_5(const GateTile* t) noexcept nogil: gate_tile(5, t)
-cdef void gates_6(const GateTile* t) noexcept nogil: gate_tile(6, t)
+cdef void lstm_1(const GateTile* t) noexcept nogil: gate_tile(1, 4, False, t)
+cdef void lstm_2(const GateTile* t) noexcept nogil: gate_tile(2, 4, False, t)
+cdef void lstm_3(const GateTile* t) noexcept nogil: gate_tile(3, 4, False, t)
+cdef void lstm_4(const GateTile* t) noexcept nogil: gate_tile(4, 4, False, t)
+cdef void lstm_5(const GateTile* t) noexcept nogil: gate_tile(5, 4, False, t)
+cdef void lstm_6(const GateTile* t) noexcept nogil: gate_tile(6, 4, False, t)
+cdef void gru_1(const GateTile* t) noexcept nogil: gate_tile(1, 4, True, t)
+cdef void gru_2(const GateTile* t) noexcept nogil: gate_tile(2, 4, True, t)
+cdef void gru_3(const GateTile* t) noexcept nogil: gate_tile(3, 4, True, t)
+cdef void gru_4(const GateTile* t) noexcept nogil: gate_tile(4, 4, True, t)
+cdef void gru_5(const GateTile* t) noexcept nogil: gate_tile(5, 4, True, t)
+cdef void gru_6(const GateTile* t) noexcept nogil: gate_tile(6, 4, True, t)
+cdef void simple_1(const GateTile* t) noexcept nogil: gate_tile(1, 1, False, t)
+cdef void simple_2(const GateTile* t) noexcept nogil: gate_tile(2, 1, False, t)
+cdef void simple_3(const GateTile* t) noexcept nogil: gate_tile(3, 1, False, t)
+cdef void simple_4(const GateTile* t) noexcept nogil: gate_tile(4, 1, False, t)
+cdef void simple_5(const GateTile* t) noexcept nogil: gate_tile(5, 1, False, t)
+cdef void simple_6(const GateTile* t) noexcept nogil: gate_tile(6, 1, False, t)
 
 
 ctypedef void (*GateTileFunction)(const GateTile* t) noexcept nogil
 
-# Indexed by the number of rows less 1.
-cdef GateTileFunction[6] GATE_TILES
+# Six heights of each kind of tile.
+cdef GateTileFunction[18] GATE_TILES
 
-GATE_TILES = [gates_1, gates_2, gates_3, gates_4, gates_5, gates_6]
+GATE_TILES = [
+    lstm_1, lstm_2, lstm_3, lstm_4, lstm_5, lstm_6,
+    gru_1, gru_2, gru_3, gru_4, gru_5, gru_6,
+    simple_1, simple_2, simple_3, simple_4, simple_5, simple_6,
+]
+
+cdef enum:  # the first tiles of each kind
+    LSTM_TILES = 0
+    GRU_TILES = 6
+    SIMPLE_TILES = 12
 
 
-cdef void gate_rows(Py_ssize_t m, GateTile* t) noexcept nogil:
+cdef void gate_rows(Py_ssize_t m, int kind, GateTile* t) noexcept nogil:
     """Compute m rows of sums in tiles of nearly equal height: 16 rows become 6 + 5 + 5."""
     cdef Py_ssize_t tiles = ceil_div(m, GATE_TILE_M), height = ceil_div(m, tiles)
     cdef Py_ssize_t high = m - tiles * (height - 1)
     t.tiles = high
-    GATE_TILES[height - 1](t)
+    GATE_TILES[kind + height - 1](t)
     if high < tiles:
         t.a += high * height * t.lda
-        t.sums += high * height * GATE_TILE_N * VLEN
+        t.sums += high * height * (1 if kind == SIMPLE_TILES else 4) * VLEN
         t.tiles = tiles - high
-        GATE_TILES[height - 2](t)
+        GATE_TILES[kind + height - 2](t)
 
 
 # ---- packing --------------------------------------------------------------------------------------
 
-cdef inline void pack_gates(const Recurrence* s, Py_ssize_t rows, const real* w, Py_ssize_t u,
-                            real* panel) noexcept nogil:
-    """panel[rows, gates, VLEN] = the columns of units u … u + VLEN − 1 of all gates, or zeros."""
+cdef inline vreal unit_cols(const Recurrence* s, const real* row, int gate, Py_ssize_t u) noexcept nogil:
+    """Return a gate's columns of units u … u + VLEN − 1 in a row of a kernel, zeros past the last unit."""
+    return load_cols(row + gate * s.units + u, <int>(s.units - u))
+
+
+cdef void pack_gates(const Recurrence* s, Py_ssize_t rows, const real* w, Py_ssize_t u,
+                     real* panel) noexcept nogil:
+    """panel[rows, gates, VLEN] = the columns of units u … u + VLEN − 1 of all gates."""
     cdef Py_ssize_t p
-    cdef int g, width = <int>min(s.units - u, <Py_ssize_t>VLEN)
+    cdef int g, n = kernel_gates(s)
     for p in range(rows):
-        for g in range(GATE_TILE_N):
-            vstore(panel + (p * GATE_TILE_N + g) * VLEN,
-                   load_cols(w + (p * GATE_TILE_N + g) * s.units + u, width))
+        for g in range(n):
+            vstore(panel + (p * n + g) * VLEN, unit_cols(s, w + p * n * s.units, g, u))
+
+
+cdef void pack_start(const Recurrence* s, const real* b, Py_ssize_t u, real* start) noexcept nogil:
+    """start[sums, VLEN] = the biases, from which the sums start."""
+    cdef int g
+    if b == NULL:
+        memset(start, 0, gate_sums(s) * VLEN * sizeof(real))
+    elif not is_gru(s):
+        pack_gates(s, 1, b, u, start)
+    else:
+        for g in range(2):
+            vstore(start + g * VLEN, unit_cols(s, b, g, u))
+        vstore(start + 2 * VLEN, vsplat(0))
+        vstore(start + 3 * VLEN, unit_cols(s, b, 2, u))
+        if s.cell == CELL_GRU:      # it has another row of biases, for h
+            for g in range(3):
+                vstore(start + g * VLEN, vload(start + g * VLEN) + unit_cols(s, b + 3 * s.units, g, u))
+
+
+cdef Py_ssize_t forward_panel_size(const Recurrence* s) noexcept nogil:
+    """Return the size of a panel of VLEN units, with the biases."""
+    return VLEN * (gate_sums(s) + kernel_gates(s) * (s.units + s.features))
 
 
 cdef void pack_forward(const Recurrence* s, const RecurrentWeights* w, real* panels) noexcept nogil:
-    """panels[units / VLEN][1 + units + features][gates, VLEN] = bias, r and k, as the tile reads them."""
-    cdef Py_ssize_t q, row = GATE_TILE_N * VLEN
+    """Write a panel for each vector of units: the biases, then the rows of r and of k."""
+    cdef Py_ssize_t q, p, row = VLEN * kernel_gates(s)
+    cdef real* panel
     for q in range(ceil_div(s.units, VLEN)):
-        if w.b != NULL:
-            pack_gates(s, 1, w.b, q * VLEN, panels)
-        else:
-            memset(panels, 0, row * sizeof(real))
-        pack_gates(s, s.units, w.r, q * VLEN, panels + row)
-        pack_gates(s, s.features, w.k, q * VLEN, panels + (1 + s.units) * row)
-        panels += (1 + s.units + s.features) * row
+        panel = panels + q * forward_panel_size(s)
+        pack_start(s, w.b, q * VLEN, panel)
+        panel += VLEN * gate_sums(s)
+        pack_gates(s, s.units, w.r, q * VLEN, panel)
+        pack_gates(s, s.features, w.k, q * VLEN, panel + s.units * row)
+        if s.cell == CELL_GRU_RESET_BEFORE:     # the product with r ⊙ h follows later
+            for p in range(s.units):
+                vstore(panel + p * row + 2 * VLEN, vsplat(0))
 
 
-cdef Py_ssize_t forward_panels_size(const Recurrence* s) noexcept nogil:
-    return padded_units(s) * GATE_TILE_N * (1 + s.units + s.features)
+cdef void pack_candidate(const Recurrence* s, const real* r, real* panels) noexcept nogil:
+    """panels[units / VLEN][units, VLEN] = the columns of r of the last of a GRU's three gates."""
+    cdef Py_ssize_t q, p
+    for q in range(ceil_div(s.units, VLEN)):
+        for p in range(s.units):
+            vstore(panels + (q * s.units + p) * VLEN, unit_cols(s, r + p * 3 * s.units, 2, q * VLEN))
 
 
-cdef void pack_backward(const Recurrence* s, Py_ssize_t rows, const real* w,
-                        real* panels) noexcept nogil:
-    """panels[rows / PANEL][gates · units, PANEL] = wᵀ, for the products of dz with the transpose of k or r."""
-    cdef Py_ssize_t q, depth = GATE_TILE_N * s.units
+cdef inline Py_ssize_t transposed_panel_size(Py_ssize_t depth) noexcept nogil:
+    """Return the size of a panel of a transpose. Packing a part of its rows writes less than VLEN rows more."""
+    return PANEL * (depth + VLEN)
+
+
+cdef void pack_columns_transposed(Py_ssize_t rows, const Matrix* w, Py_ssize_t first, Py_ssize_t depth,
+                                  real* panels) noexcept nogil:
+    """Write wᵀ, rows `first` … `first` + w.cols − 1 of panels[rows / PANEL][depth, PANEL], for dz · wᵀ."""
+    cdef Py_ssize_t q
     for q in range(ceil_div(rows, PANEL)):
-        pack_transposed(min(rows - q * PANEL, <Py_ssize_t>PANEL), depth, w + q * PANEL * depth, depth,
-                        panels, PANEL)
-        panels += ceil_div(depth, VLEN) * VLEN * PANEL
-
-
-cdef Py_ssize_t backward_panels_size(const Recurrence* s, Py_ssize_t rows) noexcept nogil:
-    return ceil_div(rows, PANEL) * PANEL * ceil_div(GATE_TILE_N * s.units, VLEN) * VLEN
+        pack_transposed(min(rows - q * PANEL, <Py_ssize_t>PANEL), w.cols, w.data + q * PANEL * w.ld, w.ld,
+                        panels + q * transposed_panel_size(depth) + first * PANEL, PANEL)
 
 
 # ---- what cells have in common -------------------------------------------------------------------
@@ -145,11 +224,16 @@ ctypedef struct CellRows:
     Py_ssize_t units
     Py_ssize_t ld_gates, ld_units, ld_inputs, ld_y
     real* gates             # gate g is `units` · g further on
-    real* before            # c of the step before
+    real* before            # LSTM: c of the step before; GRU that resets first: r ⊙ h
     real* state
-    real* output            # tanh(c)
+    real* output            # LSTM: tanh(c)
+    const real* last        # h of the step before
     real* h
     real* y                 # or its gradient; NULL: this step has none
+
+
+cdef inline bint uses_default_activations(const Recurrence* s) noexcept nogil:
+    return s.activation == ACT_TANH and s.recurrent_activation == ACT_SIGMOID
 
 
 cdef inline void store_h(const CellRows* c, Py_ssize_t i, vreal h) noexcept nogil:
@@ -165,3 +249,12 @@ cdef inline vreal step_dh(const CellRows* c, Py_ssize_t r, Py_ssize_t u, const r
     if c.y == NULL:
         return total
     return total + load_cols(c.y + r * c.ld_y + u, <int>min(c.units - u, <Py_ssize_t>VLEN))
+
+
+cdef void copy_gates(const CellRows* c, int n, const real* planes, Py_ssize_t plane) noexcept nogil:
+    """Copy n planes, which are `plane` apart, to those of the gates."""
+    cdef Py_ssize_t r
+    cdef int g
+    for g in range(n):
+        for r in range(c.rows):
+            copy_row(planes + r * c.ld_gates + g * plane, c.units, c.gates + r * c.ld_gates + g * c.units)

@@ -6,10 +6,6 @@ With tanh and the sigmoid, everything is computed in one pass. With other activa
 matrices compute them between the passes.
 """
 
-cdef inline bint uses_default_activations(const Recurrence* s) noexcept nogil:
-    return s.activation == ACT_TANH and s.recurrent_activation == ACT_SIGMOID
-
-
 cdef void activate_gates(const Recurrence* s, Py_ssize_t rows, real* sums) noexcept nogil:
     """Apply the activations to the pre-activations of the gates i, f, g, o."""
     cdef Matrix gate
@@ -127,5 +123,4 @@ cdef void lstm_backward(const Recurrence* s, const CellRows* c, const real* dh, 
         activation_backward(<int>(s.activation if inner else s.recurrent_activation),
                             s.alpha if inner else s.recurrent_alpha, NULL, c.gates + g * s.units,
                             dgate.data, &dgate)
-        for r in range(c.rows):
-            copy_row(dgate.data + r * c.ld_gates, s.units, c.gates + r * c.ld_gates + g * s.units)
+    copy_gates(c, 4, spare, plane)

@@ -1,7 +1,7 @@
 """Recurrent layers: the memory of the steps, and the loops over them.
 
-The register tile is in gates.pxi, the arithmetic of the cell in lstm.pxi. In the memory of the steps, row r
-of step t is row t · rows + r. All (step, row) pairs therefore form one matrix, and dW is a single product.
+The register tile is in gates.pxi, and each cell has a file for its arithmetic. In the memory of the steps,
+row r of step t is row t · rows + r. All (step, row) pairs therefore form one matrix, and dW is one product.
 """
 
 cdef enum:
@@ -13,7 +13,7 @@ ctypedef struct StepMemory:
     Py_ssize_t slots    # step t is in slot t mod `slots`: all steps in training, two in inference
     real* inputs        # [h of the step before, x]
     real* gates         # the gates, `units` columns each; later the gradients of their pre-activations
-    real* states        # LSTM: c of the step before
+    real* states        # LSTM: c of the step before; GRU that resets first: r ⊙ h
     real* outputs       # LSTM: tanh(c)
 
 # A group of rows of x, y and their gradients, whose samples are `ld` apart; each sample has all its steps.
@@ -75,6 +75,7 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
     c.before = step_rows(m, m.states, t, s.ld_units) + u
     c.state = step_rows(m, m.states, t + 1, s.ld_units) + u
     c.output = step_rows(m, m.outputs, t, s.ld_units) + u
+    c.last = step_rows(m, m.inputs, t, s.ld_inputs) + u
     c.h = step_rows(m, m.inputs, t + 1, s.ld_inputs) + u
     c.y = NULL
     if s.sequences:
@@ -84,25 +85,61 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
     return c
 
 
-cdef void recurrent_forward(const Recurrence* s, const real* panels, const StepMemory* m, const StepData* d,
-                            real* sums) noexcept nogil:
-    """Compute all steps of d.rows ≤ STEP_ROWS rows. sums: scratch for STEP_ROWS rows of the register tile."""
-    cdef Py_ssize_t t, q, row = GATE_TILE_N * VLEN
+# The weights in the order of the forward pass, and scratch.
+ctypedef struct ForwardScratch:
+    const real* panels
+    const real* candidate   # GRU that resets first: the panels of pack_candidate
+    real* sums              # of STEP_ROWS rows of the register tile
+
+
+cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepMemory* m, const StepData* d,
+                       Py_ssize_t t) noexcept nogil:
+    """Compute g and h of a step of a GRU that resets before the product."""
+    cdef Py_ssize_t q
+    cdef GateTile tile
+    cdef CellRows cell
+    tile.depth = s.units
+    tile.lda = s.ld_units
+    tile.start = ZEROS
+    for q in range(ceil_div(s.units, VLEN)):
+        tile.a = step_rows(m, m.states, t, s.ld_units)
+        tile.b = w.candidate + q * s.units * VLEN
+        tile.sums = w.sums
+        gate_rows(d.rows, SIMPLE_TILES, &tile)
+        cell = cell_rows(s, m, d, t, q * VLEN)
+        gru_finish(s, &cell, w.sums)
+
+
+cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
+                            const StepData* d) noexcept nogil:
+    """Compute all steps of d.rows ≤ STEP_ROWS rows."""
+    cdef Py_ssize_t t, q
+    cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
     cdef GateTile tile
     cdef CellRows cell
     clear_start(s, m, d.rows)
-    tile.depth = s.units + s.features
+    tile.depth = s.units if is_gru(s) else s.units + s.features
+    tile.x_depth = s.features
     tile.lda = s.ld_inputs
     for t in range(s.steps):
         copy_x(s, m, d, t)
         for q in range(ceil_div(s.units, VLEN)):
             tile.a = step_rows(m, m.inputs, t, s.ld_inputs)
-            tile.start = panels + q * (1 + tile.depth) * row
-            tile.b = tile.start + row
-            tile.sums = sums
-            gate_rows(d.rows, &tile)
+            tile.start = w.panels + q * forward_panel_size(s)
+            tile.b = tile.start + gate_sums(s) * VLEN
+            tile.sums = w.sums
+            gate_rows(d.rows, tiles, &tile)
             cell = cell_rows(s, m, d, t, q * VLEN)
-            lstm_forward(s, &cell, sums)
+            if s.cell == CELL_LSTM:
+                lstm_forward(s, &cell, w.sums)
+            elif s.cell == CELL_GRU:
+                gru_forward(s, &cell, w.sums)
+            elif s.cell == CELL_SIMPLE:
+                simple_forward(s, &cell, w.sums)
+            else:
+                gru_reset(s, &cell, w.sums)
+        if s.cell == CELL_GRU_RESET_BEFORE:
+            finish_reset(s, w, m, d, t)
 
 
 cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t first) noexcept nogil:
@@ -111,39 +148,84 @@ cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t fir
     for t in range(s.steps):
         memset(step_rows(m, m.inputs, t, s.ld_inputs) + first * s.ld_inputs, 0,
                n * s.ld_inputs * sizeof(real))
+        memset(step_rows(m, m.states, t, s.ld_units) + first * s.ld_units, 0, n * s.ld_units * sizeof(real))
         memset(step_rows(m, m.gates, t, s.ld_gates) + first * s.ld_gates, 0, n * s.ld_gates * sizeof(real))
 
 
 # ---- backward -------------------------------------------------------------------------------------
 
-cdef void times_transpose(const Recurrence* s, Py_ssize_t rows, const real* dz, Py_ssize_t cols,
-                          const real* panels, const Matrix* out) noexcept nogil:
-    """out[rows, cols] = dz · wᵀ for panels from pack_backward. Rows are padded to a multiple of 4."""
+cdef void times_transpose(const Recurrence* s, const real* dz, Py_ssize_t depth, const real* panels,
+                          const Matrix* out, bint add) noexcept nogil:
+    """out = dz · wᵀ, plus the old values if `add`. Rows are padded to a multiple of 4."""
     cdef Gemm t
     cdef Py_ssize_t q
-    t.depth = GATE_TILE_N * s.units
+    t.depth = depth
     t.lda = s.ld_gates
     t.ldb = PANEL
     t.ldc = out.ld
     t.start = ZEROS
+    if add:
+        t.start = NULL
     t.lower_bound = -INFINITY
     t.mask = NULL
     t.ld_mask = 0
-    for q in range(ceil_div(cols, PANEL)):
+    for q in range(ceil_div(out.cols, PANEL)):
         t.a = dz
-        t.b = panels + q * PANEL * ceil_div(t.depth, VLEN) * VLEN
+        t.b = panels + q * transposed_panel_size(depth)
         t.c = out.data + q * PANEL
-        gemm_rows(rows, min(cols - q * PANEL, <Py_ssize_t>PANEL), &t)
+        gemm_rows(out.rows, min(out.cols - q * PANEL, <Py_ssize_t>PANEL), &t)
 
 
-# Scratch of the backward pass, for STEP_ROWS rows.
+# The transposes of the weights, and scratch for STEP_ROWS rows.
 ctypedef struct BackwardScratch:
     real* dh        # the gradient of h, and of c, from the steps that follow
-    real* dc
+    real* dc        # GRU that resets first: the gradient of r ⊙ h
     real* dx
     real* spare     # of the size of the gates
-    const real* r_panels
-    const real* k_panels
+    real* r_panels
+    real* k_panels
+    real* candidate     # GRU that resets first: the part of r for g
+
+
+cdef void pack_backward(const Recurrence* s, const RecurrentWeights* w, const BackwardScratch* to,
+                        bint for_x) noexcept nogil:
+    """Pack the transpose of r, in the order of the gates' planes, and, if `for_x`, that of k."""
+    cdef Py_ssize_t n = kernel_gates(s) * s.units, u = s.units
+    cdef Matrix r = matrix(w.r, u, n, n), k = matrix(w.k, s.features, n, n)
+    cdef Matrix others = columns_from(&r, 0, 2 * u), last
+    if s.cell == CELL_GRU:
+        last = columns_from(&r, 2 * u, u)
+        pack_columns_transposed(u, &last, 0, n, to.r_panels)
+        pack_columns_transposed(u, &others, u, n, to.r_panels)
+    elif s.cell == CELL_GRU_RESET_BEFORE:
+        last = columns_from(&r, 2 * u, u)
+        pack_columns_transposed(u, &last, 0, u, to.candidate)
+        pack_columns_transposed(u, &others, 0, 2 * u, to.r_panels)
+    else:
+        pack_columns_transposed(u, &r, 0, n, to.r_panels)
+    if for_x:
+        pack_columns_transposed(s.features, &k, 0, n, to.k_panels)
+
+
+cdef void step_backward(const Recurrence* s, const CellRows* c, const BackwardScratch* w,
+                        bint first) noexcept nogil:
+    """Compute dz of a step in the memory of the gates, and dh of the step before unless this is the first."""
+    cdef Py_ssize_t u = s.units
+    cdef Matrix dh = matrix(w.dh, c.rows, u, s.ld_units), drh = matrix(w.dc, c.rows, u, s.ld_units)
+    if s.cell == CELL_LSTM:
+        lstm_backward(s, c, w.dh, w.dc, w.spare)
+    elif s.cell == CELL_SIMPLE:
+        simple_backward(s, c, w.dh, w.spare)
+    elif s.cell == CELL_GRU:
+        gru_backward(s, c, w.dh, w.spare)
+    else:
+        gru_backward_z_and_g(s, c, w.dh, w.spare)
+        times_transpose(s, w.spare + 3 * padded_units(s), u, w.candidate, &drh, False)
+        gru_backward_reset(s, c, w.dc, w.dh, w.spare)
+    if s.cell == CELL_GRU_RESET_BEFORE:
+        times_transpose(s, c.gates + u, 2 * u, w.r_panels, &dh, True)
+    elif not first:
+        times_transpose(s, c.gates, kernel_gates(s) * u, w.r_panels, &dh, s.cell == CELL_GRU)
 
 
 cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* g,
@@ -152,20 +234,16 @@ cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const Ste
 
     g: the gradients of x and y. The rows of the group are padded to a multiple of 4.
     """
-    cdef Py_ssize_t t, i, ld_dx = ceil_div(s.features, VLEN) * VLEN
-    cdef Matrix dh = matrix(w.dh, g.rows, s.units, s.ld_units)
-    cdef Matrix dx = matrix(w.dx, g.rows, s.features, ld_dx)
+    cdef Py_ssize_t t, i
+    cdef Matrix dx = matrix(w.dx, g.rows, s.features, ceil_div(s.features, VLEN) * VLEN)
     cdef CellRows cell
-    cdef real* dz
     memset(w.dh, 0, STEP_ROWS * s.ld_units * sizeof(real))
     memset(w.dc, 0, STEP_ROWS * s.ld_units * sizeof(real))
     for t in range(s.steps - 1, -1, -1):
         cell = cell_rows(s, m, g, t, 0)
-        lstm_backward(s, &cell, w.dh, w.dc, w.spare)
-        dz = cell.gates
-        if t > 0:
-            times_transpose(s, g.rows, dz, s.units, w.r_panels, &dh)
+        step_backward(s, &cell, w, t == 0)
         if g.x != NULL:
-            times_transpose(s, g.rows, dz, s.features, w.k_panels, &dx)
+            times_transpose(s, cell.gates + (s.units if is_gru(s) else 0), kernel_gates(s) * s.units,
+                            w.k_panels, &dx, False)
             for i in range(g.rows):
-                copy_row(w.dx + i * ld_dx, s.features, g.x + i * g.ld_x + step_of_x(s, t) * s.features)
+                copy_row(dx.data + i * dx.ld, s.features, g.x + i * g.ld_x + step_of_x(s, t) * s.features)

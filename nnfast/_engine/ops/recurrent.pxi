@@ -52,21 +52,25 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef RecurrentWeights w = recurrent_weights(shard, op)
     cdef Matrix y = output_of(shard, op)
     cdef real* panels = shard.scratch
-    cdef real* sums = panels + forward_panels_size(s)
-    cdef real* states = sums + STEP_ROWS * GATE_TILE_N * VLEN
+    cdef real* candidate = panels + ceil_div(s.units, VLEN) * forward_panel_size(s)
+    cdef real* sums = candidate + candidate_size(s)
+    cdef real* states = sums + STEP_ROWS * gate_sums(s) * VLEN
     cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
     cdef bint kept = op.stats >= 0
     cdef StepMemory memory, group
     cdef StepData data
+    cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums)
     if rows == 0:
         return activation
     memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2)
     pack_forward(s, &w, panels)
+    if s.cell == CELL_GRU_RESET_BEFORE:
+        pack_candidate(s, w.r, candidate)
     for q in range(ceil_div(rows, length)):
         first = q * length
         data = group_data(x, &y, first, min(length, rows - first))
         group = memory_of_rows(s, &memory, shard.begin + first if kept else 0)
-        recurrent_forward(s, panels, &group, &data, sums)
+        recurrent_forward(s, &scratch, &group, &data)
     if kept and shard.end == shard.rows:
         clear_padding(s, &memory, shard.rows)
     return activation
@@ -85,14 +89,13 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
     if op.dx < 0:
         dx.data = NULL
     w.r_panels = shard.scratch
-    w.k_panels = w.r_panels + backward_panels_size(s, s.units)
-    w.dh = <real*>w.k_panels + backward_panels_size(s, s.features)
+    w.candidate = w.r_panels + transposed_size(s, s.units)
+    w.k_panels = w.candidate + candidate_size(s)
+    w.dh = w.k_panels + transposed_size(s, s.features)
     w.dc = w.dh + STEP_ROWS * s.ld_units
     w.spare = w.dc + STEP_ROWS * s.ld_units
     w.dx = w.spare + STEP_ROWS * s.ld_gates
-    pack_backward(s, s.units, weights.r, <real*>w.r_panels)
-    if dx.data != NULL:
-        pack_backward(s, s.features, weights.k, <real*>w.k_panels)
+    pack_backward(s, &weights, &w, dx.data != NULL)
     for q in range(ceil_div(rows, length)):
         first = q * length
         gradients = group_data(&dx, &dy, first, min(length, rows - first))
@@ -102,19 +105,52 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
 
 # ---- dW and db -----------------------------------------------------------------------------------
 
-cdef void add_product(const Matrix* inputs, const Matrix* dz, real* dw, const Shard* shard,
+cdef void add_product(const Shard* shard, const Matrix* inputs, const Matrix* dz, real* dw, Py_ssize_t ld,
                       bint accumulate) noexcept nogil:
     """Write the thread's rows of dw = inputsᵀ · dz, or add them if `accumulate`."""
-    cdef Py_ssize_t k = inputs.cols, n = dz.cols, rows
+    cdef Py_ssize_t k = inputs.cols, rows
     cdef Py_ssize_t i = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
     cdef Matrix columns, dw_rows
     while i < end:
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
         columns = columns_from(inputs, i, rows)
-        dw_rows = matrix(dw + i * n, rows, n, n)
+        dw_rows = matrix(dw + i * ld, rows, dz.cols, ld)
         dense_weight_gradient(&columns, dz, &dw_rows, Parts(1, 4), accumulate, shard.scratch)
         i += rows
+
+
+cdef void recurrent_kernel_gradient(const Shard* shard, const Recurrence* s, const StepMemory* m,
+                                    const Matrix* gates, real* dr, bint accumulate) noexcept nogil:
+    """Write the thread's rows of dr. The planes of a GRU are those of h for g, then z and r."""
+    cdef Py_ssize_t n = kernel_gates(s) * s.units
+    cdef Matrix h = matrix(m.inputs, gates.rows, s.units, s.ld_inputs)
+    cdef Matrix reset = matrix(m.states, gates.rows, s.units, s.ld_units)
+    cdef Matrix dz = columns_from(gates, 0, n)
+    if not is_gru(s):
+        add_product(shard, &h, &dz, dr, n, accumulate)
+        return
+    dz = columns_from(gates, s.units, 2 * s.units)
+    add_product(shard, &h, &dz, dr, n, accumulate)
+    if s.cell == CELL_GRU:
+        dz = columns_from(gates, 0, s.units)
+        add_product(shard, &h, &dz, dr + 2 * s.units, n, accumulate)
+    else:
+        dz = columns_from(gates, 3 * s.units, s.units)
+        add_product(shard, &reset, &dz, dr + 2 * s.units, n, accumulate)
+
+
+cdef void recurrent_bias_gradient(const Recurrence* s, const Matrix* gates, real* db,
+                                  bint accumulate) noexcept nogil:
+    """Write db; a GRU that resets after the product has a row of biases for x and one for h."""
+    cdef Py_ssize_t n = kernel_gates(s) * s.units
+    cdef Matrix dz = columns_from(gates, s.units if is_gru(s) else 0, n)
+    dense_bias_gradient(&dz, db, accumulate)
+    if s.cell == CELL_GRU:
+        dz = columns_from(gates, s.units, 2 * s.units)
+        dense_bias_gradient(&dz, db + n, accumulate)
+        dz = columns_from(gates, 0, s.units)
+        dense_bias_gradient(&dz, db + n + 2 * s.units, accumulate)
 
 
 cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real* grads,
@@ -126,49 +162,66 @@ cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real*
     cdef const Recurrence* s = recurrence_of(op)
     cdef const Model* model = shard.run.model
     cdef StepMemory m = kept_steps(shard, op)
-    cdef Py_ssize_t n = GATE_TILE_N * s.units
-    cdef Matrix inputs, dz
+    cdef Py_ssize_t n = kernel_gates(s) * s.units
+    cdef Matrix x = matrix(m.inputs + s.units, s.steps * m.rows, s.features, s.ld_inputs)
+    cdef Matrix gates = matrix(m.gates, s.steps * m.rows, n, s.ld_gates), dz
     if not is_trained(model, op.w):
         return
-    dz = matrix(m.gates, s.steps * m.rows, n, s.ld_gates)
-    inputs = matrix(m.inputs, s.steps * m.rows, s.units, s.ld_inputs)
-    add_product(&inputs, &dz, gradient_of(model, op.recurrent, grads), shard, accumulate)
-    inputs = matrix(m.inputs + s.units, s.steps * m.rows, s.features, s.ld_inputs)
-    add_product(&inputs, &dz, gradient_of(model, op.w, grads), shard, accumulate)
+    recurrent_kernel_gradient(shard, s, &m, &gates, gradient_of(model, op.recurrent, grads), accumulate)
+    dz = columns_from(&gates, s.units if is_gru(s) else 0, n)
+    add_product(shard, &x, &dz, gradient_of(model, op.w, grads), n, accumulate)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        dense_bias_gradient(&dz, gradient_of(model, op.b, grads), accumulate)
+        recurrent_bias_gradient(s, &gates, gradient_of(model, op.b, grads), accumulate)
+
+
+cdef void step_rows_of(const Shard* shard, int which, Py_ssize_t rows, Py_ssize_t cols,
+                       const StepConstants* step) noexcept nogil:
+    """Apply the optimizer step to the thread's rows of a kernel."""
+    cdef Py_ssize_t i = split_begin(rows, TILE_M, shard.thread, shard.n_threads)
+    cdef Py_ssize_t end = split_begin(rows, TILE_M, shard.thread + 1, shard.n_threads)
+    step_range(shard.run.model, which, i * cols, (end - i) * cols, step)
 
 
 cdef void update_recurrent(const Shard* shard, const Op* op, const StepConstants* step) noexcept nogil:
     """Compute gradients and apply the optimizer step to the thread's rows; the last thread also updates b."""
     cdef const Recurrence* s = recurrence_of(op)
     cdef const Model* model = shard.run.model
-    cdef Py_ssize_t n = GATE_TILE_N * s.units, i
+    cdef Py_ssize_t n = kernel_gates(s) * s.units
     if not is_trained(model, op.w):
         return
     # A batch of sequences that threads share consists of a single micro-batch.
     gradient_recurrent(shard, op, Range(0, shard.rows), <real*>model.grads, False)
-    i = split_begin(s.units, TILE_M, shard.thread, shard.n_threads)
-    step_range(model, op.recurrent, i * n,
-               (split_begin(s.units, TILE_M, shard.thread + 1, shard.n_threads) - i) * n, step)
-    i = split_begin(s.features, TILE_M, shard.thread, shard.n_threads)
-    step_range(model, op.w, i * n,
-               (split_begin(s.features, TILE_M, shard.thread + 1, shard.n_threads) - i) * n, step)
+    step_rows_of(shard, op.recurrent, s.units, n, step)
+    step_rows_of(shard, op.w, s.features, n, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
-        step_range(model, op.b, 0, n, step)
+        step_range(model, op.b, 0, parameter_size(&model.parameters[op.b]), step)
 
 
 # ---- scratch and work ----------------------------------------------------------------------------
 
+cdef Py_ssize_t transposed_size(const Recurrence* s, Py_ssize_t rows) noexcept nogil:
+    """Return the size of the transpose of a kernel with this number of rows."""
+    return ceil_div(rows, PANEL) * transposed_panel_size(kernel_gates(s) * s.units)
+
+
+cdef Py_ssize_t candidate_size(const Recurrence* s) noexcept nogil:
+    """Return the size of the packed part of r for g, or of its transpose."""
+    if s.cell != CELL_GRU_RESET_BEFORE:
+        return 0
+    return max(padded_units(s) * s.units, ceil_div(s.units, PANEL) * transposed_panel_size(s.units))
+
+
 cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
     cdef const Recurrence* s = recurrence_of(op)
-    cdef Py_ssize_t n = GATE_TILE_N * s.units, row = ceil_div(s.features, VLEN) * VLEN
-    cdef Py_ssize_t forward = forward_panels_size(s) + STEP_ROWS * GATE_TILE_N * VLEN + states_size(s)
-    cdef Py_ssize_t backward = (backward_panels_size(s, s.units) + backward_panels_size(s, s.features)
+    cdef Py_ssize_t n = kernel_gates(s) * s.units, row = ceil_div(s.features, VLEN) * VLEN
+    cdef Py_ssize_t forward = (ceil_div(s.units, VLEN) * forward_panel_size(s) + candidate_size(s)
+                               + STEP_ROWS * gate_sums(s) * VLEN + states_size(s))
+    cdef Py_ssize_t backward = (transposed_size(s, s.units) + candidate_size(s)
+                                + transposed_size(s, s.features)
                                 + STEP_ROWS * (2 * s.ld_units + s.ld_gates + row))
     return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n))
 
 
 cdef double flops_recurrent(const Op* op) noexcept nogil:
     cdef const Recurrence* s = recurrence_of(op)
-    return 2.0 * s.steps * (s.units + s.features) * GATE_TILE_N * s.units
+    return 2.0 * s.steps * (s.units + s.features) * kernel_gates(s) * s.units

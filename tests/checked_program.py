@@ -52,6 +52,14 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
             *(layers.UnitNormalization([1, 3]), layers.AlphaDropout(0.2)),
             *(layers.Flatten(), layers.GaussianDropout(0.2), layers.Dense(n_out)),
         ],
+        [
+            layers.Reshape((n_in, 1), input_shape=(n_in,)),
+            layers.LSTM(19, return_sequences=True),
+            layers.GRU(17, "gelu", return_sequences=True, go_backwards=True),
+            layers.GRU(5, reset_after=False, return_sequences=True),
+            layers.SimpleRNN(3),
+            layers.Dense(n_out),
+        ],
     ]
 
 

@@ -58,6 +58,7 @@ ctypedef struct Recurrence:
     int64_t steps, features, units
     int64_t activation, recurrent_activation
     double alpha, recurrent_alpha   # parameters of the activations
+    int64_t keeps_z         # whether derivatives need the pre-activations of the gates
     int64_t sequences       # whether y consists of the outputs of all steps, not only of the last one
     int64_t backwards       # whether the last step of x comes first
     int64_t ld_inputs, ld_gates, ld_units   # strides of the rows of [h x], of the gates, and of states

@@ -145,6 +145,7 @@ class Recurrence(NamedTuple):
     recurrent_activation: int
     alpha: float
     recurrent_alpha: float
+    keeps_z: bool
     sequences: bool
     backwards: bool
     ld_inputs: int

@@ -23,12 +23,12 @@ __all__ = ["GRU", "LSTM", "SimpleRNN"]
 def _cell_activation(
     name: str, value: str | activations.Activation | None
 ) -> activations.Activation:
-    """Return an activation whose derivative follows from its value, element by element."""
+    """Return an elementwise activation."""
     activation = activations.resolve(value)
-    if not activation.elementwise or activation.name in NEEDS_PREACTIVATION:
+    if not activation.elementwise:
         raise ValueError(
-            f"{name} of a recurrent layer must be an elementwise activation whose derivative "
-            f"follows from its value, such as 'tanh', 'sigmoid' or 'relu'; received {value!r}"
+            f"{name} of a recurrent layer must be an elementwise activation, such as 'tanh', "
+            f"'sigmoid' or 'relu'; received {value!r}"
         )
     return activation
 
@@ -92,6 +92,8 @@ class _Recurrent(Layer):
     def ops(self, input_shape: Shape) -> list[Op]:
         steps, features = input_shape
         ld_units = LINE * -(-self.units // LINE)
+        names = {self.activation.name, self.recurrent_activation.name}
+        keeps_z = not names.isdisjoint(NEEDS_PREACTIVATION)
         return [
             Op(
                 "recurrent",
@@ -104,10 +106,11 @@ class _Recurrent(Layer):
                     ACTIVATIONS[self.recurrent_activation.name],
                     self.activation.alpha,
                     self.recurrent_activation.alpha,
+                    keeps_z,
                     self.return_sequences,
                     self.go_backwards,
                     ld_inputs=stride(max(ld_units, self.units + LINE * -(-features // LINE))),
-                    ld_gates=stride(self._n_kept * ld_units),
+                    ld_gates=stride((1 + keeps_z) * self._n_kept * ld_units),
                     ld_units=ld_units,
                 ),
             )
@@ -159,9 +162,9 @@ class GRU(_Recurrent):
     ----------
     units : int
         Number of outputs.
-    activation : str or activation, default "tanh"
-        An elementwise activation whose derivative follows from its value.
-    recurrent_activation : str or activation, default "sigmoid"
+    activation : str, activation or None, default "tanh"
+        An elementwise activation of `nnfast.activations` or its name; None means linear.
+    recurrent_activation : str, activation or None, default "sigmoid"
         The same for the gates z and r.
     use_bias : bool, default True
         Whether b is added.
@@ -273,9 +276,9 @@ class LSTM(_Recurrent):
     ----------
     units : int
         Number of outputs.
-    activation : str or activation, default "tanh"
-        An elementwise activation whose derivative follows from its value.
-    recurrent_activation : str or activation, default "sigmoid"
+    activation : str, activation or None, default "tanh"
+        An elementwise activation of `nnfast.activations` or its name; None means linear.
+    recurrent_activation : str, activation or None, default "sigmoid"
         The same for the gates i, f and o.
     use_bias : bool, default True
         Whether b is added.
@@ -369,8 +372,8 @@ class SimpleRNN(_Recurrent):
     ----------
     units : int
         Number of outputs.
-    activation : str or activation, default "tanh"
-        An elementwise activation whose derivative follows from its value.
+    activation : str, activation or None, default "tanh"
+        An elementwise activation of `nnfast.activations` or its name; None means linear.
     use_bias : bool, default True
         Whether b is added.
     kernel_initializer : str or Initializer, default "glorot_uniform"

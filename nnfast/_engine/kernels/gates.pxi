@@ -202,17 +202,34 @@ cdef void pack_candidate(const Recurrence* s, const real* r, real* panels) noexc
 
 
 cdef inline Py_ssize_t transposed_panel_size(Py_ssize_t depth) noexcept nogil:
-    """Return the size of a panel of a transpose. Packing a part of its rows writes less than VLEN rows more."""
+    """Return the size of a panel of a transpose. Packing some rows writes up to VLEN − 1 rows more."""
     return PANEL * (depth + VLEN)
 
 
-cdef void pack_columns_transposed(Py_ssize_t rows, const Matrix* w, Py_ssize_t first, Py_ssize_t depth,
-                                  real* panels) noexcept nogil:
-    """Write wᵀ, rows `first` … `first` + w.cols − 1 of panels[rows / PANEL][depth, PANEL], for dz · wᵀ."""
+# Columns of a kernel, whose transpose becomes rows of panels of `depth` rows.
+ctypedef struct TransposedPart:
+    Matrix w
+    Py_ssize_t first        # row of the panels
+    Py_ssize_t depth
+    real* panels
+
+
+cdef TransposedPart transposed_part(const Matrix* w, Py_ssize_t column, Py_ssize_t n, Py_ssize_t first,
+                                    Py_ssize_t depth, real* panels) noexcept nogil:
+    return TransposedPart(columns_from(w, column, n), first, depth, panels)
+
+
+cdef void pack_transposed_parts(int n, const TransposedPart* parts) noexcept nogil:
+    """Write panels[rows / PANEL][depth, PANEL], the transposes of n parts of kernels, for dz · wᵀ."""
+    cdef const TransposedPart* part
     cdef Py_ssize_t q
-    for q in range(ceil_div(rows, PANEL)):
-        pack_transposed(min(rows - q * PANEL, <Py_ssize_t>PANEL), w.cols, w.data + q * PANEL * w.ld, w.ld,
-                        panels + q * transposed_panel_size(depth) + first * PANEL, PANEL)
+    cdef int k
+    for k in range(n):
+        part = &parts[k]
+        for q in range(ceil_div(part.w.rows, PANEL)):
+            pack_transposed(min(part.w.rows - q * PANEL, <Py_ssize_t>PANEL), part.w.cols,
+                            part.w.data + q * PANEL * part.w.ld, part.w.ld,
+                            part.panels + q * transposed_panel_size(part.depth) + part.first * PANEL, PANEL)
 
 
 # ---- what cells have in common -------------------------------------------------------------------
@@ -258,3 +275,44 @@ cdef void copy_gates(const CellRows* c, int n, const real* planes, Py_ssize_t pl
     for g in range(n):
         for r in range(c.rows):
             copy_row(planes + r * c.ld_gates + g * plane, c.units, c.gates + r * c.ld_gates + g * c.units)
+
+
+# ---- activations that are not computed in the cell's own loop -----------------------------------------
+
+cdef inline real* gate_plane(const Recurrence* s, const CellRows* c, int gate) noexcept nogil:
+    return c.gates + gate * s.units
+
+
+cdef inline real* preactivation_plane(const Recurrence* s, const CellRows* c, int gate) noexcept nogil:
+    """Return the plane of a gate's pre-activations, or NULL if they are not kept."""
+    return gate_plane(s, c, gate_sums(s) + gate) if s.keeps_z else NULL
+
+
+cdef void activate_gate(const Recurrence* s, const CellRows* c, int gate, bint recurrent, real* z,
+                        Py_ssize_t ld) noexcept nogil:
+    """Apply the activation or, if `recurrent`, the recurrent one to c.width units of a gate.
+
+    The pre-activations z are kept if the derivative needs them.
+    """
+    cdef Matrix y = matrix(z, c.rows, VLEN, ld)
+    cdef real* kept = preactivation_plane(s, c, gate)
+    cdef Py_ssize_t i
+    if kept != NULL:
+        for i in range(c.rows):
+            store_cols(kept + i * c.ld_gates, vload(z + i * ld), <int>c.width)
+    if recurrent:
+        activation_forward(<int>s.recurrent_activation, s.recurrent_alpha, z, &y)
+    else:
+        activation_forward(<int>s.activation, s.alpha, z, &y)
+
+
+cdef void through_gate(const Recurrence* s, const CellRows* c, int gate, bint recurrent,
+                       real* d) noexcept nogil:
+    """Multiply the gradient d of a gate, whose rows are as far apart as the gates', by its derivative."""
+    cdef Matrix dz = matrix(d, c.rows, s.units, c.ld_gates)
+    cdef const real* z = preactivation_plane(s, c, gate)
+    cdef const real* y = gate_plane(s, c, gate)
+    if recurrent:
+        activation_backward(<int>s.recurrent_activation, s.recurrent_alpha, z, y, d, &dz)
+    else:
+        activation_backward(<int>s.activation, s.alpha, z, y, d, &dz)

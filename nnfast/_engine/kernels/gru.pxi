@@ -28,28 +28,24 @@ cdef inline void gru_rows(bint fused, const CellRows* cell, const real* sums) no
         sums += 4 * VLEN
 
 
-cdef void activate_z_and_r(const Recurrence* s, Py_ssize_t rows, real* sums) noexcept nogil:
+cdef void activate_z_and_r(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
     """Apply the recurrent activation to the pre-activations of z and r."""
-    cdef Matrix gate
-    cdef int g
-    for g in range(2):
-        gate = matrix(sums + g * VLEN, rows, VLEN, 4 * VLEN)
-        activation_forward(<int>s.recurrent_activation, s.recurrent_alpha, gate.data, &gate)
+    activate_gate(s, c, 1, True, sums, 4 * VLEN)
+    activate_gate(s, c, 2, True, sums + VLEN, 4 * VLEN)
 
 
 cdef void gru_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
     """Compute the gates and h of c.width units from the sums z, r, a and that of x for g."""
-    cdef Matrix g = matrix(sums + 3 * VLEN, c.rows, VLEN, 4 * VLEN)
     cdef Py_ssize_t i
     cdef real* p
     if uses_default_activations(s):
         gru_rows(True, c, sums)
         return
-    activate_z_and_r(s, c.rows, sums)
+    activate_z_and_r(s, c, sums)
     for i in range(c.rows):
         p = sums + 4 * i * VLEN
         vstore(p + 3 * VLEN, vload(p + 3 * VLEN) + vload(p + VLEN) * vload(p + 2 * VLEN))
-    activation_forward(<int>s.activation, s.alpha, g.data, &g)
+    activate_gate(s, c, 3, False, sums + 3 * VLEN, 4 * VLEN)
     gru_rows(False, c, sums)
 
 
@@ -57,7 +53,7 @@ cdef void gru_reset(const Recurrence* s, const CellRows* c, real* sums) noexcept
     """Store z, r, r ⊙ h and, in the plane of g, the sum of x."""
     cdef Py_ssize_t i
     cdef int g, width = <int>c.width
-    activate_z_and_r(s, c.rows, sums)
+    activate_z_and_r(s, c, sums)
     for i in range(c.rows):
         vstore(c.before + i * c.ld_units, vload(sums + VLEN) * vload(c.last + i * c.ld_inputs))
         for g in range(2):
@@ -68,13 +64,12 @@ cdef void gru_reset(const Recurrence* s, const CellRows* c, real* sums) noexcept
 
 cdef void gru_finish(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
     """Compute g and h of c.width units after `gru_reset`; sums: (r ⊙ h)·r_g."""
-    cdef Matrix g = matrix(sums, c.rows, VLEN, VLEN)
     cdef Py_ssize_t i
     cdef real* gates
     cdef vreal z, one = vsplat(1)
     for i in range(c.rows):
         vstore(sums + i * VLEN, vload(sums + i * VLEN) + vload(c.gates + i * c.ld_gates + 3 * c.units))
-    activation_forward(<int>s.activation, s.alpha, sums, &g)
+    activate_gate(s, c, 3, False, sums, VLEN)
     for i in range(c.rows):
         gates = c.gates + i * c.ld_gates
         z = vload(gates + c.units)
@@ -107,15 +102,6 @@ cdef void gru_gradient_rows(const CellRows* cell, real* dh) noexcept nogil:
         c.gates += c.ld_gates
 
 
-cdef void through_gate(const Recurrence* s, const CellRows* c, int gate, real* planes,
-                       Py_ssize_t plane) noexcept nogil:
-    """Multiply a plane of gradients by the derivative of the gate's activation."""
-    cdef Matrix d = matrix(planes + gate * plane, c.rows, s.units, c.ld_gates)
-    activation_backward(<int>(s.activation if gate == 3 else s.recurrent_activation),
-                        s.alpha if gate == 3 else s.recurrent_alpha, NULL, c.gates + gate * s.units,
-                        d.data, &d)
-
-
 cdef void gru_backward_z_and_g(const Recurrence* s, const CellRows* c, real* dh, real* spare) noexcept nogil:
     """Compute the planes 1 and 3 of the gradients of the pre-activations in `spare`; dh becomes dh ⊙ z."""
     cdef Py_ssize_t i, q, u, p, plane = padded_units(s)
@@ -129,8 +115,8 @@ cdef void gru_backward_z_and_g(const Recurrence* s, const CellRows* c, real* dh,
             vstore(dh + i * c.ld_units + u, d * z)
             vstore(spare + p + plane, d * (vload(c.last + i * c.ld_inputs + u) - g))
             vstore(spare + p + 3 * plane, d * (vsplat(1) - z))
-    through_gate(s, c, 1, spare, plane)
-    through_gate(s, c, 3, spare, plane)
+    through_gate(s, c, 1, True, spare + plane)
+    through_gate(s, c, 3, False, spare + 3 * plane)
 
 
 cdef void gru_backward(const Recurrence* s, const CellRows* c, real* dh, real* spare) noexcept nogil:
@@ -148,7 +134,7 @@ cdef void gru_backward(const Recurrence* s, const CellRows* c, real* dh, real* s
             p = i * c.ld_gates + q * VLEN
             vstore(spare + p, vload(spare + p + 3 * plane) * vload(c.gates + p + 2 * c.units))
             vstore(spare + p + 2 * plane, vload(spare + p + 3 * plane) * vload(c.gates + p))
-    through_gate(s, c, 2, spare, plane)
+    through_gate(s, c, 2, True, spare + 2 * plane)
     copy_gates(c, 4, spare, plane)
 
 
@@ -169,5 +155,5 @@ cdef void gru_backward_reset(const Recurrence* s, const CellRows* c, const real*
             vstore(spare + p + 2 * plane, d * vload(c.last + i * c.ld_inputs + u))
             vstore(dh + i * c.ld_units + u,
                    vload(dh + i * c.ld_units + u) + d * vload(c.gates + p + 2 * c.units))
-    through_gate(s, c, 2, spare, plane)
+    through_gate(s, c, 2, True, spare + 2 * plane)
     copy_gates(c, 4, spare, plane)

@@ -6,18 +6,6 @@ With tanh and the sigmoid, everything is computed in one pass. With other activa
 matrices compute them between the passes.
 """
 
-cdef void activate_gates(const Recurrence* s, Py_ssize_t rows, real* sums) noexcept nogil:
-    """Apply the activations to the pre-activations of the gates i, f, g, o."""
-    cdef Matrix gate
-    cdef int g
-    for g in range(4):
-        gate = matrix(sums + g * VLEN, rows, VLEN, 4 * VLEN)
-        if g == 2:
-            activation_forward(<int>s.activation, s.alpha, gate.data, &gate)
-        else:
-            activation_forward(<int>s.recurrent_activation, s.recurrent_alpha, gate.data, &gate)
-
-
 cdef inline void lstm_rows(bint fused, const CellRows* cell, const real* sums) noexcept nogil:
     """Store the gates, c and, if `fused`, tanh(c) and h. `fused`: sums are pre-activations, not gates."""
     cdef CellRows c = cell[0]
@@ -47,10 +35,12 @@ cdef void lstm_forward(const Recurrence* s, const CellRows* c, real* sums) noexc
     """Compute the gates, c, tanh(c) and h of c.width units from the pre-activations in `sums`."""
     cdef Matrix output
     cdef Py_ssize_t r
+    cdef int g
     if uses_default_activations(s):
         lstm_rows(True, c, sums)
         return
-    activate_gates(s, c.rows, sums)
+    for g in range(4):
+        activate_gate(s, c, g, g != 2, sums + g * VLEN, 4 * VLEN)
     lstm_rows(False, c, sums)
     output = matrix(c.output, c.rows, VLEN, c.ld_units)
     activation_forward(<int>s.activation, s.alpha, c.state, &output)
@@ -103,9 +93,8 @@ cdef void lstm_backward(const Recurrence* s, const CellRows* c, const real* dh, 
     spare: scratch of the size of the gates, with planes padded to whole vectors.
     """
     cdef Py_ssize_t r, q, p, plane = padded_units(s)
-    cdef Matrix dstate = matrix(spare, c.rows, s.units, c.ld_units), dgate
+    cdef Matrix dstate = matrix(spare, c.rows, s.units, c.ld_units)
     cdef int g
-    cdef bint inner
     if uses_default_activations(s):
         lstm_gradient_rows(True, c, dh, dc, c.gates, s.units)
         return
@@ -118,9 +107,5 @@ cdef void lstm_backward(const Recurrence* s, const CellRows* c, const real* dh, 
     add_rows(c.rows, s.units, spare, dc, c.ld_units, -INFINITY)
     lstm_gradient_rows(False, c, dh, dc, spare, plane)
     for g in range(4):
-        inner = g == 2
-        dgate = matrix(spare + g * plane, c.rows, s.units, c.ld_gates)
-        activation_backward(<int>(s.activation if inner else s.recurrent_activation),
-                            s.alpha if inner else s.recurrent_alpha, NULL, c.gates + g * s.units,
-                            dgate.data, &dgate)
+        through_gate(s, c, g, g != 2, spare + g * plane)
     copy_gates(c, 4, spare, plane)

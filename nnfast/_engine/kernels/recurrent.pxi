@@ -192,25 +192,26 @@ cdef void pack_backward(const Recurrence* s, const RecurrentWeights* w, const Ba
     """Pack the transpose of r, in the order of the gates' planes, and, if `for_x`, that of k."""
     cdef Py_ssize_t n = kernel_gates(s) * s.units, u = s.units
     cdef Matrix r = matrix(w.r, u, n, n), k = matrix(w.k, s.features, n, n)
-    cdef Matrix others = columns_from(&r, 0, 2 * u), last
+    cdef TransposedPart parts[3]
+    # Packing the first part overwrites rows of the second one.
     if s.cell == CELL_GRU:
-        last = columns_from(&r, 2 * u, u)
-        pack_columns_transposed(u, &last, 0, n, to.r_panels)
-        pack_columns_transposed(u, &others, u, n, to.r_panels)
+        parts[0] = transposed_part(&r, 2 * u, u, 0, n, to.r_panels)
+        parts[1] = transposed_part(&r, 0, 2 * u, u, n, to.r_panels)
     elif s.cell == CELL_GRU_RESET_BEFORE:
-        last = columns_from(&r, 2 * u, u)
-        pack_columns_transposed(u, &last, 0, u, to.candidate)
-        pack_columns_transposed(u, &others, 0, 2 * u, to.r_panels)
+        parts[0] = transposed_part(&r, 2 * u, u, 0, u, to.candidate)
+        parts[1] = transposed_part(&r, 0, 2 * u, 0, 2 * u, to.r_panels)
     else:
-        pack_columns_transposed(u, &r, 0, n, to.r_panels)
-    if for_x:
-        pack_columns_transposed(s.features, &k, 0, n, to.k_panels)
+        parts[0] = transposed_part(&r, 0, n, 0, n, to.r_panels)
+        parts[1] = transposed_part(&r, 0, 0, 0, n, to.r_panels)
+    parts[2] = transposed_part(&k, 0, n, 0, n, to.k_panels)
+    pack_transposed_parts(3 if for_x else 2, parts)
 
 
 cdef void step_backward(const Recurrence* s, const CellRows* c, const BackwardScratch* w,
                         bint first) noexcept nogil:
     """Compute dz of a step in the memory of the gates, and dh of the step before unless this is the first."""
-    cdef Py_ssize_t u = s.units
+    cdef Py_ssize_t u = s.units, depth = kernel_gates(s) * u
+    cdef const real* dz = c.gates
     cdef Matrix dh = matrix(w.dh, c.rows, u, s.ld_units), drh = matrix(w.dc, c.rows, u, s.ld_units)
     if s.cell == CELL_LSTM:
         lstm_backward(s, c, w.dh, w.dc, w.spare)
@@ -222,10 +223,9 @@ cdef void step_backward(const Recurrence* s, const CellRows* c, const BackwardSc
         gru_backward_z_and_g(s, c, w.dh, w.spare)
         times_transpose(s, w.spare + 3 * padded_units(s), u, w.candidate, &drh, False)
         gru_backward_reset(s, c, w.dc, w.dh, w.spare)
-    if s.cell == CELL_GRU_RESET_BEFORE:
-        times_transpose(s, c.gates + u, 2 * u, w.r_panels, &dh, True)
-    elif not first:
-        times_transpose(s, c.gates, kernel_gates(s) * u, w.r_panels, &dh, s.cell == CELL_GRU)
+        dz, depth = c.gates + u, 2 * u
+    if not first:
+        times_transpose(s, dz, depth, w.r_panels, &dh, is_gru(s))
 
 
 cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* g,

@@ -2,9 +2,8 @@
 
 cdef void simple_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
     """Compute h of c.width units; it is also kept in the place of the gates."""
-    cdef Matrix h = matrix(sums, c.rows, VLEN, VLEN)
     cdef Py_ssize_t i
-    activation_forward(<int>s.activation, s.alpha, sums, &h)
+    activate_gate(s, c, 0, False, sums, VLEN)
     for i in range(c.rows):
         store_cols(c.gates + i * c.ld_gates, vload(sums + i * VLEN), <int>c.width)
         store_h(c, i, vload(sums + i * VLEN))
@@ -12,10 +11,9 @@ cdef void simple_forward(const Recurrence* s, const CellRows* c, real* sums) noe
 
 cdef void simple_backward(const Recurrence* s, const CellRows* c, const real* dh, real* spare) noexcept nogil:
     """Replace h of a step by the gradient of its pre-activation."""
-    cdef Matrix dz = matrix(spare, c.rows, s.units, c.ld_gates)
     cdef Py_ssize_t i, q
     for i in range(c.rows):
         for q in range(ceil_div(s.units, VLEN)):
             vstore(spare + i * c.ld_gates + q * VLEN, step_dh(c, i, q * VLEN, dh))
-    activation_backward(<int>s.activation, s.alpha, NULL, c.gates, spare, &dz)
+    through_gate(s, c, 0, False, spare)
     copy_gates(c, 1, spare, 0)

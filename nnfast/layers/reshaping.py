@@ -368,5 +368,36 @@ class UpSampling2D(Resampled):
         return (height * self.size[0], width * self.size[1], channels)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-from nnfast.layers.merged_ops import broadcast_op, permutation_ops
-from nnfast.layers.resampling import INTERPOLATIONS, Resampled, pair, sides, whole
+        smooth = INTERPOLATIONS[self.interpolation]
+        return self._stretch(input_shape, whole(input_shape), smooth=smooth)
+
+
+class UpSampling1D(Resampled):
+    """Repeat each step of the sequences (steps, channels).
+
+    Parameters
+    ----------
+    size : int, default 2
+        How often each step is repeated.
+    **options
+        See `Layer`.
+
+    Examples
+    --------
+    >>> UpSampling1D(3).infer_shape((4, 8))
+    (12, 8)
+    """
+
+    rank = 1
+    _fields = ("size",)
+
+    def __init__(self, size: int = 2, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.size = integer("size", size, minimum=1)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        _, steps, channels = self._image(input_shape)
+        return (steps * self.size, channels)
+
+    def ops(self, input_shape: Shape) -> list[Op]:
+        return self._stretch(input_shape, whole(self._image(input_shape)))

@@ -142,7 +142,7 @@ cdef void gate_rows(Py_ssize_t m, int kind, GateTile* t) noexcept nogil:
 # ---- packing --------------------------------------------------------------------------------------
 
 cdef inline vreal unit_cols(const Recurrence* s, const real* row, int gate, Py_ssize_t u) noexcept nogil:
-    """Return a gate's columns of units u … u + VLEN − 1 in a row of a kernel, zeros past the last unit."""
+    """Return a gate's columns of units u … u + VLEN − 1 in a row of a kernel, 0 past the last."""
     return load_cols(row + gate * s.units + u, <int>(s.units - u))
 
 

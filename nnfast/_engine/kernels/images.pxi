@@ -168,6 +168,7 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
     cdef const real* b
     cdef const Tap* t
     cdef real* out
+    cdef real rest
     for i in range(s.n_out[0]):
         t = &rows[i]
         a = x + t.a * width
@@ -186,7 +187,9 @@ cdef void image_forward(const Resampling* s, const Tap* rows, const Tap* columns
             columns_of(s.n_out[1], c, columns, line, out)
         if s.fill != 0:
             for j in range(s.n_out[1]):
-                add_fill(c, <real>s.fill * (1 - tap_weight(t) * tap_weight(&columns[j])), out + j * c)
+                rest = 1 - tap_weight(t) * tap_weight(&columns[j])
+                if rest != 0:
+                    add_fill(c, <real>s.fill * rest, out + j * c)
 
 
 cdef void image_backward(const Resampling* s, const Tap* rows, const Tap* columns, const real* dy, real* dx,

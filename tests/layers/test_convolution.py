@@ -139,6 +139,34 @@ def test_gradients_agree_with_central_differences(kind: str) -> None:
         assert_allclose(model.input_gradient(x, y), dx * len(x), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("filters", [1, 2, 3, 4])
+def test_few_filters_agree_with_numpy(filters: int, dtype: str) -> None:
+    """With few filters, vectors hold the pixels of a row, and dW is computed patch by patch."""
+    rng = np.random.default_rng(6)
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    cases: list[dict[str, Any]] = [
+        {"padding": "same", "strides": (2, 1), "activation": "relu"},
+        {"padding": "same", "use_bias": False},
+        {"padding": "valid", "dilation_rate": 2, "use_bias": False},
+    ]
+    for seed, (channels, width, kernel) in enumerate([(1, 17, 3), (5, 40, 2), (17, 11, (1, 4))]):
+        for options in cases:
+            model = model_of(
+                layers.Conv2D(filters, kernel, **options), (6, width, channels), seed, dtype
+            )
+            x = rng.normal(size=(3, 6, width, channels))
+            y, _ = plain_outputs(model, model.get_weights(), x, False)
+            assert_allclose(model.predict(x), y, rtol=0, atol=tolerance * abs(y).max())
+            if "activation" not in options:
+                # y is linear in the kernel; 2·y / y.size is the gradient of its mean square.
+                along = rng.normal(size=model.get_weights()[0].shape)
+                change, _ = plain_outputs(model, [along], x, False)
+                (gradient,) = model.loss_and_grad(x, np.zeros_like(y))[1]
+                expected = (2 * y / y.size * change).sum()
+                assert (gradient * along).sum() == pytest.approx(expected, 100 * tolerance)
+
+
 def torch_gradients(layer: Any, weights: list[Array], x: Array, y: Array) -> list[Array]:
     """Return PyTorch's gradients of the MSE with respect to kernel, bias and input."""
     import reference_images as images

@@ -1,9 +1,22 @@
-"""Gradients of convolutions, also for transposed ones: the choice between the kernels.
+"""Convolutions and their gradients, also for transposed ones: the choice between the kernels.
 
 If the convolution is followed by a ReLU or max pooling, dz often consists mostly of zeros. The kernels in
 convolution_sparse.pxi skip the multiplications by these zeros. All kernels give bit-identical results for
 finite numbers, so the choice may depend on the data.
 """
+
+cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y,
+                   bint relu, real* scratch) noexcept nogil:
+    """y = x ∗ w + b: x (m, h·w·c), w (k, out_c), b (out_c) or NULL, y (m, out_h·out_w·out_c).
+
+    relu: whether a ReLU is fused. scratch has convolution_scratch(win) elements. x and b must be readable up
+    to one vector past their ends.
+    """
+    if has_few_filters(win):
+        few_convolve(win, x, w, b, y, relu, scratch)
+    else:
+        dense_convolve(win, x, w, b, y, relu, scratch)
+
 
 cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, const Matrix* dx,
                          real* scratch) noexcept nogil:
@@ -22,9 +35,13 @@ cdef void convolve_input(const Window* win, const Matrix* dz, const real* w, con
 
 cdef void convolve_weight(const Window* win, const Matrix* x, const Matrix* dz, Py_ssize_t k0, Py_ssize_t k1,
                           real* dw, bint accumulate, real* scratch) noexcept nogil:
-    """Compute rows k0 … k1 − 1 of dw (k, out_c), summed over m images; if `accumulate`, add them to dw."""
+    """Compute rows k0 … k1 − 1 of dw (k, out_c), summed over m images; if `accumulate`, add them to dw.
+
+    The zero-skipping kernel has the elements of a patch in its lanes, the dense kernel has the filters. With
+    few filters, the former is faster even without zeros.
+    """
     cdef Layout l = layout_of(win, x.ld, dz.ld, False, worth_slicing(win), scratch)
-    if can_be_sparse(win, &l) and is_sparse(dz, l.pixels * l.f):
+    if can_be_sparse(win, &l) and (4 * l.f <= VLEN or is_sparse(dz, l.pixels * l.f)):
         sparse_convolve_weight(win, x, dz, k0, k1, dw, accumulate, scratch)
     else:
         dense_convolve_weight(win, &l, x, dz, k0, k1, dw, accumulate)
@@ -78,4 +95,5 @@ cdef Py_ssize_t convolution_scratch(const Window* win) noexcept nogil:
     cdef Py_ssize_t dense = max(max(l.k, height) * PANEL, <Py_ssize_t>BAND)
     cdef Py_ssize_t weight = (sliced.work - <real*>NULL) + SUM_PIXELS * PANEL
     dense = max(dense, narrow_scratch(win, &l))
+    weight = max(weight, few_scratch(win, &l))
     return max((l.work - <real*>NULL) + max(dense, sparse_scratch(win, &l)), weight) + 32

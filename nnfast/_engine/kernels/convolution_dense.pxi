@@ -414,13 +414,9 @@ cdef void run_panel(int product, Tile* t) noexcept nogil:
 
 # ---- the three products --------------------------------------------------------------------------
 
-cdef void convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y,
-                   bint relu, real* scratch) noexcept nogil:
-    """y = x ∗ w + b: x (m, h·w·c), w (k, out_c), b (out_c) or NULL, y (m, out_h·out_w·out_c).
-
-    relu: whether a ReLU is fused. b must be readable up to one vector past its end. scratch has
-    convolution_scratch(win) elements.
-    """
+cdef void dense_convolve(const Window* win, const Matrix* x, const real* w, const real* b, const Matrix* y,
+                         bint relu, real* scratch) noexcept nogil:
+    """`convolve` with the filters in the lanes. b must be readable up to one vector past its end."""
     cdef Layout l = layout_of(win, x.ld, y.ld, False, False, scratch)
     cdef Py_ssize_t per = ceil_div(l.f, PANEL), panels = per * win.groups
     cdef Py_ssize_t band = max(<Py_ssize_t>1, BAND // (l.k * PANEL))

@@ -87,6 +87,9 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     '`UpSampling2D(interpolation="bicubic")`': lambda k: fit(
         k, k.layers.UpSampling2D(2, interpolation="bicubic"), x=IMAGES
     ),
+    '`Conv2DTranspose(4, 2, 2, "same", output_padding=0)`': lambda k: k.Sequential(
+        [k.layers.Input((1, 1, 1)), k.layers.Conv2DTranspose(4, 2, 2, "same", output_padding=0)]
+    ),
     "`Dropout(0.5, noise_shape=(1, 4))`": lambda k: fit(k, k.layers.Dropout(0.5, (1, 4))),
     '`LSTM(4, activation="softmax")`': lambda k: fit(
         k, k.layers.Reshape((2, 2)), k.layers.LSTM(4, activation="softmax")

@@ -83,6 +83,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "poisson": ("MLPRegressor", {"loss": "poisson", "optimizer": "rmsprop"}, np.abs(X[:, 1])),
     "no hidden layers": ("MLPRegressor", {"hidden_layer_sizes": ()}, X[:, 1]),
     "layer normalization": ("MLPRegressor", {"normalization": "layer"}, X[:, 1]),
+    "limited relu": (
+        "MLPRegressor",
+        {"activation": activations.Activation("relu", 0.125, max_value=2.0, threshold=0.25)},
+        X[:, 1],
+    ),
 }
 
 

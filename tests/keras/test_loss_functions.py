@@ -367,10 +367,12 @@ def test_arguments_of_activations_have_an_effect() -> None:
         lambda: a.elu(x, 1.0, 2.0),
         lambda: a.celu(x, alpha=0.0),
         lambda: keras.layers.Dense(1, "log_softmax"),
-        lambda: keras.layers.Dense(1, functools.partial(a.relu, max_value=3.0)),
+        lambda: keras.layers.Dense(1, functools.partial(a.relu, max_value=-3.0)),
     ):
         with pytest.raises((TypeError, ValueError)):
             wrong()
+    layer = keras.layers.Dense(1, functools.partial(a.relu, max_value=3.0))
+    np.testing.assert_array_equal(layer.activation(x), [0, 1, 3])
     layer = keras.layers.Dense(1, functools.partial(a.relu, max_value=6))
     assert layer.activation is a.relu6
     assert keras.layers.Dense(1, "hard_swish").activation is a.hard_silu

@@ -202,6 +202,7 @@ PADDING = st.sampled_from(["valid", "same"])
 CONVOLUTION = {"strides": st.sampled_from([1, 2]), "padding": PADDING}
 SIDES = st.tuples(st.integers(0, 2), st.integers(0, 2))
 FILL_MODES = st.sampled_from(["reflect", "constant", "nearest", "wrap"])
+AXES = st.lists(SMALL, min_size=1, unique=True)
 IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]] = [
     (
         layers.Conv2D,
@@ -293,6 +294,12 @@ IMAGE_LAYERS: list[tuple[type[layers.Layer], dict[str, st.SearchStrategy[Any]]]]
     (layers.CenterCrop, {"height": SMALL, "width": SMALL}),
     (layers.GRU, {"units": SMALL, "reset_after": st.booleans()}),
     (layers.SimpleRNN, {"units": SMALL, "go_backwards": st.booleans()}),
+    (layers.SpatialDropout1D, {"rate": st.floats(0, 1)}),
+    (layers.SpatialDropout2D, {"rate": st.floats(0, 1)}),
+    (layers.PReLU, {"shared_axes": st.one_of(st.none(), AXES)}),
+    (layers.Softmax, {"axis": AXES}),
+    (layers.UnitNormalization, {"axis": AXES}),
+    (layers.GroupNormalization, {"groups": st.sampled_from([-1, 1, 2, 3]), "axis": SMALL}),
 ]
 
 

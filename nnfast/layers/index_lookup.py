@@ -215,8 +215,11 @@ class IndexLookup(DataLayer):
         return {self.mask_token: 0 if self._oov_begin else NO_TOKEN}
 
     def _from_file(self, path: str) -> list[Any]:
-        with open(file_name("vocabulary", path), encoding=self._encoding, newline="\n") as file:
-            lines = file.read().split("\n")
+        try:
+            with open(file_name("vocabulary", path), encoding=self._encoding, newline="\n") as file:
+                lines = file.read().split("\n")
+        except FileNotFoundError:
+            raise ValueError(f"vocabulary: the file {path!r} does not exist") from None
         if lines[-1] == "":
             lines.pop()
         return [self._line(line.rstrip("\r")) for line in lines]
@@ -408,7 +411,8 @@ def _salt(value: Any) -> tuple[int, int] | None:
     """Return the two words of a key."""
     if value is None:
         return None
-    words = value if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+    several = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    words: Any = value if several else (value, value)
     if len(words) != 2:
         raise ValueError(f"salt must be an integer or a pair of integers; received {value!r}")
     first, second = (integer("salt", word, 0, 2**64 - 1) for word in words)

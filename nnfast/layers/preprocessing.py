@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._plan.symbolic import KerasTensor, TensorSpec, sample_shape, symbolic
-from nnfast._utils.checks import Array, Shape, integer, optional_integer, real_array
+from nnfast._utils.checks import Array, Shape, flag, integer, optional_integer, real_array
 from nnfast._utils.config import TEXT, default_dtype
 from nnfast._utils.registry import choose
 from nnfast._utils.tensor import Tensor
@@ -161,10 +161,8 @@ def output_mode(value: object, known: Sequence[str]) -> str:
 
 def no_sparse(value: object) -> bool:
     """Return the argument `sparse`, which must be False."""
-    if value:
-        raise ValueError(
-            f"sparse must be False, because outputs are dense arrays; received {value!r}"
-        )
+    if flag("sparse", value):
+        raise ValueError("sparse must be False, because outputs are dense arrays; received True")
     return False
 
 

@@ -437,6 +437,9 @@ CLASSES = [
     if parameter.kind is not parameter.VAR_KEYWORD
 ]
 
+# Arguments that are required although they have a default.
+ALSO_REQUIRED = {layers.CategoryEncoding: {"num_tokens": 4}, layers.Discretization: {"num_bins": 3}}
+
 # Argument: the conflicting or alternative argument that the error may name instead.
 RELATED = {"min_value": "max_value", "learning_rate": "schedule", "epsilon": "min_delta"}
 
@@ -541,7 +544,7 @@ def test_constructors_accept_or_name_every_argument(
     names = {name, name.replace("_", " "), name.split("_")[-1], RELATED.get(name)}
     for odd in ODD:
         try:
-            thing = cls(**{**arguments, name: odd})
+            thing = cls(**{**ALSO_REQUIRED.get(cls, {}), **arguments, name: odd})
         except (TypeError, ValueError) as error:
             # The error names the argument or its kind: "initializer" for "kernel_initializer".
             if not names & words(str(error)):

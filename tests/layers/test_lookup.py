@@ -176,7 +176,7 @@ def test_vocabularies_are_read_from_files(tmp_path: Path) -> None:
     check(layer(np.array(["é".encode("latin-1")])), [1])
     path.write_text("12\n-3")
     assert IntegerLookup(vocabulary=str(path)).get_vocabulary() == [-1, 12, -3]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="does not exist"):
         StringLookup(vocabulary=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="'tf_idf' needs a list"):
         StringLookup(vocabulary=str(path), output_mode="tf_idf", idf_weights=[1.0])

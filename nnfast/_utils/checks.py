@@ -162,6 +162,10 @@ def shape(name: str, value: object) -> Shape:
         )
     if len(value) == 0:
         raise ValueError(f"{name} must have at least one axis, such as (1,); received ()")
+    if any(size is None for size in value):
+        raise ValueError(
+            f"{name} must have a size for every axis but the batch's; received {tuple(value)}"
+        )
     return tuple(integer(f"each entry of {name}", size, minimum=0) for size in value)
 
 

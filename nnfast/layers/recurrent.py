@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from nnfast._engine import ACTIVATIONS, CELLS, NEEDS_PREACTIVATION
 from nnfast._plan.layouts import LINE
 from nnfast._plan.spec import Op, Recurrence, Weight
 from nnfast._plan.storage import stride
+from nnfast._plan.symbolic import KerasTensor
 from nnfast._utils.checks import Shape, flag, integer
 from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions
@@ -25,12 +26,24 @@ def _cell_activation(
 ) -> activations.Activation:
     """Return an elementwise activation."""
     activation = activations.resolve(value)
-    if not activation.elementwise:
+    if not activation.elementwise or activation.is_general_relu:
         raise ValueError(
             f"{name} of a recurrent layer must be an elementwise activation, such as 'tanh', "
-            f"'sigmoid' or 'relu'; received {value!r}"
+            f"'sigmoid' or 'relu' without a limit or threshold; received {value!r}"
         )
     return activation
+
+
+# Keras' arguments that are not supported yet, and the values that they must have.
+_ONLY: dict[str, object] = {
+    "dropout": 0,
+    "recurrent_dropout": 0,
+    "return_state": False,
+    "stateful": False,
+    "zero_output_for_mask": False,
+}
+# Keras' arguments that change nothing here: an implementation, and the seed of a dropout.
+_WITHOUT_EFFECT = ("implementation", "seed", "use_cudnn")
 
 
 class _Recurrent(Layer):
@@ -58,6 +71,44 @@ class _Recurrent(Layer):
     bias_initializer: initializers.Initializer
     bias_regularizer: regularizers.L1L2 | None
     bias_constraint: constraints.Constraint | None
+
+    def __init__(self, **options: Any) -> None:
+        for name, only in _ONLY.items():
+            value = options.pop(name, only)
+            if isinstance(value, np.ndarray) or value != only:
+                raise ValueError(
+                    f"{name} of {type(self).__name__} layers is not supported yet and must be "
+                    f"{only}; received {value!r}"
+                )
+        for name in _WITHOUT_EFFECT:
+            options.pop(name, None)
+        super().__init__(**options)
+
+    def __call__(
+        self,
+        x: Any,
+        initial_state: None = None,
+        mask: None = None,
+        *,
+        training: bool | None = None,
+    ) -> KerasTensor:
+        """Return the symbolic output for a symbolic input; see `Layer`.
+
+        Parameters
+        ----------
+        x : KerasTensor
+        initial_state, mask : None
+            Keras' arguments, which are not supported yet.
+        training : bool, optional
+            See `Layer`.
+        """
+        for name, value in (("initial_state", initial_state), ("mask", mask)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} of {type(self).__name__} layers is not supported yet and must be "
+                    f"None; layer {self.name!r} received {value!r}"
+                )
+        return super().__call__(x, training=training)
 
     def _configure_steps(self, return_sequences: bool, go_backwards: bool, unroll: bool) -> None:
         self.return_sequences = flag("return_sequences", return_sequences)

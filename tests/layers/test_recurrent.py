@@ -88,14 +88,17 @@ def test_a_row_has_the_bits_that_it_has_in_a_batch(cell: str, dtype: str) -> Non
         {"activation": "silu", "recurrent_activation": "mish", "return_sequences": True},
     ],
 )
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_equal_central_differences(cell: str, options: dict[str, Any]) -> None:
+def test_gradients_equal_central_differences(
+    cell: str, steps: int, options: dict[str, Any]
+) -> None:
     if cell == "SimpleRNN":
         options = {name: value for name, value in options.items() if "recurrent" not in name}
-    x = sequences(6, 3, 2)
+    x = sequences(6, steps, 2)
     model = nnfast.Sequential(
         [
-            nnfast.Input((3, 2)),
+            nnfast.Input((steps, 2)),
             CELLS[cell](2, return_sequences=True),
             CELLS[cell](3, **options),
         ],
@@ -174,16 +177,17 @@ def test_the_number_of_threads_does_not_change_a_bit(
             assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("cell", CELLS)
-def test_memory_is_not_read_before_it_is_written(cell: str) -> None:
-    x = sequences(23, 4, 3)
+def test_memory_is_not_read_before_it_is_written(cell: str, steps: int) -> None:
+    x = sequences(23, steps, 3)
     results = []
     for poisoned in (False, True):
         nnfast.set_seed(1)
         core.poison(poisoned)
         try:
             stack = [CELLS[cell](5, return_sequences=True), CELLS[cell](18, activation="gelu")]
-            model = nnfast.Sequential([nnfast.Input((4, 3)), *stack, layers.Dense(1)])
+            model = nnfast.Sequential([nnfast.Input((steps, 3)), *stack, layers.Dense(1)])
             model.compile("adam", "mse")
             model.fit(x, np.ones((23, 1)), batch_size=19, epochs=2, verbose=0)
             results.append([*model.get_weights(), model.predict(x), model.input_gradient(x)])
@@ -239,6 +243,16 @@ def test_frozen_layers_pass_the_gradient_on(cell: str) -> None:
     assert changed == [True, True, *([False] * n), *([True] * n)]
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_keras_defaults_are_accepted(cell: str) -> None:
+    defaults = {"dropout": 0.0, "recurrent_dropout": 0.0, "return_state": False, "seed": None}
+    defaults |= {"stateful": False, "implementation": 2, "zero_output_for_mask": False}
+    if cell != "SimpleRNN":
+        defaults["use_cudnn"] = "auto"
+    layer = CELLS[cell](3, name="a", **defaults)
+    assert layer.get_config() == CELLS[cell](3, name="a").get_config()
+
+
 def test_the_bias_of_the_forget_gate_starts_at_one() -> None:
     bias = {"bias_initializer": nnfast.initializers.Constant(0.5), "input_shape": (2, 3)}
     for forget, expected in ((True, [0.5, 1.0, 0.5, 0.5]), (False, [0.5] * 4)):
@@ -258,9 +272,20 @@ def test_wrong_arguments_are_named(cell: str) -> None:
         ({"return_sequences": "yes"}, "return_sequences"),
         ({"activation": "softmax"}, "activation of a recurrent layer"),
         ({"activation": "tan"}, "tan"),
+        ({"activation": layers.ReLU(max_value=0.1)}, "activation of a recurrent layer"),
+        ({"dropout": 0.2}, "dropout of .* not supported yet"),
+        ({"recurrent_dropout": np.ones(2)}, "recurrent_dropout of .* not supported yet"),
+        ({"return_state": True}, "return_state of .* not supported yet"),
+        ({"stateful": True}, "stateful of .* not supported yet"),
+        ({"zero_output_for_mask": True}, "zero_output_for_mask of .* not supported yet"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             CELLS[cell](**{"units": 2, **options})
+    for name in ("mask", "initial_state"):
+        with pytest.raises(ValueError, match=f"{name} of .* layer 'called'"):
+            CELLS[cell](2, name="called")(nnfast.Input((4, 3)), **{name: np.ones((1, 4))})
+    with pytest.raises(ValueError, match=r"a size for every axis but the batch's.*\(None, 3\)"):
+        nnfast.Input((None, 3))
     layer = CELLS[cell](2, name="mine")
     for shape in ((), (3,), (2, 3, 4), (0, 3)):
         with pytest.raises(

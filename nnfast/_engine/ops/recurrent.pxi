@@ -14,22 +14,24 @@ cdef inline RecurrentWeights recurrent_weights(const Shard* shard, const Op* op)
                             parameter_data(model, op.b))
 
 
-cdef StepMemory step_memory(const Recurrence* s, real* p, Py_ssize_t rows, Py_ssize_t slots) noexcept nogil:
-    """Divide memory among the arrays; there are `slots` slots for inputs and states."""
+cdef StepMemory step_memory(const Recurrence* s, real* p, Py_ssize_t rows, Py_ssize_t slots,
+                            Py_ssize_t steps) noexcept nogil:
+    """Divide memory among the arrays: `slots` slots for inputs and states, `steps` for the others."""
     cdef StepMemory m
     m.rows = rows
     m.slots = slots
     m.inputs = p
     m.states = m.inputs + slots * rows * s.ld_inputs
     m.gates = m.states + slots * rows * s.ld_units
-    m.outputs = m.gates + (slots if slots == 2 else s.steps) * rows * s.ld_gates
+    m.outputs = m.gates + steps * rows * s.ld_gates
     return m
 
 
 cdef inline StepMemory kept_steps(const Shard* shard, const Op* op) noexcept nogil:
     """Return the memory of all steps and rows of the block, rounded up to a multiple of 4."""
     cdef const Recurrence* s = recurrence_of(op)
-    return step_memory(s, address(shard.block, op.stats, 0, 0), ceil_div(shard.rows, 4) * 4, s.steps + 1)
+    return step_memory(s, address(shard.block, op.stats, 0, 0), ceil_div(shard.rows, 4) * 4, s.steps + 1,
+                       s.steps)
 
 
 cdef Py_ssize_t states_size(const Recurrence* s) noexcept nogil:
@@ -62,7 +64,7 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums)
     if rows == 0:
         return activation
-    memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2)
+    memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2, 2)
     pack_forward(s, &w, panels)
     if s.cell == CELL_GRU_RESET_BEFORE:
         pack_candidate(s, w.r, candidate)

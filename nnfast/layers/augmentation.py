@@ -215,7 +215,7 @@ class RandomZoom(Moved):
     Parameters
     ----------
     height_factor : float or pair of float
-        Lower and upper limit of h, above -1 and at most 1. Positive numbers make the image smaller.
+        Lower and upper limit of h, from -1 to 1. Positive numbers make the image smaller.
         A single number f means (-f, f).
     width_factor : float or pair of float, optional
         Lower and upper limit of w. By default, w equals h, which keeps the aspect ratio.
@@ -256,11 +256,11 @@ class RandomZoom(Moved):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.height_factor = limits("height_factor", height_factor, above=-1.0, high=1.0)
+        self.height_factor = limits("height_factor", height_factor, low=-1.0, high=1.0)
         self.width_factor = (
             None
             if width_factor is None
-            else limits("width_factor", width_factor, above=-1.0, high=1.0)
+            else limits("width_factor", width_factor, low=-1.0, high=1.0)
         )
         self._set_filling(fill_mode, interpolation, fill_value)
         self.seed = check_seed(seed)

@@ -145,7 +145,7 @@ def limits(name: str, factor: object, **bounds: float) -> tuple[float, float]:
             raise ValueError(f"{name} must be a number or a pair of numbers; received {factor!r}")
         return min(ends), max(ends)
     limit = abs(real(name, factor, **bounds))
-    return -limit, limit
+    return 0.0 - limit, limit  # not -0.0
 
 
 def factor_limits(factor: object, low: float) -> tuple[float, float]:
@@ -156,7 +156,7 @@ def factor_limits(factor: object, low: float) -> tuple[float, float]:
     """
     if not isinstance(factor, Sequence) or isinstance(factor, (str, bytes)):
         limit = abs(real("factor", factor, low=low, high=1.0))
-        return max(-limit, low), limit
+        return max(0.0 - limit, low), limit
     smallest, largest = limits("factor", factor)
     if smallest > 1.0 or largest < low:
         raise ValueError(f"factor must have numbers from {low} to 1; received {factor!r}")

@@ -182,6 +182,30 @@ def test_gradients_agree_with_central_differences(name: str, shape: tuple[int, .
         assert (trained.gradient * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+# Configurations
+
+
+BOUNDS: dict[str, tuple[Any, list[Any]]] = {
+    "zoom": (layers.RandomZoom, [0, 1, -1, (-1, 1), (-1, -1), (1, 1)]),
+    "translation": (lambda f: layers.RandomTranslation(f, f), [0, 1, -1, (-1, 1), (1, 1)]),
+    "rotation": (layers.RandomRotation, [0, 1, -1, (-1, 1), (1, 1)]),
+    "contrast": (layers.RandomContrast, [0, 1, (0, 1), (1, 1), (-1, 2)]),
+    "brightness": (layers.RandomBrightness, [0, 1, -1, (-1, 1), (1, 1)]),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_configurations_have_every_factor_at_its_bounds(name: str) -> None:
+    make, factors = BOUNDS[name]
+    for factor in factors:
+        layer = make(factor)
+        config = layer.get_config()
+        assert type(layer).from_config(config).get_config() == config
+        assert "-0.0" not in repr(layer)
+        out = Trained(layer, images(3, 4, 5, 2)).outputs[0]
+        assert np.isfinite(out).all()
+
+
 # Draws
 
 

@@ -97,7 +97,8 @@ class Discretization(DataLayer):
 
         Parameters
         ----------
-        data : ndarray or iterable of batches
+        data : array_like or iterable of batches
+            Lists are arrays. If a batch is a tuple ``(x, y)``, only x is used.
         steps : int, optional
             The number of batches that are used, by default all.
 
@@ -112,8 +113,7 @@ class Discretization(DataLayer):
                 "num_bins instead"
             )
         summary = np.zeros((2, 0), np.float32)
-        whole = hasattr(data, "__array__") or not hasattr(data, "__iter__")
-        for batch in [data] if whole else data_batches(data, steps):
+        for batch in data_batches(data, steps):
             summary = _merged(_summary(batch, self.epsilon), summary, self.epsilon)
         if summary.size == 0:
             raise ValueError("data must have at least one number; received none")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._data.batches import is_stream
 from nnfast._plan.symbolic import KerasTensor
 from nnfast._utils.checks import Array, Shape, file_name, flag, integer, real_array
 from nnfast._utils.hashing import fingerprint64, siphash64
@@ -238,14 +239,15 @@ class IndexLookup(DataLayer):
         Parameters
         ----------
         data : array_like (n, ...) or iterable of batches
-            Lists are arrays. In the mode "tf_idf", each row is a document.
+            Lists are arrays. If a batch is a tuple ``(x, y)``, only x is used. In the mode
+            "tf_idf", each row is a document.
         steps : int, optional
             The number of batches that are used, by default all.
 
         Raises
         ------
-        ValueError
-            If the constructor has received a vocabulary.
+        TypeError, ValueError
+            If the constructor has received a vocabulary, or `data` cannot be read.
         """
         if self._fixed_vocabulary:
             raise ValueError(
@@ -261,7 +263,7 @@ class IndexLookup(DataLayer):
                 for row in rows:
                     documents.update(set(row.reshape(-1).tolist()))
         if not counts:
-            return
+            raise ValueError("data must have at least one token; received none")
         for token in (self.mask_token, self.oov_token):
             counts.pop(token, None)
         tokens = sorted(counts, key=lambda token: (counts[token], token), reverse=True)
@@ -275,10 +277,8 @@ class IndexLookup(DataLayer):
 
     def _documents(self, data: Any, steps: object) -> Iterable[Array]:
         """Yield the tokens of a data set in arrays with a row for each document."""
-        stream = hasattr(data, "__iter__") and not (
-            isinstance(data, (list, tuple, str)) or hasattr(data, "__array__")
-        )
-        for batch in data_batches(data, steps) if stream else [data]:
+        stream = is_stream(data)
+        for batch in data_batches(data, steps):
             keys = self._keys("data", batch)
             if keys.ndim < 2:
                 keys = keys.reshape(1, -1) if stream or keys.ndim == 0 else keys[:, None]

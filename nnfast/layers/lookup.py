@@ -150,6 +150,8 @@ class StringLookup(IndexLookup):
             raise TypeError(
                 f"{name} must be an array or nested lists of text, all rows alike: {error}"
             ) from None
+        if isinstance(x, (list, tuple)) and array.dtype.kind in "US":
+            array = np.array(x, object)  # NumPy has made text of numbers beside text
         if array.dtype.kind == "U":
             return array
         if array.dtype.kind not in "SOT":

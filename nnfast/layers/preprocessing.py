@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfast._data import batches
 from nnfast._plan.symbolic import KerasTensor, TensorSpec, sample_shape, symbolic
 from nnfast._utils.checks import Array, Shape, flag, integer, optional_integer, real_array
 from nnfast._utils.config import TEXT, default_dtype
@@ -82,12 +83,26 @@ def whole_numbers(name: str, x: Any) -> NDArray[np.int64]:
 
 
 def data_batches(data: Any, steps: object) -> Iterator[Any]:
-    """Yield the batches of an iterable, at most `steps` if it is an integer."""
+    """Yield the batches of a stream, at most `steps`, without their targets; or an array alone.
+
+    A list is an array, so only a tuple has targets.
+    """
     limit = optional_integer("steps", steps)
-    for number, batch in enumerate(data):
-        if number == limit:
-            break
-        yield batch
+    if isinstance(data, Mapping):
+        raise TypeError(
+            "data must be an array or an iterable of batches; received a mapping with the keys "
+            f"{list(data)[:10]}: pass one of its values"
+        )
+    if not batches.is_stream(data):
+        if limit is not None:
+            raise ValueError(f"steps can be given for batches only; received steps={limit}")
+        yield data
+        return
+    epoch = batches.Stream(data, limit, what="data")
+    epoch.begin_first()
+    for batch in epoch:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        yield batches.batch_parts(parts, "a batch of data", targets=False)[0]
 
 
 # ---- encodings -----------------------------------------------------------------------------------

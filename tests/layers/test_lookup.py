@@ -112,7 +112,9 @@ def test_vocabularies_are_made_from_data() -> None:
     assert layer.get_vocabulary() == ["[UNK]", "y", "x"]
     layer.adapt(iter([["x"], np.array([["x", "[UNK]"]]), ["y"]]), steps=2)
     assert layer.get_vocabulary() == ["[UNK]", "x"]
-    layer.adapt(iter([]))
+    for nothing in ([], iter([]), iter([np.zeros((0, 2), "U")])):
+        with pytest.raises(ValueError, match="data must (have|give) at least one"):
+            layer.adapt(nothing)
     assert layer.get_vocabulary() == ["[UNK]", "x"]
     small = IntegerLookup(max_tokens=4, mask_token=0)
     small.adapt(np.array([[5, 0, 0, 0], [7, 5, -1, 9]]))
@@ -308,6 +310,12 @@ def lookup(*arguments: Any, **options: Any) -> Any:
         (lambda: lookup(vocabulary=["a"]).adapt(["a"]), "was given a vocabulary"),
         (lambda: lookup().adapt([1, 2]), "data must hold text"),
         (lambda: lookup().adapt(iter(["a"]), steps=0), "steps.*>= 1.*0"),
+        (lambda: lookup().adapt(["a"], steps=2), "steps.*batches only.*2"),
+        (lambda: lookup().adapt({"a": ["x"]}), r"data must be an array.*mapping.*\['a'\]"),
+        (lambda: lookup()(["a", 1]), "x must hold text.*1"),
+        (lambda: lookup()([["a", True]]), "x must hold text.*True"),
+        (lambda: lookup()(("a", np.nan)), "x must hold text.*nan"),
+        (lambda: lookup().adapt(["a", 2.5]), "data must hold text.*2.5"),
         (lambda: lookup()([["a"], ["b", "c"]]), "x must be.*all rows alike"),
         (lambda: lookup()([["a", None]]), "x must hold text.*None"),
         (lambda: lookup()([1.5]), "x must hold text.*float64"),

@@ -114,7 +114,10 @@ def test_bins_have_about_equal_sizes(epsilon: float) -> None:
     first = Discretization(num_bins=8, epsilon=epsilon)
     first.adapt((x[i : i + 1000] for i in range(0, 10000, 1000)), steps=3)
     again = Discretization(num_bins=8, epsilon=epsilon)
-    again.adapt([x[:1000], x[1000:2000], x[2000:3000]])
+    again.adapt(iter([x[:1000], x[1000:2000], x[2000:3000]]))
+    whole = Discretization(num_bins=8, epsilon=epsilon)
+    whole.adapt([x[:5000], x[5000:]])
+    assert whole.bin_boundaries == layer.bin_boundaries
     assert first.bin_boundaries == again.bin_boundaries != streamed.bin_boundaries
 
 
@@ -155,6 +158,9 @@ def test_the_number_of_outputs_does_not_change() -> None:
         (lambda: Discretization(num_bins=2).adapt(np.zeros(0)), "data must have.*none"),
         (lambda: Discretization(num_bins=2).adapt(NUMBERS.astype(str)), "data must"),
         (lambda: Discretization(num_bins=2).adapt([NUMBERS], steps=0), "steps.*>= 1.*0"),
+        (lambda: Discretization(num_bins=2).adapt(NUMBERS, steps=1), "steps.*batches only.*1"),
+        (lambda: Discretization(num_bins=2).adapt({"a": NUMBERS}), r"mapping.*\['a'\]"),
+        (lambda: Discretization(num_bins=2).adapt(iter([])), "data must give at least one batch"),
         (lambda: layers.deserialize({"class_name": "Discretization", "config": {}}), "either"),
     ],
 )

@@ -197,6 +197,39 @@ def test_a_data_set_of_text_is_prepared() -> None:
     assert_array_equal(mapped[0], lookup(X["color"][:8, None]))
 
 
+class Pairs(nnfast.keras.utils.PyDataset):
+    """Batches of text or numbers, and of targets that are not in any of them."""
+
+    def __init__(self, x: Any) -> None:
+        super().__init__()
+        self.x = x
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return self.x[index : index + 1], np.array([7.0])
+
+
+def test_targets_of_batches_are_no_data() -> None:
+    tf = nnfast.keras.tf
+    for make, x in (
+        (layers.StringLookup, np.array([["a"], ["b"]])),
+        (layers.IntegerLookup, np.array([[3], [5]])),
+        (lambda: layers.Discretization(num_bins=2), np.array([[1.0], [2.0]])),
+    ):
+        expected = make()
+        expected.adapt(iter([x[:1], x[1:]]))
+        for data in (
+            tf.data.Dataset.from_tensor_slices((x, np.array([7, 8]))).batch(1),
+            Pairs(x),
+            ((x[i : i + 1], [7], [0.5]) for i in range(2)),
+        ):
+            layer = make()
+            layer.adapt(data)
+            assert layer.get_config() | {"name": ""} == expected.get_config() | {"name": ""}
+
+
 def test_layers_that_prepare_data_come_first() -> None:
     with raises("Layer 'mine' prepares data, so it must come first"):
         nnfast.Sequential(
@@ -234,6 +267,9 @@ def test_wrong_data_are_named() -> None:
         for call in (model.predict, lambda x: model.fit(x, Y, verbose=0)):
             with raises(message):
                 call(X | part)
+    pairs = nnfast.Sequential([layers.StringLookup(vocabulary=COLORS), layers.Rescaling(1.0)])
+    with raises("x must hold text; received 2.5"):
+        pairs.predict([["red", "blue"], ["red", 2.5]])
     lookup = layers.StringLookup(vocabulary=COLORS, output_mode="multi_hot")
     one = nnfast.Sequential([lookup, layers.Dense(1)])
     with raises("input_gradient needs a model without layers that prepare data"):

@@ -109,7 +109,7 @@ def check_dtype(dtype: object, known: Sequence[str] = DTYPES) -> str:
     """Return `dtype` (a name, or anything `numpy.dtype` accepts) as one of the known names."""
     name: Any = dtype
     if not isinstance(dtype, str) and dtype is not None:  # NumPy interprets None as float64
-        with contextlib.suppress(TypeError):
+        with contextlib.suppress(TypeError, ValueError):
             found: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]
             name = TEXT if found.kind == "U" else found.name
     return choose("dtype", name, {entry: entry for entry in known})

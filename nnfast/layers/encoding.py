@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from nnfast._plan.symbolic import symbolic
 from nnfast._utils.checks import Array, Shape, real_array
 from nnfast._utils.tensor import Tensor
 from nnfast.layers.layer import LayerOptions
@@ -107,6 +108,11 @@ class CategoryEncoding(DataLayer):
             raise ValueError(
                 "count_weights can be given only if output_mode is 'count'; layer "
                 f"{self.name!r} has {self.output_mode!r}"
+            )
+        if symbolic(x) or symbolic(count_weights):
+            raise TypeError(
+                f"count_weights of layer {self.name!r} can be given for arrays only; received a "
+                "symbolic tensor"
             )
         numbers = self.values("x", x)
         weights = real_array("count_weights", count_weights)

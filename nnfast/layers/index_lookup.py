@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -154,7 +156,7 @@ class IndexLookup(DataLayer):
                 f"then; received output_mode={self.output_mode!r} and idf_weights={idf_weights!r}"
             )
         begin = 0
-        if isinstance(vocabulary, str):
+        if isinstance(vocabulary, (str, os.PathLike)):
             if self.output_mode == "tf_idf":
                 raise ValueError("output_mode 'tf_idf' needs a list of tokens; received a file")
             given = self._from_file(vocabulary)
@@ -215,12 +217,18 @@ class IndexLookup(DataLayer):
             return {}
         return {self.mask_token: 0 if self._oov_begin else NO_TOKEN}
 
-    def _from_file(self, path: str) -> list[Any]:
+    def _from_file(self, path: Any) -> list[Any]:
+        name = file_name("vocabulary", path)
         try:
-            with open(file_name("vocabulary", path), encoding=self._encoding, newline="\n") as file:
+            with open(name, encoding=self._encoding, newline="\n") as file:
                 lines = file.read().split("\n")
         except FileNotFoundError:
-            raise ValueError(f"vocabulary: the file {path!r} does not exist") from None
+            raise ValueError(f"vocabulary: the file {name!r} does not exist") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"vocabulary must hold text in the encoding {self._encoding!r}; the file {name!r} "
+                f"does not: {error}"
+            ) from None
         if lines[-1] == "":
             lines.pop()
         return [self._line(line.rstrip("\r")) for line in lines]
@@ -304,6 +312,11 @@ class IndexLookup(DataLayer):
         return encoded_shape(self, input_shape, self.output_mode, self._depth)
 
     def _output_dtype(self, inputs: Sequence[KerasTensor]) -> str:
+        if self.invert:
+            raise ValueError(
+                f"{type(self).__name__} layer {self.name!r} with invert=True cannot be part of a "
+                "model, whose outputs are floats: call the layer with the outputs of the model"
+            )
         return "int64" if self.output_mode == "int" else super()._output_dtype(inputs)
 
     def values(self, name: str, x: Any) -> Array:
@@ -374,12 +387,20 @@ class IndexLookup(DataLayer):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> IndexLookup:
-        if isinstance(config.get("vocabulary"), str):
+        if isinstance(config.get("vocabulary"), (str, os.PathLike)):
             raise ValueError(
                 "vocabulary in a configuration must be a list of tokens; received a path: files "
                 "outside of a model are not read"
             )
         return cls(**config)
+
+    def __repr__(self) -> str:
+        # A vocabulary may be long.
+        arguments = (
+            f"{key}={reprlib.repr(value) if isinstance(value, list) else repr(value)}"
+            for key, value in self.get_config().items()
+        )
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 def _listed(vocabulary: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from nnfast._plan.symbolic import KerasTensor
 from nnfast._utils.checks import Array, integer, optional_text
 from nnfast._utils.config import TEXT
 from nnfast._utils.registry import choose
@@ -45,7 +44,7 @@ class StringLookup(IndexLookup):
     idf_weights : sequence of float, optional
         The inverse document frequencies of the vocabulary, for `output_mode` "tf_idf" only.
     invert : bool, default False
-        Replace indices by text.
+        Replace indices by text. The layer cannot be part of a model then.
     output_mode : {"int", "one_hot", "multi_hot", "count", "tf_idf"}, default "int"
         "int" returns the indices. The next three encode them as `CategoryEncoding` does. "tf_idf"
         multiplies the counts by `idf_weights`.
@@ -125,17 +124,14 @@ class StringLookup(IndexLookup):
     def _table_dtype(self) -> Any:
         return np.str_
 
-    def _output_dtype(self, inputs: Sequence[KerasTensor]) -> str:
-        if self.invert:
-            raise ValueError(
-                f"StringLookup layer {self.name!r} with invert=True returns text, which a model "
-                "cannot contain: call the layer with the outputs of the model"
-            )
-        return super()._output_dtype(inputs)
-
     def _token(self, name: str, value: Any) -> str:
         if isinstance(value, bytes):
-            return value.decode(self.encoding)
+            try:
+                return value.decode(self.encoding)
+            except UnicodeDecodeError:
+                raise ValueError(
+                    f"{name} must hold text in the encoding {self.encoding!r}; received {value!r}"
+                ) from None
         if not isinstance(value, str):
             raise TypeError(f"{name} must hold text; received {value!r}")
         return str(value)
@@ -158,7 +154,10 @@ class StringLookup(IndexLookup):
             if array.size == 0:
                 return array.astype(np.str_)
             raise TypeError(f"{name} must hold text; received an array of dtype {array.dtype}")
-        tokens = [self._token(name, token) for token in array.reshape(-1).tolist()]
+        entries = array.reshape(-1).tolist()
+        # Lists may have arrays without axes as entries.
+        entries = [entry[()] if isinstance(entry, np.ndarray) else entry for entry in entries]
+        tokens = [self._token(name, entry) for entry in entries]
         return np.array(tokens, object).reshape(array.shape)
 
 
@@ -248,7 +247,13 @@ class IntegerLookup(IndexLookup):
         return integer(name, value, minimum=-(2**63), maximum=2**63 - 1)
 
     def _line(self, line: str) -> int:
-        return self._token("each line of vocabulary", int(line))
+        try:
+            number = int(line)
+        except ValueError:
+            raise ValueError(
+                f"each line of vocabulary must be an integer; received {line!r}"
+            ) from None
+        return self._token("each line of vocabulary", number)
 
     def _keys(self, name: str, x: Any) -> Array:
         return whole_numbers(name, x)

@@ -40,6 +40,8 @@ def test_tokens_are_replaced_by_indices() -> None:
     check(layer(np.array(TEXT, object)), indices)
     check(layer(np.array(TEXT, "S")), indices)
     check(layer("b"), 2)
+    check(layer([np.array("b"), "c"]), [2, 3])
+    check(layer([np.array(["b"]), ("c",)]), [[2], [3]])
     check(layer(np.zeros((0, 3))), np.zeros((0, 3)))
     assert layer.get_vocabulary() == ["[UNK]", *VOCABULARY]
     assert layer.get_vocabulary(include_special_tokens=False) == VOCABULARY
@@ -113,7 +115,7 @@ def test_vocabularies_are_made_from_data() -> None:
     layer.adapt(iter([["x"], np.array([["x", "[UNK]"]]), ["y"]]), steps=2)
     assert layer.get_vocabulary() == ["[UNK]", "x"]
     for nothing in ([], iter([]), iter([np.zeros((0, 2), "U")])):
-        with pytest.raises(ValueError, match="data must (have|give) at least one"):
+        with pytest.raises(ValueError, match=r"data must (have|give) at least one"):
             layer.adapt(nothing)
     assert layer.get_vocabulary() == ["[UNK]", "x"]
     small = IntegerLookup(max_tokens=4, mask_token=0)
@@ -177,22 +179,37 @@ def test_vocabularies_are_read_from_files(tmp_path: Path) -> None:
     assert layer.get_config()["vocabulary"] == ["é", "b b", "c"]
     check(layer(np.array(["é".encode("latin-1")])), [1])
     path.write_text("12\n-3")
-    assert IntegerLookup(vocabulary=str(path)).get_vocabulary() == [-1, 12, -3]
+    for name in (str(path), path):
+        assert IntegerLookup(vocabulary=name).get_vocabulary() == [-1, 12, -3]
     with pytest.raises(ValueError, match="does not exist"):
         StringLookup(vocabulary=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="'tf_idf' needs a list"):
         StringLookup(vocabulary=str(path), output_mode="tf_idf", idf_weights=[1.0])
     path.write_text("12\nx")
-    with pytest.raises(ValueError, match="'x'"):
+    with pytest.raises(ValueError, match=r"each line of vocabulary must be an integer.*'x'"):
         IntegerLookup(vocabulary=str(path))
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="vocabulary must hold text in the encoding 'utf-8'"):
+        StringLookup(vocabulary=path)
 
 
 def test_a_configuration_names_no_file(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("secret")
-    config = StringLookup().get_config() | {"vocabulary": str(path)}
-    with pytest.raises(ValueError, match=r"must be a list of tokens.*a path"):
-        layers.deserialize({"class_name": "StringLookup", "config": config})
+    for name in (str(path), path):
+        config = StringLookup().get_config() | {"vocabulary": name}
+        with pytest.raises(ValueError, match=r"must be a list of tokens.*a path"):
+            layers.deserialize({"class_name": "StringLookup", "config": config})
+
+
+def test_long_vocabularies_are_not_printed() -> None:
+    words = [f"word {i}" for i in range(1000)]
+    layer = StringLookup(vocabulary=words, output_mode="tf_idf", idf_weights=[1.0] * 1000, name="s")
+    assert len(repr(layer)) < 500
+    assert repr(layer).startswith("StringLookup(name='s', ")
+    assert "vocabulary=['word 0', 'word 1', " in repr(layer)
+    assert "idf_weights=[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, ...]" in repr(layer)
+    assert "vocabulary=[7]" in repr(IntegerLookup(vocabulary=[7]))
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -318,6 +335,8 @@ def lookup(*arguments: Any, **options: Any) -> Any:
         (lambda: lookup().adapt(["a", 2.5]), "data must hold text.*2.5"),
         (lambda: lookup()([["a"], ["b", "c"]]), "x must be.*all rows alike"),
         (lambda: lookup()([["a", None]]), "x must hold text.*None"),
+        (lambda: lookup()(np.array([b"\xff"])), r"x must hold text in the encoding 'utf-8'.*xff"),
+        (lambda: lookup(vocabulary=[b"\xff"]), r"vocabulary must hold text.*'utf-8'.*xff"),
         (lambda: lookup()([1.5]), "x must hold text.*float64"),
         (lambda: lookup(vocabulary=["a"], invert=True)(["a"]), "x must"),
         (lambda: IntegerLookup(mask_token="0"), "mask_token.*'0'"),

@@ -57,6 +57,10 @@ def test_counts_are_weighted() -> None:
         layer([[0, 1]], count_weights=[1.0, 2.0])
     with pytest.raises(ValueError, match=r"count_weights.*'multi_hot'"):
         CategoryEncoding(4)([[0, 1]], count_weights=[[1.0, 2.0]])
+    x = nnfast.Input((2,))
+    for one, other in ((x, [[1.0, 2.0]]), ([[0, 1]], x), (x, x)):
+        with pytest.raises(TypeError, match=r"count_weights of layer .* for arrays only"):
+            layer(one, count_weights=other)
 
 
 @pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
@@ -162,6 +166,7 @@ def test_the_number_of_outputs_does_not_change() -> None:
         (lambda: Discretization(num_bins=2).adapt({"a": NUMBERS}), r"mapping.*\['a'\]"),
         (lambda: Discretization(num_bins=2).adapt(iter([])), "data must give at least one batch"),
         (lambda: layers.deserialize({"class_name": "Discretization", "config": {}}), "either"),
+        (lambda: CategoryEncoding(3, dtype={"class_name": "DTypePolicy"}), "dtype.*DTypePolicy"),
     ],
 )
 def test_wrong_arguments_are_named(make: Any, message: str) -> None:

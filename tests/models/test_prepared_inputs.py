@@ -240,6 +240,10 @@ def test_layers_that_prepare_data_come_first() -> None:
         nnfast.Model(x, layers.CategoryEncoding(3, name="mine")(layers.Reshape((2,))(x)))
 
 
+def in_a_sequential(layer: Any) -> nnfast.Sequential:
+    return nnfast.Sequential([layers.Input((1,), dtype="int64"), layer, layers.Rescaling(1.0)])
+
+
 def test_text_never_reaches_the_engine() -> None:
     text = nnfast.Input((1,), dtype="string")
     with raises("dtype 'string' holds text, which only StringLookup can take"):
@@ -250,8 +254,10 @@ def test_text_never_reaches_the_engine() -> None:
         layers.StringLookup(name="mine")(nnfast.Input((1,)))
     with raises("IntegerLookup layer 'mine' expects numbers.*'string'"):
         layers.IntegerLookup(name="mine")(text)
-    with raises("'mine' with invert=True returns text, which a model cannot contain"):
-        layers.StringLookup(invert=True, name="mine")(nnfast.Input((1,), dtype="int64"))
+    for lookup in (layers.StringLookup, layers.IntegerLookup):
+        for first in (lambda layer: layer(nnfast.Input((1,), dtype="int64")), in_a_sequential):
+            with raises("'mine' with invert=True cannot be part of a model, whose outputs are"):
+                first(lookup(invert=True, name="mine"))
 
 
 def test_wrong_data_are_named() -> None:

@@ -110,6 +110,17 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`MaxNorm(-1.0)`": lambda k: k.constraints.MaxNorm(-1.0),
     "`BatchNormalization(momentum=1.5)`": lambda k: k.layers.BatchNormalization(momentum=1.5),
     "`TopKCategoricalAccuracy(k=0)`": lambda k: k.metrics.TopKCategoricalAccuracy(k=0),
+    "`GaussianDropout(1.0)`": lambda k: k.layers.GaussianDropout(1.0),
+    "`AlphaDropout(1.0)`": lambda k: k.layers.AlphaDropout(1.0),
+    "`ELU(-1.0)`": lambda k: k.layers.ELU(-1.0),
+    "`PReLU(shared_axes=[-1])`": lambda k: fit(k, k.layers.PReLU(shared_axes=[-1]), x=IMAGES),
+    "`CategoryEncoding(4)` of arrays with three axes": lambda k: k.layers.CategoryEncoding(4)(
+        np.zeros((2, 3, 2), "int64")
+    ),
+    '`CategoryEncoding(4, dtype="int32")`': lambda k: k.layers.CategoryEncoding(4, dtype="int32"),
+    '`Discretization(num_bins=3, output_mode="one_hot")` of a symbolic x': lambda k: (
+        k.layers.Discretization(num_bins=3, output_mode="one_hot")(k.Input((1,)))
+    ),
     "`EarlyStopping(patience=2.5)`": lambda k: k.callbacks.EarlyStopping(patience=2.5),
     "`ReduceLROnPlateau` of an optimizer": scheduled,
     "`verbose=3`": lambda k: fit(k, verbose=3),

@@ -48,20 +48,6 @@ def sample_axes(layer: Layer, axis: Axis, shape: Shape) -> tuple[int, ...]:
     return tuple(found)
 
 
-def parts(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int] | None:
-    """Return the sizes before, of and after some axes; None if other axes lie between them.
-
-    Examples
-    --------
-    >>> parts((2, 3, 4, 5), (1, 2))
-    (2, 12, 5)
-    """
-    first, last = axes[0], axes[-1] + 1
-    if last - first > len(axes):
-        return None
-    return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
-
-
 def along_last(op: Op, shape: Shape, axes: Sequence[int]) -> list[Op]:
     """Return an op that works on the last axis, so that it works along `axes`.
 

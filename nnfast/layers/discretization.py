@@ -16,9 +16,9 @@ from nnfast.layers.preprocessing import (
     data_batches,
     encoded,
     encoded_shape,
+    encoding_mode,
     float_name,
     no_sparse,
-    output_mode,
 )
 
 __all__ = [
@@ -83,7 +83,7 @@ class Discretization(DataLayer):
             )
         self.num_bins = None if num_bins is None else integer("num_bins", num_bins, 1, 2**24)
         self.epsilon = real("epsilon", epsilon, above=0.0, high=1.0)
-        self.output_mode = _mode(output_mode)
+        self.output_mode = encoding_mode(output_mode, ("int", "one_hot", "multi_hot", "count"))
         self.sparse = no_sparse(sparse)
         self._boundaries = None if bin_boundaries is None else _checked(bin_boundaries)
 
@@ -162,10 +162,6 @@ class Discretization(DataLayer):
         layer = cls(**{key: value for key, value in config.items() if key != "bin_boundaries"})
         layer._boundaries = _checked(boundaries)
         return layer
-
-
-def _mode(value: object) -> str:
-    return output_mode(value, ("int", "one_hot", "multi_hot", "count"))
 
 
 def _checked(boundaries: object) -> list[float]:

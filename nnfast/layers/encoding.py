@@ -14,10 +14,10 @@ from nnfast.layers.preprocessing import (
     DataLayer,
     encoded,
     encoded_shape,
+    encoding_mode,
     float_name,
     no_sparse,
     number_of_tokens,
-    output_mode,
     whole_numbers,
 )
 
@@ -72,7 +72,7 @@ class CategoryEncoding(DataLayer):
                 "num_tokens must be given; if the number of tokens is unknown, use IntegerLookup"
             )
         self.num_tokens = number_of_tokens("num_tokens", num_tokens)
-        self.output_mode = _mode(output_mode)
+        self.output_mode = encoding_mode(output_mode, ("one_hot", "multi_hot", "count"))
         self.sparse = no_sparse(sparse)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -124,7 +124,3 @@ class CategoryEncoding(DataLayer):
         dtype = float_name(self)
         counts = encoded(numbers, "count", self.num_tokens, dtype, weights.astype(dtype))
         return np.asarray(counts).view(Tensor)
-
-
-def _mode(value: object) -> str:
-    return output_mode(value, ("one_hot", "multi_hot", "count"))

@@ -21,9 +21,9 @@ from nnfast.layers.preprocessing import (
     data_batches,
     encoded,
     encoded_shape,
+    encoding_mode,
     float_name,
     no_sparse,
-    output_mode,
     whole_numbers,
 )
 
@@ -59,7 +59,7 @@ class IndexLookup(DataLayer):
         self.max_tokens = None if max_tokens is None else integer("max_tokens", max_tokens, 2)
         self.num_oov_indices = integer("num_oov_indices", num_oov_indices, 0, 2**31)
         self.invert = flag("invert", invert)
-        self.output_mode = output_mode(mode, MODES)
+        self.output_mode = encoding_mode(mode, MODES)
         self.pad_to_max_tokens = flag("pad_to_max_tokens", pad_to_max_tokens)
         self.sparse = no_sparse(sparse)
         self.salt = _salt(salt)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Unpack
 from nnfast._plan.spec import Op
 from nnfast._utils.checks import Shape, real
 from nnfast.layers.layer import LayerOptions
-from nnfast.layers.resampling import Resampled, check_seed, factor_limits
+from nnfast.layers.resampling import ImageLayer, check_seed, factor_limits
 from nnfast.layers.window import channels_last
 
 __all__ = ["RandomBrightness", "RandomContrast"]
@@ -33,7 +33,7 @@ class IntensitySettings(NamedTuple):
     seed: int = 0
 
 
-class RandomContrast(Resampled):
+class RandomContrast(ImageLayer):
     """Change the contrast of each image at random in training; do nothing in inference.
 
     A pixel x becomes (x - mean)·f + mean with the mean of its channel in this image and a random
@@ -85,7 +85,7 @@ class RandomContrast(Resampled):
         return _intensity(self, input_shape, True, (1.0 - lower, 1.0 + upper))
 
 
-class RandomBrightness(Resampled):
+class RandomBrightness(ImageLayer):
     """Change the brightness of each image at random in training; do nothing in inference.
 
     A random number times the length of `value_range` is added to all pixels of an image, and the
@@ -133,8 +133,8 @@ class RandomBrightness(Resampled):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         length = self.value_range[1] - self.value_range[0]
-        limits = self.factor[0] * length, self.factor[1] * length
-        return _intensity(self, input_shape, False, limits)
+        lower, upper = self.factor
+        return _intensity(self, input_shape, False, (lower * length, upper * length))
 
 
 def _value_range(value_range: Sequence[float]) -> tuple[float, float]:

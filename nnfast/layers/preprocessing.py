@@ -167,7 +167,7 @@ def encoded(
     return out.reshape(*shape, depth)
 
 
-def output_mode(value: object, known: Sequence[str]) -> str:
+def encoding_mode(value: object, known: Sequence[str]) -> str:
     """Return the checked argument `output_mode`; older names are "binary" and "tf-idf"."""
     older = {"binary": "multi_hot", "tf-idf": "tf_idf"}
     mode: Any = older.get(value, value) if isinstance(value, str) else value

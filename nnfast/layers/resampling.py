@@ -1,4 +1,4 @@
-"""The base class of the layers that resample images, and checks of their arguments."""
+"""The base classes of the layers that change images, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODES = {
 }
 
 
-class Resampled(Layer):
+class ImageLayer(Layer):
     """Base class of the layers that compute each output image from one input image.
 
     A sequence (steps, channels) is treated as an image of one row.
@@ -45,6 +45,10 @@ class Resampled(Layer):
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         return self._image(input_shape)
+
+
+class Resampled(ImageLayer):
+    """Base class of the layers whose output pixels are interpolated between input pixels."""
 
     def _resample(
         self,

@@ -8,7 +8,7 @@ from typing import Unpack
 
 from nnfast._plan.spec import Op, UnitNormSettings
 from nnfast._utils.checks import Shape
-from nnfast.layers.axes import along_last, axis_or_axes, parts, sample_axes
+from nnfast.layers.axes import along_last, axis_or_axes, sample_axes
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = ["UnitNormalization"]
@@ -47,10 +47,11 @@ class UnitNormalization(Layer):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         axes = sample_axes(self, self.axis, input_shape)
-        sizes = parts(input_shape, axes)
-        if sizes is not None:
-            return [Op("unit_norm", settings=UnitNormSettings(*sizes, min_norm=_MIN_NORM))]
+        first, last = axes[0], axes[-1] + 1
         depth = math.prod(input_shape[axis] for axis in axes)
+        if last - first == len(axes):
+            before, after = math.prod(input_shape[:first]), math.prod(input_shape[last:])
+            return [Op("unit_norm", settings=UnitNormSettings(before, depth, after, _MIN_NORM))]
         rest = math.prod(size for i, size in enumerate(input_shape) if i not in axes)
         op = Op("unit_norm", settings=UnitNormSettings(rest, depth, 1, _MIN_NORM))
         return along_last(op, input_shape, axes)

@@ -15,6 +15,7 @@ from nnfast._plan.spec import Op, Weight
 from nnfast._utils import checks
 from nnfast._utils.checks import Shape, flag, integer, real
 from nnfast._utils.variable import Variable
+from nnfast.layers.axes import axis_or_axes
 from nnfast.layers.layer import Layer, LayerOptions
 
 __all__ = [
@@ -428,11 +429,8 @@ class _Values(initializers.Initializer):
 
 
 def _axes(axis: object) -> tuple[int, ...]:
-    entries = tuple(axis) if isinstance(axis, Sequence) else (axis,)
-    axes = tuple(integer("axis", entry, minimum=-64) for entry in entries)
-    if not axes or len(set(axes)) < len(axes):
-        raise ValueError(f"axis must be an axis or several different axes; received {axis!r}")
-    return axes
+    axes = axis_or_axes("axis", axis)
+    return axes if isinstance(axes, tuple) else (axes,)
 
 
 def _blocks(data: Any) -> Iterable[Floats]:

@@ -675,11 +675,11 @@ def test_samples_without_features_are_normalized() -> None:
     ("make", "shape", "words"),
     [
         (lambda: BatchNormalization(axis=1), (2, 3), "last axis.*None, 2, 3.*received 1"),
-        (lambda: BatchNormalization(axis=0), (3,), "last axis"),
+        (lambda: BatchNormalization(axis=0), (3,), "axis must not be 0, the axis of the batch"),
         (lambda: BatchNormalization(axis=[1]), (3,), "axis"),
         (lambda: BatchNormalization(axis=3), (2, 3), "received 3"),
         (lambda: LayerNormalization(axis=(1, 3)), (2, 3, 4), "last ones"),
-        (lambda: LayerNormalization(axis=(0, 1)), (3,), "last ones"),
+        (lambda: LayerNormalization(axis=(0, 1)), (3,), "each axis must not be 0"),
         (lambda: LayerNormalization(axis=(1, -1)), (3,), "last ones"),
         (lambda: LayerNormalization(axis=[]), (3,), "axis"),
         (lambda: LayerNormalization(axis=(1, 1)), (3,), "different"),

@@ -58,7 +58,7 @@ def test_boundaries_are_those_of_keras(
     rng = np.random.default_rng(len(sizes))
     data = [rng.normal(size=(size, 2)) for size in sizes]
     own = Discretization(num_bins=n_bins, epsilon=epsilon)
-    own.adapt(data)
+    own.adapt(iter(data))
     other = keras.layers.Discretization(num_bins=n_bins, epsilon=epsilon)
     other.reset_state()  # adapt needs TensorFlow, these methods do not
     for batch in data:

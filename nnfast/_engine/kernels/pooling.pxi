@@ -77,7 +77,8 @@ cdef inline Py_ssize_t box_count(const Box* box) noexcept nogil:
     return (box.y1 - box.y0) * (box.x1 - box.x0)
 
 
-cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real* x, real* y) noexcept nogil:
+cdef inline void pool_pixel(const Window* win, bint largest, const Box* box, const real* x,
+                            real* y) noexcept nogil:
     """y (c) = the maximum or mean over one window, for all channels."""
     cdef vreal share = vsplat(<real>(1.0 / <double>box_count(box)))
     cdef Py_ssize_t q, c = win.c, whole = c // VLEN
@@ -100,7 +101,7 @@ cdef void pool_pixel(const Window* win, bint largest, const Box* box, const real
         vstore_n(y + whole * VLEN, v if largest else share * v, cols)
 
 
-cdef void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y) noexcept nogil:
+cdef inline void pool(const Window* win, bint largest, const Matrix* x, const Matrix* y) noexcept nogil:
     """y (m, out_h·out_w·c) = the maximum (`largest`) or mean over each window of x (m, h·w·c)."""
     cdef Py_ssize_t i, row, col
     cdef const real* image
@@ -184,8 +185,8 @@ cdef inline void pool_pixel_backward(int mode, const Window* win, bint relu, con
         box_backward(False, largest, add, box, x + whole * VLEN, win.w, c, cols, v, d, dx + whole * VLEN)
 
 
-cdef void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y, const Matrix* dy,
-                        bint relu, real* dx) noexcept nogil:
+cdef inline void pool_backward(const Window* win, bint largest, const Matrix* x, const real* y,
+                               const Matrix* dy, bint relu, real* dx) noexcept nogil:
     """dx (m, h·w·c) = the input gradient of `pool`; dx has the same stride as x.
 
     relu (max pooling only): x is the output of a ReLU, and dx is the gradient with respect to that ReLU's

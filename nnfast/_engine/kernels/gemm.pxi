@@ -123,7 +123,7 @@ cdef inline void run_tile(bint columns, int height, int vectors, const Gemm* t) 
     TILES[6 * columns + 2 * (height - 1) + vectors - 1](t)
 
 
-cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
+cdef inline void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
     """Compute c[m, n] for n ≤ PANEL in tiles of nearly equal height: 16 rows become 8 + 8, not 12 + 4.
 
     The rows of a, c and mask are padded to a multiple of 4, and the columns of c and mask to whole vectors.
@@ -151,7 +151,7 @@ cdef void gemm_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
         run_tile(False, height - 1, vectors, t)
 
 
-cdef void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
+cdef inline void gemm_columns(Py_ssize_t k, Py_ssize_t n, Gemm* t) noexcept nogil:
     """Compute c[k, n], but no padding, for n ≤ PANEL: tiles of TILE_M rows, then one for the remainder."""
     cdef Py_ssize_t tiles = k // TILE_M, left = k % TILE_M, at_once, q
     cdef int vectors = 2 if n > VLEN else 1

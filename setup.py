@@ -86,7 +86,8 @@ ENGINE_FLAGS = (
     else [
         *["-ffp-contract=fast", "-fno-semantic-interposition", "-fvisibility=hidden"],
         # What matters is inlined and specialized in the sources. Further copies of loops and
-        # functions would make the engine a sixth larger, but not faster.
+        # functions would make the engine a sixth larger, and steps of the smallest networks 1 to
+        # 2 % faster.
         *["-fno-inline-functions", "-fno-ipa-cp-clone", "-fno-unswitch-loops", "-fno-split-loops"],
         # The microkernel's arguments include its tile size, so it unrolls only if it is inlined.
         "-DCYTHON_INLINE=inline __attribute__((always_inline))",

@@ -125,7 +125,7 @@ class Activation:
 
     @property
     def is_general_relu(self) -> bool:
-        """Whether this is a relu with arguments, which the engine computes by an op of its own."""
+        """Whether this is a relu with arguments, which the engine's op `clipped_relu` computes."""
         limits = self.max_value is not None or self.threshold != 0
         return self.name == "relu" and (limits or self.alpha != 0)
 

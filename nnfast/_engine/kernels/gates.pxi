@@ -241,12 +241,12 @@ ctypedef struct CellRows:
     Py_ssize_t units
     Py_ssize_t ld_gates, ld_units, ld_inputs, ld_y
     real* gates             # gate g is `units` · g further on
-    real* before            # LSTM: c of the step before; GRU that resets first: r ⊙ h
+    real* before            # an LSTM has c of the step before here, a GRU that resets first r ⊙ h
     real* state
-    real* output            # LSTM: tanh(c)
+    real* output            # an LSTM has tanh(c) here
     const real* last        # h of the step before
     real* h
-    real* y                 # or its gradient; NULL: this step has none
+    real* y                 # y or, in the backward pass, dy; NULL: only the last step has a y
 
 
 cdef inline bint uses_default_activations(const Recurrence* s) noexcept nogil:

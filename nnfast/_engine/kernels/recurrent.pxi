@@ -179,12 +179,12 @@ cdef void times_transpose(const Recurrence* s, const real* dz, Py_ssize_t depth,
 # The transposes of the weights, and scratch for STEP_ROWS rows.
 ctypedef struct BackwardScratch:
     real* dh        # the gradient of h, and of c, from the steps that follow
-    real* dc        # GRU that resets first: the gradient of r ⊙ h
+    real* dc        # a GRU that resets first has the gradient of r ⊙ h here
     real* dx
-    real* spare     # of the size of the gates
+    real* spare     # it has the size of the gates
     real* r_panels
     real* k_panels
-    real* candidate     # GRU that resets first: the part of r for g
+    real* candidate     # a GRU that resets first has the part of r for g here
 
 
 cdef void pack_backward(const Recurrence* s, const RecurrentWeights* w, const BackwardScratch* to,

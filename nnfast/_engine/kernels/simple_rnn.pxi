@@ -1,7 +1,7 @@
 """The arithmetic of a simple recurrent cell (Elman, 1990): h_t = f(x·k + h_{t−1}·r + b)."""
 
 cdef void simple_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
-    """Compute h of c.width units; it is also kept in the place of the gates."""
+    """Compute h of c.width units and store it as the gate, too."""
     cdef Py_ssize_t i
     activate_gate(s, c, 0, False, sums, VLEN)
     for i in range(c.rows):

@@ -26,7 +26,7 @@ ctypedef struct OpFunctions:
     bint has_steps          # the op goes through the steps of sequences, one after the other
     bint whole_batch        # the op needs the whole batch at once, unless it is frozen
     bint adds_penalty       # `forward` adds a penalty to the loss of each row
-    bint sums_backward      # `backward` runs even without dX, because parameter gradients need what it computes
+    bint sums_backward      # `backward` runs even without dX: parameter gradients need what it computes
 
 
 cdef enum:

@@ -44,12 +44,28 @@ def simple_rnn(
 CELLS = {"LSTM": lstm, "GRU": gru, "SimpleRNN": simple_rnn}
 
 
-def recurrent_outputs(layer: Any, x: Array, w: dict[str, Array]) -> Array:
-    """Return the outputs of a recurrent layer for x of shape (n, steps, features)."""
+def recurrent_outputs(
+    layer: Any,
+    x: Array,
+    w: dict[str, Array],
+    states: tuple[Array, ...] = (),
+    mask: Array | None = None,
+) -> Any:
+    """Return the outputs of a recurrent layer for x of shape (n, steps, features).
+
+    With `return_state`, the final states follow.
+    """
     cell = CELLS[type(layer).__name__]
-    h = c = np.zeros((len(x), layer.units))
+    zeros = np.zeros((len(x), layer.units))
+    h, c = (*states, zeros, zeros)[:2] if len(states) != 1 else (states[0], zeros)
     outputs = []
     for t in range(x.shape[1]):
-        h, c = cell(layer, x[:, -1 - t if layer.go_backwards else t], h, c, w)
-        outputs.append(h)
-    return np.stack(outputs, axis=1) if layer.return_sequences else h
+        at = x.shape[1] - 1 - t if layer.go_backwards else t
+        real = np.ones((len(x), 1), bool) if mask is None else mask[:, at, None].astype(bool)
+        new_h, new_c = cell(layer, np.where(real, x[:, at], 0), h, c, w)
+        h, c = np.where(real, new_h, h), np.where(real, new_c, c)
+        outputs.append(np.where(real, h, 0) if layer.zero_output_for_mask else h)
+    y = np.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+    if not layer.return_state:
+        return y
+    return (y, h, c) if type(layer).__name__ == "LSTM" else (y, h)

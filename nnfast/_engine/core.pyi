@@ -35,6 +35,8 @@ class OpTraits(Protocol):
     last_axis: bool
     fuses_relu_backward: bool
     passes_gradient: bool
+    stops_gradient: bool
+    reads_x2: bool
     splits_k: bool
     works_in_place: bool
     ignores_x: bool

@@ -62,9 +62,17 @@ ctypedef struct Recurrence:
     int64_t sequences       # whether y consists of the outputs of all steps, not only of the last one
     int64_t backwards       # whether the last step of x comes first
     int64_t ld_inputs, ld_gates, ld_units   # strides of the rows of [h x], of the gates, and of states
+    int64_t n_initial       # number of initial states that x2 has, before the mask
+    int64_t masked          # whether x2 has a mask
+    int64_t zero_masked     # whether y is 0 in masked steps; if not, it is that of the step before
+    int64_t returns_states  # whether the final states follow in y
+    int64_t restores_order  # whether y of a step is at the place of its x
+    double rate, recurrent_rate     # of the dropout of x and of h, one mask for all steps
+    int64_t seeded
+    uint64_t seed
 
 cdef enum:
-    N_SETTINGS = 16     # maximum number of 8-byte fields in an op's settings
+    N_SETTINGS = 24     # maximum number of 8-byte fields in an op's settings
 
 ctypedef struct Op:
     int kind            # row of the ops table
@@ -75,6 +83,7 @@ ctypedef struct Op:
     int relu_backward_done      # dy already holds dZ, because the next op applied the ReLU's derivative
     int frozen          # its layer is not trained, so even training uses the moving averages
     int head            # the output that it writes and that no other op reads; < 0: none
+    int early           # masks of outputs depend on it; it is computed before the others, too
     int adds_parameters  # its parameters' gradients are added to those of an earlier op
     Py_ssize_t steps    # rows per sample; the sizes and strides below are those of one row
     Py_ssize_t n_in, n_in2, n_out
@@ -104,8 +113,10 @@ ctypedef struct OpTraits:
     bint last_axis              # it works on the last axis, so a sample may have several rows
     bint fuses_relu_backward    # it can multiply dX by the derivative of a ReLU
     bint passes_gradient        # the gradient of its output is that of its first input, too
+    bint stops_gradient         # its output is a mask, which has no gradient
     bint splits_k               # it can be computed by split-K; forward passes then use the memory of dY
     bint works_in_place         # y may overwrite x or x2 and, if there is no x2, dX may overwrite dZ
+    bint reads_x2               # its gradients depend on x2 even if it ignores x
     bint ignores_x, ignores_y   # its gradients do not depend on x and x2, or on z
     bint copies_images          # it makes copies of images that are padded with zeros
     bint repeats_channels       # that copy has one channel per output channel
@@ -136,6 +147,8 @@ ctypedef struct OpList:
     const Py_ssize_t* dx    # offset of the gradient of each input; < 0: it is not computed
     const Py_ssize_t* out   # offset of each output
     const Py_ssize_t* dy    # offset of the gradient that the loss of each output writes; < 0: inference
+    const Py_ssize_t* mask  # offset of each output's mask; < 0: it has none
+    const Py_ssize_t* ld_mask
     int single_reader   # there is one input, which the first op alone reads
     int shares_parameters   # several ops have the same parameter
 
@@ -174,6 +187,7 @@ ctypedef struct Head:
     Py_ssize_t steps        # rows per sample
     Py_ssize_t n, ld        # elements of a row, and the stride of rows in the arena
     Py_ssize_t y            # offset of its targets, in elements per row of a block's targets
+    Py_ssize_t mask_steps   # steps of its mask; 0: it has none
     Objective loss
     double loss_weight      # factor of its loss in the total loss
 
@@ -193,6 +207,7 @@ ctypedef struct Model:
     int regularized     # some array has a regularizer
     int constrained     # some array has a constraint
     int active          # some op has an activity regularizer or adds a penalty
+    int masked          # some output has a mask
     int batch_norms     # some op computes statistics of the batch
     OptimizerSettings optimizer
     void* grads
@@ -258,7 +273,8 @@ ctypedef struct Run:
     Py_ssize_t row_offset       # index of the data's first row in its epoch
     int32_t* order              # permutation of the epoch's rows; NULL: not shuffled
     int order_ready             # whether `order` is already the one for the current epoch
-    void** outputs              # the predictions of each output, in the data's own order, or NULL
+    void** outputs              # the predictions of each output, then their masks, in the data's own order;
+                                # NULL: none are wanted, as a NULL entry for a mask says of that
     const double* lr
     double* losses              # n_steps × n_losses
     Py_ssize_t n_steps, steps_done
@@ -277,6 +293,7 @@ ctypedef struct Run:
     int wants_losses              # whether `infer` also computes losses
     double penalty              # the regularizers' penalty, in a pass that computes losses
     double denominator          # divisor of the losses, in a pass that computes losses
+    double* real_steps          # n_threads × n_heads: numbers of real steps, if outputs have masks
     double* reductions          # factor of each output's losses, in such a pass
     double* sums                # one per block of parameters: first penalties, later sums of squares
     void** input_gradients      # the results of `input_gradient`, one per input, or NULL

@@ -33,6 +33,8 @@ class Fused(NamedTuple):
         reads x.
     unpadded : frozenset of int
         See `Layouts`.
+    masks : tuple of (int or None)
+        The number of the tensor with the mask of each output, None if it has no mask.
     """
 
     training: list[SizedOp]
@@ -43,6 +45,7 @@ class Fused(NamedTuple):
     inference_outputs: tuple[int, ...]
     scaling: dict[int, tuple[float, float]]
     unpadded: frozenset[int]
+    masks: tuple[int | None, ...]
 
 
 def fuse(lowered: Lowered) -> Fused:
@@ -87,6 +90,7 @@ def fuse(lowered: Lowered) -> Fused:
         inference_outputs,
         scaling,
         lowered.unpadded,
+        lowered.masks,
     )
 
 

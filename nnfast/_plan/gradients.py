@@ -99,6 +99,8 @@ class Gradients:
         """Return the tensors before which something is trained."""
         needed = set(self._inputs) if to_input else set()
         for numbers, op in zip(self._sized, self._ops, strict=True):
+            if OPS[numbers.op.kind].stops_gradient:
+                continue
             if op["w"] in trained or op["b"] in trained or needed.intersection(numbers.inputs):
                 needed.add(numbers.output)
         return needed

@@ -28,15 +28,15 @@ class Call(NamedTuple):
     layer : int
     inputs : tuple of int
         The numbers of the tensors it reads.
-    output : int
-        The number of the tensor it makes.
+    outputs : tuple of int
+        The numbers of the tensors it makes.
     inference : bool
         Whether it computes as in inference, even during training.
     """
 
     layer: int
     inputs: tuple[int, ...]
-    output: int
+    outputs: tuple[int, ...]
     inference: bool = False
 
 
@@ -97,7 +97,7 @@ class FlatGraph:
                     f"Layer {layer.name!r} prepares data, so it must come first: its input must be "
                     "an Input or the output of another layer that prepares data"
                 )
-            early.add(call.output)
+            early.update(call.outputs)
             self.prepared.append(call)
         if self.prepared:
             self.nodes = [c for c in self.nodes if not self.layers[c.layer].before_engine]
@@ -115,7 +115,7 @@ class FlatGraph:
         needed = []
         for number in range(len(self.nodes) - 1, -1, -1):
             call = self.nodes[number]
-            if call.output in tensors:
+            if not tensors.isdisjoint(call.outputs):
                 tensors.update(call.inputs)
                 needed.append((number, call))
         return needed[::-1]
@@ -160,7 +160,7 @@ class Graph:
     >>> [layer.name for layer in graph.calls]
     ['x', 'y', 'z']
     >>> [tuple(call) for call in graph.flat.nodes]
-    [(0, (0,), 1, False), (1, (1, 1), 2, False)]
+    [(0, (0,), (1,), False), (1, (1, 1), (2,), False)]
     """
 
     def __init__(self, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> None:
@@ -223,11 +223,11 @@ def _flatten(
         if node.graph is not None:
             made = _flatten(node.graph, read, flat, numbers, fixed)
         else:
-            made = (len(flat.shapes),)
-            (output,) = node.outputs
-            flat.nodes.append(Call(numbers[node.layer], read, made[0], fixed))
-            flat.shapes.append(sample_shape(output))
-            flat.dtypes.append(output.dtype)
+            first = len(flat.shapes)
+            made = tuple(range(first, first + len(node.specs)))
+            flat.nodes.append(Call(numbers[node.layer], read, made, fixed))
+            flat.shapes += map(sample_shape, node.outputs)
+            flat.dtypes += (output.dtype for output in node.outputs)
         found |= zip(node.outputs, made, strict=True)
     return tuple(found[tensor] for tensor in graph.outputs)
 
@@ -328,7 +328,7 @@ def chain(layers: Sequence[LayerSpec], input_shape: Shape) -> FlatGraph:
     """
     shapes = [input_shape]
     for layer in layers:
-        shapes.append(layer.infer_shape(shapes[-1]))
+        shapes += layer.infer_shapes(shapes[-1])
     names = [layer.name for layer in layers]
-    nodes = [Call(i, (i,), i + 1) for i in range(len(layers))]
+    nodes = [Call(i, (i,), (i + 1,)) for i in range(len(layers))]
     return FlatGraph(list(layers), names, (0,), (len(layers),), nodes, shapes)

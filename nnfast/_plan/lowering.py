@@ -16,7 +16,15 @@ from nnfast import activations
 from nnfast._engine import OPS
 from nnfast._plan.graph import Call, FlatGraph
 from nnfast._plan.layouts import Layout, Layouts, in_one_row, in_steps
-from nnfast._plan.spec import IDENTITY, LayerSpec, Op, Shape
+from nnfast._plan.spec import (
+    IDENTITY,
+    BlockSettings,
+    LayerSpec,
+    Masking,
+    MaskSettings,
+    Op,
+    Shape,
+)
 
 
 class SizedOp(NamedTuple):
@@ -59,7 +67,8 @@ class SizedOp(NamedTuple):
 class Lowered(NamedTuple):
     """The ops of a graph in topological order, its input and output tensors, and the inputs' sizes.
 
-    The numbers of the inputs and outputs are all different. See `Layouts` for `unpadded`.
+    The numbers of the inputs and outputs are all different. `masks` has the tensor with the mask of
+    each output, None if it has no mask. See `Layouts` for `unpadded`.
     """
 
     ops: list[SizedOp]
@@ -67,6 +76,7 @@ class Lowered(NamedTuple):
     sizes: tuple[int, ...]
     outputs: tuple[int, ...]
     unpadded: frozenset[int] = frozenset()
+    masks: tuple[int | None, ...] = ()
 
 
 def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
@@ -83,24 +93,39 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
     for number, node in graph.needed():
         inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
         if not lowering.add_call(number, node, inputs, trained[node.layer]):
-            same[node.output] = inputs[0]
+            same[node.outputs[0]] = inputs[0]
     outputs: list[int] = []
-    for tensor in graph.outputs:
+    masks = tuple(lowering.masks.get(tensor) for tensor in graph.outputs)
+    for tensor, mask in zip(graph.outputs, masks, strict=True):
         output = same.get(tensor, tensor)
+        if mask is not None:
+            output = lowering.written_in_steps(output, graph.shapes[tensor])
         if output in graph.inputs or output in outputs:
             output = lowering.add_identity(output)
         outputs.append(output)
     sizes = tuple(math.prod(graph.shapes[tensor]) for tensor in graph.inputs)
     unpadded = frozenset(lowering.layouts.unpadded)
-    return Lowered(lowering.ops, graph.inputs, sizes, tuple(outputs), unpadded)
+    ops = _needed(lowering.ops, {*outputs, *(mask for mask in masks if mask is not None)})
+    return Lowered(ops, graph.inputs, sizes, tuple(outputs), unpadded, masks)
+
+
+def _needed(ops: Sequence[SizedOp], tensors: set[int]) -> list[SizedOp]:
+    """Return the ops on which one of these tensors depends; `tensors` gets their inputs, too."""
+    needed = []
+    for sized in reversed(ops):
+        if sized.output in tensors:
+            tensors.update(sized.inputs)
+            needed.append(sized)
+    return needed[::-1]
 
 
 class _Lowering:
-    """The ops so far, with the layouts of their tensors."""
+    """The ops so far, with the layouts of their tensors, and the tensors with their masks."""
 
     def __init__(self, graph: FlatGraph) -> None:
         self.ops: list[SizedOp] = []
         self.layouts = Layouts()
+        self.masks: dict[int, int] = {}
         self._graph = graph
         self._n_tensors = len(graph.shapes)
         for tensor in graph.inputs:
@@ -112,14 +137,29 @@ class _Lowering:
 
     def _append(self, op: Op, tensor: int, n_in: int, n_out: int, steps: int = 1) -> int:
         """Append an op that belongs to no layer; return the number of its output."""
-        output = self._new_tensor()
+        return self._append_to(self._new_tensor(), op, (tensor,), n_in, n_out, steps)
+
+    def _append_to(
+        self, output: int, op: Op, inputs: tuple[int, ...], n_in: int, n_out: int, steps: int = 1
+    ) -> int:
+        n_in2 = n_in if len(inputs) > 1 else 0
         node = len(self._graph.nodes)
-        self.ops.append(SizedOp(op, -1, node, (tensor,), output, n_in, n_out, steps=steps))
+        self.ops.append(SizedOp(op, -1, node, inputs, output, n_in, n_out, n_in2, steps=steps))
         return output
 
     def add_identity(self, tensor: int) -> int:
         layout = self.layouts.of(tensor)
         output = self._append(IDENTITY, tensor, layout.width, layout.width, layout.steps)
+        self.layouts.note(output, layout)
+        return output
+
+    def written_in_steps(self, tensor: int, shape: Shape) -> int:
+        """Return the number of a tensor, or of a copy, that an op writes in rows of the last axis."""
+        layout = in_steps(shape)
+        if self.layouts.of(tensor) == layout:
+            return tensor
+        read = self.layouts.read(tensor, layout, self._append)
+        output = self._append(IDENTITY, read, layout.width, layout.width, layout.steps)
         self.layouts.note(output, layout)
         return output
 
@@ -132,16 +172,22 @@ class _Lowering:
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         shapes = [graph.shapes[tensor] for tensor in node.inputs]
-        ops = _described_ops(layer, shapes, any(activity), node.inference)
         tensors = list(inputs)
+        mask = self.masks.get(node.inputs[0]) if layer.uses_mask else None
+        if mask is not None:
+            tensors.append(mask)
+            shapes.append((self.layouts.of(mask).width,))
+        ops = _described_ops(layer, shapes, any(activity), node.inference, mask is not None)
         for i, op in enumerate(ops):
             last = i == len(ops) - 1
             # An op takes the previous one's output, unless it names its operands.
             operands = op.operands or (len(tensors) - 1,)
             shape = shapes[operands[0]]
-            # Ops that write parts of one tensor share its number.
-            final = last or _rest_writes_parts(ops[i + 1 :])
-            out = graph.shapes[node.output] if final else op.shape or shape
+            final = last or op.output is not None or _rest_writes_parts(ops[i + 1 :])
+            output = node.outputs[op.output or 0] if final else self._new_tensor()
+            out = graph.shapes[output] if final else op.shape or shape
+            if op.writes_part and not final:  # ops that write parts of one tensor share its number
+                output = self.ops[-1].output
             parts = [(tensors[k], shapes[k]) for k in operands]
             layouts, written = self._layouts_of(op, parts, out)
             sized = SizedOp(
@@ -149,7 +195,7 @@ class _Lowering:
                 node.layer,
                 number,
                 self._read([tensor for tensor, _ in parts], layouts),
-                node.output if final else self._new_tensor(),
+                output,
                 layouts[0].width,
                 written.width,
                 layouts[1].width if len(layouts) > 1 else 0,
@@ -161,7 +207,55 @@ class _Lowering:
             self.layouts.note(sized.output, written)
             tensors.append(sized.output)
             shapes.append(out)
+            if op.makes_mask:
+                self.masks[node.outputs[0]] = sized.output
+        self._pass_masks(layer, node)
         return bool(ops)
+
+    def _pass_masks(self, layer: LayerSpec, node: Call) -> None:
+        """Note the mask of the call's output if it follows from those of its inputs."""
+        masks = [self.masks.get(tensor) for tensor in node.inputs]
+        found = [mask for mask in masks if mask is not None]
+        output = node.outputs[0]
+        if layer.masking is Masking.PASSES and masks[0] is not None:
+            self.masks[output] = masks[0]
+        elif layer.masking is Masking.ANY and len(found) == len(masks):
+            self.masks[output] = self._either(found)
+        elif layer.masking is Masking.JOINED and found:
+            self.masks[output] = self._joined(node.inputs, masks)
+
+    def _either(self, masks: Sequence[int]) -> int:
+        """Return the mask of the steps that are real in any of these masks."""
+        total = masks[0]
+        for mask in masks[1:]:
+            layout = self.layouts.of(mask)
+            both = (total, mask)
+            total = self._append_to(
+                self._new_tensor(), Op("maximum"), both, layout.width, layout.width
+            )
+            self.layouts.note(total, layout)
+        return total
+
+    def _joined(self, tensors: Sequence[int], masks: Sequence[int | None]) -> int:
+        """Return masks one after the other. All steps of tensors without a mask are real."""
+        output = self._new_tensor()
+        shapes = [self._graph.shapes[tensor] for tensor in tensors]
+        total = sum(steps for steps, *_ in shapes)
+        begin = 0
+        for tensor, mask, (steps, *features) in zip(tensors, masks, shapes, strict=True):
+            if mask is None:
+                # Every number differs from NaN.
+                settings = MaskSettings(steps, math.prod(features), math.nan)
+                row = self._read([tensor], [in_one_row(self._graph.shapes[tensor])])[0]
+                n_in = steps * settings.features
+                mask = self._append(Op("step_mask", settings=settings), row, n_in, steps)
+                self.layouts.note(mask, Layout(1, steps))
+            blocks = BlockSettings(1, steps, 0, steps, begin, total, covers_x=True)
+            op = Op("copy_blocks", settings=blocks, writes_part=begin > 0)
+            self._append_to(output, op, (mask,), steps, total)
+            begin += steps
+        self.layouts.note(output, Layout(1, total))
+        return output
 
     def _read(self, tensors: Sequence[int], layouts: Sequence[Layout]) -> tuple[int, ...]:
         """Return the numbers of tensors, or of copies of them, that have these layouts."""
@@ -188,11 +282,12 @@ def _is_elementwise(op: Op) -> bool:
 
 
 def _described_ops(
-    layer: LayerSpec, shapes: Sequence[Shape], penalized: bool, inference: bool
+    layer: LayerSpec, shapes: Sequence[Shape], penalized: bool, inference: bool, masked: bool
 ) -> list[Op]:
     """Return a layer's ops; a penalty on the output of a layer without ops needs an identity."""
+    described = layer.masked_ops(*shapes) if masked else layer.ops(*shapes)
     # Skip a normalization without channels: the engine divides by the number of channels.
-    ops = [op for op in layer.ops(*shapes) if op.axes is None or 0 not in shapes[0]]
+    ops = [op for op in described if op.axes is None or 0 not in shapes[0]]
     if inference and layer.training_differs:
         if not all(in_training_only(op) or op.kind == "batch_norm" for op in ops):
             raise ValueError(

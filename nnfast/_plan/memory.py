@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nnfast._engine import ACTIVATIONS, OPS
+from nnfast._engine import ACTIVATIONS, CELLS, OPS
 from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
 from nnfast._plan.lowering import SizedOp
@@ -21,7 +21,7 @@ from nnfast._plan.storage import Strides, share_memory, stride
 from nnfast._plan.tensors import Tensors, traits_of
 
 OFFSETS = ("x", "x2", "y", "z", "dx", "dx2", "dx_base", "dx2_base", "dy", "dy_source")
-FLAGS = ("applies_relu_backward", "relu_backward_done", "adds_parameters")
+FLAGS = ("applies_relu_backward", "relu_backward_done", "adds_parameters", "early")
 COLUMNS = ("x_column", "x2_column", "y_column")
 # The fields of an op that are set later, if at all.
 UNSET = dict.fromkeys((*OFFSETS, "head"), -1) | dict.fromkeys((*FLAGS, *COLUMNS), 0)
@@ -46,6 +46,8 @@ class OpTable(NamedTuple):
         The offset of each input's gradient, -1 if it is not computed.
     output_gradients : list of int
         The offset of the gradient that the loss of each output writes, -1 in inference.
+    masks, mask_strides : list of int
+        The offset of each output's mask, -1 if it has none, and the stride of its rows.
     single_reader : bool
         Whether there is one input, which the first op alone reads.
     shares_parameters : bool
@@ -61,6 +63,8 @@ class OpTable(NamedTuple):
     outputs: list[int]
     input_gradients: list[int]
     output_gradients: list[int]
+    masks: list[int]
+    mask_strides: list[int]
     single_reader: bool
     shares_parameters: bool
 
@@ -150,7 +154,7 @@ def describe_op(
     if traits.sample_channel_statistics:
         per_sample = traits.sample_channel_statistics * stride(sized.channels)
     elif isinstance(op.settings, Recurrence):
-        per_sample = stride(op.settings.kept)
+        per_sample = stride(elements_kept(op.settings))
     stats, ld_stats = statistics or (-1, per_sample)
     return {
         **UNSET,
@@ -195,10 +199,11 @@ def training_table(
     _fuse_relu_backward(sized, ops, outputs)
     _note_shared_parameters(ops, trained)
     _set_heads(ops, heads_of(sized, outputs))
-    tensors = Tensors(sized, ops, _inputs(fused), outputs, Strides(fused.unpadded), training=True)
+    strides = Strides(fused.unpadded)
+    tensors = Tensors(sized, ops, _inputs(fused), outputs, fused.masks, strides, training=True)
     gradients = Gradients(inputs, outputs, sized, ops, tensors.aliases, trained, to_input)
     tensors.add_gradients(gradients, trained)
-    return _table(inputs, outputs, tensors, gradients)
+    return _table(inputs, outputs, fused.masks, tensors, gradients)
 
 
 def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
@@ -208,11 +213,12 @@ def inference_table(fused: Fused, ops: list[dict[str, Any]]) -> OpTable:
     """
     sized, outputs = fused.inference, fused.inference_outputs
     _set_heads(ops, heads_of(sized, outputs))
-    tensors = Tensors(sized, ops, _inputs(fused), outputs, Strides(fused.unpadded), training=False)
+    strides = Strides(fused.unpadded)
+    tensors = Tensors(sized, ops, _inputs(fused), outputs, fused.masks, strides, training=False)
     widest = max(storage.ld for storage in tensors.storages)
     for storage in tensors.storages:
         storage.ld = widest
-    return _table(fused.inputs, outputs, tensors, None)
+    return _table(fused.inputs, outputs, fused.masks, tensors, None)
 
 
 def _inputs(fused: Fused) -> dict[int, int]:
@@ -223,12 +229,14 @@ def _inputs(fused: Fused) -> dict[int, int]:
 def _table(
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
+    masks: tuple[int | None, ...],
     tensors: Tensors,
     gradients: Gradients | None,
 ) -> OpTable:
     """Give all tensors and gradients offsets, and return the table."""
     width = share_memory(tensors.storages)
     tensors.set_offsets()
+    tensors.mark_early({mask for mask in masks if mask is not None})
     input_gradients, output_gradients = [-1] * len(inputs), [-1] * len(outputs)
     if gradients is not None:
         input_gradients = [-1 if g is None else g.offset for g in gradients.of_inputs]
@@ -244,6 +252,8 @@ def _table(
         outputs=[tensors.memory_of(tensor).offset for tensor in outputs],
         input_gradients=input_gradients,
         output_gradients=output_gradients,
+        masks=[-1 if mask is None else tensors.memory_of(mask).offset for mask in masks],
+        mask_strides=[0 if mask is None else tensors.stride_of(mask) for mask in masks],
         single_reader=len(inputs) == 1 and tensors.has_one_reader(inputs[0]),
         shares_parameters=any(op["adds_parameters"] for op in ops),
     )
@@ -285,6 +295,19 @@ def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[in
         numbers = trained.intersection((op["w"], op["b"]))
         op["adds_parameters"] = int(bool(numbers & seen))
         seen |= numbers
+
+
+def elements_kept(s: Recurrence) -> int:
+    """Return the elements that a recurrent op keeps for each sample in training.
+
+    These are the arrays of ``kernels/step_memory.pxi``, of all steps.
+    """
+    lstm = s.cell == CELLS["lstm"]
+    states = s.ld_units * (lstm or s.cell == CELLS["gru_reset_before"])
+    hidden = s.ld_units * (s.recurrent_rate > 0)
+    return s.steps * (s.ld_gates + s.ld_units * lstm) + (s.steps + 1) * (
+        s.ld_inputs + states + hidden
+    )
 
 
 def values_kept(sized: SizedOp) -> int:

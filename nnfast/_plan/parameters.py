@@ -32,6 +32,7 @@ FIELDS = {
     "moving_mean": "mean",
     "variance": "variance",
     "moving_variance": "variance",
+    "states": "mean",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -39,7 +40,8 @@ class Plan:
         Shapes of one sample.
     inputs, outputs : list of dict
         The engine's descriptions of the inputs and outputs: sizes, the scale and offset with which
-        the engine reads x, and the strides of outputs and the number of their rows per sample.
+        the engine reads x, and the strides of outputs, the number of their rows per sample and that
+        of the steps of their masks, 0 without a mask.
     n_params, n_weights : int
         The number of weights with gradients and optimizer slots, and the number of all weights.
         Weights without gradients come last.
@@ -110,6 +112,18 @@ class Plan:
         """
         return max(self.n_stats, self.max_values_kept)
 
+    @cached_property
+    def mask_numbers(self) -> dict[int, int]:
+        """The outputs that have masks, and the positions of the masks among the engine's results."""
+        masked = [k for k, end in enumerate(self.outputs) if end["mask_steps"]]
+        return {k: len(self.outputs) + i for i, k in enumerate(masked)}
+
+    @property
+    def fixed_rows(self) -> int:
+        """The number of rows that every batch must have because of stateful layers; 0: any."""
+        states = [p.shape for p in self.parameters if p.weight.is_state]
+        return states[0][1] if states else 0
+
     @property
     def has_untrained_slots(self) -> bool:
         """Whether some weights with gradients and slots are currently not trained."""
@@ -137,8 +151,12 @@ def describe_outputs(fused: Fused) -> list[dict[str, Any]]:
     """Return the engine's descriptions of the outputs."""
     strides = Strides(fused.unpadded)
     made = {sized.output: (sized.steps, sized.n_out) for sized in fused.training}
-    ends = [made[tensor] for tensor in fused.training_outputs]
-    return [{"steps": steps, "n": n, "ld": strides.of(steps, n)} for steps, n in ends]
+    found = []
+    for tensor, mask in zip(fused.training_outputs, fused.masks, strict=True):
+        steps, n = made[tensor]
+        real = 0 if mask is None else made[mask][1]
+        found.append({"steps": steps, "n": n, "ld": strides.of(steps, n), "mask_steps": real})
+    return found
 
 
 def compile_plan(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -104,6 +105,17 @@ class PowerSettings(NamedTuple):
     exponent: float
 
 
+class MaskSettings(NamedTuple):
+    """The settings of ops on the masks of sequences.
+
+    `step_mask` takes a step for real if any of its features differs from `value`.
+    """
+
+    steps: int
+    features: int
+    value: float = 0.0
+
+
 class Window(NamedTuple):
     """The window of a convolution or a pooling over images of (h, w, c), channels last.
 
@@ -134,7 +146,9 @@ class Recurrence(NamedTuple):
 
     `cell` is a value of `nnfast._engine.CELLS`. The activations are values of
     `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…` are the strides of rows in the
-    memory that the op keeps for the backward pass.
+    memory that the op keeps for the backward pass. x2 consists of `n_initial` initial states and, if
+    `masked`, of the mask. The rates are those of the dropout of x and of h; `seeded` and `seed` as
+    in `Resampling`.
     """
 
     cell: int
@@ -151,12 +165,15 @@ class Recurrence(NamedTuple):
     ld_inputs: int
     ld_gates: int
     ld_units: int
-
-    @property
-    def kept(self) -> int:
-        """The elements that the op keeps for each sample in training."""
-        both = self.ld_inputs + self.ld_units
-        return self.steps * (both + self.ld_gates + self.ld_units) + both
+    n_initial: int = 0
+    masked: bool = False
+    zero_masked: bool = False
+    returns_states: bool = False
+    restores_order: bool = False
+    rate: float = 0.0
+    recurrent_rate: float = 0.0
+    seeded: bool = False
+    seed: int = 0
 
 
 class Resampling(NamedTuple):
@@ -211,6 +228,11 @@ class Op:
     shape : tuple of int or None
         The shape of the output, if it differs from that of the first input. The last op's output
         has the shape of the layer's.
+    output : int or None
+        The number of the layer's output that the op writes. None: an inner tensor or, for the last
+        op, the only output.
+    makes_mask : bool
+        Whether the op writes the mask of the layer's first output: 1 for each real step, else 0.
     writes_part : bool
         Whether the op writes another part of the tensor that the previous op has written to.
     constant : tuple of float
@@ -229,6 +251,8 @@ class Op:
     frozen: bool = False
     operands: tuple[int, ...] | None = None
     shape: Shape | None = None
+    output: int | None = None
+    makes_mask: bool = False
     writes_part: bool = False
     constant: tuple[float, ...] = ()
     whole_samples: bool = False
@@ -251,6 +275,8 @@ class Weight:
     constraint : Constraint or None
     trainable : bool
         Whether the optimizer changes the array while its layer is trainable.
+    is_state : bool
+        Whether the array is a state that the layer keeps from batch to batch, not a weight.
     """
 
     name: str
@@ -259,6 +285,20 @@ class Weight:
     regularizer: L1L2 | None = None
     constraint: Constraint | None = None
     trainable: bool = True
+    is_state: bool = False
+
+
+class Masking(Enum):
+    """What becomes of the masks of a layer's inputs.
+
+    A mask tells which steps of a sequence are real and which are only padding.
+    """
+
+    ENDS = "ends"  # the output has no mask
+    PASSES = "passes"  # the output has the mask of the first input
+    MAKES = "makes"  # one of the layer's ops makes a mask
+    ANY = "any"  # a step is real if it is real in any input; no mask if an input has none
+    JOINED = "joined"  # masks are joined along the steps; inputs without a mask are real
 
 
 class LayerSpec(Protocol):
@@ -287,15 +327,27 @@ class LayerSpec(Protocol):
     def activity_regularizer(self) -> L1L2 | None:
         """The penalty on the layer's output."""
 
+    @property
+    def masking(self) -> Masking:
+        """What becomes of the inputs' masks."""
+
+    @property
+    def uses_mask(self) -> bool:
+        """Whether `masked_ops` differ from `ops`."""
+
     # A layer with several inputs takes their shapes one by one.
 
     @property
-    def infer_shape(self) -> Callable[..., Shape]:
-        """Return the shape of the output."""
+    def infer_shapes(self) -> Callable[..., list[Shape]]:
+        """Return the shapes of the outputs."""
 
     @property
     def ops(self) -> Callable[..., list[Op]]:
         """Return the layer's operations in order."""
+
+    @property
+    def masked_ops(self) -> Callable[..., list[Op]]:
+        """Return the operations if the first input has a mask, which is one more input, the last."""
 
     @property
     def weight_specs(self) -> Callable[..., list[Weight]]:

@@ -19,11 +19,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 class TensorSpec(NamedTuple):
-    """The shape of a batch, the dtype and the name of a tensor."""
+    """The shape of a batch, the dtype and the name of a tensor, and whether it has a mask."""
 
     shape: BatchShape
     dtype: str
     name: str
+    masked: bool = False
 
 
 class Node:
@@ -111,6 +112,11 @@ class KerasTensor:
     @property
     def name(self) -> str:
         return self.node.specs[self.index].name
+
+    @property
+    def masked(self) -> bool:
+        """Whether a mask tells which steps of a sequence are real."""
+        return self.node.specs[self.index].masked
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, KerasTensor):

@@ -30,6 +30,8 @@ class Tensors:
         The same ops in the engine's form, whose strides and columns are set.
     inputs, outputs : dict of int to int, tuple of int
         The numbers of the inputs, with their sizes, and those of the outputs.
+    masks : tuple of (int or None)
+        The numbers of the outputs' masks.
     strides : Strides
     training : bool
         Whether to keep what only the backward pass reads.
@@ -46,13 +48,15 @@ class Tensors:
         ops: Sequence[dict[str, Any]],
         inputs: Mapping[int, int],
         outputs: tuple[int, ...],
+        masks: tuple[int | None, ...],
         strides: Strides,
         *,
         training: bool,
     ) -> None:
         self._sized, self._ops = sized, ops
+        masks_needed = tuple(mask for mask in masks if mask is not None)
         self._inputs = {tensor: strides.of(1, n) for tensor, n in inputs.items()}
-        self.aliases = find_aliases(sized, outputs, strides)
+        self.aliases = find_aliases(sized, (*outputs, *masks_needed), strides)
         self.storages: list[Storage] = []
         self._memory: dict[int, Storage] = {}
         # The storage of each op's tensors, by the names of the fields that get its offset.
@@ -64,7 +68,7 @@ class Tensors:
                 self._add_op(i, numbers, op)
                 if training:
                     self._add_kept(i, op)
-        for tensor in outputs:
+        for tensor in (*outputs, *masks_needed):
             self.memory_of(tensor).use(self._end)
 
     @property
@@ -76,6 +80,12 @@ class Tensors:
         """Return the memory of a tensor, or that of the tensor of which it is a part."""
         place = self.aliases.places.get(tensor)
         return self._memory[place.tensor if place else tensor]
+
+    def stride_of(self, tensor: int) -> int:
+        """Return the stride of the rows of a tensor that an op writes."""
+        pairs = zip(self._sized, self._ops, strict=True)
+        stride: int = next(op["ld_y"] for numbers, op in pairs if numbers.output == tensor)
+        return stride
 
     def place_of_input(self, tensor: int) -> Place:
         """Return the place of an input: columns of a concatenation, or a separate tensor."""
@@ -102,6 +112,14 @@ class Tensors:
         for op, fields in zip(self._ops, self._fields, strict=True):
             for name, storage in fields.items():
                 op[name] = storage.offset
+
+    def mark_early(self, masks: set[int]) -> None:
+        """Mark the ops that are computed before the others, because outputs' masks depend on them."""
+        needed = set(masks)
+        for numbers, op in zip(reversed(self._sized), reversed(self._ops), strict=True):
+            if numbers.output in needed:
+                needed.update(numbers.inputs)
+                op["early"] = 1
 
     @property
     def _end(self) -> int:
@@ -164,6 +182,8 @@ class Tensors:
         used = ["dx_base", "dx2_base"]
         if not traits.ignores_x or op["applies_relu_backward"]:
             used += INPUT_FIELDS
+        elif traits.reads_x2:
+            used.append("x2")
         if not traits.ignores_y or op["activation"] != LINEAR or op["y_l1"] or op["y_l2"]:
             used += ("y", "z")
         for name in used:

@@ -127,6 +127,27 @@ class Network:
             self.inputs, self.plan.input_shapes, self.dtype, name, x, self.preparation
         )
 
+    def batch_size(self, given: int | None, rows: int) -> int | None:
+        """Return the batch size for data with these rows: that of stateful layers, if there are any.
+
+        Raises
+        ------
+        ValueError
+            If another one is given, or the rows do not fill the last batch.
+        """
+        fixed = self.plan.fixed_rows
+        if fixed and given not in (None, fixed):
+            raise ValueError(
+                f"batch_size must be {fixed}, as in Input, because the model has stateful layers; "
+                f"received {given}"
+            )
+        if fixed and rows % fixed:
+            raise ValueError(
+                f"The model has stateful layers for batches of {fixed} rows, so x must have a "
+                f"multiple of {fixed} rows; received {rows}"
+            )
+        return fixed or given
+
     # ---- layers ----------------------------------------------------------------------------------
 
     def _initialize(self) -> None:
@@ -160,6 +181,7 @@ class Network:
                     own,
                     {p.name: p.shape for p in described},
                     frozenset(p.name for p in described if not p.weight.trainable),
+                    frozenset(p.name for p in described if p.weight.is_state),
                 )
 
     def note_trainable(self) -> None:
@@ -209,9 +231,9 @@ class Network:
     # ---- weights ---------------------------------------------------------------------------------
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
-        """Yield the weights of every layer with names that are unique in the network."""
+        """Yield the weights and states of every layer with names that are unique in the network."""
         for layer, path in zip(self.layers, self.names, strict=True):
-            for name, view in layer.named_weights.items():
+            for name, view in (layer.named_weights | layer.named_states).items():
                 yield f"layers/{path}/{name}", view
 
     def flat_weights(self) -> NDArray[np.float64]:
@@ -268,7 +290,7 @@ def _preparation(graph: FlatGraph) -> Preparation | None:
     if not graph.prepared:
         return None
     steps = [
-        Step(graph.layers[call.layer], source, call.output, graph.shapes[source])  # type: ignore[arg-type]
+        Step(graph.layers[call.layer], source, call.outputs[0], graph.shapes[source])  # type: ignore[arg-type]
         for call in graph.prepared
         for source in call.inputs
     ]
@@ -281,11 +303,11 @@ def _check_built_layers(layers: Sequence[Any], plan: Plan, dtype: np.dtype[Any])
     for p in plan.parameters:
         shapes[p.layer].append(p.shape)
     for layer, needed in zip(layers, shapes, strict=True):
-        if layer.built and needed != [view.shape for view in layer.weights]:
+        own = [view.shape for view in (*layer.weights, *layer.named_states.values())]
+        if layer.built and needed != own:
             raise ValueError(
-                f"Layer {layer.name!r} has weights of shapes "
-                f"{[view.shape for view in layer.weights]} from another model; this one needs "
-                f"{needed}"
+                f"Layer {layer.name!r} has weights of shapes {own} from another model; this one "
+                f"needs {needed}"
             )
         if any(view.dtype != dtype for view in layer.weights):
             raise ValueError(

@@ -41,10 +41,13 @@ def predict_rows(
     verbose: int,
     callbacks: CallbackList,
 ) -> Any:
-    """Return the outputs for checked rows, predicted in batches if there are batch callbacks."""
+    """Return the outputs for checked rows.
+
+    They are predicted in batches if there are batch callbacks or stateful layers.
+    """
     n = len(rows[0])
     steps = -(-n // batch_size)
-    size = batch_size if callbacks.per_predict_batch else n
+    size = batch_size if callbacks.per_predict_batch or network.plan.fixed_rows else n
     # An array without rows forms one empty batch.
     starts = range(0, max(1, n), max(1, size))
     parts = ([part[start : start + size] for part in rows] for start in starts)

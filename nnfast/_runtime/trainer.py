@@ -111,6 +111,8 @@ class Trainer:
         targets = [Target(*each) for each in zip(prefixes, known, plan.output_shapes, strict=True)]
         for loss, shape, end in zip(known, plan.output_shapes, plan.outputs, strict=True):
             _check_loss(loss, shape, end["steps"])
+        for k in plan.mask_numbers:
+            _check_masked(known[k], network.outputs.names[k])
         metrics, uses = resolve_all(settings.metrics, settings.weighted_metrics, targets)
         _warn_of_one_class(plan, known)
         # Everything that can fail comes first, so that an error leaves the old losses in place.
@@ -135,6 +137,9 @@ class Trainer:
     @property
     def by_batch(self) -> bool:
         """Whether the loss of several batches depends on how rows are divided into batches."""
+        plan = self.network.plan
+        if plan.fixed_rows or plan.mask_numbers:
+            return True
         return any(loss is not None and loss.by_batch for loss in self.losses)
 
     # ---- data ------------------------------------------------------------------------------------
@@ -233,10 +238,14 @@ class Trainer:
         return self._buffers(len(samples)) if self.metrics else None
 
     def _buffers(self, n: int) -> Outputs:
-        dtype = self.network.dtype
+        """Return buffers for the predictions and, after them, for the masks that outputs have."""
+        plan, dtype = self.network.plan, self.network.dtype
         found = []  # filled in a loop, which is faster than a comprehension for one output
-        for shape in self.network.plan.output_shapes:
+        for shape in plan.output_shapes:
             found.append(np.empty((n, math.prod(shape)), dtype))
+        if plan.mask_numbers:
+            steps = [end["mask_steps"] for end in plan.outputs if end["mask_steps"]]
+            found += [np.empty((n, each), dtype) for each in steps]
         return found
 
     def loss_logs(self, losses: Sequence[float]) -> Logs:
@@ -256,9 +265,14 @@ class Trainer:
                 y, y_pred = samples.y[output], outputs[output]
                 if output in samples.functions:
                     y = metric.fitted(y, y_pred.shape[1])
-                shape = self.network.plan.output_shapes[output]
-                if metric.rowwise and len(shape) > 1:
+                plan = self.network.plan
+                shape, mask = plan.output_shapes[output], plan.mask_numbers.get(output)
+                if mask is not None or (metric.rowwise and len(shape) > 1):
                     y, y_pred, weight = _rows_of_steps(shape, y, y_pred, weight)
+                if mask is not None:
+                    real = np.repeat(outputs[mask], len(y_pred) // outputs[mask].size) > 0
+                    y, y_pred = y[real], y_pred[real]
+                    weight = None if weight is None else weight[real]
                 if type(metric) in BUILT_IN:
                     yield name, metric.totals(y, y_pred, weight)
                 else:  # a user-defined class may modify its arguments in place
@@ -333,6 +347,15 @@ def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> Targ
     if loss is None:
         return Loss().target_spec(output_shape)._replace(optional=optional)
     return loss.target_spec(output_shape)
+
+
+def _check_masked(loss: Loss, name: str) -> None:
+    """Raise a ValueError if a loss cannot leave out the masked steps of an output."""
+    if isinstance(loss, FunctionLoss) or loss.reduction == "mean_with_sample_weight":
+        raise ValueError(
+            f"Output {name!r} has a mask, and {loss!r} does not support masks: use a loss of "
+            "nnfast.losses with another reduction, or end the mask, as GlobalMaxPooling1D does"
+        )
 
 
 def _check_loss(loss: Loss, output_shape: Shape, steps: int) -> None:

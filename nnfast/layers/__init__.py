@@ -14,6 +14,7 @@ from nnfast.layers.group_normalization import *
 from nnfast.layers.intensity import *
 from nnfast.layers.layer import *
 from nnfast.layers.lookup import *
+from nnfast.layers.masking import *
 from nnfast.layers.merging import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *

@@ -45,6 +45,8 @@ def activation_ops(activation: activations.Activation) -> list[Op]:
 class _Function(Layer):
     """Base class of the layers that apply a function of `nnfast.activations`."""
 
+    passes_mask = True
+
     @property
     def function(self) -> activations.Activation:
         """The function that the layer applies."""
@@ -170,6 +172,8 @@ class PReLU(Layer):
     >>> layer.alpha.shape
     (1, 1, 3)
     """
+
+    passes_mask = True
 
     alpha_initializer: initializers.Initializer
     alpha_regularizer: regularizers.L1L2 | None

@@ -180,6 +180,9 @@ class GetItem(Layer):
         ranges = self._ranges(input_shape)
         return tuple(len(taken) for taken in ranges if isinstance(taken, range))
 
+    def _warn_of_lost_mask(self, inputs: Sequence[KerasTensor]) -> None:
+        """Slices have no mask, as in Keras."""
+
     def ops(self, input_shape: Shape) -> list[Op]:
         begin, sizes, strides = 0, [], []
         for axis, taken in enumerate(self._ranges(input_shape)):

@@ -51,6 +51,7 @@ class Rescaling(Layer):
     0.0
     """
 
+    passes_mask = True
     _fields = ("scale", "offset")
 
     def __init__(self, scale: float, offset: float = 0.0, **options: Unpack[LayerOptions]) -> None:

@@ -163,6 +163,8 @@ class Dense(Layer):
     (5, 64)
     """
 
+    passes_mask = True
+
     kernel_initializer: initializers.Initializer
     kernel_regularizer: regularizers.L1L2 | None
     kernel_constraint: constraints.Constraint | None
@@ -239,6 +241,7 @@ class Activation(Layer):
     Activation(name='probabilities', activation='softmax')
     """
 
+    passes_mask = True
     _fields = ("activation",)
 
     def __init__(
@@ -270,6 +273,8 @@ class Identity(Layer):
     >>> nnfast.Sequential([Identity(input_dim=2)]).predict([[1.0, 2.0]])
     array([[1., 2.]], dtype=float32)
     """
+
+    passes_mask = True
 
 
 def _check_axes(layer: Layer, input_shape: Shape) -> None:

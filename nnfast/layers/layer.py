@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._engine import WeightArray, weight_arrays
-from nnfast._plan.spec import Op, Weight
+from nnfast._plan.spec import Masking, Op, Weight
 from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, sample_shape, symbolic
 from nnfast._utils.assign import assign
-from nnfast._utils.checks import Shape, flag, integer, shape
+from nnfast._utils.checks import Shape, flag, integer, shape, warn
 from nnfast._utils.config import DTYPES, check_dtype, default_dtype
 from nnfast._utils.registry import plain, snake_case
 from nnfast._utils.tensor import Scalar
@@ -116,6 +116,10 @@ class Layer:
     # Whether Python computes the layer before the engine reads the data.
     before_engine: ClassVar[bool] = False
 
+    # Whether the output has the mask of the input, and whether ops depend on the mask.
+    passes_mask: ClassVar[bool] = False
+    uses_mask: ClassVar[bool] = False
+
     # The dtype of the data if the layer is the first one of a model; None is the model's.
     input_dtype: ClassVar[str | None] = None
 
@@ -160,6 +164,8 @@ class Layer:
         # The memory of the weights, which the engines of all its models use.
         self.arrays: dict[str, WeightArray] = {}
         self.named_weights: dict[str, NDArray[Any]] = {}
+        # What the layer keeps from batch to batch.
+        self.named_states: dict[str, NDArray[Any]] = {}
         # Weak references to the calls of the layer: a call belongs to the models it is part of.
         self._calls: list[weakref.ref[Node]] = []
         # The weights as variables, made when they are asked for.
@@ -188,9 +194,18 @@ class Layer:
             if network is not None:
                 network.note_trainable()
 
+    @property
+    def masking(self) -> Masking:
+        """What becomes of the mask of an input."""
+        return Masking.PASSES if self.passes_mask else Masking.ENDS
+
     def infer_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape for one sample, without the batch axis."""
         return input_shape
+
+    def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
+        """Return the shapes of all outputs."""
+        return [self.infer_shape(*input_shapes)]
 
     def ops(self, input_shape: Shape) -> list[Op]:
         """Return the layer's ops for samples of `input_shape`, in order of execution.
@@ -198,6 +213,13 @@ class Layer:
         The list is empty if the layer only changes the shape or does nothing.
         """
         return []
+
+    def masked_ops(self, *shapes: Shape) -> list[Op]:
+        """Return the ops for an input with a mask, if `uses_mask`.
+
+        The mask is one more input, the last one.
+        """
+        return self.ops(*shapes[:-1])
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         """Return the descriptions of the layer's weights, in the order of `get_weights`."""
@@ -249,7 +271,7 @@ class Layer:
 
     # ---- calls -----------------------------------------------------------------------------------
 
-    def __call__(self, x: Any, *, training: bool | None = None) -> KerasTensor:
+    def __call__(self, x: Any, *, training: bool | None = None) -> Any:
         """Return the symbolic output for a symbolic input, as part of a model's graph.
 
         Parameters
@@ -261,7 +283,7 @@ class Layer:
 
         Returns
         -------
-        KerasTensor
+        KerasTensor, or a tuple of them if the layer has several outputs
 
         Raises
         ------
@@ -278,15 +300,20 @@ class Layer:
         >>> nnfast.layers.Dense(3)(x).shape
         (None, 3)
         """
+        return self._called_on(x, training)
+
+    def _called_on(self, x: Any, training: bool | None) -> Any:
+        """Return the outputs of a new call: a tensor, or a tuple of several."""
         node = self.connect(x, training)
         register([node])
-        return node.outputs[0]
+        return node.outputs[0] if len(node.specs) == 1 else node.outputs
 
     def connect(self, x: Any, training: bool | None = None) -> Node:
         """Return the node of a call; `register` makes it one of the layer's calls."""
         inputs = self._inputs(x)
-        node = Node(self, inputs, [self._output_spec(inputs)], None, inference(training))
+        node = Node(self, inputs, self._output_specs(inputs), None, inference(training))
         self._check_weights(sample_shape(inputs[0]))
+        self._warn_of_lost_mask(inputs)
         return node
 
     def _inputs(self, x: Any) -> list[KerasTensor]:
@@ -296,22 +323,46 @@ class Layer:
             raise ValueError(f"Layer {self.name!r} expects 1 input; received {len(inputs)}: {x}")
         return inputs
 
-    def _output_spec(self, inputs: Sequence[KerasTensor]) -> TensorSpec:
-        shape = self.infer_shape(*(sample_shape(x) for x in inputs))
-        return TensorSpec(
-            (batch_size(self.name, inputs), *shape),
-            float_dtype(f"layer {self.name!r}", self.dtype, inputs),
-            self.name,
-        )
+    def _output_specs(self, inputs: Sequence[KerasTensor]) -> list[TensorSpec]:
+        shapes = self.infer_shapes(*(sample_shape(x) for x in inputs))
+        rows, masked = batch_size(self.name, inputs), self._makes_masked(inputs)
+        dtype = self._output_dtype(inputs)
+        # Only the first output may have a mask.
+        return [
+            TensorSpec((rows, *shape), dtype, self.name, masked and i == 0)
+            for i, shape in enumerate(shapes)
+        ]
+
+    def _output_dtype(self, inputs: Sequence[KerasTensor]) -> str:
+        return float_dtype(f"layer {self.name!r}", self.dtype, inputs)
+
+    def _makes_masked(self, inputs: Sequence[KerasTensor]) -> bool:
+        """Return whether the output for these inputs has a mask."""
+        match self.masking:
+            case Masking.PASSES:
+                return inputs[0].masked
+            case Masking.ANY:
+                return all(x.masked for x in inputs)
+            case Masking.JOINED:
+                return any(x.masked for x in inputs)
+        return self.masking is Masking.MAKES
+
+    def _warn_of_lost_mask(self, inputs: Sequence[KerasTensor]) -> None:
+        ends = self.masking is Masking.ENDS and not self.uses_mask
+        if ends and any(x.masked for x in inputs):
+            warn(
+                f"Layer {self.name!r} ({type(self).__name__}) was called with a masked input, but "
+                "does not support masks: layers after it treat all steps as real"
+            )
 
     def _check_weights(self, input_shape: Shape) -> None:
         """Raise a ValueError if the layer has weights that do not fit the shape of a sample."""
-        needed = [weight.shape for weight in self.weight_specs(input_shape)]
+        needed = self._weight_shapes(input_shape)
         node = self._first_call()
         if self.built:
             own = [view.shape for view in self.named_weights.values()]
         elif node is not None:
-            own = [w.shape for w in self.weight_specs(sample_shape(node.inputs[0]))]
+            own = self._weight_shapes(sample_shape(node.inputs[0]))
         else:
             return
         if needed != own:
@@ -319,6 +370,9 @@ class Layer:
                 f"Layer {self.name!r} has weights of shapes {own} from another model or an earlier "
                 f"call; an input with samples of shape {input_shape} needs {needed}"
             )
+
+    def _weight_shapes(self, input_shape: Shape) -> list[Shape]:
+        return [spec.shape for spec in self.weight_specs(input_shape) if not spec.is_state]
 
     def _first_call(self) -> Node | None:
         """Return the first of the calls that models or tensors still refer to."""
@@ -332,9 +386,10 @@ class Layer:
         return inputs[0] if len(inputs) == 1 else list(inputs)
 
     @property
-    def output(self) -> KerasTensor:
-        """The symbolic output of the layer's first call."""
-        return self._called("output").outputs[0]
+    def output(self) -> Any:
+        """The symbolic output of the layer's first call; a list if there are several."""
+        outputs = self._called("output").outputs
+        return outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _called(self, which: str) -> Node:
         node = self._first_call()
@@ -351,9 +406,10 @@ class Layer:
         return [x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape
 
     @property
-    def output_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch of outputs; the batch axis is None."""
-        return self.output.shape
+    def output_shape(self) -> Any:
+        """Shape of a batch of outputs; a list of shapes if there are several."""
+        shapes = [y.shape for y in self._called("output_shape").outputs]
+        return shapes[0] if len(shapes) == 1 else shapes
 
     # ---- weights ---------------------------------------------------------------------------------
 
@@ -362,15 +418,16 @@ class Layer:
         arrays: dict[str, WeightArray],
         shapes: Mapping[str, Shape],
         fixed: frozenset[str],
+        states: frozenset[str] = frozenset(),
     ) -> None:
         """Give the layer its weights, once for ever.
 
-        `fixed` contains the names of the non-trainable weights.
+        `fixed` contains the names of the non-trainable weights, `states` those of the states.
         """
         self.arrays = arrays
-        self.named_weights = {
-            name: np.asarray(array).reshape(shapes[name]) for name, array in arrays.items()
-        }
+        views = {name: np.asarray(array).reshape(shapes[name]) for name, array in arrays.items()}
+        self.named_weights = {name: view for name, view in views.items() if name not in states}
+        self.named_states = {name: views[name] for name in states}
         self.fixed_weights = fixed
         self.built = True
 
@@ -461,14 +518,15 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        values = self.named_weights
+        values = self.named_weights | self.named_states
         if values:  # a copy does not share the weights
             sizes = [value.size for value in values.values()]
             arrays = weight_arrays(sizes, next(iter(values.values())).dtype.name)
             shapes = {name: value.shape for name, value in values.items()}
-            self.bind(dict(zip(values, arrays, strict=True)), shapes, self.fixed_weights)
-            for name, value in values.items():
-                self.named_weights[name][...] = value
+            states = frozenset(self.named_states)
+            self.bind(dict(zip(values, arrays, strict=True)), shapes, self.fixed_weights, states)
+            for name, view in (self.named_weights | self.named_states).items():
+                view[...] = values[name]
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
-from nnfast._plan.spec import Op
+from nnfast._plan.spec import Masking, Op
 from nnfast._plan.symbolic import KerasTensor
 from nnfast._utils.checks import Shape, entries, flag, integer
 from nnfast.layers.layer import Layer, LayerOptions, symbolic_leaves
@@ -58,6 +58,10 @@ class ElementwiseMerge(Merge):
 
     # The op that combines two inputs.
     _op: ClassVar[Op]
+
+    @property
+    def masking(self) -> Masking:
+        return Masking.ANY
 
     def _binary(self, k: int, n: int) -> Op:
         """Return the op that combines the k-th of n inputs with those before it."""
@@ -212,6 +216,11 @@ class Concatenate(Merge):
     def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.axis = axis_number("axis", axis)
+
+    @property
+    def masking(self) -> Masking:
+        # Sequences have the steps in axis 1 of a batch, the last but one.
+        return Masking.JOINED if self.axis in (1, -2) else Masking.ANY
 
     def infer_shape(self, input_shape: Shape, *others: Shape) -> Shape:
         shapes = [input_shape, *others]

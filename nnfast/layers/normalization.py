@@ -69,6 +69,7 @@ def _last_axes(layer: Layer, axes: Sequence[int], shape: Shape) -> Shape:
 class Scaled(Layer):
     """Base class of the normalizations with a trainable scale gamma and offset beta."""
 
+    passes_mask = True
     _fields: ClassVar[tuple[str, ...]] = (
         *("axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer"),
         *("beta_regularizer", "gamma_regularizer", "beta_constraint", "gamma_constraint"),
@@ -162,6 +163,7 @@ class BatchNormalization(Scaled):
         "moving_variance_initializer",
     )
     training_differs = True
+    uses_mask = True
 
     def __init__(
         self,
@@ -191,6 +193,14 @@ class BatchNormalization(Scaled):
 
     def ops(self, input_shape: Shape) -> list[Op]:
         return [Op("batch_norm", settings=BatchNormSettings(self.epsilon, self.momentum), axes=1)]
+
+    def masked_ops(self, *shapes: Shape) -> list[Op]:
+        if self.trainable:
+            raise ValueError(
+                f"BatchNormalization layer {self.name!r} has a masked input, and statistics of the "
+                "real steps alone are not supported: use LayerNormalization, or freeze the layer"
+            )
+        return self.ops(*shapes[:-1])
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]
@@ -298,6 +308,7 @@ class Normalization(Layer):
            [ 3.,  0.]], dtype=float32)
     """
 
+    passes_mask = True
     _fields = ("axis", "invert")
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Unpack
 
-from nnfast._plan.spec import Op, Window
+from nnfast._plan.spec import MaskSettings, Op, Window
 from nnfast._utils.checks import Shape, flag
 from nnfast.layers.layer import LayerOptions
 from nnfast.layers.window import Sizes, Windowed, channels_last
@@ -201,6 +201,8 @@ class GlobalAveragePooling2D(_GlobalPooling):
 class GlobalAveragePooling1D(GlobalAveragePooling2D):
     """Take the mean of each channel over the steps.
 
+    If the input has a mask, the mean is that of the real steps, and 0 if there are none.
+
     Parameters
     ----------
     data_format, keepdims
@@ -215,6 +217,10 @@ class GlobalAveragePooling1D(GlobalAveragePooling2D):
     """
 
     rank = 1
+    uses_mask = True
+
+    def masked_ops(self, *shapes: Shape) -> list[Op]:
+        return [Op("masked_mean", settings=MaskSettings(*shapes[0]), operands=(0, 1))]
 
 
 class GlobalMaxPooling2D(_GlobalPooling):

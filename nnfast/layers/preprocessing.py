@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._data import batches
-from nnfast._plan.symbolic import KerasTensor, TensorSpec, sample_shape, symbolic
+from nnfast._plan.symbolic import KerasTensor, TensorSpec, symbolic
 from nnfast._utils.checks import Array, Shape, flag, integer, optional_integer, real_array
 from nnfast._utils.config import TEXT, default_dtype
 from nnfast._utils.registry import choose
 from nnfast._utils.tensor import Tensor
-from nnfast.layers.layer import Layer, batch_size, float_dtype
+from nnfast.layers.layer import Layer
 
 # The index of a token that no encoding contains.
 NO_TOKEN = -1
@@ -54,10 +54,7 @@ class DataLayer(Layer):
             return super().__call__(x, training=training)
         return self.compute(self.values("x", x)).view(Tensor)
 
-    def _output_dtype(self, inputs: Sequence[KerasTensor]) -> str:
-        return float_dtype(f"layer {self.name!r}", self.dtype, inputs)
-
-    def _output_spec(self, inputs: Sequence[KerasTensor]) -> TensorSpec:
+    def _output_specs(self, inputs: Sequence[KerasTensor]) -> list[TensorSpec]:
         (x,) = inputs
         if (x.dtype == TEXT) != (self.input_dtype == TEXT):
             kind = "text" if self.input_dtype == TEXT else "numbers"
@@ -65,10 +62,7 @@ class DataLayer(Layer):
                 f"{type(self).__name__} layer {self.name!r} expects {kind}; received an input of "
                 f"dtype {x.dtype!r}: pass dtype='string' to Input for text only"
             )
-        shape = self.infer_shape(sample_shape(x))
-        return TensorSpec(
-            (batch_size(self.name, inputs), *shape), self._output_dtype(inputs), self.name
-        )
+        return super()._output_specs(inputs)
 
 
 def whole_numbers(name: str, x: Any) -> NDArray[np.int64]:

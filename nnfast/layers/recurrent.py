@@ -2,181 +2,316 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nnfast import activations, constraints, initializers, regularizers
-from nnfast._engine import ACTIVATIONS, CELLS, NEEDS_PREACTIVATION
+from nnfast import activations, initializers, regularizers
+from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION
 from nnfast._plan.layouts import LINE
-from nnfast._plan.spec import Op, Recurrence, Weight
+from nnfast._plan.spec import BlockSettings, Masking, Op, Recurrence, Weight
 from nnfast._plan.storage import stride
-from nnfast._plan.symbolic import KerasTensor
-from nnfast._utils.checks import Shape, flag, integer
+from nnfast._plan.symbolic import KerasTensor, Node, leaves
+from nnfast._utils.checks import Shape, flag
 from nnfast._utils.variable import Variable
-from nnfast.layers.layer import Layer, LayerOptions
+from nnfast.layers.cells import OPTIONS, Cell, CellOptions, GRUCell, LSTMCell, SimpleRNNCell
+from nnfast.layers.layer import Layer, LayerOptions, register, symbolic_leaves
+from nnfast.layers.merged_ops import concatenate_ops
 
 __all__ = ["GRU", "LSTM", "SimpleRNN"]
 
-
-def _cell_activation(
-    name: str, value: str | activations.Activation | None
-) -> activations.Activation:
-    """Return an elementwise activation."""
-    activation = activations.resolve(value)
-    if not activation.elementwise or activation.is_general_relu:
-        raise ValueError(
-            f"{name} of a recurrent layer must be an elementwise activation, such as 'tanh', "
-            f"'sigmoid' or 'relu' without a limit or threshold; received {value!r}"
-        )
-    return activation
+# Keras' arguments that choose an implementation.
+_WITHOUT_EFFECT = ("implementation", "use_cudnn")
+_FLAGS = (
+    *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+    "zero_output_for_mask",
+)
 
 
-# Keras' arguments that are not supported yet, and the values that they must have.
-_ONLY: dict[str, object] = {
-    "dropout": 0,
-    "recurrent_dropout": 0,
-    "return_state": False,
-    "stateful": False,
-    "zero_output_for_mask": False,
-}
-# Keras' arguments that change nothing here: an implementation, and the seed of a dropout.
-_WITHOUT_EFFECT = ("implementation", "seed", "use_cudnn")
+class RecurrentOptions(CellOptions, LayerOptions, total=False):
+    """Keyword arguments that every recurrent layer accepts; see `Recurrent`."""
+
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    zero_output_for_mask: bool
+    implementation: int
+    use_cudnn: bool | str
 
 
-class _Recurrent(Layer):
+class Recurrent(Layer):
     """Base class of the recurrent layers.
 
-    Subclasses set `_n_gates`, the number of matrices (features, units) within the kernel, and
-    `_n_kept`, the number of vectors that the engine keeps in each step as gates.
+    The first output is h after every step or h after the last one. If the input has a mask (see
+    `Masking`), masked steps leave the states as they are, and their output is that of the step
+    before.
+
+    Parameters
+    ----------
+    cell : Cell
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
+        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
+        Constraints from `nnfast.constraints` that are applied after each step; None by default.
+    dropout : float, default 0.0
+        In training, the fraction of the features of x that are dropped; the others are divided by
+        1 − dropout. All steps of a sequence drop the same features (Gal and Ghahramani, 2016).
+    recurrent_dropout : float, default 0.0
+        The same for the elements of h that enter the product with r. All gates drop the same ones.
+    seed : int, optional
+        Makes the dropout independent of the model's seed.
+    return_sequences : bool, default False
+        Whether the output consists of h after every step, with shape (n, steps, units), or of the
+        last h, with shape (n, units).
+    return_state : bool, default False
+        Whether the final states follow as further outputs: h and, for an LSTM, c.
+    go_backwards : bool, default False
+        Whether the last step of x comes first. The outputs are in the order of computation.
+    stateful : bool, default False
+        Whether row r of a batch begins with the states with which row r of the batch before ended,
+        in training and in predictions. The batch size must then be fixed: pass ``batch_size`` to
+        `Input`. `reset_state` sets the states to zero.
+    unroll : bool, default False
+        Accepted for compatibility with Keras, as `implementation` and `use_cudnn` are; it changes
+        nothing.
+    zero_output_for_mask : bool, default False
+        Whether the output of masked steps is zero.
+    **options
+        See `Layer`.
     """
 
-    _n_gates: ClassVar[int]
-    _n_kept: ClassVar[int] = 4
-    _fields: ClassVar[tuple[str, ...]] = (
-        *("return_sequences", "go_backwards", "unroll", "units", "activation", "use_bias"),
-        *("kernel_initializer", "recurrent_initializer", "bias_initializer"),
-        *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
-        *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
-    )
+    _cell_class: ClassVar[type[Cell]]
+    _fields: ClassVar[tuple[str, ...]] = _FLAGS
+    uses_mask = True
 
-    kernel_initializer: initializers.Initializer
-    kernel_regularizer: regularizers.L1L2 | None
-    kernel_constraint: constraints.Constraint | None
-    recurrent_initializer: initializers.Initializer
-    recurrent_regularizer: regularizers.L1L2 | None
-    recurrent_constraint: constraints.Constraint | None
-    bias_initializer: initializers.Initializer
-    bias_regularizer: regularizers.L1L2 | None
-    bias_constraint: constraints.Constraint | None
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    zero_output_for_mask: bool
+    # Whether the outputs are in the order of the steps of x, even if they are computed backwards.
+    restores_order = False
 
-    def __init__(self, **options: Any) -> None:
-        for name, only in _ONLY.items():
-            value = options.pop(name, only)
-            if isinstance(value, np.ndarray) or value != only:
-                raise ValueError(
-                    f"{name} of {type(self).__name__} layers is not supported yet and must be "
-                    f"{only}; received {value!r}"
-                )
+    def __init__(self, cell: Cell, **options: Any) -> None:
         for name in _WITHOUT_EFFECT:
             options.pop(name, None)
+        for name in _FLAGS:
+            setattr(self, name, flag(name, options.pop(name, False)))
         super().__init__(**options)
+        self.cell = cell
+        self._batch_size: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        cell = vars(self).get("cell")
+        if cell is not None and name in cell.fields:
+            return getattr(cell, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "cell" in vars(self) and (name == "cell" or name in self.cell.fields):
+            raise AttributeError(
+                f"{name} of layer {self.name!r} cannot be changed, because models are compiled "
+                f"from the layer: make a new {type(self).__name__} in a new model"
+            )
+        super().__setattr__(name, value)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | self.cell.arguments()
+
+    # ---- calls -----------------------------------------------------------------------------------
 
     def __call__(
         self,
         x: Any,
-        initial_state: None = None,
+        initial_state: Any = None,
         mask: None = None,
         *,
         training: bool | None = None,
-    ) -> KerasTensor:
+    ) -> Any:
         """Return the symbolic output for a symbolic input; see `Layer`.
 
         Parameters
         ----------
         x : KerasTensor
-        initial_state, mask : None
-            Keras' arguments, which are not supported yet.
+        initial_state : KerasTensor or list of KerasTensor, optional
+            The states before the first step, of shape (n, units): h and, for an LSTM, c. Zeros by
+            default.
+        mask : None
+            Keras' argument, which is not supported: the mask is that of `x`.
         training : bool, optional
             See `Layer`.
+
+        Returns
+        -------
+        KerasTensor, or a tuple of them if `return_state` is set
         """
-        for name, value in (("initial_state", initial_state), ("mask", mask)):
-            if value is not None:
-                raise ValueError(
-                    f"{name} of {type(self).__name__} layers is not supported yet and must be "
-                    f"None; layer {self.name!r} received {value!r}"
-                )
-        return super().__call__(x, training=training)
+        if mask is not None:
+            raise ValueError(
+                f"mask must be None, because layer {self.name!r} uses the mask that `Masking` or "
+                f"`Embedding` have made for its input; received {mask!r}"
+            )
+        given = [] if initial_state is None else leaves(initial_state)
+        return self._called_on([*leaves(x), *given], training)
 
-    def _configure_steps(self, return_sequences: bool, go_backwards: bool, unroll: bool) -> None:
-        self.return_sequences = flag("return_sequences", return_sequences)
-        self.go_backwards = flag("go_backwards", go_backwards)
-        self.unroll = flag("unroll", unroll)
+    def connect(self, x: Any, training: bool | None = None) -> Node:
+        node = super().connect(x, training)
+        if self.stateful:
+            self._fix_batch_size(node.inputs[0])
+        return node
 
-    def _configure_cell(
-        self,
-        units: int,
-        activation: str | activations.Activation | None,
-        recurrent_activation: str | activations.Activation | None,
-        use_bias: bool,
-    ) -> None:
-        self.units = integer("units", units, minimum=1)
-        self.activation = _cell_activation("activation", activation)
-        self.recurrent_activation = _cell_activation("recurrent_activation", recurrent_activation)
-        self.use_bias = flag("use_bias", use_bias)
+    def _fix_batch_size(self, x: KerasTensor) -> None:
+        size = x.shape[0]
+        if size is None:
+            raise ValueError(
+                f"Layer {self.name!r} is stateful, so the batch size must be fixed: pass it to "
+                f"Input as batch_size; received an input of shape {x.shape}"
+            )
+        if self._batch_size not in (None, size):
+            raise ValueError(
+                f"Layer {self.name!r} is stateful and has states of {self._batch_size} rows; "
+                f"received an input of shape {x.shape}"
+            )
+        self._batch_size = size
+
+    def _inputs(self, x: Any) -> list[KerasTensor]:
+        inputs = symbolic_leaves(f"Layer {self.name!r}", x)
+        allowed = (1,) if self.stateful else (1, 1 + self.cell.n_states)
+        if len(inputs) not in allowed:
+            kind = "no initial_state" if self.stateful else f"{self.cell.n_states} initial states"
+            raise ValueError(
+                f"Layer {self.name!r} takes an input and {kind}; received {len(inputs)} tensors"
+            )
+        return inputs
 
     @property
-    def _cell(self) -> int:
-        """The number of the cell in the engine."""
-        raise NotImplementedError
+    def masking(self) -> Masking:
+        return Masking.PASSES if self.return_sequences else Masking.ENDS
 
-    def infer_shape(self, input_shape: Shape) -> Shape:
+    # ---- description -----------------------------------------------------------------------------
+
+    def infer_shape(self, input_shape: Shape, *states: Shape) -> Shape:
         if len(input_shape) != 2 or input_shape[0] == 0:
             raise ValueError(
                 f"{type(self).__name__} layer {self.name!r} expects sequences of shape "
                 f"(steps, features) with at least one step; received shape {input_shape}"
             )
-        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
-
-    def ops(self, input_shape: Shape) -> list[Op]:
-        steps, features = input_shape
-        ld_units = LINE * -(-self.units // LINE)
-        names = {self.activation.name, self.recurrent_activation.name}
-        keeps_z = not names.isdisjoint(NEEDS_PREACTIVATION)
-        return [
-            Op(
-                "recurrent",
-                settings=Recurrence(
-                    self._cell,
-                    steps,
-                    features,
-                    self.units,
-                    ACTIVATIONS[self.activation.name],
-                    ACTIVATIONS[self.recurrent_activation.name],
-                    self.activation.alpha,
-                    self.recurrent_activation.alpha,
-                    keeps_z,
-                    self.return_sequences,
-                    self.go_backwards,
-                    ld_inputs=stride(max(ld_units, self.units + LINE * -(-features // LINE))),
-                    ld_gates=stride((1 + keeps_z) * self._n_kept * ld_units),
-                    ld_units=ld_units,
-                ),
+        wrong = [shape for shape in states if shape != (self.cell.units,)]
+        if wrong:
+            raise ValueError(
+                f"initial_state of layer {self.name!r} must have samples of shape "
+                f"({self.cell.units},); received {wrong[0]}"
             )
-        ]
+        units = self.cell.units
+        return (input_shape[0], units) if self.return_sequences else (units,)
 
-    def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        columns = self._n_gates * self.units
-        kernel = self._weight("kernel", (input_shape[-1], columns))
-        recurrent = self._weight("recurrent_kernel", (self.units, columns), "recurrent")
-        bias = self._weight("bias", self._bias_shape)
-        return [kernel, recurrent, bias][: 3 if self.use_bias else 2]
+    def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
+        states = [(self.cell.units,)] * self.cell.n_states if self.return_state else []
+        return [self.infer_shape(*input_shapes), *states]
 
     @property
-    def _bias_shape(self) -> Shape:
-        return (self._n_gates * self.units,)
+    def training_differs(self) -> bool:  # type: ignore[override]
+        return self.cell.dropout > 0 or self.cell.recurrent_dropout > 0
+
+    def ops(self, input_shape: Shape, *states: Shape) -> list[Op]:
+        return self._ops(input_shape, states, masked=False)
+
+    def masked_ops(self, *shapes: Shape) -> list[Op]:
+        input_shape, *states, _ = shapes
+        return self._ops(input_shape, states, masked=True)
+
+    def _ops(self, input_shape: Shape, states: Sequence[Shape], masked: bool) -> list[Op]:
+        """Return the ops; the initial states and the mask become one tensor."""
+        extra = [*states, *[(input_shape[0],)] * masked]
+        joined: list[Op] = []
+        operands = tuple(range(1 + len(extra)))
+        if len(extra) > 1:
+            joined = [
+                replace(op, operands=(1 + k,), weights=(), shape=(sum(n for (n,) in extra),))
+                for k, op in enumerate(concatenate_ops(extra, 0))
+            ]
+            operands = (0, len(extra) + len(joined))
+        whole = Op(
+            "recurrent",
+            settings=self._settings(input_shape, len(states), masked),
+            operands=operands,
+        )
+        if not self.return_state:
+            return [*joined, whole]
+        shapes = self.infer_shapes(input_shape, *states)
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        number = 1 + len(extra) + len(joined)  # of what the op writes
+        parts = []
+        for k, size in enumerate(sizes):
+            blocks = BlockSettings(1, size, sum(sizes[:k]), size, 0, size, covers_x=False)
+            parts.append(
+                Op("copy_blocks", settings=blocks, operands=(number,), weights=(), output=k)
+            )
+        return [*joined, replace(whole, shape=(sum(sizes),)), *parts]
+
+    def _settings(self, input_shape: Shape, n_initial: int, masked: bool) -> Recurrence:
+        cell = self.cell
+        steps, features = input_shape
+        ld_units = LINE * -(-cell.units // LINE)
+        names = {cell.activation.name, cell.recurrent_activation.name}
+        keeps_z = not names.isdisjoint(NEEDS_PREACTIVATION)
+        return Recurrence(
+            cell.number,
+            steps,
+            features,
+            cell.units,
+            ACTIVATIONS[cell.activation.name],
+            ACTIVATIONS[cell.recurrent_activation.name],
+            cell.activation.alpha,
+            cell.recurrent_activation.alpha,
+            keeps_z,
+            self.return_sequences,
+            self.go_backwards,
+            ld_inputs=stride(max(ld_units, cell.units + LINE * -(-features // LINE))),
+            ld_gates=stride((1 + keeps_z) * cell.n_kept * ld_units),
+            ld_units=ld_units,
+            n_initial=n_initial,
+            masked=masked,
+            zero_masked=self.zero_output_for_mask,
+            returns_states=self.return_state,
+            restores_order=self.restores_order,
+            rate=cell.dropout,
+            recurrent_rate=cell.recurrent_dropout,
+            seeded=cell.seed is not None,
+            seed=cell.seed or 0,
+        )
+
+    # ---- weights and states ----------------------------------------------------------------------
+
+    def weight_specs(self, input_shape: Shape) -> list[Weight]:
+        specs = self.cell.weight_specs(input_shape[-1])
+        if self.stateful:
+            shape = (self.cell.n_states, self._batch_size or 1, self.cell.units)
+            zeros = initializers.resolve("zeros")
+            specs.append(Weight("states", shape, zeros, trainable=False, is_state=True))
+        return specs
+
+    @property
+    def states(self) -> list[np.ndarray] | None:
+        """The states of a stateful layer as views: h and, for an LSTM, c; None if it has none."""
+        return list(self.named_states["states"]) if self.named_states else None
+
+    def reset_state(self, rows: Any = None) -> None:
+        """Set the states of a stateful layer to zero.
+
+        Parameters
+        ----------
+        rows : int, slice or sequence of int, optional
+            The rows of the batch whose states are reset; by default all.
+        """
+        for state in self.named_states.values():
+            state[:, slice(None) if rows is None else rows] = 0
+
+    reset_states = reset_state
 
     @property
     def kernel(self) -> Variable:
@@ -191,10 +326,16 @@ class _Recurrent(Layer):
     @property
     def bias(self) -> Variable | None:
         """The bias, a view of the built model's weights; None without bias."""
-        return self._variable("bias") if self.use_bias else None
+        return self._variable("bias") if self.cell.use_bias else None
 
 
-class GRU(_Recurrent):
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options that are those of a cell, and the others."""
+    of_cell = {name: value for name, value in options.items() if name in OPTIONS}
+    return of_cell, {name: value for name, value in options.items() if name not in OPTIONS}
+
+
+class GRU(Recurrent):
     """A gated recurrent unit (Cho et al., 2014).
 
     In each step, with gates z and r and the output h, which is 0 at first::
@@ -222,27 +363,15 @@ class GRU(_Recurrent):
     kernel_initializer : str or Initializer, default "glorot_uniform"
     recurrent_initializer : str or Initializer, default "orthogonal"
     bias_initializer : str or Initializer, default "zeros"
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
-        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
-    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
-        Constraints from `nnfast.constraints` that are applied after each step; None by default.
-    return_sequences : bool, default False
-        Whether the output consists of h after every step, with shape (n, steps, units), or of the
-        last h, with shape (n, units).
-    go_backwards : bool, default False
-        Whether the last step of x comes first. The outputs are in the order of computation.
-    unroll : bool, default False
-        Accepted for compatibility with Keras; it changes nothing.
     reset_after : bool, default True
         Whether the gate r is applied after the product of h and the recurrent kernel.
     **options
-        See `Layer`.
+        See `Recurrent`.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
-
     Examples
     --------
     >>> import nnfast
@@ -250,9 +379,6 @@ class GRU(_Recurrent):
     >>> model.output_shape, model.count_params()
     ((None, 1), 4065)
     """
-
-    _n_gates = 3
-    _fields = (*_Recurrent._fields, "recurrent_activation", "reset_after")
 
     def __init__(
         self,
@@ -263,52 +389,21 @@ class GRU(_Recurrent):
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
-        kernel_regularizer: str | regularizers.L1L2 | None = None,
-        recurrent_regularizer: str | regularizers.L1L2 | None = None,
-        bias_regularizer: str | regularizers.L1L2 | None = None,
-        *,
-        kernel_constraint: str | constraints.Constraint | None = None,
-        recurrent_constraint: str | constraints.Constraint | None = None,
-        bias_constraint: str | constraints.Constraint | None = None,
-        return_sequences: bool = False,
-        go_backwards: bool = False,
-        unroll: bool = False,
         reset_after: bool = True,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(**options)
-        self._configure_cell(units, activation, recurrent_activation, use_bias)
-        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
-        self._configure_weight(
-            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        of_cell, others = split_options(options)
+        cell = GRUCell(
+            *(units, activation, recurrent_activation, use_bias),  # type: ignore[arg-type]
+            *(kernel_initializer, recurrent_initializer, bias_initializer),
+            reset_after,
+            "cell",
+            **of_cell,
         )
-        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
-        self._configure_steps(return_sequences, go_backwards, unroll)
-        self.reset_after = flag("reset_after", reset_after)
-
-    @property
-    def _cell(self) -> int:
-        return CELLS["gru" if self.reset_after else "gru_reset_before"]
-
-    @property
-    def _bias_shape(self) -> Shape:
-        shape = super()._bias_shape
-        return (2, *shape) if self.reset_after else shape
+        super().__init__(cell, **others)
 
 
-@dataclass(frozen=True)
-class _UnitForgetBias(initializers.Initializer):
-    """The initial bias of an LSTM: 1 for the forget gate, the second of four parts."""
-
-    others: initializers.Initializer
-
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-        units = shape[0] // 4
-        parts = self.others.draw((units,), rng), np.ones(units), self.others.draw((2 * units,), rng)
-        return np.concatenate(parts)
-
-
-class LSTM(_Recurrent):
+class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
 
     In each step, with gates i, f, o, the state c and the output h, which are 0 at first::
@@ -338,25 +433,13 @@ class LSTM(_Recurrent):
     bias_initializer : str or Initializer, default "zeros"
     unit_forget_bias : bool, default True
         Whether the bias of the gate f is 1 at first, whatever `bias_initializer` is.
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
-        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
-    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
-        Constraints from `nnfast.constraints` that are applied after each step; None by default.
-    return_sequences : bool, default False
-        Whether the output consists of h after every step, with shape (n, steps, units), or of the
-        last h, with shape (n, units).
-    go_backwards : bool, default False
-        Whether the last step of x comes first. The outputs are in the order of computation.
-    unroll : bool, default False
-        Accepted for compatibility with Keras; it changes nothing.
     **options
-        See `Layer`.
+        See `Recurrent`.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
-
     Examples
     --------
     >>> import nnfast
@@ -365,10 +448,14 @@ class LSTM(_Recurrent):
     >>> model = nnfast.Sequential([nnfast.Input((10, 8)), LSTM(32), nnfast.layers.Dense(1)])
     >>> model.count_params()
     5281
-    """
 
-    _n_gates = 4
-    _fields = (*_Recurrent._fields, "recurrent_activation", "unit_forget_bias")
+    An encoder whose states are the initial states of a decoder:
+
+    >>> x, z = nnfast.Input((10, 8)), nnfast.Input((6, 4))
+    >>> _, h, c = LSTM(32, return_state=True)(x)
+    >>> LSTM(32, return_sequences=True)(z, initial_state=[h, c]).shape
+    (None, 6, 32)
+    """
 
     def __init__(
         self,
@@ -380,40 +467,20 @@ class LSTM(_Recurrent):
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
         unit_forget_bias: bool = True,
-        kernel_regularizer: str | regularizers.L1L2 | None = None,
-        recurrent_regularizer: str | regularizers.L1L2 | None = None,
-        bias_regularizer: str | regularizers.L1L2 | None = None,
-        *,
-        kernel_constraint: str | constraints.Constraint | None = None,
-        recurrent_constraint: str | constraints.Constraint | None = None,
-        bias_constraint: str | constraints.Constraint | None = None,
-        return_sequences: bool = False,
-        go_backwards: bool = False,
-        unroll: bool = False,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(**options)
-        self._configure_cell(units, activation, recurrent_activation, use_bias)
-        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
-        self._configure_weight(
-            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        of_cell, others = split_options(options)
+        cell = LSTMCell(
+            *(units, activation, recurrent_activation, use_bias),  # type: ignore[arg-type]
+            *(kernel_initializer, recurrent_initializer, bias_initializer),
+            unit_forget_bias,
+            "cell",
+            **of_cell,
         )
-        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
-        self._configure_steps(return_sequences, go_backwards, unroll)
-        self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
-
-    @property
-    def _cell(self) -> int:
-        return CELLS["lstm"]
-
-    def weight_specs(self, input_shape: Shape) -> list[Weight]:
-        specs = super().weight_specs(input_shape)
-        if self.use_bias and self.unit_forget_bias:
-            specs[2] = replace(specs[2], initializer=_UnitForgetBias(self.bias_initializer))
-        return specs
+        super().__init__(cell, **others)
 
 
-class SimpleRNN(_Recurrent):
+class SimpleRNN(Recurrent):
     """A simple recurrent layer (Elman, 1990): in each step, h ← activation(x·k + h·r + b).
 
     h is 0 at first. Inputs have shape (n, steps, features). The kernel k has shape (features,
@@ -430,25 +497,13 @@ class SimpleRNN(_Recurrent):
     kernel_initializer : str or Initializer, default "glorot_uniform"
     recurrent_initializer : str or Initializer, default "orthogonal"
     bias_initializer : str or Initializer, default "zeros"
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, Regularizer or None
-        Penalties from `nnfast.regularizers` that are added to the loss; None by default.
-    kernel_constraint, recurrent_constraint, bias_constraint : str, Constraint or None
-        Constraints from `nnfast.constraints` that are applied after each step; None by default.
-    return_sequences : bool, default False
-        Whether the output consists of h after every step, with shape (n, steps, units), or of the
-        last h, with shape (n, units).
-    go_backwards : bool, default False
-        Whether the last step of x comes first. The outputs are in the order of computation.
-    unroll : bool, default False
-        Accepted for compatibility with Keras; it changes nothing.
     **options
-        See `Layer`.
+        See `Recurrent`.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
-
     Examples
     --------
     >>> import nnfast
@@ -456,8 +511,6 @@ class SimpleRNN(_Recurrent):
     >>> model.output_shape, model.count_params()
     ((None, 1), 417)
     """
-
-    _n_gates = _n_kept = 1
 
     def __init__(
         self,
@@ -467,27 +520,13 @@ class SimpleRNN(_Recurrent):
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
-        kernel_regularizer: str | regularizers.L1L2 | None = None,
-        recurrent_regularizer: str | regularizers.L1L2 | None = None,
-        bias_regularizer: str | regularizers.L1L2 | None = None,
-        *,
-        kernel_constraint: str | constraints.Constraint | None = None,
-        recurrent_constraint: str | constraints.Constraint | None = None,
-        bias_constraint: str | constraints.Constraint | None = None,
-        return_sequences: bool = False,
-        go_backwards: bool = False,
-        unroll: bool = False,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(**options)
-        self._configure_cell(units, activation, None, use_bias)
-        self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
-        self._configure_weight(
-            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        of_cell, others = split_options(options)
+        cell = SimpleRNNCell(
+            *(units, activation, use_bias),  # type: ignore[arg-type]
+            *(kernel_initializer, recurrent_initializer, bias_initializer),
+            "cell",
+            **of_cell,
         )
-        self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
-        self._configure_steps(return_sequences, go_backwards, unroll)
-
-    @property
-    def _cell(self) -> int:
-        return CELLS["simple"]
+        super().__init__(cell, **others)

@@ -63,6 +63,7 @@ class NoiseSettings(NamedTuple):
 class _Masked(Layer):
     """Base class of the layers that draw a mask, whose elements a sample may share."""
 
+    passes_mask = True
     training_differs = True
     rate: float
     seed: int | None
@@ -342,6 +343,7 @@ class GaussianNoise(Layer):
     0.1
     """
 
+    passes_mask = True
     _fields = ("stddev", "seed")
     training_differs = True
 
@@ -378,6 +380,7 @@ class GaussianDropout(Layer):
     0.2
     """
 
+    passes_mask = True
     _fields = ("rate", "seed")
     training_differs = True
 
@@ -410,6 +413,7 @@ class ActivityRegularization(Layer):
     L1L2(l1=0.01, l2=0.0)
     """
 
+    passes_mask = True
     _fields = ("l1", "l2")
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Unpack[LayerOptions]) -> None:
@@ -458,6 +462,7 @@ class AddLoss(Merge):
     >>> model = nnfast.Model(x, y)
     """
 
+    passes_mask = True
     n_inputs = 2
     _fields = ("weight",)
 

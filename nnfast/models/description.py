@@ -184,7 +184,10 @@ class Description(Topology):
         if self._graph is None:
             return self._built().plan.n_weights
         return sum(
-            math.prod(weight.shape) for _, specs in self._graph.flat.weights() for weight in specs
+            math.prod(weight.shape)
+            for _, specs in self._graph.flat.weights()
+            for weight in specs
+            if not weight.is_state
         )
 
     # ---- loss and metrics ------------------------------------------------------------------------
@@ -211,6 +214,14 @@ class Description(Topology):
         """Reset the state of all `metrics`; `fit` and `evaluate` do not use it."""
         for metric in self.metrics:
             metric.reset_state()
+
+    def reset_state(self, rows: Any = None) -> None:
+        """Set the states of stateful layers to zero; see `LSTM` for `rows`."""
+        for layer in self.flat_layers():
+            if layer.named_states:
+                layer.reset_state(rows)  # type: ignore[attr-defined]
+
+    reset_states = reset_state
 
     @property
     def metrics_names(self) -> list[str]:

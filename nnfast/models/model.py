@@ -487,6 +487,7 @@ class Model(Description):
                     train, validation_data = split(train, share)
                 if class_weight is not None:
                     train = train.with_class_weight(class_weight)
+                batch_size = trainer.network.batch_size(batch_size, len(train))
                 size = checks.batch_size(batch_size, len(train), steps)
                 make_loop = partial(ArrayFit, train, size)
             test = self._validation(validation_data, *test_options)
@@ -522,6 +523,7 @@ class Model(Description):
         if not isinstance(data, Samples):
             parts = batches.validation_parts(data)
             data = trainer.samples("fit", *parts, names=batches.VALIDATION_NAMES)
+        batch_size = trainer.network.batch_size(batch_size, len(data))
         rows, size = data.first_batches("validation_data", steps, batch_size)
         return ArrayEvaluation(rows, size, self, trainer, callbacks)
 
@@ -678,6 +680,7 @@ class Model(Description):
             test = self._stream_evaluation("evaluate", batches.Stream(x, steps), callback_list)
         else:
             trainer, found = self._samples("evaluate", x, y, sample_weight)
+            batch_size = trainer.network.batch_size(batch_size, len(found))
             rows, size = found.first_batches("x", steps, batch_size)
             test = ArrayEvaluation(rows, size, self, trainer, callback_list)
         callback_list.attach(self, {"verbose": loud, "epochs": 1, "steps": steps or test.steps})
@@ -797,10 +800,11 @@ class Model(Description):
             return predict_stream(self, network, stream, loud, CallbackList(callbacks))
         if batch_size is not None:
             checks.batch_size(batch_size, 1)
-        if callbacks is None and steps is None:
-            return self.predict_on_batch(x)
         network, x = self._built_for(x)
+        if callbacks is None and steps is None and not network.plan.fixed_rows:
+            return self.predict_on_batch(x)
         rows = network.rows("x", x)
+        batch_size = network.batch_size(batch_size, len(rows[0]))
         size = checks.batch_size(batch_size, len(rows[0]), steps)
         if steps is not None:
             rows = [part[: steps * size] for part in rows]

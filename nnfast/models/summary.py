@@ -102,9 +102,10 @@ def summarize(model: Any, itemsize: int, expand_nested: bool = False) -> Summary
     counts: dict[Any, int] = {}
     frozen = 0
     for layer, specs in graph.flat.weights():
-        counts[layer] = sum(math.prod(weight.shape) for weight in specs)
+        weights = [spec for spec in specs if not spec.is_state]
+        counts[layer] = sum(math.prod(weight.shape) for weight in weights)
         trained = model.trainable and layer.trainable
-        frozen += sum(math.prod(w.shape) for w in specs if not (trained and w.trainable))
+        frozen += sum(math.prod(w.shape) for w in weights if not (trained and w.trainable))
     rows = list(_rows(model, graph, counts, expand_nested))
     return Summary(model.name, rows, sum(counts.values()), frozen, itemsize, graph.branches)
 

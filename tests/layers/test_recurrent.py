@@ -273,17 +273,26 @@ def test_wrong_arguments_are_named(cell: str) -> None:
         ({"activation": "softmax"}, "activation of a recurrent layer"),
         ({"activation": "tan"}, "tan"),
         ({"activation": layers.ReLU(max_value=0.1)}, "activation of a recurrent layer"),
-        ({"dropout": 0.2}, "dropout of .* not supported yet"),
-        ({"recurrent_dropout": np.ones(2)}, "recurrent_dropout of .* not supported yet"),
-        ({"return_state": True}, "return_state of .* not supported yet"),
-        ({"stateful": True}, "stateful of .* not supported yet"),
-        ({"zero_output_for_mask": True}, "zero_output_for_mask of .* not supported yet"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+        ({"recurrent_dropout": np.ones(2)}, "recurrent_dropout"),
+        ({"return_state": "x"}, "return_state"),
+        ({"stateful": "no"}, "stateful"),
+        ({"zero_output_for_mask": None}, "zero_output_for_mask"),
+        ({"use_biases": True}, "use_biases"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             CELLS[cell](**{"units": 2, **options})
-    for name in ("mask", "initial_state"):
-        with pytest.raises(ValueError, match=f"{name} of .* layer 'called'"):
-            CELLS[cell](2, name="called")(nnfast.Input((4, 3)), **{name: np.ones((1, 4))})
+    called = CELLS[cell](2, name="called")
+    x = nnfast.Input((4, 3))
+    with pytest.raises(ValueError, match="mask must be None, because layer 'called'"):
+        called(x, mask=np.ones((1, 4)))
+    with pytest.raises(TypeError, match="'called' can be called with symbolic tensors"):
+        called(x, initial_state=np.ones((1, 2)))
+    with pytest.raises(ValueError, match="'called' takes an input and . initial states; received 4"):
+        called(x, initial_state=[nnfast.Input((2,)) for _ in range(3)])
+    n = called.cell.n_states
+    with pytest.raises(ValueError, match=r"initial_state of layer 'called' .* \(2,\)"):
+        called(x, initial_state=[nnfast.Input((5,)) for _ in range(n)])
     with pytest.raises(ValueError, match=r"a size for every axis but the batch's.*\(None, 3\)"):
         nnfast.Input((None, 3))
     layer = CELLS[cell](2, name="mine")

@@ -25,7 +25,7 @@ def test_a_chain_is_numbered_from_its_first_layer() -> None:
     x = nnfast.Input((4,))
     y = dense("b")(dense("a")(x))
     flat = Graph([x], [y]).flat
-    assert flat.nodes == [Call(0, (0,), 1), Call(1, (1,), 2)]
+    assert flat.nodes == [Call(0, (0,), (1,)), Call(1, (1,), (2,))]
     assert (flat.inputs, flat.outputs, flat.paths) == ((0,), (2,), ["a", "b"])
     assert (flat.shapes, flat.dtypes) == ([(4,), (3,), (3,)], ["float32"] * 3)
     assert flat.needed() == list(enumerate(flat.nodes))
@@ -40,7 +40,7 @@ def test_nodes_are_in_depth_first_order_and_layers_in_that_of_keras() -> None:
     assert [layer.name for layer in graph.calls] == ["x", "l1", "y", "l2", "r1", "sum"]
     # The layers of the numbers are in the order of the weights.
     assert graph.flat.paths == ["l1", "l2", "r1", "sum"]
-    assert graph.flat.nodes[-1] == Call(3, (3, 4), 5)
+    assert graph.flat.nodes[-1] == Call(3, (3, 4), (5,))
     assert graph.flat.outputs == (5, 4)
 
 
@@ -48,7 +48,7 @@ def test_a_shared_layer_has_several_calls() -> None:
     x, y = nnfast.Input((4,)), nnfast.Input((4,))
     shared = dense("shared")
     flat = Graph([x, y], [layers.subtract([shared(x), shared(y)])]).flat
-    assert flat.nodes == [Call(0, (0,), 2), Call(0, (1,), 3), Call(1, (2, 3), 4)]
+    assert flat.nodes == [Call(0, (0,), (2,)), Call(0, (1,), (3,)), Call(1, (2, 3), (4,))]
     assert len(flat.layers) == 2
 
 

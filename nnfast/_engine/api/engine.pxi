@@ -10,7 +10,7 @@ cdef class Engine(CompiledModel):
         the arrays that are None, or all of them by default.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of the outputs' losses
-    cdef list n_in, n_out           # the sizes of inputs and outputs
+    cdef list n_in, n_out           # the sizes of inputs, and of outputs and then their masks
     cdef Buffer _weights, _grads, _slots, order
     cdef Buffer spare               # memory that the last Snapshot released
     cdef Workspace training
@@ -40,6 +40,7 @@ cdef class Engine(CompiledModel):
         self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
         self.n_in = [end["n"] for end in plan.inputs]
         self.n_out = [end["n"] * end["steps"] for end in plan.outputs]
+        self.n_out += [end["mask_steps"] for end in plan.outputs if end["mask_steps"]]
         self.functions = [None] * len(plan.outputs)
         self.model.n_params = plan.n_params
         self.take_ends(plan)
@@ -304,6 +305,7 @@ cdef class Engine(CompiledModel):
             raise ValueError("run: with first_row, expected one step, no shuffling, batch_size rows or fewer")
         if not alone:
             batch_size = min(batch_size, n)
+        self.check_rows(n if alone or n % batch_size != 0 else batch_size)
         if self.batch < 0 or not alone and self.batch * batch_size >= n:
             raise ValueError(f"run: there is no batch {self.batch} of {batch_size} rows each in {n} rows")
         if lr.shape[0] == 0:
@@ -320,7 +322,8 @@ cdef class Engine(CompiledModel):
         run.row_offset = first_row if alone else 0
         run.order = <int32_t*>self.order.data if shuffle else NULL
         run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
-        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
+        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format,
+                                          len(self.n_out) - self.model.n_heads)
         run.training = True
         run.objective = &self.supplied_gradient if supplied else NULL
         run.call = call_function
@@ -415,10 +418,12 @@ cdef class Engine(CompiledModel):
         cdef Run* run
         if n == 0:
             return None
+        self.check_rows(n)
         workspace = self.pass_workspace(&self.model.infer, n, self.flops, False)
         run = &workspace.run
         run.data = &data.view
-        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format)
+        run.outputs = workspace.addresses(outputs, n, self.n_out, self.format,
+                                          len(self.n_out) - self.model.n_heads)
         run.row_offset = first_row
         run.wants_losses = losses
         set_divisors(run)
@@ -448,6 +453,7 @@ cdef class Engine(CompiledModel):
         data.check(&self.model, self.k.real_bytes, NEEDS_ALL)
         if data.view.n < 1:
             raise ValueError("loss_and_grad: no rows")
+        self.check_rows(data.view.n)
         workspace = self.pass_workspace(&self.model.train, data.view.n, 3 * self.flops, True)
         run = &workspace.run
         run.data = &data.view
@@ -485,6 +491,7 @@ cdef class Engine(CompiledModel):
         data.check(&self.model, self.k.real_bytes, NEEDS_NONE)
         if data.view.n == 0:
             return
+        self.check_rows(data.view.n)
         workspace = self.pass_workspace(&self.model.input_gradient, data.view.n, 2 * self.flops, False)
         run = &workspace.run
         run.data = &data.view

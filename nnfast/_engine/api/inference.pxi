@@ -62,6 +62,7 @@ cdef class ShortPredictor:
                 return None
             if not 0 < batch.views[0].shape[0] <= self.max_rows(engine):
                 return None
+            engine.check_rows(batch.views[0].shape[0])
             return self.infer(engine, &batch, make)
         finally:
             for k in range(batch.n_held):

@@ -11,6 +11,7 @@ cdef class CompiledModel:
     cdef Py_ssize_t n_stats
     cdef bint images                # some op moves a window over images, has many rows per sample, or steps
     cdef bint sequences             # some op goes through the steps of sequences
+    cdef Py_ssize_t fixed_rows      # the number of rows that every batch must have; 0: any
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
     cdef Buffer inputs              # memory of the model's inputs
     cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
@@ -33,10 +34,18 @@ cdef class CompiledModel:
             inputs[k] = entry
         for k, entry in enumerate(plan.outputs):
             heads[k].steps, heads[k].n, heads[k].ld = entry["steps"], entry["n"], entry["ld"]
+            heads[k].mask_steps = entry["mask_steps"]
+            self.model.masked |= entry["mask_steps"] > 0
             heads[k].y = self.model.target_width
             self.model.target_width += entry["steps"] * entry["ld"]
         self.model.n_inputs, self.model.n_heads = len(plan.inputs), len(plan.outputs)
         self.model.inputs, self.model.heads = inputs, heads
+
+    cdef check_rows(self, Py_ssize_t n):
+        """Raise a ValueError if a batch of n rows does not fit the states of stateful layers."""
+        if self.fixed_rows != 0 and n != self.fixed_rows:
+            raise ValueError(f"The model has stateful layers for batches of {self.fixed_rows} rows; received "
+                             f"{n} rows")
 
     cdef take_tables(self, plan):
         """Copy the plan's op lists and parameters. If memory runs out, the old ones stay in use."""
@@ -61,6 +70,7 @@ cdef class CompiledModel:
         self.model.input_gradient = input_gradient
         self.model.parameters = parameters
         self.model.n_parameters = len(plan.arrays)
+        self.fixed_rows = plan.fixed_rows
         self.tables_memory = memory
         self.changed = changed
         self._measure()

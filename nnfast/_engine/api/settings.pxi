@@ -143,6 +143,8 @@ cdef OpList op_list_of(plan_table, bytes format, list memory) except *:
     op_list.dx = offsets_of(plan_table.input_gradients, memory)
     op_list.out = offsets_of(plan_table.outputs, memory)
     op_list.dy = offsets_of(plan_table.output_gradients, memory)
+    op_list.mask = offsets_of(plan_table.masks, memory)
+    op_list.ld_mask = offsets_of(plan_table.mask_strides, memory)
     op_list.single_reader = plan_table.single_reader
     op_list.shares_parameters = plan_table.shares_parameters
     return op_list

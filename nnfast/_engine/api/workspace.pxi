@@ -59,16 +59,21 @@ cdef class Workspace:
             self.model.heads = own
             self.heads = heads
 
-    cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format) except? NULL:
-        """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None."""
+    cdef void** addresses(self, arrays, Py_ssize_t n, list cols, bytes format, int optional=0) except? NULL:
+        """Return the addresses of the (n, cols) arrays for the results of the run; NULL for None.
+
+        optional: the number of results, the last ones, that may be missing.
+        """
         cdef int k
         if arrays is None:
             return NULL
         if not isinstance(arrays, list):
             arrays = [arrays]
-        if len(arrays) != len(cols):
+        if len(arrays) not in (len(cols), len(cols) - optional):
             raise ValueError(f"there are {len(arrays)} arrays for {len(cols)} results")
-        for k in range(len(cols)):
+        for k in range(len(arrays), len(cols)):
+            self.results[k] = NULL
+        for k in range(len(arrays)):
             if arrays[k] is None:
                 raise ValueError(f"there is no array for the results of number {k}")
             self.results[k] = address_of_result(arrays[k], n, cols[k], format)
@@ -78,6 +83,7 @@ cdef class Workspace:
                  bint partials):
         """Set up everything but the blocks. partials: allocate the micro-batches' gradients, too."""
         cdef bytes format = engine.format
+        cdef Py_ssize_t n_results
         self.memory = []
         self.threads = n_threads
         self.take_model(engine)
@@ -86,8 +92,10 @@ cdef class Workspace:
         self.run.objective = NULL
         self.run.n_losses = n_losses_of(&self.model)
         # One piece of memory for both, because passes prepare a workspace for each call.
-        self.run.reductions = <double*>self.take(2, max(self.model.n_heads, self.model.n_inputs), b"d")
-        self.results = <void**>(self.run.reductions + max(self.model.n_heads, self.model.n_inputs))
+        n_results = max(2 * self.model.n_heads, self.model.n_inputs)
+        self.run.reductions = <double*>self.take(2 + n_threads * (self.model.masked != 0), n_results, b"d")
+        self.results = <void**>(self.run.reductions + n_results)
+        self.run.real_steps = self.run.reductions + 2 * n_results
         self.run.n_threads = n_threads
         self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size

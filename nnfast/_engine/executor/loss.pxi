@@ -7,6 +7,12 @@ cdef inline Matrix output_rows(const Shard* shard, int k) noexcept nogil:
                   n_rows(shard) * head.steps, head.n, head.ld)
 
 
+cdef inline const real* mask_row(const Shard* shard, int k, Py_ssize_t r) noexcept nogil:
+    """Return the mask of the shard's row r of the k-th output, which has one."""
+    cdef Py_ssize_t ld = shard.run.op_list.ld_mask[k]
+    return address(shard.block, shard.run.op_list.mask[k], shard.begin + r, ld)
+
+
 cdef void write_outputs(const Shard* shard) noexcept nogil:
     """Write the predictions of the shard's rows to run.outputs, in the data's own order."""
     cdef const Run* run = shard.run
@@ -21,6 +27,25 @@ cdef void write_outputs(const Shard* shard) noexcept nogil:
             row = source_row(run.order, shard.first + shard.begin + r) * steps
             for s in range(steps):
                 copy_row(y.data + (r * steps + s) * y.ld, y.cols, out + (row + s) * y.cols)
+    write_masks(shard)
+
+
+cdef void write_masks(const Shard* shard) noexcept nogil:
+    """Write the masks of the shard's rows, if they are wanted; they follow the predictions."""
+    cdef const Run* run = shard.run
+    cdef Py_ssize_t r, n
+    cdef const real* mask
+    cdef int k, next = run.model.n_heads
+    for k in range(run.model.n_heads):
+        n = run.model.heads[k].mask_steps
+        if n == 0:
+            continue
+        if run.outputs[next] != NULL:
+            for r in range(n_rows(shard)):
+                mask = mask_row(shard, k, r)
+                copy_row(mask, n, <real*>run.outputs[next]
+                         + source_row(run.order, shard.first + shard.begin + r) * n)
+        next += 1
 
 
 cdef inline bint is_fused_with_loss(const Run* run, const Op* op) noexcept nogil:
@@ -66,12 +91,29 @@ cdef void losses_of(const Shard* shard, const Scales* scales, bint gradient) noe
             block.loss[r] += block.activity[r]
 
 
+cdef Py_ssize_t equal_steps(const real* mask, Py_ssize_t rows, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
+    """Return how many of the n rows of a sample from row i on are all real or all masked.
+
+    A step of the mask has `rows` rows.
+    """
+    cdef Py_ssize_t j
+    for j in range(1, n):
+        if mask[(i + j) // rows] != mask[i // rows]:
+            return j
+    return n
+
+
 cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets,
                           double scale, real* dy, double* loss) noexcept nogil:
-    """Compute the losses of samples with several rows each: the weighted mean of the losses of their rows."""
+    """Compute the losses of samples with several rows each: the weighted mean of the losses of their rows.
+
+    Masked rows have no loss and no gradient.
+    """
     cdef const Objective* objective = objective_of(shard.run, k)
     cdef const double* weight = shard.block.weight + k * shard.block.rows + shard.begin
-    cdef Py_ssize_t steps = shard.run.model.heads[k].steps, r, i, j, end, n
+    cdef Py_ssize_t steps = shard.run.model.heads[k].steps, real_steps = shard.run.model.heads[k].mask_steps
+    cdef Py_ssize_t r, i, j, end, n
+    cdef const real* mask = NULL
     cdef double values[16]
     cdef double factor = 1      # that of a supplied gradient, whose loss is a sum
     cdef Matrix rows
@@ -83,8 +125,17 @@ cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, cons
             factor = weight[r] / steps
         loss[r] = 0
         i, end = r * steps, (r + 1) * steps
+        if real_steps > 0:
+            mask = mask_row(shard, k, r)
         while i < end:
             n = min(<Py_ssize_t>16, end - i)
+            if real_steps > 0:
+                n = equal_steps(mask, steps // real_steps, i - r * steps, n)
+                if mask[(i - r * steps) * real_steps // steps] == 0:
+                    if dy != NULL:
+                        memset(dy + i * outputs.ld, 0, n * outputs.ld * sizeof(real))
+                    i += n
+                    continue
             rows = rows_of(outputs, i, n)
             loss_rows(objective, &rows, targets.data + i * targets.ld, NULL, scale * factor,
                       NULL if dy == NULL else dy + i * outputs.ld, values, shard.scratch)
@@ -119,7 +170,7 @@ cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint grad
         targets = target_rows(shard, k)
         dy = dy + shard.begin * head.steps * head.ld if gradient else NULL
         scale = scales.mean * scales.reduction[k] * objective.gradient_scale * head.loss_weight
-        if head.steps == 1:
+        if head.steps == 1 and head.mask_steps == 0:
             loss_rows(objective, &outputs, targets.data, weight + shard.begin, scale, dy, loss + shard.begin,
                       shard.scratch)
         else:

@@ -239,12 +239,13 @@ ctypedef struct CellRows:
     Py_ssize_t rows
     Py_ssize_t width        # units that the forward pass computes, at most VLEN
     Py_ssize_t units
-    Py_ssize_t ld_gates, ld_units, ld_inputs, ld_y
+    Py_ssize_t ld_gates, ld_units, ld_inputs, ld_h, ld_y
     real* gates             # gate g is `units` · g further on
     real* before            # an LSTM has c of the step before here, a GRU that resets first r ⊙ h
     real* state
     real* output            # an LSTM has tanh(c) here
-    const real* last        # h of the step before
+    const real* last        # h of the step before; its rows, and those of h, are ld_h apart
+    const real* fed         # the same after the dropout
     real* h
     real* y                 # y or, in the backward pass, dy; NULL: only the last step has a y
 
@@ -255,7 +256,7 @@ cdef inline bint uses_default_activations(const Recurrence* s) noexcept nogil:
 
 cdef inline void store_h(const CellRows* c, Py_ssize_t i, vreal h) noexcept nogil:
     """Store h of row i. Lanes past the last unit are overwritten by x later."""
-    vstore(c.h + i * c.ld_inputs, h)
+    vstore(c.h + i * c.ld_h, h)
     if c.y != NULL:
         store_cols(c.y + i * c.ld_y, h, <int>c.width)
 

@@ -23,7 +23,7 @@ cdef inline void gru_rows(bint fused, const CellRows* cell, const real* sums) no
         store_cols(c.gates + c.units, z, width)
         store_cols(c.gates + 2 * c.units, r, width)
         store_cols(c.gates + 3 * c.units, g, width)
-        store_h(&c, i, z * vload(c.last + i * c.ld_inputs) + (one - z) * g)
+        store_h(&c, i, z * vload(c.last + i * c.ld_h) + (one - z) * g)
         c.gates += c.ld_gates
         sums += 4 * VLEN
 
@@ -55,7 +55,7 @@ cdef void gru_reset(const Recurrence* s, const CellRows* c, real* sums) noexcept
     cdef int g, width = <int>c.width
     activate_z_and_r(s, c, sums)
     for i in range(c.rows):
-        vstore(c.before + i * c.ld_units, vload(sums + VLEN) * vload(c.last + i * c.ld_inputs))
+        vstore(c.before + i * c.ld_units, vload(sums + VLEN) * vload(c.fed + i * c.ld_inputs))
         for g in range(2):
             store_cols(c.gates + i * c.ld_gates + (1 + g) * c.units, vload(sums + g * VLEN), width)
         store_cols(c.gates + i * c.ld_gates + 3 * c.units, vload(sums + 3 * VLEN), width)
@@ -74,7 +74,7 @@ cdef void gru_finish(const Recurrence* s, const CellRows* c, real* sums) noexcep
         gates = c.gates + i * c.ld_gates
         z = vload(gates + c.units)
         store_cols(gates + 3 * c.units, vload(sums + i * VLEN), <int>c.width)
-        store_h(c, i, z * vload(c.last + i * c.ld_inputs) + (one - z) * vload(sums + i * VLEN))
+        store_h(c, i, z * vload(c.last + i * c.ld_h) + (one - z) * vload(sums + i * VLEN))
 
 
 # ---- backward -------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ cdef void gru_gradient_rows(const CellRows* cell, real* dh) noexcept nogil:
             d = step_dh(&c, i, u, dh)
             vstore(dh + i * c.ld_units + u, d * z)
             dg = d * (one - z) * (one - g * g)
-            d = d * (vload(c.last + i * c.ld_inputs + u) - g)
+            d = d * (vload(c.last + i * c.ld_h + u) - g)
             store_cols(c.gates + u, dg * r, width)
             store_cols(c.gates + c.units + u, d * (z * (one - z)), width)
             store_cols(c.gates + 2 * c.units + u, dg * a * (r * (one - r)), width)
@@ -113,7 +113,7 @@ cdef void gru_backward_z_and_g(const Recurrence* s, const CellRows* c, real* dh,
             z, g = vload(c.gates + p + c.units), vload(c.gates + p + 3 * c.units)
             d = step_dh(c, i, u, dh)
             vstore(dh + i * c.ld_units + u, d * z)
-            vstore(spare + p + plane, d * (vload(c.last + i * c.ld_inputs + u) - g))
+            vstore(spare + p + plane, d * (vload(c.last + i * c.ld_h + u) - g))
             vstore(spare + p + 3 * plane, d * (vsplat(1) - z))
     through_gate(s, c, 1, True, spare + plane)
     through_gate(s, c, 3, False, spare + 3 * plane)
@@ -138,22 +138,23 @@ cdef void gru_backward(const Recurrence* s, const CellRows* c, real* dh, real* s
     copy_gates(c, 4, spare, plane)
 
 
-cdef void gru_backward_reset(const Recurrence* s, const CellRows* c, const real* drh, real* dh,
-                             real* spare) noexcept nogil:
+cdef void gru_backward_reset(const Recurrence* s, const CellRows* c, const real* drh, const real* factors,
+                             real* dh, real* spare) noexcept nogil:
     """After gru_backward_z_and_g, compute the plane of r and replace all planes; add its part of dh.
 
-    drh: the gradient of r ⊙ h. The plane of a is cleared.
+    drh: the gradient of r ⊙ h. factors: those of the dropout of h, or NULL. The plane of a is cleared.
     """
     cdef Py_ssize_t i, q, u, p, plane = padded_units(s)
-    cdef vreal d
+    cdef vreal d, dropout
     for i in range(c.rows):
         for q in range(ceil_div(s.units, VLEN)):
             u = q * VLEN
             p = i * c.ld_gates + u
             d = vload(drh + i * c.ld_units + u)
             vstore(spare + p, vsplat(0))
-            vstore(spare + p + 2 * plane, d * vload(c.last + i * c.ld_inputs + u))
+            vstore(spare + p + 2 * plane, d * vload(c.fed + i * c.ld_inputs + u))
+            dropout = vsplat(1) if factors == NULL else vload(factors + i * c.ld_units + u)
             vstore(dh + i * c.ld_units + u,
-                   vload(dh + i * c.ld_units + u) + d * vload(c.gates + p + 2 * c.units))
+                   vload(dh + i * c.ld_units + u) + d * vload(c.gates + p + 2 * c.units) * dropout)
     through_gate(s, c, 2, True, spare + 2 * plane)
     copy_gates(c, 4, spare, plane)

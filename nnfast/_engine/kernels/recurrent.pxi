@@ -1,67 +1,4 @@
-"""Recurrent layers: the memory of the steps, and the loops over them.
-
-The register tile is in gates.pxi, and each cell has a file for its arithmetic. In the memory of the steps,
-row r of step t is row t · rows + r. All (step, row) pairs therefore form one matrix, and dW is one product.
-"""
-
-cdef enum:
-    STEP_ROWS = 24      # maximum number of rows that go through all steps together; their gates stay in cache
-
-# What the steps of some rows leave for the backward pass. Each array has a row for each step and row.
-ctypedef struct StepMemory:
-    Py_ssize_t rows     # rows per step
-    Py_ssize_t slots    # step t is in slot t mod `slots`: all steps in training, two in inference
-    real* inputs        # [h of the step before, x]
-    real* gates         # the gates, `units` columns each; later the gradients of their pre-activations
-    real* states        # LSTM: c of the step before; GRU that resets first: r ⊙ h
-    real* outputs       # LSTM: tanh(c)
-
-# A group of rows of x, y and their gradients, whose samples are `ld` apart; each sample has all its steps.
-ctypedef struct StepData:
-    Py_ssize_t rows
-    real* x
-    Py_ssize_t ld_x
-    real* y
-    Py_ssize_t ld_y
-
-
-cdef inline real* step_rows(const StepMemory* m, real* array, Py_ssize_t t, Py_ssize_t ld) noexcept nogil:
-    """Return the rows of step t of an array of the memory."""
-    return array + t % m.slots * m.rows * ld
-
-
-cdef inline Py_ssize_t step_of_x(const Recurrence* s, Py_ssize_t t) noexcept nogil:
-    """Return the step of x that is read in step t."""
-    return s.steps - 1 - t if s.backwards else t
-
-
-cdef inline StepMemory memory_of_rows(const Recurrence* s, const StepMemory* m,
-                                      Py_ssize_t first) noexcept nogil:
-    """Return the memory of the rows from `first` on."""
-    cdef StepMemory part = m[0]
-    part.inputs += first * s.ld_inputs
-    part.gates += first * s.ld_gates
-    part.states += first * s.ld_units
-    part.outputs += first * s.ld_units
-    return part
-
-
-# ---- forward --------------------------------------------------------------------------------------
-
-cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
-    """Copy the step's x to its place behind h."""
-    cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + s.units
-    cdef const real* x = d.x + step_of_x(s, t) * s.features
-    cdef Py_ssize_t i
-    for i in range(d.rows):
-        copy_cols(x + i * d.ld_x, s.features, inputs + i * s.ld_inputs)
-
-
-cdef void clear_start(const Recurrence* s, const StepMemory* m, Py_ssize_t rows) noexcept nogil:
-    """Set the initial h and c to zero."""
-    memset(m.inputs, 0, rows * s.ld_inputs * sizeof(real))
-    memset(m.states, 0, rows * s.ld_units * sizeof(real))
-
+"""Recurrent layers: the loops over the steps. Each cell has a file for its arithmetic."""
 
 cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
                         Py_ssize_t u) noexcept nogil:
@@ -75,13 +12,13 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
     c.before = step_rows(m, m.states, t, s.ld_units) + u
     c.state = step_rows(m, m.states, t + 1, s.ld_units) + u
     c.output = step_rows(m, m.outputs, t, s.ld_units) + u
-    c.last = step_rows(m, m.inputs, t, s.ld_inputs) + u
-    c.h = step_rows(m, m.inputs, t + 1, s.ld_inputs) + u
-    c.y = NULL
-    if s.sequences:
-        c.y = d.y + t * s.units + u
-    elif t == s.steps - 1:
-        c.y = d.y + u
+    c.ld_h = ld_h(s)
+    c.last = h_before(s, m, t) + u
+    c.h = h_before(s, m, t + 1) + u
+    c.fed = step_rows(m, m.inputs, t, s.ld_inputs) + u
+    c.y = step_of_y(s, d, t)
+    if c.y != NULL:
+        c.y += u
     return c
 
 
@@ -111,13 +48,13 @@ cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepM
 
 
 cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
-                            const StepData* d) noexcept nogil:
+                            const StepData* d, const CarriedStates* carried) noexcept nogil:
     """Compute all steps of d.rows ≤ STEP_ROWS rows."""
-    cdef Py_ssize_t t, q
+    cdef Py_ssize_t t, q, i
     cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
     cdef GateTile tile
     cdef CellRows cell
-    clear_start(s, m, d.rows)
+    start_states(s, m, d, carried)
     tile.depth = s.units if is_gru(s) else s.units + s.features
     tile.x_depth = s.features
     tile.lda = s.ld_inputs
@@ -140,16 +77,12 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
                 gru_reset(s, &cell, w.sums)
         if s.cell == CELL_GRU_RESET_BEFORE:
             finish_reset(s, w, m, d, t)
-
-
-cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t first) noexcept nogil:
-    """Clear the rows from `first` on in all steps, so that they add nothing to dW."""
-    cdef Py_ssize_t t, n = m.rows - first
-    for t in range(s.steps):
-        memset(step_rows(m, m.inputs, t, s.ld_inputs) + first * s.ld_inputs, 0,
-               n * s.ld_inputs * sizeof(real))
-        memset(step_rows(m, m.states, t, s.ld_units) + first * s.ld_units, 0, n * s.ld_units * sizeof(real))
-        memset(step_rows(m, m.gates, t, s.ld_gates) + first * s.ld_gates, 0, n * s.ld_gates * sizeof(real))
+        if s.masked:
+            keep_states(s, m, d, t)
+        if s.recurrent_rate > 0:
+            for i in range(d.rows):
+                feed_h(s, m, d, t + 1, i)
+    finish_states(s, m, d, carried)
 
 
 # ---- backward -------------------------------------------------------------------------------------
@@ -182,6 +115,8 @@ ctypedef struct BackwardScratch:
     real* dc        # a GRU that resets first has the gradient of r ⊙ h here
     real* dx
     real* spare     # it has the size of the gates
+    real* kept      # the gradients of h and c in masked steps
+    real* product   # with recurrent dropout: the gradient of h after it
     real* r_panels
     real* k_panels
     real* candidate     # a GRU that resets first has the part of r for g here
@@ -207,12 +142,13 @@ cdef void pack_backward(const Recurrence* s, const RecurrentWeights* w, const Ba
     pack_transposed_parts(3 if for_x else 2, parts)
 
 
-cdef void step_backward(const Recurrence* s, const CellRows* c, const BackwardScratch* w,
-                        bint first) noexcept nogil:
-    """Compute dz of a step in the memory of the gates, and dh of the step before unless this is the first."""
-    cdef Py_ssize_t u = s.units, depth = kernel_gates(s) * u
-    cdef const real* dz = c.gates
-    cdef Matrix dh = matrix(w.dh, c.rows, u, s.ld_units), drh = matrix(w.dc, c.rows, u, s.ld_units)
+cdef void cell_backward(const Recurrence* s, const CellRows* c, const BackwardScratch* w,
+                        const real* factors) noexcept nogil:
+    """Compute dz of a step in the memory of the gates, and the parts of dh that need no product with dz.
+
+    factors: those of the dropout of h, or NULL.
+    """
+    cdef Matrix drh = matrix(w.dc, c.rows, s.units, s.ld_units)
     if s.cell == CELL_LSTM:
         lstm_backward(s, c, w.dh, w.dc, w.spare)
     elif s.cell == CELL_SIMPLE:
@@ -221,29 +157,68 @@ cdef void step_backward(const Recurrence* s, const CellRows* c, const BackwardSc
         gru_backward(s, c, w.dh, w.spare)
     else:
         gru_backward_z_and_g(s, c, w.dh, w.spare)
-        times_transpose(s, w.spare + 3 * padded_units(s), u, w.candidate, &drh, False)
-        gru_backward_reset(s, c, w.dc, w.dh, w.spare)
-        dz, depth = c.gates + u, 2 * u
-    if not first:
-        times_transpose(s, dz, depth, w.r_panels, &dh, is_gru(s))
+        times_transpose(s, w.spare + 3 * padded_units(s), s.units, w.candidate, &drh, False)
+        gru_backward_reset(s, c, w.dc, factors, w.dh, w.spare)
 
 
-cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* g,
-                             const BackwardScratch* w) noexcept nogil:
-    """Replace the gates by the gradients dz of their pre-activations, and compute dX unless g.x is NULL.
+cdef void h_backward(const Recurrence* s, const CellRows* c, const BackwardScratch* w,
+                     const real* factors) noexcept nogil:
+    """Write dh of the step before: what it has, for a GRU, plus the product of dz with the transpose of r.
 
-    g: the gradients of x and y. The rows of the group are padded to a multiple of 4.
+    factors: those of the dropout of h, or NULL.
     """
-    cdef Py_ssize_t t, i
-    cdef Matrix dx = matrix(w.dx, g.rows, s.features, ceil_div(s.features, VLEN) * VLEN)
+    cdef Py_ssize_t u = s.units, depth = kernel_gates(s) * u, i, j, p, q
+    cdef const real* dz = c.gates
+    cdef Matrix dh = matrix(w.dh, c.rows, u, s.ld_units), product = matrix(w.product, c.rows, u, s.ld_units)
+    cdef vreal total
+    if s.cell == CELL_GRU_RESET_BEFORE:
+        dz, depth = c.gates + u, 2 * u
+    if factors == NULL:
+        times_transpose(s, dz, depth, w.r_panels, &dh, is_gru(s))
+        return
+    times_transpose(s, dz, depth, w.r_panels, &product, False)
+    for i in range(c.rows):
+        for q in range(ceil_div(u, VLEN)):
+            j = q * VLEN
+            p = i * s.ld_units + j
+            total = vload(product.data + p) * vload(factors + p)
+            vstore(dh.data + p, total + vload(dh.data + p) if is_gru(s) else total)
+
+
+cdef void x_backward(const Recurrence* s, const StepData* d, const StepData* g, Py_ssize_t t, const real* dz,
+                     const BackwardScratch* w) noexcept nogil:
+    """Write dX of a step."""
+    cdef Py_ssize_t i, ld = ceil_div(s.features, VLEN) * VLEN
+    cdef Matrix dx = matrix(w.dx, g.rows, s.features, ld)
+    times_transpose(s, dz, kernel_gates(s) * s.units, w.k_panels, &dx, False)
+    for i in range(g.rows):
+        if d.x_factors != NULL:
+            multiply_row(dx.data + i * ld, d.x_factors + i * ld, s.features, dx.data + i * ld)
+        copy_row(dx.data + i * ld, s.features, g.x + i * g.ld_x + step_of_x(s, t) * s.features)
+
+
+cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* d, const StepData* g,
+                             const BackwardScratch* w) noexcept nogil:
+    """Replace the gates by the gradients dz of their pre-activations; compute dX and those of initial states.
+
+    g: the gradients of x, y and x2; those of x and x2 are not computed if their addresses are NULL. The rows
+    of the group are padded to a multiple of 4.
+    """
+    cdef Py_ssize_t t
     cdef CellRows cell
-    memset(w.dh, 0, STEP_ROWS * s.ld_units * sizeof(real))
-    memset(w.dc, 0, STEP_ROWS * s.ld_units * sizeof(real))
+    start_gradients(s, g, w.dh, w.dc)
     for t in range(s.steps - 1, -1, -1):
         cell = cell_rows(s, m, g, t, 0)
-        step_backward(s, &cell, w, t == 0)
+        if s.masked:
+            take_kept_gradients(s, d, g, t, w.dh, w.dc, w.kept)
+        cell_backward(s, &cell, w, d.h_factors)
+        if s.masked:
+            clear_masked(s, d, t, cell.gates)
+        if t > 0 or g.x2 != NULL:
+            h_backward(s, &cell, w, d.h_factors)
+        if s.masked:
+            put_kept_gradients(s, d, t, w.kept, w.dh, w.dc)
         if g.x != NULL:
-            times_transpose(s, cell.gates + (s.units if is_gru(s) else 0), kernel_gates(s) * s.units,
-                            w.k_panels, &dx, False)
-            for i in range(g.rows):
-                copy_row(dx.data + i * dx.ld, s.features, g.x + i * g.ld_x + step_of_x(s, t) * s.features)
+            x_backward(s, d, g, t, cell.gates + (s.units if is_gru(s) else 0), w)
+    if g.x2 != NULL:
+        finish_gradients(s, g, w.dh, w.dc)

@@ -14,19 +14,6 @@ cdef inline RecurrentWeights recurrent_weights(const Shard* shard, const Op* op)
                             parameter_data(model, op.b))
 
 
-cdef StepMemory step_memory(const Recurrence* s, real* p, Py_ssize_t rows, Py_ssize_t slots,
-                            Py_ssize_t steps) noexcept nogil:
-    """Divide memory among the arrays: `slots` slots for inputs and states, `steps` for the others."""
-    cdef StepMemory m
-    m.rows = rows
-    m.slots = slots
-    m.inputs = p
-    m.states = m.inputs + slots * rows * s.ld_inputs
-    m.gates = m.states + slots * rows * s.ld_units
-    m.outputs = m.gates + steps * rows * s.ld_gates
-    return m
-
-
 cdef inline StepMemory kept_steps(const Shard* shard, const Op* op) noexcept nogil:
     """Return the memory of all steps and rows of the block, rounded up to a multiple of 4."""
     cdef const Recurrence* s = recurrence_of(op)
@@ -36,31 +23,84 @@ cdef inline StepMemory kept_steps(const Shard* shard, const Op* op) noexcept nog
 
 cdef Py_ssize_t states_size(const Recurrence* s) noexcept nogil:
     """Return the size of the memory for inference."""
-    return 2 * STEP_ROWS * (s.ld_inputs + 2 * s.ld_units + s.ld_gates)
+    return 2 * STEP_ROWS * (s.ld_inputs + ld_states(s) + ld_outputs(s) + ld_hidden(s) + s.ld_gates)
 
 
-cdef inline StepData group_data(const Matrix* x, const Matrix* y, Py_ssize_t first,
+# ---- the rows of a group -------------------------------------------------------------------------
+
+cdef inline real* rows_from(const Matrix* a, Py_ssize_t first) noexcept nogil:
+    return NULL if a.data == NULL else a.data + first * a.ld
+
+
+cdef inline StepData group_data(const Matrix* x, const Matrix* y, const Matrix* x2, Py_ssize_t first,
                                 Py_ssize_t rows) noexcept nogil:
-    """Return some rows of x and y, or of their gradients."""
-    cdef real* start = x.data
-    if start != NULL:
-        start += first * x.ld
-    return StepData(rows, start, x.ld, y.data + first * y.ld, y.ld)
+    """Return some rows of x, y and x2, or of their gradients."""
+    return StepData(rows, rows_from(x, first), x.ld, rows_from(y, first), y.ld, rows_from(x2, first), x2.ld,
+                    NULL, NULL)
+
+
+cdef inline Matrix initial_states(const Shard* shard, const Op* op) noexcept nogil:
+    """Return x2, the initial states and the mask; its address is NULL if there are none."""
+    return second_input(shard, op) if op.n_in2 > 0 else matrix(NULL, 0, 0, 0)
+
+
+cdef inline CarriedStates carried_states(const Shard* shard, const Op* op, Py_ssize_t first) noexcept nogil:
+    """Return the states of a stateful layer that belong to the rows from `first` on."""
+    cdef CarriedStates carried = CarriedStates(parameter_data(shard.run.model, op.mean), 1, 0)
+    if carried.data != NULL:
+        carried.batch = shard.run.model.parameters[op.mean].cols // recurrence_of(op).units
+        carried.first = shard.run.row_offset + shard.first + shard.begin + first
+    return carried
+
+
+cdef Py_ssize_t factors_size(const Recurrence* s) noexcept nogil:
+    """Return the size of the factors of the dropout."""
+    cdef Py_ssize_t of_x = ceil_div(s.features, VLEN) * VLEN if s.rate > 0 else 0
+    return STEP_ROWS * (of_x + ld_hidden(s))
+
+
+cdef const real* draw_factors(double rate, uint64_t key, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t cols,
+                              real* factors) noexcept nogil:
+    """Write rows of factors of a dropout: 0 or 1 / (1 − rate)."""
+    cdef Matrix drawn = matrix(factors, rows, cols, ceil_div(cols, VLEN) * VLEN)
+    cdef MaskRule rule = MaskRule(rate, 0, 1 / (1 - rate), 0)
+    memset(factors, 0, rows * drawn.ld * sizeof(real))
+    dropout(&drawn, &drawn, &rule, key, first)
+    return factors
+
+
+cdef void set_factors(const Shard* shard, const Op* op, Py_ssize_t first, StepData* d,
+                      real* factors) noexcept nogil:
+    """Draw the factors of the dropout of x and of h for a group of rows."""
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef uint64_t key
+    cdef Py_ssize_t row = epoch_row(shard, op) + first
+    if not shard.run.training:
+        return
+    key = random_key(shard.run, op, s.seeded, s.seed)
+    if s.rate > 0:
+        d.x_factors = draw_factors(s.rate, key, row, d.rows, s.features, factors)
+        factors += STEP_ROWS * ceil_div(s.features, VLEN) * VLEN
+    if s.recurrent_rate > 0:
+        d.h_factors = draw_factors(s.recurrent_rate, subkey(key, <uint64_t>-1), row, d.rows, s.ld_units,
+                                   factors)
 
 
 cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
     """Compute the shard's rows in groups that stay in cache."""
     cdef const Recurrence* s = recurrence_of(op)
     cdef RecurrentWeights w = recurrent_weights(shard, op)
-    cdef Matrix y = output_of(shard, op)
+    cdef Matrix y = output_of(shard, op), x2 = initial_states(shard, op)
     cdef real* panels = shard.scratch
     cdef real* candidate = panels + ceil_div(s.units, VLEN) * forward_panel_size(s)
     cdef real* sums = candidate + candidate_size(s)
-    cdef real* states = sums + STEP_ROWS * gate_sums(s) * VLEN
+    cdef real* factors = sums + STEP_ROWS * gate_sums(s) * VLEN
+    cdef real* states = factors + factors_size(s)
     cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
     cdef bint kept = op.stats >= 0
     cdef StepMemory memory, group
     cdef StepData data
+    cdef CarriedStates carried
     cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums)
     if rows == 0:
         return activation
@@ -70,26 +110,32 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
         pack_candidate(s, w.r, candidate)
     for q in range(ceil_div(rows, length)):
         first = q * length
-        data = group_data(x, &y, first, min(length, rows - first))
+        data = group_data(x, &y, &x2, first, min(length, rows - first))
+        set_factors(shard, op, first, &data, factors)
+        carried = carried_states(shard, op, first)
         group = memory_of_rows(s, &memory, shard.begin + first if kept else 0)
-        recurrent_forward(s, &scratch, &group, &data)
+        recurrent_forward(s, &scratch, &group, &data, &carried)
     if kept and shard.end == shard.rows:
         clear_padding(s, &memory, shard.rows)
     return activation
 
 
 cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
-    """Compute dz of all steps, in the memory of the gates, and dX if it is needed."""
+    """Compute dz of all steps, in the memory of the gates, and dX and dX2 if they are needed."""
     cdef const Recurrence* s = recurrence_of(op)
     cdef RecurrentWeights weights = recurrent_weights(shard, op)
-    cdef Matrix x = input_of(shard, op), dy = output_gradient(shard, op), dx
+    cdef Matrix x = input_of(shard, op), y = output_of(shard, op), x2 = initial_states(shard, op)
+    cdef Matrix dy = output_gradient(shard, op), dx, dx2 = second_gradient(shard, op)
     cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
     cdef StepMemory memory = kept_steps(shard, op), group
-    cdef StepData gradients
+    cdef StepData data, gradients
     cdef BackwardScratch w
+    cdef real* factors
     dx = input_gradient(shard, op)
     if op.dx < 0:
         dx.data = NULL
+    if op.dx2 < 0:
+        dx2.data = NULL
     w.r_panels = shard.scratch
     w.candidate = w.r_panels + transposed_size(s, s.units)
     w.k_panels = w.candidate + candidate_size(s)
@@ -97,12 +143,17 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
     w.dc = w.dh + STEP_ROWS * s.ld_units
     w.spare = w.dc + STEP_ROWS * s.ld_units
     w.dx = w.spare + STEP_ROWS * s.ld_gates
+    w.kept = w.dx + STEP_ROWS * ceil_div(s.features, VLEN) * VLEN
+    w.product = w.kept + 2 * STEP_ROWS * s.ld_units
+    factors = w.product + STEP_ROWS * s.ld_units
     pack_backward(s, &weights, &w, dx.data != NULL)
     for q in range(ceil_div(rows, length)):
         first = q * length
-        gradients = group_data(&dx, &dy, first, min(length, rows - first))
+        data = group_data(&x, &y, &x2, first, min(length, rows - first))
+        set_factors(shard, op, first, &data, factors)
+        gradients = group_data(&dx, &dy, &dx2, first, data.rows)
         group = memory_of_rows(s, &memory, shard.begin + first)
-        recurrent_backward(s, &group, &gradients, &w)
+        recurrent_backward(s, &group, &data, &gradients, &w)
 
 
 # ---- dW and db -----------------------------------------------------------------------------------
@@ -127,7 +178,7 @@ cdef void recurrent_kernel_gradient(const Shard* shard, const Recurrence* s, con
     """Write the thread's rows of dr. The planes of a GRU are those of h for g, then z and r."""
     cdef Py_ssize_t n = kernel_gates(s) * s.units
     cdef Matrix h = matrix(m.inputs, gates.rows, s.units, s.ld_inputs)
-    cdef Matrix reset = matrix(m.states, gates.rows, s.units, s.ld_units)
+    cdef Matrix reset = matrix(m.states, gates.rows, s.units, ld_states(s))
     cdef Matrix dz = columns_from(gates, 0, n)
     if not is_gru(s):
         add_product(shard, &h, &dz, dr, n, accumulate)
@@ -217,10 +268,10 @@ cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
     cdef const Recurrence* s = recurrence_of(op)
     cdef Py_ssize_t n = kernel_gates(s) * s.units, row = ceil_div(s.features, VLEN) * VLEN
     cdef Py_ssize_t forward = (ceil_div(s.units, VLEN) * forward_panel_size(s) + candidate_size(s)
-                               + STEP_ROWS * gate_sums(s) * VLEN + states_size(s))
+                               + STEP_ROWS * gate_sums(s) * VLEN + factors_size(s) + states_size(s))
     cdef Py_ssize_t backward = (transposed_size(s, s.units) + candidate_size(s)
                                 + transposed_size(s, s.features)
-                                + STEP_ROWS * (2 * s.ld_units + s.ld_gates + row))
+                                + STEP_ROWS * (5 * s.ld_units + s.ld_gates + row) + factors_size(s))
     return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n))
 
 

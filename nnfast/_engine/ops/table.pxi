@@ -165,6 +165,7 @@ table_row.flops = flops_recurrent
 table_row.has_steps = True
 table_row.sums_backward = True
 table_row.traits.keeps_steps = True
+table_row.traits.reads_x2 = True
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
@@ -183,6 +184,23 @@ table_row.has_window = True
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"step_mask")
+table_row.forward = forward_step_mask
+table_row.traits.stops_gradient = True
+
+table_row = add_op(b"zero_steps")
+table_row.forward = forward_zero_steps
+table_row.backward = backward_zero_steps
+table_row.traits.reads_x2 = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
+
+table_row = add_op(b"masked_mean")
+table_row.forward = forward_masked_mean
+table_row.backward = backward_masked_mean
+table_row.traits.reads_x2 = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
 
 table_row = add_op(b"sum")
 table_row.forward = forward_sum

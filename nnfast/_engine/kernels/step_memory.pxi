@@ -1,0 +1,298 @@
+"""The memory of the steps of a recurrent layer, and what enters and leaves it besides the gates.
+
+Row r of step t is row t · rows + r. All (step, row) pairs therefore form one matrix, and dW is one product.
+"""
+
+cdef enum:
+    STEP_ROWS = 24      # maximum number of rows that go through all steps together; their gates stay in cache
+
+# What the steps of some rows leave for the backward pass. Each array has a row for each step and row.
+ctypedef struct StepMemory:
+    Py_ssize_t rows     # rows per step
+    Py_ssize_t slots    # step t is in slot t mod `slots`: all steps in training, two in inference
+    real* inputs        # [h of the step before, x]
+    real* gates         # the gates, `units` columns each; later the gradients of their pre-activations
+    real* states        # LSTM: c of the step before; GRU that resets first: r ⊙ h
+    real* outputs       # LSTM: tanh(c)
+    real* hidden        # with recurrent dropout: h of the step before; `inputs` has it after the dropout
+
+# A group of rows of x and y, or of their gradients, whose samples are `ld` apart; each has all its steps.
+ctypedef struct StepData:
+    Py_ssize_t rows
+    real* x
+    Py_ssize_t ld_x
+    real* y
+    Py_ssize_t ld_y
+    real* x2                # initial states, then the mask
+    Py_ssize_t ld_x2
+    const real* x_factors   # of the dropout, in rows of whole vectors; NULL: there is none
+    const real* h_factors
+
+
+# The states that a stateful layer keeps from batch to batch: `batch` rows of h, then those of c.
+ctypedef struct CarriedStates:
+    real* data          # NULL: the layer is not stateful
+    Py_ssize_t batch
+    Py_ssize_t first    # position of the group's first row in its epoch; batches have `batch` rows each
+
+
+cdef inline real* carried_row(const CarriedStates* carried, int state, Py_ssize_t row,
+                              Py_ssize_t units) noexcept nogil:
+    """Return row `row` of the group in h (0) or c (1)."""
+    return carried.data + (state * carried.batch + (carried.first + row) % carried.batch) * units
+
+
+cdef inline int n_states(const Recurrence* s) noexcept nogil:
+    """Return the number of states: h and, for an LSTM, c."""
+    return 2 if s.cell == CELL_LSTM else 1
+
+
+cdef inline Py_ssize_t ld_states(const Recurrence* s) noexcept nogil:
+    return s.ld_units if s.cell == CELL_LSTM or s.cell == CELL_GRU_RESET_BEFORE else 0
+
+
+cdef inline Py_ssize_t ld_outputs(const Recurrence* s) noexcept nogil:
+    return s.ld_units if s.cell == CELL_LSTM else 0
+
+
+cdef inline Py_ssize_t ld_hidden(const Recurrence* s) noexcept nogil:
+    return s.ld_units if s.recurrent_rate > 0 else 0
+
+
+cdef StepMemory step_memory(const Recurrence* s, real* p, Py_ssize_t rows, Py_ssize_t slots,
+                            Py_ssize_t steps) noexcept nogil:
+    """Divide memory among the arrays: `slots` slots for inputs and states, `steps` for the others."""
+    cdef StepMemory m
+    m.rows = rows
+    m.slots = slots
+    m.inputs = p
+    m.states = m.inputs + slots * rows * s.ld_inputs
+    m.hidden = m.states + slots * rows * ld_states(s)
+    m.gates = m.hidden + slots * rows * ld_hidden(s)
+    m.outputs = m.gates + steps * rows * s.ld_gates
+    return m
+
+
+cdef inline StepMemory memory_of_rows(const Recurrence* s, const StepMemory* m,
+                                      Py_ssize_t first) noexcept nogil:
+    """Return the memory of the rows from `first` on."""
+    cdef StepMemory part = m[0]
+    part.inputs += first * s.ld_inputs
+    part.gates += first * s.ld_gates
+    part.states += first * ld_states(s)
+    part.outputs += first * ld_outputs(s)
+    part.hidden += first * ld_hidden(s)
+    return part
+
+
+cdef inline real* step_rows(const StepMemory* m, real* array, Py_ssize_t t, Py_ssize_t ld) noexcept nogil:
+    """Return the rows of step t of an array of the memory."""
+    return array + t % m.slots * m.rows * ld
+
+
+cdef inline real* h_before(const Recurrence* s, const StepMemory* m, Py_ssize_t t) noexcept nogil:
+    """Return the rows of h before step t; they are `ld_h` apart."""
+    if s.recurrent_rate > 0:
+        return step_rows(m, m.hidden, t, s.ld_units)
+    return step_rows(m, m.inputs, t, s.ld_inputs)
+
+
+cdef inline Py_ssize_t ld_h(const Recurrence* s) noexcept nogil:
+    return s.ld_units if s.recurrent_rate > 0 else s.ld_inputs
+
+
+cdef inline Py_ssize_t step_of_x(const Recurrence* s, Py_ssize_t t) noexcept nogil:
+    """Return the step of x that is read in step t."""
+    return s.steps - 1 - t if s.backwards else t
+
+
+cdef inline real* step_of_y(const Recurrence* s, const StepData* d, Py_ssize_t t) noexcept nogil:
+    """Return the rows of y of step t, or NULL if it has none."""
+    if s.sequences:
+        return d.y + (step_of_x(s, t) if s.restores_order else t) * s.units
+    return d.y if t == s.steps - 1 else NULL
+
+
+cdef inline real* states_in_y(const Recurrence* s, const StepData* d) noexcept nogil:
+    """Return the rows of the final states in y."""
+    return d.y + (s.steps if s.sequences else 1) * s.units
+
+
+cdef inline bint is_masked(const Recurrence* s, const StepData* d, Py_ssize_t row,
+                           Py_ssize_t t) noexcept nogil:
+    """Return whether the x of step t is only padding."""
+    return s.masked and d.x2[row * d.ld_x2 + s.n_initial * s.units + step_of_x(s, t)] == 0
+
+
+cdef inline void multiply_row(const real* x, const real* factors, Py_ssize_t n, real* y) noexcept nogil:
+    """y[:n] = x·factors, then zeros up to a whole vector."""
+    cdef Py_ssize_t j, q
+    for q in range(ceil_div(n, VLEN)):
+        j = q * VLEN
+        vstore(y + j, load_cols(x + j, <int>(n - j)) * vload(factors + j))
+
+
+# ---- forward --------------------------------------------------------------------------------------
+
+cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
+    """Copy the step's x to its place behind h; the x of a masked step may be anything and becomes 0."""
+    cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + s.units
+    cdef const real* x = d.x + step_of_x(s, t) * s.features
+    cdef Py_ssize_t i
+    for i in range(d.rows):
+        if is_masked(s, d, i, t):
+            memset(inputs + i * s.ld_inputs, 0, s.features * sizeof(real))
+        elif d.x_factors != NULL:
+            multiply_row(x + i * d.ld_x, d.x_factors + i * ceil_div(s.features, VLEN) * VLEN, s.features,
+                         inputs + i * s.ld_inputs)
+        else:
+            copy_cols(x + i * d.ld_x, s.features, inputs + i * s.ld_inputs)
+
+
+cdef inline void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
+                        Py_ssize_t row) noexcept nogil:
+    """Write h before step t, after the dropout, to its place before x."""
+    cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + row * s.ld_inputs
+    cdef const real* h = h_before(s, m, t) + row * s.ld_units
+    if d.h_factors == NULL:
+        copy_cols(h, s.units, inputs)
+    else:
+        multiply_row(h, d.h_factors + row * s.ld_units, s.units, inputs)
+
+
+cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData* d,
+                       const CarriedStates* carried) noexcept nogil:
+    """Set h and c before the first step: to what was given, to what the last batch left, or to zero."""
+    cdef Py_ssize_t i, u = s.units
+    cdef real* h = h_before(s, m, 0)
+    cdef real* state
+    cdef const real* given
+    memset(m.inputs, 0, d.rows * s.ld_inputs * sizeof(real))
+    memset(m.states, 0, d.rows * ld_states(s) * sizeof(real))
+    memset(m.hidden, 0, d.rows * ld_hidden(s) * sizeof(real))
+    for i in range(d.rows):
+        state = m.states + i * s.ld_units
+        if s.n_initial > 0:
+            given = d.x2 + i * d.ld_x2
+            copy_cols(given, u, h + i * ld_h(s))
+            if s.n_initial > 1:
+                copy_cols(given + u, u, state)
+        elif carried.data != NULL:
+            copy_cols(carried_row(carried, 0, i, u), u, h + i * ld_h(s))
+            if s.cell == CELL_LSTM:
+                copy_cols(carried_row(carried, 1, i, u), u, state)
+        if s.recurrent_rate > 0:
+            feed_h(s, m, d, 0, i)
+
+
+cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
+    """Let masked rows keep their states in step t."""
+    cdef Py_ssize_t i, u = s.units
+    cdef const real* h = h_before(s, m, t)
+    cdef real* y = step_of_y(s, d, t)
+    for i in range(d.rows):
+        if not is_masked(s, d, i, t):
+            continue
+        if y != NULL and s.zero_masked:
+            memset(y + i * d.ld_y, 0, u * sizeof(real))
+        elif y != NULL:
+            copy_row(h + i * ld_h(s), u, y + i * d.ld_y)
+        copy_cols(h + i * ld_h(s), u, h_before(s, m, t + 1) + i * ld_h(s))
+        if s.cell == CELL_LSTM:
+            copy_cols(step_rows(m, m.states, t, s.ld_units) + i * s.ld_units, u,
+                      step_rows(m, m.states, t + 1, s.ld_units) + i * s.ld_units)
+
+
+cdef void finish_states(const Recurrence* s, const StepMemory* m, const StepData* d,
+                        const CarriedStates* carried) noexcept nogil:
+    """Write the final h and c to y, and to where the next batch finds them."""
+    cdef Py_ssize_t i, u = s.units
+    cdef const real* h = h_before(s, m, s.steps)
+    cdef const real* c = step_rows(m, m.states, s.steps, s.ld_units)
+    cdef real* y = states_in_y(s, d)
+    for i in range(d.rows):
+        if s.returns_states:
+            copy_row(h + i * ld_h(s), u, y + i * d.ld_y)
+            if s.cell == CELL_LSTM:
+                copy_row(c + i * s.ld_units, u, y + i * d.ld_y + u)
+        if carried.data != NULL:
+            copy_row(h + i * ld_h(s), u, carried_row(carried, 0, i, u))
+            if s.cell == CELL_LSTM:
+                copy_row(c + i * s.ld_units, u, carried_row(carried, 1, i, u))
+
+
+cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t first) noexcept nogil:
+    """Clear the rows from `first` on in all steps, so that they add nothing to dW."""
+    cdef Py_ssize_t t, n = m.rows - first
+    for t in range(s.steps):
+        memset(step_rows(m, m.inputs, t, s.ld_inputs) + first * s.ld_inputs, 0,
+               n * s.ld_inputs * sizeof(real))
+        memset(step_rows(m, m.states, t, ld_states(s)) + first * ld_states(s), 0,
+               n * ld_states(s) * sizeof(real))
+        memset(step_rows(m, m.gates, t, s.ld_gates) + first * s.ld_gates, 0, n * s.ld_gates * sizeof(real))
+
+
+# ---- backward -------------------------------------------------------------------------------------
+
+cdef void start_gradients(const Recurrence* s, const StepData* g, real* dh, real* dc) noexcept nogil:
+    """Set the gradients of h and c after the last step."""
+    cdef Py_ssize_t i
+    cdef const real* dy = states_in_y(s, g)
+    memset(dh, 0, STEP_ROWS * s.ld_units * sizeof(real))
+    memset(dc, 0, STEP_ROWS * s.ld_units * sizeof(real))
+    if s.returns_states:
+        for i in range(g.rows):
+            copy_cols(dy + i * g.ld_y, s.units, dh + i * s.ld_units)
+            if s.cell == CELL_LSTM:
+                copy_cols(dy + i * g.ld_y + s.units, s.units, dc + i * s.ld_units)
+
+
+cdef void take_kept_gradients(const Recurrence* s, const StepData* mask, const StepData* g, Py_ssize_t t,
+                              const real* dh, const real* dc, real* kept) noexcept nogil:
+    """Store the gradients that masked rows pass on to h and c of the step before.
+
+    mask: the data of the forward pass. kept: rows for dh, then rows for dc.
+    """
+    cdef Py_ssize_t i, q, j, p
+    cdef const real* dy = step_of_y(s, g, t)
+    cdef vreal total
+    for i in range(g.rows):
+        if not is_masked(s, mask, i, t):
+            continue
+        for q in range(ceil_div(s.units, VLEN)):
+            j = q * VLEN
+            p = i * s.ld_units + j
+            total = vload(dh + p)
+            if dy != NULL and not s.zero_masked:
+                total = total + load_cols(dy + i * g.ld_y + j, <int>(s.units - j))
+            vstore(kept + p, total)
+            vstore(kept + STEP_ROWS * s.ld_units + p, vload(dc + p))
+
+
+cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize_t t, const real* kept, real* dh,
+                             real* dc) noexcept nogil:
+    """Replace the gradients of masked rows by those that `take_kept_gradients` stored."""
+    cdef Py_ssize_t i
+    for i in range(mask.rows):
+        if is_masked(s, mask, i, t):
+            copy_cols(kept + i * s.ld_units, s.units, dh + i * s.ld_units)
+            copy_cols(kept + (STEP_ROWS + i) * s.ld_units, s.units, dc + i * s.ld_units)
+
+
+cdef void clear_masked(const Recurrence* s, const StepData* mask, Py_ssize_t t, real* gates) noexcept nogil:
+    """Clear dz of the rows that are masked in step t."""
+    cdef Py_ssize_t i
+    for i in range(mask.rows):
+        if is_masked(s, mask, i, t):
+            memset(gates + i * s.ld_gates, 0, gate_sums(s) * s.units * sizeof(real))
+
+
+cdef void finish_gradients(const Recurrence* s, const StepData* g, const real* dh, const real* dc) noexcept nogil:
+    """Write the gradients of the initial states, and zeros for the mask."""
+    cdef Py_ssize_t i
+    for i in range(g.rows):
+        copy_row(dh + i * s.ld_units, s.units, g.x2 + i * g.ld_x2)
+        if s.n_initial > 1:
+            copy_row(dc + i * s.ld_units, s.units, g.x2 + i * g.ld_x2 + s.units)
+        if s.masked:
+            memset(g.x2 + i * g.ld_x2 + s.n_initial * s.units, 0, s.steps * sizeof(real))

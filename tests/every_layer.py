@@ -59,6 +59,9 @@ RECURRENT: dict[str, Any] = {
     "return_sequences": True,
     "go_backwards": True,
     "unroll": True,
+    "dropout": 0.25,
+    "recurrent_dropout": 0.5,
+    "zero_output_for_mask": True,
 }
 LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Dense": lambda: layers.Dense(
@@ -196,6 +199,7 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         "softsign",
         "hard_sigmoid",
         unit_forget_bias=False,
+        seed=3,
         input_shape=(5, 2),
         **RECURRENT,
     ),
@@ -203,6 +207,7 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         3, "softsign", "hard_sigmoid", reset_after=False, input_shape=(5, 2), **RECURRENT
     ),
     "SimpleRNN": lambda: layers.SimpleRNN(3, "softsign", input_shape=(5, 2), **RECURRENT),
+    "Masking": lambda: layers.Masking(0.5, input_shape=(3, 2)),
     "Add": lambda: layers.Add(),
     "Subtract": lambda: layers.Subtract(),
     "Multiply": lambda: layers.Multiply(),

@@ -273,8 +273,8 @@ ctypedef struct Run:
     Py_ssize_t row_offset       # index of the data's first row in its epoch
     int32_t* order              # permutation of the epoch's rows; NULL: not shuffled
     int order_ready             # whether `order` is already the one for the current epoch
-    void** outputs              # the predictions of each output, then their masks, in the data's own order;
-                                # NULL: none are wanted, as a NULL entry for a mask says of that
+    void** outputs              # the predictions of each output, then their masks, in the data's own order,
+    # or NULL; the entry of a mask may be NULL, too
     const double* lr
     double* losses              # n_steps × n_losses
     Py_ssize_t n_steps, steps_done

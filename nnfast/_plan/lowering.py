@@ -154,7 +154,7 @@ class _Lowering:
         return output
 
     def written_in_steps(self, tensor: int, shape: Shape) -> int:
-        """Return the number of a tensor, or of a copy, that an op writes in rows of the last axis."""
+        """Return the number of a tensor, or of a copy, that is written in rows of the last axis."""
         layout = in_steps(shape)
         if self.layouts.of(tensor) == layout:
             return tensor
@@ -171,13 +171,8 @@ class _Lowering:
         graph, layer = self._graph, self._graph.layers[node.layer]
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
-        shapes = [graph.shapes[tensor] for tensor in node.inputs]
-        tensors = list(inputs)
-        mask = self.masks.get(node.inputs[0]) if layer.uses_mask else None
-        if mask is not None:
-            tensors.append(mask)
-            shapes.append((self.layouts.of(mask).width,))
-        ops = _described_ops(layer, shapes, any(activity), node.inference, mask is not None)
+        tensors, shapes, masked = self._operands(node, inputs)
+        ops = _described_ops(layer, shapes, any(activity), node.inference, masked)
         for i, op in enumerate(ops):
             last = i == len(ops) - 1
             # An op takes the previous one's output, unless it names its operands.
@@ -211,6 +206,17 @@ class _Lowering:
                 self.masks[node.outputs[0]] = sized.output
         self._pass_masks(layer, node)
         return bool(ops)
+
+    def _operands(self, node: Call, inputs: Sequence[int]) -> tuple[list[int], list[Shape], bool]:
+        """Return the tensors that a call's ops may read, their shapes, and whether one is a mask."""
+        tensors = list(inputs)
+        shapes = [self._graph.shapes[tensor] for tensor in node.inputs]
+        uses_mask = self._graph.layers[node.layer].uses_mask
+        mask = self.masks.get(node.inputs[0]) if uses_mask else None
+        if mask is not None:
+            tensors.append(mask)
+            shapes.append((self.layouts.of(mask).width,))
+        return tensors, shapes, mask is not None
 
     def _pass_masks(self, layer: LayerSpec, node: Call) -> None:
         """Note the mask of the call's output if it follows from those of its inputs."""

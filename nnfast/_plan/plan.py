@@ -114,7 +114,7 @@ class Plan:
 
     @cached_property
     def mask_numbers(self) -> dict[int, int]:
-        """The outputs that have masks, and the positions of the masks among the engine's results."""
+        """The outputs with masks, and the positions of the masks among the engine's results."""
         masked = [k for k, end in enumerate(self.outputs) if end["mask_steps"]]
         return {k: len(self.outputs) + i for i, k in enumerate(masked)}
 

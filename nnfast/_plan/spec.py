@@ -146,8 +146,8 @@ class Recurrence(NamedTuple):
 
     `cell` is a value of `nnfast._engine.CELLS`. The activations are values of
     `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…` are the strides of rows in the
-    memory that the op keeps for the backward pass. x2 consists of `n_initial` initial states and, if
-    `masked`, of the mask. The rates are those of the dropout of x and of h; `seeded` and `seed` as
+    memory that the op keeps for the backward pass. x2 consists of `n_initial` initial states and,
+    if `masked`, of the mask. The rates are those of the dropout of x and of h; `seeded` and `seed` as
     in `Resampling`.
     """
 
@@ -347,7 +347,7 @@ class LayerSpec(Protocol):
 
     @property
     def masked_ops(self) -> Callable[..., list[Op]]:
-        """Return the operations if the first input has a mask, which is one more input, the last."""
+        """Return the operations if the first input has a mask, which is one more input."""
 
     @property
     def weight_specs(self) -> Callable[..., list[Weight]]:

@@ -114,7 +114,7 @@ class Tensors:
                 op[name] = storage.offset
 
     def mark_early(self, masks: set[int]) -> None:
-        """Mark the ops that are computed before the others, because outputs' masks depend on them."""
+        """Mark the ops that come before the others, because masks of outputs depend on them."""
         needed = set(masks)
         for numbers, op in zip(reversed(self._sized), reversed(self._ops), strict=True):
             if numbers.output in needed:

@@ -128,7 +128,7 @@ class Network:
         )
 
     def batch_size(self, given: int | None, rows: int) -> int | None:
-        """Return the batch size for data with these rows: that of stateful layers, if there are any.
+        """Return the batch size for data with these rows: that of stateful layers, if any.
 
         Raises
         ------

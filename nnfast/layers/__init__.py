@@ -3,9 +3,10 @@
 All names in the `__all__` lists of these modules are public. `registry` has a table of the layers.
 """
 
-from nnfast.layers import merging, registry as registry
+from nnfast.layers import cells, merging, registry as registry
 from nnfast.layers.activation import *
 from nnfast.layers.augmentation import *
+from nnfast.layers.cells import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
 from nnfast.layers.discretization import *
@@ -32,6 +33,6 @@ from nnfast.layers.transposed_convolution import *
 from nnfast.layers.unit_normalization import *
 
 __all__ = [
-    *sorted({*registry.register(vars()), *merging.__all__}),
+    *sorted({*registry.register(vars()), *merging.__all__, *cells.__all__}),
     *("deserialize", "serialize"),
 ]

@@ -34,9 +34,10 @@ class CellOptions(TypedDict, total=False):
     dropout: float
     recurrent_dropout: float
     seed: int | None
+    name: str | None
 
 
-OPTIONS = tuple(CellOptions.__annotations__)
+OPTIONS = tuple(name for name in CellOptions.__annotations__ if name != "name")
 
 
 class Cell(Configured):
@@ -165,9 +166,8 @@ class GRUCell(Cell):
     units, activation, recurrent_activation, use_bias, kernel_initializer, \
 recurrent_initializer, bias_initializer, reset_after
         As in `GRU`.
-    name : str, optional
     **options
-        Regularizers, constraints, dropouts and a seed, as in `GRU`.
+        A name, regularizers, constraints, dropouts and a seed, as in `GRU`.
 
     Examples
     --------
@@ -190,13 +190,10 @@ recurrent_initializer, bias_initializer, reset_after
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
         reset_after: bool = True,
-        name: str | None = None,
         **options: Unpack[CellOptions],
     ) -> None:
         given = kernel_initializer, recurrent_initializer, bias_initializer
-        super().__init__(
-            units, activation, recurrent_activation, use_bias, given, name, **options
-        )
+        super().__init__(units, activation, recurrent_activation, use_bias, given, **options)
         self._keep(reset_after=flag("reset_after", reset_after))
 
     @property
@@ -217,9 +214,8 @@ class LSTMCell(Cell):
     units, activation, recurrent_activation, use_bias, kernel_initializer, \
 recurrent_initializer, bias_initializer, unit_forget_bias
         As in `LSTM`.
-    name : str, optional
     **options
-        Regularizers, constraints, dropouts and a seed, as in `LSTM`.
+        A name, regularizers, constraints, dropouts and a seed, as in `LSTM`.
 
     Examples
     --------
@@ -243,13 +239,10 @@ recurrent_initializer, bias_initializer, unit_forget_bias
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
         unit_forget_bias: bool = True,
-        name: str | None = None,
         **options: Unpack[CellOptions],
     ) -> None:
         given = kernel_initializer, recurrent_initializer, bias_initializer
-        super().__init__(
-            units, activation, recurrent_activation, use_bias, given, name, **options
-        )
+        super().__init__(units, activation, recurrent_activation, use_bias, given, **options)
         self._keep(unit_forget_bias=flag("unit_forget_bias", unit_forget_bias))
 
     @property
@@ -282,9 +275,8 @@ class SimpleRNNCell(Cell):
     ----------
     units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer
         As in `SimpleRNN`.
-    name : str, optional
     **options
-        Regularizers, constraints, dropouts and a seed, as in `SimpleRNN`.
+        A name, regularizers, constraints, dropouts and a seed, as in `SimpleRNN`.
 
     Examples
     --------
@@ -302,11 +294,10 @@ class SimpleRNNCell(Cell):
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         recurrent_initializer: str | initializers.Initializer = "orthogonal",
         bias_initializer: str | initializers.Initializer = "zeros",
-        name: str | None = None,
         **options: Unpack[CellOptions],
     ) -> None:
         given = kernel_initializer, recurrent_initializer, bias_initializer
-        super().__init__(units, activation, None, use_bias, given, name, **options)
+        super().__init__(units, activation, None, use_bias, given, **options)
 
     @property
     def number(self) -> int:
@@ -345,4 +336,6 @@ def _rate(name: str, value: object) -> float:
 
 
 def _plain(value: Any) -> Any:
-    return activations.serialize(value) if isinstance(value, activations.Activation) else plain(value)
+    return (
+        activations.serialize(value) if isinstance(value, activations.Activation) else plain(value)
+    )

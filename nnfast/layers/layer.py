@@ -271,7 +271,7 @@ class Layer:
 
     # ---- calls -----------------------------------------------------------------------------------
 
-    def __call__(self, x: Any, *, training: bool | None = None) -> Any:
+    def __call__(self, x: Any, *, training: bool | None = None) -> KerasTensor:
         """Return the symbolic output for a symbolic input, as part of a model's graph.
 
         Parameters
@@ -283,7 +283,7 @@ class Layer:
 
         Returns
         -------
-        KerasTensor, or a tuple of them if the layer has several outputs
+        KerasTensor
 
         Raises
         ------
@@ -300,7 +300,8 @@ class Layer:
         >>> nnfast.layers.Dense(3)(x).shape
         (None, 3)
         """
-        return self._called_on(x, training)
+        output: KerasTensor = self._called_on(x, training)
+        return output
 
     def _called_on(self, x: Any, training: bool | None) -> Any:
         """Return the outputs of a new call: a tensor, or a tuple of several."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from nnfast import activations, initializers, regularizers
+from nnfast import activations, initializers
 from nnfast._engine import ACTIVATIONS, NEEDS_PREACTIVATION
 from nnfast._plan.layouts import LINE
 from nnfast._plan.spec import BlockSettings, Masking, Op, Recurrence, Weight
@@ -17,7 +17,7 @@ from nnfast._plan.symbolic import KerasTensor, Node, leaves
 from nnfast._utils.checks import Shape, flag
 from nnfast._utils.variable import Variable
 from nnfast.layers.cells import OPTIONS, Cell, CellOptions, GRUCell, LSTMCell, SimpleRNNCell
-from nnfast.layers.layer import Layer, LayerOptions, register, symbolic_leaves
+from nnfast.layers.layer import Layer, LayerOptions, symbolic_leaves
 from nnfast.layers.merged_ops import concatenate_ops
 
 __all__ = ["GRU", "LSTM", "SimpleRNN"]
@@ -372,6 +372,7 @@ class GRU(Recurrent):
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
+
     Examples
     --------
     >>> import nnfast
@@ -394,10 +395,10 @@ class GRU(Recurrent):
     ) -> None:
         of_cell, others = split_options(options)
         cell = GRUCell(
-            *(units, activation, recurrent_activation, use_bias),  # type: ignore[arg-type]
+            *(units, activation, recurrent_activation, use_bias),
             *(kernel_initializer, recurrent_initializer, bias_initializer),
             reset_after,
-            "cell",
+            name="cell",
             **of_cell,
         )
         super().__init__(cell, **others)
@@ -440,6 +441,7 @@ class LSTM(Recurrent):
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
+
     Examples
     --------
     >>> import nnfast
@@ -471,10 +473,10 @@ class LSTM(Recurrent):
     ) -> None:
         of_cell, others = split_options(options)
         cell = LSTMCell(
-            *(units, activation, recurrent_activation, use_bias),  # type: ignore[arg-type]
+            *(units, activation, recurrent_activation, use_bias),
             *(kernel_initializer, recurrent_initializer, bias_initializer),
             unit_forget_bias,
-            "cell",
+            name="cell",
             **of_cell,
         )
         super().__init__(cell, **others)
@@ -504,6 +506,7 @@ class SimpleRNN(Recurrent):
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range.
+
     Examples
     --------
     >>> import nnfast
@@ -524,9 +527,9 @@ class SimpleRNN(Recurrent):
     ) -> None:
         of_cell, others = split_options(options)
         cell = SimpleRNNCell(
-            *(units, activation, use_bias),  # type: ignore[arg-type]
+            *(units, activation, use_bias),
             *(kernel_initializer, recurrent_initializer, bias_initializer),
-            "cell",
+            name="cell",
             **of_cell,
         )
         super().__init__(cell, **others)

@@ -288,7 +288,9 @@ def test_wrong_arguments_are_named(cell: str) -> None:
         called(x, mask=np.ones((1, 4)))
     with pytest.raises(TypeError, match="'called' can be called with symbolic tensors"):
         called(x, initial_state=np.ones((1, 2)))
-    with pytest.raises(ValueError, match="'called' takes an input and . initial states; received 4"):
+    with pytest.raises(
+        ValueError, match=r"'called' takes an input and . initial states; received 4"
+    ):
         called(x, initial_state=[nnfast.Input((2,)) for _ in range(3)])
     n = called.cell.n_states
     with pytest.raises(ValueError, match=r"initial_state of layer 'called' .* \(2,\)"):

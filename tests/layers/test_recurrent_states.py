@@ -53,9 +53,7 @@ def model_of(
     x, z = (nnfast.Input(shape, dtype="float64") for shape in ((STEPS, FEATURES), (3,)))
     layer = CELLS[cell](units, return_state=True, **options)
     states = [layers.Dense(units)(z) for _ in range(layer.cell.n_states)]
-    outputs = layer(
-        layers.Masking()(x) if masked else x, initial_state=states if given else None
-    )
+    outputs = layer(layers.Masking()(x) if masked else x, initial_state=states if given else None)
     # An output with a mask would leave masked steps out of the loss.
     outputs = [y[:, :] if len(y.shape) > 2 else y for y in outputs]
     model = nnfast.Model([x, z] if given else x, outputs)
@@ -76,7 +74,7 @@ def test_states_and_masks(cell: str, units: int) -> None:
         data = [x, z] if given else x
         dense = [inner for inner in model.layers if isinstance(inner, layers.Dense)]
 
-        def outputs() -> Any:
+        def outputs(layer: Any = layer, dense: Any = dense, masked: bool = masked) -> Any:
             states = tuple(z @ d.kernel.numpy() + d.bias.numpy() for d in dense)
             return recurrent_outputs(
                 layer, x, layer.named_weights, states, mask if masked else None
@@ -87,7 +85,7 @@ def test_states_and_masks(cell: str, units: int) -> None:
         if units == 3 and zero == backwards:
             y = [rng.normal(size=np.shape(each)) for each in outputs()]
 
-            def loss() -> float:
+            def loss(y: Any = y, outputs: Any = outputs) -> float:
                 return sum(((a - b) ** 2).mean() for a, b in zip(outputs(), y, strict=True))
 
             model.compile("sgd", ["mse"] * len(y))
@@ -221,9 +219,9 @@ def test_a_batch_continues_the_one_before(cell: str) -> None:
     x = np.random.default_rng(0).normal(size=(12, STEPS, FEATURES))
     model = stateful(cell)
     layer = model.layers[0]
-    whole = nnfast.Sequential([nnfast.Input((3 * STEPS, FEATURES)), *(
-        CELLS[cell](5), layers.Dense(1)
-    )], dtype="float64")
+    whole = nnfast.Sequential(
+        [nnfast.Input((3 * STEPS, FEATURES)), *(CELLS[cell](5), layers.Dense(1))], dtype="float64"
+    )
     whole.set_weights(model.get_weights())
     expected = whole.predict(np.concatenate([x[:4], x[4:8], x[8:]], axis=1))
     found = model.predict(x, batch_size=4)

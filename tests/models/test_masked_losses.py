@@ -202,7 +202,7 @@ def test_layers_without_masks_say_so() -> None:
     with pytest.raises(ValueError, match="'bn' has a masked input"):
         nnfast.Model(x.node.inputs, layers.BatchNormalization(name="bn")(x))
     model = nnfast.Model(x.node.inputs, layers.Dense(1, name="end")(x))
-    with pytest.raises(ValueError, match="Output 'end' has a mask.*does not support masks"):
+    with pytest.raises(ValueError, match=r"Output 'end' has a mask.*does not support masks"):
         model.compile("sgd", lambda y, p: (0.0, p))
     for value in ("0", None, np.ones(2)):
         with pytest.raises((TypeError, ValueError), match="mask_value"):

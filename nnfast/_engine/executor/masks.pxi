@@ -25,8 +25,8 @@ cdef void count_steps_of(const Shard* shard, double* counts) noexcept nogil:
                 counts[k] += n_real_steps(head.mask_steps, mask_row(shard, k, r))
 
 
-cdef void scale_by_real_steps(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t, bint whole, real* scratch,
-                              Scales* scales) noexcept nogil:
+cdef void scale_by_real_steps(const Run* run, Py_ssize_t first, Py_ssize_t rows, int t, bint whole,
+                              real* scratch, Scales* scales) noexcept nogil:
     """Let the losses of outputs with masks be means over real steps. Every thread must call this function."""
     cdef double* own = run.real_steps + t * run.model.n_heads
     cdef const Block* block = &run.blocks[t]

@@ -12,7 +12,7 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
     c.before = step_rows(m, m.states, t, s.ld_units) + u
     c.state = step_rows(m, m.states, t + 1, s.ld_units) + u
     c.output = step_rows(m, m.outputs, t, s.ld_units) + u
-    c.ld_h = ld_h(s)
+    c.ld_h = h_stride(s)
     c.last = h_before(s, m, t) + u
     c.h = h_before(s, m, t + 1) + u
     c.fed = step_rows(m, m.inputs, t, s.ld_inputs) + u

@@ -91,13 +91,13 @@ cdef inline real* step_rows(const StepMemory* m, real* array, Py_ssize_t t, Py_s
 
 
 cdef inline real* h_before(const Recurrence* s, const StepMemory* m, Py_ssize_t t) noexcept nogil:
-    """Return the rows of h before step t; they are `ld_h` apart."""
+    """Return the rows of h before step t; they are `h_stride` apart."""
     if s.recurrent_rate > 0:
         return step_rows(m, m.hidden, t, s.ld_units)
     return step_rows(m, m.inputs, t, s.ld_inputs)
 
 
-cdef inline Py_ssize_t ld_h(const Recurrence* s) noexcept nogil:
+cdef inline Py_ssize_t h_stride(const Recurrence* s) noexcept nogil:
     return s.ld_units if s.recurrent_rate > 0 else s.ld_inputs
 
 
@@ -174,18 +174,19 @@ cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData*
         state = m.states + i * s.ld_units
         if s.n_initial > 0:
             given = d.x2 + i * d.ld_x2
-            copy_cols(given, u, h + i * ld_h(s))
+            copy_cols(given, u, h + i * h_stride(s))
             if s.n_initial > 1:
                 copy_cols(given + u, u, state)
         elif carried.data != NULL:
-            copy_cols(carried_row(carried, 0, i, u), u, h + i * ld_h(s))
+            copy_cols(carried_row(carried, 0, i, u), u, h + i * h_stride(s))
             if s.cell == CELL_LSTM:
                 copy_cols(carried_row(carried, 1, i, u), u, state)
         if s.recurrent_rate > 0:
             feed_h(s, m, d, 0, i)
 
 
-cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
+cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* d,
+                      Py_ssize_t t) noexcept nogil:
     """Let masked rows keep their states in step t."""
     cdef Py_ssize_t i, u = s.units
     cdef const real* h = h_before(s, m, t)
@@ -196,8 +197,8 @@ cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* 
         if y != NULL and s.zero_masked:
             memset(y + i * d.ld_y, 0, u * sizeof(real))
         elif y != NULL:
-            copy_row(h + i * ld_h(s), u, y + i * d.ld_y)
-        copy_cols(h + i * ld_h(s), u, h_before(s, m, t + 1) + i * ld_h(s))
+            copy_row(h + i * h_stride(s), u, y + i * d.ld_y)
+        copy_cols(h + i * h_stride(s), u, h_before(s, m, t + 1) + i * h_stride(s))
         if s.cell == CELL_LSTM:
             copy_cols(step_rows(m, m.states, t, s.ld_units) + i * s.ld_units, u,
                       step_rows(m, m.states, t + 1, s.ld_units) + i * s.ld_units)
@@ -212,11 +213,11 @@ cdef void finish_states(const Recurrence* s, const StepMemory* m, const StepData
     cdef real* y = states_in_y(s, d)
     for i in range(d.rows):
         if s.returns_states:
-            copy_row(h + i * ld_h(s), u, y + i * d.ld_y)
+            copy_row(h + i * h_stride(s), u, y + i * d.ld_y)
             if s.cell == CELL_LSTM:
                 copy_row(c + i * s.ld_units, u, y + i * d.ld_y + u)
         if carried.data != NULL:
-            copy_row(h + i * ld_h(s), u, carried_row(carried, 0, i, u))
+            copy_row(h + i * h_stride(s), u, carried_row(carried, 0, i, u))
             if s.cell == CELL_LSTM:
                 copy_row(c + i * s.ld_units, u, carried_row(carried, 1, i, u))
 
@@ -269,8 +270,8 @@ cdef void take_kept_gradients(const Recurrence* s, const StepData* mask, const S
             vstore(kept + STEP_ROWS * s.ld_units + p, vload(dc + p))
 
 
-cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize_t t, const real* kept, real* dh,
-                             real* dc) noexcept nogil:
+cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize_t t, const real* kept,
+                             real* dh, real* dc) noexcept nogil:
     """Replace the gradients of masked rows by those that `take_kept_gradients` stored."""
     cdef Py_ssize_t i
     for i in range(mask.rows):
@@ -287,7 +288,8 @@ cdef void clear_masked(const Recurrence* s, const StepData* mask, Py_ssize_t t, 
             memset(gates + i * s.ld_gates, 0, gate_sums(s) * s.units * sizeof(real))
 
 
-cdef void finish_gradients(const Recurrence* s, const StepData* g, const real* dh, const real* dc) noexcept nogil:
+cdef void finish_gradients(const Recurrence* s, const StepData* g, const real* dh,
+                           const real* dc) noexcept nogil:
     """Write the gradients of the initial states, and zeros for the mask."""
     cdef Py_ssize_t i
     for i in range(g.rows):

@@ -37,7 +37,8 @@ cdef void backward_zero_steps(const Shard* shard, const Op* op) noexcept nogil:
                         dx.data + r * dx.ld)
 
 
-cdef int forward_masked_mean(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
+cdef int forward_masked_mean(const Shard* shard, const Op* op, const Matrix* x,
+                             int activation) noexcept nogil:
     cdef const MaskSettings* s = mask_settings(op)
     cdef Matrix mask = second_input(shard, op), y = output_of(shard, op)
     cdef Py_ssize_t r

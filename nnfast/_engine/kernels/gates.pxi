@@ -248,6 +248,7 @@ ctypedef struct CellRows:
     const real* fed         # the same after the dropout
     real* h
     real* y                 # y or, in the backward pass, dy; NULL: only the last step has a y
+    int32_t* order          # the row of y that belongs to each row
 
 
 cdef inline bint uses_default_activations(const Recurrence* s) noexcept nogil:
@@ -258,7 +259,7 @@ cdef inline void store_h(const CellRows* c, Py_ssize_t i, vreal h) noexcept nogi
     """Store h of row i. Lanes past the last unit are overwritten by x later."""
     vstore(c.h + i * c.ld_h, h)
     if c.y != NULL:
-        store_cols(c.y + i * c.ld_y, h, <int>c.width)
+        store_cols(c.y + c.order[i] * c.ld_y, h, <int>c.width)
 
 
 cdef inline vreal step_dh(const CellRows* c, Py_ssize_t r, Py_ssize_t u, const real* dh) noexcept nogil:
@@ -266,7 +267,7 @@ cdef inline vreal step_dh(const CellRows* c, Py_ssize_t r, Py_ssize_t u, const r
     cdef vreal total = vload(dh + r * c.ld_units + u)
     if c.y == NULL:
         return total
-    return total + load_cols(c.y + r * c.ld_y + u, <int>min(c.units - u, <Py_ssize_t>VLEN))
+    return total + load_cols(c.y + c.order[r] * c.ld_y + u, <int>min(c.units - u, <Py_ssize_t>VLEN))
 
 
 cdef void copy_gates(const CellRows* c, int n, const real* planes, Py_ssize_t plane) noexcept nogil:

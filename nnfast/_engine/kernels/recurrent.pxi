@@ -1,10 +1,11 @@
 """Recurrent layers: the loops over the steps. Each cell has a file for its arithmetic."""
 
-cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
-                        Py_ssize_t u) noexcept nogil:
+cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t rows,
+                        Py_ssize_t t, Py_ssize_t u) noexcept nogil:
     """Return the addresses that the cell uses in step t, for the units from u on."""
     cdef CellRows c
-    c.rows = d.rows
+    c.rows = rows
+    c.order = <int32_t*>d.order
     c.width = min(s.units - u, <Py_ssize_t>VLEN)
     c.units, c.ld_gates, c.ld_units = s.units, s.ld_gates, s.ld_units
     c.ld_inputs, c.ld_y = s.ld_inputs, d.ld_y
@@ -30,7 +31,7 @@ ctypedef struct ForwardScratch:
 
 
 cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepMemory* m, const StepData* d,
-                       Py_ssize_t t) noexcept nogil:
+                       Py_ssize_t rows, Py_ssize_t t) noexcept nogil:
     """Compute g and h of a step of a GRU that resets before the product."""
     cdef Py_ssize_t q
     cdef GateTile tile
@@ -42,15 +43,15 @@ cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepM
         tile.a = step_rows(m, m.states, t, s.ld_units)
         tile.b = w.candidate + q * s.units * VLEN
         tile.sums = w.sums
-        gate_rows(d.rows, SIMPLE_TILES, &tile)
-        cell = cell_rows(s, m, d, t, q * VLEN)
+        gate_rows(rows, SIMPLE_TILES, &tile)
+        cell = cell_rows(s, m, d, rows, t, q * VLEN)
         gru_finish(s, &cell, w.sums)
 
 
 cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
                             const StepData* d, const CarriedStates* carried) noexcept nogil:
     """Compute all steps of d.rows ≤ STEP_ROWS rows."""
-    cdef Py_ssize_t t, q, i
+    cdef Py_ssize_t t, q, i, rows
     cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
     cdef GateTile tile
     cdef CellRows cell
@@ -60,13 +61,14 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
     tile.lda = s.ld_inputs
     for t in range(s.steps):
         copy_x(s, m, d, t)
-        for q in range(ceil_div(s.units, VLEN)):
+        rows = active_rows(s, d, t)
+        for q in range(ceil_div(s.units, VLEN) if rows > 0 else 0):
             tile.a = step_rows(m, m.inputs, t, s.ld_inputs)
             tile.start = w.panels + q * forward_panel_size(s)
             tile.b = tile.start + gate_sums(s) * VLEN
             tile.sums = w.sums
-            gate_rows(d.rows, tiles, &tile)
-            cell = cell_rows(s, m, d, t, q * VLEN)
+            gate_rows(rows, tiles, &tile)
+            cell = cell_rows(s, m, d, rows, t, q * VLEN)
             if s.cell == CELL_LSTM:
                 lstm_forward(s, &cell, w.sums)
             elif s.cell == CELL_GRU:
@@ -75,8 +77,8 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
                 simple_forward(s, &cell, w.sums)
             else:
                 gru_reset(s, &cell, w.sums)
-        if s.cell == CELL_GRU_RESET_BEFORE:
-            finish_reset(s, w, m, d, t)
+        if s.cell == CELL_GRU_RESET_BEFORE and rows > 0:
+            finish_reset(s, w, m, d, rows, t)
         if s.masked:
             keep_states(s, m, d, t)
         if s.recurrent_rate > 0:
@@ -187,14 +189,20 @@ cdef void h_backward(const Recurrence* s, const CellRows* c, const BackwardScrat
 
 cdef void x_backward(const Recurrence* s, const StepData* d, const StepData* g, Py_ssize_t t, const real* dz,
                      const BackwardScratch* w) noexcept nogil:
-    """Write dX of a step."""
-    cdef Py_ssize_t i, ld = ceil_div(s.features, VLEN) * VLEN
-    cdef Matrix dx = matrix(w.dx, g.rows, s.features, ld)
-    times_transpose(s, dz, kernel_gates(s) * s.units, w.k_panels, &dx, False)
+    """Write dX of a step, which is 0 in rows that are not active."""
+    cdef Py_ssize_t i, ld = ceil_div(s.features, VLEN) * VLEN, active = active_rows(s, d, t)
+    cdef Matrix dx = matrix(w.dx, active, s.features, ld)
+    cdef real* to
+    if active > 0:
+        times_transpose(s, dz, kernel_gates(s) * s.units, w.k_panels, &dx, False)
     for i in range(g.rows):
+        to = g.x + g.order[i] * g.ld_x + step_of_x(s, t) * s.features
+        if i >= active:
+            memset(to, 0, s.features * sizeof(real))
+            continue
         if d.x_factors != NULL:
             multiply_row(dx.data + i * ld, d.x_factors + i * ld, s.features, dx.data + i * ld)
-        copy_row(dx.data + i * ld, s.features, g.x + i * g.ld_x + step_of_x(s, t) * s.features)
+        copy_row(dx.data + i * ld, s.features, to)
 
 
 cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* d, const StepData* g,
@@ -204,20 +212,23 @@ cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const Ste
     g: the gradients of x, y and x2; those of x and x2 are not computed if their addresses are NULL. The rows
     of the group are padded to a multiple of 4.
     """
-    cdef Py_ssize_t t
+    cdef Py_ssize_t t, rows, computed
     cdef CellRows cell
     start_gradients(s, g, w.dh, w.dc)
     for t in range(s.steps - 1, -1, -1):
-        cell = cell_rows(s, m, g, t, 0)
+        rows = active_rows(s, d, t)
+        computed = min(d.rows, ceil_div(rows, 4) * 4)
+        cell = cell_rows(s, m, g, rows, t, 0)
         if s.masked:
-            take_kept_gradients(s, d, g, t, w.dh, w.dc, w.kept)
-        cell_backward(s, &cell, w, d.h_factors)
+            take_kept_gradients(s, d, g, t, computed, w.dh, w.dc, w.kept)
+        if rows > 0:
+            cell_backward(s, &cell, w, d.h_factors)
         if s.masked:
             clear_masked(s, d, t, cell.gates)
-        if t > 0 or g.x2 != NULL:
+        if rows > 0 and (t > 0 or g.x2 != NULL):
             h_backward(s, &cell, w, d.h_factors)
         if s.masked:
-            put_kept_gradients(s, d, t, w.kept, w.dh, w.dc)
+            put_kept_gradients(s, d, t, computed, w.kept, w.dh, w.dc)
         if g.x != NULL:
             x_backward(s, d, g, t, cell.gates + (s.units if is_gru(s) else 0), w)
     if g.x2 != NULL:

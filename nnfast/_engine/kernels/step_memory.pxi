@@ -16,9 +16,11 @@ ctypedef struct StepMemory:
     real* outputs       # LSTM: tanh(c)
     real* hidden        # with recurrent dropout: h of the step before; `inputs` has it after the dropout
 
-# A group of rows of x and y, or of their gradients, whose samples are `ld` apart; each has all its steps.
+# A group of samples of x and y, or of their gradients, which are `ld` apart; each has all its steps. Row i of
+# the memory belongs to sample order[i]: samples with more real steps come first.
 ctypedef struct StepData:
     Py_ssize_t rows
+    int32_t order[STEP_ROWS]
     real* x
     Py_ssize_t ld_x
     real* y
@@ -118,10 +120,69 @@ cdef inline real* states_in_y(const Recurrence* s, const StepData* d) noexcept n
     return d.y + (s.steps if s.sequences else 1) * s.units
 
 
+# ---- masks -----------------------------------------------------------------------------------------
+
 cdef inline bint is_masked(const Recurrence* s, const StepData* d, Py_ssize_t row,
                            Py_ssize_t t) noexcept nogil:
-    """Return whether the x of step t is only padding."""
-    return s.masked and d.x2[row * d.ld_x2 + s.n_initial * s.units + step_of_x(s, t)] == 0
+    """Return whether the x of step t is only padding in a row of the memory."""
+    return s.masked and d.x2[d.order[row] * d.ld_x2 + s.n_initial * s.units + step_of_x(s, t)] == 0
+
+
+cdef void set_order(const Recurrence* s, StepData* d, bint sorts) noexcept nogil:
+    """Set the order of the samples: by decreasing numbers of real steps if `sorts`, else as they are.
+
+    If sequences are padded at one end, the rows that are real in a step are then the first ones.
+    """
+    cdef Py_ssize_t n[STEP_ROWS]
+    cdef Py_ssize_t i, j, own
+    for i in range(d.rows):
+        d.order[i] = <int32_t>i
+        if not (sorts and s.masked):
+            continue
+        own = n_real_steps(s.steps, d.x2 + i * d.ld_x2 + s.n_initial * s.units)
+        j = i
+        while j > 0 and n[j - 1] < own:
+            n[j], d.order[j] = n[j - 1], d.order[j - 1]
+            j -= 1
+        n[j], d.order[j] = own, <int32_t>i
+
+
+cdef inline Py_ssize_t active_rows(const Recurrence* s, const StepData* d, Py_ssize_t t) noexcept nogil:
+    """Return the number of rows up to the last one that is real in step t; only these are computed."""
+    cdef Py_ssize_t n = d.rows
+    if s.masked:
+        while n > 0 and is_masked(s, d, n - 1, t):
+            n -= 1
+    return n
+
+
+cdef inline void move_row(real* array, Py_ssize_t ld, Py_ssize_t source, Py_ssize_t to) noexcept nogil:
+    memcpy(array + to * ld, array + source * ld, ld * sizeof(real))
+
+
+cdef Py_ssize_t compact_steps(const Recurrence* s, const StepMemory* m, const StepData* groups,
+                              Py_ssize_t n_groups, Py_ssize_t group_rows) noexcept nogil:
+    """Move the active (step, row) pairs together for dW; return their number, rounded up to a multiple of 4.
+
+    The pairs that are added for this are zero.
+    """
+    cdef Py_ssize_t t, g, i, n, source, to = 0
+    for t in range(s.steps):
+        for g in range(n_groups):
+            n = active_rows(s, &groups[g], t)
+            source = t * m.rows + g * group_rows
+            if source != to:
+                for i in range(n):
+                    move_row(m.inputs, s.ld_inputs, source + i, to + i)
+                    move_row(m.gates, s.ld_gates, source + i, to + i)
+                    move_row(m.states, ld_states(s), source + i, to + i)
+            to += n
+    while to % 4 != 0:
+        memset(m.inputs + to * s.ld_inputs, 0, s.ld_inputs * sizeof(real))
+        memset(m.gates + to * s.ld_gates, 0, s.ld_gates * sizeof(real))
+        memset(m.states + to * ld_states(s), 0, ld_states(s) * sizeof(real))
+        to += 1
+    return to
 
 
 cdef inline void multiply_row(const real* x, const real* factors, Py_ssize_t n, real* y) noexcept nogil:
@@ -137,16 +198,17 @@ cdef inline void multiply_row(const real* x, const real* factors, Py_ssize_t n, 
 cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
     """Copy the step's x to its place behind h; the x of a masked step may be anything and becomes 0."""
     cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + s.units
-    cdef const real* x = d.x + step_of_x(s, t) * s.features
+    cdef const real* x
     cdef Py_ssize_t i
     for i in range(d.rows):
+        x = d.x + d.order[i] * d.ld_x + step_of_x(s, t) * s.features
         if is_masked(s, d, i, t):
             memset(inputs + i * s.ld_inputs, 0, s.features * sizeof(real))
         elif d.x_factors != NULL:
-            multiply_row(x + i * d.ld_x, d.x_factors + i * ceil_div(s.features, VLEN) * VLEN, s.features,
+            multiply_row(x, d.x_factors + i * ceil_div(s.features, VLEN) * VLEN, s.features,
                          inputs + i * s.ld_inputs)
         else:
-            copy_cols(x + i * d.ld_x, s.features, inputs + i * s.ld_inputs)
+            copy_cols(x, s.features, inputs + i * s.ld_inputs)
 
 
 cdef inline void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
@@ -173,14 +235,14 @@ cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData*
     for i in range(d.rows):
         state = m.states + i * s.ld_units
         if s.n_initial > 0:
-            given = d.x2 + i * d.ld_x2
+            given = d.x2 + d.order[i] * d.ld_x2
             copy_cols(given, u, h + i * h_stride(s))
             if s.n_initial > 1:
                 copy_cols(given + u, u, state)
         elif carried.data != NULL:
-            copy_cols(carried_row(carried, 0, i, u), u, h + i * h_stride(s))
+            copy_cols(carried_row(carried, 0, d.order[i], u), u, h + i * h_stride(s))
             if s.cell == CELL_LSTM:
-                copy_cols(carried_row(carried, 1, i, u), u, state)
+                copy_cols(carried_row(carried, 1, d.order[i], u), u, state)
         if s.recurrent_rate > 0:
             feed_h(s, m, d, 0, i)
 
@@ -195,9 +257,9 @@ cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* 
         if not is_masked(s, d, i, t):
             continue
         if y != NULL and s.zero_masked:
-            memset(y + i * d.ld_y, 0, u * sizeof(real))
+            memset(y + d.order[i] * d.ld_y, 0, u * sizeof(real))
         elif y != NULL:
-            copy_row(h + i * h_stride(s), u, y + i * d.ld_y)
+            copy_row(h + i * h_stride(s), u, y + d.order[i] * d.ld_y)
         copy_cols(h + i * h_stride(s), u, h_before(s, m, t + 1) + i * h_stride(s))
         if s.cell == CELL_LSTM:
             copy_cols(step_rows(m, m.states, t, s.ld_units) + i * s.ld_units, u,
@@ -210,16 +272,17 @@ cdef void finish_states(const Recurrence* s, const StepMemory* m, const StepData
     cdef Py_ssize_t i, u = s.units
     cdef const real* h = h_before(s, m, s.steps)
     cdef const real* c = step_rows(m, m.states, s.steps, s.ld_units)
-    cdef real* y = states_in_y(s, d)
+    cdef real* y
     for i in range(d.rows):
+        y = states_in_y(s, d) + d.order[i] * d.ld_y
         if s.returns_states:
-            copy_row(h + i * h_stride(s), u, y + i * d.ld_y)
+            copy_row(h + i * h_stride(s), u, y)
             if s.cell == CELL_LSTM:
-                copy_row(c + i * s.ld_units, u, y + i * d.ld_y + u)
+                copy_row(c + i * s.ld_units, u, y + u)
         if carried.data != NULL:
-            copy_row(h + i * h_stride(s), u, carried_row(carried, 0, i, u))
+            copy_row(h + i * h_stride(s), u, carried_row(carried, 0, d.order[i], u))
             if s.cell == CELL_LSTM:
-                copy_row(c + i * s.ld_units, u, carried_row(carried, 1, i, u))
+                copy_row(c + i * s.ld_units, u, carried_row(carried, 1, d.order[i], u))
 
 
 cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t first) noexcept nogil:
@@ -238,21 +301,23 @@ cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t fir
 cdef void start_gradients(const Recurrence* s, const StepData* g, real* dh, real* dc) noexcept nogil:
     """Set the gradients of h and c after the last step."""
     cdef Py_ssize_t i
-    cdef const real* dy = states_in_y(s, g)
+    cdef const real* dy
     memset(dh, 0, STEP_ROWS * s.ld_units * sizeof(real))
     memset(dc, 0, STEP_ROWS * s.ld_units * sizeof(real))
     if s.returns_states:
         for i in range(g.rows):
-            copy_cols(dy + i * g.ld_y, s.units, dh + i * s.ld_units)
+            dy = states_in_y(s, g) + g.order[i] * g.ld_y
+            copy_cols(dy, s.units, dh + i * s.ld_units)
             if s.cell == CELL_LSTM:
-                copy_cols(dy + i * g.ld_y + s.units, s.units, dc + i * s.ld_units)
+                copy_cols(dy + s.units, s.units, dc + i * s.ld_units)
 
 
 cdef void take_kept_gradients(const Recurrence* s, const StepData* mask, const StepData* g, Py_ssize_t t,
-                              const real* dh, const real* dc, real* kept) noexcept nogil:
+                              Py_ssize_t computed, real* dh, const real* dc, real* kept) noexcept nogil:
     """Store the gradients that masked rows pass on to h and c of the step before.
 
-    mask: the data of the forward pass. kept: rows for dh, then rows for dc.
+    mask: the data of the forward pass. kept: rows for dh, then rows for dc; rows from `computed` on stay in
+    dh and dc.
     """
     cdef Py_ssize_t i, q, j, p
     cdef const real* dy = step_of_y(s, g, t)
@@ -265,16 +330,19 @@ cdef void take_kept_gradients(const Recurrence* s, const StepData* mask, const S
             p = i * s.ld_units + j
             total = vload(dh + p)
             if dy != NULL and not s.zero_masked:
-                total = total + load_cols(dy + i * g.ld_y + j, <int>(s.units - j))
-            vstore(kept + p, total)
-            vstore(kept + STEP_ROWS * s.ld_units + p, vload(dc + p))
+                total = total + load_cols(dy + g.order[i] * g.ld_y + j, <int>(s.units - j))
+            if i >= computed:
+                vstore(dh + p, total)
+            else:
+                vstore(kept + p, total)
+                vstore(kept + STEP_ROWS * s.ld_units + p, vload(dc + p))
 
 
-cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize_t t, const real* kept,
-                             real* dh, real* dc) noexcept nogil:
+cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize_t t, Py_ssize_t computed,
+                             const real* kept, real* dh, real* dc) noexcept nogil:
     """Replace the gradients of masked rows by those that `take_kept_gradients` stored."""
     cdef Py_ssize_t i
-    for i in range(mask.rows):
+    for i in range(computed):
         if is_masked(s, mask, i, t):
             copy_cols(kept + i * s.ld_units, s.units, dh + i * s.ld_units)
             copy_cols(kept + (STEP_ROWS + i) * s.ld_units, s.units, dc + i * s.ld_units)
@@ -292,9 +360,11 @@ cdef void finish_gradients(const Recurrence* s, const StepData* g, const real* d
                            const real* dc) noexcept nogil:
     """Write the gradients of the initial states, and zeros for the mask."""
     cdef Py_ssize_t i
+    cdef real* dx2
     for i in range(g.rows):
-        copy_row(dh + i * s.ld_units, s.units, g.x2 + i * g.ld_x2)
+        dx2 = g.x2 + g.order[i] * g.ld_x2
+        copy_row(dh + i * s.ld_units, s.units, dx2)
         if s.n_initial > 1:
-            copy_row(dc + i * s.ld_units, s.units, g.x2 + i * g.ld_x2 + s.units)
+            copy_row(dc + i * s.ld_units, s.units, dx2 + s.units)
         if s.masked:
-            memset(g.x2 + i * g.ld_x2 + s.n_initial * s.units, 0, s.steps * sizeof(real))
+            memset(dx2 + s.n_initial * s.units, 0, s.steps * sizeof(real))

@@ -4,6 +4,10 @@ The samples of x and y are rows with all steps. What the backward pass needs is 
 inference, the scratch holds two steps of a group of rows.
 """
 
+cdef enum:
+    MAX_GROUPS = 8      # in which the rows of a block go through all steps
+
+
 cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:
     return <const Recurrence*>settings_of(op)
 
@@ -32,11 +36,19 @@ cdef inline real* rows_from(const Matrix* a, Py_ssize_t first) noexcept nogil:
     return NULL if a.data == NULL else a.data + first * a.ld
 
 
-cdef inline StepData group_data(const Matrix* x, const Matrix* y, const Matrix* x2, Py_ssize_t first,
-                                Py_ssize_t rows) noexcept nogil:
-    """Return some rows of x, y and x2, or of their gradients."""
-    return StepData(rows, rows_from(x, first), x.ld, rows_from(y, first), y.ld, rows_from(x2, first), x2.ld,
-                    NULL, NULL)
+cdef inline void take_group(const Matrix* x, const Matrix* y, const Matrix* x2, Py_ssize_t first,
+                            Py_ssize_t rows, StepData* d) noexcept nogil:
+    """Set d to some samples of x, y and x2, or of their gradients."""
+    d.rows = rows
+    d.x, d.ld_x = rows_from(x, first), x.ld
+    d.y, d.ld_y = rows_from(y, first), y.ld
+    d.x2, d.ld_x2 = rows_from(x2, first), x2.ld
+    d.x_factors = d.h_factors = NULL
+
+
+cdef inline bint sorts_rows(const Shard* shard) noexcept nogil:
+    """Return whether samples may be sorted. Threads that share a batch must not: dW is a sum over the rows."""
+    return shard.block != shard.run.whole
 
 
 cdef inline Matrix initial_states(const Shard* shard, const Op* op) noexcept nogil:
@@ -59,13 +71,19 @@ cdef Py_ssize_t factors_size(const Recurrence* s) noexcept nogil:
     return STEP_ROWS * (of_x + ld_hidden(s))
 
 
-cdef const real* draw_factors(double rate, uint64_t key, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t cols,
+cdef const real* draw_factors(double rate, uint64_t key, Py_ssize_t first, const StepData* d, Py_ssize_t cols,
                               real* factors) noexcept nogil:
-    """Write rows of factors of a dropout: 0 or 1 / (1 − rate)."""
-    cdef Matrix drawn = matrix(factors, rows, cols, ceil_div(cols, VLEN) * VLEN)
+    """Write the factors of a dropout for all rows of a group: 0 or 1 / (1 − rate).
+
+    first: the position of the group's first sample in its epoch.
+    """
     cdef MaskRule rule = MaskRule(rate, 0, 1 / (1 - rate), 0)
-    memset(factors, 0, rows * drawn.ld * sizeof(real))
-    dropout(&drawn, &drawn, &rule, key, first)
+    cdef Py_ssize_t i, ld = ceil_div(cols, VLEN) * VLEN
+    cdef Matrix row
+    memset(factors, 0, d.rows * ld * sizeof(real))
+    for i in range(d.rows):
+        row = matrix(factors + i * ld, 1, cols, ld)
+        dropout(&row, &row, &rule, key, first + d.order[i])
     return factors
 
 
@@ -79,11 +97,10 @@ cdef void set_factors(const Shard* shard, const Op* op, Py_ssize_t first, StepDa
         return
     key = random_key(shard.run, op, s.seeded, s.seed)
     if s.rate > 0:
-        d.x_factors = draw_factors(s.rate, key, row, d.rows, s.features, factors)
+        d.x_factors = draw_factors(s.rate, key, row, d, s.features, factors)
         factors += STEP_ROWS * ceil_div(s.features, VLEN) * VLEN
     if s.recurrent_rate > 0:
-        d.h_factors = draw_factors(s.recurrent_rate, subkey(key, <uint64_t>-1), row, d.rows, s.ld_units,
-                                   factors)
+        d.h_factors = draw_factors(s.recurrent_rate, subkey(key, <uint64_t>-1), row, d, s.ld_units, factors)
 
 
 cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -110,7 +127,8 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
         pack_candidate(s, w.r, candidate)
     for q in range(ceil_div(rows, length)):
         first = q * length
-        data = group_data(x, &y, &x2, first, min(length, rows - first))
+        take_group(x, &y, &x2, first, min(length, rows - first), &data)
+        set_order(s, &data, sorts_rows(shard))
         set_factors(shard, op, first, &data, factors)
         carried = carried_states(shard, op, first)
         group = memory_of_rows(s, &memory, shard.begin + first if kept else 0)
@@ -149,9 +167,11 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
     pack_backward(s, &weights, &w, dx.data != NULL)
     for q in range(ceil_div(rows, length)):
         first = q * length
-        data = group_data(&x, &y, &x2, first, min(length, rows - first))
+        take_group(&x, &y, &x2, first, min(length, rows - first), &data)
+        set_order(s, &data, sorts_rows(shard))
         set_factors(shard, op, first, &data, factors)
-        gradients = group_data(&dx, &dy, &dx2, first, data.rows)
+        take_group(&dx, &dy, &dx2, first, data.rows, &gradients)
+        memcpy(gradients.order, data.order, sizeof(data.order))
         group = memory_of_rows(s, &memory, shard.begin + first)
         recurrent_backward(s, &group, &data, &gradients, &w)
 
@@ -206,6 +226,20 @@ cdef void recurrent_bias_gradient(const Recurrence* s, const Matrix* gates, real
         dense_bias_gradient(&dz, db + n + 2 * s.units, accumulate)
 
 
+cdef Py_ssize_t pairs_of(const Shard* shard, const Op* op, const StepMemory* m) noexcept nogil:
+    """Return the number of (step, row) pairs of the block, of which masks have left only the active ones."""
+    cdef const Recurrence* s = recurrence_of(op)
+    cdef Matrix x = input_of(shard, op), y = output_of(shard, op), x2 = initial_states(shard, op)
+    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), g
+    cdef StepData groups[MAX_GROUPS]
+    if not (s.masked and sorts_rows(shard)) or ceil_div(rows, length) > MAX_GROUPS:
+        return s.steps * m.rows
+    for g in range(ceil_div(rows, length)):
+        take_group(&x, &y, &x2, g * length, min(length, rows - g * length), &groups[g])
+        set_order(s, &groups[g], True)
+    return compact_steps(s, m, groups, ceil_div(rows, length), length)
+
+
 cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real* grads,
                              bint accumulate) noexcept nogil:
     """Write the thread's rows of dk and dr to the flat gradients; the last thread also writes db.
@@ -215,11 +249,13 @@ cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real*
     cdef const Recurrence* s = recurrence_of(op)
     cdef const Model* model = shard.run.model
     cdef StepMemory m = kept_steps(shard, op)
-    cdef Py_ssize_t n = kernel_gates(s) * s.units
-    cdef Matrix x = matrix(m.inputs + s.units, s.steps * m.rows, s.features, s.ld_inputs)
-    cdef Matrix gates = matrix(m.gates, s.steps * m.rows, n, s.ld_gates), dz
+    cdef Py_ssize_t n = kernel_gates(s) * s.units, pairs
+    cdef Matrix x, gates, dz
     if not is_trained(model, op.w):
         return
+    pairs = pairs_of(shard, op, &m)
+    x = matrix(m.inputs + s.units, pairs, s.features, s.ld_inputs)
+    gates = matrix(m.gates, pairs, n, s.ld_gates)
     recurrent_kernel_gradient(shard, s, &m, &gates, gradient_of(model, op.recurrent, grads), accumulate)
     dz = columns_from(&gates, s.units if is_gru(s) else 0, n)
     add_product(shard, &x, &dz, gradient_of(model, op.w, grads), n, accumulate)

@@ -13,6 +13,7 @@ cdef void mask_of_steps(Py_ssize_t steps, Py_ssize_t features, real value, const
         for f in range(features):
             if x[t * features + f] != value:
                 mask[t] = 1
+                break
 
 
 cdef void copy_real_steps(Py_ssize_t steps, Py_ssize_t features, const real* x, const real* mask,

@@ -1,23 +1,29 @@
 """Recurrent layers: the loops over the steps. Each cell has a file for its arithmetic."""
 
-cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t rows,
-                        Py_ssize_t t, Py_ssize_t u) noexcept nogil:
-    """Return the addresses that the cell uses in step t, for the units from u on."""
+# A step, its slot, and the number of rows that are computed in it.
+ctypedef struct Step:
+    Py_ssize_t t, k, rows
+
+
+cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData* d, const Step* step,
+                        Py_ssize_t u) noexcept nogil:
+    """Return the addresses that the cell uses in a step, for the units from u on."""
+    cdef Py_ssize_t k = step.k
     cdef CellRows c
-    c.rows = rows
+    c.rows = step.rows
     c.order = <int32_t*>d.order
     c.width = min(s.units - u, <Py_ssize_t>VLEN)
     c.units, c.ld_gates, c.ld_units = s.units, s.ld_gates, s.ld_units
     c.ld_inputs, c.ld_y = s.ld_inputs, d.ld_y
-    c.gates = step_rows(m, m.gates, t, s.ld_gates) + u
-    c.before = step_rows(m, m.states, t, s.ld_units) + u
-    c.state = step_rows(m, m.states, t + 1, s.ld_units) + u
-    c.output = step_rows(m, m.outputs, t, s.ld_units) + u
+    c.gates = slot_rows(m, m.gates, k, s.ld_gates) + u
+    c.before = slot_rows(m, m.states, k, s.ld_units) + u
+    c.state = slot_rows(m, m.states, k + 1, s.ld_units) + u
+    c.output = slot_rows(m, m.outputs, k, s.ld_units) + u
     c.ld_h = h_stride(s)
-    c.last = h_before(s, m, t) + u
-    c.h = h_before(s, m, t + 1) + u
-    c.fed = step_rows(m, m.inputs, t, s.ld_inputs) + u
-    c.y = step_of_y(s, d, t)
+    c.last = h_before(s, m, k) + u
+    c.h = h_before(s, m, k + 1) + u
+    c.fed = slot_rows(m, m.inputs, k, s.ld_inputs) + u
+    c.y = step_of_y(s, d, step.t)
     if c.y != NULL:
         c.y += u
     return c
@@ -31,7 +37,7 @@ ctypedef struct ForwardScratch:
 
 
 cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepMemory* m, const StepData* d,
-                       Py_ssize_t rows, Py_ssize_t t) noexcept nogil:
+                       const Step* step) noexcept nogil:
     """Compute g and h of a step of a GRU that resets before the product."""
     cdef Py_ssize_t q
     cdef GateTile tile
@@ -40,18 +46,19 @@ cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepM
     tile.lda = s.ld_units
     tile.start = ZEROS
     for q in range(ceil_div(s.units, VLEN)):
-        tile.a = step_rows(m, m.states, t, s.ld_units)
+        tile.a = slot_rows(m, m.states, step.k, s.ld_units)
         tile.b = w.candidate + q * s.units * VLEN
         tile.sums = w.sums
-        gate_rows(rows, SIMPLE_TILES, &tile)
-        cell = cell_rows(s, m, d, rows, t, q * VLEN)
+        gate_rows(step.rows, SIMPLE_TILES, &tile)
+        cell = cell_rows(s, m, d, step, q * VLEN)
         gru_finish(s, &cell, w.sums)
 
 
 cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
                             const StepData* d, const CarriedStates* carried) noexcept nogil:
     """Compute all steps of d.rows ≤ STEP_ROWS rows."""
-    cdef Py_ssize_t t, q, i, rows
+    cdef Py_ssize_t q, i
+    cdef Step step
     cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
     cdef GateTile tile
     cdef CellRows cell
@@ -59,16 +66,20 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
     tile.depth = s.units if is_gru(s) else s.units + s.features
     tile.x_depth = s.features
     tile.lda = s.ld_inputs
-    for t in range(s.steps):
-        copy_x(s, m, d, t)
-        rows = active_rows(s, d, t)
-        for q in range(ceil_div(s.units, VLEN) if rows > 0 else 0):
-            tile.a = step_rows(m, m.inputs, t, s.ld_inputs)
+    step.k = 0
+    for step.t in range(s.steps):
+        step.rows = active_rows(s, d, step.t)
+        if not takes_slot(d, step.rows):
+            write_masked_y(s, m, d, step.t, step.k)
+            continue
+        copy_x(s, m, d, step.t, step.k)
+        for q in range(ceil_div(s.units, VLEN) if step.rows > 0 else 0):
+            tile.a = slot_rows(m, m.inputs, step.k, s.ld_inputs)
             tile.start = w.panels + q * forward_panel_size(s)
             tile.b = tile.start + gate_sums(s) * VLEN
             tile.sums = w.sums
-            gate_rows(rows, tiles, &tile)
-            cell = cell_rows(s, m, d, rows, t, q * VLEN)
+            gate_rows(step.rows, tiles, &tile)
+            cell = cell_rows(s, m, d, &step, q * VLEN)
             if s.cell == CELL_LSTM:
                 lstm_forward(s, &cell, w.sums)
             elif s.cell == CELL_GRU:
@@ -77,14 +88,16 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
                 simple_forward(s, &cell, w.sums)
             else:
                 gru_reset(s, &cell, w.sums)
-        if s.cell == CELL_GRU_RESET_BEFORE and rows > 0:
-            finish_reset(s, w, m, d, rows, t)
+        if s.cell == CELL_GRU_RESET_BEFORE and step.rows > 0:
+            finish_reset(s, w, m, d, &step)
         if s.masked:
-            keep_states(s, m, d, t)
+            keep_states(s, m, d, step.t, step.k)
+            write_masked_y(s, m, d, step.t, step.k)
         if s.recurrent_rate > 0:
             for i in range(d.rows):
-                feed_h(s, m, d, t + 1, i)
-    finish_states(s, m, d, carried)
+                feed_h(s, m, d, step.k + 1, i)
+        step.k += 1
+    finish_states(s, m, d, step.k, carried)
 
 
 # ---- backward -------------------------------------------------------------------------------------
@@ -212,24 +225,28 @@ cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const Ste
     g: the gradients of x, y and x2; those of x and x2 are not computed if their addresses are NULL. The rows
     of the group are padded to a multiple of 4.
     """
-    cdef Py_ssize_t t, rows, computed
+    cdef Py_ssize_t t, computed
+    cdef Step step
     cdef CellRows cell
     start_gradients(s, g, w.dh, w.dc)
-    for t in range(s.steps - 1, -1, -1):
-        rows = active_rows(s, d, t)
-        computed = min(d.rows, ceil_div(rows, 4) * 4)
-        cell = cell_rows(s, m, g, rows, t, 0)
+    step.k = n_slots(s, d)
+    for t in range(s.steps):
+        step.t = s.steps - 1 - t
+        step.rows = active_rows(s, d, step.t)
+        step.k -= takes_slot(d, step.rows)
+        computed = min(d.rows, ceil_div(step.rows, 4) * 4)
+        cell = cell_rows(s, m, g, &step, 0)
         if s.masked:
-            take_kept_gradients(s, d, g, t, computed, w.dh, w.dc, w.kept)
-        if rows > 0:
+            take_kept_gradients(s, d, g, step.t, computed, w.dh, w.dc, w.kept)
+        if step.rows > 0:
             cell_backward(s, &cell, w, d.h_factors)
-        if s.masked:
-            clear_masked(s, d, t, cell.gates)
-        if rows > 0 and (t > 0 or g.x2 != NULL):
+        if s.masked and takes_slot(d, step.rows):
+            clear_masked(s, d, step.t, computed, cell.gates)
+        if step.rows > 0 and (step.k > 0 or g.x2 != NULL):
             h_backward(s, &cell, w, d.h_factors)
         if s.masked:
-            put_kept_gradients(s, d, t, computed, w.kept, w.dh, w.dc)
+            put_kept_gradients(s, d, step.t, computed, w.kept, w.dh, w.dc)
         if g.x != NULL:
-            x_backward(s, d, g, t, cell.gates + (s.units if is_gru(s) else 0), w)
+            x_backward(s, d, g, step.t, cell.gates + (s.units if is_gru(s) else 0), w)
     if g.x2 != NULL:
         finish_gradients(s, g, w.dh, w.dc)

@@ -1,15 +1,17 @@
 """The memory of the steps of a recurrent layer, and what enters and leaves it besides the gates.
 
-Row r of step t is row t · rows + r. All (step, row) pairs therefore form one matrix, and dW is one product.
+Row r of slot k is row k · rows + r. All (slot, row) pairs therefore form one matrix, and dW is one product. Step
+t is in slot t, but if masks leave a group no active row in a step, that step takes no slot.
 """
 
 cdef enum:
+    MAX_GROUPS = 8      # maximum number of groups whose pairs are moved together
     STEP_ROWS = 24      # maximum number of rows that go through all steps together; their gates stay in cache
 
 # What the steps of some rows leave for the backward pass. Each array has a row for each step and row.
 ctypedef struct StepMemory:
-    Py_ssize_t rows     # rows per step
-    Py_ssize_t slots    # step t is in slot t mod `slots`: all steps in training, two in inference
+    Py_ssize_t rows     # rows per slot
+    Py_ssize_t slots    # in training, one more than steps; in inference two, which take turns
     real* inputs        # [h of the step before, x]
     real* gates         # the gates, `units` columns each; later the gradients of their pre-activations
     real* states        # LSTM: c of the step before; GRU that resets first: r ⊙ h
@@ -20,6 +22,7 @@ ctypedef struct StepMemory:
 # the memory belongs to sample order[i]: samples with more real steps come first.
 ctypedef struct StepData:
     Py_ssize_t rows
+    bint sorted             # whether samples were sorted by their numbers of real steps
     int32_t order[STEP_ROWS]
     real* x
     Py_ssize_t ld_x
@@ -87,16 +90,16 @@ cdef inline StepMemory memory_of_rows(const Recurrence* s, const StepMemory* m,
     return part
 
 
-cdef inline real* step_rows(const StepMemory* m, real* array, Py_ssize_t t, Py_ssize_t ld) noexcept nogil:
-    """Return the rows of step t of an array of the memory."""
-    return array + t % m.slots * m.rows * ld
+cdef inline real* slot_rows(const StepMemory* m, real* array, Py_ssize_t k, Py_ssize_t ld) noexcept nogil:
+    """Return the rows of slot k of an array of the memory."""
+    return array + k % m.slots * m.rows * ld
 
 
-cdef inline real* h_before(const Recurrence* s, const StepMemory* m, Py_ssize_t t) noexcept nogil:
-    """Return the rows of h before step t; they are `h_stride` apart."""
+cdef inline real* h_before(const Recurrence* s, const StepMemory* m, Py_ssize_t k) noexcept nogil:
+    """Return the rows of h before the step of slot k; they are `h_stride` apart."""
     if s.recurrent_rate > 0:
-        return step_rows(m, m.hidden, t, s.ld_units)
-    return step_rows(m, m.inputs, t, s.ld_inputs)
+        return slot_rows(m, m.hidden, k, s.ld_units)
+    return slot_rows(m, m.inputs, k, s.ld_inputs)
 
 
 cdef inline Py_ssize_t h_stride(const Recurrence* s) noexcept nogil:
@@ -135,9 +138,10 @@ cdef void set_order(const Recurrence* s, StepData* d, bint sorts) noexcept nogil
     """
     cdef Py_ssize_t n[STEP_ROWS]
     cdef Py_ssize_t i, j, own
+    d.sorted = sorts and s.masked
     for i in range(d.rows):
         d.order[i] = <int32_t>i
-        if not (sorts and s.masked):
+        if not d.sorted:
             continue
         own = n_real_steps(s.steps, d.x2 + i * d.ld_x2 + s.n_initial * s.units)
         j = i
@@ -156,21 +160,39 @@ cdef inline Py_ssize_t active_rows(const Recurrence* s, const StepData* d, Py_ss
     return n
 
 
+cdef inline bint takes_slot(const StepData* d, Py_ssize_t active) noexcept nogil:
+    """Return whether a step with this number of active rows takes a slot of the memory."""
+    return active > 0 or not d.sorted
+
+
+cdef Py_ssize_t n_slots(const Recurrence* s, const StepData* d) noexcept nogil:
+    """Return the number of slots that the steps take."""
+    cdef Py_ssize_t t, n = 0
+    for t in range(s.steps):
+        n += takes_slot(d, active_rows(s, d, t))
+    return n
+
+
 cdef inline void move_row(real* array, Py_ssize_t ld, Py_ssize_t source, Py_ssize_t to) noexcept nogil:
     memcpy(array + to * ld, array + source * ld, ld * sizeof(real))
 
 
 cdef Py_ssize_t compact_steps(const Recurrence* s, const StepMemory* m, const StepData* groups,
                               Py_ssize_t n_groups, Py_ssize_t group_rows) noexcept nogil:
-    """Move the active (step, row) pairs together for dW; return their number, rounded up to a multiple of 4.
+    """Move the active (slot, row) pairs together for dW; return their number, rounded up to a multiple of 4.
 
     The pairs that are added for this are zero.
     """
-    cdef Py_ssize_t t, g, i, n, source, to = 0
-    for t in range(s.steps):
+    cdef Py_ssize_t step[MAX_GROUPS]    # of each group, whose slots are those of other steps
+    cdef Py_ssize_t k, g, i, n, source, to = 0
+    memset(step, 0, sizeof(step))
+    for k in range(s.steps):
         for g in range(n_groups):
-            n = active_rows(s, &groups[g], t)
-            source = t * m.rows + g * group_rows
+            n = 0
+            while n == 0 and step[g] < s.steps:
+                n = active_rows(s, &groups[g], step[g])
+                step[g] += 1
+            source = k * m.rows + g * group_rows
             if source != to:
                 for i in range(n):
                     move_row(m.inputs, s.ld_inputs, source + i, to + i)
@@ -195,9 +217,10 @@ cdef inline void multiply_row(const real* x, const real* factors, Py_ssize_t n, 
 
 # ---- forward --------------------------------------------------------------------------------------
 
-cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t) noexcept nogil:
-    """Copy the step's x to its place behind h; the x of a masked step may be anything and becomes 0."""
-    cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + s.units
+cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
+                 Py_ssize_t k) noexcept nogil:
+    """Copy the x of step t to its place in slot k; the x of a masked step may be anything and becomes 0."""
+    cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs) + s.units
     cdef const real* x
     cdef Py_ssize_t i
     for i in range(d.rows):
@@ -211,11 +234,11 @@ cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py
             copy_cols(x, s.features, inputs + i * s.ld_inputs)
 
 
-cdef inline void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
+cdef inline void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t k,
                         Py_ssize_t row) noexcept nogil:
-    """Write h before step t, after the dropout, to its place before x."""
-    cdef real* inputs = step_rows(m, m.inputs, t, s.ld_inputs) + row * s.ld_inputs
-    cdef const real* h = h_before(s, m, t) + row * s.ld_units
+    """Write the h of slot k, after the dropout, to its place before x."""
+    cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs) + row * s.ld_inputs
+    cdef const real* h = h_before(s, m, k) + row * s.ld_units
     if d.h_factors == NULL:
         copy_cols(h, s.units, inputs)
     else:
@@ -247,31 +270,38 @@ cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData*
             feed_h(s, m, d, 0, i)
 
 
-cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* d,
-                      Py_ssize_t t) noexcept nogil:
-    """Let masked rows keep their states in step t."""
-    cdef Py_ssize_t i, u = s.units
-    cdef const real* h = h_before(s, m, t)
+cdef void write_masked_y(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
+                         Py_ssize_t k) noexcept nogil:
+    """Write the y of the rows that are masked in step t: zero or h, which is in slot k."""
+    cdef Py_ssize_t i
+    cdef const real* h = h_before(s, m, k)
     cdef real* y = step_of_y(s, d, t)
-    for i in range(d.rows):
-        if not is_masked(s, d, i, t):
-            continue
-        if y != NULL and s.zero_masked:
-            memset(y + d.order[i] * d.ld_y, 0, u * sizeof(real))
-        elif y != NULL:
-            copy_row(h + i * h_stride(s), u, y + d.order[i] * d.ld_y)
-        copy_cols(h + i * h_stride(s), u, h_before(s, m, t + 1) + i * h_stride(s))
-        if s.cell == CELL_LSTM:
-            copy_cols(step_rows(m, m.states, t, s.ld_units) + i * s.ld_units, u,
-                      step_rows(m, m.states, t + 1, s.ld_units) + i * s.ld_units)
+    for i in range(d.rows if y != NULL else 0):
+        if is_masked(s, d, i, t):
+            if s.zero_masked:
+                memset(y + d.order[i] * d.ld_y, 0, s.units * sizeof(real))
+            else:
+                copy_row(h + i * h_stride(s), s.units, y + d.order[i] * d.ld_y)
 
 
-cdef void finish_states(const Recurrence* s, const StepMemory* m, const StepData* d,
-                        const CarriedStates* carried) noexcept nogil:
-    """Write the final h and c to y, and to where the next batch finds them."""
+cdef void keep_states(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,
+                      Py_ssize_t k) noexcept nogil:
+    """Copy the states of the rows that are masked in step t from slot k to the next one."""
     cdef Py_ssize_t i, u = s.units
-    cdef const real* h = h_before(s, m, s.steps)
-    cdef const real* c = step_rows(m, m.states, s.steps, s.ld_units)
+    for i in range(d.rows):
+        if is_masked(s, d, i, t):
+            copy_cols(h_before(s, m, k) + i * h_stride(s), u, h_before(s, m, k + 1) + i * h_stride(s))
+            if s.cell == CELL_LSTM:
+                copy_cols(slot_rows(m, m.states, k, s.ld_units) + i * s.ld_units, u,
+                          slot_rows(m, m.states, k + 1, s.ld_units) + i * s.ld_units)
+
+
+cdef void finish_states(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t k,
+                        const CarriedStates* carried) noexcept nogil:
+    """Write h and c of slot k, the last one, to y and to where the next batch finds them."""
+    cdef Py_ssize_t i, u = s.units
+    cdef const real* h = h_before(s, m, k)
+    cdef const real* c = slot_rows(m, m.states, k, s.ld_units)
     cdef real* y
     for i in range(d.rows):
         y = states_in_y(s, d) + d.order[i] * d.ld_y
@@ -289,11 +319,11 @@ cdef void clear_padding(const Recurrence* s, const StepMemory* m, Py_ssize_t fir
     """Clear the rows from `first` on in all steps, so that they add nothing to dW."""
     cdef Py_ssize_t t, n = m.rows - first
     for t in range(s.steps):
-        memset(step_rows(m, m.inputs, t, s.ld_inputs) + first * s.ld_inputs, 0,
+        memset(slot_rows(m, m.inputs, t, s.ld_inputs) + first * s.ld_inputs, 0,
                n * s.ld_inputs * sizeof(real))
-        memset(step_rows(m, m.states, t, ld_states(s)) + first * ld_states(s), 0,
+        memset(slot_rows(m, m.states, t, ld_states(s)) + first * ld_states(s), 0,
                n * ld_states(s) * sizeof(real))
-        memset(step_rows(m, m.gates, t, s.ld_gates) + first * s.ld_gates, 0, n * s.ld_gates * sizeof(real))
+        memset(slot_rows(m, m.gates, t, s.ld_gates) + first * s.ld_gates, 0, n * s.ld_gates * sizeof(real))
 
 
 # ---- backward -------------------------------------------------------------------------------------
@@ -348,10 +378,11 @@ cdef void put_kept_gradients(const Recurrence* s, const StepData* mask, Py_ssize
             copy_cols(kept + (STEP_ROWS + i) * s.ld_units, s.units, dc + i * s.ld_units)
 
 
-cdef void clear_masked(const Recurrence* s, const StepData* mask, Py_ssize_t t, real* gates) noexcept nogil:
-    """Clear dz of the rows that are masked in step t."""
+cdef void clear_masked(const Recurrence* s, const StepData* mask, Py_ssize_t t, Py_ssize_t computed,
+                       real* gates) noexcept nogil:
+    """Clear dz of the rows that are masked in step t, if it will be read."""
     cdef Py_ssize_t i
-    for i in range(mask.rows):
+    for i in range(computed if mask.sorted else mask.rows):
         if is_masked(s, mask, i, t):
             memset(gates + i * s.ld_gates, 0, gate_sums(s) * s.units * sizeof(real))
 

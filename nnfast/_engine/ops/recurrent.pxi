@@ -4,10 +4,6 @@ The samples of x and y are rows with all steps. What the backward pass needs is 
 inference, the scratch holds two steps of a group of rows.
 """
 
-cdef enum:
-    MAX_GROUPS = 8      # in which the rows of a block go through all steps
-
-
 cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:
     return <const Recurrence*>settings_of(op)
 

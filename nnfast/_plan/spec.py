@@ -147,8 +147,8 @@ class Recurrence(NamedTuple):
     `cell` is a value of `nnfast._engine.CELLS`. The activations are values of
     `nnfast._engine.ACTIVATIONS`, with their parameters. The `ld_…` are the strides of rows in the
     memory that the op keeps for the backward pass. x2 consists of `n_initial` initial states and,
-    if `masked`, of the mask. The rates are those of the dropout of x and of h; `seeded` and `seed` as
-    in `Resampling`.
+    if `masked`, of the mask. The rates are those of the dropout of x and of h; `seeded` and `seed`
+    as in `Resampling`.
     """
 
     cell: int

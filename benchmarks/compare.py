@@ -33,7 +33,7 @@ from peers import PEERS, Contender, installed, versions
 from pin import pin, threads
 from predictors import NumPyAdd, SmallChain
 from timing import AGREEMENT, AGREEMENT_OF_IMAGES, disagreements, interleaved, medians
-from trainers import Excluded
+from training import Excluded
 from verdicts import outcome, verdicts
 
 ROOT = Path(__file__).parent.parent

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import machine
 import numpy as np
 from networks import Conv, Convolution, ConvTranspose, Node
+from nnfast_model import nnfast_layers
 from numpy.typing import NDArray
 from pin import pin
 from report import markdown
-from trainers import nnfast_layers
 
 ROUNDS = 50
 MAX_ROUNDS_FACTOR = 10  # run at most this many times the requested rounds

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax_trainers
 import predictors
+import torch_trainers
 import trainers
 from cases import Case
 from numpy.typing import NDArray
@@ -57,9 +59,9 @@ PEERS = {
     "sklearn": Peer(
         {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, True, True
     ),
-    "torch": Peer(TORCH, trainers.PyTorch, predictors.PyTorch),
-    "torch-compile": Peer(TORCH, trainers.CompiledPyTorch, predictors.CompiledPyTorch),
-    "jax": Peer({"jax": "jax", "optax": "optax"}, trainers.JAX, predictors.JAX),
+    "torch": Peer(TORCH, torch_trainers.PyTorch, predictors.PyTorch),
+    "torch-compile": Peer(TORCH, torch_trainers.CompiledPyTorch, predictors.CompiledPyTorch),
+    "jax": Peer({"jax": "jax", "optax": "optax"}, jax_trainers.JAX, predictors.JAX),
     "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, True),
 }
 

@@ -11,18 +11,14 @@ from typing import Any
 
 import numpy as np
 from cases import Case, Goal, Problem, predict
+from jax_trainers import jax_outputs
 from networks import Dense, Node
+from nnfast_model import nnfast_model
 from numpy.typing import NDArray
 from pin import threads
-from trainers import (
-    EPSILON,
-    jax_outputs,
-    nnfast_model,
-    only,
-    sklearn_net,
-    torch_net,
-    trigger_compilation,
-)
+from torch_net import torch_net
+from trainers import sklearn_net
+from training import EPSILON, only, trigger_compilation
 
 BLOCK = 512  # rows per block, the fastest size for NumPy between 128 and 10,000
 COMPILE_SECONDS = 60.0

@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 from cases import CHECKED_STEPS, Case, Problem
-from networks import Add, AveragePool, Concatenate, Conv, ConvTranspose, Dense, MaxPool, Reshape
+from networks import (
+    Add,
+    AveragePool,
+    Bidirectional,
+    Concatenate,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Embedding,
+    MaxPool,
+    Recurrent,
+    Reshape,
+)
 from numpy.typing import NDArray
 from training import BETA_1, BETA_2, EPSILON, LEARNING_RATE
 
@@ -66,7 +78,7 @@ class JAX:
         self.jax.block_until_ready(losses)
 
     def _run_epoch(self, state: Any, x: Any, y: Any, order: Any) -> Any:
-        if self.problem.case.dense:
+        if not self.problem.case.convolutional:
             return self.epoch(state, x, y, order)
         losses = []
         for rows in order:
@@ -149,10 +161,66 @@ def jax_outputs(case: Case, params: Any, inputs: Any) -> list[Any]:
                 window = (1, size, size, 1)
                 x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, window, window, "VALID")
             case AveragePool():
-                x = x.mean((1, 2))
+                x = x.mean(tuple(range(1, x.ndim - 1)))
+            case Recurrent():
+                weights = [next(remaining) for _ in range(3)]
+                x = jax_recurrent(node.layer, x, *weights)
+            case Bidirectional(layer):
+                weights = [next(remaining) for _ in range(6)]
+                x = jax_bidirectional(layer, x, weights)
+            case Embedding():
+                x = next(remaining)[x]
             case Add():
                 x = sum(others, x)
             case Concatenate():
                 x = jax.numpy.concatenate([x, *others], axis=1)
         tensors.append(x)
     return [tensors[i] for i in case.network.outputs]
+
+
+def jax_recurrent(layer: Recurrent, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    """Return a recurrent layer's output from a ``lax.scan`` over the steps.
+
+    The product of x and the kernel is computed for all steps at once, before the loop.
+    """
+    import jax
+
+    jnp, sigmoid, tanh = jax.numpy, jax.nn.sigmoid, jax.numpy.tanh
+    x_bias = bias[0] if layer.kind == "GRU" else bias
+    inputs = x.swapaxes(0, 1) @ kernel + x_bias
+    zeros = jnp.zeros((len(x), layer.units), inputs.dtype)
+
+    def lstm(state: Any, z: Any) -> Any:
+        h, c = state
+        i, f, g, o = jnp.split(z + h @ recurrent_kernel, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        return (h, c), h if layer.return_sequences else None
+
+    def gru(h: Any, z: Any) -> Any:
+        x_z, x_r, x_h = jnp.split(z, 3, axis=1)
+        h_z, h_r, h_h = jnp.split(h @ recurrent_kernel + bias[1], 3, axis=1)
+        update = sigmoid(x_z + h_z)
+        h = update * h + (1 - update) * tanh(x_h + sigmoid(x_r + h_r) * h_h)
+        return h, h if layer.return_sequences else None
+
+    def simple_rnn(h: Any, z: Any) -> Any:
+        h = tanh(z + h @ recurrent_kernel)
+        return h, h if layer.return_sequences else None
+
+    step = {"LSTM": lstm, "GRU": gru, "SimpleRNN": simple_rnn}[layer.kind]
+    start = (zeros, zeros) if layer.kind == "LSTM" else zeros
+    state, sequence = jax.lax.scan(step, start, inputs)
+    if layer.return_sequences:
+        return sequence.swapaxes(0, 1)
+    return state[0] if layer.kind == "LSTM" else state
+
+
+def jax_bidirectional(layer: Recurrent, x: Any, weights: list[Any]) -> Any:
+    import jax
+
+    forward = jax_recurrent(layer, x, *weights[:3])
+    backward = jax_recurrent(layer, x[:, ::-1], *weights[3:])
+    if layer.return_sequences:
+        backward = backward[:, ::-1]
+    return jax.numpy.concatenate([forward, backward], axis=-1)

@@ -7,15 +7,29 @@ import math
 from typing import Any
 
 from cases import Case, Problem
-from networks import Add, AveragePool, Conv, ConvTranspose, Dense, MaxPool, Node, Reshape
+from networks import (
+    Add,
+    AveragePool,
+    Bidirectional,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Embedding,
+    MaxPool,
+    Node,
+    Recurrent,
+    Reshape,
+)
 from numpy.typing import NDArray
+from torch_recurrent import recurrent_module, recurrent_weights
 from training import only
 
 
-def torch_net(problem: Problem, softmax: bool = False) -> Any:
+def torch_net(problem: Problem, softmax: bool = False, unrolled: bool = False) -> Any:
     """Return PyTorch's network with the problem's weights; classifiers end linear or in `softmax`.
 
-    Images and kernels are channels last, PyTorch's faster layout.
+    Images and kernels are channels last, PyTorch's faster layout. Recurrent layers are PyTorch's
+    own, or `unrolled`.
     """
     import torch
 
@@ -35,7 +49,7 @@ def torch_net(problem: Problem, softmax: bool = False) -> Any:
                 tensors.append(module(*[tensors[i] for i in numbers]))
             return only([tensors[i] for i in network.outputs])
 
-    nodes = [torch_modules(node, problem.case) for node in network.nodes]
+    nodes = [torch_modules(node, problem.case, unrolled) for node in network.nodes]
     for i, loss in zip(network.outputs, problem.case.losses, strict=True):
         if softmax and loss == "crossentropy":
             nodes[i - len(network.inputs)].append(nn.Softmax(-1))
@@ -49,19 +63,19 @@ def torch_net(problem: Problem, softmax: bool = False) -> Any:
             nn.Sequential(*begin), [m[0] if len(m) == 1 else nn.Sequential(*m) for m in nodes]
         )
     with torch.no_grad():
-        for parameter, start in zip(net.parameters(), problem.weights, strict=True):
-            parameter.copy_(torch.from_numpy(torch_order(start)))
-    return net if problem.case.dense else net.to(memory_format=torch.channels_last)
+        for parameter, start in zip(net.parameters(), torch_weights(problem), strict=True):
+            parameter.copy_(torch.from_numpy(start))
+    return net.to(memory_format=torch.channels_last) if problem.case.convolutional else net
 
 
-def torch_modules(node: Node, case: Case) -> list[Any]:
+def torch_modules(node: Node, case: Case, unrolled: bool) -> list[Any]:
     """Return the modules for a node."""
     import torch
 
     nn, dtype = torch.nn, getattr(torch, case.dtype)
     shape = case.network.shapes[node.inputs[0]]
     activation = {None: [], "relu": [nn.ReLU()], "tanh": [nn.Tanh()]}[node.activation]
-    _, rows, average, add, concatenate, unflatten, crop = torch_layouts()
+    _, rows, average, average_steps, add, concatenate, unflatten, crop = torch_layouts()
     match node.layer:
         case Conv(filters, size, padding, stride):
             # PyTorch has no "same" padding with strides; here, it is even on both sides.
@@ -81,9 +95,13 @@ def torch_modules(node: Node, case: Case) -> list[Any]:
         case MaxPool(size):
             return [nn.MaxPool2d(size)]
         case AveragePool():
-            return [average()]
+            return [average_steps() if len(shape) == 2 else average()]
         case Add():
             return [add()]
+        case Recurrent() | Bidirectional() as layer:
+            return [recurrent_module(layer, shape, unrolled)]
+        case Embedding(vocabulary, units):
+            return [nn.Embedding(vocabulary, units)]
     return [concatenate()]
 
 
@@ -109,6 +127,10 @@ def torch_layouts() -> tuple[Any, ...]:
     class Average(nn.Module):
         def forward(self, x: Any) -> Any:
             return x.mean((2, 3))
+
+    class AverageSteps(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.mean(1)
 
     class Sum(nn.Module):
         def forward(self, a: Any, b: Any) -> Any:
@@ -138,9 +160,23 @@ def torch_layouts() -> tuple[Any, ...]:
         def forward(self, x: Any) -> Any:
             return x[:, :, : self.height, : self.width]
 
-    return ChannelsFirst, Rows, Average, Sum, Concatenation, Unflatten, Crop
+    return ChannelsFirst, Rows, Average, AverageSteps, Sum, Concatenation, Unflatten, Crop
 
 
-def torch_order(w: NDArray[Any]) -> NDArray[Any]:
-    """Return weights with the axes in PyTorch's order: outputs, inputs, height, width."""
-    return w.transpose(3, 2, 0, 1) if w.ndim == 4 else w.T
+def torch_weights(problem: Problem) -> list[NDArray[Any]]:
+    """Return the weights in PyTorch's layout."""
+    arrays, found = iter(problem.weights), []
+    for layer, shape in problem.case.weighted:
+        own = [next(arrays) for _ in layer.arrays(shape)]
+        match layer:
+            case Recurrent(kind):
+                found += recurrent_weights(kind, *own)
+            case Bidirectional(Recurrent(kind)):
+                found += [*recurrent_weights(kind, *own[:3]), *recurrent_weights(kind, *own[3:])]
+            case Embedding():
+                found += own
+            case _:
+                kernel, bias = own
+                # Outputs, inputs, height, width.
+                found += [kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T, bias]
+    return found

@@ -76,9 +76,10 @@ class CompiledPyTorch(PyTorch):
         super().__init__(problem)
         torch = self.torch
         torch.compiler.reset()  # otherwise a second case is compiled for variable shapes
-        net = torch_net(problem)
-        self.names = [name for name, _ in net.named_parameters()]
-        self.params = [parameter.detach() for parameter in net.parameters()]
+        net = torch_net(problem, unrolled=True)
+        trained = [pair for pair in net.named_parameters() if pair[1].requires_grad]
+        self.names = [name for name, _ in trained]
+        self.params = [parameter.detach() for _, parameter in trained]
         self.functional_net = net
         self.start = [p.clone() for p in self.params]
         self.slots = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.params]

@@ -11,11 +11,12 @@ PyTorch's contenders are in `torch_trainers.py`, JAX's in `jax_trainers.py`.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from cases import Problem
-from nnfast_model import nnfast_model
+from keras_models import keras_model
 from numpy.typing import NDArray
 from numpy_net import NumpyNet
 from pin import threads
@@ -29,14 +30,18 @@ class NNFast:
         import nnfast
 
         nnfast.set_num_threads(threads())
-        self.nnfast, self.problem = nnfast, problem
-        self.model = nnfast_model(problem.case)
+        self._set_up(problem, nnfast)
+
+    def _set_up(self, problem: Problem, library: Any, **compile_options: Any) -> None:
+        self.library, self.problem, self.compile_options = library, problem, compile_options
+        self.model = keras_model(problem.case, library)
 
     def reset(self) -> None:
         names = {"mse": "mse", "crossentropy": "sparse_categorical_crossentropy"}
+        losses = [names[loss] for loss in self.problem.case.losses]
         self.model.set_weights(self.problem.weights)
-        optimizer = self.nnfast.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
-        self.model.compile(optimizer, [names[loss] for loss in self.problem.case.losses])
+        optimizer = self.library.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
+        self.model.compile(optimizer, losses, **self.compile_options)
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
@@ -52,6 +57,28 @@ class NNFast:
         )
         losses: list[float] = history.history["loss"]
         return losses
+
+
+class Keras(NNFast):
+    """Keras on JAX: `fit`, with callbacks once per epoch.
+
+    `compile` would compile the step again, so it is called once. Later resets restore the
+    optimizer's variables.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        os.environ["KERAS_BACKEND"] = "jax"
+        import keras
+
+        self._set_up(problem, keras, steps_per_execution=problem.case.steps)
+        super().reset()
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.start = [np.array(variable) for variable in self.model.optimizer.variables]
+
+    def reset(self) -> None:
+        self.model.set_weights(self.problem.weights)
+        for variable, start in zip(self.model.optimizer.variables, self.start, strict=True):
+            variable.assign(start)
 
 
 class NumPy:

@@ -17,8 +17,8 @@ from nnfast.keras import layers
 
 DIGITS = 3
 CHARACTERS = "0123456789+ "
-QUESTION, ANSWER = 2 * DIGITS + 1, DIGITS + 1
-N, EPOCHS = (1000, 1) if "--quick" in sys.argv else (50_000, 60)
+QUESTION, ANSWER, BATCH = 2 * DIGITS + 1, DIGITS + 1, 32
+N, EPOCHS = (1000, 1) if "--quick" in sys.argv else (50_000, 20)
 
 
 def codes(texts: list[str]) -> np.ndarray:
@@ -54,11 +54,12 @@ model = keras.Sequential(
         layers.Dense(len(CHARACTERS), activation="softmax"),
     ]
 )
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+rate = keras.optimizers.schedules.CosineDecay(0.002, EPOCHS * -(-len(x[train]) // BATCH))
+model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.summary()
 start = time.perf_counter()
 for epoch in range(EPOCHS):
-    model.fit(x[train], y[train], batch_size=32, epochs=1, verbose=0)
+    model.fit(x[train], y[train], batch_size=BATCH, epochs=1, verbose=0)
     if (epoch + 1) % 5 == 0 or epoch + 1 == EPOCHS:
         _, accuracy = model.evaluate(x[test], y[test], verbose=0)
         seconds = time.perf_counter() - start

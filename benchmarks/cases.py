@@ -14,6 +14,7 @@ from networks import (
     GENERATOR,
     KERAS_MNIST,
     LENET_5,
+    AnyRecurrent,
     AveragePool,
     Bidirectional,
     Convolution,
@@ -23,7 +24,6 @@ from networks import (
     Merging,
     Network,
     Product,
-    Sequential,
     Shape,
     Weighted,
     chain,
@@ -106,9 +106,9 @@ class Case:
         return any(isinstance(layer, Convolution) for layer, _ in self.weighted)
 
     @property
-    def sequential(self) -> bool:
+    def has_sequences(self) -> bool:
         """Whether the inputs are sequences."""
-        return any(isinstance(layer, Sequential | Embedding) for layer, _ in self.weighted)
+        return any(isinstance(layer, AnyRecurrent | Embedding) for layer, _ in self.weighted)
 
     @property
     def sizes(self) -> tuple[int, ...]:

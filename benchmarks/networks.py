@@ -248,8 +248,8 @@ class Concatenate:
 
 
 Convolution = Conv | ConvTranspose
-Sequential = Recurrent | Bidirectional
-Weighted = Dense | Convolution | Sequential | Embedding
+AnyRecurrent = Recurrent | Bidirectional
+Weighted = Dense | Convolution | AnyRecurrent | Embedding
 Merging = Add | Concatenate
 Layer = Weighted | Merging | MaxPool | AveragePool | Reshape
 

@@ -58,12 +58,12 @@ def dense_chain(case: Case) -> bool:
     return case.dense and case.network.is_chain
 
 
-def dense_or_recurrent(case: Case) -> bool:
-    return case.dense or case.sequential
+def dense_or_sequences(case: Case) -> bool:
+    return case.dense or case.has_sequences
 
 
-def sequential(case: Case) -> bool:
-    return case.sequential
+def has_sequences(case: Case) -> bool:
+    return case.has_sequences
 
 
 TORCH = {"torch": "torch"}
@@ -78,8 +78,10 @@ PEERS = {
     "torch": Peer(TORCH, torch_trainers.PyTorch, predictors.PyTorch),
     "torch-compile": Peer(TORCH, torch_trainers.CompiledPyTorch, predictors.CompiledPyTorch),
     "jax": Peer(JAX, jax_trainers.JAX, predictors.JAX),
-    "keras": Peer({"keras": "keras", "jax": "jax"}, trainers.Keras, predictors.Keras, sequential),
-    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, dense_or_recurrent),
+    "keras": Peer(
+        {"keras": "keras", "jax": "jax"}, trainers.Keras, predictors.Keras, has_sequences
+    ),
+    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, dense_or_sequences),
 }
 
 

@@ -50,7 +50,7 @@ from dataclasses import dataclass
 import machine
 import numpy as np
 from cases import Case
-from networks import Add, Bidirectional, Embedding, Layer, Merging, Recurrent, Sequential, Shape
+from networks import Add, AnyRecurrent, Bidirectional, Embedding, Layer, Merging, Recurrent, Shape
 
 BLOCK = 128  # rows per block
 SEQUENCE_BLOCK = 512 * 1024  # bytes
@@ -89,7 +89,7 @@ def function_seconds(case: Case) -> float:
     """Return the time of the functions of all recurrent cells."""
     lanes, total = machine.lanes(case.dtype), 0.0
     for layer, shape in case.weighted:
-        if isinstance(layer, Sequential):
+        if isinstance(layer, AnyRecurrent):
             one, directions = (layer.layer, 2) if isinstance(layer, Bidirectional) else (layer, 1)
             vectors = directions * case.rows * shape[0] * -(-one.units // lanes)
             for name, count in (("sigmoid", one.cell.sigmoids), ("tanh", one.cell.tanhs)):
@@ -117,7 +117,7 @@ def traffic(case: Case) -> list[Traffic]:
     weights = item * case.params
     ends = item * case.rows * sum(case.sizes[i] for i in _ends(case))
     hidden = item * case.rows * sum(case.sizes[i] for i in _stored(case))
-    if case.training and case.sequential:
+    if case.training and case.has_sequences:
         moved = item * case.rows * (sum(_moves(case)) + sum(_moves_within(case)))
         return [Traffic(6 * weights, 3 * weights), Traffic(moved, SEQUENCE_BLOCK)]
     if case.training:
@@ -152,9 +152,9 @@ def _moves(case: Case) -> list[int]:
     without_dx = {
         i
         for i, node, layer in network.weighted
-        if not network.trained[node.inputs[0]] and not isinstance(layer, Sequential)
+        if not network.trained[node.inputs[0]] and not isinstance(layer, AnyRecurrent)
     }
-    written_within = {i for i, _, layer in network.weighted if isinstance(layer, Sequential)}
+    written_within = {i for i, _, layer in network.weighted if isinstance(layer, AnyRecurrent)}
     reads = [
         2 * sizes[i]
         for i in range(len(network.inputs))
@@ -178,9 +178,7 @@ def _moves(case: Case) -> list[int]:
 
 def _moves_within(case: Case) -> list[int]:
     """Return how many elements per row recurrent and embedding layers move within themselves."""
-    return [
-        _moved_by(node.layer, case.network.shapes[node.inputs[0]]) for node in case.network.nodes
-    ]
+    return [_moved_by(layer, shape) for layer, shape in case.weighted]
 
 
 def _moved_by(layer: Layer, shape: Shape) -> int:

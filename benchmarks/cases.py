@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,12 @@ from networks import (
     GENERATOR,
     KERAS_MNIST,
     LENET_5,
+    AnyRecurrent,
+    AveragePool,
+    Bidirectional,
     Convolution,
     Dense,
+    Embedding,
     Layer,
     Merging,
     Network,
@@ -25,6 +29,7 @@ from networks import (
     chain,
     residual_cnn,
     residual_mlp,
+    stacked,
     two_inputs,
     wide_and_deep,
 )
@@ -97,6 +102,15 @@ class Case:
         return all(isinstance(node.layer, Dense | Merging) for node in self.network.nodes)
 
     @property
+    def convolutional(self) -> bool:
+        return any(isinstance(layer, Convolution) for layer, _ in self.weighted)
+
+    @property
+    def has_sequences(self) -> bool:
+        """Whether the inputs are sequences."""
+        return any(isinstance(layer, AnyRecurrent | Embedding) for layer, _ in self.weighted)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """The number of elements in each tensor of one sample."""
         return tuple(map(math.prod, self.network.shapes))
@@ -108,34 +122,37 @@ class Case:
         return [(layer, shapes[node.inputs[0]]) for _, node, layer in self.network.weighted]
 
     @property
-    def products(self) -> list[Product]:
-        return [layer.product(shape) for layer, shape in self.weighted]
-
-    @property
-    def has_dx(self) -> list[bool]:
-        """Whether each layer with weights needs the gradient of its input."""
+    def products(self) -> list[tuple[Weighted, Product, bool]]:
+        """The matrix products with their layers, and whether each needs the gradient dX."""
         trained = self.network.trained
-        return [trained[node.inputs[0]] for _, node, _ in self.network.weighted]
+        return [
+            (layer, product, trained[node.inputs[0]] or product.recurrent)
+            for (_, node, layer), (_, shape) in zip(
+                self.network.weighted, self.weighted, strict=True
+            )
+            for product in layer.products(shape)
+        ]
 
     @property
     def params(self) -> int:
-        return sum(math.prod(layer.kernel(s)) + layer.channels for layer, s in self.weighted)
+        arrays = (array for layer, shape in self.weighted for array in layer.arrays(shape))
+        return sum(math.prod(array.shape) for array in arrays)
 
     @property
     def flops(self) -> int:
         """The FLOPs of all matrix products; the first layers need no dX."""
-        return self._flops([True] * len(self.products))
+        return self._flops(Weighted)
 
     @property
     def convolution_flops(self) -> int:
         """The FLOPs of the convolutions."""
-        return self._flops([isinstance(layer, Convolution) for layer, _ in self.weighted])
+        return self._flops(Convolution)
 
-    def _flops(self, counted: list[bool]) -> int:
-        passes = [2 + dx if self.training else 1 for dx in self.has_dx]
+    def _flops(self, kinds: Any) -> int:
         return sum(
-            2 * self.rows * p.m * p.k * p.n * n * counts
-            for p, n, counts in zip(self.products, passes, counted, strict=True)
+            2 * self.rows * p.m * p.k * p.n * (2 + dx if self.training else 1)
+            for layer, p, dx in self.products
+            if isinstance(layer, kinds)
         )
 
 
@@ -154,6 +171,23 @@ def predict(sizes: tuple[int, ...], rows: int, goal: Goal) -> Case:
 def images(title: str, layers: tuple[Layer, ...], rows: int) -> Case:
     goal = Goal(2.0, limit="convolutions")
     return Case(chain((28, 28, 1), layers), rows, goal, title, steps=8)
+
+
+def sequences(
+    title: str, shape: Shape, layers: Sequence[Layer], rows: int, goal: Goal, **options: Any
+) -> Case:
+    """Return a case that predicts one number from sequences; one of its goals is enough."""
+    title = f"{title}, {shape[0]}×{shape[1]}"
+    network, goal = chain(shape, [*layers, Dense(1)]), replace(goal, either=True)
+    return Case(network, rows, goal, title, losses=("mse",), **options)
+
+
+def text(
+    title: str, steps: int, table: tuple[int, int], layers: Sequence[Layer], goal: Goal
+) -> Case:
+    """Return a case that assigns texts of `steps` tokens to two classes."""
+    network = chain((steps,), [Embedding(*table), *layers, Dense(2)])
+    return Case(network, 32, replace(goal, either=True), f"{title}, {steps}", steps=8)
 
 
 CLASSIC = [
@@ -223,9 +257,40 @@ GRAPH_PREDICTIONS = [
         (two_inputs(1, 5), "20+10-64-1+5", ("mse", "crossentropy")),
     )
 ]
+RECURRENT = [
+    sequences(title, shape, stacked(kind, *units), rows, goal, steps=steps)
+    for title, shape, kind, units, rows, steps, goal in (
+        ("LSTM 32", (30, 1), "LSTM", (32,), 32, 50, Goal(2.0, 2.2, 0.72)),
+        ("LSTM 32", (120, 7), "LSTM", (32,), 256, 8, Goal(2.5, 2.85, 0.68)),
+        ("LSTM 64", (50, 16), "LSTM", (64,), 64, 16, Goal(1.6, 1.8, 0.76)),
+        ("SimpleRNN 16", (20, 1), "SimpleRNN", (16,), 16, 50, Goal(8.0, 10.0, 0.65)),
+        ("2 LSTM 128", (50, 16), "LSTM", (128, 128), 32, 8, Goal(1.1, 1.25, 0.72)),
+        ("4 LSTM 50", (60, 1), "LSTM", (50, 50, 50, 50), 32, 16, Goal(1.4, 1.7, 0.55)),
+    )
+]
+TEXT = [
+    text("embedded GRU 128", 100, (10_000, 64), stacked("GRU", 128), Goal(1.25, 1.4, 0.69)),
+    text("embedded LSTM 128", 100, (10_000, 64), stacked("LSTM", 128), Goal(1.15, 1.27, 0.70)),
+    text(
+        "embedded bidirectional LSTM 64-64",
+        200,
+        (20_000, 128),
+        [*map(Bidirectional, stacked("LSTM", 64, 64))],
+        Goal(1.6, 1.8, 0.65),
+    ),
+    text("embedded mean-16", 256, (10_000, 16), [AveragePool(), Dense(16)], Goal(3.2, 4.0, 0.43)),
+]
+RECURRENT_PREDICTIONS = [
+    sequences("LSTM 64", (50, 16), stacked("LSTM", 64), rows, goal, training=False, steps=1)
+    for rows, goal in (
+        (1, Goal(1.35, 1.5)),
+        (64, Goal(1.15, 1.25, 0.77)),
+        (1024, Goal(1.1, 1.18, 0.80)),
+    )
+]
 CASES = [
     *(*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL, *TRANSPOSED),
-    *(*GRAPHS, *GRAPH_PREDICTIONS),
+    *(*GRAPHS, *GRAPH_PREDICTIONS, *RECURRENT, *TEXT, *RECURRENT_PREDICTIONS),
 ]
 
 
@@ -241,7 +306,10 @@ class Problem:
         self.case = case
         self.n = n
         self.x: list[NDArray[Any]] = [
-            rng.standard_normal((n, *shape), real) for shape in case.network.inputs
+            rng.standard_normal((n, *shape), real)
+            if (tokens := case.network.vocabulary(i)) is None
+            else rng.integers(0, tokens, (n, *shape), np.int32)
+            for i, shape in enumerate(case.network.inputs)
         ]
         self.y: list[NDArray[Any]] = [
             rng.standard_normal((n, case.sizes[output]), real)
@@ -249,12 +317,11 @@ class Problem:
             else rng.integers(0, case.sizes[output], n)
             for output, loss in zip(case.network.outputs, case.losses, strict=True)
         ]
-        self.weights: list[NDArray[Any]] = []
-        for layer, shape in case.weighted:
-            product = layer.product(shape)
-            w = rng.standard_normal(layer.kernel(shape), real)
-            b = rng.standard_normal(layer.channels, real)
-            self.weights += [w * real(product.k**-0.5), b * real(0.1)]
+        self.weights: list[NDArray[Any]] = [
+            rng.standard_normal(array.shape, real) * real(array.scale)
+            for layer, shape in case.weighted
+            for array in layer.arrays(shape)
+        ]
 
     def first_batches(self) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
         """Yield the first `CHECKED_STEPS` batches in order, starting again after the last one."""

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 
 import machine
 import numpy as np
+from keras_models import keras_layers
 from networks import Conv, Convolution, ConvTranspose, Node
 from numpy.typing import NDArray
 from pin import pin
 from report import markdown
-from trainers import nnfast_layers
 
 ROUNDS = 50
 MAX_ROUNDS_FACTOR = 10  # run at most this many times the requested rounds
@@ -63,7 +63,7 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        product = self.conv.product((self.size, self.size, self.channels))
+        (product,) = self.conv.products((self.size, self.size, self.channels))
         return 2 * self.rows * product.m * product.k * product.n
 
 
@@ -114,7 +114,7 @@ def timed(layer: Layer, dtype: str, rounds: int) -> Times:
 
     rng = np.random.default_rng(0)
     shape = (layer.size, layer.size, layer.channels)
-    (conv,) = nnfast_layers(Node(layer.conv, (0,)), None, len(shape))
+    (conv,) = keras_layers(Node(layer.conv, (0,)), None, len(shape), nnfast)
     model = nnfast.Sequential([nnfast.layers.Input(shape), conv], dtype=dtype)
     copy_only = nnfast.Sequential(
         [nnfast.layers.Input(model.output_shape[1:]), nnfast.layers.Flatten()], dtype=dtype

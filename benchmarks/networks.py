@@ -1,6 +1,7 @@
 """The compared networks: their layers, shapes and operations, independent of any library.
 
-Images are channels last.
+Images are channels last. Sequences have the shape (steps, features), and sequences of tokens the
+shape (steps,). Layers with weights have the methods `arrays` and `products`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,30 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
+class Array:
+    """An array of weights, and the standard deviation of its initial values."""
+
+    shape: Shape
+    scale: float
+
+
+@dataclass(frozen=True)
 class Product:
-    """The product (m, k) · (k, n) in the forward pass for one sample; dW and dX cost the same."""
+    """The product (m, k) · (k, n) in the forward pass for one sample; dW and dX cost the same.
+
+    `gates` is the number of equal parts of the n columns, each of which is in whole vectors.
+    `recurrent` is true if the left matrix is the layer's own output, so that dX is always needed.
+    """
 
     m: int
     k: int
     n: int
+    gates: int = 1
+    recurrent: bool = False
+
+
+def kernel_and_bias(kernel: Shape, fan_in: int, channels: int) -> list[Array]:
+    return [Array(kernel, fan_in**-0.5), Array((channels,), 0.1)]
 
 
 @dataclass(frozen=True)
@@ -27,18 +46,15 @@ class Dense:
 
     units: int
 
-    @property
-    def channels(self) -> int:
-        return self.units
-
     def shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
 
-    def kernel(self, input_shape: Shape) -> Shape:
-        return (math.prod(input_shape), self.units)
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        inputs = math.prod(input_shape)
+        return kernel_and_bias((inputs, self.units), inputs, self.units)
 
-    def product(self, input_shape: Shape) -> Product:
-        return Product(1, math.prod(input_shape), self.units)
+    def products(self, input_shape: Shape) -> list[Product]:
+        return [Product(1, math.prod(input_shape), self.units)]
 
 
 @dataclass(frozen=True)
@@ -50,21 +66,18 @@ class Conv:
     padding: str = "valid"
     stride: int = 1
 
-    @property
-    def channels(self) -> int:
-        return self.filters
-
     def shape(self, input_shape: Shape) -> Shape:
         reduction = 0 if self.padding == "same" else self.size - 1
         height, width = (-(-(n - reduction) // self.stride) for n in input_shape[:2])
         return (height, width, self.filters)
 
-    def kernel(self, input_shape: Shape) -> Shape:
-        return (self.size, self.size, input_shape[2], self.filters)
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        kernel = (self.size, self.size, input_shape[2], self.filters)
+        return kernel_and_bias(kernel, math.prod(kernel[:3]), self.filters)
 
-    def product(self, input_shape: Shape) -> Product:
+    def products(self, input_shape: Shape) -> list[Product]:
         height, width, _ = self.shape(input_shape)
-        return Product(height * width, self.size * self.size * input_shape[2], self.filters)
+        return [Product(height * width, self.size * self.size * input_shape[2], self.filters)]
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,6 @@ class ConvTranspose:
     stride: int = 2
 
     @property
-    def channels(self) -> int:
-        return self.filters
-
-    @property
     def removed(self) -> int:
         """The number of rows and columns that are removed before the first of the output."""
         return (self.size - self.stride) // 2
@@ -87,12 +96,111 @@ class ConvTranspose:
     def shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0] * self.stride, input_shape[1] * self.stride, self.filters)
 
-    def kernel(self, input_shape: Shape) -> Shape:
-        return (self.size, self.size, self.filters, input_shape[2])
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        kernel = (self.size, self.size, self.filters, input_shape[2])
+        return kernel_and_bias(kernel, input_shape[2], self.filters)
 
-    def product(self, input_shape: Shape) -> Product:
+    def products(self, input_shape: Shape) -> list[Product]:
         height, width, channels = input_shape
-        return Product(height * width, channels, self.size * self.size * self.filters)
+        return [Product(height * width, channels, self.size * self.size * self.filters)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The step of a recurrent layer.
+
+    Parameters
+    ----------
+    gates : int
+        Number of matrices (features, units) within the kernel.
+    sigmoids, tanhs : int
+        Number of functions per unit and step.
+    kept, gradients : int
+        Number of vectors of the layer's width that a step keeps for the backward pass, without the
+        output, and of gradients that the backward pass computes from them.
+    """
+
+    gates: int
+    sigmoids: int
+    tanhs: int
+    kept: int
+    gradients: int
+
+
+CELLS = {
+    "LSTM": Cell(4, 3, 2, kept=6, gradients=4),  # the gates, the state and its tanh
+    "GRU": Cell(3, 2, 1, kept=4, gradients=4),  # the two terms of the third gate are kept apart
+    "SimpleRNN": Cell(1, 0, 1, kept=0, gradients=1),  # the output is enough
+}
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """A recurrent layer; its output is h after every step or after the last one.
+
+    The bias of a GRU has two rows, as in PyTorch and in Keras with ``reset_after=True``.
+    """
+
+    kind: str
+    units: int
+    return_sequences: bool = False
+
+    @property
+    def cell(self) -> Cell:
+        return CELLS[self.kind]
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        features, columns = input_shape[1], self.cell.gates * self.units
+        bias = (2, columns) if self.kind == "GRU" else (columns,)
+        return [
+            Array((features, columns), features**-0.5),
+            Array((self.units, columns), self.units**-0.5),
+            Array(bias, 0.1),
+        ]
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        (steps, features), gates = input_shape, self.cell.gates
+        return [
+            Product(steps, features, gates * self.units, gates),
+            Product(steps, self.units, gates * self.units, gates, recurrent=True),
+        ]
+
+
+@dataclass(frozen=True)
+class Bidirectional:
+    """Two recurrent layers, one in each direction, whose outputs are concatenated."""
+
+    layer: Recurrent
+
+    def shape(self, input_shape: Shape) -> Shape:
+        *steps, units = self.layer.shape(input_shape)
+        return (*steps, 2 * units)
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        return 2 * self.layer.arrays(input_shape)
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        return 2 * self.layer.products(input_shape)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A vector of `units` numbers from a table for each token."""
+
+    vocabulary: int
+    units: int
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.units)
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        return [Array((self.vocabulary, self.units), 1.0)]
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -117,7 +225,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """Global average pooling: the mean over all pixels."""
+    """Global average pooling: the mean over all pixels or steps."""
 
     def shape(self, input_shape: Shape) -> Shape:
         return input_shape[-1:]
@@ -140,7 +248,8 @@ class Concatenate:
 
 
 Convolution = Conv | ConvTranspose
-Weighted = Dense | Convolution
+AnyRecurrent = Recurrent | Bidirectional
+Weighted = Dense | Convolution | AnyRecurrent | Embedding
 Merging = Add | Concatenate
 Layer = Weighted | Merging | MaxPool | AveragePool | Reshape
 
@@ -192,6 +301,11 @@ class Network:
         """The nodes that have weights, with the numbers of their outputs and their layers."""
         return [(i, n, n.layer) for i, n in self.numbered if isinstance(n.layer, Weighted)]
 
+    def vocabulary(self, tensor: int) -> int | None:
+        """Return the number of different tokens in an input; None if it contains numbers."""
+        layers = [node.layer for node in self.readers(tensor)]
+        return next((e.vocabulary for e in layers if isinstance(e, Embedding)), None)
+
     def readers(self, tensor: int) -> list[Node]:
         return [node for node in self.nodes if tensor in node.inputs]
 
@@ -220,11 +334,11 @@ class Builder:
 
 
 def chain(input_shape: Shape, layers: Sequence[Layer], hidden: str = "relu") -> Network:
-    """Return a chain of layers; all layers with weights but the last have an activation."""
+    """Return a chain of layers; dense ones and convolutions but the last have an activation."""
     builder = Builder(input_shape)
     last = max(i for i, layer in enumerate(layers) if isinstance(layer, Weighted))
     for i, layer in enumerate(layers):
-        activated = isinstance(layer, Weighted) and i < last
+        activated = isinstance(layer, Dense | Convolution) and i < last
         builder.add(layer, i, activation=hidden if activated else None)
     return builder.network(len(layers))
 
@@ -282,3 +396,9 @@ AUTOENCODER: tuple[Layer, ...] = (
     *(Conv(32, 3, "same"), MaxPool(), Conv(32, 3, "same"), MaxPool()),
     *(ConvTranspose(32, 3), ConvTranspose(32, 3), Conv(1, 3, "same"), Reshape((784,))),
 )
+
+
+def stacked(kind: str, *units: int) -> list[Layer]:
+    """Return recurrent layers, of which all but the last return sequences."""
+    last = len(units) - 1
+    return [Recurrent(kind, n, return_sequences=i < last) for i, n in enumerate(units)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax_trainers
 import predictors
+import torch_trainers
 import trainers
 from cases import Case
 from numpy.typing import NDArray
@@ -35,12 +37,11 @@ class Peer:
     packages: dict[str, str]  # module name → distribution name
     trainer: type[Any] | None
     predictor: type[Any] | None
-    only_dense: bool = False
-    only_chains: bool = False
+    supports: Callable[[Case], bool] = lambda case: True
 
     def of(self, case: Case) -> type[Any] | None:
         """Return the contender's class for a case; None if the peer does not support the case."""
-        if (self.only_dense and not case.dense) or (self.only_chains and not case.network.is_chain):
+        if not self.supports(case):
             return None
         return self.trainer if case.training else self.predictor
 
@@ -49,18 +50,38 @@ class Peer:
         return [d for m, d in self.packages.items() if importlib.util.find_spec(m) is None]
 
 
+def dense(case: Case) -> bool:
+    return case.dense
+
+
+def dense_chain(case: Case) -> bool:
+    return case.dense and case.network.is_chain
+
+
+def dense_or_sequences(case: Case) -> bool:
+    return case.dense or case.has_sequences
+
+
+def has_sequences(case: Case) -> bool:
+    return case.has_sequences
+
+
 TORCH = {"torch": "torch"}
 ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx"}
+JAX = {"jax": "jax", "optax": "optax"}
 PEERS = {
     "nnfast": Peer({"nnfast": "nnfast"}, trainers.NNFast, predictors.NNFast),
-    "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy, True),
+    "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy, dense),
     "sklearn": Peer(
-        {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, True, True
+        {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, dense_chain
     ),
-    "torch": Peer(TORCH, trainers.PyTorch, predictors.PyTorch),
-    "torch-compile": Peer(TORCH, trainers.CompiledPyTorch, predictors.CompiledPyTorch),
-    "jax": Peer({"jax": "jax", "optax": "optax"}, trainers.JAX, predictors.JAX),
-    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, True),
+    "torch": Peer(TORCH, torch_trainers.PyTorch, predictors.PyTorch),
+    "torch-compile": Peer(TORCH, torch_trainers.CompiledPyTorch, predictors.CompiledPyTorch),
+    "jax": Peer(JAX, jax_trainers.JAX, predictors.JAX),
+    "keras": Peer(
+        {"keras": "keras", "jax": "jax"}, trainers.Keras, predictors.Keras, has_sequences
+    ),
+    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, dense_or_sequences),
 }
 
 

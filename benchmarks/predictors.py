@@ -7,22 +7,20 @@ times.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
-from cases import Case, Goal, Problem, predict
+from cases import Goal, Problem, predict
+from jax_trainers import jax_outputs
+from keras_models import keras_model
 from networks import Dense, Node
 from numpy.typing import NDArray
+from onnx_models import onnx_model
 from pin import threads
-from trainers import (
-    EPSILON,
-    jax_outputs,
-    nnfast_model,
-    only,
-    sklearn_net,
-    torch_net,
-    trigger_compilation,
-)
+from torch_net import torch_net
+from trainers import sklearn_net
+from training import EPSILON, only, trigger_compilation
 
 BLOCK = 512  # rows per block, the fastest size for NumPy between 128 and 10,000
 COMPILE_SECONDS = 60.0
@@ -68,11 +66,25 @@ class NNFast(Predictor):
         import nnfast
 
         nnfast.set_num_threads(threads())
-        self.x, self.model = only(problem.x), nnfast_model(problem.case)
+        self.x, self.model = only(problem.x), keras_model(problem.case, nnfast)
         self.model.set_weights(problem.weights)
 
     def call(self) -> Any:
         return self.model(self.x)
+
+
+class Keras(Predictor):
+    """Keras on JAX: ``predict_on_batch``, which returns an array."""
+
+    def __init__(self, problem: Problem) -> None:
+        os.environ["KERAS_BACKEND"] = "jax"
+        import keras
+
+        self.x, self.model = only(problem.x), keras_model(problem.case, keras)
+        self.model.set_weights(problem.weights)
+
+    def call(self) -> Any:
+        return self.model.predict_on_batch(self.x)
 
 
 class SmallChain(NNFast):
@@ -212,33 +224,3 @@ class OnnxRuntime(Predictor):
 
     def call(self) -> Any:
         return only(self.session.run(None, self.x))
-
-
-def onnx_model(case: Case, weights: list[NDArray[Any]]) -> bytes:
-    from onnx import helper, numpy_helper
-
-    network, nodes = case.network, []
-    last = dict(zip(network.outputs, case.losses, strict=True))
-    weighted = [i for i, _, _ in network.weighted]
-    for i, node in network.numbered:
-        parts = [f"t{j}" for j in node.inputs]
-        follows = "Softmax" if last.get(i) == "crossentropy" else "Relu" if node.activation else ""
-        out = f"z{i}" if follows else f"t{i}"
-        if i in weighted:
-            nodes.append(helper.make_node("Gemm", [*parts, f"w{i}", f"b{i}"], [out]))
-        else:
-            nodes.append(helper.make_node("Concat", parts, [out], axis=1))
-        if follows:
-            axis = {"axis": -1} if follows == "Softmax" else {}
-            nodes.append(helper.make_node(follows, [out], [f"t{i}"], **axis))
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
-    ends = [
-        [helper.make_tensor_value_info(f"t{i}", kind, [case.rows, case.sizes[i]]) for i in numbers]
-        for numbers in (range(len(network.inputs)), network.outputs)
-    ]
-    names = [f"{letter}{i}" for i in weighted for letter in "wb"]
-    constants = [numpy_helper.from_array(w, n) for w, n in zip(weights, names, strict=True)]
-    graph = helper.make_graph(nodes, "mlp", *ends, constants)
-    opset = helper.make_opsetid("", 17)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    return bytes(model.SerializeToString())

@@ -2,12 +2,19 @@
 
 It is the sum of two times: the multiply-adds run at the FMA peak, and the memory traffic runs
 at the bandwidth of the cache level that holds the data. The times are added because the
-optimizer does not overlap with the matrix products.
+optimizer does not overlap with the matrix products. Recurrent layers add the time of their cells'
+functions.
 
 *Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n
 rounded up to whole vectors. Forward and dW use vectors along n, and dX uses vectors along k. If
 n = 1, all three use vectors along k. A layer that reads only inputs has no dX. A convolution is a
-matrix product with one row per output pixel; pooling layers have no matrix product.
+matrix product with one row per output pixel; pooling layers have no matrix product. A recurrent
+layer multiplies x and its output h by its two kernels in each step. Its forward pass computes whole
+vectors of units for each gate. The product with h always has a dX, for the step before.
+
+*Functions of recurrent layers.* An LSTM has three sigmoids and two tanh per unit and step, a GRU
+two and one, a SimpleRNN one tanh. Each vector of units costs what the function costs in nnfast's
+own kernel, measured in the same run. The backward pass needs no functions.
 
 *Optimizer.* It reads and writes w, m and v: 24 bytes for each float32 parameter.
 
@@ -19,21 +26,36 @@ only merged writes it into the sum or concatenation. A sum then reads its other 
 does its gradient. The bandwidth is measured for the total size of w, m, v, activations and
 gradients.
 
+*Activations of a training step with sequences.* The rows can be processed in blocks whose
+activations stay in the L2 cache, so they move at the bandwidth for `SEQUENCE_BLOCK` bytes. In each
+step, a recurrent layer writes its gates and state and reads them in the backward pass. It writes
+the gradient of the gates and reads it for dX and for dW; it writes h and reads it for dW. It reads
+the gradient of its output once. An embedding reads a row of its table for each token; in the
+backward pass, it reads and writes a row of the gradient. Adam's arrays w, m and v are updated at
+the bandwidth for their size.
+
 *Activations of a prediction.* Nothing has to be stored, so rows can be processed in blocks. Hidden
 activations are written once and read once, at the bandwidth for the weights and `BLOCK` rows of
-activations. Inputs are read once and outputs written once, at the bandwidth for both together.
+activations. Inputs are read once and outputs written once, at the bandwidth for both together. The
+states of recurrent layers are not counted.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+import time
 from dataclasses import dataclass
 
 import machine
 import numpy as np
 from cases import Case
-from networks import Add, Merging
+from networks import Add, AnyRecurrent, Bidirectional, Embedding, Layer, Merging, Recurrent, Shape
 
 BLOCK = 128  # rows per block
+SEQUENCE_BLOCK = 512 * 1024  # bytes
+FUNCTION_VALUES = 131_072  # values per call when a function is measured
+ATTEMPTS = 50
 
 
 @dataclass(frozen=True)
@@ -55,11 +77,38 @@ def rounded_flops(case: Case, lanes: int) -> int:
         return -(-n // lanes) * lanes
 
     total = 0
-    for p, has_dx in zip(case.products, case.has_dx, strict=True):
-        forward = p.k * up(p.n) if p.n > 1 else up(p.k)
-        back = has_dx * up(p.k) * p.n
-        total += p.m * (forward + case.training * (forward + back))
+    for _, p, has_dx in case.products:
+        forward = p.k * p.gates * up(p.n // p.gates) if p.n > 1 else up(p.k)
+        dw = p.k * up(p.n) if p.n > 1 else up(p.k)
+        dx = has_dx * up(p.k) * p.n
+        total += p.m * (forward + case.training * (dw + dx))
     return 2 * case.rows * total
+
+
+def function_seconds(case: Case) -> float:
+    """Return the time of the functions of all recurrent cells."""
+    lanes, total = machine.lanes(case.dtype), 0.0
+    for layer, shape in case.weighted:
+        if isinstance(layer, AnyRecurrent):
+            one, directions = (layer.layer, 2) if isinstance(layer, Bidirectional) else (layer, 1)
+            vectors = directions * case.rows * shape[0] * -(-one.units // lanes)
+            for name, count in (("sigmoid", one.cell.sigmoids), ("tanh", one.cell.tanhs)):
+                total += vectors * count * lanes * seconds_per_value(name, case.dtype)
+    return total
+
+
+@functools.cache
+def seconds_per_value(activation: str, dtype: str) -> float:
+    """Return the time per value of an activation in nnfast, the best of several calls."""
+    from nnfast import kernels
+
+    x = np.linspace(-4.0, 4.0, FUNCTION_VALUES, dtype=dtype)
+    out, best = np.empty_like(x), math.inf
+    for _ in range(ATTEMPTS):
+        start = time.perf_counter()
+        kernels.activation_forward(x, activation, out=out)
+        best = min(best, time.perf_counter() - start)
+    return best / FUNCTION_VALUES
 
 
 def traffic(case: Case) -> list[Traffic]:
@@ -68,6 +117,9 @@ def traffic(case: Case) -> list[Traffic]:
     weights = item * case.params
     ends = item * case.rows * sum(case.sizes[i] for i in _ends(case))
     hidden = item * case.rows * sum(case.sizes[i] for i in _stored(case))
+    if case.training and case.has_sequences:
+        moved = item * case.rows * (sum(_moves(case)) + sum(_moves_within(case)))
+        return [Traffic(6 * weights, 3 * weights), Traffic(moved, SEQUENCE_BLOCK)]
     if case.training:
         inputs = item * case.rows * sum(case.sizes[: len(case.network.inputs)])
         working_set = 3 * weights + 2 * (ends + hidden) - inputs
@@ -96,7 +148,13 @@ def _stored(case: Case) -> list[int]:
 def _moves(case: Case) -> list[int]:
     """Return how many elements per row each tensor moves in a training step."""
     network, sizes = case.network, case.sizes
-    without_dx = {i for (i, _, _), dx in zip(network.weighted, case.has_dx, strict=True) if not dx}
+    # Recurrent layers read the gradients of their outputs once; `_moved_by` counts their own h.
+    without_dx = {
+        i
+        for i, node, layer in network.weighted
+        if not network.trained[node.inputs[0]] and not isinstance(layer, AnyRecurrent)
+    }
+    written_within = {i for i, _, layer in network.weighted if isinstance(layer, AnyRecurrent)}
     reads = [
         2 * sizes[i]
         for i in range(len(network.inputs))
@@ -106,7 +164,7 @@ def _moves(case: Case) -> list[int]:
     # gradient of a layer without dX is read only once.
     for i in _stored(case):
         if network.trained[i]:
-            reads.append((6 - (i in without_dx)) * sizes[i])
+            reads.append((6 - (i in without_dx) - 2 * (i in written_within)) * sizes[i])
         else:
             reads.append(2 * sizes[i])  # merged inputs
     outputs = [(5 - (i in without_dx)) * sizes[i] for i in network.outputs]
@@ -118,10 +176,28 @@ def _moves(case: Case) -> list[int]:
     return reads + outputs + terms
 
 
+def _moves_within(case: Case) -> list[int]:
+    """Return how many elements per row recurrent and embedding layers move within themselves."""
+    return [_moved_by(layer, shape) for layer, shape in case.weighted]
+
+
+def _moved_by(layer: Layer, shape: Shape) -> int:
+    match layer:
+        case Bidirectional(one):
+            return 2 * _moved_by(one, shape)
+        case Recurrent(_, units):
+            cell = layer.cell
+            return shape[0] * units * (2 * cell.kept + 3 * cell.gradients + 2)
+        case Embedding(_, units):
+            return shape[0] * units * 3
+    return 0
+
+
 def seconds(case: Case) -> float:
     """Return the roofline in seconds for a training step or a prediction."""
     arithmetic = rounded_flops(case, machine.lanes(case.dtype)) / machine.peak(case.dtype)
-    return arithmetic + sum(part.seconds for part in traffic(case))
+    memory = sum(part.seconds for part in traffic(case))
+    return arithmetic + memory + function_seconds(case)
 
 
 def limit_seconds(case: Case) -> float:

@@ -284,15 +284,33 @@ EXPECTED = {
     "variational_autoencoder.py": r"variational autoencoder: 2[45]\..* per digit",
     "dcgan.py": r"drawn digits: 0\.\d\d ink, 0\.\d\d taken for real",
     "denoising_autoencoder.py": r"with noise mean squared error 0\.08.*\ndenoised   mean",
+    "forecasting.py": r"mean of the validation losses 0\.7",
+    "vanishing_gradients.py": (
+        r"SimpleRNN +\de-(09|1\d) .* \de-01\n.*\nLSTM, forget bias 4 +[5-9]e-01 .* \de-01"
+    ),
+    "addition_rnn.py": r"epoch  1: [23]\d\.\d\d% of new characters right",
+    "mnist_rows.py": r"71,434 weights, accuracy 0\.[3-6]",
+    "text_generation.py": r"character: 3\.\d\d\n(\nTemperature .*:\nShall(.|\n){335}\n){3}",
     "gan.py": r"origin: (0\.9|1\.0)\d ± 0\.[01].*\n.*quarter: \[([123]\d\d(, )?){4}\]",
+}
+OPTIONS = {
+    **dict.fromkeys(("adult.py", "grid_search.py"), "--alone"),
+    **dict.fromkeys(("dcgan.py", "denoising_autoencoder.py"), "--epochs 1"),
+    **dict.fromkeys(("forecasting.py", "vanishing_gradients.py", "addition_rnn.py"), "--quick"),
+    **dict.fromkeys(("mnist_rows.py", "text_generation.py"), "--quick"),
 }
 # What follows the folder in the argument of an example that reads data.
 NEEDS = {"adult.py": "", "wide_and_deep.py": "california-housing.csv.gz"}
 WITH_SKLEARN = {
     *("autoencoder.py", "variational_autoencoder.py", "mnist_convolution.py"),
-    *("adult.py", "grid_search.py", "dcgan.py", "denoising_autoencoder.py"),
+    *("adult.py", "grid_search.py", "dcgan.py", "denoising_autoencoder.py", "mnist_rows.py"),
 }
-WITH_PICTURES = ("dcgan.py", "denoising_autoencoder.py")
+# The examples that draw a picture, and what they need for it.
+WITH_PICTURES = {
+    "dcgan.py": "PIL",
+    "denoising_autoencoder.py": "PIL",
+    "vanishing_gradients.py": "matplotlib",
+}
 DATA = os.environ.get("NNFAST_DATA")  # a folder with the files that some examples read
 
 
@@ -306,10 +324,10 @@ def test_examples_run_and_print_their_results(
     picture = tmp_path / "picture.png"
     if path.name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
-    options = ["--alone"] if path.name in ("adult.py", "grid_search.py") else []
+    options = OPTIONS.get(path.name, "").split()
     if path.name in WITH_PICTURES:
-        pytest.importorskip("PIL")
-        options = ["--epochs", "1", "--picture", str(picture)]
+        pytest.importorskip(WITH_PICTURES[path.name])
+        options += ["--picture", str(picture)]
     if path.name in NEEDS:
         if DATA is None:
             pytest.skip("NNFAST_DATA names no folder with the data")

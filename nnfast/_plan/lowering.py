@@ -208,7 +208,7 @@ class _Lowering:
         return bool(ops)
 
     def _operands(self, node: Call, inputs: Sequence[int]) -> tuple[list[int], list[Shape], bool]:
-        """Return the tensors that ops of a call may read, their shapes, and whether one is a mask."""
+        """Return the tensors that a call's ops may read, their shapes; whether one is a mask."""
         tensors = list(inputs)
         shapes = [self._graph.shapes[tensor] for tensor in node.inputs]
         uses_mask = self._graph.layers[node.layer].uses_mask

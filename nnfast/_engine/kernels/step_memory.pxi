@@ -92,7 +92,7 @@ cdef inline StepMemory memory_of_rows(const Recurrence* s, const StepMemory* m,
 
 cdef inline real* slot_rows(const StepMemory* m, real* array, Py_ssize_t k, Py_ssize_t ld) noexcept nogil:
     """Return the rows of slot k of an array of the memory."""
-    return array + k % m.slots * m.rows * ld
+    return array + (k & 1 if m.slots == 2 else k) * m.rows * ld
 
 
 cdef inline real* h_before(const Recurrence* s, const StepMemory* m, Py_ssize_t k) noexcept nogil:
@@ -221,8 +221,12 @@ cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py
                  Py_ssize_t k) noexcept nogil:
     """Copy the x of step t to its place in slot k; the x of a masked step may be anything and becomes 0."""
     cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs) + s.units
-    cdef const real* x
-    cdef Py_ssize_t i
+    cdef const real* x = d.x + step_of_x(s, t) * s.features
+    cdef Py_ssize_t i, n = s.features
+    if not s.masked and d.x_factors == NULL and n <= VLEN:
+        for i in range(d.rows):
+            vstore(inputs + i * s.ld_inputs, load_cols(x + i * d.ld_x, <int>n))
+        return
     for i in range(d.rows):
         x = d.x + d.order[i] * d.ld_x + step_of_x(s, t) * s.features
         if is_masked(s, d, i, t):

@@ -343,3 +343,36 @@ cdef void dense_bias_gradient(const Matrix* dz, real* db, bint accumulate) noexc
                     accumulate)
         left -= 1
         j += VLEN
+
+
+cdef enum:
+    FEW_INPUTS = 3      # up to which `few_inputs_gradient` is faster than a register tile
+
+
+cdef void few_inputs_gradient(const Matrix* x, const Matrix* dz, real* dw, Py_ssize_t ld,
+                              bint accumulate) noexcept nogil:
+    """dw[k,n] = xᵀ · dz for a few columns of x, plus the old dw if `accumulate`.
+
+    A register tile would have one sum for each vector of dw and wait for each addition; here are four.
+    """
+    cdef vreal a, b, c, d
+    cdef const real* z
+    cdef const real* v
+    cdef Py_ssize_t k, q, p, whole = dz.rows - dz.rows % 4
+    cdef int width
+    for k in range(x.cols):
+        for q in range(ceil_div(dz.cols, VLEN)):
+            width = <int>min(dz.cols - q * VLEN, <Py_ssize_t>VLEN)
+            a = load_cols(dw + k * ld + q * VLEN, width) if accumulate else vsplat(0)
+            b = c = d = vsplat(0)
+            z, v = dz.data + q * VLEN, x.data + k
+            for p in range(0, whole, 4):
+                a = a + vsplat(v[0]) * vload(z)
+                b = b + vsplat(v[x.ld]) * vload(z + dz.ld)
+                c = c + vsplat(v[2 * x.ld]) * vload(z + 2 * dz.ld)
+                d = d + vsplat(v[3 * x.ld]) * vload(z + 3 * dz.ld)
+                z += 4 * dz.ld
+                v += 4 * x.ld
+            for p in range(whole, dz.rows):
+                a = a + vsplat(x.data[p * x.ld + k]) * load_cols(dz.data + p * dz.ld + q * VLEN, width)
+            store_cols(dw + k * ld + q * VLEN, (a + b) + (c + d), width)

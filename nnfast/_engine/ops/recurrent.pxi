@@ -181,6 +181,10 @@ cdef void add_product(const Shard* shard, const Matrix* inputs, const Matrix* dz
     cdef Py_ssize_t i = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
     cdef Matrix columns, dw_rows
+    if k <= FEW_INPUTS:
+        columns = columns_from(inputs, i, end - i)
+        few_inputs_gradient(&columns, dz, dw + i * ld, ld, accumulate)
+        return
     while i < end:
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
         columns = columns_from(inputs, i, rows)

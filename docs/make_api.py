@@ -28,6 +28,7 @@ FAMILIES = (
     "schedules",
     "plotting",
     "datasets",
+    "convert",
     "kernels",
 )
 # Names without a leading underscore that are nevertheless internal to the package.

@@ -23,7 +23,7 @@ LEVELS = [
     {"_version", "_utils"},
     {"_engine"},
     {"activations", "losses", "optimizers", "initializers", "regularizers", "constraints"}
-    | {"plotting", "datasets"},
+    | {"plotting", "datasets", "convert"},
     {"_plan", "_data", "callbacks"},
     {"layers", "metrics", "kernels"},
     {"_runtime"},

@@ -229,7 +229,7 @@ cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const Ste
     cdef Step step
     cdef CellRows cell
     start_gradients(s, g, w.dh, w.dc)
-    step.k = n_slots(s, d)
+    step.k = slots_taken(s, d)
     for t in range(s.steps):
         step.t = s.steps - 1 - t
         step.rows = active_rows(s, d, step.t)

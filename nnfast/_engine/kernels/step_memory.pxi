@@ -165,7 +165,7 @@ cdef inline bint takes_slot(const StepData* d, Py_ssize_t active) noexcept nogil
     return active > 0 or not d.sorted
 
 
-cdef Py_ssize_t n_slots(const Recurrence* s, const StepData* d) noexcept nogil:
+cdef Py_ssize_t slots_taken(const Recurrence* s, const StepData* d) noexcept nogil:
     """Return the number of slots that the steps take."""
     cdef Py_ssize_t t, n = 0
     for t in range(s.steps):

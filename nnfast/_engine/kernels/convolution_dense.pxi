@@ -486,7 +486,7 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
             j = (per - 1 - q % per) * PANEL
             pack_transposed(min(<Py_ssize_t>PANEL, l.length - j), l.f,
                             w + (s * l.length + j) * win.out_c + g * l.f, win.out_c,
-                            l.work + (q - q0) * height * PANEL, PANEL)
+                            l.work + (q - q0) * height * PANEL)
         first = 0
         while first < dz.rows:
             n = min(l.images, dz.rows - first)

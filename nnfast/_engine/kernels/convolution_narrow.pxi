@@ -42,7 +42,7 @@ cdef void narrow_convolve_input(const Window* win, const Layout* layout, const M
     cdef Py_ssize_t first = 0, i, n
     cdef real* images
     cdef Tile t
-    pack_transposed(l.k, l.f, w, win.out_c, l.work, PANEL)
+    pack_transposed(l.k, l.f, w, win.out_c, l.work)
     for i in range(l.images * l.pixels):
         rows[i] = <int32_t>(i * PANEL)
     t.patch = rows

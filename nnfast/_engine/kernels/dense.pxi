@@ -67,7 +67,7 @@ cdef void gemm(const Matrix* a, const Matrix* w, bint transposed, const real* st
                 t.b = panel
                 t.ldb = PANEL
                 if transposed:
-                    pack_transposed(width, t.depth, w.data + j * w.ld + p, w.ld, panel, PANEL)
+                    pack_transposed(width, t.depth, w.data + j * w.ld + p, w.ld, panel)
                 elif packed:
                     if q % PANELS == 0:
                         pack_panels(t.depth, min(c.cols - j, <Py_ssize_t>(PANELS * PANEL)),

@@ -229,7 +229,7 @@ cdef void pack_transposed_parts(int n, const TransposedPart* parts) noexcept nog
         for q in range(ceil_div(part.w.rows, PANEL)):
             pack_transposed(min(part.w.rows - q * PANEL, <Py_ssize_t>PANEL), part.w.cols,
                             part.w.data + q * PANEL * part.w.ld, part.w.ld,
-                            part.panels + q * transposed_panel_size(part.depth) + part.first * PANEL, PANEL)
+                            part.panels + q * transposed_panel_size(part.depth) + part.first * PANEL)
 
 
 # ---- what cells have in common -------------------------------------------------------------------

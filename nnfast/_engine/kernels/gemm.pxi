@@ -180,8 +180,8 @@ cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw,
             vstore(panels + j * k + p * PANEL + VLEN, load_cols(w + p * ldw + j + VLEN, <int>(n - j) - VLEN))
 
 
-cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
-                          Py_ssize_t ldp) noexcept nogil:
+cdef inline void pack_transposed_wide(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
+                                      Py_ssize_t ldp) noexcept nogil:
     """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; columns of the panel from `rows` on are undefined.
 
     Squares of VLEN × VLEN elements are read and written. Reads therefore extend up to VLEN − 1 elements past
@@ -199,6 +199,12 @@ cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize
             vtranspose(square)
             for i in range(VLEN):
                 vstore(panel + (c + i) * ldp + r, square[i])
+
+
+cdef void pack_transposed(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw,
+                          real* panel) noexcept nogil:
+    """The same for a panel of PANEL columns."""
+    pack_transposed_wide(rows, n, w, ldw, panel, PANEL)
 
 
 cdef inline void copy_cols(const real* x, Py_ssize_t n, real* y) noexcept nogil:

@@ -170,8 +170,8 @@ cdef void sparse_gemm(const Matrix* a, const Matrix* w, bint transposed, const r
                 t.b = panel
                 t.ldb = t.cols
                 if transposed:
-                    pack_transposed(min(cols, c.cols - j), t.depth, w.data + j * w.ld + p, w.ld, panel,
-                                    t.cols)
+                    pack_transposed_wide(min(cols, c.cols - j), t.depth, w.data + j * w.ld + p, w.ld, panel,
+                                         t.cols)
                 elif c.cols <= SPARSE_N * VLEN:
                     t.b = w.data + p * w.ld
                     t.ldb = w.ld

@@ -219,13 +219,14 @@ cdef class Engine(CompiledModel):
         Threads that share a batch read each other's activations. Threads with separate micro-batches read
         each other's partial gradients, which is faster if there are more activations than parameters.
         """
-        cdef Py_ssize_t microbatches = MAX_MICROBATCHES
+        cdef Py_ssize_t microbatches = MAX_MICROBATCHES, least
         if wants_whole(&self.model):
             return 1
         if self.images:
             if not self.sequences and self.work_per_parameter() <= 16:
                 microbatches = MAX_MICROBATCHES // 2
-            return min(microbatches, (rows + self.image_microbatch_rows() - 1) // self.image_microbatch_rows())
+            least = self.image_microbatch_rows()
+            return min(microbatches, (rows + least - 1) // least)
         while microbatches > 1 and (
                 rows < MIN_MICROBATCH_ROWS * microbatches
                 or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_params):

@@ -180,8 +180,8 @@ cdef void pack_panels(Py_ssize_t k, Py_ssize_t n, const real* w, Py_ssize_t ldw,
             vstore(panels + j * k + p * PANEL + VLEN, load_cols(w + p * ldw + j + VLEN, <int>(n - j) - VLEN))
 
 
-cdef inline void pack_transposed_wide(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw, real* panel,
-                                      Py_ssize_t ldp) noexcept nogil:
+cdef inline void pack_transposed_wide(Py_ssize_t rows, Py_ssize_t n, const real* w, Py_ssize_t ldw,
+                                      real* panel, Py_ssize_t ldp) noexcept nogil:
     """panel[n, ldp] = w[:rows, :n]ᵀ for rows ≤ ldp; columns of the panel from `rows` on are undefined.
 
     Squares of VLEN × VLEN elements are read and written. Reads therefore extend up to VLEN − 1 elements past

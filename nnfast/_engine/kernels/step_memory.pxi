@@ -1,7 +1,7 @@
 """The memory of the steps of a recurrent layer, and what enters and leaves it besides the gates.
 
-Row r of slot k is row k · rows + r. All (slot, row) pairs therefore form one matrix, and dW is one product. Step
-t is in slot t, but if masks leave a group no active row in a step, that step takes no slot.
+Row r of slot k is row k · rows + r. All (slot, row) pairs therefore form one matrix, and dW is one product.
+Step t is in slot t, but if masks leave a group no active row in a step, that step takes no slot.
 """
 
 cdef enum:

@@ -43,7 +43,7 @@ cdef inline void take_group(const Matrix* x, const Matrix* y, const Matrix* x2, 
 
 
 cdef inline bint sorts_rows(const Shard* shard) noexcept nogil:
-    """Return whether samples may be sorted. Threads that share a batch must not: dW is a sum over the rows."""
+    """Return whether samples may be sorted: not if threads share the batch, because dW is a sum over rows."""
     return shard.block != shard.run.whole
 
 

@@ -89,8 +89,7 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Softmax": lambda: layers.Softmax((1, 2), input_shape=(3, 2)),
     "Identity": lambda: layers.Identity(activity_regularizer="l2"),
     "Embedding": lambda: layers.Embedding(
-        *(7, 3, initializers.RandomNormal(seed=1), "l2", constraints.MaxNorm(1.5, axis=1), True),
-        input_shape=(2, 2),
+        *(7, 3, initializers.RandomNormal(seed=1), "l2", constraints.MaxNorm(1.5, axis=1), True)
     ),
     "Dropout": lambda: layers.Dropout(0.25, (None, 1), 7, name="mine"),
     "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.25, 7, input_shape=(3, 2)),

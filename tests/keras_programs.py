@@ -410,6 +410,12 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.Flatten(),
         k.layers.Dense(n, f),
     ],
+    "embedding of padded ids": lambda k, n, f: [
+        k.layers.Embedding(7, 5, mask_zero=True),
+        k.layers.LSTM(4, return_sequences=True),
+        k.layers.GlobalAveragePooling1D(),
+        k.layers.Dense(n, f),
+    ],
     "embeddings of repeated ids": lambda k, n, f: [
         k.layers.Reshape((2, 3)),
         k.layers.Permute((2, 1)),

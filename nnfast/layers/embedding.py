@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import constraints, initializers, regularizers
 from nnfast._engine import WeightArray
-from nnfast._plan.spec import EmbeddingSettings, Op, Weight
+from nnfast._plan.spec import EmbeddingSettings, Masking, Op, Weight
 from nnfast._plan.symbolic import KerasTensor
 from nnfast._utils.checks import Shape, flag, integer, real_array
 from nnfast._utils.variable import Variable
 from nnfast.layers.layer import Layer, LayerOptions
+from nnfast.layers.masking import step_mask
 
 __all__ = [
     "Embedding",
@@ -49,7 +50,8 @@ class Embedding(Layer):
     embeddings_constraint : str, Constraint or None, default None
         Constraint from `nnfast.constraints` that is applied to the table after each step.
     mask_zero : bool, default False
-        Whether id 0 is padding.
+        Whether id 0 is padding, which layers after this one skip; see `Masking`. Samples then have
+        shape (steps,).
     weights : array_like (input_dim, output_dim), optional
         Initial values of the table, which take the place of the initializer's; as in Keras, also a
         list of this array alone. They are not part of the configuration.
@@ -118,11 +120,22 @@ class Embedding(Layer):
             )
         return array.copy()
 
+    @property
+    def masking(self) -> Masking:
+        return Masking.MAKES if self.mask_zero else Masking.ENDS
+
     def infer_shape(self, input_shape: Shape) -> Shape:
+        if self.mask_zero and len(input_shape) != 1:
+            raise ValueError(
+                f"Embedding layer {self.name!r} with mask_zero=True expects samples of shape "
+                f"(steps,); received shape {input_shape}"
+            )
         return (*input_shape, self.output_dim)
 
     def ops(self, input_shape: Shape) -> list[Op]:
-        return [Op("embedding", settings=EmbeddingSettings(self.input_dim, self.output_dim))]
+        settings = EmbeddingSettings(self.input_dim, self.output_dim)
+        look_up = Op("embedding", settings=settings, operands=(0,))
+        return [step_mask(input_shape[0], 1, 0.0), look_up] if self.mask_zero else [look_up]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         initializer = self.embeddings_initializer if self._given is None else _Given(self._given)

@@ -142,7 +142,7 @@ def preparing() -> list[Any]:
     numbers.adapt([[1, 1, 2], [3, 1, 2]])
     bins = layers.Discretization([0.0, 0.5])
     table = layers.Embedding(3, 2, embeddings_regularizer="l2", mask_zero=True)
-    ids = nnfast.Sequential([layers.Input((4,)), layers.Reshape((2, 2)), table, layers.Flatten()])
+    ids = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), table, layers.LSTM(2)])
     return [
         nnfast.Sequential([layers.Input((2,), dtype="string"), text, layers.Dense(2)]),
         nnfast.Sequential([layers.Input((2,), dtype="int32"), numbers, layers.Dense(2)]),

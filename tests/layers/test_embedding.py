@@ -463,6 +463,29 @@ def test_files_and_training_that_continues(tmp_path: Path) -> None:
         loaded.predict(x + ROWS)
 
 
+def test_padding_is_masked() -> None:
+    found = []
+    x, y = ids(40, 9, n=5), np.random.default_rng(1).normal(size=(40, 2))
+    for twin in (False, True):
+        if twin:  # the one-hot vector of padding is 0
+            first = [nnfast.Input((9, 5)), layers.Masking(), layers.Dense(3, use_bias=False)]
+        else:
+            first = [nnfast.Input((9,)), layers.Embedding(5, 3, mask_zero=True)]
+        rest = [layers.GRU(4, return_sequences=True), layers.GlobalAveragePooling1D()]
+        model = nnfast.Sequential([*first, *rest, layers.Dense(2)], dtype="float64")
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+        model.compile(adam(), "mse")
+        rows = one_hot(x, 5) * (x != 0)[..., None] if twin else x
+        model.fit(rows, y, epochs=3, shuffle=False, verbose=0)
+        found.append([*model.get_weights(), model.predict(rows)])
+    for own, reference in zip(*found, strict=True):
+        assert_allclose(own, reference, rtol=1e-8, atol=1e-10)
+    assert (x == 0).any(axis=1).sum() > 30
+    with pytest.raises(ValueError, match=r"mask_zero=True .* \(steps,\); .* \(2, 3\)"):
+        layers.Embedding(5, 3, mask_zero=True)(nnfast.Input((2, 3)))
+
+
 def test_batches_of_various_sizes() -> None:
     found = []
     for twin in (False, True):

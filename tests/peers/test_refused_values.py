@@ -100,6 +100,9 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "an `Embedding` of values that other layers compute": lambda k: fit(
         k, k.layers.Rescaling(0.0), k.layers.Embedding(3, 2), k.layers.Flatten()
     ),
+    "`Embedding(3, 2, mask_zero=True)` of samples with several axes": lambda k: fit(
+        k, k.layers.Embedding(3, 2, mask_zero=True), k.layers.Reshape((-1,)), x=np.ones((8, 2, 2))
+    ),
     '`LSTM(4, activation="softmax")`': lambda k: fit(
         k, k.layers.Reshape((2, 2)), k.layers.LSTM(4, activation="softmax")
     ),

@@ -63,9 +63,26 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
     ]
 
 
-def work(model: nnfast.Sequential, n: int, n_in: int, n_out: int) -> None:
+def embeddings(n_in: int, n_out: int) -> list[list[layers.Layer]]:
+    """Return stacks of layers for ids: of few and of many, with batches as a whole or divided."""
+    return [
+        [
+            *(layers.Embedding(5, 19, input_shape=(n_in,)), layers.Flatten()),
+            *(layers.BatchNormalization(), layers.Dense(n_out)),
+        ],
+        [
+            *(layers.Reshape((n_in,), input_shape=(n_in,)), layers.RepeatVector(3)),
+            *(layers.Embedding(5, 7, "normal", "l2"), layers.Reshape((-1, 7)), layers.GRU(3)),
+            layers.Dense(n_out),
+        ],
+    ]
+
+
+def work(model: nnfast.Sequential, n: int, n_in: int, n_out: int, ids: bool) -> None:
     """Train, evaluate, differentiate, save and load the model."""
     x, y = RNG.normal(size=(n, n_in)), RNG.normal(size=(n, n_out))
+    if ids:
+        x = RNG.integers(0, 5, (n, n_in)).astype(float)
     for rows in (x, x.astype(np.float32), (x > 0).astype(np.uint8)):
         model.fit(rows, y, epochs=2, batch_size=17, verbose=0, validation_split=0.2)
         model.evaluate(rows, y, verbose=0)
@@ -85,11 +102,13 @@ def main() -> None:
     for threads in (1, 3):
         _engine.force_threads(threads)
         for dtype in ("float32", "float64"):
-            for i, stack in enumerate(stacks(13, 3)):
+            kinds = [(stack, False) for stack in stacks(13, 3)]
+            kinds += [(stack, True) for stack in embeddings(13, 3)]
+            for i, (stack, ids) in enumerate(kinds):
                 model = nnfast.Sequential(stack, dtype=dtype)
                 adam = optimizers.Adam(amsgrad=True, clipnorm=1.0)
                 model.compile(adam if i else optimizers.SGD(0.1, momentum=0.9), "mse", ["mae"])
-                work(model, 53, 13, 3)
+                work(model, 53, 13, 3, ids)
             classes = nnfast.Sequential(
                 [layers.Dense(9, input_dim=3), layers.Dense(5, activation="softmax")], dtype=dtype
             )

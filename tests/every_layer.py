@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnfast import activations, constraints, initializers, layers, regularizers
 
 NORM = {
@@ -85,6 +88,9 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "ELU": lambda: layers.ELU(0.5),
     "Softmax": lambda: layers.Softmax((1, 2), input_shape=(3, 2)),
     "Identity": lambda: layers.Identity(activity_regularizer="l2"),
+    "Embedding": lambda: layers.Embedding(
+        *(7, 3, initializers.RandomNormal(seed=1), "l2", constraints.MaxNorm(1.5, axis=1), True)
+    ),
     "Dropout": lambda: layers.Dropout(0.25, (None, 1), 7, name="mine"),
     "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.25, 7, input_shape=(3, 2)),
     "SpatialDropout2D": lambda: layers.SpatialDropout2D(
@@ -246,3 +252,10 @@ MERGING = {
 }
 # Layers that Python computes before the engine, so that they must come first in a model.
 PREPARING = {"CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup"}
+# Layers whose inputs are ids, so that nothing that is trained can precede them.
+READING_IDS = {"Embedding"}
+
+
+def samples(name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """Return the data for a layer: random numbers, or ids made from them."""
+    return np.abs(10 * x) // 1 % 7 if name in READING_IDS else x

@@ -107,6 +107,8 @@ def layer_outputs(
         return recurrent_outputs(layer, a, w)
     if isinstance(layer, Windowed):
         return image_outputs(layer, a, w)
+    if isinstance(layer, layers.Embedding):
+        return w["embeddings"][a.astype(int)]
     if isinstance(layer, layers.Dense):
         return activate(a @ w["kernel"] + w.get("bias", 0.0), layer.activation.name)
     if a.size == 0:

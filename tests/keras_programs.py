@@ -402,6 +402,30 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.LSTM(4, use_bias=False),
         k.layers.Dense(n, f),
     ],
+    "embedding": lambda k, n, f: [
+        k.layers.Embedding(
+            *(7, 5, "normal", k.regularizers.L2(0.01), k.constraints.MaxNorm(0.8, axis=1))
+        ),
+        k.layers.Conv1D(4, 3, activation="tanh"),
+        k.layers.Flatten(),
+        k.layers.Dense(n, f),
+    ],
+    "embedding of padded ids": lambda k, n, f: [
+        k.layers.Embedding(7, 5, mask_zero=True),
+        k.layers.LSTM(4, return_sequences=True),
+        k.layers.GlobalAveragePooling1D(),
+        k.layers.Dense(n, f),
+    ],
+    "embeddings of repeated ids": lambda k, n, f: [
+        k.layers.Reshape((2, 3)),
+        k.layers.Permute((2, 1)),
+        k.layers.Flatten(),
+        k.layers.RepeatVector(6),
+        k.layers.Embedding(8, 3),
+        k.layers.Reshape((36, 3)),
+        k.layers.GlobalAveragePooling1D(),
+        k.layers.Dense(n, f),
+    ],
     "gated and simple units": lambda k, n, f: [
         k.layers.Dense(30, "tanh"),
         k.layers.Reshape((10, 3)),
@@ -506,6 +530,8 @@ def _stack(name: str, loss: str, optimizer: str) -> Program:
         rng = np.random.default_rng(3)
         activation, n = STACK_LOSSES[loss]
         x, other = _stack_data(1), _stack_data(2)
+        if name.startswith("embedding"):
+            x, other = (np.abs(part).astype(int) % 7 for part in (x, other))
         y = {
             "binary_crossentropy": rng.integers(0, 2, (40, n)),
             "sparse_categorical_crossentropy": rng.integers(0, n, 40),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._engine import in_range
+from nnfast._engine import find_wrong_id, in_range
 from nnfast._utils.checks import Array, Shape, converted, real_array
 from nnfast.losses import TargetSpec
 
@@ -71,6 +71,30 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
     # A strided view is copied in its own dtype, so that uint8 stays uint8.
     array = converted(array, array.dtype if array.dtype in _IN_PLACE else dtype)
     return array.reshape(len(array), math.prod(sample_shape))
+
+
+def check_ids(name: str, rows: Array, sample_shape: Shape, ids: list[tuple[int, int, int]]) -> None:
+    """Raise a ValueError if a column of ids holds anything else.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for messages.
+    rows : ndarray (n, n_in)
+    sample_shape : tuple of int
+    ids : list of tuple of int
+        Ranges of columns, and the number of rows of the table that they name: (begin, end, rows).
+    """
+    at = find_wrong_id(rows, ids)
+    if at < 0:
+        return
+    row, column = divmod(at, rows.shape[1])
+    n = next(limit for begin, end, limit in ids if begin <= column < end)
+    position = tuple(map(int, np.unravel_index(at, (len(rows), *sample_shape))))
+    raise ValueError(
+        f"{name} must hold whole numbers from 0 to {n - 1} where it is read by an Embedding, whose "
+        f"table has {n} rows; received {rows[row, column]} at position {position}"
+    )
 
 
 def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[Any] | str) -> Array:

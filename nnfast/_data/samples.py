@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.arrays import check_order, features, sample_weights, targets
+from nnfast._data.arrays import check_ids, check_order, features, sample_weights, targets
 from nnfast._data.ends import Ends
 from nnfast._data.preparation import Preparation
 from nnfast._engine import Data
 from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
 
+# Ranges of columns: first column, end, and the number of rows of the table that they name.
+IdColumns = list[tuple[int, int, int]]
 # The names of the arguments in messages.
 NAMES = ("x", "y", "sample_weight")
 
@@ -36,6 +38,8 @@ class SampleSpec(NamedTuple):
         The model's dtype.
     preparation : Preparation, optional
         Makes the arrays that the engine reads; None if these are the inputs.
+    ids : sequence of (list of tuple of int or None)
+        The columns of each array that hold ids; see `check_ids`.
     """
 
     inputs: Ends
@@ -45,6 +49,7 @@ class SampleSpec(NamedTuple):
     functions: tuple[int, ...]
     dtype: np.dtype[Any]
     preparation: Preparation | None = None
+    ids: Sequence[IdColumns | None] = ()
 
 
 @dataclass
@@ -143,6 +148,7 @@ def checked_rows(
     name: str,
     x: object,
     preparation: Preparation | None = None,
+    ids: Sequence[IdColumns | None] = (),
 ) -> list[Array]:
     """Return the arrays that the engine reads, which have the same number of rows.
 
@@ -160,6 +166,9 @@ def checked_rows(
                 f"{len(rows)}"
             )
         found.append(rows)
+    for k, columns in enumerate(ids):
+        if columns is not None:
+            check_ids(parts[k][0], found[k], shapes[k], columns)
     return found
 
 
@@ -189,7 +198,9 @@ def checked(
     TypeError, ValueError
         If an array does not fit.
     """
-    rows = checked_rows(spec.inputs, spec.input_shapes, spec.dtype, names[0], x, spec.preparation)
+    rows = checked_rows(
+        spec.inputs, spec.input_shapes, spec.dtype, names[0], x, spec.preparation, spec.ids
+    )
     n = len(rows[0])
     if n == 0:
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")

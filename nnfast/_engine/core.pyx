@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -88,6 +88,7 @@ cdef enum:
     MANY_STEPS = 32         # samples of at least this many rows are divided into micro-batches as images are
     FEW_ROWS = 4            # capacity of the smaller of the two workspaces for short predictions
     MIN_FLOPS_PER_THREAD = 2000000  # with less work per thread, fewer threads are faster
+    UPDATE_FLOPS = 32       # the update of a weight takes as long as this number of operations
 
 cdef double THREAD_SECONDS = 1e-5   # approximate duration of MIN_FLOPS_PER_THREAD
 cdef double MIN_FLOPS_TO_RELEASE_GIL = 200000   # about 2 µs of work, the cost of reacquiring the GIL
@@ -262,6 +263,7 @@ cdef int threads_of_team(int n) noexcept:
 include "api/buffer.pxi"
 include "api/weights.pxi"
 include "api/dataset.pxi"
+include "api/ids.pxi"
 include "api/settings.pxi"
 include "api/model.pxi"
 include "api/workspace.pxi"

@@ -11,6 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 ctypedef struct Parameter:
     uintptr_t data      # its address: an integer, because Cython fills in the struct from a dict
     int trained         # whether the optimizer changes it; if not, it has no gradient
+    int sparse          # number of its sparse gradient; < 0: its gradient is dense
     Py_ssize_t begin    # offset of its gradient and its slots, if it has any
     Py_ssize_t outer, rows, cols
     double l1, l2       # regularizer
@@ -133,6 +134,7 @@ ctypedef struct OpNeeds:
     double flops        # floating-point operations in one row's forward pass
     int has_window      # it moves a window over images
     int has_steps       # it goes through the steps of sequences, one after the other
+    Py_ssize_t ids      # ids per sample, if it reads the rows of its weights that these name
     int whole_batch     # it needs the whole batch at once
     int adds_penalty    # it adds a penalty to the loss
 
@@ -199,6 +201,8 @@ ctypedef struct Model:
     const Input* inputs
     const Head* heads
     Py_ssize_t n_params     # number of weights with gradients and slots
+    Py_ssize_t n_dense      # number of those whose gradients are dense; they come first
+    int n_sparse            # number of arrays with sparse gradients
     Py_ssize_t target_width     # elements per row of all targets together
     OpList train, infer
     OpList input_gradient   # like train, with a backward pass down to the input
@@ -214,6 +218,20 @@ ctypedef struct Model:
     void* slots         # n_slots × slot_stride
     Py_ssize_t slot_stride  # n_params plus padding
     uint64_t seed
+
+# The gradient of an array of which a batch reads only some rows, which ids name. Each micro-batch has a
+# segment with the gradients of the rows that it reads, from position 1 on, in the order in which it first
+# reads them. In a batch that threads share, it has a segment per thread, each for its range of the array.
+ctypedef struct SparseGradient:
+    int parameter
+    Py_ssize_t n, cols      # the array's rows and columns
+    Py_ssize_t ld           # stride of the rows of sums
+    Py_ssize_t capacity     # positions of a segment
+    int32_t* rows           # n_segments × capacity: 1 + the row of the array at each position; 0: none
+    Py_ssize_t* last        # n_segments: the last position with a row
+    int32_t* place          # n_microbatches × n: the position of each row of the array, if `rows` confirms it
+    void* sums              # n_segments × capacity × ld; the sum at position 0 is 0
+    int32_t* merged         # n: position in all segments of the total of each row; 0 between updates
 
 # The rows of one input.
 ctypedef struct InputView:
@@ -287,7 +305,9 @@ ctypedef struct Run:
     # single passes over all rows, in micro-batches
     Py_ssize_t n_microbatches
     Py_ssize_t first_microbatch, end_microbatch   # range processed by one call of `infer` or `input_gradient`
-    void* partials              # n_microbatches × n_params; model.grads if there is only one
+    void* partials              # n_microbatches × n_dense; model.grads if there is only one
+    SparseGradient* sparse      # n_sparse
+    int n_shares                # segments of a sparse gradient per micro-batch
     Accumulators* microbatch_loss         # n_microbatches × n_losses
     Py_ssize_t* microbatch_rows      # n_microbatches: rows that `gradient` has processed so far
     int wants_losses              # whether `infer` also computes losses

@@ -21,6 +21,7 @@ from nnfast._plan.spec import Op, Shape, Weight
 # Maps a weight's name to the field of the engine's op that holds the array's number.
 FIELDS = {
     "kernel": "w",
+    "embeddings": "w",
     "depthwise_kernel": "w",
     "pointwise_kernel": "w",
     "recurrent_kernel": "recurrent",
@@ -91,15 +92,29 @@ def keep_offsets(
 def lay_out(weights: Sequence[Parameter]) -> tuple[tuple[Parameter, ...], int]:
     """Return the weights with offsets, in unchanged order, and the number of trained elements.
 
-    Trained matrices come first, then trained vectors, then untrained weights.
+    Trained matrices come first, then trained vectors, then arrays with sparse gradients, then
+    untrained weights.
     """
     offsets = {}
     end = 0
-    for p in sorted(weights, key=lambda p: (not p.trained, len(p.shape) < 2)):
+    for p in sorted(weights, key=lambda p: (not p.trained, p.weight.sparse, len(p.shape) < 2)):
         offsets[p.layer, p.name] = end
         end += p.size
     placed = [replace(p, offset=offsets[p.layer, p.name]) for p in weights]
     return tuple(placed), sum(p.size for p in placed if p.trained)
+
+
+def describe_arrays(parameters: Sequence[Parameter], n_params: int) -> list[dict[str, Any]]:
+    """Return the engine's descriptions of the weights, of which `n_params` have gradients."""
+    arrays = []
+    n_sparse = 0
+    for parameter in parameters:
+        entry = describe_array(parameter)
+        if parameter.weight.sparse and parameter.offset < n_params:
+            entry["sparse"] = n_sparse
+            n_sparse += 1
+        arrays.append(entry)
+    return arrays
 
 
 def describe_array(parameter: Parameter) -> dict[str, Any]:
@@ -109,6 +124,7 @@ def describe_array(parameter: Parameter) -> dict[str, Any]:
     l1, l2 = (0.0, 0.0) if weight.regularizer is None else weight.regularizer.penalty
     entry = {
         "trained": parameter.trained,
+        "sparse": -1,
         "begin": parameter.offset,
         "outer": 1,
         "rows": rows,

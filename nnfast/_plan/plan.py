@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from nnfast._plan.fusion import Fused, final_activations, fuse
 from nnfast._plan.graph import FlatGraph, chain
+from nnfast._plan.ids import IdColumns, find_ids
 from nnfast._plan.lowering import lower
 from nnfast._plan.memory import OpTable, make_tables, values_kept
 from nnfast._plan.parameters import (
     Parameter,
-    describe_array,
+    describe_arrays,
     describe_parameters,
     keep_offsets,
     lay_out,
@@ -42,6 +43,8 @@ class Plan:
         The engine's descriptions of the inputs and outputs: sizes, the scale and offset with which
         the engine reads x, and the strides of outputs, the number of their rows per sample and that
         of the steps of their masks, 0 without a mask.
+    ids : list of (list of tuple of int or None)
+        The columns of each input that hold ids; see `IdColumns`.
     n_params, n_weights : int
         The number of weights with gradients and optimizer slots, and the number of all weights.
         Weights without gradients come last.
@@ -68,6 +71,7 @@ class Plan:
     output_shapes: list[Shape]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
+    ids: list[IdColumns | None]
     n_params: int
     n_weights: int
     training: OpTable
@@ -203,7 +207,8 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     output_shapes = [graph.shapes[tensor] for tensor in graph.outputs]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
     trained_layers = [layer.trainable for layer in layers]
-    fused = fuse(lower(graph, trained_layers))
+    lowered = lower(graph, trained_layers)
+    fused = fuse(lowered)
     # A layer that the output does not need has no gradient.
     used = frozenset(call.layer for _, call in graph.needed())
     wanted = [trainable and on and i in used for i, on in enumerate(trained_layers)]
@@ -223,6 +228,7 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
             for entry in zip(input_shapes, fused.scaling.values(), strict=True)
         ],
         outputs=describe_outputs(fused),
+        ids=find_ids(lowered, graph),
         n_params=n_params,
         n_weights=sum(p.size for p in parameters),
         training=tables.training,
@@ -230,7 +236,7 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
         inference=tables.inference,
         max_values_kept=max(map(values_kept, fused.inference)),
         n_stats=tables.n_stats,
-        arrays=[describe_array(p) for p in parameters],
+        arrays=describe_arrays(parameters, n_params),
         parameters=parameters,
         final_activations=final_activations(fused),
         used_layers=used,

@@ -87,6 +87,13 @@ class StridedSettings(NamedTuple):
     strides: tuple[int, int, int, int]
 
 
+class EmbeddingSettings(NamedTuple):
+    """The settings of an embedding: the rows and columns of its table."""
+
+    rows: int
+    cols: int
+
+
 class UnitNormSettings(NamedTuple):
     """The settings of a division by the norm along the middle axis of (outer, depth, inner).
 
@@ -277,6 +284,9 @@ class Weight:
         Whether the optimizer changes the array while its layer is trainable.
     is_state : bool
         Whether the array is a state that the layer keeps from batch to batch, not a weight.
+    sparse : bool
+        Whether a batch reads only some rows of the array, so that the gradients of these alone are
+        computed.
     """
 
     name: str
@@ -286,6 +296,7 @@ class Weight:
     constraint: Constraint | None = None
     trainable: bool = True
     is_state: bool = False
+    sparse: bool = False
 
 
 class Masking(Enum):

@@ -123,9 +123,8 @@ class Network:
 
     def rows(self, name: str, x: object) -> list[Array]:
         """Return the checked arrays of all inputs; see `checked_rows`."""
-        return checked_rows(
-            self.inputs, self.plan.input_shapes, self.dtype, name, x, self.preparation
-        )
+        shapes, ids = self.plan.input_shapes, self.plan.ids
+        return checked_rows(self.inputs, shapes, self.dtype, name, x, self.preparation, ids)
 
     def batch_size(self, given: int | None, rows: int) -> int | None:
         """Return the batch size for data with these rows: that of stateful layers, if any.

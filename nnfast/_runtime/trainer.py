@@ -85,6 +85,7 @@ class Trainer:
             tuple(k for k, loss in enumerate(self.losses) if isinstance(loss, FunctionLoss)),
             network.dtype,
             network.preparation,
+            plan.ids,
         )
         self.n_losses = 1 if len(self.losses) == 1 else 1 + len(self.losses)
         self.loss_columns = {"loss": 0}

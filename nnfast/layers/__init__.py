@@ -10,6 +10,7 @@ from nnfast.layers.cells import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
 from nnfast.layers.discretization import *
+from nnfast.layers.embedding import *
 from nnfast.layers.encoding import *
 from nnfast.layers.group_normalization import *
 from nnfast.layers.intensity import *

@@ -438,7 +438,11 @@ CLASSES = [
 ]
 
 # Arguments that are required although they have a default.
-ALSO_REQUIRED = {layers.CategoryEncoding: {"num_tokens": 4}, layers.Discretization: {"num_bins": 3}}
+ALSO_REQUIRED = {
+    layers.CategoryEncoding: {"num_tokens": 4},
+    layers.Discretization: {"num_bins": 3},
+    layers.Embedding: {"input_dim": 4, "output_dim": 2},
+}
 
 # Argument: the conflicting or alternative argument that the error may name instead.
 RELATED = {"min_value": "max_value", "learning_rate": "schedule", "epsilon": "min_delta"}
@@ -494,7 +498,9 @@ def use(thing: Any) -> None:
     x, y = np.ones((4, 3)), np.ones((4, 3))
     stack: list[Any] = [layers.Input((3,)), layers.Dense(3)]
     optimizer, loss, more = "sgd", "mse", {}
-    if isinstance(thing, layers.Layer):
+    if isinstance(thing, layers.Embedding):
+        stack = [layers.Input((3,)), thing]
+    elif isinstance(thing, layers.Layer):
         shape = accepted_shape(thing)
         stack += [layers.Dense(int(np.prod(shape))), layers.Reshape(shape), thing]
     elif isinstance(thing, optimizers.Optimizer):

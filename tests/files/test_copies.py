@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_layer import LAYERS, MERGING, PREPARING
+from every_layer import LAYERS, MERGING, PREPARING, samples
 
 import nnfast
 from nnfast import Sequential, layers, optimizers
@@ -124,7 +124,7 @@ def test_a_layer_of_a_built_model_is_copied(way: str, name: str) -> None:
         return
     shape = layer.feature_shape or (4,)
     model = Sequential([layers.Input(shape), layer])
-    x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    x = samples(name, np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32))
     model.compile("sgd")
     twin = WAYS[way](layer)
     assert twin.get_config() == layer.get_config()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_layer import LAYERS, MERGING, PREPARING
+from every_layer import LAYERS, MERGING, PREPARING, READING_IDS
 from helpers import differences, plain_loss, randomize
 
 import nnfast
@@ -72,7 +72,7 @@ def test_constraints_of_frozen_weights_are_not_applied(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(layers.TABLE.keys() - {"Normalization"} - MERGING - PREPARING)
+    "name", sorted(layers.TABLE.keys() - {"Normalization"} - MERGING - PREPARING - READING_IDS)
 )
 def test_every_layer_can_be_frozen(name: str) -> None:
     """Freezing a layer keeps its input gradient, so the layers before it train as usual."""

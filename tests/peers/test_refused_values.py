@@ -91,6 +91,18 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
         [k.layers.Input((1, 1, 1)), k.layers.Conv2DTranspose(4, 2, 2, "same", output_padding=0)]
     ),
     "`Dropout(0.5, noise_shape=(1, 4))`": lambda k: fit(k, k.layers.Dropout(0.5, (1, 4))),
+    "Negative ids of an `Embedding`": lambda k: fit(
+        k, k.layers.Embedding(3, 2), k.layers.Flatten(), x=-np.ones((8, 4))
+    ),
+    "ids that are not whole numbers": lambda k: fit(
+        k, k.layers.Embedding(3, 2), k.layers.Flatten(), x=np.full((8, 4), 0.5)
+    ),
+    "an `Embedding` of values that other layers compute": lambda k: fit(
+        k, k.layers.Rescaling(0.0), k.layers.Embedding(3, 2), k.layers.Flatten()
+    ),
+    "`Embedding(3, 2, mask_zero=True)` of samples with several axes": lambda k: fit(
+        k, k.layers.Embedding(3, 2, mask_zero=True), k.layers.Reshape((-1,)), x=np.ones((8, 2, 2))
+    ),
     '`LSTM(4, activation="softmax")`': lambda k: fit(
         k, k.layers.Reshape((2, 2)), k.layers.LSTM(4, activation="softmax")
     ),

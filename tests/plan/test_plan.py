@@ -24,6 +24,7 @@ KINDS = {traits.kind: name for name, traits in _engine.OPS.items()}
 
 # Kind of op: {field of the op: name of the weight}.
 WEIGHTS = {
+    "embedding": {"w": "embeddings"},
     "dense": {"w": "kernel", "b": "bias"},
     "batch_norm": {"w": "gamma", "b": "beta", "mean": "moving_mean", "variance": "moving_variance"},
     "layer_norm": {"w": "gamma", "b": "beta"},
@@ -45,6 +46,12 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
     elif draw(st.booleans()):
         shape = (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), draw(st.integers(1, 17)))
     first, chain = shape, []
+    if len(shape) < 3 and math.prod(shape) < 100 and draw(st.integers(0, 3)) == 0:
+        chain += _moved(draw, shape)
+        trainable = draw(st.booleans())
+        chain.append(layers.Embedding(5, draw(st.sampled_from([1, 3, 16])), trainable=trainable))
+        for layer in chain:
+            shape = layer.infer_shape(shape)
     for kind in draw(st.lists(st.sampled_from("daarosefbbllngpicccwwmmtuvxxyyhh"), max_size=8)):
         layer = _layer(draw, kind, shape)
         # An activity penalty prevents fusion with neighbouring ops.
@@ -56,6 +63,14 @@ def chains(draw: st.DrawFn) -> tuple[list[layers.Layer], tuple[int, ...]]:
         shape = layer.infer_shape(shape)
         chain.append(layer)
     return chain, first
+
+
+def _moved(draw: st.DrawFn, shape: tuple[int, ...]) -> list[layers.Layer]:
+    """Draw layers that only move elements, and whose output has at most two axes."""
+    numbers = list(range(1, len(shape) + 1))
+    permuted = layers.Permute(draw(st.permutations(numbers)))
+    repeated = [layers.RepeatVector(2)] if len(shape) == 1 else []
+    return draw(st.sampled_from([[], [permuted], [layers.Flatten()], repeated]))
 
 
 def _layer(draw: st.DrawFn, kind: str, shape: tuple[int, ...]) -> layers.Layer:
@@ -237,8 +252,10 @@ def test_parameters_are_contiguous_without_gaps(
         end += parameter.size
     assert end == plan.n_weights
 
-    # The order is matrices, vectors, non-trainable parameters.
-    classes = [(not p.trained, len(p.shape) < 2) for p in plan.parameters if p.size]
+    # The order is matrices, vectors, tables of embeddings, non-trainable parameters.
+    classes = [
+        (not p.trained, p.weight.sparse, len(p.shape) < 2) for p in plan.parameters if p.size
+    ]
     offsets = [p.offset for p in plan.parameters if p.size]
     ordered = [c for _, c in sorted(zip(offsets, classes, strict=True))]
     assert ordered == sorted(ordered)
@@ -329,6 +346,8 @@ def test_the_engine_agrees_with_numpy(
         low, high = (0.5, 2.0) if "variance" in p.name else (-0.1, 0.1)
         view[...] = rng.uniform(low, high, p.shape)
     x = rng.normal(size=(rows, plan.n_in))
+    if any(isinstance(layer, layers.Embedding) for layer in stack):
+        x = np.abs(x) // 1
     out = np.empty((rows, plan.n_out), dtype)
     engine.forward(_engine.Data(x), out)
 

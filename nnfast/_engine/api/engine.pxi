@@ -37,7 +37,7 @@ cdef class Engine(CompiledModel):
             raise MemoryError(f"{plan.n_weights} parameters and {plan.training.width} elements per row are "
                               "more than any memory holds")
         self.trial = TeamTrial()
-        self.short = ShortPredictor(plan.input_shapes, len(plan.outputs))
+        self.short = ShortPredictor(plan.input_shapes, len(plan.outputs), plan.ids)
         self.n_in = [end["n"] for end in plan.inputs]
         self.n_out = [end["n"] * end["steps"] for end in plan.outputs]
         self.n_out += [end["mask_steps"] for end in plan.outputs if end["mask_steps"]]
@@ -229,27 +229,28 @@ cdef class Engine(CompiledModel):
             return min(microbatches, (rows + least - 1) // least)
         while microbatches > 1 and (
                 rows < MIN_MICROBATCH_ROWS * microbatches
-                or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_params):
+                or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_dense):
             microbatches //= 2
         return microbatches
 
     cdef Py_ssize_t image_microbatch_rows(self):
         """Return the minimum number of images or sequences per micro-batch.
 
-        It is larger if an image takes little work.
+        It is larger if an image takes little work, or a sequence takes little more than looking up its ids,
+        because adding up the gradients of micro-batches takes as long as that.
         """
-        if self.sequences:
+        if self.sequences or self.flops <= 64 * self.looked_up:
             return SEQUENCE_ROWS
         if self.work_per_parameter() <= 16:
             return 4 * IMAGE_MICROBATCH_ROWS
         return (2 if self.work_per_parameter() <= 32 else 1) * IMAGE_MICROBATCH_ROWS
 
     cdef inline double work_per_parameter(self) noexcept:
-        """Return the operations of an image's forward pass for each parameter.
+        """Return the operations of an image's forward pass for each parameter with a dense gradient.
 
         If there are few, adding the partial gradients of many micro-batches takes a tenth of the time.
         """
-        return self.flops / max(<Py_ssize_t>1, self.model.n_params)
+        return self.flops / max(<Py_ssize_t>1, self.model.n_dense)
 
     cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
         """Return the number of rows per block: as many as fit in cache, but at most a whole micro-batch."""
@@ -260,12 +261,16 @@ cdef class Engine(CompiledModel):
                        min(most, size // op_list.n_values // 4 * 4))
         return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)
 
+    cdef double step_flops(self, Py_ssize_t rows):
+        """Return the floating-point operations of a step; updates count if the arrays may be much larger."""
+        return 3 * self.flops * rows + UPDATE_FLOPS * <double>(self.model.n_params - self.model.n_dense)
+
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t microbatches = self.microbatches_of(rows)
         # The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
         cdef bint whole = wants_whole(&self.model) or (microbatches < MAX_MICROBATCHES and not self.images)
-        cdef int threads = threads_for(3 * self.flops * rows, (rows + 3) // 4 if whole else microbatches,
-                                       self.n_threads)
+        cdef double flops = self.step_flops(rows)
+        cdef int threads = threads_for(flops, (rows + 3) // 4 if whole else microbatches, self.n_threads)
         cdef bint apart = not whole or (microbatches > 1 and threads > 1)
         cdef OpList* op_list = &self.model.train
         key = (rows, threads, microbatches, whole)
@@ -273,6 +278,7 @@ cdef class Engine(CompiledModel):
             self.training = None
             workspace = Workspace()
             workspace.prepare(self, op_list, threads, microbatches, True)
+            workspace.take_sparse(self, rows, threads if whole else 1)
             if whole:
                 workspace.run.whole = workspace.take_blocks(self, op_list, rows, 1)
             if apart:
@@ -281,7 +287,7 @@ cdef class Engine(CompiledModel):
                                                              <int>min(threads, microbatches))
             workspace.key = key
             self.training = workspace
-            self.trial.begin(self.k, 3 * self.flops * rows * THREAD_SECONDS / MIN_FLOPS_PER_THREAD)
+            self.trial.begin(self.k, flops * THREAD_SECONDS / MIN_FLOPS_PER_THREAD)
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -546,6 +552,8 @@ cdef class Engine(CompiledModel):
         threads = threads_for(flops * n, microbatches, self.n_threads)
         workspace = Workspace()
         workspace.prepare(self, op_list, threads, microbatches, gradient)
+        if gradient:
+            workspace.take_sparse(self, n, 1)
         workspace.replace_functions()
         workspace.run.blocks = workspace.take_blocks(self, op_list, self.block_rows(op_list, n, microbatches),
                                                      threads)

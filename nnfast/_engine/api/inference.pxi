@@ -29,15 +29,19 @@ cdef class ShortPredictor:
     cdef Workspace idle
     cdef SampleShape shapes[SHORT_ENDS]     # the shape of a sample of each input
     cdef int n_inputs           # -1: there are too many inputs, outputs or axes
+    cdef list ids               # the columns of each input that hold ids, None if there are none
+    cdef bint reads_ids         # some columns hold ids
     cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
     cdef list further           # those of the outputs after the first
     cdef Py_ssize_t rows        # the rows of these shapes
 
-    def __init__(self, list shapes, int n_outputs):
+    def __init__(self, list shapes, int n_outputs, list ids):
         cdef int i, k
         cdef tuple shape
         self.rows = -1
         self.n_inputs = -1
+        self.ids = [None if columns is None else id_columns(columns) for columns in ids]
+        self.reads_ids = any(columns is not None for columns in ids)
         if max(len(shapes), n_outputs) > SHORT_ENDS or max(map(len, shapes)) > SHORT_AXES:
             return
         self.n_inputs = len(shapes)
@@ -49,7 +53,7 @@ cdef class ShortPredictor:
     cdef predict(self, CompiledModel engine, x, make):
         """Return the predictions for x in an array that make allocates, a list if there are several, or None.
 
-        None means that x has too many samples or cannot be read in place.
+        None means that x has too many samples, cannot be read in place, or has wrong ids.
 
         Only the result is allocated: working memory is reused from call to call. A second thread that
         calls at the same time gets its own working memory.
@@ -61,6 +65,8 @@ cdef class ShortPredictor:
             if not (self.take(&batch, x) if self.n_inputs == 1 else self.take_list(&batch, x)):
                 return None
             if not 0 < batch.views[0].shape[0] <= self.max_rows(engine):
+                return None
+            if self.reads_ids and self.has_wrong_ids(engine, &batch):
                 return None
             engine.check_rows(batch.views[0].shape[0])
             return self.infer(engine, &batch, make)
@@ -128,6 +134,15 @@ cdef class ShortPredictor:
         batch.rows[k].x = view.buf
         batch.rows[k].starts = NULL
         return self.is_batch(view, &self.shapes[k]) and readable(view, &batch.rows[k].x_type)
+
+    cdef bint has_wrong_ids(self, CompiledModel engine, const ShortBatch* batch) noexcept:
+        """Return whether a column of ids holds anything else."""
+        cdef int k
+        for k in range(batch.n_held):
+            if self.ids[k] is not None and wrong_id(&batch.rows[k], batch.views[k].shape[0],
+                                                    engine.model.inputs[k].n, <Buffer>self.ids[k]) >= 0:
+                return True
+        return False
 
     cdef Py_ssize_t max_rows(self, CompiledModel engine) noexcept:
         return FEW_ROWS if engine.images else BLOCK_ROWS

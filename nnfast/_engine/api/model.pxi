@@ -9,9 +9,10 @@ cdef class CompiledModel:
     cdef Py_ssize_t scratch_size
     cdef double flops               # floating-point operations in one row's forward pass
     cdef Py_ssize_t n_stats
-    cdef bint images                # some op moves a window over images, has many rows per sample, or steps
+    cdef bint images                # some op moves a window over images, or samples have many rows or steps
     cdef bint sequences             # some op goes through the steps of sequences
     cdef Py_ssize_t fixed_rows      # the number of rows that every batch must have; 0: any
+    cdef double looked_up           # numbers that embeddings look up for one row
     cdef list tables_memory         # memory of the op lists and parameters; replaced together with them
     cdef Buffer inputs              # memory of the model's inputs
     cdef Buffer heads               # memory of the model's heads; replaced if a loss changes
@@ -59,8 +60,12 @@ cdef class CompiledModel:
         cdef int k
         memory.append(table)
         self.model.regularized = self.model.constrained = False
+        self.model.n_dense, self.model.n_sparse = self.model.n_params, 0
         for k, array in enumerate(plan.arrays):
             parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
+            if parameters[k].sparse >= 0:
+                self.model.n_sparse += 1
+                self.model.n_dense -= parameters[k].rows * parameters[k].cols
             if parameters[k].trained:
                 changed.append(self.arrays[k])
                 self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
@@ -82,6 +87,7 @@ cdef class CompiledModel:
         cdef OpNeeds needs
         cdef Py_ssize_t scratch = self.model.target_width
         cdef double flops = 0
+        self.looked_up = 0
         self.model.active = self.model.batch_norms = False
         for i in range(self.model.train.n_ops):
             op = &self.model.train.ops[i]
@@ -91,7 +97,10 @@ cdef class CompiledModel:
             if needs.whole_batch and op.mean >= 0:      # it updates moving averages
                 self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
             self.sequences |= needs.has_steps
-            self.images |= needs.has_window or needs.has_steps or op.steps >= MANY_STEPS
+            self.images |= (needs.has_window or needs.has_steps
+                            or max(op.steps, needs.ids) >= MANY_STEPS)
+            if needs.ids > 0:
+                self.looked_up += op.n_out
             scratch = max(scratch, needs.scratch)
             flops += needs.flops
         self.scratch_size = (scratch + 31) // 16 * 16

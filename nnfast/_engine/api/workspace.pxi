@@ -110,7 +110,37 @@ cdef class Workspace:
             self.run.microbatch_rows = <Py_ssize_t*>self.take(n_microbatches, 1, b"d")
             self.run.partials = engine.model.grads
             if n_microbatches > 1:
-                self.run.partials = self.take(n_microbatches, engine.model.n_params, format)
+                self.run.partials = self.take(n_microbatches, engine.model.n_dense, format)
+
+    cdef take_sparse(self, CompiledModel engine, Py_ssize_t rows, int shares):
+        """Allocate the sparse gradients of a batch of `rows` rows.
+
+        shares: number of threads that share a micro-batch.
+        """
+        cdef const Parameter* p
+        cdef SparseGradient* g
+        cdef Py_ssize_t k, n = self.run.n_microbatches, segments = n * shares
+        cdef Py_ssize_t most = ((rows + 3) // 4 + n - 1) // n * 4
+        if self.model.n_sparse == 0:
+            return
+        self.run.n_shares = shares
+        self.run.sparse = <SparseGradient*>self.take(self.model.n_sparse, sizeof(SparseGradient), b"f")
+        for k in range(self.model.n_parameters):
+            p = &self.model.parameters[k]
+            if p.sparse < 0:
+                continue
+            g = &self.run.sparse[p.sparse]
+            g.parameter = <int>k
+            g.n, g.cols = p.rows, p.cols
+            g.ld = (p.cols + 15) // 16 * 16
+            g.capacity = 1 + min(p.rows, most * ids_per_sample(&self.model, k))
+            if segments * g.capacity >= 2**31 - 1:
+                raise MemoryError(f"a batch of {rows} rows has too many ids")
+            g.rows = <int32_t*>self.take(segments, g.capacity, b"i")
+            g.last = <Py_ssize_t*>self.take(1, segments, b"d")
+            g.place = <int32_t*>self.take(n, g.n, b"i")
+            g.sums = self.take(segments * g.capacity, g.ld, engine.format)
+            g.merged = <int32_t*>self.take(1, g.n, b"i")
 
     cdef double mean_loss(self):
         """Return the mean of the total loss over all rows of a pass, with penalties."""
@@ -123,6 +153,16 @@ cdef class Workspace:
         for c in range(self.run.n_microbatches):
             total += sum_of(&self.run.microbatch_loss[c * self.run.n_losses + which])
         return total
+
+
+cdef Py_ssize_t ids_per_sample(const Model* model, Py_ssize_t parameter) noexcept:
+    """Return the number of rows of an array that the ops read for a sample."""
+    cdef Py_ssize_t total = 0
+    cdef int i
+    for i in range(model.train.n_ops):
+        if model.train.ops[i].w == parameter:
+            total += model.train.ops[i].n_in
+    return total
 
 
 cdef Objective supplied_gradient_objective() noexcept:

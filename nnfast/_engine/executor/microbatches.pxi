@@ -91,7 +91,7 @@ cdef inline Py_ssize_t block_pass(const Run* run, const Microbatch* micro, Py_ss
             sums[k] = Accumulators(0, 0, 0, 0)
         add_losses(&sums[k], block.loss + k * block.rows, m)
     if gradient:
-        add_gradients(&shard, Range(0, m), partial(run, micro.number), r > micro.begin)
+        add_gradients(&shard, Range(0, m, micro.number), partial(run, micro.number), r > micro.begin)
     return r + m
 
 
@@ -106,7 +106,8 @@ cdef void microbatch_pass(const Run* run, const Microbatch* micro, const Scales*
         for k in range(run.n_losses):
             run.microbatch_loss[micro.number * run.n_losses + k] = Accumulators(0, 0, 0, 0)
         if gradient:
-            memset(partial(run, micro.number), 0, run.model.n_params * sizeof(real))
+            memset(partial(run, micro.number), 0, run.model.n_dense * sizeof(real))
+            clear_sparse_gradients(run, micro.number)
 
 
 cdef void input_gradient_pass(const Run* run, Py_ssize_t c, const Block* block, real* scratch) noexcept nogil:

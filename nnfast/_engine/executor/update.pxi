@@ -81,21 +81,25 @@ cdef void regularize_gradients(const Run* run, int t, double regularizer_scale) 
                          + <real>(regularizer_scale * a.l1) * ((w > 0) - (w < 0)))
 
 
-cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noexcept nogil:
+cdef void apply_gradients(const Run* run, const StepConstants* step, int share, int t) noexcept nogil:
     """Clip the gradients by norm if configured, and apply the optimizer's step to thread t's range.
 
-    model.grads must be complete in that range. Clipping by norm reads all of model.grads, after a barrier.
+    model.grads must be complete in that range; of sparse gradients, the segments of number `share` must be.
+    Clipping by norm reads all of model.grads, after a barrier.
     """
     cdef const Model* model = run.model
     cdef const OptimizerSettings* update = &model.optimizer
-    cdef Py_ssize_t p0 = split_begin(model.n_params, 16, t, run.n_threads)
-    cdef Py_ssize_t p1 = split_begin(model.n_params, 16, t + 1, run.n_threads)
+    cdef bint clips = update.clip_norm > 0 or update.global_norm > 0
+    cdef Py_ssize_t n = model.n_params if clips else model.n_dense
+    cdef Py_ssize_t p0 = split_begin(n, 16, t, run.n_threads)
+    cdef Py_ssize_t p1 = split_begin(n, 16, t + 1, run.n_threads)
     cdef Py_ssize_t begin, end
     cdef const Parameter* a
     cdef GradientTransform transform
     cdef double factor = 1
     cdef int k
-    if update.clip_norm > 0 or update.global_norm > 0:
+    if clips:
+        write_sparse_gradients(run, share, t)
         team_wait(run)
         factor = sqrt(sum_blocks(run, False, t, step.regularizer_scale))
         factor = norm_clip_factor(factor, update.global_norm) if update.global_norm > 0 else 1
@@ -111,6 +115,8 @@ cdef void apply_gradients(const Run* run, const StepConstants* step, int t) noex
             transform.clip_factor = norm_clip_factor(parameter_norm(run, k), update.clip_norm)
         update_step(update, step, &transform, end - begin, parameter_data(model, k) + begin - a.begin,
                     <const real*>model.grads + begin, <real*>model.slots + begin, model.slot_stride)
+    if not clips:
+        step_all_sparse(run, share, t, step)
 
 
 cdef void constrain_parameters(const Run* run, int t) noexcept nogil:

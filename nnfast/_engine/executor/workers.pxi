@@ -91,9 +91,9 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
                 if whole:
                     whole_gradients(&shard)
                     team_wait(run)
-                sum_partials(run, split_begin(model.n_params, 16, t, run.n_threads),
-                             split_begin(model.n_params, 16, t + 1, run.n_threads))
-                apply_gradients(run, &step, t)
+                sum_partials(run, split_begin(model.n_dense, 16, t, run.n_threads),
+                             split_begin(model.n_dense, 16, t + 1, run.n_threads))
+                apply_gradients(run, &step, t if whole else 0, t)
             if model.batch_norms and t == 0:
                 finish_step(run)
             if model.optimizer.ema_period > 0 \
@@ -195,8 +195,9 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     for c in range(run.n_microbatches):
         complete &= run.microbatch_rows[c] == rows_of_microbatch(run, c, n).m
     if complete:
-        sum_partials(run, split_begin(run.model.n_params, 16, t, run.n_threads),
-                     split_begin(run.model.n_params, 16, t + 1, run.n_threads))
+        sum_partials(run, split_begin(run.model.n_dense, 16, t, run.n_threads),
+                     split_begin(run.model.n_dense, 16, t + 1, run.n_threads))
+        write_sparse_gradients(run, 0, t)
         if run.model.regularized:
             penalty = sum_blocks(run, True, t, regularizer_scale)
             if t == 0:

@@ -17,9 +17,9 @@ ctypedef struct Scales:
     double mean         # 1 / divisor of the losses, the factor of all gradients
     double reduction[MAX_HEADS]     # further factors of each output's losses and gradients, not of penalties
 
-# m rows of a block, beginning with row `first`.
+# m rows of a block, beginning with row `first`; all belong to the micro-batch of this number.
 ctypedef struct Range:
-    Py_ssize_t first, m
+    Py_ssize_t first, m, number
 
 
 cdef inline real* address(const Block* block, Py_ssize_t offset, Py_ssize_t row,
@@ -150,14 +150,14 @@ cdef void step_range(const Model* model, int which, Py_ssize_t i, Py_ssize_t n,
 # ---- micro-batches -------------------------------------------------------------------------------
 
 cdef inline real* partial(const Run* run, Py_ssize_t c) noexcept nogil:
-    """Return the address of micro-batch c's gradient."""
-    return <real*>run.partials + c * run.model.n_params
+    """Return the address of micro-batch c's gradient, without the sparse gradients."""
+    return <real*>run.partials + c * run.model.n_dense
 
 
 cdef inline Range rows_of_microbatch(const Run* run, Py_ssize_t c, Py_ssize_t rows) noexcept nogil:
     """Return the range of rows of micro-batch c in a batch of `rows` rows."""
     cdef Py_ssize_t first = split_begin(rows, 4, c, run.n_microbatches)
-    return Range(first, split_begin(rows, 4, c + 1, run.n_microbatches) - first)
+    return Range(first, split_begin(rows, 4, c + 1, run.n_microbatches) - first, c)
 
 
 cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
@@ -178,7 +178,7 @@ cdef void sum_partials(const Run* run, Py_ssize_t p0, Py_ssize_t p1) noexcept no
         part = <const real*>run.partials + p
         total = load_cols(part, cols)
         for c in range(1, run.n_microbatches):
-            part += run.model.n_params
+            part += run.model.n_dense
             total = total + load_cols(part, cols)
         store_cols(grads + p, total, cols)
 

@@ -87,7 +87,7 @@ cdef void update_filters(const Shard* shard, const Op* op, const StepConstants* 
     cdef Py_ssize_t k0 = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t k1 = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
     # A batch of images that threads share consists of a single micro-batch.
-    filter_gradient(shard, op, Range(0, shard.rows), <real*>model.grads, False, weight_gradient)
+    filter_gradient(shard, op, Range(0, shard.rows, 0), <real*>model.grads, False, weight_gradient)
     step_range(model, op.w, k0 * cols, (k1 - k0) * cols, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
         step_range(model, op.b, 0, parameter_size(&model.parameters[op.b]), step)

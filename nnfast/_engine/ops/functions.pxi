@@ -24,6 +24,7 @@ ctypedef struct OpFunctions:
     bint reads_data         # if it is the first op, it can read the user's data in place
     bint has_window         # the op moves a window over images
     bint has_steps          # the op goes through the steps of sequences, one after the other
+    bint reads_ids          # the elements of x name rows of its weights
     bint whole_batch        # the op needs the whole batch at once, unless it is frozen
     bint adds_penalty       # `forward` adds a penalty to the loss of each row
     bint sums_backward      # `backward` runs even without dX: parameter gradients need what it computes

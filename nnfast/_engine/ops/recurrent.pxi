@@ -279,7 +279,7 @@ cdef void update_recurrent(const Shard* shard, const Op* op, const StepConstants
     if not is_trained(model, op.w):
         return
     # A batch of sequences that threads share consists of a single micro-batch.
-    gradient_recurrent(shard, op, Range(0, shard.rows), <real*>model.grads, False)
+    gradient_recurrent(shard, op, Range(0, shard.rows, 0), <real*>model.grads, False)
     step_rows_of(shard, op.recurrent, s.units, n, step)
     step_rows_of(shard, op.w, s.features, n, step)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:

@@ -169,6 +169,16 @@ table_row.traits.reads_x2 = True
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"embedding")
+table_row.forward = forward_embedding
+table_row.backward = backward_embedding
+table_row.gradient = gradient_embedding
+table_row.update = update_embedding
+table_row.scratch = scratch_embedding
+table_row.reads_ids = True
+table_row.traits.ignores_x = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"max_pool")
 table_row.forward = forward_max_pool
 table_row.backward = backward_max_pool
@@ -291,5 +301,6 @@ cdef void needs_of(const Op* op, OpNeeds* needs) noexcept nogil:
     needs.flops = op.steps * (10.0 * op.n_out + (functions.flops(op) if functions.flops != NULL else 0))
     needs.has_window = functions.has_window
     needs.has_steps = functions.has_steps
+    needs.ids = op.n_in if functions.reads_ids else 0
     needs.whole_batch = functions.whole_batch and not op.frozen
     needs.adds_penalty = functions.adds_penalty

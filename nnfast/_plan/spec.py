@@ -169,7 +169,7 @@ class Recurrence(NamedTuple):
     masked: bool = False
     zero_masked: bool = False
     returns_states: bool = False
-    restores_order: bool = False
+    reverses_y: bool = False
     rate: float = 0.0
     recurrent_rate: float = 0.0
     seeded: bool = False
@@ -299,6 +299,7 @@ class Masking(Enum):
     MAKES = "makes"  # one of the layer's ops makes a mask
     ANY = "any"  # a step is real if it is real in any input; no mask if an input has none
     JOINED = "joined"  # masks are joined along the steps; inputs without a mask are real
+    GIVEN = "given"  # the output has the mask of the last input
 
 
 class LayerSpec(Protocol):

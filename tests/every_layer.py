@@ -220,6 +220,9 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         activity_regularizer="l2",
         input_shape=(5, 2),
     ),
+    "TimeDistributed": lambda: layers.TimeDistributed(
+        layers.Conv1D(2, 2, bias_initializer="ones", kernel_regularizer="l2"), input_shape=(3, 4, 2)
+    ),
     "Wrapper": lambda: layers.Wrapper(layers.Dense(3, kernel_regularizer="l2"), input_shape=(4,)),
     "Masking": lambda: layers.Masking(0.5, input_shape=(3, 2)),
     "Add": lambda: layers.Add(),

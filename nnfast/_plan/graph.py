@@ -96,10 +96,6 @@ class FlatGraph:
             layer = self.layers[call.layer]
             if not layer.before_engine:
                 continue
-            if call.outer:
-                raise ValueError(
-                    f"Layer {layer.name!r} prepares data, so TimeDistributed cannot contain it"
-                )
             if not early.issuperset(call.inputs):
                 raise ValueError(
                     f"Layer {layer.name!r} prepares data, so it must come first: its input must be "

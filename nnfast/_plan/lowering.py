@@ -177,6 +177,8 @@ class _Lowering:
         tensors, shapes, masked = self._operands(node, inputs)
         times = self._times(node)
         ops = _described_ops(layer, shapes, any(activity), node.inference, masked)
+        if node.outer and trained:
+            _check_distributed(layer.name, ops)
         for i, op in enumerate(ops):
             last = i == len(ops) - 1
             # An op takes the previous one's output, unless it names its operands.
@@ -312,6 +314,15 @@ def _described_ops(
             )
         ops = [op for op in ops if not in_training_only(op)]
     return [IDENTITY] if not ops and penalized else ops
+
+
+def _check_distributed(name: str, ops: Sequence[Op]) -> None:
+    """Raise a ValueError if a layer that is trained cannot be applied to steps one by one."""
+    if any(op.kind == "batch_norm" for op in ops):
+        raise ValueError(
+            f"Layer {name!r} within TimeDistributed would normalize each step of a batch alone, "
+            "which is not supported: freeze it, or apply it to the sequences"
+        )
 
 
 def in_training_only(op: Op) -> bool:

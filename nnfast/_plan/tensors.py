@@ -166,7 +166,7 @@ class Tensors:
             fields["z"] = self._new(op["steps"] * op["ld_y"], 2 * i + 1)
         kept = (traits.sample_statistics, traits.sample_channel_statistics, traits.keeps_steps)
         if any(kept):
-            fields["stats"] = self._new(op["ld_stats"], 2 * i + 1)
+            fields["stats"] = self._new(op["steps"] * op["ld_stats"], 2 * i + 1)
             fields["stats"].use(self._end)
 
     def _extend(self, i: int, trained: frozenset[int]) -> None:

@@ -541,12 +541,12 @@ class Layer:
 def register(nodes: Iterable[Node]) -> None:
     """Make these nodes, and those of the layers within wrappers, the last calls of their layers."""
     for node in nodes:
-        if isinstance(node.layer, Layer):
+        if node.step is not None:
+            register([node.step])
+        elif isinstance(node.layer, Layer):
             calls = [call for call in node.layer._calls if call() is not None]
             node.layer._calls = [*calls, weakref.ref(node)]
             register(node.graph.nodes if node.graph is not None else ())
-        if node.step is not None:
-            register([node.step])
 
 
 def symbolic_leaves(whose: str, x: Any) -> list[KerasTensor]:

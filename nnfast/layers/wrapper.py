@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self, Unpack
 from numpy.typing import NDArray
 
 from nnfast._plan.graph import Graph
-from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec
+from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, sample_shape
+from nnfast._utils.checks import Shape
+from nnfast._utils.config import default_dtype
 from nnfast._utils.tensor import Scalar
 from nnfast._utils.variable import Variable
 from nnfast.layers.core import Identity, InputLayer
@@ -40,12 +42,7 @@ class Composite(Layer):
 
     def connect(self, x: Any, training: bool | None = None) -> Node:
         inputs = self._inputs(x)
-        within = [
-            Node(InputLayer(name=self._inner_name(f"input_{k}"), batch_shape=x.shape), (), [spec])
-            for k, x in enumerate(inputs)
-            for spec in [x.node.specs[x.index]]
-        ]
-        graph = self._graph([node.outputs[0] for node in within])
+        graph = self._graph([x.node.specs[x.index] for x in inputs])
         dtype = float_dtype(f"layer {self.name!r}", self.dtype, graph.outputs)
         rows = batch_size(self.name, inputs)
         specs = [
@@ -53,7 +50,19 @@ class Composite(Layer):
         ]
         return Node(self, inputs, specs, graph, inference(training))
 
-    def _graph(self, inputs: list[KerasTensor]) -> Graph:
+    def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
+        specs = [TensorSpec((None, *shape), default_dtype(), "x") for shape in input_shapes]
+        return [sample_shape(y) for y in self._graph(specs).outputs]
+
+    def infer_shape(self, input_shape: Shape, *others: Shape) -> Shape:
+        return self.infer_shapes(input_shape, *others)[0]
+
+    def _graph(self, specs: list[TensorSpec]) -> Graph:
+        """Return the graph of a call with inputs that are described like this."""
+        inputs = []
+        for k, spec in enumerate(specs):
+            layer = InputLayer(name=self._inner_name(f"input_{k}"), batch_shape=spec.shape)
+            inputs += Node(layer, (), [spec]).outputs
         outputs = self._apply(inputs)
         if self.activity_regularizer is not None:
             outputs = [self._penalty.connect(y).outputs[0] for y in outputs]

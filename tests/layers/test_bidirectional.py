@@ -398,3 +398,9 @@ def test_no_warning_of_a_lost_mask() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layers.Bidirectional(layers.LSTM(3))(layers.Masking()(x))
+
+
+def test_shapes_without_a_model() -> None:
+    layer = layers.Bidirectional(layers.LSTM(3, return_state=True))
+    assert layer.infer_shapes((4, 2)) == [(6,), *[(3,)] * 4]
+    assert layer.infer_shape((4, 2)) == (6,)

@@ -59,7 +59,7 @@ class Composite(Layer):
 
     def _graph(self, specs: list[TensorSpec]) -> Graph:
         """Return the graph of a call with inputs that are described like this."""
-        inputs = []
+        inputs: list[KerasTensor] = []
         for k, spec in enumerate(specs):
             layer = InputLayer(name=self._inner_name(f"input_{k}"), batch_shape=spec.shape)
             inputs += Node(layer, (), [spec]).outputs

@@ -170,6 +170,7 @@ class Recurrence(NamedTuple):
     zero_masked: bool = False
     returns_states: bool = False
     reverses_y: bool = False
+    y_stride: int = 0
     rate: float = 0.0
     recurrent_rate: float = 0.0
     seeded: bool = False

@@ -158,6 +158,8 @@ class Tensors:
         ):
             if place := self.aliases.places.get(tensor):
                 op[f"ld_{name}"], op[f"{name}_column"] = place.ld, place.column
+                if place.step:
+                    op["settings"] = op["settings"]._replace(y_stride=place.step)
 
     def _add_kept(self, i: int, op: dict[str, Any]) -> None:
         """Place an op's pre-activation and the statistics of its samples."""

@@ -292,6 +292,7 @@ class Recurrent(SequenceLayer):
             zero_masked=self.zero_output_for_mask,
             returns_states=self.return_state,
             reverses_y=self.reverses_outputs,
+            y_stride=cell.units,
             rate=cell.dropout,
             recurrent_rate=cell.recurrent_dropout,
             seeded=cell.seed is not None,

@@ -89,7 +89,7 @@ class Bidirectional(SequenceLayer, Composite):
                 "weights must be None: call set_weights after the model is built; received "
                 f"{weights!r}"
             )
-        if merge_mode is not None and merge_mode not in [*MERGES]:
+        if merge_mode is not None and not (isinstance(merge_mode, str) and merge_mode in MERGES):
             raise ValueError(
                 f"merge_mode must be one of {[*MERGES, None]}; received {merge_mode!r}"
             )

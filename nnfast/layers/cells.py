@@ -326,8 +326,9 @@ class StackedRNNCells(Configured):
         for cell in cells:
             if not isinstance(cell, Cell):
                 raise ValueError(
-                    "cells must be LSTMCell, GRUCell or SimpleRNNCell objects, because the "
-                    f"compiled engine cannot run cells written in Python; received {cell!r}"
+                    "cells must be a list in which each cell is an LSTMCell, a GRUCell or a "
+                    "SimpleRNNCell, because the compiled engine cannot run cells written in "
+                    f"Python; received {cell!r}"
                 )
         names = [cell.name for cell in cells]
         if len(set(names)) < len(names):

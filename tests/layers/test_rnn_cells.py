@@ -209,7 +209,11 @@ class PythonCell:
     ("make", "error", "message"),
     [
         (lambda: layers.RNN(PythonCell()), ValueError, "cannot run cells written in Python"),
-        (lambda: layers.RNN([layers.GRUCell(2), PythonCell()]), ValueError, "written in Python"),
+        (
+            lambda: layers.RNN([layers.GRUCell(2), PythonCell()]),
+            ValueError,
+            "cannot run cells written",
+        ),
         (lambda: layers.RNN(layers.GRU(2)), ValueError, "cell must be an LSTMCell"),
         (lambda: layers.RNN([]), ValueError, "at least one cell"),
         (lambda: layers.StackedRNNCells(layers.GRUCell(2)), ValueError, "list of at least one"),

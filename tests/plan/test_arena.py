@@ -131,11 +131,12 @@ def both_ways(x: KerasTensor) -> KerasTensor:
     return layers.Flatten()(layers.Bidirectional(layers.GRU(5, return_sequences=True))(x))
 
 
-def sequences_in_order(x: KerasTensor) -> KerasTensor:
-    """Return sequences that are one after the other along the steps, then beside an input."""
+def with_other_readers(x: KerasTensor) -> KerasTensor:
+    """Return sequences beside each other, one of which has another reader."""
     x = layers.Reshape((6, 4))(x)
-    y = layers.concatenate([gru(4, x), gru(4, x)], axis=1)
-    return layers.Flatten()(layers.concatenate([y, layers.concatenate([x, x], axis=1)]))
+    first, second, third = (gru(units, x) for units in (4, 3, 17))
+    whole = layers.concatenate([first, layers.concatenate([second, third]), x])
+    return layers.concatenate([layers.Flatten()(whole), layers.Flatten()(second)])
 
 
 def padded_steps(x: KerasTensor) -> KerasTensor:
@@ -151,7 +152,7 @@ def gru(units: int, x: KerasTensor) -> KerasTensor:
 # Sequences whose steps are written to columns of a whole: a function, and the remaining copies.
 SEQUENCES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
     "both ways": (both_ways, 0),
-    "in order": (sequences_in_order, 6),
+    "with other readers": (with_other_readers, 5),
     "padded steps": (padded_steps, 1),
 }
 

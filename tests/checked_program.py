@@ -60,6 +60,16 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
             layers.SimpleRNN(3),
             layers.Dense(n_out),
         ],
+        [
+            *(layers.Dense(24, input_dim=n_in), layers.Reshape((3, 4, 2))),
+            layers.TimeDistributed(layers.Bidirectional(layers.GRU(5, return_sequences=True))),
+            *(
+                layers.TimeDistributed(layers.Conv1D(3, 2)),
+                layers.TimeDistributed(layers.Flatten()),
+            ),
+            layers.Bidirectional(layers.LSTM(7, return_sequences=True)),
+            *(layers.RNN([layers.GRUCell(9), layers.LSTMCell(2)]), layers.Dense(n_out)),
+        ],
     ]
 
 

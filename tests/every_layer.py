@@ -213,6 +213,23 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         3, "softsign", "hard_sigmoid", reset_after=False, input_shape=(5, 2), **RECURRENT
     ),
     "SimpleRNN": lambda: layers.SimpleRNN(3, "softsign", input_shape=(5, 2), **RECURRENT),
+    "RNN": lambda: layers.RNN(
+        [layers.GRUCell(3, dropout=0.25, name="first"), layers.LSTMCell(2, name="second")],
+        *(True, False, True, False, True, True),
+        input_shape=(5, 2),
+    ),
+    "Bidirectional": lambda: layers.Bidirectional(
+        layers.LSTM(3, return_sequences=True, dropout=0.25),
+        "ave",
+        None,
+        layers.GRU(3, return_sequences=True, go_backwards=True, name="back"),
+        activity_regularizer="l2",
+        input_shape=(5, 2),
+    ),
+    "TimeDistributed": lambda: layers.TimeDistributed(
+        layers.Conv1D(2, 2, bias_initializer="ones", kernel_regularizer="l2"), input_shape=(3, 4, 2)
+    ),
+    "Wrapper": lambda: layers.Wrapper(layers.Dense(3, kernel_regularizer="l2"), input_shape=(4,)),
     "Masking": lambda: layers.Masking(0.5, input_shape=(3, 2)),
     "Add": lambda: layers.Add(),
     "Subtract": lambda: layers.Subtract(),

@@ -426,6 +426,16 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.GlobalAveragePooling1D(),
         k.layers.Dense(n, f),
     ],
+    "both directions": lambda k, n, f: [
+        k.layers.Dense(30, "tanh"),
+        k.layers.Reshape((5, 3, 2)),
+        k.layers.TimeDistributed(k.layers.Conv1D(3, 2, activation="tanh")),
+        k.layers.TimeDistributed(k.layers.Flatten()),
+        k.layers.Bidirectional(k.layers.LSTM(4, return_sequences=True)),
+        k.layers.Bidirectional(k.layers.GRU(3, return_sequences=True), "sum"),
+        k.layers.RNN([k.layers.GRUCell(4), k.layers.SimpleRNNCell(3)]),
+        k.layers.Dense(n, f),
+    ],
     "gated and simple units": lambda k, n, f: [
         k.layers.Dense(30, "tanh"),
         k.layers.Reshape((10, 3)),

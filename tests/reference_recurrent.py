@@ -69,3 +69,53 @@ def recurrent_outputs(
     if not layer.return_state:
         return y
     return (y, h, c) if type(layer).__name__ == "LSTM" else (y, h)
+
+
+def bidirectional_outputs(
+    layer: Any, x: Array, states: tuple[Array, ...] = (), mask: Array | None = None
+) -> list[Array]:
+    """Return the outputs of a Bidirectional layer, whose layers have one cell each."""
+    half = len(states) // 2
+    found = []
+    for part, own in ((layer.forward_layer, states[:half]), (layer.backward_layer, states[half:])):
+        outputs = recurrent_outputs(part, x, part.named_weights, own, mask)
+        found.append(list(outputs) if part.return_state else [outputs])
+    (first, *ends), (second, *back_ends) = found
+    if layer.return_sequences:
+        second = second[:, ::-1]
+    if layer.merge_mode == "concat":
+        merged = [np.concatenate([first, second], axis=-1)]
+    elif layer.merge_mode == "mul":
+        merged = [first * second]
+    elif layer.merge_mode is None:
+        merged = [first, second]
+    else:
+        merged = [(first + second) / (2 if layer.merge_mode == "ave" else 1)]
+    return [*merged, *ends, *back_ends]
+
+
+def rnn_outputs(
+    layer: Any, x: Array, states: tuple[Array, ...] = (), mask: Array | None = None
+) -> list[Array]:
+    """Return the outputs of an RNN layer: each step goes through all cells."""
+    cells = getattr(layer.cell, "cells", [layer.cell])
+    weights = [part.named_weights for part in layer.parts]
+    given = iter(states)
+    now: list[tuple[Array, Array]] = []
+    for cell in cells:
+        zeros = np.zeros((len(x), cell.units))
+        own = [next(given, zeros) for _ in range(cell.n_states)]
+        now.append((own[0], own[1] if cell.n_states > 1 else zeros))
+    outputs = []
+    for t in range(x.shape[1]):
+        at = x.shape[1] - 1 - t if layer.go_backwards else t
+        real = np.ones((len(x), 1), bool) if mask is None else mask[:, at, None].astype(bool)
+        a = np.where(real, x[:, at], 0)
+        for k, (cell, w) in enumerate(zip(cells, weights, strict=True)):
+            new = CELLS[type(cell).__name__.removesuffix("Cell")](cell, a, *now[k], w)
+            now[k] = tuple(np.where(real, *pair) for pair in zip(new, now[k], strict=True))
+            a = now[k][0]
+        outputs.append(np.where(real, a, 0) if layer.zero_output_for_mask else a)
+    y = np.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+    ends = [s for cell, own in zip(cells, now, strict=True) for s in own[: cell.n_states]]
+    return [y, *(ends if layer.return_state else [])]

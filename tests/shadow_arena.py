@@ -18,6 +18,7 @@ from nnfast._plan.graph import FlatGraph
 from nnfast._plan.lowering import SizedOp, lower
 from nnfast._plan.memory import OpTable
 from nnfast._plan.plan import Plan
+from nnfast._plan.spec import Recurrence
 
 KINDS = {traits.kind: name for name, traits in _engine.OPS.items()}
 LINEAR, RELU = _engine.ACTIVATIONS["linear"], _engine.ACTIVATIONS["relu"]
@@ -139,7 +140,7 @@ class Shadow:
                 self.write(op["z"], *place, dict.fromkeys(labels, ("z", i)))
             if op["dy"] >= 0 and numbers.op.kind == "dense":  # split-K
                 self.write(op["dy"], *place, dict.fromkeys(labels))
-            self.write(op["y"], *place, labels)
+            self.write(op["y"], *place, labels, exact=numbers.op.kind == "recurrent")
         self.check_outputs()
 
     def check_overwritten(
@@ -277,7 +278,13 @@ class Shadow:
 
 def matches(numbers: SizedOp, op: Mapping[str, Any]) -> bool:
     same = (numbers.node, numbers.n_in, numbers.n_out) == (op["node"], op["n_in"], op["n_out"])
-    return same and KINDS[op["kind"]] == numbers.op.kind and numbers.op.settings == op["settings"]
+    same &= KINDS[op["kind"]] == numbers.op.kind
+    return same and of_layer(numbers.op.settings) == of_layer(op["settings"])
+
+
+def of_layer(settings: Any) -> Any:
+    """Return settings without what depends on the place of the output."""
+    return settings._replace(y_stride=0) if isinstance(settings, Recurrence) else settings
 
 
 def x_place(op: Mapping[str, Any], k: int) -> tuple[int, int]:
@@ -287,7 +294,10 @@ def x_place(op: Mapping[str, Any], k: int) -> tuple[int, int]:
 
 def positions(op: Mapping[str, Any], side: str) -> list[int]:
     """Return the positions of an op's tensor "x", "x2" or "y"."""
-    ld, n = op[f"ld_{side}"], op[SIZES[side]]
+    ld, n, settings = op[f"ld_{side}"], op[SIZES[side]], op["settings"]
+    if side == "y" and isinstance(settings, Recurrence) and settings.y_stride != settings.units:
+        steps = (t * settings.y_stride for t in range(settings.steps))
+        return [step + u for step in steps for u in range(settings.units)]
     return [step * ld + j for step in range(op["steps"]) for j in range(n)]
 
 

@@ -67,7 +67,8 @@ ctypedef struct Recurrence:
     int64_t masked          # whether x2 has a mask
     int64_t zero_masked     # whether y is 0 in masked steps; if not, it is that of the step before
     int64_t returns_states  # whether the final states follow in y
-    int64_t restores_order  # whether y of a step is at the place of its x
+    int64_t reverses_y      # whether the first y is at the place of the last step
+    int64_t y_stride        # distance between the steps of y
     double rate, recurrent_rate     # of the dropout of x and of h, one mask for all steps
     int64_t seeded
     uint64_t seed

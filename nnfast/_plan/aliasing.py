@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nnfast._engine import OPS
 from nnfast._plan.layouts import LINE
 from nnfast._plan.lowering import SizedOp
-from nnfast._plan.spec import BlockSettings
+from nnfast._plan.spec import BlockSettings, Recurrence
 from nnfast._plan.storage import Strides
 
 
 class Place(NamedTuple):
-    """Where a part of a concatenation lies: in which tensor, its stride, and the first column."""
+    """Where a part of a concatenation lies.
+
+    Attributes
+    ----------
+    tensor : int
+        The whole.
+    ld, column : int
+        The stride of its rows, and the first column of the part.
+    step : int
+        The distance between the steps of the part if there are columns of others between them; 0 if
+        all its columns are contiguous.
+    """
 
     tensor: int
     ld: int
     column: int
+    step: int = 0
 
 
 class Aliases(NamedTuple):
@@ -36,8 +48,12 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     the last reader of the part, so that the gradient of the part is that of the concatenation, to
     which earlier readers add. If there are such readers, the part is an input or at least half of
     the whole, so that its other gradients take little more memory.
+
+    A recurrent op, which writes the exact elements, can also write to columns of every step. The
+    concatenation must then be the only reader.
     """
-    if not any(_copies_a_part(sized) for sized in ops):
+    producers = {sized.output: sized for sized in ops}
+    if not any(_copies_a_part(sized) or _copies_steps(sized, producers) for sized in ops):
         return Aliases({}, frozenset())
     fixed = set(outputs)  # tensors with the usual stride
     penalized = set()
@@ -56,13 +72,20 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     for i in range(len(ops) - 1, -1, -1):
         sized, settings = ops[i], ops[i].op.settings
         part = sized.inputs[0]
-        if not _copies_a_part(sized) or part in fixed or sized.output in penalized:
+        in_steps = _copies_steps(sized, producers)
+        copies = _copies_a_part(sized) or in_steps
+        if not copies or part in fixed or sized.output in penalized:
             continue
         assert isinstance(settings, BlockSettings)
         whole = Place(sized.output, strides.of(1, sized.n_out), 0)
         whole = places.get(sized.output, whole)
         place = whole._replace(column=whole.column + settings.y_begin)
         is_input, alone = part not in sizes, readers[part] == 1
+        if in_steps:
+            if alone and part not in penalized:
+                places[part] = place._replace(step=settings.y_stride)
+                omitted.add(i)
+            continue
         small = not (alone or is_input) and 2 * sized.n_in < sizes[whole.tensor]
         at_end = place.column + sized.n_in == sizes[whole.tensor]
         separate = is_input or at_end or sized.n_in % LINE == 0
@@ -80,6 +103,23 @@ def _copies_a_part(sized: SizedOp) -> bool:
         isinstance(settings, BlockSettings)
         and sized.steps == 1
         and settings.outer == 1
+        and settings.covers_x
+    )
+
+
+def _copies_steps(sized: SizedOp, producers: Mapping[int, SizedOp]) -> bool:
+    """Return whether an op copies the steps of a recurrent op to columns of every step."""
+    settings = sized.op.settings
+    made = producers.get(sized.inputs[0])
+    if not isinstance(settings, BlockSettings) or made is None or sized.steps > 1:
+        return False
+    source = made.op.settings
+    return (
+        isinstance(source, Recurrence)
+        and source.sequences
+        and not source.returns_states
+        and (settings.outer, settings.inner) == (source.steps, source.units)
+        and settings.outer > 1
         and settings.covers_x
     )
 

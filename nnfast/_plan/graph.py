@@ -32,12 +32,16 @@ class Call(NamedTuple):
         The numbers of the tensors it makes.
     inference : bool
         Whether it computes as in inference, even during training.
+    outer : int
+        The number of leading axes of the samples to whose entries the layer is applied one by one,
+        such as the steps of sequences.
     """
 
     layer: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     inference: bool = False
+    outer: int = 0
 
 
 @dataclass
@@ -124,7 +128,7 @@ class FlatGraph:
         """Yield each layer with the descriptions of its weights."""
         shapes: dict[int, Shape] = {}
         for call in (*self.prepared, *self.nodes):
-            shapes.setdefault(call.layer, self.shapes[call.inputs[0]])
+            shapes.setdefault(call.layer, self.shapes[call.inputs[0]][call.outer :])
         for number, layer in enumerate(self.layers):
             yield layer, layer.weight_specs(shapes[number])
 
@@ -160,7 +164,7 @@ class Graph:
     >>> [layer.name for layer in graph.calls]
     ['x', 'y', 'z']
     >>> [tuple(call) for call in graph.flat.nodes]
-    [(0, (0,), (1,), False), (1, (1, 1), (2,), False)]
+    [(0, (0,), (1,), False, 0), (1, (1, 1), (2,), False, 0)]
     """
 
     def __init__(self, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> None:
@@ -214,19 +218,25 @@ def _flatten(
     flat: FlatGraph,
     numbers: dict[Any, int],
     inference: bool,
+    outer: int = 0,
 ) -> tuple[int, ...]:
-    """Append the calls of a graph with these inputs to `flat`; return its outputs."""
+    """Append the calls of a graph with these inputs to `flat`; return its outputs.
+
+    See `Call` for `outer`.
+    """
     found = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
         read = tuple(found[tensor] for tensor in node.inputs)
         fixed = inference or node.training is False
+        inside = outer + (node.step is not None)
         if node.graph is not None:
-            made = _flatten(node.graph, read, flat, numbers, fixed)
+            made = _flatten(node.graph, read, flat, numbers, fixed, inside)
         else:
             first = len(flat.shapes)
             made = tuple(range(first, first + len(node.specs)))
-            flat.nodes.append(Call(numbers[node.layer], read, made, fixed))
-            flat.shapes += map(sample_shape, node.outputs)
+            flat.nodes.append(Call(numbers[node.layer], read, made, fixed, inside))
+            entries = flat.shapes[read[0]][:outer]
+            flat.shapes += [(*entries, *sample_shape(output)) for output in node.outputs]
             flat.dtypes += (output.dtype for output in node.outputs)
         found |= zip(node.outputs, made, strict=True)
     return tuple(found[tensor] for tensor in graph.outputs)

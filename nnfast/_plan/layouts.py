@@ -38,9 +38,9 @@ class Layout(NamedTuple):
         return self.steps == 1 or self.row == self.width
 
 
-def in_one_row(shape: Shape) -> Layout:
-    """Return the layout in which a sample of this shape is one row."""
-    return Layout(1, math.prod(shape))
+def in_one_row(shape: Shape, times: int = 1) -> Layout:
+    """Return the layout in which each of `times` entries of this shape is one row."""
+    return Layout(times, math.prod(shape))
 
 
 def in_steps(shape: Shape) -> Layout:

@@ -95,7 +95,7 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
         if not lowering.add_call(number, node, inputs, trained[node.layer]):
             same[node.outputs[0]] = inputs[0]
     outputs: list[int] = []
-    masks = tuple(lowering.masks.get(tensor) for tensor in graph.outputs)
+    masks = tuple(lowering.masks.get((tensor, 0)) for tensor in graph.outputs)
     for tensor, mask in zip(graph.outputs, masks, strict=True):
         output = same.get(tensor, tensor)
         if mask is not None:
@@ -120,12 +120,15 @@ def _needed(ops: Sequence[SizedOp], tensors: set[int]) -> list[SizedOp]:
 
 
 class _Lowering:
-    """The ops so far, with the layouts of their tensors, and the tensors with their masks."""
+    """The ops so far, with the layouts of their tensors, and the tensors with their masks.
+
+    A mask is that of a tensor as calls with a certain `Call.outer` see it.
+    """
 
     def __init__(self, graph: FlatGraph) -> None:
         self.ops: list[SizedOp] = []
         self.layouts = Layouts()
-        self.masks: dict[int, int] = {}
+        self.masks: dict[tuple[int, int], int] = {}
         self._graph = graph
         self._n_tensors = len(graph.shapes)
         for tensor in graph.inputs:
@@ -172,7 +175,10 @@ class _Lowering:
         regularizer = layer.activity_regularizer
         activity = (0.0, 0.0) if regularizer is None else regularizer.penalty
         tensors, shapes, masked = self._operands(node, inputs)
+        times = self._times(node)
         ops = _described_ops(layer, shapes, any(activity), node.inference, masked)
+        if node.outer and trained:
+            _check_distributed(layer.name, ops)
         for i, op in enumerate(ops):
             last = i == len(ops) - 1
             # An op takes the previous one's output, unless it names its operands.
@@ -180,11 +186,11 @@ class _Lowering:
             shape = shapes[operands[0]]
             final = last or op.output is not None or _rest_writes_parts(ops[i + 1 :])
             output = node.outputs[op.output or 0] if final else self._new_tensor()
-            out = graph.shapes[output] if final else op.shape or shape
+            out = graph.shapes[output][node.outer :] if final else op.shape or shape
             if op.writes_part and not final:  # ops that write parts of one tensor share its number
                 output = self.ops[-1].output
             parts = [(tensors[k], shapes[k]) for k in operands]
-            layouts, written = self._layouts_of(op, parts, out)
+            layouts, written = self._layouts_of(op, parts, out, times)
             sized = SizedOp(
                 replace(op, frozen=node.inference or not trained),
                 node.layer,
@@ -203,64 +209,68 @@ class _Lowering:
             tensors.append(sized.output)
             shapes.append(out)
             if op.makes_mask:
-                self.masks[node.outputs[0]] = sized.output
+                self.masks[node.outputs[0], node.outer] = sized.output
         self._pass_masks(layer, node)
         return bool(ops)
 
     def _operands(self, node: Call, inputs: Sequence[int]) -> tuple[list[int], list[Shape], bool]:
         """Return the tensors that a call's ops may read, their shapes; whether one is a mask."""
         tensors = list(inputs)
-        shapes = [self._graph.shapes[tensor] for tensor in node.inputs]
+        shapes = [self._graph.shapes[tensor][node.outer :] for tensor in node.inputs]
         uses_mask = self._graph.layers[node.layer].uses_mask
-        mask = self.masks.get(node.inputs[0]) if uses_mask else None
+        mask = self.masks.get((node.inputs[0], node.outer)) if uses_mask else None
         if mask is not None:
             tensors.append(mask)
             shapes.append((self.layouts.of(mask).width,))
         return tensors, shapes, mask is not None
 
+    def _times(self, node: Call) -> int:
+        """Return how often a call's layer is applied to a sample."""
+        return math.prod(self._graph.shapes[node.inputs[0]][: node.outer])
+
     def _pass_masks(self, layer: LayerSpec, node: Call) -> None:
         """Note the mask of the call's output if it follows from those of its inputs."""
-        masks = [self.masks.get(tensor) for tensor in node.inputs]
+        masks = [self.masks.get((tensor, node.outer)) for tensor in node.inputs]
         found = [mask for mask in masks if mask is not None]
-        output = node.outputs[0]
+        output = node.outputs[0], node.outer
         if layer.masking is Masking.PASSES and masks[0] is not None:
             self.masks[output] = masks[0]
+        elif layer.masking is Masking.GIVEN and masks[-1] is not None:
+            self.masks[output] = masks[-1]
         elif layer.masking is Masking.ANY and len(found) == len(masks):
             self.masks[output] = self._either(found)
         elif layer.masking is Masking.JOINED and found:
-            self.masks[output] = self._joined(node.inputs, masks)
+            self.masks[output] = self._joined(node, masks)
 
     def _either(self, masks: Sequence[int]) -> int:
         """Return the mask of the steps that are real in any of these masks."""
-        total = masks[0]
-        for mask in masks[1:]:
-            layout = self.layouts.of(mask)
+        total, *others = dict.fromkeys(masks)
+        for mask in others:
+            steps, width = layout = self.layouts.of(mask)
             both = (total, mask)
-            total = self._append_to(
-                self._new_tensor(), Op("maximum"), both, layout.width, layout.width
-            )
+            total = self._append_to(self._new_tensor(), Op("maximum"), both, width, width, steps)
             self.layouts.note(total, layout)
         return total
 
-    def _joined(self, tensors: Sequence[int], masks: Sequence[int | None]) -> int:
+    def _joined(self, node: Call, masks: Sequence[int | None]) -> int:
         """Return masks one after the other. All steps of tensors without a mask are real."""
-        output = self._new_tensor()
-        shapes = [self._graph.shapes[tensor] for tensor in tensors]
+        output, times = self._new_tensor(), self._times(node)
+        shapes = [self._graph.shapes[tensor][node.outer :] for tensor in node.inputs]
         total = sum(steps for steps, *_ in shapes)
         begin = 0
-        for tensor, mask, (steps, *features) in zip(tensors, masks, shapes, strict=True):
+        for tensor, mask, (steps, *features) in zip(node.inputs, masks, shapes, strict=True):
             if mask is None:
                 # Every number differs from NaN.
                 settings = MaskSettings(steps, math.prod(features), math.nan)
-                row = self._read([tensor], [in_one_row(self._graph.shapes[tensor])])[0]
                 n_in = steps * settings.features
-                mask = self._append(Op("step_mask", settings=settings), row, n_in, steps)
-                self.layouts.note(mask, Layout(1, steps))
+                row = self._read([tensor], [Layout(times, n_in)])[0]
+                mask = self._append(Op("step_mask", settings=settings), row, n_in, steps, times)
+                self.layouts.note(mask, Layout(times, steps))
             blocks = BlockSettings(1, steps, 0, steps, begin, total, covers_x=True)
             op = Op("copy_blocks", settings=blocks, writes_part=begin > 0)
-            self._append_to(output, op, (mask,), steps, total)
+            self._append_to(output, op, (mask,), steps, total, times)
             begin += steps
-        self.layouts.note(output, Layout(1, total))
+        self.layouts.note(output, Layout(times, total))
         return output
 
     def _read(self, tensors: Sequence[int], layouts: Sequence[Layout]) -> tuple[int, ...]:
@@ -269,18 +279,21 @@ class _Lowering:
         return tuple(self.layouts.read(*pair, self._append) for pair in pairs)
 
     def _layouts_of(
-        self, op: Op, parts: Sequence[tuple[int, Shape]], out: Shape
+        self, op: Op, parts: Sequence[tuple[int, Shape]], out: Shape, times: int
     ) -> tuple[list[Layout], Layout]:
-        """Return the layouts in which an op reads its inputs and writes its output."""
+        """Return the layouts in which an op reads its inputs and writes its output.
+
+        A sample has `times` entries of these shapes.
+        """
         traits = OPS[op.kind]
-        rows = [in_one_row(shape) for _, shape in parts]
+        rows = [in_one_row(shape, times) for _, shape in parts]
         if traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
-            return [in_steps(shape) for _, shape in parts], in_steps(out)
+            return [in_steps((times, *shape)) for _, shape in parts], in_steps((times, *out))
         if traits.elementwise and not op.whole_samples:
             own = [self.layouts.of(tensor) for tensor, _ in parts]
             layout = next((layout for layout in own if layout.steps > 1), rows[0])
             return [layout] * len(parts), layout
-        return rows, in_one_row(out)
+        return rows, in_one_row(out, times)
 
 
 def _is_elementwise(op: Op) -> bool:
@@ -301,6 +314,15 @@ def _described_ops(
             )
         ops = [op for op in ops if not in_training_only(op)]
     return [IDENTITY] if not ops and penalized else ops
+
+
+def _check_distributed(name: str, ops: Sequence[Op]) -> None:
+    """Raise a ValueError if a layer that is trained cannot be applied to steps one by one."""
+    if any(op.kind == "batch_norm" for op in ops):
+        raise ValueError(
+            f"Layer {name!r} within TimeDistributed would normalize each step of a batch alone, "
+            "which is not supported: freeze it, or apply it to the sequences"
+        )
 
 
 def in_training_only(op: Op) -> bool:

@@ -176,7 +176,8 @@ class Recurrence(NamedTuple):
     masked: bool = False
     zero_masked: bool = False
     returns_states: bool = False
-    restores_order: bool = False
+    reverses_y: bool = False
+    y_stride: int = 0
     rate: float = 0.0
     recurrent_rate: float = 0.0
     seeded: bool = False
@@ -310,6 +311,7 @@ class Masking(Enum):
     MAKES = "makes"  # one of the layer's ops makes a mask
     ANY = "any"  # a step is real if it is real in any input; no mask if an input has none
     JOINED = "joined"  # masks are joined along the steps; inputs without a mask are real
+    GIVEN = "given"  # the output has the mask of the last input
 
 
 class LayerSpec(Protocol):

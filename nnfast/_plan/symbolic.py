@@ -42,6 +42,9 @@ class Node:
         The graph of a model at the time of the call; None for a layer.
     training : bool or None
         False if this call computes as in inference, even during training.
+    step : Node or None
+        If the layer is applied to each step of sequences: its call for one step. The graph, if
+        any, is then that for one step, too.
     """
 
     def __init__(
@@ -51,12 +54,19 @@ class Node:
         specs: Iterable[TensorSpec],
         graph: Any = None,
         training: bool | None = None,
+        step: Node | None = None,
     ) -> None:
         self.layer = layer
         self.inputs = tuple(inputs)
         self.specs = tuple(specs)
         self.graph = graph
         self.training = training
+        self.step = step
+
+    @property
+    def calls_model(self) -> bool:
+        """Whether a model was called, whose layers can be shown in place of it."""
+        return hasattr(self.layer, "layers")
 
     @property
     def outputs(self) -> tuple[KerasTensor, ...]:

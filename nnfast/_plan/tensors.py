@@ -158,6 +158,8 @@ class Tensors:
         ):
             if place := self.aliases.places.get(tensor):
                 op[f"ld_{name}"], op[f"{name}_column"] = place.ld, place.column
+                if place.step:
+                    op["settings"] = op["settings"]._replace(y_stride=place.step)
 
     def _add_kept(self, i: int, op: dict[str, Any]) -> None:
         """Place an op's pre-activation and the statistics of its samples."""
@@ -166,7 +168,7 @@ class Tensors:
             fields["z"] = self._new(op["steps"] * op["ld_y"], 2 * i + 1)
         kept = (traits.sample_statistics, traits.sample_channel_statistics, traits.keeps_steps)
         if any(kept):
-            fields["stats"] = self._new(op["ld_stats"], 2 * i + 1)
+            fields["stats"] = self._new(op["steps"] * op["ld_stats"], 2 * i + 1)
             fields["stats"].use(self._end)
 
     def _extend(self, i: int, trained: frozenset[int]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnfast._utils.names import restart_names
 from nnfast.keras.config import (
     backend as backend,
     epsilon as epsilon,
@@ -16,7 +17,6 @@ from nnfast.keras.config import (
     set_floatx as set_floatx,
     set_image_data_format as set_image_data_format,
 )
-from nnfast.layers.layer import restart_names
 
 __all__ = [
     "backend",

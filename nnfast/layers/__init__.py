@@ -6,6 +6,7 @@ All names in the `__all__` lists of these modules are public. `registry` has a t
 from nnfast.layers import cells, merging, registry as registry
 from nnfast.layers.activation import *
 from nnfast.layers.augmentation import *
+from nnfast.layers.bidirectional import *
 from nnfast.layers.cells import *
 from nnfast.layers.convolution import *
 from nnfast.layers.core import *
@@ -29,9 +30,12 @@ from nnfast.layers.registry import (
 from nnfast.layers.regularization import *
 from nnfast.layers.reshaping import *
 from nnfast.layers.resizing import *
+from nnfast.layers.rnn import *
 from nnfast.layers.sampling import *
+from nnfast.layers.time_distributed import *
 from nnfast.layers.transposed_convolution import *
 from nnfast.layers.unit_normalization import *
+from nnfast.layers.wrapper import *
 
 __all__ = [
     *sorted({*registry.register(vars()), *merging.__all__, *cells.__all__}),

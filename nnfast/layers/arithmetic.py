@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from nnfast._plan.spec import AffineSettings, Op, PowerSettings
 from nnfast._plan.symbolic import OPERATORS, KerasTensor
 from nnfast._utils.checks import Shape, entries, flag, real, real_array
+from nnfast._utils.names import auto_name
 from nnfast._utils.registry import choose
-from nnfast.layers.layer import Layer, LayerOptions, auto_name
+from nnfast.layers.layer import Layer, LayerOptions
 from nnfast.layers.merged_ops import broadcast_op, strided_op, weighted_sum
 from nnfast.layers.merging import Add, ElementwiseMerge, Multiply, Subtract
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
@@ -13,11 +13,11 @@ from nnfast import activations, constraints, initializers, regularizers
 from nnfast._engine import CELLS
 from nnfast._plan.spec import Weight
 from nnfast._utils.checks import Shape, flag, integer, real
+from nnfast._utils.names import auto_name, check_name
 from nnfast._utils.registry import Configured, choose, plain
-from nnfast.layers.layer import auto_name, check_name
 from nnfast.layers.resampling import check_seed
 
-__all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell"]
+__all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
 
 WEIGHTS = ("kernel", "recurrent", "bias")
 
@@ -304,10 +304,65 @@ class SimpleRNNCell(Cell):
         return CELLS["simple"]
 
 
-TABLE: dict[str, type[Cell]] = {cls.__name__: cls for cls in (GRUCell, LSTMCell, SimpleRNNCell)}
+class StackedRNNCells(Configured):
+    """Cells that follow each other in every step, for `RNN`: each takes the output of the last.
+
+    Parameters
+    ----------
+    cells : list of cells
+        Their names must differ.
+    name : str, optional
+
+    Examples
+    --------
+    >>> cells = StackedRNNCells([LSTMCell(8), GRUCell(4)])
+    >>> cells.state_size, cells.output_size
+    ([[8, 8], 4], 4)
+    """
+
+    def __init__(self, cells: Sequence[Cell], name: str | None = None) -> None:
+        if not isinstance(cells, (list, tuple)) or not cells:
+            raise ValueError(f"cells must be a list of at least one cell; received {cells!r}")
+        for cell in cells:
+            if not isinstance(cell, Cell):
+                raise ValueError(
+                    "cells must be a list in which each cell is an LSTMCell, a GRUCell or a "
+                    "SimpleRNNCell, because the compiled engine cannot run cells written in "
+                    f"Python; received {cell!r}"
+                )
+        names = [cell.name for cell in cells]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "cells must have different names: cells are configurations, so that one that is "
+                f"used twice would not share weights; received names {names}"
+            )
+        self.cells = list(cells)
+        self.name = auto_name(type(self).__name__) if name is None else check_name(name)
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The sizes of each cell's state."""
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self) -> int:
+        last: Cell = self.cells[-1]
+        return last.output_size
+
+    def get_config(self) -> dict[str, Any]:
+        return {"cells": [plain(cell) for cell in self.cells], "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(**{**config, "cells": [deserialize(cell) for cell in config["cells"]]})
 
 
-def deserialize(description: Any) -> Cell:
+TABLE: dict[str, Any] = {
+    cls.__name__: cls for cls in (GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells)
+}
+
+
+def deserialize(description: Any) -> Any:
     """Return a new cell from its description ``{"class_name": …, "config": …}``."""
     if not isinstance(description, Mapping) or not {"class_name", "config"} <= description.keys():
         raise ValueError(

@@ -8,7 +8,6 @@ a plan. Once the model is built, each layer holds views of its weights.
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
@@ -22,7 +21,8 @@ from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, sample_
 from nnfast._utils.assign import assign
 from nnfast._utils.checks import Shape, flag, integer, shape, warn
 from nnfast._utils.config import DTYPES, check_dtype, default_dtype
-from nnfast._utils.registry import plain, snake_case
+from nnfast._utils.names import auto_name, check_name
+from nnfast._utils.registry import plain
 from nnfast._utils.tensor import Scalar
 from nnfast._utils.variable import Variable
 
@@ -41,21 +41,6 @@ _REMOVED_ARGUMENTS = {
     "W_regularizer": "kernel_regularizer",
     "b_regularizer": "bias_regularizer",
 }
-
-_names_given: Counter[str] = Counter()
-
-
-def auto_name(class_name: str) -> str:
-    """Return the next unused name for a class: "dense", then "dense_1", and so on, as in Keras."""
-    base = snake_case(class_name)
-    number = _names_given[base]
-    _names_given[base] += 1
-    return f"{base}_{number}" if number else base
-
-
-def restart_names() -> None:
-    """Let `auto_name` start again: the next layer of a class has no number."""
-    _names_given.clear()
 
 
 class LayerOptions(TypedDict, total=False):
@@ -163,16 +148,16 @@ class Layer:
         self.networks: list[Callable[[], Any]] = []
         # The memory of the weights, which the engines of all its models use.
         self.arrays: dict[str, WeightArray] = {}
-        self.named_weights: dict[str, NDArray[Any]] = {}
+        self._named_weights: dict[str, NDArray[Any]] = {}
         # What the layer keeps from batch to batch.
-        self.named_states: dict[str, NDArray[Any]] = {}
+        self._named_states: dict[str, NDArray[Any]] = {}
         # Weak references to the calls of the layer: a call belongs to the models it is part of.
         self._calls: list[weakref.ref[Node]] = []
         # The weights as variables, made when they are asked for.
         self._variables: dict[str, Variable] = {}
         # Names of the non-trainable weights, such as moving averages.
         self.fixed_weights: frozenset[str] = frozenset()
-        self.built = False
+        self._built = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in (*self._fixed, *self._fields) and hasattr(self, name):
@@ -193,6 +178,23 @@ class Layer:
             network = ref()
             if network is not None:
                 network.note_trainable()
+
+    @property
+    def built(self) -> bool:
+        return self._built
+
+    @property
+    def named_weights(self) -> dict[str, NDArray[Any]]:
+        return self._named_weights
+
+    @property
+    def named_states(self) -> dict[str, NDArray[Any]]:
+        """What the layer keeps from batch to batch, as views."""
+        return self._named_states
+
+    def flat_layers(self) -> list[Layer]:
+        """Return the layers that a call of this one consists of: by default, the layer itself."""
+        return [self]
 
     @property
     def masking(self) -> Masking:
@@ -342,6 +344,8 @@ class Layer:
         match self.masking:
             case Masking.PASSES:
                 return inputs[0].masked
+            case Masking.GIVEN:
+                return inputs[-1].masked
             case Masking.ANY:
                 return all(x.masked for x in inputs)
             case Masking.JOINED:
@@ -427,10 +431,10 @@ class Layer:
         """
         self.arrays = arrays
         views = {name: np.asarray(array).reshape(shapes[name]) for name, array in arrays.items()}
-        self.named_weights = {name: view for name, view in views.items() if name not in states}
-        self.named_states = {name: views[name] for name in states}
+        self._named_weights = {name: view for name, view in views.items() if name not in states}
+        self._named_states = {name: views[name] for name in states}
         self.fixed_weights = fixed
-        self.built = True
+        self._built = True
 
     @property
     def weights(self) -> list[Variable]:
@@ -519,14 +523,14 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        values = self.named_weights | self.named_states
+        values = self._named_weights | self._named_states
         if values:  # a copy does not share the weights
             sizes = [value.size for value in values.values()]
             arrays = weight_arrays(sizes, next(iter(values.values())).dtype.name)
             shapes = {name: value.shape for name, value in values.items()}
-            states = frozenset(self.named_states)
+            states = frozenset(self._named_states)
             self.bind(dict(zip(values, arrays, strict=True)), shapes, self.fixed_weights, states)
-            for name, view in (self.named_weights | self.named_states).items():
+            for name, view in (self._named_weights | self._named_states).items():
                 view[...] = values[name]
 
     def __repr__(self) -> str:
@@ -535,11 +539,14 @@ class Layer:
 
 
 def register(nodes: Iterable[Node]) -> None:
-    """Make these nodes the last calls of their layers."""
+    """Make these nodes, and those of the layers within wrappers, the last calls of their layers."""
     for node in nodes:
-        if isinstance(node.layer, Layer):
+        if node.step is not None:
+            register([node.step])
+        elif isinstance(node.layer, Layer):
             calls = [call for call in node.layer._calls if call() is not None]
             node.layer._calls = [*calls, weakref.ref(node)]
+            register(node.graph.nodes if node.graph is not None else ())
 
 
 def symbolic_leaves(whose: str, x: Any) -> list[KerasTensor]:
@@ -584,13 +591,6 @@ def inference(training: object) -> bool | None:
     if training is None or not flag("training", training):
         return None if training is None else False
     raise ValueError("training must be None or False in a symbolic call; received True")
-
-
-def check_name(name: object) -> str:
-    """Return the name of a layer or a model; raise ValueError if a file could not store it."""
-    if not isinstance(name, str) or not name or "/" in name:
-        raise ValueError(f"name must be a non-empty string without '/'; received {name!r}")
-    return name
 
 
 def _plain(value: Any) -> Any:

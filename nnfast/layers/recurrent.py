@@ -24,7 +24,7 @@ __all__ = ["GRU", "LSTM", "SimpleRNN"]
 
 # Keras' arguments that choose an implementation.
 _WITHOUT_EFFECT = ("implementation", "use_cudnn")
-_FLAGS = (
+FLAGS = (
     *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
     "zero_output_for_mask",
 )
@@ -43,7 +43,60 @@ class RecurrentOptions(CellOptions, LayerOptions, total=False):
     use_cudnn: bool | str
 
 
-class Recurrent(Layer):
+class SequenceLayer(Layer):
+    """Base class of the layers that are called with a sequence and initial states."""
+
+    stateful: bool
+
+    @property
+    def n_states(self) -> int:
+        """The number of states."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        x: Any,
+        initial_state: Any = None,
+        mask: None = None,
+        *,
+        training: bool | None = None,
+    ) -> Any:
+        """Return the symbolic output for a symbolic input; see `Layer`.
+
+        Parameters
+        ----------
+        x : KerasTensor
+        initial_state : KerasTensor or list of KerasTensor, optional
+            The states before the first step, of shape (n, units): h and, for an LSTM, c. Zeros by
+            default.
+        mask : None
+            Keras' argument, which is not supported: the mask is that of `x`.
+        training : bool, optional
+            See `Layer`.
+
+        Returns
+        -------
+        KerasTensor, or a tuple of them if `return_state` is set
+        """
+        if mask is not None:
+            raise ValueError(
+                f"mask must be None, because layer {self.name!r} uses the mask that `Masking` or "
+                f"`Embedding` have made for its input; received {mask!r}"
+            )
+        given = [] if initial_state is None else leaves(initial_state)
+        return self._called_on([*leaves(x), *given], training)
+
+    def _inputs(self, x: Any) -> list[KerasTensor]:
+        inputs = symbolic_leaves(f"Layer {self.name!r}", x)
+        if len(inputs) not in ((1,) if self.stateful else (1, 1 + self.n_states)):
+            kind = "no initial_state" if self.stateful else f"{self.n_states} initial states"
+            raise ValueError(
+                f"Layer {self.name!r} takes an input and {kind}; received {len(inputs)} tensors"
+            )
+        return inputs
+
+
+class Recurrent(SequenceLayer):
     """Base class of the recurrent layers.
 
     The first output is h after every step or h after the last one. If the input has a mask (see
@@ -85,22 +138,21 @@ class Recurrent(Layer):
     """
 
     _cell_class: ClassVar[type[Cell]]
-    _fields: ClassVar[tuple[str, ...]] = _FLAGS
+    _fields: ClassVar[tuple[str, ...]] = FLAGS
     uses_mask = True
 
     return_sequences: bool
     return_state: bool
     go_backwards: bool
-    stateful: bool
     unroll: bool
     zero_output_for_mask: bool
-    # Whether the outputs are in the order of the steps of x, even if they are computed backwards.
-    restores_order = False
+    # Whether the last output comes first; a layer that contains this one sets it.
+    reverses_outputs = False
 
     def __init__(self, cell: Cell, **options: Any) -> None:
         for name in _WITHOUT_EFFECT:
             options.pop(name, None)
-        for name in _FLAGS:
+        for name in FLAGS:
             setattr(self, name, flag(name, options.pop(name, False)))
         super().__init__(**options)
         self.cell = cell
@@ -125,38 +177,9 @@ class Recurrent(Layer):
 
     # ---- calls -----------------------------------------------------------------------------------
 
-    def __call__(
-        self,
-        x: Any,
-        initial_state: Any = None,
-        mask: None = None,
-        *,
-        training: bool | None = None,
-    ) -> Any:
-        """Return the symbolic output for a symbolic input; see `Layer`.
-
-        Parameters
-        ----------
-        x : KerasTensor
-        initial_state : KerasTensor or list of KerasTensor, optional
-            The states before the first step, of shape (n, units): h and, for an LSTM, c. Zeros by
-            default.
-        mask : None
-            Keras' argument, which is not supported: the mask is that of `x`.
-        training : bool, optional
-            See `Layer`.
-
-        Returns
-        -------
-        KerasTensor, or a tuple of them if `return_state` is set
-        """
-        if mask is not None:
-            raise ValueError(
-                f"mask must be None, because layer {self.name!r} uses the mask that `Masking` or "
-                f"`Embedding` have made for its input; received {mask!r}"
-            )
-        given = [] if initial_state is None else leaves(initial_state)
-        return self._called_on([*leaves(x), *given], training)
+    @property
+    def n_states(self) -> int:
+        return self.cell.n_states
 
     def connect(self, x: Any, training: bool | None = None) -> Node:
         node = super().connect(x, training)
@@ -177,16 +200,6 @@ class Recurrent(Layer):
                 f"received an input of shape {x.shape}"
             )
         self._batch_size = size
-
-    def _inputs(self, x: Any) -> list[KerasTensor]:
-        inputs = symbolic_leaves(f"Layer {self.name!r}", x)
-        allowed = (1,) if self.stateful else (1, 1 + self.cell.n_states)
-        if len(inputs) not in allowed:
-            kind = "no initial_state" if self.stateful else f"{self.cell.n_states} initial states"
-            raise ValueError(
-                f"Layer {self.name!r} takes an input and {kind}; received {len(inputs)} tensors"
-            )
-        return inputs
 
     @property
     def masking(self) -> Masking:
@@ -278,7 +291,8 @@ class Recurrent(Layer):
             masked=masked,
             zero_masked=self.zero_output_for_mask,
             returns_states=self.return_state,
-            restores_order=self.restores_order,
+            reverses_y=self.reverses_outputs,
+            y_stride=cell.units,
             rate=cell.dropout,
             recurrent_rate=cell.recurrent_dropout,
             seeded=cell.seed is not None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nnfast._utils.registry import choose, describe, name_constructors
+from nnfast._utils.registry import choose, name_constructors
 from nnfast.layers.arithmetic import Arithmetic, GetItem
 from nnfast.layers.core import InputLayer
 from nnfast.layers.layer import Layer
@@ -18,6 +18,8 @@ IMPLICIT: dict[str, type[Layer]] = {
     "GetItem": GetItem,
     "InputLayer": InputLayer,
 }
+# The classes of models by their names in configurations; the modules of the classes fill it.
+MODELS: dict[str, Any] = {}
 
 
 def register(namespace: Mapping[str, object]) -> list[str]:
@@ -36,12 +38,18 @@ def register(namespace: Mapping[str, object]) -> list[str]:
     return names
 
 
+def describe(layer: Any) -> dict[str, Any]:
+    """Return the description of a layer or a model, ``{"class_name": …, "config": …}``."""
+    name = getattr(layer, "class_name", None) or type(layer).__name__
+    return {"class_name": name, "config": layer.get_config()}
+
+
 # Alias, as in Keras.
 serialize = describe
 
 
-def deserialize(description: Mapping[str, Any]) -> Layer:
-    """Return a new layer from its description ``{"class_name": …, "config": …}``.
+def deserialize(description: Mapping[str, Any]) -> Any:
+    """Return a new layer, or a model that is not built, from the result of `serialize`.
 
     Weights are not part of the description.
 
@@ -61,5 +69,7 @@ def deserialize(description: Mapping[str, Any]) -> Layer:
             'Expected the description of a layer as {"class_name": …, "config": …}; received '
             f"{description!r}"
         )
-    table = TABLE | IMPLICIT
-    return choose("layer", description["class_name"], table).from_config(description["config"])
+    kind, config = description["class_name"], description["config"]
+    if isinstance(kind, str) and kind in MODELS:
+        return MODELS[kind].without_weights(config)
+    return choose("layer", kind, TABLE | IMPLICIT).from_config(config)

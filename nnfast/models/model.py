@@ -27,13 +27,13 @@ from nnfast._runtime.network import Network
 from nnfast._runtime.predict import forward, predict_rows, predict_stream
 from nnfast._runtime.settings import Settings
 from nnfast._runtime.trainer import Outputs, Trainer
-from nnfast._utils import checks, config
+from nnfast._utils import checks, config, names
 from nnfast._utils.formatting import line
 from nnfast._utils.removed import missing_attribute, refuse_arguments
 from nnfast._utils.tensor import Tensor
 from nnfast.callbacks import Callback, CallbackList, History
 from nnfast.callbacks.history import HistoryKeeper
-from nnfast.layers.layer import auto_name, check_name, float_dtype, symbolic_leaves
+from nnfast.layers.layer import float_dtype, symbolic_leaves
 from nnfast.layers.preprocessing import DataLayer
 from nnfast.models.description import Description
 from nnfast.models.graphs import cut
@@ -130,7 +130,7 @@ class Model(Description):
 
     def _initialize(self, name: str | None, dtype: str | None) -> None:
         """Set the attributes of a model without layers."""
-        self.name = auto_name(self.class_name) if name is None else check_name(name)
+        self.name = names.auto_name(self.class_name) if name is None else names.check_name(name)
         self._dtype = config.model_dtype(dtype)
         self._seed = config.next_seed()
         self._trainable = True

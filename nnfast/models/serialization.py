@@ -7,26 +7,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nnfast import layers
 from nnfast._plan.plan import compile_graph
 from nnfast._runtime import state
-
-# The classes of models by their names in configurations; the modules of the classes fill it.
-MODELS: dict[str, Any] = {}
-
-
-def describe(layer: Any) -> dict[str, Any]:
-    """Return the description of a layer or a model, ``{"class_name": …, "config": …}``."""
-    name = getattr(layer, "class_name", None) or type(layer).__name__
-    return {"class_name": name, "config": layer.get_config()}
-
-
-def deserialize(description: Mapping[str, Any]) -> Any:
-    """Return a new layer, or a model that is not built, from the result of `describe`."""
-    kind = description.get("class_name") if isinstance(description, Mapping) else None
-    if isinstance(kind, str) and kind in MODELS:
-        return MODELS[kind].without_weights(description.get("config", {}))
-    return layers.deserialize(description)
+from nnfast.layers.registry import (
+    MODELS as MODELS,
+    describe as describe,
+    deserialize as deserialize,
+)
 
 
 def check_keys(config: object, needed: Sequence[str]) -> None:

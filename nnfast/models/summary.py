@@ -130,7 +130,7 @@ def _rows(
             ", ".join(f"{source.name}[{call}][{index}]" for source, call, index in read) or "-",
             level,
         )
-        if expand_nested and inside is not None:
+        if expand_nested and inside is not None and nodes[0].calls_model:
             yield from _rows(layer, inside, counts, True, level + 1)
 
 

@@ -82,8 +82,7 @@ class Topology:
             return list(self._graph.flat.layers)  # type: ignore[arg-type]
         found: dict[Layer, None] = {}
         for layer in self._layers:
-            inside = layer.flat_layers() if isinstance(layer, Topology) else [layer]
-            found |= dict.fromkeys(inside)
+            found |= dict.fromkeys(layer.flat_layers())
         return list(found)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:

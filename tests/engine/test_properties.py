@@ -458,6 +458,8 @@ REQUIRED: dict[str, Any] = {
     "width_factor": 0.1,
     "activation": "relu",
     "axes": 1,
+    "layer": layers.GRU(2),
+    "cell": layers.GRUCell(2),
     "rate": 0.5,
     "stddev": 0.1,
     "shape": (3,),

@@ -132,7 +132,10 @@ def seeds() -> list[Any]:
     )
     rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
     normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
-    return [*models().values(), small, shapes, empty, normal, axes, *preparing(), *estimators()]
+    both = layers.Bidirectional(layers.RNN([layers.GRUCell(2), layers.LSTMCell(1)]), "sum")
+    within = nnfast.Sequential([layers.Input((2, 3, 1)), layers.TimeDistributed(both)])
+    small_models = small, shapes, empty, normal, axes, within
+    return [*models().values(), *small_models, *preparing(), *estimators()]
 
 
 def preparing() -> list[Any]:

@@ -44,6 +44,13 @@ def of_steps(k: Any) -> Any:
     model.fit(np.ones((5, 3, 4)), np.ones((5, 3, 2)), sample_weight=weight, verbose=0)
 
 
+class PythonCell:
+    state_size = 3
+
+    def call(self, x: Any, states: Any) -> Any:
+        raise NotImplementedError
+
+
 # Keys are the page's words for values that nnfast refuses. The programs use these values, and
 # Keras 3.15 accepts them.
 REFUSED: dict[str, Callable[[Any], Any]] = {
@@ -105,6 +112,17 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     ),
     '`LSTM(4, activation="softmax")`': lambda k: fit(
         k, k.layers.Reshape((2, 2)), k.layers.LSTM(4, activation="softmax")
+    ),
+    "`RNN` of a cell that is written in Python": lambda k: k.layers.RNN(PythonCell()),
+    "a cell twice in a list of cells": lambda k: k.layers.RNN([k.layers.GRUCell(2)] * 2),
+    "`Bidirectional(LSTM(4), weights=[…])`": lambda k: k.layers.Bidirectional(
+        k.layers.LSTM(4), weights=[np.ones((4, 16))] * 6
+    ),
+    "a BatchNormalization that is trained": lambda k: fit(
+        k,
+        k.layers.Reshape((2, 2)),
+        k.layers.TimeDistributed(k.layers.BatchNormalization()),
+        k.layers.Flatten(),
     ),
     "negative seeds": lambda k: dense(k, kernel_initializer=k.initializers.GlorotUniform(seed=-1)),
     "`SGD(-1.0)`": lambda k: k.optimizers.SGD(-1.0),

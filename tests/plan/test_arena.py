@@ -125,6 +125,38 @@ CASES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
 }
 
 
+def both_ways(x: KerasTensor) -> KerasTensor:
+    x = layers.Reshape((6, 4))(x)
+    x = layers.Bidirectional(layers.LSTM(16, return_sequences=True))(x)
+    return layers.Flatten()(layers.Bidirectional(layers.GRU(5, return_sequences=True))(x))
+
+
+def with_other_readers(x: KerasTensor) -> KerasTensor:
+    """Return sequences beside each other, one of which has another reader."""
+    x = layers.Reshape((6, 4))(x)
+    first, second, third = (gru(units, x) for units in (4, 3, 17))
+    whole = layers.concatenate([first, layers.concatenate([second, third]), x])
+    return layers.concatenate([layers.Flatten()(whole), layers.Flatten()(second)])
+
+
+def padded_steps(x: KerasTensor) -> KerasTensor:
+    """Return the outputs of a layer for which the steps are padded to whole vectors."""
+    return layers.Flatten()(layers.Dense(3)(gru(5, layers.Reshape((6, 4))(x))))
+
+
+def gru(units: int, x: KerasTensor) -> KerasTensor:
+    y: KerasTensor = layers.GRU(units, return_sequences=True)(x)
+    return y
+
+
+# Sequences whose steps are written to columns of a whole: a function, and the remaining copies.
+SEQUENCES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
+    "both ways": (both_ways, 0),
+    "with other readers": (with_other_readers, 5),
+    "padded steps": (padded_steps, 1),
+}
+
+
 def trained_weights(graph: Graph, threads: int, rows: int) -> list[NDArray[Any]]:
     """Return weights after some steps, predictions and the gradient of the inputs."""
     plan, engine, _ = compiled(Drawn(graph, [], []), "float32")
@@ -155,6 +187,25 @@ def test_parts_of_concatenations_are_written_in_place(
     monkeypatch.setattr(tensors, "find_aliases", lambda *_: Aliases({}, frozenset()))
     copying = compile_graph(Graph([x], [y]).flat)
     assert copies(copying)[0] > 0
+    results.append(trained_weights(Graph([x], [y]), 1, rows))
+    for result in results:
+        assert np.isfinite(result[0]).all()
+        assert all(np.array_equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@pytest.mark.parametrize("rows", [5, 64])
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_recurrent_layers_write_to_columns_of_every_step(
+    case: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are those of a plan with copies."""
+    build, n_copies = SEQUENCES[case]
+    x = nnfast.Input((24,))
+    y = dense(2, build(x), "linear")
+    assert copies(plan_of([x], [y])) == (n_copies, n_copies)
+    results = [trained_weights(Graph([x], [y]), threads, rows) for threads in (1, 2, 3)]
+    monkeypatch.setattr(tensors, "find_aliases", lambda *_: Aliases({}, frozenset()))
+    assert copies(compile_graph(Graph([x], [y]).flat))[0] > n_copies
     results.append(trained_weights(Graph([x], [y]), 1, rows))
     for result in results:
         assert np.isfinite(result[0]).all()

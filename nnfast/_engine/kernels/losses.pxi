@@ -533,11 +533,11 @@ cdef void add_activity(const Matrix* y, Py_ssize_t steps, double l1, double l2, 
         value[i // steps] += row_penalty(y.cols, y.data + i * y.ld, l1, l2)
 
 
-cdef void add_row_sums(const Matrix* x, double factor, double* value) noexcept nogil:
-    """value[i] += factor·Σ_j x_ij."""
+cdef void add_row_sums(const Matrix* x, Py_ssize_t steps, double factor, double* value) noexcept nogil:
+    """value[i] += factor·Σ_j x_ij, where a sample i has `steps` rows of x."""
     cdef Py_ssize_t i
     for i in range(x.rows):
-        value[i] += factor * row_total(x.cols, x.data + i * x.ld)
+        value[i // steps] += factor * row_total(x.cols, x.data + i * x.ld)
 
 
 cdef void add_activity_gradient(const Matrix* y, double l1, double l2, real* dy) noexcept nogil:

@@ -114,7 +114,7 @@ cdef inline Py_ssize_t step_of_x(const Recurrence* s, Py_ssize_t t) noexcept nog
 cdef inline real* step_of_y(const Recurrence* s, const StepData* d, Py_ssize_t t) noexcept nogil:
     """Return the rows of y of step t, or NULL if it has none."""
     if s.sequences:
-        return d.y + (step_of_x(s, t) if s.restores_order else t) * s.units
+        return d.y + (s.steps - 1 - t if s.reverses_y else t) * s.y_stride
     return d.y if t == s.steps - 1 else NULL
 
 

@@ -38,9 +38,9 @@ cdef inline ChannelRange channels_of(const Shard* shard, const Op* op) noexcept 
     return ChannelRange(op.channels, channel(shard, op, shard.thread), channel(shard, op, shard.thread + 1))
 
 
-cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t row) noexcept nogil:
-    """Return the address of the statistics of all groups in a row."""
-    return address(block, op.stats, row, op.ld_stats)
+cdef inline real* row_stats(const Block* block, const Op* op, Py_ssize_t sample) noexcept nogil:
+    """Return the address of the statistics of all groups in the first row of a sample."""
+    return address(block, op.stats, sample * op.steps, op.ld_stats)
 
 
 # ---- the update of parameters with one element per channel ------------------------------------------
@@ -222,7 +222,7 @@ cdef int forward_group_norm(const Shard* shard, const Op* op, const Matrix* x, i
     cdef real* s = shard.scratch
     for row in range(x.rows):
         if op.stats >= 0:
-            s = row_stats(shard.block, op, shard.begin + row)
+            s = row_stats(shard.block, op, shard.begin) + row * op.ld_stats
         x_sample, z_sample = sample_of(op, x, row), sample_of(op, &z, row)
         # The place of dgamma holds the variances meanwhile.
         batch_statistics(&x_sample, ChannelRange(op.channels, 0, op.channels), settings.epsilon,
@@ -242,7 +242,7 @@ cdef void backward_group_norm(const Shard* shard, const Op* op) noexcept nogil:
     cdef const real* gamma = parameter_data(shard.run.model, op.w)
     cdef real* s
     for row in range(x.rows):
-        s = row_stats(shard.block, op, shard.begin + row)
+        s = row_stats(shard.block, op, shard.begin) + row * op.ld_stats
         x_sample, h = sample_of(op, &x, row), sample_of(op, &dz, row)
         batch_gradient_sums(&x_sample, ChannelRange(n, 0, n), s + GROUP_MEAN * ld, s + GROUP_RSTD * ld, &h,
                             s + GROUP_DGAMMA * ld, s + GROUP_DBETA * ld, False)
@@ -268,10 +268,10 @@ cdef void gradient_group_norm(const Shard* shard, const Op* op, Range rows, real
     cdef real* s = row_stats(shard.block, op, rows.first) + c0
     cdef Matrix sums
     if dgamma != NULL:
-        sums = matrix(s + GROUP_DGAMMA * ld_group_stats(op), rows.m, c1 - c0, op.ld_stats)
+        sums = matrix(s + GROUP_DGAMMA * ld_group_stats(op), rows.m * op.steps, c1 - c0, op.ld_stats)
         dense_bias_gradient(&sums, dgamma + c0, accumulate)
     if dbeta != NULL:
-        sums = matrix(s + GROUP_DBETA * ld_group_stats(op), rows.m, c1 - c0, op.ld_stats)
+        sums = matrix(s + GROUP_DBETA * ld_group_stats(op), rows.m * op.steps, c1 - c0, op.ld_stats)
         dense_bias_gradient(&sums, dbeta + c0, accumulate)
 
 

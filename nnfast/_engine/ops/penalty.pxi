@@ -5,10 +5,11 @@ ctypedef struct PenaltySettings:
 
 
 cdef int forward_penalty(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
-    """y = x; add weight·Σ x2 to the activity penalty of each row."""
+    """y = x; add weight·Σ x2 to the activity penalty of each sample."""
     cdef Matrix x2 = second_input(shard, op), y = output_of(shard, op)
     affine(x, &y, 1, 0)
-    add_row_sums(&x2, (<const PenaltySettings*>settings_of(op)).weight, shard.block.activity + shard.begin)
+    add_row_sums(&x2, op.steps, (<const PenaltySettings*>settings_of(op)).weight,
+                 shard.block.activity + shard.begin)
     return activation
 
 

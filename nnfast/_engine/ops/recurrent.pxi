@@ -15,10 +15,10 @@ cdef inline RecurrentWeights recurrent_weights(const Shard* shard, const Op* op)
 
 
 cdef inline StepMemory kept_steps(const Shard* shard, const Op* op) noexcept nogil:
-    """Return the memory of all steps and rows of the block, rounded up to a multiple of 4."""
+    """Return the memory of all steps and sequences of the block, whose number is a multiple of 4."""
     cdef const Recurrence* s = recurrence_of(op)
-    return step_memory(s, address(shard.block, op.stats, 0, 0), ceil_div(shard.rows, 4) * 4, s.steps + 1,
-                       s.steps)
+    return step_memory(s, address(shard.block, op.stats, 0, 0), ceil_div(shard.rows * op.steps, 4) * 4,
+                       s.steps + 1, s.steps)
 
 
 cdef Py_ssize_t states_size(const Recurrence* s) noexcept nogil:
@@ -109,7 +109,7 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef real* sums = candidate + candidate_size(s)
     cdef real* factors = sums + STEP_ROWS * gate_sums(s) * VLEN
     cdef real* states = factors + factors_size(s)
-    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
+    cdef Py_ssize_t rows = x.rows, length = even_length(rows, STEP_ROWS, 4), q, first
     cdef bint kept = op.stats >= 0
     cdef StepMemory memory, group
     cdef StepData data
@@ -127,10 +127,10 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
         set_order(s, &data, sorts_rows(shard))
         set_factors(shard, op, first, &data, factors)
         carried = carried_states(shard, op, first)
-        group = memory_of_rows(s, &memory, shard.begin + first if kept else 0)
+        group = memory_of_rows(s, &memory, shard.begin * op.steps + first if kept else 0)
         recurrent_forward(s, &scratch, &group, &data, &carried)
     if kept and shard.end == shard.rows:
-        clear_padding(s, &memory, shard.rows)
+        clear_padding(s, &memory, shard.rows * op.steps)
     return activation
 
 
@@ -140,7 +140,7 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
     cdef RecurrentWeights weights = recurrent_weights(shard, op)
     cdef Matrix x = input_of(shard, op), y = output_of(shard, op), x2 = initial_states(shard, op)
     cdef Matrix dy = output_gradient(shard, op), dx, dx2 = second_gradient(shard, op)
-    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), q, first
+    cdef Py_ssize_t rows = x.rows, length = even_length(rows, STEP_ROWS, 4), q, first
     cdef StepMemory memory = kept_steps(shard, op), group
     cdef StepData data, gradients
     cdef BackwardScratch w
@@ -168,7 +168,7 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
         set_factors(shard, op, first, &data, factors)
         take_group(&dx, &dy, &dx2, first, data.rows, &gradients)
         memcpy(gradients.order, data.order, sizeof(data.order))
-        group = memory_of_rows(s, &memory, shard.begin + first)
+        group = memory_of_rows(s, &memory, shard.begin * op.steps + first)
         recurrent_backward(s, &group, &data, &gradients, &w)
 
 
@@ -230,7 +230,7 @@ cdef Py_ssize_t pairs_of(const Shard* shard, const Op* op, const StepMemory* m) 
     """Return the number of (step, row) pairs of the block, of which masks have left only the active ones."""
     cdef const Recurrence* s = recurrence_of(op)
     cdef Matrix x = input_of(shard, op), y = output_of(shard, op), x2 = initial_states(shard, op)
-    cdef Py_ssize_t rows = n_rows(shard), length = even_length(rows, STEP_ROWS, 4), g
+    cdef Py_ssize_t rows = x.rows, length = even_length(rows, STEP_ROWS, 4), g
     cdef StepData groups[MAX_GROUPS]
     if not (s.masked and sorts_rows(shard)) or ceil_div(rows, length) > MAX_GROUPS:
         return s.steps * m.rows

@@ -92,7 +92,7 @@ class _Drawing:
     def add(self, graph: Graph, found: dict[KerasTensor, int | None]) -> None:
         """Add the calls of a graph. `found` has the box of each tensor, None without a box."""
         for node in graph.nodes:
-            if self.expand_nested and node.graph is not None:
+            if self.expand_nested and node.graph is not None and node.calls_model:
                 sources = [found[x] for x in node.inputs]
                 inside = dict(zip(node.graph.inputs, sources, strict=True))
                 self.add(node.graph, inside)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._plan.graph import FlatGraph
+from nnfast._plan.layouts import Layout
 from nnfast._plan.lowering import Lowered, SizedOp
 from nnfast._plan.spec import IDENTITY, BlockSettings, EmbeddingSettings, StridedSettings
 
@@ -37,7 +38,7 @@ def find_ids(lowered: Lowered, graph: FlatGraph) -> list[IdColumns | None]:
         tensor = sized.inputs[0]
         if sized.output not in limits and not isinstance(sized.op.settings, EmbeddingSettings):
             continue
-        size += sized.n_in
+        size += sized.steps * sized.n_in
         if size > MAX_SIZE:
             raise ValueError(f"A sample has more than {MAX_SIZE} ids for Embedding layers")
         read = _limits_before(sized, limits.get(sized.output), graph)
@@ -49,7 +50,25 @@ def find_ids(lowered: Lowered, graph: FlatGraph) -> list[IdColumns | None]:
 def _limits_before(
     sized: SizedOp, limits: NDArray[np.int64] | None, graph: FlatGraph
 ) -> NDArray[np.int64]:
-    """Return the limits of what an op reads, from those of what it writes; None: it has no ids."""
+    """Return the limits of what an op reads, from those of what it writes; None: it has no ids.
+
+    If samples have several rows, these are padded to whole cache lines.
+    """
+    if sized.steps == 1:
+        return _limits_before_row(sized, limits, graph)
+    read = np.full((sized.steps, Layout(sized.steps, sized.n_in).row), NO_ID)
+    written = None if limits is None else limits.reshape(sized.steps, -1)[:, : sized.n_out]
+    for k, row in enumerate(read):
+        row[: sized.n_in] = _limits_before_row(
+            sized, None if written is None else written[k], graph
+        )
+    return read.reshape(-1)
+
+
+def _limits_before_row(
+    sized: SizedOp, limits: NDArray[np.int64] | None, graph: FlatGraph
+) -> NDArray[np.int64]:
+    """Return the limits of a row of what an op reads."""
     settings = sized.op.settings
     if limits is None and isinstance(settings, EmbeddingSettings):
         return np.full(sized.n_in, settings.rows)

@@ -51,7 +51,8 @@ def pair(name: str) -> tuple[nnfast.Model, nnfast.Model, Array]:
     single = [layer(x[:, t]) for t in range(STEPS)]
     apart = nnfast.Model(x, stacked(single))
     randomize(together)
-    return together, apart, np.random.default_rng(0).normal(size=(13, STEPS, *shape))
+    data = np.random.default_rng(0).normal(size=(13, STEPS, *shape))
+    return together, apart, np.floor(abs(data)) if name == "Embedding" else data
 
 
 NAMES = sorted(LAYERS.keys() - MERGING - PREPARING - {"InputLayer"})

@@ -131,9 +131,13 @@ class Engine(core.Engine):
     """A compiled model; api/engine.pxi documents the methods."""
 
     def __init__(
-        self, plan: Tables, dtype: str, arrays: Sequence[WeightArray | None] | None = None
+        self,
+        plan: Tables,
+        dtype: str,
+        arrays: Sequence[WeightArray | None] | None = None,
+        like: Engine | None = None,
     ) -> None:
-        super().__init__(plan, dtype, arrays)
+        super().__init__(plan, dtype, arrays, like)
         # Shapes of one sample, kept here because another thread may replace the model's engine.
         self.input_shapes, self.output_shapes = plan.input_shapes, plan.output_shapes
         # Whether every output of a sample is a vector, so that predictions need no reshaping.

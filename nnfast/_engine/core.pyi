@@ -155,7 +155,11 @@ class Engine:
     optimizer_version: int
     version: int
     def __init__(
-        self, plan: Tables, dtype: str, arrays: Sequence[WeightArray | None] | None = None
+        self,
+        plan: Tables,
+        dtype: str,
+        arrays: Sequence[WeightArray | None] | None = None,
+        like: Engine | None = None,
     ) -> None: ...
     @property
     def arrays(self) -> list[WeightArray]: ...

@@ -8,28 +8,21 @@ cdef class Engine(CompiledModel):
 
     arrays: for each parameter a WeightArray that another engine uses, too, or None. The engine allocates
         the arrays that are None, or all of them by default.
+    like: an engine for samples of another size. Both have the same weights, and share the TrainingState.
     """
     cdef Objective supplied_gradient, maximum_output    # used instead of the outputs' losses
     cdef list n_in, n_out           # the sizes of inputs, and of outputs and then their masks
-    cdef Buffer _weights, _grads, _slots, order
-    cdef Buffer spare               # memory that the last Snapshot released
+    cdef Buffer _weights
     cdef Workspace training
     cdef list functions             # the Python loss of each output, None if the loss is built in
     cdef object raised              # the exception that the Python loss raised
     cdef object targets             # Data.targets of the current run, for the Python loss
-    cdef bint mid_epoch             # an epoch has begun, and `order` is its permutation
-    cdef bint busy                  # a thread is training or writing to grads
-    cdef uint64_t order_epoch
     cdef TeamTrial trial
     cdef ShortPredictor short
     cdef PassTrial infer_trial, gradient_trial, input_gradient_trial   # separate: the passes differ in cost
-    cdef public Py_ssize_t iterations, batch
-    cdef public Py_ssize_t optimizer_version    # version of the optimizer settings that were last applied
     cdef readonly Py_ssize_t version    # number of changes to the loss or the plan
-    cdef public int n_threads       # upper limit for this model; 0: only the global limit applies
-    cdef public uint64_t epoch
 
-    def __init__(self, plan, dtype, arrays=None):
+    def __init__(self, plan, dtype, arrays=None, Engine like=None):
         self.k = tables[1] if dtype == "float64" else tables[0]
         self.format = b"d" if dtype == "float64" else b"f"
         self.dtype = numpy_dtype(dtype)
@@ -42,20 +35,17 @@ cdef class Engine(CompiledModel):
         self.n_out = [end["n"] * end["steps"] for end in plan.outputs]
         self.n_out += [end["mask_steps"] for end in plan.outputs if end["mask_steps"]]
         self.functions = [None] * len(plan.outputs)
-        self.model.n_params = plan.n_params
+        if like is None:
+            self.state = TrainingState(plan.n_params, self.format)
+        else:
+            self.share_state(plan, like)
+        self.state.write_to(&self.model)
         self.take_ends(plan)
         self.arrays = [None] * len(plan.arrays) if arrays is None else list(arrays)
         self._weights = allocate_missing(self.arrays, plan.arrays, self.format)
         check_arrays(self.arrays, plan.arrays, self.format)
         self.take_tables(plan)
         self.n_stats = plan.n_stats
-        self._grads = Buffer(1, plan.n_params, self.format)
-        # Each slot begins a new cache line: a vector that spans two lines takes twice as long to load.
-        # Slots are never a whole number of pages apart: loads and stores of two slots would alias and stall.
-        self.model.slot_stride = (plan.n_params + 31) // 32 * 32 + 16
-        self._slots = Buffer(0, self.model.slot_stride, self.format)
-        self.model.grads = self._grads.data
-        self.model.slots = self._slots.data
         self.infer_trial = PassTrial()
         self.gradient_trial = PassTrial()
         self.input_gradient_trial = PassTrial()
@@ -64,15 +54,67 @@ cdef class Engine(CompiledModel):
         for k in range(self.model.n_heads):
             self.set_loss(LOSS_MEAN_SQUARED_ERROR, False, head=k)
 
+    cdef share_state(self, plan, Engine like):
+        """Train the weights of another engine, with its state."""
+        if plan.n_params != like.state.n_params or self.format != like.format:
+            raise ValueError("the plan's weights differ from those of the other engine")
+        self.state = like.state
+        self.short.most_kept = SHORT_BYTES
+
     def replan(self, plan):
         """Replace the plan by one that trains other weights but has the same offsets."""
-        self.refuse_if_busy()
+        self.refuse_if_running()
         if plan.n_params != self.model.n_params:
             raise ValueError("the plan's weights differ from the engine's")
         check_arrays(self.arrays, plan.arrays, self.format)
         self.take_tables(plan)
+        drop_workspace(self.state.workspaces, self.training)
         self.training = self.short.idle = None
         self.version += 1
+
+    # -- the state
+
+    @property
+    def iterations(self):
+        return self.state.iterations
+
+    @iterations.setter
+    def iterations(self, Py_ssize_t value):
+        self.state.iterations = value
+
+    @property
+    def epoch(self):
+        return self.state.epoch
+
+    @epoch.setter
+    def epoch(self, uint64_t value):
+        self.state.epoch = value
+
+    @property
+    def batch(self):
+        return self.state.batch
+
+    @batch.setter
+    def batch(self, Py_ssize_t value):
+        self.state.batch = value
+
+    @property
+    def optimizer_version(self):
+        """Version of the optimizer settings that were last applied."""
+        return self.state.optimizer_version
+
+    @optimizer_version.setter
+    def optimizer_version(self, Py_ssize_t value):
+        self.state.optimizer_version = value
+
+    @property
+    def n_threads(self):
+        """Upper limit for the threads of this model; 0: only the global limit applies."""
+        return self.state.n_threads
+
+    @n_threads.setter
+    def n_threads(self, int value):
+        self.state.n_threads = value
 
     # -- configuration
 
@@ -83,16 +125,16 @@ cdef class Engine(CompiledModel):
 
     @property
     def grads(self):
-        return self._grads
+        return self.state.grads
 
     @property
     def slots(self):
         """Buffer of shape (n_slots, slot_stride): optimizer slots of n_params elements plus padding."""
-        return self._slots
+        return self.state.slots
 
     def set_seed(self, uint64_t seed):
-        self.model.seed = seed
-        self.mid_epoch = False
+        self.state.seed = seed
+        self.state.mid_epoch = False
 
     def new_loss_parameters(self, parameters, int head=0):
         """Return a Buffer of loss parameters of an output."""
@@ -129,7 +171,7 @@ cdef class Engine(CompiledModel):
         """
         cdef Head* own
         cdef Buffer values
-        self.refuse_if_busy()
+        self.refuse_if_running()
         if (kind == LOSS_PYTHON) != (function is not None):
             raise ValueError("function: expected a function for LOSS_PYTHON and None for any other loss")
         values = parameters if isinstance(parameters, Buffer) else self.new_loss_parameters(parameters, head)
@@ -180,15 +222,15 @@ cdef class Engine(CompiledModel):
         settings.global_norm = global_norm
         settings.ema_period = ema_period
         if keep_state:
-            if kind != self.model.optimizer.kind or n_slots != self.model.optimizer.n_slots:
+            if kind != self.state.optimizer.kind or n_slots != self.state.optimizer.n_slots:
                 raise ValueError("keep_state: kind and n_slots must be those of the present optimizer")
-            self.model.optimizer = settings
+            self.state.optimizer = settings
             return
-        slots = Buffer(n_slots, self.model.slot_stride, self.format)
-        self.model.optimizer = settings
-        self._slots = slots
-        self.model.slots = self._slots.data
-        self.iterations = 0
+        slots = Buffer(n_slots, self.state.slot_stride, self.format)
+        self.state.optimizer = settings
+        self.state.slots = slots
+        self.state.iterations = 0
+        self.state.workspaces = []      # engines that are used again bring theirs back
 
     @property
     def team(self):
@@ -198,12 +240,18 @@ cdef class Engine(CompiledModel):
     @property
     def has_average(self):
         """Whether the last slot is a moving average of the parameters."""
-        return self.model.optimizer.ema_momentum > 0
+        return self.state.optimizer.ema_momentum > 0
 
     cdef refuse_if_busy(self):
-        if self.busy:
+        """Raise RuntimeError if a thread is training the model with this or another of its engines."""
+        if self.state.running is not None:
             raise RuntimeError("this model is in use by another thread: wait for its training, or "
                                "give each thread a model of its own")
+
+    cdef refuse_if_running(self):
+        """Raise RuntimeError if a thread is training the model with this engine."""
+        if self.state.running is self:
+            self.refuse_if_busy()
 
     cdef refuse_if_changed(self, Py_ssize_t version):
         """Raise RuntimeError if the loss or the plan has changed since `version`; -1: no check."""
@@ -270,11 +318,13 @@ cdef class Engine(CompiledModel):
         # The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
         cdef bint whole = wants_whole(&self.model) or (microbatches < MAX_MICROBATCHES and not self.images)
         cdef double flops = self.step_flops(rows)
-        cdef int threads = threads_for(flops, (rows + 3) // 4 if whole else microbatches, self.n_threads)
+        cdef int threads = threads_for(flops, (rows + 3) // 4 if whole else microbatches,
+                                       self.state.n_threads)
         cdef bint apart = not whole or (microbatches > 1 and threads > 1)
         cdef OpList* op_list = &self.model.train
         key = (rows, threads, microbatches, whole)
         if self.training is None or self.training.key != key:
+            drop_workspace(self.state.workspaces, self.training)
             self.training = None
             workspace = Workspace()
             workspace.prepare(self, op_list, threads, microbatches, True)
@@ -288,6 +338,7 @@ cdef class Engine(CompiledModel):
             workspace.key = key
             self.training = workspace
             self.trial.begin(self.k, flops * THREAD_SECONDS / MIN_FLOPS_PER_THREAD)
+        keep_workspace(self.state.workspaces, self.training)
         return self.training
 
     def run(self, Data data not None, Py_ssize_t batch_size, bint shuffle, const double[::1] lr,
@@ -312,6 +363,7 @@ cdef class Engine(CompiledModel):
         """
         cdef bint alone = first_row >= 0
         cdef Py_ssize_t n = data.view.n, n_losses = n_losses_of(&self.model)
+        cdef TrainingState state = self.state
         cdef Workspace workspace
         cdef Run* run
         data.check(&self.model, self.k.real_bytes, NEEDS_ALL if supplied else NEEDS_TARGETS)
@@ -322,22 +374,22 @@ cdef class Engine(CompiledModel):
         if not alone:
             batch_size = min(batch_size, n)
         self.check_rows(n if alone or n % batch_size != 0 else batch_size)
-        if self.batch < 0 or not alone and self.batch * batch_size >= n:
-            raise ValueError(f"run: there is no batch {self.batch} of {batch_size} rows each in {n} rows")
+        if state.batch < 0 or not alone and state.batch * batch_size >= n:
+            raise ValueError(f"run: there is no batch {state.batch} of {batch_size} rows each in {n} rows")
         if lr.shape[0] == 0:
             return STATUS_OK, 0
         self.refuse_if_busy()
         workspace = self.training_workspace(batch_size)
         workspace.take_model(self)
         run = &workspace.run
-        if shuffle and (self.order is None or self.order.shape[1] != n):
-            self.order = Buffer(1, n, b"i")
-            self.mid_epoch = False
+        if shuffle and (state.order is None or state.order.shape[1] != n):
+            state.order = Buffer(1, n, b"i")
+            state.mid_epoch = False
         run.data = &data.view
         run.batch = batch_size
         run.row_offset = first_row if alone else 0
-        run.order = <int32_t*>self.order.data if shuffle else NULL
-        run.order_ready = self.mid_epoch and self.order_epoch == self.epoch
+        run.order = <int32_t*>state.order.data if shuffle else NULL
+        run.order_ready = state.mid_epoch and state.order_epoch == state.epoch
         run.outputs = workspace.addresses(outputs, n, self.n_out, self.format,
                                           len(self.n_out) - self.model.n_heads)
         run.training = True
@@ -347,25 +399,25 @@ cdef class Engine(CompiledModel):
         run.lr = &lr[0]
         run.losses = &losses[0]
         run.n_steps = lr.shape[0]
-        run.epoch = self.epoch
-        run.batch_index = 0 if alone else self.batch
-        run.iterations = self.iterations
+        run.epoch = state.epoch
+        run.batch_index = 0 if alone else state.batch
+        run.iterations = state.iterations
         run.status = STATUS_OK
         hold_arrays(self.changed)
-        self.busy = True
+        state.running = self
         self.targets = data.targets
         try:
             self.trial.train(run, self.training.threads, self.k.now() + seconds)
         finally:
-            self.busy = False
+            state.running = None
             self.targets = None
             release_arrays(self.changed)
         if not alone:
-            self.epoch = run.epoch
-            self.batch = run.batch_index
-        self.mid_epoch = shuffle and self.batch > 0
-        self.order_epoch = self.epoch
-        self.iterations = run.iterations - (run.status == STATUS_NONFINITE)
+            state.epoch = run.epoch
+            state.batch = run.batch_index
+        state.mid_epoch = shuffle and state.batch > 0
+        state.order_epoch = state.epoch
+        state.iterations = run.iterations - (run.status == STATUS_NONFINITE)
         if self.raised is not None:
             error, self.raised = self.raised, None
             raise error
@@ -478,7 +530,7 @@ cdef class Engine(CompiledModel):
         threads = run.n_threads
         run.n_threads = threads_of_team(self.gradient_trial.choose(threads, self.k.now()))
         begin = self.k.now()
-        self.busy = True
+        self.state.running = self
         try:
             run.stop = True
             while run.stop:
@@ -488,9 +540,9 @@ cdef class Engine(CompiledModel):
                 if run.stop:
                     PyErr_CheckSignals()
             if copy != NULL:
-                memcpy(copy, self.model.grads, <size_t>(self.model.n_params * self.k.real_bytes))
+                memcpy(copy, self.state.grads.data, <size_t>(self.model.n_params * self.k.real_bytes))
         finally:
-            self.busy = False
+            self.state.running = None
         if threads > 1:
             self.gradient_trial.note(run.n_threads, self.k.now() - begin, 3 * self.flops * data.view.n, begin)
         return workspace.mean_loss()
@@ -549,7 +601,7 @@ cdef class Engine(CompiledModel):
         if self.images:
             microbatch = self.image_microbatch_rows() if gradient else IMAGE_PASS_ROWS
         microbatches = max(<Py_ssize_t>1, min(most, (n + microbatch - 1) // microbatch))
-        threads = threads_for(flops * n, microbatches, self.n_threads)
+        threads = threads_for(flops * n, microbatches, self.state.n_threads)
         workspace = Workspace()
         workspace.prepare(self, op_list, threads, microbatches, gradient)
         if gradient:

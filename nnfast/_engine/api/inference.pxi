@@ -3,6 +3,7 @@
 cdef enum:
     SHORT_ENDS = 4      # maximum number of inputs, and of outputs
     SHORT_AXES = 8      # maximum number of axes of a sample
+    SHORT_BYTES = 1 << 21   # working memory that an engine for one of many sizes keeps from call to call
 
 
 cdef struct SampleShape:
@@ -27,6 +28,7 @@ cdef inline Py_ssize_t output_size(const Head* head) noexcept:
 cdef class ShortPredictor:
     """Predicts small arrays of samples that can be read in place, bypassing the usual checks of x."""
     cdef Workspace idle
+    cdef Py_ssize_t most_kept   # maximum size of `idle` in bytes
     cdef SampleShape shapes[SHORT_ENDS]     # the shape of a sample of each input
     cdef int n_inputs           # -1: there are too many inputs, outputs or axes
     cdef list ids               # the columns of each input that hold ids, None if there are none
@@ -39,6 +41,7 @@ cdef class ShortPredictor:
         cdef int i, k
         cdef tuple shape
         self.rows = -1
+        self.most_kept = <Py_ssize_t>1 << 62
         self.n_inputs = -1
         self.ids = [None if columns is None else id_columns(columns) for columns in ids]
         self.reads_ids = any(columns is not None for columns in ids)
@@ -107,7 +110,8 @@ cdef class ShortPredictor:
         else:
             with nogil:
                 engine.k.infer(run)
-        self.idle = workspace
+        if workspace.n_bytes <= self.most_kept:
+            self.idle = workspace
         return out if n_heads == 1 else results
 
     cdef bint take_list(self, ShortBatch* batch, x):

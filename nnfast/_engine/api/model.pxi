@@ -3,6 +3,7 @@
 cdef class CompiledModel:
     """Sizes, op lists, parameters, the loss, and the kernel table for the model's floating-point type."""
     cdef Model model
+    cdef TrainingState state
     cdef const Kernels* k
     cdef bytes format
     cdef object dtype               # a NumPy dtype: arrays are created faster with a dtype than with its name

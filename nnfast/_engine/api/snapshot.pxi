@@ -83,7 +83,7 @@ cdef class Snapshot:
         A copy made before the first step has no slots; restoring it sets the slots to zero.
         """
         cdef Engine engine = self.engine
-        cdef Py_ssize_t n, m = size_of(engine._slots)
+        cdef Py_ssize_t n, m = size_of(engine.state.slots)
         if self.kept is None or self.is_finite():
             return False
         n = total_size(self.arrays)
@@ -93,19 +93,19 @@ cdef class Snapshot:
             return False
         copy_weights(self.arrays, self.kept.data, True)
         if self.has_slots:
-            memcpy(engine._slots.data, self.kept.data + n, m)
+            memcpy(engine.state.slots.data, self.kept.data + n, m)
         else:
-            memset(engine._slots.data, 0, m)
-        engine.iterations = self.iterations
+            memset(engine.state.slots.data, 0, m)
+        engine.state.iterations = self.iterations
         return True
 
     def release(self):
         """Return the memory to the engine, for the next training."""
-        self.engine.spare, self.kept = self.kept, None
+        self.engine.state.spare, self.kept = self.kept, None
 
     cdef bint is_finite(self):
         cdef const Kernels* k = self.engine.k
-        cdef Buffer slots = self.engine._slots
+        cdef Buffer slots = self.engine.state.slots
         cdef WeightArray array
         for array in self.engine.changed:
             if not k.all_finite(array.shape[0], array.data):
@@ -114,15 +114,15 @@ cdef class Snapshot:
 
     cdef copy(self):
         cdef Engine engine = self.engine
-        cdef Py_ssize_t n = total_size(engine.changed), m = size_of(engine._slots)
+        cdef Py_ssize_t n = total_size(engine.changed), m = size_of(engine.state.slots)
         if self.kept is None:
-            self.kept, engine.spare = engine.spare, None
+            self.kept, engine.state.spare = engine.state.spare, None
         if self.kept is None or size_of(self.kept) != n + m:
-            self.kept = Buffer(1, (n + m) // engine._slots.itemsize, engine.format)
+            self.kept = Buffer(1, (n + m) // engine.state.slots.itemsize, engine.format)
         self.arrays = engine.changed
         copy_weights(self.arrays, self.kept.data, False)
         # Before the first step, all slots are zeros and need no copy.
-        self.has_slots = engine.iterations > 0
+        self.has_slots = engine.state.iterations > 0
         if self.has_slots:
-            memcpy(self.kept.data + n, engine._slots.data, m)
-        self.iterations = engine.iterations
+            memcpy(self.kept.data + n, engine.state.slots.data, m)
+        self.iterations = engine.state.iterations

@@ -1,5 +1,9 @@
 """The working memory of a run. Part of core.pyx."""
 
+cdef enum:
+    KEPT_BYTES = 1 << 27    # working memory of training that engines keep; the one in use may exceed it
+
+
 cdef class Workspace:
     """All memory that a run needs besides weights and data: arenas, scratch and partial sums.
 
@@ -14,13 +18,15 @@ cdef class Workspace:
     cdef void** results             # the addresses of the results, one per output or per input
     cdef int threads
     cdef list memory
-    cdef object key
+    cdef object key                 # None: the memory was freed
+    cdef Py_ssize_t n_bytes         # size of the memory
     cdef Py_ssize_t rows            # the capacity of a workspace for short predictions
 
     cdef void* take(self, rows, cols, bytes format):
-        buffer = Buffer(rows, cols, format)
+        cdef Buffer buffer = Buffer(rows, cols, format)
         self.memory.append(buffer)
-        return (<Buffer>buffer).data
+        self.n_bytes += buffer.shape[0] * buffer.shape[1] * buffer.itemsize
+        return buffer.data
 
     cdef Block* take_blocks(self, CompiledModel engine, OpList* op_list, Py_ssize_t rows, int n):
         """Return n new blocks of `rows` rows each, rounded up to a multiple of 4."""
@@ -39,6 +45,7 @@ cdef class Workspace:
         return blocks
 
     cdef take_model(self, CompiledModel engine):
+        engine.state.write_to(&engine.model)
         self.model = engine.model
         self.tables = engine.tables_memory
         self.heads = engine.heads
@@ -153,6 +160,27 @@ cdef class Workspace:
         for c in range(self.run.n_microbatches):
             total += sum_of(&self.run.microbatch_loss[c * self.run.n_losses + which])
         return total
+
+
+cdef keep_workspace(list kept, Workspace workspace):
+    """Put the workspace that is used now at the end; free the first ones if they are too much together."""
+    cdef Py_ssize_t n = len(kept)
+    cdef Workspace oldest
+    if n > 0 and kept[n - 1] is workspace:
+        return
+    drop_workspace(kept, workspace)
+    kept.append(workspace)
+    total = sum([(<Workspace>own).n_bytes for own in kept])
+    while total > KEPT_BYTES and len(kept) > 1:
+        oldest = kept.pop(0)
+        total -= oldest.n_bytes
+        oldest.key = oldest.memory = None
+
+
+cdef drop_workspace(list kept, Workspace workspace):
+    """Forget a workspace that its engine no longer uses."""
+    if workspace in kept:
+        kept.remove(workspace)
 
 
 cdef Py_ssize_t ids_per_sample(const Model* model, Py_ssize_t parameter) noexcept:

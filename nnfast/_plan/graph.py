@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from nnfast._plan.spec import LayerSpec, Shape
+from nnfast._plan.open_shapes import fixed_weights, is_open
+from nnfast._plan.spec import LayerSpec, OpenShape, Shape
 from nnfast._plan.symbolic import KerasTensor, Node, sample_shape
 from nnfast._utils.config import TEXT
 
@@ -60,8 +61,8 @@ class FlatGraph:
     nodes : list of Call
         A depth-first order from the outputs, inputs from left to right. The calls of a model
         within the model are adjacent, and may include calls that no output needs.
-    shapes : list of tuple of int
-        The shape of a sample of each tensor.
+    shapes : list of tuple of (int or None)
+        The shape of a sample of each tensor. Only a graph without None can be compiled.
     dtypes : list of str
         The dtype of each tensor.
     given : tuple of int
@@ -76,7 +77,7 @@ class FlatGraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...] = ()
     nodes: list[Call] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
+    shapes: list[Any] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
     given: tuple[int, ...] = ()
     prepared: list[Call] = field(default_factory=list)
@@ -124,13 +125,31 @@ class FlatGraph:
                 needed.append((number, call))
         return needed[::-1]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the samples of an input have axes whose sizes may vary."""
+        return is_open([self.shapes[tensor] for tensor in self.given])
+
+    def propagated(self, shapes: Sequence[OpenShape]) -> list[OpenShape]:
+        """Return the shapes of all tensors for samples of these shapes."""
+        found = list(self.shapes)
+        for tensor, shape in zip(self.given, shapes, strict=True):
+            found[tensor] = shape
+        for call in (*self.prepared, *self.nodes):
+            read = [found[tensor][call.outer :] for tensor in call.inputs]
+            entries = found[call.inputs[0]][: call.outer]
+            made = self.layers[call.layer].infer_open_shapes(*read)
+            for tensor, shape in zip(call.outputs, made, strict=True):
+                found[tensor] = (*entries, *shape)
+        return found
+
     def weights(self) -> Iterator[tuple[LayerSpec, list[Any]]]:
         """Yield each layer with the descriptions of its weights."""
-        shapes: dict[int, Shape] = {}
+        shapes: dict[int, OpenShape] = {}
         for call in (*self.prepared, *self.nodes):
             shapes.setdefault(call.layer, self.shapes[call.inputs[0]][call.outer :])
         for number, layer in enumerate(self.layers):
-            yield layer, layer.weight_specs(shapes[number])
+            yield layer, fixed_weights(layer, shapes[number])
 
 
 class Graph:
@@ -209,6 +228,8 @@ class Graph:
             flat.dtypes.append(tensor.dtype)
         flat.outputs = _flatten(self, flat.inputs, flat, numbers, inference=False)
         flat.split()
+        if is_open(flat.shapes):  # a model within this one may have open axes that are known here
+            flat.shapes = flat.propagated([sample_shape(tensor) for tensor in self.inputs])
         return flat
 
 

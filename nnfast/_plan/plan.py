@@ -122,7 +122,7 @@ class Plan:
         masked = [k for k, end in enumerate(self.outputs) if end["mask_steps"]]
         return {k: len(self.outputs) + i for i, k in enumerate(masked)}
 
-    @property
+    @cached_property
     def fixed_rows(self) -> int:
         """The number of rows that every batch must have because of stateful layers; 0: any."""
         states = [p.shape for p in self.parameters if p.weight.is_state]
@@ -181,7 +181,12 @@ def compile_plan(
     return compile_graph(chain(layers, input_shape), trainable, like)
 
 
-def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = None) -> Plan:
+def compile_graph(
+    graph: FlatGraph,
+    trainable: bool = True,
+    like: Plan | None = None,
+    trained_layers: Sequence[bool] | None = None,
+) -> Plan:
     """Compile a graph of layers.
 
     Parameters
@@ -190,8 +195,11 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     trainable : bool
         Whether trainable layers are trained. If False, no weight is trained.
     like : Plan, optional
-        An earlier plan of the same layers, some of which may have changed `trainable` since. Every
-        weight keeps its offset. Weights without gradients in that plan are not trained.
+        An earlier plan of the same layers, some of which may have changed `trainable` since, or for
+        samples of other sizes. Every weight keeps its offset. Weights without gradients in that
+        plan are not trained.
+    trained_layers : sequence of bool, optional
+        Whether each layer is trained; by default its `trainable`.
 
     Returns
     -------
@@ -206,7 +214,8 @@ def compile_graph(graph: FlatGraph, trainable: bool = True, like: Plan | None = 
     input_shapes = [graph.shapes[tensor] for tensor in graph.inputs]
     output_shapes = [graph.shapes[tensor] for tensor in graph.outputs]
     # Read once, so that a layer is not partly trained if another thread freezes it meanwhile.
-    trained_layers = [layer.trainable for layer in layers]
+    if trained_layers is None:
+        trained_layers = [layer.trainable for layer in layers]
     lowered = lower(graph, trained_layers)
     fused = fuse(lowered)
     # A layer that the output does not need has no gradient.

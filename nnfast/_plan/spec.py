@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nnfast.regularizers import L1L2
 
 Shape = tuple[int, ...]
+# The shape of a sample; None is an axis whose size may vary.
+OpenShape = tuple[int | None, ...]
 
 
 class Settings(Protocol):
@@ -353,6 +355,10 @@ class LayerSpec(Protocol):
     @property
     def infer_shapes(self) -> Callable[..., list[Shape]]:
         """Return the shapes of the outputs."""
+
+    @property
+    def infer_open_shapes(self) -> Callable[..., list[OpenShape]]:
+        """Return the shapes of all outputs if the size of an axis may vary."""
 
     @property
     def ops(self) -> Callable[..., list[Op]]:

@@ -6,10 +6,10 @@ and nodes know their inputs, so the outputs of a model are enough to find all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from nnfast._plan.spec import Shape
+from nnfast._plan.spec import OpenShape
 
 BatchShape = tuple[int | None, ...]
 
@@ -87,7 +87,7 @@ class KerasTensor:
     Attributes
     ----------
     shape : tuple of (int or None)
-        None is the size of a batch, which may vary.
+        None is a size that may vary: that of the batch, or of an axis that `Input` leaves open.
     dtype : str
     name : str
 
@@ -188,16 +188,27 @@ class KerasTensor:
         raise ValueError(f"A symbolic tensor has no values to convert to an array: {self!r}")
 
 
-def sample_shape(x: KerasTensor) -> Shape:
+def sample_shape(x: KerasTensor) -> OpenShape:
     """Return the shape of one sample.
 
     Examples
     --------
     >>> import nnfast
-    >>> sample_shape(nnfast.Input((2, 3)))
-    (2, 3)
+    >>> sample_shape(nnfast.Input((None, 3)))
+    (None, 3)
     """
-    return tuple(size for size in x.shape[1:] if size is not None)
+    return x.shape[1:]
+
+
+def batch_size(name: str, inputs: Sequence[KerasTensor]) -> int | None:
+    """Return the size of a batch, None if it may vary."""
+    sizes = {x.shape[0] for x in inputs} - {None}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Layer {name!r} cannot merge batches of different sizes; received shapes "
+            f"{[x.shape for x in inputs]}"
+        )
+    return next(iter(sizes), None)
 
 
 # ---- structures of tensors -----------------------------------------------------------------------

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
+# None is an axis whose size may vary.
+OpenShape = tuple[int | None, ...]
 Array = NDArray[Any]
 _REAL = frozenset(map(np.dtype, (np.float32, np.float64)))
 
@@ -149,8 +151,8 @@ def entries(name: str, value: object) -> list[Any]:
     return list(value)
 
 
-def shape(name: str, value: object) -> Shape:
-    """Return `value` as the shape of one sample, without the batch axis."""
+def open_shape(name: str, value: object) -> OpenShape:
+    """Return `value` as the shape of one sample, without the batch axis; a size may be None."""
     if (
         isinstance(value, (str, bytes))
         or not isinstance(value, (Sequence, np.ndarray))
@@ -162,11 +164,20 @@ def shape(name: str, value: object) -> Shape:
         )
     if len(value) == 0:
         raise ValueError(f"{name} must have at least one axis, such as (1,); received ()")
-    if any(size is None for size in value):
+    return tuple(
+        None if size is None else integer(f"each entry of {name}", size, minimum=0)
+        for size in value
+    )
+
+
+def shape(name: str, value: object) -> Shape:
+    """Return `value` as the shape of one sample, without the batch axis and without None."""
+    found = open_shape(name, value)
+    if None in found:
         raise ValueError(
-            f"{name} must have a size for every axis but the batch's; received {tuple(value)}"
+            f"{name} must have a size for every axis but the batch's; received {found}"
         )
-    return tuple(integer(f"each entry of {name}", size, minimum=0) for size in value)
+    return tuple(size for size in found if size is not None)
 
 
 def batch_size(value: object, rows: int, steps: int | None = None, name: str = "batch_size") -> int:

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._plan.spec import AffineSettings, Op, PowerSettings
+from nnfast._plan.spec import AffineSettings, Op, OpenShape, PowerSettings
 from nnfast._plan.symbolic import OPERATORS, KerasTensor
 from nnfast._utils.checks import Shape, entries, flag, real, real_array
 from nnfast._utils.names import auto_name
@@ -183,6 +183,15 @@ class GetItem(Layer):
 
     def _warn_of_lost_mask(self, inputs: Sequence[KerasTensor]) -> None:
         """Slices have no mask, as in Keras."""
+
+    def infer_open_shapes(self, *shapes: OpenShape) -> list[OpenShape]:
+        """Return the output's shape; slices of open axes are open, because they may be shorter."""
+        (found,) = super().infer_open_shapes(*shapes)
+        (shape,) = shapes
+        whole = ((None, None, None),) * (1 + len(shape) - len(self.key))
+        parts = zip((*self.key[1:], *whole), shape, strict=True)
+        sliced = [size for part, size in parts if isinstance(part, tuple)]
+        return [tuple(size and taken for size, taken in zip(sliced, found, strict=True))]
 
     def ops(self, input_shape: Shape) -> list[Op]:
         begin, sizes, strides = 0, [], []

@@ -28,8 +28,9 @@ class InputLayer(Layer):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of one sample, without the batch axis.
+    shape : tuple of (int or None)
+        Shape of one sample, without the batch axis. None is a size that may vary from batch to
+        batch, such as the length of sequences.
     batch_size : int, optional
         The first entry of the model's `input_shape` and `output_shape`, None by default. Batches
         may have any size.
@@ -47,20 +48,20 @@ class InputLayer(Layer):
     ------
     TypeError, ValueError
         If none or several of the shapes are given, or if the shape is not a non-empty tuple of
-        integers.
+        integers and None.
     """
 
     _dtypes = (*DTYPES, *INTEGERS, TEXT)
 
     def __init__(
         self,
-        shape: Sequence[int] | None = None,
+        shape: Sequence[int | None] | None = None,
         batch_size: int | None = None,
         dtype: str | None = None,
         *,
         batch_shape: Sequence[int | None] | None = None,
         name: str | None = None,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Sequence[int | None] | None = None,
     ) -> None:
         given = [s for s in (shape, batch_shape, input_shape) if s is not None]
         if len(given) != 1 or (batch_shape is not None and batch_size is not None):
@@ -96,7 +97,7 @@ class InputLayer(Layer):
 
 
 def Input(
-    shape: Sequence[int] | None = None,
+    shape: Sequence[int | None] | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     *,
@@ -113,7 +114,7 @@ def Input(
     Raises
     ------
     TypeError, ValueError
-        If `shape` is not a non-empty tuple of integers.
+        If `shape` is not a non-empty tuple of integers and None.
 
     Examples
     --------
@@ -123,6 +124,11 @@ def Input(
     >>> x = Input((4,))
     >>> nnfast.Model(x, nnfast.layers.Dense(3)(x)).count_params()
     15
+
+    Sequences of any length, each with 8 features per step:
+
+    >>> nnfast.layers.LSTM(3, return_sequences=True)(Input((None, 8))).shape
+    (None, None, 3)
     """
     return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name).tensor()
 

@@ -16,10 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast import activations, constraints, initializers, regularizers
 from nnfast._engine import WeightArray, weight_arrays
-from nnfast._plan.spec import Masking, Op, Weight
-from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, sample_shape, symbolic
+from nnfast._plan.open_shapes import fixed_weights, probed_shapes
+from nnfast._plan.spec import Masking, Op, OpenShape, Weight
+from nnfast._plan.symbolic import (
+    KerasTensor,
+    Node,
+    TensorSpec,
+    batch_size,
+    leaves,
+    sample_shape,
+    symbolic,
+)
 from nnfast._utils.assign import assign
-from nnfast._utils.checks import Shape, flag, integer, shape, warn
+from nnfast._utils.checks import Shape, flag, integer, open_shape, warn
 from nnfast._utils.config import DTYPES, check_dtype, default_dtype
 from nnfast._utils.names import auto_name, check_name
 from nnfast._utils.registry import plain
@@ -46,7 +55,7 @@ _REMOVED_ARGUMENTS = {
 class LayerOptions(TypedDict, total=False):
     """Keyword arguments that every layer accepts; see `Layer`."""
 
-    input_shape: Sequence[int] | None
+    input_shape: Sequence[int | None] | None
     input_dim: int | None
     name: str | None
     dtype: str | None
@@ -62,9 +71,9 @@ class Layer:
 
     Parameters
     ----------
-    input_shape : tuple of int, optional
-        Shape of one sample, without the batch axis. Only the first layer of a model uses it; the
-        model is then built immediately.
+    input_shape : tuple of (int or None), optional
+        Shape of one sample, without the batch axis; None is a size that may vary. Only the first
+        layer of a model uses it; the model is then built immediately.
     input_dim : int, optional
         Short for ``input_shape=(input_dim,)``.
     name : str, optional
@@ -120,7 +129,7 @@ class Layer:
     def __init__(
         self,
         *,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Sequence[int | None] | None = None,
         input_dim: int | None = None,
         name: str | None = None,
         dtype: str | None = None,
@@ -139,7 +148,7 @@ class Layer:
                     f"input_shape={input_shape!r} and input_dim={input_dim!r}"
                 )
             input_shape = (integer("input_dim", input_dim, minimum=0),)
-        self.feature_shape = None if input_shape is None else shape("input_shape", input_shape)
+        self.feature_shape = None if input_shape is None else open_shape("input_shape", input_shape)
         self.name = auto_name(type(self).__name__) if name is None else check_name(name)
         self.dtype = None if dtype is None else check_dtype(dtype, self._dtypes)
         self.activity_regularizer = regularizers.resolve(activity_regularizer)
@@ -208,6 +217,10 @@ class Layer:
     def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
         """Return the shapes of all outputs."""
         return [self.infer_shape(*input_shapes)]
+
+    def infer_open_shapes(self, *shapes: OpenShape) -> list[OpenShape]:
+        """Return the shapes of all outputs for inputs with axes of unknown size, which are None."""
+        return probed_shapes(self.infer_shapes, shapes)
 
     def ops(self, input_shape: Shape) -> list[Op]:
         """Return the layer's ops for samples of `input_shape`, in order of execution.
@@ -327,7 +340,7 @@ class Layer:
         return inputs
 
     def _output_specs(self, inputs: Sequence[KerasTensor]) -> list[TensorSpec]:
-        shapes = self.infer_shapes(*(sample_shape(x) for x in inputs))
+        shapes = self.infer_open_shapes(*(sample_shape(x) for x in inputs))
         rows, masked = batch_size(self.name, inputs), self._makes_masked(inputs)
         dtype = self._output_dtype(inputs)
         # Only the first output may have a mask.
@@ -360,7 +373,7 @@ class Layer:
                 "does not support masks: layers after it treat all steps as real"
             )
 
-    def _check_weights(self, input_shape: Shape) -> None:
+    def _check_weights(self, input_shape: OpenShape) -> None:
         """Raise a ValueError if the layer has weights that do not fit the shape of a sample."""
         needed = self._weight_shapes(input_shape)
         node = self._first_call()
@@ -376,8 +389,8 @@ class Layer:
                 f"call; an input with samples of shape {input_shape} needs {needed}"
             )
 
-    def _weight_shapes(self, input_shape: Shape) -> list[Shape]:
-        return [spec.shape for spec in self.weight_specs(input_shape) if not spec.is_state]
+    def _weight_shapes(self, input_shape: OpenShape) -> list[Shape]:
+        return [spec.shape for spec in fixed_weights(self, input_shape) if not spec.is_state]
 
     def _first_call(self) -> Node | None:
         """Return the first of the calls that models or tensors still refer to."""
@@ -479,7 +492,7 @@ class Layer:
             return []
         return [
             Scalar(spec.regularizer(self.named_weights[spec.name]))
-            for spec in self.weight_specs(sample_shape(node.inputs[0]))
+            for spec in fixed_weights(self, sample_shape(node.inputs[0]))
             if spec.regularizer is not None and self._is_trained(spec.name)
         ]
 
@@ -561,22 +574,8 @@ def symbolic_leaves(whose: str, x: Any) -> list[KerasTensor]:
     return found
 
 
-def batch_size(name: str, inputs: Sequence[KerasTensor]) -> int | None:
-    """Return the size of a batch, None if it may vary."""
-    sizes = {x.shape[0] for x in inputs} - {None}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"Layer {name!r} cannot merge batches of different sizes; received shapes "
-            f"{[x.shape for x in inputs]}"
-        )
-    return next(iter(sizes), None)
-
-
 def float_dtype(whose: str, dtype: str | None, inputs: Sequence[KerasTensor]) -> str:
-    """Return the dtype of an output: `dtype` if it is given, else that of the inputs.
-
-    Of integers, it is the default.
-    """
+    """Return the dtype of an output: `dtype`, or that of the inputs; for integers, the default."""
     found = {x.dtype for x in inputs if x.dtype in DTYPES} | ({dtype} if dtype else set())
     if len(found) > 1:
         raise ValueError(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Unpack
 
-from nnfast._plan.spec import Op
+from nnfast._plan.open_shapes import is_open
+from nnfast._plan.spec import Op, OpenShape
 from nnfast._utils.checks import Shape, entries, integer, shape
 from nnfast._utils.registry import choose
 from nnfast.layers.layer import Layer, LayerOptions
@@ -78,6 +79,11 @@ class Reshape(Layer):
                 f"({size} elements) to {self.target_shape}"
             )
         return out
+
+    def infer_open_shapes(self, *shapes: OpenShape) -> list[OpenShape]:
+        if not is_open(shapes):
+            return super().infer_open_shapes(*shapes)
+        return [tuple(None if entry == -1 else entry for entry in self.target_shape)]
 
 
 class Permute(Layer):

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self, Unpack
 from numpy.typing import NDArray
 
 from nnfast._plan.graph import Graph
-from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, sample_shape
+from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, batch_size
 from nnfast._utils.checks import Shape
 from nnfast._utils.config import default_dtype
 from nnfast._utils.tensor import Scalar
 from nnfast._utils.variable import Variable
 from nnfast.layers.core import Identity, InputLayer
-from nnfast.layers.layer import Layer, LayerOptions, batch_size, float_dtype, inference
+from nnfast.layers.layer import Layer, LayerOptions, float_dtype, inference
 from nnfast.layers.registry import describe, deserialize
 
 __all__ = ["Wrapper"]
@@ -52,7 +52,8 @@ class Composite(Layer):
 
     def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
         specs = [TensorSpec((None, *shape), default_dtype(), "x") for shape in input_shapes]
-        return [sample_shape(y) for y in self._graph(specs).outputs]
+        outputs = self._graph(specs).outputs
+        return [tuple(size for size in y.shape[1:] if size is not None) for y in outputs]
 
     def infer_shape(self, input_shape: Shape, *others: Shape) -> Shape:
         return self.infer_shapes(input_shape, *others)[0]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._engine import find_wrong_id, in_range
-from nnfast._utils.checks import Array, Shape, converted, real_array
+from nnfast._plan.open_shapes import fits
+from nnfast._utils.checks import Array, OpenShape, Shape, converted, real_array
 from nnfast.losses import TargetSpec
 
 # The dtypes that the engine's gather reads in place.
@@ -59,7 +60,7 @@ def features(name: str, x: object, sample_shape: Shape, dtype: np.dtype[Any]) ->
         and x.flags.carray
     ):
         return x if x.ndim == 2 else x.reshape(len(x), math.prod(sample_shape))
-    array = with_last_axis(real_array(name, _only_array(x, sample_shape)), sample_shape)
+    array = with_last_axis(real_array(name, only_array(x, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
         hint = "; a single sample needs a batch axis: x[None], or .batch(n) on a dataset of samples"
         raise ValueError(
@@ -129,9 +130,9 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
         the loss's range by more than `TARGET_TOLERANCE`. NaN is allowed.
     """
     if spec.classes:
-        return _class_indices(name, _only_array(y, spec.shape[:-1]), rows, spec.shape)
+        return _class_indices(name, only_array(y, spec.shape[:-1]), rows, spec.shape)
     if spec.free:
-        array = real_array(name, _only_array(y, spec.shape))
+        array = real_array(name, only_array(y, spec.shape))
         if array.ndim == 0:
             raise ValueError(f"{name} must have one row per sample; received {array}")
         _check_rows(name, array, rows)
@@ -146,12 +147,12 @@ def targets(name: str, y: object, rows: int, spec: TargetSpec, dtype: np.dtype[A
     return targets
 
 
-def _only_array(value: object, sample_shape: Shape) -> object:
+def only_array(value: object, sample_shape: OpenShape) -> object:
     """Return the array in a list that contains only this one, and anything else unchanged."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         only = value[0]
         if isinstance(only, np.ndarray) and (
-            only.ndim > len(sample_shape) or sample_shape == (*only.shape[1:], 1)
+            only.ndim > len(sample_shape) or fits((*only.shape[1:], 1), sample_shape)
         ):
             return only
     return value
@@ -204,7 +205,7 @@ def _real_targets(
         and y.flags.carray
     ):
         return y if y.ndim == 2 else y.reshape(rows, math.prod(sample_shape))
-    array = with_last_axis(real_array(name, _only_array(y, sample_shape)), sample_shape)
+    array = with_last_axis(real_array(name, only_array(y, sample_shape)), sample_shape)
     if array.ndim == 0 or array.shape[1:] != sample_shape:
         indices = spec.one_hot and array.shape[1:] in ((), (1,))
         hint = "; for class indices use sparse_categorical_crossentropy" if indices else ""
@@ -277,7 +278,7 @@ def _check_rows(name: str, array: Array, rows: int) -> None:
         raise ValueError(f"{name} must have {rows} rows, as x has; received {len(array)}")
 
 
-def batch_of(sample_shape: Shape) -> str:
+def batch_of(sample_shape: OpenShape) -> str:
     """Return the shape of a batch as text: "(n, 28, 28)"."""
     return f"(n, {', '.join(map(str, sample_shape))})"
 

@@ -40,6 +40,8 @@ class SampleSpec(NamedTuple):
         Makes the arrays that the engine reads; None if these are the inputs.
     ids : sequence of (list of tuple of int or None)
         The columns of each array that hold ids; see `check_ids`.
+    sizes : tuple of tuple of int, optional
+        The shape of a sample of each input, if the model has axes whose sizes may vary.
     """
 
     inputs: Ends
@@ -50,6 +52,7 @@ class SampleSpec(NamedTuple):
     dtype: np.dtype[Any]
     preparation: Preparation | None = None
     ids: Sequence[IdColumns | None] = ()
+    sizes: tuple[Shape, ...] | None = None
 
 
 @dataclass
@@ -69,6 +72,8 @@ class Samples:
         The numbers of the outputs whose loss is a user-defined function.
     several_classes : bool
         Whether the targets of a sample are several classes.
+    sizes : tuple of tuple of int, or None
+        The shape of a sample of each input, if the model has axes whose sizes may vary.
     """
 
     x: list[Array]
@@ -76,6 +81,7 @@ class Samples:
     weights: list[NDArray[np.float64] | None]
     functions: tuple[int, ...] = ()
     several_classes: bool = False
+    sizes: tuple[Shape, ...] | None = None
 
     def __len__(self) -> int:
         n: int = self.x[0].shape[0]
@@ -218,7 +224,7 @@ def checked(
     weights: list[NDArray[np.float64] | None] = [None] * len(found)
     if sample_weight is not None:
         weights = _weights(spec.outputs, names[2], sample_weight, n)
-    return Samples(rows, found, weights, spec.functions, several)
+    return Samples(rows, found, weights, spec.functions, several, spec.sizes)
 
 
 def _weights(outputs: Ends, name: str, value: object, n: int) -> list[NDArray[np.float64] | None]:

@@ -242,6 +242,7 @@ class ArrayFit(FitLoop):
         self.samples = samples
         self.batch_size = batch_size
         self.data = samples.data()
+        self.steps.sizes = samples.sizes
         self.rows_of_pass = _rows_per_batch(len(samples), batch_size)
         self.rows = self.rows_of_pass  # number of rows in each batch of the current epoch
         self.outputs = self.trainer.outputs(samples)

@@ -15,12 +15,35 @@ from nnfast._runtime.trainer import Trainer
 Array = NDArray[Any]
 
 
-def loss_and_gradient(trainer: Trainer, samples: Samples, version: int) -> tuple[float, Array]:
-    """Return the loss and its flat gradient.
+def loss_and_gradients(
+    trainer: Trainer, samples: Samples, version: int
+) -> tuple[float, list[Array]]:
+    """Return the loss and the gradient of each trained array.
 
-    `version` is the version of the engine when `samples` were checked.
+    `version` is that of the trainer, read before: other threads change it after the plan.
     """
-    engine = trainer.network.engine
+    network = trainer.network_of(samples.sizes)
+    plan = network.plan
+    loss, gradient = _loss_and_gradient(trainer, network, samples, version)
+    return loss, list(plan.trained_views(gradient))
+
+
+def loss_and_flat_gradient(
+    trainer: Trainer, samples: Samples, version: int
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the loss and the gradient in the order of `Network.flat_weights`."""
+    network = trainer.network_of(samples.sizes)
+    loss, gradient = _loss_and_gradient(trainer, network, samples, version)
+    return loss, network.flat_gradient(gradient)
+
+
+def _loss_and_gradient(
+    trainer: Trainer, network: Network, samples: Samples, version: int
+) -> tuple[float, Array]:
+    """Return the loss and its gradient as one array with the plan's offsets."""
+    engine = network.engine
+    if network is not trainer.network:
+        version = -1
     if not samples.functions:
         return engine.loss_and_gradient(samples.data(), version)
     losses, targets = trainer.function_losses(samples)
@@ -34,7 +57,8 @@ def loss_input_gradient(trainer: Trainer, samples: Samples) -> Array:
     if samples.functions:
         _, (gradient,) = trainer.function_losses(samples)
         data = Data(samples.x, gradient * len(samples))
-    return _input_gradient(trainer.network, data, len(samples), trainer.version)
+    version = trainer.version if samples.sizes is None else -1
+    return _input_gradient(trainer.network_of(samples.sizes), data, len(samples), version)
 
 
 def output_input_gradient(network: Network, rows: Array) -> Array:

@@ -16,6 +16,8 @@ from nnfast._engine import Engine, WeightArray
 from nnfast._plan.graph import FlatGraph
 from nnfast._plan.parameters import Parameter
 from nnfast._plan.plan import Plan, compile_graph
+from nnfast._plan.sized import first_sized
+from nnfast._runtime.variants import Sizes, Variants
 from nnfast._utils.checks import Shape, real_array
 from nnfast.initializers import parameter_generator
 
@@ -39,6 +41,9 @@ class Network:
         False freezes all layers.
     ends : tuple of Ends, optional
         The names and the structure of the inputs and of the outputs.
+    like : Network, optional
+        The network of the same model for samples of another size. Both have the same weights and
+        the same position in training.
 
     Attributes
     ----------
@@ -56,6 +61,9 @@ class Network:
     inputs, outputs : Ends
     preparation : Preparation or None
         Makes the arrays that the engine reads, if Python computes the first layers.
+    variants : Variants or None
+        The networks for samples of other sizes, if an input has axes whose sizes may vary. They use
+        the weights of this one, which computes nothing itself.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Network:
         graph: FlatGraph | None = None,
         trainable: bool = True,
         ends: tuple[Ends, Ends] = (only("x"), only("y")),
+        like: Network | None = None,
     ) -> None:
         self.plan = plan
         self.inputs, self.outputs = ends
@@ -75,8 +84,8 @@ class Network:
         self.trainable = trainable
         self.trainable_set = False
         self.seed = 0
-        arrays = [self.layers[p.layer].arrays.get(p.name) for p in plan.parameters if graph]
-        self.engine = Engine(plan, dtype.name, arrays or None)
+        self.variants: Variants | None = None
+        self.engine = _engine(plan, dtype, self.layers, like)
         flat_inputs = len(self.inputs) == 1 or self.inputs.flat
         self.preparation = None if graph is None else _preparation(graph)
         self.direct = (
@@ -105,12 +114,30 @@ class Network:
         ValueError
             If the layers, or the weights that they already have, do not fit together.
         """
-        plan = compile_graph(flat, trainable)
+        graph = first_sized(flat)
+        plan = compile_graph(graph, trainable)
         _check_built_layers(flat.layers, plan, dtype)
-        network = cls(plan, dtype, flat, trainable, ends)
+        network = cls(plan, dtype, graph, trainable, ends)
+        if flat.is_open:
+            network.variants = Variants(flat)
+            network.direct = False
         network.set_seed(seed)
         network._initialize()
         return network
+
+    def follow(self, before: Network) -> None:
+        """Continue with the epoch, and with the limits, of the network that this one replaces."""
+        self.engine.epoch = before.engine.epoch
+        if self.variants is not None and before.variants is not None:
+            self.variants.stored = before.variants.stored
+
+    def limit_growth(self, stored: int) -> None:
+        """Limit the memory for samples of other sizes to what a file of `stored` values may demand.
+
+        The plan of this network was checked when the file was read.
+        """
+        if self.variants is not None:
+            self.variants.stored = stored
 
     def set_seed(self, seed: int) -> None:
         """Set the seed of shuffles and dropout."""
@@ -120,6 +147,51 @@ class Network:
     def set_n_threads(self, n: int | None) -> None:
         """Use at most `n` threads; None means `nnfast.get_num_threads`."""
         self.engine.n_threads = min(n or 0, 2**15)
+
+    # ---- sizes -----------------------------------------------------------------------------------
+
+    def sized(self, name: str, x: object) -> Network:
+        """Return the network for samples as those of `x`: this one unless it has `variants`."""
+        return self if self.variants is None else self.variant(self.sizes(name, x))
+
+    def call(self, x: object) -> Any:
+        """Return the predictions of a variant for an array that its engine can read, else None."""
+        if self.variants is None or type(x) is not np.ndarray:
+            return None
+        network = self.sized("x", x)
+        return network.engine.call(x) if network.direct else None
+
+    def sizes(self, name: str, x: object) -> Sizes:
+        """Return the shape of a sample of each input; needs `variants`."""
+        assert self.variants is not None
+        return self.variants.sizes(self.inputs, name, x)
+
+    def variant(self, sizes: Sizes) -> Network:
+        """Return the network for samples of these shapes; needs `variants`."""
+        assert self.variants is not None
+        found: Network | None = self.variants.networks.get(sizes)
+        if found is None or found.plan.trainable != self.plan.trainable:
+            found = self._new_variant(sizes)
+            self.variants.networks.put(sizes, found)
+        return found
+
+    def _new_variant(self, sizes: Sizes) -> Network:
+        assert self.variants is not None
+        graph = self.variants.graph(self.inputs, sizes)
+        trainable, *trained = self.plan.trainable  # flags may have been set since
+        plan = compile_graph(graph, trainable, self.plan, trained)
+        self.variants.check_growth(plan, self.inputs, sizes)
+        return self._with_plan(plan, graph)
+
+    def again(self) -> Network:
+        """Return another network with the same plan, weights and position in training."""
+        return self._with_plan(self.plan, self.graph)
+
+    def _with_plan(self, plan: Plan, graph: FlatGraph | None) -> Network:
+        ends = self.inputs, self.outputs
+        return Network(plan, self.dtype, graph, self.trainable, ends, self)
+
+    # ---- data ------------------------------------------------------------------------------------
 
     def rows(self, name: str, x: object) -> list[Array]:
         """Return the checked arrays of all inputs; see `checked_rows`."""
@@ -278,6 +350,16 @@ class Network:
             average = engine.slots[-1]
             for p, array in self._trained():
                 array[...] = average[p.offset : p.offset + p.size]
+
+
+def _engine(
+    plan: Plan, dtype: np.dtype[Any], layers: Sequence[Any], like: Network | None
+) -> Engine:
+    """Return the engine of a network, which uses the weights of its layers or of another one."""
+    if like is not None:
+        return Engine(plan, dtype.name, like.engine.arrays, like.engine)
+    arrays = [layers[p.layer].arrays.get(p.name) for p in plan.parameters if layers]
+    return Engine(plan, dtype.name, arrays or None)
 
 
 def _flat(parts: Iterable[Array]) -> NDArray[np.float64]:

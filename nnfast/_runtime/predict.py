@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnfast._data.batches import Stream, batch_parts
 from nnfast._engine import Data, Engine
 from nnfast._runtime.network import Network
+from nnfast._utils.checks import Shape
 from nnfast.callbacks import CallbackList
 from nnfast.callbacks.protocol import WatchedModel
 
@@ -50,7 +51,7 @@ def predict_rows(
     size = batch_size if callbacks.per_predict_batch or network.plan.fixed_rows else n
     # An array without rows forms one empty batch.
     starts = range(0, max(1, n), max(1, size))
-    parts = ([part[start : start + size] for part in rows] for start in starts)
+    parts = ((network, [part[start : start + size] for part in rows]) for start in starts)
     params = {"verbose": verbose, "epochs": 1, "steps": steps}
     return _predict_batches(model, network, parts, callbacks, params)
 
@@ -60,15 +61,16 @@ def predict_stream(
 ) -> Any:
     """Return the outputs for the batches of a stream; check each batch."""
     parts = (batch_parts(item, "a batch", targets=False)[0] for item in stream)
-    rows = (network.rows("x", part) for part in parts)
+    batches = ((network.sized("x", part), part) for part in parts)
+    checked = ((own, own.rows("x", part)) for own, part in batches)
     params = {"verbose": verbose, "epochs": 1, "steps": stream.length}
-    return _predict_batches(model, network, rows, callbacks, params)
+    return _predict_batches(model, network, checked, callbacks, params)
 
 
 def _predict_batches(
     model: WatchedModel,
     network: Network,
-    batches: Iterable[Rows],
+    batches: Iterable[tuple[Network, Rows]],
     callbacks: CallbackList,
     params: dict[str, Any],
 ) -> Any:
@@ -79,8 +81,8 @@ def _predict_batches(
     model : WatchedModel
         The model that callbacks see; setting its `stop_predicting` ends this call.
     network : Network
-    batches : iterable of list of ndarray
-        Checked rows of each input.
+    batches : iterable of (Network, list of ndarray)
+        Checked rows of each input, and the network for their sizes.
     callbacks : CallbackList
     params : dict
         The ``params`` given to the callbacks.
@@ -88,11 +90,13 @@ def _predict_batches(
     callbacks.attach(model, params)
     model.stop_predicting = False
     callbacks.call("on_predict_begin")
-    outputs = []
+    outputs: list[list[Array]] = []
     done = 0
-    for step, rows in enumerate(batches):
+    for step, (own, rows) in enumerate(batches):
+        if outputs:
+            _check_shapes(step, own.plan.output_shapes, outputs[0])
         callbacks.call("on_predict_batch_begin", step)
-        outputs.append(forward(network, rows, done))
+        outputs.append(forward(own, rows, done))
         done += len(outputs[-1][0])
         packed = network.outputs.packed(outputs[-1])
         callbacks.call("on_predict_batch_end", step, logs={"outputs": packed})
@@ -100,3 +104,14 @@ def _predict_batches(
             break
     callbacks.call("on_predict_end")
     return network.outputs.packed([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
+
+
+def _check_shapes(step: int, shapes: Sequence[Shape], first: Sequence[Array]) -> None:
+    """Raise a ValueError if the outputs of a batch differ in size from those of the first one."""
+    expected = [part.shape[1:] for part in first]
+    if shapes != expected:
+        raise ValueError(
+            f"predict cannot join the outputs of all batches: those of batch 1 have samples of "
+            f"shape {expected}, those of batch {step + 1} {shapes}: call predict_on_batch for each "
+            "batch"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._plan.plan import Plan
+from nnfast._runtime.limits import check_growth
 from nnfast._runtime.network import Network
 from nnfast._runtime.settings import Settings
 from nnfast._utils.assign import assign, assign_named
@@ -23,17 +23,6 @@ Array = NDArray[Any]
 # The largest step or epoch count in a file; larger counts are saved as this number. Beyond it, a
 # float64 cannot represent every integer. A loaded model can count on from it without overflow.
 COUNT_LIMIT = 2**53
-
-# Any loaded model may have up to this many outputs and intermediate values per sample. The output
-# limit is lower, because the outputs of all samples are kept in memory. A convolution with 64
-# filters on images of 512 × 512 pixels reaches the intermediate limit.
-OUTPUT_LIMIT = 2**22
-INTERMEDIATE_LIMIT = 2**24
-# A model with large inputs or a large file may exceed these limits. It may have GROWTH values per
-# input value or per number stored in its file; 64 filters on gray images need as many. A file can
-# claim any input size, so the allowance that is based on the inputs is at most GROWTH_LIMIT.
-GROWTH = 64
-GROWTH_LIMIT = 2**28
 
 
 def check_shapes(
@@ -66,17 +55,7 @@ def check_shapes(
         has = f"of shape {shapes[name]}" if name in shapes else "missing"
         raise ValueError(f"array {name} is {has}, the model needs {weights[name]}")
     stored = sum(array.size for array in arrays.values())
-    n_in, n_out = (
-        sum(map(math.prod, shapes)) for shapes in (plan.input_shapes, plan.output_shapes)
-    )
-    grown = max(GROWTH * stored, min(GROWTH * n_in, GROWTH_LIMIT))
-    if n_out > max(OUTPUT_LIMIT, grown):
-        raise ValueError(f"its model puts out {n_out} numbers per sample, too many for its size")
-    if plan.max_values_per_sample > max(INTERMEDIATE_LIMIT, grown):
-        raise ValueError(
-            f"its model has {plan.max_values_per_sample} intermediate values per sample, too many "
-            "for its size"
-        )
+    check_growth(plan, stored)
 
 
 def contents(

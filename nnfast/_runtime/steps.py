@@ -9,6 +9,7 @@ import numpy as np
 from nnfast._data.samples import Samples
 from nnfast._engine import NONFINITE, Data, Snapshot
 from nnfast._runtime.trainer import Floats, Outputs, Trainer
+from nnfast._runtime.variants import Sizes
 
 # Approximate duration of a run; Ctrl-C takes effect between runs.
 RUN_SECONDS = 0.05
@@ -25,6 +26,8 @@ class Steps:
 
     Attributes
     ----------
+    sizes : tuple of tuple of int, or None
+        The sizes of the samples that `take` receives: see `Samples`.
     finite : bool
         Whether the loss of every step was finite. A step whose loss is not finite changes nothing.
     restored : int
@@ -34,6 +37,7 @@ class Steps:
     def __init__(self, trainer: Trainer, restores: bool = True) -> None:
         self.trainer = trainer
         self.engine = trainer.network.engine
+        self.sizes: Sizes | None = None
         self.finite = True
         self.restores = restores
         self._snapshot = Snapshot(self.engine)
@@ -77,7 +81,7 @@ class Steps:
             if self.restores:
                 self._snapshot.take()
             own = losses[done:].reshape(-1)
-            status, steps = self.engine.run(
+            status, steps = self.trainer.network_of(self.sizes).engine.run(
                 data, batch_size, shuffle, rates[done:], own, outputs, RUN_SECONDS
             )
             self.finite = status != NONFINITE
@@ -105,7 +109,8 @@ class Steps:
         losses = np.empty(self.trainer.n_losses)
         self.trainer.follow_trainable()
         self._snapshot.take()
-        status, _ = self.engine.run(
+        engine = self.trainer.network_of(batch.sizes).engine
+        status, _ = engine.run(
             batch.data(), largest, False, rates, losses, outputs, first_row=first_row
         )
         self.finite = status != NONFINITE

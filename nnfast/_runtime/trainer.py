@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from nnfast._data import arrays, batches, samples
 from nnfast._data.samples import NAMES, Samples, SampleSpec
-from nnfast._engine import ACTIVATIONS, LOSSES, NONFINITE, Data, Engine
+from nnfast._engine import ACTIVATIONS, LOSSES, NONFINITE, Engine
 from nnfast._plan.plan import Plan
 from nnfast._runtime.network import Network
 from nnfast._runtime.settings import Settings
+from nnfast._runtime.variants import MOST, Sizes
 from nnfast._utils.checks import Shape, warn
+from nnfast._utils.recent import Recent
 from nnfast.callbacks import Logs
 from nnfast.losses import FunctionLoss, Loss, TargetSpec
-from nnfast.metrics.metric import Metric
+from nnfast.metrics.metric import Metric, RowMean
 from nnfast.metrics.registry import BUILT_IN, Target, Use, free_key, resolve_all
 from nnfast.optimizers import Optimizer
 
@@ -71,28 +73,14 @@ class Trainer:
     loss_columns: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        network, plan = self.network, self.network.plan
-        measured = {use.output for use in self.uses.values()}
-        targets = tuple(
-            _target_spec(loss, shape, optional=k not in measured)
-            for k, (loss, shape) in enumerate(zip(self.losses, plan.output_shapes, strict=True))
-        )
-        self.spec = SampleSpec(
-            network.inputs,
-            network.outputs,
-            plan.input_shapes,
-            targets,
-            tuple(k for k, loss in enumerate(self.losses) if isinstance(loss, FunctionLoss)),
-            network.dtype,
-            network.preparation,
-            plan.ids,
-        )
+        self.spec = self._spec(self.network, None)
+        self._variants: Recent[tuple[Network, SampleSpec]] = Recent(MOST)
         self.n_losses = 1 if len(self.losses) == 1 else 1 + len(self.losses)
         self.loss_columns = {"loss": 0}
         trained = [k for k, loss in enumerate(self.losses) if loss is not None]
         if len(trained) > 1:
             for k in trained:
-                key = free_key(f"{network.outputs.names[k]}_loss", self.loss_columns)
+                key = free_key(f"{self.network.outputs.names[k]}_loss", self.loss_columns)
                 self.loss_columns[key] = 1 + k
 
     @classmethod
@@ -131,6 +119,53 @@ class Trainer:
             uses,
         )
 
+    def _spec(self, network: Network, sizes: Sizes | None) -> SampleSpec:
+        """Return what a network requires of its samples, which have these sizes."""
+        plan = network.plan
+        measured = {use.output for use in self.uses.values()}
+        targets = tuple(
+            _target_spec(loss, shape, k not in measured)
+            for k, (loss, shape) in enumerate(zip(self.losses, plan.output_shapes, strict=True))
+        )
+        return SampleSpec(
+            network.inputs,
+            network.outputs,
+            plan.input_shapes,
+            targets,
+            tuple(k for k, loss in enumerate(self.losses) if isinstance(loss, FunctionLoss)),
+            network.dtype,
+            network.preparation,
+            plan.ids,
+            sizes,
+        )
+
+    # ---- sizes -----------------------------------------------------------------------------------
+
+    def network_of(self, sizes: Sizes | None) -> Network:
+        """Return the network for samples of these sizes, with the losses set in its engine.
+
+        Variants are replaced and never changed, so their engines have no version to check.
+        """
+        return self.network if sizes is None else self._variant(sizes)[0]
+
+    def _variant(self, sizes: Sizes) -> tuple[Network, SampleSpec]:
+        found = self._variants.get(sizes)
+        if found is None or found[0].plan.trainable != self.network.plan.trainable:
+            found = self._new_variant(sizes)
+            self._variants.put(sizes, found)
+        return found
+
+    def _new_variant(self, sizes: Sizes) -> tuple[Network, SampleSpec]:
+        # Its engine is not used for predictions, which must not depend on this trainer's losses.
+        network = self.network.variant(sizes).again()
+        for loss, shape, end in zip(
+            self.losses, network.plan.output_shapes, network.plan.outputs, strict=True
+        ):
+            _check_loss(loss or Loss(), shape, end["steps"])
+        for set_loss in engine_losses(network.engine, network.plan, self.losses, self.loss_weights):
+            set_loss()
+        return network, self._spec(network, sizes)
+
     @property
     def engine(self) -> Engine:
         return self.network.engine
@@ -162,11 +197,15 @@ class Trainer:
         """
         if not any(self.losses):
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
-        found = samples.checked(self.spec, x, y, sample_weight, method, names)
+        spec, plan = self.spec, self.network.plan
+        if self.network.variants is not None:
+            network, spec = self._variant(self.network.sizes(names[0], x))
+            plan = network.plan
+        found = samples.checked(spec, x, y, sample_weight, method, names)
         for key, metric in self.metrics.items() if found.functions else ():
             output = self.uses[key].output
             if output in found.functions:
-                metric.fitted(found.y[output], self.network.plan.outputs[output]["n"])
+                metric.fitted(found.y[output], math.prod(plan.output_shapes[output]))
         return found
 
     def batch(self, method: str, class_weight: Any, item: object, where: str) -> Samples:
@@ -177,22 +216,26 @@ class Trainer:
         found = self.samples(method, x, y, weight, names)
         return found if class_weight is None else found.with_class_weight(class_weight)
 
-    def gradient(self, x: object, dout: object) -> tuple[Data, int]:
-        """Return `x` and the output gradient `dout` as checked data, and the number of rows.
+    def gradient(self, x: object, dout: object) -> Samples:
+        """Return `x` and the output gradient `dout` as checked samples.
 
         Raises
         ------
         TypeError, ValueError
             If `x` or `dout` does not fit the model.
         """
-        network = self.network
+        network, sizes = self.network, None
+        if network.variants is not None:
+            sizes = network.sizes("x", x)
+            network = self.network_of(sizes)
         (rows,) = network.rows("x", x)
         n = len(rows)
         if n == 0:
             raise ValueError("x must have at least one row in train_on_gradient(); received none")
         arrays.check_order("x", n)
         shape = network.plan.output_shape
-        return Data(rows, arrays.output_gradient("dout", dout, n, shape, network.dtype)), n
+        y = arrays.output_gradient("dout", dout, n, shape, network.dtype)
+        return Samples([rows], [y], [None], sizes=sizes)
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -216,18 +259,18 @@ class Trainer:
                 )
 
     def step(
-        self, data: Data, rows: int, outputs: Outputs | None, supplied: bool
+        self, batch: Samples, outputs: Outputs | None, supplied: bool
     ) -> tuple[list[float], bool]:
         """Take one optimizer step; return the losses, and whether the total is finite.
 
-        `supplied` says that `data` holds a supplied gradient with respect to the outputs instead
+        `supplied` says that `batch` holds a supplied gradient with respect to the outputs instead
         of targets.
         """
         self.follow_trainable()
-        engine, losses = self.network.engine, np.empty(self.n_losses)
+        engine, losses = self.network_of(batch.sizes).engine, np.empty(self.n_losses)
         rates = self.optimizer.next_rates(engine, 1)
         status, _ = engine.run(
-            data, rows, False, rates, losses, outputs, first_row=0, supplied=supplied
+            batch.data(), len(batch), False, rates, losses, outputs, first_row=0, supplied=supplied
         )
         engine.epoch += 1
         return losses.tolist(), status != NONFINITE
@@ -236,11 +279,12 @@ class Trainer:
 
     def outputs(self, samples: Samples) -> Outputs | None:
         """Return buffers for the predictions of all rows, None if there are no metrics."""
-        return self._buffers(len(samples)) if self.metrics else None
+        return self._buffers(samples) if self.metrics else None
 
-    def _buffers(self, n: int) -> Outputs:
+    def _buffers(self, samples: Samples) -> Outputs:
         """Return buffers for the predictions and, after them, for the masks that outputs have."""
-        plan, dtype = self.network.plan, self.network.dtype
+        n, dtype = len(samples), self.network.dtype
+        plan = self.network_of(samples.sizes).plan
         found = []  # filled in a loop, which is faster than a comprehension for one output
         for shape in plan.output_shapes:
             found.append(np.empty((n, math.prod(shape)), dtype))
@@ -260,25 +304,30 @@ class Trainer:
     def totals(self, samples: Samples, outputs: Outputs | None) -> Iterator[Totals]:
         """Yield the key of every metric and its totals over rows."""
         if outputs is not None:
+            plan = self.network_of(samples.sizes).plan
             for name, metric in self.metrics.items():
                 output, weighted = self.uses[name]
                 weight = samples.weights[output] if weighted else None
                 y, y_pred = samples.y[output], outputs[output]
                 if output in samples.functions:
                     y = metric.fitted(y, y_pred.shape[1])
-                plan = self.network.plan
                 shape, mask = plan.output_shapes[output], plan.mask_numbers.get(output)
-                if mask is not None or (metric.rowwise and len(shape) > 1):
+                by_steps = metric.rowwise and len(shape) > 1
+                if mask is not None or by_steps:
                     y, y_pred, weight = _rows_of_steps(shape, y, y_pred, weight)
                 if mask is not None:
                     real = np.repeat(outputs[mask], len(y_pred) // outputs[mask].size) > 0
                     y, y_pred = y[real], y_pred[real]
                     weight = None if weight is None else weight[real]
                 if type(metric) in BUILT_IN:
-                    yield name, metric.totals(y, y_pred, weight)
+                    found = metric.totals(y, y_pred, weight)
                 else:  # a user-defined class may modify its arguments in place
                     own = None if weight is None else weight.copy()
-                    yield name, metric.totals(y.copy(), y_pred.copy(), own)
+                    found = metric.totals(y.copy(), y_pred.copy(), own)
+                once = samples.sizes is not None and mask is None and isinstance(metric, RowMean)
+                if by_steps and once:
+                    found = found / math.prod(shape[:-1])  # a sample of any length counts once
+                yield name, found
 
     def evaluate(self, samples: Samples) -> Logs:
         """Return ``loss``, the outputs' losses and every metric, in inference mode."""
@@ -295,9 +344,17 @@ class Trainer:
         """
         if samples.functions:
             return self.function_losses(samples, outputs, first_row)[0]
+        losses: list[float] = self._engine_losses(samples, outputs, first_row).tolist()
+        return losses
+
+    def _engine_losses(self, samples: Samples, outputs: Outputs | None, first_row: int) -> Floats:
+        """Return the losses that the engine computes; write the predictions to `outputs`."""
+        engine, version = self.engine, self.version
+        if samples.sizes is not None:
+            engine, version = self.network_of(samples.sizes).engine, -1
         losses = np.empty(self.n_losses)
-        self.engine.evaluate(samples.data(), outputs, self.version, losses, first_row)
-        return losses.tolist()
+        engine.evaluate(samples.data(), outputs, version, losses, first_row)
+        return losses
 
     def function_losses(
         self, samples: Samples, outputs: Outputs | None = None, first_row: int = 0
@@ -307,10 +364,9 @@ class Trainer:
         The gradients are those of the total loss. As in training, the functions receive copies,
         because they may modify their arguments. For `outputs` and `first_row`, see `mean_losses`.
         """
-        n, plan = len(samples), self.network.plan
-        outputs = self._buffers(n) if outputs is None else outputs
-        losses = np.empty(self.n_losses)
-        self.engine.evaluate(samples.data(), outputs, self.version, losses, first_row)
+        n, plan = len(samples), self.network_of(samples.sizes).plan
+        outputs = self._buffers(samples) if outputs is None else outputs
+        losses = self._engine_losses(samples, outputs, first_row)
         targets = samples.y[:]
         for k in samples.functions:
             loss = self.losses[k]

@@ -16,7 +16,7 @@ from nnfast import losses, metrics as _metrics, optimizers
 from nnfast._data import arrays, batches
 from nnfast._data.ends import Ends
 from nnfast._data.samples import Samples, check_single_weighting, split
-from nnfast._engine import Data, Guard
+from nnfast._engine import Guard
 from nnfast._plan.graph import Graph
 from nnfast._plan.symbolic import leaves, packed, symbolic
 from nnfast._runtime import gradients, state
@@ -187,7 +187,7 @@ class Model(Description):
         network = Network.of_graph(flat, self._dtype, self._seed, self._trainable, ends)
         network.set_n_threads(self._n_threads)
         if before is not None:
-            network.engine.epoch = before.engine.epoch
+            network.follow(before)
         trainer = None if self._settings is None else Trainer.make(network, self._settings)
         network.bind()
         self._trainer = trainer  # set first: a thread that sees the network must find its trainer
@@ -566,7 +566,7 @@ class Model(Description):
         if class_weight is not None:
             batch = batch.with_class_weight(class_weight)
         outputs = trainer.outputs(batch)
-        losses = self._step(trainer, batch.data(), len(batch), outputs)
+        losses = self._step(trainer, batch, outputs)
         if len(losses) == 1 and outputs is None and not return_dict:
             return losses[0]
         logs = trainer.loss_logs(losses) | trainer.metric_values(batch, outputs)
@@ -608,14 +608,12 @@ class Model(Description):
         """
         trainer, x = self._compiled("train_on_gradient", x)
         _check_simple("train_on_gradient", trainer.network)
-        data, rows = trainer.gradient(x, dout)
-        self._step(trainer, data, rows, None, supplied=True)
+        self._step(trainer, trainer.gradient(x, dout), None, supplied=True)
 
     def _step(
         self,
         trainer: Trainer,
-        data: Data,
-        rows: int,
+        batch: Samples,
         outputs: Outputs | None,
         supplied: bool = False,
     ) -> list[float]:
@@ -623,7 +621,7 @@ class Model(Description):
         with self._guard:
             if trainer is not self._trainer:
                 raise RuntimeError(f"Another thread has compiled model {self.name!r} again")
-            losses, finite = trainer.step(data, rows, outputs, supplied)
+            losses, finite = trainer.step(batch, outputs, supplied)
         if not finite:
             warn_diverged("train_on_gradient" if supplied else "train_on_batch", BEFORE)
         return losses
@@ -732,8 +730,8 @@ class Model(Description):
             If an argument has the wrong type or value.
         """
         network = self._network
-        if network is not None and network.direct and not training:
-            outputs = network.engine.call(x)
+        if network is not None and not training:
+            outputs = network.engine.call(x) if network.direct else network.call(x)
             if outputs is not None:  # the engine could read x in place
                 return outputs
         if symbolic(x):
@@ -781,7 +779,7 @@ class Model(Description):
         Raises
         ------
         TypeError, ValueError
-            If an argument has the wrong type or value.
+            If an argument has the wrong type or value, or the outputs of batches differ in size.
 
         Examples
         --------
@@ -803,6 +801,7 @@ class Model(Description):
         network, x = self._built_for(x)
         if callbacks is None and steps is None and not network.plan.fixed_rows:
             return self.predict_on_batch(x)
+        network = network.sized("x", x)
         rows = network.rows("x", x)
         batch_size = network.batch_size(batch_size, len(rows[0]))
         size = checks.batch_size(batch_size, len(rows[0]), steps)
@@ -815,6 +814,8 @@ class Model(Description):
         network = self._network
         if network is None:
             network, x = self._built_for(x)
+        if network.variants is not None:
+            network = network.sized("x", x)
         if network.direct:
             outputs = network.engine.predict(x)  # None if the engine cannot read x in place
             if outputs is not None:
@@ -853,10 +854,7 @@ class Model(Description):
         (1.0, [array([[-4.]], dtype=float32), array([-2.], dtype=float32)])
         """
         trainer, found = self._samples("loss_and_grad", x, y, sample_weight)
-        version = trainer.version  # read first, because other threads change it after the plan
-        plan = trainer.network.plan
-        loss, gradient = gradients.loss_and_gradient(trainer, found, version)
-        return loss, list(plan.trained_views(gradient))
+        return gradients.loss_and_gradients(trainer, found, trainer.version)
 
     def loss_and_grad_flat(
         self,
@@ -890,8 +888,7 @@ class Model(Description):
         """
         trainer, found = self._samples("loss_and_grad_flat", x, y, sample_weight)
         self.set_flat_weights(theta)
-        loss, gradient = gradients.loss_and_gradient(trainer, found, trainer.version)
-        return loss, trainer.network.flat_gradient(gradient)
+        return gradients.loss_and_flat_gradient(trainer, found, trainer.version)
 
     def input_gradient(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Return the gradient of each sample's loss or output with respect to its input.
@@ -935,6 +932,7 @@ class Model(Description):
             )
         if y is not None:
             return gradients.loss_input_gradient(*self._samples("input_gradient", x, y))
+        network = network.sized("x", x)
         return gradients.output_input_gradient(network, *network.rows("x", x))
 
     def get_flat_weights(self) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from nnfast._data.ends import Ends, only
 from nnfast._plan.graph import Graph
+from nnfast._plan.spec import OpenShape
 from nnfast._plan.symbolic import KerasTensor, sample_shape
 from nnfast._utils import checks
 from nnfast._utils.config import INTEGERS, TEXT
@@ -187,7 +188,8 @@ class Sequential(Model):
         Parameters
         ----------
         input_shape : tuple of (int or None)
-            Shape of a batch, as in Keras: ``(None, 784)``.
+            Shape of a batch, as in Keras: ``(None, 784)``, or ``(None, None, 8)`` for sequences of
+            any length.
 
         Raises
         ------
@@ -198,7 +200,7 @@ class Sequential(Model):
         if input_shape is None:
             self._built()
             return
-        shape = checks.shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
+        shape = checks.open_shape("input_shape[1:]", checks.entries("input_shape", input_shape)[1:])
         if self._input is not None and shape != sample_shape(self._input):
             raise ValueError(
                 f"Model {self.name!r} has input shape {self.input_shape}; build received "
@@ -210,7 +212,7 @@ class Sequential(Model):
             if self._network is None:
                 self._set_shape(shape)
 
-    def _set_shape(self, shape: checks.Shape, rebuild: bool = True) -> None:
+    def _set_shape(self, shape: OpenShape, rebuild: bool = True) -> None:
         """Make the graph, and the network unless `rebuild` is False, for samples of a shape."""
         before = self._input
         if before is None:

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nnfast._plan.plan import compile_graph
+from nnfast._plan.sized import first_sized
 from nnfast._runtime import state
 from nnfast.layers.registry import (
     MODELS as MODELS,
@@ -46,10 +47,11 @@ def restored(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any])
     kind = entry if "class_name" in entry else {"class_name": "Sequential", "config": entry}
     model = deserialize(kind)
     flat = model.graph.flat
-    plan = compile_graph(flat, model.trainable)
+    plan = compile_graph(first_sized(flat), model.trainable)
     shapes = {f"layers/{flat.paths[p.layer]}/{p.name}": p.shape for p in plan.parameters}
     state.check_shapes(arrays, shapes, plan)  # before the model allocates memory for them
     model._build()
+    model._built().limit_growth(sum(array.size for array in arrays.values()))
     if description["compile"] is not None:
         model.compile(**description["compile"])
     model._take_contents(arrays, state.checked_counters(description["state"]))

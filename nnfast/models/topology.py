@@ -10,18 +10,21 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnfast._plan.graph import Graph
-from nnfast._plan.symbolic import KerasTensor, Node, TensorSpec, leaves, packed, sample_shape
+from nnfast._plan.open_shapes import fits
+from nnfast._plan.symbolic import (
+    KerasTensor,
+    Node,
+    TensorSpec,
+    batch_size,
+    leaves,
+    packed,
+    sample_shape,
+)
 from nnfast._utils import checks
 from nnfast._utils.read_only import read_only
 from nnfast._utils.registry import choose
 from nnfast.layers.core import InputLayer
-from nnfast.layers.layer import (
-    Layer,
-    batch_size,
-    float_dtype,
-    inference,
-    symbolic_leaves,
-)
+from nnfast.layers.layer import Layer, float_dtype, inference, symbolic_leaves
 from nnfast.models.graphs import copy_graph, describe_graph, restore_graph
 from nnfast.models.serialization import check_keys, describe, deserialize
 
@@ -152,7 +155,8 @@ class Topology:
     def input_shape(self) -> Any:
         """Shape of a batch of inputs; a list of shapes if there are several.
 
-        The first entry is None or the `batch_size` of an `Input`.
+        The first entry is None or the `batch_size` of an `Input`; further ones are None where the
+        size of an axis may vary.
         """
         shapes = [tensor.shape for tensor in self.inputs]
         return shapes[0] if len(shapes) == 1 else shapes
@@ -177,13 +181,17 @@ class Topology:
         found = self._in_order(x, graph)
         shapes = [sample_shape(tensor) for tensor in found]
         expected = [sample_shape(tensor) for tensor in graph.inputs]
-        if shapes != expected:
+        if not all(map(fits, shapes, expected)):
             raise ValueError(
                 f"Model {self.name!r} expects samples of shape {expected}; received {shapes}"
             )
         dtype = float_dtype(f"model {self.name!r}", self.dtype, found)
         rows = batch_size(self.name, found)
-        specs = [TensorSpec((rows, *sample_shape(y)), dtype, self.name) for y in graph.outputs]
+        outputs = [sample_shape(y) for y in graph.outputs]
+        if shapes != expected:  # the sizes of some open axes are known here
+            made = graph.flat.propagated(shapes)
+            outputs = [made[tensor] for tensor in graph.flat.outputs]
+        specs = [TensorSpec((rows, *shape), dtype, self.name) for shape in outputs]
         return Node(self, found, specs, graph, inference(training))
 
     def _graph_for(self, x: Any) -> Graph:

@@ -78,6 +78,7 @@ PROGRAMS = {
     "reuters_topics": Program("results[1]", 0.95, exact=True),
     "save_and_load": Program("acc", 0.95, exact=True),
     "seeds_and_sessions": Program("accuracy", 0.8, "nnfast"),
+    "sequences_of_any_length": Program("accuracy", 0.97),
     "sequence_of_batches": Program("accuracy", 0.95),
     "sklearn_wrappers": Program("min(accuracy, *scores)", 0.9, exact=True),
     "tensorboard_logs": Program("accuracy", 0.95, "nnfast"),

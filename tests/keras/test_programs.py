@@ -58,6 +58,7 @@ CHECKS: dict[str, Any] = {
     ),
     "seeds_and_sessions": lambda v: v["identical"] and v["gpus"] == [],
     "sequence_of_batches": lambda v: v["train"].epochs == 5,
+    "sequences_of_any_length": lambda v: v["hits"] == pytest.approx(v["accuracy"]),
     "sklearn_wrappers": lambda v: list(v["estimator"].classes_) == [0, 1, 2],
     "tensorboard_logs": lambda v: v["runs"] == ["train", "validation"],
     "tf_data_pipeline": lambda v: np.mean(v["predictions"] == v["y_test"]) == v["accuracy"],

@@ -61,9 +61,10 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "`kernel_regularizer=f`": lambda k: dense(k, kernel_regularizer=lambda w: (w**2).sum()),
     "`kernel_constraint=f`": lambda k: dense(k, kernel_constraint=lambda w: w),
     "`learning_rate=f`": lambda k: fit(k, optimizer=k.optimizers.SGD(lambda: 0.1)),
-    "`Input((None, 3))`": lambda k: k.Sequential(
-        [k.layers.Input((None, 3)), k.layers.Conv1D(2, 3)]
-    ),
+    "called with a tensor of shape `(None, None, 3)`": lambda k: k.Sequential(
+        [k.layers.Input((5, 3)), k.layers.Conv1D(2, 3)]
+    )(k.Input((None, 3))),
+    "`x + array` along an axis of unknown size": lambda k: k.Input((None, 3)) + np.ones((5, 3)),
     "`Input(())`": lambda k: k.Sequential([k.layers.Input(())]),
     '`dtype="float16"`': lambda k: dense(k, dtype="float16"),
     '`dtype="float64"`': lambda k: dense(k, dtype="float64"),

@@ -2,7 +2,8 @@
 
 One thread compiles the model in a loop, or freezes and unfreezes a layer. The others evaluate,
 predict and compute gradients. Each result must be correct for one of the compiled states, or the
-call must be refused with an error that names the conflict.
+call must be refused with an error that names the conflict. With the option "sequences", the samples
+are sequences of several lengths.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from nnfast import layers
 Array = NDArray[Any]
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(300, 6)), RNG.uniform(0.1, 1.0, (300, 2))
+INPUT: tuple[int | None, ...] = (6,)
 
 
 def squares(y: Array, p: Array) -> tuple[Array, Array]:
-    return ((p - y) ** 2).mean(axis=1), 2 * (p - y) / p.shape[1]
+    squared = (p - y).reshape(len(p), -1) ** 2
+    return squared.mean(axis=1), 2 * (p - y) / squared.shape[1]
 
 
 LOSSES: list[Any] = ["mse", squares, "mae", nnfast.losses.Huber(0.3), "poisson"]
@@ -37,7 +40,8 @@ def network() -> nnfast.Sequential:
     nnfast.set_seed(0)
     model = nnfast.Sequential(
         [
-            layers.Dense(20, "tanh", input_dim=6, kernel_regularizer="l2"),
+            nnfast.Input(INPUT),
+            layers.Dense(20, "tanh", kernel_regularizer="l2"),
             layers.BatchNormalization(),
             layers.Dense(2, "sigmoid"),
         ],
@@ -69,6 +73,14 @@ CALLS: dict[str, Callable[[nnfast.Sequential], Any]] = {
     "input_gradient of outputs": lambda model: model.input_gradient(X),
     "loss_and_grad": lambda model: model.loss_and_grad(X, Y),
 }
+
+
+def use_sequences() -> None:
+    """Let the models take sequences of any length, and call them with several lengths."""
+    global X, Y, INPUT
+    X, Y, INPUT = X.reshape(60, 5, 6), Y.reshape(60, 5, 2), (None, 6)
+    CALLS["predict shorter"] = lambda model: model.predict(X[:, :3])
+    CALLS["evaluate shorter"] = lambda model: model.evaluate(X[:, :2], Y[:, :2], verbose=0)
 
 
 def correct_results(call: str) -> set[Any]:
@@ -150,6 +162,8 @@ def work(kind: str, seconds: float, seed: int) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
+    if sys.argv[4:] == ["sequences"]:
+        use_sequences()
     counts = work(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
     assert all(done > 0 for done, _ in counts.values()), counts
     print(counts)

@@ -36,12 +36,16 @@ def network(width: int = 8) -> nnfast.Sequential:
     return model
 
 
+@pytest.mark.parametrize("options", [[], ["sequences"]])
 @pytest.mark.parametrize("kind", ["compile", "freeze"])
-def test_results_are_correct_while_another_thread_compiles_or_freezes(kind: str) -> None:
+def test_results_are_correct_while_another_thread_compiles_or_freezes(
+    kind: str, options: list[str]
+) -> None:
+    seconds = str(SECONDS / (1 + 2 * len(options)))
     package = os.path.dirname(os.path.dirname(nnfast.__file__))
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(
-        [sys.executable, concurrency_programs.__file__, kind, str(SECONDS), "0"],
+        [sys.executable, concurrency_programs.__file__, kind, seconds, "0", *options],
         capture_output=True,
         text=True,
         timeout=120,

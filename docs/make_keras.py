@@ -41,7 +41,6 @@ UNCOMPARED = {"name"}  # None stands for the name that Keras' default is
 # arguments that are missing. coming-from-keras.md has the details.
 NOTES = {
     ".KerasTensor": "returned by `Input` and by calls, not made by programs",
-    "layers.Input": "the shape has no None",
     "layers.RandomCrop": "draws separately for each image",
     "layers.RandomFlip": "draws separately for each image",
     "layers.CategoryEncoding": "dense outputs; before the other layers of a model",

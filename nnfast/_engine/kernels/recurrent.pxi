@@ -33,7 +33,8 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
 ctypedef struct ForwardScratch:
     const real* panels
     const real* candidate   # GRU that resets first: the panels of pack_candidate
-    real* sums              # of STEP_ROWS rows of the register tile
+    real* sums              # of STEP_ROWS rows of the register tile, or of all units of a single row
+    const RecurrentWeights* unpacked    # for a single row, which has no panels; else NULL
 
 
 cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepMemory* m, const StepData* d,
@@ -62,6 +63,7 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
     cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
     cdef GateTile tile
     cdef CellRows cell
+    cdef real* sums
     start_states(s, m, d, carried)
     tile.depth = s.units if is_gru(s) else s.units + s.features
     tile.x_depth = s.features
@@ -73,21 +75,25 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
             write_masked_y(s, m, d, step.t, step.k)
             continue
         copy_x(s, m, d, step.t, step.k)
+        if w.unpacked != NULL and step.rows > 0:
+            gate_row(s, w.unpacked, slot_rows(m, m.inputs, step.k, s.ld_inputs), w.sums)
         for q in range(ceil_div(s.units, VLEN) if step.rows > 0 else 0):
-            tile.a = slot_rows(m, m.inputs, step.k, s.ld_inputs)
-            tile.start = w.panels + q * forward_panel_size(s)
-            tile.b = tile.start + gate_sums(s) * VLEN
-            tile.sums = w.sums
-            gate_rows(step.rows, tiles, &tile)
+            if w.unpacked == NULL:
+                tile.a = slot_rows(m, m.inputs, step.k, s.ld_inputs)
+                tile.start = w.panels + q * forward_panel_size(s)
+                tile.b = tile.start + gate_sums(s) * VLEN
+                tile.sums = w.sums
+                gate_rows(step.rows, tiles, &tile)
             cell = cell_rows(s, m, d, &step, q * VLEN)
+            sums = w.sums if w.unpacked == NULL else w.sums + q * gate_sums(s) * VLEN
             if s.cell == CELL_LSTM:
-                lstm_forward(s, &cell, w.sums)
+                lstm_forward(s, &cell, sums)
             elif s.cell == CELL_GRU:
-                gru_forward(s, &cell, w.sums)
+                gru_forward(s, &cell, sums)
             elif s.cell == CELL_SIMPLE:
-                simple_forward(s, &cell, w.sums)
+                simple_forward(s, &cell, sums)
             else:
-                gru_reset(s, &cell, w.sums)
+                gru_reset(s, &cell, sums)
         if s.cell == CELL_GRU_RESET_BEFORE and step.rows > 0:
             finish_reset(s, w, m, d, &step)
         if s.masked:

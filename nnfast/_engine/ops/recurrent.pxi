@@ -107,18 +107,21 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef real* panels = shard.scratch
     cdef real* candidate = panels + ceil_div(s.units, VLEN) * forward_panel_size(s)
     cdef real* sums = candidate + candidate_size(s)
-    cdef real* factors = sums + STEP_ROWS * gate_sums(s) * VLEN
+    cdef real* factors = sums + sums_size(s)
     cdef real* states = factors + factors_size(s)
     cdef Py_ssize_t rows = x.rows, length = even_length(rows, STEP_ROWS, 4), q, first
     cdef bint kept = op.stats >= 0
     cdef StepMemory memory, group
     cdef StepData data
     cdef CarriedStates carried
-    cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums)
+    cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums, NULL)
     if rows == 0:
         return activation
     memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2, 2)
-    pack_forward(s, &w, panels)
+    if rows == 1 and s.cell != CELL_GRU_RESET_BEFORE:
+        scratch.unpacked = &w
+    else:
+        pack_forward(s, &w, panels)
     if s.cell == CELL_GRU_RESET_BEFORE:
         pack_candidate(s, w.r, candidate)
     for q in range(ceil_div(rows, length)):
@@ -300,11 +303,16 @@ cdef Py_ssize_t candidate_size(const Recurrence* s) noexcept nogil:
     return max(padded_units(s) * s.units, ceil_div(s.units, PANEL) * transposed_panel_size(s.units))
 
 
+cdef Py_ssize_t sums_size(const Recurrence* s) noexcept nogil:
+    """Return the size of the sums of the register tile or of all units of a single row."""
+    return max(<Py_ssize_t>STEP_ROWS, ceil_div(s.units, VLEN)) * gate_sums(s) * VLEN
+
+
 cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
     cdef const Recurrence* s = recurrence_of(op)
     cdef Py_ssize_t n = kernel_gates(s) * s.units, row = ceil_div(s.features, VLEN) * VLEN
     cdef Py_ssize_t forward = (ceil_div(s.units, VLEN) * forward_panel_size(s) + candidate_size(s)
-                               + STEP_ROWS * gate_sums(s) * VLEN + factors_size(s) + states_size(s))
+                               + sums_size(s) + factors_size(s) + states_size(s))
     cdef Py_ssize_t backward = (transposed_size(s, s.units) + candidate_size(s)
                                 + transposed_size(s, s.features)
                                 + STEP_ROWS * (5 * s.ld_units + s.ld_gates + row) + factors_size(s))

@@ -210,7 +210,7 @@ class _Lowering:
             shapes.append(out)
             if op.makes_mask:
                 self.masks[node.outputs[0], node.outer] = sized.output
-        self._pass_masks(layer, node)
+        self._pass_masks(layer, node, inputs)
         return bool(ops)
 
     def _operands(self, node: Call, inputs: Sequence[int]) -> tuple[list[int], list[Shape], bool]:
@@ -228,7 +228,7 @@ class _Lowering:
         """Return how often a call's layer is applied to a sample."""
         return math.prod(self._graph.shapes[node.inputs[0]][: node.outer])
 
-    def _pass_masks(self, layer: LayerSpec, node: Call) -> None:
+    def _pass_masks(self, layer: LayerSpec, node: Call, inputs: Sequence[int]) -> None:
         """Note the mask of the call's output if it follows from those of its inputs."""
         masks = [self.masks.get((tensor, node.outer)) for tensor in node.inputs]
         found = [mask for mask in masks if mask is not None]
@@ -240,7 +240,7 @@ class _Lowering:
         elif layer.masking is Masking.ANY and len(found) == len(masks):
             self.masks[output] = self._either(found)
         elif layer.masking is Masking.JOINED and found:
-            self.masks[output] = self._joined(node, masks)
+            self.masks[output] = self._joined(node, inputs, masks)
 
     def _either(self, masks: Sequence[int]) -> int:
         """Return the mask of the steps that are real in any of these masks."""
@@ -252,13 +252,13 @@ class _Lowering:
             self.layouts.note(total, layout)
         return total
 
-    def _joined(self, node: Call, masks: Sequence[int | None]) -> int:
+    def _joined(self, node: Call, inputs: Sequence[int], masks: Sequence[int | None]) -> int:
         """Return masks one after the other. All steps of tensors without a mask are real."""
         output, times = self._new_tensor(), self._times(node)
         shapes = [self._graph.shapes[tensor][node.outer :] for tensor in node.inputs]
         total = sum(steps for steps, *_ in shapes)
         begin = 0
-        for tensor, mask, (steps, *features) in zip(node.inputs, masks, shapes, strict=True):
+        for tensor, mask, (steps, *features) in zip(inputs, masks, shapes, strict=True):
             if mask is None:
                 # Every number differs from NaN.
                 settings = MaskSettings(steps, math.prod(features), math.nan)

@@ -209,3 +209,13 @@ def test_layers_without_masks_say_so() -> None:
             layers.Masking(value)
     with pytest.raises(ValueError, match="expects sequences of shape"):
         layers.Masking(name="m")(nnfast.Input((3,)))
+
+
+def test_the_mask_of_a_concatenation_with_a_reshaped_input() -> None:
+    """Reshape has no op, so its output is the input tensor."""
+    x, z = nnfast.Input((3, 2), dtype="float64"), nnfast.Input((4,), dtype="float64")
+    y = layers.concatenate([layers.Masking()(x), layers.Reshape((2, 2))(z)], axis=1)
+    model = nnfast.Model([x, z], layers.GlobalAveragePooling1D()(y))
+    data = np.array([[[1.0, 2.0], [0.0, 0.0], [3.0, 4.0]]])
+    found = model.predict([data, np.array([[0.0, 0.0, 4.0, 6.0]])])
+    np.testing.assert_allclose(found, [[2.0, 3.0]])

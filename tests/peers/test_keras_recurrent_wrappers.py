@@ -36,6 +36,15 @@ def concatenated(k: Any) -> Any:
     return k.Model(x, k.layers.Bidirectional(k.layers.GRU(3), merge_mode="sum", name="b")(h))
 
 
+def words(k: Any) -> Any:
+    """Return the model of Keras' example for IMDB, with a mask."""
+    x = k.Input((STEPS,), dtype="int32", name="x")
+    h = k.layers.Embedding(7, 3, mask_zero=True, name="e")(x)
+    h = k.layers.Bidirectional(k.layers.LSTM(4, return_sequences=True), name="a")(h)
+    h = k.layers.Bidirectional(k.layers.LSTM(4), name="b")(h)
+    return k.Model(x, k.layers.Dense(1, activation="sigmoid", name="c")(h))
+
+
 def without_masks(k: Any) -> Any:
     x = k.Input((STEPS, FEATURES), name="x")
     h = k.layers.Bidirectional(
@@ -131,7 +140,16 @@ def images(k: Any) -> Any:
 
 
 MODELS: list[Callable[[Any], Any]] = [
-    *(concatenated, without_masks, two_outputs, other_direction, states, cells, cells_backwards),
+    *(
+        concatenated,
+        words,
+        without_masks,
+        two_outputs,
+        other_direction,
+        states,
+        cells,
+        cells_backwards,
+    ),
     *(cells_in_both_directions, hierarchy, masked_steps, images),
 ]
 
@@ -145,6 +163,7 @@ def test_outputs_and_three_steps(keras64: Any, make: Callable[[Any], Any]) -> No
     weights = [rng.normal(size=w.shape) * 0.5 for w in theirs.get_weights()]
     shape = tuple(theirs.input_shape[1:])
     x = sequences() if shape == (STEPS, FEATURES) else rng.normal(size=(12, *shape))
+    x = rng.integers(0, 7, (12, STEPS)) if make is words else x
     y = rng.normal(size=(12, *theirs.output_shape[1:]))
     for model, k in ((theirs, keras64), (ours, nnfast.keras)):
         model.set_weights(weights)

@@ -123,7 +123,7 @@ def _signatures(names: dict[str, Any], wanted: Iterable[str]) -> dict[str, str]:
 def signature(thing: Any) -> str:
     """Return the signature of a function or class as text, or "" if it has none.
 
-    Layers have the arguments that they pass on to the class Layer.
+    Layers have the arguments that they pass on to the class Layer, and those of a typed ``**options``.
     """
     is_class = inspect.isclass(thing)
     try:
@@ -135,6 +135,7 @@ def signature(thing: Any) -> str:
         for p in found.parameters.values()
         if p.name != "self"
     ]
+    parameters[-1:] = [*_options(thing, parameters), *parameters[-1:]]
     bases = inspect.getmro(thing)[1:] if is_class else ()
     layer = next((base for base in bases if base.__name__ == "Layer"), None)
     if layer is not None and parameters and parameters[-1].kind == inspect.Parameter.VAR_KEYWORD:
@@ -145,6 +146,22 @@ def signature(thing: Any) -> str:
             if p.name not in named | {"self"} and p.kind != p.VAR_KEYWORD
         ]
     return str(inspect.Signature(parameters)).replace("Ellipsis", "...")
+
+
+def _options(thing: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Return the arguments of ``**options: Unpack[…]`` that have no parameters of their own."""
+    if not parameters or parameters[-1].kind != inspect.Parameter.VAR_KEYWORD:
+        return []
+    function = thing.__init__ if inspect.isclass(thing) else thing
+    annotation = str(getattr(function, "__annotations__", {}).get(parameters[-1].name, ""))
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    options = getattr(module, annotation.removeprefix("Unpack[").removesuffix("]"), None)
+    own = {p.name for p in parameters}
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...)
+        for name in getattr(options, "__annotations__", {})
+        if name not in own
+    ]
 
 
 def _is_plain(value: Any) -> bool:

@@ -75,7 +75,8 @@ class Goal:
 class Case:
     """A network, a batch size, and whether it trains or predicts.
 
-    Contenders train for epochs of `steps` batches, or predict `rows` rows per call.
+    Contenders train for epochs of `steps` batches, or predict `rows` rows per call. If `stateful`,
+    a call is a step that continues the sequence of the one before.
     """
 
     network: Network
@@ -87,10 +88,11 @@ class Case:
     dtype: str = "float32"
     steps: int = 50
     shuffle: bool = True
+    stateful: bool = False
 
     @property
     def name(self) -> str:
-        words = [] if self.training else ["predict"]
+        words = [] if self.training else ["step"] if self.stateful else ["predict"]
         words += [self.title or "-".join(map(str, self.sizes)), f"@{self.rows}"]
         activations = {node.activation or "relu" for node in self.network.nodes}
         words += [word for word in (*activations, self.dtype) if word not in ("relu", "float32")]
@@ -288,9 +290,19 @@ RECURRENT_PREDICTIONS = [
         (1024, Goal(1.1, 1.18, 0.80)),
     )
 ]
+POLICY = sequences(
+    "LSTM 64",
+    (1, 16),
+    stacked("LSTM", 64),
+    1,
+    Goal(None, against={"onnxruntime": 5.0}),
+    training=False,
+    steps=1,
+    stateful=True,
+)
 CASES = [
     *(*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL, *TRANSPOSED),
-    *(*GRAPHS, *GRAPH_PREDICTIONS, *RECURRENT, *TEXT, *RECURRENT_PREDICTIONS),
+    *(*GRAPHS, *GRAPH_PREDICTIONS, *RECURRENT, *TEXT, *RECURRENT_PREDICTIONS, POLICY),
 ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax_trainers
+import policies
 import predictors
 import torch_trainers
 import trainers
@@ -38,11 +39,14 @@ class Peer:
     trainer: type[Any] | None
     predictor: type[Any] | None
     supports: Callable[[Case], bool] = lambda case: True
+    policy: type[Any] | None = None
 
     def of(self, case: Case) -> type[Any] | None:
         """Return the contender's class for a case; None if the peer does not support the case."""
         if not self.supports(case):
             return None
+        if case.stateful:
+            return self.policy
         return self.trainer if case.training else self.predictor
 
     @property
@@ -70,18 +74,22 @@ TORCH = {"torch": "torch"}
 ONNX = {"onnxruntime": "onnxruntime", "onnx": "onnx"}
 JAX = {"jax": "jax", "optax": "optax"}
 PEERS = {
-    "nnfast": Peer({"nnfast": "nnfast"}, trainers.NNFast, predictors.NNFast),
+    "nnfast": Peer(
+        {"nnfast": "nnfast"}, trainers.NNFast, predictors.NNFast, policy=policies.NNFast
+    ),
     "numpy": Peer({"numpy": "numpy"}, trainers.NumPy, predictors.NumPy, dense),
     "sklearn": Peer(
         {"sklearn": "scikit-learn"}, trainers.ScikitLearn, predictors.ScikitLearn, dense_chain
     ),
-    "torch": Peer(TORCH, torch_trainers.PyTorch, predictors.PyTorch),
+    "torch": Peer(TORCH, torch_trainers.PyTorch, predictors.PyTorch, policy=policies.PyTorch),
     "torch-compile": Peer(TORCH, torch_trainers.CompiledPyTorch, predictors.CompiledPyTorch),
     "jax": Peer(JAX, jax_trainers.JAX, predictors.JAX),
     "keras": Peer(
         {"keras": "keras", "jax": "jax"}, trainers.Keras, predictors.Keras, has_sequences
     ),
-    "onnxruntime": Peer(ONNX, None, predictors.OnnxRuntime, dense_or_sequences),
+    "onnxruntime": Peer(
+        ONNX, None, predictors.OnnxRuntime, dense_or_sequences, policies.OnnxRuntime
+    ),
 }
 
 

@@ -123,7 +123,7 @@ def _signatures(names: dict[str, Any], wanted: Iterable[str]) -> dict[str, str]:
 def signature(thing: Any) -> str:
     """Return the signature of a function or class as text, or "" if it has none.
 
-    Layers have the arguments that they pass on to the class Layer, and those of a typed ``**options``.
+    Layers have the arguments that they pass on to the class Layer, and those of typed options.
     """
     is_class = inspect.isclass(thing)
     try:

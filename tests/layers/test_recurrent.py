@@ -66,9 +66,11 @@ def test_outputs_equal_those_of_the_reference(cell: str, sizes: tuple[int, ...])
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_row_has_the_bits_that_it_has_in_a_batch(cell: str, dtype: str) -> None:
-    x = sequences(61, 6, 3).astype(dtype)
-    stack = [nnfast.Input((6, 3)), CELLS[cell](21, return_sequences=True), CELLS[cell](16)]
+@pytest.mark.parametrize("steps", [1, 3, 6])
+def test_a_row_has_the_bits_that_it_has_in_a_batch(cell: str, dtype: str, steps: int) -> None:
+    """A single row with few steps reads the weights where they are."""
+    x = sequences(61, steps, 3).astype(dtype)
+    stack = [nnfast.Input((steps, 3)), CELLS[cell](21, return_sequences=True), CELLS[cell](16)]
     model = nnfast.Sequential(stack, dtype=dtype)
     whole = model.predict(x)
     for rows in (slice(0, 1), slice(60, 61), slice(7, 12), slice(30, 60)):

@@ -1,8 +1,7 @@
-"""The gates of a single row, as when a policy takes a step: the weights are read where they are.
+"""The gates of a single row and few steps, as when a policy takes a step: weights are read where they are.
 
 Packing them would take longer than the products. Each sum is the same chain as in the register tile.
 """
-
 cdef inline void add_gates(int nq, int n, const Recurrence* s, const real* w, Py_ssize_t u, const real* row,
                            Py_ssize_t depth, vreal acc[2][4], int last) noexcept nogil:
     """acc[q][g] += row · w for the gates of nq vectors of units from u on; gate n − 1 is added to sum `last`.
@@ -51,7 +50,8 @@ cdef inline void sums_of_row(int n, const Recurrence* s, const RecurrentWeights*
         sums_of_units(1, n, s, w, q * VLEN, row, sums + q * (1 if n == 1 else 4) * VLEN)
 
 
-cdef void gate_row(const Recurrence* s, const RecurrentWeights* w, const real* row, real* sums) noexcept nogil:
+cdef void gate_row(const Recurrence* s, const RecurrentWeights* w, const real* row,
+                   real* sums) noexcept nogil:
     """Compute the sums of a step of a cell that has one product for each gate."""
     if s.cell == CELL_LSTM:
         sums_of_row(4, s, w, row, sums)

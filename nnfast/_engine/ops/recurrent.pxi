@@ -4,6 +4,10 @@ The samples of x and y are rows with all steps. What the backward pass needs is 
 inference, the scratch holds two steps of a group of rows.
 """
 
+cdef enum:
+    UNPACKED_STEPS = 4  # up to which a single row reads weights where they are; packing takes about five steps
+
+
 cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:
     return <const Recurrence*>settings_of(op)
 
@@ -118,7 +122,7 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     if rows == 0:
         return activation
     memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2, 2)
-    if rows == 1 and s.cell != CELL_GRU_RESET_BEFORE:
+    if rows == 1 and s.steps <= UNPACKED_STEPS and s.cell != CELL_GRU_RESET_BEFORE:
         scratch.unpacked = &w
     else:
         pack_forward(s, &w, panels)

@@ -5,7 +5,7 @@ inference, the scratch holds two steps of a group of rows.
 """
 
 cdef enum:
-    UNPACKED_STEPS = 4  # up to which a single row reads weights where they are; packing takes about five steps
+    UNPACKED_STEPS = 4  # up to which a single row reads weights where they are; packing costs five steps
 
 
 cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:

@@ -2,21 +2,21 @@
 
 Packing them would take longer than the products. Each sum is the same chain as in the register tile.
 """
-cdef inline void add_gates(int nq, int n, const Recurrence* s, const real* w, Py_ssize_t u, const real* row,
-                           Py_ssize_t depth, vreal acc[2][4], int last) noexcept nogil:
+cdef inline void add_gates(int nq, int n, const Recurrence* s, const Matrix* w, Py_ssize_t u, const real* row,
+                           vreal acc[2][4], int last) noexcept nogil:
     """acc[q][g] += row · w for the gates of nq vectors of units from u on; gate n − 1 is added to sum `last`.
 
     nq, n and last are compile-time constants at every call site. Two vectors give enough independent sums.
     """
-    cdef Py_ssize_t p, ld = n * s.units
+    cdef Py_ssize_t p
     cdef vreal a
     cdef vreal b[2][4]
     cdef int q, g
-    for p in range(depth):
+    for p in range(w.rows):
         a = vsplat(row[p])
         for q in range(nq):
             for g in range(n):
-                b[q][g] = unit_cols(s, w + p * ld, g, u + q * VLEN)
+                b[q][g] = unit_cols(s, w.data + p * w.ld, g, u + q * VLEN)
         for q in range(nq):
             for g in range(n - 1):
                 acc[q][g] = acc[q][g] + a * b[q][g]
@@ -27,13 +27,15 @@ cdef inline void sums_of_units(int nq, int n, const Recurrence* s, const Recurre
                                const real* row, real* sums) noexcept nogil:
     """sums[nq, gate_sums, VLEN] = the sums of nq vectors of units from u on; row: [h x]."""
     cdef vreal acc[2][4]
+    cdef Matrix r = matrix(w.r, s.units, n * s.units, n * s.units)
+    cdef Matrix k = matrix(w.k, s.features, n * s.units, n * s.units)
     cdef int q, g, kinds = 1 if n == 1 else 4
     for q in range(nq):
         pack_start(s, w.b, u + q * VLEN, sums + q * kinds * VLEN)
         for g in range(kinds):
             acc[q][g] = vload(sums + (q * kinds + g) * VLEN)
-    add_gates(nq, n, s, w.r, u, row, s.units, acc, n - 1)
-    add_gates(nq, n, s, w.k, u, row + s.units, s.features, acc, 3 if n == 3 else n - 1)
+    add_gates(nq, n, s, &r, u, row, acc, n - 1)
+    add_gates(nq, n, s, &k, u, row + s.units, acc, 3 if n == 3 else n - 1)
     for q in range(nq):
         for g in range(kinds):
             vstore(sums + (q * kinds + g) * VLEN, acc[q][g])

@@ -181,7 +181,7 @@ def test_the_mask_of_the_steps_is_passed_on() -> None:
 
 
 def test_masks_within_the_steps() -> None:
-    """The layer does not see the mask of the steps, but may make one of its own."""
+    """The mask of the steps is not passed to the layer, which may make its own mask."""
     x, _ = padded()
     x[:, :, 1:][np.random.default_rng(2).random((6, 4, 2)) < 0.5] = 0
     words = nnfast.Input((3, 2), dtype="float64")

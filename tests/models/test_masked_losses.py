@@ -81,7 +81,7 @@ def test_loss_gradient_and_metrics(kind: str) -> None:
             assert_allclose(found["mae"], abs(p - y).mean(-1)[mask].mean(), rtol=1e-9)
         weighted = found[[key for key in found if key.endswith(kind) and key != "mae"][-1]]
         assert_allclose(weighted, (values() * w).sum() / w.sum(), rtol=1e-9)
-        # Each batch has a divisor of its own, and counts with its number of rows.
+        # The loss of a batch is the mean over its real steps; batches are weighted by their rows.
         parts = [(values() * w)[i : i + 8].sum() / mask[i : i + 8].sum() * 8 for i in (0, 8)]
         parts.append((values() * w)[16:].sum() / mask[16:].sum() * 7)
         found = model.evaluate(x, y, 8, verbose=0, sample_weight=weight, return_dict=True)

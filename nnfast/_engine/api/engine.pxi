@@ -261,54 +261,6 @@ cdef class Engine(CompiledModel):
 
     # -- training
 
-    cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
-        """Return the number of micro-batches in a step of this many rows; it depends on shapes only.
-
-        Threads that share a batch read each other's activations. Threads with separate micro-batches read
-        each other's partial gradients, which is faster if there are more activations than parameters.
-        """
-        cdef Py_ssize_t microbatches = MAX_MICROBATCHES, least
-        if wants_whole(&self.model):
-            return 1
-        if self.images:
-            if not self.sequences and self.work_per_parameter() <= 16:
-                microbatches = MAX_MICROBATCHES // 2
-            least = self.image_microbatch_rows()
-            return min(microbatches, (rows + least - 1) // least)
-        while microbatches > 1 and (
-                rows < MIN_MICROBATCH_ROWS * microbatches
-                or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_dense):
-            microbatches //= 2
-        return microbatches
-
-    cdef Py_ssize_t image_microbatch_rows(self):
-        """Return the minimum number of images or sequences per micro-batch.
-
-        It is larger if an image takes little work, or a sequence takes little more than looking up its ids,
-        because adding up the gradients of micro-batches takes as long as that.
-        """
-        if self.sequences or self.flops <= 64 * self.looked_up:
-            return SEQUENCE_ROWS
-        if self.work_per_parameter() <= 16:
-            return 4 * IMAGE_MICROBATCH_ROWS
-        return (2 if self.work_per_parameter() <= 32 else 1) * IMAGE_MICROBATCH_ROWS
-
-    cdef inline double work_per_parameter(self) noexcept:
-        """Return the operations of an image's forward pass for each parameter with a dense gradient.
-
-        If there are few, adding the partial gradients of many micro-batches takes a tenth of the time.
-        """
-        return self.flops / max(<Py_ssize_t>1, self.model.n_dense)
-
-    cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
-        """Return the number of rows per block: as many as fit in cache, but at most a whole micro-batch."""
-        cdef Py_ssize_t most = BLOCK_ROWS
-        cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
-        if self.images:
-            most = max(<Py_ssize_t>(SEQUENCE_ROWS if self.sequences else 4),
-                       min(most, size // op_list.n_values // 4 * 4))
-        return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)
-
     cdef double step_flops(self, Py_ssize_t rows):
         """Return the floating-point operations of a step; updates count if the arrays may be much larger."""
         return 3 * self.flops * rows + UPDATE_FLOPS * <double>(self.model.n_params - self.model.n_dense)

@@ -1,5 +1,19 @@
 """The compiled model: a plan in the structs that kernels read. Part of core.pyx."""
 
+cdef bint has_function(const Model* model) noexcept:
+    """Return whether the loss of an output is a Python function."""
+    cdef int k
+    for k in range(model.n_heads):
+        if model.heads[k].loss.kind == LOSS_PYTHON:
+            return True
+    return False
+
+
+cdef bint wants_whole(const Model* model) noexcept:
+    """Return whether an op or the loss needs all rows of a batch at once."""
+    return model.batch_norms or has_function(model)
+
+
 cdef class CompiledModel:
     """Sizes, op lists, parameters, the loss, and the kernel table for the model's floating-point type."""
     cdef Model model
@@ -106,3 +120,53 @@ cdef class CompiledModel:
             flops += needs.flops
         self.scratch_size = (scratch + 31) // 16 * 16
         self.flops = flops
+
+    # -- the division of a batch, which depends on shapes only
+
+    cdef Py_ssize_t microbatches_of(self, Py_ssize_t rows):
+        """Return the number of micro-batches in a step of this many rows; it depends on shapes only.
+
+        Threads that share a batch read each other's activations. Threads with separate micro-batches read
+        each other's partial gradients, which is faster if there are more activations than parameters.
+        """
+        cdef Py_ssize_t microbatches = MAX_MICROBATCHES, least
+        if wants_whole(&self.model):
+            return 1
+        if self.images:
+            if not self.sequences and self.work_per_parameter() <= 16:
+                microbatches = MAX_MICROBATCHES // 2
+            least = self.image_microbatch_rows()
+            return min(microbatches, (rows + least - 1) // least)
+        while microbatches > 1 and (
+                rows < MIN_MICROBATCH_ROWS * microbatches
+                or rows * self.model.train.n_values < MICROBATCH_GAIN * microbatches * self.model.n_dense):
+            microbatches //= 2
+        return microbatches
+
+    cdef Py_ssize_t image_microbatch_rows(self):
+        """Return the minimum number of images or sequences per micro-batch.
+
+        It is larger if an image takes little work, or a sequence takes little more than looking up its ids,
+        because adding up the gradients of micro-batches takes as long as that.
+        """
+        if self.sequences or self.flops <= 64 * self.looked_up:
+            return SEQUENCE_ROWS
+        if self.work_per_parameter() <= 16:
+            return 4 * IMAGE_MICROBATCH_ROWS
+        return (2 if self.work_per_parameter() <= 32 else 1) * IMAGE_MICROBATCH_ROWS
+
+    cdef inline double work_per_parameter(self) noexcept:
+        """Return the operations of an image's forward pass for each parameter with a dense gradient.
+
+        If there are few, adding the partial gradients of many micro-batches takes a tenth of the time.
+        """
+        return self.flops / max(<Py_ssize_t>1, self.model.n_dense)
+
+    cdef Py_ssize_t block_rows(self, OpList* op_list, Py_ssize_t rows, Py_ssize_t microbatches):
+        """Return the number of rows per block: as many as fit in cache, but at most a whole micro-batch."""
+        cdef Py_ssize_t most = BLOCK_ROWS
+        cdef Py_ssize_t size = TRAIN_BLOCK if op_list == &self.model.train else IMAGE_BLOCK
+        if self.images:
+            most = max(<Py_ssize_t>(SEQUENCE_ROWS if self.sequences else 4),
+                       min(most, size // op_list.n_values // 4 * 4))
+        return min(((rows + 3) // 4 + microbatches - 1) // microbatches * 4, most)

@@ -203,20 +203,6 @@ cdef Objective supplied_gradient_objective() noexcept:
     return objective
 
 
-cdef bint has_function(const Model* model) noexcept:
-    """Return whether the loss of an output is a Python function."""
-    cdef int k
-    for k in range(model.n_heads):
-        if model.heads[k].loss.kind == LOSS_PYTHON:
-            return True
-    return False
-
-
-cdef bint wants_whole(const Model* model) noexcept:
-    """Return whether an op or the loss needs all rows of a batch at once."""
-    return model.batch_norms or has_function(model)
-
-
 cdef int n_losses_of(const Model* model) noexcept:
     """Return the number of losses per step: the total and, if there are several outputs, that of each."""
     return 1 if model.n_heads == 1 else 1 + model.n_heads

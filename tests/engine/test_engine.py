@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import nnfast
 from nnfast import _engine, kernels, layers, losses, optimizers
-from nnfast._plan.plan import compile_plan
+from nnfast._plan.plan import Plan, compile_plan
 
 INT = np.int32
 THREADS = (1, 2, 3, 4, 7)
@@ -734,6 +734,41 @@ def test_arrays_and_plans_of_other_sizes_are_refused() -> None:
                 (6,),
             )
         )
+
+
+class Watched:
+    """A plan that calls a function whenever one of its attributes is read."""
+
+    def __init__(self, plan: Plan, call: Callable[[], None]) -> None:
+        self.plan = plan
+        self.call = call
+
+    def __getattr__(self, name: str) -> Any:
+        self.call()
+        return getattr(self.plan, name)
+
+
+def test_a_plan_is_replaced_at_once() -> None:
+    """While the engine reads a new plan, other threads have the old results and version."""
+    frozen, trained = layers.Dense(8, "tanh", kernel_regularizer="l2"), layers.Dense(2)
+    old = compile_plan([frozen, trained], (6,))
+    engine = _engine.Engine(old, "float64")
+    rng = np.random.default_rng(0)
+    np.asarray(engine.params)[:] = rng.normal(size=len(engine.params))
+    data = _engine.Data(rng.normal(size=(9, 6)), rng.normal(size=(9, 2)))
+    loss, gradient = engine.loss_and_gradient(data)
+    seen = []
+
+    def compare() -> None:
+        now, other = engine.loss_and_gradient(data)
+        seen.append((engine.version, now, other.tobytes()))
+
+    version = engine.version
+    frozen.trainable = False
+    engine.replan(Watched(compile_plan([frozen, trained], (6,), like=old), compare))
+    assert set(seen) == {(version, loss, gradient.tobytes())}
+    assert engine.version == version + 1
+    assert engine.evaluate(data) < loss  # a frozen kernel has no penalty
 
 
 def test_zero_rows_give_zero_predictions() -> None:

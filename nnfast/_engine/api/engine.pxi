@@ -68,9 +68,9 @@ cdef class Engine(CompiledModel):
             raise ValueError("the plan's weights differ from the engine's")
         check_arrays(self.arrays, plan.arrays, self.format)
         self.take_tables(plan)
+        self.version += 1   # at once, before another thread may run
         drop_workspace(self.state.workspaces, self.training)
         self.training = self.short.idle = None
-        self.version += 1
 
     # -- the state
 
@@ -191,10 +191,11 @@ cdef class Engine(CompiledModel):
         own.loss.reduction = reduction
         own.loss.weighted_mean = weighted_mean
         own.loss_weight = loss_weight
-        # A run that another thread has begun keeps the heads that it began with.
-        self.functions = [*self.functions[:head], function, *self.functions[head + 1:]]
-        self.loss_parameters = [*self.loss_parameters[:head], values, *self.loss_parameters[head + 1:]]
-        self.heads = heads
+        # A run that another thread has begun keeps the heads that it began with. Whatever creates objects
+        # may let another thread run, so all is replaced after that.
+        functions = [*self.functions[:head], function, *self.functions[head + 1:]]
+        loss_parameters = [*self.loss_parameters[:head], values, *self.loss_parameters[head + 1:]]
+        self.functions, self.loss_parameters, self.heads = functions, loss_parameters, heads
         self.model.heads = <Head*>heads.data
         self.version += 1
 

@@ -33,14 +33,14 @@ cdef class ShortPredictor:
     cdef int n_inputs           # -1: there are too many inputs, outputs or axes
     cdef list ids               # the columns of each input that hold ids, None if there are none
     cdef bint reads_ids         # some columns hold ids
-    cdef tuple allocation       # shape and dtype of the latest predictions; they are often the same again
-    cdef list further           # those of the outputs after the first
-    cdef Py_ssize_t rows        # the rows of these shapes
+    # The rows of the latest predictions, and the shape and dtype of each output. They are often the same
+    # again. One object, so that a call sees both as the same other call has set them.
+    cdef tuple latest
 
     def __init__(self, list shapes, int n_outputs, list ids):
         cdef int i, k
         cdef tuple shape
-        self.rows = -1
+        self.latest = (-1,)
         self.most_kept = <Py_ssize_t>1 << 62
         self.n_inputs = -1
         self.ids = [None if columns is None else id_columns(columns) for columns in ids]
@@ -84,20 +84,19 @@ cdef class ShortPredictor:
         cdef int k, n_heads = engine.model.n_heads
         cdef Py_ssize_t n = batch.views[0].shape[0]
         cdef list results = None
+        cdef tuple latest = self.latest
         batch.data.n = n
         batch.data.inputs = batch.rows
         batch.data.targets = NULL
-        if self.rows != n:
-            self.allocation = ((n, output_size(&engine.model.heads[0])), engine.dtype)
-            self.further = [((n, output_size(&engine.model.heads[k])), engine.dtype)
-                            for k in range(1, n_heads)]
-            self.rows = n
-        out = make(*self.allocation)
+        if <Py_ssize_t>latest[0] != n:
+            latest = self.latest = (n, *[((n, output_size(&engine.model.heads[k])), engine.dtype)
+                                         for k in range(n_heads)])
+        out = make(*<tuple>latest[1])
         batch.outputs[0] = start_of(out)
         if n_heads > 1:
             results = [out]
             for k in range(1, n_heads):
-                results.append(make(*self.further[k - 1]))
+                results.append(make(*<tuple>latest[1 + k]))
                 batch.outputs[k] = start_of(results[k])
         workspace, self.idle = self.idle, None
         if workspace is None or workspace.rows < n or (n <= FEW_ROWS < workspace.rows):

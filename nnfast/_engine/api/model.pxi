@@ -72,36 +72,51 @@ cdef class CompiledModel:
         cdef Buffer table = Buffer(len(plan.arrays), sizeof(Parameter), b"f")
         cdef Parameter* parameters = <Parameter*>table.data
         cdef list changed = []
-        cdef int k
+        cdef Py_ssize_t fixed_rows = plan.fixed_rows
+        cdef int k, n_parameters = len(plan.arrays)
         memory.append(table)
-        self.model.regularized = self.model.constrained = False
-        self.model.n_dense, self.model.n_sparse = self.model.n_params, 0
         for k, array in enumerate(plan.arrays):
             parameters[k] = {**array, "data": <uintptr_t>(<WeightArray>self.arrays[k]).data}
-            if parameters[k].sparse >= 0:
-                self.model.n_sparse += 1
-                self.model.n_dense -= parameters[k].rows * parameters[k].cols
             if parameters[k].trained:
                 changed.append(self.arrays[k])
-                self.model.regularized |= parameters[k].l1 != 0 or parameters[k].l2 != 0
-                self.model.constrained |= parameters[k].constraint != CONSTRAINT_NONE
+        for k in range(train.n_ops):
+            if self.updates_moving_averages(&train.ops[k]):
+                changed += [self.arrays[train.ops[k].mean], self.arrays[train.ops[k].variance]]
+        # No Python code may run from here on: another thread would see some tables of each plan.
         self.model.train = train
         self.model.infer = infer
         self.model.input_gradient = input_gradient
         self.model.parameters = parameters
-        self.model.n_parameters = len(plan.arrays)
-        self.fixed_rows = plan.fixed_rows
+        self.model.n_parameters = n_parameters
+        self.fixed_rows = fixed_rows
+        self.measure()
         self.tables_memory = memory
         self.changed = changed
-        self._measure()
 
-    cdef _measure(self):
-        """Compute the scratch size, the flops per row and other totals from the ops."""
+    cdef bint updates_moving_averages(self, const Op* op) noexcept:
+        """Return whether the op is a batch normalization that is trained."""
+        cdef OpNeeds needs
+        self.k.needs_of(op, &needs)
+        return needs.whole_batch and op.mean >= 0
+
+    cdef void measure(self) noexcept:
+        """Compute the scratch size, the flops per row and other totals from the parameters and ops."""
         cdef int i
+        cdef const Parameter* p
         cdef const Op* op
         cdef OpNeeds needs
         cdef Py_ssize_t scratch = self.model.target_width
         cdef double flops = 0
+        self.model.regularized = self.model.constrained = False
+        self.model.n_dense, self.model.n_sparse = self.model.n_params, 0
+        for i in range(self.model.n_parameters):
+            p = &self.model.parameters[i]
+            if p.sparse >= 0:
+                self.model.n_sparse += 1
+                self.model.n_dense -= p.rows * p.cols
+            if p.trained:
+                self.model.regularized |= p.l1 != 0 or p.l2 != 0
+                self.model.constrained |= p.constraint != CONSTRAINT_NONE
         self.looked_up = 0
         self.model.active = self.model.batch_norms = False
         for i in range(self.model.train.n_ops):
@@ -109,8 +124,6 @@ cdef class CompiledModel:
             self.k.needs_of(op, &needs)
             self.model.active |= op.y_l1 != 0 or op.y_l2 != 0 or needs.adds_penalty
             self.model.batch_norms |= needs.whole_batch
-            if needs.whole_batch and op.mean >= 0:      # it updates moving averages
-                self.changed += [self.arrays[op.mean], self.arrays[op.variance]]
             self.sequences |= needs.has_steps
             self.images |= (needs.has_window or needs.has_steps
                             or max(op.steps, needs.ids) >= MANY_STEPS)

@@ -457,6 +457,12 @@ cdef void dense_convolve(const Window* win, const Matrix* x, const real* w, cons
         q0 += band
 
 
+cdef inline bint has_separate_patches(const Window* win) noexcept nogil:
+    """Return whether each pixel of x is in exactly one patch, as with a pointwise kernel."""
+    return (win.kernel_h == win.stride_h and win.h == win.out_h * win.stride_h and win.dilation_h == 1
+            and win.kernel_w == win.stride_w and win.w == win.out_w * win.stride_w and win.dilation_w == 1)
+
+
 cdef void dense_convolve_input(const Window* win, const Layout* layout, const Matrix* dz, const real* w,
                                const Matrix* dx) noexcept nogil:
     """convolve_input without zero skipping."""
@@ -470,14 +476,12 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
     cdef Py_ssize_t q0 = 0, q, i, first, n, g, s, j
     cdef real* images
     cdef Tile t
-    # With a pointwise kernel, each element of x is in a single patch, so results are stored, not added.
-    cdef bint pointwise = (win.kernel_h == 1 and win.kernel_w == 1 and win.stride_h == 1 and win.stride_w == 1
-                           and not l.padded)
+    cdef bint apart = has_separate_patches(win) and not l.padded    # then results are stored, not added
     t.patch = l.patch
     t.out_offset = l.out_offset
     t.depth = l.f
     t.start = NULL
-    if pointwise:
+    if apart:
         t.start = ZEROS
     while q0 < panels:
         for q in range(q0, min(panels, q0 + band)):
@@ -491,7 +495,7 @@ cdef void dense_convolve_input(const Window* win, const Layout* layout, const Ma
         while first < dz.rows:
             n = min(l.images, dz.rows - first)
             images = dx.data + first * dx.ld
-            if q0 == 0 and not pointwise:
+            if q0 == 0 and not apart:
                 for i in range(n):
                     memset(images + i * dx.ld, 0, win.h * win.w * win.c * sizeof(real))
             if l.padded:

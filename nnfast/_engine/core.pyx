@@ -82,6 +82,7 @@ cdef enum:
     SUM_BLOCK = 4096        # the same as in executor/update.pxi
     IMAGE_MICROBATCH_ROWS = 4    # MIN_MICROBATCH_ROWS for networks with convolutions or pooling
     SEQUENCE_ROWS = 16      # minimum rows of micro-batches and blocks for networks with recurrent layers
+    MIN_LOOKED_UP = 1 << 17     # minimum numbers that a micro-batch looks up, if it does little else
     IMAGE_PASS_ROWS = 32    # PASS_ROWS for networks with convolutions or pooling
     IMAGE_BLOCK = 65536     # arena elements per block that fit in cache, with convolutions or pooling
     TRAIN_BLOCK = 655360    # IMAGE_BLOCK in training; larger, because each block packs W and adds to dW

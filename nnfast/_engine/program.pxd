@@ -223,6 +223,7 @@ ctypedef struct Model:
 # The gradient of an array of which a batch reads only some rows, which ids name. Each micro-batch has a
 # segment with the gradients of the rows that it reads, from position 1 on, in the order in which it first
 # reads them. In a batch that threads share, it has a segment per thread, each for its range of the array.
+# If a batch is not divided and reads most rows, `sums` has a row for each row of the array instead.
 ctypedef struct SparseGradient:
     int parameter
     Py_ssize_t n, cols      # the array's rows and columns
@@ -231,7 +232,9 @@ ctypedef struct SparseGradient:
     int32_t* rows           # n_segments × capacity: 1 + the row of the array at each position; 0: none
     Py_ssize_t* last        # n_segments: the last position with a row
     int32_t* place          # n_microbatches × n: the position of each row of the array, if `rows` confirms it
-    void* sums              # n_segments × capacity × ld; the sum at position 0 is 0
+    void* sums              # n_segments × capacity × ld; the sum at position 0 is 0. If by_row: n × cols, and
+                            # all are 0 between updates; the lists are not used
+    bint by_row
     int32_t* merged         # n: position in all segments of the total of each row; 0 between updates
 
 # The rows of one input.

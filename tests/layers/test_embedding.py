@@ -111,11 +111,15 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("tokens", [3, 40])
+# Batches of 40 ids are divided into micro-batches, those of 3 are not. If a batch as a whole
+# reads most rows of a table of whole vectors, each row has a gradient of its own from the start.
+SIZES = pytest.mark.parametrize(("tokens", "width"), [(3, 5), (40, 5), (3, 16)])
+
+
+@SIZES
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers(name: str, tokens: int) -> None:
-    # Batches of 40 ids are divided into micro-batches, those of 3 are not.
-    assert_like_twin(plain(tokens), ids(45, tokens), OPTIMIZERS[name])
+def test_optimizers(name: str, tokens: int, width: int) -> None:
+    assert_like_twin(plain(tokens, width), ids(45, tokens), OPTIMIZERS[name])
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -142,20 +146,22 @@ def test_widths(width: int, tokens: int) -> None:
 
 @pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 0.05}])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("tokens", [4, 35])
-def test_a_batch_that_threads_share(tokens: int, threads: int, clip: dict[str, float]) -> None:
+@SIZES
+def test_a_batch_that_threads_share(
+    tokens: int, width: int, threads: int, clip: dict[str, float]
+) -> None:
     force_threads(threads)
-    make = plain(tokens, batch_norm=True)
+    make = plain(tokens, width, batch_norm=True)
     assert_like_twin(make, ids(50, tokens), lambda: optimizers.Adam(0.02, **clip))
 
 
-@pytest.mark.parametrize("tokens", [4, 36])
+@SIZES
 @pytest.mark.parametrize("optimizer", ["AdamW", "global_clipnorm"])
-def test_a_table_that_several_calls_share(tokens: int, optimizer: str) -> None:
+def test_a_table_that_several_calls_share(tokens: int, width: int, optimizer: str) -> None:
     def make(twin: bool) -> nnfast.Model:
         shape = (tokens, ROWS) if twin else (tokens,)
         x = [nnfast.Input(shape, dtype="float64") for _ in range(2)]
-        layer, first = lookup(x[0], twin)
+        layer, first = lookup(x[0], twin, width=width)
         joined = layers.Concatenate()([first, layer(x[1])])
         return nnfast.Model(x, layers.Dense(2)(layers.Flatten()(joined)))
 
@@ -164,12 +170,12 @@ def test_a_table_that_several_calls_share(tokens: int, optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("tokens", [3, 37])
-def test_freezing(tokens: int, threads: int) -> None:
+@SIZES
+def test_freezing(tokens: int, width: int, threads: int) -> None:
     force_threads(threads)
     found = []
     for twin in (False, True):
-        model = plain(tokens)(twin)
+        model = plain(tokens, width)(twin)
         rng = np.random.default_rng(0)
         model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
         model.compile(adam(), "mse")
@@ -196,11 +202,11 @@ def test_a_table_that_is_never_trained() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("tokens", [3, 38])
-def test_gradients(tokens: int, threads: int) -> None:
+@SIZES
+def test_gradients(tokens: int, width: int, threads: int) -> None:
     force_threads(threads)
     x, y = ids(300, tokens), np.random.default_rng(1).normal(size=(300, 2))
-    make, found = plain(tokens, regularizer="l1"), []
+    make, found = plain(tokens, width, regularizer="l1"), []
     for twin in (False, True):
         model = make(twin)
         rng = np.random.default_rng(0)
@@ -215,6 +221,31 @@ def test_gradients(tokens: int, threads: int) -> None:
     assert_allclose(found[0][0], found[1][0])
     for own, reference in zip(found[0][1], found[1][1], strict=True):
         assert_allclose(own, reference, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [4, 32])
+@pytest.mark.parametrize("width", [5, 16])
+def test_the_gradients_of_a_batch_without_a_finite_loss_are_dropped(width: int, rows: int) -> None:
+    """A batch of 4 sequences is not divided."""
+    x, y = ids(rows, 34), np.random.default_rng(1).normal(size=(rows, 34, 100))
+    wrong = y.copy()
+    wrong[2, 2, 1] = np.inf
+    found = []
+    for twin in (False, True):
+        inputs = nnfast.Input((34, ROWS) if twin else (34,), dtype="float64")
+        _, h = lookup(inputs, twin, width=width)
+        model = nnfast.Model(inputs, layers.Dense(100)(layers.Dense(100)(h)))
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+        model.compile(adam(), "mse")
+        batch = one_hot(x) if twin else x
+        assert np.isfinite(model.train_on_batch(batch, y))
+        with pytest.warns(RuntimeWarning, match="finite"):
+            model.train_on_batch(batch, wrong)
+        assert np.isfinite(model.train_on_batch(batch, y))
+        found.append(model.get_weights())
+    for own, reference in zip(*found, strict=True):
+        assert_allclose(own, reference, rtol=1e-8, atol=1e-10)
 
 
 def test_gradients_equal_central_differences() -> None:
@@ -233,9 +264,9 @@ def test_gradients_equal_central_differences() -> None:
 
 @pytest.mark.parametrize("clip", [{}, {"clipnorm": 0.1}])
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("tokens", [5, 40])
+@pytest.mark.parametrize(("tokens", "width"), [(5, 21), (40, 21), (5, 32)])
 def test_weights_do_not_depend_on_the_number_of_threads(
-    tokens: int, batch_norm: bool, clip: dict[str, float]
+    tokens: int, width: int, batch_norm: bool, clip: dict[str, float]
 ) -> None:
     x = ids(250, tokens, n=300).astype(np.uint16)
     y = np.random.default_rng(1).normal(size=(250, 2))
@@ -243,7 +274,7 @@ def test_weights_do_not_depend_on_the_number_of_threads(
     for threads in (1, 2, 3, 4, 7):
         force_threads(threads)
         nnfast.set_seed(1)
-        stack = [nnfast.Input((tokens,)), layers.Embedding(300, 21), layers.Flatten()]
+        stack = [nnfast.Input((tokens,)), layers.Embedding(300, width), layers.Flatten()]
         stack += [layers.BatchNormalization()] if batch_norm else []
         model = nnfast.Sequential([*stack, layers.Dense(20, "relu"), layers.Dense(2)])
         model.compile(optimizers.Adam(0.01, **clip), "mse")

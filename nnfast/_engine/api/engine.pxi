@@ -268,8 +268,7 @@ cdef class Engine(CompiledModel):
 
     cdef Workspace training_workspace(self, Py_ssize_t rows):
         cdef Py_ssize_t microbatches = self.microbatches_of(rows)
-        # The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
-        cdef bint whole = wants_whole(&self.model) or (microbatches < MAX_MICROBATCHES and not self.images)
+        cdef bint whole = wants_whole(&self.model) or self.can_share(microbatches)
         cdef double flops = self.step_flops(rows)
         cdef int threads = threads_for(flops, (rows + 3) // 4 if whole else microbatches,
                                        self.state.n_threads)

@@ -156,17 +156,32 @@ cdef class CompiledModel:
             microbatches //= 2
         return microbatches
 
+    cdef bint can_share(self, Py_ssize_t microbatches):
+        """Return whether threads may share a batch, and one thread processes it as a whole.
+
+        The activations of eight micro-batches do not fit in cache together, nor do those of a few images.
+        """
+        if self.images:
+            return microbatches == 1 and self.mainly_looks_up()
+        return microbatches < MAX_MICROBATCHES
+
     cdef Py_ssize_t image_microbatch_rows(self):
         """Return the minimum number of images or sequences per micro-batch.
 
         It is larger if an image takes little work, or a sequence takes little more than looking up its ids,
         because adding up the gradients of micro-batches takes as long as that.
         """
-        if self.sequences or self.flops <= 64 * self.looked_up:
+        if self.sequences:
             return SEQUENCE_ROWS
+        if self.mainly_looks_up():
+            return max(<Py_ssize_t>SEQUENCE_ROWS, <Py_ssize_t>(MIN_LOOKED_UP / self.looked_up))
         if self.work_per_parameter() <= 16:
             return 4 * IMAGE_MICROBATCH_ROWS
         return (2 if self.work_per_parameter() <= 32 else 1) * IMAGE_MICROBATCH_ROWS
+
+    cdef inline bint mainly_looks_up(self) noexcept:
+        """Return whether looking up rows of tables takes a large part of the time."""
+        return not self.sequences and self.flops <= 64 * self.looked_up
 
     cdef inline double work_per_parameter(self) noexcept:
         """Return the operations of an image's forward pass for each parameter with a dense gradient.

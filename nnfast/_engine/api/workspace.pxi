@@ -126,7 +126,7 @@ cdef class Workspace:
         """
         cdef const Parameter* p
         cdef SparseGradient* g
-        cdef Py_ssize_t k, n = self.run.n_microbatches, segments = n * shares
+        cdef Py_ssize_t k, ids, n = self.run.n_microbatches, segments = n * shares
         cdef Py_ssize_t most = ((rows + 3) // 4 + n - 1) // n * 4
         if self.model.n_sparse == 0:
             return
@@ -140,7 +140,12 @@ cdef class Workspace:
             g.parameter = <int>k
             g.n, g.cols = p.rows, p.cols
             g.ld = (p.cols + 15) // 16 * 16
-            g.capacity = 1 + min(p.rows, most * ids_per_sample(&self.model, k))
+            ids = most * ids_per_sample(&self.model, k)
+            g.by_row = n == 1 and 2 * ids >= p.rows and p.cols % 16 == 0
+            if g.by_row:
+                g.sums = self.take(g.n, g.cols, engine.format)
+                continue
+            g.capacity = 1 + min(p.rows, ids)
             if segments * g.capacity >= 2**31 - 1:
                 raise MemoryError(f"a batch of {rows} rows has too many ids")
             g.rows = <int32_t*>self.take(segments, g.capacity, b"i")

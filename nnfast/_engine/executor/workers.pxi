@@ -103,6 +103,8 @@ cdef void train_worker(Run* run, int t) noexcept nogil:
             if model.constrained:   # after the average, which is that of unconstrained weights
                 team_wait(run)
                 constrain_parameters(run, t)
+        elif not whole:     # gradients were computed before the loss was known
+            drop_sparse_gradients(run, t)
         team_wait(run)
         done += 1
         if first + rows == n:

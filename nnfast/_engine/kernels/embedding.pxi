@@ -96,3 +96,29 @@ cdef void add_rows_by_id(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_s
         add_rows_of(ids, dy, VLEN, begin, end, s)
     else:
         add_rows_of(ids, dy, n, begin, end, s)
+
+
+cdef inline void add_in_place_of(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_ssize_t begin,
+                                Py_ssize_t end, real* sums) noexcept nogil:
+    """sums[i] += dy[r, j·n … (j + 1)·n − 1] for i = ids[r, j], if begin ≤ i < end, in the order of (r, j)."""
+    cdef Py_ssize_t r, j, i
+    cdef const real* id
+    cdef const real* g
+    cdef real limit = <real>end
+    for r in range(ids.rows):
+        id = ids.data + r * ids.ld
+        g = dy.data + r * dy.ld
+        for j in range(ids.cols):
+            i = row_of(id[j], limit)
+            if i >= begin:
+                sum_of_rows(g, sums + i * n, n, sums + i * n)
+            g += n
+
+
+cdef void add_in_place(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_ssize_t begin, Py_ssize_t end,
+                   real* sums) noexcept nogil:
+    """See add_in_place_of; tables whose rows are one vector have a loop of their own."""
+    if n == VLEN:
+        add_in_place_of(ids, dy, VLEN, begin, end, sums)
+    else:
+        add_in_place_of(ids, dy, n, begin, end, sums)

@@ -64,23 +64,27 @@ cdef inline void update_vectors(Rule rule, int n_slots, bint plain, const StepCo
     rule, n_slots and plain are compile-time constants at every call site. plain: the optimizer's rule is
     applied without any options.
     """
-    cdef Py_ssize_t q, i
+    cdef Py_ssize_t q, i, stride = p.stride
     cdef int k
     cdef vreal w, g
     cdef vreal state[MAX_STATE]
+    # In registers: to the compiler, any store might change the fields of p.
+    cdef real* weights = p.w
+    cdef const real* gradients = p.g
+    cdef real* slots = p.slots
     for q in range(p.n // VLEN):
         i = q * VLEN
-        w = vload(p.w + i)
-        g = vload(p.g + i)
+        w = vload(weights + i)
+        g = vload(gradients + i)
         for k in range(n_slots):
-            state[k] = vload(p.slots + k * p.stride + i)
+            state[k] = vload(slots + k * stride + i)
         if not plain:
             g = transformed(transform, g, w)
             w = w - vsplat(<real>s.decay) * w
         w = rule(s, w, g, state)
-        vstore(p.w + i, w)
+        vstore(weights + i, w)
         for k in range(n_slots):
-            vstore(p.slots + k * p.stride + i, state[k])
+            vstore(slots + k * stride + i, state[k])
         if not plain and p.average != NULL:
             vstore(p.average + i, w + vsplat(<real>s.ema_momentum) * (vload(p.average + i) - w))
 

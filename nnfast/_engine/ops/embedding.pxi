@@ -33,17 +33,21 @@ cdef void gradient_embedding(const Shard* shard, const Op* op, Range rows, real*
     cdef int segment = segment_of(run, rows.number, shard.thread)
     cdef SparseGradient* g
     cdef RowSums sums
-    cdef Py_ssize_t first
+    cdef Py_ssize_t first, begin, end
     if not is_trained(run.model, op.w):
         return
     g = &run.sparse[run.model.parameters[op.w].sparse]
+    begin = row_share(g, shard.thread, shard.n_threads)
+    end = row_share(g, shard.thread + 1, shard.n_threads)
+    if g.by_row:
+        add_in_place(&ids, &dy, g.cols, begin, end, <real*>g.sums)
+        return
     if not accumulate:
         clear_segment(g, segment)
     first = segment * g.capacity
     sums = RowSums(g.place + rows.number * g.n, g.rows + first, <real*>g.sums + first * g.ld, g.ld,
                    g.last[segment])
-    add_rows_by_id(&ids, &dy, g.cols, row_share(g, shard.thread, shard.n_threads),
-                   row_share(g, shard.thread + 1, shard.n_threads), &sums)
+    add_rows_by_id(&ids, &dy, g.cols, begin, end, &sums)
     g.last[segment] = sums.last
 
 

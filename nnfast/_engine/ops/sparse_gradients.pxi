@@ -15,8 +15,14 @@ cdef inline int segment_of(const Run* run, Py_ssize_t c, int share) noexcept nog
 
 
 cdef void clear_segment(const SparseGradient* g, int segment) noexcept nogil:
-    memset(g.rows + segment * g.capacity, 0, (1 + g.last[segment]) * sizeof(int32_t))
-    g.last[segment] = 0
+    if not g.by_row:
+        memset(g.rows + segment * g.capacity, 0, (1 + g.last[segment]) * sizeof(int32_t))
+        g.last[segment] = 0
+
+
+cdef inline void clear_rows(const SparseGradient* g, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Clear the gradients by row of rows begin … end − 1."""
+    memset(<real*>g.sums + begin * g.cols, 0, (end - begin) * g.cols * sizeof(real))
 
 
 cdef void clear_sparse_gradients(const Run* run, Py_ssize_t c) noexcept nogil:
@@ -36,6 +42,8 @@ cdef void merge_segments(const Run* run, const SparseGradient* g, int share, Py_
     cdef int32_t* merged = g.merged
     cdef real* sums = <real*>g.sums
     cdef int segment
+    if g.by_row:
+        return
     for c in range(run.n_microbatches):
         segment = segment_of(run, c, share)
         q = segment * g.capacity
@@ -50,10 +58,14 @@ cdef void merge_segments(const Run* run, const SparseGradient* g, int share, Py_
 
 
 cdef void take_merged(const SparseGradient* g, Py_ssize_t begin, Py_ssize_t n, real* out) noexcept nogil:
-    """out (n, cols) = the merged gradients of rows begin … begin + n − 1, or 0; clear `merged`."""
+    """out (n, cols) = the merged gradients of rows begin … begin + n − 1, or 0; clear them."""
     cdef Py_ssize_t i, cols = g.cols, ld = g.ld
     cdef int32_t* merged = g.merged + begin
     cdef const real* sums = <const real*>g.sums
+    if g.by_row:
+        memcpy(out, sums + begin * cols, n * cols * sizeof(real))
+        clear_rows(g, begin, begin + n)
+        return
     for i in range(n):
         copy_row(sums + merged[i] * ld, cols, out + i * cols)
         merged[i] = 0
@@ -92,13 +104,19 @@ cdef void step_sparse(const Run* run, const SparseGradient* g, int share, int t,
     cdef GradientTransform transform = gradient_transform(model, g.parameter, step.regularizer_scale)
     cdef real* w = parameter_data(model, g.parameter)
     cdef real* slots = <real*>model.slots + model.parameters[g.parameter].begin
+    cdef const real* gradient = scratch
     merge_segments(run, g, share, begin, end)
     for q in range(ceil_div(end - begin, rows)):
         i = begin + q * rows
         n = min(rows, end - i)
-        take_merged(g, i, n, scratch)
-        update_step(&model.optimizer, step, &transform, n * g.cols, w + i * g.cols, scratch,
+        if g.by_row:
+            gradient = <const real*>g.sums + i * g.cols
+        else:
+            take_merged(g, i, n, scratch)
+        update_step(&model.optimizer, step, &transform, n * g.cols, w + i * g.cols, gradient,
                     slots + i * g.cols, model.slot_stride)
+        if g.by_row:
+            clear_rows(g, i, i + n)
 
 
 cdef void step_all_sparse(const Run* run, int share, int t, const StepConstants* step) noexcept nogil:
@@ -107,3 +125,13 @@ cdef void step_all_sparse(const Run* run, int share, int t, const StepConstants*
     for k in range(run.model.n_sparse):
         if is_trained(run.model, run.sparse[k].parameter):
             step_sparse(run, &run.sparse[k], share, t, <real*>run.scratch + t * run.scratch_size, step)
+
+
+cdef void drop_sparse_gradients(const Run* run, int t) noexcept nogil:
+    """Clear thread t's rows of the gradients by row, which are not used because the loss is not finite."""
+    cdef const SparseGradient* g
+    cdef int k
+    for k in range(run.model.n_sparse):
+        g = &run.sparse[k]
+        if g.by_row:
+            clear_rows(g, row_share(g, t, run.n_threads), row_share(g, t + 1, run.n_threads))

@@ -232,9 +232,8 @@ ctypedef struct SparseGradient:
     int32_t* rows           # n_segments × capacity: 1 + the row of the array at each position; 0: none
     Py_ssize_t* last        # n_segments: the last position with a row
     int32_t* place          # n_microbatches × n: the position of each row of the array, if `rows` confirms it
-    void* sums              # n_segments × capacity × ld; the sum at position 0 is 0. If by_row: n × cols, and
-                            # all are 0 between updates; the lists are not used
-    bint by_row
+    void* sums              # n_segments × capacity × ld; the sum at position 0 is 0
+    bint by_row             # sums is n × cols, and 0 between updates; the lists are not used
     int32_t* merged         # n: position in all segments of the total of each row; 0 between updates
 
 # The rows of one input.

@@ -99,7 +99,7 @@ cdef void add_rows_by_id(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_s
 
 
 cdef inline void add_in_place_of(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_ssize_t begin,
-                                Py_ssize_t end, real* sums) noexcept nogil:
+                                 Py_ssize_t end, real* sums) noexcept nogil:
     """sums[i] += dy[r, j·n … (j + 1)·n − 1] for i = ids[r, j], if begin ≤ i < end, in the order of (r, j)."""
     cdef Py_ssize_t r, j, i
     cdef const real* id
@@ -116,7 +116,7 @@ cdef inline void add_in_place_of(const Matrix* ids, const Matrix* dy, Py_ssize_t
 
 
 cdef void add_in_place(const Matrix* ids, const Matrix* dy, Py_ssize_t n, Py_ssize_t begin, Py_ssize_t end,
-                   real* sums) noexcept nogil:
+                       real* sums) noexcept nogil:
     """See add_in_place_of; tables whose rows are one vector have a loop of their own."""
     if n == VLEN:
         add_in_place_of(ids, dy, VLEN, begin, end, sums)

@@ -111,7 +111,7 @@ class _Loader(NamedTuple):
 
     def load(self, path: str) -> Array:
         """Return the text in a file as an array without axes."""
-        return np.array(self._text(path), object)
+        return np.array(self._text(path))
 
     def batch(self, paths: list[str]) -> Array:
         """Return the texts in files as an array (n,)."""

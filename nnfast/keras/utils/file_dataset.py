@@ -17,7 +17,7 @@ from nnfast.keras.tf.structures import read_only
 from nnfast.keras.utils import directory as directories
 from nnfast.keras.utils.directory import LabelledFiles
 
-__all__ = ["FileOptions", "Reader", "datasets_of_files"]
+__all__ = ["FileOptions", "datasets_of_files"]
 
 Array = NDArray[Any]
 

@@ -476,6 +476,8 @@ def _idf_weights(value: Any, n: int) -> NDArray[np.float64]:
             f"idf_weights must have one number for each of the {n} tokens of vocabulary; received "
             f"shape {weights.shape}"
         )
+    if not (np.abs(weights) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"idf_weights must be finite in float32; received {value!r:.80}")
     return weights
 
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from nnfast._plan.symbolic import KerasTensor
-from nnfast._utils.checks import Array, OpenShape, Shape, flag, integer, optional_integer
+from nnfast._utils.checks import Array, OpenShape, flag, integer, optional_integer
 from nnfast._utils.config import TEXT
 from nnfast._utils.registry import choose
 from nnfast.layers.index_lookup import check_no_path, short_repr
@@ -246,19 +246,15 @@ class TextVectorization(DataLayer):
 
     # ---- outputs ---------------------------------------------------------------------------------
 
-    def infer_shape(self, input_shape: Shape) -> Shape:
-        self._check_shape("samples", input_shape)
-        if self.output_mode != "int":
-            return self._lookup.infer_shape((1,))
-        # Any size that stands for an unknown one; see `infer_open_shapes`.
-        return (self.output_sequence_length or 1,)
-
     def infer_open_shapes(self, *shapes: OpenShape) -> list[OpenShape]:
-        (input_shape,) = shapes
-        self._check_shape("samples", input_shape)
-        if self.output_mode == "int":
-            return [(self.output_sequence_length,)]
-        return [self._lookup.infer_shape((1,))]
+        (sample,) = shapes
+        self._check_shape("samples", sample)
+        if self.output_mode != "int":
+            return [self._lookup.infer_shape((1,))]
+        if self.split is None and self.ngrams is None and self.output_sequence_length is None:
+            return [sample]
+        # The length of the longest text is not known before the texts are.
+        return [(self.output_sequence_length,)]
 
     def _check_shape(self, name: str, shape: OpenShape) -> None:
         """Raise a ValueError if the shape of a sample is not that of a text."""

@@ -355,6 +355,20 @@ def test_texts_of_unknown_length_beside_other_inputs() -> None:
         model.predict([["b a b"], np.ones((1, 2, 2))])
 
 
+def test_models_of_words_know_their_number() -> None:
+    words = TextVectorization(split=None, vocabulary=["a", "b"])
+    model = nnfast.Sequential([layers.Input((2,), dtype="string"), words, layers.Dense(1)])
+    kernel = model.get_weights()[0]
+    assert_allclose(model.predict([["b", "a"]]), [[3.0, 2.0]] @ kernel, rtol=1e-6)
+    text = nnfast.Input((None,), dtype="string")
+    assert_array_equal(nnfast.Model(text, words(text)).predict([["b", "a", "x"]]), [[3, 2, 1]])
+    for sample, message in (((2,), "must be single texts"), ((1, 1), "must be single texts")):
+        with pytest.raises(ValueError, match=message):
+            TextVectorization()(nnfast.Input(sample, dtype="string"))
+    with pytest.raises(ValueError, match=r"expects text.*dtype 'float32'"):
+        TextVectorization()(nnfast.Input((1,)))
+
+
 def test_bags_of_words_are_learned() -> None:
     words = TextVectorization(output_mode="tf_idf", max_tokens=9, pad_to_max_tokens=True)
     model = nnfast.Sequential([words, layers.Dense(1)])

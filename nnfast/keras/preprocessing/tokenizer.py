@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class Tokenizer:
         for words in self._words(texts):
             self.document_count += 1
             self.word_counts.update(words)
-            self.word_docs.update(dict.fromkeys(words, 1))
+            self.word_docs.update(iter(dict.fromkeys(words)))  # each word once, in order
         by_count = sorted(self.word_counts, key=self.word_counts.__getitem__, reverse=True)
         first = [] if self.oov_token is None else [self.oov_token]
         self.word_index = {word: index for index, word in enumerate([*first, *by_count], 1)}
@@ -179,9 +179,11 @@ class Tokenizer:
         index_of, end = self.word_index.get, self.num_words or math.inf
         unknown = 0 if self.oov_token is None else index_of(self.oov_token, 0)
         for words in self._words(texts):
-            found = (index_of(word, 0) for word in words)
-            used = (index if 0 < index < end else unknown for index in found)
-            yield [index for index in used if index]
+            found = map(index_of, words, repeat(0))
+            if unknown:
+                yield [index if 0 < index < end else unknown for index in found]
+            else:
+                yield [index for index in found if 0 < index < end]
 
     def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
         """Return the words of sequences of indices, joined by spaces.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import sys
@@ -30,7 +31,7 @@ FAMILIES = (
     *("datasets.boston_housing", "datasets.california_housing", "datasets.cifar10"),
     *("datasets.cifar100", "datasets.fashion_mnist", "datasets.imdb", "datasets.mnist"),
     *("datasets.reuters", "preprocessing", "preprocessing.image", "preprocessing.sequence"),
-    *("utils", "wrappers", "random", "saving", "config", "backend"),
+    *("preprocessing.text", "utils", "wrappers", "random", "saving", "config", "backend"),
 )
 METHODS = "Sequential"
 REQUIRED = "required"
@@ -47,6 +48,12 @@ NOTES = {
     "layers.Discretization": "dense outputs; before the other layers of a model",
     "layers.IntegerLookup": "dense outputs; before the other layers of a model",
     "layers.StringLookup": "dense outputs; before the other layers of a model",
+    "layers.TextVectorization": "dense outputs; before the other layers of a model",
+    "preprocessing.sequence.skipgrams": "other random numbers; `seed` determines all of them",
+    "preprocessing.text.hashing_trick": "the default hash is MD5, not Python's",
+    "preprocessing.text.one_hot": "the hash is MD5, not Python's",
+    "preprocessing.text_dataset_from_directory": "`max_length` in characters",
+    "utils.text_dataset_from_directory": "`max_length` in characters",
     "layers.Softmax": "called without a mask",
     "layers.Resizing": 'interpolates by "nearest" and "bilinear", without antialiasing',
     "layers.UpSampling2D": 'interpolates by "nearest" and "bilinear"',
@@ -85,9 +92,12 @@ def snapshot() -> dict[str, Any]:
 
     families, older = {}, {}
     for family in FAMILIES:
-        public = _names(_module("keras", family))
+        # Keras 3 itself no longer has some of the modules.
+        current = importlib.util.find_spec(f"keras.{family}".rstrip("."))
+        public = _names(_module("keras", family)) if current else {}
         every = _names(_module("keras._tf_keras.keras", family))
-        families[family] = _signatures(public, public)
+        if public:
+            families[family] = _signatures(public, public)
         only = every.keys() - public.keys()
         if only:
             older[f"tf.keras.{family}"] = _signatures(public | every, sorted(only))

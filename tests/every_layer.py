@@ -249,6 +249,10 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         *(9, 2, 0, -2, [7, 5, 6], "int64", [0.5, 1.5, 2.5], False, "tf_idf", False, True),
         *("farmhash", 7, "numbers"),
     ),
+    "TextVectorization": lambda: layers.TextVectorization(
+        *(9, "lower", "character", (2, 1), "tf_idf", None, True, ["é", "a b"], [0.5, 1.5]),
+        *(False, False, "latin-1", "text"),
+    ),
     "CategoryEncoding": lambda: layers.CategoryEncoding(5, "count", input_shape=(3,)),
     "Discretization": lambda: layers.Discretization.from_config(
         {
@@ -268,7 +272,9 @@ MERGING = {
     *("Sampling", "AddLoss"),
 }
 # Layers that Python computes before the engine, so that they must come first in a model.
-PREPARING = {"CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup"}
+PREPARING = {
+    *("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup", "TextVectorization"),
+}
 # Layers whose inputs are ids, so that nothing that is trained can precede them.
 READING_IDS = {"Embedding"}
 

@@ -152,7 +152,25 @@ def credit_card() -> None:
     _write("creditcard.csv", header, [np.arange(n), *x.T, rng.exponential(80, n).round(2), fraud])
 
 
+def film_reviews() -> None:
+    """Write negative and positive reviews, one file each, in aclImdb/train and …/test."""
+    rng = np.random.default_rng(8)
+    common = np.array(["the", "film", "an", "actor", "it", "was", "scene", "of", "<br />", "plot"])
+    own = {
+        "neg": np.array(["awful", "boring", "Bad.", "dull", "worst"]),
+        "pos": np.array(["wonderful", "moving", "Great!", "best", "superb"]),
+    }
+    for part, n in (("train", 120), ("test", 40)):
+        for name, words in own.items():
+            folder = Path("aclImdb", part, name)
+            folder.mkdir(parents=True)
+            for i in range(n):
+                text = [*rng.choice(common, 22), *rng.choice(words, 8)]
+                (folder / f"{i}.txt").write_text(" ".join(rng.permutation(text)), "utf-8")
+
+
 FILES: dict[str, Callable[[], None]] = {
+    "aclImdb": film_reviews,
     "cats_and_dogs/": cats_and_dogs,
     "auto-mpg.csv": auto_mpg,
     "higgs.csv": higgs,

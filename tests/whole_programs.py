@@ -69,6 +69,7 @@ PROGRAMS = {
     "fashion_mnist": Program("test_acc", 0.95, exact=True),
     "grid_search": Program("accuracy", 0.9, "nnfast"),
     "imdb_multi_hot": Program("results[1]", 0.95, exact=True),
+    "imdb_texts": Program("accuracy", 0.95, "nnfast"),
     "losses_and_metrics": Program("accuracy", 0.9, exact=True),
     "mnist_cnn": Program("score[1]", 0.95),
     "mnist_mlp": Program("score[1]", 0.95),
@@ -85,6 +86,7 @@ PROGRAMS = {
     "tf_data_pipeline": Program("accuracy", 0.95, "nnfast"),
     "timeseries_generator": Program("r2", 0.95, exact=True),
     "timeseries_windows": Program("r2", 0.8, "nnfast"),
+    "tokenizer_texts": Program("acc", 0.95, exact=True),
     "train_on_batch_loop": Program("test_accuracy", 0.95, exact=True),
     "weights_surgery": Program("r2", 0.95, exact=True),
 }

@@ -158,11 +158,11 @@ def only_array(value: object, sample_shape: OpenShape) -> object:
     return value
 
 
-def with_last_axis(array: Array, sample_shape: Shape) -> Array:
+def with_last_axis(array: Array, sample_shape: OpenShape) -> Array:
     """Return rows with the last axis of size 1 that is missing, or without a superfluous one."""
-    if sample_shape[-1:] == (1,) and array.shape[1:] == sample_shape[:-1] and array.ndim:
+    if sample_shape[-1:] == (1,) and fits(array.shape[1:], sample_shape[:-1]) and array.ndim:
         return array[..., None]
-    if array.ndim > 2 and array.shape[1:] == (*sample_shape, 1):
+    if array.ndim > 2 and fits(array.shape[1:], (*sample_shape, 1)):
         return array[..., 0]
     return array
 

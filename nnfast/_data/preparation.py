@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from nnfast._data.arrays import batch_of, with_last_axis
-from nnfast._utils.checks import Array, Shape
+from nnfast._plan.open_shapes import fits
+from nnfast._utils.checks import Array, OpenShape
 
 # The name of an array in messages, and the array.
 Part = tuple[str, Any]
@@ -30,14 +31,14 @@ class Step(NamedTuple):
     layer : Computed
     source, output : int
         The numbers of the tensors that it reads and makes.
-    shape : tuple of int
-        The shape of a sample of `source`.
+    shape : tuple of (int or None)
+        The shape of a sample of `source`; None is any size.
     """
 
     layer: Computed
     source: int
     output: int
-    shape: Shape
+    shape: OpenShape
 
 
 class Preparation:
@@ -66,7 +67,7 @@ class Preparation:
         for layer, source, output, shape in self._steps:
             name, value = found[source]
             array = with_last_axis(layer.values(name, value), shape)
-            if array.ndim == 0 or array.shape[1:] != shape:
+            if array.ndim == 0 or not fits(array.shape[1:], shape):
                 raise ValueError(
                     f"{name} must have shape {batch_of(shape)}, one row per sample; received "
                     f"shape {array.shape}"

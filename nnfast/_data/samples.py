@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnfast._data.arrays import check_ids, check_order, features, sample_weights, targets
 from nnfast._data.ends import Ends
-from nnfast._data.preparation import Preparation
+from nnfast._data.preparation import Part
 from nnfast._engine import Data
 from nnfast._utils.checks import Array, Shape, batch_size, integer, real, warn
 from nnfast.losses import TargetSpec
@@ -28,7 +28,7 @@ class SampleSpec(NamedTuple):
 
     Attributes
     ----------
-    inputs, outputs : Ends
+    outputs : Ends
     input_shapes : sequence of tuple of int
         Shape of one sample of each array that the engine reads.
     targets : tuple of TargetSpec
@@ -36,21 +36,18 @@ class SampleSpec(NamedTuple):
         The numbers of the outputs whose loss is a user-defined function.
     dtype : numpy.dtype
         The model's dtype.
-    preparation : Preparation, optional
-        Makes the arrays that the engine reads; None if these are the inputs.
     ids : sequence of (list of tuple of int or None)
         The columns of each array that hold ids; see `check_ids`.
     sizes : tuple of tuple of int, optional
-        The shape of a sample of each input, if the model has axes whose sizes may vary.
+        The shape of a sample of each array that the engine reads, if the model has axes whose
+        sizes may vary.
     """
 
-    inputs: Ends
     outputs: Ends
     input_shapes: Sequence[Shape]
     targets: tuple[TargetSpec, ...]
     functions: tuple[int, ...]
     dtype: np.dtype[Any]
-    preparation: Preparation | None = None
     ids: Sequence[IdColumns | None] = ()
     sizes: tuple[Shape, ...] | None = None
 
@@ -73,7 +70,7 @@ class Samples:
     several_classes : bool
         Whether the targets of a sample are several classes.
     sizes : tuple of tuple of int, or None
-        The shape of a sample of each input, if the model has axes whose sizes may vary.
+        See `SampleSpec`.
     """
 
     x: list[Array]
@@ -148,12 +145,9 @@ class Samples:
 
 
 def checked_rows(
-    inputs: Ends,
+    parts: Sequence[Part],
     shapes: Sequence[Shape],
     dtype: np.dtype[Any],
-    name: str,
-    x: object,
-    preparation: Preparation | None = None,
     ids: Sequence[IdColumns | None] = (),
 ) -> list[Array]:
     """Return the arrays that the engine reads, which have the same number of rows.
@@ -161,9 +155,6 @@ def checked_rows(
     See `features` and `SampleSpec`.
     """
     found: list[Array] = []
-    parts = inputs.labelled(name, x, True)
-    if preparation is not None:
-        parts = preparation(parts)
     for label, part in parts:
         rows = features(label, part, shapes[len(found)], dtype)
         if found and len(rows) != len(found[0]):
@@ -180,7 +171,7 @@ def checked_rows(
 
 def checked(
     spec: SampleSpec,
-    x: object,
+    x: Sequence[Part],
     y: object,
     sample_weight: object,
     method: str,
@@ -191,7 +182,9 @@ def checked(
     Parameters
     ----------
     spec : SampleSpec
-    x, y, sample_weight
+    x : sequence of (str, array_like)
+        The arrays that the engine reads, with their names in messages.
+    y, sample_weight
         As in `fit`.
     method : str
         The method that was called, for messages. Methods that train limit the number of rows,
@@ -204,9 +197,7 @@ def checked(
     TypeError, ValueError
         If an array does not fit.
     """
-    rows = checked_rows(
-        spec.inputs, spec.input_shapes, spec.dtype, names[0], x, spec.preparation, spec.ids
-    )
+    rows = checked_rows(x, spec.input_shapes, spec.dtype, spec.ids)
     n = len(rows[0])
     if n == 0:
         raise ValueError(f"{names[0]} must have at least one row in {method}(); received none")

@@ -8,45 +8,36 @@ from typing import Any
 import numpy as np
 
 from nnfast._data.arrays import batch_of, only_array
-from nnfast._data.ends import Ends
+from nnfast._data.preparation import Part
 from nnfast._plan.open_shapes import fits
 from nnfast._utils.checks import OpenShape, Shape, real_array
-from nnfast._utils.config import TEXT
 
 
-def given_shapes(
-    inputs: Ends, shapes: Sequence[OpenShape], dtypes: Sequence[str], name: str, x: Any
-) -> tuple[Shape, ...]:
-    """Return the shapes of the samples of all inputs.
+def given_shapes(parts: Sequence[Part], shapes: Sequence[OpenShape]) -> tuple[Shape, ...]:
+    """Return the shapes of the samples of all arrays that the engine reads.
 
     Parameters
     ----------
-    inputs : Ends
+    parts : sequence of (str, array_like)
+        The arrays with their names in messages.
     shapes : sequence of tuple of (int or None)
         What the model requires; None is any size.
-    dtypes : sequence of str
-        The dtypes of the inputs; arrays of text are read as they are.
-    name : str
-        The argument's name, for messages.
-    x : array_like, or a structure of them
 
     Raises
     ------
     TypeError, ValueError
-        If `x` is not a structure of arrays of these shapes.
+        If an array has another shape.
     """
-    parts = inputs.labelled(name, x, True)
     return tuple(
-        _sample_shape(label, part, shape, dtype == TEXT)
-        for (label, part), shape, dtype in zip(parts, shapes, dtypes, strict=True)
+        _sample_shape(label, part, shape)
+        for (label, part), shape in zip(parts, shapes, strict=True)
     )
 
 
-def _sample_shape(name: str, x: Any, expected: OpenShape, text: bool) -> Shape:
+def _sample_shape(name: str, x: Any, expected: OpenShape) -> Shape:
     """Return the shape of a sample; an axis of size 1 may be missing or superfluous at the end."""
     if type(x) is not np.ndarray:
-        x = only_array(x, expected)
-        x = np.asarray(x) if text else real_array(name, x)
+        x = real_array(name, only_array(x, expected))
     shape: Shape = x.shape[1:]
     if x.ndim and fits(shape, expected):
         return shape

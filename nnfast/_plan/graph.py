@@ -110,8 +110,8 @@ class FlatGraph:
             self.inputs = tuple(sorted(early & (read | set(self.outputs))))
         if any(self.dtypes[tensor] == TEXT for tensor in self.inputs):
             raise ValueError(
-                "An input of dtype 'string' holds text, which only StringLookup can take; another "
-                "layer or an output of the model takes it"
+                "An input of dtype 'string' holds text, which only StringLookup and "
+                "TextVectorization can take; another layer or an output of the model takes it"
             )
 
     def needed(self) -> list[tuple[int, Call]]:
@@ -127,15 +127,19 @@ class FlatGraph:
 
     @property
     def is_open(self) -> bool:
-        """Whether the samples of an input have axes whose sizes may vary."""
-        return is_open([self.shapes[tensor] for tensor in self.given])
+        """Whether the samples that the engine reads have axes whose sizes may vary."""
+        return is_open([self.shapes[tensor] for tensor in self.inputs])
 
-    def propagated(self, shapes: Sequence[OpenShape]) -> list[OpenShape]:
-        """Return the shapes of all tensors for samples of these shapes."""
+    def propagated(self, shapes: Sequence[OpenShape], from_given: bool = False) -> list[OpenShape]:
+        """Return the shapes of all tensors for samples of these shapes.
+
+        They are the shapes of `inputs`, or those of `given`.
+        """
         found = list(self.shapes)
-        for tensor, shape in zip(self.given, shapes, strict=True):
+        tensors = self.given if from_given else self.inputs
+        for tensor, shape in zip(tensors, shapes, strict=True):
             found[tensor] = shape
-        for call in (*self.prepared, *self.nodes):
+        for call in (*(self.prepared if from_given else ()), *self.nodes):
             read = [found[tensor][call.outer :] for tensor in call.inputs]
             entries = found[call.inputs[0]][: call.outer]
             made = self.layers[call.layer].infer_open_shapes(*read)
@@ -229,7 +233,8 @@ class Graph:
         flat.outputs = _flatten(self, flat.inputs, flat, numbers, inference=False)
         flat.split()
         if is_open(flat.shapes):  # a model within this one may have open axes that are known here
-            flat.shapes = flat.propagated([sample_shape(tensor) for tensor in self.inputs])
+            given = [sample_shape(tensor) for tensor in self.inputs]
+            flat.shapes = flat.propagated(given, from_given=True)
         return flat
 
 

@@ -11,7 +11,7 @@ from nnfast._plan.spec import Shape
 
 
 def sized(graph: FlatGraph, shapes: Sequence[Shape]) -> FlatGraph:
-    """Return a graph with these shapes of the inputs, which have no open axes.
+    """Return a graph with these shapes of what the engine reads, which have no open axes.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def first_sized(graph: FlatGraph) -> FlatGraph:
     first: ValueError | None = None
     for size in _candidates(graph):
         try:
-            return sized(graph, [filled(graph.shapes[tensor], size) for tensor in graph.given])
+            return sized(graph, [filled(graph.shapes[tensor], size) for tensor in graph.inputs])
         except ValueError as error:
             first = first or error
     assert first is not None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._data.ends import Ends, only
-from nnfast._data.preparation import Preparation, Step
+from nnfast._data.preparation import Part, Preparation, Step
 from nnfast._data.samples import checked_rows
 from nnfast._engine import Engine, WeightArray
 from nnfast._plan.graph import FlatGraph
@@ -119,7 +119,7 @@ class Network:
         _check_built_layers(flat.layers, plan, dtype)
         network = cls(plan, dtype, graph, trainable, ends)
         if flat.is_open:
-            network.variants = Variants(flat)
+            network.variants = Variants(flat, ends[0].names)
             network.direct = False
         network.set_seed(seed)
         network._initialize()
@@ -151,8 +151,13 @@ class Network:
     # ---- sizes -----------------------------------------------------------------------------------
 
     def sized(self, name: str, x: object) -> Network:
-        """Return the network for samples as those of `x`: this one unless it has `variants`."""
-        return self if self.variants is None else self.variant(self.sizes(name, x))
+        """Return the network for samples as those of `x`.
+
+        It is this one unless it has `variants`, or if the sizes are those of prepared arrays.
+        """
+        if self.variants is None or self.preparation is not None:
+            return self
+        return self.variant(self.sizes(self.parts(name, x)))
 
     def call(self, x: object) -> Any:
         """Return the predictions of a variant for an array that its engine can read, else None."""
@@ -161,10 +166,10 @@ class Network:
         network = self.sized("x", x)
         return network.engine.call(x) if network.direct else None
 
-    def sizes(self, name: str, x: object) -> Sizes:
-        """Return the shape of a sample of each input; needs `variants`."""
+    def sizes(self, parts: Sequence[Part]) -> Sizes:
+        """Return the shape of a sample of each of the engine's arrays; needs `variants`."""
         assert self.variants is not None
-        return self.variants.sizes(self.inputs, name, x)
+        return self.variants.sizes(parts)
 
     def variant(self, sizes: Sizes) -> Network:
         """Return the network for samples of these shapes; needs `variants`."""
@@ -177,10 +182,10 @@ class Network:
 
     def _new_variant(self, sizes: Sizes) -> Network:
         assert self.variants is not None
-        graph = self.variants.graph(self.inputs, sizes)
+        graph = self.variants.graph(sizes)
         trainable, *trained = self.plan.trainable  # flags may have been set since
         plan = compile_graph(graph, trainable, self.plan, trained)
-        self.variants.check_growth(plan, self.inputs, sizes)
+        self.variants.check_growth(plan, sizes)
         return self._with_plan(plan, graph)
 
     def again(self) -> Network:
@@ -193,10 +198,23 @@ class Network:
 
     # ---- data ------------------------------------------------------------------------------------
 
-    def rows(self, name: str, x: object) -> list[Array]:
-        """Return the checked arrays of all inputs; see `checked_rows`."""
-        shapes, ids = self.plan.input_shapes, self.plan.ids
-        return checked_rows(self.inputs, shapes, self.dtype, name, x, self.preparation, ids)
+    def parts(self, name: str, x: object) -> list[Part]:
+        """Return the arrays that the engine reads, not checked yet, with their names."""
+        parts = self.inputs.labelled(name, x, True)
+        return parts if self.preparation is None else self.preparation(parts)
+
+    def rows(self, parts: Sequence[Part]) -> list[Array]:
+        """Return the checked arrays; see `checked_rows`."""
+        return checked_rows(parts, self.plan.input_shapes, self.dtype, self.plan.ids)
+
+    def checked(self, name: str, x: object) -> tuple[Network, list[Array]]:
+        """Return the network for samples as those of `x`, and its checked arrays.
+
+        It is this one unless it has `variants`.
+        """
+        parts = self.parts(name, x)
+        network = self if self.variants is None else self.variant(self.sizes(parts))
+        return network, network.rows(parts)
 
     def batch_size(self, given: int | None, rows: int) -> int | None:
         """Return the batch size for data with these rows: that of stateful layers, if any.

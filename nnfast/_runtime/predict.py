@@ -61,8 +61,7 @@ def predict_stream(
 ) -> Any:
     """Return the outputs for the batches of a stream; check each batch."""
     parts = (batch_parts(item, "a batch", targets=False)[0] for item in stream)
-    batches = ((network.sized("x", part), part) for part in parts)
-    checked = ((own, own.rows("x", part)) for own, part in batches)
+    checked = (network.checked("x", part) for part in parts)
     params = {"verbose": verbose, "epochs": 1, "steps": stream.length}
     return _predict_batches(model, network, checked, callbacks, params)
 

@@ -128,13 +128,11 @@ class Trainer:
             for k, (loss, shape) in enumerate(zip(self.losses, plan.output_shapes, strict=True))
         )
         return SampleSpec(
-            network.inputs,
             network.outputs,
             plan.input_shapes,
             targets,
             tuple(k for k, loss in enumerate(self.losses) if isinstance(loss, FunctionLoss)),
             network.dtype,
-            network.preparation,
             plan.ids,
             sizes,
         )
@@ -198,10 +196,11 @@ class Trainer:
         if not any(self.losses):
             raise ValueError(f"Call compile(optimizer, loss) before {method}()")
         spec, plan = self.spec, self.network.plan
+        parts = self.network.parts(names[0], x)
         if self.network.variants is not None:
-            network, spec = self._variant(self.network.sizes(names[0], x))
+            network, spec = self._variant(self.network.sizes(parts))
             plan = network.plan
-        found = samples.checked(spec, x, y, sample_weight, method, names)
+        found = samples.checked(spec, parts, y, sample_weight, method, names)
         for key, metric in self.metrics.items() if found.functions else ():
             output = self.uses[key].output
             if output in found.functions:
@@ -224,11 +223,10 @@ class Trainer:
         TypeError, ValueError
             If `x` or `dout` does not fit the model.
         """
-        network, sizes = self.network, None
-        if network.variants is not None:
-            sizes = network.sizes("x", x)
-            network = self.network_of(sizes)
-        (rows,) = network.rows("x", x)
+        parts = self.network.parts("x", x)
+        sizes = None if self.network.variants is None else self.network.sizes(parts)
+        network = self.network_of(sizes)
+        (rows,) = network.rows(parts)
         n = len(rows)
         if n == 0:
             raise ValueError("x must have at least one row in train_on_gradient(); received none")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nnfast._data.ends import Ends
+from nnfast._data.preparation import Part
 from nnfast._data.sizes import given_shapes
 from nnfast._plan.graph import FlatGraph
 from nnfast._plan.plan import Plan
@@ -28,6 +29,8 @@ class Variants:
     ----------
     graph : FlatGraph
         The graph with open axes.
+    names : sequence of str
+        The names of the inputs, for messages.
 
     Attributes
     ----------
@@ -38,20 +41,25 @@ class Variants:
         the values that are computed for samples of any size.
     """
 
-    def __init__(self, graph: FlatGraph) -> None:
+    def __init__(self, graph: FlatGraph, names: Sequence[str]) -> None:
         self._graph = graph
-        self._shapes = [graph.shapes[tensor] for tensor in graph.given]
-        self._dtypes = [graph.dtypes[tensor] for tensor in graph.given]
+        self._shapes = [graph.shapes[tensor] for tensor in graph.inputs]
+        made = {call.outputs[0]: graph.paths[call.layer] for call in graph.prepared}
+        known = made | dict(zip(graph.given, names, strict=True))
+        self._names = [known[tensor] for tensor in graph.inputs]
         self.networks: Recent[Any] = Recent(MOST)
         self.stored: int | None = None
 
-    def sizes(self, inputs: Ends, name: str, x: object) -> Sizes:
-        """Return the shapes of the samples of all inputs."""
-        if type(x) is np.ndarray and self.networks.get(sizes := (x.shape[1:],)) is not None:
-            return sizes  # known to fit
-        return given_shapes(inputs, self._shapes, self._dtypes, name, x)
+    def sizes(self, parts: Sequence[Part]) -> Sizes:
+        """Return the shapes of the samples of all arrays that the engine reads."""
+        x = parts[0][1]
+        if len(parts) == 1 and type(x) is np.ndarray:
+            sizes = (x.shape[1:],)
+            if self.networks.get(sizes) is not None:
+                return sizes  # known to fit
+        return given_shapes(parts, self._shapes)
 
-    def graph(self, inputs: Ends, sizes: Sizes) -> FlatGraph:
+    def graph(self, sizes: Sizes) -> FlatGraph:
         """Return the graph for samples of these shapes.
 
         Raises
@@ -62,20 +70,19 @@ class Variants:
         try:
             return sized(self._graph, sizes)
         except ValueError as error:
-            raise ValueError(f"{_described(inputs, sizes)}: {error}") from None
+            raise ValueError(f"{self._described(sizes)}: {error}") from None
 
-    def check_growth(self, plan: Plan, inputs: Ends, sizes: Sizes) -> None:
+    def check_growth(self, plan: Plan, sizes: Sizes) -> None:
         """Raise a ValueError if a model from a file computes too many values for its samples."""
         if self.stored is not None:
             try:
                 check_growth(plan, self.stored)
             except ValueError as error:
-                raise ValueError(f"{_described(inputs, sizes)}: {error}") from None
+                raise ValueError(f"{self._described(sizes)}: {error}") from None
 
-
-def _described(inputs: Ends, sizes: Sizes) -> str:
-    """Return the shapes of samples as the begin of a message."""
-    if len(sizes) == 1:
-        return f"The samples have shape {sizes[0]}"
-    named = (f"{name!r} {shape}" for name, shape in zip(inputs.names, sizes, strict=True))
-    return f"The samples of the inputs have shapes {', '.join(named)}"
+    def _described(self, sizes: Sizes) -> str:
+        """Return the shapes of samples as the begin of a message."""
+        if len(sizes) == 1:
+            return f"The samples have shape {sizes[0]}"
+        named = (f"{name!r} {shape}" for name, shape in zip(self._names, sizes, strict=True))
+        return f"The samples of the inputs have shapes {', '.join(named)}"

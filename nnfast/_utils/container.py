@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._utils.checks import file_name
+from nnfast._utils.json_text import json_text
 
 if sys.platform != "win32":
     import fcntl
@@ -74,8 +75,8 @@ def write(
 
     Raises
     ------
-    ValueError
-        If the description is too long.
+    TypeError, ValueError
+        If the description contains a function, or is too long.
     OSError
         If the file cannot be written.
 
@@ -89,7 +90,7 @@ def write(
     (array([1., 1.]), 'a')
     >>> folder.cleanup()
     """
-    text = json.dumps({"format": FORMAT, **description}, allow_nan=False)
+    text = json_text({"format": FORMAT, **description}, allow_nan=False)
     # Use the order of the safetensors library: by item size, largest first, then by name.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     stored = {

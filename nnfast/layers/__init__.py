@@ -32,6 +32,7 @@ from nnfast.layers.reshaping import *
 from nnfast.layers.resizing import *
 from nnfast.layers.rnn import *
 from nnfast.layers.sampling import *
+from nnfast.layers.text_vectorization import *
 from nnfast.layers.time_distributed import *
 from nnfast.layers.transposed_convolution import *
 from nnfast.layers.unit_normalization import *

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from nnfast._utils.hashing import fingerprint64, siphash64
 from nnfast.layers.preprocessing import (
     NO_TOKEN,
     DataLayer,
+    counted,
     data_batches,
     encoded,
     encoded_shape,
@@ -257,19 +259,24 @@ class IndexLookup(DataLayer):
         TypeError, ValueError
             If the constructor has received a vocabulary, or `data` cannot be read.
         """
+        self.adapt_to(self._documents(data, steps))
+
+    def adapt_to(self, documents: Iterable[Sequence[Any]]) -> None:
+        """Set the vocabulary to the tokens of documents; see `adapt`."""
         if self._fixed_vocabulary:
             raise ValueError(
                 f"Layer {self.name!r} was given a vocabulary, so there is nothing to adapt"
             )
         counts: Counter[Any] = Counter()
-        documents: Counter[Any] = Counter()
+        appearances: Counter[Any] = Counter()
         n_documents = 0
-        for rows in self._documents(data, steps):
-            counts.update(rows.reshape(-1).tolist())
-            n_documents += len(rows)
-            if self.output_mode == "tf_idf":
-                for row in rows:
-                    documents.update(set(row.reshape(-1).tolist()))
+        if self.output_mode == "tf_idf":
+            for document in documents:
+                n_documents += 1
+                counts.update(document)
+                appearances.update(set(document))
+        else:
+            counts.update(itertools.chain.from_iterable(documents))
         if not counts:
             raise ValueError("data must have at least one token; received none")
         for token in (self.mask_token, self.oov_token):
@@ -279,18 +286,17 @@ class IndexLookup(DataLayer):
             tokens = tokens[: max(0, self.max_tokens - self._begin)]
         idf = None
         if self.output_mode == "tf_idf":
-            appearances = np.array([documents[token] for token in tokens], np.float64)
-            idf = np.log(1 + n_documents / (1 + appearances))
+            found = np.array([appearances[token] for token in tokens], np.float64)
+            idf = np.log(1 + n_documents / (1 + found))
         self._take(tokens, idf)
 
-    def _documents(self, data: Any, steps: object) -> Iterable[Array]:
-        """Yield the tokens of a data set in arrays with a row for each document."""
+    def _documents(self, data: Any, steps: object) -> Iterator[list[Any]]:
+        """Yield the tokens of each document of a data set."""
         stream = is_stream(data)
         for batch in data_batches(data, steps):
             keys = self._keys("data", batch)
-            if keys.ndim < 2:
-                keys = keys.reshape(1, -1) if stream or keys.ndim == 0 else keys[:, None]
-            yield keys
+            n = 1 if keys.ndim == 0 or (stream and keys.ndim == 1) else len(keys)
+            yield from keys.reshape(n, -1 if keys.size else 0).tolist()
 
     # ---- outputs ---------------------------------------------------------------------------------
 
@@ -325,26 +331,64 @@ class IndexLookup(DataLayer):
     def compute(self, x: Array) -> Array:
         if self.invert:
             return self._tokens_of(x)
-        indices = self._indices_of(x)
+        indices = self._indices_of(x.reshape(-1).tolist()).reshape(x.shape)
         if self.output_mode == "int":
             return indices
+        mode, dtype = self._counting
+        return self._weighted(encoded(indices, mode, self._depth, dtype))
+
+    def encode(self, documents: Iterable[Sequence[Any]]) -> Array:
+        """Return a vector for each document, which has any number of tokens."""
+        indices, lengths = self.indices_of(documents)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        mode, dtype = self._counting
+        return self._weighted(counted(rows, indices, (len(lengths), self._depth), mode, dtype))
+
+    def indices_of(
+        self, documents: Iterable[Sequence[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the indices of the tokens of all documents, and the lengths of the documents."""
+        lengths: list[int] = []
+
+        def tokens() -> Iterator[Sequence[Any]]:
+            for document in documents:
+                lengths.append(len(document))
+                yield document
+
+        indices = self._indices_of(itertools.chain.from_iterable(tokens()))
+        return indices, np.array(lengths, np.int64)
+
+    @property
+    def _counting(self) -> tuple[str, str]:
+        """The mode in which tokens are counted, and the dtype of the counts."""
+        if self.output_mode == "tf_idf":
+            return "count", float_name(self)
+        return self.output_mode, "int64"
+
+    def _weighted(self, counts: Array) -> Array:
+        """Return counts, multiplied by the weights of the tokens if there are any."""
         if self.output_mode != "tf_idf":
-            return encoded(indices, self.output_mode, self._depth, "int64")
-        dtype = float_name(self)
+            return counts
         if self._idf is None:
             raise RuntimeError(
                 f"Layer {self.name!r} has no vocabulary yet: call adapt or set_vocabulary first"
             )
-        weights = np.zeros(self._depth, dtype)
+        weights = np.zeros(self._depth, counts.dtype)
         weights[: self._begin] = self._first_idf
         weights[self._begin : self.vocabulary_size()] = self._idf
-        counts: Array = encoded(indices, "count", self._depth, dtype) * weights
-        return counts
+        weighted: Array = counts * weights
+        return weighted
 
-    def _indices_of(self, keys: Array) -> NDArray[np.int64]:
-        tokens = keys.reshape(-1).tolist()
-        index = self._indices.get
-        indices = np.fromiter((index(token, _UNKNOWN) for token in tokens), np.int64, len(tokens))
+    def _indices_of(self, tokens: Iterable[Any]) -> NDArray[np.int64]:
+        """Return the indices of tokens, which may come from an iterator."""
+        if self.num_oov_indices != 1:
+            tokens = list(tokens)
+        unknown_index = self._oov_begin if self.num_oov_indices == 1 else _UNKNOWN
+        found = map(self._indices.get, tokens, itertools.repeat(unknown_index))
+        indices = np.fromiter(found, np.int64)
+        if self.num_oov_indices == 1:
+            return indices
+        assert isinstance(tokens, list)
         unknown = np.flatnonzero(indices == _UNKNOWN)
         if len(unknown) and self.num_oov_indices == 0:
             some = sorted({tokens[i] for i in unknown})
@@ -353,11 +397,9 @@ class IndexLookup(DataLayer):
                 f"{self.name!r}; received {some[:10]}"
             )
         if len(unknown):
-            buckets: Any = self._oov_begin
-            if self.num_oov_indices > 1:
-                buckets = self._oov_begin + np.array(self._buckets([tokens[i] for i in unknown]))
-            indices[unknown] = buckets
-        return indices.reshape(keys.shape)
+            buckets = self._buckets([tokens[i] for i in unknown])
+            indices[unknown] = self._oov_begin + np.array(buckets)
+        return indices
 
     def _tokens_of(self, indices: Array) -> Array:
         vocabulary = self.get_vocabulary()
@@ -387,20 +429,29 @@ class IndexLookup(DataLayer):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> IndexLookup:
-        if isinstance(config.get("vocabulary"), (str, os.PathLike)):
-            raise ValueError(
-                "vocabulary in a configuration must be a list of tokens; received a path: files "
-                "outside of a model are not read"
-            )
+        check_no_path(config)
         return cls(**config)
 
     def __repr__(self) -> str:
-        # A vocabulary may be long.
-        arguments = (
-            f"{key}={reprlib.repr(value) if isinstance(value, list) else repr(value)}"
-            for key, value in self.get_config().items()
+        return short_repr(self)
+
+
+def check_no_path(config: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the vocabulary of a configuration is the path of a file."""
+    if isinstance(config.get("vocabulary"), (str, os.PathLike)):
+        raise ValueError(
+            "vocabulary in a configuration must be a list of tokens; received a path: files "
+            "outside of a model are not read"
         )
-        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def short_repr(layer: DataLayer) -> str:
+    """Return the constructor's call of a layer whose vocabulary may be long."""
+    arguments = (
+        f"{key}={reprlib.repr(value) if isinstance(value, list) else repr(value)}"
+        for key, value in layer.get_config().items()
+    )
+    return f"{type(layer).__name__}({', '.join(arguments)})"
 
 
 def _listed(vocabulary: Any) -> list[Any]:
@@ -425,6 +476,8 @@ def _idf_weights(value: Any, n: int) -> NDArray[np.float64]:
             f"idf_weights must have one number for each of the {n} tokens of vocabulary; received "
             f"shape {weights.shape}"
         )
+    if not (np.abs(weights) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"idf_weights must be finite in float32; received {value!r:.80}")
     return weights
 
 

@@ -150,15 +150,35 @@ def encoded(
     else:
         rows = np.atleast_2d(indices)
     row, column = np.nonzero((rows >= 0) & (rows < depth))
-    at = row * depth + rows[row, column]
-    if mode == "count":
-        each = None if weights is None else weights.reshape(rows.shape)[row, column]
-        out = np.bincount(at, each, len(rows) * depth).astype(dtype)
-    else:
-        out = np.zeros(len(rows) * depth, dtype)
-        out[at] = 1
+    each = None if weights is None else weights.reshape(rows.shape)[row, column]
+    kind = "count" if mode == "count" else "multi_hot"
+    out = counted(row, rows[row, column], (len(rows), depth), kind, dtype, each)
     shape = indices.shape if mode == "one_hot" else indices.shape[:-1]
     return out.reshape(*shape, depth)
+
+
+def counted(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    shape: tuple[int, int],
+    mode: str,
+    dtype: str,
+    weights: Array | None = None,
+) -> Array:
+    """Return a matrix with ones at positions ("multi_hot"), or with their numbers ("count").
+
+    Negative columns are left out. Each position adds its weight to the count, by default 1.
+    """
+    inside = columns >= 0
+    if not inside.all():
+        rows, columns = rows[inside], columns[inside]
+        weights = None if weights is None else weights[inside]
+    at = rows * shape[1] + columns
+    if mode == "count":
+        return np.bincount(at, weights, shape[0] * shape[1]).astype(dtype).reshape(shape)
+    out = np.zeros(shape, dtype)
+    out.reshape(-1)[at] = 1
+    return out
 
 
 def encoding_mode(value: object, known: Sequence[str]) -> str:

@@ -801,8 +801,7 @@ class Model(Description):
         network, x = self._built_for(x)
         if callbacks is None and steps is None and not network.plan.fixed_rows:
             return self.predict_on_batch(x)
-        network = network.sized("x", x)
-        rows = network.rows("x", x)
+        network, rows = network.checked("x", x)
         batch_size = network.batch_size(batch_size, len(rows[0]))
         size = checks.batch_size(batch_size, len(rows[0]), steps)
         if steps is not None:
@@ -820,7 +819,8 @@ class Model(Description):
             outputs = network.engine.predict(x)  # None if the engine cannot read x in place
             if outputs is not None:
                 return outputs
-        return network.outputs.packed(forward(network, network.rows("x", x)))
+        network, rows = network.checked("x", x)
+        return network.outputs.packed(forward(network, rows))
 
     # ---- gradients -------------------------------------------------------------------------------
 
@@ -932,8 +932,8 @@ class Model(Description):
             )
         if y is not None:
             return gradients.loss_input_gradient(*self._samples("input_gradient", x, y))
-        network = network.sized("x", x)
-        return gradients.output_input_gradient(network, *network.rows("x", x))
+        network, rows = network.checked("x", x)
+        return gradients.output_input_gradient(network, *rows)
 
     def get_flat_weights(self) -> NDArray[np.float64]:
         """Return a copy of all trainable weights as one vector: every kernel, then every bias."""

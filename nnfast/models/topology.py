@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -21,6 +20,7 @@ from nnfast._plan.symbolic import (
     sample_shape,
 )
 from nnfast._utils import checks
+from nnfast._utils.json_text import json_text
 from nnfast._utils.read_only import read_only
 from nnfast._utils.registry import choose
 from nnfast.layers.core import InputLayer
@@ -277,4 +277,4 @@ class Topology:
         **options
             Passed to `json.dumps`, for example ``indent=2``.
         """
-        return json.dumps(describe(self), **options)
+        return json_text(describe(self), **options)

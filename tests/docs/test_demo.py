@@ -291,13 +291,14 @@ EXPECTED = {
     "addition_rnn.py": r"epoch  1: [23]\d\.\d\d% of new characters right",
     "mnist_rows.py": r"71,434 weights, accuracy 0\.[3-6]",
     "text_generation.py": r"character: 3\.\d\d\n(\nTemperature .*:\nShall(.|\n){335}\n){3}",
+    "word_vectors.py": r"pairs of 104 words, (.|\n)*cat .*\n(.|\n)*4[78] of 48 words are nearest",
     "gan.py": r"origin: (0\.9|1\.0)\d ± 0\.[01].*\n.*quarter: \[([123]\d\d(, )?){4}\]",
 }
 OPTIONS = {
     **dict.fromkeys(("adult.py", "grid_search.py"), "--alone"),
     **dict.fromkeys(("dcgan.py", "denoising_autoencoder.py"), "--epochs 1"),
     **dict.fromkeys(("forecasting.py", "vanishing_gradients.py", "addition_rnn.py"), "--quick"),
-    **dict.fromkeys(("mnist_rows.py", "text_generation.py"), "--quick"),
+    **dict.fromkeys(("mnist_rows.py", "text_generation.py", "word_vectors.py"), "--quick"),
 }
 # What follows the folder in the argument of an example that reads data.
 NEEDS = {"adult.py": "", "wide_and_deep.py": "california-housing.csv.gz"}
@@ -309,7 +310,7 @@ WITH_SKLEARN = {
 WITH_PICTURES = {
     "dcgan.py": "PIL",
     "denoising_autoencoder.py": "PIL",
-    "vanishing_gradients.py": "matplotlib",
+    **dict.fromkeys(("vanishing_gradients.py", "word_vectors.py"), "matplotlib"),
 }
 DATA = os.environ.get("NNFAST_DATA")  # a folder with the files that some examples read
 

@@ -151,11 +151,18 @@ def preparing() -> list[Any]:
     numbers = layers.IntegerLookup(5, output_mode="tf_idf", pad_to_max_tokens=True)
     numbers.adapt([[1, 1, 2], [3, 1, 2]])
     bins = layers.Discretization([0.0, 0.5])
+    words = layers.TextVectorization(ngrams=2, vocabulary=["a", "b", "a b"])
+    bag = layers.TextVectorization(5, None, "character", (2, 1), "tf_idf", pad_to_max_tokens=True)
+    bag.adapt(["aba", "ca"])
     table = layers.Embedding(3, 2, embeddings_regularizer="l2", mask_zero=True)
     ids = nnfast.Sequential([layers.Input((2, 2)), layers.Flatten(), table, layers.LSTM(2)])
     return [
         nnfast.Sequential([layers.Input((2,), dtype="string"), text, layers.Dense(2)]),
         nnfast.Sequential([layers.Input((2,), dtype="int32"), numbers, layers.Dense(2)]),
+        nnfast.Sequential(
+            [layers.Input((1,), dtype="string"), words, layers.Embedding(5, 2), layers.Dense(1)]
+        ),
+        nnfast.Sequential([layers.Input((1,), dtype="string"), bag, layers.Dense(2)]),
         nnfast.Sequential([layers.Input((2,)), bins, layers.CategoryEncoding(3), layers.Flatten()]),
         ids,
     ]

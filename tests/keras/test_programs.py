@@ -40,6 +40,11 @@ CHECKS: dict[str, Any] = {
     "imdb_multi_hot": lambda v: (
         Path("loss.png").exists() and set(v["decoded_review"].split()) > {"?"}
     ),
+    "imdb_texts": lambda v: (
+        v["exported_accuracy"] == v["accuracy"]
+        and v["predictions"].round().tolist() == [[1], [0]]
+        and v["vocabulary"][:2] == ["", "[UNK]"]
+    ),
     "losses_and_metrics": lambda v: (
         v["evaluated"] == pytest.approx([v["loss"], v["accuracy"]], rel=1e-5)
         and v["cleared"] == 0.0
@@ -63,6 +68,7 @@ CHECKS: dict[str, Any] = {
     "tensorboard_logs": lambda v: v["runs"] == ["train", "validation"],
     "tf_data_pipeline": lambda v: np.mean(v["predictions"] == v["y_test"]) == v["accuracy"],
     "timeseries_windows": lambda v: v["samples"].shape == (32, 12, 3),
+    "tokenizer_texts": lambda v: v["history"].history["acc"][-1] > 0.95,
     "train_on_batch_loop": lambda v: len(v["history"]) == 5 and v["first"].shape == (4, 10),
     "weights_surgery": lambda v: (
         np.array_equal(v["doubled"], v["kernel"] * 2)

@@ -246,7 +246,7 @@ def in_a_sequential(layer: Any) -> nnfast.Sequential:
 
 def test_text_never_reaches_the_engine() -> None:
     text = nnfast.Input((1,), dtype="string")
-    with raises("dtype 'string' holds text, which only StringLookup can take"):
+    with raises("dtype 'string' holds text, which only StringLookup and TextVec"):
         nnfast.Model(text, layers.Dense(1)(text))
     with raises("dtype 'string' holds text"):
         nnfast.Sequential([layers.Input((1,), dtype="string"), layers.Dense(1)])

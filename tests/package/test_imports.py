@@ -212,7 +212,7 @@ STAR_IMPORTED = {
         *("imdb", "mnist", "reuters"),
     },
     "optimizers": {"schedules"},
-    "preprocessing": {"image", "sequence"},
+    "preprocessing": {"image", "sequence", "text"},
     "wrappers": {"scikit_learn"},
 }
 

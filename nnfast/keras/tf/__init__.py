@@ -14,7 +14,13 @@ import re
 from nnfast._utils.lazy import lazy
 from nnfast._utils.tensor import Tensor as Tensor
 from nnfast._utils.variable import Variable as Variable
-from nnfast.keras.tf import config as config, data as data, nn as nn, random as random
+from nnfast.keras.tf import (
+    config as config,
+    data as data,
+    nn as nn,
+    random as random,
+    strings as strings,
+)
 from nnfast.keras.tf.arrays import (
     abs as abs,
     argmax as argmax,

@@ -23,6 +23,7 @@ from nnfast.keras.utils.py_dataset import PyDataset, Sequence
 from nnfast.keras.utils.seeds import set_random_seed
 from nnfast.keras.utils.sequences import pad_sequences
 from nnfast.keras.utils.split import split_dataset
+from nnfast.keras.utils.text_dataset import text_dataset_from_directory
 from nnfast.keras.utils.timeseries import (
     timeseries_dataset_from_array,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "save_img",
     "set_random_seed",
     "split_dataset",
+    "text_dataset_from_directory",
     "timeseries_dataset_from_array",
     "to_categorical",
     "unpack_x_y_sample_weight",

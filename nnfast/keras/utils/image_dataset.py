@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfast._engine import get_num_threads
-from nnfast._utils import config
-from nnfast._utils.checks import flag, integer, optional_integer
+from nnfast._utils.checks import flag
 from nnfast._utils.registry import choose
-from nnfast.keras.tf.data import AUTOTUNE, Dataset, from_rows
-from nnfast.keras.tf.structures import read_only
-from nnfast.keras.utils import directory as directories
 from nnfast.keras.utils.damage import reading
-from nnfast.keras.utils.directory import LabelledFiles
+from nnfast.keras.utils.file_dataset import FileOptions, datasets_of_files
 from nnfast.keras.utils.images import central_box, check_size, import_pillow
 from nnfast.keras.utils.interpolation import INTERPOLATIONS, resized
 
@@ -122,90 +118,30 @@ def image_dataset_from_directory(
     >>> images.shape, images[0, 0, 0].tolist(), data.class_names
     ((2, 2, 2, 3), [255.0, 0.0, 0.0], ['cats', 'dogs'])
     """
-    _check_labels(labels, label_mode, class_names)
-    labels = None if label_mode is None else labels
+    choose("data_format", data_format or "channels_last", {"channels_last": None})
     loader = _loader(
         color_mode, image_size, interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio
     )
-    choose("data_format", data_format or "channels_last", {"channels_last": None})
-    choose("format", format, {"tf": None})
-    per_batch = optional_integer("batch_size", batch_size)
-    directories.check_split(validation_split, subset, shuffle, seed)
-    shuffle, verbose = flag("shuffle", shuffle), flag("verbose", verbose)
-    start = config.next_seed() % 2**32 if seed is None else integer("seed", seed, 0, 2**32 - 1)
-    follow = flag("follow_links", follow_links)
-    files = directories.index_directory(directory, labels, FORMATS, class_names, follow)
-    if verbose:
-        classes = "" if labels is None else f" belonging to {len(files.class_names or ())} classes"
-        print(f"Found {len(files.paths)} files{classes}.")
-    if label_mode == "binary" and labels is not None and len(files.class_names or ()) != 2:
-        raise ValueError(f'label_mode="binary" needs 2 classes; received {files.class_names}')
-    if shuffle:
-        files = directories.shuffled(files, start)
-    made = []
-    for name in ("training", "validation") if subset == "both" else (subset,):
-        own = files
-        if name is not None:
-            own = directories.part(files, float(validation_split or 0), name, verbose)
-        if not own.paths:
-            what = "images" if name is None else f"{name} images"
-            raise ValueError(f"No {what} found in {directory}; the formats are {FORMATS}")
-        again = shuffle and not (subset == "both" and name == "validation")
-        made.append(_dataset(own, label_mode, loader, per_batch, start if again else None))
-    return made if subset == "both" else made[0]
-
-
-def _check_labels(
-    labels: object, label_mode: str | None, class_names: Sequence[str] | None
-) -> None:
-    if not (labels is None or isinstance(labels, (list, tuple)) or labels == "inferred"):
-        raise ValueError(
-            'labels must be "inferred", None, or a list or tuple of integers; received '
-            f"{labels!r:.80}"
-        )
-    if class_names is not None and labels != "inferred":
-        raise ValueError(f'class_names requires labels="inferred"; received labels={labels!r:.80}')
-    if label_mode not in directories.LABEL_MODES:
-        raise ValueError(
-            f'label_mode must be "int", "categorical", "binary" or None; received {label_mode!r}'
-        )
-
-
-def _dataset(
-    files: LabelledFiles,
-    label_mode: str | None,
-    loader: _Loader,
-    batch_size: int | None,
-    seed: int | None,
-) -> Dataset:
-    """Return the data set of files, shuffled if `seed` is not None."""
-    targets = read_only(directories.encoded(files, label_mode))
-
-    def rows(index: Any) -> Any:
-        if isinstance(index, int):
-            images = loader.load(files.paths[index])
-        else:
-            images = loader.batch([files.paths[i] for i in index.tolist()])
-        return images if targets is None else (images, targets[index, ...])
-
-    data = from_rows(rows, len(files.paths), in_memory=False)
-    if seed is not None:
-        data = data.shuffle(1024 if batch_size is None else 8 * batch_size, seed)
-    if batch_size is not None:
-        data = data.batch(batch_size)
-    data = data.prefetch(AUTOTUNE)
-    vars(data).update(class_names=files.class_names, file_paths=files.paths)
-    return data
+    return datasets_of_files(
+        directory,
+        FileOptions(
+            *(labels, label_mode, class_names, batch_size, shuffle, seed, validation_split),
+            *(subset, follow_links, format, verbose),
+        ),
+        loader,
+    )
 
 
 class _Loader(NamedTuple):
-    """Reads images and resizes them."""
+    """Reads images and resizes them; see `Reader`."""
 
     color_mode: str
     size: tuple[int, int]
     interpolation: str
     crop: bool
     pad: bool
+    what: str = "images"
+    formats: tuple[str, ...] = FORMATS
 
     def load(self, path: str) -> Array:
         """Return the image in a file as float32 (height, width, channels)."""

@@ -123,7 +123,9 @@ class BatchNormalization(Scaled):
     all axes but the last, separately for each entry of the last axis. In inference, the layer uses
     moving averages, which training updates by moving ← momentum·moving + (1 − momentum)·batch. A
     frozen layer (`trainable` False) uses the moving averages in training, too (Ioffe and Szegedy,
-    2015).
+    2015). If the input is a sequence with a mask, the mean and variance are those of the real steps
+    of the batch. All steps are normalized with them. A batch without real steps leaves the moving
+    averages as they are.
 
     Parameters
     ----------

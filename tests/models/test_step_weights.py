@@ -143,6 +143,18 @@ def test_losses_of_outputs_in_one_row_equal_those_of_rows(name: str) -> None:
     assert_allclose(values[0], values[1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (3, 3, 6), (1, 54)])
+def test_steps_that_are_divided_anew(shape: tuple[int, ...]) -> None:
+    x, _, _ = data("rows")
+    inputs = nnfast.Input((STEPS, FEATURES), dtype="float64")
+    model = nnfast.Model(inputs, layers.Reshape(shape)(layers.Dense(3)(inputs)))
+    model.compile("sgd", "mse")
+    y, weights = RNG.normal(size=(N, *shape)), RNG.random((N, *shape[:-1]))
+    values = ((model.predict(x) - y) ** 2).mean(axis=-1)
+    found = model.evaluate(x, y, sample_weight=weights, verbose=0)
+    assert_allclose(found, (values * weights).mean(), rtol=1e-10)
+
+
 def test_classes_and_their_metrics() -> None:
     x, _, weights = data("classes")
     y = RNG.integers(0, 3, (N, STEPS))

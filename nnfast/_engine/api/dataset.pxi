@@ -116,7 +116,7 @@ cdef class TargetRows:
 
     cdef int check(self, Py_ssize_t n, const Head* head, int real_bytes) except -1:
         cdef Py_ssize_t i, n_out = head.n * head.steps, own = self.view.weight_steps
-        if own != 1 and (own != head.steps if head.steps > 1 else head.n % own != 0):
+        if own != 1 and (own != head.steps if head.steps > 1 else own < 1 or head.n % own != 0):
             raise ValueError(f"sample_weight has {own} columns, the model {head.steps} steps")
         if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
             raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "

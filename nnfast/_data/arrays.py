@@ -245,22 +245,49 @@ def _class_indices(name: str, y: object, rows: int, sample_shape: Shape) -> NDAr
     return indices
 
 
-def sample_weights(name: str, value: object, rows: int) -> NDArray[np.float64] | None:
-    """Return weights of shape (n,) or (n, 1) as float64, checked to be finite and >= 0, or None."""
+def sample_weights(
+    name: str, value: object, rows: int, steps: Shape = ()
+) -> NDArray[np.float64] | None:
+    """Return weights as float64, checked to be finite and >= 0, or None.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for messages.
+    value : array_like or None
+        Weights of samples, (n,) or (n, 1), or of their steps, (n, *steps) or (n, *steps, 1). Axes
+        of steps may have size 1, and are then repeated.
+    rows : int
+        The number of samples.
+    steps : tuple of int
+        The axes of the steps of one sample.
+
+    Returns
+    -------
+    ndarray (n,) or (n, prod(steps)), or None
+    """
     if value is None:
         return None
     array = real_array(name, value)
-    if array.ndim == 0 or array.shape[1:] not in ((), (1,)):
+    by_step = array.ndim > 1 and array.shape[1:] != (1,)
+    own = array[..., 0] if by_step and array.shape[1:] == (*steps, 1) else array
+    fits = own.ndim == 1 + len(steps) and all(
+        size in (1, n) for size, n in zip(own.shape[1:], steps, strict=True)
+    )
+    if array.ndim == 0 or (by_step and not (steps and fits)):
+        hint = f", or {batch_of(steps)}, one per step" if steps else ""
         raise ValueError(
-            f"{name} must have shape (n,), one weight per sample; received shape {array.shape}"
+            f"{name} must have shape (n,), one weight per sample{hint}; received shape "
+            f"{array.shape}"
         )
     _check_rows(name, array, rows)
-    weights = np.require(array.reshape(rows), np.float64, ["C", "A"])
+    shape = (rows, math.prod(steps)) if by_step else (rows,)
+    full = np.broadcast_to(own, (rows, *steps)) if by_step else array
+    weights = np.require(full.reshape(shape), np.float64, ["C", "A"])
     bad = ~(np.isfinite(weights) & (weights >= 0.0))
     if bad.any():
-        raise ValueError(
-            f"{name} must be finite and >= 0; received {weights[bad][0]} in row {int(bad.argmax())}"
-        )
+        row = int(bad.reshape(rows, -1).any(axis=1).argmax())
+        raise ValueError(f"{name} must be finite and >= 0; received {weights[bad][0]} in row {row}")
     return weights
 
 

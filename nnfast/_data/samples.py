@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfast._data.arrays import check_ids, check_order, features, sample_weights, targets
+from nnfast._data.arrays import batch_of, check_ids, check_order, features, sample_weights, targets
 from nnfast._data.ends import Ends
 from nnfast._data.preparation import Part
 from nnfast._engine import Data
@@ -19,6 +19,7 @@ from nnfast.losses import TargetSpec
 
 # Ranges of columns: first column, end, and the number of rows of the table that they name.
 IdColumns = list[tuple[int, int, int]]
+Weights = NDArray[np.float64]
 # The names of the arguments in messages.
 NAMES = ("x", "y", "sample_weight")
 
@@ -63,21 +64,24 @@ class Samples:
     y : list of ndarray (n, n_out) of the model's dtype, or (n, ...) int32 class indices; any
         (n, ...) if the output's loss is a user-defined function
         One array per output.
-    weights : list of ndarray (n,) float64, or None
-        One entry per output.
+    weights : list of ndarray (n,) or (n, steps) float64, or None
+        One entry per output: weights of samples, or of their steps.
     functions : tuple of int
         The numbers of the outputs whose loss is a user-defined function.
     several_classes : bool
         Whether the targets of a sample are several classes.
+    steps : tuple of int
+        The axes of a sample's targets except the last, such as steps or pixels, of the only output.
     sizes : tuple of tuple of int, or None
         See `SampleSpec`.
     """
 
     x: list[Array]
     y: list[Array]
-    weights: list[NDArray[np.float64] | None]
+    weights: list[Weights | None]
     functions: tuple[int, ...] = ()
     several_classes: bool = False
+    steps: Shape = ()
     sizes: tuple[Shape, ...] | None = None
 
     def __len__(self) -> int:
@@ -136,10 +140,11 @@ class Samples:
                 f"class_weight needs a model with one output; this one has {len(self.y)}: pass "
                 "sample_weight"
             )
-        if self.several_classes:
+        if math.prod(self.steps) > 1:
             raise ValueError(
                 "class_weight needs targets with one class per sample; each sample has several "
-                "classes here"
+                f"targets here, of shape {self.steps}: pass a sample_weight of shape "
+                f"{batch_of(self.steps)}"
             )
         return replace(self, weights=[_class_weights(class_weight, self.y[0])])
 
@@ -212,20 +217,22 @@ def checked(
             found.append(np.zeros((n, math.prod(own.shape)), spec.dtype))
         else:
             found.append(targets(label, part, n, own, spec.dtype))
-    weights: list[NDArray[np.float64] | None] = [None] * len(found)
+    weights: list[Weights | None] = [None] * len(found)
     if sample_weight is not None:
-        weights = _weights(spec.outputs, names[2], sample_weight, n)
-    return Samples(rows, found, weights, spec.functions, several, spec.sizes)
+        weights = _weights(spec, names[2], sample_weight, n)
+    steps = () if spec.targets[0].free else spec.targets[0].steps
+    return Samples(rows, found, weights, spec.functions, several, steps, spec.sizes)
 
 
-def _weights(outputs: Ends, name: str, value: object, n: int) -> list[NDArray[np.float64] | None]:
-    """Return the weights for each output; an array alone is for all of them."""
-    if len(outputs) > 1 and not isinstance(value, (list, tuple, Mapping)):
-        return [sample_weights(name, value, n)] * len(outputs)
-    return [sample_weights(*part, n) for part in outputs.labelled(name, value)]
+def _weights(spec: SampleSpec, name: str, value: object, n: int) -> list[Weights | None]:
+    """Return the weights for each output; an array alone is for the samples of all of them."""
+    if len(spec.outputs) > 1 and not isinstance(value, (list, tuple, Mapping)):
+        return [sample_weights(name, value, n)] * len(spec.outputs)
+    parts = zip(spec.outputs.labelled(name, value), spec.targets, strict=True)
+    return [sample_weights(*part, n, own.steps) for part, own in parts]
 
 
-def _class_weights(class_weight: object, y: Array) -> NDArray[np.float64]:
+def _class_weights(class_weight: object, y: Array) -> Weights:
     if not isinstance(class_weight, Mapping):
         raise TypeError(
             f"class_weight must be a dict of class index to weight; received {class_weight!r}"

@@ -247,7 +247,8 @@ ctypedef struct InputView:
 ctypedef struct TargetView:
     const void* y               # n rows, or NULL
     const int32_t* labels       # n class indices, or NULL
-    const double* weight        # n sample weights; NULL: all are 1
+    const double* weight        # n × weight_steps sample weights; NULL: all are 1
+    Py_ssize_t weight_steps     # 1, or the number of steps of a sample, which each have a weight
 
 ctypedef struct DataView:
     Py_ssize_t n
@@ -284,9 +285,10 @@ ctypedef struct Run:
     void* stats                 # statistics of the normalizations; NULL: there are none
     int training                # whether dropout, noise and batch statistics are on
     # For LOSS_PYTHON: computes the losses `value` and the gradient `da` of one output from the predictions
-    # `a` of `rows` rows, which begin at position `first` of the epoch. Rows of `a` and `da` are `ld` apart.
+    # `a` and the mask, if it has one, of `rows` rows, which begin at position `first` of the epoch. Rows of
+    # `a` and `da` are `ld` apart.
     void (*call)(void* context, int head, Py_ssize_t first, Py_ssize_t rows, const void* a,
-                 const double* weight, void* da, double* value) noexcept nogil
+                 const void* mask, void* da, double* value) noexcept nogil
     void* context
     uint64_t float_mode         # floating-point mode to restore while Python runs
     # training
@@ -316,8 +318,8 @@ ctypedef struct Run:
     int wants_losses              # whether `infer` also computes losses
     double penalty              # the regularizers' penalty, in a pass that computes losses
     double denominator          # divisor of the losses, in a pass that computes losses
-    double* real_steps          # n_threads × n_heads: numbers of real steps, if outputs have masks
     double* reductions          # factor of each output's losses, in such a pass
+    int masks_counted           # `reductions` take account of the outputs' masks
     double* sums                # one per block of parameters: first penalties, later sums of squares
     void** input_gradients      # the results of `input_gradient`, one per input, or NULL
 

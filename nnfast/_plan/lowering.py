@@ -97,9 +97,9 @@ def lower(graph: FlatGraph, trained: Sequence[bool]) -> Lowered:
     outputs: list[int] = []
     masks = tuple(lowering.masks.get((tensor, 0)) for tensor in graph.outputs)
     for tensor, mask in zip(graph.outputs, masks, strict=True):
-        output = same.get(tensor, tensor)
-        if mask is not None:
-            output = lowering.written_in_steps(output, graph.shapes[tensor])
+        output, shape = same.get(tensor, tensor), graph.shapes[tensor]
+        if mask is not None or lowering.has_other_steps(output, shape):
+            output = lowering.written_in_steps(output, shape)
         if output in graph.inputs or output in outputs:
             output = lowering.add_identity(output)
         outputs.append(output)
@@ -155,6 +155,13 @@ class _Lowering:
         output = self._append(IDENTITY, tensor, layout.width, layout.width, layout.steps)
         self.layouts.note(output, layout)
         return output
+
+    def has_other_steps(self, tensor: int, shape: Shape) -> bool:
+        """Return whether a tensor is written in several steps that are not those of its shape.
+
+        Steps of an output may have weights.
+        """
+        return len(shape) > 1 and self.layouts.of(tensor).steps not in (1, in_steps(shape).steps)
 
     def written_in_steps(self, tensor: int, shape: Shape) -> int:
         """Return the number of a tensor, or of a copy, that is written in rows of the last axis."""

@@ -114,9 +114,9 @@ def make_tables(
 def statistics_offsets(ops: Sequence[SizedOp]) -> tuple[dict[int, tuple[int, int]], int]:
     """Return {node: (offset, length)} of the normalizations' statistics, and their total size.
 
-    A batch normalization stores the mean, 1/√variance, the variance and the gradients of gamma and
-    beta. A normalization with fixed statistics stores the mean, 1/√variance and a shift, repeated
-    for every feature of a row.
+    A batch normalization stores the mean, 1/√variance, the variance, the gradients of gamma and
+    beta, and the number of real steps. A normalization with fixed statistics stores the mean,
+    1/√variance and a shift, repeated for every feature of a row.
     """
     offsets, end = {}, 0
     for sized in ops:

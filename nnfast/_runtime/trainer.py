@@ -100,8 +100,6 @@ class Trainer:
         targets = [Target(*each) for each in zip(prefixes, known, plan.output_shapes, strict=True)]
         for loss, shape, end in zip(known, plan.output_shapes, plan.outputs, strict=True):
             _check_loss(loss, shape, end["steps"])
-        for k in plan.mask_numbers:
-            _check_masked(known[k], network.outputs.names[k])
         metrics, uses = resolve_all(settings.metrics, settings.weighted_metrics, targets)
         _warn_of_one_class(plan, known)
         # Everything that can fail comes first, so that an error leaves the old losses in place.
@@ -310,7 +308,7 @@ class Trainer:
                 if output in samples.functions:
                     y = metric.fitted(y, y_pred.shape[1])
                 shape, mask = plan.output_shapes[output], plan.mask_numbers.get(output)
-                by_steps = metric.rowwise and len(shape) > 1
+                by_steps = len(shape) > 1 and (metric.rowwise or _of_steps(weight))
                 if mask is not None or by_steps:
                     y, y_pred, weight = _rows_of_steps(shape, y, y_pred, weight)
                 if mask is not None:
@@ -370,7 +368,8 @@ class Trainer:
             loss = self.losses[k]
             assert isinstance(loss, FunctionLoss)
             y_pred = outputs[k].reshape(n, *plan.output_shapes[k]).copy()
-            values, gradient = loss.rows(samples.y[k].copy(), y_pred, samples.weights[k])
+            mask = outputs[plan.mask_numbers[k]] if k in plan.mask_numbers else None
+            values, gradient = loss.rows(samples.y[k].copy(), y_pred, samples.weights[k], mask)
             own = float(values.mean())
             losses[0] += self.loss_weights[k] * own
             if self.n_losses > 1:
@@ -393,8 +392,14 @@ def _rows_of_steps(
     """Return the rows along the last axis of outputs of this shape, as samples of their own."""
     steps, width = math.prod(shape[:-1]), shape[-1]
     y = y.reshape(-1) if y.size < y_pred.size or y.dtype == np.int32 else y.reshape(-1, width)
-    weight = None if weight is None else np.repeat(weight, steps)
+    if weight is not None:
+        weight = weight.reshape(-1) if _of_steps(weight) else np.repeat(weight, steps)
     return y, y_pred.reshape(-1, width), weight
+
+
+def _of_steps(weight: Floats | None) -> bool:
+    """Return whether each step has a weight, not only each sample."""
+    return weight is not None and weight.ndim > 1
 
 
 def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> TargetSpec:
@@ -402,15 +407,6 @@ def _target_spec(loss: Loss | None, output_shape: Shape, optional: bool) -> Targ
     if loss is None:
         return Loss().target_spec(output_shape)._replace(optional=optional)
     return loss.target_spec(output_shape)
-
-
-def _check_masked(loss: Loss, name: str) -> None:
-    """Raise a ValueError if a loss cannot leave out the masked steps of an output."""
-    if isinstance(loss, FunctionLoss) or loss.reduction == "mean_with_sample_weight":
-        raise ValueError(
-            f"Output {name!r} has a mask, and {loss!r} does not support masks: use a loss of "
-            "nnfast.losses with another reduction, or end the mask, as GlobalMaxPooling1D does"
-        )
 
 
 def _check_loss(loss: Loss, output_shape: Shape, steps: int) -> None:

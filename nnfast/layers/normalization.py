@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
@@ -122,7 +123,9 @@ class BatchNormalization(Scaled):
     all axes but the last, separately for each entry of the last axis. In inference, the layer uses
     moving averages, which training updates by moving ← momentum·moving + (1 − momentum)·batch. A
     frozen layer (`trainable` False) uses the moving averages in training, too (Ioffe and Szegedy,
-    2015).
+    2015). If the input is a sequence with a mask, the mean and variance are those of the real steps
+    of the batch. All steps are normalized with them. A batch without real steps leaves the moving
+    averages as they are.
 
     Parameters
     ----------
@@ -195,12 +198,13 @@ class BatchNormalization(Scaled):
         return [Op("batch_norm", settings=BatchNormSettings(self.epsilon, self.momentum), axes=1)]
 
     def masked_ops(self, *shapes: Shape) -> list[Op]:
-        if self.trainable:
+        shape, mask = shapes
+        if len(shape) != 2:
             raise ValueError(
-                f"BatchNormalization layer {self.name!r} has a masked input, and statistics of the "
-                "real steps alone are not supported: use LayerNormalization, or freeze the layer"
+                f"The input of BatchNormalization layer {self.name!r} has a mask of {mask[0]} "
+                f"steps, so its samples must have shape (steps, features); received {shape}"
             )
-        return self.ops(*shapes[:-1])
+        return [replace(op, operands=(0, 1)) for op in self.ops(shape)]
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         shape = input_shape[-1:]

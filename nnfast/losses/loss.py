@@ -55,6 +55,8 @@ class TargetSpec(NamedTuple):
         Whether the targets of each sample form a probability distribution.
     optional : bool
         Whether there may be no targets, because the output has no loss.
+    steps : tuple of int
+        The axes of one sample's losses, such as steps or pixels, which may each have a weight.
     """
 
     loss: str
@@ -67,6 +69,7 @@ class TargetSpec(NamedTuple):
     signed: bool = False
     one_hot: bool = False
     optional: bool = False
+    steps: Shape = ()
 
 
 class Loss(registry.Configured):
@@ -273,6 +276,7 @@ class Loss(registry.Configured):
             advice=self.target_advice,
             signed=self.signed,
             one_hot=self.one_hot,
+            steps=output_shape[:-1] if self.copies == 1 else (),
         )
 
     def smoothing(self, n_out: int) -> tuple[float, float]:

@@ -402,10 +402,14 @@ class Model(Description):
             keep their own order.
         class_weight : dict of int to float, optional
             Weight of each class; classes that are not listed have weight 1. Cannot be combined
-            with `sample_weight`; needs a model with one output.
-        sample_weight : array_like (n,), optional
-            Weights wᵢ >= 0 of the rows; the loss is Σ wᵢ·lᵢ / n. If the model has several outputs,
-            an array is for all of them, and a list or dict has weights or None for each.
+            with `sample_weight`; needs a model with one output, and one target per sample.
+        sample_weight : array_like (n,) or (n, steps), optional
+            Weights wᵢ >= 0 of the rows; the loss is Σ wᵢ·lᵢ / n. If the samples of an output have
+            several axes, each entry along all axes but the last may have a weight, such as steps
+            (n, steps) or pixels (n, height, width); n is then the number of all entries, or of the
+            real ones if the output has a mask. Axes of size 1 are repeated. If the model has
+            several outputs, an array (n,) is for all of them, and a list or dict has weights or
+            None for each.
         initial_epoch : int, default 0
             Number of the first epoch, counted from 0.
         steps_per_epoch : int, optional

@@ -678,6 +678,11 @@ def test_wrong_sizes_are_refused() -> None:
         e.run(_engine.Data(x), 2, False, lr, step_losses)
     with pytest.raises(ValueError, match="columns"):
         e.run(_engine.Data(x, np.zeros((6, 3), np.float32)), 2, False, lr, step_losses)
+    for columns in (0, 3):
+        with pytest.raises(ValueError, match=f"sample_weight has {columns} columns"):
+            e.run(_engine.Data(x, y, np.ones((6, columns))), 2, False, lr, step_losses)
+    with pytest.raises(ValueError, match="sample_weight and x differ in length"):
+        _engine.Data(x, y, np.ones((5, 2)))
     with pytest.raises(ValueError, match="class index"):
         e.run(_engine.Data(x, y + INT(2)), 2, False, lr, step_losses)
     with pytest.raises(ValueError, match="length"):

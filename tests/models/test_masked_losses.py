@@ -47,6 +47,12 @@ def tagger(units: int, activation: str | None, dtype: str = "float64") -> nnfast
     return model
 
 
+def loss_and_gradient(model: nnfast.Model, *data: Any) -> tuple[float, Array]:
+    """Return the loss, and its gradient as one vector."""
+    loss, gradients = model.loss_and_grad(*data)
+    return loss, np.concatenate([part.ravel() for part in gradients])
+
+
 def crossentropy(p: Array, labels: Array) -> Array:
     return -np.log(np.take_along_axis(p, labels[..., None], axis=-1)[..., 0])
 
@@ -152,6 +158,138 @@ def test_each_output_has_its_own_mask() -> None:
         assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-8)
 
 
+def mse_of_steps(y: Array, p: Array) -> tuple[Array, Array]:
+    return ((p - y) ** 2).mean(axis=-1), 2 * (p - y) / p.shape[-1]
+
+
+@pytest.mark.parametrize("weighting", ["none", "samples", "steps"])
+def test_a_function_has_the_results_of_the_built_in_loss(weighting: str) -> None:
+    x, _ = padded(23)
+    y = np.random.default_rng(0).normal(size=(23, 6, 3))
+    shape = {"none": None, "samples": 23, "steps": (23, 6)}[weighting]
+    weights = None if shape is None else np.random.default_rng(1).random(shape)
+    found = []
+    for loss in ("mse", mse_of_steps):
+        nnfast.set_seed(0)
+        model = tagger(3, None)
+        model.compile(nnfast.optimizers.SGD(0.5), loss, metrics=["mae"])
+        value, gradients = model.loss_and_grad(x, y, weights)
+        own = [value, *gradients, *model.evaluate(x, y, 8, 0, weights)]
+        own += model.train_on_batch(x, y, weights)
+        history = model.fit(x, y, 8, 2, 0, sample_weight=weights)
+        found.append([*own, history.history["loss"], *model.get_weights()])
+    for a, b in zip(*found, strict=True):
+        assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_function_that_returns_a_number_sees_all_steps() -> None:
+    """As in Keras, the mask does not change the number, unless no step is real."""
+    x, _ = padded(9)
+    y = np.random.default_rng(0).normal(size=(9, 6, 3))
+
+    def mean(t: Array, p: Array) -> tuple[float, Array]:
+        return float(((p - t) ** 2).mean()), 2 * (p - t) / p.size
+
+    model = tagger(3, None)
+    model.compile(nnfast.optimizers.SGD(1.0), mean)
+    arrays = model.trainable_weights
+
+    def loss() -> float:
+        return float(((model.predict(x) - y) ** 2).mean())
+
+    first, wanted = loss(), differences(loss, arrays)
+    value, gradients = model.loss_and_grad(x, y)
+    before = [w.copy() for w in arrays]
+    assert_allclose([value, model.train_on_batch(x, y)], first, rtol=1e-10)
+    for old, new, found, want in zip(before, arrays, gradients, wanted, strict=True):
+        assert_allclose(found, want, rtol=1e-5, atol=1e-8)
+        assert_allclose(old - new, want, rtol=1e-5, atol=1e-8)
+    before = [w.copy() for w in arrays]
+    assert model.train_on_batch(np.zeros_like(x), y) == 0
+    for old, new in zip(before, arrays, strict=True):
+        assert_array_equal(old, new)
+
+
+def test_losses_of_masked_steps_may_be_infinite() -> None:
+    x, mask = padded(9)
+    y = np.where(mask, 1.0, 0.0)[..., None]
+
+    def relative(t: Array, p: Array) -> tuple[Array, Array]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (p / t)[..., 0], np.ones_like(p) / t
+
+    model = tagger(1, None)
+    model.compile("sgd", relative)
+    assert_allclose(model.train_on_batch(x, y), model.predict(x)[mask].mean(), rtol=0.2)
+    assert np.isfinite(loss_and_gradient(model, x, y)[1]).all()
+
+
+def test_what_functions_of_masked_outputs_must_return() -> None:
+    x, _ = padded(9)
+    y = np.zeros((9, 6, 3))
+    model = tagger(3, None)
+    model.compile("sgd", lambda t, p: (p.mean(axis=(1, 2)), np.ones_like(p) / 18))
+    wanted = r"must be a number or an array of numbers, one for each step, shape \(9, 6\)"
+    for method in (model.train_on_batch, model.evaluate, model.loss_and_grad):
+        with pytest.raises(ValueError, match=wanted):
+            method(x, y)
+    inputs = nnfast.Input((6, 2), dtype="float64")
+    model = nnfast.Model(inputs, layers.Dense(3)(inputs))
+    model.compile("sgd", lambda t, p: (p.mean(axis=(1, 2)), np.ones_like(p) / 18))
+    assert np.isfinite(model.train_on_batch(x, y))
+    with pytest.raises(ValueError, match=r"Steps are weighted, so loss .* for each step"):
+        model.train_on_batch(x, y, sample_weight=np.ones((9, 6)))
+    model.compile("sgd", lambda t, p: (p, np.ones_like(p)))
+    with pytest.raises(ValueError, match=r"9 rows or for each step, shape \(9, 6\); received"):
+        model.train_on_batch(x, y)
+
+
+@pytest.mark.parametrize("weighting", ["none", "samples", "steps"])
+def test_means_with_sample_weight_are_divided_by_the_weights_of_real_steps(weighting: str) -> None:
+    x, mask = padded(23)
+    y = np.random.default_rng(0).normal(size=(23, 6, 3))
+    shape = {"none": (1, 1), "samples": (23, 1), "steps": (23, 6)}[weighting]
+    weights = np.random.default_rng(1).random(shape)
+    given = None if weighting == "none" else weights
+    model = tagger(3, None)
+    loss = nnfast.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    model.compile(nnfast.optimizers.SGD(1.0), loss)
+    arrays = model.trainable_weights
+    if given is None:
+        weights = np.ones((1, 1))
+
+    def expected() -> float:
+        w = weights * mask
+        return float((((model.predict(x) - y) ** 2).mean(axis=-1) * w).sum() / w.sum())
+
+    first, wanted = expected(), differences(expected, arrays)
+    value, gradients = model.loss_and_grad(x, y, given)
+    assert_allclose([value, model.evaluate(x, y, 23, 0, given)], first, rtol=1e-10)
+    before = [w.copy() for w in arrays]
+    assert_allclose(model.train_on_batch(x, y, given), first, rtol=1e-10)
+    for old, new, found, want in zip(before, arrays, gradients, wanted, strict=True):
+        assert_allclose(found, want, rtol=1e-5, atol=1e-8)
+        assert_allclose(old - new, want, rtol=1e-5, atol=1e-8)
+
+
+def test_a_long_pass_counts_the_real_steps_once() -> None:
+    """Passes stop from time to time, so that Ctrl-C is noticed, and then go on."""
+    x, mask = padded(600)
+    model = tagger(1, None)
+    model.compile("sgd", "mse")
+    y = np.zeros((600, 6, 1))
+    whole = loss_and_gradient(model, x, y)
+    seconds = core.set_pass_seconds(0.0)
+    try:
+        parts = loss_and_gradient(model, x, y)
+        value = model.evaluate(x, y, 600, 0)
+    finally:
+        core.set_pass_seconds(seconds)
+    assert whole[0] == parts[0]
+    assert_array_equal(whole[1], parts[1])
+    assert_allclose(value, (model.predict(x)[mask] ** 2).mean(), rtol=1e-10)
+
+
 def test_merged_masks() -> None:
     """Sums have the steps that are real in any term; concatenations join the masks."""
     x, mask = padded(12)
@@ -199,11 +337,6 @@ def test_layers_without_masks_say_so() -> None:
     x = layers.Masking()(nnfast.Input((6, 2)))
     with pytest.warns(UserWarning, match="'flat'.*does not support masks"):
         layers.Flatten(name="flat")(x)
-    with pytest.raises(ValueError, match="'bn' has a masked input"):
-        nnfast.Model(x.node.inputs, layers.BatchNormalization(name="bn")(x))
-    model = nnfast.Model(x.node.inputs, layers.Dense(1, name="end")(x))
-    with pytest.raises(ValueError, match=r"Output 'end' has a mask.*does not support masks"):
-        model.compile("sgd", lambda y, p: (0.0, p))
     for value in ("0", None, np.ones(2)):
         with pytest.raises((TypeError, ValueError), match="mask_value"):
             layers.Masking(value)

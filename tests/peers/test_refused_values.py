@@ -37,13 +37,6 @@ def scheduled(k: Any) -> Any:
     return fit(k, optimizer=optimizer, callbacks=[k.callbacks.ReduceLROnPlateau("loss")])
 
 
-def of_steps(k: Any) -> Any:
-    model = k.Sequential([k.layers.Input((3, 4)), k.layers.Dense(2)])
-    model.compile("sgd", "mse")
-    weight = np.ones((5, 3))
-    model.fit(np.ones((5, 3, 4)), np.ones((5, 3, 2)), sample_weight=weight, verbose=0)
-
-
 class PythonCell:
     state_size = 3
 
@@ -86,7 +79,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "convolutional outputs with `from_logits=True`": lambda k: k.Sequential(
         [k.layers.Input((6, 6, 1)), k.layers.Conv2D(2, 3)]
     ).compile("sgd", k.losses.SparseCategoricalCrossentropy(from_logits=True)),
-    "`sample_weight` of single steps": of_steps,
     "`Rescaling` by arrays": lambda k: fit(k, k.layers.Rescaling([1.0, 2.0, 3.0, 4.0])),
     '`Resizing(4, 4, "bicubic")`': lambda k: fit(k, k.layers.Resizing(4, 4, "bicubic"), x=IMAGES),
     "`Resizing(4, 4, antialias=True)`": lambda k: fit(

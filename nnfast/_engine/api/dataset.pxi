@@ -80,11 +80,15 @@ cdef class TargetRows:
         self.n_labels = -1
         if y is not None:
             self._take_y(n, y)
+        self.view.weight_steps = 1
         if sample_weight is not None:
-            self.weight = sample_weight
-            if self.weight.shape[0] != n:
+            if sample_weight.shape[0] != n:
                 raise ValueError("sample_weight and x differ in length")
-            self.view.weight = &self.weight[0] if n else NULL
+            if sample_weight.ndim > 1:
+                self.view.weight_steps = sample_weight.shape[1]
+                sample_weight = sample_weight.reshape(-1)
+            self.weight = sample_weight
+            self.view.weight = &self.weight[0] if self.weight.shape[0] > 0 else NULL
 
     cdef _take_y(self, Py_ssize_t n, y):
         cdef bint some
@@ -111,7 +115,9 @@ cdef class TargetRows:
         return self.view.y != NULL or self.view.labels != NULL
 
     cdef int check(self, Py_ssize_t n, const Head* head, int real_bytes) except -1:
-        cdef Py_ssize_t i, n_out = head.n * head.steps
+        cdef Py_ssize_t i, n_out = head.n * head.steps, own = self.view.weight_steps
+        if own != 1 and (own != head.steps if head.steps > 1 else own < 1 or head.n % own != 0):
+            raise ValueError(f"sample_weight has {own} columns, the model {head.steps} steps")
         if self.view.y != NULL and (self.n_out != n_out or self.y_bytes != real_bytes):
             raise ValueError(f"y has {self.n_out} columns of {self.y_bytes} bytes, the model "
                              f"{n_out} of {real_bytes}")
@@ -153,7 +159,8 @@ cdef class Data:
 
     x: the rows of the input, see InputRows, or a list of those of several inputs.
     y: the targets of the output, see TargetRows, or None; a list if there are several outputs.
-    sample_weight: (n,) float64 or None; a list if y is one.
+    sample_weight: (n,) float64, (n, steps) for a weight of each step, or None; a list if y is one. A step
+        is a row of the output; samples of one row are divided into steps of the same size.
     targets: any object; the engine passes it on to a Python loss and does not read it.
     """
     cdef DataView view

@@ -157,9 +157,9 @@ cdef class Engine(CompiledModel):
             or one per output; or a Buffer from `new_loss_parameters`.
         target_scale, target_offset: the loss sees target_scale·y + target_offset, for label smoothing;
             class indices become one-hot rows first.
-        function: the Python loss, for LOSS_PYTHON only. It is called with (targets, rows, outputs, weight,
-            value, gradient) and fills in the last two; `targets` is the one given to Data, and `rows`
-            are the indices of the batch's rows.
+        function: the Python loss, for LOSS_PYTHON only. It is called with (targets, rows, outputs, weights,
+            mask, value, gradient) and fills in the last two; `targets` is the one given to Data, and `rows`
+            are the indices of the batch's rows. Without sample weights or a mask, these are None.
         value_scale, gradient_scale: factors applied to each row's loss and to its gradient.
         limit: upper limit for the loss of a row of weight 1, after scaling.
         reduction: a value of REDUCTIONS, how the losses of a batch are reduced. Penalties do not change.
@@ -565,34 +565,23 @@ cdef class Engine(CompiledModel):
 
 
 cdef call_loss(Engine engine, int head, Py_ssize_t first, Py_ssize_t rows, const char* a,
-               const double* weight, char* da, double* value):
+               const char* mask, char* da, double* value):
     """Call the Python loss of an output with copies of one batch's rows."""
-    cdef const int32_t* order = engine.training.run.order
     cdef const Head* own = &engine.model.heads[head]
-    cdef Py_ssize_t r, n = own.n * own.steps
-    cdef Py_ssize_t size = own.n * engine.k.real_bytes, ld = own.ld * engine.k.real_bytes
-    cdef Buffer numbers = Buffer(1, rows, b"i")
-    cdef Buffer outputs = Buffer(rows, n, engine.format)
-    cdef Buffer weights = Buffer(1, rows, b"d")
-    cdef Buffer values = Buffer(1, rows, b"d")
-    cdef Buffer gradient = Buffer(rows, n, engine.format)
-    for r in range(rows):
-        (<int32_t*>numbers.data)[r] = <int32_t>(first + r) if order == NULL else order[first + r]
-    for r in range(rows * own.steps):
-        memcpy(outputs.data + r * size, a + r * ld, size)
-    memcpy(weights.data, weight, rows * sizeof(double))
-    engine.functions[head](engine.targets, numbers, outputs, weights, values, gradient)
-    for r in range(rows * own.steps):
-        memcpy(da + r * ld, gradient.data + r * size, size)
+    cdef Py_ssize_t size = engine.k.real_bytes
+    cdef tuple arguments = loss_arguments(&engine.training.run, head, engine.format, first, rows, a, mask)
+    cdef Buffer values = arguments[4], gradient = arguments[5]
+    engine.functions[head](engine.targets, *arguments)
+    copy_strided(gradient.data, own.n * size, da, own.ld * size, rows * own.steps, own.n * size)
     memcpy(value, values.data, rows * sizeof(double))
 
 
 cdef void call_function(void* engine, int head, Py_ssize_t first, Py_ssize_t rows, const void* a,
-                        const double* weight, void* da, double* value) noexcept with gil:
+                        const void* mask, void* da, double* value) noexcept with gil:
     """Call the Python loss; used as Run.call. If the loss raises, it becomes NaN, which ends training."""
     cdef Py_ssize_t r
     try:
-        call_loss(<Engine>engine, head, first, rows, <const char*>a, weight, <char*>da, value)
+        call_loss(<Engine>engine, head, first, rows, <const char*>a, <const char*>mask, <char*>da, value)
     except BaseException as error:
         (<Engine>engine).raised = error
         for r in range(rows):

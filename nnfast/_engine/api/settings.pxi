@@ -38,14 +38,14 @@ cdef double reduction_of(const Run* run, int head) noexcept:
     cdef const double* weight = run.data.targets[head].weight
     cdef int reduction = objective_of(run, head).reduction
     cdef double total = 0
-    cdef Py_ssize_t r
+    cdef Py_ssize_t i, n = run.data.n * run.data.targets[head].weight_steps
     if reduction == REDUCTION_SUM:
         return <double>run.data.n
     if reduction == REDUCTION_MEAN or weight == NULL:
         return 1
-    for r in range(run.data.n):
-        total += weight[r]
-    return run.data.n / total if total != 0 else 0
+    for i in range(n):
+        total += weight[i]
+    return n / total if total != 0 else 0
 
 
 cdef set_divisors(Run* run):

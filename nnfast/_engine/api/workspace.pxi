@@ -100,9 +100,8 @@ cdef class Workspace:
         self.run.n_losses = n_losses_of(&self.model)
         # One piece of memory for both, because passes prepare a workspace for each call.
         n_results = max(2 * self.model.n_heads, self.model.n_inputs)
-        self.run.reductions = <double*>self.take(2 + n_threads * (self.model.masked != 0), n_results, b"d")
+        self.run.reductions = <double*>self.take(2, n_results, b"d")
         self.results = <void**>(self.run.reductions + n_results)
-        self.run.real_steps = self.run.reductions + 2 * n_results
         self.run.n_threads = n_threads
         self.run.n_microbatches = self.run.end_microbatch = n_microbatches
         self.run.scratch_size = engine.scratch_size

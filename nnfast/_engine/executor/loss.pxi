@@ -103,28 +103,40 @@ cdef Py_ssize_t equal_steps(const real* mask, Py_ssize_t rows, Py_ssize_t i, Py_
     return n
 
 
+cdef inline const double* step_weights(const Shard* shard, int k, Py_ssize_t r) noexcept nogil:
+    """Return the weights of the steps of the shard's row r; NULL if a sample has one weight."""
+    cdef const TargetView* view = &shard.run.data.targets[k]
+    if view.weight == NULL or view.weight_steps == 1:
+        return NULL
+    return view.weight + source_row(shard.run.order, shard.first + shard.begin + r) * view.weight_steps
+
+
 cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets,
                           double scale, real* dy, double* loss) noexcept nogil:
     """Compute the losses of samples with several rows each: the weighted mean of the losses of their rows.
 
-    Masked rows have no loss and no gradient.
+    Masked rows have no loss and no gradient, except that a supplied gradient is complete.
     """
     cdef const Objective* objective = objective_of(shard.run, k)
     cdef const double* weight = shard.block.weight + k * shard.block.rows + shard.begin
     cdef Py_ssize_t steps = shard.run.model.heads[k].steps, real_steps = shard.run.model.heads[k].mask_steps
     cdef Py_ssize_t r, i, j, end, n
     cdef const real* mask = NULL
+    cdef const double* own      # the weights of the sample's steps and of those from i on, or NULL
+    cdef const double* rest = NULL
     cdef double values[16]
     cdef double factor = 1      # that of a supplied gradient, whose loss is a sum
     cdef Matrix rows
     if objective.kind == LOSS_MAXIMUM_OUTPUT:
         maximum_output(outputs, steps, scale, dy, loss)
         return
+    if objective.kind == LOSS_SUPPLIED_GRADIENT:
+        real_steps = 0
     for r in range(n_rows(shard)):
         if objective.kind != LOSS_SUPPLIED_GRADIENT:
             factor = weight[r] / steps
         loss[r] = 0
-        i, end = r * steps, (r + 1) * steps
+        i, end, own = r * steps, (r + 1) * steps, step_weights(shard, k, r)
         if real_steps > 0:
             mask = mask_row(shard, k, r)
         while i < end:
@@ -137,12 +149,56 @@ cdef void losses_of_steps(const Shard* shard, int k, const Matrix* outputs, cons
                     i += n
                     continue
             rows = rows_of(outputs, i, n)
-            loss_rows(objective, &rows, targets.data + i * targets.ld, NULL, scale * factor,
+            if own != NULL:
+                rest = own + i - r * steps
+            loss_rows(objective, &rows, targets.data + i * targets.ld, rest, scale * factor,
                       NULL if dy == NULL else dy + i * outputs.ld, values, shard.scratch)
             for j in range(n):
                 loss[r] += values[j]
             i += n
         loss[r] *= factor
+
+
+cdef void copy_matrix(const Matrix* x, real* y, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(x.rows):
+        copy_row(x.data + i * x.ld, x.cols, y + i * ld)
+
+
+cdef void losses_of_weighted_steps(const Shard* shard, int k, const Matrix* outputs, const Matrix* targets,
+                                   double scale, real* dy, double* loss) noexcept nogil:
+    """Compute the losses of samples in one row each, whose steps have weights: the means of weighted losses.
+
+    Kernels need padded rows, which steps within a row are not. So tiles of 16 steps × 16 features are copied.
+    """
+    cdef Py_ssize_t steps = shard.run.data.targets[k].weight_steps, n = outputs.cols // steps, r, i, q, at
+    cdef real a[256]
+    cdef real y[256]
+    cdef real da[256]
+    cdef double values[16]
+    cdef double share
+    cdef Matrix tile, part
+    cdef int j
+    memset(a, 0, sizeof(a))
+    memset(y, 0, sizeof(y))
+    for r in range(n_rows(shard)):
+        loss[r] = 0
+        for i in range(ceil_div(steps, 16)):
+            for q in range(ceil_div(n, 16)):
+                at = r * outputs.ld + 16 * (i * n + q)
+                tile = matrix(a, min(<Py_ssize_t>16, steps - 16 * i), min(<Py_ssize_t>16, n - 16 * q), 16)
+                share = tile.cols / <double>outputs.cols
+                part = matrix(outputs.data + at, tile.rows, tile.cols, n)
+                copy_matrix(&part, a, 16)
+                part.data = targets.data + at
+                copy_matrix(&part, y, 16)
+                loss_rows(objective_of(shard.run, k), &tile, y, step_weights(shard, k, r) + 16 * i,
+                          scale * share, NULL if dy == NULL else da, values, shard.scratch)
+                for j in range(tile.rows):
+                    loss[r] += share * values[j]
+                if dy != NULL:
+                    tile.data = da
+                    copy_matrix(&tile, dy + at, n)
 
 
 cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint gradient) noexcept nogil:
@@ -163,18 +219,20 @@ cdef void head_losses(const Shard* shard, const Scales* scales, int k, bint grad
         if shard.thread == 0:
             restore_float_mode(run.float_mode)
             run.call(run.context, k, shard.first, shard.rows, address(block, run.op_list.out[k], 0, head.ld),
-                     weight, dy, loss)
+                     NULL if head.mask_steps == 0 else address(block, run.op_list.mask[k], 0, 0), dy, loss)
             flush_subnormals()
         team_wait(run)
     else:
         targets = target_rows(shard, k)
         dy = dy + shard.begin * head.steps * head.ld if gradient else NULL
         scale = scales.mean * scales.reduction[k] * objective.gradient_scale * head.loss_weight
-        if head.steps == 1 and head.mask_steps == 0:
+        if head.steps > 1 or head.mask_steps > 0:
+            losses_of_steps(shard, k, &outputs, &targets, scale, dy, loss + shard.begin)
+        elif run.data.targets[k].weight_steps > 1 and objective.kind != LOSS_SUPPLIED_GRADIENT:
+            losses_of_weighted_steps(shard, k, &outputs, &targets, scale, dy, loss + shard.begin)
+        else:
             loss_rows(objective, &outputs, targets.data, weight + shard.begin, scale, dy, loss + shard.begin,
                       shard.scratch)
-        else:
-            losses_of_steps(shard, k, &outputs, &targets, scale, dy, loss + shard.begin)
     if factor != 1 or objective.limit < INFINITY:
         for r in range(shard.begin, shard.end):
             loss[r] *= factor
@@ -199,14 +257,15 @@ cdef double reduction_factor(const Run* run, int head, Py_ssize_t first, Py_ssiz
     cdef const double* weight = run.data.targets[head].weight
     cdef int reduction = objective_of(run, head).reduction
     cdef double total = 0
-    cdef Py_ssize_t r
+    cdef Py_ssize_t r, i, steps = run.data.targets[head].weight_steps
     if reduction == REDUCTION_SUM:
         return <double>rows
     if reduction == REDUCTION_MEAN or weight == NULL:
         return 1
     for r in range(first, first + rows):
-        total += weight[source_row(run.order, r)]
-    return rows / total if total != 0 else 0
+        for i in range(steps):
+            total += weight[source_row(run.order, r) * steps + i]
+    return rows * steps / total if total != 0 else 0
 
 
 cdef inline double penalty_scale(const Run* run, double divisor) noexcept nogil:

@@ -137,10 +137,8 @@ cdef void infer_worker(Run* run, int t) noexcept nogil:
         for k in range(run.model.n_heads):
             scales.reduction[k] = run.reductions[k]
     prepare_ops(run, t)
-    if run.wants_losses and run.model.masked and run.first_microbatch == 0:
-        scale_by_real_steps(run, 0, run.data.n, t, False, scratch, &scales)
-        if t == 0:      # for the next calls of this pass
-            memcpy(run.reductions, scales.reduction, run.model.n_heads * sizeof(double))
+    if run.wants_losses:
+        scale_pass_by_real_steps(run, t, scratch, &scales)
     if run.wants_losses and run.model.regularized and run.first_microbatch == 0:
         penalty = sum_blocks(run, True, t, penalty_scale(run, run.denominator))
         if t == 0:
@@ -184,8 +182,7 @@ cdef void gradient_worker(Run* run, int t) noexcept nogil:
     for k in range(run.model.n_heads):
         scales.reduction[k] = run.reductions[k]
     prepare_ops(run, t)
-    if run.model.masked:
-        scale_by_real_steps(run, 0, n, t, False, scratch, &scales)
+    scale_pass_by_real_steps(run, t, scratch, &scales)
     while c < run.n_microbatches and not late:
         micro = microbatch(run, c, 0, n)
         while micro.begin + run.microbatch_rows[c] < micro.end and not late:

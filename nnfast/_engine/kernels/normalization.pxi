@@ -46,42 +46,94 @@ cdef void normalize(const Matrix* x, Py_ssize_t channels, const real* mean, cons
 
 # ---- over the batch ------------------------------------------------------------------------------
 
-cdef inline void moments(const Grid* grid, const real* x, int width, double count, real* mean,
-                         real* variance) noexcept nogil:
-    """Write the mean and variance of a vector of channels over `count` elements each.
+# The groups of channels that statistics are computed over: all groups, or those of the real steps of
+# sequences. A row has one group for each step.
+ctypedef struct Groups:
+    Grid grid
+    Matrix mask         # (rows, steps): 1 for each real step; without data, all steps are real
+    Py_ssize_t first    # offset of the first group
+    double count
 
-    Differences from the first row are summed, so that a mean far from zero is accurate, too. The variance is
-    corrected for the rounding error of the mean.
+
+cdef inline Groups all_groups(const Matrix* x, Py_ssize_t channels) noexcept nogil:
+    cdef Groups a
+    a.grid = grid_of(x.rows, x.cols // channels, x.ld, channels)
+    a.mask = matrix(NULL, 0, 0, 0)
+    a.first = 0
+    a.count = <double>(x.rows * (x.cols // channels))
+    return a
+
+
+cdef Groups real_groups(const Matrix* x, Py_ssize_t channels, const Matrix* mask) noexcept nogil:
+    """Return the groups of the real steps; their number may be 0."""
+    cdef Groups a
+    cdef Py_ssize_t i, t
+    a.grid = Grid(x.rows, mask.cols, x.ld, channels)
+    a.mask = mask[0]
+    a.first = a.count = 0
+    for i in range(x.rows - 1, -1, -1):
+        for t in range(mask.cols - 1, -1, -1):
+            if mask.data[i * mask.ld + t] != 0:
+                a.first = i * x.ld + t * channels
+                a.count += 1
+    return a
+
+
+cdef void group_sum(const Groups* groups, const real* x, int width, bint squares, vreal shift,
+                    double* total) noexcept nogil:
+    """total[k] = Σ (x − shift), or Σ (x − shift)² if `squares`, over the groups, for lanes k < width."""
+    cdef Py_ssize_t i, t, n = 0
+    cdef vreal run = vsplat(0)
+    if groups.mask.data == NULL:
+        grid_sum(&groups.grid, x, width, squares, shift, total)
+        return
+    memset(total, 0, VLEN * sizeof(double))
+    for i in range(groups.grid.rows):
+        for t in range(groups.grid.cols):
+            if groups.mask.data[i * groups.mask.ld + t] != 0:
+                run = run + term(x + i * groups.grid.row + t * groups.grid.col, width, squares, shift)
+                n += 1
+                if n % TERMS == 0:
+                    add_lanes(run, total)
+                    run = vsplat(0)
+    add_lanes(run, total)
+
+
+cdef inline void moments(const Groups* groups, const real* x, int width, real* mean,
+                         real* variance) noexcept nogil:
+    """Write the mean and variance of a vector of channels over the groups; 0 if there are none.
+
+    Differences from the first group are summed, so that a mean far from zero is accurate, too. The variance
+    is corrected for the rounding error of the mean.
     """
     cdef double total[16]
     cdef double lost[16]
     cdef real origin[16]
     cdef real centre[16]
+    cdef double count = max(1.0, groups.count)
     cdef int k
-    vstore(origin, load_cols(x, width))
-    grid_sum(grid, x, width, False, vload(origin), total)
+    vstore(origin, vsplat(0) if groups.count == 0 else load_cols(x + groups.first, width))
+    group_sum(groups, x, width, False, vload(origin), total)
     for k in range(VLEN):
         total[k] /= count
         centre[k] = <real>(origin[k] + total[k])
         lost[k] = total[k] - (<double>centre[k] - origin[k])
     store_cols(mean, vload(centre), width)
-    grid_sum(grid, x, width, True, vload(centre), total)
+    group_sum(groups, x, width, True, vload(centre), total)
     for k in range(VLEN):
         total[k] = max(0.0, total[k] / count - lost[k] * lost[k])
     store_cols(variance, rounded(total), width)
 
 
-cdef void batch_statistics(const Matrix* x, ChannelRange part, double epsilon, real* mean, real* variance,
-                           real* rstd) noexcept nogil:
+cdef void batch_statistics(const Groups* groups, const Matrix* x, ChannelRange part, double epsilon,
+                           real* mean, real* variance, real* rstd) noexcept nogil:
     """Write the mean, variance and rstd of each channel; the variance is the biased one, as in Keras."""
-    cdef Grid grid = grid_of(x.rows, (x.cols // part.channels), x.ld, part.channels)
     cdef Py_ssize_t q, c
     cdef int width, k
     for q in range(ceil_div(part.end - part.begin, VLEN)):
         c = part.begin + q * VLEN
         width = <int>min(part.end - c, <Py_ssize_t>VLEN)
-        moments(&grid, x.data + c, width, <double>(x.rows * (x.cols // part.channels)), mean + c,
-                variance + c)
+        moments(groups, x.data + c, width, mean + c, variance + c)
         for k in range(width):
             rstd[c + k] = reciprocal_root(variance[c + k], epsilon)
 

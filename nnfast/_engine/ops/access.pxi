@@ -45,6 +45,10 @@ cdef inline Matrix x_rows(const Block* block, const Op* op, Py_ssize_t first, Py
     return op_rows(block, op, op.x, op.x_column, first, n, op.n_in, op.ld_x)
 
 
+cdef inline Matrix x2_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    return op_rows(block, op, op.x2, op.x2_column, first, n, op.n_in2, op.ld_x2)
+
+
 cdef inline Matrix dx_rows(const Block* block, const Op* op, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
     return op_rows(block, op, op.dx, op.x_column, first, n, op.n_in, op.ld_x)
 
@@ -95,7 +99,8 @@ cdef void team_wait(const Run* run) noexcept nogil:
 
 cdef enum Statistic:
     STAT_MEAN, STAT_RSTD
-    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA, N_BATCH_STATS   # batch statistics
+    STAT_VARIANCE, STAT_DGAMMA, STAT_DBETA                  # batch statistics
+    STAT_REAL, N_BATCH_STATS                                # number of real steps, in the first element
     STAT_SHIFT = 2, N_FIXED_STATS                           # fixed statistics
     N_ROW_STATS = 2                                         # mean and rstd of each group in a row
     GROUP_MEAN = 0, GROUP_RSTD, GROUP_DGAMMA, GROUP_DBETA, N_GROUP_STATS    # of each channel in a sample

@@ -70,6 +70,6 @@ cdef void gather_shard_targets(const Shard* shard) noexcept nogil:
         weight, own = run.data.targets[k].weight, block.weight + k * block.rows
         for r in range(shard.begin, shard.end):
             own[r] = 1
-        if weight != NULL:
+        if weight != NULL and run.data.targets[k].weight_steps == 1:
             for r in range(shard.begin, shard.end):
                 own[r] = weight[source_row(run.order, shard.first + r)]

@@ -25,7 +25,7 @@ ctypedef struct PowerSettings:
 cdef inline Matrix second_input(const Shard* shard, const Op* op) noexcept nogil:
     if op.constant != 0:
         return matrix(<const real*>op.constant, n_rows(shard) * op.steps, op.n_out, 0)
-    return op_rows(shard.block, op, op.x2, op.x2_column, shard.begin, n_rows(shard), op.n_in2, op.ld_x2)
+    return x2_rows(shard.block, op, shard.begin, n_rows(shard))
 
 
 cdef inline Matrix second_gradient(const Shard* shard, const Op* op) noexcept nogil:

@@ -98,17 +98,42 @@ cdef int forward_batch_norm(const Shard* shard, const Op* op, const Matrix* x, i
     In training, each thread computes the batch statistics of its channels between two barriers.
     """
     cdef const Run* run = shard.run
-    cdef Matrix whole, z = preactivation(shard, op)
+    cdef Matrix whole, mask, z = preactivation(shard, op)
+    cdef Groups groups
     if uses_batch(run, op):
         whole = x_rows(shard.block, op, 0, shard.rows)
         team_wait(run)
-        batch_statistics(&whole, channels_of(shard, op),
-                         batch_norm_settings(op).epsilon, stat(run, op, STAT_MEAN),
-                         stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
+        groups = all_groups(&whole, op.channels)
+        if op.x2 >= 0:
+            mask = x2_rows(shard.block, op, 0, shard.rows)
+            groups = real_groups(&whole, op.channels, &mask)
+            if shard.thread == 0:
+                stat(run, op, STAT_REAL)[0] = <real>groups.count
+        batch_statistics(&groups, &whole, channels_of(shard, op), batch_norm_settings(op).epsilon,
+                         stat(run, op, STAT_MEAN), stat(run, op, STAT_VARIANCE), stat(run, op, STAT_RSTD))
         team_wait(run)
     normalize(x, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
               parameter_data(run.model, op.w), parameter_data(run.model, op.b), &z)
     return activation
+
+
+cdef void masked_input_gradient(const Shard* shard, const Op* op) noexcept nogil:
+    """Compute dX of sequences: the statistics depend on the real steps alone."""
+    cdef const Run* run = shard.run
+    cdef Matrix x = input_of(shard, op), dz = output_gradient(shard, op), dx = input_gradient(shard, op)
+    cdef Matrix mask = second_input(shard, op), one, d
+    cdef Py_ssize_t r, t, at
+    cdef bint counts
+    for r in range(x.rows):
+        for t in range(mask.cols):
+            at, counts = t * op.channels, mask.data[r * mask.ld + t] != 0
+            one = matrix(x.data + r * x.ld + at, 1, op.channels, x.ld)
+            d = matrix(dz.data + r * dz.ld + at, 1, op.channels, dz.ld)
+            batch_input_gradient(&one, op.channels, stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
+                                 parameter_data(run.model, op.w),
+                                 stat(run, op, STAT_DGAMMA) if counts else NULL,
+                                 stat(run, op, STAT_DBETA) if counts else NULL,
+                                 stat(run, op, STAT_REAL)[0], &d, dx.data + r * dx.ld + at)
 
 
 cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
@@ -122,7 +147,9 @@ cdef void backward_batch_norm(const Shard* shard, const Op* op) noexcept nogil:
         batch_gradient_sums(&x, channels_of(shard, op), stat(run, op, STAT_MEAN), stat(run, op, STAT_RSTD),
                             &dz, stat(run, op, STAT_DGAMMA), stat(run, op, STAT_DBETA), False)
         team_wait(run)
-    if op.dx >= 0:
+    if op.dx >= 0 and batch and op.x2 >= 0:
+        masked_input_gradient(shard, op)
+    elif op.dx >= 0:
         x, dz = input_of(shard, op), output_gradient(shard, op)
         batch_input_gradient(&x, op.channels, stat(run, op, STAT_MEAN),
                              stat(run, op, STAT_RSTD), parameter_data(run.model, op.w),
@@ -163,8 +190,11 @@ cdef void gradient_batch_norm(const Shard* shard, const Op* op, Range rows, real
 
 
 cdef void keep_batch_statistics(const Run* run, const Op* op) noexcept nogil:
-    """Update the moving averages, which inference uses, with the batch's mean and variance."""
-    if not op.frozen:
+    """Update the moving averages, which inference uses, with the batch's mean and variance.
+
+    A batch without real steps has none.
+    """
+    if not op.frozen and (op.x2 < 0 or stat(run, op, STAT_REAL)[0] != 0):
         update_moving_average(op.channels, stat(run, op, STAT_MEAN), batch_norm_settings(op).momentum,
                               parameter_data(run.model, op.mean))
         update_moving_average(op.channels, stat(run, op, STAT_VARIANCE), batch_norm_settings(op).momentum,
@@ -218,14 +248,16 @@ cdef int forward_group_norm(const Shard* shard, const Op* op, const Matrix* x, i
     """z = gamma·(x − mean)·rstd + beta, with the mean and rstd of each group of channels in a sample."""
     cdef const GroupNormSettings* settings = <const GroupNormSettings*>settings_of(op)
     cdef Matrix z = preactivation(shard, op), x_sample, z_sample
+    cdef Groups positions
     cdef Py_ssize_t row, ld = ld_group_stats(op)
     cdef real* s = shard.scratch
     for row in range(x.rows):
         if op.stats >= 0:
             s = row_stats(shard.block, op, shard.begin) + row * op.ld_stats
         x_sample, z_sample = sample_of(op, x, row), sample_of(op, &z, row)
+        positions = all_groups(&x_sample, op.channels)
         # The place of dgamma holds the variances meanwhile.
-        batch_statistics(&x_sample, ChannelRange(op.channels, 0, op.channels), settings.epsilon,
+        batch_statistics(&positions, &x_sample, ChannelRange(op.channels, 0, op.channels), settings.epsilon,
                          s + GROUP_MEAN * ld, s + GROUP_DGAMMA * ld, s + GROUP_RSTD * ld)
         share_in_groups(op.channels, settings.groups, settings.epsilon, s + GROUP_MEAN * ld,
                         s + GROUP_DGAMMA * ld, s + GROUP_RSTD * ld)

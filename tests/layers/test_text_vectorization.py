@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import keras_texts
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -462,3 +463,11 @@ def test_outputs_are_those_of_a_naive_twin(
     check(count(texts), [[sum(i - 1 == k for i in row) for k in range(size)] for row in indices])
     copied = TextVectorization.from_config(json.loads(json.dumps(layer.get_config())))
     assert_array_equal(copied(texts), layer(texts))
+
+
+def test_results_are_those_of_keras() -> None:
+    expected = json.loads(keras_texts.FILE.read_text())
+    for own, reference in zip(keras_texts.results(TextVectorization), expected, strict=True):
+        assert own.get("vocabulary") == reference.get("vocabulary")
+        assert own["dtype"] == reference["dtype"]
+        assert_allclose(own["values"], reference["values"], rtol=1e-6)

@@ -1,33 +1,20 @@
-"""Text tools give the values of Keras.
-
-TextVectorization of Keras needs TensorFlow, which the peers do not include; where it is installed,
-random texts are compared.
-"""
+"""Text tools give the values of Keras."""
 
 from __future__ import annotations
 
-import itertools
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from keras_texts import random_texts
+from numpy.testing import assert_allclose
 
 import nnfast.keras
 from nnfast.keras.preprocessing import text as own
 from nnfast.keras.preprocessing.sequence import skipgrams
-from nnfast.layers import TextVectorization
 
 pytestmark = pytest.mark.peers
-
-ALPHABET = "abAB .,'!\t\n\u00a0\x1cÉé漢-_"
-
-
-def random_texts(n: int, seed: int) -> list[str]:
-    rng = random.Random(seed)
-    return ["".join(rng.choices(ALPHABET, k=rng.randrange(25))) for _ in range(n)]
 
 
 @pytest.mark.parametrize("lower", [True, False])
@@ -101,49 +88,3 @@ def test_text_files_are_those_of_keras(tmp_path: Path, shuffle: bool) -> None:
         texts, numbers = next(iter(data))
         assert texts.tolist() == [Path(path).read_text() for path in paths]
         assert numbers.tolist() == list(labels)
-
-
-STANDARDS = ("lower_and_strip_punctuation", "lower", "strip_punctuation", None)
-LENGTHS = (("int", None), ("int", 3), ("multi_hot", None), ("count", None), ("tf_idf", None))
-
-
-@pytest.mark.parametrize(("mode", "length"), LENGTHS)
-@pytest.mark.parametrize("max_tokens", [None, 6])
-def test_texts_become_the_arrays_of_keras(
-    mode: str, length: int | None, max_tokens: int | None, keras: Any
-) -> None:
-    pytest.importorskip("tensorflow")
-    corpus, texts = random_texts(12, 3), random_texts(6, 4)
-    sizes = (None, 2, (2,), (3, 1))
-    for standardize, split, ngrams in itertools.product(
-        STANDARDS, ("whitespace", "character"), sizes
-    ):
-        options: dict[str, Any] = {"standardize": standardize, "split": split, "ngrams": ngrams}
-        options |= {"output_mode": mode, "output_sequence_length": length}
-        options |= {"max_tokens": max_tokens, "pad_to_max_tokens": bool(max_tokens)}
-        pair = [k(**options) for k in (TextVectorization, keras.layers.TextVectorization)]
-        for layer in pair:
-            layer.adapt(corpus)
-        assert pair[0].get_vocabulary() == pair[1].get_vocabulary()
-        ours, theirs = (np.asarray(layer(np.array(texts)[:, None])) for layer in pair)
-        assert ours.dtype == theirs.dtype
-        assert_allclose(ours, theirs, rtol=1e-6)
-
-
-def test_single_texts_and_words_are_those_of_keras(keras: Any) -> None:
-    pytest.importorskip("tensorflow")
-    for options, x in (
-        ({}, "a b c"),
-        ({"output_mode": "count"}, "a b a"),
-        ({"output_sequence_length": 5}, "a b"),
-        ({"split": None}, ["a", "b"]),
-        ({"split": None, "ngrams": 2}, [["a", "b"], ["c", "a"]]),
-        ({"split": None, "output_sequence_length": 3}, [["a", "b"], ["c", "a"]]),
-        ({"split": None, "output_mode": "count"}, [["a", "b"], ["c", "a"]]),
-    ):
-        pair = [
-            np.asarray(k(vocabulary=["a", "b"], **options)(np.array(x)))
-            for k in (TextVectorization, keras.layers.TextVectorization)
-        ]
-        assert pair[0].dtype == pair[1].dtype
-        assert_array_equal(*pair)

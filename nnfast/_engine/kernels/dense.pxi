@@ -363,8 +363,7 @@ cdef void few_inputs_gradient(const Matrix* x, const Matrix* dz, real* dw, Py_ss
     for k in range(x.cols):
         for q in range(ceil_div(dz.cols, VLEN)):
             width = <int>min(dz.cols - q * VLEN, <Py_ssize_t>VLEN)
-            a = load_cols(dw + k * ld + q * VLEN, width) if accumulate else vsplat(0)
-            b = c = d = vsplat(0)
+            a = b = c = d = vsplat(0)
             z, v = dz.data + q * VLEN, x.data + k
             for p in range(0, whole, 4):
                 a = a + vsplat(v[0]) * vload(z)
@@ -375,4 +374,6 @@ cdef void few_inputs_gradient(const Matrix* x, const Matrix* dz, real* dw, Py_ss
                 v += 4 * x.ld
             for p in range(whole, dz.rows):
                 a = a + vsplat(x.data[p * x.ld + k]) * load_cols(dz.data + p * dz.ld + q * VLEN, width)
-            store_cols(dw + k * ld + q * VLEN, (a + b) + (c + d), width)
+            a = (a + b) + (c + d)
+            store_cols(dw + k * ld + q * VLEN,
+                       a + load_cols(dw + k * ld + q * VLEN, width) if accumulate else a, width)

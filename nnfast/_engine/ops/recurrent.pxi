@@ -6,6 +6,7 @@ inference, the scratch holds two steps of a group of rows.
 
 cdef enum:
     UNPACKED_STEPS = 4  # up to which a single row reads weights where they are; packing costs five steps
+    SUM_PAIRS = 256     # maximum number of (step, row) pairs summed separately into dW
 
 
 cdef inline const Recurrence* recurrence_of(const Op* op) noexcept nogil:
@@ -181,12 +182,22 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
 
 # ---- dW and db -----------------------------------------------------------------------------------
 
+cdef inline void add_to_row(Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    """y[:n] += x[:n]."""
+    cdef Py_ssize_t q
+    cdef int cols
+    for q in range(ceil_div(n, VLEN)):
+        cols = <int>min(n - q * VLEN, <Py_ssize_t>VLEN)
+        store_cols(y + q * VLEN, load_cols(y + q * VLEN, cols) + vload(x + q * VLEN), cols)
+
+
 cdef void add_product(const Shard* shard, const Matrix* inputs, const Matrix* dz, real* dw, Py_ssize_t ld,
                       bint accumulate) noexcept nogil:
-    """Write the thread's rows of dw = inputsᵀ · dz, or add them if `accumulate`."""
-    cdef Py_ssize_t k = inputs.cols, rows
+    """Write the thread's rows of dw = inputsᵀ · dz; if `accumulate`, sum them separately and add the sums."""
+    cdef Py_ssize_t k = inputs.cols, n = dz.cols, rows, r
     cdef Py_ssize_t i = split_begin(k, TILE_M, shard.thread, shard.n_threads)
     cdef Py_ssize_t end = split_begin(k, TILE_M, shard.thread + 1, shard.n_threads)
+    cdef real* sums = shard.scratch + gradient_scratch(k, n)
     cdef Matrix columns, dw_rows
     if k <= FEW_INPUTS:
         columns = columns_from(inputs, i, end - i)
@@ -195,8 +206,10 @@ cdef void add_product(const Shard* shard, const Matrix* inputs, const Matrix* dz
     while i < end:
         rows = min(<Py_ssize_t>GRADIENT_ROWS, end - i)
         columns = columns_from(inputs, i, rows)
-        dw_rows = matrix(dw + i * ld, rows, dz.cols, ld)
-        dense_weight_gradient(&columns, dz, &dw_rows, Parts(1, 4), accumulate, shard.scratch)
+        dw_rows = matrix(sums if accumulate else dw + i * ld, rows, n, n if accumulate else ld)
+        dense_weight_gradient(&columns, dz, &dw_rows, Parts(1, 4), False, shard.scratch)
+        for r in range(rows if accumulate else 0):
+            add_to_row(n, sums + r * n, dw + (i + r) * ld)
         i += rows
 
 
@@ -251,21 +264,27 @@ cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real*
                              bint accumulate) noexcept nogil:
     """Write the thread's rows of dk and dr to the flat gradients; the last thread also writes db.
 
-    All (step, row) pairs of the block are one matrix; rows that are only padding are zero.
+    All (step, row) pairs of the block are one matrix; rows that are only padding are zero. Blocks of pairs
+    are summed separately and then added, so that rounding errors of long sequences stay small.
     """
     cdef const Recurrence* s = recurrence_of(op)
     cdef const Model* model = shard.run.model
-    cdef StepMemory m = kept_steps(shard, op)
-    cdef Py_ssize_t n = kernel_gates(s) * s.units, pairs
+    cdef StepMemory m = kept_steps(shard, op), part
+    cdef Py_ssize_t n = kernel_gates(s) * s.units, pairs, length, q
     cdef Matrix x, gates, dz
     if not is_trained(model, op.w):
         return
     pairs = pairs_of(shard, op, &m)
-    x = matrix(m.inputs + s.units, pairs, s.features, s.ld_inputs)
+    length = even_length(pairs, SUM_PAIRS, 4)
+    for q in range(max(<Py_ssize_t>1, ceil_div(pairs, length))):
+        part = memory_of_rows(s, &m, q * length)
+        gates = matrix(part.gates, min(length, pairs - q * length), n, s.ld_gates)
+        x = matrix(part.inputs + s.units, gates.rows, s.features, s.ld_inputs)
+        recurrent_kernel_gradient(shard, s, &part, &gates, gradient_of(model, op.recurrent, grads),
+                                  accumulate or q > 0)
+        dz = columns_from(&gates, s.units if is_gru(s) else 0, n)
+        add_product(shard, &x, &dz, gradient_of(model, op.w, grads), n, accumulate or q > 0)
     gates = matrix(m.gates, pairs, n, s.ld_gates)
-    recurrent_kernel_gradient(shard, s, &m, &gates, gradient_of(model, op.recurrent, grads), accumulate)
-    dz = columns_from(&gates, s.units if is_gru(s) else 0, n)
-    add_product(shard, &x, &dz, gradient_of(model, op.w, grads), n, accumulate)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
         recurrent_bias_gradient(s, &gates, gradient_of(model, op.b, grads), accumulate)
 
@@ -320,7 +339,8 @@ cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
     cdef Py_ssize_t backward = (transposed_size(s, s.units) + candidate_size(s)
                                 + transposed_size(s, s.features)
                                 + STEP_ROWS * (5 * s.ld_units + s.ld_gates + row) + factors_size(s))
-    return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n))
+    cdef Py_ssize_t sums = min(max(s.units, s.features), <Py_ssize_t>GRADIENT_ROWS) * n + VLEN
+    return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n) + sums)
 
 
 cdef double flops_recurrent(const Op* op) noexcept nogil:

@@ -112,9 +112,11 @@ class Recurrent(SequenceLayer):
         Constraints from `nnfast.constraints` that are applied after each step; None by default.
     dropout : float, default 0.0
         In training, the fraction of the features of x that are dropped; the others are divided by
-        1 − dropout. All steps of a sequence drop the same features (Gal and Ghahramani, 2016).
+        1 − dropout. All steps of a sequence drop the same features (Gal and Ghahramani, 2016), and
+        so do all gates, unless there is recurrent dropout.
     recurrent_dropout : float, default 0.0
-        The same for the elements of h that enter the product with r. All gates drop the same ones.
+        The same for the elements of h that enter the product with the recurrent kernel. As in
+        Keras, each gate then has its own masks of h and of x.
     seed : int, optional
         Makes the dropout independent of the model's seed.
     return_sequences : bool, default False
@@ -272,6 +274,7 @@ class Recurrent(SequenceLayer):
         ld_units = LINE * -(-cell.units // LINE)
         names = {cell.activation.name, cell.recurrent_activation.name}
         keeps_z = not names.isdisjoint(NEEDS_PREACTIVATION)
+        copies = cell.n_gates if cell.recurrent_dropout > 0 else 1
         return Recurrence(
             cell.number,
             steps,
@@ -284,7 +287,7 @@ class Recurrent(SequenceLayer):
             keeps_z,
             self.return_sequences,
             self.go_backwards,
-            ld_inputs=stride(max(ld_units, cell.units + LINE * -(-features // LINE))),
+            ld_inputs=copies * stride(max(ld_units, cell.units + LINE * -(-features // LINE))),
             ld_gates=stride((1 + keeps_z) * cell.n_kept * ld_units),
             ld_units=ld_units,
             n_initial=n_initial,

@@ -10,7 +10,7 @@ import pytest
 from helpers import differences, randomize
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from reference_recurrent import recurrent_outputs
+from reference_recurrent import dropout_factors, recurrent_outputs
 
 import nnfast
 from nnfast import layers
@@ -176,6 +176,61 @@ def test_recurrent_dropout_keeps_the_same_elements_of_h_in_all_steps() -> None:
     }
     assert losses == {0.0, round((1 / 0.6) ** 6, 6)}
     assert model.predict([np.zeros((1, 3, 1)), np.ones((1, 1))]) == 1
+
+
+@pytest.mark.parametrize("rates", [(0.0, 0.4), (0.3, 0.4)])
+@pytest.mark.parametrize(("units", "rows", "steps"), [(3, 5, STEPS), (18, 26, STEPS), (18, 1, 3)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_each_gate_has_its_own_masks(
+    cell: str, units: int, rows: int, steps: int, rates: tuple[float, float]
+) -> None:
+    """Losses and gradients are those of NumPy with the same masks; padded steps change nothing."""
+    x, mask = (part[-rows:, :steps] for part in padded(26))
+    for masked, sequences in itertools.product([False, True], repeat=2):
+        layer = CELLS[cell](
+            units,
+            dropout=rates[0],
+            recurrent_dropout=rates[1],
+            seed=7,
+            return_sequences=sequences,
+            go_backwards=sequences,
+        )
+        inputs = nnfast.Input((steps, FEATURES), dtype="float64")
+        outputs = layer(layers.Masking()(inputs) if masked else inputs)
+        # An output with a mask would leave masked steps out of the loss.
+        model = nnfast.Model(inputs, outputs[:, :] if sequences else outputs)
+        randomize(model)
+        drop = dropout_factors(layer, rows, FEATURES)
+        y = np.random.default_rng(1).normal(size=(rows, *model.output_shape[1:]))
+
+        def loss(layer: Any = layer, masked: bool = masked, drop: Any = drop, y: Any = y) -> float:
+            w = layer.named_weights
+            a = recurrent_outputs(layer, x, w, (), mask if masked else None, drop)
+            return float(((a - y) ** 2).mean())
+
+        arrays = list(layer.named_weights.values())
+        before = [w.copy() for w in arrays]
+        expected = [loss()]
+        if units == 3:
+            expected += differences(loss, arrays)
+        model.compile(nnfast.optimizers.SGD(1.0), "mse")
+        found = [model.train_on_batch(x, y)]
+        found += [old - new for old, new in zip(before, arrays, strict=True)]
+        for a, b in zip(found, expected, strict=units == 3):
+            assert_allclose(a, b, rtol=1e-5, atol=1e-8)
+
+
+def test_the_masks_of_gates_are_independent() -> None:
+    """Two gates drop the same element with the probability 0.3²; steps and epochs differ."""
+    layer = layers.LSTM(40, dropout=0.3, recurrent_dropout=0.3, seed=1)
+    for factors in dropout_factors(layer, 500, 40):
+        kept = factors > 0
+        assert set(np.unique(factors)) == {0.0, 1 / 0.7}
+        assert_allclose(kept.mean(axis=(1, 2)), 0.7, atol=0.02)
+        for a, b in itertools.combinations(kept, 2):
+            assert abs((~a & ~b).mean() - 0.09) < 0.01
+    (x_0, h_0), (x_1, h_1) = (dropout_factors(layer, 50, 40, epoch) for epoch in (0, 1))
+    assert min((a != b).mean() for a, b in ((x_0, h_0), (x_0, x_1), (h_0, h_1))) > 0.3
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+from reference_recurrent import dropout_factors
 
 import nnfast
 from nnfast.convert import from_torch_rnn
@@ -79,6 +80,42 @@ def test_layers_train_as_in_keras(
         weights = results[0][0] if results else None
         results.append(trained(model, weights, x, y))
     for a, b in zip(results[0][1:], results[1][1:], strict=True):
+        assert_allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rates", [(0.4, 0.0), (0.0, 0.3), (0.4, 0.3)])
+@pytest.mark.parametrize(("cell", "own"), CELLS)
+def test_layers_with_dropout_train_as_in_keras(
+    keras64: Any, cell: str, own: dict[str, Any], rates: tuple[float, float], masked: bool
+) -> None:
+    """Keras gets nnfast's masks, where it draws its own: one or, for each gate, one of x and h."""
+    x, _ = padded()
+    y = np.random.default_rng(2).normal(size=(9, 1))
+    results: list[Any] = []
+    for library in (nnfast, keras64):
+        options = {"dropout": rates[0], "recurrent_dropout": rates[1], "seed": 5, **own}
+        layer = getattr(library.layers, cell)(3, **options)
+        if library is nnfast:
+            drop = dict(zip(rates, dropout_factors(layer, 9, 2), strict=True))
+        else:
+
+            def masks(step: Any, rate: float, cell: Any = layer.cell, drop: Any = drop) -> Any:
+                made = [keras64.ops.convert_to_tensor(mask) for mask in drop[rate]]
+                assert len(made) == getattr(cell, "dropout_mask_count", 1)
+                assert made[0].shape == step.shape
+                return made if hasattr(cell, "dropout_mask_count") else made[0]
+
+            layer.cell._create_dropout_mask = masks
+        mask = [library.layers.Masking()] if masked else []
+        model = library.Sequential([library.Input((6, 2)), *mask, layer, library.layers.Dense(1)])
+        model.compile(library.optimizers.SGD(0.1), "mse")
+        if not results:
+            rng = np.random.default_rng(1)
+            results.append([rng.normal(size=np.shape(w)) * 0.4 for w in model.get_weights()])
+        model.set_weights(results[0])
+        results.append([model.train_on_batch(x, y), *model.get_weights()])
+    for a, b in zip(results[1], results[2], strict=True):
         assert_allclose(a, b, rtol=1e-7, atol=1e-10)
 
 

@@ -31,7 +31,7 @@ cdef inline void sums_of_units(int nq, int n, const Recurrence* s, const Recurre
     cdef Matrix k = matrix(w.k, s.features, n * s.units, n * s.units)
     cdef int q, g, kinds = 1 if n == 1 else 4
     for q in range(nq):
-        pack_start(s, w.b, u + q * VLEN, sums + q * kinds * VLEN)
+        pack_start(s, w.b, u + q * VLEN, VLEN, sums + q * kinds * VLEN)
         for g in range(kinds):
             acc[q][g] = vload(sums + (q * kinds + g) * VLEN)
     add_gates(nq, n, s, &r, u, row, acc, n - 1)

@@ -1,7 +1,8 @@
 """The gates of a recurrent layer in one step: the register tile, and the weights in its order.
 
 The rows [h x] of a step are contiguous, so that the tile computes all gates of VLEN units as one chain per
-element: bias, then h, then x. A row does not depend on the rest of the batch.
+element: bias, then h, then x. A row does not depend on the rest of the batch. A cell with one gate, or with
+masks of its own for each gate, uses the tile of gemm.pxi instead, gate by gate.
 """
 
 # The arrays of one layer. A kernel has `kernel_gates` · units columns.
@@ -30,6 +31,28 @@ cdef inline bint is_gru(const Recurrence* s) noexcept nogil:
     return s.cell == CELL_GRU or s.cell == CELL_GRU_RESET_BEFORE
 
 
+cdef inline int n_copies(const Recurrence* s) noexcept nogil:
+    """Return the number of copies of [h x] in a row: with recurrent dropout, each gate has its own masks."""
+    return kernel_gates(s) if s.recurrent_rate > 0 else 1
+
+
+cdef inline Py_ssize_t ld_features(const Recurrence* s) noexcept nogil:
+    """Return the stride of rows of features in scratch.
+
+    The masks of x depend on it, so it does not depend on the instruction set; no vector is longer than 16.
+    """
+    return ceil_div(s.features, 16) * 16
+
+
+cdef inline Py_ssize_t copy_size(const Recurrence* s) noexcept nogil:
+    return s.ld_inputs // n_copies(s)
+
+
+cdef inline Py_ssize_t panel_units(const Recurrence* s, bint drops_h) noexcept nogil:
+    """Return the number of units in a panel of weights; those of PANEL units are for `sums_by_gate`."""
+    return PANEL if s.cell == CELL_SIMPLE or (drops_h and s.recurrent_rate > 0) else VLEN
+
+
 # ---- the register tile ---------------------------------------------------------------------------
 
 # Arguments of the register tile: sums[rows, vectors] = start + a · b.
@@ -44,10 +67,10 @@ ctypedef struct GateTile:
     real* sums
 
 
-cdef inline void gate_tile(int mr, int nv, bint gru, const GateTile* t) noexcept nogil:
-    """sums = start + a · b for t.tiles tiles of mr rows and nv vectors.
+cdef inline void gate_tile(int mr, bint gru, const GateTile* t) noexcept nogil:
+    """sums = start + a · b for t.tiles tiles of mr rows and 4 vectors.
 
-    gru: h has products with the vectors 0, 1 and 2, and x with 0, 1 and 3. The first three arguments are
+    gru: h has products with the vectors 0, 1 and 2, and x with 0, 1 and 3. The first two arguments are
     compile-time constants at every call site.
     """
     cdef vreal acc[6][4]
@@ -58,10 +81,10 @@ cdef inline void gate_tile(int mr, int nv, bint gru, const GateTile* t) noexcept
     cdef const real* start = t.start
     cdef real* sums = t.sums
     cdef Py_ssize_t lda = t.lda, depth = t.depth, x_depth = t.x_depth, p, q
-    cdef int i, j, n = 3 if gru else nv
+    cdef int i, j, n = 3 if gru else 4
     for q in range(t.tiles):
         for i in range(mr):
-            for j in range(nv):
+            for j in range(4):
                 acc[i][j] = vload(start + j * VLEN)
         b = t.b
         for p in range(depth):
@@ -83,47 +106,39 @@ cdef inline void gate_tile(int mr, int nv, bint gru, const GateTile* t) noexcept
                     acc[i][3] = acc[i][3] + ap * bp[2]
                 b += 3 * VLEN
         for i in range(mr):
-            for j in range(nv):
-                vstore(sums + (i * nv + j) * VLEN, acc[i][j])
+            for j in range(4):
+                vstore(sums + (i * 4 + j) * VLEN, acc[i][j])
         a += mr * lda
-        sums += mr * nv * VLEN
+        sums += mr * 4 * VLEN
 
 
-cdef void lstm_1(const GateTile* t) noexcept nogil: gate_tile(1, 4, False, t)
-cdef void lstm_2(const GateTile* t) noexcept nogil: gate_tile(2, 4, False, t)
-cdef void lstm_3(const GateTile* t) noexcept nogil: gate_tile(3, 4, False, t)
-cdef void lstm_4(const GateTile* t) noexcept nogil: gate_tile(4, 4, False, t)
-cdef void lstm_5(const GateTile* t) noexcept nogil: gate_tile(5, 4, False, t)
-cdef void lstm_6(const GateTile* t) noexcept nogil: gate_tile(6, 4, False, t)
-cdef void gru_1(const GateTile* t) noexcept nogil: gate_tile(1, 4, True, t)
-cdef void gru_2(const GateTile* t) noexcept nogil: gate_tile(2, 4, True, t)
-cdef void gru_3(const GateTile* t) noexcept nogil: gate_tile(3, 4, True, t)
-cdef void gru_4(const GateTile* t) noexcept nogil: gate_tile(4, 4, True, t)
-cdef void gru_5(const GateTile* t) noexcept nogil: gate_tile(5, 4, True, t)
-cdef void gru_6(const GateTile* t) noexcept nogil: gate_tile(6, 4, True, t)
-cdef void simple_1(const GateTile* t) noexcept nogil: gate_tile(1, 1, False, t)
-cdef void simple_2(const GateTile* t) noexcept nogil: gate_tile(2, 1, False, t)
-cdef void simple_3(const GateTile* t) noexcept nogil: gate_tile(3, 1, False, t)
-cdef void simple_4(const GateTile* t) noexcept nogil: gate_tile(4, 1, False, t)
-cdef void simple_5(const GateTile* t) noexcept nogil: gate_tile(5, 1, False, t)
-cdef void simple_6(const GateTile* t) noexcept nogil: gate_tile(6, 1, False, t)
+cdef void lstm_1(const GateTile* t) noexcept nogil: gate_tile(1, False, t)
+cdef void lstm_2(const GateTile* t) noexcept nogil: gate_tile(2, False, t)
+cdef void lstm_3(const GateTile* t) noexcept nogil: gate_tile(3, False, t)
+cdef void lstm_4(const GateTile* t) noexcept nogil: gate_tile(4, False, t)
+cdef void lstm_5(const GateTile* t) noexcept nogil: gate_tile(5, False, t)
+cdef void lstm_6(const GateTile* t) noexcept nogil: gate_tile(6, False, t)
+cdef void gru_1(const GateTile* t) noexcept nogil: gate_tile(1, True, t)
+cdef void gru_2(const GateTile* t) noexcept nogil: gate_tile(2, True, t)
+cdef void gru_3(const GateTile* t) noexcept nogil: gate_tile(3, True, t)
+cdef void gru_4(const GateTile* t) noexcept nogil: gate_tile(4, True, t)
+cdef void gru_5(const GateTile* t) noexcept nogil: gate_tile(5, True, t)
+cdef void gru_6(const GateTile* t) noexcept nogil: gate_tile(6, True, t)
 
 
 ctypedef void (*GateTileFunction)(const GateTile* t) noexcept nogil
 
 # Six heights of each kind of tile.
-cdef GateTileFunction[18] GATE_TILES
+cdef GateTileFunction[12] GATE_TILES
 
 GATE_TILES = [
     lstm_1, lstm_2, lstm_3, lstm_4, lstm_5, lstm_6,
     gru_1, gru_2, gru_3, gru_4, gru_5, gru_6,
-    simple_1, simple_2, simple_3, simple_4, simple_5, simple_6,
 ]
 
 cdef enum:  # the first tiles of each kind
     LSTM_TILES = 0
     GRU_TILES = 6
-    SIMPLE_TILES = 12
 
 
 cdef void gate_rows(Py_ssize_t m, int kind, GateTile* t) noexcept nogil:
@@ -134,9 +149,44 @@ cdef void gate_rows(Py_ssize_t m, int kind, GateTile* t) noexcept nogil:
     GATE_TILES[kind + height - 1](t)
     if high < tiles:
         t.a += high * height * t.lda
-        t.sums += high * height * (1 if kind == SIMPLE_TILES else 4) * VLEN
+        t.sums += high * height * 4 * VLEN
         t.tiles = tiles - high
         GATE_TILES[kind + height - 2](t)
+
+
+cdef void plain_rows(Py_ssize_t m, Py_ssize_t n, Gemm* t) noexcept nogil:
+    """Compute c[m, n] = start + a · b for n ≤ PANEL. Rows are padded to a multiple of 4; see gemm_rows."""
+    t.lower_bound = -INFINITY
+    t.mask = NULL
+    t.ld_mask = 0
+    gemm_rows(m, n, t)
+
+
+cdef void sums_by_gate(const Recurrence* s, Py_ssize_t m, Py_ssize_t units, const real* inputs,
+                       const real* panel, real* sums) noexcept nogil:
+    """Compute m rows of sums of `units` ≤ PANEL units gate by gate, each from its own copy of [h x].
+
+    The sums are the same chains as in the register tile. Rows are padded to a multiple of 4.
+    """
+    cdef Py_ssize_t n = kernel_gates(s), copy, g
+    cdef Gemm t
+    t.lda = s.ld_inputs
+    t.ldb = n * PANEL
+    t.ldc = gate_sums(s) * PANEL
+    for g in range(gate_sums(s)):
+        copy = min(g, n - 1)
+        t.start = panel + g * PANEL
+        t.a = inputs + copy * copy_size(s)
+        t.b = panel + (gate_sums(s) + copy) * PANEL
+        t.c = sums + g * PANEL
+        t.depth = s.units + s.features
+        if is_gru(s) and g == 2:        # of the product with h alone
+            t.depth = s.units
+        elif is_gru(s) and g == 3:      # and of that with x
+            t.a += s.units
+            t.b += s.units * t.ldb
+            t.depth = s.features
+        plain_rows(m, units, &t)
 
 
 # ---- packing --------------------------------------------------------------------------------------
@@ -146,51 +196,55 @@ cdef inline vreal unit_cols(const Recurrence* s, const real* row, int gate, Py_s
     return load_cols(row + gate * s.units + u, <int>(s.units - u))
 
 
-cdef void pack_gates(const Recurrence* s, Py_ssize_t rows, const real* w, Py_ssize_t u,
+cdef void pack_gates(const Recurrence* s, Py_ssize_t rows, const real* w, Py_ssize_t u, Py_ssize_t width,
                      real* panel) noexcept nogil:
-    """panel[rows, gates, VLEN] = the columns of units u … u + VLEN − 1 of all gates."""
+    """panel[rows, gates, width] = in the first vector, the columns of units u … u + VLEN − 1 of all gates."""
     cdef Py_ssize_t p
     cdef int g, n = kernel_gates(s)
     for p in range(rows):
         for g in range(n):
-            vstore(panel + (p * n + g) * VLEN, unit_cols(s, w + p * n * s.units, g, u))
+            vstore(panel + (p * n + g) * width, unit_cols(s, w + p * n * s.units, g, u))
 
 
-cdef void pack_start(const Recurrence* s, const real* b, Py_ssize_t u, real* start) noexcept nogil:
-    """start[sums, VLEN] = the biases, from which the sums start."""
+cdef void pack_start(const Recurrence* s, const real* b, Py_ssize_t u, Py_ssize_t width,
+                     real* start) noexcept nogil:
+    """start[sums, width] = in the first vector, the biases, from which the sums start."""
     cdef int g
     if b == NULL:
-        memset(start, 0, gate_sums(s) * VLEN * sizeof(real))
+        for g in range(gate_sums(s)):
+            vstore(start + g * width, vsplat(0))
     elif not is_gru(s):
-        pack_gates(s, 1, b, u, start)
+        pack_gates(s, 1, b, u, width, start)
     else:
         for g in range(2):
-            vstore(start + g * VLEN, unit_cols(s, b, g, u))
-        vstore(start + 2 * VLEN, vsplat(0))
-        vstore(start + 3 * VLEN, unit_cols(s, b, 2, u))
+            vstore(start + g * width, unit_cols(s, b, g, u))
+        vstore(start + 2 * width, vsplat(0))
+        vstore(start + 3 * width, unit_cols(s, b, 2, u))
         if s.cell == CELL_GRU:      # it has another row of biases, for h
             for g in range(3):
-                vstore(start + g * VLEN, vload(start + g * VLEN) + unit_cols(s, b + 3 * s.units, g, u))
+                vstore(start + g * width, vload(start + g * width) + unit_cols(s, b + 3 * s.units, g, u))
 
 
-cdef Py_ssize_t forward_panel_size(const Recurrence* s) noexcept nogil:
-    """Return the size of a panel of VLEN units, with the biases."""
-    return VLEN * (gate_sums(s) + kernel_gates(s) * (s.units + s.features))
+cdef Py_ssize_t forward_panel_size(const Recurrence* s, Py_ssize_t width) noexcept nogil:
+    """Return the size of a panel of `width` units, with the biases."""
+    return width * (gate_sums(s) + kernel_gates(s) * (s.units + s.features))
 
 
-cdef void pack_forward(const Recurrence* s, const RecurrentWeights* w, real* panels) noexcept nogil:
-    """Write a panel for each vector of units: the biases, then the rows of r and of k."""
-    cdef Py_ssize_t q, p, row = VLEN * kernel_gates(s)
+cdef void pack_forward(const Recurrence* s, const RecurrentWeights* w, Py_ssize_t width,
+                       real* panels) noexcept nogil:
+    """Write panels of `width` units, vector by vector: the biases, then the rows of r and of k."""
+    cdef Py_ssize_t row = width * kernel_gates(s), q, u, p
     cdef real* panel
     for q in range(ceil_div(s.units, VLEN)):
-        panel = panels + q * forward_panel_size(s)
-        pack_start(s, w.b, q * VLEN, panel)
-        panel += VLEN * gate_sums(s)
-        pack_gates(s, s.units, w.r, q * VLEN, panel)
-        pack_gates(s, s.features, w.k, q * VLEN, panel + s.units * row)
+        u = q * VLEN
+        panel = panels + u // width * forward_panel_size(s, width) + u % width
+        pack_start(s, w.b, u, width, panel)
+        panel += width * gate_sums(s)
+        pack_gates(s, s.units, w.r, u, width, panel)
+        pack_gates(s, s.features, w.k, u, width, panel + s.units * row)
         if s.cell == CELL_GRU_RESET_BEFORE:     # the product with r ⊙ h follows later
             for p in range(s.units):
-                vstore(panel + p * row + 2 * VLEN, vsplat(0))
+                vstore(panel + p * row + 2 * width, vsplat(0))
 
 
 cdef void pack_candidate(const Recurrence* s, const real* r, real* panels) noexcept nogil:
@@ -240,12 +294,13 @@ ctypedef struct CellRows:
     Py_ssize_t width        # units that the forward pass computes, at most VLEN
     Py_ssize_t units
     Py_ssize_t ld_gates, ld_units, ld_inputs, ld_h, ld_y
+    Py_ssize_t plane, ld_sums   # strides of the gates and of the rows of the sums
     real* gates             # gate g is `units` · g further on
     real* before            # an LSTM has c of the step before here, a GRU that resets first r ⊙ h
     real* state
     real* output            # an LSTM has tanh(c) here
     const real* last        # h of the step before; its rows, and those of h, are ld_h apart
-    const real* fed         # the same after the dropout
+    const real* fed         # the same after the dropout of the last gate
     real* h
     real* y                 # y or, in the backward pass, dy; NULL: only the last step has a y
     int32_t* order          # the row of y that belongs to each row

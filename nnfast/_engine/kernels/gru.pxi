@@ -14,8 +14,8 @@ cdef inline void gru_rows(bint fused, const CellRows* cell, const real* sums) no
     cdef int width = <int>c.width
     cdef vreal z, r, a, g, one = vsplat(1)
     for i in range(c.rows):
-        z, r = vload(sums), vload(sums + VLEN)
-        a, g = vload(sums + 2 * VLEN), vload(sums + 3 * VLEN)
+        z, r = vload(sums), vload(sums + c.plane)
+        a, g = vload(sums + 2 * c.plane), vload(sums + 3 * c.plane)
         if fused:
             z, r = v_sigmoid(z), v_sigmoid(r)
             g = v_tanh(g + r * a)
@@ -25,13 +25,13 @@ cdef inline void gru_rows(bint fused, const CellRows* cell, const real* sums) no
         store_cols(c.gates + 3 * c.units, g, width)
         store_h(&c, i, z * vload(c.last + i * c.ld_h) + (one - z) * g)
         c.gates += c.ld_gates
-        sums += 4 * VLEN
+        sums += c.ld_sums
 
 
 cdef void activate_z_and_r(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
     """Apply the recurrent activation to the pre-activations of z and r."""
-    activate_gate(s, c, 1, True, sums, 4 * VLEN)
-    activate_gate(s, c, 2, True, sums + VLEN, 4 * VLEN)
+    activate_gate(s, c, 1, True, sums, c.ld_sums)
+    activate_gate(s, c, 2, True, sums + c.plane, c.ld_sums)
 
 
 cdef void gru_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
@@ -43,9 +43,9 @@ cdef void gru_forward(const Recurrence* s, const CellRows* c, real* sums) noexce
         return
     activate_z_and_r(s, c, sums)
     for i in range(c.rows):
-        p = sums + 4 * i * VLEN
-        vstore(p + 3 * VLEN, vload(p + 3 * VLEN) + vload(p + VLEN) * vload(p + 2 * VLEN))
-    activate_gate(s, c, 3, False, sums + 3 * VLEN, 4 * VLEN)
+        p = sums + i * c.ld_sums
+        vstore(p + 3 * c.plane, vload(p + 3 * c.plane) + vload(p + c.plane) * vload(p + 2 * c.plane))
+    activate_gate(s, c, 3, False, sums + 3 * c.plane, c.ld_sums)
     gru_rows(False, c, sums)
 
 
@@ -55,11 +55,11 @@ cdef void gru_reset(const Recurrence* s, const CellRows* c, real* sums) noexcept
     cdef int g, width = <int>c.width
     activate_z_and_r(s, c, sums)
     for i in range(c.rows):
-        vstore(c.before + i * c.ld_units, vload(sums + VLEN) * vload(c.fed + i * c.ld_inputs))
+        vstore(c.before + i * c.ld_units, vload(sums + c.plane) * vload(c.fed + i * c.ld_inputs))
         for g in range(2):
-            store_cols(c.gates + i * c.ld_gates + (1 + g) * c.units, vload(sums + g * VLEN), width)
-        store_cols(c.gates + i * c.ld_gates + 3 * c.units, vload(sums + 3 * VLEN), width)
-        sums += 4 * VLEN
+            store_cols(c.gates + i * c.ld_gates + (1 + g) * c.units, vload(sums + g * c.plane), width)
+        store_cols(c.gates + i * c.ld_gates + 3 * c.units, vload(sums + 3 * c.plane), width)
+        sums += c.ld_sums
 
 
 cdef void gru_finish(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
@@ -142,7 +142,8 @@ cdef void gru_backward_reset(const Recurrence* s, const CellRows* c, const real*
                              real* dh, real* spare) noexcept nogil:
     """After gru_backward_z_and_g, compute the plane of r and replace all planes; add its part of dh.
 
-    drh: the gradient of r ⊙ h. factors: those of the dropout of h, or NULL. The plane of a is cleared.
+    drh: the gradient of r ⊙ h. factors: those of the dropout of h, or NULL; the third of three copies is that
+    of g. The plane of a is cleared.
     """
     cdef Py_ssize_t i, q, u, p, plane = padded_units(s)
     cdef vreal d, dropout
@@ -153,7 +154,7 @@ cdef void gru_backward_reset(const Recurrence* s, const CellRows* c, const real*
             d = vload(drh + i * c.ld_units + u)
             vstore(spare + p, vsplat(0))
             vstore(spare + p + 2 * plane, d * vload(c.fed + i * c.ld_inputs + u))
-            dropout = vsplat(1) if factors == NULL else vload(factors + i * c.ld_units + u)
+            dropout = vsplat(1) if factors == NULL else vload(factors + (3 * i + 2) * c.ld_units + u)
             vstore(dh + i * c.ld_units + u,
                    vload(dh + i * c.ld_units + u) + d * vload(c.gates + p + 2 * c.units) * dropout)
     through_gate(s, c, 2, True, spare + 2 * plane)

@@ -13,8 +13,8 @@ cdef inline void lstm_rows(bint fused, const CellRows* cell, const real* sums) n
     cdef int width = <int>c.width
     cdef vreal i, f, g, o, state
     for r in range(c.rows):
-        i, f = vload(sums), vload(sums + VLEN)
-        g, o = vload(sums + 2 * VLEN), vload(sums + 3 * VLEN)
+        i, f = vload(sums), vload(sums + c.plane)
+        g, o = vload(sums + 2 * c.plane), vload(sums + 3 * c.plane)
         if fused:
             i, f, g, o = v_sigmoid(i), v_sigmoid(f), v_tanh(g), v_sigmoid(o)
         state = f * vload(c.before + r * c.ld_units) + i * g
@@ -28,7 +28,7 @@ cdef inline void lstm_rows(bint fused, const CellRows* cell, const real* sums) n
             vstore(c.output + r * c.ld_units, state)
             store_h(&c, r, o * state)
         c.gates += c.ld_gates
-        sums += 4 * VLEN
+        sums += c.ld_sums
 
 
 cdef void lstm_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
@@ -40,12 +40,12 @@ cdef void lstm_forward(const Recurrence* s, const CellRows* c, real* sums) noexc
         lstm_rows(True, c, sums)
         return
     for g in range(4):
-        activate_gate(s, c, g, g != 2, sums + g * VLEN, 4 * VLEN)
+        activate_gate(s, c, g, g != 2, sums + g * c.plane, c.ld_sums)
     lstm_rows(False, c, sums)
     output = matrix(c.output, c.rows, VLEN, c.ld_units)
     activation_forward(<int>s.activation, s.alpha, c.state, &output)
     for r in range(c.rows):
-        store_h(c, r, vload(sums + (4 * r + 3) * VLEN) * vload(c.output + r * c.ld_units))
+        store_h(c, r, vload(sums + r * c.ld_sums + 3 * c.plane) * vload(c.output + r * c.ld_units))
 
 
 cdef inline void lstm_gradient_rows(bint fused, const CellRows* cell, const real* dh, real* dc,

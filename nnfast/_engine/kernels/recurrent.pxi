@@ -23,6 +23,8 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
     c.last = h_before(s, m, k) + u
     c.h = h_before(s, m, k + 1) + u
     c.fed = slot_rows(m, m.inputs, k, s.ld_inputs) + u
+    if s.cell == CELL_GRU_RESET_BEFORE and d.copies > 1:
+        c.fed += 2 * copy_size(s)
     c.y = step_of_y(s, d, step.t)
     if c.y != NULL:
         c.y += u
@@ -31,43 +33,92 @@ cdef CellRows cell_rows(const Recurrence* s, const StepMemory* m, const StepData
 
 # The weights in the order of the forward pass, and scratch.
 ctypedef struct ForwardScratch:
+    Py_ssize_t width        # units in a panel
+    Py_ssize_t n_panels
     const real* panels
     const real* candidate   # GRU that resets first: the panels of pack_candidate
-    real* sums              # of STEP_ROWS rows of the register tile, or of all units of a single row
+    real* sums              # of STEP_ROWS rows of a panel, or of all units of a single row
     const RecurrentWeights* unpacked    # for a single row, which has no panels; else NULL
+
+
+cdef inline void panel_sums(const Recurrence* s, const ForwardScratch* w, Py_ssize_t m, const real* inputs,
+                            Py_ssize_t q) noexcept nogil:
+    """Compute m rows of sums of the units of panel q."""
+    cdef GateTile tile
+    tile.start = w.panels + q * forward_panel_size(s, w.width)
+    if w.width > VLEN:
+        sums_by_gate(s, m, min(s.units - q * PANEL, <Py_ssize_t>PANEL), inputs, tile.start, w.sums)
+        return
+    tile.depth = s.units if is_gru(s) else s.units + s.features
+    tile.x_depth = s.features
+    tile.a = inputs
+    tile.lda = s.ld_inputs
+    tile.b = tile.start + gate_sums(s) * VLEN
+    tile.sums = w.sums
+    gate_rows(m, GRU_TILES if is_gru(s) else LSTM_TILES, &tile)
 
 
 cdef void finish_reset(const Recurrence* s, const ForwardScratch* w, const StepMemory* m, const StepData* d,
                        const Step* step) noexcept nogil:
     """Compute g and h of a step of a GRU that resets before the product."""
     cdef Py_ssize_t q
-    cdef GateTile tile
+    cdef Gemm t
     cdef CellRows cell
-    tile.depth = s.units
-    tile.lda = s.ld_units
-    tile.start = ZEROS
+    t.depth = s.units
+    t.lda = s.ld_units
+    t.ldb = t.ldc = VLEN
+    t.start = ZEROS
     for q in range(ceil_div(s.units, VLEN)):
-        tile.a = slot_rows(m, m.states, step.k, s.ld_units)
-        tile.b = w.candidate + q * s.units * VLEN
-        tile.sums = w.sums
-        gate_rows(step.rows, SIMPLE_TILES, &tile)
+        t.a = slot_rows(m, m.states, step.k, s.ld_units)
+        t.b = w.candidate + q * s.units * VLEN
+        t.c = w.sums
+        plain_rows(step.rows, VLEN, &t)
         cell = cell_rows(s, m, d, step, q * VLEN)
         gru_finish(s, &cell, w.sums)
+
+
+cdef inline void cell_forward(const Recurrence* s, const CellRows* c, real* sums) noexcept nogil:
+    """Compute the gates and the states of c.width units."""
+    if s.cell == CELL_LSTM:
+        lstm_forward(s, c, sums)
+    elif s.cell == CELL_GRU:
+        gru_forward(s, c, sums)
+    elif s.cell == CELL_SIMPLE:
+        simple_forward(s, c, sums)
+    else:
+        gru_reset(s, c, sums)
+
+
+cdef inline void step_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
+                              const StepData* d, const Step* step) noexcept nogil:
+    """Compute the active rows of a step."""
+    cdef const real* inputs = slot_rows(m, m.inputs, step.k, s.ld_inputs)
+    cdef Py_ssize_t p, q, u
+    cdef CellRows cell
+    cdef real* sums = w.sums
+    if w.unpacked != NULL:
+        gate_row(s, w.unpacked, inputs, sums)
+    for p in range(w.n_panels):
+        if w.unpacked == NULL:
+            panel_sums(s, w, step.rows, inputs, p)
+            sums = w.sums
+        for q in range(w.width // VLEN):
+            u = p * w.width + q * VLEN
+            if u >= s.units:
+                break
+            cell = cell_rows(s, m, d, step, u)
+            cell.plane, cell.ld_sums = w.width, gate_sums(s) * w.width
+            cell_forward(s, &cell, sums)
+            sums += VLEN if w.unpacked == NULL else gate_sums(s) * VLEN
+    if s.cell == CELL_GRU_RESET_BEFORE:
+        finish_reset(s, w, m, d, step)
 
 
 cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const StepMemory* m,
                             const StepData* d, const CarriedStates* carried) noexcept nogil:
     """Compute all steps of d.rows ≤ STEP_ROWS rows."""
-    cdef Py_ssize_t q, i
     cdef Step step
-    cdef int tiles = GRU_TILES if is_gru(s) else LSTM_TILES if s.cell == CELL_LSTM else SIMPLE_TILES
-    cdef GateTile tile
-    cdef CellRows cell
-    cdef real* sums
     start_states(s, m, d, carried)
-    tile.depth = s.units if is_gru(s) else s.units + s.features
-    tile.x_depth = s.features
-    tile.lda = s.ld_inputs
     step.k = 0
     for step.t in range(s.steps):
         step.rows = active_rows(s, d, step.t)
@@ -75,59 +126,72 @@ cdef void recurrent_forward(const Recurrence* s, const ForwardScratch* w, const 
             write_masked_y(s, m, d, step.t, step.k)
             continue
         copy_x(s, m, d, step.t, step.k)
-        if w.unpacked != NULL and step.rows > 0:
-            gate_row(s, w.unpacked, slot_rows(m, m.inputs, step.k, s.ld_inputs), w.sums)
-        for q in range(ceil_div(s.units, VLEN) if step.rows > 0 else 0):
-            if w.unpacked == NULL:
-                tile.a = slot_rows(m, m.inputs, step.k, s.ld_inputs)
-                tile.start = w.panels + q * forward_panel_size(s)
-                tile.b = tile.start + gate_sums(s) * VLEN
-                tile.sums = w.sums
-                gate_rows(step.rows, tiles, &tile)
-            cell = cell_rows(s, m, d, &step, q * VLEN)
-            sums = w.sums if w.unpacked == NULL else w.sums + q * gate_sums(s) * VLEN
-            if s.cell == CELL_LSTM:
-                lstm_forward(s, &cell, sums)
-            elif s.cell == CELL_GRU:
-                gru_forward(s, &cell, sums)
-            elif s.cell == CELL_SIMPLE:
-                simple_forward(s, &cell, sums)
-            else:
-                gru_reset(s, &cell, sums)
-        if s.cell == CELL_GRU_RESET_BEFORE and step.rows > 0:
-            finish_reset(s, w, m, d, &step)
+        if step.rows > 0:
+            step_forward(s, w, m, d, &step)
         if s.masked:
             keep_states(s, m, d, step.t, step.k)
             write_masked_y(s, m, d, step.t, step.k)
         if s.recurrent_rate > 0:
-            for i in range(d.rows):
-                feed_h(s, m, d, step.k + 1, i)
+            feed_h(s, m, d, step.k + 1)
         step.k += 1
     finish_states(s, m, d, step.k, carried)
 
 
 # ---- backward -------------------------------------------------------------------------------------
 
-cdef void times_transpose(const Recurrence* s, const real* dz, Py_ssize_t depth, const real* panels,
-                          const Matrix* out, bint add) noexcept nogil:
-    """out = dz · wᵀ, plus the old values if `add`. Rows are padded to a multiple of 4."""
+# A product of the gradients of consecutive gates with the transpose of a kernel.
+ctypedef struct GateProduct:
+    const real* dz          # its rows are padded to a multiple of 4
+    Py_ssize_t depth        # number of columns of dz
+    const real* panels      # of pack_transposed_parts
+    Py_ssize_t panel_size
+    const real* factors     # of the dropout, or NULL
+    Py_ssize_t copy         # the copy of the factors that belongs to the first gate
+    real* product           # scratch, needed with factors
+
+
+cdef void times_transpose(const Recurrence* s, const GateProduct* g, const Matrix* out,
+                          bint add) noexcept nogil:
+    """out = dz · wᵀ, plus the old values if `add`."""
     cdef Gemm t
     cdef Py_ssize_t q
-    t.depth = depth
+    t.depth = g.depth
     t.lda = s.ld_gates
     t.ldb = PANEL
     t.ldc = out.ld
     t.start = ZEROS
     if add:
         t.start = NULL
-    t.lower_bound = -INFINITY
-    t.mask = NULL
-    t.ld_mask = 0
     for q in range(ceil_div(out.cols, PANEL)):
-        t.a = dz
-        t.b = panels + q * transposed_panel_size(depth)
+        t.a = g.dz
+        t.b = g.panels + q * g.panel_size
         t.c = out.data + q * PANEL
-        gemm_rows(out.rows, min(out.cols - q * PANEL, <Py_ssize_t>PANEL), &t)
+        plain_rows(out.rows, min(out.cols - q * PANEL, <Py_ssize_t>PANEL), &t)
+
+
+cdef void through_dropout(const Recurrence* s, const GateProduct* all_gates, const Matrix* out,
+                          bint add) noexcept nogil:
+    """out = Σ factors ⊙ (dz · wᵀ) over all gates that have factors of their own; the same without factors."""
+    cdef GateProduct g = all_gates[0]
+    cdef Py_ssize_t n = n_copies(s), width = s.units if n > 1 else g.depth, parts = g.depth // width, k, i, q
+    cdef Matrix product = matrix(g.product, out.rows, out.cols, out.ld)
+    cdef const real* factors
+    cdef real* to
+    cdef vreal total
+    if g.factors == NULL:
+        times_transpose(s, &g, out, add)
+        return
+    g.depth = width
+    for k in range(parts):
+        times_transpose(s, &g, &product, False)
+        for i in range(out.rows):
+            factors = g.factors + (i * n + (g.copy + k) % n) * out.ld
+            to = out.data + i * out.ld
+            for q in range(ceil_div(out.cols, VLEN)):
+                total = vload(product.data + i * out.ld + q * VLEN) * vload(factors + q * VLEN)
+                vstore(to + q * VLEN, total + vload(to + q * VLEN) if add or k > 0 else total)
+        g.dz += width
+        g.panels += width * PANEL
 
 
 # The transposes of the weights, and scratch for STEP_ROWS rows.
@@ -137,7 +201,7 @@ ctypedef struct BackwardScratch:
     real* dx
     real* spare     # it has the size of the gates
     real* kept      # the gradients of h and c in masked steps
-    real* product   # with recurrent dropout: the gradient of h after it
+    real* product   # with dropout: the gradients of what a gate reads
     real* r_panels
     real* k_panels
     real* candidate     # a GRU that resets first has the part of r for g here
@@ -170,6 +234,8 @@ cdef void cell_backward(const Recurrence* s, const CellRows* c, const BackwardSc
     factors: those of the dropout of h, or NULL.
     """
     cdef Matrix drh = matrix(w.dc, c.rows, s.units, s.ld_units)
+    cdef GateProduct g = GateProduct(w.spare + 3 * padded_units(s), s.units, w.candidate,
+                                     transposed_panel_size(s.units), NULL, 0, NULL)
     if s.cell == CELL_LSTM:
         lstm_backward(s, c, w.dh, w.dc, w.spare)
     elif s.cell == CELL_SIMPLE:
@@ -178,7 +244,7 @@ cdef void cell_backward(const Recurrence* s, const CellRows* c, const BackwardSc
         gru_backward(s, c, w.dh, w.spare)
     else:
         gru_backward_z_and_g(s, c, w.dh, w.spare)
-        times_transpose(s, w.spare + 3 * padded_units(s), s.units, w.candidate, &drh, False)
+        times_transpose(s, &g, &drh, False)
         gru_backward_reset(s, c, w.dc, factors, w.dh, w.spare)
 
 
@@ -188,40 +254,34 @@ cdef void h_backward(const Recurrence* s, const CellRows* c, const BackwardScrat
 
     factors: those of the dropout of h, or NULL.
     """
-    cdef Py_ssize_t u = s.units, depth = kernel_gates(s) * u, i, j, p, q
-    cdef const real* dz = c.gates
-    cdef Matrix dh = matrix(w.dh, c.rows, u, s.ld_units), product = matrix(w.product, c.rows, u, s.ld_units)
-    cdef vreal total
-    if s.cell == CELL_GRU_RESET_BEFORE:
-        dz, depth = c.gates + u, 2 * u
-    if factors == NULL:
-        times_transpose(s, dz, depth, w.r_panels, &dh, is_gru(s))
-        return
-    times_transpose(s, dz, depth, w.r_panels, &product, False)
-    for i in range(c.rows):
-        for q in range(ceil_div(u, VLEN)):
-            j = q * VLEN
-            p = i * s.ld_units + j
-            total = vload(product.data + p) * vload(factors + p)
-            vstore(dh.data + p, total + vload(dh.data + p) if is_gru(s) else total)
+    cdef Py_ssize_t depth = kernel_gates(s) * s.units
+    cdef Matrix dh = matrix(w.dh, c.rows, s.units, s.ld_units)
+    cdef GateProduct g = GateProduct(c.gates, depth, w.r_panels, transposed_panel_size(depth), factors, 0,
+                                     w.product)
+    if s.cell == CELL_GRU:      # its first plane is that of the last gate
+        g.copy = 2
+    elif s.cell == CELL_GRU_RESET_BEFORE:
+        g.dz, g.depth = c.gates + s.units, 2 * s.units
+        g.panel_size = transposed_panel_size(g.depth)
+    through_dropout(s, &g, &dh, is_gru(s))
 
 
 cdef void x_backward(const Recurrence* s, const StepData* d, const StepData* g, Py_ssize_t t, const real* dz,
                      const BackwardScratch* w) noexcept nogil:
     """Write dX of a step, which is 0 in rows that are not active."""
-    cdef Py_ssize_t i, ld = ceil_div(s.features, VLEN) * VLEN, active = active_rows(s, d, t)
-    cdef Matrix dx = matrix(w.dx, active, s.features, ld)
+    cdef Py_ssize_t i, depth = kernel_gates(s) * s.units, active = active_rows(s, d, t)
+    cdef Matrix dx = matrix(w.dx, active, s.features, ld_features(s))
+    cdef GateProduct product = GateProduct(dz, depth, w.k_panels, transposed_panel_size(depth), d.x_factors,
+                                           0, w.product)
     cdef real* to
     if active > 0:
-        times_transpose(s, dz, kernel_gates(s) * s.units, w.k_panels, &dx, False)
+        through_dropout(s, &product, &dx, False)
     for i in range(g.rows):
         to = g.x + g.order[i] * g.ld_x + step_of_x(s, t) * s.features
-        if i >= active:
+        if i < active:
+            copy_row(dx.data + i * dx.ld, s.features, to)
+        else:
             memset(to, 0, s.features * sizeof(real))
-            continue
-        if d.x_factors != NULL:
-            multiply_row(dx.data + i * ld, d.x_factors + i * ld, s.features, dx.data + i * ld)
-        copy_row(dx.data + i * ld, s.features, to)
 
 
 cdef void recurrent_backward(const Recurrence* s, const StepMemory* m, const StepData* d, const StepData* g,

@@ -9,9 +9,9 @@ cdef void simple_forward(const Recurrence* s, const CellRows* c, real* sums) noe
     cdef bint fused = s.activation == ACT_TANH
     cdef vreal h
     if not fused:
-        activate_gate(s, c, 0, False, sums, VLEN)
+        activate_gate(s, c, 0, False, sums, c.ld_sums)
     for i in range(c.rows):
-        h = vload(sums + i * VLEN)
+        h = vload(sums + i * c.ld_sums)
         if fused:
             h = v_tanh(h)
         store_cols(c.gates + i * c.ld_gates, h, <int>c.width)

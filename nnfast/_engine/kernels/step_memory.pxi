@@ -12,7 +12,7 @@ cdef enum:
 ctypedef struct StepMemory:
     Py_ssize_t rows     # rows per slot
     Py_ssize_t slots    # in training, one more than steps; in inference two, which take turns
-    real* inputs        # [h of the step before, x]
+    real* inputs        # copies of [h of the step before, x]
     real* gates         # the gates, `units` columns each; later the gradients of their pre-activations
     real* states        # LSTM: c of the step before; GRU that resets first: r ⊙ h
     real* outputs       # LSTM: tanh(c)
@@ -22,6 +22,7 @@ ctypedef struct StepMemory:
 # the memory belongs to sample order[i]: samples with more real steps come first.
 ctypedef struct StepData:
     Py_ssize_t rows
+    Py_ssize_t copies       # number of copies of [h x] that are written: one in inference
     bint sorted             # whether samples were sorted by their numbers of real steps
     int32_t order[STEP_ROWS]
     real* x
@@ -30,7 +31,7 @@ ctypedef struct StepData:
     Py_ssize_t ld_y
     real* x2                # initial states, then the mask
     Py_ssize_t ld_x2
-    const real* x_factors   # of the dropout, in rows of whole vectors; NULL: there is none
+    const real* x_factors   # of the dropout, in rows of whole vectors, one for each copy; NULL: there is none
     const real* h_factors
 
 
@@ -221,32 +222,37 @@ cdef void copy_x(const Recurrence* s, const StepMemory* m, const StepData* d, Py
                  Py_ssize_t k) noexcept nogil:
     """Copy the x of step t to its place in slot k; the x of a masked step may be anything and becomes 0."""
     cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs) + s.units
+    cdef real* to
     cdef const real* x = d.x + step_of_x(s, t) * s.features
-    cdef Py_ssize_t i, n = s.features
-    if not s.masked and d.x_factors == NULL and n <= VLEN:
+    cdef Py_ssize_t i, g, n = s.features, copies = d.copies, size = copy_size(s)
+    if not s.masked and d.x_factors == NULL and n <= VLEN and copies == 1:
         for i in range(d.rows):
             vstore(inputs + i * s.ld_inputs, load_cols(x + i * d.ld_x, <int>n))
         return
     for i in range(d.rows):
-        x = d.x + d.order[i] * d.ld_x + step_of_x(s, t) * s.features
-        if is_masked(s, d, i, t):
-            memset(inputs + i * s.ld_inputs, 0, s.features * sizeof(real))
-        elif d.x_factors != NULL:
-            multiply_row(x, d.x_factors + i * ceil_div(s.features, VLEN) * VLEN, s.features,
-                         inputs + i * s.ld_inputs)
-        else:
-            copy_cols(x, s.features, inputs + i * s.ld_inputs)
+        x = d.x + d.order[i] * d.ld_x + step_of_x(s, t) * n
+        for g in range(copies):
+            to = inputs + i * s.ld_inputs + g * size
+            if is_masked(s, d, i, t):
+                memset(to, 0, n * sizeof(real))
+            elif d.x_factors != NULL:
+                multiply_row(x, d.x_factors + (i * copies + g) * ld_features(s), n, to)
+            else:
+                copy_cols(x, n, to)
 
 
-cdef inline void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t k,
-                        Py_ssize_t row) noexcept nogil:
-    """Write the h of slot k, after the dropout, to its place before x."""
-    cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs) + row * s.ld_inputs
-    cdef const real* h = h_before(s, m, k) + row * s.ld_units
-    if d.h_factors == NULL:
-        copy_cols(h, s.units, inputs)
-    else:
-        multiply_row(h, d.h_factors + row * s.ld_units, s.units, inputs)
+cdef void feed_h(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t k) noexcept nogil:
+    """Write the h of slot k, after the dropout, to its places before x."""
+    cdef real* inputs = slot_rows(m, m.inputs, k, s.ld_inputs)
+    cdef const real* h = h_before(s, m, k)
+    cdef Py_ssize_t n = d.copies, size = copy_size(s), i, g
+    for i in range(d.rows):
+        for g in range(n):
+            if d.h_factors == NULL:
+                copy_cols(h + i * s.ld_units, s.units, inputs + i * s.ld_inputs + g * size)
+            else:
+                multiply_row(h + i * s.ld_units, d.h_factors + (i * n + g) * s.ld_units, s.units,
+                             inputs + i * s.ld_inputs + g * size)
 
 
 cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData* d,
@@ -270,8 +276,8 @@ cdef void start_states(const Recurrence* s, const StepMemory* m, const StepData*
             copy_cols(carried_row(carried, 0, d.order[i], u), u, h + i * h_stride(s))
             if s.cell == CELL_LSTM:
                 copy_cols(carried_row(carried, 1, d.order[i], u), u, state)
-        if s.recurrent_rate > 0:
-            feed_h(s, m, d, 0, i)
+    if s.recurrent_rate > 0:
+        feed_h(s, m, d, 0)
 
 
 cdef void write_masked_y(const Recurrence* s, const StepMemory* m, const StepData* d, Py_ssize_t t,

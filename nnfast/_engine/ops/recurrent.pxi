@@ -68,22 +68,21 @@ cdef inline CarriedStates carried_states(const Shard* shard, const Op* op, Py_ss
 
 cdef Py_ssize_t factors_size(const Recurrence* s) noexcept nogil:
     """Return the size of the factors of the dropout."""
-    cdef Py_ssize_t of_x = ceil_div(s.features, VLEN) * VLEN if s.rate > 0 else 0
-    return STEP_ROWS * (of_x + ld_hidden(s))
+    return STEP_ROWS * n_copies(s) * ((ld_features(s) if s.rate > 0 else 0) + ld_hidden(s))
 
 
 cdef const real* draw_factors(double rate, uint64_t key, Py_ssize_t first, const StepData* d, Py_ssize_t cols,
                               real* factors) noexcept nogil:
-    """Write the factors of a dropout for all rows of a group: 0 or 1 / (1 − rate).
+    """Write the factors of a dropout, 0 or 1 / (1 − rate), in `cols` columns for all rows of a group.
 
     first: the position of the group's first sample in its epoch.
     """
     cdef MaskRule rule = MaskRule(rate, 0, 1 / (1 - rate), 0)
-    cdef Py_ssize_t i, ld = ceil_div(cols, VLEN) * VLEN
+    cdef Py_ssize_t i
     cdef Matrix row
-    memset(factors, 0, d.rows * ld * sizeof(real))
+    memset(factors, 0, d.rows * cols * sizeof(real))
     for i in range(d.rows):
-        row = matrix(factors + i * ld, 1, cols, ld)
+        row = matrix(factors + i * cols, 1, cols, cols)
         dropout(&row, &row, &rule, key, first + d.order[i])
     return factors
 
@@ -93,15 +92,17 @@ cdef void set_factors(const Shard* shard, const Op* op, Py_ssize_t first, StepDa
     """Draw the factors of the dropout of x and of h for a group of rows."""
     cdef const Recurrence* s = recurrence_of(op)
     cdef uint64_t key
-    cdef Py_ssize_t row = epoch_row(shard, op) + first
+    cdef Py_ssize_t row = epoch_row(shard, op) + first, cols = n_copies(s) * ld_features(s)
+    d.copies = n_copies(s) if op.stats >= 0 else 1
     if not shard.run.training:
         return
     key = random_key(shard.run, op, s.seeded, s.seed)
     if s.rate > 0:
-        d.x_factors = draw_factors(s.rate, key, row, d, s.features, factors)
-        factors += STEP_ROWS * ceil_div(s.features, VLEN) * VLEN
+        d.x_factors = draw_factors(s.rate, key, row, d, cols, factors)
+        factors += STEP_ROWS * cols
     if s.recurrent_rate > 0:
-        d.h_factors = draw_factors(s.recurrent_rate, subkey(key, <uint64_t>-1), row, d, s.ld_units, factors)
+        d.h_factors = draw_factors(s.recurrent_rate, subkey(key, <uint64_t>-1), row, d,
+                                   n_copies(s) * s.ld_units, factors)
 
 
 cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, int activation) noexcept nogil:
@@ -110,7 +111,7 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef RecurrentWeights w = recurrent_weights(shard, op)
     cdef Matrix y = output_of(shard, op), x2 = initial_states(shard, op)
     cdef real* panels = shard.scratch
-    cdef real* candidate = panels + ceil_div(s.units, VLEN) * forward_panel_size(s)
+    cdef real* candidate = panels + panels_size(s)
     cdef real* sums = candidate + candidate_size(s)
     cdef real* factors = sums + sums_size(s)
     cdef real* states = factors + factors_size(s)
@@ -119,14 +120,18 @@ cdef int forward_recurrent(const Shard* shard, const Op* op, const Matrix* x, in
     cdef StepMemory memory, group
     cdef StepData data
     cdef CarriedStates carried
-    cdef ForwardScratch scratch = ForwardScratch(panels, candidate, sums, NULL)
+    cdef Py_ssize_t width = panel_units(s, shard.run.training)
+    cdef ForwardScratch scratch = ForwardScratch(width, ceil_div(s.units, width), panels, candidate, sums,
+                                                 NULL)
     if rows == 0:
         return activation
     memory = kept_steps(shard, op) if kept else step_memory(s, states, STEP_ROWS, 2, 2)
-    if rows == 1 and s.steps <= UNPACKED_STEPS and s.cell != CELL_GRU_RESET_BEFORE:
+    if (rows == 1 and s.steps <= UNPACKED_STEPS and s.cell != CELL_GRU_RESET_BEFORE
+            and not (s.recurrent_rate > 0 and shard.run.training)):
         scratch.unpacked = &w
+        scratch.width, scratch.n_panels = VLEN, ceil_div(s.units, VLEN)
     else:
-        pack_forward(s, &w, panels)
+        pack_forward(s, &w, width, panels)
     if s.cell == CELL_GRU_RESET_BEFORE:
         pack_candidate(s, w.r, candidate)
     for q in range(ceil_div(rows, length)):
@@ -165,9 +170,9 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
     w.dc = w.dh + STEP_ROWS * s.ld_units
     w.spare = w.dc + STEP_ROWS * s.ld_units
     w.dx = w.spare + STEP_ROWS * s.ld_gates
-    w.kept = w.dx + STEP_ROWS * ceil_div(s.features, VLEN) * VLEN
+    w.kept = w.dx + STEP_ROWS * ld_features(s)
     w.product = w.kept + 2 * STEP_ROWS * s.ld_units
-    factors = w.product + STEP_ROWS * s.ld_units
+    factors = w.product + STEP_ROWS * max(s.ld_units, ld_features(s))
     pack_backward(s, &weights, &w, dx.data != NULL)
     for q in range(ceil_div(rows, length)):
         first = q * length
@@ -175,6 +180,7 @@ cdef void backward_recurrent(const Shard* shard, const Op* op) noexcept nogil:
         set_order(s, &data, sorts_rows(shard))
         set_factors(shard, op, first, &data, factors)
         take_group(&dx, &dy, &dx2, first, data.rows, &gradients)
+        gradients.copies = data.copies
         memcpy(gradients.order, data.order, sizeof(data.order))
         group = memory_of_rows(s, &memory, shard.begin * op.steps + first)
         recurrent_backward(s, &group, &data, &gradients, &w)
@@ -213,24 +219,41 @@ cdef void add_product(const Shard* shard, const Matrix* inputs, const Matrix* dz
         i += rows
 
 
+# Consecutive gates of a kernel, and where their gradients begin among the planes of the gates.
+ctypedef struct GateRange:
+    Py_ssize_t first, n, plane
+
+
+cdef void add_gate_products(const Shard* shard, const Recurrence* s, const Matrix* inputs,
+                            const Matrix* gates, const GateRange* g, real* dw,
+                            bint accumulate) noexcept nogil:
+    """Write the thread's rows of some gates of dw; `inputs` are those of the first copy of [h x]."""
+    cdef bint copied = n_copies(s) > 1
+    cdef Py_ssize_t parts = g.n if copied else 1, width = g.n // parts * s.units, k
+    cdef Matrix own, dz
+    for k in range(parts):
+        own = columns_from(inputs, (g.first + k) * copy_size(s) if copied else 0, inputs.cols)
+        dz = columns_from(gates, g.plane * s.units + k * width, width)
+        add_product(shard, &own, &dz, dw + g.first * s.units + k * width, kernel_gates(s) * s.units,
+                    accumulate)
+
+
 cdef void recurrent_kernel_gradient(const Shard* shard, const Recurrence* s, const StepMemory* m,
                                     const Matrix* gates, real* dr, bint accumulate) noexcept nogil:
     """Write the thread's rows of dr. The planes of a GRU are those of h for g, then z and r."""
-    cdef Py_ssize_t n = kernel_gates(s) * s.units
     cdef Matrix h = matrix(m.inputs, gates.rows, s.units, s.ld_inputs)
     cdef Matrix reset = matrix(m.states, gates.rows, s.units, ld_states(s))
-    cdef Matrix dz = columns_from(gates, 0, n)
+    cdef Matrix dz = columns_from(gates, 3 * s.units, s.units)
+    cdef GateRange every = GateRange(0, kernel_gates(s), 0), z_and_r = GateRange(0, 2, 1)
+    cdef GateRange g = GateRange(2, 1, 0)
     if not is_gru(s):
-        add_product(shard, &h, &dz, dr, n, accumulate)
+        add_gate_products(shard, s, &h, gates, &every, dr, accumulate)
         return
-    dz = columns_from(gates, s.units, 2 * s.units)
-    add_product(shard, &h, &dz, dr, n, accumulate)
+    add_gate_products(shard, s, &h, gates, &z_and_r, dr, accumulate)
     if s.cell == CELL_GRU:
-        dz = columns_from(gates, 0, s.units)
-        add_product(shard, &h, &dz, dr + 2 * s.units, n, accumulate)
+        add_gate_products(shard, s, &h, gates, &g, dr, accumulate)
     else:
-        dz = columns_from(gates, 3 * s.units, s.units)
-        add_product(shard, &reset, &dz, dr + 2 * s.units, n, accumulate)
+        add_product(shard, &reset, &dz, dr + 2 * s.units, 3 * s.units, accumulate)
 
 
 cdef void recurrent_bias_gradient(const Recurrence* s, const Matrix* gates, real* db,
@@ -271,7 +294,8 @@ cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real*
     cdef const Model* model = shard.run.model
     cdef StepMemory m = kept_steps(shard, op), part
     cdef Py_ssize_t n = kernel_gates(s) * s.units, pairs, length, q
-    cdef Matrix x, gates, dz
+    cdef Matrix x, gates
+    cdef GateRange every = GateRange(0, kernel_gates(s), is_gru(s))
     if not is_trained(model, op.w):
         return
     pairs = pairs_of(shard, op, &m)
@@ -282,8 +306,7 @@ cdef void gradient_recurrent(const Shard* shard, const Op* op, Range rows, real*
         x = matrix(part.inputs + s.units, gates.rows, s.features, s.ld_inputs)
         recurrent_kernel_gradient(shard, s, &part, &gates, gradient_of(model, op.recurrent, grads),
                                   accumulate or q > 0)
-        dz = columns_from(&gates, s.units if is_gru(s) else 0, n)
-        add_product(shard, &x, &dz, gradient_of(model, op.w, grads), n, accumulate or q > 0)
+        add_gate_products(shard, s, &x, &gates, &every, gradient_of(model, op.w, grads), accumulate or q > 0)
     gates = matrix(m.gates, pairs, n, s.ld_gates)
     if op.b >= 0 and shard.thread == shard.n_threads - 1:
         recurrent_bias_gradient(s, &gates, gradient_of(model, op.b, grads), accumulate)
@@ -326,19 +349,25 @@ cdef Py_ssize_t candidate_size(const Recurrence* s) noexcept nogil:
     return max(padded_units(s) * s.units, ceil_div(s.units, PANEL) * transposed_panel_size(s.units))
 
 
+cdef Py_ssize_t panels_size(const Recurrence* s) noexcept nogil:
+    """Return the size of the packed weights of the forward pass."""
+    return forward_panel_size(s, ceil_div(s.units, PANEL) * PANEL)
+
+
 cdef Py_ssize_t sums_size(const Recurrence* s) noexcept nogil:
-    """Return the size of the sums of the register tile or of all units of a single row."""
-    return max(<Py_ssize_t>STEP_ROWS, ceil_div(s.units, VLEN)) * gate_sums(s) * VLEN
+    """Return the size of the sums of a panel or of all units of a single row."""
+    return max(STEP_ROWS * panel_units(s, True), padded_units(s)) * gate_sums(s)
 
 
 cdef Py_ssize_t scratch_recurrent(const Op* op) noexcept nogil:
     cdef const Recurrence* s = recurrence_of(op)
-    cdef Py_ssize_t n = kernel_gates(s) * s.units, row = ceil_div(s.features, VLEN) * VLEN
-    cdef Py_ssize_t forward = (ceil_div(s.units, VLEN) * forward_panel_size(s) + candidate_size(s)
-                               + sums_size(s) + factors_size(s) + states_size(s))
+    cdef Py_ssize_t n = kernel_gates(s) * s.units
+    cdef Py_ssize_t forward = (panels_size(s) + candidate_size(s) + sums_size(s) + factors_size(s)
+                               + states_size(s))
     cdef Py_ssize_t backward = (transposed_size(s, s.units) + candidate_size(s)
                                 + transposed_size(s, s.features)
-                                + STEP_ROWS * (5 * s.ld_units + s.ld_gates + row) + factors_size(s))
+                                + STEP_ROWS * (4 * s.ld_units + s.ld_gates + ld_features(s)
+                                               + max(s.ld_units, ld_features(s))) + factors_size(s))
     cdef Py_ssize_t sums = min(max(s.units, s.features), <Py_ssize_t>GRADIENT_ROWS) * n + VLEN
     return max(max(forward, backward), gradient_scratch(max(s.units, s.features), n) + sums)
 

@@ -1,4 +1,4 @@
-"""Compress the files of a wheel again with Zopfli, whose results any unpacker reads and are 4 % smaller."""
+"""Compress a wheel again with Zopfli: 4 % smaller, and any unpacker reads the result."""
 
 import sys
 import zipfile

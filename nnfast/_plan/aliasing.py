@@ -49,11 +49,12 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     which earlier readers add. If there are such readers, the part is an input or at least half of
     the whole, so that its other gradients take little more memory.
 
-    A recurrent op, which writes the exact elements, can also write to columns of every step. The
-    concatenation must then be the only reader.
+    A recurrent op, which writes the exact elements, can also write to columns of every step. So can
+    an op whose rows are the steps, if the columns are whole cache lines. The concatenation must
+    then be the only reader.
     """
     producers = {sized.output: sized for sized in ops}
-    if not any(_copies_a_part(sized) or _copies_steps(sized, producers) for sized in ops):
+    if not any(isinstance(sized.op.settings, BlockSettings) for sized in ops):
         return Aliases({}, frozenset())
     fixed = set(outputs)  # tensors with the usual stride
     penalized = set()
@@ -72,6 +73,13 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     for i in range(len(ops) - 1, -1, -1):
         sized, settings = ops[i], ops[i].op.settings
         part = sized.inputs[0]
+        if _copies_rows(sized, producers):
+            assert isinstance(settings, BlockSettings)
+            if readers[part] == 1 and not {part, sized.output} & (penalized | set(outputs)):
+                ld = strides.of(sized.steps, sized.n_out)
+                places[part] = Place(sized.output, ld, settings.y_begin)
+                omitted.add(i)
+            continue
         in_steps = _copies_steps(sized, producers)
         copies = _copies_a_part(sized) or in_steps
         if not copies or part in fixed or sized.output in penalized:
@@ -121,6 +129,22 @@ def _copies_steps(sized: SizedOp, producers: Mapping[int, SizedOp]) -> bool:
         and (settings.outer, settings.inner) == (source.steps, source.units)
         and settings.outer > 1
         and settings.covers_x
+    )
+
+
+def _copies_rows(sized: SizedOp, producers: Mapping[int, SizedOp]) -> bool:
+    """Return whether an op copies the rows of samples to whole cache lines of longer rows."""
+    settings = sized.op.settings
+    made = producers.get(sized.inputs[0])
+    return (
+        isinstance(settings, BlockSettings)
+        and sized.steps > 1
+        and settings.outer == 1
+        and settings.covers_x
+        and sized.n_in % LINE == settings.y_begin % LINE == 0
+        and made is not None
+        and made.steps == sized.steps
+        and not OPS[made.op.kind].is_activation
     )
 
 

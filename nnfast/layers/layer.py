@@ -114,6 +114,12 @@ class Layer:
     passes_mask: ClassVar[bool] = False
     uses_mask: ClassVar[bool] = False
 
+    # The further arguments that `connect` takes, as JSON values.
+    call_arguments: ClassVar[tuple[str, ...]] = ()
+
+    # The number of inputs whose masks `masked_ops` takes.
+    n_masks: int = 1
+
     # The dtype of the data if the layer is the first one of a model; None is the model's.
     input_dtype: ClassVar[str | None] = None
 
@@ -230,11 +236,11 @@ class Layer:
         return []
 
     def masked_ops(self, *shapes: Shape) -> list[Op]:
-        """Return the ops for an input with a mask, if `uses_mask`.
+        """Return the ops for inputs with masks, if `uses_mask`.
 
-        The mask is one more input, the last one.
+        The masks of the first `n_masks` inputs are further inputs, the last ones.
         """
-        return self.ops(*shapes[:-1])
+        return self.ops(*shapes[: -self.n_masks])
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         """Return the descriptions of the layer's weights, in the order of `get_weights`."""

@@ -125,6 +125,15 @@ CASES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
 }
 
 
+def attending(x: KerasTensor) -> KerasTensor:
+    """Return an attention whose keys and values are written side by side, and one with copies."""
+    x = layers.Masking()(layers.Reshape((6, 4))(x))
+    wide = layers.MultiHeadAttention(2, 8, 16)(x, x)
+    y, p = layers.MultiHeadAttention(2, 3)(wide, x, return_attention_scores=True)
+    z = layers.Attention(use_scale=True)([y, x, layers.AdditiveAttention()([x, y])])
+    return layers.concatenate([layers.Flatten()(part) for part in (y, p, z)])
+
+
 def both_ways(x: KerasTensor) -> KerasTensor:
     x = layers.Reshape((6, 4))(x)
     x = layers.Bidirectional(layers.LSTM(16, return_sequences=True))(x)
@@ -154,6 +163,7 @@ SEQUENCES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
     "both ways": (both_ways, 0),
     "with other readers": (with_other_readers, 5),
     "padded steps": (padded_steps, 1),
+    "attention": (attending, 28),
 }
 
 

@@ -67,19 +67,11 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     last_reader = {tensor: i for i, sized in enumerate(ops) for tensor in sized.inputs}
     readers = Counter(tensor for sized in ops for tensor in sized.inputs)
     sizes = {sized.output: sized.n_out for sized in ops}
-    places: dict[int, Place] = {}
-    omitted = set()
+    places, omitted = _rows_in_place(ops, readers, penalized | set(outputs), strides)
     # The last concatenation comes first: it may contain others.
     for i in range(len(ops) - 1, -1, -1):
         sized, settings = ops[i], ops[i].op.settings
         part = sized.inputs[0]
-        if _copies_rows(sized, producers):
-            assert isinstance(settings, BlockSettings)
-            if readers[part] == 1 and not {part, sized.output} & (penalized | set(outputs)):
-                ld = strides.of(sized.steps, sized.n_out)
-                places[part] = Place(sized.output, ld, settings.y_begin)
-                omitted.add(i)
-            continue
         in_steps = _copies_steps(sized, producers)
         copies = _copies_a_part(sized) or in_steps
         if not copies or part in fixed or sized.output in penalized:
@@ -102,6 +94,26 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
             places[part] = place
             omitted.add(i)
     return Aliases(places, frozenset(omitted))
+
+
+def _rows_in_place(
+    ops: Sequence[SizedOp], readers: Mapping[int, int], fixed: set[int], strides: Strides
+) -> tuple[dict[int, Place], set[int]]:
+    """Return the tensors whose rows are whole cache lines of longer rows, and the copies."""
+    producers = {sized.output: sized for sized in ops}
+    places, omitted = {}, set()
+    for i, sized in enumerate(ops):
+        part, settings = sized.inputs[0], sized.op.settings
+        if (
+            _copies_rows(sized, producers)
+            and isinstance(settings, BlockSettings)
+            and readers[part] == 1
+            and fixed.isdisjoint((part, sized.output))
+        ):
+            ld = strides.of(sized.steps, sized.n_out)
+            places[part] = Place(sized.output, ld, settings.y_begin)
+            omitted.add(i)
+    return places, omitted
 
 
 def _copies_a_part(sized: SizedOp) -> bool:

@@ -6,6 +6,7 @@ products use the register tile of gemm.pxi, so every sum is one chain whose orde
 
 cdef enum:
     QUERY_ROWS = 24     # maximum number of queries whose scores are computed together
+    DROPPED_ROWS = 192  # maximum number of rows of probabilities after the dropout in the backward pass
 
 # Rows of x are queries, and rows of x2 are keys and values. Each row has the numbers of all heads one after
 # the other, and then the masks: a mask is the number of a column, or < 0 if there is none.
@@ -194,25 +195,27 @@ cdef void panel_product(const Matrix* a, const real* panels, Py_ssize_t panel_si
         gemm_rows(a.rows, min(c.cols - q * PANEL, <Py_ssize_t>PANEL), &t)
 
 
-cdef void key_product(const AttentionSettings* s, const real* p, const real* rows, Py_ssize_t cols, real* y,
-                      Py_ssize_t ld_y, bint accumulate) noexcept nogil:
-    """y[keys, cols] = pᵀ · rows; causal probabilities are skipped where they are zero."""
-    cdef Py_ssize_t step = 2 * TILE_M if s.causal else s.keys, q, j, first
+cdef void key_product(bint causal, Py_ssize_t i, const Matrix* p, const real* rows, const Matrix* y,
+                      bint accumulate) noexcept nogil:
+    """y[keys, cols] = pᵀ · rows, plus the old y if `accumulate`; the first row of p is that of query i.
+
+    Causal probabilities are skipped where they are zero.
+    """
+    cdef Py_ssize_t step = 2 * TILE_M if causal else p.cols, ld = whole_vectors(y.cols), q, j, first
     cdef Matrix a, b, c
-    for q in range(ceil_div(s.keys, step)):
+    for q in range(ceil_div(p.cols, step)):
         j = q * step
-        first = min(j, s.queries) if s.causal else 0
-        a = matrix(p + first * whole_vectors(s.keys) + j, s.queries - first, min(step, s.keys - j),
-                   whole_vectors(s.keys))
-        b = matrix(rows + first * whole_vectors(cols), a.rows, cols, whole_vectors(cols))
-        c = matrix(y + j * ld_y, a.cols, cols, ld_y)
+        first = min(max(j - i, <Py_ssize_t>0), p.rows) if causal else 0
+        a = matrix(p.data + first * p.ld + j, p.rows - first, min(step, p.cols - j), p.ld)
+        b = matrix(rows + first * ld, a.rows, y.cols, ld)
+        c = rows_of(y, j, a.cols)
         transposed_gemm(&a, &b, &c, accumulate, NULL)
 
 
 # ---- forward -------------------------------------------------------------------------------------
 
-cdef void drop(const AttentionSettings* s, const AttentionData* d, Py_ssize_t h, Py_ssize_t i,
-               const Matrix* x, const Matrix* y) noexcept nogil:
+cdef void drop_probabilities(const AttentionSettings* s, const AttentionData* d, Py_ssize_t h, Py_ssize_t i,
+                             const Matrix* x, const Matrix* y) noexcept nogil:
     """y = x with some elements dropped and the others scaled; the rows are queries i … of head h."""
     cdef MaskRule rule = MaskRule(s.rate, 1 / (1 - s.rate), -0.0, 0)
     dropout(x, y, &rule, d.key, d.row + h * s.queries + i)
@@ -268,7 +271,7 @@ cdef void attention_forward(const AttentionSettings* s, const AttentionData* d,
             head_probabilities(s, d, w, h, i, &p)
             if d.drops:
                 product = matrix(w.dropped, rows, p.cols, ld)
-                drop(s, d, h, i, &p, &product)
+                drop_probabilities(s, d, h, i, &p, &product)
                 p = product
             product = matrix(w.product, rows, s.value_dim, whole_vectors(s.value_dim))
             panel_product(&p, w.v_panels, s.keys * PANEL, &product)
@@ -299,7 +302,7 @@ cdef void head_score_gradients(const AttentionSettings* s, const AttentionData* 
     cdef Py_ssize_t r
     panel_product(&dy, w.v_panels, transposed_panel_size(s.value_dim), &dp)
     if d.drops:
-        drop(s, d, h, i, &dp, &dp)
+        drop_probabilities(s, d, h, i, &dp, &dp)
     if s.returns_scores:
         add_score_gradients(s, g, h, i, &dp)
     for r in range(p.rows):
@@ -326,18 +329,32 @@ cdef void clear_masks(Py_ssize_t rows, Py_ssize_t first, real* x, Py_ssize_t ld)
         memset(x + i * ld + first, 0, (ld - first) * sizeof(real))
 
 
+cdef void value_gradients(const AttentionSettings* s, const AttentionData* d, const AttentionScratch* w,
+                          Py_ssize_t h, const Matrix* p, const Matrix* dv) noexcept nogil:
+    """dv = the probabilities after the dropout, transposed, times the gradients of the outputs."""
+    cdef Py_ssize_t ld = whole_vectors(s.value_dim), q, i
+    cdef Matrix part, dropped
+    if not d.drops:
+        key_product(s.causal, 0, p, w.dy, dv, False)
+        return
+    for q in range(ceil_div(s.queries, DROPPED_ROWS)):
+        i = q * DROPPED_ROWS
+        part = rows_of(p, i, min(s.queries - i, <Py_ssize_t>DROPPED_ROWS))
+        dropped = matrix(w.dropped, part.rows, part.cols, part.ld)
+        drop_probabilities(s, d, h, i, &part, &dropped)
+        key_product(s.causal, i, &dropped, w.dy + i * ld, dv, i > 0)
+
+
 cdef void head_gradients(const AttentionSettings* s, const AttentionData* d, const AttentionData* g,
                          const AttentionScratch* w, Py_ssize_t h) noexcept nogil:
     """Compute the gradients of a head; those of the scores overwrite the probabilities."""
     cdef Py_ssize_t ld = whole_vectors(s.keys), length = even_length(s.queries, QUERY_ROWS, 4), q, i, rows
     cdef real* p = d.p + h * padded_queries(s) * ld
-    cdef real* dv = g.x2 + s.v_column + h * s.value_dim
-    cdef Matrix part = matrix(p, s.queries, s.keys, ld), dropped = matrix(w.dropped, s.queries, s.keys, ld)
+    cdef Matrix all_rows = matrix(p, s.queries, s.keys, ld), part, gradient
     take_columns(g.y + h * s.value_dim, s.heads * s.value_dim, s.queries, s.value_dim, 1, w.dy)
     if g.x2 != NULL:
-        if d.drops:
-            drop(s, d, h, 0, &part, &dropped)
-        key_product(s, w.dropped if d.drops else p, w.dy, s.value_dim, dv, s.ld_x2, False)
+        gradient = matrix(g.x2 + s.v_column + h * s.value_dim, s.keys, s.value_dim, s.ld_x2)
+        value_gradients(s, d, w, h, &all_rows, &gradient)
     pack_transposes(s.keys, s.value_dim, d.x2 + s.v_column + h * s.value_dim, s.ld_x2, w.v_panels)
     if g.x != NULL and not s.given:
         pack_panels(s.keys, s.key_dim, d.x2 + h * s.key_dim, s.ld_x2, w.k_panels)
@@ -350,7 +367,8 @@ cdef void head_gradients(const AttentionSettings* s, const AttentionData* d, con
             query_gradients(s, g, w, h, i, &part)
     if g.x2 != NULL and not s.given:
         take_columns(d.x + h * s.key_dim, s.ld_x, s.queries, s.key_dim, s.scale, w.queries)
-        key_product(s, p, w.queries, s.key_dim, g.x2 + h * s.key_dim, s.ld_x2, s.v_column == 0)
+        gradient = matrix(g.x2 + h * s.key_dim, s.keys, s.key_dim, s.ld_x2)
+        key_product(s.causal, 0, &all_rows, w.queries, &gradient, s.v_column == 0)
 
 
 cdef void attention_backward(const AttentionSettings* s, const AttentionData* d, const AttentionData* g,

@@ -26,7 +26,7 @@ cdef Py_ssize_t divide_scratch(const Op* op, real* scratch, AttentionScratch* w)
                                        ceil_div(s.value_dim, PANEL) * PANEL * s.keys))
     w.scores = take_piece(&free, QUERY_ROWS * ld)
     w.product = take_piece(&free, QUERY_ROWS * widest)
-    w.dropped = take_piece(&free, (queries if s.rate > 0 else 0) * ld)
+    w.dropped = take_piece(&free, (min(queries, <Py_ssize_t>DROPPED_ROWS) if s.rate > 0 else 0) * ld)
     w.real_keys = take_piece(&free, ld)
     w.allowed = take_piece(&free, ld)
     return free - scratch

@@ -219,7 +219,7 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         input_shape=(5, 2),
     ),
     "MultiHeadAttention": lambda: layers.MultiHeadAttention(
-        *(2, 3, 4, 0.25, False, (3, 2), 1, 2, None, initializers.HeNormal(seed=1), "ones", "l2"),
+        *(2, 3, 4, 0.25, False, (3, 2), 1, 2, False, initializers.HeNormal(seed=1), "ones", "l2"),
         *("l1", "l2", constraints.MaxNorm(1.5, axis=0), "non_neg", 3),
     ),
     "Attention": lambda: layers.Attention(True, "concat", 0.25, 3, activity_regularizer="l2"),

@@ -170,7 +170,7 @@ class MultiHeadAttention(Composite):
     )
     _fields: ClassVar[tuple[str, ...]] = (
         *("num_heads", "key_dim", "value_dim", "dropout", "use_bias", "attention_axes"),
-        *("sliding_window", *_weight_fields, "seed"),
+        *("sliding_window", "flash_attention", *_weight_fields, "seed"),
     )
 
     def __init__(
@@ -205,7 +205,7 @@ class MultiHeadAttention(Composite):
         self.sliding_window = (
             None if sliding_window is None else integer("sliding_window", sliding_window, 1)
         )
-        _check_flash(flash_attention, self.dropout)
+        self.flash_attention = _checked_flash(flash_attention, self.dropout)
         self._configure_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
         self._configure_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.seed = check_seed(seed)
@@ -386,7 +386,8 @@ def _output_axes(output_shape: Any) -> Shape | None:
 
 
 def _attention_axes(axes: Any) -> int | None:
-    found = axes if axes is None or isinstance(axes, int) else entries("attention_axes", axes)
+    single = axes is None or isinstance(axes, (int, np.integer))
+    found = axes if single else entries("attention_axes", axes)
     if found not in (None, 1, [1]):
         raise ValueError(
             "attention_axes must be None, 1 or (1,), because inputs have one axis of queries or "
@@ -395,9 +396,12 @@ def _attention_axes(axes: Any) -> int | None:
     return None if axes is None else 1
 
 
-def _check_flash(flash_attention: Any, dropout: float) -> None:
-    """Raise an error where Keras does, although the argument changes nothing."""
-    if flash_attention is not None and flag("flash_attention", flash_attention) and dropout > 0:
+def _checked_flash(flash_attention: Any, dropout: float) -> bool | None:
+    """Return the argument, which changes nothing; raise an error where Keras does."""
+    if flash_attention is None:
+        return None
+    if flag("flash_attention", flash_attention) and dropout > 0:
         raise ValueError(
             f"flash_attention=True cannot be combined with dropout; received dropout={dropout}"
         )
+    return bool(flash_attention)

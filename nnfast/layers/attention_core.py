@@ -112,8 +112,8 @@ class AttentionCore(Merge):
         sizes = queries[0], values[0]
         for name, shape in zip(o.mask_inputs, input_shapes[n:], strict=True):
             self._check_mask(name, shape, sizes)
-        if o.constant is not None and o.constant.shape[1:] != sizes:
-            self._refuse_mask("attention_mask", o.constant.shape[1:], sizes)
+        if o.constant is not None and o.constant.shape not in ((1, *sizes), (o.heads, *sizes)):
+            self._refuse_mask("attention_mask", o.constant.shape, sizes)
         out = (queries[0], values[1])
         scores = sizes if o.one_head else (o.heads, *sizes)
         return [out, scores] if o.returns_scores else [out]

@@ -326,6 +326,8 @@ class MultiHeadAttention(Composite):
         key = named.pop("key", value)
         constant = None
         if attention_mask is not None:
+            if "attention_mask" in named:
+                raise ValueError(f"A call of layer {self.name!r} has two attention masks")
             constant = constant_mask(self.name, attention_mask)
         options = AttentionOptions(
             heads=self.num_heads,

@@ -493,6 +493,18 @@ WRONG: list[tuple[Any, str]] = [
         lambda q, v: layers.MultiHeadAttention(2, 3)(q, v, attention_mask=np.ones((5, 4))),
         "attention_mask",
     ),
+    (
+        lambda q, v: layers.MultiHeadAttention(3, 3)(q, v, attention_mask=np.ones((1, 2, 4, 5))),
+        "attention_mask",
+    ),
+    (
+        lambda q, v: layers.MultiHeadAttention(2, 3).connect(
+            [q, v, nnfast.Input((4, 5))],
+            roles=["attention_mask"],
+            attention_mask=np.ones((4, 5)),
+        ),
+        "two attention masks",
+    ),
     (lambda q, v: layers.MultiHeadAttention(2, 3)(q, v, attention_mask="x"), "attention_mask"),
     (lambda q, v: layers.MultiHeadAttention(2, 3)(q, v, use_causal_mask=2), "use_causal_mask"),
     (lambda q, v: layers.Attention(score_mode="sum"), "score_mode"),

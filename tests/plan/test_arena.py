@@ -127,10 +127,11 @@ CASES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
 
 def attending(x: KerasTensor) -> KerasTensor:
     """Return an attention whose keys and values are written side by side, and one with copies."""
-    x = layers.Masking()(layers.Reshape((6, 4))(x))
-    wide = layers.MultiHeadAttention(2, 8, 16)(x, x)
-    y, p = layers.MultiHeadAttention(2, 3)(wide, x, return_attention_scores=True)
-    z = layers.Attention(use_scale=True)([y, x, layers.AdditiveAttention()([x, y])])
+    x = layers.Reshape((6, 4))(x)
+    v = layers.Masking()(x)
+    wide = layers.MultiHeadAttention(2, 8, 16)(x, v)
+    y, p = layers.MultiHeadAttention(2, 3)(wide, v, return_attention_scores=True)
+    z = layers.Attention(use_scale=True)([y, v, layers.AdditiveAttention()([x, v])])
     return layers.concatenate([layers.Flatten()(part) for part in (y, p, z)])
 
 

@@ -128,7 +128,8 @@ cdef void masked_softmax(Py_ssize_t n, const real* allowed, Py_ssize_t ld, real*
     top = vsplat(1 / vsum(total))
     for j in range(vectors):
         vstore(row + j * VLEN, vload(row + j * VLEN) * top)
-    memset(row + vectors * VLEN, 0, (ld - vectors * VLEN) * sizeof(real))
+    for j in range(vectors, ld // VLEN):
+        vstore(row + j * VLEN, vsplat(0))
 
 
 cdef void softmax_gradient(Py_ssize_t n, real* p, const real* dp) noexcept nogil:

@@ -26,6 +26,12 @@ from nnfast._plan.spec import (
     Shape,
 )
 
+# The ops that compute as in inference if their layer is frozen, and those that always do.
+_FIT_FOR_INFERENCE = {
+    *("batch_norm", "attention"),
+    *("copy_blocks", "strided", "step_mask", "minimum"),
+}
+
 
 class SizedOp(NamedTuple):
     """An op with its flat sizes.
@@ -323,7 +329,7 @@ def _described_ops(
     # Skip a normalization without channels: the engine divides by the number of channels.
     ops = [op for op in described if op.axes is None or 0 not in shapes[0]]
     if inference and layer.training_differs:
-        if not all(in_training_only(op) or op.kind == "batch_norm" for op in ops):
+        if not all(in_training_only(op) or op.kind in _FIT_FOR_INFERENCE for op in ops):
             raise ValueError(
                 f"Layer {layer.name!r} called with training=False is not supported yet"
             )

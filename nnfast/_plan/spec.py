@@ -267,8 +267,8 @@ class Op:
     training_only : bool
         Whether the op is the identity in inference with these settings.
     frozen : bool
-        Whether the op's layer is not trained. A frozen batch normalization uses its moving averages
-        even in training.
+        Whether the op's layer is not trained, or called with ``training=False``. A frozen batch
+        normalization uses its moving averages even in training, and frozen attention drops nothing.
     operands : tuple of int or None
         The op's inputs: k is the layer's k-th input or, from the number of inputs on, the output of
         one of its earlier ops. None: the output of the previous op or, for the first, the input.

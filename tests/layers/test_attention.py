@@ -392,6 +392,23 @@ def test_dropout_scales_the_probabilities_that_are_left() -> None:
     assert (seen[0] != seen[1]).any()
 
 
+def test_calls_for_inference_drop_nothing() -> None:
+    x = nnfast.Input((5, 3))
+    losses = []
+    for rate, training in ((0.9, False), (0.0, None)):
+        nnfast.set_seed(1)
+        y = layers.MultiHeadAttention(2, 3, dropout=rate)(x, x, training=training)
+        y = layers.Attention(dropout=rate)([y, x], training=training)
+        model = nnfast.Model(x, y)
+        model.compile("sgd", "mse")
+        data = np.random.default_rng(0).normal(size=(4, 5, 3))
+        losses.append([model.train_on_batch(data, data) for _ in range(3)])
+        if rate:
+            with pytest.raises(ValueError, match="training=False"):
+                model(data, training=True)
+    assert losses[0] == losses[1]
+
+
 # ---- configuration, files and errors -------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ cdef AttentionData attention_sample(const Shard* shard, const Op* op, Py_ssize_t
     d.x = d.x2 = d.y = NULL
     d.constant = <const real*>op.constant
     d.p = address(shard.block, op.stats, shard.begin + r, op.ld_stats) if op.stats >= 0 else NULL
-    d.drops = shard.run.training and s.rate > 0
+    d.drops = shard.run.training and not op.frozen and s.rate > 0
     d.key = random_key(shard.run, op, s.seeded, s.seed)
     d.row = (epoch_row(shard, op) + r) * s.heads * s.queries
     return d

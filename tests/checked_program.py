@@ -128,6 +128,7 @@ def main() -> None:
     for threads in (1, 3):
         _engine.force_threads(threads)
         for dtype in ("float32", "float64"):
+            nnfast.set_default_dtype(dtype)  # of models within models
             kinds = [(stack, False) for stack in stacks(13, 3)]
             kinds += [(stack, True) for stack in embeddings(13, 3)]
             for i, (stack, ids) in enumerate(kinds):

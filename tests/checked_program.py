@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,22 @@ def stacks(n_in: int, n_out: int) -> list[list[layers.Layer]]:
             layers.Bidirectional(layers.LSTM(7, return_sequences=True)),
             *(layers.RNN([layers.GRUCell(9), layers.LSTMCell(2)]), layers.Dense(n_out)),
         ],
+        [
+            *(layers.Reshape((n_in, 1), input_shape=(n_in,)), layers.Dense(5), attending(n_in, 5)),
+            *(layers.Flatten(), layers.Dense(n_out)),
+        ],
     ]
+
+
+def attending(steps: int, features: int) -> Any:
+    """Return a model with attention layers, masks and dropout."""
+    x = nnfast.Input((steps, features))
+    y, p = layers.MultiHeadAttention(3, 5, 7, 0.25, sliding_window=4)(
+        x, layers.Masking()(x)[:, 2:], return_attention_scores=True, use_causal_mask=True
+    )
+    z = layers.Attention(True, "concat", 0.25)([y, x])
+    z = layers.MultiHeadAttention(1, 16)(z, x, attention_mask=np.eye(steps))
+    return nnfast.Model(x, layers.concatenate([z, layers.Permute((2, 1, 3))(p)[:, :, 0]]))
 
 
 def embeddings(n_in: int, n_out: int) -> list[list[layers.Layer]]:
@@ -112,6 +128,7 @@ def main() -> None:
     for threads in (1, 3):
         _engine.force_threads(threads)
         for dtype in ("float32", "float64"):
+            nnfast.set_default_dtype(dtype)  # of models within models
             kinds = [(stack, False) for stack in stacks(13, 3)]
             kinds += [(stack, True) for stack in embeddings(13, 3)]
             for i, (stack, ids) in enumerate(kinds):

@@ -218,6 +218,12 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
         *(True, False, True, False, True, True),
         input_shape=(5, 2),
     ),
+    "MultiHeadAttention": lambda: layers.MultiHeadAttention(
+        *(2, 3, 4, 0.25, False, (3, 2), 1, 2, False, initializers.HeNormal(seed=1), "ones", "l2"),
+        *("l1", "l2", constraints.MaxNorm(1.5, axis=0), "non_neg", 3),
+    ),
+    "Attention": lambda: layers.Attention(True, "concat", 0.25, 3, activity_regularizer="l2"),
+    "AdditiveAttention": lambda: layers.AdditiveAttention(False, 0.25, 3),
     "Bidirectional": lambda: layers.Bidirectional(
         layers.LSTM(3, return_sequences=True, dropout=0.25),
         "ave",
@@ -269,7 +275,7 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
 # Layers that are called with a list of tensors, so that a Sequential cannot have them.
 MERGING = {
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"),
-    *("Sampling", "AddLoss"),
+    *("Sampling", "AddLoss", "MultiHeadAttention", "Attention", "AdditiveAttention"),
 }
 # Layers that Python computes before the engine, so that they must come first in a model.
 PREPARING = {

@@ -436,6 +436,14 @@ STACKS: dict[str, Callable[[Any, int, str], list[Any]]] = {
         k.layers.RNN([k.layers.GRUCell(4), k.layers.SimpleRNNCell(3)]),
         k.layers.Dense(n, f),
     ],
+    "attention": lambda k, n, f: [
+        k.layers.Dense(30, "tanh"),
+        k.layers.Reshape((6, 5)),
+        _attending(k),
+        k.layers.LayerNormalization(),
+        k.layers.GlobalAveragePooling1D(),
+        k.layers.Dense(n, f),
+    ],
     "gated and simple units": lambda k, n, f: [
         k.layers.Dense(30, "tanh"),
         k.layers.Reshape((10, 3)),
@@ -525,6 +533,17 @@ STACK_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _stack_data(n: int) -> NDArray[np.float64]:
     return np.random.default_rng(n).normal(1.0, 2.0, (40, 6))
+
+
+def _attending(keras: Any) -> Any:
+    """Return a model of attention layers, one after the other, with residual connections."""
+    x = keras.layers.Input((6, 5))
+    # The gradient of the keys' bias would be a rounding error, whose sign Lion would take.
+    attend = keras.layers.MultiHeadAttention(2, 3, 4, use_bias=False)
+    y = attend(x, x, use_causal_mask=True)
+    y = keras.layers.Add()([x, y])
+    y = keras.layers.Attention(use_scale=True)([y, x])
+    return keras.Model(x, keras.layers.AdditiveAttention()([y, x, y]))
 
 
 def _adapted(keras: Any, scale: float, **options: Any) -> Any:

@@ -27,8 +27,10 @@ NEEDS_PREACTIVATION = {_engine.ACTIVATIONS[name] for name in _engine.NEEDS_PREAC
 SIZES = {"x": "n_in", "x2": "n_in2", "y": "n_out"}
 READ_INPUTS = {
     *("standardize", "batch_norm", "layer_norm", "max_pool", "multiply", "maximum", "minimum"),
-    *("dot", "unit_norm", "divide", "power", "powers", "sampling"),
+    *("dot", "unit_norm", "divide", "power", "powers", "sampling", "attention"),
 }
+# Ops that write exact elements.
+EXACT = {"recurrent", "attention"}
 # Ops whose first input has the gradient of the output.
 PASS_GRADIENTS = {"sampling", "penalty"}
 # Ops that may write y over x or x2, and dX over dZ if there is no x2.
@@ -121,7 +123,9 @@ class Shadow:
     def check_inputs(self, numbers: SizedOp, op: Mapping[str, Any]) -> None:
         for name, tensor in zip(("x", "x2"), numbers.inputs, strict=False):
             span = self.spans[tensor]
-            if numbers.op.kind != "copy_blocks":
+            if numbers.op.kind == "attention":  # its rows may have gaps
+                assert set(positions(op, name)) >= span, op
+            elif numbers.op.kind != "copy_blocks":
                 assert set(positions(op, name)) == span, op
             assert self.read(op[name], op[f"{name}_column"], span) == self.values(tensor), op
 
@@ -134,13 +138,13 @@ class Shadow:
             if numbers.op.kind == "copy_blocks":  # it writes a part; the others stay
                 for p in block_columns(numbers):
                     self.memory[op["y"] + op["y_column"] + p] = labels[p]
-                self.ranges.add((op["y"], op["ld_y"]))
+                self.ranges.add((op["y"], op["steps"] * op["ld_y"]))
                 continue
             if op["z"] not in (op["x"], op["y"]):
                 self.write(op["z"], *place, dict.fromkeys(labels, ("z", i)))
             if op["dy"] >= 0 and numbers.op.kind == "dense":  # split-K
                 self.write(op["dy"], *place, dict.fromkeys(labels))
-            self.write(op["y"], *place, labels, exact=numbers.op.kind == "recurrent")
+            self.write(op["y"], *place, labels, exact=numbers.op.kind in EXACT)
         self.check_outputs()
 
     def check_overwritten(
@@ -315,5 +319,10 @@ def union(a: Labels, b: Labels) -> Labels:
 def block_columns(numbers: SizedOp) -> set[int]:
     """Return the elements of the output that a copy of blocks writes."""
     s: Any = numbers.op.settings
-    begins = (s.y_begin + i * s.y_stride for i in range(s.outer))
+    row = -(-numbers.n_out // 16) * 16
+    begins = (
+        step * row + s.y_begin + i * s.y_stride
+        for step in range(numbers.steps)
+        for i in range(s.outer)
+    )
     return {begin + j for begin in begins for j in range(s.inner)}

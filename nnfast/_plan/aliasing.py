@@ -49,11 +49,12 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     which earlier readers add. If there are such readers, the part is an input or at least half of
     the whole, so that its other gradients take little more memory.
 
-    A recurrent op, which writes the exact elements, can also write to columns of every step. The
-    concatenation must then be the only reader.
+    A recurrent op, which writes the exact elements, can also write to columns of every step. So can
+    an op whose rows are the steps, if the columns are whole cache lines. The concatenation must
+    then be the only reader.
     """
     producers = {sized.output: sized for sized in ops}
-    if not any(_copies_a_part(sized) or _copies_steps(sized, producers) for sized in ops):
+    if not any(isinstance(sized.op.settings, BlockSettings) for sized in ops):
         return Aliases({}, frozenset())
     fixed = set(outputs)  # tensors with the usual stride
     penalized = set()
@@ -66,8 +67,7 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     last_reader = {tensor: i for i, sized in enumerate(ops) for tensor in sized.inputs}
     readers = Counter(tensor for sized in ops for tensor in sized.inputs)
     sizes = {sized.output: sized.n_out for sized in ops}
-    places: dict[int, Place] = {}
-    omitted = set()
+    places, omitted = _rows_in_place(ops, readers, penalized | set(outputs), strides)
     # The last concatenation comes first: it may contain others.
     for i in range(len(ops) - 1, -1, -1):
         sized, settings = ops[i], ops[i].op.settings
@@ -96,6 +96,26 @@ def find_aliases(ops: Sequence[SizedOp], outputs: tuple[int, ...], strides: Stri
     return Aliases(places, frozenset(omitted))
 
 
+def _rows_in_place(
+    ops: Sequence[SizedOp], readers: Mapping[int, int], fixed: set[int], strides: Strides
+) -> tuple[dict[int, Place], set[int]]:
+    """Return the tensors whose rows are whole cache lines of longer rows, and the copies."""
+    producers = {sized.output: sized for sized in ops}
+    places, omitted = {}, set()
+    for i, sized in enumerate(ops):
+        part, settings = sized.inputs[0], sized.op.settings
+        if (
+            _copies_rows(sized, producers)
+            and isinstance(settings, BlockSettings)
+            and readers[part] == 1
+            and fixed.isdisjoint((part, sized.output))
+        ):
+            ld = strides.of(sized.steps, sized.n_out)
+            places[part] = Place(sized.output, ld, settings.y_begin)
+            omitted.add(i)
+    return places, omitted
+
+
 def _copies_a_part(sized: SizedOp) -> bool:
     """Return whether an op copies a tensor to one range of another."""
     settings = sized.op.settings
@@ -121,6 +141,22 @@ def _copies_steps(sized: SizedOp, producers: Mapping[int, SizedOp]) -> bool:
         and (settings.outer, settings.inner) == (source.steps, source.units)
         and settings.outer > 1
         and settings.covers_x
+    )
+
+
+def _copies_rows(sized: SizedOp, producers: Mapping[int, SizedOp]) -> bool:
+    """Return whether an op copies the rows of samples to whole cache lines of longer rows."""
+    settings = sized.op.settings
+    made = producers.get(sized.inputs[0])
+    return (
+        isinstance(settings, BlockSettings)
+        and sized.steps > 1
+        and settings.outer == 1
+        and settings.covers_x
+        and sized.n_in % LINE == settings.y_begin % LINE == 0
+        and made is not None
+        and made.steps == sized.steps
+        and not OPS[made.op.kind].is_activation
     )
 
 

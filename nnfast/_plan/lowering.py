@@ -26,6 +26,12 @@ from nnfast._plan.spec import (
     Shape,
 )
 
+# The ops that compute as in inference if their layer is frozen, and those that always do.
+_FIT_FOR_INFERENCE = {
+    *("batch_norm", "attention"),
+    *("copy_blocks", "strided", "step_mask", "minimum"),
+}
+
 
 class SizedOp(NamedTuple):
     """An op with its flat sizes.
@@ -221,15 +227,18 @@ class _Lowering:
         return bool(ops)
 
     def _operands(self, node: Call, inputs: Sequence[int]) -> tuple[list[int], list[Shape], bool]:
-        """Return the tensors that a call's ops may read, their shapes; whether one is a mask."""
-        tensors = list(inputs)
+        """Return the tensors that a call's ops may read, their shapes; whether there are masks."""
+        tensors, layer = list(inputs), self._graph.layers[node.layer]
         shapes = [self._graph.shapes[tensor][node.outer :] for tensor in node.inputs]
-        uses_mask = self._graph.layers[node.layer].uses_mask
-        mask = self.masks.get((node.inputs[0], node.outer)) if uses_mask else None
-        if mask is not None:
+        users = range(layer.n_masks if layer.uses_mask else 0)
+        masks = [self.masks.get((node.inputs[k], node.outer)) for k in users]
+        masked = any(mask is not None for mask in masks)
+        for k, mask in enumerate(masks if masked else ()):
+            if mask is None:
+                mask = self._all_real(inputs[k], shapes[k], self._times(node))
             tensors.append(mask)
             shapes.append((self.layouts.of(mask).width,))
-        return tensors, shapes, mask is not None
+        return tensors, shapes, masked
 
     def _times(self, node: Call) -> int:
         """Return how often a call's layer is applied to a sample."""
@@ -259,20 +268,25 @@ class _Lowering:
             self.layouts.note(total, layout)
         return total
 
+    def _all_real(self, tensor: int, shape: Shape, times: int) -> int:
+        """Return a mask for a tensor that has none: every number differs from NaN."""
+        settings = MaskSettings(shape[0], math.prod(shape[1:]), math.nan)
+        n_in = math.prod(shape)
+        row = self._read([tensor], [Layout(times, n_in)])[0]
+        mask = self._append(Op("step_mask", settings=settings), row, n_in, shape[0], times)
+        self.layouts.note(mask, Layout(times, shape[0]))
+        return mask
+
     def _joined(self, node: Call, inputs: Sequence[int], masks: Sequence[int | None]) -> int:
         """Return masks one after the other. All steps of tensors without a mask are real."""
         output, times = self._new_tensor(), self._times(node)
         shapes = [self._graph.shapes[tensor][node.outer :] for tensor in node.inputs]
         total = sum(steps for steps, *_ in shapes)
         begin = 0
-        for tensor, mask, (steps, *features) in zip(inputs, masks, shapes, strict=True):
+        for tensor, mask, shape in zip(inputs, masks, shapes, strict=True):
+            steps = shape[0]
             if mask is None:
-                # Every number differs from NaN.
-                settings = MaskSettings(steps, math.prod(features), math.nan)
-                n_in = steps * settings.features
-                row = self._read([tensor], [Layout(times, n_in)])[0]
-                mask = self._append(Op("step_mask", settings=settings), row, n_in, steps, times)
-                self.layouts.note(mask, Layout(times, steps))
+                mask = self._all_real(tensor, shape, times)
             blocks = BlockSettings(1, steps, 0, steps, begin, total, covers_x=True)
             op = Op("copy_blocks", settings=blocks, writes_part=begin > 0)
             self._append_to(output, op, (mask,), steps, total, times)
@@ -294,7 +308,7 @@ class _Lowering:
         """
         traits = OPS[op.kind]
         rows = [in_one_row(shape, times) for _, shape in parts]
-        if traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
+        if op.in_steps or traits.last_axis or (traits.is_activation and not _is_elementwise(op)):
             return [in_steps((times, *shape)) for _, shape in parts], in_steps((times, *out))
         if traits.elementwise and not op.whole_samples:
             own = [self.layouts.of(tensor) for tensor, _ in parts]
@@ -315,7 +329,7 @@ def _described_ops(
     # Skip a normalization without channels: the engine divides by the number of channels.
     ops = [op for op in described if op.axes is None or 0 not in shapes[0]]
     if inference and layer.training_differs:
-        if not all(in_training_only(op) or op.kind == "batch_norm" for op in ops):
+        if not all(in_training_only(op) or op.kind in _FIT_FOR_INFERENCE for op in ops):
             raise ValueError(
                 f"Layer {layer.name!r} called with training=False is not supported yet"
             )

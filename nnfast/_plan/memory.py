@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from nnfast._engine import ACTIVATIONS, CELLS, OPS
 from nnfast._plan.fusion import Fused, heads_of
 from nnfast._plan.gradients import Gradients
+from nnfast._plan.layouts import LINE
 from nnfast._plan.lowering import SizedOp
 from nnfast._plan.parameters import weight_fields
-from nnfast._plan.spec import Recurrence, Resampling, Window
+from nnfast._plan.spec import AttentionSettings, Recurrence, Resampling, Window
 from nnfast._plan.storage import Strides, share_memory, stride
 from nnfast._plan.tensors import Tensors, traits_of
 
@@ -153,7 +154,7 @@ def describe_op(
     per_sample = stride(traits.sample_statistics * groups)
     if traits.sample_channel_statistics:
         per_sample = traits.sample_channel_statistics * stride(sized.channels)
-    elif isinstance(op.settings, Recurrence):
+    elif isinstance(op.settings, (Recurrence, AttentionSettings)):
         per_sample = stride(elements_kept(op.settings))
     stats, ld_stats = statistics or (-1, per_sample)
     return {
@@ -297,11 +298,14 @@ def _note_shared_parameters(ops: Sequence[dict[str, Any]], trained: frozenset[in
         seen |= numbers
 
 
-def elements_kept(s: Recurrence) -> int:
-    """Return the elements that a recurrent op keeps for each sample in training.
+def elements_kept(s: Recurrence | AttentionSettings) -> int:
+    """Return the elements that an op keeps for each sample in training.
 
-    These are the arrays of ``kernels/step_memory.pxi``, of all steps.
+    For a recurrent op, these are the arrays of ``kernels/step_memory.pxi``, of all steps. For
+    attention, they are the probabilities.
     """
+    if isinstance(s, AttentionSettings):
+        return s.heads * -(-s.queries // 4) * 4 * -(-s.keys // LINE) * LINE
     lstm = s.cell == CELLS["lstm"]
     states = s.ld_units * (lstm or s.cell == CELLS["gru_reset_before"])
     hidden = s.ld_units * (s.recurrent_rate > 0)

@@ -27,6 +27,8 @@ FIELDS = {
     "recurrent_kernel": "recurrent",
     "gamma": "w",
     "alpha": "w",
+    "scale": "w",
+    "concat_score_weight": "w",
     "bias": "b",
     "beta": "b",
     "mean": "mean",

@@ -114,6 +114,12 @@ class PowerSettings(NamedTuple):
     exponent: float
 
 
+class SlopeSettings(NamedTuple):
+    """The settings of a trainable slope: elements above `threshold` are left as they are."""
+
+    threshold: float
+
+
 class MaskSettings(NamedTuple):
     """The settings of ops on the masks of sequences.
 
@@ -186,6 +192,37 @@ class Recurrence(NamedTuple):
     seed: int = 0
 
 
+class AttentionSettings(NamedTuple):
+    """The settings of attention, as in ``kernels/attention.pxi``.
+
+    A sample of x has `queries` rows, and one of x2 has `keys` rows. Each row has the numbers of all
+    heads one after the other: a query in x, a key and, from `v_column` on, a value in x2. Masks are
+    further columns, whose numbers are -1 if there are none. `seeded` and `seed` as in `Resampling`.
+    """
+
+    heads: int
+    queries: int
+    keys: int
+    key_dim: int
+    value_dim: int
+    ld_x: int
+    ld_x2: int
+    v_column: int
+    query_mask: int = -1
+    key_mask: int = -1
+    mask: int = -1
+    mask_heads: int = 1
+    constant: bool = False
+    causal: bool = False
+    window: int = 0
+    given: bool = False
+    returns_scores: bool = False
+    scale: float = 1.0
+    rate: float = 0.0
+    seeded: bool = False
+    seed: int = 0
+
+
 class Resampling(NamedTuple):
     """How an image is resampled from another one.
 
@@ -230,8 +267,8 @@ class Op:
     training_only : bool
         Whether the op is the identity in inference with these settings.
     frozen : bool
-        Whether the op's layer is not trained. A frozen batch normalization uses its moving averages
-        even in training.
+        Whether the op's layer is not trained, or called with ``training=False``. A frozen batch
+        normalization uses its moving averages even in training, and frozen attention drops nothing.
     operands : tuple of int or None
         The op's inputs: k is the layer's k-th input or, from the number of inputs on, the output of
         one of its earlier ops. None: the output of the previous op or, for the first, the input.
@@ -249,6 +286,8 @@ class Op:
         The second input, if it is not a tensor: the elements of a sample, the same for all samples.
     whole_samples : bool
         Whether the op needs whole samples, although other ops of its kind are elementwise.
+    in_steps : bool
+        Whether the op works on the last axis, although other ops of its kind need whole samples.
     """
 
     kind: str
@@ -266,6 +305,7 @@ class Op:
     writes_part: bool = False
     constant: tuple[float, ...] = ()
     whole_samples: bool = False
+    in_steps: bool = False
 
 
 IDENTITY = Op("affine", settings=AffineSettings(1.0, 0.0))
@@ -350,6 +390,10 @@ class LayerSpec(Protocol):
     def uses_mask(self) -> bool:
         """Whether `masked_ops` differ from `ops`."""
 
+    @property
+    def n_masks(self) -> int:
+        """The number of inputs, the first ones, whose masks `masked_ops` takes."""
+
     # A layer with several inputs takes their shapes one by one.
 
     @property
@@ -366,7 +410,10 @@ class LayerSpec(Protocol):
 
     @property
     def masked_ops(self) -> Callable[..., list[Op]]:
-        """Return the operations if the first input has a mask, which is one more input."""
+        """Return the operations if one of the first `n_masks` inputs has a mask.
+
+        The masks of these inputs are further inputs.
+        """
 
     @property
     def weight_specs(self) -> Callable[..., list[Weight]]:

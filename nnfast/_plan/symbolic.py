@@ -45,6 +45,8 @@ class Node:
     step : Node or None
         If the layer is applied to each step of sequences: its call for one step. The graph, if
         any, is then that for one step, too.
+    arguments : mapping of str to object
+        Further arguments of the call, as JSON values.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Node:
         graph: Any = None,
         training: bool | None = None,
         step: Node | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         self.layer = layer
         self.inputs = tuple(inputs)
@@ -62,6 +65,7 @@ class Node:
         self.graph = graph
         self.training = training
         self.step = step
+        self.arguments = dict(arguments or {})
 
     @property
     def calls_model(self) -> bool:

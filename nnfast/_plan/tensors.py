@@ -61,8 +61,8 @@ class Tensors:
         self._memory: dict[int, Storage] = {}
         # The storage of each op's tensors, by the names of the fields that get its offset.
         self._fields: list[dict[str, Storage]] = [{} for _ in ops]
-        for tensor, ld in self._inputs.items():
-            self._place(tensor, ld, INPUTS_READ)
+        for tensor in self._inputs:
+            self._place(tensor, self.place_of_input(tensor).ld, INPUTS_READ)
         for i, (numbers, op) in enumerate(zip(sized, ops, strict=True)):
             if i not in self.aliases.omitted:
                 self._add_op(i, numbers, op)
@@ -134,7 +134,7 @@ class Tensors:
         place = self.aliases.places.get(tensor)
         whole = place.tensor if place else tensor
         if whole not in self._memory:
-            self._memory[whole] = self._new(place.ld if place else ld, time)
+            self._memory[whole] = self._new(ld, time)
         self._memory[whole].use(time)
         return self._memory[whole]
 

@@ -5,6 +5,7 @@ All names in the `__all__` lists of these modules are public. `registry` has a t
 
 from nnfast.layers import cells, merging, registry as registry
 from nnfast.layers.activation import *
+from nnfast.layers.attention import *
 from nnfast.layers.augmentation import *
 from nnfast.layers.bidirectional import *
 from nnfast.layers.cells import *
@@ -19,6 +20,7 @@ from nnfast.layers.layer import *
 from nnfast.layers.lookup import *
 from nnfast.layers.masking import *
 from nnfast.layers.merging import *
+from nnfast.layers.multi_head_attention import *
 from nnfast.layers.normalization import *
 from nnfast.layers.pooling import *
 from nnfast.layers.recurrent import *

@@ -110,9 +110,14 @@ class Layer:
     # Whether Python computes the layer before the engine reads the data.
     before_engine: ClassVar[bool] = False
 
-    # Whether the output has the mask of the input, and whether ops depend on the mask.
+    # Whether the output has the mask of the input, and whether ops depend on the masks of the first
+    # `n_masks` inputs.
     passes_mask: ClassVar[bool] = False
     uses_mask: ClassVar[bool] = False
+    n_masks: int = 1
+
+    # The further arguments that `connect` takes, as JSON values.
+    call_arguments: ClassVar[tuple[str, ...]] = ()
 
     # The dtype of the data if the layer is the first one of a model; None is the model's.
     input_dtype: ClassVar[str | None] = None
@@ -230,11 +235,8 @@ class Layer:
         return []
 
     def masked_ops(self, *shapes: Shape) -> list[Op]:
-        """Return the ops for an input with a mask, if `uses_mask`.
-
-        The mask is one more input, the last one.
-        """
-        return self.ops(*shapes[:-1])
+        """Return the ops for inputs with masks, which are the last inputs, if `uses_mask`."""
+        return self.ops(*shapes[: -self.n_masks])
 
     def weight_specs(self, input_shape: Shape) -> list[Weight]:
         """Return the descriptions of the layer's weights, in the order of `get_weights`."""

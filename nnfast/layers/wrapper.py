@@ -30,6 +30,8 @@ class Composite(Layer):
 
     # The arguments that are described as layers, and the names of their attributes.
     _layer_fields: ClassVar[Mapping[str, str]] = {}
+    # Whether the penalty of `activity_regularizer` is that on the outputs; if not, parts have it.
+    _penalizes_outputs: ClassVar[bool] = True
 
     @property
     def parts(self) -> list[Any]:
@@ -37,18 +39,18 @@ class Composite(Layer):
         raise NotImplementedError
 
     def _apply(self, inputs: list[KerasTensor]) -> list[KerasTensor]:
-        """Return the outputs of the parts for the inputs of a call."""
+        """Return the outputs of the parts for the inputs of a call; subclasses take arguments."""
         raise NotImplementedError
 
-    def connect(self, x: Any, training: bool | None = None) -> Node:
+    def connect(self, x: Any, training: bool | None = None, **arguments: Any) -> Node:
         inputs = self._inputs(x)
-        graph = self._graph([x.node.specs[x.index] for x in inputs])
+        graph = self._graph([x.node.specs[x.index] for x in inputs], **arguments)
         dtype = float_dtype(f"layer {self.name!r}", self.dtype, graph.outputs)
         rows = batch_size(self.name, inputs)
         specs = [
             TensorSpec((rows, *y.shape[1:]), dtype, self.name, y.masked) for y in graph.outputs
         ]
-        return Node(self, inputs, specs, graph, inference(training))
+        return Node(self, inputs, specs, graph, inference(training), arguments=arguments)
 
     def infer_shapes(self, *input_shapes: Shape) -> list[Shape]:
         specs = [TensorSpec((None, *shape), default_dtype(), "x") for shape in input_shapes]
@@ -58,14 +60,14 @@ class Composite(Layer):
     def infer_shape(self, input_shape: Shape, *others: Shape) -> Shape:
         return self.infer_shapes(input_shape, *others)[0]
 
-    def _graph(self, specs: list[TensorSpec]) -> Graph:
-        """Return the graph of a call with inputs that are described like this."""
+    def _graph(self, specs: list[TensorSpec], **arguments: Any) -> Graph:
+        """Return the graph of a call with these arguments and inputs described like this."""
         inputs: list[KerasTensor] = []
         for k, spec in enumerate(specs):
             layer = InputLayer(name=self._inner_name(f"input_{k}"), batch_shape=spec.shape)
             inputs += Node(layer, (), [spec]).outputs
-        outputs = self._apply(inputs)
-        if self.activity_regularizer is not None:
+        outputs = self._apply(inputs, **arguments)
+        if self.activity_regularizer is not None and self._penalizes_outputs:
             outputs = [self._penalty.connect(y).outputs[0] for y in outputs]
         return Graph(inputs, outputs)
 

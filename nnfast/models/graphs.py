@@ -36,7 +36,9 @@ def describe_graph(
     for layer, nodes in graph.calls.items():
         calls: list[dict[str, Any]] = []
         for node in nodes:
-            fixed = {} if node.training is None else {"training": node.training}
+            fixed: dict[str, Any] = {} if node.training is None else {"training": node.training}
+            if node.arguments:
+                fixed["arguments"] = node.arguments
             if node.inputs:
                 calls.append({"inputs": [key(tensor) for tensor in node.inputs], **fixed})
         layers.append({**describe(layer), "name": layer.name, "inbound_nodes": calls})
@@ -90,6 +92,13 @@ class _Waiting:
         self.inputs = [_key(entry) for entry in call["inputs"]]
         training = call.get("training")
         self.training = None if training is None else flag("training", training)
+        self.arguments = call.get("arguments", {})
+        known = getattr(layer, "call_arguments", ())
+        if not isinstance(self.arguments, Mapping) or not set(self.arguments) <= set(known):
+            raise ValueError(
+                f"A call of layer {layer.name!r} can have the arguments {[*known]}; received "
+                f"{self.arguments!r}"
+            )
         self.missing = len({key[:2] for key in self.inputs})
         if not self.inputs:
             raise ValueError(f"A call of layer {layer.name!r} has no inputs")
@@ -108,7 +117,7 @@ def _connect(waiting: dict[tuple[str, int], _Waiting], tensors: dict[Key, KerasT
             call.missing -= 1
             if call.missing == 0:
                 inputs = [_tensor(key, tensors) for key in call.inputs]
-                node = call.layer.connect(inputs, call.training)
+                node = call.layer.connect(inputs, call.training, **call.arguments)
                 register([node])
                 tensors |= {(*at, i): tensor for i, tensor in enumerate(node.outputs)}
                 ready.append(at)
@@ -160,7 +169,8 @@ def copy_graph(
     for node in graph.nodes:
         if node.layer not in clones:
             clones[node.layer] = clone(node.layer)
-        new = clones[node.layer].connect([found[x] for x in node.inputs], node.training)
+        read = [found[x] for x in node.inputs]
+        new = clones[node.layer].connect(read, node.training, **node.arguments)
         register([new])
         found |= zip(node.outputs, new.outputs, strict=True)
     return [found[tensor] for tensor in graph.outputs]

@@ -741,7 +741,9 @@ class Model(Description):
         if symbolic(x):
             node = self.connect(x, training)
             return packed(self.output, node.outputs)
-        if training and any(layer.training_differs for layer in self.flat_layers()):
+        graph = self._graph
+        called = self.flat_layers() if graph is None else graph.flat.layers
+        if training and any(layer.training_differs for layer in called):
             raise ValueError(
                 "A model with layers that behave differently in training can only be called with "
                 "training=False"

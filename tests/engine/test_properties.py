@@ -442,6 +442,7 @@ ALSO_REQUIRED = {
     layers.CategoryEncoding: {"num_tokens": 4},
     layers.Discretization: {"num_bins": 3},
     layers.Embedding: {"input_dim": 4, "output_dim": 2},
+    layers.MultiHeadAttention: {"num_heads": 2, "key_dim": 3},
 }
 
 # Argument: the conflicting or alternative argument that the error may name instead.

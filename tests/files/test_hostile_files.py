@@ -140,8 +140,11 @@ def seeds() -> list[Any]:
     rate = schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001])
     normal.compile(optimizers.Lion(rate), nnfast.losses.Quantile([0.1, 0.9]), metrics=["mae"])
     both = layers.Bidirectional(layers.RNN([layers.GRUCell(2), layers.LSTMCell(1)]), "sum")
+    steps = layers.Input((2, 3))
+    many = layers.MultiHeadAttention(2, 1)(steps, steps, attention_mask=[[1, 0], [1, 1]])
+    attending = nnfast.Model(steps, layers.AdditiveAttention()([many, steps], use_causal_mask=True))
     within = nnfast.Sequential([layers.Input((2, 3, 1)), layers.TimeDistributed(both)])
-    small_models = small, shapes, empty, normal, axes, within, lengths
+    small_models = small, shapes, empty, normal, axes, within, lengths, attending
     return [*models().values(), *small_models, *preparing(), *estimators()]
 
 
@@ -320,7 +323,7 @@ def check_valid_estimator(estimator: Any, content: bytes) -> None:
 
 def check_valid(model: Any, content: bytes) -> None:
     """Check that a loaded model works, with shapes that agree with the file."""
-    if not isinstance(model, nnfast.Sequential):
+    if not isinstance(model, nnfast.Model):
         check_valid_estimator(model, content)
         return
     stored = File(content).header

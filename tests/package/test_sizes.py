@@ -23,7 +23,9 @@ PARAMETERS = 8
 LONG_BY_DOCSTRINGS = {"nnfast.models.model"}
 
 # "module" or "module:qualified name": the reason why it may be longer.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "nnfast.layers.multi_head_attention:MultiHeadAttention.__call__": "the arguments are Keras'",
+}
 
 
 def _module(path: Path) -> str:

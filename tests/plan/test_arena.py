@@ -125,6 +125,16 @@ CASES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
 }
 
 
+def attending(x: KerasTensor) -> KerasTensor:
+    """Return an attention whose keys and values are written side by side, and one with copies."""
+    x = layers.Reshape((6, 4))(x)
+    v = layers.Masking()(x)
+    wide = layers.MultiHeadAttention(2, 8, 16)(x, v)
+    y, p = layers.MultiHeadAttention(2, 3)(wide, v, return_attention_scores=True)
+    z = layers.Attention(use_scale=True)([y, v, layers.AdditiveAttention()([x, v])])
+    return layers.concatenate([layers.Flatten()(part) for part in (y, p, z)])
+
+
 def both_ways(x: KerasTensor) -> KerasTensor:
     x = layers.Reshape((6, 4))(x)
     x = layers.Bidirectional(layers.LSTM(16, return_sequences=True))(x)
@@ -154,6 +164,7 @@ SEQUENCES: dict[str, tuple[Callable[[KerasTensor], KerasTensor], int]] = {
     "both ways": (both_ways, 0),
     "with other readers": (with_other_readers, 5),
     "padded steps": (padded_steps, 1),
+    "attention": (attending, 31),
 }
 
 
@@ -195,7 +206,7 @@ def test_parts_of_concatenations_are_written_in_place(
 
 @pytest.mark.parametrize("rows", [5, 64])
 @pytest.mark.parametrize("case", SEQUENCES)
-def test_recurrent_layers_write_to_columns_of_every_step(
+def test_layers_write_to_columns_of_every_step(
     case: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The results are those of a plan with copies."""

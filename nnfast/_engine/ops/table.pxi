@@ -169,6 +169,14 @@ table_row.traits.reads_x2 = True
 table_row.traits.ignores_x = True
 table_row.traits.ignores_y = True
 
+table_row = add_op(b"attention")
+table_row.forward = forward_attention
+table_row.backward = backward_attention
+table_row.scratch = scratch_attention
+table_row.flops = flops_attention
+table_row.traits.keeps_steps = True
+table_row.traits.ignores_y = True
+
 table_row = add_op(b"embedding")
 table_row.forward = forward_embedding
 table_row.backward = backward_embedding

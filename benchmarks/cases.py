@@ -15,6 +15,7 @@ from networks import (
     KERAS_MNIST,
     LENET_5,
     AnyRecurrent,
+    Attention,
     AveragePool,
     Bidirectional,
     Convolution,
@@ -30,6 +31,8 @@ from networks import (
     residual_cnn,
     residual_mlp,
     stacked,
+    text_transformer,
+    transformer,
     two_inputs,
     wide_and_deep,
 )
@@ -110,7 +113,8 @@ class Case:
     @property
     def has_sequences(self) -> bool:
         """Whether the inputs are sequences."""
-        return any(isinstance(layer, AnyRecurrent | Embedding) for layer, _ in self.weighted)
+        kinds = AnyRecurrent | Embedding | Attention
+        return any(isinstance(layer, kinds) for layer, _ in self.weighted)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -128,7 +132,7 @@ class Case:
         """The matrix products with their layers, and whether each needs the gradient dX."""
         trained = self.network.trained
         return [
-            (layer, product, trained[node.inputs[0]] or product.recurrent)
+            (layer, product, trained[node.inputs[0]] or product.internal)
             for (_, node, layer), (_, shape) in zip(
                 self.network.weighted, self.weighted, strict=True
             )
@@ -282,6 +286,31 @@ TEXT = [
     ),
     text("embedded mean-16", 256, (10_000, 16), [AveragePool(), Dense(16)], Goal(3.2, 4.0, 0.43)),
 ]
+TRANSFORMERS = [
+    *(
+        Case(text_transformer(steps), 32, goal, f"text transformer, {steps}", steps=8)
+        for steps, goal in (
+            (64, Goal(1.75, 2.0, 0.61, either=True)),
+            (200, Goal(1.5, 1.7, 0.65, either=True)),
+        )
+    ),
+    Case(
+        transformer((64, 128), 1, Attention(4, 32), 512),
+        16,
+        Goal(1.25, 1.5, 0.75, either=True),
+        "transformer 128-512, 64×128",
+        losses=("mse",),
+        steps=8,
+    ),
+    Case(
+        transformer((10, 64), 2, Attention(4, 16), 128),
+        64,
+        Goal(1.4, 1.65, 0.64, either=True),
+        "2 transformers 64-128, 10×64",
+        losses=("mse",),
+        steps=16,
+    ),
+]
 RECURRENT_PREDICTIONS = [
     sequences("LSTM 64", (50, 16), stacked("LSTM", 64), rows, goal, training=False, steps=1)
     for rows, goal in (
@@ -302,7 +331,8 @@ POLICY = sequences(
 )
 CASES = [
     *(*CLASSIC, TABULAR, LARGE, SIMPLE_CHAINS, DOUBLE, *PREDICTIONS, *CONVOLUTIONAL, *TRANSPOSED),
-    *(*GRAPHS, *GRAPH_PREDICTIONS, *RECURRENT, *TEXT, *RECURRENT_PREDICTIONS, POLICY),
+    *(*GRAPHS, *GRAPH_PREDICTIONS, *RECURRENT, *TEXT, *TRANSFORMERS),
+    *(*RECURRENT_PREDICTIONS, POLICY),
 ]
 
 
@@ -330,14 +360,19 @@ class Problem:
             for output, loss in zip(case.network.outputs, case.losses, strict=True)
         ]
         self.weights: list[NDArray[Any]] = [
-            rng.standard_normal(array.shape, real) * real(array.scale)
+            rng.standard_normal(array.shape, real) * real(array.scale) + real(array.mean)
             for layer, shape in case.weighted
             for array in layer.arrays(shape)
         ]
 
-    def first_batches(self) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
-        """Yield the first `CHECKED_STEPS` batches in order, starting again after the last one."""
+    def first_batches(
+        self, inputs: list[NDArray[Any]] | None = None
+    ) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
+        """Yield the first `CHECKED_STEPS` batches in order, starting again after the last one.
+
+        inputs: arrays with the same rows in place of `x`.
+        """
         for i in range(CHECKED_STEPS):
             start = i % self.case.steps * self.case.rows
             rows = slice(start, start + self.case.rows)
-            yield [x[rows] for x in self.x], [y[rows] for y in self.y]
+            yield [x[rows] for x in inputs or self.x], [y[rows] for y in self.y]

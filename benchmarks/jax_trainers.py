@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from cases import CHECKED_STEPS, Case, Problem
 from networks import (
+    LAYER_NORM_EPSILON,
     Add,
+    Attention,
     AveragePool,
     Bidirectional,
     Concatenate,
@@ -16,7 +18,9 @@ from networks import (
     ConvTranspose,
     Dense,
     Embedding,
+    LayerNorm,
     MaxPool,
+    Positions,
     Recurrent,
     Reshape,
 )
@@ -156,7 +160,8 @@ def jax_outputs(case: Case, params: Any, inputs: Any) -> list[Any]:
             case Reshape(target):
                 x = x.reshape(len(x), *target)
             case Dense():
-                x = activation(x.reshape(len(x), -1) @ next(remaining) + next(remaining))
+                flat = x.reshape(len(x), -1) if x.ndim == 4 else x
+                x = activation(flat @ next(remaining) + next(remaining))
             case MaxPool(size):
                 window = (1, size, size, 1)
                 x = jax.lax.reduce_window(x, -math.inf, jax.lax.max, window, window, "VALID")
@@ -170,6 +175,13 @@ def jax_outputs(case: Case, params: Any, inputs: Any) -> list[Any]:
                 x = jax_bidirectional(layer, x, weights)
             case Embedding():
                 x = next(remaining)[x]
+            case Positions():
+                x = x + next(remaining)
+            case Attention():
+                x = jax_attention(node.layer, x, [next(remaining) for _ in range(8)])
+            case LayerNorm():
+                scaled = jax.nn.standardize(x, epsilon=LAYER_NORM_EPSILON)
+                x = scaled * next(remaining) + next(remaining)
             case Add():
                 x = sum(others, x)
             case Concatenate():
@@ -224,3 +236,28 @@ def jax_bidirectional(layer: Recurrent, x: Any, weights: list[Any]) -> Any:
     if layer.return_sequences:
         backward = backward[:, ::-1]
     return jax.numpy.concatenate([forward, backward], axis=-1)
+
+
+def jax_attention(layer: Attention, x: Any, weights: list[Any]) -> Any:
+    """Return the output of multi-head self-attention.
+
+    The softmax divides after the product with the values, which has fewer elements than the
+    scores. With `jax.nn.softmax`, or one product for queries, keys and values, a step of 200
+    positions takes up to 1.5 times as long.
+    """
+    import jax
+
+    jnp, (steps, features) = jax.numpy, x.shape[1:]
+    heads, key_dim = layer.heads, layer.key_dim
+    *projections, kernel, bias = weights
+    q, k, v = (
+        (x.reshape(-1, features) @ w.reshape(features, -1) + b.ravel())
+        .reshape(-1, steps, heads, key_dim)
+        .swapaxes(1, 2)
+        for w, b in zip(projections[::2], projections[1::2], strict=True)
+    )
+    scores = (q * key_dim**-0.5) @ k.swapaxes(2, 3)
+    p = jnp.exp(scores - jax.lax.stop_gradient(scores.max(3, keepdims=True)))
+    y = (p @ v / p.sum(3, keepdims=True)).swapaxes(1, 2)
+    rows = y.reshape(-1, heads * key_dim) @ kernel.reshape(-1, features)
+    return rows.reshape(x.shape) + bias

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
+LAYER_NORM_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
 class Array:
-    """An array of weights, and the standard deviation of its initial values."""
+    """An array of weights, and the standard deviation and the mean of its initial values."""
 
     shape: Shape
     scale: float
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class Product:
     """The product (m, k) · (k, n) in the forward pass for one sample; dW and dX cost the same.
 
     `gates` is the number of equal parts of the n columns, each of which is in whole vectors.
-    `recurrent` is true if the left matrix is the layer's own output, so that dX is always needed.
+    `internal` is true if the layer computes the left matrix itself, so that dX is always needed.
     """
 
     m: int
     k: int
     n: int
     gates: int = 1
-    recurrent: bool = False
+    internal: bool = False
 
 
 def kernel_and_bias(kernel: Shape, fan_in: int, channels: int) -> list[Array]:
@@ -42,19 +44,26 @@ def kernel_and_bias(kernel: Shape, fan_in: int, channels: int) -> list[Array]:
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense layer with `units` outputs; it flattens images."""
+    """A dense layer with `units` outputs; it flattens images and applies to steps of sequences."""
 
     units: int
 
     def shape(self, input_shape: Shape) -> Shape:
-        return (self.units,)
+        return (*self._steps(input_shape), self.units)
 
     def arrays(self, input_shape: Shape) -> list[Array]:
-        inputs = math.prod(input_shape)
+        inputs = self._inputs(input_shape)
         return kernel_and_bias((inputs, self.units), inputs, self.units)
 
     def products(self, input_shape: Shape) -> list[Product]:
-        return [Product(1, math.prod(input_shape), self.units)]
+        rows = math.prod(self._steps(input_shape))
+        return [Product(rows, self._inputs(input_shape), self.units)]
+
+    def _steps(self, input_shape: Shape) -> Shape:
+        return input_shape[:1] if len(input_shape) == 2 else ()
+
+    def _inputs(self, input_shape: Shape) -> int:
+        return math.prod(input_shape) // math.prod(self._steps(input_shape))
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ class Recurrent:
         (steps, features), gates = input_shape, self.cell.gates
         return [
             Product(steps, features, gates * self.units, gates),
-            Product(steps, self.units, gates * self.units, gates, recurrent=True),
+            Product(steps, self.units, gates * self.units, gates, internal=True),
         ]
 
 
@@ -198,6 +207,65 @@ class Embedding:
 
     def arrays(self, input_shape: Shape) -> list[Array]:
         return [Array((self.vocabulary, self.units), 1.0)]
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        return []
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The sum of a sequence and a table with a trained vector for each of its steps."""
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        return [Array(input_shape, 1.0)]
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        return []
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Multi-head self-attention; its output has the width of its input."""
+
+    heads: int
+    key_dim: int
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        """Return the arrays of query, key, value and output, in Keras' shapes."""
+        features, heads, key_dim = input_shape[1], self.heads, self.key_dim
+        width = heads * key_dim
+        projection = [
+            Array((features, heads, key_dim), features**-0.5),
+            Array((heads, key_dim), 0.1),
+        ]
+        return 3 * projection + kernel_and_bias((heads, key_dim, features), width, features)
+
+    def products(self, input_shape: Shape) -> list[Product]:
+        (steps, features), width = input_shape, self.heads * self.key_dim
+        scores = Product(steps, self.key_dim, steps, internal=True)
+        weighted_values = Product(steps, steps, self.key_dim, internal=True)
+        return [
+            *(3 * [Product(steps, features, width)]),
+            *(self.heads * [scores, weighted_values]),
+            Product(steps, width, features, internal=True),
+        ]
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Layer normalization of the last axis, with a scale and an offset."""
+
+    def shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def arrays(self, input_shape: Shape) -> list[Array]:
+        return [Array(input_shape[-1:], 0.1, mean=1.0), Array(input_shape[-1:], 0.1)]
 
     def products(self, input_shape: Shape) -> list[Product]:
         return []
@@ -249,7 +317,7 @@ class Concatenate:
 
 Convolution = Conv | ConvTranspose
 AnyRecurrent = Recurrent | Bidirectional
-Weighted = Dense | Convolution | AnyRecurrent | Embedding
+Weighted = Dense | Convolution | AnyRecurrent | Embedding | Positions | Attention | LayerNorm
 Merging = Add | Concatenate
 Layer = Weighted | Merging | MaxPool | AveragePool | Reshape
 
@@ -374,6 +442,35 @@ def residual_cnn() -> Network:
         first = builder.add(Conv(32, 3, "same"), x, activation="relu")
         x = builder.add(Add(), x, builder.add(Conv(32, 3, "same"), first, activation="relu"))
     return builder.network(builder.add(Dense(10), builder.add(AveragePool(), x)))
+
+
+def add_transformer_block(builder: Builder, x: int, attention: Attention, hidden: int) -> int:
+    """Add a block as in Keras' example "Text classification with Transformer"; return its output.
+
+    Each half of it is normalized after the sum.
+    """
+    features = builder.network(x).shapes[x][-1]
+    x = builder.add(Add(), x, builder.add(attention, x))
+    x = builder.add(LayerNorm(), x)
+    forward = builder.add(Dense(features), builder.add(Dense(hidden), x, activation="relu"))
+    return builder.add(LayerNorm(), builder.add(Add(), x, forward))
+
+
+def text_transformer(steps: int) -> Network:
+    """Return the network of Keras' example "Text classification with Transformer"."""
+    builder = Builder((steps,))
+    x = builder.add(Positions(), builder.add(Embedding(20_000, 32), 0))
+    x = add_transformer_block(builder, x, Attention(2, 32), 32)
+    x = builder.add(Dense(20), builder.add(AveragePool(), x), activation="relu")
+    return builder.network(builder.add(Dense(2), x))
+
+
+def transformer(shape: Shape, blocks: int, attention: Attention, hidden: int) -> Network:
+    """Return a network that predicts one number from sequences of vectors."""
+    builder, x = Builder(shape), 0
+    for _ in range(blocks):
+        x = add_transformer_block(builder, x, attention, hidden)
+    return builder.network(builder.add(Dense(1), builder.add(AveragePool(), x)))
 
 
 # The image classifier of Keras' introductory examples.

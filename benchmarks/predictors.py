@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from cases import Goal, Problem, predict
 from jax_trainers import jax_outputs
-from keras_models import keras_model
+from keras_models import keras_inputs, keras_model
 from networks import Dense, Node
 from numpy.typing import NDArray
 from onnx_models import onnx_model
@@ -66,7 +66,7 @@ class NNFast(Predictor):
         import nnfast
 
         nnfast.set_num_threads(threads())
-        self.x, self.model = only(problem.x), keras_model(problem.case, nnfast)
+        self.x, self.model = only(keras_inputs(problem)), keras_model(problem.case, nnfast)
         self.model.set_weights(problem.weights)
 
     def call(self) -> Any:
@@ -80,7 +80,7 @@ class Keras(Predictor):
         os.environ["KERAS_BACKEND"] = "jax"
         import keras
 
-        self.x, self.model = only(problem.x), keras_model(problem.case, keras)
+        self.x, self.model = only(keras_inputs(problem)), keras_model(problem.case, keras)
         self.model.set_weights(problem.weights)
 
     def call(self) -> Any:

@@ -3,18 +3,21 @@
 It is the sum of two times: the multiply-adds run at the FMA peak, and the memory traffic runs
 at the bandwidth of the cache level that holds the data. The times are added because the
 optimizer does not overlap with the matrix products. Recurrent layers add the time of their cells'
-functions.
+functions, and attention adds the time of its softmax.
 
 *Multiply-adds.* The matrix product (m, k) · (k, n) needs m·k·⌈n⌉ multiply-adds, where ⌈n⌉ is n
 rounded up to whole vectors. Forward and dW use vectors along n, and dX uses vectors along k. If
 n = 1, all three use vectors along k. A layer that reads only inputs has no dX. A convolution is a
 matrix product with one row per output pixel; pooling layers have no matrix product. A recurrent
 layer multiplies x and its output h by its two kernels in each step. Its forward pass computes whole
-vectors of units for each gate. The product with h always has a dX, for the step before.
+vectors of units for each gate. The product with h always has a dX, for the step before. Attention
+has four products with its kernels, and two for each head: queries with keys, and the softmax with
+values.
 
-*Functions of recurrent layers.* An LSTM has three sigmoids and two tanh per unit and step, a GRU
+*Functions.* An LSTM has three sigmoids and two tanh per unit and step, a GRU
 two and one, a SimpleRNN one tanh. Each vector of units costs what the function costs in nnfast's
-own kernel, measured in the same run. The backward pass needs no functions.
+own kernel, measured in the same run. The backward pass needs no functions. The softmax of attention
+is one exponential per score; its sums, its division and its gradient are not counted.
 
 *Optimizer.* It reads and writes w, m and v: 24 bytes for each float32 parameter.
 
@@ -31,8 +34,10 @@ activations stay in the L2 cache, so they move at the bandwidth for `SEQUENCE_BL
 step, a recurrent layer writes its gates and state and reads them in the backward pass. It writes
 the gradient of the gates and reads it for dX and for dW; it writes h and reads it for dW. It reads
 the gradient of its output once. An embedding reads a row of its table for each token; in the
-backward pass, it reads and writes a row of the gradient. Adam's arrays w, m and v are updated at
-the bandwidth for their size.
+backward pass, it reads and writes a row of the gradient. A table of positions does the same, and
+the sum of both is written once. Queries, keys, values and the heads' outputs are hidden activations
+of attention. The softmax of each head is written once and read once, in the backward pass; its
+gradient stays in the cache. Adam's arrays w, m and v are updated at the bandwidth for their size.
 
 *Activations of a prediction.* Nothing has to be stored, so rows can be processed in blocks. Hidden
 activations are written once and read once, at the bandwidth for the weights and `BLOCK` rows of
@@ -50,7 +55,18 @@ from dataclasses import dataclass
 import machine
 import numpy as np
 from cases import Case
-from networks import Add, AnyRecurrent, Bidirectional, Embedding, Layer, Merging, Recurrent, Shape
+from networks import (
+    Add,
+    AnyRecurrent,
+    Attention,
+    Bidirectional,
+    Embedding,
+    Layer,
+    Merging,
+    Positions,
+    Recurrent,
+    Shape,
+)
 
 BLOCK = 128  # rows per block
 SEQUENCE_BLOCK = 512 * 1024  # bytes
@@ -86,7 +102,7 @@ def rounded_flops(case: Case, lanes: int) -> int:
 
 
 def function_seconds(case: Case) -> float:
-    """Return the time of the functions of all recurrent cells."""
+    """Return the time of the functions of all recurrent cells and of attention."""
     lanes, total = machine.lanes(case.dtype), 0.0
     for layer, shape in case.weighted:
         if isinstance(layer, AnyRecurrent):
@@ -94,6 +110,9 @@ def function_seconds(case: Case) -> float:
             vectors = directions * case.rows * shape[0] * -(-one.units // lanes)
             for name, count in (("sigmoid", one.cell.sigmoids), ("tanh", one.cell.tanhs)):
                 total += vectors * count * lanes * seconds_per_value(name, case.dtype)
+        if isinstance(layer, Attention):
+            vectors = case.rows * layer.heads * shape[0] * -(-shape[0] // lanes)
+            total += vectors * lanes * seconds_per_value("exponential", case.dtype)
     return total
 
 
@@ -141,7 +160,7 @@ def _stored(case: Case) -> list[int]:
         i
         for i, _ in network.numbered
         if i not in network.outputs
-        and not all(isinstance(node.layer, Merging) for node in network.readers(i))
+        and not all(isinstance(node.layer, Merging | Positions) for node in network.readers(i))
     ]
 
 
@@ -177,7 +196,7 @@ def _moves(case: Case) -> list[int]:
 
 
 def _moves_within(case: Case) -> list[int]:
-    """Return how many elements per row recurrent and embedding layers move within themselves."""
+    """Return how many elements per row the layers of sequences move within themselves."""
     return [_moved_by(layer, shape) for layer, shape in case.weighted]
 
 
@@ -190,6 +209,10 @@ def _moved_by(layer: Layer, shape: Shape) -> int:
             return shape[0] * units * (2 * cell.kept + 3 * cell.gradients + 2)
         case Embedding(_, units):
             return shape[0] * units * 3
+        case Positions():
+            return math.prod(shape) * 3
+        case Attention(heads, key_dim):
+            return shape[0] * heads * (6 * 4 * key_dim + 2 * shape[0])
     return 0
 
 

@@ -9,18 +9,22 @@ from typing import Any
 from cases import Case, Problem
 from networks import (
     Add,
+    Attention,
     AveragePool,
     Bidirectional,
     Conv,
     ConvTranspose,
     Dense,
     Embedding,
+    LayerNorm,
     MaxPool,
     Node,
+    Positions,
     Recurrent,
     Reshape,
 )
 from numpy.typing import NDArray
+from torch_attention import attention_weights, transformer_module
 from torch_recurrent import recurrent_module, recurrent_weights
 from training import only
 
@@ -90,8 +94,8 @@ def torch_modules(node: Node, case: Case, unrolled: bool) -> list[Any]:
         case Reshape(target):
             return [unflatten(target)] if len(target) > 1 else [rows()]
         case Dense(units):
-            flatten = [rows()] if len(shape) > 1 else []
-            return [*flatten, nn.Linear(math.prod(shape), units, dtype=dtype), *activation]
+            flatten, inputs = ([rows()], math.prod(shape)) if len(shape) == 3 else ([], shape[-1])
+            return [*flatten, nn.Linear(inputs, units, dtype=dtype), *activation]
         case MaxPool(size):
             return [nn.MaxPool2d(size)]
         case AveragePool():
@@ -100,6 +104,8 @@ def torch_modules(node: Node, case: Case, unrolled: bool) -> list[Any]:
             return [add()]
         case Recurrent() | Bidirectional() as layer:
             return [recurrent_module(layer, shape, unrolled)]
+        case Attention() | LayerNorm() | Positions() as layer:
+            return [transformer_module(layer, shape)]
         case Embedding(vocabulary, units):
             return [nn.Embedding(vocabulary, units)]
     return [concatenate()]
@@ -173,8 +179,10 @@ def torch_weights(problem: Problem) -> list[NDArray[Any]]:
                 found += recurrent_weights(kind, *own)
             case Bidirectional(Recurrent(kind)):
                 found += [*recurrent_weights(kind, *own[:3]), *recurrent_weights(kind, *own[3:])]
-            case Embedding():
+            case Embedding() | Positions() | LayerNorm():
                 found += own
+            case Attention():
+                found += attention_weights(own)
             case _:
                 kernel, bias = own
                 # Outputs, inputs, height, width.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from cases import Problem
-from keras_models import keras_model
+from keras_models import keras_inputs, keras_model
 from numpy.typing import NDArray
 from numpy_net import NumpyNet
 from pin import threads
@@ -34,7 +34,7 @@ class NNFast:
 
     def _set_up(self, problem: Problem, library: Any, **compile_options: Any) -> None:
         self.library, self.problem, self.compile_options = library, problem, compile_options
-        self.model = keras_model(problem.case, library)
+        self.model, self.x = keras_model(problem.case, library), keras_inputs(problem)
 
     def reset(self) -> None:
         names = {"mse": "mse", "crossentropy": "sparse_categorical_crossentropy"}
@@ -45,10 +45,11 @@ class NNFast:
 
     def check_values(self) -> NDArray[np.float64]:
         self.reset()
-        return np.array([self._fit(x, y, 1)[0] for x, y in self.problem.first_batches()])
+        batches = self.problem.first_batches(self.x)
+        return np.array([self._fit(x, y, 1)[0] for x, y in batches])
 
     def run(self, epochs: int) -> None:
-        self._fit(self.problem.x, self.problem.y, epochs)
+        self._fit(self.x, self.problem.y, epochs)
 
     def _fit(self, x: list[Any], y: list[Any], epochs: int) -> list[float]:
         case = self.problem.case

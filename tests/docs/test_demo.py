@@ -292,6 +292,10 @@ EXPECTED = {
     "mnist_rows.py": r"71,434 weights, accuracy 0\.[3-6]",
     "text_generation.py": r"character: 3\.\d\d\n(\nTemperature .*:\nShall(.|\n){335}\n){3}",
     "word_vectors.py": r"pairs of 104 words, (.|\n)*cat .*\n(.|\n)*4[78] of 48 words are nearest",
+    "transformer_classifier.py": r"transformer, seed 0: accuracy 0\.[4-9].*\n.*mean accuracy 0\.",
+    "transformer_lm.py": r"character: 2\.\d\d\n(.|\n)*\n[23]\.\d\d bits .*, [2-4]\.\d\d in the",
+    "reversal_attention.py": r"letter: 3\.\d+\n\d.* letters .*\n.* s\n([a-z]{12} [a-z]{12}\n){4}",
+    "date_translation.py": r"character: 2\.\d+\n.* 50 new dates .*\nMay 27, 1979 +\S{10}",
     "gan.py": r"origin: (0\.9|1\.0)\d ± 0\.[01].*\n.*quarter: \[([123]\d\d(, )?){4}\]",
 }
 OPTIONS = {
@@ -299,6 +303,9 @@ OPTIONS = {
     **dict.fromkeys(("dcgan.py", "denoising_autoencoder.py"), "--epochs 1"),
     **dict.fromkeys(("forecasting.py", "vanishing_gradients.py", "addition_rnn.py"), "--quick"),
     **dict.fromkeys(("mnist_rows.py", "text_generation.py", "word_vectors.py"), "--quick"),
+    **dict.fromkeys(("transformer_classifier.py", "reversal_attention.py"), "--quick"),
+    "date_translation.py": "--quick",
+    "transformer_lm.py": "--quick --length 50",
 }
 # What follows the folder in the argument of an example that reads data.
 NEEDS = {"adult.py": "", "wide_and_deep.py": "california-housing.csv.gz"}
@@ -311,6 +318,8 @@ WITH_PICTURES = {
     "dcgan.py": "PIL",
     "denoising_autoencoder.py": "PIL",
     **dict.fromkeys(("vanishing_gradients.py", "word_vectors.py"), "matplotlib"),
+    **dict.fromkeys(("transformer_classifier.py", "transformer_lm.py"), "matplotlib"),
+    **dict.fromkeys(("reversal_attention.py", "date_translation.py"), "matplotlib"),
 }
 DATA = os.environ.get("NNFAST_DATA")  # a folder with the files that some examples read
 

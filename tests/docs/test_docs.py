@@ -84,5 +84,5 @@ def test_the_page_of_names_agrees_with_the_package():
 def test_the_code_of_coming_from_keras_runs():
     text = (ROOT / "docs/coming-from-keras.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     exec(compile("\n".join(blocks), "coming-from-keras.md", "exec"), {})

@@ -70,6 +70,7 @@ PROGRAMS = {
     "grid_search": Program("accuracy", 0.9, "nnfast"),
     "imdb_multi_hot": Program("results[1]", 0.95, exact=True),
     "imdb_texts": Program("accuracy", 0.95, "nnfast"),
+    "imdb_transformer": Program("accuracy", 0.95, exact=True),
     "losses_and_metrics": Program("accuracy", 0.9, exact=True),
     "mnist_cnn": Program("score[1]", 0.95),
     "mnist_mlp": Program("score[1]", 0.95),
@@ -125,7 +126,7 @@ def recorded(keras: Any) -> Iterator[list[NDArray[Any]]]:
     The list receives the values that models of the package `keras` return.
     """
     results: list[NDArray[Any]] = []
-    own: Any = keras.Sequential
+    own: Any = keras.Model
     methods = {name: getattr(own, name) for name in METHODS}
     running = False
 

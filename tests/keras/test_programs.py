@@ -45,6 +45,9 @@ CHECKS: dict[str, Any] = {
         and v["predictions"].round().tolist() == [[1], [0]]
         and v["vocabulary"][:2] == ["", "[UNK]"]
     ),
+    "imdb_transformer": lambda v: (
+        np.mean(v["probabilities"].argmax(axis=1) == v["y_val"]) == pytest.approx(v["accuracy"])
+    ),
     "losses_and_metrics": lambda v: (
         v["evaluated"] == pytest.approx([v["loss"], v["accuracy"]], rel=1e-5)
         and v["cleared"] == 0.0

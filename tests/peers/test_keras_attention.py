@@ -75,14 +75,17 @@ def assert_same_training(keras: Any, build: Any, x: list[Array]) -> None:
         assert_allclose(b, a, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("name", CALLS)
+# With masks, some queries of "window" have no key, for which Keras takes the mean of all values; and
+# Keras cannot combine a mask for each head with that of the values.
+MASKED = [name for name in CALLS if name not in ("window", "heads")]
+
+
+@pytest.mark.parametrize(
+    ("name", "masked"),
+    [*((name, False) for name in CALLS), *((name, True) for name in MASKED)],
+)
 def test_multi_head_attention_trains_as_in_keras(keras64: Any, name: str, masked: bool) -> None:
     mask, call, options = CALLS[name]
-    if masked and name == "window":
-        pytest.skip("some queries have no key: Keras then takes the mean of all values")
-    if masked and name == "heads":
-        pytest.skip("Keras cannot combine a mask for each head with that of the values")
     arrays = data()
     names = ["query", "value", *([mask] if mask else [])]
 

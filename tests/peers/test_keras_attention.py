@@ -75,7 +75,7 @@ def assert_same_training(keras: Any, build: Any, x: list[Array]) -> None:
         assert_allclose(b, a, rtol=1e-7, atol=1e-9)
 
 
-# With masks, some queries of "window" have no key, for which Keras takes the mean of all values; and
+# With masks, some queries of "window" have no key, for which Keras takes the mean of all values.
 # Keras cannot combine a mask for each head with that of the values.
 MASKED = [name for name in CALLS if name not in ("window", "heads")]
 

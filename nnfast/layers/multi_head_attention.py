@@ -306,7 +306,7 @@ class MultiHeadAttention(Composite):
         arguments = set_flags(arguments)
         if arguments.get("attention_mask") is not None:
             mask = constant_mask(self.name, arguments["attention_mask"])
-            arguments["attention_mask"] = mask[np.newaxis].astype(int).tolist()
+            arguments["attention_mask"] = mask[np.newaxis].tolist()
         return super().connect(x, training, **arguments)
 
     def _inputs(self, x: Any) -> list[KerasTensor]:

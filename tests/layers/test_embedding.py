@@ -111,8 +111,8 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 }
 
 
-# Batches of 40 ids are divided into micro-batches, those of 3 are not. If a batch as a whole
-# reads most rows of a table of whole vectors, each row has a gradient of its own from the start.
+# Samples of 40 ids: the batch is divided into micro-batches. Samples of 3 ids: it is not. Then the
+# gradient of a table with a width of 16 is dense, because the batch reads most rows of the table.
 SIZES = pytest.mark.parametrize(("tokens", "width"), [(3, 5), (40, 5), (3, 16)])
 
 

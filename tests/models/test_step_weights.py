@@ -1,4 +1,4 @@
-"""Each step of a sequence, or pixel of an image, may have a sample weight of its own."""
+"""Sample weights for each step of a sequence and for each pixel of an image."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ ENGINE_FLAGS = (
 # most common, has them.
 SMALLER = [] if MSVC else ["-fvect-cost-model=very-cheap", "-fira-region=one"]
 MOST_COMMON = ("avx512", "f32")
-# Processors reorder instructions themselves. If the compiler does so first, a variant is 3 % larger,
-# and no step is faster.
+# Processors reorder instructions themselves. If the compiler does so, too, a variant is 3 %
+# larger, and no step is faster.
 UNSORTED = ["-fno-schedule-insns2"] if X86 and not MSVC else []
 
 
